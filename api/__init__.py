@@ -1,0 +1,1 @@
+"""The HTTP face of Longtake. Imports core.service only; never torch, never worker."""

@@ -1,0 +1,83 @@
+"""The port between the service and the models: what an engine is asked and what it answers.
+
+Torch-free. An engine turns a JobSpec into chunks, one at a time, from a small frozen state that any worker can load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from core.service.schema import JobSpec
+
+FramesTHWC = NDArray[np.uint8]
+"""RGB frames, uint8, shape (frames, height, width, 3)."""
+
+OnStep = Callable[[int, int], None]
+"""Called before each denoising step of a chunk with (step, steps), step counting from 0 over all windows of the chunk.
+
+May raise errors.Interrupted; the engine lets it through and nothing is committed.
+"""
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """Everything that chunk n+1 needs from chunks 0..n, beside the request.
+
+    `frames_done` frames have been delivered. `arrays` belong to the engine (last frames, anchor, generator state,
+    surplus frames); they are never changed in place.
+    """
+
+    frames_done: int = 0
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=lambda: {})
+
+    def to_bytes(self) -> bytes:
+        """Serialise as safetensors, keys sorted: equal states give equal bytes."""
+        arrays = {name: np.ascontiguousarray(self.arrays[name]) for name in sorted(self.arrays)}
+        return save_safetensors({**arrays, "frames_done": np.asarray([self.frames_done], dtype=np.int64)})
+
+    @staticmethod
+    def from_bytes(data: bytes) -> EngineState:
+        """Inverse of `to_bytes`. Raises safetensors.SafetensorError on damaged bytes."""
+        arrays = cast(dict[str, NDArray[Any]], load_safetensors(data))
+        frames_done = int(arrays.pop("frames_done")[0])
+        return EngineState(frames_done, arrays)
+
+
+@dataclass(frozen=True)
+class EngineChunk:
+    """One finished chunk: its frames, the state after it, and where the engine's time went (seconds by phase)."""
+
+    frames: FramesTHWC
+    state: EngineState
+    timings: Mapping[str, float]
+
+
+class Engine(Protocol):
+    """Turns a request into chunks. Deterministic: the same spec and state give the same bytes."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What the bytes depend on beside the request: weights, device model, library versions, threads."""
+        ...
+
+    def warm_up(self) -> None:
+        """Load what the first chunk would otherwise wait for. Raises errors.PresetError."""
+        ...
+
+    def start(self, spec: JobSpec) -> EngineState:
+        """The state before chunk 0. Cheap: no denoising."""
+        ...
+
+    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+        """The chunk after `state`: up to 16 frames, fewer only at the video's end (spec.num_frames).
+
+        Raises errors.Interrupted when `on_step` does.
+        """
+        ...

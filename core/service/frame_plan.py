@@ -1,0 +1,56 @@
+"""Frame arithmetic: how many chunks, windows and refinement windows a number of frames takes. No frame is ever dropped.
+
+Pure integers: knows nothing of tensors, jobs or files. Words as in docs/glossary.md (chunk, window, refinement window).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHUNK_FRAMES = 16
+"""Output frames of one chunk, and latents of one window."""
+CONDITIONING_FRAMES = 8
+"""Frames of the past that a window reads and repeats; it adds CHUNK_FRAMES - CONDITIONING_FRAMES new ones."""
+NEW_FRAMES_PER_WINDOW = CHUNK_FRAMES - CONDITIONING_FRAMES
+REFINEMENT_WINDOW_FRAMES = 24
+REFINEMENT_OVERLAP_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class ChunkSpan:
+    """Where chunk `index` lies in the video: frames [first_frame, first_frame + num_frames)."""
+
+    index: int
+    first_frame: int
+    num_frames: int
+
+
+def num_chunks(num_frames: int) -> int:
+    """Chunks of a video of `num_frames` >= 1 frames; the last one holds 1 to 16."""
+    return -(-num_frames // CHUNK_FRAMES)
+
+
+def chunk_span(index: int, num_frames: int) -> ChunkSpan:
+    """Span of chunk `index` in a video of `num_frames` frames."""
+    assert 0 <= index < num_chunks(num_frames), (index, num_frames)
+    first = index * CHUNK_FRAMES
+    return ChunkSpan(index, first, min(CHUNK_FRAMES, num_frames - first))
+
+
+def num_windows(new_frames: int, surplus_frames: int = 0) -> int:
+    """Autoregressive windows needed for `new_frames` more frames when `surplus_frames` are already made."""
+    return max(0, -(-(new_frames - surplus_frames) // NEW_FRAMES_PER_WINDOW))
+
+
+def seconds_to_frames(seconds: float, fps: int) -> int:
+    """Frames that play `seconds` at `fps`, rounded to the nearest whole frame."""
+    return round(seconds * fps)
+
+
+def refinement_windows(num_frames: int) -> tuple[range, ...]:
+    """Frame ranges of the refinement windows; the last one slides back to fit (fewer than 24 frames are one window)."""
+    if num_frames <= REFINEMENT_WINDOW_FRAMES:
+        return (range(num_frames),)
+    stride = REFINEMENT_WINDOW_FRAMES - REFINEMENT_OVERLAP_FRAMES
+    starts = [*range(0, num_frames - REFINEMENT_WINDOW_FRAMES, stride), num_frames - REFINEMENT_WINDOW_FRAMES]
+    return tuple(range(start, start + REFINEMENT_WINDOW_FRAMES) for start in starts)

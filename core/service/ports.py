@@ -1,0 +1,258 @@
+"""The ports of the service: what it needs of a store, an object storage, a task queue and a clock.
+
+Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with the same laws: fakes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from core.service.schema import (
+    ChunkRecord,
+    EventType,
+    Frozen,
+    JobError,
+    JobEvent,
+    JobRecord,
+    JobStatus,
+    Lane,
+    StepProgress,
+)
+
+
+class Clock(Protocol):
+    """Wall time, timezone-aware UTC."""
+
+    def now(self) -> datetime: ...
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A worker's claim on one lane of a job. `token` fences: a commit with an older token is refused."""
+
+    job_id: str
+    lane: Lane
+    token: int
+    worker: str
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A page of jobs, newest first; `next_cursor` is None on the last one."""
+
+    jobs: Sequence[JobRecord]
+    next_cursor: str | None
+
+
+class JobStore(Protocol):
+    """Records, leases, progress. Every change of a record, its event and its webhook deliveries is one transaction.
+
+    All methods that name a job raise JobNotFound where it does not exist (or was deleted).
+    """
+
+    def ping(self) -> None: ...
+
+    def create(self, record: JobRecord) -> JobRecord:
+        """Store a queued job with its job.queued event."""
+        ...
+
+    def restore(self, record: JobRecord) -> bool:
+        """Put back a record rebuilt from a manifest; False where one exists already (it is never overwritten)."""
+        ...
+
+    def get(self, job_id: str) -> JobRecord: ...
+
+    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
+        """Newest first. Raises InvalidField for a cursor that this service did not make."""
+        ...
+
+    def active(self) -> Sequence[JobRecord]:
+        """All jobs not yet terminal, oldest first, plus ended ones whose deletion is pending."""
+        ...
+
+    def expired(self, now: datetime) -> Sequence[JobRecord]:
+        """Ended jobs whose expires_at has passed."""
+        ...
+
+    def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
+        """Take the lane. None where another live lease holds it or the job's status does not want this lane
+        (generate: queued/running; finalize: finalizing). Raises the fencing token and `attempts`; the first claim of
+        generate moves queued -> running with job.started."""
+        ...
+
+    def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+        """Extend the lease; False where it is lost."""
+        ...
+
+    def release(self, lease: Lease, *, count_attempt: bool) -> None:
+        """Give the lane back without a commit. `count_attempt=False` undoes the attempt (drain, cancel)."""
+        ...
+
+    def lease_alive(self, job_id: str, lane: Lane) -> bool: ...
+
+    def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
+        """Append the next chunk, count it in `version`, log chunk.completed, clear progress, release the lease; after the last frame
+        the status becomes finalizing. Raises StaleLease where the token is old or chunk.index is not the next."""
+        ...
+
+    def begin_finalizing(self, job_id: str) -> JobRecord:
+        """running | canceling -> finalizing (a canceled job keeps cancel_requested). Idempotent."""
+        ...
+
+    def finish(self, lease: Lease, *, video_key: str | None, thumbnail_key: str | None) -> JobRecord:
+        """finalizing -> succeeded, or canceled where cancel was requested before all frames were made. Logs the event."""
+        ...
+
+    def fail(self, job_id: str, error: JobError) -> JobRecord:
+        """Any non-terminal status -> failed, with job.failed. A terminal job is returned as it is."""
+        ...
+
+    def request_cancel(self, job_id: str) -> JobRecord:
+        """queued -> canceled at once; running -> canceling. Idempotent while canceling/canceled.
+
+        Raises JobStateConflict where the job has already succeeded, failed, expired or is finalizing."""
+        ...
+
+    def cancel_requested(self, job_id: str) -> bool:
+        """True also for a deleted or missing job: stop working on it. One round trip."""
+        ...
+
+    def request_delete(self, job_id: str) -> JobRecord:
+        """Mark for deletion: from now on `get` raises JobNotFound; a running job is canceled without finalising.
+        `purge` removes what is left once no lease lives."""
+        ...
+
+    def purge(self, job_id: str) -> None:
+        """Remove every key of the job (record, events, progress, deliveries)."""
+        ...
+
+    def report_progress(self, job_id: str, progress: StepProgress) -> None:
+        """Replace the job's progress (not logged, no version). One round trip."""
+        ...
+
+    def progress(self, job_id: str) -> StepProgress | None: ...
+
+    def queue_position(self, job_id: str) -> int | None:
+        """1 = next of its model's queued jobs; None once started."""
+        ...
+
+    def count_active(self) -> int: ...
+
+
+class EventLog(Protocol):
+    """The append-only log of a job. Appending is the store's, inside its transaction."""
+
+    def read(self, job_id: str, after: str = "0-0", limit: int = 1000) -> Sequence[JobEvent]: ...
+
+    def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
+        """Block until something happens after event id `after` or the time is up; progress only if newer than this call."""
+        ...
+
+
+class DeliveryAttempt(Frozen):
+    """One try to deliver a webhook. `status_code` is None where no answer came."""
+
+    at: datetime
+    status_code: int | None
+    error: str | None
+    duration_seconds: float
+
+
+class Delivery(Frozen):
+    """A webhook to deliver: written with the state change it tells of. `id` is the webhook-id header on every try."""
+
+    id: str
+    job_id: str
+    event_type: EventType
+    url: str
+    body: str = Field(description="The exact JSON text that is signed and sent.")
+    state: Literal["pending", "delivered", "failed", "disabled"] = "pending"
+    attempts: tuple[DeliveryAttempt, ...] = ()
+    created_at: datetime
+    next_attempt_at: datetime | None
+
+
+class Outbox(Protocol):
+    """Webhooks waiting to be delivered. Rows are added by the store, inside its transaction."""
+
+    def take_due(self, now: datetime, limit: int, hold_seconds: float) -> Sequence[Delivery]:
+        """Due deliveries, each hidden from other takers for `hold_seconds` (a crashed sender's come back)."""
+        ...
+
+    def record(self, delivery: Delivery) -> None:
+        """Store the outcome of an attempt; a pending one is due again at next_attempt_at. No-op for a purged job."""
+        ...
+
+    def of_job(self, job_id: str) -> Sequence[Delivery]: ...
+
+
+class WorkerStatus(Frozen):
+    """What a worker process says of itself every few seconds. `reason` tells why it is not ready."""
+
+    name: str
+    kind: Literal["generate", "cpu"]
+    model: str | None
+    state: Literal["starting", "ready", "busy", "not_ready", "draining"]
+    reason: str | None = None
+    device: str
+    pid: int
+    cuda_visible_devices: str | None = None
+    job_id: str | None = None
+    started_at: datetime
+
+
+class WorkerRegistry(Protocol):
+    """Who is there. An entry that is not refreshed disappears."""
+
+    def report(self, status: WorkerStatus, ttl_seconds: float) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def all(self) -> Sequence[WorkerStatus]: ...
+
+
+class Storage(Protocol):
+    """Objects by key in one bucket. All failures are StorageError; a missing object is ObjectNotFound."""
+
+    def ensure_bucket(self) -> None: ...
+
+    def check(self) -> None:
+        """Raise StorageError where the bucket cannot be reached."""
+        ...
+
+    def put(self, key: str, data: bytes, content_type: str) -> None: ...
+
+    def put_file(self, key: str, path: Path, content_type: str) -> None: ...
+
+    def get(self, key: str) -> bytes: ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str) -> Iterator[str]: ...
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete all objects under a prefix; returns how many."""
+        ...
+
+    def url(self, key: str, *, download_name: str | None = None) -> str:
+        """A presigned GET on the public endpoint, valid for at least settings.url_ttl_seconds. Stable: the same text
+        for some time, so that ETags and playlists do not change with every call."""
+        ...
+
+
+class TaskQueue(Protocol):
+    """Sends the service's tasks. Messages carry only a job's id and are hints: the record is the truth."""
+
+    def generate_chunk(self, job_id: str, model: str) -> None: ...
+
+    def finalize_job(self, job_id: str) -> None: ...
+
+    def deliver_webhooks(self) -> None: ...
+
+    def janitor(self) -> None: ...

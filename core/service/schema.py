@@ -1,0 +1,238 @@
+"""The one job schema: what clients send (JobRequest), what is stored (JobSpec, JobRecord), what they see (Job).
+
+Pure data with pydantic. Knows no Redis, no S3, no HTTP. What depends on a preset or on settings is in admission.py.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Frozen(BaseModel):
+    """Base of all models here: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobStatus(StrEnum):
+    """queued -> running -> finalizing -> succeeded | failed | canceled | expired; canceling between. Terminal is final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELING = "canceling"
+    FINALIZING = "finalizing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED}
+
+
+class EventType(StrEnum):
+    """Entries of a job's event log; the same names reach SSE and webhooks."""
+
+    JOB_QUEUED = "job.queued"
+    JOB_STARTED = "job.started"
+    CHUNK_COMPLETED = "chunk.completed"
+    JOB_SUCCEEDED = "job.succeeded"
+    JOB_FAILED = "job.failed"
+    JOB_CANCELED = "job.canceled"
+
+
+WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled", "chunk.completed"]
+DEFAULT_WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled")
+
+MIN_FRAMES = 16
+MAX_SEED = 2**63 - 1
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class JobRequest(Frozen):
+    """Body of POST /jobs. Fields left out take the preset's defaults; give num_frames or seconds, not both."""
+
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)] = Field(
+        description="What the video shows, in plain English.", examples=["a red circle moving left over a striped background"]
+    )
+    negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
+        default=None, description="What it should not show."
+    )
+    num_frames: int | None = Field(default=None, description="Length in frames, at least 16; any number, also 17 or 100.")
+    seconds: float | None = Field(default=None, gt=0, description="Length in seconds of playback, instead of num_frames.")
+    fps: int | None = Field(default=None, ge=1, le=60, description="Playback rate in frames per second.")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Same seed and request, same video. Random if left out.")
+    model: str | None = Field(default=None, description="A name from GET /models.")
+    guidance_scale: float | None = Field(default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed.")
+    num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps per window.")
+    webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        default=None, description="Called with a signed POST when one of webhook_events happens."
+    )
+    webhook_events: list[WebhookEvent] | None = Field(
+        default=None, description="Default: job.succeeded, job.failed, job.canceled; chunk.completed on request."
+    )
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = Field(
+        default=None, description="Up to 16 short strings, returned with the job."
+    )
+
+
+class JobSpec(Frozen):
+    """A JobRequest with every default filled in: what the engine reads and what decides the video's bytes."""
+
+    prompt: str
+    negative_prompt: str
+    num_frames: int
+    fps: int
+    seed: int
+    model: str
+    guidance_scale: float
+    num_inference_steps: int
+    webhook_url: str | None = None
+    webhook_events: tuple[WebhookEvent, ...] = DEFAULT_WEBHOOK_EVENTS
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class ChunkRecord(Frozen):
+    """A committed chunk: where it lies in the video and in the object store. `timings` are seconds by phase."""
+
+    index: int
+    first_frame: int
+    num_frames: int
+    key: str
+    head_bytes: int = Field(description="Length of ftyp+moov at the object's start (the HLS init segment).")
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    timings: dict[str, float] = Field(default_factory=dict)
+
+
+class JobError(Frozen):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class LaneState(Frozen):
+    """One lane of work on a job (generate, finalize): fencing token of the newest claim, and tries since the last commit."""
+
+    token: int = 0
+    attempts: int = 0
+
+
+class Lane(StrEnum):
+    GENERATE = "generate"
+    FINALIZE = "finalize"
+
+
+class JobRecord(Frozen):
+    """What the store keeps of a job. The truth about it; queue and events are derived."""
+
+    id: str
+    status: JobStatus
+    version: int = Field(default=0, description="Number of chunk commits; rises with nothing else.")
+    spec: JobSpec
+    chunks: tuple[ChunkRecord, ...] = ()
+    lanes: dict[Lane, LaneState] = Field(default_factory=dict)
+    fingerprint: str | None = Field(default=None, description="Engine fingerprint of the last commit.")
+    cancel_requested: bool = False
+    delete_requested: bool = False
+    video_key: str | None = None
+    thumbnail_key: str | None = None
+    error: JobError | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    first_chunk_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def frames_done(self) -> int:
+        return sum(chunk.num_frames for chunk in self.chunks)
+
+    @property
+    def is_complete(self) -> bool:
+        """All frames asked for are committed."""
+        return self.frames_done >= self.spec.num_frames
+
+
+class StepProgress(Frozen):
+    """Where the chunk now being made stands. Lives beside the record, is not logged."""
+
+    chunk_index: int
+    step: int
+    steps: int
+    at: datetime
+
+
+class Progress(Frozen):
+    """Progress of a job as clients see it."""
+
+    frames_done: int
+    frames_total: int
+    chunks_done: int
+    chunks_total: int
+    step: int = Field(description="Denoising steps done of the chunk now being made.")
+    steps: int = Field(description="Denoising steps of that chunk; 0 when none is being made.")
+    seconds_playable: float
+    seconds_per_chunk: float | None = Field(description="Mean time between commits so far.")
+    realtime_factor: float | None = Field(description="Seconds of video made per second; above 1 it can be watched without a stall.")
+    eta_seconds: float | None
+    queue_position: int | None = Field(description="1 = next to start; null once started.")
+
+
+class Chunk(Frozen):
+    """A finished chunk as clients see it: `url` plays by itself."""
+
+    index: int
+    first_frame: int
+    num_frames: int
+    url: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    timings: dict[str, float]
+
+
+class Links(Frozen):
+    self: str
+    chunks: str
+    events: str
+    playlist: str
+    video: str
+    cancel: str
+
+
+class Job(Frozen):
+    """A job as clients see it."""
+
+    id: str
+    status: JobStatus
+    version: int
+    request: JobSpec
+    progress: Progress
+    chunks: list[Chunk]
+    links: Links
+    error: JobError | None
+    created_at: datetime
+    started_at: datetime | None
+    first_chunk_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+
+
+class JobEvent(Frozen):
+    """One entry of a job's event log. `id` is the Redis stream id, the SSE id and the resume point."""
+
+    id: str
+    type: EventType
+    job_id: str
+    at: datetime
+    data: dict[str, Any]
