@@ -35,7 +35,9 @@ class Preset(BaseModel):
     height: int = Field(gt=0, description="Pixels.")
     width: int = Field(gt=0, description="Pixels.")
     fps: int = Field(ge=1, description="Frames per second the model was trained at; the default playback rate.")
-    max_prompt_tokens: int = Field(ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted.")
+    max_prompt_tokens: int = Field(
+        ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted."
+    )
     negative_prompt: str = ""
     sampling: SamplingDefaults
     example_prompts: tuple[str, ...] = ()
@@ -71,7 +73,9 @@ class Catalog:
     """Presets by name. The folder is listed once; a preset is read when first asked for."""
 
     def __init__(self, presets_dir: Path) -> None:
-        self._folders = {file.parent.name: PresetFolder(file.parent) for file in sorted(presets_dir.glob("*/preset.json"))}
+        self._folders = {
+            file.parent.name: PresetFolder(file.parent) for file in sorted(presets_dir.glob("*/preset.json"))
+        }
 
     def names(self) -> list[str]:
         return list(self._folders)

@@ -59,17 +59,26 @@ class JobRequest(Frozen):
     """Body of POST /jobs. Fields left out take the preset's defaults; give num_frames or seconds, not both."""
 
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)] = Field(
-        description="What the video shows, in plain English.", examples=["a red circle moving left over a striped background"]
+        description="What the video shows, in plain English.",
+        examples=["a red circle moving left over a striped background"],
     )
     negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
         default=None, description="What it should not show."
     )
-    num_frames: int | None = Field(default=None, description="Length in frames, at least 16; any number, also 17 or 100.")
-    seconds: float | None = Field(default=None, gt=0, description="Length in seconds of playback, instead of num_frames.")
+    num_frames: int | None = Field(
+        default=None, description="Length in frames, at least 16; any number, also 17 or 100."
+    )
+    seconds: float | None = Field(
+        default=None, gt=0, description="Length in seconds of playback, instead of num_frames."
+    )
     fps: int | None = Field(default=None, ge=1, le=60, description="Playback rate in frames per second.")
-    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Same seed and request, same video. Random if left out.")
+    seed: int | None = Field(
+        default=None, ge=0, le=MAX_SEED, description="Same seed and request, same video. Random if left out."
+    )
     model: str | None = Field(default=None, description="A name from GET /models.")
-    guidance_scale: float | None = Field(default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed.")
+    guidance_scale: float | None = Field(
+        default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed."
+    )
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps per window.")
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="Called with a signed POST when one of webhook_events happens."
@@ -183,7 +192,9 @@ class Progress(Frozen):
     steps: int = Field(description="Denoising steps of that chunk; 0 when none is being made.")
     seconds_playable: float
     seconds_per_chunk: float | None = Field(description="Mean time between commits so far.")
-    realtime_factor: float | None = Field(description="Seconds of video made per second; above 1 it can be watched without a stall.")
+    realtime_factor: float | None = Field(
+        description="Seconds of video made per second; above 1 it can be watched without a stall."
+    )
     eta_seconds: float | None
     queue_position: int | None = Field(description="1 = next to start; null once started.")
 

@@ -22,27 +22,50 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Records, events, leases.")
     broker_url: str = Field(default="redis://127.0.0.1:6379/1", description="Celery's own Redis database.")
     s3_endpoint_url: str | None = Field(default=None, description="S3 server as workers and API reach it; unset: AWS.")
-    s3_public_endpoint_url: str | None = Field(default=None, description="The same as clients reach it; unset: s3_endpoint_url.")
+    s3_public_endpoint_url: str | None = Field(
+        default=None, description="The same as clients reach it; unset: s3_endpoint_url."
+    )
     s3_bucket: str = Field(default="longtake", description="Bucket of all objects.")
     s3_access_key_id: str | None = Field(default=None, description="Access key; unset: boto3's own credential chain.")
     s3_secret_access_key: SecretStr | None = Field(default=None, description="Secret of the access key.")
     s3_region: str = Field(default="us-east-1", description="Region used for signing.")
-    url_ttl_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(default=3600, description="Least life of a presigned URL.")
+    url_ttl_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
+        default=3600, description="Least life of a presigned URL."
+    )
     public_base_url: str | None = Field(default=None, description="Base of links in answers; unset: from the request.")
     presets_dir: Path = Field(default=SHIPPED_PRESETS_DIR, description="Folder of presets.")
     default_model: str = Field(default="sprites", description="Preset of requests that name none.")
-    default_num_frames: Annotated[int, Field(ge=16)] = Field(default=48, description="Length of requests that name none.")
-    max_frames: Annotated[int, Field(ge=16)] = Field(default=9600, description="Longest video accepted.")
-    max_queued_jobs: Annotated[int, Field(ge=1)] = Field(default=10000, description="Jobs not yet ended at which POST answers 503.")
-    retention_seconds: Annotated[int, Field(ge=60)] = Field(default=7 * 86400, description="How long an ended job and its objects are kept.")
-    webhook_secret: SecretStr | None = Field(default=None, description="whsec_... key that signs webhooks; `up` makes one.")
-    webhook_allow_private_addresses: bool = Field(default=False, description="Allow webhooks to private and loopback addresses.")
-    webhook_timeout_seconds: Annotated[float, Field(gt=0)] = Field(default=15.0, description="Time a receiver has to answer.")
-    lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(default=30.0, description="A worker silent this long has lost its chunk.")
-    visibility_timeout_seconds: Annotated[int, Field(ge=10)] = Field(
-        default=3600, description="Celery: unacknowledged messages are redelivered after this; must exceed the longest chunk."
+    default_num_frames: Annotated[int, Field(ge=16)] = Field(
+        default=48, description="Length of requests that name none."
     )
-    janitor_interval_seconds: Annotated[float, Field(gt=0)] = Field(default=5.0, description="Pause between two reconciliations.")
+    max_frames: Annotated[int, Field(ge=16)] = Field(default=9600, description="Longest video accepted.")
+    max_queued_jobs: Annotated[int, Field(ge=1)] = Field(
+        default=10000, description="Jobs not yet ended at which POST answers 503."
+    )
+    retention_seconds: Annotated[int, Field(ge=60)] = Field(
+        default=7 * 86400, description="How long an ended job and its objects are kept."
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="whsec_... key that signs webhooks; `up` makes one."
+    )
+    webhook_allow_private_addresses: bool = Field(
+        default=False, description="Allow webhooks to private and loopback addresses."
+    )
+    webhook_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=15.0, description="Time a receiver has to answer."
+    )
+    lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=30.0, description="A worker silent this long has lost its chunk."
+    )
+    visibility_timeout_seconds: Annotated[int, Field(ge=10)] = Field(
+        default=3600,
+        description="Celery: unacknowledged messages are redelivered after this; must exceed the longest chunk.",
+    )
+    janitor_interval_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=5.0, description="Pause between two reconciliations."
+    )
     max_attempts: Annotated[int, Field(ge=1)] = Field(default=3, description="Tries of one chunk before its job fails.")
-    torch_threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of a model worker; 0: all cores.")
+    torch_threads: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="CPU threads of a model worker; 0: all cores."
+    )
     log_level: str = Field(default="INFO", description="Python log level of every process.")

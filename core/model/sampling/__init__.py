@@ -1,0 +1,1 @@
+"""What all engines share: schedules and samplers as functions, guidance, noise, VAE batching."""

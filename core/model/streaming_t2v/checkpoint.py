@@ -1,0 +1,73 @@
+"""The official checkpoint's key names <-> the modules of this package.
+
+`streaming_t2v.ckpt` stores everything under six prefixes; the names below its prefixes are diffusers' and ours but for
+the tables here. Pure renaming: opens no file, checks no shape (loading strictly does).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+_MERGER = re.compile(r"^base_model\.cross_attention_merger_(?:down_blocks\.(\d+)|(mid_block))\.temporal_transformer\.(.+)$")
+_MIXER = re.compile(r"^base_model\.(.+)\.transformer_blocks\.0\.attn2\.(alpha|conv\..+|conv_ln\..+)$")
+_UNET = "base_model."
+_CAM = "unet."
+_EXPANDER = "resampler."
+_OFFICIAL_PICTURE_ENCODER = "controlnet_cond_embedding."
+_PICTURE_ENCODER = "picture_encoder."
+
+
+@dataclass(frozen=True)
+class StreamingWeights:
+    """State dicts of the five parts, under this package's names."""
+
+    unet: dict[str, Tensor]
+    cam: dict[str, Tensor]
+    mergers: dict[str, Tensor]
+    mixers: dict[str, Tensor]
+    expander: dict[str, Tensor]
+
+
+def from_official(weights: Mapping[str, Tensor], layer_names: tuple[str, ...]) -> StreamingWeights:
+    """Sort official keys into the five parts. `layer_names`: the UNet's text-reading layers (`ApmMixers.layer_names`).
+
+    Keys of other parts (text encoder, image encoder, VAE) are left out.
+    """
+    parts = StreamingWeights({}, {}, {}, {}, {})
+    for key, weight in weights.items():
+        _file(parts, key, weight, layer_names)
+    return parts
+
+
+def _file(parts: StreamingWeights, key: str, weight: Tensor, layer_names: tuple[str, ...]) -> None:
+    """Put one official key where it belongs."""
+    if merger := _MERGER.match(key):
+        index, mid, rest = merger.groups()
+        parts.mergers[f"mid.{rest}" if mid else f"skips.{index}.{rest}"] = weight
+    elif mixer := _MIXER.match(key):
+        layer, rest = mixer.groups()
+        parts.mixers[f"mixers.{layer_names.index(layer)}.{rest}"] = weight
+    elif key.startswith(_UNET):
+        parts.unet[key.removeprefix(_UNET)] = weight
+    elif key.startswith(_CAM):
+        parts.cam[key.removeprefix(_CAM).replace(_OFFICIAL_PICTURE_ENCODER, _PICTURE_ENCODER)] = weight
+    elif key.startswith(_EXPANDER):
+        parts.expander[key.removeprefix(_EXPANDER)] = weight
+
+
+def to_official(parts: StreamingWeights, layer_names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Inverse of `from_official`."""
+    official = {_UNET + name: weight for name, weight in parts.unet.items()}
+    for name, weight in parts.cam.items():
+        official[_CAM + name.replace(_PICTURE_ENCODER, _OFFICIAL_PICTURE_ENCODER)] = weight
+    for name, weight in parts.mergers.items():
+        place, rest = name.removeprefix("skips.").split(".", 1)
+        target = "mid_block" if place == "mid" else f"down_blocks.{place}"
+        official[f"{_UNET}cross_attention_merger_{target}.temporal_transformer.{rest}"] = weight
+    for name, weight in parts.mixers.items():
+        index, rest = name.removeprefix("mixers.").split(".", 1)
+        official[f"{_UNET}{layer_names[int(index)]}.transformer_blocks.0.attn2.{rest}"] = weight
+    official.update({_EXPANDER + name: weight for name, weight in parts.expander.items()})
+    return official

@@ -1,0 +1,164 @@
+"""The StreamingT2V network of one denoising step: base UNet, CAM and APM together, one differentiable function.
+
+Inference and training call the same code. Knows nothing of samplers, guidance, text encoders, pixels of the output or
+files.
+
+Shapes: B batch, C latent channels, F frames, H, W latent rows and columns, L text tokens, K image tokens, D text width,
+G conditioning frames, P, R picture rows and columns.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from torch import Tensor, nn
+
+from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.streaming_t2v.cross_attention import KeysValues
+from core.model.streaming_t2v.unet import as_encoder, decode_half, encode_half
+
+
+def predict_noise(
+    unet: UNet3DConditionModel,
+    cam: CamFeatureExtractor,
+    mergers: CamMergers,
+    latents_BCFHW: Tensor,
+    timestep: Tensor,
+    text_states_BLD: Tensor,
+    image_tokens_BKD: Tensor | None,
+    conditioning_frames: Tensor,
+) -> Tensor:
+    """The network's prediction [B, C, F, H, W] (epsilon or v, as the base was trained), differentiable throughout.
+
+    `timestep`: scalar or [B]. `conditioning_frames`: [B, G, 3, P, R], or [G, 3, P, R] for the whole batch, in [-1, 1].
+    `image_tokens_BKD` act where APM mixers are injected into `unet`; None leaves APM out. `unet` must have its
+    text-reading layers injected (`ApmMixers.layers_of(unet).inject()`).
+    """
+    embedded = cam.embed_pictures(conditioning_frames)
+    return predict_from_embedding(
+        unet, cam, mergers, latents_BCFHW, timestep, text_states_BLD, image_tokens_BKD, embedded
+    )
+
+
+def predict_from_embedding(
+    unet: UNet3DConditionModel,
+    cam: CamFeatureExtractor,
+    mergers: CamMergers,
+    latents_BCFHW: Tensor,
+    timestep: Tensor,
+    text_states_BLD: Tensor,
+    image_tokens_BKD: Tensor | None,
+    embedded_pictures: Tensor,
+) -> Tensor:
+    """As `predict_noise`, from `cam.embed_pictures(...)`, which no step changes."""
+    tokens = with_image_tokens(text_states_BLD, image_tokens_BKD)
+    base = encode_half(as_encoder(unet), latents_BCFHW, timestep, tokens)
+    features = cam(latents_BCFHW, timestep, text_states_BLD, embedded_pictures)
+    return decode_half(unet, mergers(base, features), tokens)
+
+
+def predict_base(
+    unet: UNet3DConditionModel, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor
+) -> Tensor:
+    """The base UNet alone: no CAM, no image tokens. Equals diffusers' own forward up to rounding."""
+    encoded = encode_half(as_encoder(unet), latents_BCFHW, timestep, text_states_BLD)
+    return decode_half(unet, encoded, text_states_BLD)
+
+
+def with_image_tokens(text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> Tensor:
+    """Text then image tokens [B, L+K, D], or the text alone."""
+    return text_states_BLD if image_tokens_BKD is None else torch.cat([text_states_BLD, image_tokens_BKD], dim=1)
+
+
+@dataclass(frozen=True)
+class ReadKeysValues:
+    """Keys and values of every text-reading layer for one text (and anchor): computed once per video."""
+
+    unet: tuple[KeysValues, ...]
+    cam: tuple[KeysValues, ...] = ()
+
+
+class StreamingNetwork:
+    """Base UNet with CAM and APM attached. Attached, the UNet reads its text once per batch item; `eject` detaches.
+
+    The base UNet's own weights are never touched, so one file serves the first chunk and the windows.
+    """
+
+    def __init__(
+        self,
+        unet: UNet3DConditionModel,
+        cam: CamFeatureExtractor,
+        mergers: CamMergers,
+        mixers: ApmMixers,
+        expander: TokenExpander,
+    ) -> None:
+        """Injects at once. All five must be of one configuration, on one device, of one dtype."""
+        self.unet = unet
+        self.cam = cam
+        self.mergers = mergers
+        self.mixers = mixers
+        self.expander = expander
+        self._unet_layers = mixers.layers_of(unet).inject()
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Every module, by name."""
+        return {
+            "unet": self.unet,
+            "cam": self.cam,
+            "mergers": self.mergers,
+            "mixers": self.mixers,
+            "expander": self.expander,
+        }
+
+    @property
+    def weight(self) -> Tensor:
+        """Any weight: tells device and dtype."""
+        return self.unet.conv_in.weight
+
+    def inject(self) -> None:
+        """Attach again after `eject`."""
+        self._unet_layers.inject()
+
+    def eject(self) -> None:
+        """Give the UNet back its own processors: its forward is then diffusers' own, bit for bit."""
+        self._unet_layers.eject()
+
+    def read(self, text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> ReadKeysValues:
+        """Keys and values for a text and an anchor; without image tokens, for the base alone (first chunk)."""
+        unet = self._unet_layers.keys_values(with_image_tokens(text_states_BLD, image_tokens_BKD))
+        cam = () if image_tokens_BKD is None else self.cam.text_layers.keys_values(text_states_BLD)
+        return ReadKeysValues(unet, cam)
+
+    @contextmanager
+    def hold(self, read: ReadKeysValues) -> Iterator[None]:
+        """Within the block all text-reading layers use these keys and values."""
+        with ExitStack() as stack:
+            stack.enter_context(self._unet_layers.hold(read.unet))
+            if read.cam:
+                stack.enter_context(self.cam.text_layers.hold(read.cam))
+            yield
+
+    def predict_window(
+        self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
+    ) -> Tensor:
+        """Prediction for a window [B, C, F, H, W] while keys and values are held (they carry text and anchor)."""
+        return predict_from_embedding(
+            self.unet, self.cam, self.mergers, latents_BCFHW, timestep, text_states_BLD, None, embedded_pictures
+        )
+
+
+def conditioning_config(
+    *, num_text_tokens: int, num_image_tokens: int, embedding_width: int, expander_width: int
+) -> dict[str, Any]:
+    """Sizes of the conditioning parts that the UNet's own configuration does not tell."""
+    return {
+        "num_text_tokens": num_text_tokens,
+        "num_image_tokens": num_image_tokens,
+        "embedding_width": embedding_width,
+        "expander_width": expander_width,
+    }
