@@ -97,8 +97,9 @@ class JobStore(Protocol):
     def lease_alive(self, job_id: str, lane: Lane) -> bool: ...
 
     def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
-        """Append the next chunk, count it in `version`, log chunk.completed, clear progress, release the lease; after the last frame
-        the status becomes finalizing. Raises StaleLease where the token is old or chunk.index is not the next."""
+        """Append the next chunk, count it in `version`, log chunk.completed, clear progress, release the lease.
+
+        After the last frame the status becomes finalizing. Raises StaleLease where the token is old or chunk.index is not the next."""
         ...
 
     def begin_finalizing(self, job_id: str) -> JobRecord:
@@ -106,7 +107,7 @@ class JobStore(Protocol):
         ...
 
     def finish(self, lease: Lease, *, video_key: str | None, thumbnail_key: str | None) -> JobRecord:
-        """finalizing -> succeeded, or canceled where cancel was requested before all frames were made. Logs the event."""
+        """finalizing -> succeeded, or canceled where a cancel came before all frames were made. Logs the event."""
         ...
 
     def fail(self, job_id: str, error: JobError) -> JobRecord:
@@ -151,7 +152,9 @@ class EventLog(Protocol):
     def read(self, job_id: str, after: str = "0-0", limit: int = 1000) -> Sequence[JobEvent]: ...
 
     def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
-        """Block until something happens after event id `after` or the time is up; progress only if newer than this call."""
+        """Block until something happens after event id `after` or the time is up.
+
+        Progress is returned only if it is newer than this call."""
         ...
 
 

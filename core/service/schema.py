@@ -19,7 +19,9 @@ class Frozen(BaseModel):
 
 
 class JobStatus(StrEnum):
-    """queued -> running -> finalizing -> succeeded | failed | canceled | expired; canceling between. Terminal is final."""
+    """queued -> running -> finalizing -> succeeded | failed | canceled | expired; canceling between.
+
+    A terminal status is final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -130,7 +132,7 @@ class JobError(Frozen):
 
 
 class LaneState(Frozen):
-    """One lane of work on a job (generate, finalize): fencing token of the newest claim, and tries since the last commit."""
+    """One lane of work on a job: fencing token of the newest claim, and tries since the last commit."""
 
     token: int = 0
     attempts: int = 0
