@@ -99,7 +99,9 @@ class JobStore(Protocol):
     def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
         """Append the next chunk, count it in `version`, log chunk.completed, clear progress, release the lease.
 
-        After the last frame the status becomes finalizing. Raises StaleLease where the token is old or chunk.index is not the next."""
+        After the last frame the status becomes finalizing. Raises StaleLease where the token is old or chunk.index
+        is not the next.
+        """
         ...
 
     def begin_finalizing(self, job_id: str) -> JobRecord:
