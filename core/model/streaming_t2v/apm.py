@@ -85,9 +85,7 @@ class ApmMixers(nn.Module):
     def for_unet(cls, unet: UNet3DConditionModel, num_text_tokens: int, num_image_tokens: int = 16) -> "ApmMixers":
         """Mixers for every text-reading layer of `unet`."""
         config: Mapping[str, Any] = unet.config
-        return cls(
-            spatial_cross_attentions(unet), num_text_tokens, num_image_tokens, config["cross_attention_dim"]
-        )
+        return cls(spatial_cross_attentions(unet), num_text_tokens, num_image_tokens, config["cross_attention_dim"])
 
     def layers_of(self, unet: UNet3DConditionModel) -> SharedTextLayers:
         """`unet`'s text-reading layers with these mixers, not yet injected."""

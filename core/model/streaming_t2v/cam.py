@@ -10,7 +10,7 @@ rows and columns, N = B*F or B*G (batch-major).
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -25,7 +25,6 @@ from core.model.streaming_t2v.unet import (
     EncodedHalf,
     EncoderNetwork,
     encode_half,
-    frames_to_batch,
     skip_channels,
 )
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-_MERGER = re.compile(r"^base_model\.cross_attention_merger_(?:down_blocks\.(\d+)|(mid_block))\.temporal_transformer\.(.+)$")
+_MERGER = re.compile(
+    r"^base_model\.cross_attention_merger_(?:down_blocks\.(\d+)|(mid_block))\.temporal_transformer\.(.+)$"
+)
 _MIXER = re.compile(r"^base_model\.(.+)\.transformer_blocks\.0\.attn2\.(alpha|conv\..+|conv_ln\..+)$")
 _UNET = "base_model."
 _CAM = "unet."

@@ -8,10 +8,10 @@ Shapes: B batch, F frames, N = B*F (batch-major), Q pixels, L text tokens, K ima
 M heads, E head width.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -30,6 +30,24 @@ class KeysValues:
     values_BMLE: Tensor
 
 
+class TextAttention(Protocol):
+    """What is used of diffusers' Attention; its own annotations admit layers without projections."""
+
+    heads: int
+    to_q: nn.Linear
+    to_k: nn.Linear
+    to_v: nn.Linear
+    to_out: nn.ModuleList
+
+    def get_processor(self) -> Any:
+        """The processor in place, one of diffusers' many classes."""
+        ...
+
+    def set_processor(self, processor: Any) -> None:
+        """Replace the processor."""
+        ...
+
+
 class FrameSharedCrossAttention:
     """diffusers attention processor: all frames of a batch item share one set of keys and values."""
 
@@ -38,7 +56,7 @@ class FrameSharedCrossAttention:
         self.mixer = mixer
         self.held: KeysValues | None = None
 
-    def keys_values(self, attention: Attention, states_BLD: Tensor) -> KeysValues:
+    def keys_values(self, attention: TextAttention, states_BLD: Tensor) -> KeysValues:
         """Project text states [B, L, D] (or [B, L+K, D] with image tokens) for `attention`."""
         mixed_BLD = states_BLD if self.mixer is None else self.mixer(states_BLD)
         return KeysValues(
@@ -48,7 +66,7 @@ class FrameSharedCrossAttention:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: TextAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,  # noqa: ARG002 - diffusers passes it; UNet3D never masks
@@ -74,22 +92,22 @@ def _split_heads(states_BSC: Tensor, num_heads: int) -> Tensor:
     return states_BSC.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
-def spatial_cross_attentions(network: nn.Module) -> dict[str, Attention]:
+def spatial_cross_attentions(network: nn.Module) -> dict[str, TextAttention]:
     """The layers that read text, by the name of their transformer ("down_blocks.0.attentions.1"), in forward order.
 
     Works on a whole UNet (16 layers at four levels) and on its encoder half (7 layers).
     """
     order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-    found: dict[str, Attention] = {}
+    found: dict[str, TextAttention] = {}
     for name, module in network.named_modules():
         parts = name.split(".")
         if isinstance(module, Attention) and parts[-1] == "attn2" and "attentions" in parts and parts[0] in order:
-            found[name.removesuffix(".transformer_blocks.0.attn2")] = module
+            found[name.removesuffix(".transformer_blocks.0.attn2")] = cast(TextAttention, module)
     return dict(sorted(found.items(), key=lambda item: order[item[0].split(".")[0]]))
 
 
 class SharedTextLayers:
-    """All text-reading layers of one network: puts frame-shared processors in, takes them out, holds keys and values."""
+    """The text-reading layers of one network: puts frame-shared processors in and out, holds keys and values."""
 
     def __init__(self, network: nn.Module, mixers: Mapping[str, Mixer] | None = None) -> None:
         """Nothing changes before `inject`. `mixers` (APM) go by layer name; a layer without one reads plain text."""
@@ -110,7 +128,7 @@ class SharedTextLayers:
         if not self.injected:
             self._originals = {name: layer.get_processor() for name, layer in self._layers.items()}
             for name, layer in self._layers.items():
-                layer.set_processor(self._processors[name])  # pyright: ignore[reportArgumentType] - a closed union there
+                layer.set_processor(self._processors[name])
         return self
 
     def eject(self) -> None:
@@ -124,7 +142,7 @@ class SharedTextLayers:
         return tuple(self._processors[name].keys_values(layer, states_BLD) for name, layer in self._layers.items())
 
     @contextmanager
-    def hold(self, keys_values: tuple[KeysValues, ...]) -> Iterator[None]:
+    def hold(self, keys_values: tuple[KeysValues, ...]) -> Generator[None, None, None]:
         """Within the block every layer reads these keys and values and ignores the states it is given."""
         for processor, held in zip(self._processors.values(), keys_values, strict=True):
             processor.held = held

@@ -7,10 +7,9 @@ Shapes: B batch, C latent channels, F frames, H, W latent rows and columns, L te
 G conditioning frames, P, R picture rows and columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
@@ -135,7 +134,7 @@ class StreamingNetwork:
         return ReadKeysValues(unet, cam)
 
     @contextmanager
-    def hold(self, read: ReadKeysValues) -> Iterator[None]:
+    def hold(self, read: ReadKeysValues) -> Generator[None, None, None]:
         """Within the block all text-reading layers use these keys and values."""
         with ExitStack() as stack:
             stack.enter_context(self._unet_layers.hold(read.unet))
@@ -150,15 +149,3 @@ class StreamingNetwork:
         return predict_from_embedding(
             self.unet, self.cam, self.mergers, latents_BCFHW, timestep, text_states_BLD, None, embedded_pictures
         )
-
-
-def conditioning_config(
-    *, num_text_tokens: int, num_image_tokens: int, embedding_width: int, expander_width: int
-) -> dict[str, Any]:
-    """Sizes of the conditioning parts that the UNet's own configuration does not tell."""
-    return {
-        "num_text_tokens": num_text_tokens,
-        "num_image_tokens": num_image_tokens,
-        "embedding_width": embedding_width,
-        "expander_width": expander_width,
-    }

@@ -112,7 +112,7 @@ def decode_half(unet: UNet3DConditionModel, encoded: EncodedHalf, text_states_BL
             **_text_for(block, text_states_BLD),
         )
     if unet.conv_norm_out is not None:
-        hidden_NCHW = unet.conv_act(unet.conv_norm_out(hidden_NCHW))
+        hidden_NCHW = cast(nn.Module, unet.conv_act)(unet.conv_norm_out(hidden_NCHW))
     return batch_to_frames(unet.conv_out(hidden_NCHW), encoded.num_frames)
 
 

@@ -1,0 +1,136 @@
+"""What the model tests share: one compute thread, and the small network of the reference numbers.
+
+The weights of the reference numbers are made from their rule (tests/references/README.md), not stored.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.streaming_t2v.checkpoint import from_official
+from core.model.streaming_t2v.network import StreamingNetwork
+
+REFERENCES = Path(__file__).parents[3] / "references"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
+    """Summation order, hence rounding, follows the number of threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def references() -> Path:
+    """Folder of the reference numbers."""
+    return REFERENCES
+
+
+@pytest.fixture(scope="session")
+def golden_config() -> dict[str, Any]:
+    """Constants of the reference network."""
+    config: dict[str, Any] = json.loads((REFERENCES / "cam_apm_unet.json").read_text())["config"]
+    return config
+
+
+@pytest.fixture(scope="session")
+def golden_io() -> dict[str, Tensor]:
+    """Inputs and outputs of the reference network."""
+    return load_file(REFERENCES / "cam_apm_unet.io.safetensors")
+
+
+@pytest.fixture(scope="session")
+def golden_weights() -> dict[str, Tensor]:
+    """The reference network's weights under the official key names, made by weights_rule.json."""
+    order = json.loads((REFERENCES / "weights_rule.json").read_text())["order"]
+    generator = torch.Generator("cpu").manual_seed(0)
+    return {name: _weight(name, tuple(shape), scale, generator) for name, shape, scale in order}
+
+
+def _weight(name: str, shape: tuple[int, ...], scale: float, generator: torch.Generator) -> Tensor:
+    if name.endswith("alpha"):
+        return (torch.rand(shape, generator=generator) * 2 - 1) * 1.5
+    drawn = torch.randn(shape, generator=generator)
+    if len(shape) >= 2:
+        return drawn * scale / math.sqrt(math.prod(shape[1:]))
+    return 1 + 0.1 * drawn if name.endswith("weight") else 0.1 * drawn
+
+
+def build_network(
+    unet_sizes: dict[str, Any],
+    picture_channels: list[int],
+    *,
+    num_text_tokens: int,
+    num_image_tokens: int,
+    embedding_width: int,
+    expander_width: int,
+) -> StreamingNetwork:
+    """A network with fresh random weights, in evaluation mode."""
+    unet = UNet3DConditionModel(**unet_sizes)
+    config = dict(unet.config)
+    network = StreamingNetwork(
+        unet,
+        CamFeatureExtractor.from_unet(unet, picture_channels),
+        CamMergers.for_unet(config),
+        ApmMixers.for_unet(unet, num_text_tokens, num_image_tokens),
+        TokenExpander(embedding_width, expander_width, num_image_tokens, config["cross_attention_dim"]),
+    )
+    for part in network.parts.values():
+        part.eval()
+    return network
+
+
+@pytest.fixture
+def golden_network(golden_config: dict[str, Any], golden_weights: dict[str, Tensor]) -> StreamingNetwork:
+    """The reference network, loaded through the official key names."""
+    sizes = {
+        "block_out_channels": tuple(golden_config["block_out_channels"]),
+        "attention_head_dim": golden_config["attention_head_dim"],
+        "cross_attention_dim": golden_config["cross_attention_dim"],
+    }
+    network = build_network(
+        sizes,
+        golden_config["cond_embedding_channels"],
+        num_text_tokens=golden_config["text_tokens"],
+        num_image_tokens=golden_config["image_tokens"],
+        embedding_width=1024,
+        expander_width=golden_config["resampler_inner_dim"],
+    )
+    weights = from_official(golden_weights, network.mixers.layer_names)
+    for name, part in network.parts.items():
+        part.load_state_dict(getattr(weights, name))
+    return network
+
+
+@pytest.fixture
+def tiny_network() -> StreamingNetwork:
+    """A network of a small preset's shape: two widths, short text, few image tokens, nothing left at zero."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "block_out_channels": (8, 16, 16, 16),
+        "attention_head_dim": 4,
+        "cross_attention_dim": 12,
+        "norm_num_groups": 4,
+    }
+    network = build_network(
+        sizes, [4, 4, 6, 8], num_text_tokens=6, num_image_tokens=3, embedding_width=10, expander_width=5
+    )
+    for part in network.parts.values():
+        _unzero(part)
+    return network
+
+
+def _unzero(part: nn.Module) -> None:
+    """Random values where a fresh module has zeros, so that no path is switched off."""
+    with torch.no_grad():
+        for weight in part.parameters():
+            if not weight.any():
+                weight.normal_(std=0.2)
