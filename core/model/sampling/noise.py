@@ -1,0 +1,51 @@
+"""Randomness for samplers: CPU generators, so that a seed gives the same draws on every device.
+
+Knows no sampler. Generators are passed in and advanced; there is no global state.
+
+Shapes: C channels, F frames, H, W latent rows and columns.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+GeneratorState = NDArray[np.uint8]
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A CPU generator at the start of `seed`'s stream."""
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def seeded_for(seed: int, stage: str) -> torch.Generator:
+    """A CPU generator of its own for a stage of a job: streams of different stages do not meet."""
+    digest = hashlib.sha256(f"{seed}:{stage}".encode()).digest()
+    return seeded(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def state_of(generator: torch.Generator) -> GeneratorState:
+    """Where a generator stands, as bytes."""
+    state: GeneratorState = generator.get_state().numpy().copy()
+    return state
+
+
+def restored(state: GeneratorState) -> torch.Generator:
+    """A CPU generator that continues where `state` was taken."""
+    generator = torch.Generator("cpu")
+    generator.set_state(torch.from_numpy(state.copy()))
+    return generator
+
+
+def draw_video(generator: torch.Generator, shape_1CFHW: tuple[int, ...], device: torch.device) -> Tensor:
+    """Initial noise of a window, drawn in its own layout [1, C, F, H, W], float32."""
+    return torch.randn(shape_1CFHW, generator=generator).to(device)
+
+
+def draw_frames_first(generator: torch.Generator, shape_1CFHW: tuple[int, ...], device: torch.device) -> Tensor:
+    """A step's noise, drawn frames first [F, C, H, W] as the published sampler does; returned as [1, C, F, H, W]."""
+    _, channels, frames, height, width = shape_1CFHW
+    drawn_FCHW = torch.randn((frames, channels, height, width), generator=generator)
+    return drawn_FCHW.transpose(0, 1).unsqueeze(0).to(device)

@@ -1,0 +1,116 @@
+"""Noise schedules of diffusion models, and the timesteps at which a sampler visits them.
+
+Pure numbers: knows no network and no sampler. alpha_bar(t) is the share of signal variance left at timestep t of
+training (Ho et al. 2020); timesteps run from noise (high) to picture (low).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BetaKind = Literal["linear", "scaled_linear"]
+Prediction = Literal["epsilon", "v_prediction"]
+Spacing = Literal["leading", "trailing", "linspace"]
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """alpha_bar per training timestep [T] (float32, CPU), and what the network predicts."""
+
+    alphas_cumprod_T: Tensor
+    prediction: Prediction = "epsilon"
+    final_alpha_cumprod: float | None = None
+    """alpha_bar after the last step of DDIM; None = alpha_bar of timestep 0 (never quite noiseless, as published)."""
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T."""
+        return self.alphas_cumprod_T.shape[0]
+
+    def signal_at(self, timestep: int) -> Tensor:
+        """alpha_bar at a timestep, a scalar tensor in [0, 1]; 0 only at the end of a zero-terminal-SNR schedule."""
+        return self.alphas_cumprod_T[timestep]
+
+    def signal_after_last(self) -> Tensor:
+        """alpha_bar that DDIM's last step arrives at."""
+        if self.final_alpha_cumprod is None:
+            return self.alphas_cumprod_T[0]
+        return torch.tensor(self.final_alpha_cumprod)
+
+
+def betas(kind: BetaKind, start: float, end: float, num_train_timesteps: int) -> Tensor:
+    """Noise variance added per training timestep, [T] float32."""
+    if kind == "linear":
+        return torch.linspace(start, end, num_train_timesteps, dtype=torch.float32)
+    return torch.linspace(start**0.5, end**0.5, num_train_timesteps, dtype=torch.float32) ** 2
+
+
+def rescale_to_zero_terminal_snr(betas_T: Tensor) -> Tensor:
+    """Betas whose last timestep holds no signal at all (Lin et al. 2023, algorithm 1)."""
+    root_T = (1.0 - betas_T).cumprod(0).sqrt()
+    first, last = root_T[0].clone(), root_T[-1].clone()
+    root_T = (root_T - last) * first / (first - last)
+    alphas_cumprod_T = root_T**2
+    ratios = alphas_cumprod_T[1:] / alphas_cumprod_T[:-1]
+    return 1 - torch.cat([alphas_cumprod_T[:1], ratios])
+
+
+def make_schedule(
+    *,
+    beta_kind: BetaKind = "scaled_linear",
+    beta_start: float = 0.00085,
+    beta_end: float = 0.012,
+    num_train_timesteps: int = 1000,
+    prediction: Prediction = "epsilon",
+    zero_terminal_snr: bool = False,
+    final_alpha_cumprod: float | None = None,
+) -> NoiseSchedule:
+    """A schedule by its usual constants; the defaults are Stable Diffusion's and ModelScope's."""
+    betas_T = betas(beta_kind, beta_start, beta_end, num_train_timesteps)
+    if zero_terminal_snr:
+        betas_T = rescale_to_zero_terminal_snr(betas_T)
+    return NoiseSchedule((1.0 - betas_T).cumprod(0), prediction, final_alpha_cumprod)
+
+
+def schedule_from_config(config: Mapping[str, Any]) -> NoiseSchedule:
+    """A schedule from a configuration with diffusers' key names; missing keys take its DDIM scheduler's defaults."""
+    return make_schedule(
+        beta_kind=config.get("beta_schedule", "linear"),
+        beta_start=config.get("beta_start", 0.0001),
+        beta_end=config.get("beta_end", 0.02),
+        num_train_timesteps=config.get("num_train_timesteps", 1000),
+        prediction=config.get("prediction_type", "epsilon"),
+        zero_terminal_snr=config.get("rescale_betas_zero_snr", False),
+        final_alpha_cumprod=1.0 if config.get("set_alpha_to_one", True) else None,
+    )
+
+
+def spaced_timesteps(spacing: Spacing, num_steps: int, num_train_timesteps: int, offset: int = 0) -> tuple[int, ...]:
+    """`num_steps` timesteps, descending, DDIM's rule (Lin et al. 2023, table 2).
+
+    leading: multiples of T // num_steps, plus `offset`; trailing: from T-1 down in even strides; linspace: T-1 to 0.
+    """
+    last = num_train_timesteps - 1
+    if spacing == "leading":
+        stride = num_train_timesteps // num_steps
+        rising = [min(index * stride + offset, last) for index in range(num_steps)]
+        return tuple(reversed(rising))
+    if spacing == "trailing":
+        stride = num_train_timesteps / num_steps
+        return tuple(round(num_train_timesteps - index * stride) - 1 for index in range(num_steps))
+    # numpy's linspace and rounding decide ties as diffusers does.
+    return tuple(int(t) for t in np.linspace(0, last, num_steps).round()[::-1])
+
+
+def solver_timesteps(spacing: Spacing, num_steps: int, num_train_timesteps: int, offset: int = 0) -> tuple[int, ...]:
+    """`num_steps` timesteps, descending, for solvers that go on to the noiseless end themselves (DPM-Solver).
+
+    As `spaced_timesteps` with one more step whose lowest timestep is left out; trailing is the same.
+    """
+    if spacing == "trailing":
+        return spaced_timesteps(spacing, num_steps, num_train_timesteps, offset)
+    return spaced_timesteps(spacing, num_steps + 1, num_train_timesteps, offset)[:-1]

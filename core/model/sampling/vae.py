@@ -1,0 +1,62 @@
+"""Pictures <-> latents with diffusers' AutoencoderKL, many frames per call.
+
+Knows no sampler and no video length. Pixels are float; uint8 is made once, at the engine's edge.
+
+Shapes: C latent channels, F frames, H, W latent rows and columns, P, R pixel rows and columns.
+"""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+
+MAX_FRAMES_PER_CALL = 16
+
+
+def decode_frames(vae: AutoencoderKL, latents_CFHW: Tensor) -> Tensor:
+    """Latents [C, F, H, W] as sampled -> pictures [F, 3, P, R] in [0, 1], float32."""
+    scaled_FCHW = latents_CFHW.transpose(0, 1).to(vae.dtype) / scaling_factor(vae)
+    decoded = [_decode(vae, part) for part in scaled_FCHW.split(MAX_FRAMES_PER_CALL)]
+    return (torch.cat(decoded).float() * 0.5 + 0.5).clamp(0.0, 1.0)
+
+
+def _decode(vae: AutoencoderKL, scaled_FCHW: Tensor) -> Tensor:
+    decoded: Tensor = cast(Any, vae.decode(scaled_FCHW, return_dict=False))[0]
+    return decoded
+
+
+def encode_frames(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Pictures [F, 3, P, R] in [-1, 1] -> latents [C, F, H, W]; a posterior sample with a generator, else its mean."""
+    encoded = [_encode(vae, part, generator) for part in pictures_F3PR.to(vae.dtype).split(MAX_FRAMES_PER_CALL)]
+    return torch.cat(encoded).transpose(0, 1) * scaling_factor(vae)
+
+
+def _encode(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Generator | None) -> Tensor:
+    posterior = cast(Any, vae.encode(pictures_F3PR, return_dict=False))[0]
+    latents: Tensor = posterior.mode() if generator is None else posterior.sample(generator)
+    return latents
+
+
+def scaling_factor(vae: AutoencoderKL) -> float:
+    """Factor that gives latents a deviation near 1."""
+    factor: float = cast(Any, vae.config).scaling_factor
+    return factor
+
+
+def downsampling(vae: AutoencoderKL) -> int:
+    """Pixels per latent pixel, each way (8 for four levels)."""
+    widths: tuple[int, ...] = cast(Any, vae.config).block_out_channels
+    return 2 ** (len(widths) - 1)
+
+
+def to_uint8(pictures_F3PR: Tensor) -> NDArray[np.uint8]:
+    """Pictures [F, 3, P, R] in [0, 1] -> uint8 [F, P, R, 3], rounded to nearest.
+
+    The published code truncates 255 x, which darkens by half a level on average; rounding does not.
+    """
+    rounded = pictures_F3PR.permute(0, 2, 3, 1).mul(255.0).round().to(torch.uint8)
+    frames: NDArray[np.uint8] = rounded.contiguous().cpu().numpy()
+    return frames
