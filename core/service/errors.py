@@ -14,9 +14,11 @@ LongtakeError
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
 ├── VideoNotReady           the final video does not exist yet
+├── PlaylistNotReady        the first chunk does not exist yet
 ├── StaleLease              another worker holds a newer fencing token; nothing was committed
 ├── Interrupted             cancel, drain or a lost lease stopped a chunk; nothing was committed
 ├── PresetError             a preset cannot be read or loaded
+├── StoreError              Redis did not answer
 ├── StorageError            the object store refused or did not answer
 └── SetupError              a missing binary, a port in use, a full disk: one sentence for a person
 
@@ -42,9 +44,10 @@ class LongtakeError(Exception):
 
 
 class RequestError(LongtakeError):
-    """The request cannot be accepted."""
+    """The request cannot be accepted. `also` holds further errors found in the same request."""
 
     code = "invalid_request"
+    also: tuple[RequestError, ...] = ()
 
 
 class InvalidField(RequestError):
@@ -125,6 +128,12 @@ class VideoNotReady(LongtakeError):
     code = "video_not_ready"
 
 
+class PlaylistNotReady(LongtakeError):
+    """There is nothing to play before the first chunk."""
+
+    code = "playlist_not_ready"
+
+
 class StaleLease(LongtakeError):
     """Another worker holds a newer lease on this lane; nothing was committed."""
 
@@ -141,6 +150,12 @@ class PresetError(LongtakeError):
     """The preset cannot be loaded."""
 
     code = "preset_unusable"
+
+
+class StoreError(LongtakeError):
+    """The store of the jobs did not answer."""
+
+    code = "store_error"
 
 
 class StorageError(LongtakeError):

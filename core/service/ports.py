@@ -53,7 +53,9 @@ class JobPage:
 class JobStore(Protocol):
     """Records, leases, progress. Every change of a record, its event and its webhook deliveries is one transaction.
 
-    All methods that name a job raise JobNotFound where it does not exist (or was deleted).
+    Methods that return a record, a lease or a position raise JobNotFound where the job does not exist (or was
+    deleted); the others do nothing there, so that a worker can always let go. All raise StoreError where the store
+    does not answer. A change repeated because its answer was lost is made once.
     """
 
     def ping(self) -> None: ...
@@ -105,7 +107,9 @@ class JobStore(Protocol):
         ...
 
     def begin_finalizing(self, job_id: str) -> JobRecord:
-        """running | canceling -> finalizing (a canceled job keeps cancel_requested). Idempotent."""
+        """running | canceling -> finalizing (a canceled job keeps cancel_requested). Idempotent.
+
+        Raises JobStateConflict where frames are missing and nobody asked to stop."""
         ...
 
     def finish(self, lease: Lease, *, video_key: str | None, thumbnail_key: str | None) -> JobRecord:
@@ -123,7 +127,7 @@ class JobStore(Protocol):
         ...
 
     def cancel_requested(self, job_id: str) -> bool:
-        """True also for a deleted or missing job: stop working on it. One round trip."""
+        """True also for an ended, deleted or missing job: stop working on it. One round trip."""
         ...
 
     def request_delete(self, job_id: str) -> JobRecord:

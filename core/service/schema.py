@@ -71,7 +71,7 @@ class JobRequest(Frozen):
         default=None, description="Length in frames, at least 16; any number, also 17 or 100."
     )
     seconds: float | None = Field(
-        default=None, gt=0, description="Length in seconds of playback, instead of num_frames."
+        default=None, gt=0, allow_inf_nan=False, description="Length in seconds of playback, instead of num_frames."
     )
     fps: int | None = Field(default=None, ge=1, le=60, description="Playback rate in frames per second.")
     seed: int | None = Field(
@@ -143,6 +143,13 @@ class Lane(StrEnum):
     FINALIZE = "finalize"
 
 
+class FingerprintChange(Frozen):
+    """From this chunk on the job was made by an engine with this fingerprint."""
+
+    from_chunk: int
+    fingerprint: str
+
+
 class JobRecord(Frozen):
     """What the store keeps of a job. The truth about it; queue and events are derived."""
 
@@ -152,7 +159,9 @@ class JobRecord(Frozen):
     spec: JobSpec
     chunks: tuple[ChunkRecord, ...] = ()
     lanes: dict[Lane, LaneState] = Field(default_factory=dict)
-    fingerprint: str | None = Field(default=None, description="Engine fingerprint of the last commit.")
+    fingerprints: tuple[FingerprintChange, ...] = Field(
+        default=(), description="Engine fingerprints: that of chunk 0 and every later change."
+    )
     cancel_requested: bool = False
     delete_requested: bool = False
     video_key: str | None = None
@@ -172,6 +181,15 @@ class JobRecord(Frozen):
     def is_complete(self) -> bool:
         """All frames asked for are committed."""
         return self.frames_done >= self.spec.num_frames
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Engine fingerprint of the last commit."""
+        return self.fingerprints[-1].fingerprint if self.fingerprints else None
+
+    def lane(self, lane: Lane) -> LaneState:
+        """State of a lane; of one never claimed, too."""
+        return self.lanes.get(lane, LaneState())
 
 
 class StepProgress(Frozen):
@@ -223,15 +241,14 @@ class Links(Frozen):
     cancel: str
 
 
-class Job(Frozen):
-    """A job as clients see it."""
+class JobSummary(Frozen):
+    """A job as clients see it in lists: without its chunks."""
 
     id: str
     status: JobStatus
     version: int
     request: JobSpec
     progress: Progress
-    chunks: list[Chunk]
     links: Links
     error: JobError | None
     created_at: datetime
@@ -239,6 +256,26 @@ class Job(Frozen):
     first_chunk_at: datetime | None
     finished_at: datetime | None
     expires_at: datetime | None
+
+
+class Job(JobSummary):
+    """A job as clients see it."""
+
+    chunks: list[Chunk]
+
+
+class JobList(Frozen):
+    """A page of GET /jobs."""
+
+    jobs: list[JobSummary]
+    next_cursor: str | None = Field(description="Give it as ?cursor= for the next page; null on the last one.")
+
+
+class ChunkList(Frozen):
+    """Answer of GET /jobs/{id}/chunks. Where `status` is terminal no more chunks will come."""
+
+    status: JobStatus
+    chunks: list[Chunk]
 
 
 class JobEvent(Frozen):

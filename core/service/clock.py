@@ -1,0 +1,12 @@
+"""The real clock. The only place of core.service that reads the time of day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+class SystemClock:
+    """Wall time, timezone-aware UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)

@@ -1,0 +1,455 @@
+"""In-memory twins of every port, with the same laws: for tests, and for trying the service without servers.
+
+The job store applies the same pure transitions as the real one; tests/integration/test_store_contract.py runs one suite
+over both. The engine draws a moving square, without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from core.service import queue, transitions
+from core.service.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError
+from core.service.frame_plan import CHUNK_FRAMES, chunk_span
+from core.service.job_store import cursor_from_member, index_member, member_from_cursor
+from core.service.ports import Clock, Delivery, JobPage, Lease, WorkerStatus
+from core.service.schema import (
+    ChunkRecord,
+    JobError,
+    JobEvent,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    Lane,
+    StepProgress,
+)
+from core.service.transitions import Transition
+
+FAKE_START = datetime(2026, 1, 1, tzinfo=UTC)
+FAKE_RETENTION_SECONDS = 7 * 86400.0
+
+
+class FakeClock:
+    """Stands still until told to advance."""
+
+    def __init__(self, now: datetime = FAKE_START) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+@dataclass
+class _Memory:
+    """All that the real store keeps in Redis. `changed` guards it and wakes followers of the log."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    records: dict[str, JobRecord] = field(default_factory=lambda: {})
+    events: dict[str, list[JobEvent]] = field(default_factory=lambda: {})
+    progress: dict[str, tuple[int, StepProgress]] = field(default_factory=lambda: {})
+    leases: dict[tuple[str, Lane], tuple[int, datetime]] = field(default_factory=lambda: {})
+    deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
+    due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
+    num_reports: int = 0
+
+
+class FakeJobStore:
+    """ports.JobStore in memory. FakeEventLog and FakeOutbox show the rest of what it writes."""
+
+    def __init__(self, clock: Clock | None = None, *, retention_seconds: float = FAKE_RETENTION_SECONDS) -> None:
+        self.memory = _Memory()
+        self._clock = clock or FakeClock()
+        self._retention = timedelta(seconds=retention_seconds)
+
+    def ping(self) -> None: ...
+
+    def create(self, record: JobRecord) -> JobRecord:
+        if not self._put_new(transitions.create(record)) and self.get(record.id) != record:
+            raise JobStateConflict(f"{record.id} exists already")
+        return record
+
+    def restore(self, record: JobRecord) -> bool:
+        return self._put_new(transitions.restore(record))
+
+    def get(self, job_id: str) -> JobRecord:
+        with self.memory.changed:
+            record = self.memory.records.get(job_id)
+        if record is None or record.delete_requested:
+            raise JobNotFound(f"there is no job {job_id}")
+        return record
+
+    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
+        before = None if cursor is None else member_from_cursor(cursor)
+        listed = [
+            record
+            for record in reversed(self._sorted())
+            if not record.delete_requested
+            and status in {None, record.status}
+            and (before is None or index_member(record) < before)
+        ]
+        more = len(listed) > limit
+        return JobPage(listed[:limit], cursor_from_member(index_member(listed[limit - 1])) if more else None)
+
+    def active(self) -> Sequence[JobRecord]:
+        return [record for record in self._sorted() if record.delete_requested or not record.status.is_terminal]
+
+    def expired(self, now: datetime) -> Sequence[JobRecord]:
+        ended = [record for record in self._sorted() if not record.delete_requested]
+        return [record for record in ended if record.expires_at is not None and record.expires_at <= now]
+
+    def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
+        with self.memory.changed:
+            record = self.get(job_id)
+            if self.lease_alive(job_id, lane) or not transitions.wants(record, lane):
+                return None
+            now = self._clock.now()
+            claimed = self._apply(transitions.claim(record, lane, now))
+            token = claimed.lane(lane).token
+            self.memory.leases[job_id, lane] = (token, now + timedelta(seconds=ttl_seconds))
+            return Lease(job_id, lane, token, worker)
+
+    def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+        with self.memory.changed:
+            held, _ = self.memory.leases.get((lease.job_id, lease.lane), (None, None))
+            if held != lease.token or not self.lease_alive(lease.job_id, lease.lane):
+                return False
+            until = self._clock.now() + timedelta(seconds=ttl_seconds)
+            self.memory.leases[lease.job_id, lease.lane] = (lease.token, until)
+            return True
+
+    def release(self, lease: Lease, *, count_attempt: bool) -> None:
+        with self.memory.changed:
+            record = self.memory.records.get(lease.job_id)
+            given_back = record and transitions.release(record, lease, count_attempt=count_attempt)
+            if given_back:
+                self._apply(given_back)
+
+    def lease_alive(self, job_id: str, lane: Lane) -> bool:
+        with self.memory.changed:
+            lease = self.memory.leases.get((job_id, lane))
+            return lease is not None and lease[1] > self._clock.now()
+
+    def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
+        )
+
+    def begin_finalizing(self, job_id: str) -> JobRecord:
+        return self._change(job_id, transitions.begin_finalizing)
+
+    def finish(self, lease: Lease, *, video_key: str | None, thumbnail_key: str | None) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id,
+            lambda record: transitions.finish(
+                record, lease, video_key=video_key, thumbnail_key=thumbnail_key, at=now, retention=self._retention
+            ),
+        )
+
+    def fail(self, job_id: str, error: JobError) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.fail(record, error, now, self._retention))
+
+    def request_cancel(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
+
+    def cancel_requested(self, job_id: str) -> bool:
+        with self.memory.changed:
+            record = self.memory.records.get(job_id)
+        return record is None or transitions.shall_stop(record)
+
+    def request_delete(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.request_delete(record, now, self._retention))
+
+    def purge(self, job_id: str) -> None:
+        memory = self.memory
+        with memory.changed:
+            for table in (memory.records, memory.events, memory.progress):
+                table.pop(job_id, None)
+            memory.leases = {key: held for key, held in memory.leases.items() if key[0] != job_id}
+            memory.deliveries = {key: row for key, row in memory.deliveries.items() if key[0] != job_id}
+            memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
+
+    def report_progress(self, job_id: str, progress: StepProgress) -> None:
+        with self.memory.changed:
+            if job_id in self.memory.records:
+                self.memory.num_reports += 1
+                self.memory.progress[job_id] = (self.memory.num_reports, progress)
+                self.memory.changed.notify_all()
+
+    def progress(self, job_id: str) -> StepProgress | None:
+        with self.memory.changed:
+            return self.memory.progress.get(job_id, (0, None))[1]
+
+    def queue_position(self, job_id: str) -> int | None:
+        job = self.get(job_id)
+        queued = [r.id for r in self._sorted() if r.status is JobStatus.QUEUED and r.spec.model == job.spec.model]
+        return queued.index(job_id) + 1 if job_id in queued else None
+
+    def count_active(self) -> int:
+        return sum(not record.status.is_terminal for record in self._sorted())
+
+    def _sorted(self) -> Sequence[JobRecord]:
+        """Oldest first."""
+        with self.memory.changed:
+            return sorted(self.memory.records.values(), key=index_member)
+
+    def _put_new(self, transition: Transition) -> bool:
+        with self.memory.changed:
+            if transition.record.id in self.memory.records:
+                return False
+            self._apply(transition)
+            return True
+
+    def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
+        with self.memory.changed:
+            return self._apply(change(self.get(job_id)))
+
+    def _apply(self, transition: Transition) -> JobRecord:
+        memory, record = self.memory, transition.record
+        memory.records[record.id] = record
+        log = memory.events.setdefault(record.id, [])
+        for event in transition.events:
+            log.append(
+                JobEvent(id=f"{len(log) + 1}-0", type=event.type, job_id=record.id, at=event.at, data=event.data)
+            )
+        for delivery in transition.deliveries:
+            memory.deliveries[record.id, delivery.id] = delivery
+            memory.due[record.id, delivery.id] = delivery.next_attempt_at or delivery.created_at
+        if transition.clears_progress:
+            memory.progress.pop(record.id, None)
+        if transition.released is not None:
+            memory.leases.pop((record.id, transition.released), None)
+        memory.changed.notify_all()
+        return record
+
+
+class FakeEventLog:
+    """ports.EventLog over a FakeJobStore. Ids are 1-0, 2-0, ..."""
+
+    def __init__(self, store: FakeJobStore) -> None:
+        self._memory = store.memory
+
+    def read(self, job_id: str, after: str = "0-0", limit: int = 1000) -> Sequence[JobEvent]:
+        with self._memory.changed:
+            log = self._memory.events.get(job_id, [])
+            return [event for event in log if _order(event.id) > _order(after)][:limit]
+
+    def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
+        with self._memory.changed:
+            seen = self._memory.progress.get(job_id, (0, None))[0]
+
+            def news() -> list[JobEvent | StepProgress]:
+                number, progress = self._memory.progress.get(job_id, (0, None))
+                return [*self.read(job_id, after), *([progress] if progress is not None and number > seen else [])]
+
+            return self._memory.changed.wait_for(news, timeout_seconds) or []
+
+
+class FakeOutbox:
+    """ports.Outbox over a FakeJobStore."""
+
+    def __init__(self, store: FakeJobStore) -> None:
+        self._memory = store.memory
+
+    def take_due(self, now: datetime, limit: int, hold_seconds: float) -> Sequence[Delivery]:
+        with self._memory.changed:
+            by_time = sorted((at, key) for key, at in self._memory.due.items() if at <= now)
+            taken = [key for _, key in by_time[:limit]]
+            self._memory.due.update(dict.fromkeys(taken, now + timedelta(seconds=hold_seconds)))
+            return [self._memory.deliveries[key] for key in taken]
+
+    def record(self, delivery: Delivery) -> None:
+        key = (delivery.job_id, delivery.id)
+        with self._memory.changed:
+            if key not in self._memory.deliveries:
+                return
+            self._memory.deliveries[key] = delivery
+            self._memory.due.pop(key, None)
+            if delivery.state == "pending" and delivery.next_attempt_at is not None:
+                self._memory.due[key] = delivery.next_attempt_at
+
+    def of_job(self, job_id: str) -> Sequence[Delivery]:
+        with self._memory.changed:
+            own = [delivery for key, delivery in self._memory.deliveries.items() if key[0] == job_id]
+        return sorted(own, key=lambda delivery: (delivery.created_at, delivery.id))
+
+
+class FakeWorkerRegistry:
+    """ports.WorkerRegistry in memory."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or FakeClock()
+        self._entries: dict[str, tuple[WorkerStatus, datetime]] = {}
+
+    def report(self, status: WorkerStatus, ttl_seconds: float) -> None:
+        self._entries[status.name] = (status, self._clock.now() + timedelta(seconds=ttl_seconds))
+
+    def remove(self, name: str) -> None:
+        self._entries.pop(name, None)
+
+    def all(self) -> Sequence[WorkerStatus]:
+        now = self._clock.now()
+        return [status for _, (status, until) in sorted(self._entries.items()) if until > now]
+
+
+class FakeStorage:
+    """ports.Storage in memory. While `broken` is set, everything raises StorageError."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.content_types: dict[str, str] = {}
+        self.broken = False
+
+    def ensure_bucket(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        if self.broken:
+            raise StorageError("the fake storage is broken")
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        self.check()
+        self.objects[key] = data
+        self.content_types[key] = content_type
+
+    def put_file(self, key: str, path: Path, content_type: str) -> None:
+        self.put(key, path.read_bytes(), content_type)
+
+    def get(self, key: str) -> bytes:
+        self.check()
+        if key not in self.objects:
+            raise ObjectNotFound(f"there is no object {key}")
+        return self.objects[key]
+
+    def exists(self, key: str) -> bool:
+        self.check()
+        return key in self.objects
+
+    def list(self, prefix: str) -> Iterator[str]:
+        self.check()
+        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def delete_prefix(self, prefix: str) -> int:
+        doomed = [*self.list(prefix)]
+        for key in doomed:
+            del self.objects[key]
+        return len(doomed)
+
+    def url(self, key: str, *, download_name: str | None = None) -> str:
+        suffix = "" if download_name is None else f"?download={download_name}"
+        return f"https://storage.invalid/{key}{suffix}"
+
+
+@dataclass(frozen=True)
+class SentMessage:
+    """A message as FakeTaskQueue keeps it."""
+
+    task: str
+    job_id: str | None = None
+    model: str | None = None
+
+
+class FakeTaskQueue:
+    """ports.TaskQueue that keeps what was sent in `messages`; like the real one it holds no message twice."""
+
+    def __init__(self) -> None:
+        self.messages: list[SentMessage] = []
+
+    def generate_chunk(self, job_id: str, model: str) -> None:
+        self._send(SentMessage(queue.TASK_GENERATE_CHUNK, job_id, model))
+
+    def finalize_job(self, job_id: str) -> None:
+        self._send(SentMessage(queue.TASK_FINALIZE_JOB, job_id))
+
+    def deliver_webhooks(self) -> None:
+        self._send(SentMessage(queue.TASK_DELIVER_WEBHOOKS))
+
+    def janitor(self) -> None:
+        self._send(SentMessage(queue.TASK_JANITOR))
+
+    def take(self) -> SentMessage | None:
+        """The oldest message, as a worker would get it."""
+        return self.messages.pop(0) if self.messages else None
+
+    def _send(self, message: SentMessage) -> None:
+        if message not in self.messages:
+            self.messages.append(message)
+
+
+class FakeEngine:
+    """A coloured square that bounces over a grey field. Colour from the prompt, start from the seed.
+
+    Its state holds where the square is, so a chunk made without the state before it comes out wrong. `step_seconds`
+    stretches each step for those who need to watch or interrupt it.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps_per_chunk: int = 4,
+        step_seconds: float = 0.0,
+        height: int = 64,
+        width: int = 64,
+        fingerprint: str = "fake-engine-1",
+    ) -> None:
+        self._steps = steps_per_chunk
+        self._step_seconds = step_seconds
+        self._height, self._width = height, width
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def warm_up(self) -> None: ...
+
+    def start(self, spec: JobSpec) -> EngineState:
+        return EngineState(0, {"phase": np.asarray([spec.seed % 997], dtype=np.int64)})
+
+    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+        started = time.perf_counter()
+        for step in range(self._steps):
+            on_step(step, self._steps)
+            time.sleep(self._step_seconds)
+        span = chunk_span(state.frames_done // CHUNK_FRAMES, spec.num_frames)
+        phase = int(state.arrays["phase"][0])
+        frames = np.stack([self._frame(spec, phase + 2 * t) for t in range(span.num_frames)])
+        after = EngineState(
+            state.frames_done + span.num_frames, {"phase": np.asarray([phase + 2 * span.num_frames], dtype=np.int64)}
+        )
+        return EngineChunk(frames, after, {"denoise": time.perf_counter() - started})
+
+    def _frame(self, spec: JobSpec, phase: int) -> FramesTHWC:
+        """One frame, HWC: the square's top left corner goes to and fro along both sides, at different periods."""
+        side = self._height // 4
+        top = _bounce(phase, self._height - side)
+        left = _bounce(phase * 3 // 2, self._width - side)
+        frame = np.full((self._height, self._width, 3), 96, dtype=np.uint8)
+        colour = np.frombuffer(hashlib.sha256(spec.prompt.encode()).digest()[:3], dtype=np.uint8)
+        frame[top : top + side, left : left + side] = colour
+        return frame
+
+
+def _bounce(phase: int, span: int) -> int:
+    """Triangle wave over 0..span."""
+    return span - abs(phase % (2 * span) - span)
+
+
+def _order(event_id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in event_id.split("-"))

@@ -1,0 +1,68 @@
+"""The durable truth about a job: jobs/{id}/manifest.json, from which its record can be rebuilt, and all object keys.
+
+Pure text: reads and writes no storage. Holds no secret, but the webhook's URL.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ValidationError
+
+from core.service.errors import StorageError
+from core.service.schema import Frozen, JobRecord
+
+MANIFEST_VERSION = 1
+JOBS_PREFIX = "jobs/"
+
+
+class Manifest(Frozen):
+    """What stands in the file. `version` rises when an older reader would misread it."""
+
+    version: Literal[1] = MANIFEST_VERSION
+    job: JobRecord
+
+
+def manifest_bytes(record: JobRecord) -> bytes:
+    """The manifest of a job as it is now: UTF-8 JSON, indented for people."""
+    return Manifest(job=record).model_dump_json(indent=1).encode()
+
+
+def record_from_manifest(data: bytes) -> JobRecord:
+    """Inverse of `manifest_bytes`. Raises StorageError for bytes that are no manifest of a version known here."""
+    try:
+        return Manifest.model_validate_json(data).job
+    except ValidationError as error:
+        raise StorageError(f"not a manifest of version {MANIFEST_VERSION}: {error}") from error
+
+
+def job_prefix(job_id: str) -> str:
+    """Where all objects of a job lie."""
+    return f"{JOBS_PREFIX}{job_id}/"
+
+
+def manifest_key(job_id: str) -> str:
+    return f"{job_prefix(job_id)}manifest.json"
+
+
+def job_id_of_manifest(key: str) -> str | None:
+    """The job of a key that `manifest_key` made; None for any other object."""
+    job_id = key.removeprefix(JOBS_PREFIX).removesuffix("/manifest.json")
+    return job_id if key == manifest_key(job_id) and "/" not in job_id else None
+
+
+def chunk_key(job_id: str, index: int) -> str:
+    return f"{job_prefix(job_id)}chunks/{index:05d}.mp4"
+
+
+def state_key(job_id: str, index: int) -> str:
+    """The engine's state after chunk `index`."""
+    return f"{job_prefix(job_id)}state/generate/{index:05d}.safetensors"
+
+
+def video_key(job_id: str) -> str:
+    return f"{job_prefix(job_id)}video.mp4"
+
+
+def thumbnail_key(job_id: str) -> str:
+    return f"{job_prefix(job_id)}thumbnail.jpg"

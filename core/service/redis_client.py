@@ -1,0 +1,105 @@
+"""How Longtake talks to Redis: the client, the names of all keys, and connection errors under our own name.
+
+Knows no job logic. Values are text (decode_responses), every key starts with "longtake:".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from core.service.errors import StoreError
+from core.service.schema import Lane
+
+SOCKET_TIMEOUT_SECONDS = 15.0
+"""Longest wait for an answer. A blocking read must ask for less than this."""
+CONNECT_TIMEOUT_SECONDS = 5.0
+HEALTH_CHECK_SECONDS = 15
+"""A connection idle this long is pinged before use: a restarted Redis is noticed before a command is lost."""
+RETRIES = 6
+"""With the backoff below about three seconds: a Redis that restarts is waited for, one that is gone is reported."""
+
+OUTBOX_DUE = "longtake:outbox:due"
+WORKERS = "longtake:workers"
+ALL_JOBS = "longtake:jobs:all"
+DELETED_JOBS = "longtake:jobs:deleted"
+EXPIRY = "longtake:jobs:expiry"
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def connect(redis_url: str) -> redis.Redis:
+    """A client (a pool of connections, safe to share between threads). Does not connect yet."""
+    return redis.Redis.from_url(
+        redis_url,
+        decode_responses=True,
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=HEALTH_CHECK_SECONDS,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=1.0), RETRIES),
+    )
+
+
+def names_errors(method: Callable[P, T]) -> Callable[P, T]:
+    """Let a lost connection leave `method` as StoreError, so that callers need not know Redis."""
+
+    @wraps(method)
+    def named(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise StoreError(f"Redis does not answer: {error}", fix="check that Redis runs and its URL") from error
+
+    return named
+
+
+def job_key(job_id: str) -> str:
+    """Hash of a job: `record` (JSON) and `stop` ("1": whoever works on it shall stop).
+
+    Ends in a word of its own, so that no id that a client makes up can name another key.
+    """
+    return f"longtake:job:{job_id}:record"
+
+
+def events_key(job_id: str) -> str:
+    return f"longtake:job:{job_id}:events"
+
+
+def progress_key(job_id: str) -> str:
+    return f"longtake:job:{job_id}:progress"
+
+
+def deliveries_key(job_id: str) -> str:
+    """Hash: delivery id -> JSON."""
+    return f"longtake:job:{job_id}:deliveries"
+
+
+def lease_key(job_id: str, lane: Lane) -> str:
+    """The fencing token of the live lease; expires with it."""
+    return f"longtake:job:{job_id}:lease:{lane}"
+
+
+def status_index(status: str) -> str:
+    return f"longtake:jobs:status:{status}"
+
+
+def queue_index(model: str) -> str:
+    return f"longtake:jobs:queued:{model}"
+
+
+def outbox_member(job_id: str, delivery_id: str) -> str:
+    """How a delivery is named in OUTBOX_DUE. Neither id contains a space."""
+    return f"{job_id} {delivery_id}"
+
+
+def worker_key(name: str) -> str:
+    return f"longtake:worker:{name}"
