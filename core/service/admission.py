@@ -1,0 +1,227 @@
+"""The door of the service: makes a JobRequest of a decoded request body, and a complete JobSpec of that, or refuses.
+
+Pure but for the DNS look-up of a webhook's host (a parameter). Knows no HTTP; every refusal is a named RequestError
+with the field at fault and the fix.
+"""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from core.service.address_guard import Resolve, check_url, resolve_host
+from core.service.catalog import Catalog, PresetFolder
+from core.service.errors import (
+    FieldNotSupported,
+    InvalidField,
+    PromptTooLong,
+    RequestError,
+    TooFewFrames,
+    TooManyFrames,
+    UnknownField,
+)
+from core.service.frame_plan import seconds_to_frames
+from core.service.schema import (
+    DEFAULT_WEBHOOK_EVENTS,
+    MIN_FRAMES,
+    JobRecord,
+    JobRequest,
+    JobSpec,
+    JobStatus,
+    WebhookEvent,
+)
+from core.service.settings import Settings
+
+FIELDS_NOT_BUILT_YET = frozenset(
+    {"refine", "image", "video", "prompts", "priority", "profile", "first_chunk", "engine"}
+)
+_BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
+_ALLOWED_CONTROLS = "\t\n\r"
+_NOT_TEXT = frozenset({"Cc", "Cs"})  # Unicode categories: control characters, surrogates
+_EXPLANATIONS: dict[str, tuple[str, str]] = {
+    "missing": ("is missing", "add it"),
+    "string_type": ("is not a string", "give a string in quotes"),
+    "string_unicode": ("is not valid Unicode", "leave out lone surrogates (\\ud800 to \\udfff)"),
+    "string_too_short": ("is empty", "write something"),
+    "string_too_long": ("has more than {max_length} characters", "shorten it"),
+    "int_type": ("is not a whole number", "give a whole number without quotes"),
+    "int_parsing": ("is not a whole number", "give a whole number"),
+    "float_type": ("is not a number", "give a number without quotes"),
+    "finite_number": ("is not a finite number", "give a finite number"),
+    "greater_than_equal": ("is below {ge}", "give at least {ge}"),
+    "greater_than": ("is not above {gt}", "give more than {gt}"),
+    "less_than_equal": ("is above {le}", "give at most {le}"),
+    "enum": ("is not {expected}", "use {expected}"),
+    "literal_error": ("is not {expected}", "use {expected}"),
+    "list_type": ("is not a list", "give a list in square brackets"),
+    "dict_type": ("is not an object", "give an object in curly brackets"),
+    "too_long": ("has more than {max_length} entries", "leave some out"),
+}
+"""pydantic's error types that requests can raise: what is wrong, and the fix, both filled in from the error's ctx."""
+
+
+def random_seed() -> int:
+    """A random seed for requests that name none. 32 bits: short enough to be read out and typed again."""
+    return secrets.randbelow(2**32)
+
+
+def new_job_id() -> str:
+    """An id that cannot be guessed: 100 random bits."""
+    return "job_" + "".join(secrets.choice(_BASE32_LOWER) for _ in range(20))
+
+
+def queued_record(spec: JobSpec, now: datetime) -> JobRecord:
+    """The record of a job that was admitted at `now`."""
+    return JobRecord(id=new_job_id(), status=JobStatus.QUEUED, spec=spec, created_at=now)
+
+
+def parse_request(body: object) -> JobRequest:
+    """The request in a decoded JSON body, with no coercion: "48" and True are not numbers.
+
+    Raises the first RequestError; the others found are its `also`.
+    """
+    if not isinstance(body, dict):
+        raise InvalidField("the body is not a JSON object", fix='send an object like {"prompt": "..."}')
+    fields = cast(dict[str, Any], body)
+    errors = [_error_of_unknown_field(name) for name in fields if name not in JobRequest.model_fields]
+    known = {name: value for name, value in fields.items() if name in JobRequest.model_fields}
+    try:
+        request = JobRequest.model_validate(known, strict=True)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        errors += [error_of_detail(cast(Mapping[str, Any], detail)) for detail in details]
+    else:
+        if not errors:
+            return request
+    first, *others = errors
+    first.also = tuple(others)
+    raise first
+
+
+def admit(
+    request: JobRequest,
+    catalog: Catalog,
+    settings: Settings,
+    new_seed: Callable[[], int],
+    resolve: Resolve = resolve_host,
+) -> JobSpec:
+    """The request with every default filled in and every limit of preset and deployment checked.
+
+    Raises a RequestError (also UnknownModel), or PresetError where the preset's files cannot be read.
+    """
+    model = settings.default_model if request.model is None else request.model
+    preset = catalog.get(model)
+    facts = preset.facts
+    negative_prompt = facts.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    _check_text("prompt", request.prompt, preset)
+    _check_text("negative_prompt", negative_prompt, preset)
+    fps = facts.fps if request.fps is None else request.fps
+    return JobSpec(
+        prompt=request.prompt,
+        negative_prompt=negative_prompt,
+        num_frames=_num_frames(request, fps, settings),
+        fps=fps,
+        seed=new_seed() if request.seed is None else request.seed,
+        model=model,
+        guidance_scale=request.guidance_scale or facts.sampling.guidance_scale,  # never 0: at least 1
+        num_inference_steps=request.num_inference_steps or facts.sampling.num_inference_steps,
+        webhook_url=_webhook_url(request, settings.webhook_allow_private_addresses, resolve),
+        webhook_events=_webhook_events(request),
+        metadata=request.metadata or {},
+    )
+
+
+def _error_of_unknown_field(name: object) -> RequestError:
+    """The refusal of a field that JobRequest does not have, naming the field that was probably meant."""
+    field = _part(name)
+    if name in FIELDS_NOT_BUILT_YET:
+        return FieldNotSupported(f"{field} is not built yet", field=field, fix="leave it out")
+    near = difflib.get_close_matches(field, JobRequest.model_fields, n=1)
+    known = ", ".join(JobRequest.model_fields)
+    fix = f"did you mean {near[0]}?" if near else f"leave it out; the fields are {known}"
+    return UnknownField(f"there is no field {field}", field=field, fix=fix)
+
+
+def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
+    """One of pydantic's errors as ours; `loc` in it begins with a field's name."""
+    field = _path(detail["loc"])
+    what, fix = _EXPLANATIONS.get(detail["type"], (detail["msg"], "see the documentation of this field"))
+    context: dict[str, Any] = detail.get("ctx") or {}
+    too_long_text = detail["type"] == "string_too_long" and field in {"prompt", "negative_prompt"}
+    error_class = PromptTooLong if too_long_text else InvalidField
+    return error_class(f"{field} {what.format(**context)}", field=field, fix=fix.format(**context))
+
+
+def _path(location: tuple[object, ...]) -> str:
+    """pydantic's location as clients write it: webhook_events[0], metadata.colour, a metadata key by itself."""
+    first, *rest = (part for part in location if part != "[key]")
+    return _part(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{_part(part)}" for part in rest)
+
+
+def _part(name: object) -> str:
+    """A client's own name for something, made fit to be repeated to it: short, and valid Unicode."""
+    text = str(name)[:64]
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _check_text(field: str, text: str, preset: PresetFolder) -> None:
+    """Raise where `text` has characters that are no text, or more tokens than the preset's text encoder reads."""
+    if any(unicodedata.category(c) in _NOT_TEXT and c not in _ALLOWED_CONTROLS for c in text):
+        raise InvalidField(f"{field} has control characters", field=field, fix="leave them out")
+    if text and not any(c.isprintable() and not c.isspace() for c in text):
+        raise InvalidField(f"{field} has no visible text", field=field, fix="say what the video shows")
+    limit = preset.facts.max_prompt_tokens
+    num_tokens = preset.count_tokens(text)
+    if num_tokens > limit:
+        message = f"{field} has {num_tokens} tokens; this model reads {limit}"
+        raise PromptTooLong(message, field=field, fix=f"shorten it to at most {limit} tokens; nothing is cut silently")
+
+
+def _num_frames(request: JobRequest, fps: int, settings: Settings) -> int:
+    """Frames of the video, from num_frames or seconds or the deployment's default."""
+    if request.num_frames is not None and request.seconds is not None:
+        raise InvalidField("both num_frames and seconds are given", field="seconds", fix="give one of them")
+    if request.seconds is not None:
+        # Clamped first: a product that overflows to infinity cannot be rounded.
+        seconds = min(request.seconds, float(settings.max_frames) + 1)
+        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, settings.max_frames)
+    num_frames = settings.default_num_frames if request.num_frames is None else request.num_frames
+    return _checked_length("num_frames", num_frames, fps, settings.max_frames)
+
+
+def _checked_length(field: str, num_frames: int, fps: int, max_frames: int) -> int:
+    """`num_frames` where it is within limits; the errors speak of `field`, the one that the client gave."""
+    if num_frames < MIN_FRAMES:
+        fix = f"give at least {MIN_FRAMES} frames ({MIN_FRAMES / fps:g} seconds at {fps} fps)"
+        raise TooFewFrames(
+            f"{field} asks for {num_frames} frames; a video has at least {MIN_FRAMES}", field=field, fix=fix
+        )
+    if num_frames > max_frames:
+        fix = f"give at most {max_frames} frames ({max_frames / fps:g} seconds at {fps} fps)"
+        raise TooManyFrames(f"{field} asks for more than the {max_frames} frames allowed here", field=field, fix=fix)
+    return num_frames
+
+
+def _webhook_url(request: JobRequest, allow_private: bool, resolve: Resolve) -> str | None:
+    if request.webhook_url is not None:
+        check_url(request.webhook_url, allow_private, resolve)
+    return request.webhook_url
+
+
+def _webhook_events(request: JobRequest) -> tuple[WebhookEvent, ...]:
+    """The events asked for, each once, in the order given."""
+    if request.webhook_events is None:
+        return DEFAULT_WEBHOOK_EVENTS
+    if request.webhook_url is None:
+        message, fix = "webhook_events without webhook_url", "give webhook_url, or leave webhook_events out"
+        raise InvalidField(message, field="webhook_events", fix=fix)
+    if not request.webhook_events:
+        message, fix = "webhook_events is empty", "name at least one event, or leave it out for the default"
+        raise InvalidField(message, field="webhook_events", fix=fix)
+    return tuple(dict.fromkeys(request.webhook_events))

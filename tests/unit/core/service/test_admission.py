@@ -1,0 +1,229 @@
+"""What is let in, with which defaults; and what is refused, under which name, with field and fix."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.service.admission import FIELDS_NOT_BUILT_YET, admit, new_job_id, parse_request, random_seed
+from core.service.catalog import Catalog
+from core.service.errors import (
+    FieldNotSupported,
+    InvalidField,
+    PresetError,
+    PromptTooLong,
+    RequestError,
+    TooFewFrames,
+    TooManyFrames,
+    UnknownField,
+    UnknownModel,
+    WebhookUrlRefused,
+)
+from core.service.schema import DEFAULT_WEBHOOK_EVENTS, MAX_SEED, JobRequest, JobSpec
+from core.service.settings import Settings
+from tests.helpers.presets import MAX_PROMPT_TOKENS, write_fake_preset
+
+PROMPT = "a red circle"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    write_fake_preset(tmp_path, "fake")
+    return Settings(presets_dir=tmp_path, default_model="fake", max_frames=800)
+
+
+def spec_of(settings: Settings, **fields: Any) -> JobSpec:
+    request = parse_request({"prompt": PROMPT, **fields})
+    return admit(request, Catalog(settings.presets_dir), settings, lambda: 42, lambda _host, _port: ["8.8.8.8"])
+
+
+def refusal(settings: Settings, **fields: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        spec_of(settings, **fields)
+    assert caught.value.fix
+    return caught.value
+
+
+def test_a_prompt_alone_gets_the_presets_defaults_and_a_new_seed(settings: Settings) -> None:
+    assert spec_of(settings) == JobSpec(
+        prompt=PROMPT,
+        negative_prompt="",
+        num_frames=settings.default_num_frames,
+        fps=8,
+        seed=42,
+        model="fake",
+        guidance_scale=1.0,
+        num_inference_steps=4,
+        webhook_url=None,
+        webhook_events=DEFAULT_WEBHOOK_EVENTS,
+        metadata={},
+    )
+
+
+def test_every_field_given_is_kept(settings: Settings) -> None:
+    given: dict[str, Any] = {
+        "negative_prompt": "blurry",
+        "num_frames": 17,
+        "fps": 12,
+        "seed": 0,
+        "model": "fake",
+        "guidance_scale": 9.5,
+        "num_inference_steps": 2,
+        "webhook_url": "https://example.com/hook",
+        "webhook_events": ("chunk.completed", "job.failed"),
+        "metadata": {"project": "titles"},
+    }
+    events = ["chunk.completed", "job.failed", "chunk.completed"]
+    spec = spec_of(settings, **{**given, "webhook_events": events})
+    assert spec.model_dump(include=set(given)) == given
+
+
+def test_text_is_stripped_and_may_have_several_lines(settings: Settings) -> None:
+    assert spec_of(settings, prompt=" a red\n\tcircle \n").prompt == "a red\n\tcircle"
+
+
+@pytest.mark.parametrize(("seconds", "fps", "num_frames"), [(2, 8, 16), (2.06, 8, 16), (12.5, 8, 100), (1, 24, 24)])
+def test_seconds_become_frames_at_the_rate_of_playback(
+    settings: Settings, seconds: float, fps: int, num_frames: int
+) -> None:
+    assert spec_of(settings, seconds=seconds, fps=fps).num_frames == num_frames
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "field", "says"),
+    [
+        ({"prompt": ""}, InvalidField, "prompt", "empty"),
+        ({"prompt": " \n "}, InvalidField, "prompt", "empty"),
+        ({"prompt": "\u200b\u2060"}, InvalidField, "prompt", "no visible text"),
+        ({"prompt": None}, InvalidField, "prompt", "not a string"),
+        ({"prompt": ["a"]}, InvalidField, "prompt", "not a string"),
+        ({"prompt": "a\ud800"}, InvalidField, "prompt", "not valid Unicode"),
+        ({"prompt": "a\x00b"}, InvalidField, "prompt", "control characters"),
+        ({"prompt": "a\x1b[31m"}, InvalidField, "prompt", "control characters"),
+        ({"prompt": "a " * 2001}, PromptTooLong, "prompt", "more than 4000 characters"),
+        ({"prompt": "a " * 17}, PromptTooLong, "prompt", "17 tokens; this model reads 16"),
+        ({"negative_prompt": "a " * 17}, PromptTooLong, "negative_prompt", "17 tokens"),
+        ({"negative_prompt": "a\x07"}, InvalidField, "negative_prompt", "control characters"),
+        ({"num_frames": 15}, TooFewFrames, "num_frames", "at least 16"),
+        ({"num_frames": -1}, TooFewFrames, "num_frames", "at least 16"),
+        ({"num_frames": 801}, TooManyFrames, "num_frames", "more than the 800"),
+        ({"num_frames": "48"}, InvalidField, "num_frames", "not a whole number"),
+        ({"num_frames": True}, InvalidField, "num_frames", "not a whole number"),
+        ({"num_frames": 48.5}, InvalidField, "num_frames", "not a whole number"),
+        ({"num_frames": 48, "seconds": 6}, InvalidField, "seconds", "both"),
+        ({"seconds": 1.9}, TooFewFrames, "seconds", "asks for 15 frames"),
+        ({"seconds": 2, "fps": 4}, TooFewFrames, "seconds", "asks for 8 frames"),
+        ({"seconds": 101}, TooManyFrames, "seconds", "more than the 800"),
+        ({"seconds": 1e308, "fps": 60}, TooManyFrames, "seconds", "more than the 800"),
+        ({"seconds": 0}, InvalidField, "seconds", "not above 0"),
+        ({"seconds": math.nan}, InvalidField, "seconds", "not a finite number"),
+        ({"seconds": math.inf}, InvalidField, "seconds", "not a finite number"),
+        ({"seconds": "6"}, InvalidField, "seconds", "not a number"),
+        ({"seconds": True}, InvalidField, "seconds", "not a number"),
+        ({"fps": 0}, InvalidField, "fps", "below 1"),
+        ({"fps": 61}, InvalidField, "fps", "above 60"),
+        ({"fps": 7.5}, InvalidField, "fps", "not a whole number"),
+        ({"seed": -1}, InvalidField, "seed", "below 0"),
+        ({"seed": MAX_SEED + 1}, InvalidField, "seed", "above"),
+        ({"guidance_scale": 0.5}, InvalidField, "guidance_scale", "below 1"),
+        ({"guidance_scale": 31}, InvalidField, "guidance_scale", "above 30"),
+        ({"num_inference_steps": 0}, InvalidField, "num_inference_steps", "below 1"),
+        ({"num_inference_steps": 1001}, InvalidField, "num_inference_steps", "above 1000"),
+        ({"model": "huge"}, UnknownModel, "model", "no model named 'huge'"),
+        ({"model": 3}, InvalidField, "model", "not a string"),
+        ({"webhook_url": "http://10.0.0.1:x/"}, WebhookUrlRefused, "webhook_url", "port"),
+        ({"webhook_url": "https://a.test/" + "a" * 2000}, InvalidField, "webhook_url", "more than 2000 characters"),
+        ({"webhook_events": ["job.failed"]}, InvalidField, "webhook_events", "without webhook_url"),
+        ({"webhook_url": "https://a.test", "webhook_events": []}, InvalidField, "webhook_events", "empty"),
+        ({"webhook_url": "https://a.test", "webhook_events": ["x"]}, InvalidField, "webhook_events[0]", "is not"),
+        ({"webhook_url": "https://a.test", "webhook_events": "job.failed"}, InvalidField, "webhook_events", "list"),
+        ({"metadata": {"": "x"}}, InvalidField, "metadata.", "empty"),
+        ({"metadata": {"k": 1}}, InvalidField, "metadata.k", "not a string"),
+        ({"metadata": {"k": "v" * 513}}, InvalidField, "metadata.k", "more than 512 characters"),
+        ({"metadata": {"k" * 65: "v"}}, InvalidField, f"metadata.{'k' * 64}", "more than 64 characters"),
+        ({"metadata": {str(n): "" for n in range(17)}}, InvalidField, "metadata", "more than 16 entries"),
+        ({"metadata": ["a"]}, InvalidField, "metadata", "not an object"),
+    ],
+)
+def test_what_is_refused_is_named(
+    settings: Settings, fields: Mapping[str, Any], error: type[RequestError], field: str, says: str
+) -> None:
+    refused = refusal(settings, **fields)
+    assert (type(refused), refused.field) == (error, field)
+    assert says in refused.message
+
+
+@pytest.mark.parametrize("body", [None, [], "a prompt", 3])
+def test_a_body_that_is_not_an_object_is_refused(body: object) -> None:
+    with pytest.raises(InvalidField, match="not a JSON object"):
+        parse_request(body)
+
+
+def test_a_missing_prompt_is_named() -> None:
+    with pytest.raises(InvalidField, match="prompt is missing"):
+        parse_request({})
+
+
+@pytest.mark.parametrize(("name", "fix"), [("promt", "did you mean prompt?"), ("zzz", "leave it out; the fields are")])
+def test_unknown_fields_name_what_was_probably_meant(settings: Settings, name: str, fix: str) -> None:
+    refused = refusal(settings, **{name: 1})
+    assert isinstance(refused, UnknownField)
+    assert str(refused.fix).startswith(fix)
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS_NOT_BUILT_YET))
+def test_fields_of_later_versions_are_refused_as_not_built_yet(settings: Settings, name: str) -> None:
+    refused = refusal(settings, **{name: None})
+    assert isinstance(refused, FieldNotSupported)
+    assert "not built yet" in refused.message
+
+
+def test_fields_not_built_yet_are_none_that_are_built() -> None:
+    assert not FIELDS_NOT_BUILT_YET & set(JobRequest.model_fields)
+
+
+def test_all_errors_of_a_body_are_told_at_once() -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_request({"promt": "x", "fps": 0, "seed": "7"})
+    found = [caught.value, *caught.value.also]
+    assert [error.field for error in found] == ["promt", "prompt", "fps", "seed"]
+
+
+def test_a_field_name_with_a_lone_surrogate_can_be_repeated_to_the_client() -> None:
+    with pytest.raises(UnknownField) as caught:
+        parse_request({"prompt": "x", "\ud800": 1})
+    assert caught.value.message.encode()
+
+
+def test_the_token_limit_itself_is_allowed(settings: Settings) -> None:
+    assert spec_of(settings, prompt="a " * MAX_PROMPT_TOKENS).prompt.count("a") == MAX_PROMPT_TOKENS
+
+
+def test_private_webhooks_are_refused_unless_the_operator_allows_them(settings: Settings) -> None:
+    request = parse_request({"prompt": PROMPT, "webhook_url": "http://127.0.0.1:9/"})
+    catalog = Catalog(settings.presets_dir)
+    with pytest.raises(WebhookUrlRefused):
+        admit(request, catalog, settings, random_seed)
+    allowing = settings.model_copy(update={"webhook_allow_private_addresses": True})
+    assert admit(request, catalog, allowing, random_seed).webhook_url == "http://127.0.0.1:9/"
+
+
+def test_a_broken_preset_is_not_the_clients_fault(settings: Settings) -> None:
+    (settings.presets_dir / "fake" / "preset.json").write_text("{}")
+    with pytest.raises(PresetError):
+        spec_of(settings)
+
+
+def test_ids_are_long_random_and_fit_for_urls_and_keys() -> None:
+    ids = {new_job_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(re.fullmatch(r"job_[a-z2-7]{20}", job_id) for job_id in ids)
+
+
+def test_random_seeds_are_valid_and_differ() -> None:
+    seeds = {random_seed() for _ in range(10)}
+    assert len(seeds) > 1
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
