@@ -1,0 +1,86 @@
+"""A service made of fakes around the worker's functions, and a worker that takes its messages. No servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from core.service import queue
+from core.service.engine import Engine, EngineChunk, EngineState, OnStep
+from core.service.fakes import FakeClock, FakeEngine, FakeJobStore, FakeStorage, FakeTaskQueue
+from core.service.schema import JobRecord, JobSpec, JobStatus
+from core.service.settings import Settings
+from worker.generate import ChunkMaker
+from worker.services import Services
+
+JOB = "job_a"
+
+
+@dataclass
+class World:
+    """Fakes of every port, shared by all workers made from it."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    storage: FakeStorage = field(default_factory=FakeStorage)
+    queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
+    settings: Settings = field(default_factory=lambda: Settings(lease_ttl_seconds=30, max_attempts=3))
+
+    def __post_init__(self) -> None:
+        self.store = FakeJobStore(self.clock)
+
+    def services(self, worker: str = "worker-1") -> Services:
+        return Services(self.store, self.storage, self.queue, self.clock, self.settings, worker)
+
+    def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
+        return ChunkMaker(services or self.services(), engine or FakeEngine(), upload_patience_seconds=0)
+
+    def submit(self, job_id: str = JOB, **changes: object) -> JobRecord:
+        """A queued job with its message, as the API leaves it."""
+        spec = JobSpec(
+            prompt="a red circle", negative_prompt="", num_frames=40, fps=8, seed=7, model="sprites",
+            guidance_scale=7.5, num_inference_steps=4,
+        ).model_copy(update=changes)  # fmt: skip
+        record = JobRecord(id=job_id, status=JobStatus.QUEUED, spec=spec, created_at=self.clock.now())
+        self.queue.generate_chunk(job_id, spec.model)
+        return self.store.create(record)
+
+    def work(self, maker: ChunkMaker, services: Services | None = None) -> None:
+        """Take messages until none is left."""
+        while (message := self.queue.take()) is not None:
+            if message.task == queue.TASK_GENERATE_CHUNK:
+                maker.make_next_chunk(str(message.job_id))
+            elif message.task == queue.TASK_FINALIZE_JOB:
+                from worker.finalize import finalize_job
+
+                finalize_job(services or self.services("cpu-1"), str(message.job_id), upload_patience_seconds=0)
+
+    def tasks(self) -> list[str]:
+        """Names of the waiting messages."""
+        return [message.task for message in self.queue.messages]
+
+
+class HookedEngine(FakeEngine):
+    """A FakeEngine that calls `at_step(step)` before on_step, so that a test can act in the midst of a chunk."""
+
+    def __init__(self, at_step: Callable[[int], object]) -> None:
+        super().__init__()
+        self._at_step = at_step
+
+    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+        def hooked(step: int, steps: int) -> None:
+            self._at_step(step)
+            on_step(step, steps)
+
+        return super().next_chunk(spec, state, hooked)
+
+
+class HookedStorage(FakeStorage):
+    """A FakeStorage that calls `after_put(key)`, so that a test can act between two puts."""
+
+    def __init__(self, after_put: Callable[[str], object]) -> None:
+        super().__init__()
+        self._after_put = after_put
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        super().put(key, data, content_type)
+        self._after_put(key)

@@ -1,0 +1,53 @@
+"""How jobs leave a worker's hands, used by generate, finalize and janitor: wound up, failed, written to the manifest.
+
+Over ports only.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from core.service.errors import JobNotFound, StorageError
+from core.service.manifest import manifest_bytes, manifest_key
+from core.service.schema import JobError, JobRecord, JobStatus, WebhookEvent
+from worker.services import Services
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_TYPE = "application/json"
+
+
+def wind_up(services: Services, job_id: str) -> None:
+    """A cancelled job that nobody works on: finalise what exists. A deleted one: let the janitor remove it now."""
+    try:
+        record = services.store.begin_finalizing(job_id)
+    except JobNotFound:
+        services.queue.janitor()
+        return
+    if record.status is JobStatus.FINALIZING:
+        services.queue.finalize_job(job_id)
+
+
+def fail_job(services: Services, job_id: str, error: JobError) -> None:
+    """End the job with `error`; its finished chunks stay playable. A job deleted meanwhile is left alone."""
+    logger.error("%s: failed for good: %s: %s", job_id, error.code, error.message)
+    try:
+        record = services.store.fail(job_id, error)
+    except JobNotFound:
+        return
+    write_manifest(services, record)
+    if wants_webhook(record, "job.failed"):
+        services.queue.deliver_webhooks()
+
+
+def write_manifest(services: Services, record: JobRecord) -> None:
+    """Copy the record beside the objects. A failure is logged only: the next commit or the end writes it again."""
+    try:
+        services.storage.put(manifest_key(record.id), manifest_bytes(record), MANIFEST_TYPE)
+    except StorageError as error:
+        logger.warning("%s: manifest not written: %s", record.id, error)
+
+
+def wants_webhook(record: JobRecord, event: WebhookEvent) -> bool:
+    """Whether the store has put `event` into the outbox for this job."""
+    return record.spec.webhook_url is not None and event in record.spec.webhook_events

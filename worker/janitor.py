@@ -1,0 +1,148 @@
+"""Makes records, queue, leases and objects agree again: the queue is a hint, the record is the truth.
+
+Each pass brings back jobs that nobody works on, removes deleted and expired ones, and, where Redis has lost everything,
+rebuilds the records from the manifests in the object store. Every action may be repeated and may meet others doing the
+same. Over ports only.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from core.service.errors import JobNotFound, ObjectNotFound, StorageError
+from core.service.manifest import JOBS_PREFIX, job_id_of_manifest, job_prefix, record_from_manifest
+from core.service.schema import JobRecord, JobStatus, Lane
+from worker.endings import wind_up
+from worker.services import Services
+
+logger = logging.getLogger(__name__)
+
+LONGEST_BACKOFF = 6
+"""Doublings of the pause before a job that keeps failing is tried again."""
+
+
+class Coordination(Protocol):
+    """What janitors of several processes share; lost together with the records."""
+
+    def exclusive(self) -> AbstractContextManager[bool]:
+        """False inside where another janitor is at work."""
+        ...
+
+    def manifests_read(self) -> bool: ...
+
+    def mark_manifests_read(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Idle:
+    """A job seen without anybody working on it, since when, at which state of its record."""
+
+    since: datetime
+    mark: tuple[JobStatus, int, int]
+
+
+class Janitor:
+    """Keeps what it saw in earlier passes, so that a job is brought back only after a grace."""
+
+    def __init__(self, services: Services, coordination: Coordination) -> None:
+        self._services = services
+        self._coordination = coordination
+        self._idle: dict[str, _Idle] = {}
+
+    def run(self) -> None:
+        """One pass, or nothing where another janitor is at it. A broken object store stops only what needs it."""
+        with self._coordination.exclusive() as mine:
+            if not mine:
+                return
+            try:
+                self._rebuild_once()
+                self._remove_expired()
+                self._remove_deleted()
+            except StorageError as error:
+                logger.warning("the object store failed, left for the next pass: %s", error)
+            self._bring_back_idle()
+
+    def _rebuild_once(self) -> None:
+        if self._coordination.manifests_read():
+            return
+        manifests = [key for key in self._services.storage.list(JOBS_PREFIX) if job_id_of_manifest(key) is not None]
+        restored = sum(self._restore(key) for key in manifests)
+        if restored:
+            logger.warning("the store had lost %d jobs, rebuilt from their manifests", restored)
+        self._coordination.mark_manifests_read()
+
+    def _restore(self, key: str) -> bool:
+        try:
+            data = self._services.storage.get(key)
+        except ObjectNotFound:
+            return False
+        try:
+            return self._services.store.restore(record_from_manifest(data))
+        except StorageError as error:
+            logger.error("%s cannot be read, its job is not rebuilt: %s", key, error)
+            return False
+
+    def _remove_expired(self) -> None:
+        for record in self._services.store.expired(self._services.clock.now()):
+            logger.info("%s: expired, removed", record.id)
+            self._remove(record.id)
+
+    def _remove_deleted(self) -> None:
+        for record in self._services.store.active():
+            if record.delete_requested and not self._in_work(record.id):
+                logger.info("%s: deleted, removed", record.id)
+                self._remove(record.id)
+
+    def _remove(self, job_id: str) -> None:
+        """Objects first: a crash in between is mended by the next pass."""
+        self._services.storage.delete_prefix(job_prefix(job_id))
+        self._services.store.purge(job_id)
+
+    def _in_work(self, job_id: str) -> bool:
+        return any(self._services.store.lease_alive(job_id, lane) for lane in Lane)
+
+    def _bring_back_idle(self) -> None:
+        now = self._services.clock.now()
+        idle: dict[str, _Idle] = {}
+        for record in self._services.store.active():
+            if record.delete_requested or self._in_work(record.id):
+                continue
+            seen = self._seen(record, now)
+            if now - seen.since >= self._grace(record):
+                self._bring_back(record)
+                seen = _Idle(now, seen.mark)
+            idle[record.id] = seen
+        self._idle = idle
+
+    def _seen(self, record: JobRecord, now: datetime) -> _Idle:
+        """Since when this job rests at this very state."""
+        mark = (record.status, record.version, record.lane(_lane(record)).token)
+        before = self._idle.get(record.id)
+        return before if before is not None and before.mark == mark else _Idle(now, mark)
+
+    def _grace(self, record: JobRecord) -> timedelta:
+        """A waiting message is given one interval; after a failed try the pause doubles with each."""
+        failures = min(record.lane(_lane(record)).attempts, LONGEST_BACKOFF)
+        return timedelta(seconds=self._services.settings.janitor_interval_seconds * 2**failures)
+
+    def _bring_back(self, record: JobRecord) -> None:
+        """Send its message (again; the queue keeps no message twice)."""
+        queue = self._services.queue
+        try:
+            match record.status:
+                case JobStatus.QUEUED | JobStatus.RUNNING if not record.is_complete:
+                    queue.generate_chunk(record.id, record.spec.model)
+                case JobStatus.FINALIZING:
+                    queue.finalize_job(record.id)
+                case _:
+                    wind_up(self._services, record.id)
+        except JobNotFound:
+            logger.info("%s: deleted meanwhile", record.id)
+
+
+def _lane(record: JobRecord) -> Lane:
+    return Lane.FINALIZE if record.status is JobStatus.FINALIZING else Lane.GENERATE
