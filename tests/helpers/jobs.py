@@ -1,0 +1,53 @@
+"""Job records and chunks for tests, with as little to say as the test needs. Knows no store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from core.service.frame_plan import chunk_span
+from core.service.manifest import chunk_key
+from core.service.schema import ChunkRecord, JobRecord, JobSpec, JobStatus
+
+DAY_ONE = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def job_spec(**changes: Any) -> JobSpec:
+    """Two chunks of a red circle, unless told otherwise."""
+    values: dict[str, Any] = {
+        "prompt": "a red circle",
+        "negative_prompt": "",
+        "num_frames": 32,
+        "fps": 8,
+        "seed": 7,
+        "model": "sprites",
+        "guidance_scale": 5.0,
+        "num_inference_steps": 4,
+    }
+    return JobSpec(**(values | changes))
+
+
+def queued_job(number: int = 1, *, age_seconds: float = 0.0, **spec: Any) -> JobRecord:
+    """Job number `number`, made `age_seconds` before noon of DAY_ONE."""
+    return JobRecord(
+        id=f"job_{number:020d}",
+        status=JobStatus.QUEUED,
+        spec=job_spec(**spec),
+        created_at=DAY_ONE - timedelta(seconds=age_seconds),
+    )
+
+
+def chunk_of(job: JobRecord, index: int) -> ChunkRecord:
+    """Chunk `index` of a job as a worker would commit it."""
+    span = chunk_span(index, job.spec.num_frames)
+    return ChunkRecord(
+        index=index,
+        first_frame=span.first_frame,
+        num_frames=span.num_frames,
+        key=chunk_key(job.id, index),
+        head_bytes=800,
+        size_bytes=5000 + index,
+        sha256=f"{index:064x}",
+        created_at=DAY_ONE + timedelta(seconds=index),
+        timings={"denoise": 1.5},
+    )

@@ -1,0 +1,481 @@
+"""The laws of the job store, event log, outbox and worker registry, as one suite for the real ones and the fakes.
+
+A module that wants it run has a fixture `ports` and a class `Test...(StoreContract)`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease
+from core.service.ports import Clock, DeliveryAttempt, EventLog, JobStore, Lease, Outbox, WorkerRegistry, WorkerStatus
+from core.service.schema import JobError, JobEvent, JobRecord, JobStatus, Lane, StepProgress
+from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
+
+LONG, SHORT = 60.0, 0.2
+"""Lease times in seconds: one that outlives a test, one that a test can wait for."""
+ERROR = JobError(code="boom", message="it broke", retryable=False)
+HOOKED: dict[str, Any] = {
+    "webhook_url": "https://example.com/hook",
+    "webhook_events": ("chunk.completed", "job.succeeded"),
+}
+
+
+@dataclass
+class StorePorts:
+    """One implementation of every port, over one memory. `wait_until_free` lets a short lease run out."""
+
+    store: JobStore
+    log: EventLog
+    outbox: Outbox
+    workers: WorkerRegistry
+    clock: Clock
+    wait_until_free: Callable[[str, Lane], None]
+
+    def claim(self, job: JobRecord, lane: Lane = Lane.GENERATE, *, ttl: float = LONG, worker: str = "w1") -> Lease:
+        lease = self.store.claim(job.id, lane, worker, ttl)
+        assert lease is not None
+        return lease
+
+    def make_chunk(self, job: JobRecord, index: int, fingerprint: str = "f1") -> JobRecord:
+        return self.store.commit_chunk(self.claim(job), chunk_of(job, index), fingerprint)
+
+    def make_all_chunks(self, job: JobRecord) -> JobRecord:
+        self.make_chunk(job, 0)
+        return self.make_chunk(job, 1)
+
+    def finish(self, job: JobRecord) -> JobRecord:
+        return self.store.finish(self.claim(job, Lane.FINALIZE), video_key="v", thumbnail_key="t")
+
+    def event_types(self, job: JobRecord) -> list[str]:
+        return [event.type.value for event in self.log.read(job.id)]
+
+
+def progress(step: int) -> StepProgress:
+    return StepProgress(chunk_index=0, step=step, steps=4, at=DAY_ONE)
+
+
+def worker(name: str) -> WorkerStatus:
+    return WorkerStatus(
+        name=name, kind="generate", model="sprites", state="ready", device="cpu", pid=1, started_at=DAY_ONE
+    )
+
+
+class StoreContract:
+    """Every test gets fresh, empty `ports`."""
+
+    # Records
+
+    def test_a_created_job_is_read_back_as_it_was(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.store.get(job.id) == job == queued_job()
+        assert ports.event_types(job) == ["job.queued"]
+
+    def test_creating_the_same_record_twice_creates_it_once(self, ports: StorePorts) -> None:
+        ports.store.create(queued_job())
+        ports.store.create(queued_job())
+        assert ports.event_types(queued_job()) == ["job.queued"]
+
+    def test_an_id_is_never_given_to_another_job(self, ports: StorePorts) -> None:
+        ports.store.create(queued_job(seed=1))
+        with pytest.raises(JobStateConflict):
+            ports.store.create(queued_job(seed=2))
+
+    def test_an_unknown_job_is_not_found(self, ports: StorePorts) -> None:
+        for ask in (
+            ports.store.get,
+            ports.store.request_cancel,
+            ports.store.request_delete,
+            ports.store.queue_position,
+        ):
+            with pytest.raises(JobNotFound):
+                ask("job_nowhere")
+        with pytest.raises(JobNotFound):
+            ports.store.claim("job_nowhere", Lane.GENERATE, "w1", LONG)
+
+    @pytest.mark.parametrize("suffix", [":events", ":progress", ":deliveries", ":record", ":lease:generate"])
+    def test_an_id_that_looks_like_another_key_is_not_found(self, ports: StorePorts, suffix: str) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.claim(job)
+        ports.store.report_progress(job.id, progress(1))
+        with pytest.raises(JobNotFound):
+            ports.store.get(job.id + suffix)
+
+    def test_the_store_answers(self, ports: StorePorts) -> None:
+        ports.store.ping()
+
+    # The way of a job
+
+    def test_a_job_runs_to_its_end(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.make_all_chunks(job).status is JobStatus.FINALIZING
+        done = ports.finish(job)
+        assert (done.status, done.version, done.video_key, done.thumbnail_key) == (JobStatus.SUCCEEDED, 2, "v", "t")
+        assert done == ports.store.get(job.id)
+        assert ports.event_types(job) == [
+            "job.queued",
+            "job.started",
+            "chunk.completed",
+            "chunk.completed",
+            "job.succeeded",
+        ]
+
+    def test_a_failed_job_says_why_and_stays_failed(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.claim(job)
+        assert ports.store.fail(job.id, ERROR).error == ERROR
+        assert ports.store.fail(job.id, JobError(code="later", message="", retryable=True)).error == ERROR
+        assert ports.event_types(job)[-1] == "job.failed"
+        assert ports.event_types(job).count("job.failed") == 1
+
+    def test_finalizing_begins_once(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.claim(job)
+        ports.store.request_cancel(job.id)
+        assert ports.store.begin_finalizing(job.id) == ports.store.begin_finalizing(job.id)
+
+    # Leases and fencing
+
+    def test_a_lane_has_one_live_lease(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        assert ports.store.claim(job.id, Lane.GENERATE, "w2", LONG) is None
+        assert ports.store.lease_alive(job.id, Lane.GENERATE)
+        assert lease == Lease(job.id, Lane.GENERATE, 1, "w1")
+        assert ports.store.get(job.id).lane(Lane.GENERATE).attempts == 1
+
+    def test_a_lane_that_has_no_work_is_not_claimed(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.store.claim(job.id, Lane.FINALIZE, "w1", LONG) is None
+        ports.make_all_chunks(job)
+        assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
+
+    def test_an_expired_lease_is_followed_by_a_newer_token(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        first = ports.claim(job, ttl=SHORT)
+        ports.wait_until_free(job.id, Lane.GENERATE)
+        second = ports.claim(job, worker="w2")
+        assert second.token > first.token
+        assert not ports.store.renew(first, LONG)
+        with pytest.raises(StaleLease):
+            ports.store.commit_chunk(first, chunk_of(job, 0), "f1")
+        assert ports.store.commit_chunk(second, chunk_of(job, 0), "f1").version == 1
+
+    def test_a_stale_commit_is_refused_after_the_newer_lease_is_gone(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        stale = ports.claim(job, ttl=SHORT)
+        ports.wait_until_free(job.id, Lane.GENERATE)
+        ports.store.release(ports.claim(job), count_attempt=True)
+        with pytest.raises(StaleLease):
+            ports.store.commit_chunk(stale, chunk_of(job, 0), "f1")
+
+    def test_an_expired_lease_nobody_took_still_commits(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job, ttl=SHORT)
+        ports.wait_until_free(job.id, Lane.GENERATE)
+        assert ports.store.commit_chunk(lease, chunk_of(job, 0), "f1").version == 1
+
+    def test_a_renewed_lease_lives_on(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job, ttl=5.0)
+        assert ports.store.renew(lease, SHORT)
+        ports.wait_until_free(job.id, Lane.GENERATE)
+        assert not ports.store.renew(lease, LONG)
+
+    def test_a_chunk_out_of_order_is_refused(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        with pytest.raises(StaleLease):
+            ports.store.commit_chunk(ports.claim(job), chunk_of(job, 1), "f1")
+        assert ports.store.get(job.id).version == 0
+
+    def test_the_same_commit_twice_is_one(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        first = ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
+        assert ports.store.commit_chunk(lease, chunk_of(job, 0), "f1") == first
+        assert ports.event_types(job).count("chunk.completed") == 1
+
+    def test_a_commit_frees_the_lane_and_forgives_attempts(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.store.release(ports.claim(job), count_attempt=True)
+        after = ports.make_chunk(job, 0)
+        assert after.lane(Lane.GENERATE).attempts == 0
+        assert not ports.store.lease_alive(job.id, Lane.GENERATE)
+
+    @pytest.mark.parametrize(("count_attempt", "attempts"), [(True, 1), (False, 0)])
+    def test_a_released_lane_is_free(self, ports: StorePorts, count_attempt: bool, attempts: int) -> None:
+        job = ports.store.create(queued_job())
+        ports.store.release(ports.claim(job), count_attempt=count_attempt)
+        assert not ports.store.lease_alive(job.id, Lane.GENERATE)
+        assert ports.store.get(job.id).lane(Lane.GENERATE).attempts == attempts
+
+    def test_a_stale_release_leaves_the_newer_lease_alone(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        stale = ports.claim(job, ttl=SHORT)
+        ports.wait_until_free(job.id, Lane.GENERATE)
+        newer = ports.claim(job)
+        ports.store.release(stale, count_attempt=False)
+        assert ports.store.renew(newer, LONG)
+
+    # Cancel and delete
+
+    def test_a_queued_job_is_canceled_at_once(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.store.request_cancel(job.id).status is JobStatus.CANCELED
+        assert ports.store.request_cancel(job.id).status is JobStatus.CANCELED
+        assert ports.event_types(job) == ["job.queued", "job.canceled"]
+
+    def test_a_running_job_is_canceled_by_way_of_finalizing(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.make_chunk(job, 0)
+        assert not ports.store.cancel_requested(job.id)
+        assert ports.store.request_cancel(job.id).status is JobStatus.CANCELING
+        assert ports.store.cancel_requested(job.id)
+        assert ports.store.begin_finalizing(job.id).status is JobStatus.FINALIZING
+        assert ports.finish(job).status is JobStatus.CANCELED
+
+    def test_a_chunk_committed_while_canceling_is_kept(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        ports.store.request_cancel(job.id)
+        after = ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
+        assert (after.status, after.version) == (JobStatus.CANCELING, 1)
+
+    def test_an_ended_job_cannot_be_canceled(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.store.fail(job.id, ERROR)
+        with pytest.raises(JobStateConflict):
+            ports.store.request_cancel(job.id)
+
+    def test_work_on_a_missing_or_ended_job_shall_stop(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.store.fail(job.id, ERROR)
+        assert ports.store.cancel_requested(job.id)
+        assert ports.store.cancel_requested("job_nowhere")
+
+    def test_a_deleted_job_is_gone_for_everyone_but_the_janitor(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        assert ports.store.request_delete(job.id).status is JobStatus.CANCELED
+        assert ports.store.cancel_requested(job.id)
+        for ask in (ports.store.get, ports.store.request_cancel, ports.store.request_delete):
+            with pytest.raises(JobNotFound):
+                ask(job.id)
+        with pytest.raises(JobNotFound):
+            ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
+        assert ports.store.list().jobs == []
+        assert [record.id for record in ports.store.active()] == [job.id]
+        assert ports.store.lease_alive(job.id, Lane.GENERATE)
+
+    def test_a_worker_lets_go_of_a_deleted_job(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        ports.store.request_delete(job.id)
+        ports.store.release(lease, count_attempt=False)
+        assert not ports.store.lease_alive(job.id, Lane.GENERATE)
+
+    def test_purge_leaves_nothing(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_chunk(job, 0)
+        lease = ports.claim(job)
+        ports.store.report_progress(job.id, progress(1))
+        ports.store.request_delete(job.id)
+        ports.store.purge(job.id)
+        ports.store.release(lease, count_attempt=False)
+        ports.store.report_progress(job.id, progress(2))
+        assert (ports.store.active(), ports.store.list().jobs, ports.log.read(job.id)) == ([], [], [])
+        assert ports.store.progress(job.id) is None
+        assert ports.outbox.take_due(ports.clock.now(), 10, LONG) == []
+        assert not ports.store.lease_alive(job.id, Lane.GENERATE)
+
+    def test_purging_a_job_that_is_gone_does_nothing(self, ports: StorePorts) -> None:
+        ports.store.purge("job_nowhere")
+        assert ports.store.list().jobs == []
+
+    # Restore
+
+    def test_a_restored_job_goes_on_where_its_manifest_ended(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        zombie = ports.claim(job)
+        record = ports.store.commit_chunk(zombie, chunk_of(job, 0), "f1")
+        ports.store.purge(job.id)
+        assert ports.store.restore(record)
+        assert ports.event_types(job) == ["job.queued", "job.started", "chunk.completed"]
+        with pytest.raises(StaleLease):
+            ports.store.commit_chunk(zombie, chunk_of(job, 1), "f1")
+        assert ports.make_chunk(job, 1).version == 2
+
+    def test_restore_overwrites_nothing(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        newer = ports.make_chunk(job, 0)
+        assert not ports.store.restore(job)
+        assert ports.store.get(job.id) == newer
+
+    # Lists
+
+    def test_pages_go_from_newest_to_oldest_without_gap_or_repeat(self, ports: StorePorts) -> None:
+        for number in range(7):
+            ports.store.create(queued_job(number, age_seconds=number // 2))
+        found, cursor = list[str](), None
+        while True:
+            page = ports.store.list(limit=3, cursor=cursor)
+            found += [job.id for job in page.jobs]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert found == [queued_job(number).id for number in (1, 0, 3, 2, 5, 4, 6)]
+
+    def test_a_list_by_status_has_that_status_only(self, ports: StorePorts) -> None:
+        for number in range(3):
+            ports.store.create(queued_job(number))
+        ports.store.request_cancel(queued_job(1).id)
+        assert [job.id for job in ports.store.list(status=JobStatus.CANCELED).jobs] == [queued_job(1).id]
+        assert len(ports.store.list(status=JobStatus.QUEUED).jobs) == 2
+
+    @pytest.mark.parametrize("cursor", ["", "x", "äö", "bm8", "Li4vLi4"])
+    def test_a_foreign_cursor_is_refused(self, ports: StorePorts, cursor: str) -> None:
+        with pytest.raises(InvalidField) as refused:
+            ports.store.list(cursor=cursor)
+        assert refused.value.field == "cursor"
+
+    def test_active_jobs_are_the_unended_ones_oldest_first(self, ports: StorePorts) -> None:
+        for number, age in ((1, 10), (2, 30), (3, 20)):
+            ports.store.create(queued_job(number, age_seconds=age))
+        ports.claim(queued_job(2))
+        ports.store.fail(queued_job(3).id, ERROR)
+        assert [job.id for job in ports.store.active()] == [queued_job(2).id, queued_job(1).id]
+        assert ports.store.count_active() == 2
+
+    def test_an_ended_job_expires_after_its_retention(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ended = ports.store.request_cancel(job.id)
+        assert ended.expires_at is not None
+        assert ports.store.expired(ended.expires_at - timedelta(seconds=1)) == []
+        assert ports.store.expired(ended.expires_at) == [ended]
+
+    def test_queue_positions_count_per_model(self, ports: StorePorts) -> None:
+        for number, model in ((1, "a"), (2, "b"), (3, "a")):
+            ports.store.create(queued_job(number, age_seconds=-number, model=model))
+        assert [ports.store.queue_position(queued_job(number).id) for number in (1, 2, 3)] == [1, 1, 2]
+        ports.claim(queued_job(1))
+        assert [ports.store.queue_position(queued_job(number).id) for number in (1, 2, 3)] == [None, 1, 1]
+
+    # Progress and following
+
+    def test_progress_is_the_last_report_until_the_commit(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        assert ports.store.progress(job.id) is None
+        for step in (1, 2):
+            ports.store.report_progress(job.id, progress(step))
+        assert ports.store.progress(job.id) == progress(2)
+        ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
+        assert ports.store.progress(job.id) is None
+
+    def test_the_log_is_read_on_from_any_event(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.make_all_chunks(job)
+        whole = ports.log.read(job.id)
+        assert ports.log.read(job.id, after=whole[1].id) == whole[2:]
+        assert ports.log.read(job.id, limit=2) == whole[:2]
+        assert whole[2].data["chunk"]["index"] == 0
+
+    def test_following_gives_at_once_what_is_there(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.log.follow(job.id, "0-0", LONG) == ports.log.read(job.id)
+
+    def test_following_wakes_up_for_an_event(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        last = ports.log.read(job.id)[-1].id
+        canceler = threading.Timer(0.1, ports.store.request_cancel, [job.id])
+        canceler.start()
+        (news,) = ports.log.follow(job.id, last, LONG)
+        canceler.join()
+        assert isinstance(news, JobEvent)
+        assert news.type.value == "job.canceled"
+
+    def test_following_wakes_up_for_new_progress_only(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        last = ports.log.read(job.id)[-1].id
+        ports.store.report_progress(job.id, progress(1))
+        reporter = threading.Timer(0.1, ports.store.report_progress, [job.id, progress(2)])
+        reporter.start()
+        assert ports.log.follow(job.id, last, LONG) == [progress(2)]
+        reporter.join()
+
+    def test_following_ends_when_the_time_is_up(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.log.follow(job.id, ports.log.read(job.id)[-1].id, 0.01) == []
+
+    # Webhooks
+
+    def test_only_asked_for_events_become_deliveries(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_all_chunks(job)
+        ports.finish(job)
+        rows = ports.outbox.of_job(job.id)
+        assert [row.event_type.value for row in rows] == ["chunk.completed", "chunk.completed", "job.succeeded"]
+        assert len({row.id for row in rows}) == 3
+        assert all("." not in row.id for row in rows)
+
+    def test_a_taken_delivery_is_hidden_until_the_hold_ends(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_chunk(job, 0)
+        now = ports.clock.now()
+        (row,) = ports.outbox.take_due(now, 10, hold_seconds=30)
+        assert ports.outbox.take_due(now + timedelta(seconds=29), 10, 30) == []
+        assert ports.outbox.take_due(now + timedelta(seconds=31), 10, 30) == [row]
+
+    def test_at_most_limit_deliveries_are_taken(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_all_chunks(job)
+        now = ports.clock.now()
+        assert len(ports.outbox.take_due(now, 1, LONG)) == 1
+        assert len(ports.outbox.take_due(now, 5, LONG)) == 1
+
+    @pytest.mark.parametrize("state", ["delivered", "failed", "disabled"])
+    def test_a_settled_delivery_is_never_due_again(self, ports: StorePorts, state: str) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_chunk(job, 0)
+        now = ports.clock.now()
+        (row,) = ports.outbox.take_due(now, 10, LONG)
+        tried = DeliveryAttempt(at=now, status_code=500, error=None, duration_seconds=0.1)
+        settled = row.model_copy(update={"state": state, "attempts": (tried,), "next_attempt_at": None})
+        ports.outbox.record(settled)
+        assert ports.outbox.take_due(now + timedelta(days=9), 10, LONG) == []
+        assert ports.outbox.of_job(job.id) == [settled]
+
+    def test_a_failed_attempt_is_due_again_at_its_time(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_chunk(job, 0)
+        now = ports.clock.now()
+        (row,) = ports.outbox.take_due(now, 10, LONG)
+        again = row.model_copy(update={"next_attempt_at": now + timedelta(seconds=300)})
+        ports.outbox.record(again)
+        assert ports.outbox.take_due(now + timedelta(seconds=299), 10, LONG) == []
+        assert ports.outbox.take_due(now + timedelta(seconds=300), 10, LONG) == [again]
+
+    def test_the_outcome_of_a_purged_jobs_delivery_is_dropped(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_chunk(job, 0)
+        (row,) = ports.outbox.take_due(ports.clock.now(), 10, LONG)
+        ports.store.purge(job.id)
+        ports.outbox.record(row)
+        assert ports.outbox.of_job(job.id) == []
+        assert ports.outbox.take_due(ports.clock.now() + timedelta(days=9), 10, LONG) == []
+
+    # Workers
+
+    def test_workers_are_listed_by_name_until_they_leave(self, ports: StorePorts) -> None:
+        for name in ("b", "a"):
+            ports.workers.report(worker(name), LONG)
+        ports.workers.report(worker("b").model_copy(update={"state": "busy"}), LONG)
+        assert [(w.name, w.state) for w in ports.workers.all()] == [("a", "ready"), ("b", "busy")]
+        ports.workers.remove("a")
+        assert [w.name for w in ports.workers.all()] == ["b"]

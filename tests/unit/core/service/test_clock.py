@@ -1,0 +1,24 @@
+"""The real clock and the one that tests turn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from core.service.clock import SystemClock
+from core.service.fakes import FakeClock
+from core.service.ports import Clock
+
+
+def test_the_system_clock_tells_utc() -> None:
+    clock: Clock = SystemClock()
+    before = datetime.now(UTC)
+    assert before <= clock.now() <= datetime.now(UTC)
+    assert clock.now().utcoffset() == timedelta(0)
+
+
+def test_the_fake_clock_moves_only_when_told() -> None:
+    clock = FakeClock()
+    start = clock.now()
+    assert clock.now() == start
+    clock.advance(1.5)
+    assert clock.now() - start == timedelta(seconds=1.5)

@@ -1,0 +1,84 @@
+"""What of the Redis half needs no Redis: cursors, index order, log entries, keys, the client's settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from core.service import redis_client
+from core.service.errors import InvalidField, StoreError
+from core.service.event_log import BLOCK_SECONDS, event_fields, progress_fields, progress_from_fields
+from core.service.job_store import cursor_from_member, index_member, member_from_cursor
+from core.service.schema import EventType, Lane, StepProgress
+from core.service.transitions import NewEvent
+from tests.helpers.jobs import DAY_ONE, queued_job
+
+
+def test_a_cursor_leads_back_to_its_place() -> None:
+    member = index_member(queued_job())
+    assert member_from_cursor(cursor_from_member(member)) == member
+
+
+@pytest.mark.parametrize("tail", ["A", "=", "==", "!", " "])
+def test_a_cursor_that_was_touched_is_refused(tail: str) -> None:
+    with pytest.raises(InvalidField):
+        member_from_cursor(cursor_from_member(index_member(queued_job())) + tail)
+
+
+def test_index_members_sort_by_creation_to_the_microsecond_then_by_id() -> None:
+    jobs = [queued_job(2, age_seconds=1), queued_job(9, age_seconds=1e-6), queued_job(1), queued_job(2)]
+    assert sorted(map(index_member, reversed(jobs))) == list(map(index_member, jobs))
+
+
+def test_progress_survives_being_stored() -> None:
+    progress = StepProgress(chunk_index=2, step=3, steps=9, at=DAY_ONE + timedelta(microseconds=1))
+    assert progress_from_fields(progress_fields(progress)) == progress
+
+
+def test_a_log_entry_is_text() -> None:
+    fields = event_fields(NewEvent(EventType.JOB_STARTED, DAY_ONE, {"version": 0}))
+    assert fields == {"type": "job.started", "at": "2026-01-01T12:00:00+00:00", "data": '{"version": 0}'}
+
+
+def test_no_key_of_one_job_is_the_record_of_another() -> None:
+    others = [
+        redis_client.events_key("a"),
+        redis_client.progress_key("a"),
+        redis_client.deliveries_key("a"),
+        *(redis_client.lease_key("a", lane) for lane in Lane),
+    ]
+    assert all(not key.endswith(redis_client.job_key("").removeprefix("longtake:job:")) for key in others)
+    assert len({redis_client.job_key("a"), *others}) == 6
+
+
+def test_a_blocking_read_ends_before_the_socket_gives_up() -> None:
+    assert BLOCK_SECONDS * 2 <= redis_client.SOCKET_TIMEOUT_SECONDS
+
+
+def test_the_client_notices_dead_connections() -> None:
+    options = redis_client.connect("redis://127.0.0.1:1/3").connection_pool.connection_kwargs
+    assert options["db"] == 3
+    assert options["decode_responses"] is True
+    assert options["socket_keepalive"] is True
+    assert options["health_check_interval"] == redis_client.HEALTH_CHECK_SECONDS
+
+
+def test_a_lost_connection_is_named() -> None:
+    @redis_client.names_errors
+    def ask() -> None:
+        raise RedisConnectionError("gone")
+
+    with pytest.raises(StoreError, match="gone"):
+        ask()
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_lost_connection() -> None:
+    @redis_client.names_errors
+    def ask() -> None:
+        raise ResponseError("WRONGTYPE")
+
+    with pytest.raises(ResponseError):
+        ask()
