@@ -1,0 +1,1 @@
+"""What `make bench` measures: the figures that this project promises, on this machine. Never asserts a time."""

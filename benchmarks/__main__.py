@@ -1,0 +1,87 @@
+"""`python -m benchmarks`: run all measurements on an embedded stack, print a table, leave a JSON file.
+
+The exit code tells whether it could measure, not whether a target was met: times depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import footprint, jobs, machine
+from benchmarks.figures import Figure, Report
+from cli.client import Client
+from cli.stack import StackOptions, running_stack
+from cli.stop_signal import Stopped, StopSignal
+from core.service.errors import LongtakeError
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--name", default=machine.name(), help="of the result file (default: %(default)s)")
+    parser.add_argument("--model", default="sprites", help="preset (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=64, help="frames per job (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="jobs, and starts of the API (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    console = Console()
+    stop = StopSignal()
+    stop.install()
+    report = Report(datetime.now(UTC).isoformat(timespec="seconds"), machine.commit(), machine.describe())
+    try:
+        report.figures.extend(measure_all(args, stop, console))
+    except LongtakeError as error:
+        print(f"bench: {error.message}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        return stopped.exit_code
+    path = args.out / f"{args.name}.json"
+    report.write(path)
+    console.print(table(report))
+    console.print(f"written to {path}")
+    return 0
+
+
+def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) -> list[Figure]:
+    """All figures, on a stack of its own in a temporary folder."""
+
+    def say(text: str) -> None:
+        console.print(f"[dim]bench:[/dim] {text}", highlight=False)
+
+    with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
+        say(f"starting the embedded stack with {args.model}")
+        options = StackOptions(Path(folder), model=args.model, gpus="auto")
+        with running_stack(options, stop) as stack, stop.interruptible(), Client(stack.base_url) as client:
+            of_jobs = jobs.measure(client, runs=args.runs, num_frames=args.frames, say=say)
+            return of_jobs + footprint.measure(stack.settings, Path(folder), runs=args.runs, say=say)
+
+
+def table(report: Report) -> Table:
+    """The figures for a person: measured, wanted, met or not."""
+    facts = report.machine
+    title = (
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, torch {facts['torch']}, {report.commit}"
+    )
+    shown = Table(title=title, title_justify="left")
+    for column in ("figure", "measured", "target", ""):
+        shown.add_column(column, justify="right" if column == "measured" else "left")
+    for figure in report.figures:
+        verdict = {True: "[green]met[/green]", False: "[red]not met[/red]", None: ""}[figure.met]
+        shown.add_row(figure.name, f"{figure.value:g} {figure.unit}", figure.target_text, verdict)
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Times jobs on the embedded stack, as a client sees them: first chunk, pace, and where a chunk's time goes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from benchmarks.figures import Figure
+from cli.client import Client
+from core.service.schema import Job
+
+NOT_ENGINE = frozenset({"queue", "load", "encode", "upload", "commit"})
+"""Phases of a chunk that the service adds; all others are the engine's."""
+POLL_SECONDS = 0.02
+PROMPT = "a red circle moving left over a striped background"
+
+
+def measure(client: Client, *, runs: int, num_frames: int, say: Callable[[str], None]) -> list[Figure]:
+    """Run `runs` jobs one after the other on a warm worker and compute the figures."""
+    say("warming up the worker with a job of 32 frames")
+    run_job(client, 32, seed=0)
+    first_chunk_seconds: list[float] = []
+    jobs: list[Job] = []
+    for run in range(runs):
+        say(f"job {run + 1} of {runs}: {num_frames} frames")
+        seconds, job = run_job(client, num_frames, seed=run + 1)
+        first_chunk_seconds.append(seconds)
+        jobs.append(job)
+        say(f"  first chunk after {seconds:.2f} s, {frames_per_second(job):.2f} frames per second")
+    return [
+        first_chunk_figure(first_chunk_seconds),
+        pace_figure(jobs),
+        overhead_figure(jobs),
+        *phase_figures(jobs),
+    ]
+
+
+def run_job(client: Client, num_frames: int, seed: int) -> tuple[float, Job]:
+    """Seconds from POST to the first chunk's URL, and the job when it has ended. Raises AssertionError if it failed."""
+    started = time.perf_counter()
+    job = client.submit({"prompt": PROMPT, "num_frames": num_frames, "seed": seed})
+    first_chunk = None
+    while not job.status.is_terminal:
+        time.sleep(POLL_SECONDS)
+        job = client.job(job.id)
+        if first_chunk is None and job.chunks:
+            first_chunk = time.perf_counter() - started
+    assert first_chunk is not None, job.error
+    assert job.status == "succeeded", job.error
+    return first_chunk, job
+
+
+def frames_per_second(job: Job) -> float:
+    """Pace from the first claim to the last commit: the first chunk and everything around the engine included."""
+    assert job.started_at is not None
+    return job.request.num_frames / (job.chunks[-1].created_at - job.started_at).total_seconds()
+
+
+def overhead_percents(job: Job) -> list[float]:
+    """For each chunk after the first: the share of the time since the commit before that was not the engine's."""
+    shares: list[float] = []
+    for before, chunk in zip(job.chunks, job.chunks[1:], strict=False):
+        wall = (chunk.created_at - before.created_at).total_seconds()
+        engine = sum(seconds for phase, seconds in chunk.timings.items() if phase not in NOT_ENGINE)
+        shares.append(100 * (wall - engine) / wall)
+    return shares
+
+
+def first_chunk_figure(seconds: Sequence[float]) -> Figure:
+    return Figure(
+        "POST to first chunk URL, warm worker",
+        round(statistics.median(seconds), 3),
+        "s",
+        target=8,
+        samples=[round(value, 3) for value in seconds],
+    )
+
+
+def pace_figure(jobs: Sequence[Job]) -> Figure:
+    paces = [round(frames_per_second(job), 3) for job in jobs]
+    return Figure(
+        "generation", round(statistics.median(paces), 3), "frames/s", target=2, better="higher", samples=paces
+    )
+
+
+def overhead_figure(jobs: Sequence[Job]) -> Figure:
+    shares = [round(share, 2) for job in jobs for share in overhead_percents(job)]
+    return Figure(
+        "not the engine, share of a chunk's time",
+        round(statistics.median(shares), 2),
+        "%",
+        target=5,
+        samples=shares,
+        note="commit to commit; everything but the engine's own phases",
+    )
+
+
+def phase_figures(jobs: Sequence[Job]) -> list[Figure]:
+    """Median seconds of each phase over all chunks but the first of a job."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for chunk in (chunk for job in jobs for chunk in job.chunks[1:]):
+        for phase, value in chunk.timings.items():
+            seconds[phase].append(value)
+    return [Figure(f"phase {phase}", round(statistics.median(values), 4), "s") for phase, values in seconds.items()]

@@ -1,0 +1,54 @@
+"""What a benchmark ran on: processor, memory, versions, commit. Reads /proc and git; says "unknown" where it cannot."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def describe() -> dict[str, str | int | float]:
+    """Facts that a reader needs to compare two results."""
+    return {
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "diffusers", "av")},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the kernel knows it."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return found[1].strip() if found else platform.processor() or "unknown"
+
+
+def commit() -> str:
+    """The checkout's commit; `-dirty` where it has changes."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
+
+
+def name() -> str:
+    """A file name for this machine's results."""
+    cores = describe()["cores"]
+    return f"cpu-{cores}-cores"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,41 @@
+"""Folders of presets for tests: the fake engine at several speeds, with a real (tiny) tokenizer. Knows no service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from core.service.settings import SHIPPED_PRESETS_DIR
+
+MAX_PROMPT_TOKENS = 16
+
+
+def write_fake_preset(presets_dir: Path, name: str, *, steps: int = 4, step_seconds: float = 0.0) -> Path:
+    """A preset of core.service.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token."""
+    folder = presets_dir / name
+    (folder / "tokenizer").mkdir(parents=True)
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue] - a property without a setter type
+    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    facts = {
+        "name": name,
+        "description": "a bouncing square, for tests",
+        "engine": "fake",
+        "height": 64,
+        "width": 64,
+        "fps": 8,
+        "max_prompt_tokens": MAX_PROMPT_TOKENS,
+        "sampling": {"num_inference_steps": steps, "guidance_scale": 1.0},
+        "step_seconds": step_seconds,
+    }
+    (folder / "preset.json").write_text(json.dumps(facts))
+    return folder
+
+
+def link_sprites(presets_dir: Path) -> None:
+    """The shipped `sprites` preset beside the fake ones."""
+    (presets_dir / "sprites").symlink_to(SHIPPED_PRESETS_DIR / "sprites", target_is_directory=True)

@@ -1,0 +1,211 @@
+"""The whole service as processes, under a test's control: start, kill and restart each part; submit and watch jobs.
+
+Real Redis, real S3 server, uvicorn, `longtake worker`: the commands that people run. Ports are fixed for the life of a
+Service, so that a part can go away and come back.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+from pydantic import SecretStr
+
+from cli.child import Child, stop_all
+from cli.stack import settings_environment
+from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from core.service.ports import WorkerStatus
+from core.service.redis_client import connect
+from core.service.schema import Chunk, Job, JobStatus
+from core.service.settings import Settings
+from core.service.storage import S3Storage
+from core.service.webhooks import generate_secret
+from core.service.workers_registry import RedisWorkerRegistry
+from tests.helpers.deadline import eventually
+
+STOP_GRACE_SECONDS = 20.0
+QUICK = {"lease_ttl_seconds": 2.0, "janitor_interval_seconds": 0.5, "url_ttl_seconds": 3600, "torch_threads": 1}
+"""Settings that let a test see in seconds what takes longer in production."""
+
+
+class Service:
+    """Redis and S3 run from the start; API and workers when asked for. Use `running_service`."""
+
+    def __init__(self, folder: Path, presets_dir: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.redis_server = EmbeddedRedis(folder / "redis", free_port())
+        self.s3_server = EmbeddedS3(folder / "s3", free_port())
+        self.webhook_secret = generate_secret()
+        self._presets_dir = presets_dir
+        self._chosen = settings
+        self._children: list[Child] = []
+        self.api_port = free_port()
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", trust_env=False, timeout=30)
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def start_servers(self) -> None:
+        self.redis_server.start()
+        self.s3_server.start()
+
+    @property
+    def settings(self) -> Settings:
+        """What every process of this service is given."""
+        return Settings().model_copy(
+            update={
+                **QUICK,
+                "redis_url": self.redis_server.url(0),
+                "broker_url": self.redis_server.url(1),
+                "s3_endpoint_url": self.s3_server.endpoint_url,
+                "s3_access_key_id": self.s3_server.access_key_id,
+                "s3_secret_access_key": SecretStr(self.s3_server.secret_access_key),
+                "presets_dir": self._presets_dir,
+                "webhook_secret": SecretStr(self.webhook_secret),
+                "webhook_allow_private_addresses": True,
+                **self._chosen,
+            }
+        )
+
+    def start_api(self) -> Child:
+        """Start the API and wait until it answers."""
+        serve = ["uvicorn", "--factory", "api.app:create_app", "--port", str(self.api_port)]
+        child = self._start("api", serve)
+        eventually(lambda: self._alive(child) and self._answers(), "the API to answer")
+        return child
+
+    def start_worker(self, kind: str, model: str = "fake", *, wait: bool = True) -> Child:
+        """Start `longtake worker` for one model (or the CPU tasks) and wait until it is ready."""
+        known = {status.name for status in self.workers()}
+        of_kind = ["--kind", "cpu"] if kind == "cpu" else ["--kind", "generate", "--gpus", "none", "--model", model]
+        child = self._start(f"{kind}-{model}", ["cli.main", "worker", *of_kind])
+
+        def ready() -> bool:
+            mine = [status for status in self.workers() if status.name not in known and status.kind == kind]
+            return self._alive(child) and any(status.state in {"ready", "busy"} for status in mine)
+
+        if wait:
+            eventually(ready, f"a {kind} worker for {model} to be ready", seconds=120)
+        return child
+
+    def stop(self, *children: Child) -> None:
+        """Stop some children in order (SIGTERM), or all of them."""
+        stop_all(children or self._children, STOP_GRACE_SECONDS)
+        self._children = [child for child in self._children if child not in children] if children else []
+
+    def close(self) -> None:
+        self.http.close()
+        self.stop()
+        self.s3_server.stop()
+        self.redis_server.stop()
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        client = self.redis()
+        try:
+            return RedisWorkerRegistry(client).all()
+        finally:
+            client.close()
+
+    def worker_pid(self, model: str) -> int | None:
+        """Process id of the worker that makes chunks for this model now."""
+        pids = [status.pid for status in self.workers() if status.model == model and status.state in {"ready", "busy"}]
+        return pids[0] if pids else None
+
+    def redis(self) -> redis.Redis:
+        return connect(self.settings.redis_url)
+
+    def redis_database(self, number: int) -> redis.Redis:
+        """Database 0 holds the records, 1 is Celery's."""
+        return redis.Redis.from_url(self.redis_server.url(number))
+
+    def storage(self) -> S3Storage:
+        return S3Storage(self.settings)
+
+    def logs(self, lines: int = 15) -> str:
+        """The end of every process's log, for the report of a failed test."""
+        files = sorted(self.folder.glob("*.log"))
+        return "\n".join(f"--- {file.name}\n" + "\n".join(file.read_text().splitlines()[-lines:]) for file in files)
+
+    def _start(self, name: str, module: Sequence[str]) -> Child:
+        environment = {**os.environ, **settings_environment(self.settings), "OMP_NUM_THREADS": "1"}
+        log = self.folder / f"{name}.log"
+        child = Child(name, [sys.executable, "-m", *module], environment, log)
+        self._children.append(child)
+        return child
+
+    def _alive(self, child: Child) -> bool:
+        """True; raises SetupError with the child's last words where it has ended."""
+        child.check()
+        return True
+
+    def _answers(self) -> bool:
+        try:
+            return self.http.get("/healthz").is_success
+        except httpx.TransportError:
+            return False
+
+    # --- jobs --------------------------------------------------------------------------------------------------------
+
+    def submit(self, **fields: Any) -> Job:
+        """POST /jobs with these fields, on the fake preset unless told otherwise."""
+        response = self.http.post("/jobs", json={"model": "fake", "prompt": "a red square", "seed": 1, **fields})
+        assert response.status_code == 202, response.text
+        return Job.model_validate_json(response.content)
+
+    def job(self, job_id: str) -> Job:
+        response = self.http.get(f"/jobs/{job_id}")
+        assert response.status_code == 200, response.text
+        return Job.model_validate_json(response.content)
+
+    def wait_for_chunks(self, job_id: str, count: int, seconds: float = 60) -> list[Chunk]:
+        """The job's chunks as soon as there are at least `count`."""
+
+        def enough() -> list[Chunk] | None:
+            chunks = self.job(job_id).chunks
+            return chunks if len(chunks) >= count else None
+
+        return eventually(enough, f"{count} chunks of {job_id}", seconds=seconds)
+
+    def wait_for_end(self, job_id: str, seconds: float = 90) -> Job:
+        """The job once its status is terminal."""
+
+        def ended() -> Job | None:
+            job = self.job(job_id)
+            return job if job.status.is_terminal else None
+
+        return eventually(ended, f"{job_id} to end", seconds=seconds)
+
+    def wait_for_success(self, job_id: str, seconds: float = 90) -> Job:
+        job = self.wait_for_end(job_id, seconds)
+        assert job.status is JobStatus.SUCCEEDED, job.error
+        return job
+
+    def video(self, job_id: str) -> bytes:
+        """The final MP4, by the redirect that a client would follow."""
+        response = self.http.get(f"/jobs/{job_id}/video", follow_redirects=True)
+        assert response.status_code == 200, response.text
+        return response.content
+
+
+def fetch(url: str) -> bytes:
+    """A presigned URL's object, as any HTTP client would get it."""
+    response = httpx.get(url, trust_env=False)
+    assert response.status_code == 200, response.text
+    return response.content
+
+
+@contextmanager
+def running_service(folder: Path, presets_dir: Path, **settings: Any) -> Generator[Service]:
+    """A Service with its servers and API up, and everything stopped at the end."""
+    service = Service(folder, presets_dir, **settings)
+    try:
+        service.start_servers()
+        service.start_api()
+        yield service
+    finally:
+        service.close()
