@@ -1,0 +1,78 @@
+"""A child process with its log in a file: started, watched, stopped in order.
+
+Knows nothing of what the child does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from core.service.errors import SetupError
+
+
+def last_words(log: Path, max_characters: int = 300) -> str:
+    """The last line of a log that says something, shortened; for a traceback that is the error itself."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][-max_characters:] if lines else "it wrote nothing"
+
+
+class Child:
+    """One process in a session of its own, so that a terminal's Ctrl-C reaches it only through `stop`."""
+
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(  # noqa: S603 - our own modules, no shell
+                list(command),
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise SetupError with the child's last words where it has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise SetupError(f"the {self.name} ended with exit code {code}: {last_words(self.log)}")
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, where the child still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def wait_stopped(self, grace_seconds: float) -> None:
+        """Wait for the end that was asked for; after the grace everything left of its session is killed."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_seconds)
+        _kill_group(self._process.pid)
+        self._process.wait()
+
+
+def _kill_group(leader_pid: int) -> None:
+    """Kill what is left of a process group. A child that ended in order leaves nothing and this does nothing."""
+    # macOS answers EPERM for a group of zombies: there, too, nothing is left to kill.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader_pid, signal.SIGKILL)
+
+
+def stop_all(children: Sequence[Child], grace_seconds: float) -> None:
+    """Ask all at once, then wait for each; the grace is for all of them together."""
+    deadline = time.monotonic() + grace_seconds
+    for child in children:
+        child.ask_to_stop()
+    for child in children:
+        child.wait_stopped(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,167 @@
+"""A small client of the HTTP API: what the commands need, and nothing that curl could not do.
+
+Knows URLs and problem+json; knows no processes, no Redis, no storage keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from core.service.errors import LongtakeError
+from core.service.schema import Job
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+EVENT_SILENCE_SECONDS = 5.0
+"""An event stream silent for longer is left; whoever follows a job then looks at the job itself and comes back."""
+
+
+class ApiRefused(LongtakeError):
+    """The API refused the request."""
+
+    code = "api_refused"
+
+
+class ApiUnreachable(LongtakeError):
+    """The API does not answer."""
+
+    code = "api_unreachable"
+
+
+@dataclass(frozen=True)
+class ServerEvent:
+    """One server-sent event."""
+
+    id: str
+    type: str
+    data: str
+
+
+class Client:
+    """One connection pool to one API. All methods raise ApiRefused (with the API's own words) or ApiUnreachable."""
+
+    def __init__(self, base_url: str = DEFAULT_BASE_URL, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.base_url = base_url.rstrip("/")
+        # Proxies of the environment are for the outside world; this service is usually on this machine.
+        self._http = httpx.Client(base_url=self.base_url, timeout=30.0, transport=transport, trust_env=False)
+        self._etags: dict[str, tuple[str, Job]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def submit(self, body: dict[str, Any]) -> Job:
+        """POST /jobs. `body` is a JobRequest; the API checks it."""
+        return Job.model_validate(self._send("POST", "/jobs", json=body).json())
+
+    def job(self, job_id: str) -> Job:
+        """GET /jobs/{id}; a job that has not changed is not sent again (ETag, 304)."""
+        etag, known = self._etags.get(job_id, ("", None))
+        response = self._send("GET", f"/jobs/{job_id}", headers={"If-None-Match": etag} if etag else None)
+        if response.status_code == HTTPStatus.NOT_MODIFIED and known is not None:
+            return known
+        job = Job.model_validate(response.json())
+        self._etags[job_id] = (response.headers.get("etag", ""), job)
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """POST /jobs/{id}/cancel."""
+        return Job.model_validate(self._send("POST", f"/jobs/{job_id}/cancel").json())
+
+    def models(self) -> dict[str, Any]:
+        """GET /models, as it is."""
+        return dict(self._send("GET", "/models").json())
+
+    def ready(self) -> bool:
+        """GET /readyz answers with success."""
+        try:
+            return self._http.get("/readyz", timeout=5.0).is_success
+        except httpx.TransportError:
+            return False
+
+    def events(self, job_id: str, after: str = "") -> Iterator[ServerEvent]:
+        """GET /jobs/{id}/events from after event id `after`, until the API ends the stream."""
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
+        timeout = httpx.Timeout(30.0, read=EVENT_SILENCE_SECONDS)
+        try:
+            with self._http.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refused(response)
+                yield from parse_events(response.iter_lines())
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def fetch(self, url: str) -> bytes:
+        """Any absolute URL of an answer, for example a chunk's."""
+        try:
+            response = self._http.get(url, follow_redirects=True)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if response.is_error:
+            raise _refused(response)
+        return response.content
+
+    def download(self, url: str, path: Path) -> None:
+        """Save a URL of an answer as a file, redirects followed; the file appears only when it is whole."""
+        part = path.with_name(path.name + ".part")
+        try:
+            with self._http.stream("GET", url, follow_redirects=True) as response, part.open("wb") as sink:
+                if response.is_error:
+                    response.read()
+                    raise _refused(response)
+                for data in response.iter_bytes():
+                    sink.write(data)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        finally:
+            if part.exists() and part.stat().st_size == 0:
+                part.unlink()
+        part.replace(path)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if response.is_error:
+            raise _refused(response)
+        return response
+
+    def _unreachable(self, error: httpx.TransportError) -> ApiUnreachable:
+        return ApiUnreachable(f"{self.base_url} does not answer: {error}", fix="is `longtake up` running?")
+
+
+def _refused(response: httpx.Response) -> ApiRefused:
+    """The words of a problem+json answer, or the bare status where a proxy answered instead of the API."""
+    if "json" not in response.headers.get("content-type", ""):
+        return ApiRefused(f"HTTP {response.status_code} from {response.request.url.copy_with(query=None)}")
+    problem = response.json()
+    what = problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}"
+    field = problem.get("field")
+    return ApiRefused(f"{field}: {what}" if field else str(what), field=field, fix=problem.get("fix"))
+
+
+def parse_events(lines: Iterator[str]) -> Iterator[ServerEvent]:
+    """Server-sent events from the lines of a stream (WHATWG HTML, section 9.2.6). Comments and `retry` are left out."""
+    event_id, kind, data = "", "message", list[str]()
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "id":
+            event_id = value
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data.append(value)
+        elif not line:
+            if data:
+                yield ServerEvent(event_id, kind, "\n".join(data))
+            kind, data = "message", []

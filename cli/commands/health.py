@@ -1,0 +1,68 @@
+"""`longtake health`: an exit code for container health checks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.service.ports import WorkerStatus
+
+NAME = "health"
+SUMMARY = "exit code 0 where the API or this machine's worker is healthy"
+DESCRIPTION = """\
+For container health checks. `api` asks /readyz. `worker` asks Redis whether a worker process of this host has reported
+within the last seconds and can work. Prints one line; the exit code is 0 or 1."""
+EXAMPLES = """\
+examples:
+  longtake health api --url http://127.0.0.1:8000
+  longtake health worker --kind generate
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cli.commands.watch import add_url_argument
+
+    parser.add_argument("what", choices=("api", "worker"))
+    parser.add_argument(
+        "--kind", choices=("generate", "cpu"), default="generate", help="of the worker (default: %(default)s)"
+    )
+    add_url_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    healthy, words = _api(args.url) if args.what == "api" else _worker(args.kind)
+    print(words)
+    return 0 if healthy else 1
+
+
+def _api(url: str) -> tuple[bool, str]:
+    from cli.client import Client
+
+    with Client(url) as client:
+        ready = client.ready()
+    return ready, f"{url} is {'ready' if ready else 'not ready'}"
+
+
+def _worker(kind: str) -> tuple[bool, str]:
+    from socket import gethostname
+
+    from cli.environment import read_settings
+    from core.service.redis_client import connect
+    from core.service.workers_registry import RedisWorkerRegistry
+
+    with connect(read_settings().redis_url) as client:
+        return worker_health(RedisWorkerRegistry(client).all(), kind, gethostname())
+
+
+def worker_health(workers: Sequence[WorkerStatus], kind: str, host: str) -> tuple[bool, str]:
+    """Healthy where every worker process of this kind on this host can work, and there is one. The words say why not.
+
+    A process that has not reported for some seconds is not in `workers` any more.
+    """
+    mine = [worker for worker in workers if worker.kind == kind and worker.name.endswith(f"@{host}")]
+    if not mine:
+        return False, f"no {kind} worker of {host} has reported"
+    words = [f"{worker.name} {worker.state}" + (f": {worker.reason}" if worker.reason else "") for worker in mine]
+    return all(worker.state != "not_ready" for worker in mine), "; ".join(words)

@@ -1,0 +1,36 @@
+"""`longtake models`: the presets installed on this machine."""
+
+from __future__ import annotations
+
+import argparse
+
+NAME = "models"
+SUMMARY = "list the models installed on this machine"
+DESCRIPTION = "Lists the presets in LONGTAKE_PRESETS_DIR (by default the ones shipped): names, sizes, example prompts."
+EXAMPLES = """\
+examples:
+  longtake models
+  curl http://127.0.0.1:8000/models     what a running service offers
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None."""
+    del parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from cli.environment import read_settings
+    from core.service.catalog import Catalog
+
+    del args
+    settings = read_settings()
+    catalog = Catalog(settings.presets_dir)
+    for name in catalog.names():
+        facts = catalog.get(name).facts
+        default = " (default)" if name == settings.default_model else ""
+        print(f"{name}{default}: {facts.description}")
+        print(f"  {facts.width}x{facts.height}, {facts.fps} frames per second, up to {facts.max_prompt_tokens} tokens")
+        for prompt in facts.example_prompts:
+            print(f"  {prompt!r}")
+    return 0

@@ -1,0 +1,83 @@
+"""`longtake submit`: POST /jobs from the command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+NAME = "submit"
+SUMMARY = "submit a job to a running service"
+DESCRIPTION = """\
+Sends one job to the API and prints its id. What is left out takes the model's defaults. The service checks everything
+and says which field is wrong and how to mend it."""
+EXAMPLES = """\
+examples:
+  longtake submit "a red circle moving left over a striped background" --frames 48
+  longtake submit "a blue square moving up over a plain background" --seconds 12.5 --seed 7 --watch
+  longtake submit "a red circle moving left over a striped background" --json | python -m json.tool
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cli.commands.watch import add_url_argument
+
+    parser.add_argument("prompt", help="what the video shows, in plain English")
+    parser.add_argument("--negative-prompt", help="what it should not show")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--frames", type=int, dest="num_frames", help="length in frames, any number from 16 on")
+    length.add_argument("--seconds", type=float, help="length in seconds of playback")
+    parser.add_argument("--fps", type=int, help="playback rate")
+    parser.add_argument("--seed", type=int, help="same seed, same video; random if left out")
+    parser.add_argument("--model", help="a name that `longtake models` lists")
+    parser.add_argument("--guidance-scale", type=float, help="how strongly the prompt is followed")
+    parser.add_argument("--steps", type=int, dest="num_inference_steps", help="denoising steps per window")
+    parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
+    parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be given several times")
+    parser.add_argument(
+        "--metadata", action="append", metavar="KEY=VALUE", help="returned with the job; may be repeated"
+    )
+    add_url_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print the whole job as JSON")
+    parser.add_argument("--watch", action="store_true", help="follow the job until it ends, as `longtake watch` does")
+
+
+REQUEST_FIELDS = (
+    "prompt",
+    "negative_prompt",
+    "num_frames",
+    "seconds",
+    "fps",
+    "seed",
+    "model",
+    "guidance_scale",
+    "num_inference_steps",
+    "webhook_url",
+    "webhook_events",
+)
+
+
+def request_body(args: argparse.Namespace) -> dict[str, Any]:
+    """The JobRequest that the arguments describe; what was not given is left out."""
+    body = {name: getattr(args, name) for name in REQUEST_FIELDS if getattr(args, name) is not None}
+    if args.metadata:
+        body["metadata"] = dict(_key_value(entry) for entry in args.metadata)
+    return body
+
+
+def _key_value(entry: str) -> tuple[str, str]:
+    from core.service.errors import InvalidField
+
+    key, separator, value = entry.partition("=")
+    if not separator:
+        raise InvalidField(f"--metadata {entry} has no =", field="metadata", fix="write KEY=VALUE")
+    return key, value
+
+
+def run(args: argparse.Namespace) -> int:
+    from cli.client import Client
+    from cli.commands.watch import watch_job
+
+    with Client(args.url) as client:
+        job = client.submit(request_body(args))
+        print(job.model_dump_json() if args.json else job.id, flush=True)
+        return watch_job(client, job.id, out=None) if args.watch else 0

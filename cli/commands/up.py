@@ -1,0 +1,78 @@
+"""`longtake up`: the embedded stack, kept running until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cli.screen import Screen
+    from cli.stack import Stack
+    from cli.stop_signal import StopSignal
+
+NAME = "up"
+SUMMARY = "start the whole service on this machine and keep it running"
+DESCRIPTION = """\
+Starts Redis, an S3 server, the API, a generation worker and a CPU worker, and keeps them running until Ctrl-C. Jobs and
+videos are kept in the data folder: the next `longtake up` goes on with them."""
+EXAMPLES = """\
+examples:
+  longtake up
+  longtake up --port 9000 --data /srv/longtake --gpus all
+"""
+CHECK_SECONDS = 0.5
+TRY = """\
+try:
+  curl -X POST {url}/jobs -H 'content-type: application/json' \\
+       -d '{{"prompt": "{prompt}", "num_frames": 48}}'
+  curl {url}/jobs                          the newest jobs
+  curl {url}/jobs/<id>                     one job: status, progress, chunk URLs
+  curl -N {url}/jobs/<id>/events           its events as they happen
+  ffplay {url}/jobs/<id>/playlist.m3u8     watch it while it grows (or open it in VLC, Safari, hls.js)
+  curl -L -o video.mp4 {url}/jobs/<id>/video
+  longtake submit "{prompt}" --watch --url {url}"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address of the API (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port of the API, 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument("--data", default=".longtake", help="data folder (default: %(default)s)")
+    parser.add_argument("--model", help="preset of the generation worker (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
+    parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from cli.screen import Screen
+    from cli.stack import StackOptions, running_stack
+    from cli.stop_signal import Stopped, StopSignal
+
+    screen, stop = Screen(), StopSignal()
+    stop.install()
+    options = StackOptions(Path(args.data), args.host, args.port, args.model, args.gpus)
+    screen.say("starting Redis, S3, the API and two workers")
+    try:
+        with running_stack(options, stop) as stack:
+            _serve(stack, stop, screen)
+    except Stopped:
+        # Ctrl-C is how this command ends, so it is no failure.
+        screen.say("stopped: every process has ended; jobs and videos are kept in " + str(options.data_dir))
+    return 0
+
+
+def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:
+    """Say what to try, then wait. Raises Stopped on a signal, SetupError where a process of the stack ends."""
+    import time
+
+    from cli.commands.demo import DEFAULT_PROMPT
+
+    screen.say(f"ready: {stack.base_url} (docs at {stack.base_url}/docs, logs in {stack.data_dir / 'logs'})")
+    screen.say(TRY.format(url=stack.base_url, prompt=DEFAULT_PROMPT))
+    screen.say("Ctrl-C stops everything.")
+    with stop.interruptible():
+        while True:
+            stack.check()
+            time.sleep(CHECK_SECONDS)

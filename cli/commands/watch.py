@@ -1,0 +1,58 @@
+"""`longtake watch`: follow a job of a running service until it ends."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cli.client import Client
+
+NAME = "watch"
+SUMMARY = "follow a job: progress, chunk URLs, result"
+DESCRIPTION = """\
+Follows a job by its event stream (by polling where that is not possible) and prints each chunk's URL as it appears.
+Leaving with Ctrl-C does not stop the job. The exit code is 0 only where the job succeeded."""
+EXAMPLES = """\
+examples:
+  longtake watch job_abcdefghijklmnopqrst
+  longtake watch job_abcdefghijklmnopqrst --out out     also save the video and a contact sheet
+"""
+
+
+def add_url_argument(parser: argparse.ArgumentParser) -> None:
+    """--url, the same for every command that talks to the API."""
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the API (default: %(default)s)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", help="id of the job")
+    parser.add_argument("--out", type=Path, help="save <job id>.mp4 and <job id>.png in this folder at the end")
+    add_url_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from cli.client import Client
+
+    with Client(args.url) as client:
+        return watch_job(client, args.job, args.out)
+
+
+def watch_job(client: Client, job_id: str, out: Path | None) -> int:
+    """Show a job until it ends; exit code 0 where it succeeded."""
+    from cli.follow import follow
+    from cli.results import save_results
+    from cli.screen import Screen
+    from cli.summary import summarize
+
+    screen = Screen()
+    screen.say(f"playlist  {client.job(job_id).links.playlist}")
+    job = screen.show_job(follow(client, job_id))
+    if job.error is not None:
+        screen.say(f"error     {job.error.code}: {job.error.message}")
+    if out is not None and job.status == "succeeded":
+        saved = save_results(client, job, out)
+        screen.say(f"saved     {saved.video} and {saved.sheet}")
+    screen.show_summary(summarize(job))
+    return 0 if job.status == "succeeded" else 1

@@ -1,0 +1,34 @@
+"""`longtake worker`: workers of one kind, one process per GPU, restarted when they end and stopped in order."""
+
+from __future__ import annotations
+
+import argparse
+
+NAME = "worker"
+SUMMARY = "run workers: one generation process per GPU, or a CPU worker"
+DESCRIPTION = """\
+Starts worker processes and looks after them: each generation worker sees exactly one GPU (CUDA_VISIBLE_DEVICES), a
+process that ends is started again, and SIGTERM or Ctrl-C stops all in order: a chunk being made is given back, none is
+lost. Redis and S3 are found by the LONGTAKE_ variables."""
+EXAMPLES = """\
+examples:
+  longtake worker                          one generation worker per GPU, or one on the CPU where there is no GPU
+  longtake worker --gpus 0,1 --model sprites
+  longtake worker --gpus none              one generation worker on the CPU
+  longtake worker --kind cpu               final videos, webhooks, janitor
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", choices=("generate", "cpu"), default="generate", help="(default: %(default)s)")
+    parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
+    parser.add_argument("--model", help="preset of a generation worker (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from cli.environment import read_settings
+    from worker import supervisor
+
+    settings = read_settings()
+    model = args.model or settings.default_model
+    return supervisor.run(kind=args.kind, model=model, gpus=args.gpus)

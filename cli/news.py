@@ -1,0 +1,50 @@
+"""What is new about a job, as plain lines for a person. Pure: two views of a job in, text out."""
+
+from __future__ import annotations
+
+from core.service.schema import Chunk, Job, JobStatus, Progress
+
+STATUS_WORDS = {
+    JobStatus.QUEUED: "queued",
+    JobStatus.RUNNING: "running",
+    JobStatus.CANCELING: "canceling: what exists is kept",
+    JobStatus.FINALIZING: "finalizing: joining the chunks without re-encoding",
+    JobStatus.SUCCEEDED: "succeeded",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELED: "canceled",
+    JobStatus.EXPIRED: "expired",
+}
+
+
+def news(before: Job | None, job: Job) -> list[str]:
+    """Lines for what changed from `before` (None: everything is new) to `job`."""
+    known = len(before.chunks) if before else 0
+    lines = [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
+    if before is None or before.status is not job.status:
+        lines.append(f"job       {STATUS_WORDS[job.status]}")
+    return lines
+
+
+def chunk_line(chunk: Chunk, fps: int) -> str:
+    """One finished chunk with the URL that plays it."""
+    playable = (chunk.first_frame + chunk.num_frames) / fps
+    return f"chunk {chunk.index:<3} {playable:.1f} s playable  {chunk.url}"
+
+
+def progress_line(progress: Progress) -> str:
+    """Where the job stands, in one short line."""
+    parts = [
+        f"step {progress.step}/{progress.steps}" if progress.steps else "waiting for a step",
+        f"chunks {progress.chunks_done}/{progress.chunks_total}",
+        f"{progress.seconds_playable:.1f} s playable",
+        "ETA " + ("?" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"),
+    ]
+    if progress.queue_position is not None:
+        parts[0] = f"place {progress.queue_position} in the queue"
+    return "  ".join(parts)
+
+
+def fraction_done(progress: Progress) -> float:
+    """0 to 1; moves with every denoising step."""
+    current = progress.step / progress.steps if progress.steps else 0.0
+    return min(1.0, (progress.chunks_done + current) / max(1, progress.chunks_total))

@@ -1,0 +1,40 @@
+"""Saves what a job made: the final video and a contact sheet with one row per chunk. Asks only the HTTP API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.service.video.contact_sheet import contact_sheet
+from core.service.video.decode import decode_frames
+
+from cli.client import Client
+from core.service.errors import SetupError
+from core.service.schema import Chunk, Job
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where the files lie."""
+
+    video: Path
+    sheet: Path
+
+
+def save_results(client: Client, job: Job, out_dir: Path) -> Saved:
+    """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects)."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"the folder {out_dir} cannot be made: {error.strerror}") from error
+    saved = Saved(out_dir / f"{job.id}.mp4", out_dir / f"{job.id}.png")
+    client.download(job.links.video, saved.video)
+    rows = [decode_frames(client.fetch(chunk.url)) for chunk in job.chunks]
+    contact_sheet(rows, [row_label(chunk, job.request.fps) for chunk in job.chunks]).save(saved.sheet)
+    return saved
+
+
+def row_label(chunk: Chunk, fps: int) -> str:
+    """Which frames and which seconds a row shows."""
+    last = chunk.first_frame + chunk.num_frames - 1
+    return f"chunk {chunk.index}: frames {chunk.first_frame}-{last}, from {chunk.first_frame / fps:.1f} s"

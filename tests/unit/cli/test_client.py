@@ -1,0 +1,84 @@
+"""The HTTP client against a transport that answers as the API does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.client import ApiRefused, ApiUnreachable, Client, ServerEvent, parse_events
+from core.service.schema import JobStatus
+from tests.unit.cli.conftest import MakeJob
+
+
+def client_of(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
+    return Client("http://api.test", transport=httpx.MockTransport(answer))
+
+
+def test_an_unchanged_job_is_taken_from_memory_on_304(make_job: MakeJob) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.headers.get("if-none-match") == '"one"':
+            return httpx.Response(304)
+        return httpx.Response(200, text=make_job().model_dump_json(), headers={"etag": '"one"'})
+
+    with client_of(answer) as client:
+        assert client.job("job_x") == client.job("job_x")
+
+
+def test_a_problem_is_told_in_the_api_s_own_words() -> None:
+    problem = {"code": "too_few_frames", "detail": "num_frames is 5", "field": "num_frames", "fix": "give at least 16"}
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(422, json=problem, headers={"content-type": "application/problem+json"})
+
+    with client_of(answer) as client, pytest.raises(ApiRefused, match="num_frames is 5") as refused:
+        client.submit({})
+    assert refused.value.fix == "give at least 16"
+
+
+def test_an_answer_of_a_proxy_is_told_by_its_status() -> None:
+    with client_of(lambda _: httpx.Response(502, text="<html>")) as client, pytest.raises(ApiRefused, match="HTTP 502"):
+        client.models()
+
+
+def test_a_service_that_is_down_is_named() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    with client_of(answer) as client, pytest.raises(ApiUnreachable, match=r"http://api\.test does not answer"):
+        client.job("job_x")
+
+
+def test_events_resume_after_the_last_one_seen() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        last = request.headers.get("last-event-id", "none")
+        return httpx.Response(200, text=f": hello\nretry: 1000\n\nid: 7-0\nevent: job.started\ndata: {last}\n\n")
+
+    with client_of(answer) as client:
+        assert list(client.events("job_x", after="6-0")) == [ServerEvent("7-0", "job.started", "6-0")]
+
+
+def test_event_data_of_several_lines_is_joined() -> None:
+    lines = iter(["data: a", "data:b", "", ": comment", ""])
+    assert list(parse_events(lines)) == [ServerEvent("", "message", "a\nb")]
+
+
+def test_a_download_follows_the_redirect_and_is_whole_or_absent(tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/video":
+            return httpx.Response(307, headers={"location": "http://s3.test/video.mp4"})
+        return httpx.Response(200, content=b"bytes") if request.url.path == "/video.mp4" else httpx.Response(404)
+
+    with client_of(answer) as client:
+        client.download("http://api.test/video", tmp_path / "a.mp4")
+        with pytest.raises(ApiRefused):
+            client.download("http://api.test/nothing", tmp_path / "b.mp4")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_cancel_returns_the_job(make_job: MakeJob) -> None:
+    canceling = make_job(JobStatus.CANCELING).model_dump_json()
+    with client_of(lambda _: httpx.Response(202, text=canceling)) as client:
+        assert client.cancel("job_x").status is JobStatus.CANCELING

@@ -1,0 +1,40 @@
+"""What a person reads while a job runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.news import fraction_done, news, progress_line
+from core.service.schema import JobStatus
+from tests.unit.cli.conftest import MakeJob
+
+
+def test_each_chunk_is_told_once_with_its_url(make_job: MakeJob) -> None:
+    lines = news(make_job(num_chunks=1), make_job(num_chunks=3))
+    assert [line.split()[:2] for line in lines] == [["chunk", "1"], ["chunk", "2"]]
+    assert lines[0].endswith("00001.mp4?signature=abc")
+    assert "4.0 s playable" in lines[0]
+
+
+def test_a_change_of_status_is_told_after_the_chunks(make_job: MakeJob) -> None:
+    lines = news(make_job(num_chunks=2), make_job(JobStatus.FINALIZING, 3))
+    assert lines[-1].startswith("job       finalizing")
+
+
+def test_nothing_new_says_nothing(make_job: MakeJob) -> None:
+    assert news(make_job(step=1, steps=9), make_job(step=2, steps=9)) == []
+
+
+def test_progress_tells_step_chunks_playable_seconds_and_eta(make_job: MakeJob) -> None:
+    line = progress_line(make_job(num_chunks=1, step=3, steps=20).progress)
+    assert line == "step 3/20  chunks 1/3  2.0 s playable  ETA 8 s"
+
+
+def test_a_waiting_job_tells_its_place(make_job: MakeJob) -> None:
+    progress = make_job(JobStatus.QUEUED).progress.model_copy(update={"queue_position": 2})
+    assert progress_line(progress).startswith("place 2 in the queue")
+
+
+@pytest.mark.parametrize(("chunks", "step", "expected"), [(0, 0, 0.0), (0, 10, 1 / 6), (2, 10, 5 / 6), (3, 0, 1.0)])
+def test_the_bar_moves_with_every_step(make_job: MakeJob, chunks: int, step: int, expected: float) -> None:
+    assert fraction_done(make_job(num_chunks=chunks, step=step, steps=20).progress) == pytest.approx(expected)

@@ -1,0 +1,43 @@
+"""What reaches the stream: plain lines where it is no terminal, whole URLs everywhere."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+from cli.screen import Screen
+from cli.summary import summarize
+from core.service.schema import JobStatus
+from tests.unit.cli.conftest import MakeJob
+
+
+def clock(step_seconds: float) -> Callable[[], float]:
+    """A clock that moves on by `step_seconds` with each look."""
+    times = iter(range(1_000_000))
+    return lambda: next(times) * step_seconds
+
+
+def test_plain_output_has_no_control_codes_and_whole_urls(make_job: MakeJob) -> None:
+    stream = io.StringIO()
+    screen = Screen(stream, now=clock(1.0))
+    screen.show_job([make_job(step=1, steps=9), make_job(num_chunks=1), make_job(JobStatus.SUCCEEDED, 3)])
+    screen.show_summary(summarize(make_job(JobStatus.SUCCEEDED, 3)))
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert make_job(num_chunks=3).chunks[2].url in text.splitlines()[-12].split() or "00002.mp4?signature=abc" in text
+
+
+def test_plain_progress_comes_at_intervals_not_at_every_step(make_job: MakeJob) -> None:
+    stream = io.StringIO()
+    Screen(stream, now=clock(0.1)).show_job(make_job(step=n, steps=50) for n in range(1, 51))
+    lines = [line for line in stream.getvalue().splitlines() if line.startswith("progress")]
+    assert 2 <= len(lines) <= 5
+
+
+def test_the_summary_names_the_phases_and_their_shares(make_job: MakeJob) -> None:
+    stream = io.StringIO()
+    Screen(stream).show_summary(summarize(make_job(JobStatus.SUCCEEDED, 3)))
+    rows = {line.split()[0]: line.split()[1:] for line in stream.getvalue().splitlines()}
+    assert rows["denoise"] == ["9.00", "69.2%"]
+    assert {"decode", "encode", "upload", "queue", "other"} <= set(rows)

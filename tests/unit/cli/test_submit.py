@@ -1,0 +1,31 @@
+"""Arguments of `longtake submit` become the body of POST /jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.commands.submit import REQUEST_FIELDS, request_body
+from cli.main import parse_args
+from core.service.errors import InvalidField
+from core.service.schema import JobRequest
+
+
+def test_only_what_was_given_is_sent() -> None:
+    args = parse_args(["submit", "a red circle", "--frames", "100", "--seed", "7"])
+    assert request_body(args) == {"prompt": "a red circle", "num_frames": 100, "seed": 7}
+
+
+def test_metadata_and_events_may_be_repeated() -> None:
+    words = "submit x --metadata a=1 --metadata b=c=d --webhook-event job.failed --webhook-event job.succeeded"
+    body = request_body(parse_args(words.split()))
+    assert body["metadata"] == {"a": "1", "b": "c=d"}
+    assert body["webhook_events"] == ["job.failed", "job.succeeded"]
+
+
+def test_metadata_without_a_value_is_refused() -> None:
+    with pytest.raises(InvalidField, match="has no ="):
+        request_body(parse_args(["submit", "x", "--metadata", "a"]))
+
+
+def test_every_field_of_a_request_can_be_given() -> None:
+    assert {*REQUEST_FIELDS, "metadata"} == set(JobRequest.model_fields)
