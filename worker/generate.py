@@ -79,6 +79,9 @@ class ChunkMaker:
         """
         services = self._services
         try:
+            if services.drain.is_set():
+                services.queue.generate_chunk(job_id, services.store.get(job_id).spec.model)
+                return Outcome.INTERRUPTED
             lease = services.store.claim(job_id, Lane.GENERATE, services.worker, services.settings.lease_ttl_seconds)
             if lease is None:
                 return self._not_now(job_id)
@@ -258,7 +261,7 @@ class ChunkMaker:
         self._remembered.pop(record.id, None)
         self._services.store.release(lease, count_attempt=True)
         attempts, index = record.lane(Lane.GENERATE).attempts, len(record.chunks)
-        logger.error("%s: try %d of chunk %d failed", record.id, attempts, index, exc_info=error)
+        logger.error("%s: try %d of chunk %d failed: %r", record.id, attempts, index, error)
         if attempts >= self._services.settings.max_attempts:
             fail_job(self._services, record.id, _job_error(error, index, attempts))
 

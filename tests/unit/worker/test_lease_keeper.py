@@ -1,0 +1,80 @@
+"""The lease is renewed while work goes on, and its loss is noticed."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from core.service.errors import Interrupted, StoreError
+from core.service.fakes import FakeJobStore
+from core.service.ports import Lease
+from core.service.schema import Lane
+from tests.helpers.fake_world import JOB, World
+from worker.lease_keeper import LeaseKeeper
+
+
+class AwayStore(FakeJobStore):
+    """A store that does not answer while `away` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = threading.Event()
+        self.asked = threading.Event()
+
+    def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+        self.asked.set()
+        if self.away.is_set():
+            raise StoreError
+        return super().renew(lease, ttl_seconds)
+
+
+def claimed(world: World) -> Lease:
+    world.submit()
+    lease = world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
+    assert lease is not None
+    return lease
+
+
+def test_lease_and_message_are_renewed_while_the_keeper_runs(world: World) -> None:
+    lease = claimed(world)
+    renewed = threading.Semaphore(0)
+    with LeaseKeeper(world.store, lease, 0.03, renewed.release) as keeper:
+        for _ in range(3):
+            assert renewed.acquire(timeout=10)
+        keeper.check()
+
+
+def test_a_lease_taken_by_another_is_lost(world: World) -> None:
+    lease = claimed(world)
+    with LeaseKeeper(world.store, lease, 0.03) as keeper:
+        world.clock.advance(31)
+        world.store.claim(JOB, Lane.GENERATE, "worker-2", 1000)
+        assert keeper.lost.wait(10)
+        with pytest.raises(Interrupted, match="another worker"):
+            keeper.check()
+
+
+def test_a_job_deleted_and_removed_loses_its_lease(world: World) -> None:
+    lease = claimed(world)
+    with LeaseKeeper(world.store, lease, 0.03) as keeper:
+        world.store.purge(JOB)
+        assert keeper.lost.wait(10)
+
+
+def test_a_store_that_is_away_for_a_whole_ttl_loses_the_lease(world: World) -> None:
+    world.store = AwayStore()
+    world.store.away.set()
+    with LeaseKeeper(world.store, claimed(world), 0.1) as keeper:
+        assert keeper.lost.wait(10)
+
+
+def test_a_store_that_returns_in_time_does_not(world: World) -> None:
+    world.store = AwayStore()
+    world.store.away.set()
+    renewed = threading.Event()
+    with LeaseKeeper(world.store, claimed(world), 1.5, renewed.set) as keeper:
+        assert world.store.asked.wait(10)
+        world.store.away.clear()
+        assert renewed.wait(10)
+        assert not keeper.lost.is_set()

@@ -1,0 +1,90 @@
+"""The supervisor with tiny real child processes: started, started again, told to stop, killed if they will not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.helpers.deadline import eventually
+from worker.supervisor import ChildPlan, Supervisor, plan_children
+
+SLEEPS = "import threading; threading.Event().wait(60)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); {SLEEPS}"
+
+
+class Spawner:
+    """Starts `code` instead of a worker and keeps the processes."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, plan: ChildPlan) -> subprocess.Popen[bytes]:  # noqa: ARG002 - the port's signature
+        self.processes.append(subprocess.Popen([sys.executable, "-c", self._code], stdout=subprocess.PIPE))
+        return self.processes[-1]
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+@contextmanager
+def supervised(code: str, children: int = 1, stop_seconds: float = 10.0) -> Generator[tuple[Supervisor, Spawner]]:
+    spawner = Spawner(code)
+    plans = plan_children("generate", "tiny", [str(gpu) for gpu in range(children)])
+    supervisor = Supervisor(plans, spawner, stop_seconds)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        yield supervisor, spawner
+    finally:
+        supervisor.stop.set()
+        supervisor.hurry.set()
+        thread.join()
+        spawner.close()
+
+
+def test_each_gpu_gets_a_process_that_sees_only_it() -> None:
+    plans = plan_children("generate", "sprites", ["0", "MIG-ab"])
+    assert [plan.environment({"A": "b"})["CUDA_VISIBLE_DEVICES"] for plan in plans] == ["0", "MIG-ab"]
+    assert all(plan.environment({})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID" for plan in plans)
+    assert plans[0].environment({"A": "b"})["A"] == "b"
+
+
+def test_a_cpu_worker_sees_no_gpu() -> None:
+    for plan in (*plan_children("cpu", "sprites", []), *plan_children("generate", "sprites", [""])):
+        assert plan.environment({"CUDA_VISIBLE_DEVICES": "0"})["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_child_that_ends_is_started_again_after_a_pause() -> None:
+    with supervised("pass") as (_, spawner):
+        eventually(lambda: len(spawner.processes) >= 2, "a second start")
+
+
+def test_stop_ends_all_children() -> None:
+    with supervised(SLEEPS, children=2) as (supervisor, spawner):
+        eventually(lambda: len(spawner.processes) == 2, "both children")
+        supervisor.stop.set()
+        eventually(lambda: all(process.poll() is not None for process in spawner.processes), "both to end")
+        assert len(spawner.processes) == 2
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+def test_a_child_that_will_not_stop_is_killed_in_the_end_or_on_the_second_signal(hurry: bool) -> None:
+    with supervised(STUBBORN, stop_seconds=60 if hurry else 0.2) as (supervisor, spawner):
+        eventually(lambda: len(spawner.processes) == 1, "the child")
+        (child,) = spawner.processes
+        assert child.stdout is not None
+        child.stdout.readline()
+        supervisor.stop.set()
+        if hurry:
+            supervisor.hurry.set()
+        assert eventually(child.poll, "the child to be killed", seconds=10) == -9

@@ -1,0 +1,160 @@
+"""Starts worker processes (one per GPU), starts those again that end, stops all in order. Knows no job and no torch.
+
+Each child sees exactly the GPU it is given. A stop (SIGTERM, SIGINT) is passed on to all children at once; they give
+their chunks back at the next denoising step. Who is still there after STOP_SECONDS is killed, which costs one chunk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Literal
+
+from worker.gpus import choose_gpus, offered_gpus
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+STOP_SECONDS = 60.0
+FIRST_BACKOFF_SECONDS = 1.0
+LONGEST_BACKOFF_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+"""A child that lived this long has not failed at its start: the next restart is quick again."""
+
+
+@dataclass(frozen=True)
+class ChildPlan:
+    """How to start one child. `cuda_visible_devices` is None where it shall see what the supervisor sees."""
+
+    label: str
+    arguments: tuple[str, ...]
+    cuda_visible_devices: str | None
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "worker.process", *self.arguments, "--parent-pid", str(os.getpid())]
+
+    def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
+        if self.cuda_visible_devices is None:
+            return dict(outer)
+        # nvidia-smi counts by bus, CUDA by speed unless told otherwise: the same number must mean the same GPU.
+        pinned = {"CUDA_VISIBLE_DEVICES": self.cuda_visible_devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        return {**outer, **pinned}
+
+
+def plan_children(kind: Literal["generate", "cpu"], model: str, gpus: Sequence[str]) -> list[ChildPlan]:
+    """One generation process per entry of `gpus` ("" is the CPU), or the one CPU process."""
+    if kind == "cpu":
+        return [ChildPlan("cpu", ("--kind", "cpu"), "")]
+    return [
+        ChildPlan(
+            f"{model} on {f'GPU {gpu}' if gpu else 'CPU'}",
+            ("--kind", "generate", "--model", model, "--slot", gpu or "cpu"),
+            gpu,
+        )
+        for gpu in gpus
+    ]
+
+
+@dataclass
+class _Child:
+    """A child process and when it may be started (again). Times are of time.monotonic."""
+
+    plan: ChildPlan
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    backoff_seconds: float = FIRST_BACKOFF_SECONDS
+
+    def start(self, spawn: Spawn) -> None:
+        self.process = spawn(self.plan)
+        self.started_at = time.monotonic()
+        logger.info("%s: started, pid %d", self.plan.label, self.process.pid)
+
+    def note_end(self, code: int) -> None:
+        """It ended unasked: start it again after a pause that doubles while it keeps ending early."""
+        if time.monotonic() - self.started_at > STEADY_SECONDS:
+            self.backoff_seconds = FIRST_BACKOFF_SECONDS
+        logger.error("%s: ended with code %d, again in %g s", self.plan.label, code, self.backoff_seconds)
+        self.process = None
+        self.start_at = time.monotonic() + self.backoff_seconds
+        self.backoff_seconds = min(2 * self.backoff_seconds, LONGEST_BACKOFF_SECONDS)
+
+
+Spawn = Callable[[ChildPlan], "subprocess.Popen[bytes]"]
+
+
+def spawn_child(plan: ChildPlan) -> subprocess.Popen[bytes]:
+    """In a session of its own: a Ctrl-C in the terminal reaches the supervisor only, which passes it on once."""
+    return subprocess.Popen(plan.command(), env=plan.environment(os.environ), start_new_session=True)  # noqa: S603 - ours
+
+
+@dataclass
+class Supervisor:
+    """Looks after its children until `stop` is set. `hurry`: do not wait for them any longer."""
+
+    plans: Sequence[ChildPlan]
+    spawn: Spawn = spawn_child
+    stop_seconds: float = STOP_SECONDS
+    stop: threading.Event = field(default_factory=threading.Event)
+    hurry: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Returns when all children have ended."""
+        children = [_Child(plan) for plan in self.plans]
+        try:
+            while not self.stop.is_set():
+                self._look_after(children)
+                self.stop.wait(POLL_SECONDS)
+        finally:
+            self._stop(children)
+
+    def _look_after(self, children: Sequence[_Child]) -> None:
+        for child in children:
+            if child.process is not None and (code := child.process.poll()) is not None:
+                child.note_end(code)
+            if child.process is None and time.monotonic() >= child.start_at:
+                child.start(self.spawn)
+
+    def _stop(self, children: Sequence[_Child]) -> None:
+        running = [(child.plan.label, child.process) for child in children if child.process is not None]
+        for _, process in running:
+            process.terminate()
+        deadline = time.monotonic() + self.stop_seconds
+        for label, process in running:
+            code = self._await(process, deadline)
+            logger.info("%s: stopped with code %s", label, code)
+
+    def _await(self, process: subprocess.Popen[bytes], deadline: float) -> int:
+        while process.poll() is None:
+            if self.hurry.is_set() or time.monotonic() > deadline:
+                logger.error("pid %d does not stop, killed", process.pid)
+                process.kill()
+                return process.wait()
+            time.sleep(POLL_SECONDS)
+        return process.wait()
+
+
+def run(*, kind: Literal["generate", "cpu"], model: str, gpus: str) -> int:
+    """`longtake worker`: until SIGTERM or SIGINT; a second one kills. Raises SetupError where `gpus` means nothing."""
+    chosen = choose_gpus(gpus, offered_gpus) if kind == "generate" else []
+    supervisor = Supervisor(plan_children(kind, model, chosen))
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        (supervisor.hurry if supervisor.stop.is_set() else supervisor.stop).set()
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        supervisor.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
