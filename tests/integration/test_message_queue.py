@@ -1,0 +1,119 @@
+"""Sending through a real broker and a real Celery worker: nothing waits twice, nothing is lost for long."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, cast
+
+import pytest
+import redis
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+from core.service import queue
+from core.service.embedded import EmbeddedRedis, free_port
+from core.service.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, TASK_GENERATE_CHUNK, CeleryTaskQueue
+from core.service.redis_client import connect
+from core.service.settings import Settings
+from tests.helpers.deadline import eventually
+
+MODEL_QUEUE = "generate.sprites"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def broker(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with connect(server.url(1)) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def app(server: EmbeddedRedis, broker: redis.Redis) -> Celery:  # noqa: ARG001 - an empty broker
+    return queue.make_celery_app(Settings(broker_url=server.url(1)))
+
+
+@contextmanager
+def working(app: Celery, task: str, work: Callable[..., None], *queues: str) -> Generator[None]:
+    """A worker, in a thread of this process, that does `work` for `task`. Not shared: other tests have other apps."""
+    app.task(name=task, shared=False)(work)
+    start = cast(Callable[..., AbstractContextManager[Any]], start_worker)  # annotated wrongly as an iterable
+    with start(app, perform_ping_check=False, pool="threads", concurrency=1, queues=list(queues)):
+        yield
+
+
+def test_a_job_waits_once_however_often_it_is_sent(app: Celery, broker: redis.Redis) -> None:
+    tasks = CeleryTaskQueue(app)
+    for job_id in ("job_a", "job_b", "job_a"):
+        tasks.generate_chunk(job_id, "sprites")
+    assert broker.llen(MODEL_QUEUE) == 2
+
+
+def test_webhook_and_janitor_messages_do_not_pile_up(app: Celery, broker: redis.Redis) -> None:
+    tasks = CeleryTaskQueue(app)
+    for _ in range(5):
+        tasks.deliver_webhooks()
+        tasks.janitor()
+        tasks.finalize_job("job_a")
+    assert broker.llen(CPU_QUEUE) == 3
+
+
+def test_a_message_that_was_lost_is_sent_again(app: Celery, broker: redis.Redis) -> None:
+    tasks = CeleryTaskQueue(app)
+    tasks.generate_chunk("job_a", "sprites")
+    broker.delete(MODEL_QUEUE)
+    tasks.generate_chunk("job_a", "sprites")
+    assert broker.llen(MODEL_QUEUE) == 1
+
+
+def test_a_task_gets_the_id_of_its_job(app: Celery) -> None:
+    done: list[str] = []
+
+    def work(job_id: str) -> None:
+        done.append(job_id)
+
+    CeleryTaskQueue(app).generate_chunk("job_a", "sprites")
+    with working(app, TASK_GENERATE_CHUNK, work, MODEL_QUEUE):
+        eventually(lambda: done == ["job_a"], "the task to run")
+
+
+def test_a_task_that_has_started_may_send_its_own_next_message(app: Celery, broker: redis.Redis) -> None:
+    tasks, done = CeleryTaskQueue(app), list[str]()
+
+    def work(job_id: str) -> None:
+        done.append(job_id)
+        if len(done) < 3:
+            tasks.generate_chunk(job_id, "sprites")
+            tasks.generate_chunk(job_id, "sprites")
+
+    tasks.generate_chunk("job_a", "sprites")
+    with working(app, TASK_GENERATE_CHUNK, work, MODEL_QUEUE):
+        eventually(lambda: len(done) == 3 and broker.hlen("unacked") == 0, "three runs in a row")
+    assert (done, broker.llen(MODEL_QUEUE)) == (["job_a"] * 3, 0)
+
+
+def test_webhooks_written_while_the_sender_runs_are_sent_by_a_second_run(app: Celery) -> None:
+    tasks, runs = CeleryTaskQueue(app), list[int]()
+
+    def work() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            tasks.deliver_webhooks()
+
+    tasks.deliver_webhooks()
+    with working(app, TASK_DELIVER_WEBHOOKS, work, CPU_QUEUE):
+        eventually(lambda: len(runs) == 2, "the second run")
+
+
+def test_a_broker_that_is_away_costs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    away = queue.make_celery_app(Settings(broker_url=f"redis://127.0.0.1:{free_port()}/1"))
+    with caplog.at_level(logging.WARNING):
+        CeleryTaskQueue(away).janitor()
+    assert "was not sent" in caplog.text
