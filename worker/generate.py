@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.service.engine import Engine, EngineState
-from core.service.errors import Interrupted, JobNotFound, LongtakeError, StaleLease, StorageError, StoreError
+from core.service.errors import Interrupted, JobNotFound, LongtakeError, StaleLease, StoreError
 from core.service.frame_plan import ChunkSpan, chunk_span
 from core.service.manifest import chunk_key, state_key
 from core.service.ports import Lease
 from core.service.schema import ChunkRecord, JobError, JobRecord, JobStatus, Lane, StepProgress
 from core.service.video.segments import EncodedChunk, encode_chunk
-from worker.endings import fail_job, wants_webhook, wind_up, write_manifest
+from worker.endings import fail_job, job_error, wants_webhook, wind_up, write_manifest
 from worker.lease_keeper import LeaseKeeper
 from worker.services import Activity, NoActivity, Services
 from worker.stopwatch import Stopwatch
@@ -263,7 +263,9 @@ class ChunkMaker:
         attempts, index = record.lane(Lane.GENERATE).attempts, len(record.chunks)
         logger.error("%s: try %d of chunk %d failed: %r", record.id, attempts, index, error)
         if attempts >= self._services.settings.max_attempts:
-            fail_job(self._services, record.id, _job_error(error, index, attempts))
+            fail_job(
+                self._services, record.id, job_error(error, f"chunk {index} failed {attempts} times", "engine_error")
+            )
 
     def _too_many_deaths(self, record: JobRecord) -> Outcome:
         """The tries are used up without one recorded failure: each time the worker itself died."""
@@ -271,11 +273,3 @@ class ChunkMaker:
         message = f"the worker died each of the {tries} times it made chunk {index}"
         fail_job(self._services, record.id, JobError(code="worker_lost", message=message, retryable=False))
         return Outcome.FAILED
-
-
-def _job_error(error: Exception, chunk_index: int, attempts: int) -> JobError:
-    """For the client: our own errors in their words; of others only the class, their text is not meant for clients."""
-    code = error.code if isinstance(error, LongtakeError) else "engine_error"
-    reason = error.message if isinstance(error, LongtakeError) else type(error).__name__
-    message = f"chunk {chunk_index} failed {attempts} times, at last: {reason}"
-    return JobError(code=code, message=message, retryable=isinstance(error, StorageError))

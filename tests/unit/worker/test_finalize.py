@@ -1,0 +1,128 @@
+"""The end of a job: exactly the frames that exist, once, whatever happened on the way."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from core.service import queue
+from core.service.errors import StorageError
+from core.service.manifest import chunk_key, job_prefix, manifest_key, record_from_manifest, thumbnail_key, video_key
+from core.service.schema import JobStatus, Lane
+from core.service.video.decode import decode_frames
+from tests.helpers.fake_world import JOB, HookedStorage, World
+from worker.finalize import finalize_job
+from worker.generate import Outcome
+
+
+def finalize(world: World) -> Outcome:
+    return finalize_job(world.services("cpu-1"), JOB, upload_patience_seconds=0)
+
+
+def generated(world: World, num_frames: int = 40, **changes: object) -> World:
+    """All chunks made, nothing finalised."""
+    world.submit(num_frames=num_frames, **changes)
+    maker = world.maker()
+    while world.store.get(JOB).status is not JobStatus.FINALIZING:
+        maker.make_next_chunk(JOB)
+    world.queue.messages.clear()
+    return world
+
+
+@pytest.mark.parametrize("num_frames", [16, 17, 40])
+def test_the_video_has_exactly_the_frames_asked_for(world: World, num_frames: int) -> None:
+    assert finalize(generated(world, num_frames)) is Outcome.COMMITTED
+    record = world.store.get(JOB)
+    assert record.status is JobStatus.SUCCEEDED
+    assert record.video_key == video_key(JOB)
+    assert decode_frames(world.storage.objects[video_key(JOB)]).shape == (num_frames, 64, 64, 3)
+    assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == record
+
+
+def test_the_thumbnail_is_a_picture_of_the_video(world: World) -> None:
+    finalize(generated(world))
+    picture = Image.open(io.BytesIO(world.storage.objects[thumbnail_key(JOB)]))
+    assert picture.format == "JPEG"
+    assert world.storage.content_types[thumbnail_key(JOB)] == "image/jpeg"
+
+
+def test_a_cancelled_job_gets_a_video_of_what_exists(world: World) -> None:
+    world.submit(num_frames=160)
+    world.maker().make_next_chunk(JOB)
+    world.store.request_cancel(JOB)
+    world.work(world.maker())
+    record = world.store.get(JOB)
+    assert record.status is JobStatus.CANCELED
+    assert len(decode_frames(world.storage.objects[str(record.video_key)])) == 16
+
+
+def test_a_job_cancelled_before_its_first_chunk_has_no_video(world: World) -> None:
+    world.submit()
+    world.store.claim(JOB, Lane.GENERATE, "killed", 1)
+    world.clock.advance(2)
+    world.store.request_cancel(JOB)
+    world.work(world.maker())
+    record = world.store.get(JOB)
+    assert (record.status, record.video_key, record.thumbnail_key) == (JobStatus.CANCELED, None, None)
+
+
+def test_finalising_again_after_a_crash_gives_the_same_objects(world: World) -> None:
+    finalize(generated(world))
+    objects = dict(world.storage.objects)
+    other = World()
+    generated(other)
+    lease = other.store.claim(JOB, Lane.FINALIZE, "killed", 30)
+    other.storage.put(video_key(JOB), b"half of it", "video/mp4")
+    assert lease is not None
+    other.clock.advance(31)
+    finalize(other)
+    keys = [video_key(JOB), thumbnail_key(JOB)]
+    assert [other.storage.objects[key] for key in keys] == [objects[key] for key in keys]
+
+
+def test_a_duplicate_task_does_nothing(world: World) -> None:
+    finalize(generated(world))
+    assert finalize(world) is Outcome.DROPPED
+
+
+def test_the_end_wakes_the_webhook_sender_only_where_asked_for(world: World) -> None:
+    finalize(generated(world, webhook_url="https://example.com/hook"))
+    assert world.tasks() == [queue.TASK_DELIVER_WEBHOOKS]
+    silent = generated(World(), webhook_url="https://example.com/hook", webhook_events=("chunk.completed",))
+    silent.queue.messages.clear()
+    finalize(silent)
+    assert silent.tasks() == []
+
+
+def test_drain_gives_the_job_back_uncounted(world: World) -> None:
+    stop = threading.Event()
+    world.storage = HookedStorage(lambda key: stop.set() if key == video_key(JOB) else None)
+    services = replace(generated(world).services("cpu-1"), drain=stop)
+    assert finalize_job(services, JOB, upload_patience_seconds=0) is Outcome.INTERRUPTED
+    assert world.store.get(JOB).lane(Lane.FINALIZE).attempts == 0
+    assert world.tasks() == [queue.TASK_FINALIZE_JOB]
+
+
+def test_a_missing_chunk_fails_the_job_after_its_tries(world: World) -> None:
+    generated(world)
+    del world.storage.objects[chunk_key(JOB, 1)]
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            finalize(world)
+    record = world.store.get(JOB)
+    assert record.status is JobStatus.FAILED
+    assert record.error is not None
+    assert (record.error.code, record.error.retryable) == ("object_not_found", False)
+
+
+def test_a_job_deleted_in_the_midst_leaves_nothing_that_the_janitor_cannot_remove(world: World) -> None:
+    world.storage = HookedStorage(lambda key: world.store.request_delete(JOB) if key == video_key(JOB) else None)
+    generated(world)
+    assert finalize(world) is Outcome.DROPPED
+    assert not world.store.lease_alive(JOB, Lane.FINALIZE)
+    assert world.tasks() == [queue.TASK_JANITOR]
+    assert world.storage.delete_prefix(job_prefix(JOB)) > 0

@@ -1,0 +1,194 @@
+"""The janitor brings back what nobody works on, removes what shall go, and rebuilds what Redis has lost."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from core.service import queue
+from core.service.errors import JobNotFound
+from core.service.fakes import FakeJobStore
+from core.service.manifest import job_prefix
+from core.service.schema import JobStatus, Lane
+from tests.helpers.fake_world import JOB, World
+from worker.janitor import Janitor
+
+
+class MemoryCoordination:
+    """worker.janitor.Coordination of one process."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.read = False
+
+    @contextmanager
+    def exclusive(self) -> Generator[bool]:
+        yield not self.taken
+
+    def manifests_read(self) -> bool:
+        return self.read
+
+    def mark_manifests_read(self) -> None:
+        self.read = True
+
+
+class Office:
+    """A janitor whose passes are one interval apart."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.coordination = MemoryCoordination()
+        self.janitor = Janitor(world.services("cpu-1"), self.coordination)
+
+    def passes(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.janitor.run()
+            self.world.clock.advance(self.world.settings.janitor_interval_seconds)
+
+
+@pytest.fixture
+def office(world: World) -> Office:
+    return Office(world)
+
+
+def test_a_queued_job_that_lost_its_message_gets_another_after_a_grace(world: World, office: Office) -> None:
+    world.submit()
+    world.queue.messages.clear()
+    office.passes(1)
+    assert world.tasks() == []
+    office.passes(1)
+    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
+
+
+def test_a_job_in_work_is_left_alone(world: World, office: Office) -> None:
+    world.submit()
+    world.queue.messages.clear()
+    world.store.claim(JOB, Lane.GENERATE, "worker-1", 3600)
+    office.passes(5)
+    assert world.tasks() == []
+
+
+def test_a_job_of_a_killed_worker_comes_back_when_its_lease_has_run_out(world: World, office: Office) -> None:
+    world.submit()
+    world.queue.messages.clear()
+    world.store.claim(JOB, Lane.GENERATE, "killed", 30)
+    office.passes(6)
+    assert world.tasks() == []
+    office.passes(4)
+    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
+    world.work(world.maker())
+    assert len(world.store.get(JOB).chunks) == 3
+
+
+def test_a_job_that_keeps_failing_waits_longer_each_time(world: World, office: Office) -> None:
+    world.submit()
+    waits: list[int] = []
+    for _ in range(3):
+        world.queue.messages.clear()
+        lease = world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
+        assert lease is not None
+        world.store.release(lease, count_attempt=True)
+        waits.append(0)
+        while not world.tasks():
+            office.passes(1)
+            waits[-1] += 1
+    assert waits == [3, 5, 9]
+
+
+def test_progress_between_two_passes_starts_the_grace_anew(world: World, office: Office) -> None:
+    world.submit()
+    maker = world.maker()
+    for _ in range(2):
+        office.passes(1)
+        maker.make_next_chunk(JOB)
+        world.queue.messages.clear()
+    office.passes(1)
+    assert world.tasks() == []
+
+
+def test_a_cancelled_job_that_nobody_winds_up_is_finalised(world: World, office: Office) -> None:
+    world.submit()
+    world.maker().make_next_chunk(JOB)
+    world.store.request_cancel(JOB)
+    world.queue.messages.clear()
+    office.passes(2)
+    assert world.store.get(JOB).status is JobStatus.FINALIZING
+    assert world.tasks() == [queue.TASK_FINALIZE_JOB]
+
+
+def test_a_finalizing_job_that_lost_its_message_gets_another(world: World, office: Office) -> None:
+    world.submit(num_frames=16)
+    world.maker().make_next_chunk(JOB)
+    world.queue.messages.clear()
+    office.passes(2)
+    assert world.tasks() == [queue.TASK_FINALIZE_JOB]
+
+
+def test_a_deleted_job_goes_with_its_objects_once_no_lease_lives(world: World, office: Office) -> None:
+    world.submit()
+    world.maker().make_next_chunk(JOB)
+    world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
+    world.store.request_delete(JOB)
+    office.passes(1)
+    assert [*world.storage.list(job_prefix(JOB))]
+    world.clock.advance(30)
+    office.passes(1)
+    assert [*world.storage.list(job_prefix(JOB))] == []
+    assert world.store.active() == []
+
+
+def test_an_expired_job_goes_with_its_objects(world: World, office: Office) -> None:
+    world.submit(num_frames=16)
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    office.passes(1)
+    assert world.store.get(JOB).video_key in world.storage.objects
+    world.clock.advance(7 * 86400)
+    office.passes(1)
+    assert not world.storage.objects
+    with pytest.raises(JobNotFound):
+        world.store.get(JOB)
+
+
+def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_go_on(world: World) -> None:
+    world.submit()
+    world.maker().make_next_chunk(JOB)
+    world.submit("job_done", num_frames=16)
+    world.maker().make_next_chunk("job_done")
+    world.storage.put(f"{job_prefix('job_bad')}manifest.json", b"{", "application/json")
+    world.store = FakeJobStore(world.clock)
+    world.queue.messages.clear()
+    Office(world).passes(2)
+    assert len(world.store.get(JOB).chunks) == 1
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert world.store.get("job_done").status is JobStatus.SUCCEEDED
+
+
+def test_manifests_are_read_once(world: World, office: Office) -> None:
+    world.submit()
+    world.maker().make_next_chunk(JOB)
+    office.passes(1)
+    world.store.purge(JOB)
+    office.passes(1)
+    with pytest.raises(JobNotFound):
+        world.store.get(JOB)
+
+
+def test_a_broken_object_store_does_not_keep_jobs_from_coming_back(world: World, office: Office) -> None:
+    world.submit()
+    world.queue.messages.clear()
+    world.storage.broken = True
+    office.passes(2)
+    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
+    assert not office.coordination.read
+
+
+def test_two_janitors_do_not_work_at_once(world: World, office: Office) -> None:
+    world.submit()
+    world.queue.messages.clear()
+    office.coordination.taken = True
+    office.passes(5)
+    assert world.tasks() == []

@@ -1,0 +1,83 @@
+"""The Celery tasks: thin shells around generate, finalize and the tickers. Where errors end and device faults show.
+
+Knows Celery's request (for the message's delivery tag); the work itself is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from celery import Celery
+
+from core.service import queue
+from core.service.engine import Engine
+from core.service.redis_client import connect
+from core.service.settings import Settings
+from worker.broker import message_keeper
+from worker.device_fault import is_device_fault
+from worker.finalize import finalize_job
+from worker.generate import ChunkMaker
+from worker.services import Activity, Services
+
+
+def _nothing() -> None: ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the tasks tell the process: somebody waits for the janitor or the webhook sender, the device is broken."""
+
+    wake_janitor: Callable[[], None] = _nothing
+    wake_sender: Callable[[], None] = _nothing
+    device_broken: Callable[[], None] = _nothing
+
+
+def make_worker_app(
+    settings: Settings,
+    engine: Engine | None,
+    services: Services,
+    activity: Activity | None = None,
+    hooks: Hooks | None = None,
+) -> Celery:
+    """The Celery app of one worker process: with an engine it generates, without one it does everything else."""
+    app = queue.make_celery_app(settings)
+    hooks = hooks or Hooks()
+    if engine is not None:
+        _register_generate(app, ChunkMaker(services, engine, activity), connect(settings.broker_url), hooks)
+    else:
+        _register_cpu(app, services, connect(settings.broker_url), hooks)
+    return app
+
+
+def _register_generate(app: Celery, maker: ChunkMaker, broker: redis.Redis, hooks: Hooks) -> None:
+    @app.task(name=queue.TASK_GENERATE_CHUNK, bind=True)
+    def generate_chunk(task: Any, job_id: str) -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+        try:
+            maker.make_next_chunk(job_id, message_keeper(broker, _delivery_tag(task)))
+        except Exception as error:  # the task's boundary: what happened to the job is recorded, Celery logs the rest
+            if is_device_fault(error):
+                hooks.device_broken()
+            raise
+
+
+def _register_cpu(app: Celery, services: Services, broker: redis.Redis, hooks: Hooks) -> None:
+    @app.task(name=queue.TASK_FINALIZE_JOB, bind=True)
+    def finalize(task: Any, job_id: str) -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+        finalize_job(services, job_id, message_keeper(broker, _delivery_tag(task)))
+
+    # These two run in threads of their own, so that a slow receiver or a long clean-up never holds up a finished video.
+    @app.task(name=queue.TASK_DELIVER_WEBHOOKS)
+    def deliver_webhooks() -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+        hooks.wake_sender()
+
+    @app.task(name=queue.TASK_JANITOR)
+    def janitor() -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+        hooks.wake_janitor()
+
+
+def _delivery_tag(task: Any) -> str:
+    """kombu's name of the message being worked on. `Any`: Celery's request has no types."""
+    return str(task.request.properties["delivery_tag"])

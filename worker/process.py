@@ -1,0 +1,262 @@
+"""One worker process: gets ready (or says why it is not), then works until it is told to stop.
+
+    python -m worker.process --kind generate --model sprites
+    python -m worker.process --kind cpu
+
+A generation process holds one engine on one device and makes chunks. A CPU process finalises videos, sends webhooks and
+runs the janitor. Both know the model half only by name: the engine is found when it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from celery import signals
+
+from core.service.catalog import Catalog
+from core.service.clock import SystemClock
+from core.service.engine import Engine
+from core.service.errors import LongtakeError
+from core.service.fakes import FakeEngine
+from core.service.job_store import RedisJobStore
+from core.service.outbox import RedisOutbox
+from core.service.ports import WorkerStatus
+from core.service.queue import CPU_QUEUE, CeleryTaskQueue, generate_queue_name, make_celery_app, worker_options
+from core.service.redis_client import connect
+from core.service.settings import Settings
+from core.service.storage import S3Storage
+from core.service.workers_registry import RedisWorkerRegistry
+from worker.app import Hooks, make_worker_app
+from worker.coordination import RedisCoordination
+from worker.deliver import WebhookSender
+from worker.janitor import Janitor
+from worker.services import Services
+from worker.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
+from worker.ticker import Ticker
+
+logger = logging.getLogger("worker")
+
+RETRY_SECONDS = 3.0
+SENDER_SECONDS = 1.0
+WATCHDOG_SECONDS = 5.0
+EXIT_DEVICE_BROKEN = 70
+EXIT_STALLED = 75
+
+Kind = Literal["generate", "cpu"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a process is told. `parent_pid`: stop when this process is no longer the parent (its supervisor died)."""
+
+    kind: Kind
+    model: str
+    name: str
+    parent_pid: int | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `python -m worker.process`; returns the exit code."""
+    settings = Settings()
+    options = read_options(sys.argv[1:] if arguments is None else arguments, settings)
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    faulthandler.enable()
+    return Process(options, settings).run()
+
+
+def read_options(arguments: Sequence[str], settings: Settings) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m worker.process", description="one Longtake worker process")
+    parser.add_argument("--kind", choices=("generate", "cpu"), required=True)
+    parser.add_argument("--model", default=settings.default_model, help="preset of a generation process")
+    parser.add_argument("--slot", default="0", help="which of several like processes this is; part of its name")
+    parser.add_argument("--parent-pid", type=int, help="stop when this process is no longer the parent")
+    given = parser.parse_args(arguments)
+    what = given.model if given.kind == "generate" else "cpu"
+    name = f"{what}-{given.slot}-{os.getpid()}@{socket.gethostname()}"
+    return Options(given.kind, given.model, name, given.parent_pid)
+
+
+def load_engine(settings: Settings, model: str) -> Engine:
+    """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what the model half raises.
+
+    A preset whose preset.json says `"engine": "fake"` is served by core.service.fakes.FakeEngine, which draws a moving
+    square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
+    """
+    folder = Catalog(settings.presets_dir).get(model)
+    facts = folder.facts
+    if facts.engine == "fake":
+        step_seconds = float((facts.model_extra or {}).get("step_seconds", 0.0))
+        steps = facts.sampling.num_inference_steps
+        return FakeEngine(steps_per_chunk=steps, step_seconds=step_seconds, height=facts.height, width=facts.width)
+    # By name, so that nothing here imports the model half (and with it torch) before it is needed.
+    presets = importlib.import_module("core.model.presets")
+    engine = cast(Engine, presets.load_engine(folder.path, device=None, torch_threads=settings.torch_threads))
+    engine.warm_up()
+    return engine
+
+
+class Process:
+    """The life of one worker process."""
+
+    def __init__(self, options: Options, settings: Settings) -> None:
+        self._options = options
+        self._settings = settings
+        self._drain = threading.Event()
+        self._exit_code = 0
+        self._watchdog = Watchdog()
+        records = connect(settings.redis_url)
+        clock = SystemClock()
+        self._services = Services(
+            store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds),
+            storage=S3Storage(settings),
+            queue=CeleryTaskQueue(make_celery_app(settings)),
+            clock=clock,
+            settings=settings,
+            worker=options.name,
+            drain=self._drain,
+        )
+        self._records = records
+        self._board = StatusBoard(RedisWorkerRegistry(records), self._first_status())
+
+    def run(self) -> int:
+        """Get ready, work, leave. Returns the exit code: 0 after being told to stop."""
+        signal.signal(signal.SIGTERM, self._on_stop_signal)
+        signal.signal(signal.SIGINT, self._on_stop_signal)
+        with ExitStack() as stack:
+            stack.callback(self._board.leave)
+            self._start(stack, "status", REPORT_SECONDS, self._look_after)
+            engine = self._until_ready()
+            if not self._drain.is_set():
+                self._work(engine, stack)
+            self._board.set("draining")
+        logger.info("%s has stopped", self._options.name)
+        return self._exit_code
+
+    def _first_status(self) -> WorkerStatus:
+        generates = self._options.kind == "generate"
+        return WorkerStatus(
+            name=self._options.name,
+            kind=self._options.kind,
+            model=self._options.model if generates else None,
+            state="starting",
+            device="cpu",
+            pid=os.getpid(),
+            cuda_visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+            started_at=SystemClock().now(),
+        )
+
+    def _start(self, stack: ExitStack, name: str, seconds: float, action: Callable[[], object]) -> Ticker:
+        """A ticker that is stopped when the process leaves; a webhook under way may take its time."""
+        ticker = Ticker(name, seconds, action).start()
+        stack.callback(ticker.stop, self._settings.webhook_timeout_seconds)
+        return ticker
+
+    def _until_ready(self) -> Engine | None:
+        """Retry until servers answer and the engine is loaded; meanwhile say why not. None: CPU process, or a stop."""
+        while not self._drain.is_set():
+            try:
+                self._services.store.ping()
+                self._services.storage.ensure_bucket()
+                return self._load()
+            except LongtakeError as error:
+                self._not_ready(error.message)
+            except Exception as error:  # a process's outermost frame: loading may raise anything; say it and try again
+                logger.exception("loading failed")
+                self._not_ready(f"{type(error).__name__}: {error}")
+        return None
+
+    def _load(self) -> Engine | None:
+        if self._options.kind == "cpu":
+            return None
+        engine = load_engine(self._settings, self._options.model)
+        # Which device an engine runs on is not part of the port; those that have one tell it by this name.
+        self._board.set_device(str(getattr(engine, "device", "cpu")))
+        return engine
+
+    def _not_ready(self, reason: str) -> None:
+        logger.error("%s is not ready: %s", self._options.name, reason)
+        self._board.set("not_ready", reason=reason)
+        self._drain.wait(RETRY_SECONDS)
+
+    def _work(self, engine: Engine | None, stack: ExitStack) -> None:
+        """Consume tasks until told to stop."""
+        hooks = Hooks(device_broken=self._on_device_broken)
+        queue_name = generate_queue_name(self._options.model)
+        if engine is None:
+            hooks, queue_name = self._start_cpu_threads(stack), CPU_QUEUE
+        activity = ProcessActivity(self._board, self._watchdog)
+        app = make_worker_app(self._settings, engine, self._services, activity, hooks)
+        # Celery leaves logging to us where somebody listens here, and says when it has been told to stop.
+        signals.setup_logging.connect(_keep_logging, weak=False)
+        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        signals.worker_ready.connect(self._on_worker_ready, weak=False)
+        celery_worker = app.Worker(
+            **worker_options([queue_name], self._options.name), quiet=True, redirect_stdouts=False
+        )
+        self._board.set("ready")
+        logger.info("%s is ready", self._options.name)
+        celery_worker.start()
+        self._exit_code = self._exit_code or int(celery_worker.exitcode or 0)
+
+    def _start_cpu_threads(self, stack: ExitStack) -> Hooks:
+        sender = WebhookSender(RedisOutbox(self._records), self._services.clock, self._settings)
+        janitor = Janitor(self._services, RedisCoordination(self._records))
+        sending = self._start(stack, "webhooks", SENDER_SECONDS, lambda: self._send_all(sender))
+        cleaning = self._start(stack, "janitor", self._settings.janitor_interval_seconds, janitor.run)
+        return Hooks(wake_janitor=cleaning.wake, wake_sender=sending.wake)
+
+    def _send_all(self, sender: WebhookSender) -> None:
+        while not self._drain.is_set() and sender.deliver_due():
+            pass
+
+    def _look_after(self) -> None:
+        """Every few seconds: report, notice a dead supervisor, notice standing still."""
+        self._board.report()
+        if self._options.parent_pid is not None and os.getppid() != self._options.parent_pid:
+            logger.error("the supervisor is gone, stopping")
+            os.kill(os.getpid(), signal.SIGTERM)
+        stalled_seconds = self._watchdog.stalled_seconds()
+        if stalled_seconds is not None:
+            logger.critical("nothing has moved for %.0f s, giving this process up", stalled_seconds)
+            faulthandler.dump_traceback(all_threads=True)
+            os._exit(EXIT_STALLED)
+
+    def _on_device_broken(self) -> None:
+        logger.critical("the device is of no more use to this process, stopping to be started again")
+        self._exit_code = EXIT_DEVICE_BROKEN
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_stop_signal(self, _number: int, _frame: object) -> None:
+        """Before Celery has its own handler."""
+        self._drain.set()
+
+    def _on_worker_ready(self, **_: object) -> None:
+        """A signal that came before Celery's handler was in place was noted only; now it can be acted upon."""
+        if self._drain.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_shutting_down(self, **_: object) -> None:
+        """Celery has been told to stop: the chunk in hand is given back at its next step."""
+        self._drain.set()
+        threading.Thread(target=self._board.set, args=("draining",), daemon=True).start()
+
+
+def _keep_logging(**_: object) -> None: ...
+
+
+if __name__ == "__main__":
+    sys.exit(main())
