@@ -1,0 +1,146 @@
+"""What the OpenAPI document says beyond what FastAPI reads from the routes: request body, problems, webhooks.
+
+JobRequest's schema is put in by hand because its body is parsed by core.service.admission, stricter than FastAPI would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Header
+from pydantic import Field
+
+from api.problems import MEDIA_TYPE, Problem
+from core.service.schema import Frozen, JobError, JobRequest, JobStatus, WebhookEvent
+
+DESCRIPTION = """
+Longtake makes long videos from text and serves them while they are still being made.
+
+`POST /jobs` answers at once; the video comes in chunks of 16 frames. Watch `links.playlist` in any HLS player, follow
+`links.events`, or poll `links.self` with `If-None-Match`. Errors are `application/problem+json` (RFC 9457) with a
+stable `code`, the `field` at fault and the `fix`.
+"""
+TITLES = {
+    400: "The body is not JSON.",
+    404: "There is no such job, or what is asked for does not exist yet (see `code`).",
+    409: "The job's status does not allow this.",
+    413: "The body has more than 64 KiB.",
+    415: "The body is not declared as application/json.",
+    422: "A field or parameter is wrong; `errors` has them all.",
+    503: "Too many jobs wait, or a part of the service does not answer.",
+}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "shortest": {
+        "summary": "Only a prompt",
+        "value": {"prompt": "a red circle moving left over a striped background"},
+    },
+    "full": {
+        "summary": "Length, seed and a webhook",
+        "value": {
+            "prompt": "a blue square moving up over a dotted background",
+            "negative_prompt": "blurry",
+            "seconds": 12,
+            "fps": 8,
+            "seed": 7,
+            "webhook_url": "https://example.com/hooks/longtake",
+            "webhook_events": ["chunk.completed", "job.succeeded", "job.failed"],
+            "metadata": {"project": "titles"},
+        },
+    },
+}
+REQUEST_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobRequest"}, "examples": EXAMPLES}},
+    }
+}
+
+
+def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may end in these problems."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": TITLES[status], "content": content} for status in statuses}
+
+
+def api_version() -> str:
+    try:
+        return version("longtake")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"
+
+
+class WebhookJob(Frozen):
+    """The job at the moment of the event. Thin: read the rest with GET /jobs/{id}."""
+
+    id: str
+    status: JobStatus
+    version: int
+    frames_done: int
+    frames_total: int
+    chunks_done: int
+    chunk: dict[str, int] | None = Field(default=None, description="chunk.completed: index, first_frame, num_frames.")
+    error: JobError | None = Field(default=None, description="job.failed: why.")
+
+
+class WebhookBody(Frozen):
+    """Body of a webhook, as Standard Webhooks 1.0.0 says."""
+
+    type: WebhookEvent
+    timestamp: datetime = Field(description="When it happened.")
+    data: WebhookJob
+
+
+webhooks = APIRouter()
+_WHEN: dict[WebhookEvent, str] = {
+    "job.succeeded": "The final video is there",
+    "job.failed": "The job ended without a final video",
+    "job.canceled": "The job was canceled; what was made is kept",
+    "chunk.completed": "Another chunk can be played; only where webhook_events names it",
+}
+
+
+def _receive(
+    body: WebhookBody,
+    webhook_id: Annotated[str, Header(description="Same on every try: use it to drop repeats.")],
+    webhook_timestamp: Annotated[int, Header(description="Unix seconds of this try.")],
+    webhook_signature: Annotated[str, Header(description="v1,base64(HMAC-SHA256(secret, id.timestamp.body)) ...")],
+) -> None:
+    """Sent to the request's webhook_url. Answer 2xx within 15 seconds; anything else is tried again for two days."""
+
+
+for _event, _summary in _WHEN.items():
+    webhooks.post(_event, summary=_summary, status_code=204)(_receive)
+
+
+def install(app: FastAPI) -> None:
+    """Give `app` the complete document, made once when first asked for."""
+    app.webhooks.include_router(webhooks)
+    made_by_fastapi = app.openapi
+    app.openapi = _completed(made_by_fastapi)
+
+
+def _completed(made_by_fastapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    def document() -> dict[str, Any]:
+        made = made_by_fastapi()  # the same dict at every call
+        schemas = made["components"]["schemas"]
+        for model in (JobRequest, Problem):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        for not_ours in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(not_ours, None)
+        _drop_validation_answers(made)
+        return made
+
+    return document
+
+
+def _drop_validation_answers(document: dict[str, Any]) -> None:
+    """FastAPI promises a 422 of its own wherever there is a parameter; ours are problems, declared by the routes."""
+    paths = [*document["paths"].values(), *document["webhooks"].values()]
+    for operation in [operation for methods in paths for operation in methods.values()]:
+        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            del operation["responses"]["422"]

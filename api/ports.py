@@ -1,0 +1,73 @@
+"""What the API's routes work with: the ports of the service in one frozen bundle, and how a route asks for them.
+
+The real ones are made in `real_ports`, where Redis, Celery and boto3 are imported; tests pass the fakes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from core.service.address_guard import Resolve, resolve_host
+from core.service.catalog import Catalog
+from core.service.ports import Clock, EventLog, JobStore, Storage, TaskQueue, WorkerRegistry
+from core.service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything that the API talks to."""
+
+    store: JobStore
+    events: EventLog
+    workers: WorkerRegistry
+    storage: Storage
+    queue: TaskQueue
+    clock: Clock
+    catalog: Catalog
+    resolve: Resolve = resolve_host
+
+
+def real_ports(settings: Settings) -> Ports:
+    """Redis, S3 and Celery as `settings` say. Connects to nothing yet."""
+    from core.service.clock import SystemClock
+    from core.service.event_log import RedisEventLog
+    from core.service.job_store import RedisJobStore
+    from core.service.queue import CeleryTaskQueue, make_celery_app
+    from core.service.redis_client import connect
+    from core.service.storage import S3Storage
+    from core.service.workers_registry import RedisWorkerRegistry
+
+    redis = connect(settings.redis_url)
+    clock = SystemClock()
+    return Ports(
+        store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds),
+        events=RedisEventLog(redis),
+        workers=RedisWorkerRegistry(redis),
+        storage=S3Storage(settings),
+        queue=CeleryTaskQueue(make_celery_app(settings)),
+        clock=clock,
+        catalog=Catalog(settings.presets_dir),
+    )
+
+
+async def _ports(request: Request) -> Ports:
+    return cast(Ports, request.app.state.ports)
+
+
+async def _settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+async def _base_url(request: Request) -> str:
+    settings = cast(Settings, request.app.state.settings)
+    return (settings.public_base_url or str(request.base_url)).rstrip("/")
+
+
+# async on purpose: FastAPI runs those on the event loop, without a hop to the thread pool.
+PortsOfApp = Annotated[Ports, Depends(_ports)]
+SettingsOfApp = Annotated[Settings, Depends(_settings)]
+BaseUrl = Annotated[str, Depends(_base_url)]
+"""Where clients reach this API, without a slash at the end."""

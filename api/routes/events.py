@@ -1,0 +1,65 @@
+"""A job's events as a stream. How the stream runs is in api/sse.py; here is what HTTP says about it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
+
+from api.openapi import may_fail
+from api.ports import PortsOfApp
+from api.routes.jobs import JobId
+from api.sse import StreamsOfApp, follow_job, has_nothing_after
+from core.service.errors import InvalidField
+
+router = APIRouter(tags=["jobs"])
+FROM_THE_BEGINNING = "0-0"
+_STREAM_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would hold events back until its buffer is full
+}
+
+
+class EventStreamResponse(StreamingResponse):
+    media_type = "text/event-stream"
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    summary="Follow a job as server-sent events",
+    response_class=EventStreamResponse,
+    responses={
+        204: {"description": "The job has ended and there is nothing after Last-Event-ID: do not reconnect."},
+        **may_fail(404, 422, 503),
+    },
+)
+async def events(
+    job_id: JobId,
+    ports: PortsOfApp,
+    streams: StreamsOfApp,
+    last_event_id: Annotated[str, Header(description="Resume after this event.")] = FROM_THE_BEGINNING,
+) -> Response:
+    """All events of the job so far, then each as it happens; ends after the last one.
+
+    Logged events have ids; `job.progress` (every denoising step) has none. `chunk.completed` carries the chunk's URL.
+    A comment comes every 15 seconds of silence.
+    """
+    after = _checked(last_event_id)
+    ended = await to_thread.run_sync(has_nothing_after, ports, job_id, after, limiter=streams.limiter)
+    if ended:
+        return Response(status_code=204)
+    return EventStreamResponse(follow_job(ports, streams, job_id, after), headers=_HEADERS)
+
+
+def _checked(event_id: str) -> str:
+    """`event_id` where it is a Redis stream id: two 64-bit numbers."""
+    match = _STREAM_ID.fullmatch(event_id)
+    if not match or any(int(number) >= 2**64 for number in match.groups()):
+        raise InvalidField(
+            "Last-Event-ID is not the id of an event", field="Last-Event-ID", fix="use an id from the stream"
+        )
+    return event_id

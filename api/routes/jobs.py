@@ -1,0 +1,149 @@
+"""Jobs over HTTP: submit, list, read, chunks, cancel, delete. Thin: each endpoint is a few calls of the ports."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from api.answers import JsonBody, conditional
+from api.openapi import REQUEST_BODY, may_fail
+from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
+from core.service.admission import admit, parse_request, queued_record, random_seed
+from core.service.errors import JobNotFound, ServiceFull
+from core.service.schema import ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Progress
+from core.service.views import chunk_view, job_summary, job_view, links_of, progress_of
+
+router = APIRouter(tags=["jobs"])
+JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]
+WORKED_ON = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZING})
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    summary="Submit a job",
+    openapi_extra=REQUEST_BODY,
+    responses={202: {"model": Job}, **may_fail(400, 413, 415, 422, 503)},
+)
+def submit(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl) -> Response:
+    """Checks the request completely, stores the job and queues it. `Location` is the job; poll or follow its events."""
+    spec = admit(parse_request(body), ports.catalog, settings, random_seed, ports.resolve)
+    if ports.store.count_active() >= settings.max_queued_jobs:
+        raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")
+    record = ports.store.create(queued_record(spec, ports.clock.now()))
+    ports.queue.generate_chunk(record.id, spec.model)
+    headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
+    return _accepted(_view(ports, record, base_url), headers)
+
+
+@router.get("/jobs", summary="List jobs, newest first", responses={200: {"model": JobList}, **may_fail(422, 503)})
+def list_jobs(
+    ports: PortsOfApp,
+    base_url: BaseUrl,
+    status: Annotated[JobStatus | None, Query(description="Only jobs in this status.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
+    cursor: Annotated[str | None, Query(description="next_cursor of the page before.")] = None,
+) -> Response:
+    """A page of jobs without their chunks. The next page is `next_cursor`, also in `Link: rel="next"`."""
+    page = ports.store.list(status=status, limit=limit, cursor=cursor)
+    jobs = [_summary(ports, record, base_url) for record in page.jobs]
+    headers = {"Cache-Control": "no-cache"}
+    if page.next_cursor:
+        query = {"status": status, "limit": limit, "cursor": page.next_cursor}
+        next_page = urlencode({name: value for name, value in query.items() if value is not None})
+        headers["Link"] = f'<{base_url}/jobs?{next_page}>; rel="next"'
+    return _json(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
+
+
+@router.get(
+    "/jobs/{job_id}",
+    summary="Read a job",
+    responses={200: {"model": Job}, 304: {"description": "Unchanged since If-None-Match."}, **may_fail(404, 503)},
+)
+def read_job(job_id: JobId, request: Request, ports: PortsOfApp, base_url: BaseUrl) -> Response:
+    """The job as it stands, with all finished chunks. Polling with `If-None-Match` costs little."""
+    return conditional(request, _view(ports, ports.store.get(job_id), base_url).model_dump_json())
+
+
+@router.get(
+    "/jobs/{job_id}/chunks",
+    summary="List finished chunks",
+    responses={
+        200: {"model": ChunkList},
+        304: {"description": "Unchanged since If-None-Match."},
+        **may_fail(404, 422, 503),
+    },
+)
+def list_chunks(
+    job_id: JobId,
+    request: Request,
+    ports: PortsOfApp,
+    after: Annotated[int, Query(ge=-1, description="Only chunks after this index; -1 for all.")] = -1,
+) -> Response:
+    """Chunks in order, each a small MP4 that plays by itself. Where `status` is terminal no more will come."""
+    record = ports.store.get(job_id)
+    chunks = [chunk_view(chunk, ports.storage.url) for chunk in record.chunks[after + 1 :]]
+    return conditional(request, ChunkList(status=record.status, chunks=chunks).model_dump_json())
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    status_code=202,
+    summary="Cancel a job, keep what exists",
+    responses={202: {"model": Job}, **may_fail(404, 409, 503)},
+)
+def cancel(job_id: JobId, ports: PortsOfApp, base_url: BaseUrl) -> Response:
+    """Stops at the next denoising step; finished chunks become the final video. Calling again changes nothing."""
+    record = ports.store.request_cancel(job_id)
+    if record.status.is_terminal:
+        ports.queue.deliver_webhooks()  # a job that still waited is canceled at once, and nobody else will tell
+    return _accepted(_view(ports, record, base_url), {})
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    status_code=204,
+    summary="Delete a job and its objects",
+    response_class=Response,
+    responses={
+        202: {"description": "A worker is on it; it stops, then the objects go."},
+        204: {"description": "Deleted."},
+        **may_fail(404, 503),
+    },
+)
+def delete(job_id: JobId, ports: PortsOfApp) -> Response:
+    """The job is gone at once for clients; its objects follow within seconds."""
+    being_worked_on = ports.store.get(job_id).status in WORKED_ON
+    ports.store.request_delete(job_id)
+    ports.queue.janitor()
+    return Response(status_code=202 if being_worked_on else 204)
+
+
+def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
+    return job_view(record, _progress(ports, record), ports.storage.url, base_url)
+
+
+def _summary(ports: Ports, record: JobRecord, base_url: str) -> JobSummary:
+    return job_summary(record, _progress(ports, record), base_url)
+
+
+def _progress(ports: Ports, record: JobRecord) -> Progress:
+    """Progress of a job; asks the store only for what its status can have."""
+    step, queue_position = None, None
+    with suppress(JobNotFound):  # deleted since `record` was read: the view is of that moment
+        if record.status is JobStatus.RUNNING:
+            step = ports.store.progress(record.id)
+        elif record.status is JobStatus.QUEUED:
+            queue_position = ports.store.queue_position(record.id)
+    return progress_of(record, step, queue_position)
+
+
+def _accepted(job: Job, headers: dict[str, str]) -> Response:
+    return _json(job.model_dump_json(), 202, {"Cache-Control": "no-cache", **headers})
+
+
+def _json(body: str, status: int, headers: dict[str, str]) -> Response:
+    return Response(body, status_code=status, media_type="application/json", headers=headers)

@@ -1,0 +1,120 @@
+"""What can be made here: the presets, their limits and defaults, and whether a worker is there for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from api.openapi import may_fail
+from api.ports import Ports, PortsOfApp, SettingsOfApp
+from core.service.catalog import Preset
+from core.service.errors import PresetError
+from core.service.ports import WorkerStatus
+from core.service.schema import MIN_FRAMES
+from core.service.settings import Settings
+
+router = APIRouter(tags=["models"])
+ABLE_TO_WORK = frozenset({"ready", "busy"})
+
+
+class ModelLimits(BaseModel):
+    """What a request may ask of the model."""
+
+    max_prompt_tokens: int
+    min_frames: int
+    max_frames: int
+
+
+class ModelDefaults(BaseModel):
+    """What a request gets where it says nothing."""
+
+    num_frames: int
+    fps: int
+    guidance_scale: float
+    num_inference_steps: int
+    negative_prompt: str
+
+
+class ModelWorkers(BaseModel):
+    """Who works for the model. Without a ready worker jobs are accepted and wait."""
+
+    ready: int = Field(description="Workers that can take or are making a chunk.")
+    total: int
+    reason: str | None = Field(description="Why none is ready; null where one is.")
+
+
+class Model(BaseModel):
+    """One preset."""
+
+    name: str
+    description: str
+    engine: str
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    limits: ModelLimits
+    defaults: ModelDefaults
+    example_prompts: list[str]
+    workers: ModelWorkers
+
+
+class ModelList(BaseModel):
+    """Answer of GET /models."""
+
+    models: list[Model]
+    default_model: str
+    unusable: dict[str, str] = Field(description="Presets that are installed but cannot be read, and why not.")
+
+
+@router.get("/models", summary="List models", responses=may_fail(503))
+def list_models(ports: PortsOfApp, settings: SettingsOfApp) -> ModelList:
+    """Names for `model` in requests, with limits, defaults and prompts to try."""
+    workers = ports.workers.all()
+    models, unusable = list[Model](), dict[str, str]()
+    for name in ports.catalog.names():
+        try:
+            models.append(_model(ports, name, settings, workers))
+        except PresetError as error:
+            unusable[name] = error.message
+    return ModelList(models=models, default_model=settings.default_model, unusable=unusable)
+
+
+def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[WorkerStatus]) -> Model:
+    facts = ports.catalog.get(name).facts
+    return Model(
+        name=name,
+        description=facts.description,
+        engine=facts.engine,
+        width=facts.width,
+        height=facts.height,
+        limits=ModelLimits(
+            max_prompt_tokens=facts.max_prompt_tokens, min_frames=MIN_FRAMES, max_frames=settings.max_frames
+        ),
+        defaults=_defaults(facts, settings),
+        example_prompts=list(facts.example_prompts),
+        workers=_workers([worker for worker in workers if worker.kind == "generate" and worker.model == name]),
+    )
+
+
+def _defaults(facts: Preset, settings: Settings) -> ModelDefaults:
+    return ModelDefaults(
+        num_frames=settings.default_num_frames,
+        fps=facts.fps,
+        guidance_scale=facts.sampling.guidance_scale,
+        num_inference_steps=facts.sampling.num_inference_steps,
+        negative_prompt=facts.negative_prompt,
+    )
+
+
+def _workers(workers: Sequence[WorkerStatus]) -> ModelWorkers:
+    ready = sum(worker.state in ABLE_TO_WORK for worker in workers)
+    return ModelWorkers(ready=ready, total=len(workers), reason=None if ready else _why_none_is_ready(workers))
+
+
+def _why_none_is_ready(workers: Sequence[WorkerStatus]) -> str:
+    """The workers' own reasons; else their states."""
+    if not workers:
+        return "no worker is running for this model"
+    reasons = dict.fromkeys(worker.reason or f"the worker is {worker.state}" for worker in workers)
+    return "; ".join(reasons)

@@ -1,0 +1,20 @@
+"""A page per kind of problem: what `type` in a problem document points to."""
+
+from __future__ import annotations
+
+import inspect
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from api.problems import UnknownPath, documented_errors, kind_of
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/problems/{code}", response_class=PlainTextResponse)
+async def problem_page(code: str) -> str:
+    error_class = documented_errors().get(code)
+    if error_class is None:
+        raise UnknownPath(f"there is no problem {code!r}", fix="see /docs")
+    return f"{code} (HTTP {kind_of(error_class).status})\n\n{inspect.getdoc(error_class)}\n"

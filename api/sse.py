@@ -1,0 +1,111 @@
+"""Server-sent events (WHATWG HTML, section 9.2) of one job: its log from where the client left off, then live.
+
+The log is followed in threads of its own, so that waiting clients never take those that other requests need.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request
+
+from api.ports import Ports
+from core.service.errors import JobNotFound
+from core.service.manifest import chunk_key
+from core.service.schema import EventType, JobEvent, StepProgress
+
+TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
+MAX_FOLLOWING_THREADS = 128
+"""Streams beyond that many take turns: each still hears of everything, a little later."""
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Seconds of one wait (and so of noticing that the client left), between comments, and before a reconnect."""
+
+    wait_seconds: float = 1.0
+    heartbeat_seconds: float = 15.0
+    retry_seconds: float = 2.0
+
+
+class Streams:
+    """What all event streams of a process share: their threads, their rhythm, and the sign to end."""
+
+    def __init__(self, rhythm: Rhythm | None = None) -> None:
+        self.rhythm = rhythm or Rhythm()
+        self.limiter = CapacityLimiter(MAX_FOLLOWING_THREADS)
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End every stream within one wait: a server that shuts down waits for its open answers. Signal-safe."""
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+
+async def _streams(request: Request) -> Streams:
+    return cast(Streams, request.app.state.streams)
+
+
+StreamsOfApp = Annotated[Streams, Depends(_streams)]
+
+
+async def follow_job(ports: Ports, streams: Streams, job_id: str, after: str) -> AsyncIterator[str]:
+    """The stream's text, part by part, until the job's last event, its deletion, or the server's end.
+
+    A client that leaves ends it too: Starlette cancels the iteration.
+    """
+    rhythm = streams.rhythm
+    yield f"retry: {round(rhythm.retry_seconds * 1000)}\n\n"
+    spoken_at = time.monotonic()
+    while not streams.stopping:
+        news = await to_thread.run_sync(
+            ports.events.follow, job_id, after, rhythm.wait_seconds, limiter=streams.limiter
+        )
+        for item in news:
+            yield _text_of(item, ports)
+            spoken_at = time.monotonic()
+            if isinstance(item, JobEvent):
+                after = item.id
+                if item.type in TERMINAL_EVENTS:
+                    return
+        if time.monotonic() - spoken_at >= rhythm.heartbeat_seconds:
+            if await to_thread.run_sync(_has_ended, ports, job_id, limiter=streams.limiter):
+                return
+            yield ": still here\n\n"
+            spoken_at = time.monotonic()
+
+
+def has_nothing_after(ports: Ports, job_id: str, after: str) -> bool:
+    """The job has ended and its log holds nothing after event id `after`."""
+    return ports.store.get(job_id).status.is_terminal and not ports.events.read(job_id, after, 1)
+
+
+def _has_ended(ports: Ports, job_id: str) -> bool:
+    """No event will come any more: deleted, or ended with its last event lost."""
+    try:
+        return ports.store.get(job_id).status.is_terminal
+    except JobNotFound:
+        return True
+
+
+def _text_of(item: JobEvent | StepProgress, ports: Ports) -> str:
+    """One event of the stream. Progress has no id: it is not in the log, one resumes from the last event that is."""
+    if isinstance(item, StepProgress):
+        return f"event: job.progress\ndata: {item.model_dump_json()}\n\n"
+    event = _with_url(item, ports) if item.type is EventType.CHUNK_COMPLETED else item
+    return f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
+
+
+def _with_url(event: JobEvent, ports: Ports) -> JobEvent:
+    """A finished chunk's event with its URL, signed now: the log outlives every signature."""
+    chunk = event.data["chunk"]
+    url = ports.storage.url(chunk_key(event.job_id, chunk["index"]))
+    return event.model_copy(update={"data": {**event.data, "chunk": {**chunk, "url": url}}})

@@ -1,0 +1,109 @@
+"""The API over fakes, and a hand that does a worker's part: start, commit chunks, finish. Knows no server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.ports import Ports
+from api.sse import Rhythm
+from core.service.catalog import Catalog
+from core.service.fakes import (
+    FakeClock,
+    FakeEventLog,
+    FakeJobStore,
+    FakeStorage,
+    FakeTaskQueue,
+    FakeWorkerRegistry,
+)
+from core.service.frame_plan import chunk_span
+from core.service.manifest import chunk_key, thumbnail_key, video_key
+from core.service.schema import ChunkRecord, JobRecord, Lane, StepProgress
+from core.service.settings import Settings
+
+BASE_URL = "http://testserver"
+PROMPT = "a red circle"
+QUICK = Rhythm(wait_seconds=0.02, heartbeat_seconds=0.05)
+
+
+@dataclass
+class World:
+    """A deployment in memory."""
+
+    settings: Settings
+    clock: FakeClock = field(default_factory=FakeClock)
+    storage: FakeStorage = field(default_factory=FakeStorage)
+    queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
+
+    def __post_init__(self) -> None:
+        self.store = FakeJobStore(self.clock)
+        self.events = FakeEventLog(self.store)
+        self.workers = FakeWorkerRegistry(self.clock)
+
+    def ports(self) -> Ports:
+        catalog = Catalog(self.settings.presets_dir)
+        return Ports(
+            self.store, self.events, self.workers, self.storage, self.queue, self.clock, catalog, self._resolve
+        )
+
+    def client(self, settings: Settings | None = None) -> TestClient:
+        app = create_app(settings or self.settings, self.ports(), QUICK)
+        return TestClient(app, base_url=BASE_URL, follow_redirects=False, raise_server_exceptions=False)
+
+    def start(self, job_id: str) -> None:
+        """A worker takes the job."""
+        lease = self.store.claim(job_id, Lane.GENERATE, "worker-1", 30)
+        assert lease
+        self.store.release(lease, count_attempt=False)
+
+    def step(self, job_id: str, step: int, steps: int = 8) -> None:
+        """A worker reports a denoising step of the next chunk."""
+        index = len(self.store.get(job_id).chunks)
+        self.store.report_progress(job_id, StepProgress(chunk_index=index, step=step, steps=steps, at=self.clock.now()))
+
+    def make_chunk(self, job_id: str, seconds: float = 2.0) -> None:
+        """A worker makes and commits the next chunk, which takes `seconds`."""
+        lease = self.store.claim(job_id, Lane.GENERATE, "worker-1", 30)
+        assert lease
+        self.clock.advance(seconds)
+        record = self.store.get(job_id)
+        self.store.commit_chunk(lease, self._next_chunk(record), "fake-engine-1")
+
+    def finish(self, job_id: str) -> None:
+        """A worker makes what is left and the final video."""
+        while not self.store.get(job_id).is_complete:
+            self.make_chunk(job_id)
+        self.finalize(job_id)
+
+    def finalize(self, job_id: str) -> None:
+        self.store.begin_finalizing(job_id)
+        lease = self.store.claim(job_id, Lane.FINALIZE, "cpu-1", 30)
+        assert lease
+        self.store.finish(lease, video_key=video_key(job_id), thumbnail_key=thumbnail_key(job_id))
+
+    def _next_chunk(self, record: JobRecord) -> ChunkRecord:
+        span = chunk_span(len(record.chunks), record.spec.num_frames)
+        return ChunkRecord(
+            index=span.index,
+            first_frame=span.first_frame,
+            num_frames=span.num_frames,
+            key=chunk_key(record.id, span.index),
+            head_bytes=700,
+            size_bytes=3000,
+            sha256="00",
+            created_at=self.clock.now(),
+        )
+
+    @staticmethod
+    def _resolve(host: str, _port: int) -> list[str]:
+        return ["10.0.0.1"] if host.endswith(".internal") else ["8.8.8.8"]
+
+
+def submit(api: TestClient, **fields: Any) -> str:
+    """The id of a new job."""
+    answer = api.post("/jobs", json={"prompt": PROMPT, **fields})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])

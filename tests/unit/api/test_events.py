@@ -1,0 +1,171 @@
+"""Following a job: the log first, then live, resumed where the client left off, ended with the job."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from threading import Event, Thread
+
+import anyio
+import pytest
+from anyio import to_thread
+from fastapi.testclient import TestClient
+
+from api.sse import Streams, follow_job
+from core.service.fakes import FakeEventLog
+from core.service.schema import JobEvent, StepProgress
+from tests.helpers.api_world import QUICK, World, submit
+
+
+@dataclass
+class Told:
+    """One event of a stream, or a comment (type "")."""
+
+    id: str
+    type: str
+    data: dict[str, object]
+
+
+def parsed(text: str) -> list[Told]:
+    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.split("\n\n") if block]
+    return [
+        Told(block.get("id", ""), block["event"], json.loads(block["data"])) for block in blocks if "event" in block
+    ]
+
+
+def test_an_ended_job_tells_its_whole_story_and_the_stream_ends(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=32)
+    world.finish(job_id)
+    answer = api.get(f"/jobs/{job_id}/events")
+    told = parsed(answer.text)
+    assert [event.type for event in told] == [
+        "job.queued", "job.started", "chunk.completed", "chunk.completed", "job.succeeded",
+    ]  # fmt: skip
+    assert [event.id for event in told] == ["1-0", "2-0", "3-0", "4-0", "5-0"]
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.text.startswith("retry: 2000\n\n")
+
+
+def test_a_finished_chunk_carries_its_url(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16)
+    world.finish(job_id)
+    event = parsed(api.get(f"/jobs/{job_id}/events").text)[2]
+    data = event.data["data"]
+    assert isinstance(data, dict)
+    assert data["chunk"]["url"] == f"https://storage.invalid/jobs/{job_id}/chunks/00000.mp4"
+
+
+def test_a_stream_resumes_after_the_last_event_that_was_heard(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16)
+    world.finish(job_id)
+    told = parsed(api.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": "2-0"}).text)
+    assert [event.type for event in told] == ["chunk.completed", "job.succeeded"]
+
+
+def test_a_client_that_heard_everything_is_told_not_to_come_back(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16)
+    world.finish(job_id)
+    assert api.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": "4-0"}).status_code == 204
+
+
+@pytest.mark.parametrize("bad", ["x", "1", "-", "1-2-3", f"{2**64}-0", "$"])
+def test_an_id_that_no_event_has_is_refused(api: TestClient, bad: str) -> None:
+    answer = api.get(f"/jobs/{submit(api)}/events", headers={"Last-Event-ID": bad})
+    assert (answer.status_code, answer.json()["field"]) == (422, "Last-Event-ID")
+
+
+def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: str = "") -> str:
+    """The stream's text while `act` runs in a thread once the log has been told; up to the end or to `stop_at`.
+
+    `act` is given an event that is set when nobody listens any more.
+    """
+
+    async def listen() -> str:
+        text, over = "", Event()
+        thread = Thread(target=act, args=(over,), daemon=True)
+        async for part in follow_job(world.ports(), Streams(QUICK), job_id, "0-0"):
+            text += part
+            if thread.ident is None and "job.queued" in part:
+                thread.start()
+            if stop_at and stop_at in part:
+                break
+        over.set()
+        await to_thread.run_sync(thread.join)
+        return text
+
+    return anyio.run(listen)
+
+
+def test_events_are_told_as_they_happen(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=32)
+    told = parsed(told_live(world, job_id, lambda _over: world.finish(job_id)))
+    assert [event.type for event in told][-2:] == ["chunk.completed", "job.succeeded"]
+
+
+def test_progress_is_told_without_an_id(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    world.start(job_id)
+
+    def report(over: Event) -> None:
+        while not over.wait(0.005):  # progress is for those who listen at that moment: report until one did
+            world.step(job_id, 3)
+
+    text = told_live(world, job_id, report, stop_at="job.progress")
+    progress = parsed(text)[-1]
+    assert (progress.id, progress.type) == ("", "job.progress")
+    assert (progress.data["chunk_index"], progress.data["steps"]) == (0, 8)
+
+
+def test_silence_is_broken_by_comments(api: TestClient, world: World) -> None:
+    text = told_live(world, submit(api), lambda _over: None, stop_at="still here")
+    assert text.endswith(": still here\n\n")
+
+
+def test_a_deleted_job_ends_its_stream(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    world.start(job_id)
+
+    def delete(_over: Event) -> None:
+        world.store.request_delete(job_id)
+        world.store.purge(job_id)
+
+    assert "job.succeeded" not in told_live(world, job_id, delete)
+
+
+def test_a_server_that_stops_ends_its_streams(api: TestClient, world: World) -> None:
+    streams, job_id = Streams(QUICK), submit(api)
+
+    async def listen() -> list[str]:
+        parts = list[str]()
+        async for part in follow_job(world.ports(), streams, job_id, "0-0"):
+            parts.append(part)
+            streams.stop()
+        return parts
+
+    assert anyio.run(listen) == ["retry: 2000\n\n"]
+
+
+class WatchedLog(FakeEventLog):
+    """Notes how many of the streams' own threads are in use while one of them waits."""
+
+    def __init__(self, world: World, streams: Streams) -> None:
+        super().__init__(world.store)
+        self._streams = streams
+        self.in_use = list[float]()
+
+    def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
+        self.in_use.append(self._streams.limiter.borrowed_tokens)
+        return super().follow(job_id, after, timeout_seconds)
+
+
+def test_waiting_streams_take_no_threads_from_other_requests(api: TestClient, world: World) -> None:
+    streams, job_id = Streams(QUICK), submit(api, num_frames=16)
+    world.finish(job_id)
+    log = WatchedLog(world, streams)
+
+    async def listen() -> None:
+        async for _ in follow_job(replace(world.ports(), events=log), streams, job_id, "0-0"):
+            pass
+
+    anyio.run(listen)
+    assert log.in_use == [1]

@@ -1,0 +1,133 @@
+"""Submitting, listing, reading, canceling and deleting jobs over HTTP."""
+
+from fastapi.testclient import TestClient
+
+from core.service import queue
+from core.service.fakes import SentMessage
+from core.service.schema import ChunkList, Job, JobStatus
+from tests.helpers.api_world import BASE_URL, PROMPT, World, submit
+
+
+def test_a_job_is_accepted_stored_and_queued(api: TestClient, world: World) -> None:
+    answer = api.post("/jobs", json={"prompt": PROMPT, "num_frames": 40, "metadata": {"a": "b"}})
+    job = Job.model_validate(answer.json())
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"{BASE_URL}/jobs/{job.id}" == job.links.self
+    assert answer.headers["retry-after"] == "1"
+    assert (job.status, job.progress.chunks_total, job.progress.queue_position) == ("queued", 3, 1)
+    assert world.store.get(job.id).spec.metadata == {"a": "b"}
+    assert world.queue.messages == [SentMessage(queue.TASK_GENERATE_CHUNK, job.id, "fake")]
+
+
+def test_refused_requests_leave_nothing_behind(api: TestClient, world: World) -> None:
+    assert api.post("/jobs", json={"prompt": PROMPT, "num_frames": 3}).status_code == 422
+    assert world.store.count_active() == 0
+    assert world.queue.messages == []
+
+
+def test_a_full_service_says_when_to_come_back(world: World) -> None:
+    with world.client(world.settings.model_copy(update={"max_queued_jobs": 1})) as api:
+        submit(api)
+        answer = api.post("/jobs", json={"prompt": PROMPT})
+    assert (answer.status_code, answer.json()["code"]) == (503, "service_full")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_job_reads_as_it_stands(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=48)
+    world.make_chunk(job_id, seconds=4)
+    world.step(job_id, 4)
+    job = Job.model_validate(api.get(f"/jobs/{job_id}").json())
+    assert (job.status, job.version, job.progress.frames_done) == ("running", 1, 16)
+    assert (job.progress.step, job.progress.steps, job.progress.eta_seconds) == (4, 8, 6.0)
+    assert job.chunks[0].url == f"https://storage.invalid/jobs/{job_id}/chunks/00000.mp4"
+
+
+def test_an_unchanged_job_is_not_sent_again(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    first = api.get(f"/jobs/{job_id}")
+    etag = first.headers["etag"]
+    assert etag.startswith('"')
+    again = api.get(f"/jobs/{job_id}", headers={"If-None-Match": f'"other", W/{etag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    world.start(job_id)
+    changed = api.get(f"/jobs/{job_id}", headers={"If-None-Match": etag})
+    assert (changed.status_code, changed.json()["status"]) == (200, "running")
+
+
+def test_links_follow_the_public_address_of_the_settings(world: World) -> None:
+    with world.client(world.settings.model_copy(update={"public_base_url": "https://video.example/api/"})) as api:
+        answer = api.post("/jobs", json={"prompt": PROMPT})
+    assert answer.json()["links"]["events"].startswith("https://video.example/api/jobs/job_")
+
+
+def test_jobs_are_listed_newest_first_page_by_page(api: TestClient, world: World) -> None:
+    made = list[str]()
+    for _ in range(3):
+        made.insert(0, submit(api))
+        world.clock.advance(1)
+    first = api.get("/jobs", params={"limit": 2, "status": "queued"})
+    assert [job["id"] for job in first.json()["jobs"]] == made[:2]
+    assert "chunks" not in first.json()["jobs"][0]
+    last = api.get(first.links["next"]["url"])
+    assert [job["id"] for job in last.json()["jobs"]] == made[2:]
+    assert last.json()["next_cursor"] is None
+    assert "link" not in last.headers
+
+
+def test_lists_can_be_of_one_status(api: TestClient, world: World) -> None:
+    started, _ = submit(api), submit(api)
+    world.start(started)
+    jobs = api.get("/jobs", params={"status": "running"}).json()["jobs"]
+    assert [job["id"] for job in jobs] == [started]
+
+
+def test_chunks_after_an_index(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=40)
+    world.finish(job_id)
+    answer = api.get(f"/jobs/{job_id}/chunks", params={"after": 0})
+    listed = ChunkList.model_validate(answer.json())
+    assert [(chunk.index, chunk.first_frame, chunk.num_frames) for chunk in listed.chunks] == [(1, 16, 16), (2, 32, 8)]
+    assert listed.status is JobStatus.SUCCEEDED
+    unchanged = api.get(f"/jobs/{job_id}/chunks?after=0", headers={"If-None-Match": answer.headers["etag"]})
+    assert unchanged.status_code == 304
+
+
+def test_a_waiting_job_is_canceled_at_once_and_its_webhook_sent(api: TestClient, world: World) -> None:
+    job_id = submit(api, webhook_url="https://example.com/hook")
+    world.queue.messages.clear()
+    answers = [api.post(f"/jobs/{job_id}/cancel") for _ in range(2)]
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(202, "canceled")] * 2
+    assert world.queue.messages == [SentMessage(queue.TASK_DELIVER_WEBHOOKS)]
+
+
+def test_a_running_job_is_canceling_until_its_worker_stops(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    world.make_chunk(job_id)
+    assert api.post(f"/jobs/{job_id}/cancel").json()["status"] == "canceling"
+    assert world.store.cancel_requested(job_id)
+
+
+def test_an_ended_job_cannot_be_canceled(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16)
+    world.finish(job_id)
+    answer = api.post(f"/jobs/{job_id}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_state_conflict")
+
+
+def test_deleting_a_running_job_is_accepted_and_it_is_gone_at_once(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    world.start(job_id)
+    assert api.delete(f"/jobs/{job_id}").status_code == 202
+    assert api.get(f"/jobs/{job_id}").status_code == 404
+    assert api.delete(f"/jobs/{job_id}").status_code == 404
+    assert world.store.cancel_requested(job_id)
+
+
+def test_deleting_an_ended_job_leaves_the_objects_to_the_janitor(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16)
+    world.finish(job_id)
+    answer = api.delete(f"/jobs/{job_id}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert SentMessage(queue.TASK_JANITOR) in world.queue.messages
+    assert api.get("/jobs").json()["jobs"] == []

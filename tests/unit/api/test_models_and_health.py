@@ -1,0 +1,89 @@
+"""Which models there are and who works for them; whether the service can take jobs in, and if not, why."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from core.service.errors import StoreError
+from core.service.fakes import FakeJobStore
+from core.service.ports import WorkerStatus
+from tests.helpers.api_world import World
+from tests.helpers.presets import MAX_PROMPT_TOKENS, write_fake_preset
+
+
+def worker(name: str = "gpu-0", **changes: Any) -> WorkerStatus:
+    status: dict[str, Any] = {"kind": "generate", "model": "fake", "state": "ready", "device": "cpu", "pid": 7}
+    return WorkerStatus(name=name, started_at=datetime(2026, 1, 1, tzinfo=UTC), **{**status, **changes})
+
+
+def test_models_come_with_limits_and_defaults(api: TestClient, world: World) -> None:
+    listed = api.get("/models").json()
+    model = listed["models"][0]
+    assert (listed["default_model"], model["name"], model["width"]) == ("fake", "fake", 64)
+    assert model["limits"] == {
+        "max_prompt_tokens": MAX_PROMPT_TOKENS,
+        "min_frames": 16,
+        "max_frames": world.settings.max_frames,
+    }
+    assert (model["defaults"]["fps"], model["defaults"]["num_frames"]) == (8, world.settings.default_num_frames)
+
+
+def test_a_model_without_workers_says_so(api: TestClient) -> None:
+    workers = api.get("/models").json()["models"][0]["workers"]
+    assert workers == {"ready": 0, "total": 0, "reason": "no worker is running for this model"}
+
+
+def test_workers_of_a_model_are_counted_with_the_reason_where_none_is_ready(api: TestClient, world: World) -> None:
+    world.workers.report(worker("a", state="not_ready", reason="unet.safetensors is damaged"), 10)
+    world.workers.report(worker("b", state="starting"), 10)
+    world.workers.report(worker("c", kind="cpu", model=None), 10)
+    workers = api.get("/models").json()["models"][0]["workers"]
+    assert workers == {"ready": 0, "total": 2, "reason": "unet.safetensors is damaged; the worker is starting"}
+    world.workers.report(worker("b", state="busy"), 10)
+    assert api.get("/models").json()["models"][0]["workers"] == {"ready": 1, "total": 2, "reason": None}
+
+
+def test_a_broken_preset_does_not_hide_the_others(world: World) -> None:
+    broken = write_fake_preset(world.settings.presets_dir, "broken")
+    (broken / "preset.json").write_text("{}")
+    with world.client() as api:
+        listed = api.get("/models").json()
+    assert [model["name"] for model in listed["models"]] == ["fake"]
+    assert list(listed["unusable"]) == ["broken"]
+
+
+def test_a_living_process_is_healthy_whatever_else_is_broken(api: TestClient, world: World) -> None:
+    world.storage.broken = True
+    assert api.get("/healthz").json() == {"status": "ok"}
+
+
+def test_ready_with_every_worker_listed(api: TestClient, world: World) -> None:
+    world.workers.report(worker(state="not_ready", reason="no weights"), 10)
+    answer = api.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert [(w["name"], w["state"], w["reason"]) for w in answer.json()["workers"]] == [
+        ("gpu-0", "not_ready", "no weights")
+    ]
+
+
+def test_not_ready_without_the_storage(api: TestClient, world: World) -> None:
+    world.storage.broken = True
+    answer = api.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "not_ready")
+    assert answer.json()["storage"] == {"ok": False, "reason": "the fake storage is broken"}
+    assert answer.json()["redis"] == {"ok": True, "reason": None}
+
+
+class SilentStore(FakeJobStore):
+    """Redis is away."""
+
+    def ping(self) -> None:
+        raise StoreError("Redis does not answer")
+
+
+def test_not_ready_without_redis(world: World) -> None:
+    world.store = SilentStore(world.clock)
+    with world.client() as api:
+        answer = api.get("/readyz")
+    assert (answer.status_code, answer.json()["redis"]["reason"]) == (503, "Redis does not answer")
