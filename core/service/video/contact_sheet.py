@@ -1,0 +1,118 @@
+"""A video as one picture: a row per chunk, its frames side by side, for people and for README. Also the thumbnail.
+
+Knows frames and words only. Source of the look: none; quiet dark paper, so that the pictures are what is seen.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from core.service.frame_plan import CHUNK_FRAMES
+from core.service.video.segments import FramesTHWC
+
+THUMBNAIL_SIDE_PIXELS = 512
+_CELL_SIDE_PIXELS = 96
+_GAP = 4
+_MARGIN = 28
+_LABEL_WIDTH = 132
+_ROW_GAP = 14
+_TITLE_SIZE, _SUBTITLE_SIZE, _LABEL_SIZE, _DETAIL_SIZE = 26, 15, 17, 13
+_PAPER, _INK, _QUIET, _RULE = (18, 20, 24), (238, 240, 243), (150, 156, 166), (48, 52, 60)
+
+
+def contact_sheet(
+    rows: Sequence[FramesTHWC], labels: Sequence[str], *, title: str = "", subtitle: str = ""
+) -> Image.Image:
+    """One row of up to 16 frames per chunk, each `labels` entry beside its row, the title (the prompt) above.
+
+    A label's first line is its name, further lines stand below it in smaller letters.
+
+    Small frames are enlarged without smoothing by a whole number, so that their pixels stay what they are.
+    """
+    assert rows, "a sheet has at least one row"
+    cell_width, cell_height = _cell_size(rows[0])
+    width = 2 * _MARGIN + _LABEL_WIDTH + CHUNK_FRAMES * (cell_width + _GAP) - _GAP
+    title_lines = _wrapped(title, _font(_TITLE_SIZE), width - 2 * _MARGIN)
+    top = _heading_bottom(len(title_lines), subtitle)
+    height = top + len(rows) * (cell_height + _ROW_GAP) - _ROW_GAP + _MARGIN
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    if title or subtitle:
+        _draw_heading(ImageDraw.Draw(sheet), title_lines, subtitle, top, width)
+    for number, (frames_THWC, label) in enumerate(zip(rows, labels, strict=True)):
+        row_top = top + number * (cell_height + _ROW_GAP)
+        _draw_label(ImageDraw.Draw(sheet), label, row_top, cell_height)
+        for column, frame_HWC in enumerate(frames_THWC):
+            cell = Image.fromarray(frame_HWC).resize((cell_width, cell_height), _resampling(frame_HWC, cell_width))
+            sheet.paste(cell, (_MARGIN + _LABEL_WIDTH + column * (cell_width + _GAP), row_top))
+    return sheet
+
+
+def thumbnail(frames_THWC: FramesTHWC) -> bytes:
+    """A JPEG of the middle frame, its longer side at most 512 pixels; small frames are enlarged by a whole number."""
+    frame_HWC = frames_THWC[len(frames_THWC) // 2]
+    longer = max(frame_HWC.shape[:2])
+    scale = THUMBNAIL_SIDE_PIXELS // longer or THUMBNAIL_SIDE_PIXELS / longer
+    size = (max(1, round(frame_HWC.shape[1] * scale)), max(1, round(frame_HWC.shape[0] * scale)))
+    picture = Image.fromarray(frame_HWC).resize(size, _resampling(frame_HWC, size[0]))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90, subsampling=0, optimize=True)
+    return buffer.getvalue()
+
+
+def _cell_size(frames_THWC: FramesTHWC) -> tuple[int, int]:
+    """Width and height of a thumbnail: about 96 pixels on the longer side; whole multiples where frames are smaller."""
+    height, width = frames_THWC.shape[1:3]
+    longer = max(width, height)
+    if longer <= _CELL_SIDE_PIXELS:
+        scale = -(-_CELL_SIDE_PIXELS // longer)
+        return width * scale, height * scale
+    return round(width * _CELL_SIDE_PIXELS / longer), round(height * _CELL_SIDE_PIXELS / longer)
+
+
+def _resampling(frame_HWC: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], width: int) -> Image.Resampling:
+    return Image.Resampling.NEAREST if width >= frame_HWC.shape[1] else Image.Resampling.LANCZOS
+
+
+def _heading_bottom(title_lines: int, subtitle: str) -> int:
+    """Where the first row begins."""
+    heading = title_lines * (_TITLE_SIZE + 8) + (_SUBTITLE_SIZE + 10 if subtitle else 0)
+    return _MARGIN + (heading + 24 if heading else 0)
+
+
+def _draw_heading(draw: ImageDraw.ImageDraw, title: Sequence[str], subtitle: str, bottom: int, width: int) -> None:
+    y = _MARGIN
+    for line in title:
+        draw.text((_MARGIN, y), line, fill=_INK, font=_font(_TITLE_SIZE))
+        y += _TITLE_SIZE + 8
+    draw.text((_MARGIN, y + 2), subtitle, fill=_QUIET, font=_font(_SUBTITLE_SIZE))
+    draw.line((_MARGIN, bottom - 12, width - _MARGIN, bottom - 12), fill=_RULE)
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, label: str, top: int, height: int) -> None:
+    name, *details = label.splitlines() or [""]
+    y = top + height // 2 - len(details) * _DETAIL_SIZE * 0.7
+    draw.text((_MARGIN, y), name, fill=_INK, font=_font(_LABEL_SIZE), anchor="lm")
+    for number, detail in enumerate(details):
+        draw.text(
+            (_MARGIN, y + 21 + number * (_DETAIL_SIZE + 5)), detail, fill=_QUIET, font=_font(_DETAIL_SIZE), anchor="lm"
+        )
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Lines no wider than `width` pixels, broken between words; none for no words."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

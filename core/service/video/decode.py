@@ -1,0 +1,38 @@
+"""Video bytes, files or URLs (also HLS playlists) back to frames. Knows no job; all frames are held in memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from core.service.errors import LongtakeError
+from core.service.video.segments import FramesTHWC
+
+
+class VideoUnreadable(LongtakeError):
+    """The video cannot be read."""
+
+    code = "video_unreadable"
+
+
+def decode_frames(source: bytes | Path | str) -> FramesTHWC:
+    """All frames of a video as RGB. A str is a URL. Raises VideoUnreadable, also where there is no frame at all."""
+    try:
+        frames = [*_frames(source)]
+    except FFmpegError as error:
+        raise VideoUnreadable(f"The video cannot be read: {error.strerror}.") from error
+    if not frames:
+        raise VideoUnreadable("The video has no frames.")
+    return np.stack(frames)
+
+
+def _frames(source: bytes | Path | str) -> Iterator[FramesTHWC]:
+    opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    with av.open(opened, mode="r") as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
