@@ -44,12 +44,12 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
-    with _called_on_stop_signals(streams.stop):
+    with called_on_stop_signals(streams.stop):
         yield
 
 
 @contextmanager
-def _called_on_stop_signals(stop: Callable[[], None]) -> Generator[None]:
+def called_on_stop_signals(stop: Callable[[], None]) -> Generator[None]:
     """Call `stop` on SIGINT and SIGTERM before the server's own handlers.
 
     A server waits for open answers before it tells the application to shut down, so event streams that wait for that
