@@ -16,6 +16,9 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from core.model.training import parallel
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ class Plan:
 class Task(Protocol):
     """One stage as the loop sees it."""
 
-    modules: Mapping[str, nn.Module]
-    """Trained modules by name; their floating parameters that require gradients are optimised and averaged."""
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Trained modules by name; their parameters that require gradients are optimised and averaged."""
+        ...
 
     def loss(self, step: int) -> Tensor:
         """Scalar loss of one step; every random choice inside is derived from `step`."""
@@ -56,7 +61,8 @@ class Average:
     def update(self, parameters: list[nn.Parameter], step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(self.shadow, [parameter.detach() for parameter in parameters], 1 - decay)
+            for mean, parameter in zip(self.shadow, parameters, strict=True):
+                mean.lerp_(parameter.detach(), 1 - decay)
 
     def copy_to(self, parameters: list[nn.Parameter]) -> None:
         with torch.no_grad():
@@ -98,7 +104,7 @@ def train(task: Task, plan: Plan, folder: Path) -> int:
         losses.append(optimise(task, step, optimiser, parameters, plan))
         average.update(parameters, step)
         step += 1
-        spent += time.monotonic() - began
+        spent = parallel.agreed(spent + time.monotonic() - began)
         if step % 50 == 0:
             log(folder, step, spent, losses)
             losses = []
@@ -107,6 +113,7 @@ def train(task: Task, plan: Plan, folder: Path) -> int:
             saved = time.monotonic()
     save(folder, task, optimiser, average, step, spent)
     average.copy_to(parameters)
+    parallel.wait_for_all()
     return step
 
 
@@ -115,9 +122,12 @@ def optimise(
 ) -> float:
     """Take one step and return its loss."""
     optimiser.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
-        loss = task.loss(step)
-    loss.backward()
+    # The fused attention kernel's bf16 backward is several times slower on a CPU than plain matrix products.
+    with sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
+            loss = task.loss(step * parallel.world_size() + parallel.rank())
+        loss.backward()
+    parallel.average([p.grad for p in parameters if p.grad is not None])
     nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
     optimiser.step()
     return float(loss.detach())
@@ -125,15 +135,17 @@ def optimise(
 
 def log(folder: Path, step: int, spent: float, losses: list[float]) -> None:
     """Append a line of figures to log.jsonl."""
+    if parallel.rank() != 0:
+        return
     mean = sum(losses) / max(1, len(losses))
     with (folder / "log.jsonl").open("a") as lines:
         lines.write(json.dumps({"step": step, "seconds": round(spent, 1), "loss": round(mean, 5)}) + "\n")
 
 
-def save(
-    folder: Path, task: Task, optimiser: torch.optim.Optimizer, average: Average, step: int, spent: float
-) -> None:
+def save(folder: Path, task: Task, optimiser: torch.optim.Optimizer, average: Average, step: int, spent: float) -> None:
     """Write last.pt atomically: a run killed midway finds the checkpoint before it."""
+    if parallel.rank() != 0:
+        return
     content = {
         "modules": {name: module.state_dict() for name, module in task.modules.items()},
         "optimiser": optimiser.state_dict(),
@@ -156,3 +168,20 @@ def resume(folder: Path, task: Task, optimiser: torch.optim.Optimizer, average: 
     optimiser.load_state_dict(content["optimiser"])
     average.shadow = cast("list[Tensor]", content["average"])
     return int(content["step"]), float(content["spent"])
+
+
+class StageMissing(RuntimeError):
+    """An earlier stage, whose weights this one builds on, has left no checkpoint in the working folder."""
+
+
+def load_averaged(folder: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Load a stage's averaged weights into freshly built modules. Raises StageMissing."""
+    path = folder / "last.pt"
+    if not path.exists():
+        raise StageMissing(f"{path} is missing: train the stage {folder.name!r} first")
+    content = torch.load(path, weights_only=True)
+    for name, module in modules.items():
+        module.load_state_dict(content["modules"][name])
+    with torch.no_grad():
+        for parameter, mean in zip(trained_parameters(modules), content["average"], strict=True):
+            parameter.copy_(mean)

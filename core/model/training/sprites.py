@@ -7,7 +7,7 @@ networks, latents or tokenizers. The same generator state always gives the same 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -59,7 +59,6 @@ class Scene:
     texture: str
     texture_angle: float
     texture_phase: float
-    template: int
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,21 @@ def _draw(rng: np.random.Generator) -> Scene:
         texture=TEXTURES[int(rng.integers(len(TEXTURES)))],
         texture_angle=float(rng.uniform(0, math.pi)),
         texture_phase=float(rng.uniform(0, 2 * math.pi)),
-        template=int(rng.choice(len(TEMPLATES), p=(0.55, 0.15, 0.15, 0.15))),
     )
 
 
-def caption(scene: Scene) -> str:
-    """Put the scene into plain English; texture, size and speed stay unsaid."""
-    return TEMPLATES[scene.template].format(
+def reversed_scene(scene: Scene, num_frames: int) -> Scene | None:
+    """The scene whose first `num_frames` frames are this scene's backwards; None where it may not be trained on."""
+    opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}[scene.motion]
+    if is_held_out(scene.shape, scene.colour, opposite, scene.background):
+        return None
+    last = truth(scene, num_frames - 1)
+    return replace(scene, motion=opposite, start_x=last.x, start_y=last.y)
+
+
+def caption(scene: Scene, template: int = 0) -> str:
+    """Put the scene into plain English, worded as TEMPLATES[template]; texture, size and speed stay unsaid."""
+    return TEMPLATES[template].format(
         colour=scene.colour, shape=scene.shape, motion=scene.motion, background=scene.background
     )
 
@@ -185,9 +192,9 @@ def _texture(scene: Scene, dx: Floats, dy: Floats) -> Floats:
     along = dx * math.cos(scene.texture_angle) + dy * math.sin(scene.texture_angle)
     across = dy * math.cos(scene.texture_angle) - dx * math.sin(scene.texture_angle)
     if scene.texture == "bands":
-        wave = np.sin(2 * math.pi * along / 11.0 + scene.texture_phase)
+        wave = np.sin(2 * math.pi * along / 17.0 + scene.texture_phase)
     elif scene.texture == "rings":
-        wave = np.sin(2 * math.pi * np.hypot(dx, dy) / 11.0 + scene.texture_phase)
+        wave = np.sin(2 * math.pi * np.hypot(dx, dy) / 15.0 + scene.texture_phase)
     else:
-        wave = np.sin(2 * math.pi * along / 13.0 + scene.texture_phase) * np.sin(2 * math.pi * across / 13.0) * 1.3
+        wave = np.sin(2 * math.pi * along / 20.0 + scene.texture_phase) * np.sin(2 * math.pi * across / 20.0) * 1.3
     return (0.75 + 0.25 * np.clip(1.6 * wave, -1, 1)).astype(np.float32)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from core.model.training import sprites
@@ -17,7 +17,8 @@ STAGE = 1
 
 def build_vae(channels: tuple[int, ...] = (24, 32, 64, 64)) -> AutoencoderKL:
     """Build the untrained autoencoder: factor 8, 4 latent channels."""
-    return AutoencoderKL(
+    # diffusers annotates these tuples as having one element.
+    return cast("Any", AutoencoderKL)(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
@@ -43,7 +44,7 @@ def frame_batch(seed: int, step: int, size: int) -> Tensor:
 
 
 class VaeTask:
-    """Reconstruction in L1 and L1 of the image gradients, a light KL term; noise of the posterior is the regulariser."""
+    """Reconstruction in L1 of pixels and of their differences, and a light KL term."""
 
     def __init__(self, vae: AutoencoderKL, seed: int, batch: int = 24, kl_weight: float = 2e-4) -> None:
         self.vae = vae

@@ -1,0 +1,112 @@
+"""Train the base text-to-video UNet together with its text encoder: single frames first, then clips of 16."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from core.model.training import data, diffusion
+
+TEXT_WIDTH = 64
+STAGE = 2
+
+
+def build_text_encoder(vocabulary_size: int, width: int = TEXT_WIDTH, layers: int = 2) -> CLIPTextModel:
+    """Build the untrained text encoder: last_hidden_state [B, MAX_TOKENS, width]."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary_size,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            projection_dim=width,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            max_position_embeddings=data.MAX_TOKENS,
+            hidden_act="gelu",
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    )
+
+
+def build_unet(channels: tuple[int, ...] = (48, 64, 48, 32), text_width: int = TEXT_WIDTH) -> UNet3DConditionModel:
+    """Build the untrained UNet on 8x8 latents: four levels of two layers, so 12 skip features and a mid feature."""
+    unet = UNet3DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=channels,
+        layers_per_block=2,
+        attention_head_dim=16,
+        cross_attention_dim=text_width,
+        norm_num_groups=8,
+    )
+    return without_dropout(unet)
+
+
+def without_dropout(unet: UNet3DConditionModel) -> UNet3DConditionModel:
+    """Switch the temporal convolutions' dropout off: it costs time and a small model has nothing to spare."""
+    for module in unet.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return unet
+
+
+class BaseTask:
+    """Denoise latents given a caption: v prediction, min-SNR weights, captions dropped now and then for guidance."""
+
+    def __init__(
+        self,
+        unet: UNet3DConditionModel,
+        text_encoder: CLIPTextModel,
+        tokenizer: Tokenizer,
+        bank: data.ClipBank,
+        seed: int,
+        frames: int,
+        batch: int,
+        scale: float,
+        caption_dropout: float = 0.1,
+        unknown_words: float = 0.08,
+    ) -> None:
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.tokenizer = tokenizer
+        self.modules = {"unet": unet, "text_encoder": text_encoder}
+        self.bank = bank
+        self.seed = seed
+        self.frames = frames
+        self.batch = batch
+        self.scale = scale
+        self.caption_dropout = caption_dropout
+        self.unknown_words = unknown_words
+        self.signal = diffusion.alphas_bar()
+
+    def loss(self, step: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, STAGE, self.frames, step))
+        latents_btchw, captions = self.bank.batch(rng, self.batch, self.frames)
+        clean_bcthw = latents_btchw.transpose(1, 2).contiguous() * self.scale
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator)
+        timesteps = diffusion.random_timesteps(rng, self.batch)
+        signal = self.signal[timesteps]
+        noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
+        text_bld = self.text_states(drop_captions(captions, rng, self.caption_dropout, self.unknown_words))
+        prediction = cast("Any", self.unet)(noisy_bcthw, timesteps, encoder_hidden_states=text_bld).sample
+        return diffusion.v_loss(prediction, target_bcthw, signal)
+
+    def text_states(self, captions: list[str]) -> Tensor:
+        """Captions -> [B, MAX_TOKENS, width]."""
+        ids = data.encode(self.tokenizer, captions)
+        return cast("Tensor", cast("Any", self.text_encoder)(ids).last_hidden_state)
+
+
+def drop_captions(captions: list[str], rng: np.random.Generator, dropped: float, unknown: float) -> list[str]:
+    """Empty a share of the captions, and turn a share of the remaining filler words into unknown ones."""
+    return ["" if rng.random() < dropped else text for text in data.blur_wording(captions, rng, unknown)]

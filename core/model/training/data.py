@@ -1,0 +1,132 @@
+"""From scenes to what the networks train on: the word tokenizer, and a bank of clips with cached latents.
+
+Knows the synthetic world and the autoencoder; knows nothing of denoising.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from torch import Tensor, nn
+
+from core.model.training import sprites
+from core.model.training.vae_stage import to_signal
+
+MAX_TOKENS = 24
+"""Positions of the text encoder, begin and end marks included."""
+
+PAD, BEGIN, END, UNKNOWN = SPECIALS = ("[PAD]", "[BOS]", "[EOS]", "[UNK]")
+
+
+def vocabulary() -> list[str]:
+    """Every word that a caption can hold, in a stable order, after the special tokens."""
+    words = {word for template in sprites.TEMPLATES for word in template.replace(",", "").split() if "{" not in word}
+    words |= {*sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS}
+    return [*SPECIALS, *sorted(words)]
+
+
+def build_tokenizer() -> Tokenizer:
+    """A word tokenizer for the plain `tokenizers` package: lower-cased, punctuation dropped, unknown words [UNK]."""
+    ids = {word: index for index, word in enumerate(vocabulary())}
+    tokenizer = Tokenizer(WordLevel(ids, unk_token=UNKNOWN))
+    tokenizer.normalizer = cast(
+        "Any",
+        normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"[^\w\s]"), " ")]
+        ),
+    )
+    tokenizer.pre_tokenizer = cast("Any", pre_tokenizers.WhitespaceSplit())
+    tokenizer.post_processor = cast(
+        "Any",
+        processors.TemplateProcessing(single="[BOS] $A [EOS]", special_tokens=[(BEGIN, ids[BEGIN]), (END, ids[END])]),
+    )
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, captions: Sequence[str]) -> Tensor:
+    """Token ids [B, MAX_TOKENS], padded with [PAD]; a caption of this world always fits."""
+    rows = [tokenizer.encode(caption).ids for caption in captions]
+    return torch.tensor([row + [0] * (MAX_TOKENS - len(row)) for row in rows])
+
+
+class ClipBank:
+    """Clips of the world as cached latents, with the scenes they came from.
+
+    `latents` is float16 [K, T, 4, 8, 8] in the autoencoder's own scale. Clip i is drawn from (seed, i) alone.
+    """
+
+    def __init__(self, scenes: list[sprites.Scene], latents: Tensor) -> None:
+        self.scenes = scenes
+        self.latents_ktchw = latents
+
+    def batch(self, rng: np.random.Generator, size: int, frames: int) -> tuple[Tensor, list[str]]:
+        """Draw windows: latents [B, T, 4, 8, 8] float32 and their captions. Half are played backwards (and say so)."""
+        windows: list[Tensor] = []
+        captions: list[str] = []
+        for _ in range(size):
+            clip = int(rng.integers(len(self.scenes)))
+            first = int(rng.integers(self.latents_ktchw.shape[1] - frames + 1))
+            window = self.latents_ktchw[clip, first : first + frames].float()
+            scene = self.scenes[clip]
+            reverse = sprites.reversed_scene(scene, frames)
+            if reverse is not None and rng.random() < 0.5:
+                window, scene = window.flip(0), reverse
+            windows.append(window)
+            captions.append(sprites.caption(scene, int(rng.integers(len(sprites.TEMPLATES)))))
+        return torch.stack(windows), captions
+
+
+def bank_scenes(seed: int, clips: int) -> list[sprites.Scene]:
+    """The scenes of a bank: clip i depends on (seed, i) only, so a larger bank begins with the smaller one."""
+    return [sprites.sample_scene(np.random.default_rng((seed, 77, index))) for index in range(clips)]
+
+
+def build_bank(vae: nn.Module, seed: int, clips: int, frames: int, path: Path) -> ClipBank:
+    """Encode the bank's clips once and keep them in `path`; a file with the same facts is used again."""
+    facts = {"seed": str(seed), "clips": str(clips), "frames": str(frames)}
+    scenes = bank_scenes(seed, clips)
+    if path.exists() and _facts_of(path) == facts:
+        return ClipBank(scenes, load_file(path)["latents"])
+    rows: list[Tensor] = []
+    for scene in scenes:
+        signal_tchw = to_signal(sprites.render(scene, frames))
+        rows.append(encode_frames(vae, signal_tchw).half())
+    latents = torch.stack(rows).contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Processes that train together may all come here at once: each writes its own file, the last one wins.
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    save_file({"latents": latents}, own, metadata=facts)
+    own.replace(path)
+    return ClipBank(scenes, latents)
+
+
+def encode_frames(vae: nn.Module, frames_nchw: Tensor) -> Tensor:
+    """Mean latents of frames in [-1, 1]: [N, 3, H, W] -> float [N, 4, H/8, W/8], not scaled."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        posterior = cast("Any", vae).encode(frames_nchw).latent_dist
+    return cast("Tensor", posterior.mean).float()
+
+
+def _facts_of(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = cast("dict[str, Any]", json.loads(file.read(length)))
+    return cast("dict[str, str]", header.get("__metadata__", {}))
+
+
+def blur_wording(captions: Sequence[str], rng: np.random.Generator, chance: float) -> list[str]:
+    """Replace filler words by one that no vocabulary holds, so that an unknown word does no harm later."""
+    known = {*sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS}
+    return [
+        " ".join(w if w.strip(",") in known or rng.random() >= chance else UNKNOWN for w in caption.split())
+        for caption in captions
+    ]

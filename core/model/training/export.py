@@ -1,0 +1,145 @@
+"""Write a trained preset: configs and half-precision weights in the layout that core.model.presets loads.
+
+Knows where each part goes and what preset.json says; trains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from core.model.training import data, diffusion, sprites
+from core.model.training.memory_stage import CONDITIONING, WINDOW
+from core.model.training.workshop import Workshop
+
+EXAMPLE_PROMPTS = (
+    "a red circle moving left over a striped background",
+    "a blue square moving up over a checkered background",
+    "a green triangle moving right over a dotted background",
+    "a yellow circle moving down over a plain background",
+)
+
+
+def export_preset(workshop: Workshop, folder: Path) -> None:
+    """Write every part of the preset into `folder`; files already there are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vae, (unet, text_encoder) = workshop.vae, workshop.base
+    cast("Any", vae).register_to_config(scaling_factor=workshop.latent_scale)
+    for name, model in (
+        ("vae", vae),
+        ("unet", unet),
+        ("text_encoder", text_encoder),
+        ("image_encoder", workshop.image_encoder),
+    ):
+        _save_library_model(model, folder / name)
+    save_memory(workshop, folder)
+    save_tokenizer(folder / "tokenizer")
+    write_json(folder / "preset.json", preset_facts())
+
+
+def _save_library_model(model: nn.Module, folder: Path) -> None:
+    """Save a diffusers or transformers model at half precision without changing the one in memory."""
+    weights = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
+    cast("Any", model).save_pretrained(folder, state_dict=weights)
+    _halve(folder)
+
+
+def _halve(folder: Path) -> None:
+    """Some save methods ignore the given state dict; what is on disk ends up as half precision either way."""
+    from safetensors.torch import load_file
+
+    for path in folder.glob("*.safetensors"):
+        weights = {
+            name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+        }
+        save_file(weights, path, metadata={"format": "pt"})
+
+
+def save_memory(workshop: Workshop, folder: Path) -> None:
+    """cam/ and conditioning/: configs from which the modules are rebuilt, and their weights."""
+    memory, recipe = workshop.memory, workshop.recipe
+    write_json(
+        folder / "cam" / "config.json",
+        {"picture_channels": list(recipe.picture_channels), "num_conditioning_frames": CONDITIONING},
+    )
+    _save_weights(memory.cam, folder / "cam" / "model.safetensors")
+    write_json(
+        folder / "conditioning" / "config.json",
+        {
+            "num_text_tokens": data.MAX_TOKENS,
+            "num_image_tokens": recipe.image_tokens,
+            "embedding_width": memory.expander.context_embedding[0].in_features,
+            "inner_width": memory.expander.context_embedding[0].out_features,
+        },
+    )
+    _save_weights(nn.ModuleDict(memory.conditioning), folder / "conditioning" / "model.safetensors")
+
+
+def _save_weights(module: nn.Module, path: Path) -> None:
+    weights = {name: tensor.detach().half().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def save_tokenizer(folder: Path) -> None:
+    """tokenizer.json for the plain `tokenizers` package, and what transformers wants beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=data.build_tokenizer(),
+        pad_token=data.PAD,
+        bos_token=data.BEGIN,
+        eos_token=data.END,
+        unk_token=data.UNKNOWN,
+        model_max_length=data.MAX_TOKENS,
+    )
+    wrapped.save_pretrained(str(folder))
+
+
+def preset_facts() -> dict[str, Any]:
+    """The torch-free facts of preset.json."""
+    words = ", ".join((*sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS))
+    return {
+        "name": "sprites",
+        "description": "A tiny model of a synthetic world: one coloured shape moving over a patterned background.",
+        "engine": "streaming_t2v",
+        "height": sprites.SIZE,
+        "width": sprites.SIZE,
+        "fps": sprites.FPS,
+        "window_frames": WINDOW,
+        "chunk_frames": 16,
+        "conditioning_frames": CONDITIONING,
+        # The begin and end marks take two of the encoder's positions.
+        "max_prompt_tokens": data.MAX_TOKENS - 2,
+        "negative_prompt": "",
+        "vocabulary": f"Words it knows: {words}. Other words are read as unknown and change nothing much.",
+        "sampling": {"num_inference_steps": 12, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+        "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+        "scheduler": scheduler_facts(),
+        "example_prompts": list(EXAMPLE_PROMPTS),
+    }
+
+
+def scheduler_facts() -> dict[str, Any]:
+    """The noise schedule of training under diffusers' key names."""
+    return {
+        "num_train_timesteps": diffusion.TRAIN_STEPS,
+        "beta_schedule": "scaled_linear",
+        "beta_start": diffusion.BETA_START,
+        "beta_end": diffusion.BETA_END,
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "set_alpha_to_one": True,
+        "clip_sample": False,
+        "steps_offset": 0,
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write readable JSON with a final newline."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,169 @@
+"""Train short-term memory (CAM), then both memories (CAM and APM), around a frozen base UNet.
+
+A sample is 32 frames of one clip: the network denoises frames 17-32 (counted from 1) given frames 17-24 as pictures
+and, with APM, an anchor drawn from the first 16. The base, the text encoder and the vision tower never change;
+every added path starts as zero, so at step 0 the prediction is the base's, bit for bit. Knows nothing of samplers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+
+from core.model.streaming_t2v.apm import ApmMixers, TokenExpander, preprocess_picture
+from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.streaming_t2v.network import predict_noise
+from core.model.training import data, diffusion, sprites
+from core.model.training.base_stage import drop_captions
+from core.model.training.picture_stage import PICTURE_WIDTH
+
+STAGE = 3
+PAST = 16
+"""Frames of a clip before the window; the anchor is one of them."""
+WINDOW = 16
+CONDITIONING = 8
+IMAGE_TOKENS = 8
+PICTURE_CHANNELS = (8, 16, 32, 48)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The parts added to a base UNet."""
+
+    cam: CamFeatureExtractor
+    mergers: CamMergers
+    mixers: ApmMixers
+    expander: TokenExpander
+
+    @property
+    def conditioning(self) -> dict[str, nn.Module]:
+        """What is stored as `conditioning/`."""
+        return {"mergers": self.mergers, "mixers": self.mixers, "expander": self.expander}
+
+
+def build_memory(
+    unet: UNet3DConditionModel, picture_channels: tuple[int, ...] = PICTURE_CHANNELS, image_tokens: int = IMAGE_TOKENS
+) -> Memory:
+    """Build untrained memories for a trained base; CAM starts as a copy of the base's encoder half."""
+    width = int(cast("Any", unet.config).cross_attention_dim)
+    cam = CamFeatureExtractor.from_unet(unet, picture_channels, CONDITIONING)
+    # Both the merger's output and this convolution start at zero as published; one zero is enough to leave the base
+    # untouched, and with only the merger's the picture path gets a gradient from the second step on.
+    nn.init.kaiming_uniform_(cam.picture_encoder.conv_out.weight, a=1.0)
+    mixers = ApmMixers.for_unet(unet, data.MAX_TOKENS, image_tokens)
+    return Memory(
+        cam=cam,
+        mergers=CamMergers.for_unet(dict(unet.config)),
+        mixers=mixers,
+        expander=TokenExpander(PICTURE_WIDTH, 2 * PICTURE_WIDTH, image_tokens, width),
+    )
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Shares of samples that lose a condition, and the strength of history noise (0 switches an item off)."""
+
+    caption: float = 0.05
+    anchor: float = 0.05
+    history_noise: float = 0.3
+    """Upper end of the noise put on the past's latents before they are decoded, in units of the latents' deviation:
+    the past of a long video is generated, not perfect."""
+
+
+class MemoryTask:
+    """Denoise a window given its past. `with_anchor` adds APM to CAM."""
+
+    def __init__(
+        self,
+        unet: UNet3DConditionModel,
+        text_encoder: CLIPTextModel,
+        image_encoder: CLIPVisionModelWithProjection | None,
+        vae: nn.Module,
+        tokenizer: Tokenizer,
+        memory: Memory,
+        bank: data.ClipBank,
+        seed: int,
+        batch: int,
+        scale: float,
+        dropouts: Dropouts | None = None,
+    ) -> None:
+        """`image_encoder` None trains CAM alone. The unet's text-reading layers are injected here."""
+        for frozen in (unet, text_encoder, vae, image_encoder):
+            if frozen is not None:
+                frozen.requires_grad_(False)
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.image_encoder = image_encoder
+        self.vae = vae
+        self.tokenizer = tokenizer
+        self.memory = memory
+        self.bank = bank
+        self.seed = seed
+        self.batch = batch
+        self.scale = scale
+        self.dropouts = dropouts or Dropouts()
+        self.signal = diffusion.alphas_bar()
+        self.layers = memory.mixers.layers_of(unet).inject()
+        self.modules: dict[str, nn.Module] = {"cam": memory.cam, "mergers": memory.mergers}
+        if image_encoder is not None:
+            self.modules |= {"mixers": memory.mixers, "expander": memory.expander}
+
+    def loss(self, step: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, STAGE, step))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        latents_btchw, captions = self.bank.batch(rng, self.batch, PAST + WINDOW)
+        clean_bcthw = latents_btchw[:, PAST:].transpose(1, 2).contiguous() * self.scale
+        noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator)
+        timesteps = diffusion.random_timesteps(rng, self.batch)
+        signal = self.signal[timesteps]
+        noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
+        prediction = predict_noise(
+            self.unet,
+            self.memory.cam,
+            self.memory.mergers,
+            noisy_bcthw,
+            timesteps,
+            self.text_states(drop_captions(captions, rng, self.dropouts.caption, 0.08)),
+            self.image_tokens(latents_btchw, rng, generator),
+            self.past_pictures(latents_btchw[:, PAST : PAST + CONDITIONING], generator),
+        )
+        return diffusion.v_loss(prediction, target_bcthw, signal)
+
+    def text_states(self, captions: list[str]) -> Tensor:
+        """Captions -> [B, MAX_TOKENS, width], no gradient."""
+        with torch.no_grad():
+            ids = data.encode(self.tokenizer, captions)
+            return cast("Tensor", cast("Any", self.text_encoder)(ids).last_hidden_state)
+
+    def past_pictures(self, latents_btchw: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents of the past -> pictures [B, T, 3, 64, 64] in [-1, 1], decoded from slightly wrong latents."""
+        size, frames = latents_btchw.shape[:2]
+        strength_b1111 = torch.rand((size, 1, 1, 1, 1), generator=generator) * self.dropouts.history_noise
+        noise = torch.randn(latents_btchw.shape, generator=generator) / self.scale
+        with torch.no_grad():
+            spoiled = (latents_btchw + strength_b1111 * noise).flatten(0, 1)
+            pictures = cast("Tensor", cast("Any", self.vae).decode(spoiled).sample)
+        return pictures.float().clamp(-1, 1).unflatten(0, (size, frames))
+
+    def image_tokens(
+        self, latents_btchw: Tensor, rng: np.random.Generator, generator: torch.Generator
+    ) -> Tensor | None:
+        """Tokens [B, K, width] of an anchor drawn from the first PAST frames; a grey picture where it is dropped."""
+        if self.image_encoder is None:
+            return None
+        places = torch.from_numpy(rng.integers(PAST, size=self.batch))
+        anchors_b1chw = latents_btchw[torch.arange(self.batch), places].unsqueeze(1)
+        pictures_b3pr = self.past_pictures(anchors_b1chw, generator)[:, 0]
+        kept = torch.from_numpy(rng.random(self.batch) >= self.dropouts.anchor).view(-1, 1, 1, 1)
+        prepared = preprocess_picture(pictures_b3pr * kept, sprites.SIZE)
+        with torch.no_grad():
+            embeddings = cast("Tensor", cast("Any", self.image_encoder)(pixel_values=prepared).image_embeds)
+        tokens: Tensor = self.memory.expander(embeddings.float())
+        return tokens

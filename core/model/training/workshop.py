@@ -1,0 +1,140 @@
+"""Everything a recipe's stages need, built on demand: networks at the recipe's sizes, with what earlier stages learnt.
+
+One folder per stage holds its checkpoint; a stage reads the averaged weights of the stages before it from there.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from torch import nn
+from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+
+from core.model.training import data
+from core.model.training.base_stage import BaseTask, build_text_encoder, build_unet
+from core.model.training.loop import Task, load_averaged, train
+from core.model.training.memory_stage import PAST, WINDOW, Memory, MemoryTask, build_memory
+from core.model.training.picture_stage import PictureTask, build_image_encoder
+from core.model.training.recipe import Recipe
+from core.model.training.vae_stage import VaeTask, build_vae
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+class Workshop:
+    """One recipe in one working folder. Parts are built once, seeded by the recipe, and shared by its stages."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.tokenizer = data.build_tokenizer()
+
+    def run(self, stage: str) -> int:
+        """Train a stage from where its checkpoint left it; returns its steps so far."""
+        return train(self.task(stage), self.recipe.stages[stage].plan, self.folder / stage)
+
+    def task(self, stage: str) -> Task:
+        """The stage's task, its networks holding what earlier stages learnt."""
+        batch, seed = self.recipe.stages[stage].batch, self.recipe.seed
+        if stage == "vae":
+            return VaeTask(self.untrained_vae(), seed, batch)
+        if stage == "picture":
+            return PictureTask(self.untrained_image_encoder(), seed, batch)
+        if stage in ("image", "video"):
+            return self._base_task(stage, batch)
+        return self._memory_task(stage, batch)
+
+    def _base_task(self, stage: str, batch: int) -> BaseTask:
+        unet, text_encoder = self.untrained_base()
+        if stage == "video":
+            self._load("image", {"unet": unet, "text_encoder": text_encoder})
+        frames = WINDOW if stage == "video" else 1
+        return BaseTask(
+            unet, text_encoder, self.tokenizer, self.bank, self.recipe.seed, frames, batch, self.latent_scale
+        )
+
+    def _memory_task(self, stage: str, batch: int) -> MemoryTask:
+        unet, text_encoder = self.base
+        memory = self.untrained_memory(unet)
+        if stage == "apm":
+            self._load("cam", {"cam": memory.cam, "mergers": memory.mergers})
+        return MemoryTask(
+            unet,
+            text_encoder,
+            self.image_encoder if stage == "apm" else None,
+            self.vae,
+            self.tokenizer,
+            memory,
+            self.bank,
+            self.recipe.seed,
+            batch,
+            self.latent_scale,
+        )
+
+    def untrained_vae(self) -> AutoencoderKL:
+        torch.manual_seed(self.recipe.seed)
+        return build_vae(self.recipe.vae_channels)
+
+    def untrained_image_encoder(self) -> CLIPVisionModelWithProjection:
+        torch.manual_seed(self.recipe.seed)
+        return build_image_encoder()
+
+    def untrained_base(self) -> tuple[UNet3DConditionModel, CLIPTextModel]:
+        torch.manual_seed(self.recipe.seed)
+        return build_unet(self.recipe.unet_channels), build_text_encoder(self.tokenizer.get_vocab_size())
+
+    def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
+        torch.manual_seed(self.recipe.seed)
+        return build_memory(unet, self.recipe.picture_channels, self.recipe.image_tokens)
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        """The trained autoencoder, frozen."""
+        vae = self.untrained_vae()
+        self._load("vae", {"vae": vae})
+        return _frozen(vae)
+
+    @cached_property
+    def base(self) -> tuple[UNet3DConditionModel, CLIPTextModel]:
+        """The trained base UNet and text encoder, frozen."""
+        unet, text_encoder = self.untrained_base()
+        self._load("video", {"unet": unet, "text_encoder": text_encoder})
+        return _frozen(unet), _frozen(text_encoder)
+
+    @cached_property
+    def image_encoder(self) -> CLIPVisionModelWithProjection:
+        """The trained vision tower, frozen."""
+        task = PictureTask(self.untrained_image_encoder(), self.recipe.seed)
+        self._load("picture", task.modules)
+        return _frozen(task.encoder)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Trained memories: of the APM stage."""
+        memory = self.untrained_memory(self.base[0])
+        self._load("apm", {"cam": memory.cam, **memory.conditioning})
+        return memory
+
+    @cached_property
+    def bank(self) -> data.ClipBank:
+        """The clips, encoded once."""
+        path = self.folder / "bank.safetensors"
+        return data.build_bank(self.vae, self.recipe.seed, self.recipe.clips, PAST + WINDOW, path)
+
+    @cached_property
+    def latent_scale(self) -> float:
+        """Factor that gives the bank's latents a deviation of 1: the autoencoder's scaling_factor."""
+        return 1.0 / float(self.bank.latents_ktchw[:500].float().std())
+
+    def _load(self, stage: str, modules: dict[str, nn.Module]) -> None:
+        load_averaged(self.folder / stage, modules)
+
+
+def _frozen(module: ModuleT) -> ModuleT:
+    module.requires_grad_(False)
+    return module.eval()

@@ -1,0 +1,78 @@
+"""Tokens and the clip bank: every caption fits, unknown words are marked, batches depend on their generator alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.model.training import data, sprites
+from core.model.training.vae_stage import build_vae, frame_batch
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> data.ClipBank:
+    torch.manual_seed(0)
+    vae = build_vae((8, 8, 8, 8)).eval()
+    return data.build_bank(vae, 1, 3, 6, tmp_path_factory.mktemp("bank") / "bank.safetensors")
+
+
+def test_every_caption_fits_and_has_no_unknown_word() -> None:
+    tokenizer = data.build_tokenizer()
+    unknown = tokenizer.token_to_id("[UNK]")
+    for seed in range(100):
+        scene = sprites.sample_scene(np.random.default_rng(seed))
+        for template in range(len(sprites.TEMPLATES)):
+            ids = tokenizer.encode(sprites.caption(scene, template)).ids
+            assert len(ids) <= data.MAX_TOKENS
+            assert unknown not in ids
+
+
+def test_case_and_punctuation_do_not_matter() -> None:
+    tokenizer = data.build_tokenizer()
+    assert tokenizer.encode("A RED circle, moving left!").ids == tokenizer.encode("a red circle moving left").ids
+
+
+def test_unknown_words_become_the_unknown_token() -> None:
+    assert data.build_tokenizer().encode("a fluffy circle").tokens == ["[BOS]", "a", "[UNK]", "circle", "[EOS]"]
+
+
+def test_encoded_captions_are_padded_to_the_limit() -> None:
+    ids = data.encode(data.build_tokenizer(), ["a red circle", ""])
+    assert ids.shape == (2, data.MAX_TOKENS)
+    assert ids[1, 2:].eq(0).all()
+
+
+def test_same_generator_state_gives_the_same_batch(bank: data.ClipBank) -> None:
+    first, second = (bank.batch(np.random.default_rng(4), 3, 4) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert first[1] == second[1]
+
+
+def test_batch_has_window_shape(bank: data.ClipBank) -> None:
+    latents, captions = bank.batch(np.random.default_rng(0), 3, 4)
+    assert latents.shape == (3, 4, 4, 8, 8)
+    assert len(captions) == 3
+
+
+def test_bank_of_the_same_facts_is_read_again_and_another_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "bank.safetensors"
+    vae = build_vae((8, 8, 8, 8)).eval()
+    made = data.build_bank(vae, 1, 2, 2, path)
+    other_vae = build_vae((8, 8, 8, 8)).eval()
+    assert torch.equal(data.build_bank(other_vae, 1, 2, 2, path).latents_ktchw, made.latents_ktchw)
+    assert data.build_bank(other_vae, 1, 3, 2, path).latents_ktchw.shape[0] == 3
+
+
+def test_larger_bank_begins_with_the_smaller_one() -> None:
+    assert data.bank_scenes(1, 5)[:3] == data.bank_scenes(1, 3)
+
+
+def test_unknown_wording_keeps_the_words_that_matter() -> None:
+    blurred = data.blur_wording(["a red circle moving left, dotted background"], np.random.default_rng(0), 1.0)
+    assert blurred == ["[UNK] red circle [UNK] left, dotted [UNK]"]
+
+
+def test_frame_batch_depends_on_the_step_alone() -> None:
+    assert torch.equal(frame_batch(1, 7, 2), frame_batch(1, 7, 2))
+    assert not torch.equal(frame_batch(1, 7, 2), frame_batch(1, 8, 2))

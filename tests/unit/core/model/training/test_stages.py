@@ -1,0 +1,137 @@
+"""Every stage at toy sizes: it runs, it resumes to the same losses, and memories leave the base untouched at step 0."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.model.streaming_t2v.network import predict_base, predict_noise
+from core.model.training.loop import Plan, StageMissing, load_averaged, train
+from core.model.training.memory_stage import CONDITIONING, build_memory
+from core.model.training.recipe import STAGES, Recipe, RecipeError, load_recipe, parse_recipe
+from core.model.training.run import main
+from core.model.training.vae_stage import VaeTask, build_vae
+from core.model.training.workshop import Workshop
+
+
+@pytest.fixture(scope="module")
+def toy() -> Recipe:
+    return load_recipe("sprites").smoke()
+
+
+@pytest.fixture(scope="module")
+def trained(toy: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which the smoke command has run, with its preset."""
+    folder = tmp_path_factory.mktemp("work")
+    assert main([toy.name, "--smoke", "--out", str(folder)]) == 0
+    return folder
+
+
+def toy_vae_task() -> VaeTask:
+    torch.manual_seed(0)
+    return VaeTask(build_vae((8, 8, 8, 8)), seed=1, batch=2)
+
+
+def toy_plan(steps: int) -> Plan:
+    # No cosine and no warm-up: a run cut in two has the same rates as a run in one.
+    return Plan(steps=steps, minutes=60, learning_rate=1e-3, final_rate=1.0, warmup_steps=0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_smoke_trains_every_stage(trained: Path, stage: str) -> None:
+    assert torch.load(trained / stage / "last.pt", weights_only=True)["step"] == 2
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "image_encoder", "cam", "conditioning"])
+def test_exported_parts_have_config_and_weights(trained: Path, part: str) -> None:
+    folder = trained / "preset" / part
+    assert json.loads((folder / "config.json").read_text())
+    assert list(folder.glob("*.safetensors"))
+
+
+def test_exported_preset_states_its_facts(trained: Path) -> None:
+    facts = json.loads((trained / "preset" / "preset.json").read_text())
+    assert facts["window_frames"] == 16
+    assert facts["max_prompt_tokens"] == 22
+    assert (trained / "preset" / "tokenizer" / "tokenizer.json").is_file()
+
+
+def test_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    whole, parts = toy_vae_task(), toy_vae_task()
+    train(whole, toy_plan(4), tmp_path / "whole")
+    train(parts, toy_plan(2), tmp_path / "parts")
+    resumed = toy_vae_task()
+    train(resumed, toy_plan(4), tmp_path / "parts")
+    for name, weight in whole.vae.state_dict().items():
+        assert torch.equal(weight, resumed.vae.state_dict()[name]), name
+
+
+def test_averaged_weights_are_what_later_stages_load(tmp_path: Path) -> None:
+    task = toy_vae_task()
+    train(task, toy_plan(3), tmp_path)
+    fresh = toy_vae_task()
+    load_averaged(tmp_path, fresh.modules)
+    assert all(torch.equal(a, b) for a, b in zip(task.vae.parameters(), fresh.vae.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("with_anchor", [False, True])
+def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path: Path, with_anchor: bool) -> None:
+    unet, _ = Workshop(toy, tmp_path).untrained_base()
+    memory = build_memory(unet, (4, 4, 4, 4), image_tokens=2)
+    generator = torch.Generator().manual_seed(0)
+    latents, pictures, text, tokens = (
+        torch.randn(shape, generator=generator)
+        for shape in ((2, 4, 16, 8, 8), (2, CONDITIONING, 3, 64, 64), (2, 24, 64), (2, 2, 64))
+    )
+    moment = torch.tensor([10, 900])
+    with torch.no_grad():
+        base = unet(latents, moment, encoder_hidden_states=text).sample
+        layers = memory.mixers.layers_of(unet).inject()
+        image_tokens = tokens if with_anchor else None
+        args = (unet, memory.cam, memory.mergers, latents, moment, text, image_tokens, pictures)
+        with_memory = predict_noise(*args)
+        assert torch.equal(with_memory, predict_base(unet, latents, moment, text))
+        layers.eject()
+        assert torch.equal(unet(latents, moment, encoder_hidden_states=text).sample, base)
+
+
+@pytest.mark.parametrize("stage", ["cam", "apm"])
+def test_base_is_frozen_in_memory_stages(toy: Recipe, trained: Path, stage: str) -> None:
+    workshop = Workshop(toy, trained)
+    task = workshop.task(stage)
+    before = {name: weight.clone() for name, weight in workshop.base[0].state_dict().items()}
+    task.loss(0).backward()
+    assert all(parameter.grad is None for parameter in workshop.base[0].parameters())
+    assert set(task.modules) >= {"cam", "mergers"}
+    after = workshop.base[0].state_dict()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+
+
+def test_stage_without_its_predecessor_says_which_one_is_missing(toy: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(StageMissing, match="'video'"):
+        Workshop(toy, tmp_path).task("cam")
+
+
+def test_unknown_recipe_is_refused_with_the_shipped_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nonsense"]) == 2
+    assert "sprites" in capsys.readouterr().err
+
+
+def test_recipe_with_an_unknown_entry_is_refused() -> None:
+    stages = {name: {"batch": 1, "steps": 1, "minutes": 1, "learning_rate": 0.1} for name in STAGES}
+    stages["cam"]["warp"] = 9
+    with pytest.raises(RecipeError, match="warp"):
+        parse_recipe({"name": "x", "stages": stages})
+
+
+def test_same_step_gives_the_same_loss(toy: Recipe, trained: Path) -> None:
+    task = Workshop(toy, trained).task("apm")
+    assert torch.equal(task.loss(3), task.loss(3))
+
+
+def test_smoke_keeps_the_recipe_but_for_sizes(toy: Recipe) -> None:
+    full = load_recipe("sprites")
+    assert replace(toy, stages=full.stages, clips=full.clips).seed == full.seed
+    assert all(stage.plan.steps == 2 for stage in toy.stages.values())
