@@ -57,8 +57,8 @@ class S3Storage:
             request_checksum_calculation="when_required",  # servers other than AWS refuse the newer default
             response_checksum_validation="when_required",
             retries={"mode": "standard", "total_max_attempts": 4},
-            connect_timeout=5,
-            read_timeout=30,
+            connect_timeout=10,
+            read_timeout=60,
         )
         secret = settings.s3_secret_access_key
         return self._session.client(
