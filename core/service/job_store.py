@@ -102,7 +102,7 @@ class RedisJobStore:
         def hold(pipe: Pipeline, record: JobRecord) -> None:
             pipe.set(lease, record.lane(lane).token, px=round(ttl_seconds * 1000))
 
-        claimed = self._transact(job_id, take, also_watch=lease, also_write=hold)
+        claimed = self._transact(job_id, take, also_write=hold)
         return None if claimed is None else Lease(job_id, lane, claimed.lane(lane).token, worker)
 
     @keys.names_errors
@@ -207,20 +207,20 @@ class RedisJobStore:
         job_id: str,
         decide: Decide,
         *,
-        also_watch: str | None = None,
         also_write: AlsoWrite | None = None,
         even_deleted: bool = False,
     ) -> JobRecord | None:
         """Read, decide, write, again from the start where somebody else wrote meanwhile. The new record, or None.
 
+        Watching the record covers the leases, too: one is only ever taken together with a new token in the record.
+
         redis-py reports a connection lost under WATCH as a conflict, too: the change is then decided anew from what
         is stored, which is why the transitions are idempotent.
         """
-        watched = [keys.job_key(job_id), *([also_watch] if also_watch else [])]
         with self._redis.pipeline() as pipe:
             while True:
                 try:
-                    pipe.watch(*watched)
+                    pipe.watch(keys.job_key(job_id))
                     before = _found(job_id, _read(pipe, job_id))
                     transition = decide(pipe, before if even_deleted else _visible(job_id, before))
                     if transition is None or transition.record is before:

@@ -99,6 +99,20 @@ def test_a_task_that_has_started_may_send_its_own_next_message(app: Celery, brok
     assert (done, broker.llen(MODEL_QUEUE)) == (["job_a"] * 3, 0)
 
 
+def test_two_jobs_take_turns(app: Celery) -> None:
+    tasks, done = CeleryTaskQueue(app), list[str]()
+
+    def work(job_id: str) -> None:
+        done.append(job_id)
+        tasks.generate_chunk(job_id, "sprites")
+
+    for job_id in ("job_a", "job_b"):
+        tasks.generate_chunk(job_id, "sprites")
+    with working(app, TASK_GENERATE_CHUNK, work, MODEL_QUEUE):
+        eventually(lambda: len(done) >= 6, "six runs")
+    assert done[:6] == ["job_a", "job_b"] * 3
+
+
 def test_webhooks_written_while_the_sender_runs_are_sent_by_a_second_run(app: Celery) -> None:
     tasks, runs = CeleryTaskQueue(app), list[int]()
 
