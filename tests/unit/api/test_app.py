@@ -43,3 +43,10 @@ def test_the_servers_handlers_are_put_back(heard: list[str]) -> None:
         pass
     signal.raise_signal(signal.SIGTERM)
     assert heard == ["server SIGTERM"]
+
+
+def test_people_find_a_page_that_leads_to_the_documentation(api: TestClient) -> None:
+    page = api.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert 'href="docs"' in page.text
+    assert api.get("/docs").status_code == 200
