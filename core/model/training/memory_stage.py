@@ -23,6 +23,7 @@ from core.model.streaming_t2v.network import predict_noise
 from core.model.training import data, diffusion, sprites
 from core.model.training.base_stage import drop_captions
 from core.model.training.picture_stage import PICTURE_WIDTH
+from core.model.training.sight_stage import build_picture_encoder
 
 STAGE = 3
 PAST = 16
@@ -30,7 +31,7 @@ PAST = 16
 WINDOW = 16
 CONDITIONING = 8
 IMAGE_TOKENS = 8
-PICTURE_CHANNELS = (8, 16, 32, 48)
+PICTURE_CHANNELS = (16, 32, 48, 64)
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def build_memory(
     """Build untrained memories for a trained base; CAM starts as a copy of the base's encoder half."""
     width = int(cast("Any", unet.config).cross_attention_dim)
     cam = CamFeatureExtractor.from_unet(unet, picture_channels, CONDITIONING)
-    # Both the merger's output and this convolution start at zero as published; one zero is enough to leave the base
-    # untouched, and with only the merger's the picture path gets a gradient from the second step on.
-    nn.init.kaiming_uniform_(cam.picture_encoder.conv_out.weight, a=1.0)
+    # The published picture encoder starts at zero like the mergers; the mergers' zero is enough to leave the base
+    # untouched, and this one may already see (sight_stage).
+    cam.picture_encoder = build_picture_encoder(picture_channels, unet)
     mixers = ApmMixers.for_unet(unet, data.MAX_TOKENS, image_tokens)
     return Memory(
         cam=cam,

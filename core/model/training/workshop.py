@@ -21,6 +21,7 @@ from core.model.training.loop import Task, load_averaged, train
 from core.model.training.memory_stage import PAST, WINDOW, Memory, MemoryTask, build_memory
 from core.model.training.picture_stage import PictureTask, build_image_encoder
 from core.model.training.recipe import Recipe
+from core.model.training.sight_stage import SightTask, build_picture_encoder
 from core.model.training.vae_stage import VaeTask, build_vae
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -47,6 +48,11 @@ class Workshop:
             return PictureTask(self.untrained_image_encoder(), seed, batch)
         if stage in ("image", "video"):
             return self._base_task(stage, batch)
+        if stage == "sight":
+            unet = self.base[0]
+            torch.manual_seed(seed)
+            encoder = build_picture_encoder(self.recipe.picture_channels, unet)
+            return SightTask(encoder, unet, self.bank, seed, batch, self.latent_scale)
         return self._memory_task(stage, batch)
 
     def _base_task(self, stage: str, batch: int) -> BaseTask:
@@ -61,7 +67,9 @@ class Workshop:
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
         unet, text_encoder = self.base
         memory = self.untrained_memory(unet)
-        if stage == "apm":
+        if stage == "cam":
+            self._load("sight", {"picture_encoder": memory.cam.picture_encoder})
+        else:
             self._load("cam", {"cam": memory.cam, "mergers": memory.mergers})
         return MemoryTask(
             unet,
