@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -50,7 +51,7 @@ def connect(redis_url: str) -> redis.Redis:
 
 
 def names_errors(method: Callable[P, T]) -> Callable[P, T]:
-    """Let a lost connection leave `method` as StoreError, so that callers need not know Redis."""
+    """Let a lost connection or a full Redis leave `method` as StoreError, so that callers need not know Redis."""
 
     @wraps(method)
     def named(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -58,6 +59,8 @@ def names_errors(method: Callable[P, T]) -> Callable[P, T]:
             return method(*args, **kwargs)
         except (RedisConnectionError, RedisTimeoutError) as error:
             raise StoreError(f"Redis does not answer: {error}", fix="check that Redis runs and its URL") from error
+        except OutOfMemoryError as error:  # with `noeviction` a full Redis refuses writes and loses nothing
+            raise StoreError(f"Redis is full: {error}", fix="delete jobs or give Redis more memory") from error
 
     return named
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from core.service import redis_client
 from core.service.errors import InvalidField, StoreError
@@ -82,3 +82,12 @@ def test_a_mistake_of_ours_is_not_taken_for_a_lost_connection() -> None:
 
     with pytest.raises(ResponseError):
         ask()
+
+
+def test_a_full_redis_is_a_store_error_that_says_so() -> None:
+    @redis_client.names_errors
+    def write() -> None:
+        raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+
+    with pytest.raises(StoreError, match="Redis is full"):
+        write()
