@@ -1,0 +1,270 @@
+"""StreamingT2VEngine: a request becomes chunks, one call per chunk, from a small state that any worker can continue.
+
+Implements core.service.engine.Engine. Knows nothing of files, queues or storage; what it needs comes loaded.
+
+The state's arrays: `generator` (the windows' CPU generator), `conditioning_frames` (last 8 decoded frames, float32,
+not rounded), `anchor_frame` (frame 0), `surplus_frames` (finished frames that no chunk has held yet, uint8).
+
+Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.model.sampling.guidance import num_halves
+from core.model.sampling.noise import restored, seeded, seeded_for, state_of
+from core.model.sampling.vae import decode_frames, downsampling, to_uint8
+from core.model.streaming_t2v.chunk_loop import (
+    Recipe,
+    VideoContext,
+    as_conditioning,
+    decode_new_frames,
+    first_chunk_context,
+    sample_window,
+    window_context,
+)
+from core.model.streaming_t2v.encoders import PictureReader, TextReader
+from core.model.streaming_t2v.first_chunk import sample_first_chunk
+from core.model.streaming_t2v.network import StreamingNetwork
+from core.service.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.frame_plan import CHUNK_FRAMES, CONDITIONING_FRAMES, num_windows
+from core.service.schema import JobSpec
+
+_FIRST_CHUNK_STAGE = "first_chunk"
+_CACHED_VIDEOS = 8
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class LoadedModels:
+    """Everything with weights, on one device."""
+
+    network: StreamingNetwork
+    vae: AutoencoderKL
+    read_texts: TextReader
+    read_pictures: PictureReader
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What a preset fixes. Window sampling is its default: a request's steps and guidance replace those."""
+
+    height: int
+    width: int
+    first_chunk: Recipe
+    windows: Recipe
+    fingerprint: str
+
+
+class Recent(Generic[Key, Value]):
+    """The last few results of a computation, by key."""
+
+    def __init__(self, size: int) -> None:
+        """Keeps `size` results; the one unused longest goes first."""
+        self._size = size
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The kept result, or a new one from `make`."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by phase."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "denoise": 0.0, "decode": 0.0})
+
+    def run(self, phase: str, work: Callable[[], Value]) -> Value:
+        """Do the work and add its time to the phase. Device work counts where it is waited for."""
+        started = time.perf_counter()
+        result = work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds[phase] += time.perf_counter() - started
+        return result
+
+
+class StreamingT2VEngine:
+    """The published method as an engine: base UNet for chunk 0, then two windows per chunk."""
+
+    def __init__(self, models: LoadedModels, facts: EngineFacts) -> None:
+        """`models` must be in evaluation mode."""
+        self._models = models
+        self._facts = facts
+        self._texts: Recent[tuple[str, ...], Tensor] = Recent(_CACHED_VIDEOS)
+        self._contexts: Recent[tuple[Any, ...], VideoContext] = Recent(_CACHED_VIDEOS)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the bytes depend on beside the request: weights, device model, library versions, threads, type."""
+        return self._facts.fingerprint
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run one step of each kind, so that the first request does not pay for first uses."""
+        spec = JobSpec(
+            prompt="",
+            negative_prompt="",
+            num_frames=2 * CHUNK_FRAMES,
+            fps=1,
+            seed=0,
+            model="",
+            guidance_scale=self._facts.windows.guidance_scale,
+            num_inference_steps=1,
+        )
+        recipe = _with_steps(self._facts.first_chunk, 1)
+        first = self._first_chunk(spec, self.start(spec), recipe, _ignore_step)
+        self._later_chunk(spec, first.state, _ignore_step)
+
+    def start(self, spec: JobSpec) -> EngineState:
+        """The state before chunk 0: the windows' generator at the start of the request's seed, as published."""
+        return EngineState(0, {"generator": state_of(seeded(spec.seed))})
+
+    @torch.inference_mode()
+    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+        """The chunk after `state`: up to 16 frames, fewer only at the video's end.
+
+        Raises errors.Interrupted when `on_step` does, and errors.PromptTooLong.
+        """
+        if state.frames_done >= spec.num_frames:
+            raise ValueError(f"all {spec.num_frames} frames are done already")
+        if state.frames_done == 0:
+            return self._first_chunk(spec, state, self._facts.first_chunk, on_step)
+        return self._later_chunk(spec, state, on_step)
+
+    def _first_chunk(self, spec: JobSpec, state: EngineState, recipe: Recipe, on_step: OnStep) -> EngineChunk:
+        """16 frames of the base UNet; its randomness is a stream of its own."""
+        watch, models = Stopwatch(), self._models
+        context = watch.run("prepare", lambda: self._first_context(spec, recipe.guidance_scale))
+        generator = seeded_for(spec.seed, _FIRST_CHUNK_STAGE)
+        latents = watch.run(
+            "denoise",
+            lambda: sample_first_chunk(models.network, context, recipe, self._latent_shape, generator, on_step),
+        )
+        pictures = watch.run("decode", lambda: decode_frames(models.vae, latents[0]))
+        arrays = {
+            **state.arrays,
+            "anchor_frame": _numpy(pictures[0]),
+            "conditioning_frames": _numpy(pictures[-CONDITIONING_FRAMES:]),
+        }
+        return _deliver(to_uint8(pictures), spec, EngineState(0, arrays), watch)
+
+    def _later_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+        """Surplus frames of the chunk before, then as many windows as the chunk needs."""
+        watch = Stopwatch()
+        surplus: FramesTHWC = state.arrays.get("surplus_frames", np.zeros((0, 0, 0, 3), np.uint8))
+        wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
+        windows = num_windows(wanted, len(surplus))
+        frames = [surplus] if len(surplus) else []
+        for window in range(windows):
+            counted = _count_over_windows(on_step, window, windows)
+            new_frames, state = self._window(spec, state, counted, watch)
+            frames.append(new_frames)
+        return _deliver(np.concatenate(frames), spec, state, watch)
+
+    def _window(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: Stopwatch
+    ) -> tuple[FramesTHWC, EngineState]:
+        """8 new frames, and the state after them."""
+        models = self._models
+        recipe = _with_steps(self._facts.windows, spec.num_inference_steps, spec.guidance_scale)
+        context = watch.run("prepare", lambda: self._window_context(spec, state))
+        generator = restored(state.arrays["generator"])
+        past = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
+        latents = watch.run(
+            "denoise",
+            lambda: sample_window(models.network, context, past, recipe, self._latent_shape, generator, on_step),
+        )
+        pictures = watch.run("decode", lambda: decode_new_frames(models.vae, latents, CONDITIONING_FRAMES))
+        arrays = {
+            **state.arrays,
+            "generator": state_of(generator),
+            "conditioning_frames": _numpy(pictures[-CONDITIONING_FRAMES:]),
+        }
+        return to_uint8(pictures), EngineState(state.frames_done, arrays)
+
+    @property
+    def _latent_shape(self) -> tuple[int, ...]:
+        """[1, C, F, H, W] of a window."""
+        factor = downsampling(self._models.vae)
+        channels = self._models.network.unet.conv_in.in_channels
+        return (1, channels, CHUNK_FRAMES, self._facts.height // factor, self._facts.width // factor)
+
+    def _text_states(self, spec: JobSpec, guidance_scale: float) -> Tensor:
+        """States of [negative prompt, prompt], or of the prompt alone where nothing is guided."""
+        texts = (spec.negative_prompt, spec.prompt)[-num_halves(guidance_scale) :]
+        return self._texts.get(texts, lambda: self._models.read_texts(list(texts)))
+
+    def _first_context(self, spec: JobSpec, guidance_scale: float) -> VideoContext:
+        states = self._text_states(spec, guidance_scale)
+        key = (spec.negative_prompt, spec.prompt, states.shape[0])
+        return self._contexts.get(key, lambda: first_chunk_context(self._models.network, states))
+
+    def _window_context(self, spec: JobSpec, state: EngineState) -> VideoContext:
+        """Text and anchor of this video: computed once per worker, whichever chunk it starts with."""
+        states = self._text_states(spec, spec.guidance_scale)
+        anchor: NDArray[np.float32] = state.arrays["anchor_frame"]
+        key = (spec.negative_prompt, spec.prompt, states.shape[0], anchor.tobytes())
+
+        def make() -> VideoContext:
+            anchor_3PR = as_conditioning(self._tensor(anchor))
+            return window_context(self._models.network, states, self._models.read_pictures, anchor_3PR)
+
+        return self._contexts.get(key, make)
+
+    def _tensor(self, array: NDArray[np.float32]) -> Tensor:
+        """A copy on the engine's device: state arrays are never changed in place."""
+        return torch.from_numpy(array.copy()).to(self._models.network.weight.device)
+
+
+def _ignore_step(step: int, steps: int) -> None:
+    """Progress nobody watches."""
+    del step, steps
+
+
+def _with_steps(recipe: Recipe, num_steps: int | None, guidance_scale: float | None = None) -> Recipe:
+    """The recipe with a request's steps and guidance."""
+    plan = recipe.plan if num_steps is None else replace(recipe.plan, num_steps=num_steps)
+    scale = recipe.guidance_scale if guidance_scale is None else guidance_scale
+    return Recipe(plan, recipe.schedule, scale)
+
+
+def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:
+    """Steps counted over all windows of a chunk."""
+
+    def count(step: int, steps: int) -> None:
+        on_step(window * steps + step, num_windows * steps)
+
+    return count
+
+
+def _deliver(frames: FramesTHWC, spec: JobSpec, state: EngineState, watch: Stopwatch) -> EngineChunk:
+    """Split finished frames into this chunk's and the surplus that the next chunk begins with."""
+    wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
+    arrays: Mapping[str, NDArray[Any]] = {k: v for k, v in state.arrays.items() if k != "surplus_frames"}
+    if len(frames) > wanted:
+        arrays = {**arrays, "surplus_frames": frames[wanted:]}
+    return EngineChunk(frames[:wanted], EngineState(state.frames_done + wanted, arrays), dict(watch.seconds))
+
+
+def _numpy(pictures: Tensor) -> NDArray[np.float32]:
+    """Float pictures for the state."""
+    array: NDArray[np.float32] = pictures.float().cpu().contiguous().numpy()
+    return array

@@ -1,0 +1,162 @@
+"""Loading preset folders: what is wrong with one is said by name."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from core.model.presets import fingerprint, load_engine, load_network, read_preset, weights_digest
+from core.model.presets.random import write_random_preset
+from core.service.catalog import Catalog
+from core.service.errors import PresetError
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preset with random weights."""
+    return write_random_preset(tmp_path_factory.mktemp("sound") / "toy")
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(sound, tmp_path / "toy"))
+
+
+def edit(file: Path, **changes: Any) -> None:
+    """Change keys of a JSON file."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "preset.json",
+        "tokenizer/tokenizer.json",
+        "unet/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "image_encoder/config.json",
+        "cam/config.json",
+        "conditioning/config.json",
+    ],
+)
+def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+
+    with pytest.raises(PresetError) as caught:
+        load_engine(folder, device="cpu", torch_threads=1)
+    assert str(folder / missing) in caught.value.message
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "image_encoder", "cam", "conditioning"])
+def test_missing_weights_are_named(folder: Path, part: str) -> None:
+    (folder / part / "model.safetensors").unlink()
+
+    with pytest.raises(PresetError, match=r"holds no \.safetensors file") as caught:
+        load_engine(folder, device="cpu", torch_threads=1)
+    assert str(folder / part) in caught.value.message
+
+
+def test_damaged_weights_are_named(folder: Path) -> None:
+    file = folder / "cam" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+    with pytest.raises(PresetError, match="is damaged") as caught:
+        load_network(folder)
+    assert str(file) in caught.value.message
+
+
+def test_weights_of_another_shape_are_refused(folder: Path) -> None:
+    file = folder / "unet" / "model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.weight"] = torch.zeros(1, 4, 3, 3)
+    save_file(weights, file)
+
+    with pytest.raises(PresetError, match=r"conv_in\.weight"):
+        load_network(folder)
+
+
+def test_a_missing_weight_is_named(folder: Path) -> None:
+    file = folder / "conditioning" / "model.safetensors"
+    weights = load_file(file)
+    del weights["mixers.mixers.0.alpha"]
+    save_file(weights, file)
+
+    with pytest.raises(PresetError, match=r"mixers\.mixers\.0\.alpha"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("preset.json", "{"), ("unet/config.json", "[]"), ("tokenizer/tokenizer.json", "nothing")]
+)
+def test_damaged_text_files_are_named(folder: Path, file: str, content: str) -> None:
+    (folder / file).write_text(content)
+
+    with pytest.raises(PresetError) as caught:
+        load_engine(folder, device="cpu", torch_threads=1)
+    assert str(folder / file) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"max_prompt_tokens": 30}, "max_prompt_tokens"),
+        ({"height": 60}, "height"),
+        ({"first_chunk": {"num_inference_steps": 0, "guidance_scale": 1}}, "num_inference_steps"),
+        ({"sampling": {"num_inference_steps": 4, "guidance_scale": 3, "sampler": "magic"}}, "sampler"),
+    ],
+    ids=["tokens", "size", "steps", "sampler"],
+)
+def test_wrong_facts_are_named(folder: Path, changes: dict[str, Any], named: str) -> None:
+    edit(folder / "preset.json", **changes)
+
+    with pytest.raises(PresetError, match=named):
+        load_engine(folder, device="cpu", torch_threads=1)
+
+
+def test_half_precision_weights_are_computed_in_float32(sound: Path) -> None:
+    network = load_network(sound)
+
+    stored = load_file(sound / "unet" / "model.safetensors")["conv_in.weight"]
+    assert stored.dtype == torch.float16
+    assert torch.equal(network.unet.conv_in.weight, stored.float())
+
+
+def test_recipes_follow_the_preset(sound: Path) -> None:
+    preset = read_preset(sound)
+
+    windows, first = preset.recipe(preset.sampling), preset.recipe(preset.first_chunk)
+
+    assert (windows.plan.sampler, windows.plan.eta, windows.plan.num_steps) == ("ddim", 1.0, 4)
+    assert first.plan.sampler == "dpm_solver_pp"
+    assert windows.schedule.prediction == "v_prediction"
+    assert windows.plan.timesteps(windows.schedule) == (999, 749, 499, 249)
+
+
+def test_fingerprint_follows_the_weights(folder: Path) -> None:
+    cpu = torch.device("cpu")
+    before = fingerprint(folder, cpu, torch.float32)
+    file = folder / "vae" / "model.safetensors"
+    weights = load_file(file)
+    next(iter(weights.values())).add_(1)
+    save_file(weights, file)
+
+    assert weights_digest(folder) in fingerprint(folder, cpu, torch.float32)
+    assert fingerprint(folder, cpu, torch.float32) != before
+
+
+def test_the_service_reads_the_same_folder_without_torch(sound: Path) -> None:
+    preset = Catalog(sound.parent).get("toy")
+
+    assert preset.facts.sampling.num_inference_steps == 4
+    assert preset.count_tokens("A red circle") == 3
+
+
+def test_the_same_seed_writes_the_same_preset(sound: Path, tmp_path: Path) -> None:
+    assert weights_digest(write_random_preset(tmp_path / "toy")) == weights_digest(sound)

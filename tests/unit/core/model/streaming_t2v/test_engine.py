@@ -1,0 +1,240 @@
+"""The engine on a preset with random weights: frame accounting, same bytes, resuming, and that every field acts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.model.presets import load_engine
+from core.model.presets.random import write_random_preset
+from core.model.streaming_t2v.engine import Recent, StreamingT2VEngine
+from core.service.engine import Engine, EngineChunk, EngineState
+from core.service.errors import Interrupted, PromptTooLong
+from core.service.schema import JobSpec
+
+SPEC = JobSpec(
+    prompt="a red circle moving left",
+    negative_prompt="",
+    num_frames=43,
+    fps=8,
+    seed=33,
+    model="toy",
+    guidance_scale=3.0,
+    num_inference_steps=2,
+)
+
+
+def ignore_step(step: int, steps: int) -> None:
+    """Progress nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preset with random weights."""
+    return write_random_preset(tmp_path_factory.mktemp("presets") / "toy", num_inference_steps=2)
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Engine:
+    """One engine for all tests here: nothing of a request stays in it but caches."""
+    return load_engine(folder, device="cpu", torch_threads=1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A video made without interruption: states before each chunk and after the last, and the chunks."""
+
+    states: list[EngineState]
+    chunks: list[EngineChunk]
+
+    @property
+    def frames(self) -> Any:
+        """All frames, THWC."""
+        return np.concatenate([chunk.frames for chunk in self.chunks])
+
+
+def make_video(engine: Engine, spec: JobSpec) -> Run:
+    """All chunks of a request."""
+    run = Run([engine.start(spec)], [])
+    while run.states[-1].frames_done < spec.num_frames:
+        run.chunks.append(engine.next_chunk(spec, run.states[-1], ignore_step))
+        run.states.append(run.chunks[-1].state)
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(engine: Engine) -> Run:
+    """SPEC's video."""
+    return make_video(engine, SPEC)
+
+
+def test_chunks_hold_16_frames_and_the_last_one_the_rest(whole: Run) -> None:
+    assert [chunk.frames.shape for chunk in whole.chunks] == [(16, 64, 64, 3), (16, 64, 64, 3), (11, 64, 64, 3)]
+    assert [state.frames_done for state in whole.states] == [0, 16, 32, 43]
+    assert whole.frames.dtype == np.uint8
+
+
+def test_no_two_windows_are_alike(whole: Run) -> None:
+    eights = [whole.frames[start : start + 8].tobytes() for start in range(0, 40, 8)]
+
+    assert len(set(eights)) == 5
+
+
+def test_state_of_another_worker_gives_the_same_bytes(folder: Path, whole: Run) -> None:
+    other = load_engine(folder, device="cpu", torch_threads=1)
+
+    for state, expected in zip(whole.states[:-1], whole.chunks, strict=True):
+        carried = EngineState.from_bytes(state.to_bytes())
+        chunk = other.next_chunk(SPEC, carried, ignore_step)
+        assert chunk.frames.tobytes() == expected.frames.tobytes()
+        assert chunk.state.to_bytes() == expected.state.to_bytes()
+
+
+def test_a_chunk_leaves_the_state_before_it_untouched(engine: Engine, whole: Run) -> None:
+    before = whole.states[1].to_bytes()
+
+    engine.next_chunk(SPEC, whole.states[1], ignore_step)
+
+    assert whole.states[1].to_bytes() == before
+
+
+def test_extending_appends_and_rewrites_nothing(engine: Engine, whole: Run) -> None:
+    longer = SPEC.model_copy(update={"num_frames": 60})
+    seen: list[tuple[int, int]] = []
+
+    appended = engine.next_chunk(longer, whole.states[-1], lambda step, steps: seen.append((step, steps)))
+
+    assert len(whole.states[-1].arrays["surplus_frames"]) == 5
+    assert len(appended.frames) == 16
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    uncut = make_video(engine, longer)
+    assert np.concatenate([whole.frames, appended.frames]).tobytes() == uncut.frames[:59].tobytes()
+
+
+def test_surplus_alone_needs_no_denoising(engine: Engine, whole: Run) -> None:
+    longer = SPEC.model_copy(update={"num_frames": 47})
+
+    def refuse(step: int, steps: int) -> None:
+        raise AssertionError((step, steps))
+
+    chunk = engine.next_chunk(longer, whole.states[-1], refuse)
+
+    assert chunk.frames.tobytes() == whole.states[-1].arrays["surplus_frames"][:4].tobytes()
+    assert len(chunk.state.arrays["surplus_frames"]) == 1
+
+
+def test_steps_are_counted_over_the_chunk(engine: Engine, whole: Run) -> None:
+    counts: list[list[tuple[int, int]]] = []
+    for state in whole.states[:-1]:
+        counts.append([])
+        engine.next_chunk(SPEC, state, lambda step, steps, seen=counts[-1]: seen.append((step, steps)))
+
+    assert counts == [[(0, 2), (1, 2)], *[[(0, 4), (1, 4), (2, 4), (3, 4)]] * 2]
+
+
+@pytest.mark.parametrize(("chunk", "stop_at"), [(0, 1), (1, 0), (1, 3)])
+def test_interruption_passes_through_and_changes_nothing(engine: Engine, whole: Run, chunk: int, stop_at: int) -> None:
+    def stop(step: int, steps: int) -> None:
+        del steps
+        if step == stop_at:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        engine.next_chunk(SPEC, whole.states[chunk], stop)
+
+    again = engine.next_chunk(SPEC, whole.states[chunk], ignore_step)
+    assert again.frames.tobytes() == whole.chunks[chunk].frames.tobytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "a blue square"},
+        {"negative_prompt": "plain background"},
+        {"guidance_scale": 5.0},
+        {"num_inference_steps": 3},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_field_acts_on_the_windows(engine: Engine, whole: Run, change: dict[str, Any]) -> None:
+    changed = engine.next_chunk(SPEC.model_copy(update=change), whole.states[1], ignore_step)
+
+    assert changed.frames.tobytes() != whole.chunks[1].frames.tobytes()
+
+
+def test_seed_acts_on_first_chunk_and_windows(engine: Engine, whole: Run) -> None:
+    other_seed = SPEC.model_copy(update={"seed": 34})
+    start = engine.start(other_seed)
+    grafted = EngineState(16, {**whole.states[1].arrays, "generator": start.arrays["generator"]})
+
+    first = engine.next_chunk(other_seed, start, ignore_step)
+    second = engine.next_chunk(other_seed, grafted, ignore_step)
+
+    assert first.frames.tobytes() != whole.chunks[0].frames.tobytes()
+    assert second.frames.tobytes() != whole.chunks[1].frames.tobytes()
+
+
+def test_first_chunk_leaves_the_windows_stream_at_its_start(whole: Run) -> None:
+    assert np.array_equal(whole.states[0].arrays["generator"], whole.states[1].arrays["generator"])
+    assert not np.array_equal(whole.states[1].arrays["generator"], whole.states[2].arrays["generator"])
+
+
+@pytest.mark.parametrize("memory", ["anchor_frame", "conditioning_frames"])
+def test_both_memories_act(engine: Engine, whole: Run, memory: str) -> None:
+    arrays = whole.states[1].arrays
+    forgetful = EngineState(16, {**arrays, memory: 1 - arrays[memory]})
+
+    chunk = engine.next_chunk(SPEC, forgetful, ignore_step)
+
+    assert chunk.frames.tobytes() != whole.chunks[1].frames.tobytes()
+
+
+def test_guidance_of_one_leaves_the_negative_prompt_out(engine: Engine, whole: Run) -> None:
+    plain = SPEC.model_copy(update={"guidance_scale": 1.0})
+    with_negative = plain.model_copy(update={"negative_prompt": "plain background"})
+
+    chunks = [engine.next_chunk(spec, whole.states[1], ignore_step) for spec in (plain, with_negative)]
+
+    assert chunks[0].frames.tobytes() == chunks[1].frames.tobytes()
+
+
+def test_over_long_text_is_refused(engine: Engine) -> None:
+    wordy = SPEC.model_copy(update={"prompt": "red " * 30})
+
+    with pytest.raises(PromptTooLong):
+        engine.next_chunk(wordy, engine.start(wordy), ignore_step)
+
+
+def test_asking_beyond_the_end_is_a_mistake(engine: Engine, whole: Run) -> None:
+    with pytest.raises(ValueError, match="done already"):
+        engine.next_chunk(SPEC, whole.states[-1], ignore_step)
+
+
+def test_timings_name_the_phases(whole: Run) -> None:
+    assert set(whole.chunks[1].timings) == {"prepare", "denoise", "decode"}
+    assert whole.chunks[1].timings["denoise"] > 0
+
+
+def test_warm_up_changes_no_result(folder: Path, whole: Run) -> None:
+    warmed = load_engine(folder, device="cpu", torch_threads=1)
+    warmed.warm_up()
+
+    chunk = warmed.next_chunk(SPEC, warmed.start(SPEC), ignore_step)
+
+    assert isinstance(warmed, StreamingT2VEngine)
+    assert chunk.frames.tobytes() == whole.chunks[0].frames.tobytes()
+
+
+def test_recent_results_are_kept_and_the_longest_unused_goes() -> None:
+    made: list[str] = []
+    recent: Recent[str, str] = Recent(2)
+
+    def ask(key: str) -> None:
+        recent.get(key, lambda: made.append(key) or key)
+
+    for key in "abacabb":
+        ask(key)
+
+    assert made == ["a", "b", "c", "b"]
