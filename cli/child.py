@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from core.service.embedded import end_with_parent
 from core.service.errors import SetupError
 
 
@@ -24,7 +26,10 @@ def last_words(log: Path, max_characters: int = 300) -> str:
 
 
 class Child:
-    """One process in a session of its own, so that a terminal's Ctrl-C reaches it only through `stop`."""
+    """One process in a session of its own, so that a terminal's Ctrl-C does not reach it before its parent says so.
+
+    On Linux it also gets SIGTERM when its parent is killed. Make it in the main thread: the kernel watches the thread.
+    """
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -37,6 +42,7 @@ class Child:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
             )
 
     @property

@@ -79,7 +79,7 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    print(f"longtake: {sentence}", file=sys.stderr)
+    print(f"longtake: {' '.join(sentence.split())}", file=sys.stderr)
     return 1
 
 

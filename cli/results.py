@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.service.video.contact_sheet import contact_sheet
-from core.service.video.decode import decode_frames
-
 from cli.client import Client
 from core.service.errors import SetupError
 from core.service.schema import Chunk, Job
+from core.service.video.contact_sheet import contact_sheet
+from core.service.video.decode import decode_frames
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,18 @@ def save_results(client: Client, job: Job, out_dir: Path) -> Saved:
     saved = Saved(out_dir / f"{job.id}.mp4", out_dir / f"{job.id}.png")
     client.download(job.links.video, saved.video)
     rows = [decode_frames(client.fetch(chunk.url)) for chunk in job.chunks]
-    contact_sheet(rows, [row_label(chunk, job.request.fps) for chunk in job.chunks]).save(saved.sheet)
+    labels = [row_label(chunk, job.request.fps) for chunk in job.chunks]
+    contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job)).save(saved.sheet)
     return saved
 
 
+def subtitle(job: Job) -> str:
+    """What the video can be made again with."""
+    spec = job.request
+    return f"{spec.num_frames} frames at {spec.fps} fps, model {spec.model}, seed {spec.seed}"
+
+
 def row_label(chunk: Chunk, fps: int) -> str:
-    """Which frames and which seconds a row shows."""
-    last = chunk.first_frame + chunk.num_frames - 1
-    return f"chunk {chunk.index}: frames {chunk.first_frame}-{last}, from {chunk.first_frame / fps:.1f} s"
+    """A row's name, and below it which frames and seconds it shows."""
+    end = chunk.first_frame + chunk.num_frames
+    return f"chunk {chunk.index}\nframes {chunk.first_frame}-{end - 1}\n{chunk.first_frame / fps:.1f}-{end / fps:.1f} s"

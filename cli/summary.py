@@ -38,8 +38,8 @@ def summarize(job: Job) -> Summary:
 
 
 def _phases(chunks: Sequence[Chunk], wall: float | None) -> dict[str, float]:
-    """Seconds by phase over all chunks: the known phases first, then what else a worker named, then the rest."""
-    more = sorted({phase for chunk in chunks for phase in chunk.timings} - set(PHASES))
+    """Seconds by phase over all chunks: the known phases, then what else workers spent time on, then the rest."""
+    more = sorted({phase for chunk in chunks for phase, seconds in chunk.timings.items() if seconds} - set(PHASES))
     totals = {phase: sum(chunk.timings.get(phase, 0.0) for chunk in chunks) for phase in (*PHASES, *more)}
     named = sum(totals.values())
     return {**totals, OTHER: max(0.0, (wall or named) - named)}

@@ -22,7 +22,7 @@ examples:
 """
 CHECK_SECONDS = 0.5
 TRY = """\
-try:
+try (or open {url}/ in a browser):
   curl -X POST {url}/jobs -H 'content-type: application/json' \\
        -d '{{"prompt": "{prompt}", "num_frames": 48}}'
   curl {url}/jobs                          the newest jobs

