@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import redis
+from psutil import pid_exists
 from pydantic import SecretStr
 
 from cli.child import Child, stop_all
@@ -74,7 +75,7 @@ class Service:
 
     def start_api(self) -> Child:
         """Start the API and wait until it answers."""
-        serve = ["uvicorn", "--factory", "api.app:create_app", "--port", str(self.api_port)]
+        serve = ["uvicorn", "--factory", "api.app:create_app", "--port", str(self.api_port), "--no-access-log"]
         child = self._start("api", serve)
         eventually(lambda: self._alive(child) and self._answers(), "the API to answer")
         return child
@@ -112,9 +113,9 @@ class Service:
             client.close()
 
     def worker_pid(self, model: str) -> int | None:
-        """Process id of the worker that makes chunks for this model now."""
-        pids = [status.pid for status in self.workers() if status.model == model and status.state in {"ready", "busy"}]
-        return pids[0] if pids else None
+        """Process id of the living worker that makes chunks for this model (a killed one stays registered for a while)."""
+        alive = (status for status in self.workers() if status.state in {"ready", "busy"} and pid_exists(status.pid))
+        return next((status.pid for status in alive if status.model == model), None)
 
     def redis(self) -> redis.Redis:
         return connect(self.settings.redis_url)

@@ -1,0 +1,63 @@
+"""One running service for most integration tests; those that break parts of it start their own.
+
+Real Redis, S3 server, API and worker processes. The machinery is tested with the fake engine (a bouncing square, no
+torch): `fake` makes a chunk in no time, `slow` takes 0.8 s, long enough to look or to interfere. The real networks run
+in test_sprites.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.service import Service, running_service
+from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
+
+SLOW_STEPS = 8
+SLOW_STEP_SECONDS = 0.1
+
+
+def write_presets(folder: Path) -> Path:
+    write_fake_preset(folder, "fake")
+    write_fake_preset(folder, "slow", steps=SLOW_STEPS, step_seconds=SLOW_STEP_SECONDS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The whole service with a worker for each of `fake` and `slow`, and a CPU worker. Do not break it."""
+    folder = tmp_path_factory.mktemp("service")
+    with running_service(folder, write_presets(folder / "presets"), default_model="fake") as service:
+        service.start_worker("cpu")
+        service.start_worker("generate", "fake")
+        service.start_worker("generate", "slow")
+        yield service
+
+
+@pytest.fixture
+def own_service(tmp_path: Path) -> Iterator[Service]:
+    """A service of the test's own, to be broken: servers and API run, workers do not."""
+    with running_service(tmp_path, write_presets(tmp_path / "presets"), default_model="fake") as service:
+        yield service
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    with receiving_webhooks() as receiver:
+        yield receiver
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the processes wrote last."""
+    report = yield
+    if report.failed and call.when != "teardown" and isinstance(item, pytest.Function):
+        for name in ("service", "own_service", "sprites"):
+            if isinstance(running := item.funcargs.get(name), Service):
+                report.sections.append((f"logs of {name}", running.logs()))
+    return report
