@@ -31,7 +31,7 @@ def vocabulary() -> list[str]:
     """Every word that a caption can hold, in a stable order, after the special tokens."""
     words = {word for template in sprites.TEMPLATES for word in template.replace(",", "").split() if "{" not in word}
     words |= {*sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS}
-    return [*SPECIALS, *sorted(words)]
+    return [*SPECIALS, *sorted(words), sprites.LATER]
 
 
 def build_tokenizer() -> Tokenizer:
@@ -74,20 +74,35 @@ class ClipBank:
         captions: list[str] = []
         for _ in range(size):
             clip = int(rng.integers(len(self.scenes)))
-            first = int(rng.integers(self.latents_ktchw.shape[1] - frames + 1))
+            last_first = self.latents_ktchw.shape[1] - frames
+            # Beginnings are what a prompt asks for, so half of all windows are beginnings.
+            first = 0 if begins_at_entry(clip) else int(rng.integers(last_first + 1))
             window = self.latents_ktchw[clip, first : first + frames].float()
             scene = self.scenes[clip]
             reverse = sprites.reversed_scene(scene, frames)
-            if reverse is not None and rng.random() < 0.5:
+            start = begins_at_entry(clip) and first == 0
+            if reverse is not None and not start and rng.random() < 0.5:
                 window, scene = window.flip(0), reverse
             windows.append(window)
-            captions.append(sprites.caption(scene, int(rng.integers(len(sprites.TEMPLATES)))))
+            template = int(rng.integers(len(sprites.TEMPLATES)))
+            captions.append(sprites.caption(scene, template, from_the_start=start))
         return torch.stack(windows), captions
 
 
 def bank_scenes(seed: int, clips: int) -> list[sprites.Scene]:
     """The scenes of a bank: clip i depends on (seed, i) only, so a larger bank begins with the smaller one."""
-    return [sprites.sample_scene(np.random.default_rng((seed, 77, index))) for index in range(clips)]
+    return [_bank_scene(seed, index) for index in range(clips)]
+
+
+def begins_at_entry(clip: int) -> bool:
+    """Every other clip of a bank begins with its scene; the rest begin at any later moment."""
+    return clip % 2 == 0
+
+
+def _bank_scene(seed: int, index: int) -> sprites.Scene:
+    rng = np.random.default_rng((seed, 77, index))
+    scene = sprites.sample_scene(rng)
+    return scene if begins_at_entry(index) else sprites.later(scene, int(rng.integers(1, 200)))
 
 
 def build_bank(vae: nn.Module, seed: int, clips: int, frames: int, path: Path) -> ClipBank:
@@ -125,7 +140,7 @@ def _facts_of(path: Path) -> dict[str, str]:
 
 def blur_wording(captions: Sequence[str], rng: np.random.Generator, chance: float) -> list[str]:
     """Replace filler words by one that no vocabulary holds, so that an unknown word does no harm later."""
-    known = {*sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS}
+    known = {sprites.LATER, *sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS}
     return [
         " ".join(w if w.strip(",") in known or rng.random() >= chance else UNKNOWN for w in caption.split())
         for caption in captions

@@ -75,7 +75,7 @@ class PictureTask:
 def pair_batch(seed: int, step: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Two frames of each of `size` scenes, [size, 3, 64, 64] in [-1, 1], and attribute indices [attributes, size]."""
     rng = np.random.default_rng((seed, STAGE, step))
-    scenes = [sprites.sample_scene(rng) for _ in range(size)]
+    scenes = [sprites.later(sprites.sample_scene(rng), int(rng.integers(200))) for _ in range(size)]
     first = np.concatenate([sprites.render(scene, 1) for scene in scenes])
     second = np.concatenate([sprites.render(scene, 1, int(rng.integers(4, 25))) for scene in scenes])
     labels = [

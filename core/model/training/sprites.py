@@ -39,6 +39,9 @@ TEMPLATES = (
     "a {background} background with a {colour} {shape} moving {motion}",
 )
 
+LATER = "still"
+"""The word that marks a clip which does not begin at frame 0."""
+
 Split = Literal["train", "held_out"]
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -82,6 +85,10 @@ def is_held_out(shape: str, colour: str, motion: str, background: str) -> bool:
     return code % 16 == 0
 
 
+ENTRY = 18.0
+"""How far from the middle, against its motion, an object stands in frame 0: the first 16 frames show it cross."""
+
+
 def sample_scene(rng: np.random.Generator, split: Split = "train") -> Scene:
     """Draw a scene from the split; all randomness comes from `rng`."""
     while True:
@@ -91,19 +98,28 @@ def sample_scene(rng: np.random.Generator, split: Split = "train") -> Scene:
 
 
 def _draw(rng: np.random.Generator) -> Scene:
+    motion = tuple(MOTIONS)[int(rng.integers(len(MOTIONS)))]
+    step_x, step_y = MOTIONS[motion]
+    along, across = float(rng.uniform(ENTRY - 3, ENTRY + 3)), float(rng.uniform(-10, 10))
     return Scene(
         shape=SHAPES[int(rng.integers(len(SHAPES)))],
         colour=tuple(COLOURS)[int(rng.integers(len(COLOURS)))],
-        motion=tuple(MOTIONS)[int(rng.integers(len(MOTIONS)))],
+        motion=motion,
         background=BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))],
         radius=float(rng.uniform(12.5, 15.0)),
-        speed=float(rng.uniform(2.0, 3.0)),
-        start_x=float(rng.uniform(0, SIZE)),
-        start_y=float(rng.uniform(0, SIZE)),
+        speed=float(rng.uniform(1.75, 2.5)),
+        start_x=SIZE / 2 - step_x * along + abs(step_y) * across,
+        start_y=SIZE / 2 - step_y * along + abs(step_x) * across,
         texture=TEXTURES[int(rng.integers(len(TEXTURES)))],
         texture_angle=float(rng.uniform(0, math.pi)),
         texture_phase=float(rng.uniform(0, 2 * math.pi)),
     )
+
+
+def later(scene: Scene, frame: int) -> Scene:
+    """The scene as it goes on from `frame`: what was frame `frame` is now frame 0."""
+    place = truth(scene, frame)
+    return replace(scene, start_x=place.x, start_y=place.y)
 
 
 def reversed_scene(scene: Scene, num_frames: int) -> Scene | None:
@@ -115,11 +131,16 @@ def reversed_scene(scene: Scene, num_frames: int) -> Scene | None:
     return replace(scene, motion=opposite, start_x=last.x, start_y=last.y)
 
 
-def caption(scene: Scene, template: int = 0) -> str:
-    """Put the scene into plain English, worded as TEMPLATES[template]; texture, size and speed stay unsaid."""
-    return TEMPLATES[template].format(
+def caption(scene: Scene, template: int = 0, *, from_the_start: bool = True) -> str:
+    """Put the scene into plain English, worded as TEMPLATES[template]; texture, size and speed stay unsaid.
+
+    A clip that begins somewhere in the middle "still moves": only a plain caption promises the entry of frame 0, and so
+    says where the object is at any moment. That is what makes a motion word worth reading to a model that learns.
+    """
+    text = TEMPLATES[template].format(
         colour=scene.colour, shape=scene.shape, motion=scene.motion, background=scene.background
     )
+    return text if from_the_start else text.replace("mov", f"{LATER} mov")
 
 
 def truth(scene: Scene, frame: int) -> FrameTruth:

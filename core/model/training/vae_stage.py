@@ -39,7 +39,7 @@ def to_signal(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
 def frame_batch(seed: int, step: int, size: int) -> Tensor:
     """Fresh single frames for one step, [size, 3, 64, 64] in [-1, 1]; the same (seed, step) gives the same frames."""
     rng = np.random.default_rng((seed, STAGE, step))
-    frames = [sprites.render(sprites.sample_scene(rng), 1)[0] for _ in range(size)]
+    frames = [sprites.render(sprites.sample_scene(rng), 1, int(rng.integers(200)))[0] for _ in range(size)]
     return to_signal(np.stack(frames))
 
 

@@ -1,5 +1,6 @@
 """Tokens and the clip bank: every caption fits, unknown words are marked, batches depend on their generator alone."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ def test_every_caption_fits_and_has_no_unknown_word() -> None:
     unknown = tokenizer.token_to_id("[UNK]")
     for seed in range(100):
         scene = sprites.sample_scene(np.random.default_rng(seed))
-        for template in range(len(sprites.TEMPLATES)):
-            ids = tokenizer.encode(sprites.caption(scene, template)).ids
+        for template, start in product(range(len(sprites.TEMPLATES)), (True, False)):
+            ids = tokenizer.encode(sprites.caption(scene, template, from_the_start=start)).ids
             assert len(ids) <= data.MAX_TOKENS
             assert unknown not in ids
 
@@ -47,6 +48,15 @@ def test_same_generator_state_gives_the_same_batch(bank: data.ClipBank) -> None:
     first, second = (bank.batch(np.random.default_rng(4), 3, 4) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert first[1] == second[1]
+
+
+def test_windows_say_whether_they_are_beginnings(bank: data.ClipBank) -> None:
+    rng = np.random.default_rng(1)
+    beginnings = {tuple(bank.latents_ktchw[clip, :4].flatten().tolist()) for clip in (0, 2)}
+    for _ in range(10):
+        latents, captions = bank.batch(rng, 1, 4)
+        begins = tuple(latents[0].half().flatten().tolist()) in beginnings
+        assert begins == (sprites.LATER not in captions[0])
 
 
 def test_batch_has_window_shape(bank: data.ClipBank) -> None:

@@ -65,6 +65,29 @@ def test_motion_never_ends() -> None:
     assert 0 <= far.y < sprites.SIZE
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_object_crosses_the_middle_in_the_first_16_frames_without_wrapping(seed: int) -> None:
+    scene = scene_of(seed)
+    step_x, step_y = sprites.MOTIONS[scene.motion]
+    track = [sprites.truth(scene, frame) for frame in range(16)]
+    along = [(place.x - 32) * step_x + (place.y - 32) * step_y for place in track]
+    assert along[0] < 0 < along[-1]
+    assert np.allclose(np.diff(along), scene.speed)
+
+
+def test_later_scene_goes_on_where_the_first_one_was() -> None:
+    scene = scene_of(2)
+    whole = sprites.render(scene, 12).astype(int)
+    assert np.abs(sprites.render(sprites.later(scene, 7), 5).astype(int) - whole[7:]).max() <= 1
+
+
+def test_only_a_clip_that_does_not_begin_at_its_start_still_moves() -> None:
+    scene = scene_of(4)
+    for template in range(len(sprites.TEMPLATES)):
+        assert "still" not in sprites.caption(scene, template)
+        assert "still mov" in sprites.caption(scene, template, from_the_start=False)
+
+
 def test_backwards_scene_shows_the_frames_backwards() -> None:
     scene, backwards = next(
         (s, b) for seed in range(50) if (b := sprites.reversed_scene(s := scene_of(seed), 16)) is not None
