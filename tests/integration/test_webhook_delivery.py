@@ -1,0 +1,57 @@
+"""Webhooks as a receiver sees them: signed, told once, retried with the same id."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from core.service import webhooks
+from tests.helpers.deadline import eventually
+from tests.helpers.service import Service
+from tests.helpers.webhook_receiver import Try, WebhookReceiver, receiving_webhooks
+
+
+def verifies(service: Service, attempt: Try) -> bool:
+    return webhooks.verify(service.webhook_secret, attempt.headers, attempt.body, 300, datetime.now(UTC))
+
+
+def test_end_of_a_job_is_told_once_and_signed(service: Service, receiver: WebhookReceiver) -> None:
+    job = service.submit(num_frames=16, webhook_url=receiver.url)
+    attempt = eventually(receiver.first, "the webhook")
+    assert verifies(service, attempt)
+    assert attempt.told["type"] == "job.succeeded"
+    assert attempt.told["data"]["id"] == job.id
+    assert receiver.types() == ["job.succeeded"]
+
+
+def test_a_changed_body_does_not_verify(service: Service, receiver: WebhookReceiver) -> None:
+    service.submit(num_frames=16, webhook_url=receiver.url)
+    attempt = eventually(receiver.first, "the webhook")
+    forged = Try(attempt.headers, attempt.body.replace("job.succeeded", "job.failed"), 204)
+    assert not verifies(service, forged)
+
+
+def test_every_chunk_is_told_when_asked_for(service: Service, receiver: WebhookReceiver) -> None:
+    service.submit(num_frames=48, webhook_url=receiver.url, webhook_events=["chunk.completed", "job.succeeded"])
+    eventually(lambda: len(receiver.tries) == 4, "three chunks and the end")
+    chunks = [attempt.told["data"]["chunk"] for attempt in receiver.tries if attempt.told["type"] == "chunk.completed"]
+    assert sorted(chunk["index"] for chunk in chunks) == [0, 1, 2]
+    assert "url" not in receiver.tries[0].told["data"]["chunk"]
+    assert all(verifies(service, attempt) for attempt in receiver.tries)
+
+
+def test_a_receiver_that_fails_is_called_again_with_the_same_id(service: Service) -> None:
+    with receiving_webhooks(answers=[500]) as receiver:
+        service.submit(num_frames=16, webhook_url=receiver.url)
+        eventually(lambda: len(receiver.tries) == 2, "the second try")
+        first, second = receiver.tries
+    assert (first.answered, second.answered) == (500, 204)
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+    assert verifies(service, second)
+
+
+def test_cancel_is_told(service: Service, receiver: WebhookReceiver) -> None:
+    job = service.submit(model="slow", num_frames=160, webhook_url=receiver.url)
+    service.wait_for_chunks(job.id, 1)
+    service.http.post(f"/jobs/{job.id}/cancel")
+    eventually(lambda: receiver.types() == ["job.canceled"], "the webhook")
