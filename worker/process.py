@@ -18,12 +18,14 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from celery import signals
+from celery.exceptions import SecurityWarning
 
 from core.service.catalog import Catalog
 from core.service.clock import SystemClock
@@ -74,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # Celery's warning is about messages that are code; ours are JSON and nothing else is accepted.
+    warnings.simplefilter("ignore", SecurityWarning)
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # `kill -USR1` shows where a process stands
     return Process(options, settings).run()
 
 
@@ -259,4 +264,8 @@ def _keep_logging(**_: object) -> None: ...
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    logging.shutdown()
+    # All is given back by now. Taking the interpreter (and torch, and CUDA) apart piece by piece would only take time
+    # from whoever waits for this process to be gone.
+    os._exit(exit_code)

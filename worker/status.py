@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from core.service.errors import StoreError
 from core.service.ports import WorkerRegistry, WorkerStatus
-
-logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 2.0
 REPORTS_PER_TTL = 5
@@ -32,19 +30,18 @@ class StatusBoard:
         return self._status
 
     def report(self) -> None:
+        """Raises StoreError where nobody can be told."""
         with self._lock:
-            try:
-                self._registry.report(self._status, REPORT_SECONDS * REPORTS_PER_TTL)
-            except StoreError as error:
-                logger.warning("cannot report as %s: %s", self._status.state, error.message)
+            self._registry.report(self._status, REPORT_SECONDS * REPORTS_PER_TTL)
 
     def set(self, state: State, *, reason: str | None = None, job_id: str | None = None) -> None:
-        """Change and report at once. A draining process stays draining."""
+        """Change, and report at once if that is possible. A draining process stays draining."""
         with self._lock:
             if self._status.state == "draining":
                 return
             self._status = self._status.model_copy(update={"state": state, "reason": reason, "job_id": job_id})
-        self.report()
+        with suppress(StoreError):  # the next regular report tells it
+            self.report()
 
     def set_device(self, device: str) -> None:
         with self._lock:
@@ -52,10 +49,8 @@ class StatusBoard:
 
     def leave(self) -> None:
         """The process ends: its entry goes."""
-        try:
+        with suppress(StoreError):  # it expires
             self._registry.remove(self._status.name)
-        except StoreError as error:
-            logger.warning("cannot leave the registry: %s", error.message)
 
 
 class Watchdog:

@@ -17,6 +17,7 @@ class Ticker:
     def __init__(self, name: str, interval_seconds: float, action: Callable[[], object]) -> None:
         self._interval = interval_seconds
         self._action = action
+        self._failing = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -42,9 +43,12 @@ class Ticker:
             self._wake.clear()
 
     def _act(self) -> None:
+        """An outage is told once when it begins, not with every try."""
         try:
             self._action()
+            self._failing = False
         except LongtakeError as error:
-            logger.warning("%s: %s", self._thread.name, error.message)
+            logger.log(logging.DEBUG if self._failing else logging.WARNING, "%s: %s", self._thread.name, error.message)
+            self._failing = True
         except Exception:  # a thread's outermost frame: nobody is above to tell, and the next call may succeed
             logger.exception("%s failed", self._thread.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from core.service import queue
@@ -84,3 +85,21 @@ class HookedStorage(FakeStorage):
     def put(self, key: str, data: bytes, content_type: str) -> None:
         super().put(key, data, content_type)
         self._after_put(key)
+
+
+class MemoryCoordination:
+    """worker.janitor.Coordination of one process."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.read = False
+
+    @contextmanager
+    def exclusive(self) -> Generator[bool]:
+        yield not self.taken
+
+    def manifests_read(self) -> bool:
+        return self.read
+
+    def mark_manifests_read(self) -> None:
+        self.read = True

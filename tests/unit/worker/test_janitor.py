@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
 import pytest
 
 from core.service import queue
@@ -12,26 +9,8 @@ from core.service.errors import JobNotFound
 from core.service.fakes import FakeJobStore
 from core.service.manifest import job_prefix
 from core.service.schema import JobStatus, Lane
-from tests.helpers.fake_world import JOB, World
+from tests.helpers.fake_world import JOB, MemoryCoordination, World
 from worker.janitor import Janitor
-
-
-class MemoryCoordination:
-    """worker.janitor.Coordination of one process."""
-
-    def __init__(self) -> None:
-        self.taken = False
-        self.read = False
-
-    @contextmanager
-    def exclusive(self) -> Generator[bool]:
-        yield not self.taken
-
-    def manifests_read(self) -> bool:
-        return self.read
-
-    def mark_manifests_read(self) -> None:
-        self.read = True
 
 
 class Office:

@@ -1,0 +1,122 @@
+"""A worker may die at any call to store, storage or queue: only the chunk in hand is lost, and no byte differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from core.service.engine import EngineChunk, EngineState, OnStep
+from core.service.fakes import FakeEngine
+from core.service.manifest import thumbnail_key, video_key
+from core.service.schema import JobSpec, JobStatus
+from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from worker.janitor import Janitor
+from worker.services import Services
+
+NUM_FRAMES = 17
+NUM_CHUNKS = 2
+
+
+class Killed(BaseException):
+    """What kill -9 is here: no handler of errors may catch it, and nothing the process asks for happens any more."""
+
+
+class Mortal:
+    """A process that dies at its `at`-th call of a port, before the call does its work or right after."""
+
+    def __init__(self, at: int, *, before: bool) -> None:
+        self._at = at
+        self._before = before
+        self._calls = 0
+        self.dead = False
+
+    def port(self, port: object) -> Any:
+        """`port`, as the mortal process sees it."""
+        return _MortalPort(port, self)
+
+    def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._calls += 1
+        self.dead = self.dead or (self._before and self._calls == self._at)
+        if self.dead:
+            raise Killed
+        result = method(*args, **kwargs)
+        self.dead = self._calls == self._at
+        if self.dead:
+            raise Killed
+        return result
+
+
+class _MortalPort:
+    def __init__(self, port: object, process: Mortal) -> None:
+        self._port = port
+        self._process = process
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._port, name)
+        return lambda *args, **kwargs: self._process.call(method, *args, **kwargs)
+
+
+class CountingEngine(FakeEngine):
+    """Counts the chunks it makes."""
+
+    def __init__(self) -> None:
+        super().__init__(steps_per_chunk=1)
+        self.made = 0
+
+    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+        self.made += 1
+        return super().next_chunk(spec, state, on_step)
+
+
+def mortal_services(world: World, process: Mortal) -> Services:
+    services = world.services("doomed")
+    ports = {name: process.port(getattr(services, name)) for name in ("store", "storage", "queue")}
+    return replace(services, **ports)
+
+
+def work_until_killed(world: World, engine: FakeEngine, process: Mortal) -> None:
+    doomed = mortal_services(world, process)
+    with suppress(Killed):
+        world.work(world.maker(engine, doomed), doomed)
+
+
+def recover(world: World, engine: FakeEngine) -> None:
+    """The lease runs out, the janitor sends what is missing, healthy workers take it up."""
+    janitor = Janitor(world.services("cpu-1"), MemoryCoordination())
+    for _ in range(20):
+        world.work(world.maker(engine))
+        if world.store.get(JOB).status.is_terminal:
+            return
+        janitor.run()
+        world.clock.advance(world.settings.lease_ttl_seconds)
+
+
+def results(world: World) -> list[object]:
+    record = world.store.get(JOB)
+    files = [world.storage.objects[key] for key in (video_key(JOB), thumbnail_key(JOB))]
+    return [record.status, [chunk.sha256 for chunk in record.chunks], *files]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
+def test_a_kill_at_any_call_costs_at_most_one_chunk_and_no_byte(before: bool) -> None:
+    undisturbed = World()
+    undisturbed.submit(num_frames=NUM_FRAMES)
+    undisturbed.work(undisturbed.maker(FakeEngine(steps_per_chunk=1)))
+    expected = results(undisturbed)
+    assert expected[0] is JobStatus.SUCCEEDED
+    for at in count(1):
+        world, engine, process = World(), CountingEngine(), Mortal(at, before=before)
+        world.submit(num_frames=NUM_FRAMES)
+        work_until_killed(world, engine, process)
+        recover(world, engine)
+        assert results(world) == expected, f"killed at call {at}"
+        assert engine.made <= NUM_CHUNKS + 1, f"killed at call {at}"
+        if not process.dead:
+            break
+    assert at > 20, "fewer calls than a job makes: the ports were not counted"
+    assert world.store.get(JOB).version == NUM_CHUNKS
