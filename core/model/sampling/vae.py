@@ -24,7 +24,7 @@ def decode_frames(vae: AutoencoderKL, latents_CFHW: Tensor) -> Tensor:
 
 
 def _decode(vae: AutoencoderKL, scaled_FCHW: Tensor) -> Tensor:
-    decoded: Tensor = cast(Any, vae.decode(scaled_FCHW, return_dict=False))[0]
+    decoded: Tensor = cast(Any, vae).decode(scaled_FCHW, return_dict=False)[0]
     return decoded
 
 
@@ -35,7 +35,7 @@ def encode_frames(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Ge
 
 
 def _encode(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Generator | None) -> Tensor:
-    posterior = cast(Any, vae.encode(pictures_F3PR, return_dict=False))[0]
+    posterior = cast(Any, vae).encode(pictures_F3PR, return_dict=False)[0]
     latents: Tensor = posterior.mode() if generator is None else posterior.sample(generator)
     return latents
 

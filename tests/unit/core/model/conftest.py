@@ -88,7 +88,7 @@ def build_network(
     return network
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def golden_network(golden_config: dict[str, Any], golden_weights: dict[str, Tensor]) -> StreamingNetwork:
     """The reference network, loaded through the official key names."""
     sizes = {
