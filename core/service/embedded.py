@@ -210,15 +210,15 @@ class _Server:
         self, command: Callable[[int], Sequence[str]], environment: Mapping[str, str], answers: Callable[[int], bool]
     ) -> None:
         """Run `command(port)` and wait until `answers(port)`. Where a free port was taken meanwhile, try another."""
-        tries = 1 if self._fixed_port else _PORT_TRIES
-        for attempt in range(1, tries + 1):
+        for _ in range(_PORT_TRIES):
             self._port = self._fixed_port or free_port()
             _refuse_taken_port(self._name, self._port)
             self._process = self._spawn(command(self._port), environment)
             if self._wait(answers):
                 return
-            if attempt == tries:
-                raise SetupError(f"{_sentence(self._name)} did not start: {self._last_words()}")
+            if not _accepts_connections(self._port):  # so it was not the port
+                break
+        raise SetupError(f"{_sentence(self._name)} did not start: {self._last_words()}")
 
     def _spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:

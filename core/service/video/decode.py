@@ -13,6 +13,9 @@ from av.error import FFmpegError
 from core.service.errors import LongtakeError
 from core.service.video.segments import FramesTHWC
 
+# FFmpeg begins a live playlist three chunks before its end otherwise. Other formats do not know the option.
+_FROM_THE_START = {"live_start_index": "0"}
+
 
 class VideoUnreadable(LongtakeError):
     """The video cannot be read."""
@@ -21,7 +24,10 @@ class VideoUnreadable(LongtakeError):
 
 
 def decode_frames(source: bytes | Path | str) -> FramesTHWC:
-    """All frames of a video as RGB. A str is a URL. Raises VideoUnreadable, also where there is no frame at all."""
+    """All frames of a video as RGB. A str is a URL; a live playlist is played until it ends.
+
+    Raises VideoUnreadable, also where there is no frame at all.
+    """
     try:
         frames = [*_frames(source)]
     except FFmpegError as error:
@@ -33,6 +39,6 @@ def decode_frames(source: bytes | Path | str) -> FramesTHWC:
 
 def _frames(source: bytes | Path | str) -> Iterator[FramesTHWC]:
     opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    with av.open(opened, mode="r") as container:
+    with av.open(opened, mode="r", options=_FROM_THE_START) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
