@@ -30,7 +30,7 @@ from celery.exceptions import SecurityWarning
 from core.service.catalog import Catalog
 from core.service.clock import SystemClock
 from core.service.engine import Engine
-from core.service.errors import LongtakeError
+from core.service.errors import LongtakeError, PresetError
 from core.service.fakes import FakeEngine
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
@@ -57,6 +57,10 @@ EXIT_DEVICE_BROKEN = 70
 EXIT_STALLED = 75
 
 Kind = Literal["generate", "cpu"]
+
+ENGINE_MODULES = {"streaming_t2v": "core.model.presets"}
+"""Where the `load_engine` of an engine is: by name, so that nothing here imports the model half (and with it torch)
+before a generation process needs it."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,10 @@ def load_engine(settings: Settings, model: str) -> Engine:
         step_seconds = float((facts.model_extra or {}).get("step_seconds", 0.0))
         steps = facts.sampling.num_inference_steps
         return FakeEngine(steps_per_chunk=steps, step_seconds=step_seconds, height=facts.height, width=facts.width)
-    # By name, so that nothing here imports the model half (and with it torch) before it is needed.
-    presets = importlib.import_module("core.model.presets")
+    if facts.engine not in ENGINE_MODULES:
+        known = ", ".join(("fake", *ENGINE_MODULES))
+        raise PresetError(f"{model}: there is no engine named {facts.engine!r}", fix=f"use one of: {known}")
+    presets = importlib.import_module(ENGINE_MODULES[facts.engine])
     engine = cast(Engine, presets.load_engine(folder.path, device=None, torch_threads=settings.torch_threads))
     engine.warm_up()
     return engine

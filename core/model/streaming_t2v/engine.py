@@ -116,6 +116,12 @@ class StreamingT2VEngine:
         """What the bytes depend on beside the request: weights, device model, library versions, threads, type."""
         return self._facts.fingerprint
 
+    @property
+    def device(self) -> str:
+        """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
+        device = self._models.network.weight.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Run one step of each kind, so that the first request does not pay for first uses."""
