@@ -16,7 +16,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.training import data
-from core.model.training.base_stage import BaseTask, build_text_encoder, build_unet
+from core.model.training.base_stage import BaseTask, ClipsAndFramesTask, build_text_encoder, build_unet
 from core.model.training.loop import Task, load_averaged, train
 from core.model.training.memory_stage import PAST, WINDOW, Memory, MemoryTask, build_memory
 from core.model.training.picture_stage import PictureTask, build_image_encoder
@@ -47,7 +47,7 @@ class Workshop:
         if stage == "picture":
             return PictureTask(self.untrained_image_encoder(), seed, batch)
         if stage in ("image", "video"):
-            return self._base_task(stage, batch)
+            return self._base_task(stage)
         if stage == "sight":
             unet = self.base[0]
             torch.manual_seed(seed)
@@ -55,14 +55,19 @@ class Workshop:
             return SightTask(encoder, unet, self.bank, seed, batch, self.latent_scale)
         return self._memory_task(stage, batch)
 
-    def _base_task(self, stage: str, batch: int) -> BaseTask:
+    def _base_task(self, stage: str) -> Task:
         unet, text_encoder = self.untrained_base()
-        if stage == "video":
-            self._load("image", {"unet": unet, "text_encoder": text_encoder})
-        frames = WINDOW if stage == "video" else 1
-        return BaseTask(
-            unet, text_encoder, self.tokenizer, self.bank, self.recipe.seed, frames, batch, self.latent_scale
-        )
+
+        def task(frames: int, batch: int) -> BaseTask:
+            scale, seed = self.latent_scale, self.recipe.seed
+            return BaseTask(unet, text_encoder, self.tokenizer, self.bank, seed, frames, batch, scale)
+
+        stages = self.recipe.stages
+        frames = task(1, stages["image"].batch)
+        if stage == "image":
+            return frames
+        self._load("image", {"unet": unet, "text_encoder": text_encoder})
+        return ClipsAndFramesTask(task(WINDOW, stages["video"].batch), frames)
 
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
         unet, text_encoder = self.base
