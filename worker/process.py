@@ -235,8 +235,10 @@ class Process:
             pass
 
     def _look_after(self) -> None:
-        """Every few seconds: report, notice a dead supervisor, notice standing still."""
-        self._board.report()
+        """Every few seconds: notice a dead supervisor, notice standing still, report.
+
+        The report comes last: it raises where Redis is gone, and then the supervisor often is, too.
+        """
         if self._options.parent_pid is not None and os.getppid() != self._options.parent_pid:
             logger.error("the supervisor is gone, stopping")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -245,6 +247,7 @@ class Process:
             logger.critical("nothing has moved for %.0f s, giving this process up", stalled_seconds)
             faulthandler.dump_traceback(all_threads=True)
             os._exit(EXIT_STALLED)
+        self._board.report()
 
     def _on_device_broken(self) -> None:
         logger.critical("the device is of no more use to this process, stopping to be started again")
