@@ -32,7 +32,7 @@ from core.service.webhooks import generate_secret
 from core.service.workers_registry import RedisWorkerRegistry
 
 MIN_FREE_BYTES = 200 * 2**20
-START_TIMEOUT_SECONDS = 120.0
+START_TIMEOUT_SECONDS = 300.0
 STOP_GRACE_SECONDS = 20.0
 POLL_SECONDS = 0.05
 

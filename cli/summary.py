@@ -10,6 +10,8 @@ from core.service.schema import Chunk, Job
 
 PHASES = ("denoise", "decode", "encode", "upload", "queue")
 OTHER = "other"
+LEAST_SHOWN_SECONDS = 0.05
+"""A phase beside PHASES that took less goes into `other`."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ def summarize(job: Job) -> Summary:
 
 def _phases(chunks: Sequence[Chunk], wall: float | None) -> dict[str, float]:
     """Seconds by phase over all chunks: the known phases, then what else workers spent time on, then the rest."""
-    more = sorted({phase for chunk in chunks for phase, seconds in chunk.timings.items() if seconds} - set(PHASES))
+    more = sorted({phase for chunk in chunks for phase in chunk.timings} - set(PHASES))
     totals = {phase: sum(chunk.timings.get(phase, 0.0) for chunk in chunks) for phase in (*PHASES, *more)}
-    named = sum(totals.values())
-    return {**totals, OTHER: max(0.0, (wall or named) - named)}
+    shown = {phase: seconds for phase, seconds in totals.items() if phase in PHASES or seconds >= LEAST_SHOWN_SECONDS}
+    named = sum(shown.values())
+    return {**shown, OTHER: max(0.0, (wall or named) - named)}
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:
