@@ -53,8 +53,7 @@ def make_worker_app(
 
 
 def _register_generate(app: Celery, maker: ChunkMaker, broker: redis.Redis, hooks: Hooks) -> None:
-    @app.task(name=queue.TASK_GENERATE_CHUNK, bind=True)
-    def generate_chunk(task: Any, job_id: str) -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+    def generate_chunk(task: Any, job_id: str) -> None:
         try:
             maker.make_next_chunk(job_id, message_keeper(broker, _delivery_tag(task)))
         except Exception as error:  # the task's boundary: what happened to the job is recorded, Celery logs the rest
@@ -62,20 +61,24 @@ def _register_generate(app: Celery, maker: ChunkMaker, broker: redis.Redis, hook
                 hooks.device_broken()
             raise
 
+    app.task(name=queue.TASK_GENERATE_CHUNK, bind=True)(generate_chunk)
+
 
 def _register_cpu(app: Celery, services: Services, broker: redis.Redis, hooks: Hooks) -> None:
-    @app.task(name=queue.TASK_FINALIZE_JOB, bind=True)
-    def finalize(task: Any, job_id: str) -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+    def finalize(task: Any, job_id: str) -> None:
         finalize_job(services, job_id, message_keeper(broker, _delivery_tag(task)))
 
-    # These two run in threads of their own, so that a slow receiver or a long clean-up never holds up a finished video.
-    @app.task(name=queue.TASK_DELIVER_WEBHOOKS)
-    def deliver_webhooks() -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+    # Webhooks and the janitor run in threads of their own (hence functions of no arguments that only wake them): a slow
+    # receiver or a long clean-up never holds up a finished video.
+    def deliver_webhooks() -> None:
         hooks.wake_sender()
 
-    @app.task(name=queue.TASK_JANITOR)
-    def janitor() -> None:  # pyright: ignore[reportUnusedFunction] - Celery keeps it
+    def janitor() -> None:
         hooks.wake_janitor()
+
+    app.task(name=queue.TASK_FINALIZE_JOB, bind=True)(finalize)
+    app.task(name=queue.TASK_DELIVER_WEBHOOKS)(deliver_webhooks)
+    app.task(name=queue.TASK_JANITOR)(janitor)
 
 
 def _delivery_tag(task: Any) -> str:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -169,9 +170,13 @@ def test_the_message_of_a_long_chunk_is_kept_from_being_redelivered(floor: Floor
     floor.submit()
     floor.wait_for_step()
     broker = connect(floor.service.redis_server.url(1))
-    ((tag, delivered_at),) = broker.zrange(UNACKED_INDEX, 0, -1, withscores=True)
-    renewed_at = eventually(lambda: (broker.zscore(UNACKED_INDEX, tag) or 0) > delivered_at + 0.5, "a renewal")
-    assert renewed_at
+    ((tag, delivered_at),) = cast("list[tuple[str, float]]", broker.zrange(UNACKED_INDEX, 0, -1, withscores=True))
+
+    def renewed() -> bool:
+        score = broker.zscore(UNACKED_INDEX, tag)
+        return score is not None and score > delivered_at + 0.5
+
+    eventually(renewed, "a renewal")
     assert broker.zcard(UNACKED_INDEX) == 1
     broker.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -23,7 +24,7 @@ def finalize(world: World) -> Outcome:
     return finalize_job(world.services("cpu-1"), JOB, upload_patience_seconds=0)
 
 
-def generated(world: World, num_frames: int = 40, **changes: object) -> World:
+def generated(world: World, num_frames: int = 40, **changes: Any) -> World:
     """All chunks made, nothing finalised."""
     world.submit(num_frames=num_frames, **changes)
     maker = world.maker()
