@@ -1,0 +1,100 @@
+"""The documents say what is: settings, verbs, commands, endpoints and links in them exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from api.app import create_app
+from api.problems import documented_errors, kind_of
+from cli.main import COMMANDS
+from core.service.schema import JobRequest
+from core.service.settings import SHIPPED_PRESETS_DIR, Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+
+def settings_rows() -> list[str]:
+    """The README's settings table as it has to be: one row per setting, in the order of the class."""
+    defaults = Settings()
+    return [
+        f"| `LONGTAKE_{name.upper()}` | {default_text(getattr(defaults, name))} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def default_text(value: object) -> str:
+    """A default as the table shows it; the presets' folder without the place of this checkout."""
+    if value is None or isinstance(value, SecretStr):
+        return "unset"
+    if value == SHIPPED_PRESETS_DIR:
+        return "the shipped ones"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def make_targets() -> set[str]:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    return set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+
+
+def test_the_settings_table_is_the_settings_class() -> None:
+    rows = [line for line in README.splitlines() if line.startswith("| `LONGTAKE_")]
+    assert rows == settings_rows()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_verbs_and_commands_named_in_documents_exist(document: Path) -> None:
+    text = document.read_text()
+    assert set(re.findall(r"\bmake ([a-z][a-z-]*)(?=[ `\n])", text_of_code(text))) <= make_targets()
+    named = set(re.findall(r"\blongtake ([a-z]+)\b", text_of_code(text)))
+    assert named <= {command.NAME for command in COMMANDS}
+
+
+def text_of_code(text: str) -> str:
+    """Code spans and fenced blocks only: prose may say "make sure"."""
+    fenced = re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
+    prose = re.sub(r"```\w*\n.*?```", "", text, flags=re.DOTALL)
+    return "\n".join([*fenced, *(f"{span}\n" for span in re.findall(r"`([^`]+)`", prose))])
+
+
+def test_the_readme_names_every_verb_and_every_command() -> None:
+    public = make_targets() - {"help", "test-integration"}
+    assert [verb for verb in sorted(public) if f"| `make {verb}` |" not in README] == []
+    assert [command.NAME for command in COMMANDS if f"| `longtake {command.NAME}` |" not in README] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_relative_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", document.read_text())
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_folders_of_the_layout_exist() -> None:
+    section = README.split("## Layout")[1].split("\n## ")[0]
+    folders = re.findall(r"^\| `([a-z/]+)` \|", section, flags=re.MULTILINE)
+    assert len(folders) >= 8
+    assert [folder for folder in folders if not (REPOSITORY / folder).is_dir()] == []
+
+
+def test_the_api_page_names_every_error_with_its_status() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", API_PAGE.split("## Errors")[1], flags=re.MULTILINE)
+    named = {(int(status), code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    assert named == {(kind_of(error).status, code) for code, error in documented_errors().items()}
+
+
+def test_the_api_page_names_every_endpoint() -> None:
+    named = set(re.findall(r"^\| `([A-Z]+) (/[^`]*)` \|", API_PAGE, flags=re.MULTILINE))
+    paths = create_app().openapi()["paths"]
+    real = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert named == {(method, path) for method, path in real if not path.startswith("/problems")}
+
+
+def test_the_api_page_names_every_field_of_a_request() -> None:
+    section = API_PAGE.split("## A request")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == list(JobRequest.model_fields)
