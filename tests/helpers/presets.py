@@ -14,7 +14,9 @@ from core.service.settings import SHIPPED_PRESETS_DIR
 MAX_PROMPT_TOKENS = 16
 
 
-def write_fake_preset(presets_dir: Path, name: str, *, steps: int = 4, step_seconds: float = 0.0) -> Path:
+def write_fake_preset(
+    presets_dir: Path, name: str, *, engine: str = "fake", steps: int = 4, step_seconds: float = 0.0
+) -> Path:
     """A preset of core.service.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token."""
     folder = presets_dir / name
     (folder / "tokenizer").mkdir(parents=True)
@@ -24,7 +26,7 @@ def write_fake_preset(presets_dir: Path, name: str, *, steps: int = 4, step_seco
     facts = {
         "name": name,
         "description": "a bouncing square, for tests",
-        "engine": "fake",
+        "engine": engine,
         "height": 64,
         "width": 64,
         "fps": 8,

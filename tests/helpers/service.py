@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import redis
-from psutil import pid_exists
 from pydantic import SecretStr
 
 from cli.child import Child, stop_all
@@ -82,17 +82,23 @@ class Service:
 
     def start_worker(self, kind: str, model: str = "fake", *, wait: bool = True) -> Child:
         """Start `longtake worker` for one model (or the CPU tasks) and wait until it is ready."""
-        known = {status.name for status in self.workers()}
         of_kind = ["--kind", "cpu"] if kind == "cpu" else ["--kind", "generate", "--gpus", "none", "--model", model]
-        child = self._start(f"{kind}-{model}", ["cli.main", "worker", *of_kind])
-
-        def ready() -> bool:
-            mine = [status for status in self.workers() if status.name not in known and status.kind == kind]
-            return self._alive(child) and any(status.state in {"ready", "busy"} for status in mine)
-
+        child = self._start("cpu" if kind == "cpu" else f"generate-{model}", ["cli.main", "worker", *of_kind])
         if wait:
-            eventually(ready, f"a {kind} worker for {model} to be ready", seconds=120)
+            eventually(lambda: self._is_ready(child), f"{child.name} to be ready", seconds=120)
         return child
+
+    def start_workers(self, *models: str) -> None:
+        """Start a CPU worker and a generation worker for each of these models, all at once."""
+        children = [self.start_worker("cpu", wait=False)]
+        children += [self.start_worker("generate", model, wait=False) for model in models]
+        eventually(lambda: all(map(self._is_ready, children)), f"workers for {', '.join(models)}", seconds=180)
+
+    def _is_ready(self, supervisor: Child) -> bool:
+        """The worker process under this `longtake worker` can take tasks."""
+        supervisor.check()
+        ready = {status.pid for status in self.workers() if status.state in {"ready", "busy"}}
+        return any(child.pid in ready for child in psutil.Process(supervisor.pid).children())
 
     def stop(self, *children: Child) -> None:
         """Stop some children in order (SIGTERM), or all of them."""
@@ -113,8 +119,10 @@ class Service:
             client.close()
 
     def worker_pid(self, model: str) -> int | None:
-        """Process id of the living worker that makes chunks for this model (a killed one stays registered for a while)."""
-        alive = (status for status in self.workers() if status.state in {"ready", "busy"} and pid_exists(status.pid))
+        """Process id of the worker that makes chunks for this model. A killed one stays registered for a while."""
+        alive = (
+            status for status in self.workers() if status.state in {"ready", "busy"} and psutil.pid_exists(status.pid)
+        )
         return next((status.pid for status in alive if status.model == model), None)
 
     def redis(self) -> redis.Redis:

@@ -21,6 +21,8 @@ SLOW_STEP_SECONDS = 0.1
 
 
 def write_presets(folder: Path) -> Path:
+    """`broken` is one that the API can read and no worker can load."""
+    write_fake_preset(folder, "broken", engine="no-such-engine")
     write_fake_preset(folder, "fake")
     write_fake_preset(folder, "slow", steps=SLOW_STEPS, step_seconds=SLOW_STEP_SECONDS)
     return folder
@@ -31,9 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The whole service with a worker for each of `fake` and `slow`, and a CPU worker. Do not break it."""
     folder = tmp_path_factory.mktemp("service")
     with running_service(folder, write_presets(folder / "presets"), default_model="fake") as service:
-        service.start_worker("cpu")
-        service.start_worker("generate", "fake")
-        service.start_worker("generate", "slow")
+        service.start_workers("fake", "slow")
         yield service
 
 

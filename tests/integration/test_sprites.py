@@ -1,0 +1,111 @@
+"""The real thing: the shipped `sprites` preset, its networks and weights, through the whole service.
+
+Few and short, because every frame costs: what only real networks can show. The machinery around them is tested with
+the fake engine in the other files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from core.service.schema import Job, JobStatus
+from core.service.settings import SHIPPED_PRESETS_DIR
+from tests.helpers.deadline import eventually
+from tests.helpers.presets import link_sprites
+from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.video import frames_of, probe
+
+PROMPT = "a red circle moving left over a striped background"
+NUM_FRAMES = 33
+SECONDS = 240
+"""A chunk takes some seconds on two idle cores, and cores are not always idle."""
+
+
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("sprites")
+    (folder / "presets").mkdir()
+    link_sprites(folder / "presets")
+    with running_service(folder, folder / "presets") as service:
+        service.start_workers("sprites")
+        yield service
+
+
+def submit(service: Service, num_frames: int = NUM_FRAMES, seed: int = 1, prompt: str = PROMPT) -> Job:
+    return service.submit(model="sprites", prompt=prompt, num_frames=num_frames, seed=seed)
+
+
+def hashes(job: Job) -> list[str]:
+    return [chunk.sha256 for chunk in job.chunks]
+
+
+@pytest.fixture(scope="module")
+def watched(sprites: Service) -> Job:
+    """A job whose first chunk was fetched and decoded while it ran, and whose live playlist was played to the end."""
+    job = submit(sprites)
+    chunk = sprites.wait_for_chunks(job.id, 1, SECONDS)[0]
+    assert probe(fetch(chunk.url)).num_frames == 16
+    assert sprites.job(job.id).status is JobStatus.RUNNING
+    assert probe(job.links.playlist).num_frames == NUM_FRAMES
+    return sprites.wait_for_success(job.id, SECONDS)
+
+
+def test_video_is_watched_while_it_is_made_and_whole_in_the_end(sprites: Service, watched: Job) -> None:
+    video = probe(sprites.video(watched.id))
+    assert (video.num_frames, video.width, video.height) == (NUM_FRAMES, 64, 64)
+
+
+def test_video_moves_and_has_no_flat_frame(sprites: Service, watched: Job) -> None:
+    frames = frames_of(sprites.video(watched.id)).astype(np.float32)
+    assert frames.std(axis=(1, 2, 3)).min() > 5
+    assert np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)).max() > 0.5
+
+
+def test_worker_killed_in_a_window_leaves_a_video_of_the_same_bytes(sprites: Service, watched: Job) -> None:
+    job = submit(sprites)
+
+    def inside_the_second_chunk() -> bool:
+        progress = sprites.job(job.id).progress
+        return progress.chunks_done == 1 and progress.step > 1
+
+    eventually(inside_the_second_chunk, "a step of the second chunk", seconds=SECONDS)
+    os.kill(sprites.worker_pid("sprites") or 0, signal.SIGKILL)
+    assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(watched)
+
+
+def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watched: Job) -> None:
+    jobs = [
+        submit(sprites, 16, seed=2),
+        submit(sprites, 16, prompt="a blue square moving up over a checkered background"),
+    ]
+    firsts = {hashes(sprites.wait_for_success(job.id, SECONDS))[0] for job in jobs}
+    assert len(firsts | {hashes(watched)[0]}) == 3
+
+
+def test_prompt_longer_than_the_text_encoder_reads_is_refused_with_the_limit(sprites: Service) -> None:
+    limit = sprites.http.get("/models").json()["models"][0]["limits"]["max_prompt_tokens"]
+    response = sprites.http.post("/jobs", json={"model": "sprites", "prompt": "red circle " * limit})
+    assert response.status_code == 422
+    assert response.json()["code"] == "prompt_too_long"
+    assert str(limit) in response.text
+
+
+def test_preset_without_its_weights_is_not_ready_and_names_what_is_missing(own_service: Service) -> None:
+    """Real loading code, so that a half-copied checkout is told from a broken one."""
+    folder = own_service.settings.presets_dir / "halved"
+    shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", folder, ignore=shutil.ignore_patterns("*.safetensors", "*.py"))
+    facts = (folder / "preset.json").read_text().replace('"sprites"', '"halved"')
+    (folder / "preset.json").write_text(facts)
+    own_service.start_worker("generate", "halved", wait=False)
+
+    def not_ready() -> str | None:
+        reasons = [status.reason for status in own_service.workers() if status.state == "not_ready"]
+        return reasons[0] if reasons else None
+
+    assert ".safetensors" in eventually(not_ready, "the worker to say why", seconds=SECONDS)
