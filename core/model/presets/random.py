@@ -96,6 +96,7 @@ def _unet() -> UNet3DConditionModel:
     return UNet3DConditionModel(
         sample_size=8,
         block_out_channels=(8, 16, 16, 16),
+        layers_per_block=1,
         attention_head_dim=8,
         cross_attention_dim=TEXT_WIDTH,
         norm_num_groups=4,
