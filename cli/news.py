@@ -34,14 +34,20 @@ def chunk_line(chunk: Chunk, fps: int) -> str:
 def progress_line(progress: Progress) -> str:
     """Where the job stands, in one short line."""
     parts = [
-        f"step {progress.step}/{progress.steps}" if progress.steps else "waiting for a step",
+        _step(progress),
         f"chunks {progress.chunks_done}/{progress.chunks_total}",
         f"{progress.seconds_playable:.1f} s playable",
         "ETA " + ("?" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"),
     ]
-    if progress.queue_position is not None:
-        parts[0] = f"place {progress.queue_position} in the queue"
     return "  ".join(parts)
+
+
+def _step(progress: Progress) -> str:
+    if progress.queue_position is not None:
+        return f"place {progress.queue_position} in the queue"
+    if progress.steps:
+        return f"step {progress.step}/{progress.steps}"
+    return "all chunks are made" if progress.chunks_done == progress.chunks_total else "between two chunks"
 
 
 def fraction_done(progress: Progress) -> float:

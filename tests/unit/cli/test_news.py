@@ -30,6 +30,11 @@ def test_progress_tells_step_chunks_playable_seconds_and_eta(make_job: MakeJob) 
     assert line == "step 3/20  chunks 1/3  2.0 s playable  ETA 8 s"
 
 
+def test_between_the_steps_it_says_why_there_is_none(make_job: MakeJob) -> None:
+    assert progress_line(make_job(num_chunks=1).progress).startswith("between two chunks")
+    assert progress_line(make_job(num_chunks=3).progress).startswith("all chunks are made")
+
+
 def test_a_waiting_job_tells_its_place(make_job: MakeJob) -> None:
     progress = make_job(JobStatus.QUEUED).progress.model_copy(update={"queue_position": 2})
     assert progress_line(progress).startswith("place 2 in the queue")
