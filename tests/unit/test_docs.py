@@ -98,3 +98,9 @@ def test_the_api_page_names_every_endpoint() -> None:
 def test_the_api_page_names_every_field_of_a_request() -> None:
     section = API_PAGE.split("## A request")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == list(JobRequest.model_fields)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_settings_named_in_documents_exist(document: Path) -> None:
+    named = set(re.findall(r"\bLONGTAKE_([A-Z0-9_]*[A-Z0-9])", document.read_text()))
+    assert named <= {name.upper() for name in Settings.model_fields}
