@@ -77,10 +77,12 @@ def golden(references: Path) -> Golden:
 @pytest.fixture(scope="module")
 def vae(golden: Golden) -> AutoencoderKL:
     """The stored tiny decoder; the loop never encodes."""
-    sizes = golden.config["vae"]
+    sizes: dict[str, Any] = golden.config["vae"]
     levels = len(sizes["block_out_channels"])
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
-    vae = AutoencoderKL(**{name: value for name, value in sizes.items() if name != "type"}, **blocks)
+    sizes = {name: value for name, value in sizes.items() if name != "type"}
+    sizes["down_block_types"] = ("DownEncoderBlock2D",) * levels
+    sizes["up_block_types"] = ("UpDecoderBlock2D",) * levels
+    vae = AutoencoderKL(**sizes)
     weights = {name.removeprefix("vae."): w for name, w in golden.tensors.items() if name.startswith("vae.")}
     result = vae.load_state_dict(weights, strict=False)
     assert result.unexpected_keys == []
