@@ -8,7 +8,8 @@ same. Over ports only.
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -21,8 +22,8 @@ from worker.services import Services
 
 logger = logging.getLogger(__name__)
 
-LONGEST_BACKOFF = 6
-"""Doublings of the pause before a job that keeps failing is tried again."""
+LONGEST_BACKOFF = 5
+"""Doublings of the pause before a job that keeps failing, or keeps waiting, is sent again."""
 
 
 class Coordination(Protocol):
@@ -39,10 +40,11 @@ class Coordination(Protocol):
 
 @dataclass(frozen=True)
 class _Idle:
-    """A job seen without anybody working on it, since when, at which state of its record."""
+    """A job seen without anybody working on it: since when, at which state of its record, how often sent since."""
 
     since: datetime
     mark: tuple[JobStatus, int, int]
+    times_sent: int = 0
 
 
 class Janitor:
@@ -58,13 +60,13 @@ class Janitor:
         with self._coordination.exclusive() as mine:
             if not mine:
                 return
-            try:
+            with _storage_may_fail():
                 self._rebuild_once()
                 self._remove_expired()
-                self._remove_deleted()
-            except StorageError as error:
-                logger.warning("the object store failed, left for the next pass: %s", error)
-            self._bring_back_idle()
+            active = self._services.store.active()
+            with _storage_may_fail():
+                self._remove_deleted(active)
+            self._bring_back_idle(active)
 
     def _rebuild_once(self) -> None:
         if self._coordination.manifests_read():
@@ -91,9 +93,9 @@ class Janitor:
             logger.info("%s: expired, removed", record.id)
             self._remove(record.id)
 
-    def _remove_deleted(self) -> None:
-        for record in self._services.store.active():
-            if record.delete_requested and not self._in_work(record.id):
+    def _remove_deleted(self, active: Sequence[JobRecord]) -> None:
+        for record in active:
+            if record.delete_requested and not self._in_work(record):
                 logger.info("%s: deleted, removed", record.id)
                 self._remove(record.id)
 
@@ -102,19 +104,22 @@ class Janitor:
         self._services.storage.delete_prefix(job_prefix(job_id))
         self._services.store.purge(job_id)
 
-    def _in_work(self, job_id: str) -> bool:
-        return any(self._services.store.lease_alive(job_id, lane) for lane in Lane)
+    def _in_work(self, record: JobRecord) -> bool:
+        """Somebody holds a lease. Nobody does on a queued job: the first claim starts it."""
+        if record.status is JobStatus.QUEUED:
+            return False
+        return any(self._services.store.lease_alive(record.id, lane) for lane in Lane)
 
-    def _bring_back_idle(self) -> None:
+    def _bring_back_idle(self, active: Sequence[JobRecord]) -> None:
         now = self._services.clock.now()
         idle: dict[str, _Idle] = {}
-        for record in self._services.store.active():
-            if record.delete_requested or self._in_work(record.id):
+        for record in active:
+            if record.delete_requested or self._in_work(record):
                 continue
             seen = self._seen(record, now)
-            if now - seen.since >= self._grace(record):
+            if now - seen.since >= self._grace(record, seen.times_sent):
                 self._bring_back(record)
-                seen = _Idle(now, seen.mark)
+                seen = _Idle(now, seen.mark, seen.times_sent + 1)
             idle[record.id] = seen
         self._idle = idle
 
@@ -124,10 +129,11 @@ class Janitor:
         before = self._idle.get(record.id)
         return before if before is not None and before.mark == mark else _Idle(now, mark)
 
-    def _grace(self, record: JobRecord) -> timedelta:
-        """A waiting message is given one interval; after a failed try the pause doubles with each."""
-        failures = min(record.lane(_lane(record)).attempts, LONGEST_BACKOFF)
-        return timedelta(seconds=self._services.settings.janitor_interval_seconds * 2**failures)
+    def _grace(self, record: JobRecord, times_sent: int) -> timedelta:
+        """A waiting message is given one interval. The pause doubles with each failed try, and with each message sent:
+        a job that only waits its turn in a long queue is not asked about in every pass."""
+        doublings = min(record.lane(_lane(record)).attempts + times_sent, LONGEST_BACKOFF)
+        return timedelta(seconds=self._services.settings.janitor_interval_seconds * 2**doublings)
 
     def _bring_back(self, record: JobRecord) -> None:
         """Send its message (again; the queue keeps no message twice)."""
@@ -142,6 +148,14 @@ class Janitor:
                     wind_up(self._services, record.id)
         except JobNotFound:
             logger.info("%s: deleted meanwhile", record.id)
+
+
+@contextmanager
+def _storage_may_fail() -> Generator[None]:
+    try:
+        yield
+    except StorageError as error:
+        logger.warning("the object store failed, left for the next pass: %s", error)
 
 
 def _lane(record: JobRecord) -> Lane:

@@ -218,8 +218,6 @@ class Process:
         celery_worker = app.Worker(
             **worker_options([queue_name], self._options.name), quiet=True, redirect_stdouts=False
         )
-        self._board.set("ready")
-        logger.info("%s is ready", self._options.name)
         celery_worker.start()
         self._exit_code = self._exit_code or int(celery_worker.exitcode or 0)
 
@@ -259,9 +257,12 @@ class Process:
         self._drain.set()
 
     def _on_worker_ready(self, **_: object) -> None:
-        """A signal that came before Celery's handler was in place was noted only; now it can be acted upon."""
+        """Celery consumes. A signal that came before its handler was in place was noted only; now it can act on it."""
         if self._drain.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self._board.set("ready")
+            logger.info("%s is ready", self._options.name)
 
     def _on_shutting_down(self, **_: object) -> None:
         """Celery has been told to stop: the chunk in hand is given back at its next step."""

@@ -76,6 +76,17 @@ def test_a_job_that_keeps_failing_waits_longer_each_time(world: World, office: O
     assert waits == [3, 5, 9]
 
 
+def test_a_job_that_waits_its_turn_is_asked_about_less_and_less(world: World, office: Office) -> None:
+    world.submit()
+    sent_at: list[int] = []
+    for number in range(40):
+        world.queue.messages.clear()
+        office.passes(1)
+        if world.tasks():
+            sent_at.append(number)
+    assert sent_at == [1, 3, 7, 15, 31]
+
+
 def test_progress_between_two_passes_starts_the_grace_anew(world: World, office: Office) -> None:
     world.submit()
     maker = world.maker()
