@@ -83,6 +83,7 @@ class BaseTask:
         scale: float,
         caption_dropout: float = 0.1,
         unknown_words: float = 0.08,
+        beginnings: float = 0.75,
     ) -> None:
         self.unet = unet
         self.text_encoder = text_encoder
@@ -95,15 +96,16 @@ class BaseTask:
         self.scale = scale
         self.caption_dropout = caption_dropout
         self.unknown_words = unknown_words
+        self.beginnings = beginnings
         self.signal = diffusion.alphas_bar()
 
     def loss(self, step: int) -> Tensor:
         rng = np.random.default_rng((self.seed, STAGE, self.frames, step))
-        latents_btchw, captions = self.bank.batch(rng, self.batch, self.frames)
+        latents_btchw, captions = self.bank.batch(rng, self.batch, self.frames, self.beginnings)
         clean_bcthw = latents_btchw.transpose(1, 2).contiguous() * self.scale
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator)
-        timesteps = diffusion.random_timesteps(rng, self.batch)
+        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.5)
         signal = self.signal[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
         text_bld = self.text_states(drop_captions(captions, rng, self.caption_dropout, self.unknown_words))

@@ -68,14 +68,19 @@ class ClipBank:
         self.scenes = scenes
         self.latents_ktchw = latents
 
-    def batch(self, rng: np.random.Generator, size: int, frames: int) -> tuple[Tensor, list[str]]:
-        """Draw windows: latents [B, T, 4, 8, 8] float32 and their captions. Half are played backwards (and say so)."""
+    def batch(
+        self, rng: np.random.Generator, size: int, frames: int, beginnings: float = 0.5, *, say_later: bool = True
+    ) -> tuple[Tensor, list[str]]:
+        """Draw windows: latents [B, T, 4, 8, 8] float32 and their captions.
+
+        A share of `beginnings` starts with frame 0 of its scene. The others start later, and say so where `say_later`;
+        half of them are played backwards, with the motion they then show in the caption.
+        """
         windows: list[Tensor] = []
         captions: list[str] = []
         for _ in range(size):
-            clip = int(rng.integers(len(self.scenes)))
+            clip = 2 * int(rng.integers(len(self.scenes) // 2)) + int(rng.random() >= beginnings)
             last_first = self.latents_ktchw.shape[1] - frames
-            # Beginnings are what a prompt asks for, so half of all windows are beginnings.
             first = 0 if begins_at_entry(clip) else int(rng.integers(last_first + 1))
             window = self.latents_ktchw[clip, first : first + frames].float()
             scene = self.scenes[clip]
@@ -85,7 +90,7 @@ class ClipBank:
                 window, scene = window.flip(0), reverse
             windows.append(window)
             template = int(rng.integers(len(sprites.TEMPLATES)))
-            captions.append(sprites.caption(scene, template, from_the_start=start))
+            captions.append(sprites.caption(scene, template, from_the_start=start or not say_later))
         return torch.stack(windows), captions
 
 

@@ -40,9 +40,14 @@ def signal_weight(signal: Tensor, gamma: float = 5.0) -> Tensor:
     return total.clamp(max=gamma) / total
 
 
-def random_timesteps(rng: np.random.Generator, size: int) -> Tensor:
-    """Stratified uniform timesteps [size] in 0..999: every batch covers the whole range evenly."""
+def random_timesteps(rng: np.random.Generator, size: int, noisy_share: float = 0.0, noisy_from: float = 0.8) -> Tensor:
+    """Stratified timesteps [size] in 0..999: every batch covers the whole range evenly.
+
+    A share of them comes from the noisy end alone, [noisy_from, 1) of the range, where only the text can tell.
+    """
     places = (np.arange(size) + rng.random(size)) / size
+    noisy = rng.random(size) < noisy_share
+    places = np.where(noisy, noisy_from + (1 - noisy_from) * rng.random(size), places)
     return torch.from_numpy(np.minimum((places * TRAIN_STEPS).astype(np.int64), TRAIN_STEPS - 1))
 
 

@@ -71,7 +71,7 @@ def build_memory(
 class Dropouts:
     """Shares of samples that lose a condition, and the strength of history noise (0 switches an item off)."""
 
-    caption: float = 0.05
+    caption: float = 0.1
     anchor: float = 0.05
     history_noise: float = 0.3
     """Upper end of the noise put on the past's latents before they are decoded, in units of the latents' deviation:
@@ -119,10 +119,11 @@ class MemoryTask:
     def loss(self, step: int) -> Tensor:
         rng = np.random.default_rng((self.seed, STAGE, step))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        latents_btchw, captions = self.bank.batch(rng, self.batch, PAST + WINDOW)
+        # A prompt stays the same for all windows of a video, so none of them says that it comes later.
+        latents_btchw, captions = self.bank.batch(rng, self.batch, PAST + WINDOW, beginnings=0.3, say_later=False)
         clean_bcthw = latents_btchw[:, PAST:].transpose(1, 2).contiguous() * self.scale
         noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator)
-        timesteps = diffusion.random_timesteps(rng, self.batch)
+        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3)
         signal = self.signal[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
         prediction = predict_noise(

@@ -99,7 +99,9 @@ class Workshop:
 
     def untrained_base(self) -> tuple[UNet3DConditionModel, CLIPTextModel]:
         torch.manual_seed(self.recipe.seed)
-        return build_unet(self.recipe.unet_channels), build_text_encoder(self.tokenizer.get_vocab_size())
+        # The text encoder is not trained with the base: it unlearns a word before the base has learnt to read it.
+        text_encoder = build_text_encoder(self.tokenizer.get_vocab_size()).requires_grad_(False)
+        return build_unet(self.recipe.unet_channels), text_encoder
 
     def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
         torch.manual_seed(self.recipe.seed)
