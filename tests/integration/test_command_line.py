@@ -152,3 +152,15 @@ def test_up_ends_with_a_sentence_when_one_of_its_processes_dies(up: Running) -> 
 def test_nothing_outlives_an_up_that_is_killed(up: Running) -> None:
     up.process.kill()
     eventually(lambda: not up.left_behind(), "the stack to follow", seconds=30)
+
+
+def test_submit_and_watch_follow_a_job_of_a_running_service(up: Running, tmp_path: Path) -> None:
+    url, clients = base_url(up), tmp_path / "clients"  # a family of their own: they end, the service stays
+    with running(["submit", "a red square", "--frames", "17", "--watch", "--url", url], clients, tmp_path) as submitted:
+        assert submitted.process.wait(60) == 0, submitted.output
+    job_id = submitted.output.splitlines()[0]
+    with running(["watch", job_id, "--out", "out", "--url", url], clients, tmp_path) as watched:
+        assert watched.process.wait(60) == 0, watched.output
+    assert len(frames_of((tmp_path / "out" / f"{job_id}.mp4").read_bytes())) == 17
+    with running(["health", "api", "--url", url], clients, tmp_path) as health:
+        assert health.process.wait(20) == 0, health.output
