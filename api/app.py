@@ -14,6 +14,7 @@ from types import FrameType
 from fastapi import FastAPI
 
 from api import openapi, problems
+from api.cross_origin import OpenMedia
 from api.ports import Ports, real_ports
 from api.routes import events, health, home, jobs, media, models, problems_page
 from api.sse import Rhythm, Streams
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
+    app.add_middleware(OpenMedia)
     return app
 
 

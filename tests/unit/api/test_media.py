@@ -74,3 +74,13 @@ def test_a_job_that_ended_without_a_chunk_will_never_have_anything_to_play(api: 
         answer = api.get(f"/jobs/{job_id}/{path}")
         assert (answer.status_code, answer.json()["code"]) == (409, "job_state_conflict")
         assert "retry-after" not in answer.headers
+
+
+def test_players_in_pages_of_other_origins_may_read_media_and_nothing_else(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=32)
+    origin = {"Origin": "https://player.example"}
+    early = api.get(f"/jobs/{job_id}/playlist.m3u8", headers=origin)
+    world.finish(job_id)
+    answers = [early, *(api.get(f"/jobs/{job_id}/{what}", headers=origin) for what in ("playlist.m3u8", "video"))]
+    assert [answer.headers.get("access-control-allow-origin") for answer in answers] == ["*"] * 3
+    assert "access-control-allow-origin" not in api.get("/jobs", headers=origin).headers
