@@ -1,0 +1,1 @@
+"""Trains a preset: data, objectives, stages, recipes. Knows no service."""
