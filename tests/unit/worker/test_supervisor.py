@@ -59,6 +59,12 @@ def test_each_gpu_gets_a_process_that_sees_only_it() -> None:
     assert plans[0].environment({"A": "b"})["A"] == "b"
 
 
+def test_waiting_threads_leave_the_core_to_others_unless_told_otherwise() -> None:
+    (plan,) = plan_children("generate", "sprites", [""])
+    assert plan.environment({})["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert plan.environment({"OMP_WAIT_POLICY": "ACTIVE"})["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_a_cpu_worker_sees_no_gpu() -> None:
     for plan in (*plan_children("cpu", "sprites", []), *plan_children("generate", "sprites", [""])):
         assert plan.environment({"CUDA_VISIBLE_DEVICES": "0"})["CUDA_VISIBLE_DEVICES"] == ""
