@@ -109,7 +109,12 @@ def test_no_test_sleeps() -> None:
     assert [place for place in places if not place.startswith("tests/helpers/deadline.py:")] == []
 
 
-def test_no_print_of_this_machine_in_the_tree() -> None:
+def test_weights_in_the_checkout_stay_small() -> None:
+    sizes = [file.stat().st_size for file in (REPOSITORY / "core").rglob("*.safetensors")]
+    assert sum(sizes) <= 25e6
+
+
+def test_no_path_of_this_machine_is_in_the_tree() -> None:
     """Absolute paths of the machine where a file was made are of no use to anyone else."""
     needle = str(REPOSITORY) + "/"
     names = (".py", ".md", ".json", ".yml", ".toml", ".txt")
