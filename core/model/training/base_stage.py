@@ -105,7 +105,7 @@ class BaseTask:
         clean_bcthw = latents_btchw.transpose(1, 2).contiguous() * self.scale
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator)
-        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.5)
+        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3)
         signal = self.signal[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
         text_bld = self.text_states(drop_captions(captions, rng, self.caption_dropout, self.unknown_words))

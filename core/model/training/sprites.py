@@ -100,14 +100,14 @@ def sample_scene(rng: np.random.Generator, split: Split = "train") -> Scene:
 def _draw(rng: np.random.Generator) -> Scene:
     motion = tuple(MOTIONS)[int(rng.integers(len(MOTIONS)))]
     step_x, step_y = MOTIONS[motion]
-    along, across = float(rng.uniform(ENTRY - 3, ENTRY + 3)), float(rng.uniform(-10, 10))
+    along, across = float(rng.uniform(ENTRY - 1.5, ENTRY + 1.5)), float(rng.uniform(-4, 4))
     return Scene(
         shape=SHAPES[int(rng.integers(len(SHAPES)))],
         colour=tuple(COLOURS)[int(rng.integers(len(COLOURS)))],
         motion=motion,
         background=BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))],
-        radius=float(rng.uniform(12.5, 15.0)),
-        speed=float(rng.uniform(1.75, 2.5)),
+        radius=float(rng.uniform(13.5, 15.0)),
+        speed=float(rng.uniform(1.9, 2.3)),
         start_x=SIZE / 2 - step_x * along + abs(step_y) * across,
         start_y=SIZE / 2 - step_y * along + abs(step_x) * across,
         texture=TEXTURES[int(rng.integers(len(TEXTURES)))],
@@ -209,7 +209,7 @@ def _distance(shape: str, dx: Floats, dy: Floats, radius: float) -> Floats:
 
 
 def _texture(scene: Scene, dx: Floats, dy: Floats) -> Floats:
-    """Brightness of the paint in [0.5, 1], a pattern that travels with the object, [64, 64]."""
+    """Brightness of the paint in [0.76, 1], a pattern that travels with the object, [64, 64]."""
     along = dx * math.cos(scene.texture_angle) + dy * math.sin(scene.texture_angle)
     across = dy * math.cos(scene.texture_angle) - dx * math.sin(scene.texture_angle)
     if scene.texture == "bands":
@@ -218,4 +218,4 @@ def _texture(scene: Scene, dx: Floats, dy: Floats) -> Floats:
         wave = np.sin(2 * math.pi * np.hypot(dx, dy) / 15.0 + scene.texture_phase)
     else:
         wave = np.sin(2 * math.pi * along / 20.0 + scene.texture_phase) * np.sin(2 * math.pi * across / 20.0) * 1.3
-    return (0.75 + 0.25 * np.clip(1.6 * wave, -1, 1)).astype(np.float32)
+    return (0.88 + 0.12 * np.clip(1.6 * wave, -1, 1)).astype(np.float32)
