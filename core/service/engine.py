@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class EngineState:
     @staticmethod
     def from_bytes(data: bytes) -> EngineState:
         """Inverse of `to_bytes`. Raises safetensors.SafetensorError on damaged bytes."""
-        arrays = cast(dict[str, NDArray[Any]], load_safetensors(data))
+        arrays = load_safetensors(data)
         frames_done = int(arrays.pop("frames_done")[0])
         return EngineState(frames_done, arrays)
 

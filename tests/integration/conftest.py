@@ -1,8 +1,8 @@
 """One running service for most integration tests; those that break parts of it start their own.
 
 Real Redis, S3 server, API and worker processes. The machinery is tested with the fake engine (a bouncing square, no
-torch): `fake` makes a chunk in no time, `slow` takes 0.8 s, long enough to look or to interfere. The real networks run
-in test_sprites.py.
+torch): `fake` makes a chunk in no time, `slow` takes 0.8 s, long enough to look or to interfere, `endless` never gets
+to the end of one within a test. The real networks run in test_sprites.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ SLOW_STEP_SECONDS = 0.1
 def write_presets(folder: Path) -> Path:
     """`broken` is one that the API can read and no worker can load."""
     write_fake_preset(folder, "broken", engine="no-such-engine")
+    write_fake_preset(folder, "endless", steps=5000, step_seconds=0.1)
     write_fake_preset(folder, "fake")
     write_fake_preset(folder, "slow", steps=SLOW_STEPS, step_seconds=SLOW_STEP_SECONDS)
     return folder
@@ -30,10 +31,10 @@ def write_presets(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The whole service with a worker for each of `fake` and `slow`, and a CPU worker. Do not break it."""
+    """The whole service with a worker for each of `fake`, `slow` and `endless`, and a CPU worker. Do not break it."""
     folder = tmp_path_factory.mktemp("service")
     with running_service(folder, write_presets(folder / "presets"), default_model="fake") as service:
-        service.start_workers("fake", "slow")
+        service.start_workers("fake", "slow", "endless")
         yield service
 
 

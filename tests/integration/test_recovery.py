@@ -39,11 +39,11 @@ def submit_slow(service: Service) -> Job:
 
 
 def wait_until_inside_chunk(service: Service, job_id: str, index: int) -> None:
-    """Until chunk `index` is being made and has taken a step."""
+    """Until chunk `index` (or, on a machine too busy to look that often, a later one) has taken a step."""
 
     def inside() -> bool:
         progress = service.job(job_id).progress
-        return progress.chunks_done == index and progress.step >= 1
+        return progress.chunks_done >= index and progress.step >= 1
 
     eventually(inside, f"a step of chunk {index}")
 

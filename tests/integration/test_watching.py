@@ -29,7 +29,7 @@ def logged(service: Service, job_id: str, after: str | None = None) -> list[Serv
 
 
 def test_first_chunk_is_fetched_and_decoded_while_the_job_still_runs(service: Service) -> None:
-    job = service.submit(model="slow", num_frames=48)
+    job = service.submit(model="slow", num_frames=64)
     chunk = service.wait_for_chunks(job.id, 1)[0]
     data = fetch(chunk.url)
     assert hashlib.sha256(data).hexdigest() == chunk.sha256

@@ -116,7 +116,7 @@ def preset_facts() -> dict[str, Any]:
         "max_prompt_tokens": data.MAX_TOKENS - 2,
         "negative_prompt": "",
         "vocabulary": f"Words it knows: {words}. Other words are read as unknown and change nothing much.",
-        "sampling": {"num_inference_steps": 12, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+        "sampling": {"num_inference_steps": 12, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
         "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
         "scheduler": scheduler_facts(),
         "example_prompts": list(EXAMPLE_PROMPTS),

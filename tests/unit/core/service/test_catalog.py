@@ -1,6 +1,7 @@
 """The catalog reads presets without torch and names what is wrong with one."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ FACTS = {
 }
 
 
-def write_preset(folder: Path, facts: dict[str, object]) -> None:
+def write_preset(folder: Path, facts: Mapping[str, object]) -> None:
     (folder / "tokenizer").mkdir(parents=True)
     (folder / "preset.json").write_text(json.dumps(facts))
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "a": 1, "red": 2}, unk_token="[UNK]"))
