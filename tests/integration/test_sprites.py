@@ -25,6 +25,7 @@ PROMPT = "a red circle moving left over a striped background"
 NUM_FRAMES = 33
 SECONDS = 240
 """A chunk takes some seconds on two idle cores, and cores are not always idle."""
+pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 
 @pytest.fixture(scope="module")
