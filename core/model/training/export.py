@@ -115,7 +115,7 @@ def preset_facts() -> dict[str, Any]:
         # The begin and end marks take two of the encoder's positions.
         "max_prompt_tokens": data.MAX_TOKENS - 2,
         "negative_prompt": "",
-        "vocabulary": f"Words it knows: {words}. Other words are read as unknown and change nothing much.",
+        "vocabulary": f"Words it knows: {words}. Other words are read as unknown.",
         "sampling": {"num_inference_steps": 12, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
         "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
         "scheduler": scheduler_facts(),

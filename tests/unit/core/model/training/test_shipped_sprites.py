@@ -1,0 +1,98 @@
+"""The shipped `sprites` weights: small enough, of one vocabulary with their world, and the prompt can be seen in what
+they draw. The pictures are read by arithmetic, without a network: the only coloured pixels are the object's.
+"""
+
+import colorsys
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from core.model.presets import load_engine
+from core.model.streaming_t2v.engine import StreamingT2VEngine
+from core.model.training import data, sprites
+from core.service.engine import FramesTHWC
+from core.service.schema import JobSpec
+
+PRESET = Path(__file__).parents[5] / "core/model/presets/sprites"
+HUES = {"red": 0, "yellow": 52, "green": 127, "blue": 231}
+PROMPTS = (
+    ("red", "left", "a red circle moving left over a striped background"),
+    ("blue", "up", "a blue square moving up over a checkered background"),
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> StreamingT2VEngine:
+    return load_engine(PRESET, device="cpu", torch_threads=1)
+
+
+@cache
+def video(engine: StreamingT2VEngine, prompt: str, num_frames: int) -> FramesTHWC:
+    facts: dict[str, Any] = json.loads((PRESET / "preset.json").read_text())
+    sampling = {key: facts["sampling"][key] for key in ("guidance_scale", "num_inference_steps")}
+    spec = JobSpec(prompt=prompt, negative_prompt="", num_frames=num_frames, fps=8, seed=1, model="sprites", **sampling)
+    state, chunks = engine.start(spec), list[FramesTHWC]()
+    while state.frames_done < num_frames:
+        chunk = engine.next_chunk(spec, state, lambda _step, _steps: None)
+        state = chunk.state
+        chunks.append(chunk.frames)
+    return np.concatenate(chunks)
+
+
+def object_mask(frame: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Coloured pixels; backgrounds are grey."""
+    return frame.max(axis=2).astype(int) - frame.min(axis=2) > 60
+
+
+def colour_name(frame: NDArray[np.uint8]) -> str:
+    red, green, blue = frame[object_mask(frame)].mean(axis=0) / 255
+    hue = colorsys.rgb_to_hsv(red, green, blue)[0] * 360
+    return min(HUES, key=lambda name: min(abs(hue - HUES[name]), 360 - abs(hue - HUES[name])))
+
+
+def steps_taken(frames: FramesTHWC) -> NDArray[np.float64]:
+    """Way of the object's middle from frame to frame on the torus, (x, y) in pixels, [T-1, 2]."""
+    turn = 2 * np.pi / sprites.SIZE
+    places = [np.nonzero(object_mask(frame)) for frame in frames]
+    angles = np.array([[np.angle(np.exp(1j * turn * axis).mean()) for axis in (xs, ys)] for ys, xs in places])
+    return np.angle(np.exp(1j * np.diff(angles, axis=0))) / turn
+
+
+def test_preset_is_small_enough_for_a_checkout() -> None:
+    assert sum(file.stat().st_size for file in PRESET.rglob("*") if file.is_file()) <= 17_000_000
+
+
+def test_tokenizer_knows_every_word_of_the_world() -> None:
+    shipped = Tokenizer.from_file(str(PRESET / "tokenizer" / "tokenizer.json"))
+    assert shipped.get_vocab() == {word: index for index, word in enumerate(data.vocabulary())}
+
+
+@pytest.mark.parametrize("prompt", json.loads((PRESET / "preset.json").read_text())["example_prompts"])
+def test_example_prompts_hold_only_known_words(prompt: str) -> None:
+    assert data.UNKNOWN not in data.build_tokenizer().encode(prompt).tokens
+
+
+@pytest.mark.parametrize(("colour", "motion", "prompt"), PROMPTS)
+def test_first_chunk_shows_the_colour_and_motion_of_the_prompt(
+    engine: StreamingT2VEngine, colour: str, motion: str, prompt: str
+) -> None:
+    frames = video(engine, prompt, 32)[:16]
+    assert sum(colour_name(frame) == colour for frame in frames) >= 15
+    assert float(steps_taken(frames).mean(axis=0) @ np.array(sprites.MOTIONS[motion])) > 1.0
+
+
+@pytest.mark.parametrize(("colour", "motion", "prompt"), PROMPTS)
+def test_later_windows_go_on_with_the_same_object_and_motion(
+    engine: StreamingT2VEngine, colour: str, motion: str, prompt: str
+) -> None:
+    frames = video(engine, prompt, 32)
+    assert sum(colour_name(frame) == colour for frame in frames[16:]) >= 14
+    steps = steps_taken(frames[15:])
+    assert float(steps.mean(axis=0) @ np.array(sprites.MOTIONS[motion])) > 1.0
+    assert float(np.abs(steps).max()) < 12, "the object jumps"
