@@ -17,7 +17,7 @@ import pytest
 from core.service.schema import Job, JobStatus
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.deadline import eventually
-from tests.helpers.presets import link_sprites
+from tests.helpers.presets import copy_sprites
 from tests.helpers.service import Service, fetch, running_service
 from tests.helpers.video import frames_of, probe
 
@@ -31,8 +31,7 @@ pytestmark = pytest.mark.timeout(4 * SECONDS)
 @pytest.fixture(scope="module")
 def sprites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("sprites")
-    (folder / "presets").mkdir()
-    link_sprites(folder / "presets")
+    copy_sprites(folder / "presets")
     with running_service(folder, folder / "presets") as service:
         service.start_workers("sprites")
         yield service
