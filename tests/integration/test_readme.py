@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.command_line import running
-from tests.helpers.presets import link_sprites
+from tests.helpers.presets import copy_sprites
 from tests.helpers.video import frames_of
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -60,7 +60,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the walk-through needs bash and curl")
     folder = tmp_path_factory.mktemp("readme")
     (folder / "presets").mkdir()
-    link_sprites(folder / "presets")
+    copy_sprites(folder / "presets")
     with running(["up", "--port", "0", "--data", "data"], folder / "presets", folder) as up:
         url = up.wait_for_line("ready:", seconds=300).split()[1]
         command = [BASH, "-c", script(url)]
