@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -62,23 +63,13 @@ def prepare_folder(path: Path, min_free_bytes: int = MIN_FREE_BYTES) -> Path:
     return path.resolve()
 
 
-class EmbeddedRedis:
-    """A Redis that appends every write to disk and never evicts. Use as a context manager, or start() and stop()."""
+class _Embedded(ABC):
+    """What both servers share: start and stop, also as a context manager."""
 
-    def __init__(self, data_dir: Path, port: int | None = None) -> None:
-        """`port` None: a free one, chosen at each start."""
-        self._data_dir = data_dir
-        self._server = _Server("Redis", data_dir / "redis.log", port)
+    _server: _Server
 
-    def start(self) -> Self:
-        """Returns once PING is answered. Raises SetupError."""
-        binary, folder = find_redis_server(), prepare_folder(self._data_dir)
-
-        def command(port: int) -> list[str]:
-            return [str(binary), "--port", str(port), *_redis_options(folder)]
-
-        self._server.start(command, dict(os.environ), self._answers)
-        return self
+    @abstractmethod
+    def start(self) -> Self: ...
 
     def stop(self) -> None:
         self._server.stop()
@@ -98,6 +89,25 @@ class EmbeddedRedis:
     @property
     def port(self) -> int:
         return self._server.port
+
+
+class EmbeddedRedis(_Embedded):
+    """A Redis that appends every write to disk and never evicts. Use as a context manager, or start() and stop()."""
+
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        """`port` None: a free one, chosen at each start."""
+        self._data_dir = data_dir
+        self._server = _Server("Redis", data_dir / "redis.log", port)
+
+    def start(self) -> Self:
+        """Returns once PING is answered. Raises SetupError."""
+        binary, folder = find_redis_server(), prepare_folder(self._data_dir)
+
+        def command(port: int) -> list[str]:
+            return [str(binary), "--port", str(port), *_redis_options(folder)]
+
+        self._server.start(command, dict(os.environ), self._answers)
+        return self
 
     def url(self, database: int = 0) -> str:
         """redis:// URL of one of its 16 databases."""
@@ -124,7 +134,7 @@ def _redis_options(folder: Path) -> list[str]:
     return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
-class EmbeddedS3:
+class EmbeddedS3(_Embedded):
     """rclone's S3 server over a folder, with one key pair. Use as a context manager, or start() and stop()."""
 
     def __init__(self, data_dir: Path, port: int | None = None) -> None:
@@ -144,25 +154,6 @@ class EmbeddedS3:
 
         self._server.start(command, self._environment(folder), _accepts_connections)
         return self
-
-    def stop(self) -> None:
-        self._server.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        return self._server.pid
-
-    @property
-    def port(self) -> int:
-        return self._server.port
 
     @property
     def endpoint_url(self) -> str:
