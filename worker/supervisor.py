@@ -42,9 +42,10 @@ class ChildPlan:
         return [sys.executable, "-m", "worker.process", *self.arguments, "--parent-pid", str(os.getpid())]
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
-        # OpenMP threads that spin while they wait burn the core that another process would have used: on two cores with
-        # one other busy process a warm-up took 35 CPU seconds instead of 1.
-        outer = {"OMP_WAIT_POLICY": "PASSIVE", **outer}
+        # How long torch's OpenMP threads (libgomp) spin before they sleep. Its own 300,000 turns burn the cores of other
+        # processes, none at all (OMP_WAIT_POLICY=PASSIVE) wakes them too late. 16 frames of `sprites` on two cores, idle
+        # and beside two busy processes: PASSIVE 6.4 s and 5.0 s, 10,000 turns 3.1 s and 21 s, 1,000 turns 3.0 s and 10 s.
+        outer = {"GOMP_SPINCOUNT": "1000", **outer}
         if self.cuda_visible_devices is None:
             return dict(outer)
         # nvidia-smi counts by bus, CUDA by speed unless told otherwise: the same number must mean the same GPU.

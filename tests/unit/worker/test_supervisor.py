@@ -61,8 +61,8 @@ def test_each_gpu_gets_a_process_that_sees_only_it() -> None:
 
 def test_waiting_threads_leave_the_core_to_others_unless_told_otherwise() -> None:
     (plan,) = plan_children("generate", "sprites", [""])
-    assert plan.environment({})["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert plan.environment({"OMP_WAIT_POLICY": "ACTIVE"})["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert plan.environment({})["GOMP_SPINCOUNT"] == "1000"
+    assert plan.environment({"GOMP_SPINCOUNT": "0"})["GOMP_SPINCOUNT"] == "0"
 
 
 def test_a_cpu_worker_sees_no_gpu() -> None:
