@@ -42,9 +42,9 @@ class ChildPlan:
         return [sys.executable, "-m", "worker.process", *self.arguments, "--parent-pid", str(os.getpid())]
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
-        # How long torch's OpenMP threads (libgomp) spin before they sleep. Its own 300,000 turns burn the cores of other
-        # processes, none at all (OMP_WAIT_POLICY=PASSIVE) wakes them too late. 16 frames of `sprites` on two cores, idle
-        # and beside two busy processes: PASSIVE 6.4 s and 5.0 s, 10,000 turns 3.1 s and 21 s, 1,000 turns 3.0 s and 10 s.
+        # How long torch's OpenMP threads (libgomp) spin before they sleep. Its own 300,000 turns burn the cores of
+        # other processes, none at all (OMP_WAIT_POLICY=PASSIVE) wakes them late. 16 frames of `sprites` on two cores,
+        # idle | beside two busy processes: PASSIVE 6.4 | 5.0 s, 10,000 turns 3.1 | 21 s, 1,000 turns 3.0 | 10 s.
         outer = {"GOMP_SPINCOUNT": "1000", **outer}
         if self.cuda_visible_devices is None:
             return dict(outer)
