@@ -3,7 +3,7 @@
 
 PROMPT ?= a red circle moving left over a striped background
 FRAMES ?= 48
-SEED ?= 1
+SEED ?= 4
 PORT ?= 8000
 export PROMPT FRAMES SEED PORT
 

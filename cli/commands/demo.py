@@ -31,7 +31,7 @@ WEBHOOK_TIMEOUT_SECONDS = 60.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="what the video shows (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=48, help="length, any number from 16 on (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same video (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=4, help="same seed, same video (default: %(default)s)")
     parser.add_argument("--model", help="preset to use (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
     parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
     parser.add_argument("--out", default="out", help="folder of the results (default: %(default)s)")
