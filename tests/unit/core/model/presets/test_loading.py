@@ -9,7 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.model.presets import fingerprint, load_engine, load_network, read_preset, weights_digest
+from core.model.presets import load_engine
+from core.model.presets.facts import read_preset
+from core.model.presets.fingerprint import fingerprint, weights_digest
+from core.model.presets.networks import load_network
 from core.model.presets.random import write_random_preset
 from core.service.catalog import Catalog
 from core.service.errors import PresetError

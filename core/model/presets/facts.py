@@ -1,0 +1,58 @@
+"""preset.json of an engine `streaming_t2v`, as the engine reads it: sampling profiles, schedule, sizes.
+
+Knows no weights and no networks (files.py and networks.py do); the torch-free part of the same file is core.service.catalog.Preset.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from core.model.presets.files import FIX
+from core.model.sampling.samplers import SamplerName, SamplingPlan
+from core.model.sampling.schedules import NoiseSchedule, schedule_from_config
+from core.model.streaming_t2v.chunk_loop import Recipe
+from core.service.catalog import Preset, SamplingDefaults
+from core.service.errors import PresetError
+
+
+class SamplingFacts(SamplingDefaults):
+    """Sampling defaults with what only the engine reads."""
+
+    sampler: SamplerName = "ddim"
+    eta: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class StreamingPreset(Preset):
+    """preset.json of an engine `streaming_t2v`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    sampling: SamplingFacts  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
+    first_chunk: SamplingFacts
+    scheduler: dict[str, Any]
+
+    def recipe(self, sampling: SamplingFacts) -> Recipe:
+        """How latents are sampled with these defaults."""
+        plan = SamplingPlan(
+            sampling.sampler,
+            sampling.num_inference_steps,
+            eta=sampling.eta,
+            spacing=self.scheduler.get("timestep_spacing", "leading"),
+            offset=self.scheduler.get("steps_offset", 0),
+        )
+        return Recipe(plan, self.schedule, sampling.guidance_scale)
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule of training."""
+        return schedule_from_config(self.scheduler)
+
+
+def read_preset(folder: Path) -> StreamingPreset:
+    """preset.json, checked."""
+    file = folder / "preset.json"
+    try:
+        return StreamingPreset.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise PresetError(f"{file}: {error}", fix=FIX) from error
