@@ -22,6 +22,7 @@ import httpx
 from core.service import webhooks
 from core.service.address_guard import check_url
 from core.service.errors import SetupError, WebhookUrlRefused
+from core.service.pinned_url import pin
 from core.service.ports import Clock, Delivery, DeliveryAttempt, Outbox
 from core.service.settings import Settings
 
@@ -116,7 +117,7 @@ class WebhookSender:
     async def _post(self, delivery: Delivery, now: datetime) -> Answer:
         allow_private = self._settings.webhook_allow_private_addresses
         addresses = await asyncio.to_thread(self._check, delivery.url, allow_private)
-        url = httpx.URL(delivery.url)
+        pinned = pin(delivery.url, addresses[0])
         async with (
             # No environment: a proxy named there would be told addresses that only we may see. The timeout is that of
             # one wait; _try limits the whole.
@@ -128,10 +129,10 @@ class WebhookSender:
             ) as client,
             client.stream(
                 "POST",
-                url.copy_with(host=addresses[0]),
+                pinned.url,
                 content=delivery.body,
-                headers={**self._signed(delivery, now), "host": url.netloc.decode("ascii")},
-                extensions={"sni_hostname": url.raw_host.decode("ascii")},
+                headers={**self._signed(delivery, now), **pinned.headers},
+                extensions=dict(pinned.extensions),
             ) as response,
         ):
             await _read_some(response)

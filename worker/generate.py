@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.service.engine import Engine, EngineState
+from core.service.engine import NOTHING_GIVEN, Engine, EngineState
 from core.service.errors import Interrupted, JobNotFound, LongtakeError, StaleLease, StoreError
 from core.service.frame_plan import ChunkSpan, chunk_span
 from core.service.manifest import chunk_key, state_key
@@ -155,7 +155,7 @@ class ChunkMaker:
 
     def _load_state(self, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
         if not record.chunks:
-            return self._engine.start(record.spec)
+            return self._engine.start(record.spec, NOTHING_GIVEN)
         remembered = self._remembered_of(record)
         if remembered is not None:
             return remembered.state

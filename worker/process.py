@@ -38,6 +38,7 @@ from core.service.outbox import RedisOutbox
 from core.service.ports import WorkerStatus
 from core.service.queue import CPU_QUEUE, CeleryTaskQueue, generate_queue_name, make_celery_app, worker_options
 from core.service.redis_client import connect
+from core.service.schema import DEFAULT_PROFILE
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.workers_registry import RedisWorkerRegistry
@@ -110,7 +111,7 @@ def load_engine(settings: Settings, model: str) -> Engine:
     facts = folder.facts
     if facts.engine == "fake":
         step_seconds = float((facts.model_extra or {}).get("step_seconds", 0.0))
-        steps = facts.sampling.num_inference_steps
+        steps = facts.profiles[DEFAULT_PROFILE].windows.num_inference_steps
         return FakeEngine(steps_per_chunk=steps, step_seconds=step_seconds, height=facts.height, width=facts.width)
     if facts.engine not in ENGINE_MODULES:
         known = ", ".join(("fake", *ENGINE_MODULES))

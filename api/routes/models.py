@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from api.openapi import may_fail
 from api.ports import Ports, PortsOfApp, SettingsOfApp
-from core.service.catalog import Preset
+from core.service.catalog import Preset, ProfileDefaults
 from core.service.errors import PresetError
 from core.service.ports import WorkerStatus
-from core.service.schema import MIN_FRAMES
+from core.service.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, Profile
 from core.service.settings import Settings
 
 router = APIRouter(tags=["models"])
@@ -32,9 +32,16 @@ class ModelDefaults(BaseModel):
 
     num_frames: int
     fps: int
+    negative_prompt: str
+    profile: Profile
+
+
+class ModelProfile(BaseModel):
+    """How a profile samples: the windows, and the first 16 frames before them."""
+
     guidance_scale: float
     num_inference_steps: int
-    negative_prompt: str
+    first_chunk: FirstChunkSampling
 
 
 class ModelWorkers(BaseModel):
@@ -55,6 +62,7 @@ class Model(BaseModel):
     height: int = Field(description="Pixels.")
     limits: ModelLimits
     defaults: ModelDefaults
+    profiles: dict[Profile, ModelProfile]
     example_prompts: list[str]
     workers: ModelWorkers
 
@@ -92,6 +100,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
             max_prompt_tokens=facts.max_prompt_tokens, min_frames=MIN_FRAMES, max_frames=settings.max_frames
         ),
         defaults=_defaults(facts, settings),
+        profiles={name: _profile(profile) for name, profile in facts.profiles.items()},
         example_prompts=list(facts.example_prompts),
         workers=_workers([worker for worker in workers if worker.kind == "generate" and worker.model == name]),
     )
@@ -101,9 +110,19 @@ def _defaults(facts: Preset, settings: Settings) -> ModelDefaults:
     return ModelDefaults(
         num_frames=settings.default_num_frames,
         fps=facts.fps,
-        guidance_scale=facts.sampling.guidance_scale,
-        num_inference_steps=facts.sampling.num_inference_steps,
         negative_prompt=facts.negative_prompt,
+        profile=DEFAULT_PROFILE,
+    )
+
+
+def _profile(profile: ProfileDefaults) -> ModelProfile:
+    windows, first = profile.windows, profile.first_chunk
+    return ModelProfile(
+        guidance_scale=windows.guidance_scale,
+        num_inference_steps=windows.num_inference_steps,
+        first_chunk=FirstChunkSampling(
+            num_inference_steps=first.num_inference_steps, guidance_scale=first.guidance_scale
+        ),
     )
 
 

@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="a name that `longtake models` lists")
     parser.add_argument("--guidance-scale", type=float, help="how strongly the prompt is followed")
     parser.add_argument("--steps", type=int, dest="num_inference_steps", help="denoising steps per window")
+    parser.add_argument(
+        "--profile", choices=("fast", "reference"), help="reference: sampling exactly as published, slower"
+    )
+    parser.add_argument("--first-chunk-steps", type=int, help="denoising steps of the first 16 frames")
+    parser.add_argument("--first-chunk-guidance-scale", type=float, help="how strongly the prompt acts on those")
+    parser.add_argument("--image", help="URL or upload id of the picture that the video begins with")
+    parser.add_argument("--video", help="URL or upload id of a video to be continued")
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
     parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be given several times")
     parser.add_argument(
@@ -51,6 +58,9 @@ REQUEST_FIELDS = (
     "model",
     "guidance_scale",
     "num_inference_steps",
+    "profile",
+    "image",
+    "video",
     "webhook_url",
     "webhook_events",
 )
@@ -59,6 +69,12 @@ REQUEST_FIELDS = (
 def request_body(args: argparse.Namespace) -> dict[str, Any]:
     """The JobRequest that the arguments describe; what was not given is left out."""
     body = {name: getattr(args, name) for name in REQUEST_FIELDS if getattr(args, name) is not None}
+    first_chunk = {
+        "num_inference_steps": args.first_chunk_steps,
+        "guidance_scale": args.first_chunk_guidance_scale,
+    }
+    if any(first_chunk.values()):
+        body["first_chunk"] = {name: value for name, value in first_chunk.items() if value is not None}
     if args.metadata:
         body["metadata"] = dict(_key_value(entry) for entry in args.metadata)
     return body

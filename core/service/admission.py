@@ -16,7 +16,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from core.service.address_guard import Resolve, check_url, resolve_host
-from core.service.catalog import Catalog, PresetFolder
+from core.service.catalog import Catalog, Preset, PresetFolder, ProfileDefaults, SamplingDefaults
 from core.service.errors import (
     FieldNotSupported,
     InvalidField,
@@ -28,19 +28,21 @@ from core.service.errors import (
 )
 from core.service.frame_plan import seconds_to_frames
 from core.service.schema import (
+    DEFAULT_PROFILE,
     DEFAULT_WEBHOOK_EVENTS,
     MIN_FRAMES,
+    FirstChunkOptions,
+    FirstChunkSampling,
     JobRecord,
     JobRequest,
     JobSpec,
     JobStatus,
+    Profile,
     WebhookEvent,
 )
 from core.service.settings import Settings
 
-FIELDS_NOT_BUILT_YET = frozenset(
-    {"refine", "image", "video", "prompts", "priority", "profile", "first_chunk", "engine"}
-)
+FIELDS_NOT_BUILT_YET = frozenset({"refine", "prompts", "priority", "engine"})
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _ALLOWED_CONTROLS = "\t\n\r"
 _NOT_TEXT = frozenset({"Cc", "Cs"})  # Unicode categories: control characters, surrogates
@@ -122,6 +124,8 @@ def admit(
     _check_text("prompt", request.prompt, preset)
     _check_text("negative_prompt", negative_prompt, preset)
     fps = facts.fps if request.fps is None else request.fps
+    _refuse_given_media(request)
+    profile = _profile(request.profile or DEFAULT_PROFILE, facts)
     return JobSpec(
         prompt=request.prompt,
         negative_prompt=negative_prompt,
@@ -129,8 +133,10 @@ def admit(
         fps=fps,
         seed=new_seed() if request.seed is None else request.seed,
         model=model,
-        guidance_scale=request.guidance_scale or facts.sampling.guidance_scale,  # never 0: at least 1
-        num_inference_steps=request.num_inference_steps or facts.sampling.num_inference_steps,
+        guidance_scale=request.guidance_scale or profile.windows.guidance_scale,  # never 0: at least 1
+        num_inference_steps=request.num_inference_steps or profile.windows.num_inference_steps,
+        profile=request.profile or DEFAULT_PROFILE,
+        first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), profile.first_chunk),
         webhook_url=_webhook_url(request, settings.webhook_allow_private_addresses, resolve),
         webhook_events=_webhook_events(request),
         metadata=request.metadata or {},
@@ -206,6 +212,27 @@ def _checked_length(field: str, num_frames: int, fps: int, max_frames: int) -> i
         fix = f"give at most {max_frames} frames ({max_frames / fps:g} seconds at {fps} fps)"
         raise TooManyFrames(f"{field} asks for more than the {max_frames} frames allowed here", field=field, fix=fix)
     return num_frames
+
+
+def _refuse_given_media(request: JobRequest) -> None:
+    for field in ("image", "video"):
+        if getattr(request, field) is not None:
+            raise FieldNotSupported(f"{field} is not built yet", field=field, fix="leave it out")
+
+
+def _profile(name: Profile, facts: Preset) -> ProfileDefaults:
+    """A profile of the preset."""
+    if name not in facts.profiles:
+        fix = f"use {' or '.join(facts.profiles)}"
+        raise FieldNotSupported(f"{facts.name} has no profile {name}", field="profile", fix=fix)
+    return facts.profiles[name]
+
+
+def _first_chunk(asked: FirstChunkOptions, defaults: SamplingDefaults) -> FirstChunkSampling:
+    return FirstChunkSampling(
+        num_inference_steps=asked.num_inference_steps or defaults.num_inference_steps,
+        guidance_scale=asked.guidance_scale or defaults.guidance_scale,
+    )
 
 
 def _webhook_url(request: JobRequest, allow_private: bool, resolve: Resolve) -> str | None:

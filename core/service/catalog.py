@@ -9,19 +9,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from tokenizers import Tokenizer
 
 from core.service.errors import PresetError, UnknownModel
+from core.service.schema import DEFAULT_PROFILE, Profile
 
 
 class SamplingDefaults(BaseModel):
-    """Sampling of the windows where a request says nothing."""
+    """How one part of a video is sampled where a request says nothing. Keys that only the engine reads are kept."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=1.0)
+
+
+class ProfileDefaults(BaseModel):
+    """One named way to sample: `fast` for the service, `reference` as published."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    windows: SamplingDefaults
+    first_chunk: SamplingDefaults
 
 
 class Preset(BaseModel):
@@ -39,8 +49,16 @@ class Preset(BaseModel):
         ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted."
     )
     negative_prompt: str = ""
-    sampling: SamplingDefaults
+    profiles: dict[Profile, ProfileDefaults]
     example_prompts: tuple[str, ...] = ()
+
+    @field_validator("profiles")
+    @classmethod
+    def _has_the_default(cls, profiles: dict[Profile, ProfileDefaults]) -> dict[Profile, ProfileDefaults]:
+        """Requests that name no profile take this one, so it must be there."""
+        if DEFAULT_PROFILE not in profiles:
+            raise ValueError(f"the profile {DEFAULT_PROFILE!r} is missing")
+        return profiles
 
 
 class PresetFolder:

@@ -26,6 +26,24 @@ May raise errors.Interrupted; the engine lets it through and nothing is committe
 """
 
 
+FrameHWC = NDArray[np.uint8]
+"""One RGB picture, uint8, shape (height, width, 3)."""
+
+
+@dataclass(frozen=True)
+class GivenMedia:
+    """What a request brought beside its text, decoded.
+
+    `image` has any size: the engine fits it. `frames` are 16 of the preset's size: they are chunk 0 as they stand.
+    """
+
+    image: FrameHWC | None = None
+    frames: FramesTHWC | None = None
+
+
+NOTHING_GIVEN = GivenMedia()
+
+
 @dataclass(frozen=True)
 class EngineState:
     """Everything that chunk n+1 needs from chunks 0..n, beside the request.
@@ -71,8 +89,8 @@ class Engine(Protocol):
         """Load what the first chunk would otherwise wait for. Raises errors.PresetError."""
         ...
 
-    def start(self, spec: JobSpec) -> EngineState:
-        """The state before chunk 0. Cheap: no denoising."""
+    def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
+        """The state before chunk 0, which carries what was given. Cheap: no denoising."""
         ...
 
     def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:

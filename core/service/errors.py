@@ -9,7 +9,20 @@ LongtakeError
 │   ├── PromptTooLong           more tokens than the text encoder reads
 │   ├── UnknownModel            no such preset
 │   ├── TooManyFrames / TooFewFrames
-│   └── WebhookUrlRefused       scheme, host or address not allowed
+│   ├── UrlRefused              scheme, host or address not allowed
+│   │   ├── WebhookUrlRefused
+│   │   └── MediaUrlRefused
+│   ├── ImageNotAccepted        the preset cannot start from an image
+│   ├── UploadTooLarge          more bytes declared than uploads may have
+│   ├── UploadNotFound          no upload with this id, or its time is over
+│   └── UploadIncomplete        nothing was sent to the upload's URL yet, or more than was declared
+├── MediaError              a given image or video cannot be used; the job fails
+│   ├── MediaFetchFailed        its server did not answer (the only one that a retry may help)
+│   ├── MediaUnavailable        its server refused
+│   ├── MediaTooLarge           more bytes, pixels, seconds or decoding time than allowed
+│   ├── MediaTypeRefused        not one of the types taken
+│   ├── MediaUnreadable         damaged or cut off
+│   └── VideoTooShort           fewer than 16 frames at the job's rate
 ├── ServiceFull             too many jobs wait already
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
@@ -18,6 +31,15 @@ LongtakeError
 ├── StaleLease              another worker holds a newer fencing token; nothing was committed
 ├── Interrupted             cancel, drain or a lost lease stopped a chunk; nothing was committed
 ├── PresetError             a preset cannot be read or loaded
+├── ConversionError         a published checkpoint cannot become a weights folder; nothing was left behind
+│   ├── CheckpointUnreadable    not there, truncated, or of a format that is not read
+│   ├── CheckpointUnsafe        its weights hold something else than tensors; nothing of it was run
+│   ├── CheckpointMismatch      weights missing, unexpected, misshapen or of a wrong type
+│   ├── ShardMissing            one file of several is not there
+│   ├── WeightsOutOfRange       values that the wanted type cannot hold
+│   ├── OutputRefused           the folder to write is in use, not empty or not writable
+│   ├── OutputDiskFull          no room for the folder to write
+│   └── WeightsDamaged          files differ from the checksums written with them
 ├── StoreError              Redis did not answer
 ├── StorageError            the object store refused or did not answer
 └── SetupError              a missing binary, a port in use, a full disk: one sentence for a person
@@ -98,10 +120,90 @@ class TooManyFrames(RequestError):
     code = "too_many_frames"
 
 
-class WebhookUrlRefused(RequestError):
+class UrlRefused(RequestError):
+    """The URL is not allowed."""
+
+    code = "url_refused"
+
+
+class WebhookUrlRefused(UrlRefused):
     """The webhook URL is not allowed."""
 
     code = "webhook_url_refused"
+
+
+class MediaUrlRefused(UrlRefused):
+    """The URL of the image or video is not allowed."""
+
+    code = "media_url_refused"
+
+
+class ImageNotAccepted(RequestError):
+    """This model cannot start from an image."""
+
+    code = "image_not_accepted"
+
+
+class UploadTooLarge(RequestError):
+    """The upload is larger than this service allows."""
+
+    code = "upload_too_large"
+
+
+class UploadNotFound(RequestError):
+    """There is no such upload, or its time is over."""
+
+    code = "upload_not_found"
+
+
+class UploadIncomplete(RequestError):
+    """The upload's bytes are not there as declared."""
+
+    code = "upload_incomplete"
+
+
+class MediaError(LongtakeError):
+    """The given image or video cannot be used."""
+
+    code = "media_error"
+    retryable = False
+
+
+class MediaFetchFailed(MediaError):
+    """The server of the image or video did not answer."""
+
+    code = "media_fetch_failed"
+    retryable = True
+
+
+class MediaUnavailable(MediaError):
+    """The server of the image or video refused to give it."""
+
+    code = "media_unavailable"
+
+
+class MediaTooLarge(MediaError):
+    """The image or video is larger than this service allows."""
+
+    code = "media_too_large"
+
+
+class MediaTypeRefused(MediaError):
+    """The image or video is of a type that is not taken."""
+
+    code = "media_type_refused"
+
+
+class MediaUnreadable(MediaError):
+    """The image or video is damaged or cut off."""
+
+    code = "media_unreadable"
+
+
+class VideoTooShort(MediaError):
+    """The video has too few frames to go on from."""
+
+    code = "video_too_short"
 
 
 class ServiceFull(LongtakeError):
@@ -150,6 +252,60 @@ class PresetError(LongtakeError):
     """The preset cannot be loaded."""
 
     code = "preset_unusable"
+
+
+class ConversionError(LongtakeError):
+    """The checkpoint cannot be converted."""
+
+    code = "conversion_failed"
+
+
+class CheckpointUnreadable(ConversionError):
+    """The checkpoint cannot be read."""
+
+    code = "checkpoint_unreadable"
+
+
+class CheckpointUnsafe(ConversionError):
+    """The checkpoint's weights hold something else than tensors."""
+
+    code = "checkpoint_unsafe"
+
+
+class CheckpointMismatch(ConversionError):
+    """The checkpoint holds other weights than the model has."""
+
+    code = "checkpoint_mismatch"
+
+
+class ShardMissing(ConversionError):
+    """One file of a checkpoint in several files is not there."""
+
+    code = "shard_missing"
+
+
+class WeightsOutOfRange(ConversionError):
+    """The wanted type cannot hold the weights' values."""
+
+    code = "weights_out_of_range"
+
+
+class OutputRefused(ConversionError):
+    """The folder to write cannot be used."""
+
+    code = "output_refused"
+
+
+class OutputDiskFull(ConversionError):
+    """The disk has no room for the converted weights."""
+
+    code = "output_disk_full"
+
+
+class WeightsDamaged(ConversionError):
+    """Files differ from the checksums written with them."""
+
+    code = "weights_damaged"
 
 
 class StoreError(LongtakeError):

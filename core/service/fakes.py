@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from core.service import queue, transitions
-from core.service.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.engine import EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep
 from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError
 from core.service.frame_plan import CHUNK_FRAMES, chunk_span
 from core.service.job_store import cursor_from_member, index_member, member_from_cursor
@@ -419,7 +419,8 @@ class FakeEngine:
 
     def warm_up(self) -> None: ...
 
-    def start(self, spec: JobSpec) -> EngineState:
+    def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
+        del given
         return EngineState(0, {"phase": np.asarray([spec.seed % 997], dtype=np.int64)})
 
     def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:

@@ -5,7 +5,7 @@ Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
+from core.service.media.uploads import Upload
 from core.service.schema import (
     ChunkRecord,
     EventType,
@@ -226,6 +227,14 @@ class WorkerRegistry(Protocol):
     def all(self) -> Sequence[WorkerStatus]: ...
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """What a storage says of an object without giving it."""
+
+    size_bytes: int
+    content_type: str
+
+
 class Storage(Protocol):
     """Objects by key in one bucket. All failures are StorageError; a missing object is ObjectNotFound."""
 
@@ -241,6 +250,12 @@ class Storage(Protocol):
 
     def get(self, key: str) -> bytes: ...
 
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """The object's bytes in order, for those too many for memory. An outage may show at any piece."""
+        ...
+
+    def look_up(self, key: str) -> StoredObject: ...
+
     def exists(self, key: str) -> bool: ...
 
     def list(self, prefix: str) -> Iterator[str]: ...
@@ -253,6 +268,27 @@ class Storage(Protocol):
         """A presigned GET on the public endpoint, valid for at least settings.url_ttl_seconds. Stable: the same text
         for some time, so that ETags and playlists do not change with every call."""
         ...
+
+    def upload_url(self, key: str, headers: Mapping[str, str], ttl_seconds: int) -> str:
+        """A presigned PUT on the public endpoint. It takes a request with exactly these `headers` (lower-case names);
+        content-type and content-length among them say what and how much may be stored."""
+        ...
+
+
+class UploadStore(Protocol):
+    """What clients said they would upload. Raises StoreError where the store does not answer."""
+
+    def create(self, upload: Upload) -> None: ...
+
+    def get(self, upload_id: str) -> Upload:
+        """Raises UploadNotFound."""
+        ...
+
+    def older_than(self, moment: datetime) -> Sequence[Upload]:
+        """Uploads that were created before `moment`, oldest first."""
+        ...
+
+    def remove(self, upload_id: str) -> None: ...
 
 
 class TaskQueue(Protocol):

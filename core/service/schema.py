@@ -51,10 +51,27 @@ class EventType(StrEnum):
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled", "chunk.completed"]
 DEFAULT_WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled")
 
+Profile = Literal["fast", "reference"]
+DEFAULT_PROFILE: Profile = "fast"
+
 MIN_FRAMES = 16
 MAX_SEED = 2**63 - 1
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class FirstChunkOptions(Frozen):
+    """How the first 16 frames are sampled, where it should differ from the profile."""
+
+    num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float | None = Field(default=None, ge=1.0, le=30.0, description="How strongly the prompt acts.")
+
+
+class FirstChunkSampling(Frozen):
+    """How the first 16 frames are sampled."""
+
+    num_inference_steps: int
+    guidance_scale: float
 
 
 class JobRequest(Frozen):
@@ -82,6 +99,20 @@ class JobRequest(Frozen):
         default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed."
     )
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps per window.")
+    profile: Profile | None = Field(
+        default=None, description="fast (default), or reference: sampling exactly as published, slower."
+    )
+    first_chunk: FirstChunkOptions | None = Field(
+        default=None,
+        description="Steps and guidance of the first 16 frames; the fields above act on everything after them.",
+    )
+    image: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        default=None, description="The picture that the video begins with: an http(s) URL, or an id from POST /uploads."
+    )
+    video: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        default=None,
+        description="A video to be continued, as a URL or upload id: its last 16 frames are the first of the result.",
+    )
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="Called with a signed POST when one of webhook_events happens."
     )
@@ -104,6 +135,10 @@ class JobSpec(Frozen):
     model: str
     guidance_scale: float
     num_inference_steps: int
+    profile: Profile
+    first_chunk: FirstChunkSampling
+    image: str | None = None
+    video: str | None = None
     webhook_url: str | None = None
     webhook_events: tuple[WebhookEvent, ...] = DEFAULT_WEBHOOK_EVENTS
     metadata: dict[str, str] = Field(default_factory=dict)

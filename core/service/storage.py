@@ -6,7 +6,7 @@ host is part of a signature. Knows no job and no video: keys and bytes only.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.service.errors import ObjectNotFound, StorageError
-from core.service.ports import Clock
-from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get
+from core.service.ports import Clock, StoredObject
+from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
 from core.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _CACHE_CONTROL = "no-store"
 _NOT_FOUND_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
 _BUCKET_EXISTS_CODES = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _DELETE_BATCH = 1000  # the most that DeleteObjects takes
+_PIECE_BYTES = 1 << 20
 
 
 class S3Storage:
@@ -101,10 +102,18 @@ class S3Storage:
         with _named_errors(f"reading {key}"):
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
+    def pieces(self, key: str) -> Iterator[bytes]:
+        with _named_errors(f"reading {key}"):
+            yield from self._client.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_PIECE_BYTES)
+
+    def look_up(self, key: str) -> StoredObject:
+        with _named_errors(f"looking up {key}"):
+            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        return StoredObject(size_bytes=answer["ContentLength"], content_type=answer.get("ContentType", ""))
+
     def exists(self, key: str) -> bool:
         try:
-            with _named_errors(f"looking up {key}"):
-                self._client.head_object(Bucket=self._bucket, Key=key)
+            self.look_up(key)
         except ObjectNotFound:
             return False
         return True
@@ -139,6 +148,12 @@ class S3Storage:
         expires = min(period + least, MAX_EXPIRES_SECONDS)
         path = f"/{self._bucket}/{key}"
         return presign_get(self._public_endpoint, path, self._signing_key(), signed_at, expires, query)
+
+    def upload_url(self, key: str, headers: Mapping[str, str], ttl_seconds: int) -> str:
+        now = self._clock.now() if self._clock else datetime.now(UTC)
+        signed_at = now.astimezone(UTC).replace(microsecond=0)
+        path = f"/{self._bucket}/{key}"
+        return presign_put(self._public_endpoint, path, self._signing_key(), signed_at, ttl_seconds, headers)
 
     @property
     def _public_endpoint(self) -> str:

@@ -11,6 +11,7 @@ from core.service.engine import Engine, EngineChunk, EngineState, OnStep
 from core.service.fakes import FakeClock, FakeEngine, FakeJobStore, FakeStorage, FakeTaskQueue
 from core.service.schema import JobRecord, JobSpec, JobStatus
 from core.service.settings import Settings
+from tests.helpers.jobs import job_spec
 from worker.generate import ChunkMaker
 from worker.services import Services
 
@@ -37,10 +38,7 @@ class World:
 
     def submit(self, job_id: str = JOB, **changes: object) -> JobRecord:
         """A queued job with its message, as the API leaves it."""
-        spec = JobSpec(
-            prompt="a red circle", negative_prompt="", num_frames=40, fps=8, seed=7, model="sprites",
-            guidance_scale=7.5, num_inference_steps=4,
-        ).model_copy(update=changes)  # fmt: skip
+        spec = job_spec(**{"num_frames": 40, **changes})
         record = JobRecord(id=job_id, status=JobStatus.QUEUED, spec=spec, created_at=self.clock.now())
         self.queue.generate_chunk(job_id, spec.model)
         return self.store.create(record)

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.service.frame_plan import chunk_span
 from core.service.manifest import chunk_key
-from core.service.schema import ChunkRecord, JobRecord, JobSpec, JobStatus
+from core.service.schema import ChunkRecord, FirstChunkSampling, JobRecord, JobSpec, JobStatus
 
 DAY_ONE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -23,6 +23,8 @@ def job_spec(**changes: Any) -> JobSpec:
         "model": "sprites",
         "guidance_scale": 5.0,
         "num_inference_steps": 4,
+        "profile": "fast",
+        "first_chunk": FirstChunkSampling(num_inference_steps=4, guidance_scale=5.0),
     }
     return JobSpec(**(values | changes))
 

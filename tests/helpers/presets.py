@@ -24,6 +24,7 @@ def write_fake_preset(
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue] - a property without a setter type
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    sampling = {"num_inference_steps": steps, "guidance_scale": 1.0}
     facts = {
         "name": name,
         "description": "a bouncing square, for tests",
@@ -32,7 +33,7 @@ def write_fake_preset(
         "width": 64,
         "fps": 8,
         "max_prompt_tokens": MAX_PROMPT_TOKENS,
-        "sampling": {"num_inference_steps": steps, "guidance_scale": 1.0},
+        "profiles": {"fast": {"windows": sampling, "first_chunk": sampling}},
         "step_seconds": step_seconds,
     }
     (folder / "preset.json").write_text(json.dumps(facts))

@@ -24,6 +24,11 @@ def hashes(job: Job) -> list[str]:
     return [chunk.sha256 for chunk in job.chunks]
 
 
+def without_urls(job: Job) -> Job:
+    """The job with what lasts: presigned URLs are others after each full hour."""
+    return job.model_copy(update={"chunks": [chunk.model_copy(update={"url": ""}) for chunk in job.chunks]})
+
+
 @pytest.fixture(scope="module")
 def slow_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Workers for `slow` and the CPU tasks. Tests break it, one after the other, and see it come back by itself."""
@@ -122,7 +127,7 @@ def test_redis_restart_loses_nothing(slow_service: Service) -> None:
     slow_service.wait_for_chunks(running.id, 1)
     slow_service.redis_server.stop()
     slow_service.redis_server.start()
-    assert slow_service.job(done.id) == done
+    assert without_urls(slow_service.job(done.id)) == without_urls(done)
     assert hashes(slow_service.wait_for_success(running.id)) == hashes(slow_service.wait_for_success(queued.id))
 
 
@@ -135,7 +140,8 @@ def test_wiped_redis_is_rebuilt_from_the_manifests(slow_service: Service) -> Non
     client.close()
     eventually(lambda: slow_service.http.get(f"/jobs/{done.id}").status_code == 200, "the ended job to be back")
     back = slow_service.job(done.id)
-    assert (back.status, back.chunks, back.request) == (done.status, done.chunks, done.request)
+    assert without_urls(back).chunks == without_urls(done).chunks
+    assert (back.status, back.request) == (done.status, done.request)
     assert probe(slow_service.video(done.id)).num_frames == 20
     finished = slow_service.wait_for_success(running.id)
     assert hashes(finished) == hashes(slow_service.wait_for_success(submit_slow(slow_service).id))

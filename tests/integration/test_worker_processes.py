@@ -23,8 +23,9 @@ from core.service.job_store import RedisJobStore
 from core.service.ports import WorkerStatus
 from core.service.queue import CeleryTaskQueue, make_celery_app
 from core.service.redis_client import connect
-from core.service.schema import JobRecord, JobSpec, JobStatus, Lane
+from core.service.schema import JobRecord, JobStatus, Lane
 from tests.helpers.deadline import eventually
+from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
 from worker.broker import UNACKED_INDEX
@@ -48,7 +49,7 @@ class Floor:
         self.queue = CeleryTaskQueue(make_celery_app(service.settings))
 
     def submit(self, model: str = "endless") -> JobRecord:
-        spec = JobSpec(
+        spec = job_spec(
             prompt="a red square", negative_prompt="", num_frames=32, fps=8, seed=1, model=model, guidance_scale=1,
             num_inference_steps=4,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from core.model.presets.facts import read_preset
 from core.model.presets.fingerprint import fingerprint
 from core.model.presets.networks import check_sizes, load_models
-from core.model.streaming_t2v.engine import EngineFacts, StreamingT2VEngine
+from core.model.streaming_t2v.engine import EngineFacts, ProfileRecipes, StreamingT2VEngine
 
 
 def load_engine(
@@ -31,8 +31,10 @@ def load_engine(
     facts = EngineFacts(
         height=preset.height,
         width=preset.width,
-        first_chunk=preset.recipe(preset.first_chunk),
-        windows=preset.recipe(preset.sampling),
+        profiles={
+            name: ProfileRecipes(preset.recipe(profile.windows), preset.recipe(profile.first_chunk))
+            for name, profile in preset.profiles.items()
+        },
         fingerprint=fingerprint(folder, where, dtype),
     )
     return StreamingT2VEngine(models, facts)

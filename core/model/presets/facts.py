@@ -1,19 +1,22 @@
 """preset.json of an engine `streaming_t2v`, as the engine reads it: sampling profiles, schedule, sizes.
 
-Knows no weights and no networks (files.py and networks.py do); the torch-free part of the same file is core.service.catalog.Preset.
+Knows no weights and no networks. What the service reads of the same file, without torch, is catalog.Preset.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from core.model.presets.files import FIX
 from core.model.sampling.samplers import SamplerName, SamplingPlan
-from core.model.sampling.schedules import NoiseSchedule, schedule_from_config
+from core.model.sampling.schedules import NoiseSchedule, Spacing, schedule_from_config
 from core.model.streaming_t2v.chunk_loop import Recipe
-from core.service.catalog import Preset, SamplingDefaults
+from core.service.catalog import Preset, ProfileDefaults, SamplingDefaults
 from core.service.errors import PresetError
+from core.service.schema import Profile
+
+GpuDtype = Literal["float32", "bfloat16"]
 
 
 class SamplingFacts(SamplingDefaults):
@@ -21,6 +24,15 @@ class SamplingFacts(SamplingDefaults):
 
     sampler: SamplerName = "ddim"
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
+    timestep_spacing: Spacing | None = Field(default=None, description="Where the sampler steps; unset: as trained.")
+
+
+class ProfileFacts(ProfileDefaults):
+    """A profile with what only the engine reads. A CPU computes in float32 whatever `gpu_dtype` says."""
+
+    windows: SamplingFacts  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
+    first_chunk: SamplingFacts  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
+    gpu_dtype: GpuDtype
 
 
 class StreamingPreset(Preset):
@@ -28,8 +40,7 @@ class StreamingPreset(Preset):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    sampling: SamplingFacts  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
-    first_chunk: SamplingFacts
+    profiles: dict[Profile, ProfileFacts]  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
     scheduler: dict[str, Any]
 
     def recipe(self, sampling: SamplingFacts) -> Recipe:
@@ -38,7 +49,7 @@ class StreamingPreset(Preset):
             sampling.sampler,
             sampling.num_inference_steps,
             eta=sampling.eta,
-            spacing=self.scheduler.get("timestep_spacing", "leading"),
+            spacing=sampling.timestep_spacing or self.scheduler.get("timestep_spacing", "leading"),
             offset=self.scheduler.get("steps_offset", 0),
         )
         return Recipe(plan, self.schedule, sampling.guidance_scale)

@@ -166,8 +166,18 @@ def _facts(name: str, size: int, num_inference_steps: int) -> dict[str, Any]:
         "conditioning_frames": 8,
         "max_prompt_tokens": TEXT_TOKENS - 2,
         "negative_prompt": "",
-        "sampling": sampling,
-        "first_chunk": {**sampling, "sampler": "dpm_solver_pp"},
+        "profiles": {
+            "fast": {
+                "windows": sampling,
+                "first_chunk": {**sampling, "sampler": "dpm_solver_pp"},
+                "gpu_dtype": "bfloat16",
+            },
+            "reference": {
+                "windows": {**sampling, "num_inference_steps": num_inference_steps + 1},
+                "first_chunk": sampling,
+                "gpu_dtype": "float32",
+            },
+        },
         "scheduler": {
             "num_train_timesteps": 1000,
             "beta_schedule": "scaled_linear",

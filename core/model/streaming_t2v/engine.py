@@ -35,9 +35,9 @@ from core.model.streaming_t2v.chunk_loop import (
 from core.model.streaming_t2v.encoders import PictureReader, TextReader
 from core.model.streaming_t2v.first_chunk import sample_first_chunk
 from core.model.streaming_t2v.network import StreamingNetwork
-from core.service.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.engine import NOTHING_GIVEN, EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep
 from core.service.frame_plan import CHUNK_FRAMES, CONDITIONING_FRAMES, num_windows
-from core.service.schema import JobSpec
+from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
 
 _FIRST_CHUNK_STAGE = "first_chunk"
 _CACHED_VIDEOS = 8
@@ -57,13 +57,20 @@ class LoadedModels:
 
 
 @dataclass(frozen=True)
+class ProfileRecipes:
+    """How a profile samples. A request's steps and guidance scales replace those of the recipes."""
+
+    windows: Recipe
+    first_chunk: Recipe
+
+
+@dataclass(frozen=True)
 class EngineFacts:
-    """What a preset fixes. Window sampling is its default: a request's steps and guidance replace those."""
+    """What a preset fixes."""
 
     height: int
     width: int
-    first_chunk: Recipe
-    windows: Recipe
+    profiles: Mapping[Profile, ProfileRecipes]
     fingerprint: str
 
 
@@ -125,6 +132,7 @@ class StreamingT2VEngine:
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Run one step of each kind, so that the first request does not pay for first uses."""
+        recipes = self._facts.profiles[DEFAULT_PROFILE]
         spec = JobSpec(
             prompt="",
             negative_prompt="",
@@ -132,15 +140,17 @@ class StreamingT2VEngine:
             fps=1,
             seed=0,
             model="",
-            guidance_scale=self._facts.windows.guidance_scale,
+            guidance_scale=recipes.windows.guidance_scale,
             num_inference_steps=1,
+            profile=DEFAULT_PROFILE,
+            first_chunk=FirstChunkSampling(num_inference_steps=1, guidance_scale=recipes.first_chunk.guidance_scale),
         )
-        recipe = _with_steps(self._facts.first_chunk, 1)
-        first = self._first_chunk(spec, self.start(spec), recipe, _ignore_step)
+        first = self._first_chunk(spec, self.start(spec, NOTHING_GIVEN), _ignore_step)
         self._later_chunk(spec, first.state, _ignore_step)
 
-    def start(self, spec: JobSpec) -> EngineState:
+    def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
         """The state before chunk 0: the windows' generator at the start of the request's seed, as published."""
+        del given  # no source reads it yet
         return EngineState(0, {"generator": state_of(seeded(spec.seed))})
 
     @torch.inference_mode()
@@ -152,12 +162,14 @@ class StreamingT2VEngine:
         if state.frames_done >= spec.num_frames:
             raise ValueError(f"all {spec.num_frames} frames are done already")
         if state.frames_done == 0:
-            return self._first_chunk(spec, state, self._facts.first_chunk, on_step)
+            return self._first_chunk(spec, state, on_step)
         return self._later_chunk(spec, state, on_step)
 
-    def _first_chunk(self, spec: JobSpec, state: EngineState, recipe: Recipe, on_step: OnStep) -> EngineChunk:
+    def _first_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """16 frames of the base UNet; its randomness is a stream of its own."""
         watch, models = Stopwatch(), self._models
+        asked = spec.first_chunk
+        recipe = _with(self._facts.profiles[spec.profile].first_chunk, asked.num_inference_steps, asked.guidance_scale)
         context = watch.run("prepare", lambda: self._first_context(spec, recipe.guidance_scale))
         generator = seeded_for(spec.seed, _FIRST_CHUNK_STAGE)
         latents = watch.run(
@@ -190,7 +202,7 @@ class StreamingT2VEngine:
     ) -> tuple[FramesTHWC, EngineState]:
         """8 new frames, and the state after them."""
         models = self._models
-        recipe = _with_steps(self._facts.windows, spec.num_inference_steps, spec.guidance_scale)
+        recipe = _with(self._facts.profiles[spec.profile].windows, spec.num_inference_steps, spec.guidance_scale)
         context = watch.run("prepare", lambda: self._window_context(spec, state))
         generator = restored(state.arrays["generator"])
         past = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
@@ -245,11 +257,9 @@ def _ignore_step(step: int, steps: int) -> None:
     del step, steps
 
 
-def _with_steps(recipe: Recipe, num_steps: int | None, guidance_scale: float | None = None) -> Recipe:
+def _with(recipe: Recipe, num_steps: int, guidance_scale: float) -> Recipe:
     """The recipe with a request's steps and guidance."""
-    plan = recipe.plan if num_steps is None else replace(recipe.plan, num_steps=num_steps)
-    scale = recipe.guidance_scale if guidance_scale is None else guidance_scale
-    return Recipe(plan, recipe.schedule, scale)
+    return Recipe(replace(recipe.plan, num_steps=num_steps), recipe.schedule, guidance_scale)
 
 
 def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:

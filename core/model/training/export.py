@@ -116,8 +116,18 @@ def preset_facts() -> dict[str, Any]:
         "max_prompt_tokens": data.MAX_TOKENS - 2,
         "negative_prompt": "",
         "vocabulary": f"Words it knows: {words}. Other words are read as unknown.",
-        "sampling": {"num_inference_steps": 12, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
-        "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+        "profiles": {
+            "fast": {
+                "windows": {"num_inference_steps": 12, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
+                "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+                "gpu_dtype": "bfloat16",
+            },
+            "reference": {
+                "windows": {"num_inference_steps": 50, "guidance_scale": 2.0, "eta": 1.0, "sampler": "ddim"},
+                "first_chunk": {"num_inference_steps": 50, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+                "gpu_dtype": "float32",
+            },
+        },
         "scheduler": scheduler_facts(),
         "example_prompts": list(EXAMPLE_PROMPTS),
     }

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.figures import Figure, Report
 from benchmarks.jobs import frames_per_second, overhead_percents
-from core.service.schema import Chunk, Job, JobSpec, JobStatus, Links, Progress
+from core.service.schema import Chunk, Job, JobStatus, Links, Progress
+from tests.helpers.jobs import job_spec
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +32,7 @@ def chunk(index: int, at_seconds: float, timings: dict[str, float]) -> Chunk:
 @pytest.fixture
 def job() -> Job:
     """Two chunks: the first 3 s after the start, the second 5 s later, of which 4.8 s were the engine's."""
-    spec = JobSpec(
+    spec = job_spec(
         prompt="p",
         negative_prompt="",
         num_frames=32,

@@ -15,6 +15,11 @@ def test_only_what_was_given_is_sent() -> None:
     assert request_body(args) == {"prompt": "a red circle", "num_frames": 100, "seed": 7}
 
 
+def test_the_first_chunk_has_steps_and_guidance_of_its_own() -> None:
+    body = request_body(parse_args(["submit", "x", "--first-chunk-steps", "30", "--profile", "reference"]))
+    assert body == {"prompt": "x", "profile": "reference", "first_chunk": {"num_inference_steps": 30}}
+
+
 def test_metadata_and_events_may_be_repeated() -> None:
     words = "submit x --metadata a=1 --metadata b=c=d --webhook-event job.failed --webhook-event job.succeeded"
     body = request_body(parse_args(words.split()))
@@ -28,4 +33,4 @@ def test_metadata_without_a_value_is_refused() -> None:
 
 
 def test_every_field_of_a_request_can_be_given() -> None:
-    assert {*REQUEST_FIELDS, "metadata"} == set(JobRequest.model_fields)
+    assert {*REQUEST_FIELDS, "metadata", "first_chunk"} == set(JobRequest.model_fields)

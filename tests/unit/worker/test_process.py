@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from core.service.engine import NOTHING_GIVEN
 from core.service.errors import PresetError, UnknownModel
-from core.service.schema import JobSpec
 from core.service.settings import Settings
+from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from worker.process import load_engine, read_options
 
@@ -27,12 +28,12 @@ def test_the_default_model_is_the_deployments() -> None:
 def test_a_preset_may_ask_for_the_fake_engine(tmp_path: Path) -> None:
     write_fake_preset(tmp_path, "fake", steps=3)
     engine = load_engine(Settings(presets_dir=tmp_path), "fake")
-    spec = JobSpec(
+    spec = job_spec(
         prompt="a", negative_prompt="", num_frames=16, fps=8, seed=1, model="fake", guidance_scale=1,
         num_inference_steps=3,
     )  # fmt: skip
     steps: list[tuple[int, int]] = []
-    chunk = engine.next_chunk(spec, engine.start(spec), lambda step, of: steps.append((step, of)))
+    chunk = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda step, of: steps.append((step, of)))
     assert chunk.frames.shape == (16, 64, 64, 3)
     assert steps == [(0, 3), (1, 3), (2, 3)]
 

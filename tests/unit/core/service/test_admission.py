@@ -22,7 +22,7 @@ from core.service.errors import (
     UnknownModel,
     WebhookUrlRefused,
 )
-from core.service.schema import DEFAULT_WEBHOOK_EVENTS, MAX_SEED, JobRequest, JobSpec
+from core.service.schema import DEFAULT_WEBHOOK_EVENTS, MAX_SEED, FirstChunkSampling, JobRequest, JobSpec
 from core.service.settings import Settings
 from tests.helpers.presets import MAX_PROMPT_TOKENS, write_fake_preset
 
@@ -57,6 +57,8 @@ def test_a_prompt_alone_gets_the_presets_defaults_and_a_new_seed(settings: Setti
         model="fake",
         guidance_scale=1.0,
         num_inference_steps=4,
+        profile="fast",
+        first_chunk=FirstChunkSampling(num_inference_steps=4, guidance_scale=1.0),
         webhook_url=None,
         webhook_events=DEFAULT_WEBHOOK_EVENTS,
         metadata={},
@@ -160,6 +162,17 @@ def test_what_is_refused_is_named(
 def test_a_body_that_is_not_an_object_is_refused(body: object) -> None:
     with pytest.raises(InvalidField, match="not a JSON object"):
         parse_request(body)
+
+
+def test_a_profile_that_the_preset_lacks_is_refused(settings: Settings) -> None:
+    refused = refusal(settings, profile="reference")
+    assert isinstance(refused, FieldNotSupported)
+    assert (refused.field, refused.fix) == ("profile", "use fast")
+
+
+def test_the_first_chunk_takes_the_profiles_sampling_where_it_names_none(settings: Settings) -> None:
+    spec = spec_of(settings, first_chunk={"guidance_scale": 9.0})
+    assert spec.first_chunk == FirstChunkSampling(num_inference_steps=4, guidance_scale=9.0)
 
 
 def test_a_missing_prompt_is_named() -> None:

@@ -12,6 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from core.service.catalog import Catalog
 from core.service.errors import PresetError, UnknownModel
 
+SAMPLING = {"num_inference_steps": 4, "guidance_scale": 5.0}
 FACTS = {
     "name": "tiny",
     "description": "for tests",
@@ -20,7 +21,7 @@ FACTS = {
     "width": 64,
     "fps": 8,
     "max_prompt_tokens": 4,
-    "sampling": {"num_inference_steps": 4, "guidance_scale": 5.0},
+    "profiles": {"fast": {"windows": SAMPLING, "first_chunk": SAMPLING}},
 }
 
 

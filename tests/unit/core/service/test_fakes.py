@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.service.engine import EngineState
+from core.service.engine import NOTHING_GIVEN, EngineState
 from core.service.errors import Interrupted, ObjectNotFound, StorageError
 from core.service.fakes import (
     FakeClock,
@@ -86,7 +86,7 @@ def test_a_message_that_waits_is_not_sent_twice() -> None:
 
 def test_the_engine_gives_the_same_bytes_from_a_stored_state() -> None:
     engine, spec = FakeEngine(), job_spec(num_frames=35)
-    first = engine.next_chunk(spec, engine.start(spec), no_step)
+    first = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), no_step)
     straight = engine.next_chunk(spec, first.state, no_step)
     resumed = FakeEngine().next_chunk(spec, EngineState.from_bytes(first.state.to_bytes()), no_step)
     assert np.array_equal(straight.frames, resumed.frames)
@@ -95,7 +95,7 @@ def test_the_engine_gives_the_same_bytes_from_a_stored_state() -> None:
 
 def test_the_engine_makes_exactly_the_frames_asked_for() -> None:
     engine, spec = FakeEngine(height=32, width=48), job_spec(num_frames=35)
-    state, shapes = engine.start(spec), list[tuple[int, ...]]()
+    state, shapes = engine.start(spec, NOTHING_GIVEN), list[tuple[int, ...]]()
     while state.frames_done < 35:
         chunk = engine.next_chunk(spec, state, no_step)
         shapes.append(chunk.frames.shape)
@@ -105,7 +105,7 @@ def test_the_engine_makes_exactly_the_frames_asked_for() -> None:
 
 def test_the_square_moves_without_a_jump_between_chunks() -> None:
     engine, spec = FakeEngine(), job_spec()
-    first = engine.next_chunk(spec, engine.start(spec), no_step)
+    first = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), no_step)
     second = engine.next_chunk(spec, first.state, no_step)
     frames = np.concatenate([first.frames, second.frames]).astype(np.int16)
     changed_pixels = (np.diff(frames, axis=0) != 0).any(axis=-1).sum(axis=(1, 2))
@@ -116,7 +116,7 @@ def test_the_square_moves_without_a_jump_between_chunks() -> None:
 def test_the_prompt_decides_the_colour() -> None:
     engine = FakeEngine()
     red, blue = (
-        engine.next_chunk(spec, engine.start(spec), no_step).frames
+        engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), no_step).frames
         for spec in (job_spec(prompt="red"), job_spec(prompt="blue"))
     )
     assert not np.array_equal(red, blue)
@@ -129,11 +129,13 @@ def test_the_engine_lets_an_interruption_through() -> None:
 
     engine = FakeEngine()
     with pytest.raises(Interrupted):
-        engine.next_chunk(job_spec(), engine.start(job_spec()), stop_at_two)
+        engine.next_chunk(job_spec(), engine.start(job_spec(), NOTHING_GIVEN), stop_at_two)
 
 
 def test_a_longer_chunk_has_more_steps() -> None:
     seen: list[tuple[int, int]] = []
     engine = FakeEngine(steps_per_chunk=3)
-    engine.next_chunk(job_spec(), engine.start(job_spec()), lambda step, steps: seen.append((step, steps)))
+    engine.next_chunk(
+        job_spec(), engine.start(job_spec(), NOTHING_GIVEN), lambda step, steps: seen.append((step, steps))
+    )
     assert seen == [(0, 3), (1, 3), (2, 3)]

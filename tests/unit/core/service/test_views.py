@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from core.service.fakes import FAKE_START
-from core.service.schema import ChunkRecord, JobRecord, JobSpec, JobStatus, StepProgress
+from core.service.schema import ChunkRecord, JobRecord, JobStatus, StepProgress
 from core.service.views import chunk_view, eta_seconds, job_summary, job_view, links_of, pace_of, progress_of
+from tests.helpers.jobs import job_spec
 
-SPEC = JobSpec(
+SPEC = job_spec(
     prompt="a red circle",
     negative_prompt="",
     num_frames=52,

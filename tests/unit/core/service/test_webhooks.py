@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.service.errors import SetupError
-from core.service.schema import ChunkRecord, EventType, JobError, JobRecord, JobSpec, JobStatus
+from core.service.schema import ChunkRecord, EventType, JobError, JobRecord, JobStatus
 from core.service.webhooks import (
     MAX_BODY_BYTES,
     RETRY_SCHEDULE_SECONDS,
@@ -20,6 +20,7 @@ from core.service.webhooks import (
     sign,
     verify,
 )
+from tests.helpers.jobs import job_spec
 
 # openssl dgst -sha256 -mac HMAC -macopt hexkey:<base64 -d of the secret> over "<id>.<timestamp>.<body>", base64.
 SPEC_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -32,7 +33,7 @@ STAMP = int(NOW.timestamp())
 
 
 def make_record(*, chunks: int = 0, error: JobError | None = None, text: str = "a red circle") -> JobRecord:
-    spec = JobSpec(
+    spec = job_spec(
         prompt=text, negative_prompt=text, num_frames=40, fps=8, seed=1, model="sprites", guidance_scale=7.5,
         num_inference_steps=4, metadata={f"k{i}": text[:512] for i in range(16)},
     )  # fmt: skip

@@ -106,15 +106,22 @@ def test_damaged_text_files_are_named(folder: Path, file: str, content: str) -> 
     assert str(folder / file) in caught.value.message
 
 
+def profiles(**first_chunk: object) -> dict[str, Any]:
+    """Profiles of preset.json of which the first chunk's sampling is changed."""
+    sampling = {"num_inference_steps": 4, "guidance_scale": 3}
+    return {"fast": {"windows": sampling, "first_chunk": {**sampling, **first_chunk}, "gpu_dtype": "bfloat16"}}
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"max_prompt_tokens": 30}, "max_prompt_tokens"),
         ({"height": 60}, "height"),
-        ({"first_chunk": {"num_inference_steps": 0, "guidance_scale": 1}}, "num_inference_steps"),
-        ({"sampling": {"num_inference_steps": 4, "guidance_scale": 3, "sampler": "magic"}}, "sampler"),
+        ({"profiles": profiles(num_inference_steps=0)}, "num_inference_steps"),
+        ({"profiles": profiles(sampler="magic")}, "sampler"),
+        ({"profiles": {"reference": profiles()["fast"]}}, "'fast' is missing"),
     ],
-    ids=["tokens", "size", "steps", "sampler"],
+    ids=["tokens", "size", "steps", "sampler", "default profile"],
 )
 def test_wrong_facts_are_named(folder: Path, changes: dict[str, Any], named: str) -> None:
     edit(folder / "preset.json", **changes)
@@ -134,7 +141,7 @@ def test_half_precision_weights_are_computed_in_float32(sound: Path) -> None:
 def test_recipes_follow_the_preset(sound: Path) -> None:
     preset = read_preset(sound)
 
-    windows, first = preset.recipe(preset.sampling), preset.recipe(preset.first_chunk)
+    windows, first = preset.recipe(preset.profiles["fast"].windows), preset.recipe(preset.profiles["fast"].first_chunk)
 
     assert (windows.plan.sampler, windows.plan.eta, windows.plan.num_steps) == ("ddim", 1.0, 4)
     assert first.plan.sampler == "dpm_solver_pp"
@@ -157,7 +164,7 @@ def test_fingerprint_follows_the_weights(folder: Path) -> None:
 def test_the_service_reads_the_same_folder_without_torch(sound: Path) -> None:
     preset = Catalog(sound.parent).get("toy")
 
-    assert preset.facts.sampling.num_inference_steps == 4
+    assert preset.facts.profiles["fast"].windows.num_inference_steps == 4
     assert preset.count_tokens("A red circle") == 3
 
 

@@ -10,11 +10,12 @@ import pytest
 from core.model.presets import load_engine
 from core.model.presets.random import write_random_preset
 from core.model.streaming_t2v.engine import Recent, StreamingT2VEngine
-from core.service.engine import Engine, EngineChunk, EngineState
+from core.service.engine import NOTHING_GIVEN, Engine, EngineChunk, EngineState
 from core.service.errors import Interrupted, PromptTooLong
-from core.service.schema import JobSpec
+from core.service.schema import FirstChunkSampling, JobSpec
+from tests.helpers.jobs import job_spec
 
-SPEC = JobSpec(
+SPEC = job_spec(
     prompt="a red circle moving left",
     negative_prompt="",
     num_frames=43,
@@ -23,6 +24,7 @@ SPEC = JobSpec(
     model="toy",
     guidance_scale=3.0,
     num_inference_steps=2,
+    first_chunk=FirstChunkSampling(num_inference_steps=3, guidance_scale=2.0),
 )
 
 ONE_WINDOW = SPEC.model_copy(update={"num_frames": 24})
@@ -60,7 +62,7 @@ class Run:
 
 def make_video(engine: Engine, spec: JobSpec) -> Run:
     """All chunks of a request."""
-    run = Run([engine.start(spec)], [])
+    run = Run([engine.start(spec, NOTHING_GIVEN)], [])
     while run.states[-1].frames_done < spec.num_frames:
         run.chunks.append(engine.next_chunk(spec, run.states[-1], ignore_step))
         run.states.append(run.chunks[-1].state)
@@ -136,7 +138,7 @@ def test_steps_are_counted_over_the_chunk(engine: Engine, whole: Run) -> None:
         counts.append([])
         engine.next_chunk(spec, state, lambda step, steps, seen=counts[-1]: seen.append((step, steps)))
 
-    assert counts == [[(0, 2), (1, 2)], [(0, 4), (1, 4), (2, 4), (3, 4)], [(0, 2), (1, 2)]]
+    assert counts == [[(0, 3), (1, 3), (2, 3)], [(0, 4), (1, 4), (2, 4), (3, 4)], [(0, 2), (1, 2)]]
 
 
 @pytest.mark.parametrize(("chunk", "stop_at"), [(0, 1), (1, 0), (1, 3)])
@@ -171,7 +173,7 @@ def test_every_field_acts_on_the_windows(engine: Engine, whole: Run, change: dic
 
 def test_seed_acts_on_first_chunk_and_windows(engine: Engine, whole: Run) -> None:
     other_seed = ONE_WINDOW.model_copy(update={"seed": 34})
-    start = engine.start(other_seed)
+    start = engine.start(other_seed, NOTHING_GIVEN)
     grafted = EngineState(16, {**whole.states[1].arrays, "generator": start.arrays["generator"]})
 
     first = engine.next_chunk(other_seed, start, ignore_step)
@@ -209,7 +211,7 @@ def test_over_long_text_is_refused(engine: Engine) -> None:
     wordy = SPEC.model_copy(update={"prompt": "red " * 30})
 
     with pytest.raises(PromptTooLong):
-        engine.next_chunk(wordy, engine.start(wordy), ignore_step)
+        engine.next_chunk(wordy, engine.start(wordy, NOTHING_GIVEN), ignore_step)
 
 
 def test_asking_beyond_the_end_is_a_mistake(engine: Engine, whole: Run) -> None:
@@ -226,7 +228,7 @@ def test_warm_up_changes_no_result(folder: Path, whole: Run) -> None:
     warmed = load_engine(folder, device="cpu", torch_threads=1)
     warmed.warm_up()
 
-    chunk = warmed.next_chunk(SPEC, warmed.start(SPEC), ignore_step)
+    chunk = warmed.next_chunk(SPEC, warmed.start(SPEC, NOTHING_GIVEN), ignore_step)
 
     assert isinstance(warmed, StreamingT2VEngine)
     assert chunk.frames.tobytes() == whole.chunks[0].frames.tobytes()

@@ -16,8 +16,9 @@ from tokenizers import Tokenizer
 from core.model.presets import load_engine
 from core.model.streaming_t2v.engine import StreamingT2VEngine
 from core.model.training import data, sprites
-from core.service.engine import FramesTHWC
-from core.service.schema import JobSpec
+from core.service.engine import NOTHING_GIVEN, FramesTHWC
+from core.service.schema import FirstChunkSampling
+from tests.helpers.jobs import job_spec
 
 PRESET = Path(__file__).parents[5] / "core/model/presets/sprites"
 HUES = {"red": 0, "yellow": 52, "green": 127, "blue": 231}
@@ -35,9 +36,11 @@ def engine() -> StreamingT2VEngine:
 @cache
 def video(engine: StreamingT2VEngine, prompt: str, num_frames: int) -> FramesTHWC:
     facts: dict[str, Any] = json.loads((PRESET / "preset.json").read_text())
-    sampling = {key: facts["sampling"][key] for key in ("guidance_scale", "num_inference_steps")}
-    spec = JobSpec(prompt=prompt, negative_prompt="", num_frames=num_frames, fps=8, seed=1, model="sprites", **sampling)
-    state, chunks = engine.start(spec), list[FramesTHWC]()
+    profile = facts["profiles"]["fast"]
+    sampling = {key: profile["windows"][key] for key in ("guidance_scale", "num_inference_steps")}
+    first_chunk = FirstChunkSampling(**{key: profile["first_chunk"][key] for key in sampling})
+    spec = job_spec(prompt=prompt, num_frames=num_frames, seed=1, first_chunk=first_chunk, **sampling)
+    state, chunks = engine.start(spec, NOTHING_GIVEN), list[FramesTHWC]()
     while state.frames_done < num_frames:
         chunk = engine.next_chunk(spec, state, lambda _step, _steps: None)
         state = chunk.state
