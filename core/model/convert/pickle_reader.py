@@ -252,158 +252,29 @@ def _set_item(machine: _Machine) -> None:
 
 
 _NOTHING_TO_DO = frozenset({"PROTO", "FRAME", "STOP"})
-_CONSTANTS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"})
-_FRESH:
-            self.stack.append(_FRESH[opcode]())
-        elif opcode in _WITH_ARGUMENT:
-            _WITH_ARGUMENT[opcode](self, argument)
-        elif opcode not in _NOTHING_TO_DO:
-            _ACTIONS[opcode](self)
-
-    def pop(self) -> Node:
-        return self.stack.pop()
-
-    def pop_mark(self) -> list[Node]:
-        """Everything above the last mark; the mark goes too."""
-        place = len(self.stack) - 1
-        while self.stack[place] is not _MARK:
-            place -= 1
-            if place < 0:
-                raise ValueError("a mark is missing")
-        taken = self.stack[place + 1 :]
-        del self.stack[place:]
-        return taken
-
-    def put(self, index: int | None = None) -> None:
-        """Remember the top of the stack, under the next free index where none is given."""
-        self._memo[len(self._memo) if index is None else index] = self.stack[-1]
-
-    def get(self, index: int) -> None:
-        self.stack.append(self._memo[index])
-
-    def append(self, items: list[Node]) -> None:
-        """Into the list or set on top."""
-        target = self.stack[-1]
-        if isinstance(target, Placeholder):
-            target.parts.extend(items)
-        elif isinstance(target, set):
-            cast("set[Node]", target).update(items)
-        else:
-            _expect(target, list).extend(items)
-
-    def set_items(self, items: list[Node]) -> None:
-        """Into the dict on top: keys and values in turn."""
-        target = self.stack[-1]
-        if isinstance(target, Placeholder):
-            target.parts.extend(items)
-        else:
-            _expect(target, Dictionary).update(zip(items[::2], items[1::2], strict=True))
-
-    def name(self, module: str, name: str) -> None:
-        """A global: known by name, or unknown."""
-        mention = Name(module, name)
-        if not _is_known(mention.dotted):
-            self.unknown.add(mention.dotted)
-        self.stack.append(mention)
-
-    def stack_name(self) -> None:
-        name, module = _expect(self.pop(), str), _expect(self.pop(), str)
-        self.name(module, name)
-
-    def call(self, callee: Node, arguments: Node) -> None:
-        """What a call describes. Only tensors and ordered dicts are understood; nothing is called."""
-        name = callee.dotted if isinstance(callee, Name) else "an object of the pickle"
-        if name == _TENSOR:
-            self.stack.append(_tensor(arguments))
-        elif name == _PARAMETER:
-            self.stack.append(_expect(arguments[0], TensorReference))
-        elif name == _ORDERED_DICT:
-            self.stack.append(Dictionary(arguments[0] if arguments else ()))
-        elif name in _PLAIN:
-            self.stack.append(arguments[0] if arguments else ())
-        else:
-            # A known name may be misused (a storage type called); then it is as unknown as any other.
-            self.unknown.add(name)
-            self.stack.append(Placeholder(name, [arguments]))
-
-    def build(self) -> None:
-        """State of the object on top: kept where it may be walked, never applied."""
-        state, target = self.pop(), self.stack[-1]
-        if isinstance(target, Dictionary):
-            target.state = state
-        elif isinstance(target, Placeholder):
-            target.parts.append(state)
-        else:
-            raise ValueError(f"state for a {type(target).__name__}")
-
-    def storage(self, reference: Node) -> None:
-        kind, storage_type, key, _, num_elements = _expect(reference, tuple)
-        if kind != "storage":
-            raise ValueError(f"a persistent id of kind {kind!r}")
-        self.stack.append(
-            StorageReference(_expect(storage_type, Name).name, _expect(key, str), _expect(num_elements, int))
-        )
-
-
-def _is_known(dotted: str) -> bool:
-    module, _, name = dotted.rpartition(".")
-    is_storage = f"{module}." in _STORAGES and name.endswith("Storage")
-    return is_storage or dotted in (_TENSOR, _PARAMETER, _ORDERED_DICT) or dotted in _PLAIN
-
-
-def _tensor(arguments: Node) -> TensorReference:
-    storage, offset, shape, strides = arguments[:4]
-    sizes = tuple(_expect(size, int) for size in (offset, *shape, *strides))
-    if any(size < 0 for size in sizes) or len(shape) != len(strides):
-        raise ValueError(f"a tensor of shape {shape}, strides {strides}, offset {offset}")
-    return TensorReference(_expect(storage, StorageReference), offset, tuple(shape), tuple(strides))
-
-
-def _expect(value: Node, kind: type[Any]) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
-    return value
-
-
-def _pairs(items: list[Node]) -> Dictionary:
-    return Dictionary(zip(items[::2], items[1::2], strict=True))
-
-
-def _push_tuple(machine: _Machine, size: int) -> None:
-    taken = machine.stack[-size:]
-    if len(taken) < size:
-        raise IndexError("the stack is too short")
-    machine.stack[-size:] = [tuple(taken)]
-
-
-def _call(machine: _Machine) -> None:
-    arguments, callee = machine.pop(), machine.pop()
-    machine.call(callee, arguments)
-
-
-def _call_with_keywords(machine: _Machine) -> None:
-    keywords, arguments, callee = machine.pop(), machine.pop(), machine.pop()
-    machine.call(callee, (*arguments, keywords))
-
-
-def _old_instance(machine: _Machine, argument: str) -> None:
-    module, name = argument.split(" ", 1)
-    machine.call(Name(module, name), tuple(machine.pop_mark()))
-
-
-def _old_object(machine: _Machine) -> None:
-    callee, *arguments = machine.pop_mark()
-    machine.call(callee, tuple(arguments))
-
-
-def _set_item(machine: _Machine) -> None:
-    value, key = machine.pop(), machine.pop()
-    machine.set_items([key, value])
-
-
 _CONSTANTS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING "
-    "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8".split()
+    {
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+    }
 )
 _FRESH: dict[str, Callable[[], Node]] = {
     "NONE": lambda: None,
