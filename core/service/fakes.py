@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 
 from core.service import queue, transitions
 from core.service.engine import EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep
-from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError
+from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError, UploadNotFound
 from core.service.frame_plan import CHUNK_FRAMES, chunk_span
 from core.service.job_store import cursor_from_member, index_member, member_from_cursor
-from core.service.ports import Clock, Delivery, JobPage, Lease, WorkerStatus
+from core.service.media.uploads import Upload
+from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, WorkerStatus
 from core.service.schema import (
     ChunkRecord,
     JobError,
@@ -36,6 +38,8 @@ from core.service.transitions import Transition
 
 FAKE_START = datetime(2026, 1, 1, tzinfo=UTC)
 FAKE_RETENTION_SECONDS = 7 * 86400.0
+PIECE_BYTES = 1000
+"""FakeStorage gives objects in pieces as small as this, so that tests meet more than one."""
 
 
 class FakeClock:
@@ -337,6 +341,13 @@ class FakeStorage:
             raise ObjectNotFound(f"there is no object {key}")
         return self.objects[key]
 
+    def pieces(self, key: str) -> Iterator[bytes]:
+        data = self.get(key)
+        return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+
+    def look_up(self, key: str) -> StoredObject:
+        return StoredObject(size_bytes=len(self.get(key)), content_type=self.content_types[key])
+
     def exists(self, key: str) -> bool:
         self.check()
         return key in self.objects
@@ -354,6 +365,32 @@ class FakeStorage:
     def url(self, key: str, *, download_name: str | None = None) -> str:
         suffix = "" if download_name is None else f"?download={download_name}"
         return f"https://storage.invalid/{key}{suffix}"
+
+    def upload_url(self, key: str, headers: Mapping[str, str], ttl_seconds: int) -> str:
+        signed = urlencode({**headers, "expires": ttl_seconds})
+        return f"https://storage.invalid/{key}?{signed}"
+
+
+class FakeUploadStore:
+    """ports.UploadStore in memory."""
+
+    def __init__(self) -> None:
+        self._uploads: dict[str, Upload] = {}
+
+    def create(self, upload: Upload) -> None:
+        self._uploads[upload.id] = upload
+
+    def get(self, upload_id: str) -> Upload:
+        if upload_id not in self._uploads:
+            raise UploadNotFound(f"there is no upload {upload_id}")
+        return self._uploads[upload_id]
+
+    def older_than(self, moment: datetime) -> Sequence[Upload]:
+        old = [upload for upload in self._uploads.values() if upload.created_at < moment]
+        return sorted(old, key=lambda upload: upload.created_at)
+
+    def remove(self, upload_id: str) -> None:
+        self._uploads.pop(upload_id, None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Presigned GET and PUT URLs for S3 (AWS Signature Version 4 in the query string). Pure: credentials and time are arguments.
+"""Presigned GET and PUT URLs for S3 (AWS Signature Version 4 in the query string). Pure: keys and time are arguments.
 
 Why not botocore's own: it signs with the clock's second, so the text changes with every call, and it needs some 0.4 ms
 per URL, which a job of 600 chunks pays 600 times per poll. Knows no bucket's content and makes no request.
@@ -88,7 +88,9 @@ def _without_default_port(endpoint: SplitResult) -> str:
     return endpoint.netloc.removesuffix(default)
 
 
-def _auth_query(key: SigningKey, scope: str, timestamp: str, expires_seconds: int, signed_headers: str) -> dict[str, str]:
+def _auth_query(
+    key: SigningKey, scope: str, timestamp: str, expires_seconds: int, signed_headers: str
+) -> dict[str, str]:
     token = {"X-Amz-Security-Token": key.session_token} if key.session_token else {}
     return token | {
         "X-Amz-Algorithm": _ALGORITHM,

@@ -32,6 +32,7 @@ WORKERS = "longtake:workers"
 ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
+UPLOADS = "longtake:uploads"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,6 +103,10 @@ def queue_index(model: str) -> str:
 def outbox_member(job_id: str, delivery_id: str) -> str:
     """How a delivery is named in OUTBOX_DUE. Neither id contains a space."""
     return f"{job_id} {delivery_id}"
+
+
+def upload_key(upload_id: str) -> str:
+    return f"longtake:upload:{upload_id}"
 
 
 def worker_key(name: str) -> str:

@@ -45,6 +45,32 @@ class Settings(BaseSettings):
     retention_seconds: Annotated[int, Field(ge=60)] = Field(
         default=7 * 86400, description="How long an ended job and its objects are kept."
     )
+    upload_ttl_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
+        default=3600, description="How long an upload's URL takes the file."
+    )
+    upload_retention_seconds: Annotated[int, Field(ge=60)] = Field(
+        default=86400, description="How long an upload may be named in new jobs; then it is removed."
+    )
+    max_image_bytes: Annotated[int, Field(ge=1)] = Field(default=20_000_000, description="Largest image file taken.")
+    max_video_bytes: Annotated[int, Field(ge=1, le=5_000_000_000)] = Field(
+        default=500_000_000, description="Largest video file taken."
+    )
+    max_image_pixels: Annotated[int, Field(ge=1, le=89_000_000)] = Field(
+        default=40_000_000, description="Most pixels of an image, checked before it is decoded."
+    )
+    max_video_pixels: Annotated[int, Field(ge=1)] = Field(
+        default=4096 * 2304, description="Most pixels of a video's frame, checked before it is decoded."
+    )
+    max_video_seconds: Annotated[float, Field(gt=0)] = Field(default=600.0, description="Longest video taken.")
+    media_fetch_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=300.0, description="Time the server of an image or video has to give all of it."
+    )
+    media_decode_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=60.0, description="Time that decoding a video may take."
+    )
+    media_allow_private_addresses: bool = Field(
+        default=False, description="Allow images and videos from private and loopback addresses."
+    )
     webhook_secret: SecretStr | None = Field(
         default=None, description="whsec_... key that signs webhooks; `up` makes one."
     )

@@ -1,0 +1,101 @@
+"""Uploads: a client says what it will send, gets a URL to send it to, and then names the upload in its job.
+
+Pure data: what an upload is, where its object lies, how long it lives. Stored by upload_store.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+
+from pydantic import Field
+
+from core.service.errors import InvalidField, UploadTooLarge
+from core.service.media.types import KIND_OF_TYPE, MediaKind
+from core.service.schema import Frozen
+from core.service.settings import Settings
+
+UPLOADS_PREFIX = "uploads/"
+_ID_PREFIX = "upl_"
+_BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
+_ID_LENGTH = 20
+
+
+class UploadRequest(Frozen):
+    """Body of POST /uploads: what will be sent."""
+
+    content_type: str = Field(description="Type of the file.", examples=["video/mp4"])
+    size_bytes: int = Field(gt=0, description="Its exact length.", examples=[1048576])
+
+
+class Upload(Frozen):
+    """What the store keeps of an upload. `expires_at` ends its use; its object goes soon after."""
+
+    id: str
+    content_type: str
+    size_bytes: int = Field(description="As declared; no more is ever read.")
+    created_at: datetime
+    expires_at: datetime
+
+    @property
+    def kind(self) -> MediaKind | None:
+        """None for an object of a type that is not taken (stored by somebody else); it serves no job."""
+        return KIND_OF_TYPE.get(self.content_type)
+
+    @property
+    def key(self) -> str:
+        return upload_key(self.id)
+
+
+def new_upload_id() -> str:
+    """An id that cannot be guessed: 100 random bits."""
+    return _ID_PREFIX + "".join(secrets.choice(_BASE32_LOWER) for _ in range(_ID_LENGTH))
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` has the form of an id; there may be no such upload."""
+    letters = text.removeprefix(_ID_PREFIX)
+    return text.startswith(_ID_PREFIX) and len(letters) == _ID_LENGTH and set(letters) <= set(_BASE32_LOWER)
+
+
+def upload_key(upload_id: str) -> str:
+    return f"{UPLOADS_PREFIX}{upload_id}"
+
+
+def upload_id_of_key(key: str) -> str | None:
+    """The upload of a key that `upload_key` made; None for any other object."""
+    upload_id = key.removeprefix(UPLOADS_PREFIX)
+    return upload_id if key.startswith(UPLOADS_PREFIX) and is_upload_id(upload_id) else None
+
+
+def max_bytes(kind: MediaKind, settings: Settings) -> int:
+    """The longest file of a kind."""
+    return settings.max_image_bytes if kind is MediaKind.IMAGE else settings.max_video_bytes
+
+
+def new_upload(request: UploadRequest, settings: Settings, now: datetime) -> Upload:
+    """The upload that `request` asks for. Raises InvalidField or UploadTooLarge."""
+    kind = KIND_OF_TYPE.get(request.content_type)
+    if kind is None:
+        message = f"content_type {request.content_type[:64]!r} is not taken"
+        raise InvalidField(message, field="content_type", fix=f"send one of {', '.join(KIND_OF_TYPE)}")
+    most = max_bytes(kind, settings)
+    if request.size_bytes > most:
+        message = f"size_bytes is {request.size_bytes}; {kind} files may have {most}"
+        raise UploadTooLarge(message, field="size_bytes", fix=f"send at most {most} bytes")
+    return _upload(new_upload_id(), request.content_type, request.size_bytes, settings, now)
+
+
+def found_upload(upload_id: str, content_type: str, size_bytes: int, settings: Settings, now: datetime) -> Upload:
+    """The upload of an object whose record was lost: it begins its life again."""
+    return _upload(upload_id, content_type, size_bytes, settings, now)
+
+
+def _upload(upload_id: str, content_type: str, size_bytes: int, settings: Settings, now: datetime) -> Upload:
+    return Upload(
+        id=upload_id,
+        content_type=content_type,
+        size_bytes=size_bytes,
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.upload_retention_seconds),
+    )
