@@ -5,7 +5,7 @@ Knows no source: which repository takes which role is the tests' business.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -27,6 +27,12 @@ from transformers.models.clip.modeling_clip import (
     CLIPTextModelWithProjection,
     CLIPVisionModelWithProjection,
 )
+
+# Their constructors are annotated more narrowly than they are: configurations of other sizes, parts left out.
+new_autoencoder, new_unet_2d = cast(Any, AutoencoderKL), cast(Any, UNet2DConditionModel)
+new_text_config, new_vision_config = cast(Any, CLIPTextConfig), cast(Any, CLIPVisionConfig)
+new_stable_diffusion, new_sdxl = cast(Any, StableDiffusionPipeline), cast(Any, StableDiffusionXLPipeline)
+new_temporal_autoencoder = cast(Any, AutoencoderKLTemporalDecoder)
 
 WIDTH = 8
 """Of text and of the narrowest layers."""
@@ -55,31 +61,36 @@ def tokenizer() -> Any:
 def text_encoder(kind: Any = CLIPTextModel) -> Any:
     sizes = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2}
     ends = {"pad_token_id": 0, "bos_token_id": 52, "eos_token_id": 53}
-    config = CLIPTextConfig(vocab_size=54, max_position_embeddings=24, projection_dim=WIDTH, **sizes, **ends)
+    config = new_text_config(vocab_size=54, max_position_embeddings=24, projection_dim=WIDTH, **sizes, **ends)
     return kind(config).eval()
 
 
 def image_encoder() -> Any:
     sizes = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2}
     return CLIPVisionModelWithProjection(
-        CLIPVisionConfig(image_size=16, patch_size=8, projection_dim=WIDTH, **sizes)
+        new_vision_config(image_size=224, patch_size=112, projection_dim=WIDTH, **sizes)
     ).eval()
 
 
-def autoencoder(kind: Any = AutoencoderKL) -> Any:
-    up = {"up_block_types": ("UpDecoderBlock2D",) * 2} if kind is AutoencoderKL else {}
-    return kind(
-        block_out_channels=(4, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        layers_per_block=1,
-        **({"norm_num_groups": 2} if up else {"block_out_channels": (32, 32)}),
-        **up,
+def autoencoder() -> Any:
+    return new_autoencoder(
+        **_autoencoder_sizes((4, 8)), up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=2
     ).eval()
+
+
+def temporal_autoencoder() -> Any:
+    return new_temporal_autoencoder(**_autoencoder_sizes((32, 32))).eval()
+
+
+def _autoencoder_sizes(widths: tuple[int, int]) -> dict[str, Any]:
+    return {"block_out_channels": widths, "down_block_types": ("DownEncoderBlock2D",) * 2, "layers_per_block": 1}
 
 
 def scheduler() -> Any:
     """Stable Diffusion's."""
-    return DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+    )
 
 
 def unet_2d(**more: Any) -> Any:
@@ -88,13 +99,13 @@ def unet_2d(**more: Any) -> Any:
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
     }
-    return UNet2DConditionModel(**{**sizes, **blocks, "cross_attention_dim": WIDTH, "attention_head_dim": 4, **more})
+    return new_unet_2d(**{**sizes, **blocks, "cross_attention_dim": WIDTH, "attention_head_dim": 4, **more})
 
 
 @seeded
 def write_stable_diffusion(folder: Path) -> None:
     """What AnimateDiff puts its motion into."""
-    StableDiffusionPipeline(
+    new_stable_diffusion(
         autoencoder(), text_encoder(), tokenizer(), unet_2d(), scheduler(), None, None, requires_safety_checker=False
     ).save_pretrained(folder)
 
@@ -141,15 +152,14 @@ def write_svd(folder: Path) -> None:
         projection_class_embeddings_input_dim=3 * WIDTH,
         num_frames=17,
     )
-    sizes = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
     StableVideoDiffusionPipeline(
-        autoencoder(AutoencoderKLTemporalDecoder),
+        temporal_autoencoder(),
         image_encoder(),
         unet,
         EulerDiscreteScheduler(
             prediction_type="v_prediction", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0
         ),
-        CLIPImageProcessor(**sizes),
+        CLIPImageProcessor(),
     ).save_pretrained(folder)
 
 
@@ -161,7 +171,7 @@ def write_sdxl(folder: Path) -> None:
         addition_time_embed_dim=WIDTH,
         projection_class_embeddings_input_dim=7 * WIDTH,
     )
-    StableDiffusionXLPipeline(
+    new_sdxl(
         autoencoder(),
         text_encoder(),
         text_encoder(CLIPTextModelWithProjection),

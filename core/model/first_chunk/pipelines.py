@@ -1,0 +1,112 @@
+"""What all sources that wrap a diffusers pipeline share: loading it, and steps that are seen and can be stopped.
+
+Knows no particular pipeline. Pipelines are untyped, hence Any.
+
+Shapes: F frames, P, R picture rows and columns.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.model.sampling.samplers import OnStep
+from core.service.errors import FieldNotSupported, PresetError
+from core.service.frame_plan import CHUNK_FRAMES
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where pipelines run. In half precision on a GPU, as published, and in float32 on a CPU."""
+
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of all weights of a pipeline."""
+        return torch.float16 if self.device.type == "cuda" else torch.float32
+
+    @property
+    def variant(self) -> str | None:
+        """Which files to load of repositories that keep half-precision ones beside the others."""
+        return "fp16" if self.dtype == torch.float16 else None
+
+
+def load(source: str, make: Callable[[], Any], place: Place) -> Any:
+    """The pipeline that `make` loads, on its device. Raises PresetError that names `source` and says what to do.
+
+    On a GPU its networks wait in main memory until they are used: the windows' networks keep the room.
+    """
+    try:
+        pipeline = make()
+    except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
+        raise PresetError(
+            f"the first-chunk source {source} cannot be loaded: {error}",
+            fix="check its name and the network, or put its files in place: docs/models.md says how",
+        ) from error
+    if place.device.type == "cuda":
+        pipeline.enable_model_cpu_offload(device=place.device)
+    else:
+        pipeline.to(place.device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one pipeline, numbered among those of the pipelines that work for the chunk before and after it."""
+
+    on_step: OnStep
+    num_steps: int
+    before: int = 0
+    after: int = 0
+
+    def run(self, pipeline: Any, arguments: Mapping[str, Any]) -> Any:
+        """Call the pipeline and report each of its steps before it is made. What on_step raises goes through."""
+        self._report(0)
+        return pipeline(**arguments, **self._callback(pipeline))
+
+    def _callback(self, pipeline: Any) -> dict[str, Any]:
+        """The callback in the form that this pipeline takes; deprecated ones know the old form only."""
+        accepted = parameters_of(pipeline)
+        if "callback_on_step_end" in accepted:
+            return {"callback_on_step_end": self._at_end}
+        return {"callback": self._at_end_in_the_old_form} if "callback" in accepted else {}
+
+    def _at_end(self, _pipeline: Any, step: int, _timestep: Any, changed: dict[str, Any]) -> dict[str, Any]:
+        self._report(step + 1)
+        return changed
+
+    def _at_end_in_the_old_form(self, step: int, _timestep: Any, _latents: Tensor) -> None:
+        self._report(step + 1)
+
+    def _report(self, step: int) -> None:
+        """A step about to be made; after the last one there is none."""
+        if step < self.num_steps:
+            self.on_step(self.before + step, self.before + self.num_steps + self.after)
+
+
+def parameters_of(pipeline: Any) -> frozenset[str]:
+    """Names that a pipeline's call takes."""
+    return frozenset(inspect.signature(type(pipeline).__call__).parameters)
+
+
+def first_frames(source: str, frames_1F3PR: Tensor) -> Tensor:
+    """The first 16 frames [16, 3, P, R] of a pipeline's result, float32 on the CPU. Raises PresetError."""
+    if frames_1F3PR.shape[1] < CHUNK_FRAMES:
+        raise PresetError(
+            f"{source} makes {frames_1F3PR.shape[1]} frames; a first chunk has {CHUNK_FRAMES}",
+            fix="choose another first-chunk source",
+        )
+    return frames_1F3PR[0, :CHUNK_FRAMES].float().cpu()
+
+
+def refuse_image(image: object) -> None:
+    """For sources that make everything from text."""
+    if image is not None:
+        raise FieldNotSupported(
+            "this first-chunk source begins with text only", field="image", fix="leave image out, or use svd"
+        )
