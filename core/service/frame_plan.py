@@ -47,10 +47,36 @@ def seconds_to_frames(seconds: float, fps: int) -> int:
     return round(seconds * fps)
 
 
-def refinement_windows(num_frames: int) -> tuple[range, ...]:
-    """Frame ranges of the refinement windows; the last one slides back to fit (fewer than 24 frames are one window)."""
+@dataclass(frozen=True)
+class RefinementWindow:
+    """Frames that are refined together: [first_frame, first_frame + num_frames).
+
+    The first `num_held` are published already and stay as they are (the slid last window only); the `num_blended` after
+    them were refined by the window before and are blended with it; the rest are new.
+    """
+
+    index: int
+    first_frame: int
+    num_frames: int
+    num_held: int
+    num_blended: int
+
+    @property
+    def end_frame(self) -> int:
+        """The frame after the last."""
+        return self.first_frame + self.num_frames
+
+
+def refinement_windows(num_frames: int) -> tuple[RefinementWindow, ...]:
+    """Windows of a video; the last one slides back to fit, and fewer than 24 frames are one window."""
     if num_frames <= REFINEMENT_WINDOW_FRAMES:
-        return (range(num_frames),)
+        return (RefinementWindow(0, 0, num_frames, 0, 0),)
     stride = REFINEMENT_WINDOW_FRAMES - REFINEMENT_OVERLAP_FRAMES
-    starts = [*range(0, num_frames - REFINEMENT_WINDOW_FRAMES, stride), num_frames - REFINEMENT_WINDOW_FRAMES]
-    return tuple(range(start, start + REFINEMENT_WINDOW_FRAMES) for start in starts)
+    last_start = num_frames - REFINEMENT_WINDOW_FRAMES
+    windows = [RefinementWindow(0, 0, REFINEMENT_WINDOW_FRAMES, 0, 0)]
+    for index, unslid in enumerate(range(stride, last_start + stride, stride), start=1):
+        start = min(unslid, last_start)
+        windows.append(
+            RefinementWindow(index, start, REFINEMENT_WINDOW_FRAMES, unslid - start, REFINEMENT_OVERLAP_FRAMES)
+        )
+    return tuple(windows)

@@ -1,5 +1,7 @@
 """Frame arithmetic: nothing dropped, nothing added, for any length."""
 
+from itertools import pairwise
+
 import pytest
 
 from core.service import frame_plan
@@ -29,15 +31,18 @@ def test_seconds_become_the_nearest_whole_frame() -> None:
     assert frame_plan.seconds_to_frames(2.05, 8) == 16
 
 
-@pytest.mark.parametrize("num_frames", [16, 24, 25, 40, 41, 240])
-def test_refinement_windows_cover_every_frame_and_the_last_slides_back(num_frames: int) -> None:
+@pytest.mark.parametrize("num_frames", [16, 24, 25, 40, 41, 56, 240])
+def test_refinement_windows_cover_every_frame_once_as_new_and_the_last_slides_back(num_frames: int) -> None:
     windows = frame_plan.refinement_windows(num_frames)
-    assert set().union(*windows) == set(range(num_frames))
-    assert windows[-1][-1] == num_frames - 1
-    assert all(len(window) == min(24, num_frames) for window in windows)
+    assert all(window.num_frames == min(24, num_frames) for window in windows)
+    assert windows[-1].end_frame == num_frames
+    for before, window in pairwise(windows):
+        first_blended = window.first_frame + window.num_held
+        assert first_blended == before.end_frame - window.num_blended
+        assert window.num_blended == 8
 
 
 def test_240_frames_refine_in_windows_that_advance_by_16() -> None:
-    starts = [window.start for window in frame_plan.refinement_windows(240)]
+    starts = [window.first_frame for window in frame_plan.refinement_windows(240)]
     assert starts[:3] == [0, 16, 32]
     assert starts[-1] == 216

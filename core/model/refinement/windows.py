@@ -1,0 +1,128 @@
+"""Refining a video window by window: in lockstep as published, or streaming, one window after the other.
+
+Lockstep advances all windows together: at every step each is predicted from the same latents, the overlaps are blended,
+and one solver step moves the whole video. Streaming finishes window k before it looks at window k+1, which then reads
+what window k predicted for their overlap, step by step (its trajectory): memory and latency do not grow with the video.
+What differs: in lockstep the later window also acts on the overlap while the earlier one is predicted; in streaming the
+earlier one never sees it. Without noise or cuts of its own: both come from the caller, so both schedules share them.
+
+Shapes: C channels, F frames (of a window, or of the whole video V), H, W latent rows and columns.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.model.refinement.blending import CutSource, blend
+from core.model.refinement.noise import START, FrameNoise
+from core.model.refinement.schedule import RefinementSchedule
+from core.model.refinement.solver import advance, clean_from_v, network_input, noised
+from core.service.frame_plan import RefinementWindow
+
+WindowPredictor = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
+"""(noised windows [1, C, F, H, W] in the network's scale, timestep) -> guided v of each. They may be batched."""
+
+StartLaw = Callable[[Tensor, Tensor, RefinementSchedule], Tensor]
+"""(clean, noise, schedule) -> the state refinement starts from: `solver.noised`, or `solver.published_start`."""
+
+OnStep = Callable[[int, int], None]
+"""Called before each step with (step, steps). What it raises ends the refinement."""
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """What a refinement is done with: network, levels, and the job's randomness."""
+
+    predict: WindowPredictor
+    schedule: RefinementSchedule
+    noise: FrameNoise
+    cut: CutSource
+    start: StartLaw = noised
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a window predicted of its last frames at every step: all that the next window needs of it."""
+
+    first_frame: int
+    clean_S1CFHW: Tensor
+    """Clean predictions [S, 1, C, F, H, W] after blending, F the frames from `first_frame` to the window's end."""
+
+    def at(self, step: int, num_frames: int) -> Tensor:
+        """Its first `num_frames` frames at a step."""
+        return self.clean_S1CFHW[step][:, :, :num_frames]
+
+
+def refine_in_lockstep(
+    refiner: Refiner, clean_1CVHW: Tensor, windows: Sequence[RefinementWindow], on_step: OnStep
+) -> Tensor:
+    """Refined latents of the whole video [1, C, V, H, W], as published: all windows advance together."""
+    schedule, frames = refiner.schedule, range(clean_1CVHW.shape[2])
+    x = refiner.start(clean_1CVHW, _like(refiner.noise(frames, START), clean_1CVHW), schedule)
+    last_clean: Tensor | None = None
+    for step in range(schedule.num_steps):
+        on_step(step, schedule.num_steps)
+        parts = [_part(x, window) for window in windows]
+        clean = torch.empty_like(x)
+        for window, predicted in zip(windows, _predict_clean(refiner, parts, step), strict=True):
+            kept = window.num_held + _cut(refiner, window, step)
+            clean[:, :, window.first_frame + kept : window.end_frame] = predicted[:, :, kept:]
+        x, last_clean = _advance(refiner, x, clean, last_clean, frames, step), clean
+    return x
+
+
+def refine_window(
+    refiner: Refiner,
+    clean_1CFHW: Tensor,
+    window: RefinementWindow,
+    before: Trajectory | None,
+    next_first_frame: int,
+    on_step: OnStep,
+) -> tuple[Tensor, Trajectory]:
+    """Streaming: refined latents of one window [1, C, F, H, W], and its trajectory from `next_first_frame` on.
+
+    `before` is the trajectory of the window before, from this window's first frame on; None for the first window. Held
+    frames follow it throughout and come out unchanged; blended ones follow it up to the cut of each step.
+    """
+    schedule, frames = refiner.schedule, range(window.first_frame, window.end_frame)
+    x = refiner.start(clean_1CFHW, _like(refiner.noise(frames, START), clean_1CFHW), schedule)
+    last_clean: Tensor | None = None
+    kept_of_step: list[Tensor] = []
+    for step in range(schedule.num_steps):
+        on_step(step, schedule.num_steps)
+        (clean,) = _predict_clean(refiner, [x], step)
+        if before is not None:
+            kept = window.num_held + _cut(refiner, window, step)
+            clean = blend(before.at(step, kept), clean, kept)
+        x, last_clean = _advance(refiner, x, clean, last_clean, frames, step), clean
+        kept_of_step.append(clean[:, :, next_first_frame - window.first_frame :])
+    return x, Trajectory(next_first_frame, torch.stack(kept_of_step))
+
+
+def _predict_clean(refiner: Refiner, parts: Sequence[Tensor], step: int) -> list[Tensor]:
+    """Clean predictions of windows given in the solver's scale."""
+    inputs = [network_input(part, refiner.schedule, step) for part in parts]
+    predictions = refiner.predict(inputs, refiner.schedule.timesteps[step])
+    return [clean_from_v(x, v, refiner.schedule, step) for x, v in zip(inputs, predictions, strict=True)]
+
+
+def _advance(refiner: Refiner, x: Tensor, clean: Tensor, last_clean: Tensor | None, frames: range, step: int) -> Tensor:
+    """The solver's step; nothing is drawn for the last one."""
+    is_last = step == refiner.schedule.num_steps - 1
+    noise = None if is_last else _like(refiner.noise(frames, step), x)
+    return advance(x, clean, last_clean, noise, refiner.schedule, step)
+
+
+def _cut(refiner: Refiner, window: RefinementWindow, step: int) -> int:
+    """Blended frames that come from the window before; the first window has none."""
+    return refiner.cut(step, window.index) if window.num_blended else 0
+
+
+def _part(x_1CVHW: Tensor, window: RefinementWindow) -> Tensor:
+    return x_1CVHW[:, :, window.first_frame : window.end_frame]
+
+
+def _like(drawn: Tensor, x: Tensor) -> Tensor:
+    return drawn.to(device=x.device, dtype=x.dtype)
