@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def ignore_step(step: int, steps: int) -> None:
     del step, steps
 
 
-def stand_in(parts: "list[Tensor]", timestep: int) -> list[Tensor]:
+def stand_in(parts: Sequence[Tensor], timestep: int) -> list[Tensor]:
     """The golden file's formula denoiser, guided by 7.5 and rescaled by 0.2."""
 
     def v(x: Tensor, text: float) -> Tensor:
