@@ -18,7 +18,8 @@ MAX_FRAMES_PER_CALL = 16
 
 def decode_frames(vae: AutoencoderKL, latents_CFHW: Tensor) -> Tensor:
     """Latents [C, F, H, W] as sampled -> pictures [F, 3, P, R] in [0, 1], float32."""
-    scaled_FCHW = latents_CFHW.transpose(0, 1).to(vae.dtype) / scaling_factor(vae)
+    # Times the reciprocal, as published: dividing rounds differently.
+    scaled_FCHW = latents_CFHW.transpose(0, 1).to(vae.dtype) * (1 / scaling_factor(vae))
     decoded = [_decode(vae, part) for part in scaled_FCHW.split(MAX_FRAMES_PER_CALL)]
     return (torch.cat(decoded).float() * 0.5 + 0.5).clamp(0.0, 1.0)
 
