@@ -1,14 +1,14 @@
 """The official checkpoint's key names <-> the modules of this package.
 
 `streaming_t2v.ckpt` stores everything under six prefixes; the names below its prefixes are diffusers' and ours but for
-the tables here. Pure renaming: opens no file, checks no shape (loading strictly does).
+the tables here. Pure renaming of whatever stands under a name (a tensor, a shape, a place in a file): opens no file,
+checks no shape.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import Generic, TypeVar
 
 _MERGER = re.compile(
     r"^base_model\.cross_attention_merger_(?:down_blocks\.(\d+)|(mid_block))\.temporal_transformer\.(.+)$"
@@ -21,29 +21,32 @@ _OFFICIAL_PICTURE_ENCODER = "controlnet_cond_embedding."
 _PICTURE_ENCODER = "picture_encoder."
 
 
+Weight = TypeVar("Weight")
+
+
 @dataclass(frozen=True)
-class StreamingWeights:
+class StreamingWeights(Generic[Weight]):
     """State dicts of the five parts, under this package's names."""
 
-    unet: dict[str, Tensor]
-    cam: dict[str, Tensor]
-    mergers: dict[str, Tensor]
-    mixers: dict[str, Tensor]
-    expander: dict[str, Tensor]
+    unet: dict[str, Weight]
+    cam: dict[str, Weight]
+    mergers: dict[str, Weight]
+    mixers: dict[str, Weight]
+    expander: dict[str, Weight]
 
 
-def from_official(weights: Mapping[str, Tensor], layer_names: tuple[str, ...]) -> StreamingWeights:
+def from_official(weights: Mapping[str, Weight], layer_names: tuple[str, ...]) -> StreamingWeights[Weight]:
     """Sort official keys into the five parts. `layer_names`: the UNet's text-reading layers (`ApmMixers.layer_names`).
 
     Keys of other parts (text encoder, image encoder, VAE) are left out.
     """
-    parts = StreamingWeights({}, {}, {}, {}, {})
+    parts = StreamingWeights[Weight]({}, {}, {}, {}, {})
     for key, weight in weights.items():
         _file(parts, key, weight, layer_names)
     return parts
 
 
-def _file(parts: StreamingWeights, key: str, weight: Tensor, layer_names: tuple[str, ...]) -> None:
+def _file(parts: StreamingWeights[Weight], key: str, weight: Weight, layer_names: tuple[str, ...]) -> None:
     """Put one official key where it belongs."""
     if merger := _MERGER.match(key):
         index, mid, rest = merger.groups()
@@ -59,7 +62,7 @@ def _file(parts: StreamingWeights, key: str, weight: Tensor, layer_names: tuple[
         parts.expander[key.removeprefix(_EXPANDER)] = weight
 
 
-def to_official(parts: StreamingWeights, layer_names: tuple[str, ...]) -> dict[str, Tensor]:
+def to_official(parts: StreamingWeights[Weight], layer_names: tuple[str, ...]) -> dict[str, Weight]:
     """Inverse of `from_official`."""
     official = {_UNET + name: weight for name, weight in parts.unet.items()}
     for name, weight in parts.cam.items():

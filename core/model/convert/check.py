@@ -1,0 +1,109 @@
+"""Compares a checkpoint's weights with what a model must have, and says everything that is wrong at once.
+
+Knows names, shapes and types as given; knows no model.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from core.model.convert.expected import Expected
+from core.model.convert.lazy_tensor import LazyTensor, Shape
+from core.service.errors import CheckpointMismatch
+
+NUM_SHOWN = 4
+_WEIGHT_DTYPES = frozenset({torch.float64, torch.float32, torch.bfloat16, torch.float16})
+Tensors = Mapping[str, LazyTensor]
+Sizes = TypeVar("Sizes")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What is wrong with a checkpoint; each entry says name and detail."""
+
+    missing: list[str] = field(default_factory=list[str])
+    unexpected: list[str] = field(default_factory=list[str])
+    misshapen: list[str] = field(default_factory=list[str])
+    of_a_wrong_type: list[str] = field(default_factory=list[str])
+
+    @property
+    def count(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.misshapen) + len(self.of_a_wrong_type)
+
+
+def find_faults(tensors: Tensors, expected: Expected) -> Faults:
+    """Every difference. A weight may be of any floating-point type; all become one type when they are written."""
+    known = expected.required.keys() | expected.optional.keys()
+    present = {name: tensors[name] for name in expected.required if name in tensors}
+    return Faults(
+        missing=[f"{name} {_show(shape)}" for name, shape in expected.required.items() if name not in tensors],
+        unexpected=[f"{name} {_show(tensor.shape)}" for name, tensor in tensors.items() if name not in known],
+        misshapen=[
+            f"{name} {_show(tensor.shape)} instead of {_show(expected.required[name])}"
+            for name, tensor in present.items()
+            if tensor.shape != expected.required[name]
+        ],
+        of_a_wrong_type=[
+            f"{name} {str(tensor.dtype).removeprefix('torch.')}"
+            for name, tensor in present.items()
+            if tensor.dtype not in _WEIGHT_DTYPES
+        ],
+    )
+
+
+def settle_sizes(
+    candidates: Sequence[Callable[[], Sizes]],
+    describe: Callable[[Sizes], Expected],
+    tensors: Tensors,
+    path: Path,
+    model: str,
+) -> Sizes:
+    """The first sizes that all the weights fit.
+
+    Published sizes and those the file itself tells are both tried; where neither fits, CheckpointMismatch has the
+    faults against the closest, so that one wrong weight is reported as one fault.
+    """
+    closest: Faults | None = None
+    for candidate in candidates:
+        try:
+            sizes = candidate()
+            faults = find_faults(tensors, describe(sizes))
+        except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError):
+            continue  # the telling weights are missing, or no network can be built in these sizes
+        if not faults.count:
+            return sizes
+        if closest is None or faults.count < closest.count:
+            closest = faults
+    assert closest is not None, "published sizes always make a network"
+    raise CheckpointMismatch(_report(closest, path, model), fix=f"give {model} as published, unchanged")
+
+
+def _report(faults: Faults, path: Path, model: str) -> str:
+    groups = {
+        "missing": faults.missing,
+        "unexpected": faults.unexpected,
+        "misshapen": faults.misshapen,
+        "of a wrong type": faults.of_a_wrong_type,
+    }
+    found = {kind: entries for kind, entries in groups.items() if entries}
+    counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in found.items())
+    lines = [f"{path} does not hold the weights of {model}: {counts}"]
+    lines += [line for kind, entries in found.items() for line in _list(kind, entries)]
+    return "\n".join(lines)
+
+
+def _list(kind: str, entries: list[str]) -> list[str]:
+    """A group: how many in which part of the model, the first few in full."""
+    parts = Counter(entry.partition(".")[0] for entry in entries)
+    spread = ", ".join(f"{part} {count}" for part, count in parts.most_common())
+    rest = len(entries) - NUM_SHOWN
+    more = [f"    and {rest} more"] if rest > 0 else []
+    return [f"  {kind} ({spread}):", *(f"    {entry}" for entry in entries[:NUM_SHOWN]), *more]
+
+
+def _show(shape: Shape) -> str:
+    return str(list(shape))

@@ -1,0 +1,113 @@
+"""A folder that appears whole or not at all.
+
+It is written under another name beside its place (`.NAME.part`), flushed to the disk, and renamed in one step. A failed
+or interrupted writer removes it; what a killed one leaves is never taken for the folder, and the next writer clears it.
+Knows no weights and no formats.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.model.convert.disk import Disk
+from core.service.errors import OutputDiskFull, OutputRefused
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def appearing_folder(out: Path, num_bytes: int, disk: Disk) -> Generator[Path]:
+    """A folder to fill within the block; `out` exists once the block has ended well.
+
+    Raises OutputRefused where `out` holds anything, another conversion writes it, or the place is not writable;
+    OutputDiskFull where `num_bytes` will not fit or do not.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputRefused(f"{out} exists and is not empty", fix="give a new folder, or remove this one")
+    created = _missing_parents(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(out.parent, num_bytes, disk)
+        yield from _filled(out)
+    except BaseException as error:
+        for folder in created:
+            _remove_if_empty(folder)
+        if isinstance(error, OSError):
+            raise _explained(error, out) from error
+        raise
+
+
+def _missing_parents(out: Path) -> list[Path]:
+    """Folders above `out` that do not exist yet, innermost first."""
+    return [folder for folder in out.parents if not folder.exists()]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _check_room(parent: Path, num_bytes: int, disk: Disk) -> None:
+    free = disk.free_bytes(parent)
+    if free < num_bytes:
+        raise OutputDiskFull(
+            f"{num_bytes / 1e9:.2f} GB are to be written to {parent}, which has {free / 1e9:.2f} GB free",
+            fix="free some space, or choose a folder on another disk, or a smaller --dtype",
+        )
+
+
+def _filled(out: Path) -> Generator[Path]:
+    """The folder under its other name, locked; renamed at the end, removed if anything was raised."""
+    part = out.with_name(f".{out.name}.part")
+    part.mkdir(exist_ok=True)
+    lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _claim(part, lock)
+        try:
+            yield part
+            _flush_folders(part)
+            part.rename(out)  # replaces an empty folder, never a filled one
+            _flush(out.parent)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+    finally:
+        os.close(lock)
+
+
+def _claim(part: Path, lock: int) -> None:
+    """Make sure that nobody else writes here, then clear what a killed writer has left."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputRefused(f"another conversion is writing {part}", fix="wait for it") from error
+    if not part.is_dir() or part.stat().st_ino != os.fstat(lock).st_ino:
+        raise OutputRefused(f"another conversion has just finished with {part}", fix="look at its result first")
+    for left in part.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    part.chmod(0o755)
+
+
+def _flush_folders(folder: Path) -> None:
+    """The names in all folders reach the disk; the files were flushed when they were written."""
+    for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        _flush(inner)
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explained(error: OSError, out: Path) -> OutputDiskFull | OutputRefused:
+    if error.errno in _FULL:
+        return OutputDiskFull(f"the disk became full while {out} was written; nothing of it was kept")
+    return OutputRefused(f"{out} cannot be written: {error.filename or out}: {error.strerror or error}")

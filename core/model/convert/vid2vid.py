@@ -1,0 +1,138 @@
+"""The refiner MS-Vid2Vid-XL -> unet/ text_encoder/ vae/, each with config.json and weights.
+
+It is published as three files of different make: the UNet under its own names, an OpenCLIP model of which the text
+tower without its last layer is used, and a Stable Diffusion checkpoint of which the autoencoder is used. Knows what is
+used of each; how files are read and written is elsewhere in this package.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from core.model.convert.check import settle_sizes
+from core.model.convert.disk import Disk
+from core.model.convert.expected import Expected, Renamed, ldm_vae_table, refiner_table
+from core.model.convert.lazy_tensor import LazyTensor
+from core.model.convert.ldm_vae import ldm_name
+from core.model.convert.open_clip import TextSizes, text_shapes, text_to_transformers
+from core.model.convert.refiner_names import RefinerLayout
+from core.model.convert.safe_file import LazyTensors, open_checkpoint
+from core.model.convert.sizes import (
+    Config,
+    Shapes,
+    infer_text_tower,
+    infer_unet,
+    infer_vae,
+    shapes_of,
+    text_config,
+    unet_config,
+    vae_config,
+)
+from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, silent
+from core.model.convert.weights_folder import write_weights_folder
+
+UNET_MODEL = "non_ema_0035000.pth (the UNet of MS-Vid2Vid-XL)"
+TEXT_MODEL = "open_clip_pytorch_model.bin (OpenCLIP ViT-H-14)"
+VAE_MODEL = "v2-1_512-ema-pruned.ckpt (Stable Diffusion 2.1)"
+_VAE = "first_stage_model."
+_VISUAL = "visual."
+
+
+def convert_refiner(
+    unet_file: Path,
+    text_file: Path,
+    vae_file: Path,
+    out: Path,
+    *,
+    dtype: DtypeName = "float32",
+    report: Report = silent,
+    disk: Disk | None = None,
+) -> Summary:
+    """Convert the refiner's three files into the folder `out`.
+
+    `out` must not exist or be empty; it appears when all of it is written. Raises a ConversionError:
+    CheckpointUnreadable, CheckpointUnsafe, CheckpointMismatch, WeightsOutOfRange, OutputRefused, OutputDiskFull.
+    """
+    files = [open_checkpoint(path) for path in (unet_file, text_file, vae_file)]
+    (unet, unet_read), (text, text_read), (vae, vae_read) = _unet(files[0]), _text_encoder(files[1]), _vae(files[2])
+    parts = (unet, text, vae)
+    published = (unet_config(), text_config(_penultimate(TextSizes())), vae_config())
+    return Summary(
+        folder=out,
+        dtype=dtype,
+        parts=write_weights_folder(parts, out, dtype, report, disk),
+        is_published_size=tuple(part.config for part in parts) == published,
+        source_dtypes=dtypes_of(parts),
+        num_ignored=sum(map(len, files)) - unet_read - text_read - vae_read,
+        placeholders=tuple(sorted({name for file in files for name in file.placeholders})),
+    )
+
+
+def _unet(file: LazyTensors) -> tuple[Part, int]:
+    """The UNet, and how many weights of the file it is made of: all."""
+    shapes = shapes_of(file)
+    candidates = (unet_config, lambda: _refiner_sizes(shapes))
+    config = settle_sizes(candidates, lambda config: _expected(refiner_table(config)), file, file.path, UNET_MODEL)
+    table = refiner_table(config)
+    return Part("unet", config, _renamed(file, table)), len(table)
+
+
+def _refiner_sizes(shapes: Shapes) -> Config:
+    """Sizes that the file tells. The block after the first level's layers is the one that only downsamples."""
+    layers = next(index for index in count(1) if f"input_blocks.{index}.0.in_layers.0.weight" not in shapes) - 1
+    layout = RefinerLayout(layers, ())
+    return infer_unet(lambda name: shapes.get(layout.name_of(name)))
+
+
+def _text_encoder(file: LazyTensors) -> tuple[Part, int]:
+    """The text tower without its last layer, whose input is what the refiner was trained to read; weights read."""
+    tower = {name: tensor for name, tensor in file.items() if not name.startswith(_VISUAL)}
+    candidates = (TextSizes, lambda: infer_text_tower(shapes_of(tower)))
+    sizes = settle_sizes(candidates, _expected_tower, tower, file.path, TEXT_MODEL)
+    kept = _penultimate(sizes)
+    part = Part("text_encoder", text_config(kept), text_to_transformers(tower, kept.num_layers))
+    return part, len(_expected_tower(sizes).required)
+
+
+def _expected_tower(sizes: TextSizes) -> Expected:
+    """Its last layer and its projection are not read."""
+    required = text_shapes(_penultimate(sizes))
+    unread = {name: shape for name, shape in text_shapes(sizes).items() if name not in required}
+    unread.update({name: required.pop(name) for name in ("text_projection", "logit_scale")})
+    return Expected(required, unread)
+
+
+def _penultimate(sizes: TextSizes) -> TextSizes:
+    return replace(sizes, num_layers=sizes.num_layers - 1)
+
+
+def _vae(file: LazyTensors) -> tuple[Part, int]:
+    """The autoencoder of a checkpoint that holds much else; weights read."""
+    own = {name: tensor for name, tensor in file.items() if name.startswith(_VAE)}
+    shapes = shapes_of(own)
+    candidates = (vae_config, lambda: _vae_sizes(shapes))
+    config = settle_sizes(candidates, lambda config: _expected(_vae_table(config)), own, file.path, VAE_MODEL)
+    table = _vae_table(config)
+    return Part("vae", config, _renamed(own, table)), len(table)
+
+
+def _vae_sizes(shapes: Shapes) -> Config:
+    levels = next(index for index in count() if f"{_VAE}encoder.down.{index}.block.0.norm2.weight" not in shapes)
+    return infer_vae(lambda name: shapes.get(_VAE + ldm_name(name, levels)))
+
+
+def _vae_table(config: Config) -> dict[str, Renamed]:
+    return {_VAE + name: entry for name, entry in ldm_vae_table(config).items()}
+
+
+def _expected(table: Mapping[str, Renamed]) -> Expected:
+    return Expected({name: entry.shape_in_file for name, entry in table.items()})
+
+
+def _renamed(file: Mapping[str, LazyTensor], table: Mapping[str, Renamed]) -> dict[str, LazyTensor]:
+    """The network's names; convolutions of kernel size 1 that are linear layers there become matrices."""
+    return {
+        entry.name: file[name] if entry.shape == entry.shape_in_file else file[name].as_matrix()
+        for name, entry in table.items()
+    }
