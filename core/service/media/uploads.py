@@ -16,7 +16,7 @@ from core.service.schema import Frozen
 from core.service.settings import Settings
 
 UPLOADS_PREFIX = "uploads/"
-_ID_PREFIX = "upl_"
+ID_PREFIX = "upl_"
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _ID_LENGTH = 20
 
@@ -49,13 +49,13 @@ class Upload(Frozen):
 
 def new_upload_id() -> str:
     """An id that cannot be guessed: 100 random bits."""
-    return _ID_PREFIX + "".join(secrets.choice(_BASE32_LOWER) for _ in range(_ID_LENGTH))
+    return ID_PREFIX + "".join(secrets.choice(_BASE32_LOWER) for _ in range(_ID_LENGTH))
 
 
 def is_upload_id(text: str) -> bool:
     """Whether `text` has the form of an id; there may be no such upload."""
-    letters = text.removeprefix(_ID_PREFIX)
-    return text.startswith(_ID_PREFIX) and len(letters) == _ID_LENGTH and set(letters) <= set(_BASE32_LOWER)
+    letters = text.removeprefix(ID_PREFIX)
+    return text.startswith(ID_PREFIX) and len(letters) == _ID_LENGTH and set(letters) <= set(_BASE32_LOWER)
 
 
 def upload_key(upload_id: str) -> str:

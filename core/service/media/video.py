@@ -1,0 +1,240 @@
+"""The last 16 frames of a video file at a job's rate, by PyAV, measured before anything is decoded.
+
+Two passes. The first reads times and sizes of the packets only: it finds the end, counts, and enforces the limits. The
+second decodes from the key frame before the 16 moments wanted, and never holds more than 16 pictures. Knows no network.
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
+from PIL import Image
+
+from core.service.engine import FrameHWC, FramesTHWC
+from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
+from core.service.frame_plan import CHUNK_FRAMES
+from core.service.media.fit import fit
+from core.service.media.types import SNIFFED_BYTES, WEBM, sniff
+
+_CODECS = frozenset(
+    {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9", "mpeg4", "mjpeg", "prores"}
+)
+"""FFmpeg has hundreds of decoders, many of them rarely tried; these are what cameras, browsers and editors write."""
+_MOST_STREAMS = 16
+_MOST_FRAMES_PER_SECOND = 240
+"""Bounds the number of frames, together with the longest duration."""
+_DECODER_THREADS = 2
+_JITTER_FRAMES = 0.1
+"""Times are rounded in files (to milliseconds in WebM): so much of a frame may be missing from 16 of them."""
+_HD_LINES = 720
+"""From here on a video that does not name its colour matrix is taken for BT.709, below for BT.601, as players do."""
+_LEAST_GAP_SECONDS, _GAP_SHARE = 1.0, 0.05
+"""How much earlier than its header says a whole file may end."""
+
+_COLORSPACE_UNSPECIFIED = 2
+"""AVCOL_SPC_UNSPECIFIED."""
+_CUT = "cut it: only its end is used"
+
+Tick = Callable[[], None]
+"""Called often while a video is read; may raise to stop."""
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """What a video may ask of the machine. `decode_seconds` bounds both passes together."""
+
+    max_pixels: int
+    max_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """When a stream shows what, in its own ticks of `tick_seconds`.
+
+    `frames` are all frames in the order of display; `key_frames` (same order) are those that decode without others,
+    `seek_points` where to seek in order to get them.
+    """
+
+    tick_seconds: Fraction
+    frames: Sequence[int]
+    key_frames: Sequence[int]
+    seek_points: Sequence[int]
+
+    def nearest(self, moment: Fraction) -> int:
+        """The frame nearest to `moment`."""
+        after = bisect.bisect_left(self.frames, moment)
+        return min(self.frames[max(0, after - 1) : after + 1], key=lambda frame: abs(frame - moment))
+
+    def seek_point(self, frame: int) -> int | None:
+        """Where to begin decoding in order to see `frame`; None: at the file's beginning."""
+        before = bisect.bisect_right(self.key_frames, frame)
+        return self.seek_points[before - 1] if before else None
+
+
+def last_frames(path: Path, *, fps: int, height: int, width: int, limits: VideoLimits, tick: Tick) -> FramesTHWC:
+    """16 frames, uint8 [16, height, width, 3], 1/fps apart, of which the last is the video's last.
+
+    Each is the frame nearest in time; turned as the file's rotation says; cropped and resampled (fit.py). Brightness of
+    HDR videos is not mapped. Raises VideoTooShort, MediaTooLarge, MediaTypeRefused or MediaUnreadable.
+    """
+    tick = _with_deadline(tick, limits.decode_seconds)
+    with _opened(path, limits) as (container, stream):
+        timeline = _read_timeline(container, stream, limits, tick)
+    wanted = [timeline.nearest(moment) for moment in _moments(timeline, fps)]
+    fitted: dict[int, FrameHWC] = {}
+    for start in dict.fromkeys((timeline.seek_point(wanted[0]), None)):  # a file's index may lead astray
+        with _opened(path, limits) as (container, stream):
+            for frame in _frames_from(container, stream, start):
+                tick()
+                if frame.pts in wanted:
+                    fitted[frame.pts] = _fitted(frame, stream, height, width)
+                if fitted.keys() == set(wanted):
+                    return np.stack([fitted[pts] for pts in wanted])
+    raise _unreadable("some of its last frames cannot be decoded")
+
+
+def _with_deadline(tick: Tick, seconds: float) -> Tick:
+    until = time.monotonic() + seconds
+
+    def checked() -> None:
+        tick()
+        if time.monotonic() > until:
+            raise MediaTooLarge(
+                f"the video takes more than {seconds:g} s to decode", fix="give a shorter or smaller one"
+            )
+
+    return checked
+
+
+@contextmanager
+def _opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, VideoStream]]:
+    """The file and its first video stream, ready to be read or decoded; FFmpeg's errors under our names.
+
+    The demuxer is named and may open nothing else: a playlist in disguise could otherwise read the machine's own files.
+    """
+    options = {"protocol_whitelist": "file", "max_streams": str(_MOST_STREAMS)}
+    decoder_options = {"max_pixels": str(limits.max_pixels)}
+    of_streams: list[Any] = [decoder_options] * _MOST_STREAMS  # Any: PyAV's stub says list[str], its manual dicts
+    try:
+        with av.open(
+            str(path),
+            format=_demuxer(path),
+            options=options,
+            stream_options=of_streams,
+            metadata_errors="ignore",
+        ) as container:
+            stream = _video_stream(container, limits)
+            stream.codec_context.options = decoder_options
+            stream.codec_context.thread_type = "AUTO"
+            stream.codec_context.thread_count = _DECODER_THREADS
+            yield container, stream
+    except FFmpegError as error:
+        raise _unreadable(error.strerror or "FFmpeg cannot read it") from error
+
+
+def _demuxer(path: Path) -> str:
+    with path.open("rb") as file:
+        return "matroska" if sniff(file.read(SNIFFED_BYTES)) == WEBM else "mov"
+
+
+def _video_stream(container: InputContainer, limits: VideoLimits) -> VideoStream:
+    if not container.streams.video:
+        raise MediaTypeRefused("the file has no video stream", fix="give a file with a video in it")
+    stream = container.streams.video[0]
+    codec = stream.codec_context
+    if codec.name not in _CODECS:
+        raise MediaTypeRefused(f"the video's codec {codec.name} is not taken", fix="encode it as H.264, VP9 or AV1")
+    # FFmpeg leaves the size at 0 where it is above its own limit, which is ours.
+    if not 0 < codec.width * codec.height <= limits.max_pixels:
+        size = f"{codec.width} x {codec.height}" if codec.width else "too many (or an unknown number of)"
+        fix = "scale the video down"
+        raise MediaTooLarge(f"the video's frames have {size} pixels; {limits.max_pixels} are allowed", fix=fix)
+    return stream
+
+
+def _read_timeline(container: InputContainer, stream: VideoStream, limits: VideoLimits, tick: Tick) -> _Timeline:
+    """The first pass. Reads the packets of all streams, as any may be the one that ends last."""
+    frames, key_frames, end_seconds = list[int](), list[tuple[int, int]](), 0.0
+    most_frames = limits.max_seconds * _MOST_FRAMES_PER_SECOND
+    for packet in container.demux():
+        tick()
+        if packet.pts is None or packet.is_discard:
+            continue
+        if packet.is_corrupt:
+            raise _unreadable("it is cut off")
+        end_seconds = max(end_seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index == stream.index:
+            frames.append(packet.pts)
+            if packet.is_keyframe:
+                key_frames.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+        if len(frames) > most_frames:
+            raise MediaTooLarge(f"the video has more than {most_frames:.0f} frames", fix=_CUT)
+    if not frames:
+        raise _unreadable("it has no frames")
+    _check_end(container, end_seconds)
+    ordered = sorted(key_frames)
+    timeline = _Timeline(
+        Fraction(stream.time_base or 1), sorted(frames), [pts for pts, _ in ordered], [seek for _, seek in ordered]
+    )
+    if _seconds(timeline) > limits.max_seconds:
+        raise MediaTooLarge(f"the video has {_seconds(timeline):.1f} s; {limits.max_seconds:g} are allowed", fix=_CUT)
+    return timeline
+
+
+def _seconds(timeline: _Timeline) -> Fraction:
+    """From the first frame to the last."""
+    return (timeline.frames[-1] - timeline.frames[0]) * timeline.tick_seconds
+
+
+def _check_end(container: InputContainer, end_seconds: float) -> None:
+    """A file that says it is longer than it is has lost its end, which is all that is wanted of it."""
+    declared = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
+    if declared - end_seconds > max(_LEAST_GAP_SECONDS, _GAP_SHARE * declared):
+        raise _unreadable(f"it is cut off after {end_seconds:.1f} of {declared:.1f} s")
+
+
+def _moments(timeline: _Timeline, fps: int) -> list[Fraction]:
+    """16 moments in the stream's ticks, 1/fps apart, ending with the last frame's."""
+    found = int(_seconds(timeline) * fps + _JITTER_FRAMES) + 1
+    if found < CHUNK_FRAMES:
+        message = f"the video has {found} frames at {fps} frames per second; {CHUNK_FRAMES} are needed to go on from"
+        raise VideoTooShort(message, fix=f"give at least {CHUNK_FRAMES / fps:g} s of video, or ask for a higher fps")
+    ticks_between = 1 / (fps * timeline.tick_seconds)
+    return [timeline.frames[-1] - (CHUNK_FRAMES - 1 - index) * ticks_between for index in range(CHUNK_FRAMES)]
+
+
+def _frames_from(container: InputContainer, stream: VideoStream, start: int | None) -> Iterator[av.VideoFrame]:
+    if start is not None:
+        container.seek(start, stream=stream)
+    yield from container.decode(stream)
+
+
+def _fitted(frame: av.VideoFrame, stream: VideoStream, height: int, width: int) -> FrameHWC:
+    """The frame as RGB, upright, at the preset's size."""
+    if frame.is_corrupt:
+        raise _unreadable("one of its last frames is damaged")
+    says_nothing = frame.colorspace == _COLORSPACE_UNSPECIFIED
+    matrix = Colorspace.ITU709 if says_nothing and frame.height >= _HD_LINES else None
+    rgb = frame.to_ndarray(format="rgb24", src_colorspace=matrix)
+    quarter_turns = round(frame.rotation / 90)
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    upright = Image.fromarray(np.ascontiguousarray(np.rot90(rgb, quarter_turns)))
+    return fit(upright, height, width, 1 / aspect if quarter_turns % 2 else aspect)
+
+
+def _unreadable(what: str) -> MediaUnreadable:
+    return MediaUnreadable(f"the video cannot be used: {what}", fix="give a whole MP4, WebM or QuickTime file")
