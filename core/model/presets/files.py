@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -19,36 +19,77 @@ FIX = "restore the preset's files"
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def load_module(folder: Path, build: Callable[[dict[str, Any]], Model]) -> Model:
-    """A model from its folder's config.json and weights, float32, in evaluation mode."""
+def load_module(
+    folder: Path,
+    build: Callable[[dict[str, Any]], Model],
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Model:
+    """A model from its folder's config.json and weights, in evaluation mode, on `device` (default: CPU).
+
+    Needs memory for the weights once: the model is built without any, and each weight is converted and moved by itself.
+    Raises PresetError.
+    """
+    config = _read_json(folder / "config.json")
     try:
-        model = build(_read_json(folder / "config.json"))
+        with torch.device("meta"):
+            model = build(config)
     except (KeyError, TypeError, ValueError) as error:
         raise PresetError(f"{folder / 'config.json'} does not describe this model: {error!r}", fix=FIX) from error
-    weights = _read_weights(folder)
+    device = device or torch.device("cpu")
+    weights = _read_weights(folder, device, dtype)
     try:
-        model.load_state_dict({name: _upcast(weight) for name, weight in weights.items()})
+        model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise PresetError(f"the weights in {folder} do not fit its config.json: {error}", fix=FIX) from error
+    _fill_position_ids(model, device)
     return model.eval().requires_grad_(False)
 
 
-def _upcast(weight: Tensor) -> Tensor:
-    return weight.float() if weight.is_floating_point() else weight
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Tensors of all safetensors files in a folder (one, or the shards of one)."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise PresetError(f"{folder} holds no .safetensors file", fix=FIX)
+def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors of a folder's safetensors files; floating-point ones in `dtype`."""
     weights: dict[str, Tensor] = {}
-    for file in files:
+    for file in _weight_files(folder):
         try:
-            weights.update(load_file(file))
+            with safe_open(file, framework="pt") as content:
+                for name in content.keys():  # noqa: SIM118 - not a dict, has no iterator
+                    weights[name] = _placed(content.get_tensor(name), device, dtype)
         except (OSError, SafetensorError) as error:
             raise PresetError(f"{file} is damaged: {error}", fix=FIX) from error
     return weights
+
+
+def _placed(stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A copy in memory of a tensor that is only mapped: its file may be replaced while the model runs."""
+    return stored.to(device, dtype if stored.is_floating_point() else stored.dtype, copy=True)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The shards that the folder's index names, or all safetensors files where there is no index."""
+    index = next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
+    if index is None:
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise PresetError(f"{folder} holds no .safetensors file", fix=FIX)
+        return files
+    names = _read_json(index).get("weight_map")
+    if not isinstance(names, dict):
+        raise PresetError(f"{index} names no files", fix=FIX)
+    files = sorted({folder / str(name) for name in cast("dict[str, Any]", names).values()})
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise PresetError(f"{folder} lacks {', '.join(missing)}, which {index.name} names", fix=FIX)
+    return files
+
+
+def _fill_position_ids(model: nn.Module, device: torch.device) -> None:
+    """CLIP's positions are no weights: a range that its constructor makes, which without memory has no content."""
+    for module in model.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if buffer.is_meta:
+                assert name == "position_ids", f"{name} of {type(module).__name__} is neither weight nor known"
+                positions = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+                module.register_buffer(name, positions, persistent=False)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
