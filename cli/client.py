@@ -5,11 +5,11 @@ Knows URLs and problem+json; knows no processes, no Redis, no storage keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 
@@ -17,6 +17,9 @@ from core.service.errors import LongtakeError
 from core.service.schema import Job
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+UPLOAD_PIECE_BYTES = 1 << 18
+UPLOAD_TIMEOUT_SECONDS = 120.0
+"""Longest pause of the storage while it takes a file."""
 EVENT_SILENCE_SECONDS = 5.0
 """An event stream silent for longer is left; whoever follows a job then looks at the job itself and comes back."""
 
@@ -60,6 +63,22 @@ class Client:
     def submit(self, body: dict[str, Any]) -> Job:
         """POST /jobs. `body` is a JobRequest; the API checks it."""
         return Job.model_validate(self._send("POST", "/jobs", json=body).json())
+
+    def upload(self, path: Path, content_type: str, show: Callable[[int, int], None]) -> str:
+        """POST /uploads, then PUT the file where the answer says; the upload's id. `show` is called with (done, total)
+        bytes. The storage, not the API, may refuse the file: that is ApiRefused, too."""
+        size_bytes = path.stat().st_size
+        body = {"content_type": content_type, "size_bytes": size_bytes}
+        target = self._send("POST", "/uploads", json=body).json()
+        with path.open("rb") as file:
+            self._send(
+                target["method"],
+                target["url"],
+                content=_pieces(file, size_bytes, show),
+                headers=target["headers"],
+                timeout=UPLOAD_TIMEOUT_SECONDS,
+            )
+        return str(target["id"])
 
     def job(self, job_id: str) -> Job:
         """GET /jobs/{id}; a job that has not changed is not sent again (ETag, 304)."""
@@ -137,6 +156,15 @@ class Client:
 
     def _unreachable(self, error: httpx.TransportError) -> ApiUnreachable:
         return ApiUnreachable(f"{self.base_url} does not answer: {error}", fix="is `longtake up` running?")
+
+
+def _pieces(file: BinaryIO, size_bytes: int, show: Callable[[int, int], None]) -> Iterator[bytes]:
+    """A file bit by bit; a file that grows meanwhile is sent as long as it was."""
+    done_bytes = 0
+    while piece := file.read(min(UPLOAD_PIECE_BYTES, size_bytes - done_bytes)):
+        yield piece
+        done_bytes += len(piece)
+        show(done_bytes, size_bytes)
 
 
 def _refused(response: httpx.Response) -> ApiRefused:

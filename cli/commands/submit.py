@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cli.client import Client
 
 NAME = "submit"
 SUMMARY = "submit a job to a running service"
@@ -15,6 +20,7 @@ examples:
   longtake submit "a red circle moving left over a striped background" --frames 48
   longtake submit "a blue square moving up over a plain background" --seconds 12.5 --seed 7 --watch
   longtake submit "a red circle moving left over a striped background" --json | python -m json.tool
+  longtake submit "the circle goes on to the right" --video out/clip.mp4 --watch
 """
 
 
@@ -36,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--first-chunk-steps", type=int, help="denoising steps of the first 16 frames")
     parser.add_argument("--first-chunk-guidance-scale", type=float, help="how strongly the prompt acts on those")
-    parser.add_argument("--image", help="URL or upload id of the picture that the video begins with")
-    parser.add_argument("--video", help="URL or upload id of a video to be continued")
+    parser.add_argument("--image", metavar="FILE|URL", help="picture that the video begins with; a file is uploaded")
+    parser.add_argument("--video", metavar="FILE|URL", help="video to be continued; a file is uploaded")
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
     parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be given several times")
     parser.add_argument(
@@ -48,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="follow the job until it ends, as `longtake watch` does")
 
 
+MEDIA_FIELDS = ("image", "video")
 REQUEST_FIELDS = (
     "prompt",
     "negative_prompt",
@@ -89,11 +96,40 @@ def _key_value(entry: str) -> tuple[str, str]:
     return key, value
 
 
+def _given(client: Client, field: str, text: str) -> str:
+    """A URL or upload id as it is; a file is uploaded first."""
+    from core.service.media.uploads import is_upload_id
+
+    if text.startswith(("http://", "https://")) or is_upload_id(text):
+        return text
+    return _uploaded(client, field, Path(text))
+
+
+def _uploaded(client: Client, field: str, file: Path) -> str:
+    """Upload a file and say so on stderr, as stdout is for the answer."""
+    from cli.screen import Screen
+    from core.service.errors import InvalidField
+    from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, sniff, types_of
+
+    if not file.is_file():
+        raise InvalidField(f"--{field}: there is no file {file}", field=field, fix="give a file or an http(s) URL")
+    with file.open("rb") as source:
+        content_type = sniff(source.read(SNIFFED_BYTES))
+    if content_type is None or KIND_OF_TYPE[content_type] != field:
+        taken = ", ".join(types_of(MediaKind(field)))
+        raise InvalidField(
+            f"--{field}: {file} is {content_type or 'of another type'}", field=field, fix=f"give {taken}"
+        )
+    with Screen(sys.stderr).bytes_moved() as show:
+        return client.upload(file, content_type, lambda done, total: show(f"uploading {file.name}", done, total))
+
+
 def run(args: argparse.Namespace) -> int:
     from cli.client import Client
     from cli.commands.watch import watch_job
 
     with Client(args.url) as client:
-        job = client.submit(request_body(args))
+        given = {field: _given(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)}
+        job = client.submit(request_body(args) | given)
         print(job.model_dump_json() if args.json else job.id, flush=True)
         return watch_job(client, job.id, out=None) if args.watch else 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from cli.client import ApiRefused, ApiUnreachable, Client, ServerEvent, parse_events
+from cli.client import UPLOAD_PIECE_BYTES, ApiRefused, ApiUnreachable, Client, ServerEvent, parse_events
 from core.service.schema import JobStatus
 from tests.unit.cli.conftest import MakeJob
 
@@ -82,3 +83,33 @@ def test_cancel_returns_the_job(make_job: MakeJob) -> None:
     canceling = make_job(JobStatus.CANCELING).model_dump_json()
     with client_of(lambda _: httpx.Response(202, text=canceling)) as client:
         assert client.cancel("job_x").status is JobStatus.CANCELING
+
+
+def test_an_upload_is_declared_then_sent_where_the_answer_says(tmp_path: Path) -> None:
+    clip, sent, shown = tmp_path / "clip.mp4", dict[str, httpx.Request](), list[tuple[int, int]]()
+    clip.write_bytes(b"x" * (UPLOAD_PIECE_BYTES + 5))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent[request.method] = request
+        headers = {"content-type": "video/mp4", "content-length": str(UPLOAD_PIECE_BYTES + 5)}
+        target = {"id": "upl_a", "method": "PUT", "url": "http://s3.test/uploads/upl_a?sig=1", "headers": headers}
+        return httpx.Response(201, json=target) if request.method == "POST" else httpx.Response(200)
+
+    with client_of(answer) as client:
+        assert client.upload(clip, "video/mp4", lambda done, total: shown.append((done, total))) == "upl_a"
+    assert json.loads(sent["POST"].content) == {"content_type": "video/mp4", "size_bytes": UPLOAD_PIECE_BYTES + 5}
+    assert str(sent["PUT"].url) == "http://s3.test/uploads/upl_a?sig=1"
+    assert sent["PUT"].headers["content-length"] == str(len(sent["PUT"].content)) == str(UPLOAD_PIECE_BYTES + 5)
+    assert "transfer-encoding" not in sent["PUT"].headers
+    assert shown == [(UPLOAD_PIECE_BYTES, UPLOAD_PIECE_BYTES + 5), (UPLOAD_PIECE_BYTES + 5, UPLOAD_PIECE_BYTES + 5)]
+
+
+def test_a_storage_that_refuses_the_file_is_told_without_the_signature(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        target = {"id": "upl_a", "method": "PUT", "url": "http://s3.test/u?sig=1", "headers": {"content-length": "1"}}
+        return httpx.Response(201, json=target) if request.method == "POST" else httpx.Response(403, text="<Error/>")
+
+    with client_of(answer) as client, pytest.raises(ApiRefused, match=r"HTTP 403 from http://s3\.test/u$"):
+        client.upload(tmp_path / "a.png", "image/png", lambda _done, _total: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cli.commands.submit import REQUEST_FIELDS, request_body
@@ -34,3 +36,21 @@ def test_metadata_without_a_value_is_refused() -> None:
 
 def test_every_field_of_a_request_can_be_given() -> None:
     assert {*REQUEST_FIELDS, "metadata", "first_chunk"} == set(JobRequest.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("missing.mp4", None, "there is no file"),
+        ("clip.mp4", b"not a video at all", "of another type"),
+        ("picture.mp4", b"\x89PNG\r\n\x1a\n", "is image/png"),
+    ],
+)
+def test_files_that_are_no_videos_are_refused_before_anything_is_sent(
+    tmp_path: Path, name: str, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    args = parse_args(["submit", "x", "--video", str(tmp_path / name), "--url", "http://127.0.0.1:9"])
+    with pytest.raises(InvalidField, match=says):
+        args.run(args)
