@@ -49,7 +49,7 @@ def real_ports(settings: Settings) -> Ports:
         storage=S3Storage(settings),
         queue=CeleryTaskQueue(make_celery_app(settings)),
         clock=clock,
-        catalog=Catalog(settings.presets_dir),
+        catalog=Catalog(settings),
     )
 
 

@@ -73,6 +73,7 @@ KINDS: dict[type[LongtakeError], Kind] = {
     errors.ServiceFull: Kind(503, retry_after_seconds=30),
     errors.StorageError: Kind(503, retry_after_seconds=5, told=False),
     errors.PresetError: Kind(503, retry_after_seconds=30, told=False),
+    errors.ModelNotInstalled: Kind(503),
     errors.StoreError: Kind(503, retry_after_seconds=5, told=False),
     UnknownPath: Kind(404),
     MethodNotAllowed: Kind(405),

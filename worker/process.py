@@ -107,7 +107,7 @@ def load_engine(settings: Settings, model: str) -> Engine:
     A preset whose preset.json says `"engine": "fake"` is served by core.service.fakes.FakeEngine, which draws a moving
     square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
     """
-    folder = Catalog(settings.presets_dir).get(model)
+    folder = Catalog(settings).get(model)
     facts = folder.facts
     if facts.engine == "fake":
         step_seconds = float((facts.model_extra or {}).get("step_seconds", 0.0))
@@ -117,7 +117,15 @@ def load_engine(settings: Settings, model: str) -> Engine:
         known = ", ".join(("fake", *ENGINE_MODULES))
         raise PresetError(f"{model}: there is no engine named {facts.engine!r}", fix=f"use one of: {known}")
     presets = importlib.import_module(ENGINE_MODULES[facts.engine])
-    engine = cast(Engine, presets.load_engine(folder.path, device=None, torch_threads=settings.torch_threads))
+    engine = cast(
+        Engine,
+        presets.load_engine(
+            folder.path,
+            weights=folder.weights,
+            first_chunk_source=facts.first_chunk_source,
+            torch_threads=settings.torch_threads,
+        ),
+    )
     engine.warm_up()
     return engine
 

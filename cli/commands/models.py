@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
     del args
     settings = read_settings()
-    catalog = Catalog(settings.presets_dir)
+    catalog = Catalog(settings)
     for name in catalog.names():
         facts = catalog.get(name).facts
         default = " (default)" if name == settings.default_model else ""

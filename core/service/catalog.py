@@ -1,19 +1,22 @@
 """The presets of a deployment, read torch-free from <presets_dir>/<name>/preset.json, and their token counts.
 
-Knows names, sizes, limits and sampling defaults; does not load weights (core.model.presets does).
+Knows names, sizes, limits and sampling defaults, and whether a preset's weights are there; does not load weights
+(core.model.presets does) and does not get them (core.model.hub does).
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from tokenizers import Tokenizer
 
-from core.service.errors import PresetError, UnknownModel
+from core.service.errors import ModelNotInstalled, PresetError, UnknownModel
+from core.service.first_chunk_sources import BASE, SAMPLING, SourceChoice, source_name
 from core.service.schema import DEFAULT_PROFILE, Profile
+from core.service.settings import Settings
 
 
 class SamplingDefaults(BaseModel):
@@ -34,6 +37,29 @@ class ProfileDefaults(BaseModel):
     first_chunk: SamplingDefaults
 
 
+class HubFiles(BaseModel):
+    """Files of one repository of the Hugging Face Hub."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str
+    revision: str = Field(description="Commit, tag or branch; what a branch points at is pinned by the first pull.")
+    files: tuple[str, ...]
+
+
+class Download(BaseModel):
+    """Where the weights of a preset come from that is too large to be shipped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: HubFiles = Field(description="The one file with all networks of the method.")
+    base: HubFiles = Field(description="The untouched base model: UNet of the first chunk, and the tokenizer.")
+
+    @property
+    def sources(self) -> tuple[HubFiles, HubFiles]:
+        return (self.checkpoint, self.base)
+
+
 class Preset(BaseModel):
     """The torch-free facts of preset.json. Keys that only the engine reads are kept in `model_extra`."""
 
@@ -51,6 +77,28 @@ class Preset(BaseModel):
     negative_prompt: str = ""
     profiles: dict[Profile, ProfileDefaults]
     example_prompts: tuple[str, ...] = ()
+    first_chunk_source: Annotated[str, AfterValidator(source_name)] = Field(
+        default=BASE, description="What makes the first 16 frames: base, animatediff, svd or diffusers:ORG/NAME."
+    )
+    download: Download | None = None
+
+    @property
+    def accepts_image(self) -> bool:
+        """Whether a video can begin with a given picture."""
+        return SourceChoice.parse(self.first_chunk_source).accepts_image
+
+    def with_first_chunk_source(self, source: str) -> Preset:
+        """The same preset on another first-chunk source, whose sampling replaces that of the first chunk."""
+        sampling = SAMPLING.get(SourceChoice.parse(source).kind)
+        if source == self.first_chunk_source or sampling is None:
+            return self.model_copy(update={"first_chunk_source": source})
+        first_chunk = SamplingDefaults(
+            num_inference_steps=sampling.num_inference_steps, guidance_scale=sampling.guidance_scale
+        )
+        profiles = {
+            name: profile.model_copy(update={"first_chunk": first_chunk}) for name, profile in self.profiles.items()
+        }
+        return self.model_copy(update={"first_chunk_source": source, "profiles": profiles})
 
     @field_validator("profiles")
     @classmethod
@@ -64,39 +112,73 @@ class Preset(BaseModel):
 class PresetFolder:
     """One preset on disk. Raises PresetError where preset.json or the tokenizer is missing or wrong."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, weights_dir: Path, first_chunk_source: str | None = None) -> None:
+        """`first_chunk_source`: the operator's choice instead of the preset's own."""
         self.path = path
+        self._weights_dir = weights_dir
+        self._first_chunk_source = first_chunk_source
 
     @cached_property
     def facts(self) -> Preset:
         file = self.path / "preset.json"
         try:
-            return Preset.model_validate_json(file.read_text(encoding="utf-8"))
+            facts = Preset.model_validate_json(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise PresetError(f"{file}: {error.strerror}", fix="restore the preset's files") from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise PresetError(f"{file}: {where}: {first['msg']}", fix="restore the preset's files") from error
+        return facts.with_first_chunk_source(self._first_chunk_source) if self._first_chunk_source else facts
+
+    @property
+    def weights(self) -> Path:
+        """The weights folder: beside preset.json, or where downloads are kept."""
+        return self.path if self.facts.download is None else self._weights_dir / self.path.name
+
+    @property
+    def installed(self) -> bool:
+        """Whether the weights are there. A downloaded folder appears only when it is whole."""
+        return self.facts.download is None or self.weights.is_dir()
+
+    @property
+    def install_command(self) -> str:
+        """What gets the weights."""
+        return f"longtake pull {self.path.name}"
+
+    def require_installed(self) -> None:
+        """Raises ModelNotInstalled that says which files are missing and what gets them."""
+        if self.installed or self.facts.download is None:
+            return
+        files = ", ".join(
+            f"{name} of {source.repository}" for source in self.facts.download.sources for name in source.files
+        )
+        raise ModelNotInstalled(
+            f"the weights of {self.path.name} are not installed in {self.weights}; they are made from {files}",
+            field="model",
+            fix=f"run `{self.install_command}`, or use another model",
+        )
 
     @cached_property
     def _tokenizer(self) -> Any:
-        file = self.path / "tokenizer" / "tokenizer.json"
+        self.require_installed()
+        file = self.weights / "tokenizer" / "tokenizer.json"
         if not file.is_file():
             raise PresetError(f"{file} is missing", fix="restore the preset's files")
         return Tokenizer.from_file(str(file))
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of `text` without special tokens."""
+        """Tokens of `text` without special tokens. Raises ModelNotInstalled."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 class Catalog:
     """Presets by name. The folder is listed once; a preset is read when first asked for."""
 
-    def __init__(self, presets_dir: Path) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._folders = {
-            file.parent.name: PresetFolder(file.parent) for file in sorted(presets_dir.glob("*/preset.json"))
+            file.parent.name: PresetFolder(file.parent, settings.weights_dir.expanduser(), settings.first_chunk_source)
+            for file in sorted(settings.presets_dir.glob("*/preset.json"))
         }
 
     def names(self) -> list[str]:

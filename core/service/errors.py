@@ -30,6 +30,11 @@ LongtakeError
 ├── PlaylistNotReady        the first chunk does not exist yet
 ├── StaleLease              another worker holds a newer fencing token; nothing was committed
 ├── Interrupted             cancel, drain or a lost lease stopped a chunk; nothing was committed
+│   └── ModelNotInstalled       its weights were not downloaded yet
+├── DownloadError           the Hub's files cannot be had
+│   ├── HubUnreachable          no network, or the Hub does not answer
+│   ├── HubFileMissing          no such repository, revision or file there, or no right to it
+│   └── DownloadDamaged         the bytes that came are not those that were announced
 ├── PresetError             a preset cannot be read or loaded
 ├── ConversionError         a published checkpoint cannot become a weights folder; nothing was left behind
 │   ├── CheckpointUnreadable    not there, truncated, or of a format that is not read
@@ -244,6 +249,36 @@ class StaleLease(LongtakeError):
 
 class Interrupted(LongtakeError):
     """The chunk was stopped between two denoising steps; nothing was committed."""
+
+class ModelNotInstalled(PresetError):
+    """The model's weights are not installed."""
+
+    code = "model_not_installed"
+
+
+class DownloadError(LongtakeError):
+    """The files of the Hub cannot be had."""
+
+    code = "download_failed"
+
+
+class HubUnreachable(DownloadError):
+    """The Hub does not answer."""
+
+    code = "hub_unreachable"
+
+
+class HubFileMissing(DownloadError):
+    """The Hub has no such file."""
+
+    code = "hub_file_missing"
+
+
+class DownloadDamaged(DownloadError):
+    """A downloaded file is damaged."""
+
+    code = "download_damaged"
+
 
     code = "interrupted"
 

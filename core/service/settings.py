@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.service.first_chunk_sources import source_name
 
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
 
@@ -34,6 +36,10 @@ class Settings(BaseSettings):
     )
     public_base_url: str | None = Field(default=None, description="Base of links in answers; unset: from the request.")
     presets_dir: Path = Field(default=SHIPPED_PRESETS_DIR, description="Folder of presets.")
+    weights_dir: Path = Field(default=Path("~/.cache/longtake"), description="Folder of downloaded weights.")
+    first_chunk_source: Annotated[str, AfterValidator(source_name)] | None = Field(
+        default=None, description="animatediff, svd or diffusers:ORG/NAME for the first 16 frames; unset: the preset's."
+    )
     default_model: str = Field(default="sprites", description="Preset of requests that name none.")
     default_num_frames: Annotated[int, Field(ge=16)] = Field(
         default=48, description="Length of requests that name none."

@@ -44,7 +44,7 @@ class World:
         self.workers = FakeWorkerRegistry(self.clock)
 
     def ports(self) -> Ports:
-        catalog = Catalog(self.settings.presets_dir)
+        catalog = Catalog(self.settings)
         return Ports(
             self.store, self.events, self.workers, self.storage, self.queue, self.clock, catalog, self._resolve
         )

@@ -1,7 +1,9 @@
-"""Named weights with their sampling defaults: a preset folder becomes an engine.
+"""Named weights with their sampling profiles: a preset folder becomes an engine.
 
-A folder holds preset.json and, each with config.json and *.safetensors, unet/, vae/, text_encoder/, image_encoder/,
-cam/ and conditioning/, and tokenizer/tokenizer.json. Whatever is missing or damaged is named in a PresetError.
+The folder holds preset.json. A weights folder holds, each with config.json and *.safetensors, unet/, vae/,
+text_encoder/, image_encoder/, cam/, conditioning/ and perhaps first_chunk_unet/ (an untouched base UNet; without it
+unet/ makes the first chunk too), and tokenizer/tokenizer.json. Small presets are their own weights folder. Whatever is
+missing or damaged is named in a PresetError.
 """
 
 import os
@@ -9,32 +11,47 @@ from pathlib import Path
 
 import torch
 
-from core.model.presets.facts import read_preset
+from core.model.first_chunk.choose import load_source
+from core.model.presets.facts import StreamingPreset, read_preset
 from core.model.presets.fingerprint import fingerprint
-from core.model.presets.networks import check_sizes, load_models
+from core.model.presets.networks import WeightsFolder, check_sizes
 from core.model.streaming_t2v.engine import EngineFacts, ProfileRecipes, StreamingT2VEngine
+from core.service.first_chunk_sources import SourceChoice
+from core.service.schema import DEFAULT_PROFILE, Profile
 
 
 def load_engine(
-    folder: Path, *, device: str | None = None, torch_threads: int = 0, dtype: torch.dtype = torch.float32
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    first_chunk_source: str | None = None,
+    device: str | None = None,
+    torch_threads: int = 0,
 ) -> StreamingT2VEngine:
-    """Load a preset folder. Raises PresetError naming the file at fault.
+    """Load a preset. Raises PresetError naming the file at fault.
 
-    `device` None: CUDA where there is one, else CPU. `torch_threads` 0: all cores. `dtype` is that of the networks; the
-    autoencoder stays float32.
+    `weights`: its weights folder, where that is not `folder`. `first_chunk_source`: instead of the preset's own.
+    `device` None: CUDA where there is one, else CPU. `torch_threads` 0: all cores.
     """
     torch.set_num_threads(torch_threads or os.cpu_count() or 1)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     preset = read_preset(folder)
-    models = load_models(folder, where, dtype)
-    check_sizes(folder, preset, models)
-    facts = EngineFacts(
-        height=preset.height,
-        width=preset.width,
-        profiles={
-            name: ProfileRecipes(preset.recipe(profile.windows), preset.recipe(profile.first_chunk))
-            for name, profile in preset.profiles.items()
-        },
-        fingerprint=fingerprint(folder, where, dtype),
-    )
-    return StreamingT2VEngine(models, facts)
+    choice = SourceChoice.parse(first_chunk_source or preset.first_chunk_source)
+    loader = WeightsFolder(weights or folder, where, with_base=choice.kind == "base")
+    profiles = _recipes(preset, where)
+    check_sizes(weights or folder, preset, loader.at(profiles[DEFAULT_PROFILE].dtype))
+    source = load_source(choice, preset.height, preset.width, where)
+    line = fingerprint(folder, weights or folder, where, choice)
+    return StreamingT2VEngine(loader, EngineFacts(preset.height, preset.width, profiles, line), source)
+
+
+def _recipes(preset: StreamingPreset, device: torch.device) -> dict[Profile, ProfileRecipes]:
+    """How each profile samples. Half precision is for GPUs: a CPU computes in float32 whatever a profile says."""
+    return {
+        name: ProfileRecipes(
+            preset.recipe(profile.windows),
+            preset.recipe(profile.first_chunk),
+            getattr(torch, profile.gpu_dtype) if device.type == "cuda" else torch.float32,
+        )
+        for name, profile in preset.profiles.items()
+    }

@@ -10,17 +10,25 @@ from pathlib import Path
 import diffusers
 import torch
 
+from core.service.first_chunk_sources import SourceChoice
 
-def fingerprint(folder: Path, device: torch.device, dtype: torch.dtype) -> str:
-    """One line of what the bytes of a video depend on beside its request."""
+
+def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: SourceChoice) -> str:
+    """One line of what the bytes of a video depend on beside its request.
+
+    The networks' dtype is not in it: the request's profile and the device decide that. `preset` and `weights` are
+    folders; small presets have both in one.
+    """
+    facts = hashlib.sha256((preset / "preset.json").read_bytes()).hexdigest()[:8]
     return "; ".join(
         [
-            f"weights {weights_digest(folder)}",
+            f"weights {weights_digest(weights)}",
+            f"preset {facts}",
+            f"first chunk {first_chunk}",
             device_model(device),
             f"torch {torch.__version__}",
             f"diffusers {diffusers.__version__}",
             f"threads {torch.get_num_threads()}",
-            str(dtype).removeprefix("torch."),
         ]
     )
 

@@ -1,4 +1,4 @@
-"""The networks of a preset folder, built from its configs, loaded, placed on a device.
+"""The networks of a weights folder, built from its configs, loaded, placed on a device.
 
 Knows which folder holds which network; file formats are in files.py, sampling in facts.py.
 """
@@ -14,8 +14,9 @@ from transformers import CLIPTextConfig, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.presets.facts import StreamingPreset
-from core.model.presets.files import FIX, Model, load_module, read_tokenizer
+from core.model.presets.files import FIX, load_module, read_tokenizer
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.streaming_t2v.base_network import BaseNetwork, UntouchedBase
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
 from core.model.streaming_t2v.engine import LoadedModels
@@ -23,41 +24,71 @@ from core.model.streaming_t2v.network import StreamingNetwork
 from core.service.errors import PresetError
 
 
-def load_models(folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedModels:
-    """All networks of a preset on a device, in evaluation mode."""
-    network = load_network(folder)
-    for part in network.parts.values():
-        _placed(part, device, dtype)
-    vae = load_module(folder / "vae", lambda config: cast(AutoencoderKL, AutoencoderKL.from_config(config)))
-    text = load_module(folder / "text_encoder", lambda config: CLIPTextModel(CLIPTextConfig.from_dict(config)))
-    pictures = load_module(
-        folder / "image_encoder", lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    )
-    return LoadedModels(
-        network,
-        _placed(vae, device),
-        ClipTextReader(read_tokenizer(folder), _placed(text, device)),
-        ClipPictureReader(_placed(pictures, device)),
-    )
+class WeightsFolder:
+    """The networks of one folder on one device; those of the windows in one dtype at a time."""
+
+    def __init__(self, folder: Path, device: torch.device, *, with_base: bool = True) -> None:
+        """Loads the autoencoder and the encoders, which stay in float32. Raises PresetError.
+
+        `with_base` False: first chunks come from elsewhere, so an untouched base UNet is not loaded.
+        """
+        self._folder = folder
+        self.device = device
+        self._with_base = with_base
+        self._held: tuple[torch.dtype, LoadedModels] | None = None
+        self._vae = load_module(folder / "vae", _build_vae, device)
+        self._read_texts = ClipTextReader(
+            read_tokenizer(folder), load_module(folder / "text_encoder", _build_text_encoder, device)
+        )
+        self._read_pictures = ClipPictureReader(load_module(folder / "image_encoder", _build_image_encoder, device))
+
+    def at(self, dtype: torch.dtype) -> LoadedModels:
+        """All models with networks of `dtype`; those of another are given up first. Raises PresetError."""
+        if self._held is None or self._held[0] != dtype:
+            self._held = None
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._held = (dtype, self._load(dtype))
+        return self._held[1]
+
+    def _load(self, dtype: torch.dtype) -> LoadedModels:
+        network = load_network(self._folder, self.device, dtype)
+        untouched = self._folder / "first_chunk_unet"
+        base: BaseNetwork = network
+        if self._with_base and untouched.is_dir():
+            base = UntouchedBase(load_module(untouched, _build_unet, self.device, dtype))
+        return LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures)
 
 
-def _placed(module: Model, device: torch.device, dtype: torch.dtype = torch.float32) -> Model:
-    """`module`, moved. diffusers' own `to` warns of modules to be kept in float32 even where there are none."""
-    nn.Module.to(module, device=device, dtype=dtype)
-    return module
+def _build_vae(config: dict[str, Any]) -> AutoencoderKL:
+    return cast(AutoencoderKL, AutoencoderKL.from_config(config))
 
 
-def load_network(folder: Path) -> StreamingNetwork:
+def _build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig.from_dict(config))
+
+
+def _build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjection:
+    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
+
+
+def _build_unet(config: dict[str, Any]) -> UNet3DConditionModel:
+    return cast(UNet3DConditionModel, UNet3DConditionModel.from_config(config))
+
+
+def load_network(
+    folder: Path, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> StreamingNetwork:
     """UNet, CAM and conditioning parts of a preset; their sizes follow from the UNet's configuration."""
-    unet = load_module(
-        folder / "unet", lambda config: cast(UNet3DConditionModel, UNet3DConditionModel.from_config(config))
-    )
+    unet = load_module(folder / "unet", _build_unet, device, dtype)
     unet_config = dict(cast(Any, unet.config))
     cam = load_module(
         folder / "cam",
         lambda config: CamFeatureExtractor(unet_config, config["picture_channels"], config["num_conditioning_frames"]),
+        device,
+        dtype,
     )
-    parts = load_module(folder / "conditioning", lambda config: _build_conditioning(unet, config))
+    parts = load_module(folder / "conditioning", lambda config: _build_conditioning(unet, config), device, dtype)
     return StreamingNetwork(
         unet,
         cam,

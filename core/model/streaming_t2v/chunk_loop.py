@@ -8,7 +8,7 @@ Shapes: B guidance batch, C latent channels, F frames, G conditioning frames, H,
 rows and columns, L text tokens, K image tokens, D text width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -19,6 +19,7 @@ from core.model.sampling.noise import draw_frames_first, draw_video
 from core.model.sampling.samplers import Denoiser, OnStep, SamplingPlan, sample
 from core.model.sampling.schedules import NoiseSchedule
 from core.model.sampling.vae import decode_frames
+from core.model.streaming_t2v.base_network import BaseNetwork
 from core.model.streaming_t2v.encoders import PictureReader
 from core.model.streaming_t2v.network import ReadKeysValues, StreamingNetwork
 
@@ -31,6 +32,10 @@ class Recipe:
     schedule: NoiseSchedule
     guidance_scale: float
 
+    def with_request(self, num_steps: int, guidance_scale: float) -> "Recipe":
+        """The same sampler with a request's steps and guidance."""
+        return replace(self, plan=replace(self.plan, num_steps=num_steps), guidance_scale=guidance_scale)
+
 
 @dataclass(frozen=True)
 class VideoContext:
@@ -41,7 +46,7 @@ class VideoContext:
     """Guidance batch: [unconditional, conditional], or the conditional alone where nothing is guided."""
 
 
-def first_chunk_context(network: StreamingNetwork, text_states_BLD: Tensor) -> VideoContext:
+def first_chunk_context(network: BaseNetwork, text_states_BLD: Tensor) -> VideoContext:
     """Context of the base UNet: the text alone."""
     states = text_states_BLD.to(network.weight.dtype)
     return VideoContext(network.read(states, None), states)

@@ -3,7 +3,8 @@
 Implements core.service.engine.Engine. Knows nothing of files, queues or storage; what it needs comes loaded.
 
 The state's arrays: `generator` (the windows' CPU generator), `conditioning_frames` (last 8 decoded frames, float32,
-not rounded), `anchor_frame` (frame 0), `surplus_frames` (finished frames that no chunk has held yet, uint8).
+not rounded), `anchor_frame` (frame 0), `surplus_frames` (finished frames that no chunk has held yet, uint8); before
+chunk 0, as far as they were given, `given_image` (uint8, any size) and `given_frames` (16 of the preset's size, uint8).
 
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
@@ -11,8 +12,8 @@ Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,20 +21,21 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.model.first_chunk.base import BaseFirstChunk
+from core.model.first_chunk.source import FirstChunkRequest, FirstChunkSource
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
-from core.model.sampling.vae import decode_frames, downsampling, to_uint8
+from core.model.sampling.vae import downsampling, to_uint8
+from core.model.streaming_t2v.base_network import BaseNetwork
 from core.model.streaming_t2v.chunk_loop import (
     Recipe,
     VideoContext,
     as_conditioning,
     decode_new_frames,
-    first_chunk_context,
     sample_window,
     window_context,
 )
 from core.model.streaming_t2v.encoders import PictureReader, TextReader
-from core.model.streaming_t2v.first_chunk import sample_first_chunk
 from core.model.streaming_t2v.network import StreamingNetwork
 from core.service.engine import NOTHING_GIVEN, EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep
 from core.service.frame_plan import CHUNK_FRAMES, CONDITIONING_FRAMES, num_windows
@@ -48,12 +50,27 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """Everything with weights, on one device."""
+    """Everything with weights, in evaluation mode, on one device."""
 
     network: StreamingNetwork
+    base: BaseNetwork
+    """Samples the first chunk: an untouched base UNet, or `network` where its base was kept frozen."""
     vae: AutoencoderKL
     read_texts: TextReader
     read_pictures: PictureReader
+
+
+class ModelLoader(Protocol):
+    """Holds a preset's models, the networks in one dtype at a time."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        ...
+
+    def at(self, dtype: torch.dtype) -> LoadedModels:
+        """The models with networks of `dtype`: those held, or loaded anew in their place. Raises errors.PresetError."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,8 @@ class ProfileRecipes:
 
     windows: Recipe
     first_chunk: Recipe
+    dtype: torch.dtype
+    """Of the networks."""
 
 
 @dataclass(frozen=True)
@@ -111,27 +130,31 @@ class Stopwatch:
 class StreamingT2VEngine:
     """The published method as an engine: base UNet for chunk 0, then two windows per chunk."""
 
-    def __init__(self, models: LoadedModels, facts: EngineFacts) -> None:
-        """`models` must be in evaluation mode."""
-        self._models = models
+    def __init__(self, loader: ModelLoader, facts: EngineFacts, first_chunk: FirstChunkSource | None = None) -> None:
+        """`first_chunk` None: the preset's own base UNet."""
+        self._loader = loader
         self._facts = facts
+        self._own_source = first_chunk
         self._texts: Recent[tuple[str, ...], Tensor] = Recent(_CACHED_VIDEOS)
         self._contexts: Recent[tuple[Any, ...], VideoContext] = Recent(_CACHED_VIDEOS)
 
     @property
     def fingerprint(self) -> str:
-        """What the bytes depend on beside the request: weights, device model, library versions, threads, type."""
+        """What the bytes depend on beside the request: weights, device model, library versions, threads."""
         return self._facts.fingerprint
 
     @property
     def device(self) -> str:
         """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
-        device = self._models.network.weight.device
+        device = self._loader.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run one step of each kind, so that the first request does not pay for first uses."""
+        """Run one step of each kind, so that the first request does not pay for first uses.
+
+        A first-chunk source of another model is left out: its steps are not the engine's.
+        """
         recipes = self._facts.profiles[DEFAULT_PROFILE]
         spec = JobSpec(
             prompt="",
@@ -145,44 +168,66 @@ class StreamingT2VEngine:
             profile=DEFAULT_PROFILE,
             first_chunk=FirstChunkSampling(num_inference_steps=1, guidance_scale=recipes.first_chunk.guidance_scale),
         )
-        first = self._first_chunk(spec, self.start(spec, NOTHING_GIVEN), _ignore_step)
-        self._later_chunk(spec, first.state, _ignore_step)
+        black = np.zeros((CHUNK_FRAMES, self._facts.height, self._facts.width, 3), np.uint8)
+        given = NOTHING_GIVEN if self._own_source is None else GivenMedia(frames=black)
+        first = self._chunk(spec, self.start(spec, given), _ignore_step)
+        self._chunk(spec, first.state, _ignore_step)
 
     def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
-        """The state before chunk 0: the windows' generator at the start of the request's seed, as published."""
-        del given  # no source reads it yet
-        return EngineState(0, {"generator": state_of(seeded(spec.seed))})
+        """The state before chunk 0: what was given, and the windows' generator at its start, as published."""
+        arrays: dict[str, NDArray[Any]] = {"generator": state_of(seeded(spec.seed))}
+        if given.frames is not None:
+            expected = (CHUNK_FRAMES, self._facts.height, self._facts.width, 3)
+            if given.frames.shape != expected:
+                raise ValueError(f"given frames are {given.frames.shape}, not {expected}")
+            arrays["given_frames"] = given.frames
+        if given.image is not None:
+            arrays["given_image"] = given.image
+        return EngineState(0, arrays)
 
     @torch.inference_mode()
     def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """The chunk after `state`: up to 16 frames, fewer only at the video's end.
 
-        Raises errors.Interrupted when `on_step` does, and errors.PromptTooLong.
+        Raises errors.Interrupted when `on_step` does, errors.PromptTooLong, errors.FieldNotSupported for an image that
+        the first-chunk source cannot begin with, and errors.PresetError where another profile's networks do not load.
         """
         if state.frames_done >= spec.num_frames:
             raise ValueError(f"all {spec.num_frames} frames are done already")
-        if state.frames_done == 0:
-            return self._first_chunk(spec, state, on_step)
-        return self._later_chunk(spec, state, on_step)
+        return self._chunk(spec, state, on_step)
+
+    def _chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+        if "given_frames" in state.arrays:
+            return self._given_chunk(spec, state)
+        make = self._later_chunk if state.frames_done else self._first_chunk
+        return make(spec, state, on_step)
+
+    def _given_chunk(self, spec: JobSpec, state: EngineState) -> EngineChunk:
+        """The frames that were given, as they are; the windows continue them."""
+        frames: FramesTHWC = state.arrays["given_frames"]
+        pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255.0
+        return _deliver(frames, spec, _with_memory(state, pictures), Stopwatch())
 
     def _first_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
-        """16 frames of the base UNet; its randomness is a stream of its own."""
-        watch, models = Stopwatch(), self._models
-        asked = spec.first_chunk
-        recipe = _with(self._facts.profiles[spec.profile].first_chunk, asked.num_inference_steps, asked.guidance_scale)
-        context = watch.run("prepare", lambda: self._first_context(spec, recipe.guidance_scale))
-        generator = seeded_for(spec.seed, _FIRST_CHUNK_STAGE)
-        latents = watch.run(
-            "denoise",
-            lambda: sample_first_chunk(models.network, context, recipe, self._latent_shape, generator, on_step),
+        """16 frames of the first-chunk source; its randomness is a stream of its own."""
+        watch = Stopwatch()
+        source = watch.run("prepare", lambda: self._source(spec.profile))
+        request = FirstChunkRequest(
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            num_inference_steps=spec.first_chunk.num_inference_steps,
+            guidance_scale=spec.first_chunk.guidance_scale,
+            generator=seeded_for(spec.seed, _FIRST_CHUNK_STAGE),
+            image=state.arrays.get("given_image"),
         )
-        pictures = watch.run("decode", lambda: decode_frames(models.vae, latents[0]))
-        arrays = {
-            **state.arrays,
-            "anchor_frame": _numpy(pictures[0]),
-            "conditioning_frames": _numpy(pictures[-CONDITIONING_FRAMES:]),
-        }
-        return _deliver(to_uint8(pictures), spec, EngineState(0, arrays), watch)
+        pictures = watch.run("denoise", lambda: source(request, on_step))
+        return _deliver(to_uint8(pictures), spec, _with_memory(state, pictures), watch)
+
+    def _source(self, profile: Profile) -> FirstChunkSource:
+        if self._own_source is not None:
+            return self._own_source
+        models, recipe = self._models(profile), self._facts.profiles[profile].first_chunk
+        return BaseFirstChunk(models.base, models.read_texts, models.vae, recipe, self._latent_shape(models))
 
     def _later_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """Surplus frames of the chunk before, then as many windows as the chunk needs."""
@@ -201,14 +246,16 @@ class StreamingT2VEngine:
         self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: Stopwatch
     ) -> tuple[FramesTHWC, EngineState]:
         """8 new frames, and the state after them."""
-        models = self._models
-        recipe = _with(self._facts.profiles[spec.profile].windows, spec.num_inference_steps, spec.guidance_scale)
-        context = watch.run("prepare", lambda: self._window_context(spec, state))
+        models = watch.run("prepare", lambda: self._models(spec.profile))
+        recipe = self._facts.profiles[spec.profile].windows.with_request(spec.num_inference_steps, spec.guidance_scale)
+        context = watch.run("prepare", lambda: self._window_context(models, spec, state))
         generator = restored(state.arrays["generator"])
         past = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
         latents = watch.run(
             "denoise",
-            lambda: sample_window(models.network, context, past, recipe, self._latent_shape, generator, on_step),
+            lambda: sample_window(
+                models.network, context, past, recipe, self._latent_shape(models), generator, on_step
+            ),
         )
         pictures = watch.run("decode", lambda: decode_new_frames(models.vae, latents, CONDITIONING_FRAMES))
         arrays = {
@@ -218,48 +265,41 @@ class StreamingT2VEngine:
         }
         return to_uint8(pictures), EngineState(state.frames_done, arrays)
 
-    @property
-    def _latent_shape(self) -> tuple[int, ...]:
+    def _models(self, profile: Profile) -> LoadedModels:
+        return self._loader.at(self._facts.profiles[profile].dtype)
+
+    def _latent_shape(self, models: LoadedModels) -> tuple[int, ...]:
         """[1, C, F, H, W] of a window."""
-        factor = downsampling(self._models.vae)
-        channels = self._models.network.unet.conv_in.in_channels
+        factor = downsampling(models.vae)
+        channels = models.network.unet.conv_in.in_channels
         return (1, channels, CHUNK_FRAMES, self._facts.height // factor, self._facts.width // factor)
 
-    def _text_states(self, spec: JobSpec, guidance_scale: float) -> Tensor:
+    def _text_states(self, models: LoadedModels, spec: JobSpec) -> Tensor:
         """States of [negative prompt, prompt], or of the prompt alone where nothing is guided."""
-        texts = (spec.negative_prompt, spec.prompt)[-num_halves(guidance_scale) :]
-        return self._texts.get(texts, lambda: self._models.read_texts(list(texts)))
+        texts = (spec.negative_prompt, spec.prompt)[-num_halves(spec.guidance_scale) :]
+        return self._texts.get(texts, lambda: models.read_texts(list(texts)))
 
-    def _first_context(self, spec: JobSpec, guidance_scale: float) -> VideoContext:
-        states = self._text_states(spec, guidance_scale)
-        key = (spec.negative_prompt, spec.prompt, states.shape[0])
-        return self._contexts.get(key, lambda: first_chunk_context(self._models.network, states))
-
-    def _window_context(self, spec: JobSpec, state: EngineState) -> VideoContext:
+    def _window_context(self, models: LoadedModels, spec: JobSpec, state: EngineState) -> VideoContext:
         """Text and anchor of this video: computed once per worker, whichever chunk it starts with."""
-        states = self._text_states(spec, spec.guidance_scale)
+        states = self._text_states(models, spec)
         anchor: NDArray[np.float32] = state.arrays["anchor_frame"]
-        key = (spec.negative_prompt, spec.prompt, states.shape[0], anchor.tobytes())
+        dtype = models.network.weight.dtype
+        key = (dtype, spec.negative_prompt, spec.prompt, states.shape[0], anchor.tobytes())
 
         def make() -> VideoContext:
             anchor_3PR = as_conditioning(self._tensor(anchor))
-            return window_context(self._models.network, states, self._models.read_pictures, anchor_3PR)
+            return window_context(models.network, states, models.read_pictures, anchor_3PR)
 
         return self._contexts.get(key, make)
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         """A copy on the engine's device: state arrays are never changed in place."""
-        return torch.from_numpy(array.copy()).to(self._models.network.weight.device)
+        return torch.from_numpy(array.copy()).to(self._loader.device)
 
 
 def _ignore_step(step: int, steps: int) -> None:
     """Progress nobody watches."""
     del step, steps
-
-
-def _with(recipe: Recipe, num_steps: int, guidance_scale: float) -> Recipe:
-    """The recipe with a request's steps and guidance."""
-    return Recipe(replace(recipe.plan, num_steps=num_steps), recipe.schedule, guidance_scale)
 
 
 def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:
@@ -269,6 +309,16 @@ def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnSte
         on_step(window * steps + step, num_windows * steps)
 
     return count
+
+
+def _with_memory(state: EngineState, pictures_F3PR: Tensor) -> EngineState:
+    """The state after the first chunk: what the windows remember of it instead of what was given."""
+    arrays = {name: array for name, array in state.arrays.items() if not name.startswith("given_")}
+    memory = {
+        "anchor_frame": _numpy(pictures_F3PR[0]),
+        "conditioning_frames": _numpy(pictures_F3PR[-CONDITIONING_FRAMES:]),
+    }
+    return EngineState(state.frames_done, {**arrays, **memory})
 
 
 def _deliver(frames: FramesTHWC, spec: JobSpec, state: EngineState, watch: Stopwatch) -> EngineChunk:

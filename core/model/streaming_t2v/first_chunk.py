@@ -11,11 +11,12 @@ from torch import Tensor
 from core.model.sampling.guidance import guided
 from core.model.sampling.noise import draw_frames_first, draw_video
 from core.model.sampling.samplers import Denoiser, OnStep, sample
+from core.model.streaming_t2v.base_network import BaseNetwork
 from core.model.streaming_t2v.chunk_loop import Recipe, VideoContext
-from core.model.streaming_t2v.network import StreamingNetwork, predict_base
+from core.model.streaming_t2v.network import predict_base
 
 
-def base_denoiser(network: StreamingNetwork, context: VideoContext, guidance_scale: float) -> Denoiser:
+def base_denoiser(network: BaseNetwork, context: VideoContext, guidance_scale: float) -> Denoiser:
     """Guided prediction of the base UNet; call it while `context.read` is held."""
     states_BLD = context.text_states_BLD
 
@@ -27,7 +28,7 @@ def base_denoiser(network: StreamingNetwork, context: VideoContext, guidance_sca
 
 
 def sample_first_chunk(
-    network: StreamingNetwork,
+    network: BaseNetwork,
     context: VideoContext,
     recipe: Recipe,
     shape_1CFHW: tuple[int, ...],

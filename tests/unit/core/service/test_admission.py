@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def spec_of(settings: Settings, **fields: Any) -> JobSpec:
     request = parse_request({"prompt": PROMPT, **fields})
-    return admit(request, Catalog(settings.presets_dir), settings, lambda: 42, lambda _host, _port: ["8.8.8.8"])
+    return admit(request, Catalog(settings), settings, lambda: 42, lambda _host, _port: ["8.8.8.8"])
 
 
 def refusal(settings: Settings, **fields: Any) -> RequestError:
@@ -217,7 +217,7 @@ def test_the_token_limit_itself_is_allowed(settings: Settings) -> None:
 
 def test_private_webhooks_are_refused_unless_the_operator_allows_them(settings: Settings) -> None:
     request = parse_request({"prompt": PROMPT, "webhook_url": "http://127.0.0.1:9/"})
-    catalog = Catalog(settings.presets_dir)
+    catalog = Catalog(settings)
     with pytest.raises(WebhookUrlRefused):
         admit(request, catalog, settings, random_seed)
     allowing = settings.model_copy(update={"webhook_allow_private_addresses": True})

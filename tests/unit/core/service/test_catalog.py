@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from core.service.catalog import Catalog
-from core.service.errors import PresetError, UnknownModel
+from core.service.errors import ModelNotInstalled, PresetError, UnknownModel
+from core.service.settings import Settings
 
 SAMPLING = {"num_inference_steps": 4, "guidance_scale": 5.0}
 FACTS = {
@@ -35,7 +37,7 @@ def write_preset(folder: Path, facts: Mapping[str, object]) -> None:
 
 def test_presets_are_found_by_folder_and_unknown_names_list_them(tmp_path: Path) -> None:
     write_preset(tmp_path / "tiny", FACTS)
-    catalog = Catalog(tmp_path)
+    catalog = Catalog(Settings(presets_dir=tmp_path))
     assert catalog.names() == ["tiny"]
     with pytest.raises(UnknownModel) as caught:
         catalog.get("huge")
@@ -44,10 +46,64 @@ def test_presets_are_found_by_folder_and_unknown_names_list_them(tmp_path: Path)
 
 def test_tokens_are_counted_without_special_tokens(tmp_path: Path) -> None:
     write_preset(tmp_path / "tiny", FACTS)
-    assert Catalog(tmp_path).get("tiny").count_tokens("a red circle") == 3
+    assert Catalog(Settings(presets_dir=tmp_path)).get("tiny").count_tokens("a red circle") == 3
 
 
 def test_a_broken_preset_names_the_file_and_the_field(tmp_path: Path) -> None:
     write_preset(tmp_path / "tiny", {**FACTS, "fps": 0})
     with pytest.raises(PresetError, match=r"preset\.json: fps: "):
-        _ = Catalog(tmp_path).get("tiny").facts
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+
+
+DOWNLOAD = {
+    "checkpoint": {"repository": "org/method", "revision": "main", "files": ["all.ckpt"]},
+    "base": {"repository": "org/base", "revision": "main", "files": ["unet/model.safetensors", "vocab.json"]},
+}
+
+
+def test_a_model_that_was_not_downloaded_says_which_files_and_what_gets_them(tmp_path: Path) -> None:
+    write_preset(tmp_path / "presets" / "large", {**FACTS, "download": DOWNLOAD})
+    settings = Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights")
+    folder = Catalog(settings).get("large")
+
+    with pytest.raises(ModelNotInstalled) as caught:
+        folder.count_tokens("a red circle")
+    assert not folder.installed
+    assert str(tmp_path / "weights" / "large") in caught.value.message
+    assert "all.ckpt of org/method" in caught.value.message
+    assert "longtake pull large" in str(caught.value.fix)
+
+
+def test_a_downloaded_model_s_tokenizer_lies_with_its_weights(tmp_path: Path) -> None:
+    write_preset(tmp_path / "presets" / "large", {**FACTS, "download": DOWNLOAD})
+    (tmp_path / "weights" / "large").mkdir(parents=True)
+    (tmp_path / "presets" / "large" / "tokenizer").rename(tmp_path / "weights" / "large" / "tokenizer")
+    folder = Catalog(Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights")).get("large")
+
+    assert folder.installed
+    assert folder.count_tokens("a red circle") == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "steps", "accepts_image"),
+    [(None, 4, False), ("base", 4, False), ("animatediff", 25, False), ("svd", 25, True), ("diffusers:a/b", 50, False)],
+)
+def test_another_first_chunk_source_brings_its_own_sampling(
+    tmp_path: Path, source: str | None, steps: int, accepts_image: bool
+) -> None:
+    write_preset(tmp_path / "tiny", FACTS)
+
+    facts = Catalog(Settings(presets_dir=tmp_path, first_chunk_source=source)).get("tiny").facts
+
+    assert facts.profiles["fast"].first_chunk.num_inference_steps == steps
+    assert facts.profiles["fast"].windows.num_inference_steps == 4
+    assert facts.accepts_image == accepts_image
+
+
+@pytest.mark.parametrize("source", ["", "sdv", "diffusers", "diffusers:", "svd:x/y", "base:"])
+def test_an_unknown_first_chunk_source_is_refused(tmp_path: Path, source: str) -> None:
+    with pytest.raises(ValidationError, match="is not base, animatediff, svd or diffusers:ORG/NAME"):
+        Settings(first_chunk_source=source)
+    write_preset(tmp_path / "tiny", {**FACTS, "first_chunk_source": source})
+    with pytest.raises(PresetError, match="first_chunk_source"):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts

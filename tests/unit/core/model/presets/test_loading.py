@@ -12,10 +12,15 @@ from safetensors.torch import load_file, save_file
 from core.model.presets import load_engine
 from core.model.presets.facts import read_preset
 from core.model.presets.fingerprint import fingerprint, weights_digest
-from core.model.presets.networks import load_network
+from core.model.presets.networks import WeightsFolder, load_network
 from core.model.presets.random import write_random_preset
+from core.model.streaming_t2v.base_network import UntouchedBase
 from core.service.catalog import Catalog
+from core.service.engine import NOTHING_GIVEN
 from core.service.errors import PresetError
+from core.service.first_chunk_sources import SourceChoice
+from core.service.settings import Settings
+from tests.helpers.jobs import job_spec
 
 
 @pytest.fixture(scope="module")
@@ -150,19 +155,21 @@ def test_recipes_follow_the_preset(sound: Path) -> None:
 
 
 def test_fingerprint_follows_the_weights(folder: Path) -> None:
-    cpu = torch.device("cpu")
-    before = fingerprint(folder, cpu, torch.float32)
+    def line() -> str:
+        return fingerprint(folder, folder, torch.device("cpu"), SourceChoice("base"))
+
+    before = line()
     file = folder / "vae" / "model.safetensors"
     weights = load_file(file)
     next(iter(weights.values())).add_(1)
     save_file(weights, file)
 
-    assert weights_digest(folder) in fingerprint(folder, cpu, torch.float32)
-    assert fingerprint(folder, cpu, torch.float32) != before
+    assert weights_digest(folder) in line()
+    assert line() != before
 
 
 def test_the_service_reads_the_same_folder_without_torch(sound: Path) -> None:
-    preset = Catalog(sound.parent).get("toy")
+    preset = Catalog(Settings(presets_dir=sound.parent)).get("toy")
 
     assert preset.facts.profiles["fast"].windows.num_inference_steps == 4
     assert preset.count_tokens("A red circle") == 3
@@ -170,3 +177,53 @@ def test_the_service_reads_the_same_folder_without_torch(sound: Path) -> None:
 
 def test_the_same_seed_writes_the_same_preset(sound: Path, tmp_path: Path) -> None:
     assert weights_digest(write_random_preset(tmp_path / "toy")) == weights_digest(sound)
+
+
+def test_networks_of_another_dtype_take_the_place_of_those_held(sound: Path) -> None:
+    weights = WeightsFolder(sound, torch.device("cpu"))
+
+    half = weights.at(torch.bfloat16)
+    assert half.network.weight.dtype == torch.bfloat16
+    assert weights.at(torch.bfloat16) is half
+    whole = weights.at(torch.float32)
+
+    assert whole.network.weight.dtype == torch.float32
+    assert whole.vae is half.vae
+    assert half.vae.dtype == torch.float32
+    stored = load_file(sound / "unet" / "model.safetensors")["conv_in.weight"]
+    assert torch.equal(whole.network.unet.conv_in.weight, stored.float())  # from the files, not from bfloat16
+
+
+def test_an_untouched_base_makes_the_first_chunk(folder: Path) -> None:
+    shutil.copytree(folder / "unet", folder / "first_chunk_unet")
+    cpu = torch.device("cpu")
+
+    models = WeightsFolder(folder, cpu).at(torch.float32)
+
+    assert isinstance(models.base, UntouchedBase)
+    assert models.base.unet is not models.network.unet
+    without = WeightsFolder(folder, cpu, with_base=False).at(torch.float32)
+    assert without.base is without.network
+
+
+def test_an_untouched_base_with_the_same_weights_makes_the_same_first_chunk(folder: Path) -> None:
+    spec = job_spec(prompt="a red circle", model="toy", num_frames=16)
+
+    def first_chunk() -> bytes:
+        engine = load_engine(folder, device="cpu", torch_threads=1)
+        return engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda _step, _steps: None).frames.tobytes()
+
+    shared = first_chunk()
+    shutil.copytree(folder / "unet", folder / "first_chunk_unet")
+
+    assert first_chunk() == shared
+
+
+def test_weights_may_lie_in_another_folder_than_the_preset(sound: Path, tmp_path: Path) -> None:
+    apart = tmp_path / "toy"
+    apart.mkdir()
+    shutil.copy(sound / "preset.json", apart)
+
+    engine = load_engine(apart, weights=sound, device="cpu", torch_threads=1)
+
+    assert weights_digest(sound) in engine.fingerprint

@@ -6,13 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from core.model.first_chunk.source import FirstChunkRequest
 from core.model.presets import load_engine
+from core.model.presets.facts import read_preset
+from core.model.presets.networks import WeightsFolder
 from core.model.presets.random import write_random_preset
-from core.model.streaming_t2v.engine import Recent, StreamingT2VEngine
-from core.service.engine import NOTHING_GIVEN, Engine, EngineChunk, EngineState
-from core.service.errors import Interrupted, PromptTooLong
-from core.service.schema import FirstChunkSampling, JobSpec
+from core.model.sampling.samplers import OnStep
+from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, ProfileRecipes, Recent, StreamingT2VEngine
+from core.service.engine import NOTHING_GIVEN, Engine, EngineChunk, EngineState, GivenMedia
+from core.service.errors import FieldNotSupported, Interrupted, PromptTooLong
+from core.service.schema import FirstChunkSampling, JobSpec, Profile
 from tests.helpers.jobs import job_spec
 
 SPEC = job_spec(
@@ -245,3 +251,129 @@ def test_recent_results_are_kept_and_the_longest_unused_goes() -> None:
         ask(key)
 
     assert made == ["a", "b", "c", "b"]
+
+
+GIVEN_FRAMES = np.random.default_rng(1).integers(0, 256, (16, 64, 64, 3), np.uint8)
+
+
+def test_given_frames_are_chunk_0_and_nothing_is_denoised_for_it(engine: Engine) -> None:
+    def refuse(step: int, steps: int) -> None:
+        raise AssertionError((step, steps))
+
+    first = engine.next_chunk(SPEC, engine.start(SPEC, GivenMedia(frames=GIVEN_FRAMES)), refuse)
+
+    assert first.frames.tobytes() == GIVEN_FRAMES.tobytes()
+    assert set(first.state.arrays) == {"generator", "anchor_frame", "conditioning_frames"}
+    assert np.array_equal(first.state.arrays["anchor_frame"], GIVEN_FRAMES[0].transpose(2, 0, 1) / np.float32(255))
+    assert np.array_equal(first.state.arrays["generator"], engine.start(SPEC, NOTHING_GIVEN).arrays["generator"])
+
+
+def test_windows_continue_what_was_given(engine: Engine, whole: Run) -> None:
+    def second_chunk(frames: Any) -> bytes:
+        first = engine.next_chunk(ONE_WINDOW, engine.start(ONE_WINDOW, GivenMedia(frames=frames)), ignore_step)
+        return engine.next_chunk(ONE_WINDOW, first.state, ignore_step).frames.tobytes()
+
+    assert second_chunk(GIVEN_FRAMES) == second_chunk(GIVEN_FRAMES)
+    assert second_chunk(GIVEN_FRAMES) != second_chunk(GIVEN_FRAMES[::-1].copy())
+    assert second_chunk(GIVEN_FRAMES) != whole.chunks[1].frames[:8].tobytes()
+
+
+def test_given_frames_survive_the_state_s_bytes(engine: Engine) -> None:
+    start = engine.start(SPEC, GivenMedia(frames=GIVEN_FRAMES))
+
+    carried = EngineState.from_bytes(start.to_bytes())
+
+    assert engine.next_chunk(SPEC, carried, ignore_step).frames.tobytes() == GIVEN_FRAMES.tobytes()
+
+
+def test_given_frames_of_another_size_are_a_mistake(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="given frames are"):
+        engine.start(SPEC, GivenMedia(frames=GIVEN_FRAMES[:8]))
+
+
+def test_an_image_is_refused_where_the_source_begins_with_text(engine: Engine) -> None:
+    start = engine.start(SPEC, GivenMedia(image=GIVEN_FRAMES[0]))
+
+    with pytest.raises(FieldNotSupported):
+        engine.next_chunk(SPEC, start, ignore_step)
+
+
+def test_the_profile_decides_the_sampler_of_windows_and_first_chunk(engine: Engine, whole: Run) -> None:
+    reference = ONE_WINDOW.model_copy(update={"profile": "reference"})
+
+    first = engine.next_chunk(reference, whole.states[0], ignore_step)
+    second = engine.next_chunk(reference, whole.states[1], ignore_step)
+
+    assert first.frames.tobytes() != whole.chunks[0].frames.tobytes()  # ddim instead of dpm_solver_pp
+    assert second.frames.tobytes() == whole.chunks[1].frames[:8].tobytes()  # the same sampler and steps here
+
+
+class OneColour:
+    """A first-chunk source that notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[FirstChunkRequest] = []
+
+    def __call__(self, request: FirstChunkRequest, on_step: OnStep) -> Tensor:
+        self.asked.append(request)
+        on_step(0, 1)
+        return torch.full((16, 3, 64, 64), 0.5)
+
+
+class OtherDtypes:
+    """A preset's models that say which dtypes were asked for."""
+
+    def __init__(self, weights: WeightsFolder) -> None:
+        self.device = weights.device
+        self.asked: list[torch.dtype] = []
+        self._weights = weights
+
+    def at(self, dtype: torch.dtype) -> LoadedModels:
+        self.asked.append(dtype)
+        return self._weights.at(torch.float32)
+
+
+def facts_of(folder: Path, **dtypes: torch.dtype) -> EngineFacts:
+    preset = read_preset(folder)
+    profiles: dict[Profile, ProfileRecipes] = {
+        name: ProfileRecipes(
+            preset.recipe(profile.windows), preset.recipe(profile.first_chunk), dtypes.get(name, torch.float32)
+        )
+        for name, profile in preset.profiles.items()
+    }
+    return EngineFacts(64, 64, profiles, "")
+
+
+def test_another_source_is_asked_with_every_field_of_the_request(folder: Path) -> None:
+    source = OneColour()
+    engine = StreamingT2VEngine(WeightsFolder(folder, torch.device("cpu")), facts_of(folder), source)
+    sampling = FirstChunkSampling(num_inference_steps=11, guidance_scale=4.5)
+    spec = SPEC.model_copy(update={"first_chunk": sampling, "negative_prompt": "plain"})
+    image = GIVEN_FRAMES[0]
+
+    chunk = engine.next_chunk(spec, engine.start(spec, GivenMedia(image=image)), ignore_step)
+
+    asked = source.asked[0]
+    assert (asked.prompt, asked.negative_prompt, asked.image) == (spec.prompt, "plain", image)
+    assert (asked.num_inference_steps, asked.guidance_scale) == (11, 4.5)
+    assert asked.generator.initial_seed() != spec.seed  # a stream of its own
+    assert (chunk.frames == 128).all()
+    assert "given_image" not in chunk.state.arrays
+
+
+def test_warming_up_leaves_another_source_alone(folder: Path) -> None:
+    source = OneColour()
+
+    StreamingT2VEngine(WeightsFolder(folder, torch.device("cpu")), facts_of(folder), source).warm_up()
+
+    assert source.asked == []
+
+
+def test_each_profile_gets_networks_of_its_dtype(folder: Path, whole: Run) -> None:
+    models = OtherDtypes(WeightsFolder(folder, torch.device("cpu")))
+    engine = StreamingT2VEngine(models, facts_of(folder, fast=torch.bfloat16))
+
+    engine.next_chunk(ONE_WINDOW, whole.states[1], ignore_step)
+    engine.next_chunk(ONE_WINDOW.model_copy(update={"profile": "reference"}), whole.states[1], ignore_step)
+
+    assert models.asked == [torch.bfloat16, torch.float32]

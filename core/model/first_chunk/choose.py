@@ -1,0 +1,25 @@
+"""The first-chunk source that a deployment names. Imports a source's pipelines only where it is chosen."""
+
+import torch
+
+from core.model.first_chunk.pipelines import Place
+from core.model.first_chunk.source import FirstChunkSource
+from core.service.first_chunk_sources import SourceChoice
+
+
+def load_source(choice: SourceChoice, height: int, width: int, device: torch.device) -> FirstChunkSource | None:
+    """The source for a preset of this size; None for its own base UNet. Raises PresetError."""
+    place = Place(device)
+    if choice.kind == "animatediff":
+        from core.model.first_chunk.animatediff import load_animatediff
+
+        return load_animatediff(height, width, place)
+    if choice.kind == "svd":
+        from core.model.first_chunk.svd import load_svd
+
+        return load_svd(height, width, place)
+    if choice.kind == "diffusers":
+        from core.model.first_chunk.text_to_video import load_text_to_video
+
+        return load_text_to_video(choice.repository, height, width, place)
+    return None

@@ -1,0 +1,61 @@
+"""The base UNet by itself, without CAM and APM: all that the first chunk needs of a network.
+
+The published model tuned its base for the windows, so its first chunk comes from an untouched copy; where the base was
+kept frozen the windows' own network serves. Both have this form. Knows no sampler and no guidance.
+
+Shapes: B batch, L text tokens, K image tokens, D text width.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from torch import Tensor
+
+from core.model.streaming_t2v.cross_attention import SharedTextLayers
+from core.model.streaming_t2v.network import ReadKeysValues
+
+
+class BaseNetwork(Protocol):
+    """A UNet whose text-reading layers can hold keys and values. StreamingNetwork is one."""
+
+    @property
+    def unet(self) -> UNet3DConditionModel:
+        """The network."""
+        ...
+
+    @property
+    def weight(self) -> Tensor:
+        """Any weight: tells device and dtype."""
+        ...
+
+    def read(self, text_states_BLD: Tensor, image_tokens_BKD: None) -> ReadKeysValues:
+        """Keys and values for a text; there are no image tokens."""
+        ...
+
+    def hold(self, read: ReadKeysValues) -> AbstractContextManager[None]:
+        """Within the block the text-reading layers use these keys and values."""
+        ...
+
+
+class UntouchedBase:
+    """A base UNet of its own, its text-reading layers attached at once."""
+
+    def __init__(self, unet: UNet3DConditionModel) -> None:
+        """`unet` in evaluation mode."""
+        self.unet = unet
+        self._text_layers = SharedTextLayers(unet).inject()
+
+    @property
+    def weight(self) -> Tensor:
+        """Any weight: tells device and dtype."""
+        return self.unet.conv_in.weight
+
+    def read(self, text_states_BLD: Tensor, image_tokens_BKD: None) -> ReadKeysValues:
+        """Keys and values for a text."""
+        del image_tokens_BKD
+        return ReadKeysValues(self._text_layers.keys_values(text_states_BLD))
+
+    def hold(self, read: ReadKeysValues) -> AbstractContextManager[None]:
+        """Within the block the text-reading layers use these keys and values."""
+        return self._text_layers.hold(read.unet)
