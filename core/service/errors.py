@@ -30,12 +30,12 @@ LongtakeError
 ├── PlaylistNotReady        the first chunk does not exist yet
 ├── StaleLease              another worker holds a newer fencing token; nothing was committed
 ├── Interrupted             cancel, drain or a lost lease stopped a chunk; nothing was committed
+├── PresetError             a preset cannot be read or loaded
 │   └── ModelNotInstalled       its weights were not downloaded yet
 ├── DownloadError           the Hub's files cannot be had
 │   ├── HubUnreachable          no network, or the Hub does not answer
 │   ├── HubFileMissing          no such repository, revision or file there, or no right to it
 │   └── DownloadDamaged         the bytes that came are not those that were announced
-├── PresetError             a preset cannot be read or loaded
 ├── ConversionError         a published checkpoint cannot become a weights folder; nothing was left behind
 │   ├── CheckpointUnreadable    not there, truncated, or of a format that is not read
 │   ├── CheckpointUnsafe        its weights hold something else than tensors; nothing of it was run
@@ -250,6 +250,15 @@ class StaleLease(LongtakeError):
 class Interrupted(LongtakeError):
     """The chunk was stopped between two denoising steps; nothing was committed."""
 
+    code = "interrupted"
+
+
+class PresetError(LongtakeError):
+    """The preset cannot be loaded."""
+
+    code = "preset_unusable"
+
+
 class ModelNotInstalled(PresetError):
     """The model's weights are not installed."""
 
@@ -278,15 +287,6 @@ class DownloadDamaged(DownloadError):
     """A downloaded file is damaged."""
 
     code = "download_damaged"
-
-
-    code = "interrupted"
-
-
-class PresetError(LongtakeError):
-    """The preset cannot be loaded."""
-
-    code = "preset_unusable"
 
 
 class ConversionError(LongtakeError):
