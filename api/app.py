@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from api import openapi, problems
 from api.cross_origin import OpenMedia
 from api.ports import Ports, real_ports
-from api.routes import events, health, home, jobs, media, models, problems_page
+from api.routes import events, health, home, jobs, media, models, problems_page, uploads
 from api.sse import Rhythm, Streams
 from core.service.settings import Settings
 
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     app.state.settings = settings
     app.state.ports = ports or real_ports(settings)
     app.state.streams = Streams(rhythm)
-    for module in (jobs, media, events, models, health, home, problems_page):
+    for module in (jobs, uploads, media, events, models, health, home, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

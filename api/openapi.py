@@ -1,6 +1,7 @@
 """What the OpenAPI document says beyond what FastAPI reads from the routes: request body, problems, webhooks.
 
-JobRequest's schema is put in by hand because its body is parsed by core.service.admission, stricter than FastAPI would.
+Schemas of request bodies are put in by hand because they are parsed by core.service.admission, stricter than FastAPI
+would.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from api.problems import MEDIA_TYPE, Problem
+from core.service.media.uploads import UploadRequest
 from core.service.schema import Frozen, JobError, JobRequest, JobStatus, WebhookEvent
 
 DESCRIPTION = """
@@ -50,13 +52,34 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "metadata": {"project": "titles"},
         },
     },
+    "continued": {
+        "summary": "Go on from the end of an uploaded video",
+        "value": {
+            "prompt": "a blue square moving up over a dotted background",
+            "video": "upl_k3mq5w7zr2ay4n6c5bqd",
+            "num_frames": 48,
+        },
+    },
 }
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobRequest"}, "examples": EXAMPLES}},
-    }
+UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
+    "video": {
+        "summary": "A video to be continued",
+        "value": {"content_type": "video/mp4", "size_bytes": 1048576},
+    },
+    "image": {
+        "summary": "A picture to begin with",
+        "value": {"content_type": "image/png", "size_bytes": 65536},
+    },
 }
+
+
+def _body(model: type[BaseModel], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    content = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "examples": examples}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+REQUEST_BODY = _body(JobRequest, EXAMPLES)
+UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
 
 
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -129,7 +152,7 @@ def _completed(made_by_fastapi: Callable[[], dict[str, Any]]) -> Callable[[], di
     def document() -> dict[str, Any]:
         made = made_by_fastapi()  # the same dict at every call
         schemas = made["components"]["schemas"]
-        for model in (JobRequest, Problem):
+        for model in (JobRequest, UploadRequest, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from core.service.address_guard import Resolve, resolve_host
 from core.service.catalog import Catalog
-from core.service.ports import Clock, EventLog, JobStore, Storage, TaskQueue, WorkerRegistry
+from core.service.ports import Clock, EventLog, JobStore, Storage, TaskQueue, UploadStore, WorkerRegistry
 from core.service.settings import Settings
 
 
@@ -24,6 +24,7 @@ class Ports:
     events: EventLog
     workers: WorkerRegistry
     storage: Storage
+    uploads: UploadStore
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
@@ -38,6 +39,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.queue import CeleryTaskQueue, make_celery_app
     from core.service.redis_client import connect
     from core.service.storage import S3Storage
+    from core.service.upload_store import RedisUploadStore
     from core.service.workers_registry import RedisWorkerRegistry
 
     redis = connect(settings.redis_url)
@@ -47,6 +49,7 @@ def real_ports(settings: Settings) -> Ports:
         events=RedisEventLog(redis),
         workers=RedisWorkerRegistry(redis),
         storage=S3Storage(settings),
+        uploads=RedisUploadStore(redis),
         queue=CeleryTaskQueue(make_celery_app(settings)),
         clock=clock,
         catalog=Catalog(settings),

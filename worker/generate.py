@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.service.engine import NOTHING_GIVEN, Engine, EngineState
-from core.service.errors import Interrupted, JobNotFound, LongtakeError, StaleLease, StoreError
+from core.service.engine import Engine, EngineState
+from core.service.errors import (
+    Interrupted,
+    JobNotFound,
+    LongtakeError,
+    MediaError,
+    MediaFetchFailed,
+    StaleLease,
+    StoreError,
+    UrlRefused,
+)
 from core.service.frame_plan import ChunkSpan, chunk_span
 from core.service.manifest import chunk_key, state_key
 from core.service.ports import Lease
 from core.service.schema import ChunkRecord, JobError, JobRecord, JobStatus, Lane, StepProgress
 from core.service.video.segments import EncodedChunk, encode_chunk
 from worker.endings import fail_job, job_error, wants_webhook, wind_up, write_manifest
+from worker.given import GivenReader
 from worker.lease_keeper import LeaseKeeper
 from worker.services import Activity, NoActivity, Services
 from worker.stopwatch import Stopwatch
@@ -31,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK_TYPE = "video/mp4"
 STATE_TYPE = "application/octet-stream"
+CANCEL_CHECK_SECONDS = 1.0
+"""Pause between two looks for a cancel while an image or video is read."""
 STATES_REMEMBERED = 8
 """Newest states kept in memory, so that a worker that goes on with a job need not fetch what it has just put."""
 
@@ -65,8 +79,10 @@ class ChunkMaker:
         engine: Engine,
         activity: Activity | None = None,
         upload_patience_seconds: float = PATIENCE_SECONDS,
+        given: GivenReader | None = None,
     ) -> None:
         self._services = services
+        self._given = given or GivenReader(services, patience_seconds=upload_patience_seconds)
         self._engine = engine
         self._activity = activity or NoActivity()
         self._patience = upload_patience_seconds
@@ -115,6 +131,8 @@ class ChunkMaker:
         except StaleLease as reason:
             logger.warning("%s: %s", job_id, reason)
             return Outcome.DROPPED
+        except (MediaError, UrlRefused) as error:
+            return self._given_unusable(record, lease, error)
         except Exception as error:  # the task's boundary: record the try, let the error through
             self._record_failure(record, lease, error)
             raise
@@ -155,7 +173,8 @@ class ChunkMaker:
 
     def _load_state(self, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
         if not record.chunks:
-            return self._engine.start(record.spec, NOTHING_GIVEN)
+            given = self._given.read(record.spec, self._while_reading(record.id, keeper), self._pause(keeper))
+            return self._engine.start(record.spec, given)
         remembered = self._remembered_of(record)
         if remembered is not None:
             return remembered.state
@@ -167,22 +186,38 @@ class ChunkMaker:
         services = self._services
 
         def on_step(step: int, steps: int) -> None:
+            self._activity.beat()
             self._check_stop(keeper)
             progress = StepProgress(chunk_index=chunk_index, step=step, steps=steps, at=services.clock.now())
-            try:
+            with _store_may_pause(job_id):
                 services.store.report_progress(job_id, progress)
-                canceled = services.store.cancel_requested(job_id)
-            except StoreError as error:
-                # A pause of the store must not cost the chunk: the keeper decides when the lease is gone.
-                logger.warning("%s: cannot report progress: %s", job_id, error)
-                return
-            if canceled:
-                raise Interrupted(f"{job_id} was canceled")
+                self._check_cancel(job_id)
 
         return on_step
 
+    def _while_reading(self, job_id: str, keeper: LeaseKeeper) -> Callable[[], None]:
+        """Called often while what the job begins with is fetched and decoded; asks the store now and then.
+
+        Never a beat: these are no steps, and would make the watchdog expect the first step as soon.
+        """
+        asked_at = time.monotonic()
+
+        def tick() -> None:
+            nonlocal asked_at
+            self._check_stop(keeper)
+            if time.monotonic() - asked_at >= CANCEL_CHECK_SECONDS:
+                asked_at = time.monotonic()
+                self._activity.busy(job_id)
+                with _store_may_pause(job_id):
+                    self._check_cancel(job_id)
+
+        return tick
+
+    def _check_cancel(self, job_id: str) -> None:
+        if self._services.store.cancel_requested(job_id):
+            raise Interrupted(f"{job_id} was canceled")
+
     def _check_stop(self, keeper: LeaseKeeper) -> None:
-        self._activity.beat()
         keeper.check()
         if self._services.drain.is_set():
             raise Interrupted(f"{self._services.worker} is stopping")
@@ -190,6 +225,7 @@ class ChunkMaker:
     def _pause(self, keeper: LeaseKeeper) -> Callable[[float], None]:
         def pause(seconds: float) -> None:
             self._services.drain.wait(seconds)
+            self._activity.beat()
             self._check_stop(keeper)
 
         return pause
@@ -267,9 +303,27 @@ class ChunkMaker:
                 self._services, record.id, job_error(error, f"chunk {index} failed {attempts} times", "engine_error")
             )
 
+    def _given_unusable(self, record: JobRecord, lease: Lease, error: MediaError | UrlRefused) -> Outcome:
+        """Only a server that did not answer may do so at the next try; all else fails the job now."""
+        if isinstance(error, MediaFetchFailed):
+            self._record_failure(record, lease, error)
+        else:
+            self._services.store.release(lease, count_attempt=True)
+            fail_job(self._services, record.id, JobError(code=error.code, message=error.message, retryable=False))
+        return Outcome.FAILED
+
     def _too_many_deaths(self, record: JobRecord) -> Outcome:
         """The tries are used up without one recorded failure: each time the worker itself died."""
         index, tries = len(record.chunks), self._services.settings.max_attempts
         message = f"the worker died each of the {tries} times it made chunk {index}"
         fail_job(self._services, record.id, JobError(code="worker_lost", message=message, retryable=False))
         return Outcome.FAILED
+
+
+@contextmanager
+def _store_may_pause(job_id: str) -> Generator[None]:
+    """A pause of the store must not cost the chunk: the keeper decides when the lease is gone."""
+    try:
+        yield
+    except StoreError as error:
+        logger.warning("%s: the store does not answer: %s", job_id, error)

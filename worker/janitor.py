@@ -1,8 +1,8 @@
 """Makes records, queue, leases and objects agree again: the queue is a hint, the record is the truth.
 
-Each pass brings back jobs that nobody works on, removes deleted and expired ones, and, where Redis has lost everything,
-rebuilds the records from the manifests in the object store. Every action may be repeated and may meet others doing the
-same. Over ports only.
+Each pass brings back jobs that nobody works on, removes deleted and expired ones and old uploads, and, where Redis has
+lost everything, rebuilds the records from what is in the object store. Every action may be repeated and may meet others
+doing the same. Over ports only.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from core.service.errors import JobNotFound, ObjectNotFound, StorageError
+from core.service.errors import JobNotFound, ObjectNotFound, StorageError, UploadNotFound
 from core.service.manifest import JOBS_PREFIX, job_id_of_manifest, job_prefix, record_from_manifest
+from core.service.media.uploads import UPLOADS_PREFIX, found_upload, upload_id_of_key
 from core.service.schema import JobRecord, JobStatus, Lane
 from worker.endings import wind_up
 from worker.services import Services
 
 logger = logging.getLogger(__name__)
 
+UPLOAD_GRACE = timedelta(minutes=1)
+"""A job may have been accepted with an upload in its last moment, and not be stored yet."""
 LONGEST_BACKOFF = 5
 """Doublings of the pause before a job that keeps failing, or keeps waiting, is sent again."""
 
@@ -66,6 +69,7 @@ class Janitor:
             active = self._services.store.active()
             with _storage_may_fail():
                 self._remove_deleted(active)
+                self._remove_old_uploads(active)
             self._bring_back_idle(active)
 
     def _rebuild_once(self) -> None:
@@ -75,7 +79,21 @@ class Janitor:
         restored = sum(self._restore(key) for key in manifests)
         if restored:
             logger.warning("the store had lost %d jobs, rebuilt from their manifests", restored)
+        for key in self._services.storage.list(UPLOADS_PREFIX):
+            self._adopt(key)
         self._coordination.mark_manifests_read()
+
+    def _adopt(self, key: str) -> None:
+        """An upload whose record is lost begins its life again, so that it can be used, and ends some day."""
+        services, upload_id = self._services, upload_id_of_key(key)
+        if upload_id is None:
+            return
+        try:
+            services.uploads.get(upload_id)
+        except UploadNotFound:
+            stored, now = services.storage.look_up(key), services.clock.now()
+            upload = found_upload(upload_id, stored.content_type, stored.size_bytes, services.settings, now)
+            services.uploads.create(upload)
 
     def _restore(self, key: str) -> bool:
         try:
@@ -98,6 +116,16 @@ class Janitor:
             if record.delete_requested and not self._in_work(record):
                 logger.info("%s: deleted, removed", record.id)
                 self._remove(record.id)
+
+    def _remove_old_uploads(self, active: Sequence[JobRecord]) -> None:
+        """Those that no new job may name any more, unless one that has no chunk yet still waits for them."""
+        waiting = [record.spec for record in active if not record.chunks and not record.delete_requested]
+        needed = {reference for spec in waiting for reference in (spec.image, spec.video)}
+        keep = timedelta(seconds=self._services.settings.upload_retention_seconds) + UPLOAD_GRACE
+        for upload in self._services.uploads.older_than(self._services.clock.now() - keep):
+            if upload.id not in needed:
+                self._services.storage.delete_prefix(upload.key)
+                self._services.uploads.remove(upload.id)
 
     def _remove(self, job_id: str) -> None:
         """Objects first: a crash in between is mended by the next pass."""

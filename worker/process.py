@@ -41,6 +41,7 @@ from core.service.redis_client import connect
 from core.service.schema import DEFAULT_PROFILE
 from core.service.settings import Settings
 from core.service.storage import S3Storage
+from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
 from worker.app import Hooks, make_worker_app
 from worker.coordination import RedisCoordination
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # httpx would tell every URL in full, and those that clients give may hold secrets.
+    logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
     # Celery's warning is about messages that are code; ours are JSON and nothing else is accepted.
     warnings.simplefilter("ignore", SecurityWarning)
     faulthandler.enable()
@@ -144,6 +147,7 @@ class Process:
         self._services = Services(
             store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds),
             storage=S3Storage(settings),
+            uploads=RedisUploadStore(records),
             queue=CeleryTaskQueue(make_celery_app(settings)),
             clock=clock,
             settings=settings,

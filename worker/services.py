@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.service.ports import Clock, JobStore, Storage, TaskQueue
+from core.service.ports import Clock, JobStore, Storage, TaskQueue, UploadStore
 from core.service.settings import Settings
 
 
@@ -16,6 +16,7 @@ class Services:
 
     store: JobStore
     storage: Storage
+    uploads: UploadStore
     queue: TaskQueue
     clock: Clock
     settings: Settings

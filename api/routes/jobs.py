@@ -13,6 +13,7 @@ from api.openapi import REQUEST_BODY, may_fail
 from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
 from core.service.admission import admit, parse_request, queued_record, random_seed
 from core.service.errors import JobNotFound, ServiceFull
+from core.service.media.references import ReferenceCheck
 from core.service.schema import ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Progress
 from core.service.views import chunk_view, job_summary, job_view, links_of, progress_of
 
@@ -30,7 +31,8 @@ WORKED_ON = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZ
 )
 def submit(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl) -> Response:
     """Checks the request completely, stores the job and queues it. `Location` is the job; poll or follow its events."""
-    spec = admit(parse_request(body), ports.catalog, settings, random_seed, ports.resolve)
+    check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, ports.resolve)
+    spec = admit(parse_request(body), ports.catalog, settings, random_seed, check, ports.resolve)
     if ports.store.count_active() >= settings.max_queued_jobs:
         raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")
     record = ports.store.create(queued_record(spec, ports.clock.now()))

@@ -60,6 +60,7 @@ class Model(BaseModel):
     engine: str
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
+    accepts_image: bool = Field(description="Whether a job may begin with an `image`; any may begin with a `video`.")
     limits: ModelLimits
     defaults: ModelDefaults
     profiles: dict[Profile, ModelProfile]
@@ -96,6 +97,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         engine=facts.engine,
         width=facts.width,
         height=facts.height,
+        accepts_image=facts.accepts_image,
         limits=ModelLimits(
             max_prompt_tokens=facts.max_prompt_tokens, min_frames=MIN_FRAMES, max_frames=settings.max_frames
         ),

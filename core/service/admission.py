@@ -1,7 +1,7 @@
 """The door of the service: makes a JobRequest of a decoded request body, and a complete JobSpec of that, or refuses.
 
-Pure but for the DNS look-up of a webhook's host (a parameter). Knows no HTTP; every refusal is a named RequestError
-with the field at fault and the fix.
+Pure but for the look-ups of a webhook's host and of given media (parameters). Knows no HTTP; every refusal is a named
+RequestError with the field at fault and the fix.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from core.service.address_guard import Resolve, check_url, resolve_host
 from core.service.catalog import Catalog, Preset, PresetFolder, ProfileDefaults, SamplingDefaults
@@ -27,6 +27,7 @@ from core.service.errors import (
     UnknownField,
 )
 from core.service.frame_plan import seconds_to_frames
+from core.service.media.types import MediaKind
 from core.service.schema import (
     DEFAULT_PROFILE,
     DEFAULT_WEBHOOK_EVENTS,
@@ -43,6 +44,10 @@ from core.service.schema import (
 from core.service.settings import Settings
 
 FIELDS_NOT_BUILT_YET = frozenset({"refine", "prompts", "priority", "engine"})
+Body = TypeVar("Body", bound=BaseModel)
+
+CheckReference = Callable[[MediaKind, str], None]
+"""media.references.ReferenceCheck: raises a RequestError where a URL or upload cannot be used."""
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _ALLOWED_CONTROLS = "\t\n\r"
 _NOT_TEXT = frozenset({"Cc", "Cs"})  # Unicode categories: control characters, surrogates
@@ -84,17 +89,24 @@ def queued_record(spec: JobSpec, now: datetime) -> JobRecord:
 
 
 def parse_request(body: object) -> JobRequest:
+    """The job that is asked for; see `parse_body`."""
+    return parse_body(body, JobRequest)
+
+
+def parse_body(body: object, model: type[Body]) -> Body:
     """The request in a decoded JSON body, with no coercion: "48" and True are not numbers.
 
     Raises the first RequestError; the others found are its `also`.
     """
     if not isinstance(body, dict):
-        raise InvalidField("the body is not a JSON object", fix='send an object like {"prompt": "..."}')
+        raise InvalidField(
+            "the body is not a JSON object", fix=f'send an object like {{"{next(iter(model.model_fields))}": "..."}}'
+        )
     fields = cast(dict[str, Any], body)
-    errors = [_error_of_unknown_field(name) for name in fields if name not in JobRequest.model_fields]
-    known = {name: value for name, value in fields.items() if name in JobRequest.model_fields}
+    errors = [_error_of_unknown_field(name, model) for name in fields if name not in model.model_fields]
+    known = {name: value for name, value in fields.items() if name in model.model_fields}
     try:
-        request = JobRequest.model_validate(known, strict=True)
+        request = model.model_validate(known, strict=True)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         errors += [error_of_detail(cast(Mapping[str, Any], detail)) for detail in details]
@@ -111,6 +123,7 @@ def admit(
     catalog: Catalog,
     settings: Settings,
     new_seed: Callable[[], int],
+    check_reference: CheckReference,
     resolve: Resolve = resolve_host,
 ) -> JobSpec:
     """The request with every default filled in and every limit of preset and deployment checked.
@@ -124,7 +137,7 @@ def admit(
     _check_text("prompt", request.prompt, preset)
     _check_text("negative_prompt", negative_prompt, preset)
     fps = facts.fps if request.fps is None else request.fps
-    _refuse_given_media(request)
+    _check_given_media(request, facts, check_reference)
     profile = _profile(request.profile or DEFAULT_PROFILE, facts)
     return JobSpec(
         prompt=request.prompt,
@@ -137,19 +150,21 @@ def admit(
         num_inference_steps=request.num_inference_steps or profile.windows.num_inference_steps,
         profile=request.profile or DEFAULT_PROFILE,
         first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), profile.first_chunk),
+        image=request.image,
+        video=request.video,
         webhook_url=_webhook_url(request, settings.webhook_allow_private_addresses, resolve),
         webhook_events=_webhook_events(request),
         metadata=request.metadata or {},
     )
 
 
-def _error_of_unknown_field(name: object) -> RequestError:
-    """The refusal of a field that JobRequest does not have, naming the field that was probably meant."""
+def _error_of_unknown_field(name: object, model: type[BaseModel]) -> RequestError:
+    """The refusal of a field that `model` does not have, naming the field that was probably meant."""
     field = _part(name)
-    if name in FIELDS_NOT_BUILT_YET:
+    if model is JobRequest and name in FIELDS_NOT_BUILT_YET:
         return FieldNotSupported(f"{field} is not built yet", field=field, fix="leave it out")
-    near = difflib.get_close_matches(field, JobRequest.model_fields, n=1)
-    known = ", ".join(JobRequest.model_fields)
+    near = difflib.get_close_matches(field, model.model_fields, n=1)
+    known = ", ".join(model.model_fields)
     fix = f"did you mean {near[0]}?" if near else f"leave it out; the fields are {known}"
     return UnknownField(f"there is no field {field}", field=field, fix=fix)
 
@@ -214,10 +229,17 @@ def _checked_length(field: str, num_frames: int, fps: int, max_frames: int) -> i
     return num_frames
 
 
-def _refuse_given_media(request: JobRequest) -> None:
-    for field in ("image", "video"):
-        if getattr(request, field) is not None:
-            raise FieldNotSupported(f"{field} is not built yet", field=field, fix="leave it out")
+def _check_given_media(request: JobRequest, facts: Preset, check: CheckReference) -> None:
+    """Raise where image or video cannot be what the video begins with."""
+    if request.image is not None and request.video is not None:
+        raise InvalidField("both image and video are given", field="video", fix="give one of them")
+    if request.image is not None:
+        if not facts.accepts_image:
+            message = f"{facts.name} makes its first frames from text only"
+            raise FieldNotSupported(message, field="image", fix="leave it out, or use a model with accepts_image in GET /models")
+        check(MediaKind.IMAGE, request.image)
+    if request.video is not None:
+        check(MediaKind.VIDEO, request.video)
 
 
 def _profile(name: Profile, facts: Preset) -> ProfileDefaults:

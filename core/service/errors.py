@@ -12,10 +12,9 @@ LongtakeError
 │   ├── UrlRefused              scheme, host or address not allowed
 │   │   ├── WebhookUrlRefused
 │   │   └── MediaUrlRefused
-│   ├── ImageNotAccepted        the preset cannot start from an image
 │   ├── UploadTooLarge          more bytes declared than uploads may have
 │   ├── UploadNotFound          no upload with this id, or its time is over
-│   └── UploadIncomplete        nothing was sent to the upload's URL yet, or more than was declared
+│   └── UploadIncomplete        not the declared bytes were sent to the upload's URL
 ├── MediaError              a given image or video cannot be used; the job fails
 │   ├── MediaFetchFailed        its server did not answer (the only one that a retry may help)
 │   ├── MediaUnavailable        its server refused
@@ -143,12 +142,6 @@ class MediaUrlRefused(UrlRefused):
     code = "media_url_refused"
 
 
-class ImageNotAccepted(RequestError):
-    """This model cannot start from an image."""
-
-    code = "image_not_accepted"
-
-
 class UploadTooLarge(RequestError):
     """The upload is larger than this service allows."""
 
@@ -171,14 +164,12 @@ class MediaError(LongtakeError):
     """The given image or video cannot be used."""
 
     code = "media_error"
-    retryable = False
 
 
 class MediaFetchFailed(MediaError):
     """The server of the image or video did not answer."""
 
     code = "media_fetch_failed"
-    retryable = True
 
 
 class MediaUnavailable(MediaError):

@@ -13,15 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from core.service import queue, transitions
-from core.service.engine import EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep
+from core.service.engine import EngineChunk, EngineState, FrameHWC, FramesTHWC, GivenMedia, OnStep
 from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError, UploadNotFound
 from core.service.frame_plan import CHUNK_FRAMES, chunk_span
 from core.service.job_store import cursor_from_member, index_member, member_from_cursor
+from core.service.media.fit import fit
 from core.service.media.uploads import Upload
 from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, WorkerStatus
 from core.service.schema import (
@@ -430,7 +434,8 @@ class FakeTaskQueue:
 
 
 class FakeEngine:
-    """A coloured square that bounces over a grey field. Colour from the prompt, start from the seed.
+    """A coloured square that bounces over a grey field, or over what was given. Colour from the prompt, start from the
+    seed.
 
     Its state holds where the square is, so a chunk made without the state before it comes out wrong. `step_seconds`
     stretches each step for those who need to watch or interrupt it.
@@ -457,28 +462,39 @@ class FakeEngine:
     def warm_up(self) -> None: ...
 
     def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
-        del given
-        return EngineState(0, {"phase": np.asarray([spec.seed % 997], dtype=np.int64)})
+        """A given picture, or the last of the given frames, is the field over which the square goes on."""
+        arrays: dict[str, NDArray[Any]] = {"phase": np.asarray([spec.seed % 997], dtype=np.int64)}
+        if given.image is not None:
+            arrays["field"] = fit(Image.fromarray(given.image), self._height, self._width)
+        if given.frames is not None:
+            arrays |= {"given_frames": given.frames, "field": given.frames[-1]}
+        return EngineState(0, arrays)
 
     def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         started = time.perf_counter()
+        arrays = dict(state.arrays)
+        frames = arrays.pop("given_frames", None)
+        if frames is None:
+            frames = self._draw(spec, state, on_step)
+            arrays["phase"] = arrays["phase"] + 2 * len(frames)
+        after = EngineState(state.frames_done + len(frames), arrays)
+        return EngineChunk(frames, after, {"denoise": time.perf_counter() - started})
+
+    def _draw(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> FramesTHWC:
         for step in range(self._steps):
             on_step(step, self._steps)
             time.sleep(self._step_seconds)
         span = chunk_span(state.frames_done // CHUNK_FRAMES, spec.num_frames)
         phase = int(state.arrays["phase"][0])
-        frames = np.stack([self._frame(spec, phase + 2 * t) for t in range(span.num_frames)])
-        after = EngineState(
-            state.frames_done + span.num_frames, {"phase": np.asarray([phase + 2 * span.num_frames], dtype=np.int64)}
-        )
-        return EngineChunk(frames, after, {"denoise": time.perf_counter() - started})
+        field = state.arrays.get("field", np.full((self._height, self._width, 3), 96, dtype=np.uint8))
+        return np.stack([self._frame(spec, phase + 2 * t, field) for t in range(span.num_frames)])
 
-    def _frame(self, spec: JobSpec, phase: int) -> FramesTHWC:
-        """One frame, HWC: the square's top left corner goes to and fro along both sides, at different periods."""
+    def _frame(self, spec: JobSpec, phase: int, field: FrameHWC) -> FrameHWC:
+        """One frame: the square's top left corner goes to and fro along both sides, at different periods."""
         side = self._height // 4
         top = _bounce(phase, self._height - side)
         left = _bounce(phase * 3 // 2, self._width - side)
-        frame = np.full((self._height, self._width, 3), 96, dtype=np.uint8)
+        frame = field.copy()
         colour = np.frombuffer(hashlib.sha256(spec.prompt.encode()).digest()[:3], dtype=np.uint8)
         frame[top : top + side, left : left + side] = colour
         return frame

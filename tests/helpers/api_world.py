@@ -17,6 +17,7 @@ from core.service.fakes import (
     FakeJobStore,
     FakeStorage,
     FakeTaskQueue,
+    FakeUploadStore,
     FakeWorkerRegistry,
 )
 from core.service.frame_plan import chunk_span
@@ -42,11 +43,20 @@ class World:
         self.store = FakeJobStore(self.clock)
         self.events = FakeEventLog(self.store)
         self.workers = FakeWorkerRegistry(self.clock)
+        self.uploads = FakeUploadStore()
 
     def ports(self) -> Ports:
         catalog = Catalog(self.settings)
         return Ports(
-            self.store, self.events, self.workers, self.storage, self.queue, self.clock, catalog, self._resolve
+            store=self.store,
+            events=self.events,
+            workers=self.workers,
+            storage=self.storage,
+            uploads=self.uploads,
+            queue=self.queue,
+            clock=self.clock,
+            catalog=catalog,
+            resolve=self._resolve,
         )
 
     def client(self, settings: Settings | None = None) -> TestClient:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from core.service import queue
 from core.service.engine import Engine, EngineChunk, EngineState, OnStep
-from core.service.fakes import FakeClock, FakeEngine, FakeJobStore, FakeStorage, FakeTaskQueue
+from core.service.fakes import FakeClock, FakeEngine, FakeJobStore, FakeStorage, FakeTaskQueue, FakeUploadStore
 from core.service.schema import JobRecord, JobSpec, JobStatus
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
@@ -29,9 +29,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = FakeJobStore(self.clock)
+        self.uploads = FakeUploadStore()
 
     def services(self, worker: str = "worker-1") -> Services:
-        return Services(self.store, self.storage, self.queue, self.clock, self.settings, worker)
+        return Services(self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker)
 
     def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
         return ChunkMaker(services or self.services(), engine or FakeEngine(), upload_patience_seconds=0)

@@ -16,9 +16,17 @@ MAX_PROMPT_TOKENS = 16
 
 
 def write_fake_preset(
-    presets_dir: Path, name: str, *, engine: str = "fake", steps: int = 4, step_seconds: float = 0.0
+    presets_dir: Path,
+    name: str,
+    *,
+    engine: str = "fake",
+    steps: int = 4,
+    step_seconds: float = 0.0,
+    first_chunk_source: str = "base",
 ) -> Path:
-    """A preset of core.service.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token."""
+    """A preset of core.service.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token.
+
+    It takes an image where `first_chunk_source` is svd."""
     folder = presets_dir / name
     (folder / "tokenizer").mkdir(parents=True)
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
@@ -35,6 +43,7 @@ def write_fake_preset(
         "max_prompt_tokens": MAX_PROMPT_TOKENS,
         "profiles": {"fast": {"windows": sampling, "first_chunk": sampling}},
         "step_seconds": step_seconds,
+        "first_chunk_source": first_chunk_source,
     }
     (folder / "preset.json").write_text(json.dumps(facts))
     return folder

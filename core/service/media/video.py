@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 from PIL import Image
@@ -126,17 +127,9 @@ def _opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, 
 
     The demuxer is named and may open nothing else: a playlist in disguise could otherwise read the machine's own files.
     """
-    options = {"protocol_whitelist": "file", "max_streams": str(_MOST_STREAMS)}
     decoder_options = {"max_pixels": str(limits.max_pixels)}
-    of_streams: list[Any] = [decoder_options] * _MOST_STREAMS  # Any: PyAV's stub says list[str], its manual dicts
     try:
-        with av.open(
-            str(path),
-            format=_demuxer(path),
-            options=options,
-            stream_options=of_streams,
-            metadata_errors="ignore",
-        ) as container:
+        with _open(path, decoder_options) as container:
             stream = _video_stream(container, limits)
             stream.codec_context.options = decoder_options
             stream.codec_context.thread_type = "AUTO"
@@ -146,18 +139,30 @@ def _opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, 
         raise _unreadable(error.strerror or "FFmpeg cannot read it") from error
 
 
+def _open(path: Path, decoder_options: dict[str, str]) -> InputContainer:
+    options = {"protocol_whitelist": "file", "max_streams": str(_MOST_STREAMS)}
+    of_streams: list[Any] = [decoder_options] * _MOST_STREAMS  # Any: PyAV's stub says list[str], its manual dicts
+    try:
+        return av.open(
+            str(path), format=_demuxer(path), options=options, stream_options=of_streams, metadata_errors="ignore"
+        )
+    except ValueError as error:  # also PyAV's own, for files so damaged that they show no stream
+        raise _unreadable("FFmpeg finds no stream in it") from error
+
+
 def _demuxer(path: Path) -> str:
     with path.open("rb") as file:
         return "matroska" if sniff(file.read(SNIFFED_BYTES)) == WEBM else "mov"
 
 
 def _video_stream(container: InputContainer, limits: VideoLimits) -> VideoStream:
-    if not container.streams.video:
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream):
         raise MediaTypeRefused("the file has no video stream", fix="give a file with a video in it")
-    stream = container.streams.video[0]
-    codec = stream.codec_context
-    if codec.name not in _CODECS:
-        raise MediaTypeRefused(f"the video's codec {codec.name} is not taken", fix="encode it as H.264, VP9 or AV1")
+    codec = cast("VideoCodecContext | None", stream.codec_context)  # None: FFmpeg has no decoder for it
+    if codec is None or codec.name not in _CODECS:
+        name = codec.name if codec else "of this video"
+        raise MediaTypeRefused(f"the codec {name} is not taken", fix="encode it as H.264, VP9 or AV1")
     # FFmpeg leaves the size at 0 where it is above its own limit, which is ours.
     if not 0 < codec.width * codec.height <= limits.max_pixels:
         size = f"{codec.width} x {codec.height}" if codec.width else "too many (or an unknown number of)"
@@ -191,7 +196,9 @@ def _read_timeline(container: InputContainer, stream: VideoStream, limits: Video
         Fraction(stream.time_base or 1), sorted(frames), [pts for pts, _ in ordered], [seek for _, seek in ordered]
     )
     if _seconds(timeline) > limits.max_seconds:
-        raise MediaTooLarge(f"the video has {_seconds(timeline):.1f} s; {limits.max_seconds:g} are allowed", fix=_CUT)
+        raise MediaTooLarge(
+            f"the video has {float(_seconds(timeline)):.1f} s; {limits.max_seconds:g} are allowed", fix=_CUT
+        )
     return timeline
 
 

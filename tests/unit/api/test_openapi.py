@@ -44,6 +44,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "GET /jobs/{job_id}/video",
         "GET /jobs/{job_id}/events",
         "POST /jobs/{job_id}/cancel",
+        "POST /uploads",
         "GET /models",
         "GET /healthz",
         "GET /readyz",

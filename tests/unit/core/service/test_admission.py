@@ -20,8 +20,10 @@ from core.service.errors import (
     TooManyFrames,
     UnknownField,
     UnknownModel,
+    UploadNotFound,
     WebhookUrlRefused,
 )
+from core.service.media.types import MediaKind
 from core.service.schema import DEFAULT_WEBHOOK_EVENTS, MAX_SEED, FirstChunkSampling, JobRequest, JobSpec
 from core.service.settings import Settings
 from tests.helpers.presets import MAX_PROMPT_TOKENS, write_fake_preset
@@ -35,9 +37,14 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(presets_dir=tmp_path, default_model="fake", max_frames=800)
 
 
+def no_media(_kind: MediaKind, reference: str) -> None:
+    raise UploadNotFound(f"there is no {reference}")
+
+
 def spec_of(settings: Settings, **fields: Any) -> JobSpec:
     request = parse_request({"prompt": PROMPT, **fields})
-    return admit(request, Catalog(settings), settings, lambda: 42, lambda _host, _port: ["8.8.8.8"])
+    catalog = Catalog(settings)
+    return admit(request, catalog, settings, lambda: 42, no_media, lambda _host, _port: ["8.8.8.8"])
 
 
 def refusal(settings: Settings, **fields: Any) -> RequestError:
@@ -219,9 +226,9 @@ def test_private_webhooks_are_refused_unless_the_operator_allows_them(settings: 
     request = parse_request({"prompt": PROMPT, "webhook_url": "http://127.0.0.1:9/"})
     catalog = Catalog(settings)
     with pytest.raises(WebhookUrlRefused):
-        admit(request, catalog, settings, random_seed)
+        admit(request, catalog, settings, random_seed, no_media)
     allowing = settings.model_copy(update={"webhook_allow_private_addresses": True})
-    assert admit(request, catalog, allowing, random_seed).webhook_url == "http://127.0.0.1:9/"
+    assert admit(request, catalog, allowing, random_seed, no_media).webhook_url == "http://127.0.0.1:9/"
 
 
 def test_a_broken_preset_is_not_the_clients_fault(settings: Settings) -> None:

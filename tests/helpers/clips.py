@@ -1,0 +1,84 @@
+"""Makes small images and videos for tests, as cameras and browsers would. Knows no service.
+
+The frames of a clip tell their own number: `brightness_of` reads it back through any codec.
+"""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.service.engine import FrameHWC
+
+CODECS = {"mp4": "libx264", "mov": "libx264", "webm": "libvpx-vp9"}
+STEP = 3
+"""Brightness from one frame to the next."""
+
+
+def numbered_frame(number: int, height: int = 48, width: int = 64) -> FrameHWC:
+    """Grey as bright as its number, with a white block in the upper left corner."""
+    frame = np.full((height, width, 3), 16 + STEP * (number % 70), dtype=np.uint8)
+    frame[: height // 4, : width // 4] = 255
+    return frame
+
+
+def numbers_of(frames: NDArray[np.uint8]) -> list[int]:
+    """The numbers of frames THWC, from the pixels in the middle."""
+    _, height, width, _ = frames.shape
+    middle = frames[:, height * 2 // 5 : height * 3 // 5, width * 2 // 5 : width * 3 // 5].mean(axis=(1, 2, 3))
+    return [round((value - 16) / STEP) for value in middle]
+
+
+def clip(
+    path: Path,
+    num_frames: int,
+    *,
+    fps: int = 24,
+    height: int = 48,
+    width: int = 64,
+    rotation: int = 0,
+    pixel_aspect: Fraction | None = None,
+    key_frame_every: int = 12,
+) -> Path:
+    """A video of numbered frames; the container is told by the file's suffix."""
+    container_format = path.suffix[1:]
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = cast(VideoStream, container.add_stream(CODECS[container_format], rate=fps))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.gop_size = key_frame_every
+        stream.codec_context.options = {"crf": "8"}  # VP9's own quality takes one number for the next
+        stream.codec_context.bit_rate = 0 if container_format == "webm" else 1_000_000
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
+        for number in range(num_frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_frame(number, height, width), "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def faststart(source: Path, target: Path) -> Path:
+    """The same MP4 with its index in front, so that a cut-off copy can still be opened."""
+    with av.open(str(source)) as given, av.open(str(target), "w", options={"movflags": "faststart"}) as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    return target
+
+
+def picture(colour: tuple[int, ...], mode: str = "RGB", size: tuple[int, int] = (40, 20), **options: object) -> bytes:
+    """An image file; `options` are Pillow's for saving, PNG unless `format` says otherwise."""
+    buffer = io.BytesIO()
+    Image.new(mode, size, colour).save(buffer, **{"format": "PNG", **options})  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()

@@ -1,0 +1,114 @@
+"""Brings what a job begins with, an image or the end of a video, to the worker and decodes it.
+
+Over the storage port and core.service.media; knows no engine. Needed for chunk 0 only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from core.service.address_guard import UrlUse, check_url, resolve_host
+from core.service.catalog import Catalog
+from core.service.engine import NOTHING_GIVEN, FramesTHWC, GivenMedia
+from core.service.errors import MediaFetchFailed, MediaUnavailable, ObjectNotFound
+from core.service.media.fetch import fetch
+from core.service.media.image import decode_image
+from core.service.media.references import URL_USE, shown
+from core.service.media.sink import MediaSink
+from core.service.media.types import MediaKind
+from core.service.media.uploads import is_upload_id, max_bytes, upload_key
+from core.service.media.video import VideoLimits, last_frames
+from core.service.schema import JobSpec
+from core.service.settings import Settings
+from worker.services import Services
+from worker.uploads import PATIENCE_SECONDS, patiently
+
+logger = logging.getLogger(__name__)
+
+Tick = Callable[[], None]
+AllowedAddresses = Callable[[str, Settings, UrlUse], Sequence[str]]
+"""(URL, settings, what for) -> the addresses that it may be fetched from, or UrlRefused."""
+
+
+def allowed_addresses(url: str, settings: Settings, use: UrlUse) -> Sequence[str]:
+    """The same rules as when the job was accepted, on what the host's name means now.
+
+    A name that does not resolve is no refusal here, as it did then: raises MediaFetchFailed.
+    """
+
+    def resolve(host: str, port: int) -> list[str]:
+        try:
+            return resolve_host(host, port)
+        except (OSError, UnicodeError) as error:
+            raise MediaFetchFailed(f"the host {host!r} has no address", fix="try again, or upload it") from error
+
+    return check_url(url, settings.media_allow_private_addresses, resolve, use)
+
+
+class GivenReader:
+    """Reads what jobs were given."""
+
+    def __init__(
+        self,
+        services: Services,
+        allowed: AllowedAddresses = allowed_addresses,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._storage = services.storage
+        self._settings = services.settings
+        self._catalog = Catalog(services.settings)
+        self._allowed = allowed
+        self._patience = patience_seconds
+
+    def read(self, spec: JobSpec, tick: Tick, pause: Callable[[float], None]) -> GivenMedia:
+        """What `spec` begins with, ready for the engine. `tick` is called often; it and `pause` may raise to stop.
+
+        Raises MediaError or UrlRefused where it cannot be used, StorageError where an upload cannot be read now.
+        """
+        if spec.image is None and spec.video is None:
+            return NOTHING_GIVEN
+        with TemporaryDirectory(prefix="longtake-") as folder:
+            file = Path(folder) / "given"
+            if spec.image is not None:
+                self._bring(MediaKind.IMAGE, spec.image, file, tick, pause)
+                return GivenMedia(image=decode_image(file, self._settings.max_image_pixels))
+            assert spec.video is not None
+            self._bring(MediaKind.VIDEO, spec.video, file, tick, pause)
+            return GivenMedia(frames=self._last_frames(spec, file, tick))
+
+    def _last_frames(self, spec: JobSpec, file: Path, tick: Tick) -> FramesTHWC:
+        settings, facts = self._settings, self._catalog.get(spec.model).facts
+        limits = VideoLimits(
+            settings.max_video_pixels, settings.max_video_seconds, settings.media_decode_timeout_seconds
+        )
+        return last_frames(file, fps=spec.fps, height=facts.height, width=facts.width, limits=limits, tick=tick)
+
+    def _bring(self, kind: MediaKind, reference: str, file: Path, tick: Tick, pause: Callable[[float], None]) -> None:
+        logger.info("fetching %s %s", kind, shown(reference))
+        if is_upload_id(reference):
+            patiently(lambda: self._copy_upload(kind, reference, file, tick), pause, self._patience)
+        else:
+            self._fetch(kind, reference, file, tick)
+
+    def _copy_upload(self, kind: MediaKind, upload_id: str, file: Path, tick: Tick) -> None:
+        try:
+            with MediaSink(file, kind, max_bytes(kind, self._settings)) as sink:
+                for piece in self._storage.pieces(upload_key(upload_id)):
+                    tick()
+                    sink.write(piece)
+                sink.finish()
+        except ObjectNotFound as error:
+            raise MediaUnavailable(f"the upload {upload_id} is gone", fix="upload it again") from error
+
+    def _fetch(self, kind: MediaKind, url: str, file: Path, tick: Tick) -> None:
+        with MediaSink(file, kind, max_bytes(kind, self._settings)) as sink:
+            fetch(
+                url,
+                sink,
+                allowed=lambda hop: self._allowed(hop, self._settings, URL_USE[kind]),
+                timeout_seconds=self._settings.media_fetch_timeout_seconds,
+                tick=tick,
+            )
