@@ -11,10 +11,10 @@ import errno
 import sys
 from collections.abc import Sequence
 
-from cli.commands import demo, health, models, submit, train, up, watch, worker
-from core.service.errors import LongtakeError
+from cli.commands import convert, demo, health, models, submit, train, up, watch, worker
+from core.service.errors import ConversionError, LongtakeError
 
-COMMANDS = (demo, up, submit, watch, models, worker, train, health)
+COMMANDS = (demo, up, submit, watch, models, worker, convert, train, health)
 
 EPILOG = """\
 start here:
@@ -68,6 +68,10 @@ def run_command(args: argparse.Namespace) -> int:
     """Errors that a person can act on become one sentence on stderr and exit code 1."""
     try:
         return int(args.run(args))
+    except ConversionError as error:
+        # Its list of weights keeps its lines; its code tells scripts what happened.
+        print(f"longtake: {error.code}: {error.message}" + (f"\n({error.fix})" if error.fix else ""), file=sys.stderr)
+        return 1
     except LongtakeError as error:
         return _refuse(error.message + (f" ({error.fix})" if error.fix else ""))
     except OSError as error:

@@ -16,15 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from importlib import import_module
+    from cli.model_half import needing_model_half
 
-    from core.service.errors import SetupError
-
-    try:
-        # By name: only this command may reach the model half, and only when it runs.
-        training = import_module("core.model.training.run")
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"training needs the Python package {error.name}", fix="pip install 'longtake[model]'"
-        ) from error
+    with needing_model_half("training"):
+        from core.model.training import run as training
     return int(training.main(args.rest) or 0)

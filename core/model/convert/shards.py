@@ -30,16 +30,13 @@ Tensors = dict[str, LazyTensor]
 class Sink:
     """A new file that is hashed as it is written, and on the disk when it is closed."""
 
-    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
-        """`on_bytes` hears how many more bytes were written; an exception of its own ends the writing."""
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = hashlib.sha256()
-        self._on_bytes = on_bytes
 
     def write(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self._digest.update(data)
-        self._on_bytes(len(data))
 
     def finish(self) -> str:
         """Flush to the disk; the SHA-256 of all bytes."""
@@ -51,7 +48,8 @@ class Sink:
 def write_part(part: Part, folder: Path, dtype: torch.dtype, disk: Disk, on_bytes: OnBytes) -> dict[str, str]:
     """Write config.json and the weights of one network into a new folder; SHA-256 of each file by name.
 
-    Floating-point weights become `dtype`. Raises WeightsOutOfRange, and what the disk raises.
+    Weights become `dtype`; `on_bytes` hears how many bytes of them were written. Raises WeightsOutOfRange, and what the
+    disk raises.
     """
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
@@ -60,7 +58,7 @@ def write_part(part: Part, folder: Path, dtype: torch.dtype, disk: Disk, on_byte
     sums: dict[str, str] = {}
     for file, group in zip(files, groups, strict=True):
         with disk.create(folder / file) as stream:
-            sums[file] = _write_tensors(Sink(stream, on_bytes), group, dtype)
+            sums[file] = _write_tensors(Sink(stream), group, dtype, on_bytes)
     texts = {"config.json": _json(part.config)}
     if len(files) > 1:
         texts["model.safetensors.index.json"] = _json(_index(files, groups, dtype))
@@ -72,7 +70,7 @@ def write_part(part: Part, folder: Path, dtype: torch.dtype, disk: Disk, on_byte
 def write_text(path: Path, text: str, disk: Disk) -> str:
     """A small file; its SHA-256."""
     with disk.create(path) as stream:
-        sink = Sink(stream, lambda _: None)
+        sink = Sink(stream)
         sink.write(text.encode())
         return sink.finish()
 
@@ -104,10 +102,12 @@ def _index(files: list[str], groups: list[Tensors], dtype: torch.dtype) -> dict[
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
 
 
-def _write_tensors(sink: Sink, tensors: Tensors, dtype: torch.dtype) -> str:
+def _write_tensors(sink: Sink, tensors: Tensors, dtype: torch.dtype, on_bytes: OnBytes) -> str:
     sink.write(_header(tensors, dtype))
     for name, tensor in tensors.items():
-        sink.write(_bytes(_converted(name, tensor.load(), dtype)))
+        data = _bytes(_converted(name, tensor.load(), dtype))
+        sink.write(data)
+        on_bytes(len(data))
     return sink.finish()
 
 

@@ -13,8 +13,9 @@ from core.model.convert.lazy_tensor import LazyTensor
 from core.model.convert.ldm_vae import modern_attention
 from core.model.convert.open_clip import visual_to_transformers
 from core.model.convert.safe_file import open_checkpoint
-from core.model.convert.sizes import StreamingSizes, shapes_of, streaming_sizes, text_config, vision_config
+from core.model.convert.sizes import StreamingSizes, text_config, vision_config
 from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, silent
+from core.model.convert.told_sizes import shapes_of, streaming_sizes
 from core.model.convert.weights_folder import write_weights_folder
 from core.model.streaming_t2v.checkpoint import from_official
 

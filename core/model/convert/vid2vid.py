@@ -7,29 +7,17 @@ used of each; how files are read and written is elsewhere in this package.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from core.model.convert.check import settle_sizes
 from core.model.convert.disk import Disk
 from core.model.convert.expected import Expected, Renamed, ldm_vae_table, refiner_table
 from core.model.convert.lazy_tensor import LazyTensor
-from core.model.convert.ldm_vae import ldm_name
 from core.model.convert.open_clip import TextSizes, text_shapes, text_to_transformers
-from core.model.convert.refiner_names import RefinerLayout
 from core.model.convert.safe_file import LazyTensors, open_checkpoint
-from core.model.convert.sizes import (
-    Config,
-    Shapes,
-    infer_text_tower,
-    infer_unet,
-    infer_vae,
-    shapes_of,
-    text_config,
-    unet_config,
-    vae_config,
-)
+from core.model.convert.sizes import Config, text_config, unet_config, vae_config
 from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, silent
+from core.model.convert.told_sizes import below, ldm_vae_sizes, refiner_sizes, shapes_of, text_tower_sizes
 from core.model.convert.weights_folder import write_weights_folder
 
 UNET_MODEL = "non_ema_0035000.pth (the UNet of MS-Vid2Vid-XL)"
@@ -71,24 +59,16 @@ def convert_refiner(
 
 def _unet(file: LazyTensors) -> tuple[Part, int]:
     """The UNet, and how many weights of the file it is made of: all."""
-    shapes = shapes_of(file)
-    candidates = (unet_config, lambda: _refiner_sizes(shapes))
+    candidates = (unet_config, lambda: refiner_sizes(shapes_of(file)))
     config = settle_sizes(candidates, lambda config: _expected(refiner_table(config)), file, file.path, UNET_MODEL)
     table = refiner_table(config)
     return Part("unet", config, _renamed(file, table)), len(table)
 
 
-def _refiner_sizes(shapes: Shapes) -> Config:
-    """Sizes that the file tells. The block after the first level's layers is the one that only downsamples."""
-    layers = next(index for index in count(1) if f"input_blocks.{index}.0.in_layers.0.weight" not in shapes) - 1
-    layout = RefinerLayout(layers, ())
-    return infer_unet(lambda name: shapes.get(layout.name_of(name)))
-
-
 def _text_encoder(file: LazyTensors) -> tuple[Part, int]:
     """The text tower without its last layer, whose input is what the refiner was trained to read; weights read."""
     tower = {name: tensor for name, tensor in file.items() if not name.startswith(_VISUAL)}
-    candidates = (TextSizes, lambda: infer_text_tower(shapes_of(tower)))
+    candidates = (TextSizes, lambda: text_tower_sizes(shapes_of(tower).get))
     sizes = settle_sizes(candidates, _expected_tower, tower, file.path, TEXT_MODEL)
     kept = _penultimate(sizes)
     part = Part("text_encoder", text_config(kept), text_to_transformers(tower, kept.num_layers))
@@ -110,16 +90,10 @@ def _penultimate(sizes: TextSizes) -> TextSizes:
 def _vae(file: LazyTensors) -> tuple[Part, int]:
     """The autoencoder of a checkpoint that holds much else; weights read."""
     own = {name: tensor for name, tensor in file.items() if name.startswith(_VAE)}
-    shapes = shapes_of(own)
-    candidates = (vae_config, lambda: _vae_sizes(shapes))
+    candidates = (vae_config, lambda: ldm_vae_sizes(below(shapes_of(own), _VAE)))
     config = settle_sizes(candidates, lambda config: _expected(_vae_table(config)), own, file.path, VAE_MODEL)
     table = _vae_table(config)
     return Part("vae", config, _renamed(own, table)), len(table)
-
-
-def _vae_sizes(shapes: Shapes) -> Config:
-    levels = next(index for index in count() if f"{_VAE}encoder.down.{index}.block.0.norm2.weight" not in shapes)
-    return infer_vae(lambda name: shapes.get(_VAE + ldm_name(name, levels)))
 
 
 def _vae_table(config: Config) -> dict[str, Renamed]:

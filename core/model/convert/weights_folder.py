@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core.model.checksums import SUMS_FILE, format_sums
 from core.model.convert.disk import Disk, LocalDisk
 from core.model.convert.output_folder import appearing_folder
 from core.model.convert.shards import group_into_shards, write_part, write_text
 from core.model.convert.summary import DTYPES, DtypeName, Part, Report, WrittenPart
-from core.model.presets.checksums import SUMS_FILE, format_sums
 
 _HEADERS_SHARE = 1.001  # headers, configs and checksums beside the weights
 
@@ -46,8 +46,7 @@ class _Meter:
 
     def for_phase(self, phase: str) -> Callable[[int], None]:
         def add(count: int) -> None:
-            # Headers are written too, but a bar that stops at its end is what a person expects.
-            self._done_bytes = min(self._done_bytes + count, self.total_bytes)
+            self._done_bytes += count
             self._report(phase, self._done_bytes, self.total_bytes)
 
         return add
