@@ -1,0 +1,109 @@
+"""POST /uploads, and jobs that name what was uploaded."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from fastapi.testclient import TestClient
+
+from core.service.media.uploads import upload_key
+from tests.helpers.api_world import PROMPT, World
+from tests.helpers.presets import copy_sprites, write_fake_preset
+
+MP4 = {"content_type": "video/mp4", "size_bytes": 1000}
+
+
+def upload(api: TestClient, world: World, content_type: str = "video/mp4") -> str:
+    """Id of an upload that was declared and sent."""
+    answer = api.post("/uploads", json={"content_type": content_type, "size_bytes": 3})
+    assert answer.status_code == 201, answer.text
+    world.storage.put(upload_key(answer.json()["id"]), b"abc", content_type)
+    return str(answer.json()["id"])
+
+
+def refusal(api: TestClient, **fields: Any) -> tuple[int, str, str]:
+    """Status, code and field of a refused job."""
+    answer = api.post("/jobs", json={"prompt": PROMPT, **fields})
+    return answer.status_code, answer.json()["code"], answer.json()["field"]
+
+
+def test_the_answer_says_where_and_how_to_send_the_file(api: TestClient, world: World) -> None:
+    answer = api.post("/uploads", json=MP4)
+    target = answer.json()
+    assert (answer.status_code, target["method"]) == (201, "PUT")
+    assert target["headers"] == {"content-type": "video/mp4", "content-length": "1000"}
+    assert urlsplit(target["url"]).path == f"/uploads/{target['id']}"
+    assert parse_qs(urlsplit(target["url"]).query)["content-length"] == ["1000"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert world.uploads.get(target["id"]).size_bytes == 1000
+
+
+def test_the_answer_says_how_long_and_how_much(api: TestClient, world: World) -> None:
+    target = api.post("/uploads", json=MP4).json()
+    now = world.clock.now()
+    assert datetime.fromisoformat(target["expires_at"]) == now + timedelta(seconds=world.settings.upload_ttl_seconds)
+    usable = now + timedelta(seconds=world.settings.upload_retention_seconds)
+    assert datetime.fromisoformat(target["usable_until"]) == usable
+    assert target["limits"]["image"]["content_types"] == ["image/png", "image/jpeg", "image/webp"]
+    assert target["limits"]["video"]["max_bytes"] == world.settings.max_video_bytes
+    assert target["limits"]["video"]["min_frames"] == 16
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"content_type": "image/gif", "size_bytes": 1}, "invalid_field", "content_type"),
+        ({"content_type": "image/png", "size_bytes": 0}, "invalid_field", "size_bytes"),
+        ({"content_type": "image/png", "size_bytes": "7"}, "invalid_field", "size_bytes"),
+        ({"content_type": "image/png"}, "invalid_field", "size_bytes"),
+        ({"content_type": "image/png", "size_bytes": 20_000_001}, "upload_too_large", "size_bytes"),
+        ({"content_type": "video/mp4", "size_bytes": 500_000_001}, "upload_too_large", "size_bytes"),
+        ({"content_type": "image/png", "size_bytes": 1, "name": "a.png"}, "unknown_field", "name"),
+    ],
+)
+def test_what_cannot_be_uploaded_is_refused(api: TestClient, body: dict[str, Any], code: str, field: str) -> None:
+    answer = api.post("/uploads", json=body)
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, code, field)
+
+
+def test_a_job_may_go_on_from_an_uploaded_video(api: TestClient, world: World) -> None:
+    video = upload(api, world)
+    answer = api.post("/jobs", json={"prompt": PROMPT, "video": video})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["request"]["video"] == video
+    assert world.store.get(answer.json()["id"]).spec.video == video
+
+
+def test_an_upload_must_be_there_before_a_job_names_it(api: TestClient) -> None:
+    declared = api.post("/uploads", json=MP4).json()["id"]
+    assert refusal(api, video=declared) == (422, "upload_incomplete", "video")
+    assert refusal(api, video="upl_" + "a" * 20) == (422, "upload_not_found", "video")
+
+
+def test_image_and_video_exclude_each_other(api: TestClient, world: World) -> None:
+    assert refusal(api, image=upload(api, world, "image/png"), video=upload(api, world)) == (
+        422,
+        "invalid_field",
+        "video",
+    )
+
+
+def test_private_addresses_are_refused(api: TestClient) -> None:
+    assert refusal(api, video="http://files.internal/a.mp4") == (422, "media_url_refused", "video")
+
+
+def test_an_image_needs_a_model_that_begins_with_one(world: World) -> None:
+    write_fake_preset(world.settings.presets_dir, "pictures", first_chunk_source="svd")
+    copy_sprites(world.settings.presets_dir)
+    with world.client() as api:
+        image = upload(api, world, "image/png")
+        assert api.post("/jobs", json={"prompt": PROMPT, "model": "pictures", "image": image}).status_code == 202
+        for model in ("fake", "sprites"):
+            answer = api.post("/jobs", json={"prompt": PROMPT, "model": model, "image": image})
+            assert (answer.status_code, answer.json()["field"]) == (422, "image")
+            assert f"{model} makes its first frames from text only" in answer.json()["detail"]
+        accepts = {model["name"]: model["accepts_image"] for model in api.get("/models").json()["models"]}
+    assert accepts == {"fake": False, "pictures": True, "sprites": False}
