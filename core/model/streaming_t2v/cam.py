@@ -20,7 +20,15 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.model.streaming_t2v.attention import AttentionLayer, attend
 from core.model.streaming_t2v.cross_attention import SharedTextLayers
+from core.model.streaming_t2v.kernels import dense, normalise
+from core.model.streaming_t2v.layouts import (
+    frames_to_video,
+    sequences_to_video,
+    video_to_frames,
+    video_to_sequences,
+)
 from core.model.streaming_t2v.unet import (
     EncodedHalf,
     EncoderNetwork,
@@ -127,13 +135,12 @@ class FrameMerger(nn.Module):
 
     def forward(self, skip_NCHW: Tensor, num_frames: int, feature_NCHW: Tensor, num_feature_frames: int) -> Tensor:
         """Base feature [B*F, C, H, W] and CAM feature [B*G, C, H, W] -> merged [B*F, C, H, W]."""
-        height, width = skip_NCHW.shape[-2:]
-        skip_BCFHW = skip_NCHW.unflatten(0, (-1, num_frames)).transpose(1, 2)
-        queries = self.proj_in(_per_pixel(self.norm(skip_BCFHW)))
-        feature_BCGHW = feature_NCHW.unflatten(0, (-1, num_feature_frames)).transpose(1, 2)
-        read = self.proj_out(self.attention(queries, encoder_hidden_states=_per_pixel(feature_BCGHW)))
-        read_BHWFC = read.unflatten(0, (-1, height, width))
-        return skip_NCHW + read_BHWFC.permute(0, 3, 4, 1, 2).flatten(0, 1)
+        skip_BCFQ = frames_to_video(skip_NCHW, num_frames)
+        queries = dense(self.proj_in, video_to_sequences(normalise(self.norm, skip_BCFQ)))
+        feature = video_to_sequences(frames_to_video(feature_NCHW, num_feature_frames))
+        read = dense(self.proj_out, attend(cast(AttentionLayer, self.attention), queries, feature))
+        merged_BCFQ = skip_BCFQ + sequences_to_video(read, len(skip_BCFQ))
+        return video_to_frames(merged_BCFQ, skip_NCHW.shape[2])
 
 
 class CamMergers(nn.Module):
@@ -158,18 +165,13 @@ class CamMergers(nn.Module):
 
     def forward(self, base: EncodedHalf, features: EncodedHalf) -> EncodedHalf:
         """The UNet's encoded half with the CAM features merged in."""
-        frames = (base.num_frames, features.num_frames)
+        frames = (base.conditions.num_frames, features.conditions.num_frames)
         skips = tuple(
             merger(skip, frames[0], feature, frames[1])
             for merger, skip, feature in zip(self.skips, base.skips_NCHW, features.skips_NCHW, strict=True)
         )
         mid = self.mid(base.mid_NCHW, frames[0], features.mid_NCHW, frames[1])
         return replace(base, skips_NCHW=skips, mid_NCHW=mid)
-
-
-def _per_pixel(video_BCFHW: Tensor) -> Tensor:
-    """[B, C, F, H, W] -> one sequence of frames per pixel, [B*H*W, F, C]."""
-    return video_BCFHW.permute(0, 3, 4, 2, 1).flatten(0, 2)
 
 
 def _zeroed(layer: Layer) -> Layer:

@@ -11,12 +11,15 @@ M heads, E head width.
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
+
+from core.model.streaming_t2v.attention import AttentionLayer, project_out, split_heads
+from core.model.streaming_t2v.kernels import dense
 
 Mixer = Callable[[Tensor], Tensor]
 """Maps text and image tokens [B, L+K, D] to the text-shaped states [B, L, D] that keys and values are made of."""
@@ -30,24 +33,6 @@ class KeysValues:
     values_BMLE: Tensor
 
 
-class TextAttention(Protocol):
-    """What is used of diffusers' Attention; its own annotations admit layers without projections."""
-
-    heads: int
-    to_q: nn.Linear
-    to_k: nn.Linear
-    to_v: nn.Linear
-    to_out: nn.ModuleList
-
-    def get_processor(self) -> Any:
-        """The processor in place, one of diffusers' many classes."""
-        ...
-
-    def set_processor(self, processor: Any) -> None:
-        """Replace the processor."""
-        ...
-
-
 class FrameSharedCrossAttention:
     """diffusers attention processor: all frames of a batch item share one set of keys and values."""
 
@@ -56,17 +41,17 @@ class FrameSharedCrossAttention:
         self.mixer = mixer
         self.held: KeysValues | None = None
 
-    def keys_values(self, attention: TextAttention, states_BLD: Tensor) -> KeysValues:
+    def keys_values(self, attention: AttentionLayer, states_BLD: Tensor) -> KeysValues:
         """Project text states [B, L, D] (or [B, L+K, D] with image tokens) for `attention`."""
         mixed_BLD = states_BLD if self.mixer is None else self.mixer(states_BLD)
         return KeysValues(
-            _split_heads(attention.to_k(mixed_BLD), attention.heads),
-            _split_heads(attention.to_v(mixed_BLD), attention.heads),
+            split_heads(dense(attention.to_k, mixed_BLD), attention.heads),
+            split_heads(dense(attention.to_v, mixed_BLD), attention.heads),
         )
 
     def __call__(
         self,
-        attn: TextAttention,
+        attn: AttentionLayer,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,  # noqa: ARG002 - diffusers passes it; UNet3D never masks
@@ -78,31 +63,24 @@ class FrameSharedCrossAttention:
                 raise ValueError("a cross-attention layer needs text states, or keys and values held for it")
             read = self.keys_values(attn, encoder_hidden_states)
         num_texts = read.keys_BMLE.shape[0]
-        query_BSC = attn.to_q(hidden_states).reshape(num_texts, -1, attn.to_q.out_features)
+        query_BSC = dense(attn.to_q, hidden_states).reshape(num_texts, -1, attn.to_q.out_features)
         read_BMSE = functional.scaled_dot_product_attention(
-            _split_heads(query_BSC, attn.heads), read.keys_BMLE, read.values_BMLE
+            split_heads(query_BSC, attn.heads), read.keys_BMLE, read.values_BMLE
         )
-        joined_NQC = read_BMSE.transpose(1, 2).reshape(*hidden_states.shape[:2], -1)
-        out: Tensor = attn.to_out[1](attn.to_out[0](joined_NQC))
-        return out
+        return project_out(attn, read_BMSE.transpose(1, 2).reshape(*hidden_states.shape[:2], -1))
 
 
-def _split_heads(states_BSC: Tensor, num_heads: int) -> Tensor:
-    """[B, S, C] -> [B, M, S, C/M]."""
-    return states_BSC.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-
-def spatial_cross_attentions(network: nn.Module) -> dict[str, TextAttention]:
+def spatial_cross_attentions(network: nn.Module) -> dict[str, AttentionLayer]:
     """The layers that read text, by the name of their transformer ("down_blocks.0.attentions.1"), in forward order.
 
     Works on a whole UNet (16 layers at four levels) and on its encoder half (7 layers).
     """
     order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-    found: dict[str, TextAttention] = {}
+    found: dict[str, AttentionLayer] = {}
     for name, module in network.named_modules():
         parts = name.split(".")
         if isinstance(module, Attention) and parts[-1] == "attn2" and "attentions" in parts and parts[0] in order:
-            found[name.removesuffix(".transformer_blocks.0.attn2")] = cast(TextAttention, module)
+            found[name.removesuffix(".transformer_blocks.0.attn2")] = cast(AttentionLayer, module)
     return dict(sorted(found.items(), key=lambda item: order[item[0].split(".")[0]]))
 
 

@@ -57,7 +57,7 @@ def predict_from_embedding(
     tokens = with_image_tokens(text_states_BLD, image_tokens_BKD)
     base = encode_half(as_encoder(unet), latents_BCFHW, timestep, tokens)
     features = cam(latents_BCFHW, timestep, text_states_BLD, embedded_pictures)
-    return decode_half(unet, mergers(base, features), tokens)
+    return decode_half(unet, mergers(base, features))
 
 
 def predict_base(
@@ -65,7 +65,7 @@ def predict_base(
 ) -> Tensor:
     """The base UNet alone: no CAM, no image tokens. Equals diffusers' own forward up to rounding."""
     encoded = encode_half(as_encoder(unet), latents_BCFHW, timestep, text_states_BLD)
-    return decode_half(unet, encoded, text_states_BLD)
+    return decode_half(unet, encoded)
 
 
 def with_image_tokens(text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> Tensor:

@@ -1,20 +1,34 @@
 """diffusers' UNet3DConditionModel run in two halves, so that CAM can act on what passes between them.
 
-`encode_half` is conv_in .. mid block, `decode_half` the up path. They call the blocks of the diffusers class in its own
+`encode_half` is conv_in .. mid block, `decode_half` the up path. They run the layers of the diffusers class in its own
 order and contain no layer of their own; the CAM extractor runs the same `encode_half` on its copy of the encoder.
 Knows nothing of CAM features, guidance or schedules.
 
-Shapes: B batch, C channels, F frames, H, W latent rows and columns, N = B*F (batch-major), L text tokens, D text width.
+Shapes: A samples, B texts, C channels, F frames, H, W latent rows and columns, N = A*F or B*F frames (batch-major),
+L text tokens, D text width, T width of the time embedding. There is one text per sample, or B a multiple of A: then
+samples become texts where they first differ, at the first text-reading layer, and all before is computed A times only.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 
+from core.model.streaming_t2v.blocks import (
+    Conditions,
+    Transformer,
+    block_layers,
+    repeated,
+    run_layer,
+    transform_along_time,
+    upsample,
+)
 from core.model.streaming_t2v.cross_attention import repeat_per_frame
+from core.model.streaming_t2v.kernels import normalise
+from core.model.streaming_t2v.layouts import batch_to_frames, frames_to_batch
 
 
 class EncoderNetwork(Protocol):
@@ -35,9 +49,7 @@ class EncodedHalf:
     skips_NCHW: tuple[Tensor, ...]
     """One per conv_in, down resnet and downsampler (12 at four levels), each [N, C_i, H_i, W_i]."""
     mid_NCHW: Tensor
-    time_embedding_NT: Tensor
-    """[1, T] where all frames share one timestep, else [N, T]."""
-    num_frames: int
+    conditions: Conditions
 
 
 def as_encoder(unet: UNet3DConditionModel) -> EncoderNetwork:
@@ -55,76 +67,52 @@ def embed_timestep(network: EncoderNetwork, timestep: Tensor, num_frames: int) -
     return embedding if timestep.ndim == 0 else repeat_per_frame(embedding, num_frames)
 
 
-def frames_to_batch(video_BCFHW: Tensor) -> Tensor:
-    """[B, C, F, H, W] -> [N, C, H, W]."""
-    return video_BCFHW.transpose(1, 2).flatten(0, 1)
-
-
-def batch_to_frames(frames_NCHW: Tensor, num_frames: int) -> Tensor:
-    """[N, C, H, W] -> [B, C, F, H, W]."""
-    return frames_NCHW.unflatten(0, (-1, num_frames)).transpose(1, 2)
-
-
 def encode_half(
     network: EncoderNetwork,
-    latents_BCFHW: Tensor,
+    latents_ACFHW: Tensor,
     timestep: Tensor,
     text_states_BLD: Tensor,
     added_FCHW: Tensor | None = None,
 ) -> EncodedHalf:
     """Run conv_in, the input transformer, the down blocks and the mid block.
 
-    `timestep` is a scalar or [B]; `added_FCHW` ([F, C, H, W] shared by the batch, or [N, C, H, W]) is added before the
+    `timestep` is a scalar or [A]; `added_FCHW` ([F, C, H, W] shared by the batch, or [N, C, H, W]) is added before the
     down blocks (CAM's picture embedding).
     """
-    num_frames = latents_BCFHW.shape[2]
-    time_NT = embed_timestep(network, timestep, num_frames)
-    hidden_NCHW: Tensor = network.conv_in(frames_to_batch(latents_BCFHW))
-    hidden_NCHW = network.transformer_in(hidden_NCHW, num_frames=num_frames, return_dict=False)[0]
+    num_frames = latents_ACFHW.shape[2]
+    conditions = Conditions(embed_timestep(network, timestep, num_frames), text_states_BLD, num_frames)
+    frames_NCHW = frames_to_batch(latents_ACFHW).contiguous(memory_format=torch.channels_last)
+    hidden_NCHW = transform_along_time(
+        cast(Transformer, network.transformer_in), network.conv_in(frames_NCHW), num_frames
+    )
     if added_FCHW is not None:
-        grouped = hidden_NCHW.unflatten(0, (-1, added_FCHW.shape[0]))
-        hidden_NCHW = (grouped + added_FCHW).flatten(0, 1)
+        hidden_NCHW = hidden_NCHW + repeated(added_FCHW, len(hidden_NCHW))
     skips: list[Tensor] = [hidden_NCHW]
     for block in network.down_blocks:
-        hidden_NCHW, new_skips = block(
-            hidden_states=hidden_NCHW, temb=time_NT, num_frames=num_frames, **_text_for(block, text_states_BLD)
-        )
-        skips.extend(new_skips)
-    mid_NCHW: Tensor = network.mid_block(
-        hidden_NCHW, time_NT, encoder_hidden_states=text_states_BLD, num_frames=num_frames
-    )
-    return EncodedHalf(tuple(skips), mid_NCHW, time_NT, num_frames)
+        for layer in block_layers(block):
+            skips.append(run_layer(layer, skips[-1], conditions))
+        for downsampler in cast("Sequence[nn.Module]", block.downsamplers or ()):
+            skips.append(downsampler(skips[-1]))
+    hidden_NCHW = skips[-1]
+    for layer in block_layers(network.mid_block):
+        hidden_NCHW = run_layer(layer, hidden_NCHW, conditions)
+    return EncodedHalf(tuple(skips), hidden_NCHW, conditions)
 
 
-def decode_half(unet: UNet3DConditionModel, encoded: EncodedHalf, text_states_BLD: Tensor) -> Tensor:
+def decode_half(unet: UNet3DConditionModel, encoded: EncodedHalf) -> Tensor:
     """Run the up blocks and the output convolution: the prediction [B, C, F, H, W] (epsilon or v, as trained)."""
     hidden_NCHW = encoded.mid_NCHW
     skips = list(encoded.skips_NCHW)
     for block in unet.up_blocks:
-        own_skips = _pop_last(skips, len(cast(nn.ModuleList, block.resnets)))
-        hidden_NCHW = block(
-            hidden_states=hidden_NCHW,
-            temb=encoded.time_embedding_NT,
-            res_hidden_states_tuple=own_skips,
+        for layer in block_layers(block):
+            skip_NCHW = repeated(skips.pop(), len(hidden_NCHW))
+            hidden_NCHW = run_layer(layer, torch.cat([hidden_NCHW, skip_NCHW], dim=1), encoded.conditions)
+        for upsampler in cast("Sequence[nn.Module]", block.upsamplers or ()):
             # The next skip's size: latents need not be a multiple of the total downsampling.
-            upsample_size=skips[-1].shape[2:] if skips else None,
-            num_frames=encoded.num_frames,
-            **_text_for(block, text_states_BLD),
-        )
+            hidden_NCHW = upsample(upsampler, hidden_NCHW, skips[-1].shape[2:])
     if unet.conv_norm_out is not None:
-        hidden_NCHW = cast(nn.Module, unet.conv_act)(unet.conv_norm_out(hidden_NCHW))
-    return batch_to_frames(unet.conv_out(hidden_NCHW), encoded.num_frames)
-
-
-def _text_for(block: nn.Module, text_states_BLD: Tensor) -> dict[str, Tensor]:
-    """Only blocks with cross-attention take the text."""
-    return {"encoder_hidden_states": text_states_BLD} if getattr(block, "has_cross_attention", False) else {}
-
-
-def _pop_last(skips: list[Tensor], count: int) -> tuple[Tensor, ...]:
-    taken = tuple(skips[-count:])
-    del skips[-count:]
-    return taken
+        hidden_NCHW = cast(nn.Module, unet.conv_act)(normalise(unet.conv_norm_out, hidden_NCHW))
+    return batch_to_frames(unet.conv_out(hidden_NCHW), encoded.conditions.num_frames)
 
 
 def skip_channels(block_out_channels: Sequence[int], layers_per_block: int) -> tuple[int, ...]:

@@ -184,7 +184,7 @@ def test_two_windows_in_a_row_match_the_reference(
 ) -> None:
     recipe, generator, past = golden.recipe(), seeded(33), golden.past()
 
-    for window, latent_tolerance, pixel_tolerance in (("chunk1", LATENT_TOLERANCE, 1e-4), ("chunk2", 5e-2, 1e-3)):
+    for window, latent_tolerance, pixel_tolerance in (("chunk1", LATENT_TOLERANCE, 3e-4), ("chunk2", 5e-2, 1e-3)):
         latents = sample_window(golden_network, context, past, recipe, SHAPE, generator, ignore_step)
         new = decode_new_frames(vae, latents, 8)
         past = as_conditioning(new)

@@ -83,7 +83,7 @@ def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path
     generator = torch.Generator().manual_seed(0)
     latents, pictures, text, tokens = (
         torch.randn(shape, generator=generator)
-        for shape in ((2, 4, 16, 8, 8), (2, CONDITIONING, 3, 64, 64), (2, 24, 64), (2, 2, 64))
+        for shape in ((2, 4, 16, 16, 16), (2, CONDITIONING, 3, 128, 128), (2, 24, 64), (2, 2, 64))
     )
     moment = torch.tensor([10, 900])
     with torch.no_grad():
