@@ -236,7 +236,8 @@ def _check_given_media(request: JobRequest, facts: Preset, check: CheckReference
     if request.image is not None:
         if not facts.accepts_image:
             message = f"{facts.name} makes its first frames from text only"
-            raise FieldNotSupported(message, field="image", fix="leave it out, or use a model with accepts_image in GET /models")
+            fix = "leave it out, or use a model that says accepts_image in GET /models"
+            raise FieldNotSupported(message, field="image", fix=fix)
         check(MediaKind.IMAGE, request.image)
     if request.video is not None:
         check(MediaKind.VIDEO, request.video)

@@ -1,6 +1,6 @@
 """Makes small images and videos for tests, as cameras and browsers would. Knows no service.
 
-The frames of a clip tell their own number: `brightness_of` reads it back through any codec.
+The frames of a clip tell their own number: `numbers_of` reads it back through any codec.
 """
 
 from __future__ import annotations
@@ -19,22 +19,27 @@ from PIL import Image
 from core.service.engine import FrameHWC
 
 CODECS = {"mp4": "libx264", "mov": "libx264", "webm": "libvpx-vp9"}
-STEP = 3
-"""Brightness from one frame to the next."""
+DIGITS = 8
+STEP = 28
+"""Brightness from one digit to the next: no codec takes one for the other."""
 
 
 def numbered_frame(number: int, height: int = 48, width: int = 64) -> FrameHWC:
-    """Grey as bright as its number, with a white block in the upper left corner."""
-    frame = np.full((height, width, 3), 16 + STEP * (number % 70), dtype=np.uint8)
+    """Two halves, grey as bright as the two octal digits of `number`, and a white block in the upper left corner."""
+    frame = np.empty((height, width, 3), dtype=np.uint8)
+    frame[:, : width // 2] = 16 + STEP * (number // DIGITS % DIGITS)
+    frame[:, width // 2 :] = 16 + STEP * (number % DIGITS)
     frame[: height // 4, : width // 4] = 255
     return frame
 
 
 def numbers_of(frames: NDArray[np.uint8]) -> list[int]:
-    """The numbers of frames THWC, from the pixels in the middle."""
+    """The numbers (below 64) of frames THWC, from the pixels around the middle."""
     _, height, width, _ = frames.shape
-    middle = frames[:, height * 2 // 5 : height * 3 // 5, width * 2 // 5 : width * 3 // 5].mean(axis=(1, 2, 3))
-    return [round((value - 16) / STEP) for value in middle]
+    rows, eighth = slice(height * 2 // 5, height * 3 // 5), width // 8
+    halves = (slice(width // 2 - 2 * eighth, width // 2 - eighth), slice(width // 2 + eighth, width // 2 + 2 * eighth))
+    high, low = (np.rint((frames[:, rows, half].mean(axis=(1, 2, 3)) - 16) / STEP) for half in halves)
+    return [int(number) for number in high * DIGITS + low]
 
 
 def clip(
@@ -54,8 +59,6 @@ def clip(
         stream = cast(VideoStream, container.add_stream(CODECS[container_format], rate=fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = key_frame_every
-        stream.codec_context.options = {"crf": "8"}  # VP9's own quality takes one number for the next
-        stream.codec_context.bit_rate = 0 if container_format == "webm" else 1_000_000
         if rotation:
             stream.set_display_rotation(rotation)
         if pixel_aspect:

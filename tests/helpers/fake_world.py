@@ -13,6 +13,7 @@ from core.service.schema import JobRecord, JobSpec, JobStatus
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
 from worker.generate import ChunkMaker
+from worker.given import AllowedAddresses, GivenReader, allowed_addresses
 from worker.services import Services
 
 JOB = "job_a"
@@ -34,8 +35,15 @@ class World:
     def services(self, worker: str = "worker-1") -> Services:
         return Services(self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker)
 
-    def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
-        return ChunkMaker(services or self.services(), engine or FakeEngine(), upload_patience_seconds=0)
+    def maker(
+        self,
+        engine: Engine | None = None,
+        services: Services | None = None,
+        allowed: AllowedAddresses = allowed_addresses,
+    ) -> ChunkMaker:
+        services = services or self.services()
+        given = GivenReader(services, allowed, patience_seconds=0)
+        return ChunkMaker(services, engine or FakeEngine(), upload_patience_seconds=0, given=given)
 
     def submit(self, job_id: str = JOB, **changes: object) -> JobRecord:
         """A queued job with its message, as the API leaves it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from core.service.errors import MediaTooLarge, MediaTypeRefused
+from core.service.errors import MediaFetchFailed, MediaTooLarge, MediaTypeRefused
 from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, sniff, types_of
 
 
@@ -39,7 +39,7 @@ class MediaSink:
             raise self._too_large()
 
     def write(self, piece: bytes) -> None:
-        """Raises MediaTooLarge or MediaTypeRefused."""
+        """Raises MediaTooLarge, MediaTypeRefused, or MediaFetchFailed where the disk is full."""
         self._size += len(piece)
         if self._size > self._max_bytes:
             raise self._too_large()
@@ -47,7 +47,10 @@ class MediaSink:
         self._head += piece[: SNIFFED_BYTES - len(self._head)]
         if not known and len(self._head) >= SNIFFED_BYTES:
             self._check_type()
-        self._file.write(piece)
+        try:
+            self._file.write(piece)
+        except OSError as error:  # not the server's fault, but another try may meet an emptier disk
+            raise MediaFetchFailed(f"the worker cannot keep it: {error.strerror}", fix="try again later") from error
 
     def finish(self) -> None:
         """All has come. Raises MediaTypeRefused where it was too little to tell."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from core.service import queue
-from core.service.errors import JobNotFound
+from core.service.errors import JobNotFound, UploadNotFound
 from core.service.fakes import FakeJobStore
 from core.service.manifest import job_prefix
-from core.service.schema import JobStatus, Lane
+from core.service.media.uploads import UPLOADS_PREFIX, UploadRequest, new_upload, upload_key
+from core.service.schema import JobError, JobStatus, Lane
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
-from worker.janitor import Janitor
+from worker.janitor import UPLOAD_GRACE, Janitor
 
 
 class Office:
@@ -182,3 +183,67 @@ def test_two_janitors_do_not_work_at_once(world: World, office: Office) -> None:
     office.coordination.taken = True
     office.passes(5)
     assert world.tasks() == []
+
+
+def new_upload_of(world: World) -> str:
+    """An upload that was declared and sent."""
+    upload = new_upload(UploadRequest(content_type="video/mp4", size_bytes=3), world.settings, world.clock.now())
+    world.uploads.create(upload)
+    world.storage.put(upload.key, b"abc", "video/mp4")
+    return upload.id
+
+
+def test_an_old_upload_goes_with_its_object_and_its_neighbour_stays(world: World, office: Office) -> None:
+    old = new_upload_of(world)
+    world.clock.advance(world.settings.upload_retention_seconds)
+    young = new_upload_of(world)
+    office.passes(1)
+    assert world.uploads.get(old)
+    world.clock.advance(UPLOAD_GRACE.total_seconds())
+    office.passes(1)
+    assert [*world.storage.list(UPLOADS_PREFIX)] == [upload_key(young)]
+    assert world.uploads.get(young)
+    with pytest.raises(UploadNotFound):
+        world.uploads.get(old)
+
+
+def test_an_upload_stays_while_a_job_waits_for_it_and_goes_after_its_first_chunk(world: World, office: Office) -> None:
+    video = new_upload_of(world)
+    world.submit(video=video)
+    world.store.claim(JOB, Lane.GENERATE, "worker-1", 10 * 86400)
+    world.clock.advance(2 * world.settings.upload_retention_seconds)
+    office.passes(1)
+    assert world.storage.exists(upload_key(video))
+    world.store.request_cancel(JOB)
+    world.store.begin_finalizing(JOB)
+    world.store.fail(JOB, JobError(code="x", message="x", retryable=False))
+    office.passes(1)
+    assert not world.storage.exists(upload_key(video))
+
+
+def test_an_upload_that_was_never_sent_is_forgotten(world: World, office: Office) -> None:
+    upload = new_upload(UploadRequest(content_type="video/mp4", size_bytes=3), world.settings, world.clock.now())
+    world.uploads.create(upload)
+    world.clock.advance(2 * world.settings.upload_retention_seconds)
+    office.passes(1)
+    assert world.uploads.older_than(world.clock.now()) == []
+
+
+def test_uploads_that_redis_has_lost_can_be_used_again_and_end_some_day(world: World, office: Office) -> None:
+    upload_id = new_upload_of(world)
+    world.storage.put("uploads/else", b"?", "text/plain")
+    world.uploads.remove(upload_id)
+    office.passes(1)
+    adopted = world.uploads.get(upload_id)
+    assert (adopted.content_type, adopted.size_bytes) == ("video/mp4", 3)
+    world.clock.advance(2 * world.settings.upload_retention_seconds)
+    office.passes(1)
+    assert not world.storage.exists(upload_key(upload_id))
+
+
+def test_an_outage_of_the_object_store_keeps_the_record_of_an_upload(world: World, office: Office) -> None:
+    upload_id = new_upload_of(world)
+    world.clock.advance(2 * world.settings.upload_retention_seconds)
+    world.storage.broken = True
+    office.passes(1)
+    assert world.uploads.get(upload_id)

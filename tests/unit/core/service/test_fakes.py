@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.service.engine import NOTHING_GIVEN, EngineState
+from core.service.engine import NOTHING_GIVEN, EngineState, GivenMedia
 from core.service.errors import Interrupted, ObjectNotFound, StorageError
 from core.service.fakes import (
     FakeClock,
@@ -19,7 +19,7 @@ from core.service.fakes import (
     FakeTaskQueue,
     FakeWorkerRegistry,
 )
-from core.service.ports import TaskQueue
+from core.service.ports import StoredObject, TaskQueue
 from core.service.schema import Lane
 from tests.helpers.jobs import job_spec
 from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
@@ -139,3 +139,29 @@ def test_a_longer_chunk_has_more_steps() -> None:
         job_spec(), engine.start(job_spec(), NOTHING_GIVEN), lambda step, steps: seen.append((step, steps))
     )
     assert seen == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_given_frames_are_the_first_chunk_and_the_field_of_the_next() -> None:
+    engine, spec = FakeEngine(), job_spec()
+    frames = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    first = engine.next_chunk(spec, engine.start(spec, GivenMedia(frames=frames)), no_step)
+    second = engine.next_chunk(spec, EngineState.from_bytes(first.state.to_bytes()), no_step)
+    assert np.array_equal(first.frames, frames)
+    assert np.array_equal(second.frames[0, -1, -1], frames[-1, -1, -1])
+    assert "given_frames" not in first.state.arrays
+
+
+def test_a_given_image_of_any_size_is_the_field() -> None:
+    engine, spec = FakeEngine(), job_spec()
+    image = np.full((20, 90, 3), (9, 99, 199), dtype=np.uint8)
+    chunk = engine.next_chunk(spec, engine.start(spec, GivenMedia(image=image)), no_step)
+    assert chunk.frames[5, -1, -1].tolist() == [9, 99, 199]
+
+
+def test_objects_are_given_in_pieces_and_looked_up() -> None:
+    storage = FakeStorage()
+    storage.put("uploads/a", bytes(2500), "video/mp4")
+    assert [len(piece) for piece in storage.pieces("uploads/a")] == [1000, 1000, 500]
+    assert storage.look_up("uploads/a") == StoredObject(2500, "video/mp4")
+    with pytest.raises(ObjectNotFound):
+        storage.look_up("uploads/b")
