@@ -1,0 +1,119 @@
+"""Files of the Hub as they came, under <weights_dir>/downloads/ORG/NAME: fetched, continued, verified.
+
+Files put there by hand serve as well, so that a machine without a network can be given them. Knows no preset and does
+not look into files.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from core.model.hub.pins import FilePin, RepositoryPin
+from core.service.catalog import HubFiles
+from core.service.errors import DownloadDamaged, HubUnreachable, SetupError
+
+Report = Callable[[str, int, int], None]
+"""`report(phase, done_bytes, total_bytes)`. What it raises ends the pull; what came is kept."""
+
+OnBytes = Callable[[int], None]
+
+
+class Hub(Protocol):
+    """Where files come from."""
+
+    def describe(self, wanted: HubFiles) -> RepositoryPin:
+        """The commit that the revision is now, and what its files are. Raises HubUnreachable, HubFileMissing."""
+        ...
+
+    def fetch(self, repository: str, commit: str, name: str, into: Path, on_bytes: OnBytes) -> None:
+        """Append to `into` what of a file it does not hold yet. Raises HubUnreachable, HubFileMissing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Originals:
+    """One repository's files on this machine."""
+
+    hub: Hub
+    downloads: Path
+    wanted: HubFiles
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Where each file lies, or will."""
+        return {name: self.downloads / self.wanted.repository / name for name in self.wanted.files}
+
+    @property
+    def missing(self) -> list[Path]:
+        return [file for file in self.files.values() if not file.is_file()]
+
+    def pin(self) -> RepositoryPin:
+        """What the files are: asked of the Hub, or taken from those in place where it cannot be asked.
+
+        Raises HubUnreachable, HubFileMissing.
+        """
+        try:
+            return self.hub.describe(self.wanted)
+        except HubUnreachable:
+            if self.missing:
+                raise
+            sizes = {name: FilePin(size=file.stat().st_size) for name, file in self.files.items()}
+            return RepositoryPin(revision=self.wanted.revision, commit=None, files=sizes)
+
+    def fetch(self, pin: RepositoryPin, report: Report) -> None:
+        """Get what is missing, continuing where a pull before was interrupted. Raises DownloadError, SetupError."""
+        self._check_room(pin)
+        for name, file in self.files.items():
+            if not file.is_file():
+                self._fetch(name, file, pin, report)
+
+    def verify(self, pin: RepositoryPin, report: Report) -> RepositoryPin:
+        """The pin with the checksums of all files, each proven. A damaged file is removed; raises DownloadDamaged."""
+        checked: dict[str, FilePin] = {}
+        for name, file in self.files.items():
+            report(f"verify {file.name}", 0, pin.files[name].size)
+            try:
+                checked[name] = pin.files[name].check(file)
+            except DownloadDamaged as error:
+                file.unlink()
+                raise DownloadDamaged(
+                    f"{error.message}; it was removed", fix="pull again: only this file is fetched anew"
+                ) from error
+            report(f"verify {file.name}", pin.files[name].size, pin.files[name].size)
+        return pin.model_copy(update={"files": checked})
+
+    def _fetch(self, name: str, file: Path, pin: RepositoryPin, report: Report) -> None:
+        if pin.commit is None:
+            raise HubUnreachable(f"{file} was put in place by hand and is gone")
+        part = _part(file)
+        done, total = (part.stat().st_size if part.exists() else 0), pin.files[name].size
+
+        def on_bytes(count: int) -> None:
+            nonlocal done
+            done += count
+            report(file.name, done, total)
+
+        self.hub.fetch(self.wanted.repository, pin.commit, name, part, on_bytes)
+        part.rename(file)
+
+    def _check_room(self, pin: RepositoryPin) -> None:
+        """Before hours of downloading, not after."""
+        self.downloads.mkdir(parents=True, exist_ok=True)
+        here = [_size(file) + _size(_part(file)) for file in self.files.values()]
+        wanted, free = pin.num_bytes - sum(here), shutil.disk_usage(self.downloads).free
+        if wanted > free:
+            raise SetupError(
+                f"{wanted / 1e9:.1f} GB are to be downloaded to {self.downloads}, which has {free / 1e9:.1f} GB free",
+                fix="free some space, or set LONGTAKE_WEIGHTS_DIR to a folder on another disk",
+            )
+
+
+def _part(file: Path) -> Path:
+    """Where a file grows until it is whole."""
+    return file.with_name(f"{file.name}.part")
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0

@@ -1,0 +1,90 @@
+"""Exactly which files were pulled: commit, size and checksum of each, in <weights_dir>/<preset>.lock.json.
+
+Later pulls of the same preset use the commit that is written there, whatever the branch has become. Knows files and
+hashes; knows no network.
+"""
+
+import hashlib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.model.checksums import file_sha256
+from core.model.convert.summary import DtypeName
+from core.service.errors import DownloadDamaged
+
+_BLOCK_BYTES = 4 << 20
+
+
+class FilePin(BaseModel):
+    """One file. Of a hash the Hub gives one; after the download `sha256` is always known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    size: int
+    sha256: str | None = None
+    git_sha1: str | None = None
+
+    def check(self, file: Path) -> "FilePin":
+        """The pin with its SHA-256, where `file` is that file. Raises DownloadDamaged."""
+        if file.stat().st_size != self.size:
+            raise DownloadDamaged(f"{file} has {file.stat().st_size} bytes, not {self.size}")
+        digest = file_sha256(file)
+        if self.sha256 not in {None, digest} or self.git_sha1 not in {None, _git_sha1(file)}:
+            raise DownloadDamaged(f"{file} has another checksum than the Hub announced")
+        return self.model_copy(update={"sha256": digest})
+
+
+class RepositoryPin(BaseModel):
+    """Files of one repository. `commit` None: put in place by hand, so the Hub never said what they are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    revision: str
+    commit: str | None = None
+    files: dict[str, FilePin]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(file.size for file in self.files.values())
+
+
+class Pins(BaseModel):
+    """All repositories of a preset, and the dtype that their weights were installed in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dtype: DtypeName | None = None
+    repositories: dict[str, RepositoryPin] = {}
+
+    def with_repository(self, name: str, pin: RepositoryPin) -> "Pins":
+        return self.model_copy(update={"repositories": {**self.repositories, name: pin}})
+
+    def with_dtype(self, dtype: DtypeName) -> "Pins":
+        return self.model_copy(update={"dtype": dtype})
+
+    def write(self, file: Path) -> None:
+        """In one step: a reader finds the old pins or the new ones."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.part")
+        part.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+        part.replace(file)
+
+
+def read_pins(file: Path) -> Pins:
+    """What was pinned; nothing where the file does not exist. Raises DownloadDamaged where it cannot be read."""
+    if not file.exists():
+        return Pins()
+    try:
+        return Pins.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise DownloadDamaged(f"{file} is no lock file of a pull", fix="remove it and pull again") from error
+
+
+def _git_sha1(file: Path) -> str:
+    """The name that git gives to a file's content."""
+    digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
