@@ -6,6 +6,8 @@ The frames of a clip tell their own number: `numbers_of` reads it back through a
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -85,3 +87,14 @@ def picture(colour: tuple[int, ...], mode: str = "RGB", size: tuple[int, int] = 
     buffer = io.BytesIO()
     Image.new(mode, size, colour).save(buffer, **{"format": "PNG", **options})  # pyright: ignore[reportArgumentType]
     return buffer.getvalue()
+
+
+def png_bomb(side: int) -> bytes:
+    """A PNG whose header promises side x side pixels, all zero, in some kilobytes."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    packed = zlib.compress(bytes(10_000_000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")

@@ -8,13 +8,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease
-from core.service.ports import Clock, DeliveryAttempt, EventLog, JobStore, Lease, Outbox, WorkerRegistry, WorkerStatus
+from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease, UploadNotFound
+from core.service.media.uploads import Upload, new_upload_id
+from core.service.ports import (
+    Clock,
+    DeliveryAttempt,
+    EventLog,
+    JobStore,
+    Lease,
+    Outbox,
+    UploadStore,
+    WorkerRegistry,
+    WorkerStatus,
+)
 from core.service.schema import JobError, JobEvent, JobRecord, JobStatus, Lane, StepProgress
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
 
@@ -35,6 +46,7 @@ class StorePorts:
     log: EventLog
     outbox: Outbox
     workers: WorkerRegistry
+    uploads: UploadStore
     clock: Clock
     wait_until_free: Callable[[str, Lane], None]
 
@@ -479,3 +491,33 @@ class StoreContract:
         assert [(w.name, w.state) for w in ports.workers.all()] == [("a", "ready"), ("b", "busy")]
         ports.workers.remove("a")
         assert [w.name for w in ports.workers.all()] == ["b"]
+
+    # Uploads
+
+    def test_an_upload_is_found_until_it_is_removed(self, ports: StorePorts) -> None:
+        one = upload_at(ports.clock.now())
+        ports.uploads.create(one)
+        assert ports.uploads.get(one.id) == one
+        ports.uploads.remove(one.id)
+        ports.uploads.remove(one.id)
+        with pytest.raises(UploadNotFound):
+            ports.uploads.get(one.id)
+
+    def test_old_uploads_are_listed_oldest_first(self, ports: StorePorts) -> None:
+        now = ports.clock.now().replace(microsecond=0)
+        uploads = [upload_at(now - timedelta(hours=hours)) for hours in (1, 3, 2, 0)]
+        for one in uploads:
+            ports.uploads.create(one)
+        assert ports.uploads.older_than(now) == [uploads[1], uploads[2], uploads[0]]
+        ports.uploads.remove(uploads[2].id)
+        assert ports.uploads.older_than(now - timedelta(hours=1)) == [uploads[1]]
+
+
+def upload_at(moment: datetime) -> Upload:
+    return Upload(
+        id=new_upload_id(),
+        content_type="video/mp4",
+        size_bytes=7,
+        created_at=moment,
+        expires_at=moment + timedelta(days=1),
+    )

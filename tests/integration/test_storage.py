@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from core.service.embedded import EmbeddedS3, free_port
 from core.service.errors import ObjectNotFound, StorageError
+from core.service.ports import StoredObject
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 
@@ -185,3 +186,50 @@ def test_a_page_of_another_origin_may_read(storage: S3Storage) -> None:
     answer = HTTP.get(storage.url(CHUNK_KEY), headers={"Origin": "https://player.example.org"})
 
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_an_object_comes_in_pieces_and_is_looked_up(storage: S3Storage) -> None:
+    storage.put("uploads/pieces", CHUNK * 300, "video/webm")
+
+    pieces = [*storage.pieces("uploads/pieces")]
+
+    assert len(pieces) > 2
+    assert b"".join(pieces) == CHUNK * 300
+    assert storage.look_up("uploads/pieces") == StoredObject(len(CHUNK) * 300, "video/webm")
+    with pytest.raises(ObjectNotFound):
+        storage.look_up("uploads/none")
+    with pytest.raises(ObjectNotFound):
+        next(storage.pieces("uploads/none"))
+
+
+def put(url: str, data: bytes, content_type: str, **more: str) -> int:
+    return HTTP.put(url, content=data, headers={"content-type": content_type, **more}).status_code
+
+
+def test_an_upload_url_takes_the_declared_type_and_length_only(storage: S3Storage) -> None:
+    url = storage.upload_url("uploads/a", {"content-type": "image/png", "content-length": "10"}, 60)
+
+    assert put(url, bytes(11), "image/png") == 403
+    assert put(url, bytes(9), "image/png") == 403
+    assert put(url, bytes(10), "text/html") == 403
+    assert put(url, bytes(10), "image/png", **{"x-amz-acl": "public-read"}) == 403
+    assert HTTP.put(url, content=iter([bytes(10)]), headers={"content-type": "image/png"}).status_code == 403
+    assert not storage.exists("uploads/a")
+    assert put(url, bytes(10), "image/png") == 200
+    assert storage.look_up("uploads/a") == StoredObject(10, "image/png")
+
+
+def test_an_upload_url_opens_nothing_else(storage: S3Storage) -> None:
+    url = storage.upload_url("uploads/a", {"content-type": "image/png", "content-length": "10"}, 60)
+
+    assert HTTP.get(url).status_code == 403
+    assert HTTP.delete(url).status_code == 403
+    assert put(url.replace("uploads/a", "jobs/job_a/manifest.json"), bytes(10), "image/png") == 403
+
+
+@pytest.mark.usefixtures("storage")
+def test_an_expired_upload_url_takes_nothing(server: EmbeddedS3) -> None:
+    long_ago = S3Storage(settings_for(server), ClockAt(datetime.now(UTC) - timedelta(hours=1)))
+    url = long_ago.upload_url("uploads/late", {"content-type": "image/png", "content-length": "10"}, 60)
+
+    assert put(url, bytes(10), "image/png") in {400, 403}

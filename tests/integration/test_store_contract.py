@@ -21,6 +21,7 @@ from core.service.outbox import RedisOutbox
 from core.service.ports import Lease
 from core.service.redis_client import connect
 from core.service.schema import JobEvent, JobRecord, JobStatus, Lane
+from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import chunk_of, queued_job
@@ -50,7 +51,13 @@ def ports_on(client: redis.Redis) -> StorePorts:
         eventually(lambda: not store.lease_alive(job_id, lane), "the lease to run out", pause_seconds=0.02)
 
     return StorePorts(
-        store, RedisEventLog(client), RedisOutbox(client), RedisWorkerRegistry(client), SystemClock(), wait
+        store,
+        RedisEventLog(client),
+        RedisOutbox(client),
+        RedisWorkerRegistry(client),
+        RedisUploadStore(client),
+        SystemClock(),
+        wait,
     )
 
 

@@ -17,6 +17,7 @@ from core.service.fakes import (
     FakeOutbox,
     FakeStorage,
     FakeTaskQueue,
+    FakeUploadStore,
     FakeWorkerRegistry,
 )
 from core.service.ports import StoredObject, TaskQueue
@@ -37,7 +38,8 @@ def ports() -> StorePorts:
     def advance(_job_id: str, _lane: Lane) -> None:
         clock.advance(SHORT)
 
-    return StorePorts(store, FakeEventLog(store), FakeOutbox(store), FakeWorkerRegistry(clock), clock, advance)
+    workers, uploads = FakeWorkerRegistry(clock), FakeUploadStore()
+    return StorePorts(store, FakeEventLog(store), FakeOutbox(store), workers, uploads, clock, advance)
 
 
 class TestFakeStores(StoreContract):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get
+from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
 
 # The example of "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
 EXAMPLE_KEY = SigningKey("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1")
@@ -61,3 +61,13 @@ def test_parameters_of_the_operation_change_the_signature() -> None:
 def test_no_url_may_outlive_a_week() -> None:
     with pytest.raises(AssertionError):
         presign_get("https://s3", "/b/k", EXAMPLE_KEY, EXAMPLE_TIME, MAX_EXPIRES_SECONDS + 1)
+
+
+def test_a_url_to_store_an_object_signs_its_headers() -> None:
+    headers = {"content-type": "image/png", "content-length": "10"}
+    url = presign_put("https://s3", "/b/k", EXAMPLE_KEY, EXAMPLE_TIME, 60, headers)
+    longer = presign_put("https://s3", "/b/k", EXAMPLE_KEY, EXAMPLE_TIME, 60, headers | {"content-length": "11"})
+
+    assert query_of(url)["X-Amz-SignedHeaders"] == "content-length;content-type;host"
+    assert query_of(url)["X-Amz-Signature"] != query_of(longer)["X-Amz-Signature"]
+    assert "image" not in url

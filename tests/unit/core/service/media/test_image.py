@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import struct
 import tracemalloc
-import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from PIL import Image
 from core.service.engine import FrameHWC
 from core.service.errors import MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable
 from core.service.media.image import decode_image
-from tests.helpers.clips import picture
+from tests.helpers.clips import picture, png_bomb
 
 ROTATE_TO_SHOW = 6
 """EXIF orientation: turn by 90 degrees clockwise in order to show."""
@@ -65,17 +63,6 @@ def test_sixteen_bit_greys_keep_their_brightness(tmp_path: Path) -> None:
 def test_too_many_pixels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaTooLarge, match="40 x 20 pixels; 799 are allowed"):
         decoded(picture((1, 2, 3)), tmp_path, max_pixels=799)
-
-
-def png_bomb(side: int) -> bytes:
-    """A PNG whose header promises side x side pixels, all zero, in some kilobytes."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    packed = zlib.compress(bytes(10_000_000), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("side", [8_000, 12_000, 60_000])
