@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
@@ -51,7 +52,7 @@ def _plain_lines(console: Console, now: Callable[[], float]) -> Report:
         is_end = done_bytes == total_bytes
         if is_end or now() - said_at >= PLAIN_LINE_EVERY_SECONDS:
             said_at = now()
-            console.print(f"progress  {phase}: {done_bytes / 1e9:.2f} of {total_bytes / 1e9:.2f} GB")
+            console.print(f"progress  {phase}: {decimal(done_bytes)} of {decimal(total_bytes)}")
             console.file.flush()
 
     return report

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from cli.news import fraction_done, news, progress_line
@@ -74,33 +74,6 @@ class Screen:
             if job.progress.steps and self._now() - said_at >= PLAIN_LINE_EVERY_SECONDS:
                 said_at = self._now()
                 self.say(f"progress  {progress_line(job.progress)}")
-
-        return show
-
-    @contextmanager
-    def bytes_moved(self) -> Generator[Callable[[str, int, int], None]]:
-        """Shows files on their way: call what is given with (what, done_bytes, total_bytes), as often as you like."""
-        if not self.interactive:
-            yield self._plain_bytes()
-            return
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), DownloadColumn())
-        with Progress(*columns, TransferSpeedColumn(), console=self._console, transient=True) as bar:
-            task = bar.add_task("")
-
-            def show(what: str, done_bytes: int, total_bytes: int) -> None:
-                bar.update(task, description=what, completed=done_bytes, total=total_bytes)
-
-            yield show
-
-    def _plain_bytes(self) -> Callable[[str, int, int], None]:
-        """A line at most every PLAIN_LINE_EVERY_SECONDS, and one for the end of each file."""
-        said_at = self._now()
-
-        def show(what: str, done_bytes: int, total_bytes: int) -> None:
-            nonlocal said_at
-            if done_bytes >= total_bytes or self._now() - said_at >= PLAIN_LINE_EVERY_SECONDS:
-                said_at = self._now()
-                self.say(f"{what}  {done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB")
 
         return show
 

@@ -107,7 +107,7 @@ def _given(client: Client, field: str, text: str) -> str:
 
 def _uploaded(client: Client, field: str, file: Path) -> str:
     """Upload a file and say so on stderr, as stdout is for the answer."""
-    from cli.screen import Screen
+    from cli.byte_meter import byte_meter
     from core.service.errors import InvalidField
     from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, sniff, types_of
 
@@ -120,8 +120,8 @@ def _uploaded(client: Client, field: str, file: Path) -> str:
         raise InvalidField(
             f"--{field}: {file} is {content_type or 'of another type'}", field=field, fix=f"give {taken}"
         )
-    with Screen(sys.stderr).bytes_moved() as show:
-        return client.upload(file, content_type, lambda done, total: show(f"uploading {file.name}", done, total))
+    with byte_meter(sys.stderr) as report:
+        return client.upload(file, content_type, lambda done, total: report(f"uploading {file.name}", done, total))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -60,23 +60,3 @@ def test_on_a_terminal_the_bar_moves_with_the_steps(make_job: MakeJob, monkeypat
     assert "\x1b" in stream.getvalue()
     assert "step 5/9  chunks 2/3  4.0 s playable" in stream.getvalue()
     assert make_job(num_chunks=2).chunks[1].url in stream.getvalue()
-
-
-def test_plain_transfers_come_at_intervals_and_at_the_end() -> None:
-    stream = io.StringIO()
-    with Screen(stream, now=clock(0.1)).bytes_moved() as show:
-        for done in range(1, 51):
-            show("uploading clip.mp4", done * 1_000_000, 50_000_000)
-    lines = stream.getvalue().splitlines()
-    assert 2 <= len(lines) <= 6
-    assert lines[-1] == "uploading clip.mp4  50.0 of 50.0 MB"
-
-
-def test_on_a_terminal_transfers_have_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    stream = Terminal()
-    with Screen(stream).bytes_moved() as show:
-        show("uploading clip.mp4", 5_000_000, 50_000_000)
-    assert "\x1b" in stream.getvalue()
-    assert "uploading clip.mp4" in stream.getvalue()
