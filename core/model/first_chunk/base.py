@@ -14,9 +14,9 @@ from core.model.sampling.guidance import num_halves
 from core.model.sampling.samplers import OnStep
 from core.model.sampling.vae import decode_frames
 from core.model.streaming_t2v.base_network import BaseNetwork
-from core.model.streaming_t2v.chunk_loop import Recipe, first_chunk_context
+from core.model.streaming_t2v.chunk_loop import Recipe, first_chunk_context, sample_latents
+from core.model.streaming_t2v.denoisers import base_denoiser
 from core.model.streaming_t2v.encoders import TextReader
-from core.model.streaming_t2v.first_chunk import sample_first_chunk
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,7 @@ class BaseFirstChunk:
         texts = [request.negative_prompt, request.prompt][-num_halves(request.guidance_scale) :]
         context = first_chunk_context(self.network, self.read_texts(texts))
         recipe = self.recipe.with_request(request.num_inference_steps, request.guidance_scale)
-        latents = sample_first_chunk(self.network, context, recipe, self.latent_shape, request.generator, on_step)
+        denoise = base_denoiser(self.network, context, recipe)
+        device = self.network.weight.device
+        latents = sample_latents(denoise, recipe, self.latent_shape, device, request.generator, on_step)
         return decode_frames(self.vae, latents[0])

@@ -32,6 +32,8 @@ from core.model.streaming_t2v.layouts import (
 from core.model.streaming_t2v.unet import (
     EncodedHalf,
     EncoderNetwork,
+    FirstLevel,
+    encode_first_level,
     encode_half,
     skip_channels,
 )
@@ -116,8 +118,15 @@ class CamFeatureExtractor(nn.Module):
 
         Reads only the first G frames of the noisy latents: the same moments in time as the G conditioning frames.
         """
-        repeated_past = latents_BCFHW[:, :, : self.num_conditioning_frames]
-        return encode_half(cast(EncoderNetwork, self), repeated_past, timestep, text_states_BLD, embedded_pictures)
+        past = latents_BCFHW[:, :, : self.num_conditioning_frames]
+        return encode_half(cast(EncoderNetwork, self), past, timestep, text_states_BLD, embedded_pictures)
+
+    def first_level(
+        self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
+    ) -> FirstLevel:
+        """As `forward`, no further than the first resolution."""
+        past = latents_BCFHW[:, :, : self.num_conditioning_frames]
+        return encode_first_level(cast(EncoderNetwork, self), past, timestep, text_states_BLD, embedded_pictures)
 
 
 class FrameMerger(nn.Module):
@@ -165,13 +174,23 @@ class CamMergers(nn.Module):
 
     def forward(self, base: EncodedHalf, features: EncodedHalf) -> EncodedHalf:
         """The UNet's encoded half with the CAM features merged in."""
+        skips = self._merge_skips(base, features)
         frames = (base.conditions.num_frames, features.conditions.num_frames)
-        skips = tuple(
-            merger(skip, frames[0], feature, frames[1])
-            for merger, skip, feature in zip(self.skips, base.skips_NCHW, features.skips_NCHW, strict=True)
+        return replace(
+            base, skips_NCHW=skips, mid_NCHW=self.mid(base.mid_NCHW, frames[0], features.mid_NCHW, frames[1])
         )
-        mid = self.mid(base.mid_NCHW, frames[0], features.mid_NCHW, frames[1])
-        return replace(base, skips_NCHW=skips, mid_NCHW=mid)
+
+    def merge_first_level(self, base: FirstLevel, features: FirstLevel) -> FirstLevel:
+        """As `forward`, for the skips of the first resolution alone."""
+        return replace(base, skips_NCHW=self._merge_skips(base, features))
+
+    def _merge_skips(self, base: EncodedHalf | FirstLevel, features: EncodedHalf | FirstLevel) -> tuple[Tensor, ...]:
+        frames = (base.conditions.num_frames, features.conditions.num_frames)
+        mergers = list(self.skips)[: len(base.skips_NCHW)]
+        return tuple(
+            merger(skip, frames[0], feature, frames[1])
+            for merger, skip, feature in zip(mergers, base.skips_NCHW, features.skips_NCHW, strict=True)
+        )
 
 
 def _zeroed(layer: Layer) -> Layer:

@@ -14,7 +14,6 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from core.model.sampling.guidance import guided
 from core.model.sampling.noise import draw_frames_first, draw_video
 from core.model.sampling.samplers import Denoiser, OnStep, SamplingPlan, sample
 from core.model.sampling.schedules import NoiseSchedule
@@ -31,6 +30,20 @@ class Recipe:
     plan: SamplingPlan
     schedule: NoiseSchedule
     guidance_scale: float
+    guidance_interval: tuple[float, float] | None = None
+    """Noise levels, deviations in [0, 1] of the noise in the sample, between which guidance acts. None: everywhere.
+
+    An approximation (arXiv 2404.07724): outside it the unconditional half is not computed.
+    """
+    deep_feature_steps: int = 1
+    """Steps that share one computation of the deep features of a window. Above 1 an approximation."""
+
+    def guides_at(self, timestep: int) -> bool:
+        """Whether guidance acts at a timestep."""
+        if self.guidance_interval is None:
+            return True
+        low, high = self.guidance_interval
+        return low <= float((1 - self.schedule.signal_at(timestep)) ** 0.5) <= high
 
     def with_request(self, num_steps: int, guidance_scale: float) -> "Recipe":
         """The same sampler with a request's steps and guidance."""
@@ -44,6 +57,11 @@ class VideoContext:
     read: ReadKeysValues
     text_states_BLD: Tensor
     """Guidance batch: [unconditional, conditional], or the conditional alone where nothing is guided."""
+
+    @property
+    def conditional(self) -> "VideoContext":
+        """The conditional half alone."""
+        return VideoContext(self.read.last(), self.text_states_BLD[-1:])
 
 
 def first_chunk_context(network: BaseNetwork, text_states_BLD: Tensor) -> VideoContext:
@@ -71,44 +89,23 @@ def anchor_tokens(
     return tokens
 
 
-def window_denoiser(
-    network: StreamingNetwork, context: VideoContext, conditioning_G3PR: Tensor, guidance_scale: float
-) -> Denoiser:
-    """Guided prediction for a window; call it while `context.read` is held.
-
-    `conditioning_G3PR`: the last frames of the past in [-1, 1]; they are embedded here, once.
-    """
-    states_BLD = context.text_states_BLD
-    embedded = network.cam.embed_pictures(conditioning_G3PR.to(states_BLD.dtype))
-
-    def predict(batch_BCFHW: Tensor, timestep: int) -> Tensor:
-        moment = torch.tensor(timestep, device=states_BLD.device)
-        return network.predict_window(batch_BCFHW.to(states_BLD.dtype), moment, states_BLD, embedded).float()
-
-    return guided(predict, guidance_scale)
-
-
-def sample_window(
-    network: StreamingNetwork,
-    context: VideoContext,
-    conditioning_G3PR: Tensor,
+def sample_latents(
+    denoise: Denoiser,
     recipe: Recipe,
     shape_1CFHW: tuple[int, ...],
+    device: torch.device,
     generator: torch.Generator,
     on_step: OnStep,
 ) -> Tensor:
-    """Latents [1, C, F, H, W] of one window, all F frames."""
-    device = context.text_states_BLD.device
-    noise = draw_video(generator, shape_1CFHW, device)
-    with network.hold(context.read):
-        return sample(
-            recipe.plan,
-            window_denoiser(network, context, conditioning_G3PR, recipe.guidance_scale),
-            noise,
-            recipe.schedule,
-            lambda: draw_frames_first(generator, shape_1CFHW, device),
-            on_step,
-        )
+    """Latents [1, C, F, H, W] of a window or a first chunk, all F frames."""
+    return sample(
+        recipe.plan,
+        denoise,
+        draw_video(generator, shape_1CFHW, device),
+        recipe.schedule,
+        lambda: draw_frames_first(generator, shape_1CFHW, device),
+        on_step,
+    )
 
 
 def decode_new_frames(vae: AutoencoderKL, latents_1CFHW: Tensor, num_conditioning_frames: int) -> Tensor:

@@ -32,6 +32,10 @@ class KeysValues:
     keys_BMLE: Tensor
     values_BMLE: Tensor
 
+    def last(self) -> "KeysValues":
+        """Those of the last text alone."""
+        return KeysValues(self.keys_BMLE[-1:], self.values_BMLE[-1:])
+
 
 class FrameSharedCrossAttention:
     """diffusers attention processor: all frames of a batch item share one set of keys and values."""

@@ -32,9 +32,10 @@ from core.model.streaming_t2v.chunk_loop import (
     VideoContext,
     as_conditioning,
     decode_new_frames,
-    sample_window,
+    sample_latents,
     window_context,
 )
+from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.encoders import PictureReader, TextReader
 from core.model.streaming_t2v.network import StreamingNetwork
 from core.service.engine import NOTHING_GIVEN, EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep
@@ -253,8 +254,13 @@ class StreamingT2VEngine:
         past = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
         latents = watch.run(
             "denoise",
-            lambda: sample_window(
-                models.network, context, past, recipe, self._latent_shape(models), generator, on_step
+            lambda: sample_latents(
+                window_denoiser(models.network, context, past, recipe),
+                recipe,
+                self._latent_shape(models),
+                self._loader.device,
+                generator,
+                on_step,
             ),
         )
         pictures = watch.run("decode", lambda: decode_new_frames(models.vae, latents, CONDITIONING_FRAMES))

@@ -7,9 +7,10 @@ Shapes: B batch, C latent channels, F frames, H, W latent rows and columns, L te
 G conditioning frames, P, R picture rows and columns.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
@@ -18,7 +19,15 @@ from torch import Tensor, nn
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.cross_attention import KeysValues
-from core.model.streaming_t2v.unet import as_encoder, decode_half, encode_half
+from core.model.streaming_t2v.unet import (
+    as_encoder,
+    decode_deep_levels,
+    decode_half,
+    decode_last_level,
+    encode_first_level,
+    encode_half,
+    first_level,
+)
 
 
 def predict_noise(
@@ -38,12 +47,10 @@ def predict_noise(
     text-reading layers injected (`ApmMixers.layers_of(unet).inject()`).
     """
     embedded = cam.embed_pictures(conditioning_frames)
-    return predict_from_embedding(
-        unet, cam, mergers, latents_BCFHW, timestep, text_states_BLD, image_tokens_BKD, embedded
-    )
+    return predict_and_keep(unet, cam, mergers, latents_BCFHW, timestep, text_states_BLD, image_tokens_BKD, embedded)[0]
 
 
-def predict_from_embedding(
+def predict_and_keep(
     unet: UNet3DConditionModel,
     cam: CamFeatureExtractor,
     mergers: CamMergers,
@@ -52,12 +59,33 @@ def predict_from_embedding(
     text_states_BLD: Tensor,
     image_tokens_BKD: Tensor | None,
     embedded_pictures: Tensor,
-) -> Tensor:
-    """As `predict_noise`, from `cam.embed_pictures(...)`, which no step changes."""
+) -> tuple[Tensor, Tensor]:
+    """As `predict_noise`, from `cam.embed_pictures(...)`, which no step changes; with the deep features behind it.
+
+    Where there are more texts than samples (the halves of guidance), what precedes the first text is computed once.
+    """
     tokens = with_image_tokens(text_states_BLD, image_tokens_BKD)
     base = encode_half(as_encoder(unet), latents_BCFHW, timestep, tokens)
     features = cam(latents_BCFHW, timestep, text_states_BLD, embedded_pictures)
-    return decode_half(unet, mergers(base, features))
+    merged = mergers(base, features)
+    deep_NCHW = decode_deep_levels(unet, merged)
+    return decode_last_level(unet, first_level(unet, merged), deep_NCHW), deep_NCHW
+
+
+def predict_from_deep(
+    unet: UNet3DConditionModel,
+    cam: CamFeatureExtractor,
+    mergers: CamMergers,
+    latents_BCFHW: Tensor,
+    timestep: Tensor,
+    text_states_BLD: Tensor,
+    embedded_pictures: Tensor,
+    deep_NCHW: Tensor,
+) -> Tensor:
+    """A prediction that computes the first resolution only and takes the deep features of another step."""
+    base = encode_first_level(as_encoder(unet), latents_BCFHW, timestep, text_states_BLD)
+    features = cam.first_level(latents_BCFHW, timestep, text_states_BLD, embedded_pictures)
+    return decode_last_level(unet, mergers.merge_first_level(base, features), deep_NCHW)
 
 
 def predict_base(
@@ -73,12 +101,20 @@ def with_image_tokens(text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) 
     return text_states_BLD if image_tokens_BKD is None else torch.cat([text_states_BLD, image_tokens_BKD], dim=1)
 
 
+Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes a faster function of a function."""
+
+
 @dataclass(frozen=True)
 class ReadKeysValues:
     """Keys and values of every text-reading layer for one text (and anchor): computed once per video."""
 
     unet: tuple[KeysValues, ...]
     cam: tuple[KeysValues, ...] = ()
+
+    def last(self) -> "ReadKeysValues":
+        """Those of the last text alone: the conditional half."""
+        return ReadKeysValues(tuple(layer.last() for layer in self.unet), tuple(layer.last() for layer in self.cam))
 
 
 class StreamingNetwork:
@@ -102,6 +138,8 @@ class StreamingNetwork:
         self.mixers = mixers
         self.expander = expander
         self._unet_layers = mixers.layers_of(unet).inject()
+        self._predict_and_keep: Callable[..., Any] = predict_and_keep
+        self._predict_from_deep: Callable[..., Any] = predict_from_deep
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -142,10 +180,35 @@ class StreamingNetwork:
                 stack.enter_context(self.cam.text_layers.hold(read.cam))
             yield
 
+    def compile(self, compiler: Compiler) -> None:
+        """Run windows' steps through `compiler`, torch.compile with its options."""
+        self._predict_and_keep = compiler(predict_and_keep)
+        self._predict_from_deep = compiler(predict_from_deep)
+
     def predict_window(
-        self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
+        self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
     ) -> Tensor:
-        """Prediction for a window [B, C, F, H, W] while keys and values are held (they carry text and anchor)."""
-        return predict_from_embedding(
-            self.unet, self.cam, self.mergers, latents_BCFHW, timestep, text_states_BLD, None, embedded_pictures
-        )
+        """Prediction for a window [B, C, F, H, W] while keys and values are held (they carry text and anchor).
+
+        One sample [1, C, F, H, W] may serve several texts.
+        """
+        return self.predict_window_and_keep(latents_ACFHW, timestep, text_states_BLD, embedded_pictures)[0]
+
+    def predict_window_and_keep(
+        self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `predict_window`, with deep features [N, C, H, W] for `predict_window_from_deep`."""
+        parts = (self.unet, self.cam, self.mergers)
+        return self._predict_and_keep(*parts, latents_ACFHW, timestep, text_states_BLD, None, embedded_pictures)
+
+    def predict_window_from_deep(
+        self,
+        latents_ACFHW: Tensor,
+        timestep: Tensor,
+        text_states_BLD: Tensor,
+        embedded_pictures: Tensor,
+        deep_NCHW: Tensor,
+    ) -> Tensor:
+        """As `predict_window` with deep features of an earlier step: an approximation."""
+        parts = (self.unet, self.cam, self.mergers)
+        return self._predict_from_deep(*parts, latents_ACFHW, timestep, text_states_BLD, embedded_pictures, deep_NCHW)

@@ -24,10 +24,10 @@ from core.model.streaming_t2v.chunk_loop import (
     anchor_tokens,
     as_conditioning,
     decode_new_frames,
-    sample_window,
+    sample_latents,
     window_context,
-    window_denoiser,
 )
+from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.network import StreamingNetwork
 
 SHAPE = (1, 4, 16, 8, 8)
@@ -148,7 +148,7 @@ def test_every_step_of_a_window_matches_the_reference(
     golden: Golden, golden_network: StreamingNetwork, context: VideoContext
 ) -> None:
     recipe, generator = golden.recipe(), seeded(33)
-    denoise = window_denoiser(golden_network, context, golden.past(), recipe.guidance_scale)
+    denoise = window_denoiser(golden_network, context, golden.past(), recipe)
     seen: list[Tensor] = []
     guided_predictions: list[Tensor] = []
 
@@ -157,8 +157,7 @@ def test_every_step_of_a_window_matches_the_reference(
         guided_predictions.append(denoise(x, timestep))
         return guided_predictions[-1]
 
-    with golden_network.hold(context.read):
-        last = run(recording, recipe, generator)
+    last = run(recording, recipe, generator)
 
     latents = torch.stack([*seen[1:], frames_first(last)])
     predictions = torch.stack([frames_first(p) for p in guided_predictions])
@@ -185,7 +184,8 @@ def test_two_windows_in_a_row_match_the_reference(
     recipe, generator, past = golden.recipe(), seeded(33), golden.past()
 
     for window, latent_tolerance, pixel_tolerance in (("chunk1", LATENT_TOLERANCE, 3e-4), ("chunk2", 5e-2, 1e-3)):
-        latents = sample_window(golden_network, context, past, recipe, SHAPE, generator, ignore_step)
+        denoise = window_denoiser(golden_network, context, past, recipe)
+        latents = sample_latents(denoise, recipe, SHAPE, CPU, generator, ignore_step)
         new = decode_new_frames(vae, latents, 8)
         past = as_conditioning(new)
 
