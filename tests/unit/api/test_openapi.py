@@ -7,9 +7,12 @@ from typing import Any, cast
 import pytest
 from fastapi.testclient import TestClient
 
-from api.openapi import EXAMPLES, WebhookBody
-from core.service.admission import parse_request
+from api.openapi import EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
+from core.service.admission import parse_body, parse_request
+from core.service.fakes import FAKE_START
+from core.service.media.uploads import UploadRequest, new_upload
 from core.service.schema import EventType, JobError, JobRequest
+from core.service.settings import Settings
 from core.service.webhooks import payload
 from tests.helpers.api_world import World, submit
 
@@ -66,6 +69,12 @@ def test_the_request_body_is_the_schema_that_admission_reads(document: dict[str,
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_the_examples_are_valid_requests(name: str) -> None:
     assert parse_request(EXAMPLES[name]["value"]).prompt
+
+
+@pytest.mark.parametrize("name", sorted(UPLOAD_EXAMPLES))
+def test_the_examples_are_valid_uploads(name: str) -> None:
+    request = parse_body(UPLOAD_EXAMPLES[name]["value"], UploadRequest)
+    assert new_upload(request, Settings(), FAKE_START).kind == name
 
 
 def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:

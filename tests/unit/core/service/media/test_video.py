@@ -9,10 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
 
 from core.service.engine import FramesTHWC
 from core.service.errors import Interrupted, MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
 from core.service.media.video import VideoLimits, last_frames
+from core.service.video.segments import encode_chunk
 from tests.helpers.clips import clip, faststart, numbers_of
 
 LIMITS = VideoLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=30.0)
@@ -166,3 +169,27 @@ def test_a_file_without_video_is_refused(tmp_path: Path) -> None:
         container.mux([*stream.encode(silence), *stream.encode(None)])
     with pytest.raises(MediaTypeRefused, match="no video stream"):
         read(path)
+
+
+def test_colours_of_our_own_videos_come_back(tmp_path: Path) -> None:
+    red = np.broadcast_to(np.array([220, 30, 40], np.uint8), (16, 64, 64, 3))
+    (tmp_path / "a.mp4").write_bytes(encode_chunk(np.ascontiguousarray(red), 8, 0, 0).data)
+    assert np.abs(read(tmp_path / "a.mp4").astype(int) - [220, 30, 40]).max() <= 4
+
+
+@pytest.mark.parametrize(("lines", "matrix"), [(720, Colorspace.ITU709), (480, Colorspace.ITU601)])
+def test_a_video_that_does_not_name_its_colours_is_taken_for_what_its_size_suggests(
+    tmp_path: Path, lines: int, matrix: Colorspace
+) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, lines, "yuv420p"
+        rgb = av.VideoFrame.from_ndarray(np.full((lines, 64, 3), (220, 30, 40), np.uint8), "rgb24")
+        for pts in range(16):
+            frame = rgb.reformat(format="yuv420p", dst_colorspace=matrix)
+            frame.pts = pts
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert np.abs(read(path).astype(int) - [220, 30, 40]).max() <= 4
