@@ -11,10 +11,10 @@ import errno
 import sys
 from collections.abc import Sequence
 
-from cli.commands import convert, demo, health, models, submit, train, up, watch, worker
+from cli.commands import convert, demo, health, models, pull, submit, train, up, watch, worker
 from core.service.errors import ConversionError, LongtakeError
 
-COMMANDS = (demo, up, submit, watch, models, worker, convert, train, health)
+COMMANDS = (demo, up, submit, watch, models, worker, pull, convert, train, health)
 
 EPILOG = """\
 start here:

@@ -28,7 +28,7 @@ from typing import Literal, cast
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-from core.service.catalog import Catalog
+from core.service.catalog import Catalog, PresetFolder
 from core.service.clock import SystemClock
 from core.service.engine import Engine
 from core.service.errors import LongtakeError, PresetError
@@ -46,6 +46,7 @@ from core.service.workers_registry import RedisWorkerRegistry
 from worker.app import Hooks, make_worker_app
 from worker.coordination import RedisCoordination
 from worker.deliver import WebhookSender
+from worker.first_use import install
 from worker.janitor import Janitor
 from worker.services import Services
 from worker.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
@@ -104,9 +105,12 @@ def read_options(arguments: Sequence[str], settings: Settings) -> Options:
     return Options(given.kind, given.model, name, given.parent_pid)
 
 
-def load_engine(settings: Settings, model: str) -> Engine:
+def load_engine(
+    settings: Settings, model: str, install: Callable[[PresetFolder], None] = PresetFolder.require_installed
+) -> Engine:
     """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what the model half raises.
 
+    `install` sees to its weights before they are read.
     A preset whose preset.json says `"engine": "fake"` is served by core.service.fakes.FakeEngine, which draws a moving
     square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
     """
@@ -119,6 +123,7 @@ def load_engine(settings: Settings, model: str) -> Engine:
     if facts.engine not in ENGINE_MODULES:
         known = ", ".join(("fake", *ENGINE_MODULES))
         raise PresetError(f"{model}: there is no engine named {facts.engine!r}", fix=f"use one of: {known}")
+    install(folder)
     presets = importlib.import_module(ENGINE_MODULES[facts.engine])
     engine = cast(
         Engine,
@@ -198,7 +203,7 @@ class Process:
                 self._services.storage.ensure_bucket()
                 return self._load()
             except LongtakeError as error:
-                self._not_ready(error.message)
+                self._not_ready(error.message + (f" ({error.fix})" if error.fix else ""))
             except Exception as error:  # a process's outermost frame: loading may raise anything; say it and try again
                 logger.exception("loading failed")
                 self._not_ready(f"{type(error).__name__}: {error}")
@@ -210,10 +215,13 @@ class Process:
         # In a thread that ends: OpenMP keeps a team of threads for every thread that has computed. Two teams are more
         # threads than cores, and such hardly spin while they wait: 16 frames took 6.1 s instead of 3.0 s.
         with ThreadPoolExecutor(1, "load") as loader:
-            engine = loader.submit(load_engine, self._settings, self._options.model).result()
+            engine = loader.submit(load_engine, self._settings, self._options.model, self._install).result()
         # Which device an engine runs on is not part of the port; those that have one tell it by this name.
         self._board.set_device(str(getattr(engine, "device", "cpu")))
         return engine
+
+    def _install(self, preset: PresetFolder) -> None:
+        install(preset, lambda words: self._board.set("starting", reason=words), self._drain)
 
     def _not_ready(self, reason: str) -> None:
         logger.error("%s is not ready: %s", self._options.name, reason)

@@ -58,6 +58,8 @@ class Model(BaseModel):
     name: str
     description: str
     engine: str
+    installed: bool = Field(description="Whether its weights are on this machine; jobs for others are refused.")
+    install_command: str | None = Field(description="What installs them; null where they are.")
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     accepts_image: bool = Field(description="Whether a job may begin with an `image`; any may begin with a `video`.")
@@ -90,11 +92,14 @@ def list_models(ports: PortsOfApp, settings: SettingsOfApp) -> ModelList:
 
 
 def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[WorkerStatus]) -> Model:
-    facts = ports.catalog.get(name).facts
+    preset = ports.catalog.get(name)
+    facts, installed = preset.facts, preset.installed
     return Model(
         name=name,
         description=facts.description,
         engine=facts.engine,
+        installed=installed,
+        install_command=None if installed else preset.install_command,
         width=facts.width,
         height=facts.height,
         accepts_image=facts.accepts_image,

@@ -6,7 +6,9 @@ import argparse
 
 NAME = "models"
 SUMMARY = "list the models installed on this machine"
-DESCRIPTION = "Lists the presets in LONGTAKE_PRESETS_DIR (by default the ones shipped): names, sizes, example prompts."
+DESCRIPTION = """\
+Lists the presets in LONGTAKE_PRESETS_DIR (by default the ones shipped): names, sizes, example prompts, and which still
+need their weights."""
 EXAMPLES = """\
 examples:
   longtake models
@@ -30,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
         facts = catalog.get(name).facts
         default = " (default)" if name == settings.default_model else ""
         print(f"{name}{default}: {facts.description}")
+        if not catalog.get(name).installed:
+            print(f"  not installed: `{catalog.get(name).install_command}` downloads its weights")
         print(f"  {facts.width}x{facts.height}, {facts.fps} frames per second, up to {facts.max_prompt_tokens} tokens")
         for prompt in facts.example_prompts:
             print(f"  {prompt!r}")

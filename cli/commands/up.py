@@ -19,6 +19,7 @@ EXAMPLES = """\
 examples:
   longtake up
   longtake up --port 9000 --data /srv/longtake --gpus all
+  longtake up --model modelscope        downloads the published weights at the first start
 """
 CHECK_SECONDS = 0.5
 TRY = """\
@@ -53,6 +54,11 @@ def run(args: argparse.Namespace) -> int:
     screen, stop = Screen(), StopSignal()
     stop.install()
     options = StackOptions(Path(args.data), args.host, args.port, args.model, args.gpus)
+    try:
+        with stop.interruptible():
+            _pull_if_needed(args.model, screen)
+    except Stopped as stopped:
+        return stopped.exit_code
     screen.say("starting Redis, S3, the API and two workers")
     try:
         with running_stack(options, stop) as stack:
@@ -61,6 +67,19 @@ def run(args: argparse.Namespace) -> int:
         # Ctrl-C is how this command ends, so it is no failure.
         screen.say("stopped: every process has ended; jobs and videos are kept in " + str(options.data_dir))
     return 0
+
+
+def _pull_if_needed(model: str | None, screen: Screen) -> None:
+    """The weights of the model to be served, before anything starts: a download may take hours."""
+    from cli.commands.pull import install
+    from cli.environment import read_settings
+    from core.service.catalog import Catalog
+
+    settings = read_settings()
+    preset = Catalog(settings).get(model or settings.default_model)
+    if not preset.installed:
+        screen.say(f"{preset.path.name} is not installed: downloading its weights to {preset.weights}")
+        install(preset)
 
 
 def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:

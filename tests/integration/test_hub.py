@@ -17,9 +17,11 @@ from core.service.catalog import Catalog, HubFiles, PresetFolder
 from core.service.engine import NOTHING_GIVEN
 from core.service.errors import DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
 from core.service.settings import Settings
+from tests.helpers.command_line import Running
 from tests.helpers.hub_repositories import write_base_repository, write_checkpoint_repository, write_downloaded_preset
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
+from tests.helpers.service import running_service
 
 CHECKPOINT, BASE = "PAIR/StreamingT2V", "ali-vilab/text-to-video-ms-1.7b"
 CKPT = f"/{CHECKPOINT}/resolve/%s/streaming_t2v.ckpt"
@@ -55,6 +57,11 @@ def silent(phase: str, done_bytes: int, total_bytes: int) -> None:
 
 def pull_from(hub: Hub, preset: PresetFolder, report: Report = silent, **options: Any) -> Path:
     return pull(preset, report=report, hub=HuggingFaceHub(hub.url), **options)
+
+
+def stored_dtype(folder: Path) -> str:
+    with safe_open(folder / "model.safetensors", framework="pt") as content:
+        return str(content.get_slice("conv_in.weight").get_dtype())
 
 
 def pins(preset: PresetFolder) -> dict[str, Any]:
@@ -107,8 +114,8 @@ def test_the_lock_file_says_exactly_what_was_pulled(hub: Hub, preset: PresetFold
     assert len(checkpoint["files"]["streaming_t2v.ckpt"]["sha256"]) == 64
     assert len(lock["repositories"][BASE]["files"]["unet/config.json"]["sha256"]) == 64
     assert lock["dtype"] == "bfloat16"
-    with safe_open(preset.weights / "unet" / "model.safetensors", framework="pt") as content:
-        assert content.get_slice("conv_in.weight").get_dtype() == "BF16"
+    assert stored_dtype(preset.weights / "unet") == "BF16"
+    assert stored_dtype(preset.weights / "first_chunk_unet") == "F16"  # as published
 
 
 def test_a_later_pull_takes_the_pinned_commit_though_the_branch_moved(
@@ -261,3 +268,56 @@ def test_what_the_hub_does_not_have_is_named(hub: Hub, wanted: HubFiles, said: s
 def test_a_shipped_preset_is_not_pulled(hub: Hub) -> None:
     with pytest.raises(SetupError, match="nothing to pull"):
         pull_from(hub, Catalog(Settings()).get("sprites"))
+
+
+def test_the_command_pulls_with_progress_and_says_where(hub: Hub, preset: PresetFolder, tmp_path: Path) -> None:
+    variables = {"HF_ENDPOINT": hub.url, "LONGTAKE_WEIGHTS_DIR": str(preset.weights.parent)}
+    command = Running(["pull", "modelscope"], preset.path.parent, tmp_path, variables)
+
+    assert command.wait() == 0, command.output
+
+    assert "progress  streaming_t2v.ckpt:" in command.output
+    assert f"modelscope is installed in {preset.weights}" in command.output
+    assert preset.installed
+
+
+def test_the_command_without_network_and_files_ends_with_one_sentence(preset: PresetFolder, tmp_path: Path) -> None:
+    variables = {"HF_HUB_OFFLINE": "1", "LONGTAKE_WEIGHTS_DIR": str(preset.weights.parent)}
+    command = Running(["pull", "modelscope"], preset.path.parent, tmp_path, variables)
+
+    assert command.wait() == 1
+
+    assert "modelscope still needs" in command.output
+    assert str(preset.weights.parent / "downloads" / CHECKPOINT / "streaming_t2v.ckpt") in command.output
+    assert "Traceback" not in command.output
+
+
+def test_a_worker_installs_its_model_at_first_use(
+    hub: Hub, preset: PresetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)  # for the processes of the service
+    chosen = {"weights_dir": preset.weights.parent, "default_model": "modelscope"}
+    with running_service(tmp_path, preset.path.parent, **chosen) as service:
+        refused = service.http.post("/jobs", json={"prompt": "red cat"})
+        service.start_workers("modelscope")
+        job = service.submit(model="modelscope", prompt="red cat", num_frames=24)
+        done = service.wait_for_success(job.id)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "model_not_installed")
+    assert preset.installed
+    assert len(done.chunks) == 2
+
+
+def test_up_downloads_before_it_starts(hub: Hub, preset: PresetFolder, tmp_path: Path) -> None:
+    variables = {"HF_ENDPOINT": hub.url, "LONGTAKE_WEIGHTS_DIR": str(preset.weights.parent)}
+    arguments = ["up", "--model", "modelscope", "--port", "0", "--gpus", "none", "--data", str(tmp_path / "data")]
+    command = Running(arguments, preset.path.parent, tmp_path, variables)
+    try:
+        command.wait_for_line("ready:", seconds=120)
+    finally:
+        command.interrupt()
+        command.wait()
+
+    said = command.output
+    assert said.index("modelscope is not installed: downloading") < said.index("starting Redis") < said.index("ready:")
+    assert command.left_behind() == []

@@ -14,7 +14,7 @@ from core.model.convert.disk import LocalDisk
 from core.model.convert.output_folder import appearing_folder
 from core.model.convert.shards import write_part, write_text
 from core.model.convert.streaming_t2v import convert_checkpoint
-from core.model.convert.summary import DTYPES, DtypeName, Part
+from core.model.convert.summary import DtypeName
 from core.model.hub.base_model import base_unet, clip_tokenizer
 from core.model.hub.originals import Hub, Originals, Report
 from core.model.hub.pins import RepositoryPin, read_pins
@@ -115,13 +115,18 @@ def _how(preset: PresetFolder) -> str:
 
 
 def _install(weights: Path, checkpoint: Originals, base: Originals, dtype: DtypeName, report: Report) -> None:
-    """Convert the originals into `weights`. Raises ConversionError; then nothing is left of it."""
+    """Convert the originals into `weights`; the base keeps the dtype that it is published in.
+
+    Raises ConversionError; then nothing is left of it.
+    """
     unet, tokenizer = base_unet(base.files), clip_tokenizer(base.files)
     (source,) = checkpoint.files.values()
     disk = LocalDisk()
-    with appearing_folder(weights, unet.num_parameters * DTYPES[dtype].itemsize, disk) as folder:
+    own_dtype = next(iter(unet.tensors.values())).dtype
+    num_bytes = unet.num_parameters * own_dtype.itemsize
+    with appearing_folder(weights, num_bytes, disk) as folder:
         sums = _convert_into(folder, source, dtype, report)
-        own = write_part(unet, folder / unet.name, DTYPES[dtype], disk, _meter(unet, dtype, report))
+        own = write_part(unet, folder / unet.name, own_dtype, disk, _meter(unet.name, num_bytes, report))
         sums.update({f"{unet.name}/{file}": digest for file, digest in own.items()})
         (folder / "tokenizer").mkdir()
         sums["tokenizer/tokenizer.json"] = write_text(folder / "tokenizer" / "tokenizer.json", tokenizer.to_str(), disk)
@@ -140,14 +145,14 @@ def _convert_into(folder: Path, source: Path, dtype: DtypeName, report: Report) 
     return sums
 
 
-def _meter(part: Part, dtype: DtypeName, report: Report) -> Callable[[int], None]:
+def _meter(phase: str, total: int, report: Report) -> Callable[[int], None]:
     """Tells `report` of bytes as they are written."""
-    done, total = 0, part.num_parameters * DTYPES[dtype].itemsize
+    done = 0
 
     def add(count: int) -> None:
         nonlocal done
         done = min(done + count, total)  # the header counts, too
-        report(part.name, done, total)
+        report(phase, done, total)
 
     return add
 

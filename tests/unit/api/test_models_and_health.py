@@ -1,6 +1,8 @@
 """Which models there are and who works for them; whether the service can take jobs in, and if not, why."""
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -87,3 +89,25 @@ def test_not_ready_without_redis(world: World) -> None:
     with world.client() as api:
         answer = api.get("/readyz")
     assert (answer.status_code, answer.json()["redis"]["reason"]) == (503, "Redis does not answer")
+
+
+def test_a_model_that_is_not_installed_says_what_installs_it_and_takes_no_jobs(world: World) -> None:
+    write_downloaded(world.settings.presets_dir, "large")
+    with world.client() as api:
+        models = {model["name"]: model for model in api.get("/models").json()["models"]}
+        refused = api.post("/jobs", json={"prompt": "a red circle", "model": "large"})
+
+    assert (models["fake"]["installed"], models["fake"]["install_command"]) == (True, None)
+    assert (models["large"]["installed"], models["large"]["install_command"]) == (False, "longtake pull large")
+    assert refused.status_code == 503
+    problem = refused.json()
+    assert problem["code"] == "model_not_installed"
+    assert "all.ckpt of org/method" in problem["detail"]
+    assert "longtake pull large" in str(problem)
+
+
+def write_downloaded(presets_dir: Path, name: str) -> None:
+    """A preset whose weights are on a Hub."""
+    file = write_fake_preset(presets_dir, name) / "preset.json"
+    source = {"repository": "org/method", "revision": "main", "files": ["all.ckpt"]}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "download": {"checkpoint": source, "base": source}}))

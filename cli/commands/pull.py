@@ -1,0 +1,66 @@
+"""`longtake pull`: the weights of a preset that is not shipped with them, from the Hub to a folder that loads."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.model.convert.summary import DtypeName
+    from core.service.catalog import PresetFolder
+
+NAME = "pull"
+SUMMARY = "download the weights of a model"
+DESCRIPTION = """\
+Downloads the weights of a model from the Hugging Face Hub, checks them and converts them into LONGTAKE_WEIGHTS_DIR.
+Ctrl-C or a broken connection loses nothing: the next pull goes on. What was pulled is pinned in <model>.lock.json there
+(commit and checksums), and later pulls take the same. `longtake up` and workers pull by themselves what they need."""
+EXAMPLES = """\
+examples:
+  longtake pull modelscope
+  longtake pull modelscope --dtype bfloat16          half the disk; profile `reference` is then no longer exact
+  HF_HUB_OFFLINE=1 longtake pull modelscope          from files in <weights folder>/downloads, without a network
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a name that `longtake models` lists")
+    parser.add_argument("--revision", help="commit, tag or branch of the checkpoint's repository (default: as pinned)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="type of the weights on the disk (default: float32, as published)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from cli.environment import read_settings
+    from cli.stop_signal import Stopped, StopSignal
+    from core.service.catalog import Catalog
+
+    preset = Catalog(read_settings()).get(args.model)
+    stop = StopSignal()
+    stop.install()
+    try:
+        with stop.interruptible():
+            install(preset, args.revision, args.dtype)
+    except Stopped as stopped:
+        print("longtake: stopped; the next pull goes on from here", file=sys.stderr)
+        return stopped.exit_code
+    print(f"{args.model} is installed in {preset.weights}")
+    originals = preset.weights.parent / "downloads"
+    if originals.is_dir():
+        print(f"the files it was made from are no longer needed: {originals}")
+    return 0
+
+
+def install(preset: PresetFolder, revision: str | None = None, dtype: DtypeName | None = None) -> None:
+    """Pull a preset, with its progress on stderr. Nothing happens where it is installed as asked."""
+    from cli.byte_meter import byte_meter
+    from cli.model_half import needing_model_half
+
+    with needing_model_half("pulling"):
+        from core.model.hub import pull
+    with byte_meter(sys.stderr) as report:
+        pull(preset, report=report, revision=revision, dtype=dtype)
