@@ -4,7 +4,7 @@ Knows names, shapes and types as given; knows no model.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -56,26 +56,22 @@ def find_faults(tensors: Tensors, expected: Expected) -> Faults:
 
 
 def settle_sizes(
-    candidates: Sequence[Callable[[], Sizes]],
-    describe: Callable[[Sizes], Expected],
-    tensors: Tensors,
-    path: Path,
-    model: str,
-) -> Sizes:
-    """The first sizes that all the weights fit.
+    told: Sizes, published: Sizes, describe: Callable[[Sizes], Expected], tensors: Tensors, path: Path, model: str
+) -> tuple[Sizes, Expected]:
+    """The sizes that all the weights fit, and what they had to fit.
 
-    Published sizes and those the file itself tells are both tried; where neither fits, CheckpointMismatch has the
-    faults against the closest, so that one wrong weight is reported as one fault.
+    `told` are the sizes that the file itself tells. Where its weights do not fit them, CheckpointMismatch has the
+    faults against these or the published sizes, whichever are fewer: one wrong weight is reported as one fault.
     """
     closest: Faults | None = None
-    for candidate in candidates:
+    for sizes in (told,) if told == published else (told, published):
         try:
-            sizes = candidate()
-            faults = find_faults(tensors, describe(sizes))
-        except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError):
-            continue  # the telling weights are missing, or no network can be built in these sizes
+            expected = describe(sizes)
+        except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError):
+            continue  # a file of something else: no network can be built in the sizes that it seems to tell
+        faults = find_faults(tensors, expected)
         if not faults.count:
-            return sizes
+            return sizes, expected
         if closest is None or faults.count < closest.count:
             closest = faults
     assert closest is not None, "published sizes always make a network"

@@ -9,7 +9,7 @@ matters.
 import io
 import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 from core.service.errors import CheckpointUnreadable
@@ -61,6 +61,8 @@ class TensorReference:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    more: tuple[Node, ...] = ()
+    """Hooks and whatever else the pickle hands to the rebuilding; unused, kept to be walked."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class _Machine:
         if name == _TENSOR:
             self.stack.append(_tensor(arguments))
         elif name == _PARAMETER:
-            self.stack.append(_expect(arguments[0], TensorReference))
+            tensor = _expect(arguments[0], TensorReference)
+            self.stack.append(replace(tensor, more=(*tensor.more, *arguments[1:])))
         elif name == _ORDERED_DICT:
             self.stack.append(Dictionary(arguments[0] if arguments else ()))
         elif name in _PLAIN:
@@ -206,7 +209,9 @@ def _tensor(arguments: Node) -> TensorReference:
     sizes = tuple(_expect(size, int) for size in (offset, *shape, *strides))
     if any(size < 0 for size in sizes) or len(shape) != len(strides):
         raise ValueError(f"a tensor of shape {shape}, strides {strides}, offset {offset}")
-    return TensorReference(_expect(storage, StorageReference), offset, tuple(shape), tuple(strides))
+    return TensorReference(
+        _expect(storage, StorageReference), offset, tuple(shape), tuple(strides), tuple(arguments[4:])
+    )
 
 
 def _expect(value: Node, kind: type[Any]) -> Any:

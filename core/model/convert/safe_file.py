@@ -82,8 +82,8 @@ class LazyTensors(Mapping[str, LazyTensor]):
 def open_checkpoint(path: Path) -> LazyTensors:
     """Weights of a torch zip file (.ckpt, .pth, .bin), a .safetensors file, or an index (`*.index.json`) of either.
 
-    Raises CheckpointUnreadable (missing, truncated, of another format), CheckpointUnsafe (an object that is no tensor
-    among the weights), ShardMissing. The files must stay in place while the tensors are used.
+    Raises CheckpointUnreadable (missing, truncated, of another format), CheckpointUnsafe (code or an object among the
+    weights), ShardMissing. The files must stay in place while the tensors are used.
     """
     try:
         if path.name.endswith(INDEX_SUFFIX):
@@ -132,7 +132,7 @@ def _open_torch_zip(path: Path) -> LazyTensors:
     tensors: dict[str, LazyTensor] = {}
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, TensorReference):
-            raise CheckpointUnsafe(f"{name!r} among its weights is a {type(value).__name__}, not a tensor")
+            raise CheckpointUnreadable(f"{name!r} among its weights is a {type(value).__name__}, not a tensor")
         tensors[name] = records.tensor(name, value)
     return LazyTensors(path, tensors, tree.unknown)
 
@@ -221,6 +221,8 @@ def _walk(root: Node) -> Iterator[Node]:
 def _children(node: Node) -> list[Node]:
     if isinstance(node, Dictionary):
         return [*node.keys(), *node.values(), node.state]
+    if isinstance(node, TensorReference):
+        return list(node.more)
     if isinstance(node, list | tuple | set):
         return list(cast("list[Node]", node))
     return []

@@ -45,7 +45,9 @@ class Sink:
         return self._digest.hexdigest()
 
 
-def write_part(part: Part, folder: Path, dtype: torch.dtype, disk: Disk, on_bytes: OnBytes) -> dict[str, str]:
+def write_part(
+    part: Part, folder: Path, dtype: torch.dtype, disk: Disk, on_bytes: OnBytes, shard_bytes: int = SHARD_BYTES
+) -> dict[str, str]:
     """Write config.json and the weights of one network into a new folder; SHA-256 of each file by name.
 
     Weights become `dtype`; `on_bytes` hears how many bytes of them were written. Raises WeightsOutOfRange, and what the
@@ -53,7 +55,7 @@ def write_part(part: Part, folder: Path, dtype: torch.dtype, disk: Disk, on_byte
     """
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
-    groups = group_into_shards(part.tensors, dtype)
+    groups = group_into_shards(part.tensors, dtype, shard_bytes)
     files = shard_names(len(groups))
     sums: dict[str, str] = {}
     for file, group in zip(files, groups, strict=True):

@@ -33,7 +33,8 @@ def convert_checkpoint(
     """
     checkpoint = open_checkpoint(source)
     tensors = dict(modern_attention(name, tensor) for name, tensor in checkpoint.items())
-    sizes = _sizes_of(tensors, source)
+    told = streaming_sizes(shapes_of(tensors))
+    sizes, expected = settle_sizes(told, StreamingSizes(), expected_streaming, tensors, source, MODEL)
     parts = _parts(tensors, sizes)
     return Summary(
         folder=out,
@@ -41,15 +42,9 @@ def convert_checkpoint(
         parts=write_weights_folder(parts, out, dtype, report, disk),
         is_published_size=sizes == StreamingSizes(),
         source_dtypes=dtypes_of(parts),
-        num_ignored=len(set(tensors) - set(expected_streaming(sizes).required)),
+        num_ignored=len(tensors) - len(expected.required),
         placeholders=checkpoint.placeholders,
     )
-
-
-def _sizes_of(tensors: Tensors, source: Path) -> StreamingSizes:
-    """The published sizes, or those the file tells; checked against every weight."""
-    candidates = (StreamingSizes, lambda: streaming_sizes(shapes_of(tensors)))
-    return settle_sizes(candidates, expected_streaming, tensors, source, MODEL)
 
 
 def _parts(tensors: Tensors, sizes: StreamingSizes) -> tuple[Part, ...]:

@@ -54,6 +54,8 @@ def unet_sizes(shape_of: ShapeOf) -> Config:
     """Sizes of a UNet3DConditionModel, asked for by diffusers' names."""
     published = unet_config()
     levels = _number_of("down_blocks.{}.resnets.0", _RESNET_WITNESSES, shape_of)
+    if not levels:
+        return published
     readers = [f"{place}.{_TEXT_READER}" for place in ("mid_block", "down_blocks.0")]
     head_width: int = published["attention_head_dim"]
     heads_width = _told(
@@ -98,13 +100,16 @@ def ldm_vae_sizes(shapes: Shapes) -> Config:
 
 def vae_sizes(shape_of: ShapeOf) -> Config:
     """Sizes of an AutoencoderKL, asked for by diffusers' names."""
+    published = vae_config()
     levels = _number_of("encoder.down_blocks.{}.resnets.0", _RESNET_WITNESSES, shape_of)
+    if not levels:
+        return published
     return vae_config(
         widths=tuple(_resnet_width(f"encoder.down_blocks.{level}", shape_of) for level in range(levels)),
         layers_per_block=_number_of("encoder.down_blocks.0.resnets.{}", _RESNET_WITNESSES, shape_of),
         latent_channels=_told(
             shape_of,
-            vae_config()["latent_channels"],
+            published["latent_channels"],
             ("decoder.conv_in.weight", 1),
             ("post_quant_conv.weight", 0),
             ("post_quant_conv.bias", 0),
@@ -121,7 +126,7 @@ def visual_sizes(shape_of: ShapeOf) -> VisualSizes:
             shape_of, published.width, ("class_embedding", 0), ("proj", 0), ("ln_pre.weight", 0), ("ln_post.weight", 0)
         ),
         inner_width=_told(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
-        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of),
+        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of) or published.num_layers,
         patch_size=_told(shape_of, published.patch_size, ("conv1.weight", 3)),
         num_positions=_told(shape_of, published.num_positions, ("positional_embedding", 0)),
         embedding_width=_told(shape_of, published.embedding_width, ("proj", 1)),
@@ -137,7 +142,7 @@ def text_tower_sizes(shape_of: ShapeOf) -> TextSizes:
             shape_of, published.width, ("ln_final.weight", 0), ("ln_final.bias", 0), ("positional_embedding", 1)
         ),
         inner_width=_told(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
-        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of),
+        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of) or published.num_layers,
         num_positions=_told(shape_of, published.num_positions, ("positional_embedding", 0)),
         vocabulary=_told(shape_of, published.vocabulary, ("token_embedding.weight", 0)),
         embedding_width=_told(shape_of, published.embedding_width, ("text_projection", 1)),
@@ -157,7 +162,7 @@ def _text_encoder_sizes(shape_of: ShapeOf) -> TextSizes:
             ("embeddings.position_embedding.weight", 1),
         ),
         inner_width=_told(shape_of, published.inner_width, *_mlp_witnesses(layer, "fc1", "fc2")),
-        num_layers=_number_of("encoder.layers.{}.layer_norm1", _NORM_WITNESSES, shape_of),
+        num_layers=_number_of("encoder.layers.{}.layer_norm1", _NORM_WITNESSES, shape_of) or published.num_layers,
         num_positions=_told(shape_of, published.num_positions, ("embeddings.position_embedding.weight", 0)),
         vocabulary=_told(shape_of, published.vocabulary, ("embeddings.token_embedding.weight", 0)),
     )
@@ -166,7 +171,7 @@ def _text_encoder_sizes(shape_of: ShapeOf) -> TextSizes:
 def _picture_channels(shape_of: ShapeOf) -> tuple[int, ...]:
     """Widths of CAM's picture encoder: the first convolution's, then those of every second block."""
     first, *rest = StreamingSizes().picture_channels
-    num_blocks = _number_of("blocks.{}", _NORM_WITNESSES, shape_of)
+    num_blocks = _number_of("blocks.{}", _NORM_WITNESSES, shape_of) or 2 * len(rest)
     wider = (_told(shape_of, default, *_output(f"blocks.{2 * i + 1}")) for i, default in enumerate(rest))
     return (_told(shape_of, first, *_output("conv_in")), *list(wider)[: num_blocks // 2])
 

@@ -59,20 +59,23 @@ def convert_refiner(
 
 def _unet(file: LazyTensors) -> tuple[Part, int]:
     """The UNet, and how many weights of the file it is made of: all."""
-    candidates = (unet_config, lambda: refiner_sizes(shapes_of(file)))
-    config = settle_sizes(candidates, lambda config: _expected(refiner_table(config)), file, file.path, UNET_MODEL)
-    table = refiner_table(config)
-    return Part("unet", config, _renamed(file, table)), len(table)
+    told = refiner_sizes(shapes_of(file))
+    config, expected = settle_sizes(told, unet_config(), _expected_unet, file, file.path, UNET_MODEL)
+    return Part("unet", config, _renamed(file, refiner_table(config))), len(expected.required)
+
+
+def _expected_unet(config: Config) -> Expected:
+    return _expected(refiner_table(config))
 
 
 def _text_encoder(file: LazyTensors) -> tuple[Part, int]:
     """The text tower without its last layer, whose input is what the refiner was trained to read; weights read."""
     tower = {name: tensor for name, tensor in file.items() if not name.startswith(_VISUAL)}
-    candidates = (TextSizes, lambda: text_tower_sizes(shapes_of(tower).get))
-    sizes = settle_sizes(candidates, _expected_tower, tower, file.path, TEXT_MODEL)
+    told = text_tower_sizes(shapes_of(tower).get)
+    sizes, expected = settle_sizes(told, TextSizes(), _expected_tower, tower, file.path, TEXT_MODEL)
     kept = _penultimate(sizes)
     part = Part("text_encoder", text_config(kept), text_to_transformers(tower, kept.num_layers))
-    return part, len(_expected_tower(sizes).required)
+    return part, len(expected.required)
 
 
 def _expected_tower(sizes: TextSizes) -> Expected:
@@ -90,10 +93,13 @@ def _penultimate(sizes: TextSizes) -> TextSizes:
 def _vae(file: LazyTensors) -> tuple[Part, int]:
     """The autoencoder of a checkpoint that holds much else; weights read."""
     own = {name: tensor for name, tensor in file.items() if name.startswith(_VAE)}
-    candidates = (vae_config, lambda: ldm_vae_sizes(below(shapes_of(own), _VAE)))
-    config = settle_sizes(candidates, lambda config: _expected(_vae_table(config)), own, file.path, VAE_MODEL)
-    table = _vae_table(config)
-    return Part("vae", config, _renamed(own, table)), len(table)
+    told = ldm_vae_sizes(below(shapes_of(own), _VAE))
+    config, expected = settle_sizes(told, vae_config(), _expected_vae, own, file.path, VAE_MODEL)
+    return Part("vae", config, _renamed(own, _vae_table(config))), len(expected.required)
+
+
+def _expected_vae(config: Config) -> Expected:
+    return _expected(_vae_table(config))
 
 
 def _vae_table(config: Config) -> dict[str, Renamed]:
