@@ -54,10 +54,11 @@ def clip(
     rotation: int = 0,
     pixel_aspect: Fraction | None = None,
     key_frame_every: int = 12,
+    **muxer_options: str,
 ) -> Path:
-    """A video of numbered frames; the container is told by the file's suffix."""
+    """A video of numbered frames; the container is told by the file's suffix, `muxer_options` are FFmpeg's."""
     container_format = path.suffix[1:]
-    with av.open(str(path), "w", format=container_format) as container:
+    with av.open(str(path), "w", format=container_format, options=muxer_options) as container:
         stream = cast(VideoStream, container.add_stream(CODECS[container_format], rate=fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = key_frame_every

@@ -60,6 +60,12 @@ def test_frames_before_the_first_key_frame_needed_are_not_decoded(tmp_path: Path
     assert ticks["long"] - ticks["short"] <= 360 + 15, "one more tick per packet, none more per frame decoded"
 
 
+def test_recordings_of_browsers_without_length_or_index_are_read(tmp_path: Path) -> None:
+    webm = clip(tmp_path / "a.webm", 60, live="1")
+    mp4 = clip(tmp_path / "a.mp4", 60, movflags="frag_keyframe+empty_moov+default_base_moof")
+    assert numbers_of(read(webm)) == numbers_of(read(mp4)) == list(range(14, 60, 3))
+
+
 def test_one_key_frame_for_all_is_enough(tmp_path: Path) -> None:
     assert numbers_of(read(clip(tmp_path / "a.mp4", 60, fps=8, key_frame_every=250))) == list(range(44, 60))
 
