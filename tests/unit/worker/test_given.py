@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from core.service import queue
-from core.service.address_guard import UrlUse, check_url
+from core.service.address_guard import VIDEO, UrlUse, check_url
 from core.service.engine import EngineChunk, EngineState, FrameHWC, OnStep
-from core.service.errors import StorageError
+from core.service.errors import MediaFetchFailed, StorageError
 from core.service.fakes import FakeEngine
 from core.service.manifest import chunk_key, manifest_key, record_from_manifest
 from core.service.media.uploads import new_upload_id, upload_key
@@ -25,7 +25,8 @@ from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
-from worker.generate import Outcome
+from worker.generate import ChunkMaker, Outcome
+from worker.given import GivenReader, allowed_addresses
 
 HOST = "videos.example.com"
 
@@ -235,3 +236,47 @@ def test_a_drain_does_not_wait_for_a_slow_server_and_the_try_does_not_count(
         assert world.maker(NoEngine(), services, as_if_public).make_next_chunk(JOB) is Outcome.INTERRUPTED
     assert world.store.get(JOB).lane(Lane.GENERATE).attempts == 0
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
+
+
+def test_a_host_without_an_address_may_have_one_at_the_next_try() -> None:
+    with pytest.raises(MediaFetchFailed, match="has no address"):
+        allowed_addresses(f"https://{'a' * 64}.test/", Settings(), VIDEO)
+
+
+class Beats:
+    """Counts what a watchdog would measure."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def busy(self, job_id: str) -> None:
+        self.calls.append(job_id)
+
+    def beat(self) -> None:
+        self.calls.append("beat")
+
+    def idle(self) -> None: ...
+
+
+def test_reading_is_no_measure_for_the_watchdog(world: World, server: MediaServer, video: bytes) -> None:
+    beats = Beats()
+    server.answers["/a"] = Answer(video, after=threading.Event())
+    world.submit(video=server.url("/a", HOST))
+    services = world.services()
+    maker = ChunkMaker(services, FakeEngine(), beats, given=GivenReader(services, as_if_public))
+
+    def answer_after_a_sign_of_life() -> None:
+        eventually(lambda: len(beats.calls) > 1, "a sign of life")
+        release(server)
+
+    with once_asked(server, answer_after_a_sign_of_life):
+        assert maker.make_next_chunk(JOB) is Outcome.COMMITTED
+    assert set(beats.calls) == {JOB}
+    assert maker.make_next_chunk(JOB) is Outcome.COMMITTED
+    assert beats.calls.count("beat") == 4, "each step of the second chunk"
+
+
+def release(server: MediaServer) -> None:
+    event = server.answers["/a"].after
+    assert event is not None
+    event.set()
