@@ -38,12 +38,6 @@ def file_sha256(file: Path, on_bytes: Callable[[int], None] = lambda _: None) ->
     return digest.hexdigest()
 
 
-def record_sums(folder: Path) -> None:
-    """Hash every file below `folder` and write SHA256SUMS. For folders that were downloaded, not converted."""
-    sums = {str(file.relative_to(folder)): file_sha256(file) for file in _files(folder)}
-    (folder / SUMS_FILE).write_text(format_sums(sums), encoding="utf-8")
-
-
 def verify_sums(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> int:
     """Read every recorded file again; how many there are. Raises WeightsDamaged, naming all that differ."""
     sums = read_sums(folder)
@@ -58,7 +52,3 @@ def verify_sums(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) 
     if faults:
         raise WeightsDamaged(f"{folder}: {'; '.join(faults)}", fix="convert or download it again")
     return len(sums)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS_FILE)

@@ -10,7 +10,12 @@ from pathlib import Path
 import diffusers
 import torch
 
+from core.model.checksums import file_sha256, read_sums
 from core.service.first_chunk_sources import SourceChoice
+
+_LARGE_BYTES = 64 << 20
+_SAMPLES = 64
+_SAMPLE_BYTES = 64 << 10
 
 
 def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: SourceChoice) -> str:
@@ -34,12 +39,35 @@ def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: 
 
 
 def weights_digest(folder: Path) -> str:
-    """First 16 hex digits of SHA-256 over the preset's files, in order of their names."""
+    """First 16 hex digits of SHA-256 over the configs and weights of a folder, in order of their names.
+
+    Hashing 13 GB at every start of a worker would take longer than many videos. So of a large file in SHA256SUMS,
+    what counts is the recorded hash, taken over all its bytes when it was written, and, lest the file was replaced and
+    the record was not, its size, its header and blocks from all over it. Every other file counts in full. What this
+    cannot see, a few bytes changed in place under an old record, `longtake convert verify` finds.
+    """
+    sums = read_sums(folder)
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in {".safetensors", ".json"}):
-        digest.update(str(file.relative_to(folder)).encode())
-        digest.update(file.read_bytes())
+        name = file.relative_to(folder).as_posix()
+        digest.update(name.encode())
+        if name in sums and file.stat().st_size > _LARGE_BYTES:
+            digest.update(sums[name].encode())
+            digest.update(_sample(file))
+        else:
+            digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:16]
+
+
+def _sample(file: Path) -> bytes:
+    """SHA-256 of a large file's size and of blocks at even distances, the first and the last bytes among them."""
+    size = file.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as stream:
+        for index in range(_SAMPLES):
+            stream.seek((size - _SAMPLE_BYTES) * index // (_SAMPLES - 1))
+            digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.digest()
 
 
 def device_model(device: torch.device) -> str:
