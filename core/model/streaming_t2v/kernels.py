@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
 
 def dense(layer: nn.Linear, states: Tensor) -> Tensor:
     """`layer(states)`, states [..., inputs] -> [..., outputs].
@@ -26,11 +28,11 @@ def dense(layer: nn.Linear, states: Tensor) -> Tensor:
 def _infers_on_cpu(states: Tensor) -> bool:
     """Inference in float32 on a CPU; a compiler chooses its kernels itself."""
     return (
-        states.device.type == "cpu"
-        and states.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
+        not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        and states.device.type == "cpu"
+        and states.dtype == torch.float32
+        and _HAS_ONEDNN
     )
 
 

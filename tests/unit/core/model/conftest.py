@@ -120,6 +120,26 @@ def tiny_network() -> StreamingNetwork:
         "cross_attention_dim": 12,
         "norm_num_groups": 4,
     }
+    return _small_network(sizes)
+
+
+@pytest.fixture
+def two_level_network() -> StreamingNetwork:
+    """Half the levels and layers of `tiny_network`: for what takes long per layer."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "block_out_channels": (8, 16),
+        "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+        "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+        "layers_per_block": 1,
+        "attention_head_dim": 4,
+        "cross_attention_dim": 12,
+        "norm_num_groups": 4,
+    }
+    return _small_network(sizes)
+
+
+def _small_network(sizes: dict[str, Any]) -> StreamingNetwork:
     network = build_network(
         sizes, [4, 4, 6, 8], num_text_tokens=6, num_image_tokens=3, embedding_width=10, expander_width=5
     )
