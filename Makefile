@@ -5,6 +5,8 @@ PROMPT ?= a red circle moving left over a striped background
 FRAMES ?= 48
 SEED ?= 4
 PORT ?= 8000
+# `make golden`: a folder of the published implementation's numbers, laid out as tests/references is.
+GOLDEN ?= tests/references
 export PROMPT FRAMES SEED PORT
 
 BIN := .venv/bin
@@ -13,11 +15,12 @@ READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .NOTPARALLEL:
-.PHONY: help setup lint types test-fast test-integration test bench demo up
+.PHONY: help setup lint types test-fast test-integration test golden bench demo up
 
 help:
-	@echo "make setup | lint | types | test-fast | test | bench | demo | up"
+	@echo "make setup | lint | types | test-fast | test | golden | bench | demo | up"
 	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7"
+	@echo "make golden GOLDEN=folder/of/published/numbers"
 
 setup: $(READY)
 
@@ -60,6 +63,9 @@ test-integration: $(READY)
 
 test: lint types test-fast test-integration
 	@echo "== all passed: lint, types, unit tests, integration tests"
+
+golden: $(READY)
+	$(BIN)/python -m tests.golden "$(GOLDEN)"
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -14,6 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Read when torch is imported. Tests of tiny models lose more to thread start-up than they gain from a second core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The golden numbers need two threads; beside other test processes they must not wait by spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")

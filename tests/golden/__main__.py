@@ -1,0 +1,68 @@
+"""`python -m tests.golden FOLDER`: every stem of a folder against our code, as a table (tests/references/README.md)."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tests.golden import apm_preprocess, cam_apm_unet, chunk_loop, randomized_blending
+from tests.golden.folder import GoldenError, GoldenFolder
+from tests.golden.report import StemReport, table
+from tests.golden.rounding import published_threads, rounds_as_published
+from tests.golden.stem import Runner, Stem
+
+RUNNERS: dict[str, Runner] = {
+    "apm_preprocess": apm_preprocess.run,
+    "cam_apm_unet": cam_apm_unet.run,
+    "chunk_loop": chunk_loop.run,
+    "randomized_blending": randomized_blending.run,
+}
+NOT_BUILT = frozenset({"refiner_unet", "mawe_warp"})
+"""Stems that the makers of the numbers give and no code here computes yet."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table of the folder named; 1 where anything is over tolerance, damaged, missing or unknown."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m tests.golden FOLDER\n")
+        return 2
+    try:
+        folder = GoldenFolder(Path(arguments[0]))
+        folder.check_sums()
+        stems = folder.stems()
+        if not stems:
+            raise GoldenError(f"{arguments[0]} holds no golden numbers")
+    except GoldenError as error:
+        sys.stderr.write(f"golden: {error}\n")
+        return 1
+    reports = [report_on(folder, stem) for stem in stems]
+    sys.stdout.write(table(reports) + "\n")
+    if all(report.ok for report in reports):
+        return 0
+    sys.stdout.write("golden: FAIL\n")
+    if not rounds_as_published():
+        sys.stdout.write("golden: this processor rounds differently from the one that made the numbers\n")
+    return 1
+
+
+def report_on(folder: GoldenFolder, name: str) -> StemReport:
+    """Compute one stem and compare."""
+    if name in NOT_BUILT:
+        return StemReport(name, not_built=True)
+    if name not in RUNNERS:
+        return StemReport(name, failure="unknown stem")
+    try:
+        with published_threads(), torch.no_grad():
+            stem = Stem.open(folder, name)
+            findings = tuple(RUNNERS[name](stem))
+    except GoldenError as error:
+        return StemReport(name, failure=str(error))
+    except KeyError as error:
+        return StemReport(name, failure=f"its sidecar lacks {error}")
+    missed = stem.outputs() - {finding.tensor for finding in findings}
+    return StemReport(name, findings, failure=f"not computed: {', '.join(sorted(missed))}" if missed else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

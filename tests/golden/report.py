@@ -1,0 +1,67 @@
+"""What a stem found: one line per tensor, its largest error against its tolerance. Computes and reads nothing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One tensor compared."""
+
+    tensor: str
+    error: float
+    """Largest absolute difference; infinite where shapes differ, NaN where a number is."""
+    tolerance: float
+    serving_error: float | None = None
+    """The same for the path that serves, where it computes this tensor; for information."""
+
+    @property
+    def ok(self) -> bool:
+        """Within tolerance; NaN is not."""
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class StemReport:
+    """One stem: its findings, or the one word that stands in their place."""
+
+    stem: str
+    findings: tuple[Finding, ...] = ()
+    not_built: bool = False
+    failure: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """No failure, every finding within tolerance; a stem that is not built yet fails nothing."""
+        return not self.failure and all(finding.ok for finding in self.findings)
+
+
+def largest_error(actual: Tensor, stored: Tensor) -> float:
+    """Largest absolute difference, in float64."""
+    if actual.shape != stored.shape:
+        return math.inf
+    difference = (actual.double() - stored.double()).abs()
+    return float(difference.max()) if difference.numel() else 0.0
+
+
+def table(reports: Sequence[StemReport]) -> str:
+    """All lines, aligned."""
+    rows = [("stem", "tensor", "largest error", "tolerance", "", "serving path")]
+    for report in reports:
+        rows += [_row(report.stem, finding) for finding in report.findings]
+        if report.not_built or report.failure:
+            rows.append((report.stem, report.failure or "not built", "", "", "FAIL" if report.failure else "", ""))
+    # A failure's sentence is as long as it is: it does not widen the column.
+    widths = [max(len(row[column]) for row in rows if row[2] or column != 1) for column in range(6)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _row(stem: str, finding: Finding) -> tuple[str, str, str, str, str, str]:
+    serving = "" if finding.serving_error is None else f"{finding.serving_error:.1e}"
+    verdict = "ok" if finding.ok else "FAIL"
+    return stem, finding.tensor, f"{finding.error:.1e}", f"{finding.tolerance:.0e}", verdict, serving
