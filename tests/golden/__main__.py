@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tests.golden import apm_preprocess, cam_apm_unet, chunk_loop, randomized_blending
+from tests.golden import apm_preprocess, cam_apm_unet, chunk_loop, randomized_blending, refiner_unet
 from tests.golden.folder import GoldenError, GoldenFolder
 from tests.golden.report import StemReport, table
 from tests.golden.rounding import published_threads, rounds_as_published
@@ -17,8 +17,9 @@ RUNNERS: dict[str, Runner] = {
     "cam_apm_unet": cam_apm_unet.run,
     "chunk_loop": chunk_loop.run,
     "randomized_blending": randomized_blending.run,
+    "refiner_unet": refiner_unet.run,
 }
-NOT_BUILT = frozenset({"refiner_unet", "mawe_warp"})
+NOT_BUILT = frozenset({"mawe_warp"})
 """Stems that the makers of the numbers give and no code here computes yet."""
 
 

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import torch
 from diffusers.models.attention_processor import Attention
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 
 from core.model.streaming_t2v.cam import FrameMerger
@@ -94,6 +95,14 @@ class PlainNetwork:
         """The up path and the output convolution: [B, C, F, H, W]."""
         with written_out_attention(self._network.unet, self._mixers):
             return _decode(self._network.unet, features, tokens_BSD)
+
+
+def predict_base_plainly(
+    unet: UNet3DConditionModel, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor
+) -> Tensor:
+    """A base UNet alone, without CAM and APM: the prediction [B, C, F, H, W]."""
+    with written_out_attention(unet):
+        return _decode(unet, _encode(unet, latents_BCFHW, timestep, text_states_BLD), text_states_BLD)
 
 
 class WrittenOutAttention:
