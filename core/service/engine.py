@@ -57,15 +57,26 @@ class EngineState:
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors, keys sorted: equal states give equal bytes."""
-        arrays = {name: np.ascontiguousarray(self.arrays[name]) for name in sorted(self.arrays)}
-        return save_safetensors({**arrays, "frames_done": np.asarray([self.frames_done], dtype=np.int64)})
+        return pack(self.arrays, "frames_done", self.frames_done)
 
     @staticmethod
     def from_bytes(data: bytes) -> EngineState:
         """Inverse of `to_bytes`. Raises safetensors.SafetensorError on damaged bytes."""
-        arrays = load_safetensors(data)
-        frames_done = int(arrays.pop("frames_done")[0])
+        arrays, frames_done = unpack(data, "frames_done")
         return EngineState(frames_done, arrays)
+
+
+def pack(arrays: Mapping[str, NDArray[Any]], counter: str, count: int) -> bytes:
+    """Arrays and one counter as safetensors, keys sorted: equal contents give equal bytes."""
+    contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    return save_safetensors({**contiguous, counter: np.asarray([count], dtype=np.int64)})
+
+
+def unpack(data: bytes, counter: str) -> tuple[dict[str, NDArray[Any]], int]:
+    """Inverse of `pack`. Raises safetensors.SafetensorError on damaged bytes."""
+    arrays = load_safetensors(data)
+    count = int(arrays.pop(counter)[0])
+    return arrays, count
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,13 @@ class RefinementWindow:
         return self.first_frame + self.num_frames
 
 
+def published_by(windows: tuple[RefinementWindow, ...], index: int) -> range:
+    """Frames that are final once window `index` is refined: all that no later window blends, not published before."""
+    window = windows[index]
+    first = window.first_frame + window.num_held
+    return range(first, window.end_frame if index == len(windows) - 1 else window.end_frame - REFINEMENT_OVERLAP_FRAMES)
+
+
 def refinement_windows(num_frames: int) -> tuple[RefinementWindow, ...]:
     """Windows of a video; the last one slides back to fit, and fewer than 24 frames are one window."""
     if num_frames <= REFINEMENT_WINDOW_FRAMES:

@@ -74,6 +74,22 @@ class FirstChunkSampling(Frozen):
     guidance_scale: float
 
 
+RefineSchedule = Literal["streaming", "lockstep"]
+
+
+class RefineSpec(Frozen):
+    """How a video is refined, every default filled in."""
+
+    strength: float = Field(description="How far back to noise, in (0, 1]; 0 would leave the frames as they are.")
+    num_inference_steps: int
+    guidance_scale: float
+    height: int
+    width: int
+    schedule: RefineSchedule = Field(
+        description="streaming: window by window while the video grows; lockstep: all windows together, at the end."
+    )
+
+
 class JobRequest(Frozen):
     """Body of POST /jobs. Fields left out take the preset's defaults; give num_frames or seconds, not both."""
 
@@ -139,6 +155,7 @@ class JobSpec(Frozen):
     first_chunk: FirstChunkSampling
     image: str | None = None
     video: str | None = None
+    refine: RefineSpec | None = None
     webhook_url: str | None = None
     webhook_events: tuple[WebhookEvent, ...] = DEFAULT_WEBHOOK_EVENTS
     metadata: dict[str, str] = Field(default_factory=dict)

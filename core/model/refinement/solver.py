@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.model.refinement.schedule import RefinementSchedule
+from core.model.sampling.schedules import Prediction
 
 _ALMOST_ZERO = 1e-12
 
@@ -37,9 +38,13 @@ def rescaled_guidance(unconditional: Tensor, conditional: Tensor, scale: float, 
     return guided * (rescale * ratio + 1 - rescale)
 
 
-def clean_from_v(network_x: Tensor, v: Tensor, schedule: RefinementSchedule, step: int) -> Tensor:
-    """x0 that a v prediction stands for: alpha x - sigma v."""
-    return schedule.alpha(step) * network_x - schedule.sigma(step) * v
+def clean_from(
+    kind: Prediction, network_x: Tensor, prediction: Tensor, schedule: RefinementSchedule, step: int
+) -> Tensor:
+    """x0 that a network's prediction stands for: alpha x - sigma v, or (x - sigma epsilon) / alpha."""
+    if kind == "v_prediction":
+        return schedule.alpha(step) * network_x - schedule.sigma(step) * prediction
+    return (network_x - schedule.sigma(step) * prediction) / schedule.alpha(step)
 
 
 def advance(

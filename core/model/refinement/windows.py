@@ -18,11 +18,12 @@ from torch import Tensor
 from core.model.refinement.blending import CutSource, blend
 from core.model.refinement.noise import START, FrameNoise
 from core.model.refinement.schedule import RefinementSchedule
-from core.model.refinement.solver import advance, clean_from_v, network_input, noised
+from core.model.refinement.solver import advance, clean_from, network_input, noised
+from core.model.sampling.schedules import Prediction
 from core.service.frame_plan import RefinementWindow
 
 WindowPredictor = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
-"""(noised windows [1, C, F, H, W] in the network's scale, timestep) -> guided v of each. They may be batched."""
+"""(noised windows [1, C, F, H, W] in the network's scale, timestep) -> guided prediction of each, batched or not."""
 
 StartLaw = Callable[[Tensor, Tensor, RefinementSchedule], Tensor]
 """(clean, noise, schedule) -> the state refinement starts from: `solver.noised`, or `solver.published_start`."""
@@ -39,6 +40,7 @@ class Refiner:
     schedule: RefinementSchedule
     noise: FrameNoise
     cut: CutSource
+    prediction: Prediction = "v_prediction"
     start: StartLaw = noised
 
 
@@ -55,22 +57,42 @@ class Trajectory:
         return self.clean_S1CFHW[step][:, :, :num_frames]
 
 
+@dataclass(frozen=True)
+class LockstepState:
+    """The whole video between two steps: x in the solver's scale, and the last clean prediction (none at first)."""
+
+    step: int
+    x_1CVHW: Tensor
+    last_clean_1CVHW: Tensor | None
+
+
+def start_lockstep(refiner: Refiner, clean_1CVHW: Tensor) -> LockstepState:
+    """The state before step 0."""
+    noise = _like(refiner.noise(range(clean_1CVHW.shape[2]), START), clean_1CVHW)
+    return LockstepState(0, refiner.start(clean_1CVHW, noise, refiner.schedule), None)
+
+
+def step_lockstep(refiner: Refiner, state: LockstepState, windows: Sequence[RefinementWindow]) -> LockstepState:
+    """One step of all windows: each predicted from the same latents, overlaps cut, then one solver step for all."""
+    step, x = state.step, state.x_1CVHW
+    parts = [x[:, :, window.first_frame : window.end_frame] for window in windows]
+    clean = torch.empty_like(x)
+    for window, predicted in zip(windows, _predict_clean(refiner, parts, step), strict=True):
+        kept = window.num_held + _cut(refiner, window, step)
+        clean[:, :, window.first_frame + kept : window.end_frame] = predicted[:, :, kept:]
+    advanced = _advance(refiner, x, clean, state.last_clean_1CVHW, range(x.shape[2]), step)
+    return LockstepState(step + 1, advanced, clean)
+
+
 def refine_in_lockstep(
     refiner: Refiner, clean_1CVHW: Tensor, windows: Sequence[RefinementWindow], on_step: OnStep
 ) -> Tensor:
     """Refined latents of the whole video [1, C, V, H, W], as published: all windows advance together."""
-    schedule, frames = refiner.schedule, range(clean_1CVHW.shape[2])
-    x = refiner.start(clean_1CVHW, _like(refiner.noise(frames, START), clean_1CVHW), schedule)
-    last_clean: Tensor | None = None
-    for step in range(schedule.num_steps):
-        on_step(step, schedule.num_steps)
-        parts = [_part(x, window) for window in windows]
-        clean = torch.empty_like(x)
-        for window, predicted in zip(windows, _predict_clean(refiner, parts, step), strict=True):
-            kept = window.num_held + _cut(refiner, window, step)
-            clean[:, :, window.first_frame + kept : window.end_frame] = predicted[:, :, kept:]
-        x, last_clean = _advance(refiner, x, clean, last_clean, frames, step), clean
-    return x
+    state = start_lockstep(refiner, clean_1CVHW)
+    for step in range(refiner.schedule.num_steps):
+        on_step(step, refiner.schedule.num_steps)
+        state = step_lockstep(refiner, state, windows)
+    return state.x_1CVHW
 
 
 def refine_window(
@@ -105,7 +127,10 @@ def _predict_clean(refiner: Refiner, parts: Sequence[Tensor], step: int) -> list
     """Clean predictions of windows given in the solver's scale."""
     inputs = [network_input(part, refiner.schedule, step) for part in parts]
     predictions = refiner.predict(inputs, refiner.schedule.timesteps[step])
-    return [clean_from_v(x, v, refiner.schedule, step) for x, v in zip(inputs, predictions, strict=True)]
+    return [
+        clean_from(refiner.prediction, x, predicted, refiner.schedule, step)
+        for x, predicted in zip(inputs, predictions, strict=True)
+    ]
 
 
 def _advance(refiner: Refiner, x: Tensor, clean: Tensor, last_clean: Tensor | None, frames: range, step: int) -> Tensor:
@@ -118,10 +143,6 @@ def _advance(refiner: Refiner, x: Tensor, clean: Tensor, last_clean: Tensor | No
 def _cut(refiner: Refiner, window: RefinementWindow, step: int) -> int:
     """Blended frames that come from the window before; the first window has none."""
     return refiner.cut(step, window.index) if window.num_blended else 0
-
-
-def _part(x_1CVHW: Tensor, window: RefinementWindow) -> Tensor:
-    return x_1CVHW[:, :, window.first_frame : window.end_frame]
 
 
 def _like(drawn: Tensor, x: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def published(golden: dict[str, Tensor]) -> Refiner:
     def cut(step: int, window: int) -> int:
         return int(golden["thresholds"][step, window - 1])
 
-    return Refiner(stand_in, refinement_schedule(vid2vid_sigmas(), 0.6, 30), noise, cut, published_start)
+    return Refiner(stand_in, refinement_schedule(vid2vid_sigmas(), 0.6, 30), noise, cut, start=published_start)
 
 
 def job_refiner(seed: int = 5, num_steps: int = 6) -> Refiner:

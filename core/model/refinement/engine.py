@@ -1,0 +1,243 @@
+"""WindowRefiner: preview frames become refined ones, a window (streaming) or a step (lockstep) at a time.
+
+Implements core.service.refine_engine.RefineEngine. Frames are enlarged, encoded, padded to a size the network takes,
+noised, denoised in windows (windows.py) and decoded; only what a window publishes is decoded. All randomness follows
+from the request's seed. Knows nothing of files, queues or storage; what it needs comes loaded.
+
+States hold, streaming: `trajectory` (clean predictions of the frames the next window shares) and lockstep: `x`, and
+`last_clean` after the first step, both float32 on the CPU.
+
+Shapes: C latent channels, F frames of a window, V frames of the video, H, W latent rows and columns, K windows, P, R
+picture rows and columns, B guidance batch, L text tokens, D text width.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+from torch.nn import functional
+
+from core.model.refinement.blending import draw_cut
+from core.model.refinement.noise import cut_generator, shared_noise
+from core.model.refinement.schedule import refinement_schedule
+from core.model.refinement.solver import rescaled_guidance
+from core.model.refinement.unet import nearest_latent_size
+from core.model.refinement.windows import (
+    LockstepState,
+    Refiner,
+    Trajectory,
+    refine_window,
+    start_lockstep,
+    step_lockstep,
+)
+from core.model.sampling.schedules import Prediction
+from core.model.sampling.vae import decode_frames, downsampling, encode_frames, to_uint8
+from core.model.streaming_t2v.base_network import UntouchedBase
+from core.model.streaming_t2v.encoders import TextReader
+from core.model.streaming_t2v.network import predict_base
+from core.service.engine import FramesTHWC, OnStep
+from core.service.frame_plan import REFINEMENT_OVERLAP_FRAMES, published_by, refinement_windows
+from core.service.refine_engine import RefinedWindow, RefineState
+from core.service.schema import JobSpec, RefineSpec
+
+
+@dataclass(frozen=True)
+class RefinerModels:
+    """Everything with weights, in evaluation mode, on one device."""
+
+    network: UntouchedBase
+    vae: AutoencoderKL
+    read_texts: TextReader
+
+
+@dataclass(frozen=True)
+class RefinerLaws:
+    """What the network was trained for."""
+
+    sigmas_T: Tensor
+    """Its noise levels."""
+    prediction: Prediction
+    guidance_rescale: float
+    vid2vid_resampling: bool
+    windows_per_batch: int
+    """Windows of a lockstep step that go through the network together."""
+
+
+class WindowRefiner:
+    """A refiner network as the service's RefineEngine."""
+
+    def __init__(self, models: RefinerModels, laws: RefinerLaws, fingerprint: str) -> None:
+        """`models` must be in evaluation mode."""
+        self._models = models
+        self._laws = laws
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """What the bytes depend on beside the request and the frames."""
+        return self._fingerprint
+
+    def warm_up(self) -> None:
+        """Nothing is left to be loaded."""
+
+    @torch.inference_mode()
+    def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
+        """The window after those done; see the port."""
+        windows = refinement_windows(spec.num_frames)
+        window = windows[state.done]
+        is_last = state.done == len(windows) - 1
+        next_first = window.end_frame if is_last else windows[state.done + 1].first_frame
+        started = time.perf_counter()
+        clean_1CFHW = self._encode(frames, _asked(spec))
+        encoded = time.perf_counter()
+        before = _trajectory(state, window.first_frame, clean_1CFHW.device)
+        refiner = self._refiner(spec, clean_1CFHW)
+        latents, trajectory = refine_window(refiner, clean_1CFHW, window, before, next_first, on_step)
+        denoised = time.perf_counter()
+        published = published_by(windows, state.done)
+        own = slice(published.start - window.first_frame, published.stop - window.first_frame)
+        refined = self._decode(latents[:, :, own], _asked(spec))
+        timings = {
+            "prepare": encoded - started,
+            "denoise": denoised - encoded,
+            "decode": time.perf_counter() - denoised,
+        }
+        return RefinedWindow(refined, _state_after(state, trajectory, is_last), timings)
+
+    @torch.inference_mode()
+    def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
+        """The state before step 0 of the whole video."""
+        clean_1CVHW = self._encode(frames, _asked(spec))
+        return _packed(start_lockstep(self._refiner(spec, clean_1CVHW), clean_1CVHW))
+
+    @torch.inference_mode()
+    def step_lockstep(self, spec: JobSpec, state: RefineState) -> RefineState:
+        """One denoising step of all windows. The video's latents stay on the CPU; windows visit the device."""
+        unpacked = _unpacked(state)
+        refiner = self._refiner(spec, unpacked.x_1CVHW)
+        return _packed(step_lockstep(refiner, unpacked, refinement_windows(spec.num_frames)))
+
+    @torch.inference_mode()
+    def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
+        """Refined frames after the last step."""
+        latents = _unpacked(state).x_1CVHW[:, :, frames.start : frames.stop]
+        return self._decode(latents.to(self._device), _asked(spec))
+
+    @property
+    def _device(self) -> torch.device:
+        return self._models.network.weight.device
+
+    def _encode(self, frames_FPR3: FramesTHWC, asked: RefineSpec) -> Tensor:
+        """Preview frames -> latents [1, C, F, H, W] of the enlarged frames, padded to a size the network takes.
+
+        The mean of the autoencoder's posterior, not a sample as published: one source of randomness less, and the noise
+        that follows is far stronger.
+        """
+        pictures_F3PR = torch.from_numpy(np.ascontiguousarray(frames_FPR3)).permute(0, 3, 1, 2).float().div(127.5) - 1
+        size = (asked.height, asked.width)
+        enlarged = functional.interpolate(
+            pictures_F3PR, size=size, mode="bicubic", align_corners=False, antialias=True
+        ).clamp(-1, 1)
+        latents_CFHW = encode_frames(self._models.vae, enlarged.to(self._device)).float()
+        height, width = latents_CFHW.shape[-2:]
+        rows, columns = self._padded_size(height, width)
+        # Edge values on both sides: the picture stays in the middle, and no black bar is seen by attention.
+        padding = (*_both_sides(columns - width), *_both_sides(rows - height))
+        return functional.pad(latents_CFHW, padding, mode="replicate").unsqueeze(0)
+
+    def _padded_size(self, height: int, width: int) -> tuple[int, int]:
+        num_levels = len(self._models.network.unet.down_blocks)
+        return nearest_latent_size(height, width, num_levels, vid2vid=self._laws.vid2vid_resampling)
+
+    def _decode(self, latents_1CFHW: Tensor, asked: RefineSpec) -> FramesTHWC:
+        """Frames at the asked size; the padding is cut off before decoding."""
+        factor = downsampling(self._models.vae)
+        height, width = asked.height // factor, asked.width // factor
+        top, left = ((padded - own) // 2 for padded, own in zip(latents_1CFHW.shape[-2:], (height, width), strict=True))
+        own = latents_1CFHW[0, :, :, top : top + height, left : left + width]
+        return to_uint8(decode_frames(self._models.vae, own))
+
+    def _refiner(self, spec: JobSpec, clean_1CFHW: Tensor) -> Refiner:
+        """What this request is refined with."""
+        asked = _asked(spec)
+        _, channels, _, rows, columns = clean_1CFHW.shape
+
+        def cut(step: int, window: int) -> int:
+            return draw_cut(cut_generator(spec.seed, window, step), REFINEMENT_OVERLAP_FRAMES)
+
+        return Refiner(
+            predict=self._predictor(spec),
+            schedule=refinement_schedule(self._laws.sigmas_T, asked.strength, asked.num_inference_steps),
+            noise=shared_noise(spec.seed, (channels, rows, columns)),
+            cut=cut,
+            prediction=self._laws.prediction,
+        )
+
+    def _predictor(self, spec: JobSpec) -> "_Predictor":
+        states_BLD = self._models.read_texts([spec.negative_prompt, spec.prompt])
+        return _Predictor(self._models.network, states_BLD, _asked(spec).guidance_scale, self._laws)
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """Guided predictions of windows, a few at a time."""
+
+    network: UntouchedBase
+    states_BLD: Tensor
+    """[unconditional, conditional]."""
+    guidance_scale: float
+    laws: RefinerLaws
+
+    def __call__(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
+        """Windows [1, C, F, H, W], all of one length, in the network's scale -> guided predictions."""
+        size = self.laws.windows_per_batch
+        batches = [windows[first : first + size] for first in range(0, len(windows), size)]
+        return [prediction for batch in batches for prediction in self._batch(batch, timestep)]
+
+    def _batch(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
+        """Both guidance halves of some windows in one call, and back where the windows came from."""
+        weight, home = self.network.weight, windows[0].device
+        batch_KCFHW = torch.cat(list(windows)).to(device=weight.device, dtype=weight.dtype)
+        states = self.states_BLD.to(dtype=weight.dtype).repeat_interleave(len(windows), dim=0)
+        moment = torch.tensor(timestep, device=weight.device)
+        predicted = predict_base(self.network.unet, batch_KCFHW, moment, states).float()
+        # Guidance is rescaled window by window: its deviation is a window's own.
+        halves = zip(*(half.split(1) for half in predicted.chunk(2)), strict=True)
+        return [rescaled_guidance(u, c, self.guidance_scale, self.laws.guidance_rescale).to(home) for u, c in halves]
+
+
+def _asked(spec: JobSpec) -> RefineSpec:
+    assert spec.refine is not None, "a job without `refine` has no refinement tasks"
+    return spec.refine
+
+
+def _both_sides(missing: int) -> tuple[int, int]:
+    return missing // 2, missing - missing // 2
+
+
+def _trajectory(state: RefineState, first_frame: int, device: torch.device) -> Trajectory | None:
+    """What the window before left; None for the first."""
+    if state.done == 0:
+        return None
+    return Trajectory(first_frame, torch.from_numpy(state.arrays["trajectory"].copy()).to(device))
+
+
+def _state_after(state: RefineState, trajectory: Trajectory, is_last: bool) -> RefineState:
+    arrays = {} if is_last else {"trajectory": trajectory.clean_S1CFHW.float().cpu().contiguous().numpy()}
+    return RefineState(state.done + 1, arrays)
+
+
+def _packed(state: LockstepState) -> RefineState:
+    tensors = {"x": state.x_1CVHW, "last_clean": state.last_clean_1CVHW}
+    return RefineState(
+        state.step, {name: t.float().cpu().contiguous().numpy() for name, t in tensors.items() if t is not None}
+    )
+
+
+def _unpacked(state: RefineState) -> LockstepState:
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in state.arrays.items()}
+    return LockstepState(state.done, tensors["x"], tensors.get("last_clean"))

@@ -1,0 +1,145 @@
+"""The refiner as an engine: every length, both schedules, the same bytes from any worker."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from torch import Tensor
+
+from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
+from core.model.refinement.schedule import vid2vid_sigmas
+from core.model.refinement.unet import with_vid2vid_resampling
+from core.model.streaming_t2v.base_network import UntouchedBase
+from core.service.engine import FramesTHWC
+from core.service.errors import Interrupted
+from core.service.frame_plan import published_by, refinement_windows
+from core.service.refine_engine import RefineEngine, RefineState
+from core.service.schema import JobSpec, RefineSchedule, RefineSpec
+from tests.helpers.jobs import job_spec
+
+REFINED = RefineSpec(strength=0.6, num_inference_steps=2, guidance_scale=3.0, height=64, width=64, schedule="streaming")
+
+
+def read_texts(texts: list[str]) -> Tensor:
+    """States that differ with the text."""
+    return torch.stack([torch.full((3, 8), float(len(text))) for text in texts])
+
+
+LAWS = RefinerLaws(vid2vid_sigmas(), "v_prediction", 0.2, vid2vid_resampling=True, windows_per_batch=2)
+
+
+@pytest.fixture(scope="module")
+def models() -> RefinerModels:
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        attention_head_dim=4,
+        cross_attention_dim=8,
+        norm_num_groups=4,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(4, 4, 4, 4),  # pyright: ignore[reportArgumentType] - annotated as one element
+        norm_num_groups=2,
+        down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType] - as above
+        up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType] - as above
+    )
+    return RefinerModels(UntouchedBase(with_vid2vid_resampling(unet).eval()), vae.eval(), read_texts)
+
+
+@pytest.fixture(scope="module")
+def engine(models: RefinerModels) -> WindowRefiner:
+    return WindowRefiner(models, LAWS, "test")
+
+
+def spec_of(num_frames: int, schedule: RefineSchedule = "streaming", **changes: object) -> JobSpec:
+    return job_spec(num_frames=num_frames, refine=REFINED.model_copy(update={"schedule": schedule}), **changes)
+
+
+def preview(num_frames: int) -> FramesTHWC:
+    return np.random.default_rng(0).integers(0, 256, (num_frames, 32, 32, 3), np.uint8)
+
+
+def ignore_step(step: int, steps: int) -> None:
+    del step, steps
+
+
+def refine_streaming(engine: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> FramesTHWC:
+    """All windows, the state passing through bytes as it does between workers."""
+    state, made = RefineState(), list[FramesTHWC]()
+    for window in refinement_windows(spec.num_frames):
+        part = frames[window.first_frame : window.end_frame]
+        refined = engine.refine_window(spec, state, part, ignore_step)
+        assert len(refined.frames) == len(published_by(refinement_windows(spec.num_frames), window.index))
+        state = RefineState.from_bytes(refined.state.to_bytes())
+        made.append(refined.frames)
+    return np.concatenate(made)
+
+
+def refine_lockstep(engine: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> FramesTHWC:
+    state = engine.start_lockstep(spec, frames)
+    for _ in range(REFINED.num_inference_steps):
+        state = RefineState.from_bytes(engine.step_lockstep(spec, state).to_bytes())
+    return engine.finish_lockstep(spec, state, range(spec.num_frames))
+
+
+@pytest.mark.parametrize("num_frames", [16, 24, 25, 41])
+def test_every_frame_of_every_length_is_refined_once(engine: WindowRefiner, num_frames: int) -> None:
+    spec, frames = spec_of(num_frames), preview(num_frames)
+    assert refine_streaming(engine, spec, frames).shape == (num_frames, 64, 64, 3)
+    assert refine_lockstep(engine, spec, frames).shape == (num_frames, 64, 64, 3)
+
+
+def test_both_schedules_agree_where_there_is_one_window(engine: WindowRefiner) -> None:
+    spec, frames = spec_of(24), preview(24)
+    assert np.array_equal(refine_streaming(engine, spec, frames), refine_lockstep(engine, spec, frames))
+
+
+def test_the_same_request_gives_the_same_bytes(engine: WindowRefiner) -> None:
+    spec, frames = spec_of(40), preview(40)
+    assert np.array_equal(refine_streaming(engine, spec, frames), refine_streaming(engine, spec, frames))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 8},
+        {"prompt": "a blue square, much longer"},
+        {"negative_prompt": "blurry"},
+        {"refine": REFINED.model_copy(update={"strength": 0.3})},
+        {"refine": REFINED.model_copy(update={"guidance_scale": 6.0})},
+        {"refine": REFINED.model_copy(update={"num_inference_steps": 3})},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_every_field_of_the_request_acts(engine: WindowRefiner, changes: dict[str, object]) -> None:
+    spec, frames = spec_of(16), preview(16)
+    changed = spec.model_copy(update=changes)
+    assert not np.array_equal(refine_streaming(engine, spec, frames), refine_streaming(engine, changed, frames))
+
+
+def test_windows_that_go_through_the_network_together_give_the_same_numbers(
+    models: RefinerModels, engine: WindowRefiner
+) -> None:
+    one_by_one = WindowRefiner(models, replace(LAWS, windows_per_batch=1), "test")
+    spec, frames = spec_of(56, "lockstep"), preview(56)
+    together, apart = refine_lockstep(engine, spec, frames), refine_lockstep(one_by_one, spec, frames)
+    assert np.abs(together.astype(int) - apart.astype(int)).max() <= 1
+
+
+def test_sizes_that_the_network_cannot_do_are_padded_and_cut_again(engine: WindowRefiner) -> None:
+    odd = spec_of(16).model_copy(update={"refine": REFINED.model_copy(update={"height": 72, "width": 40})})
+    assert refine_streaming(engine, odd, preview(16)).shape == (16, 72, 40, 3)
+
+
+def test_a_stop_between_two_steps_goes_through(engine: WindowRefiner) -> None:
+    def stop(step: int, steps: int) -> None:
+        assert steps == REFINED.num_inference_steps
+        if step == 1:
+            raise Interrupted("canceled")
+
+    with pytest.raises(Interrupted):
+        engine.refine_window(spec_of(16), RefineState(), preview(16), stop)
