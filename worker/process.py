@@ -132,6 +132,7 @@ def load_engine(
             weights=folder.weights,
             first_chunk_source=facts.first_chunk_source,
             torch_threads=settings.torch_threads,
+            torch_compile=settings.torch_compile,
         ),
     )
     engine.warm_up()

@@ -100,4 +100,7 @@ class Settings(BaseSettings):
     torch_threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="CPU threads of a model worker; 0: all cores."
     )
+    torch_compile: bool = Field(
+        default=False, description="GPU workers compile their steps (minutes at start, then faster); not for CPUs."
+    )
     log_level: str = Field(default="INFO", description="Python log level of every process.")

@@ -27,21 +27,24 @@ def load_engine(
     first_chunk_source: str | None = None,
     device: str | None = None,
     torch_threads: int = 0,
+    torch_compile: bool = False,
 ) -> StreamingT2VEngine:
     """Load a preset. Raises PresetError naming the file at fault.
 
     `weights`: its weights folder, where that is not `folder`. `first_chunk_source`: instead of the preset's own.
     `device` None: CUDA where there is one, else CPU. `torch_threads` 0: all cores.
+    `torch_compile` acts on CUDA only.
     """
     torch.set_num_threads(torch_threads or os.cpu_count() or 1)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    compiled = torch_compile and where.type == "cuda"
     preset = read_preset(folder)
     choice = SourceChoice.parse(first_chunk_source or preset.first_chunk_source)
-    loader = WeightsFolder(weights or folder, where, with_base=choice.kind == "base")
+    loader = WeightsFolder(weights or folder, where, with_base=choice.kind == "base", compiled=compiled)
     profiles = _recipes(preset, where)
     check_sizes(weights or folder, preset, loader.at(profiles[DEFAULT_PROFILE].dtype))
     source = load_source(choice, preset.height, preset.width, where)
-    line = fingerprint(folder, weights or folder, where, choice)
+    line = fingerprint(folder, weights or folder, where, choice, compiled=compiled)
     return StreamingT2VEngine(loader, EngineFacts(preset.height, preset.width, profiles, line), source)
 
 

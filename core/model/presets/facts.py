@@ -4,7 +4,7 @@ Knows no weights and no networks. What the service reads of the same file, witho
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -25,6 +25,12 @@ class SamplingFacts(SamplingDefaults):
     sampler: SamplerName = "ddim"
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
     timestep_spacing: Spacing | None = Field(default=None, description="Where the sampler steps; unset: as trained.")
+    guidance_interval: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=1)]] | None = Field(
+        default=None, description="Noise levels (0 to 1) between which guidance acts; unset: at all. Approximates."
+    )
+    deep_feature_steps: int = Field(
+        default=1, ge=1, description="Steps of a window that share their deep features. Above 1 it approximates."
+    )
 
 
 class ProfileFacts(ProfileDefaults):
@@ -52,7 +58,9 @@ class StreamingPreset(Preset):
             spacing=sampling.timestep_spacing or self.scheduler.get("timestep_spacing", "leading"),
             offset=self.scheduler.get("steps_offset", 0),
         )
-        return Recipe(plan, self.schedule, sampling.guidance_scale)
+        return Recipe(
+            plan, self.schedule, sampling.guidance_scale, sampling.guidance_interval, sampling.deep_feature_steps
+        )
 
     @property
     def schedule(self) -> NoiseSchedule:

@@ -18,7 +18,7 @@ _SAMPLES = 64
 _SAMPLE_BYTES = 64 << 10
 
 
-def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: SourceChoice) -> str:
+def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: SourceChoice, *, compiled: bool) -> str:
     """One line of what the bytes of a video depend on beside its request.
 
     The networks' dtype is not in it: the request's profile and the device decide that. `preset` and `weights` are
@@ -34,6 +34,7 @@ def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: 
             f"torch {torch.__version__}",
             f"diffusers {diffusers.__version__}",
             f"threads {torch.get_num_threads()}",
+            *(["compiled"] if compiled else []),
         ]
     )
 

@@ -20,21 +20,23 @@ from core.model.streaming_t2v.base_network import BaseNetwork, UntouchedBase
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
 from core.model.streaming_t2v.engine import LoadedModels
-from core.model.streaming_t2v.network import StreamingNetwork
+from core.model.streaming_t2v.network import StreamingNetwork, for_cuda
 from core.service.errors import PresetError
 
 
 class WeightsFolder:
     """The networks of one folder on one device; those of the windows in one dtype at a time."""
 
-    def __init__(self, folder: Path, device: torch.device, *, with_base: bool = True) -> None:
+    def __init__(self, folder: Path, device: torch.device, *, with_base: bool = True, compiled: bool = False) -> None:
         """Loads the autoencoder and the encoders, which stay in float32. Raises PresetError.
 
         `with_base` False: first chunks come from elsewhere, so an untouched base UNet is not loaded.
+        `compiled`: windows' steps are compiled at their first use, for CUDA.
         """
         self._folder = folder
         self.device = device
         self._with_base = with_base
+        self._compiled = compiled
         self._held: tuple[torch.dtype, LoadedModels] | None = None
         self._vae = load_module(folder / "vae", _build_vae, device)
         self._read_texts = ClipTextReader(
@@ -53,6 +55,8 @@ class WeightsFolder:
 
     def _load(self, dtype: torch.dtype) -> LoadedModels:
         network = load_network(self._folder, self.device, dtype)
+        if self._compiled:
+            network.compile(for_cuda)
         untouched = self._folder / "first_chunk_unet"
         base: BaseNetwork = network
         if self._with_base and untouched.is_dir():

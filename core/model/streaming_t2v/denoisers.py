@@ -69,9 +69,11 @@ class ReusingStep:
         self._calls += 1
         if self._deep_NCHW is None or due or len(text_states_BLD) != self._num_texts:
             self._num_texts = len(text_states_BLD)
-            prediction, self._deep_NCHW = self._network.predict_window_and_keep(
+            prediction, deep_NCHW = self._network.predict_window_and_keep(
                 latents_ACFHW, timestep, text_states_BLD, self._embedded
             )
+            # A copy: a CUDA graph writes its results to the same memory each time.
+            self._deep_NCHW = deep_NCHW.clone()
             return prediction
         return self._network.predict_window_from_deep(
             latents_ACFHW, timestep, text_states_BLD, self._embedded, self._deep_NCHW

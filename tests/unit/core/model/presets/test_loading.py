@@ -19,7 +19,7 @@ from core.service.catalog import Catalog
 from core.service.engine import NOTHING_GIVEN
 from core.service.errors import PresetError
 from core.service.first_chunk_sources import SourceChoice
-from core.service.settings import Settings
+from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 from tests.helpers.jobs import job_spec
 
 
@@ -154,9 +154,20 @@ def test_recipes_follow_the_preset(sound: Path) -> None:
     assert windows.plan.timesteps(windows.schedule) == (999, 749, 499, 249)
 
 
+def test_approximations_are_off_until_a_preset_asks_for_them(sound: Path) -> None:
+    preset = read_preset(sound)
+    windows = preset.profiles["fast"].windows
+    asked = windows.model_copy(update={"guidance_interval": (0.2, 0.9), "deep_feature_steps": 2})
+
+    recipes = [preset.recipe(facts) for facts in (windows, asked)]
+
+    found = [(recipe.guidance_interval, recipe.deep_feature_steps) for recipe in recipes]
+    assert found == [(None, 1), ((0.2, 0.9), 2)]
+
+
 def test_fingerprint_follows_the_weights(folder: Path) -> None:
-    def line() -> str:
-        return fingerprint(folder, folder, torch.device("cpu"), SourceChoice("base"))
+    def line(compiled: bool = False) -> str:
+        return fingerprint(folder, folder, torch.device("cpu"), SourceChoice("base"), compiled=compiled)
 
     before = line()
     file = folder / "vae" / "model.safetensors"
@@ -166,6 +177,7 @@ def test_fingerprint_follows_the_weights(folder: Path) -> None:
 
     assert weights_digest(folder) in line()
     assert line() != before
+    assert line(compiled=True) == f"{line()}; compiled"
 
 
 def test_the_service_reads_the_same_folder_without_torch(sound: Path) -> None:
@@ -227,3 +239,26 @@ def test_weights_may_lie_in_another_folder_than_the_preset(sound: Path, tmp_path
     engine = load_engine(apart, weights=sound, device="cpu", torch_threads=1)
 
     assert weights_digest(sound) in engine.fingerprint
+
+
+def test_modelscope_samples_as_published() -> None:
+    preset = read_preset(SHIPPED_PRESETS_DIR / "modelscope")
+    reference = preset.profiles["reference"]
+
+    windows, first = preset.recipe(reference.windows), preset.recipe(reference.first_chunk)
+
+    assert (windows.plan.sampler, windows.plan.eta, windows.guidance_scale) == ("ddim", 1.0, 7.5)
+    assert windows.plan.timesteps(windows.schedule) == tuple(range(981, 0, -20))
+    assert (first.plan.sampler, first.guidance_scale) == ("dpm_solver_pp", 9.0)
+    timesteps = first.plan.timesteps(first.schedule)
+    assert (len(timesteps), timesteps[:3], timesteps[-2:]) == (50, (999, 979, 959), (40, 20))
+    assert windows.schedule.prediction == "epsilon"
+    assert windows.schedule.signal_after_last() == windows.schedule.signal_at(0)
+
+
+def test_modelscope_s_fast_profile_takes_half_the_steps() -> None:
+    fast = read_preset(SHIPPED_PRESETS_DIR / "modelscope").profiles["fast"]
+
+    assert [part.num_inference_steps for part in (fast.windows, fast.first_chunk)] == [25, 25]
+    assert [part.sampler for part in (fast.windows, fast.first_chunk)] == ["dpm_solver_pp"] * 2
+    assert fast.gpu_dtype == "bfloat16"
