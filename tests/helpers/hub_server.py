@@ -97,11 +97,14 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self._hub.asked.append(f"{self.command} {path}")
         model = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
+        tree = re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if self._hub.out_of_order:
             self._refuse(503, None)
         elif model:
             self._describe(model[1], model[2] or "main")
+        elif tree:
+            self._list(tree[1], tree[2])
         elif file:
             self._send_file(file[1], file[2], file[3], with_body)
         else:
@@ -124,7 +127,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         siblings = [_sibling(name, content) for name, content in files.items()]
         commit = self._hub.commit_of(repository, revision)
-        body = json.dumps({"id": repository, "sha": commit, "siblings": siblings}).encode()
+        self._send_json({"id": repository, "sha": commit, "siblings": siblings})
+
+    def _list(self, repository: str, revision: str) -> None:
+        files = self._find(repository, revision)
+        if files is not None:
+            self._send_json([_tree_entry(name, content) for name, content in files.items()])
+
+    def _send_json(self, content: object) -> None:
+        body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -175,6 +186,13 @@ def _sibling(name: str, content: bytes) -> dict[str, Any]:
     if len(content) >= LFS_BYTES:
         digest = hashlib.sha256(content).hexdigest()
         entry["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
+    return entry
+
+
+def _tree_entry(name: str, content: bytes) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _git_sha1(content)}
+    if len(content) >= LFS_BYTES:
+        entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
     return entry
 
 

@@ -1,7 +1,13 @@
 """Pulling a preset from a Hub on loopback that serves small random models in the real repositories' formats."""
 
+import fcntl
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,7 @@ from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets import load_engine
+from core.model.presets.random import write_random_preset
 from core.service.catalog import Catalog, HubFiles, PresetFolder
 from core.service.engine import NOTHING_GIVEN
 from core.service.errors import DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
@@ -21,6 +28,7 @@ from tests.helpers.command_line import Running
 from tests.helpers.hub_repositories import write_base_repository, write_checkpoint_repository, write_downloaded_preset
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
+from tests.helpers.pipelines import write_text_to_video
 from tests.helpers.service import running_service
 
 CHECKPOINT, BASE = "PAIR/StreamingT2V", "ali-vilab/text-to-video-ms-1.7b"
@@ -321,3 +329,62 @@ def test_up_downloads_before_it_starts(hub: Hub, preset: PresetFolder, tmp_path:
     said = command.output
     assert said.index("modelscope is not installed: downloading") < said.index("starting Redis") < said.index("ready:")
     assert command.left_behind() == []
+
+
+MAKE_A_CHUNK = """
+from core.service.engine import NOTHING_GIVEN
+from core.service.settings import Settings
+from tests.helpers.jobs import job_spec
+from worker.process import load_engine
+
+engine = load_engine(Settings(), "toy")
+spec = job_spec(prompt="a cat", model="toy", num_frames=16)
+chunk = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda step, steps: None)
+print(engine.fingerprint, chunk.frames.shape)
+"""
+
+
+def test_an_operator_chooses_a_pipeline_by_its_hub_id(hub: Hub, tmp_path: Path) -> None:
+    hub.publish("org/small-t2v", write_text_to_video(tmp_path / "pipeline"))
+    write_random_preset(tmp_path / "presets" / "toy", num_inference_steps=2)
+    variables = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "hub"),
+        "LONGTAKE_PRESETS_DIR": str(tmp_path / "presets"),
+        "LONGTAKE_FIRST_CHUNK_SOURCE": "diffusers:org/small-t2v",
+    }
+
+    def make_a_chunk() -> str:
+        script = [sys.executable, "-c", MAKE_A_CHUNK]
+        return subprocess.run(
+            script, env={**os.environ, **variables}, capture_output=True, text=True, check=True
+        ).stdout
+
+    fetched = make_a_chunk()
+    hub.out_of_order = True
+    variables["HF_HUB_OFFLINE"] = "1"
+
+    assert "first chunk diffusers:org/small-t2v" in fetched
+    assert "(16, 64, 64, 3)" in fetched
+    assert make_a_chunk() == fetched
+
+
+def test_of_two_pulls_at_once_one_works_and_the_other_waits(hub: Hub, preset: PresetFolder) -> None:
+    waiting, phases = threading.Event(), list[str]()
+
+    def report(phase: str, _done: int, _total: int) -> None:
+        phases.append(phase)
+        waiting.set()
+
+    preset.weights.parent.mkdir()
+    with (preset.weights.parent / ".modelscope.lock").open("w") as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        pulled = pool.submit(pull_from, hub, preset, report)
+        assert waiting.wait(30)
+        asked_while_waiting = list(hub.asked)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        pulled.result(60)
+
+    assert phases[0] == "another process pulls it"
+    assert asked_while_waiting == []
+    assert preset.installed

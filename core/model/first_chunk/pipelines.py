@@ -44,7 +44,7 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
         pipeline = make()
     except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
         raise PresetError(
-            f"the first-chunk source {source} cannot be loaded: {error}",
+            f"the first-chunk source {source} cannot be loaded: {_root_of(error)}",
             fix="check its name and the network, or put its files in place: docs/models.md says how",
         ) from error
     if place.device.type == "cuda":
@@ -53,6 +53,13 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
         pipeline.to(place.device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _root_of(error: BaseException) -> str:
+    """What went wrong first, in its first line: diffusers wraps errors of the Hub in advice to read the traceback."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from core.model.first_chunk.animatediff import AnimateDiffFirstChunk, load_animatediff
+from core.model.first_chunk.choose import load_source
 from core.model.first_chunk.source import FirstChunkRequest, FirstChunkSource
 from core.model.first_chunk.svd import Canvas, Painter, SvdFirstChunk, load_picture_model, load_video_model
-from core.model.first_chunk.text_to_video import load_text_to_video, num_frames_for
+from core.model.first_chunk.text_to_video import TextToVideoFirstChunk, load_text_to_video, num_frames_for
 from core.service.errors import FieldNotSupported, Interrupted, PresetError
+from core.service.first_chunk_sources import SourceChoice
 from tests.unit.core.model.first_chunk.conftest import CPU, ask_for
 
 # diffusers' Euler scheduler gives numpy a tensor in a way that numpy 2 wants done otherwise.
@@ -195,3 +197,11 @@ def test_a_pipeline_that_cannot_act_on_a_request_is_refused(pipelines: Path) -> 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(PresetError, match="nowhere"):
         load_text_to_video(str(tmp_path / "nowhere"), SIZE, SIZE, CPU)
+
+
+def test_a_deployment_names_its_source(pipelines: Path) -> None:
+    device = torch.device("cpu")
+    named = SourceChoice.parse(f"diffusers:{pipelines / 'text_to_video'}")
+
+    assert load_source(SourceChoice("base"), SIZE, SIZE, device) is None
+    assert isinstance(load_source(named, SIZE, SIZE, device), TextToVideoFirstChunk)
