@@ -60,6 +60,19 @@ class Download(BaseModel):
         return (self.checkpoint, self.base)
 
 
+class RefinerFacts(BaseModel):
+    """The torch-free facts of a preset's refiner: defaults and limits. Keys that only the engine reads are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    height: int = Field(gt=0, multiple_of=8, description="Pixels, where a request names no size.")
+    width: int = Field(gt=0, multiple_of=8, description="Pixels, where a request names no size.")
+    max_side: int = Field(gt=0, multiple_of=8, description="Longest side that may be asked for, pixels.")
+    strength: float = Field(gt=0, le=1)
+    num_inference_steps: int = Field(ge=1)
+    guidance_scale: float = Field(ge=1.0)
+
+
 class Preset(BaseModel):
     """The torch-free facts of preset.json. Keys that only the engine reads are kept in `model_extra`."""
 
@@ -81,6 +94,7 @@ class Preset(BaseModel):
         default=BASE, description="What makes the first 16 frames: base, animatediff, svd or diffusers:ORG/NAME."
     )
     download: Download | None = None
+    refiner: RefinerFacts | None = Field(default=None, description="None: videos of this preset cannot be refined.")
 
     @property
     def accepts_image(self) -> bool:

@@ -26,11 +26,12 @@ from PIL import Image
 from core.service import queue, transitions
 from core.service.engine import EngineChunk, EngineState, FrameHWC, FramesTHWC, GivenMedia, OnStep
 from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError, UploadNotFound
-from core.service.frame_plan import CHUNK_FRAMES, chunk_span
+from core.service.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
 from core.service.job_store import cursor_from_member, index_member, member_from_cursor
 from core.service.media.fit import fit
 from core.service.media.uploads import Upload
 from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, WorkerStatus
+from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
     ChunkRecord,
     JobError,
@@ -501,6 +502,61 @@ class FakeEngine:
         colour = np.frombuffer(hashlib.sha256(spec.prompt.encode()).digest()[:3], dtype=np.uint8)
         frame[top : top + side, left : left + side] = colour
         return frame
+
+
+class FakeRefineEngine:
+    """Frames doubled in size; a white bar along the top, as long as the number of windows (or steps) done before.
+
+    A window made without the state before it comes out wrong. `step_seconds` stretches each of the request's steps.
+    """
+
+    def __init__(self, *, step_seconds: float = 0.0, fingerprint: str = "fake-refiner-1") -> None:
+        self._step_seconds = step_seconds
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def warm_up(self) -> None: ...
+
+    def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
+        started = time.perf_counter()
+        windows = refinement_windows(spec.num_frames)
+        window, published = windows[state.done], published_by(windows, state.done)
+        assert len(frames) == window.num_frames, f"window {window} got {len(frames)} frames"
+        for step in range(_refine_steps(spec)):
+            on_step(step, _refine_steps(spec))
+            time.sleep(self._step_seconds)
+        own = frames[published.start - window.first_frame : published.stop - window.first_frame]
+        before = int(state.arrays["windows"][0]) if state.done else 0
+        after = RefineState(state.done + 1, {"windows": np.asarray([before + 1], dtype=np.int64)})
+        return RefinedWindow(_enlarged(own, before), after, {"denoise": time.perf_counter() - started})
+
+    def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
+        assert len(frames) == spec.num_frames, f"{len(frames)} frames of {spec.num_frames}"
+        return RefineState(0, {"frames": frames, "steps": np.asarray([0], dtype=np.int64)})
+
+    def step_lockstep(self, spec: JobSpec, state: RefineState) -> RefineState:
+        del spec
+        time.sleep(self._step_seconds)
+        return RefineState(state.done + 1, {**state.arrays, "steps": state.arrays["steps"] + 1})
+
+    def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
+        del spec
+        return _enlarged(state.arrays["frames"][frames.start : frames.stop], int(state.arrays["steps"][0]))
+
+
+def _refine_steps(spec: JobSpec) -> int:
+    assert spec.refine is not None, "a job without `refine` has no refinement tasks"
+    return spec.refine.num_inference_steps
+
+
+def _enlarged(frames: FramesTHWC, bar_length: int) -> FramesTHWC:
+    """Every pixel four times, and the bar: 4 pixels per window or step done."""
+    enlarged = frames.repeat(2, axis=1).repeat(2, axis=2)
+    enlarged[:, :4, : 4 * bar_length] = 255
+    return enlarged
 
 
 def _bounce(phase: int, span: int) -> int:

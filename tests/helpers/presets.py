@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -23,17 +24,18 @@ def write_fake_preset(
     steps: int = 4,
     step_seconds: float = 0.0,
     first_chunk_source: str = "base",
+    refiner: bool = False,
 ) -> Path:
     """A preset of core.service.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token.
 
-    It takes an image where `first_chunk_source` is svd."""
+    It takes an image where `first_chunk_source` is svd, and refines to 128x128 where there is a `refiner`."""
     folder = presets_dir / name
     (folder / "tokenizer").mkdir(parents=True)
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue] - a property without a setter type
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     sampling = {"num_inference_steps": steps, "guidance_scale": 1.0}
-    facts = {
+    facts: dict[str, Any] = {
         "name": name,
         "description": "a bouncing square, for tests",
         "engine": engine,
@@ -45,6 +47,15 @@ def write_fake_preset(
         "step_seconds": step_seconds,
         "first_chunk_source": first_chunk_source,
     }
+    if refiner:
+        facts["refiner"] = {
+            "height": 128,
+            "width": 128,
+            "max_side": 256,
+            "strength": 0.6,
+            "num_inference_steps": steps,
+            "guidance_scale": 2.0,
+        }
     (folder / "preset.json").write_text(json.dumps(facts))
     return folder
 
@@ -52,3 +63,9 @@ def write_fake_preset(
 def copy_sprites(presets_dir: Path) -> None:
     """The shipped `sprites` preset as it is now: a copy, so that a training run may replace it during the tests."""
     shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", presets_dir / "sprites")
+
+
+def change_facts(folder: Path, **changes: object) -> None:
+    """Replace keys of a preset's preset.json."""
+    file = folder / "preset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))

@@ -15,9 +15,12 @@ from core.model.first_chunk.choose import load_source
 from core.model.presets.facts import StreamingPreset, read_preset
 from core.model.presets.fingerprint import fingerprint
 from core.model.presets.networks import WeightsFolder, check_sizes
+from core.model.presets.refiner import load_refiner
 from core.model.streaming_t2v.engine import EngineFacts, ProfileRecipes, StreamingT2VEngine
 from core.service.first_chunk_sources import SourceChoice
 from core.service.schema import DEFAULT_PROFILE, Profile
+
+__all__ = ["load_engine", "load_refiner"]
 
 
 def load_engine(

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from core.model.presets.files import FIX
+from core.model.refinement.engine import RefinerLaws
+from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.sampling.samplers import SamplerName, SamplingPlan
 from core.model.sampling.schedules import NoiseSchedule, Spacing, schedule_from_config
 from core.model.streaming_t2v.chunk_loop import Recipe
-from core.service.catalog import Preset, ProfileDefaults, SamplingDefaults
+from core.service.catalog import Preset, ProfileDefaults, RefinerFacts, SamplingDefaults
 from core.service.errors import PresetError
 from core.service.schema import Profile
 
@@ -41,12 +43,36 @@ class ProfileFacts(ProfileDefaults):
     gpu_dtype: GpuDtype
 
 
+class RefinerPreset(RefinerFacts):
+    """The refiner of a preset with what only its engine reads."""
+
+    guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
+    resampling: Literal["vid2vid", "plain"]
+    scheduler: dict[str, Any] | None = Field(
+        default=None, description="Noise schedule with diffusers' keys; unset: MS-Vid2Vid-XL's table, v prediction."
+    )
+    windows_per_batch: int = Field(default=1, ge=1, description="Windows of a lockstep step computed together.")
+    gpu_dtype: GpuDtype
+
+    def laws(self) -> RefinerLaws:
+        """What the network was trained for."""
+        schedule = None if self.scheduler is None else schedule_from_config(self.scheduler)
+        return RefinerLaws(
+            sigmas_T=vid2vid_sigmas() if schedule is None else (1 - schedule.alphas_cumprod_T).sqrt(),
+            prediction="v_prediction" if schedule is None else schedule.prediction,
+            guidance_rescale=self.guidance_rescale,
+            vid2vid_resampling=self.resampling == "vid2vid",
+            windows_per_batch=self.windows_per_batch,
+        )
+
+
 class StreamingPreset(Preset):
     """preset.json of an engine `streaming_t2v`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     profiles: dict[Profile, ProfileFacts]  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
+    refiner: RefinerPreset | None = None  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
     scheduler: dict[str, Any]
 
     def recipe(self, sampling: SamplingFacts) -> Recipe:

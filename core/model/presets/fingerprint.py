@@ -30,13 +30,16 @@ def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: 
             f"weights {weights_digest(weights)}",
             f"preset {facts}",
             f"first chunk {first_chunk}",
-            device_model(device),
-            f"torch {torch.__version__}",
-            f"diffusers {diffusers.__version__}",
-            f"threads {torch.get_num_threads()}",
+            machine_facts(device),
             *(["compiled"] if compiled else []),
         ]
     )
+
+
+def machine_facts(device: torch.device) -> str:
+    """What of a machine the bytes depend on."""
+    versions = f"torch {torch.__version__}; diffusers {diffusers.__version__}"
+    return f"{device_model(device)}; {versions}; threads {torch.get_num_threads()}"
 
 
 def weights_digest(folder: Path) -> str:

@@ -38,9 +38,9 @@ class WeightsFolder:
         self._with_base = with_base
         self._compiled = compiled
         self._held: tuple[torch.dtype, LoadedModels] | None = None
-        self._vae = load_module(folder / "vae", _build_vae, device)
+        self._vae = load_module(folder / "vae", build_vae, device)
         self._read_texts = ClipTextReader(
-            read_tokenizer(folder), load_module(folder / "text_encoder", _build_text_encoder, device)
+            read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
         )
         self._read_pictures = ClipPictureReader(load_module(folder / "image_encoder", _build_image_encoder, device))
 
@@ -60,15 +60,15 @@ class WeightsFolder:
         untouched = self._folder / "first_chunk_unet"
         base: BaseNetwork = network
         if self._with_base and untouched.is_dir():
-            base = UntouchedBase(load_module(untouched, _build_unet, self.device, dtype))
+            base = UntouchedBase(load_module(untouched, build_unet, self.device, dtype))
         return LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures)
 
 
-def _build_vae(config: dict[str, Any]) -> AutoencoderKL:
+def build_vae(config: dict[str, Any]) -> AutoencoderKL:
     return cast(AutoencoderKL, AutoencoderKL.from_config(config))
 
 
-def _build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
+def build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig.from_dict(config))
 
 
@@ -76,7 +76,7 @@ def _build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjectio
     return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
 
 
-def _build_unet(config: dict[str, Any]) -> UNet3DConditionModel:
+def build_unet(config: dict[str, Any]) -> UNet3DConditionModel:
     return cast(UNet3DConditionModel, UNet3DConditionModel.from_config(config))
 
 
@@ -84,7 +84,7 @@ def load_network(
     folder: Path, device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> StreamingNetwork:
     """UNet, CAM and conditioning parts of a preset; their sizes follow from the UNet's configuration."""
-    unet = load_module(folder / "unet", _build_unet, device, dtype)
+    unet = load_module(folder / "unet", build_unet, device, dtype)
     unet_config = dict(cast(Any, unet.config))
     cam = load_module(
         folder / "cam",

@@ -62,6 +62,8 @@ def write_random_preset(folder: Path, *, seed: int = 0, size: int = 64, num_infe
         pictures = CLIPVisionModelWithProjection(CLIPVisionConfig(**_vision_sizes()))
         _save(folder / "image_encoder", pictures, pictures.config.to_dict())
         _save_memory(folder, unet)
+        refiner = _unet()
+        _save(folder / "refiner" / "unet", refiner, dict(cast(Any, refiner.config)))
     tokenizer_folder = folder / "tokenizer"
     tokenizer_folder.mkdir(parents=True, exist_ok=True)
     word_tokenizer().save(str(tokenizer_folder / "tokenizer.json"))
@@ -189,6 +191,17 @@ def _facts(name: str, size: int, num_inference_steps: int) -> dict[str, Any]:
             "set_alpha_to_one": True,
             "clip_sample": False,
             "steps_offset": 0,
+        },
+        "refiner": {
+            "height": 2 * size,
+            "width": 2 * size,
+            "max_side": 4 * size,
+            "strength": 0.6,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": 2.0,
+            "guidance_rescale": 0.2,
+            "resampling": "vid2vid",
+            "gpu_dtype": "bfloat16",
         },
         "example_prompts": ["a red circle moving left over a striped background"],
     }
