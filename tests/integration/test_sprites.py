@@ -16,7 +16,9 @@ import pytest
 
 from core.service.schema import Job, JobStatus
 from core.service.settings import SHIPPED_PRESETS_DIR
+from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
+from tests.helpers.given import upload
 from tests.helpers.presets import copy_sprites
 from tests.helpers.service import Service, fetch, running_service
 from tests.helpers.video import frames_of, probe
@@ -86,6 +88,22 @@ def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watc
     ]
     firsts = {hashes(sprites.wait_for_success(job.id, SECONDS))[0] for job in jobs}
     assert len(firsts | {hashes(watched)[0]}) == 3
+
+
+def test_video_goes_on_where_another_one_ended(sprites: Service, watched: Job) -> None:
+    before = sprites.video(watched.id)
+    job = sprites.submit(model="sprites", prompt=PROMPT, num_frames=17, video=upload(sprites, before))
+    after = frames_of(sprites.video(sprites.wait_for_success(job.id, SECONDS).id)).astype(np.float32)
+    last_frames = frames_of(before)[-16:].astype(np.float32)
+    assert np.abs(after[:16] - last_frames).mean() < 3, "the same pictures, encoded once more"
+    assert np.abs(after[16] - after[15]).mean() < 40, "no cut"
+
+
+def test_image_is_refused_with_the_reason(sprites: Service) -> None:
+    image = upload(sprites, picture((200, 100, 50)), "image/png")
+    response = sprites.http.post("/jobs", json={"model": "sprites", "prompt": PROMPT, "image": image})
+    assert (response.status_code, response.json()["code"]) == (422, "field_not_supported")
+    assert "sprites makes its first frames from text only" in response.json()["detail"]
 
 
 def test_prompt_longer_than_the_text_encoder_reads_is_refused_with_the_limit(sprites: Service) -> None:
