@@ -30,20 +30,35 @@ examples:
 
 STREAMING_HELP = """\
 Converts streaming_t2v.ckpt (25.6 GB: 3.23 billion weights in float32 and the optimizer of their training, which is not
-read) to unet/ cam/ conditioning/ vae/ text_encoder/ image_encoder/. The folder needs 12 GB in float32, 6 GB else."""
+read) to unet/ cam/ conditioning/ vae/ text_encoder/ image_encoder/: 12.7 GB in float32, 6.4 GB in a half type."""
+STREAMING_EXAMPLES = """\
+examples:
+  longtake convert streaming-t2v streaming_t2v.ckpt --out weights/streaming-t2v
+  longtake convert streaming-t2v streaming_t2v.ckpt --out weights/half --dtype bfloat16     enough for `fast` on a GPU
+"""
 VID2VID_HELP = """\
-Converts the refiner MS-Vid2Vid-XL to unet/ text_encoder/ vae/. Its three files are in the repository
-ali-vilab/MS-Vid2Vid-XL of the Hub or damo/Video-to-Video of ModelScope."""
+Converts the refiner MS-Vid2Vid-XL (ModelScope's damo/Video-to-Video) to unet/ text_encoder/ vae/. The model's three
+weight files are needed: UNet, OpenCLIP text encoder, and a Stable Diffusion checkpoint for its autoencoder."""
+VID2VID_EXAMPLES = """\
+examples:
+  longtake convert vid2vid --unet non_ema_0035000.pth --text open_clip_pytorch_model.bin \\
+                           --vae v2-1_512-ema-pruned.ckpt --out weights/vid2vid --dtype bfloat16
+"""
 VERIFY_HELP = """\
 Reads every file that SHA256SUMS of a weights folder lists and names those that are missing or changed. Takes as long as
-reading the folder from the disk."""
+reading the folder from the disk, so workers do not do it at every start."""
+VERIFY_EXAMPLES = """\
+examples:
+  longtake convert verify weights/streaming-t2v
+  cd weights/streaming-t2v && sha256sum --check SHA256SUMS     the same without Longtake
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="<what>", required=True)
-    streaming = _add(kinds, "streaming-t2v", "the official StreamingT2V checkpoint", STREAMING_HELP)
+    streaming = _add(kinds, "streaming-t2v", "the official StreamingT2V checkpoint", STREAMING_HELP, STREAMING_EXAMPLES)
     streaming.add_argument("path", type=Path, metavar="PATH", help="streaming_t2v.ckpt")
-    refiner = _add(kinds, "vid2vid", "the refiner, MS-Vid2Vid-XL", VID2VID_HELP)
+    refiner = _add(kinds, "vid2vid", "the refiner, MS-Vid2Vid-XL", VID2VID_HELP, VID2VID_EXAMPLES)
     refiner.add_argument("--unet", type=Path, required=True, metavar="PATH", help="non_ema_0035000.pth")
     refiner.add_argument(
         "--text", type=Path, required=True, metavar="PATH", help="open_clip_pytorch_model.bin (OpenCLIP ViT-H-14)"
@@ -59,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             default="float32",
             help="type of the weights in the folder (default: float32, as published)",
         )
-    verify = _add(kinds, "verify", "compare a weights folder with its checksums", VERIFY_HELP)
+    verify = _add(kinds, "verify", "compare a weights folder with its checksums", VERIFY_HELP, VERIFY_EXAMPLES)
     verify.add_argument("folder", type=Path, metavar="DIR", help="a folder that has SHA256SUMS")
 
 
@@ -68,9 +83,14 @@ def _add(
     name: str,
     summary: str,
     description: str,
+    examples: str,
 ) -> argparse.ArgumentParser:
     return kinds.add_parser(
-        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        help=summary,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

@@ -94,7 +94,7 @@ def _report(faults: Faults, path: Path, model: str) -> str:
 
 def _list(kind: str, entries: list[str]) -> list[str]:
     """A group: how many in which part of the model, the first few in full."""
-    parts = Counter(entry.partition(".")[0] for entry in entries)
+    parts = Counter(entry.split()[0].partition(".")[0] for entry in entries)
     spread = ", ".join(f"{part} {count}" for part, count in parts.most_common())
     rest = len(entries) - NUM_SHOWN
     more = [f"    and {rest} more"] if rest > 0 else []
