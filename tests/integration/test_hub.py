@@ -208,7 +208,9 @@ def test_a_damaged_download_is_noticed_and_fetched_anew(hub: Hub, preset: Preset
     part.parent.mkdir(parents=True)
     part.write_bytes(bytes(size // 2))  # half of a file, and wrong
 
-    with pytest.raises(DownloadDamaged, match=r"streaming_t2v\.ckpt has another checksum .* it was removed"):
+    with pytest.raises(
+        DownloadDamaged, match=r"streaming_t2v\.ckpt has another checksum .* it is now streaming_t2v\.ckpt\.damaged"
+    ):
         pull_from(hub, preset)
 
     assert not preset.installed

@@ -70,16 +70,19 @@ class Originals:
                 self._fetch(name, file, pin, report)
 
     def verify(self, pin: RepositoryPin, report: Report) -> RepositoryPin:
-        """The pin with the checksums of all files, each proven. A damaged file is removed; raises DownloadDamaged."""
+        """The pin with the checksums of all files, each proven.
+
+        Raises DownloadDamaged. A file that differs is set aside, not removed: it may have been put there by hand.
+        """
         checked: dict[str, FilePin] = {}
         for name, file in self.files.items():
             report(f"verify {file.name}", 0, pin.files[name].size)
             try:
                 checked[name] = pin.files[name].check(file)
             except DownloadDamaged as error:
-                file.unlink()
+                aside = file.replace(file.with_name(f"{file.name}.damaged"))
                 raise DownloadDamaged(
-                    f"{error.message}; it was removed", fix="pull again: only this file is fetched anew"
+                    f"{error.message}; it is now {aside.name}", fix="pull again: only this file is fetched anew"
                 ) from error
             report(f"verify {file.name}", pin.files[name].size, pin.files[name].size)
         return pin.model_copy(update={"files": checked})
