@@ -32,6 +32,8 @@ class StemReport:
     findings: tuple[Finding, ...] = ()
     not_built: bool = False
     failure: str = ""
+    num_threads: int = 0
+    """It was computed with."""
 
     @property
     def ok(self) -> bool:
@@ -49,19 +51,19 @@ def largest_error(actual: Tensor, stored: Tensor) -> float:
 
 def table(reports: Sequence[StemReport]) -> str:
     """All lines, aligned."""
-    rows = [("stem", "tensor", "largest error", "tolerance", "", "serving path")]
+    rows: list[tuple[str, ...]] = [("stem", "tensor", "largest error", "tolerance", "", "serving path", "threads")]
     for report in reports:
-        rows += [_row(report.stem, finding) for finding in report.findings]
+        rows += [_row(report, finding) for finding in report.findings]
         if report.not_built or report.failure:
-            rows.append((report.stem, report.failure or "not built", "", "", "FAIL" if report.failure else "", ""))
+            rows.append((report.stem, report.failure or "not built", "", "", "FAIL" if report.failure else "", "", ""))
     # A failure's sentence is as long as it is: it does not widen the column.
-    widths = [max(len(row[column]) for row in rows if row[2] or column != 1) for column in range(6)]
+    widths = [max(len(row[column]) for row in rows if row[2] or column != 1) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def _row(stem: str, finding: Finding) -> tuple[str, str, str, str, str, str]:
+def _row(report: StemReport, finding: Finding) -> tuple[str, ...]:
     serving = "" if finding.serving_error is None else f"{finding.serving_error:.1e}"
-    verdict = "ok" if finding.ok else "FAIL"
-    return stem, finding.tensor, f"{finding.error:.1e}", f"{finding.tolerance:.0e}", verdict, serving
+    numbers = (f"{finding.error:.1e}", f"{finding.tolerance:.0e}")
+    return report.stem, finding.tensor, *numbers, "ok" if finding.ok else "FAIL", serving, str(report.num_threads)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.golden.__main__ import main
 from tests.golden.folder import GoldenFolder
 from tests.golden.made_up import MadeUp, write_loop_stem, write_network_stem
-from tests.golden.rounding import published_threads, rounds_as_published
+from tests.golden.rounding import THREAD_COUNTS, rounds_as_published, threads
 
 REFERENCES = Path(__file__).parents[2] / "references"
 
@@ -22,7 +22,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of other sizes, lengths, timesteps and constants than the published one, with random weights."""
     folder = tmp_path_factory.mktemp("golden")
     network = MadeUp.of(seed=3)
-    with published_threads():
+    with threads(THREAD_COUNTS[0]):
         text = write_network_stem(folder, network)["in.text_states"]
         write_loop_stem(folder, network, text[:2])
     return folder

