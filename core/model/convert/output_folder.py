@@ -1,7 +1,8 @@
 """A folder that appears whole or not at all.
 
 It is written under another name beside its place (`.NAME.part`), flushed to the disk, and renamed in one step. A failed
-or interrupted writer removes it; what a killed one leaves is never taken for the folder, and the next writer clears it.
+or interrupted writer removes it; what a killed one leaves is never taken for the folder, and the next writer clears it
+(`.NAME.lock` tells a killed writer from a running one).
 Knows no weights and no formats.
 """
 
@@ -62,12 +63,13 @@ def _check_room(parent: Path, num_bytes: int, disk: Disk) -> None:
 
 
 def _filled(out: Path) -> Generator[Path]:
-    """The folder under its other name, locked; renamed at the end, removed if anything was raised."""
+    """The folder under its other name; renamed at the end, removed if anything was raised."""
     part = out.with_name(f".{out.name}.part")
-    part.mkdir(exist_ok=True)
-    lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _claim(part, lock)
+    with _sole_writer(part.with_suffix(".lock"), out):
+        if part.exists():  # a killed writer's
+            shutil.rmtree(part)
+        part.mkdir()
+        part.chmod(0o755)
         try:
             yield part
             _flush_folders(part)
@@ -76,21 +78,31 @@ def _filled(out: Path) -> Generator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    finally:
-        os.close(lock)
 
 
-def _claim(part: Path, lock: int) -> None:
-    """Make sure that nobody else writes here, then clear what a killed writer has left."""
+@contextmanager
+def _sole_writer(lock: Path, out: Path) -> Generator[None]:
+    """Holds a lock that ends with the process. A file, not the folder: NFS locks only what is open for writing."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(descriptor, lock, out)
+        try:
+            yield
+        finally:
+            lock.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, lock: Path, out: Path) -> None:
+    """Raises OutputRefused where another process has the lock, or had it when the file was opened."""
+    refused = OutputRefused(f"another conversion is writing {out}", fix="wait for it")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise OutputRefused(f"another conversion is writing {part}", fix="wait for it") from error
-    if not part.is_dir() or part.stat().st_ino != os.fstat(lock).st_ino:
-        raise OutputRefused(f"another conversion has just finished with {part}", fix="look at its result first")
-    for left in part.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
-    part.chmod(0o755)
+        raise refused from error
+    if not lock.exists() or lock.stat().st_ino != os.fstat(descriptor).st_ino:
+        raise refused
 
 
 def _flush_folders(folder: Path) -> None:
