@@ -150,7 +150,7 @@ def write_svd(folder: Path) -> None:
         num_attention_heads=(2, 2),
         addition_time_embed_dim=WIDTH,
         projection_class_embeddings_input_dim=3 * WIDTH,
-        num_frames=17,
+        num_frames=17,  # more than a chunk has, as SVD-XT's 25
     )
     StableVideoDiffusionPipeline(
         temporal_autoencoder(),

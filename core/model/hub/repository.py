@@ -1,7 +1,7 @@
 """One conversation with the Hugging Face Hub: what a repository holds, and the bytes of its files.
 
 Uses huggingface_hub for addresses, logins, retries and bytes. Its own download keeps nothing of an interrupted file
-(from version 2.3 on, partial files have random names), so the file to append to is held here. Knows no preset.
+(docs/adr/0007), so the file to append to is held here. Knows no preset.
 """
 
 from collections.abc import Callable, Generator

@@ -44,14 +44,14 @@ def load_engine(
     preset = read_preset(folder)
     choice = SourceChoice.parse(first_chunk_source or preset.first_chunk_source)
     loader = WeightsFolder(weights or folder, where, with_base=choice.kind == "base", compiled=compiled)
-    profiles = _recipes(preset, where)
+    profiles = profile_recipes(preset, where)
     check_sizes(weights or folder, preset, loader.at(profiles[DEFAULT_PROFILE].dtype))
     source = load_source(choice, preset.height, preset.width, where)
     line = fingerprint(folder, weights or folder, where, choice, compiled=compiled)
     return StreamingT2VEngine(loader, EngineFacts(preset.height, preset.width, profiles, line), source)
 
 
-def _recipes(preset: StreamingPreset, device: torch.device) -> dict[Profile, ProfileRecipes]:
+def profile_recipes(preset: StreamingPreset, device: torch.device) -> dict[Profile, ProfileRecipes]:
     """How each profile samples. Half precision is for GPUs: a CPU computes in float32 whatever a profile says."""
     return {
         name: ProfileRecipes(

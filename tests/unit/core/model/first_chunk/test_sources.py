@@ -40,7 +40,7 @@ def sources(pipelines: Path) -> Mapping[str, FirstChunkSource]:
         "svd": SvdFirstChunk(
             load_video_model(CPU, str(pipelines / "svd")),
             Painter(lambda: load_picture_model(CPU, str(pipelines / "sdxl")), num_steps=2),
-            Canvas.around(SIZE, SIZE, canvas_height=32, canvas_width=64),
+            Canvas.around(SIZE, SIZE, canvas_height=16, canvas_width=32),
             SIZE,
             SIZE,
         ),

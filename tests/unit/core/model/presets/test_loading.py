@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.model.presets import load_engine
+from core.model.presets import load_engine, profile_recipes
 from core.model.presets.facts import read_preset
 from core.model.presets.fingerprint import fingerprint, weights_digest
 from core.model.presets.networks import WeightsFolder, load_network
@@ -262,3 +262,12 @@ def test_modelscope_s_fast_profile_takes_half_the_steps() -> None:
     assert [part.num_inference_steps for part in (fast.windows, fast.first_chunk)] == [25, 25]
     assert [part.sampler for part in (fast.windows, fast.first_chunk)] == ["dpm_solver_pp"] * 2
     assert fast.gpu_dtype == "bfloat16"
+
+
+def test_profiles_pick_the_networks_dtype_on_a_gpu_and_float32_on_a_cpu(sound: Path) -> None:
+    preset = read_preset(sound)
+
+    dtypes = {kind: profile_recipes(preset, torch.device(kind)) for kind in ("cuda", "cpu")}
+
+    assert (dtypes["cuda"]["fast"].dtype, dtypes["cuda"]["reference"].dtype) == (torch.bfloat16, torch.float32)
+    assert (dtypes["cpu"]["fast"].dtype, dtypes["cpu"]["reference"].dtype) == (torch.float32, torch.float32)
