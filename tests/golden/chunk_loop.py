@@ -32,7 +32,9 @@ from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem
 
 _CPU = torch.device("cpu")
+_TOWER = "image_encoder.model.visual.proj."
 _PICTURE_SIZE = 224
+"""What the stand-in for the visual tower reads, where its meaning names no other size."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,16 @@ class Loop:
 
     def read_pictures(self, pictures_B3PR: Tensor) -> Tensor:
         """The sidecar's stand-in for the visual tower: average pool and one linear layer, one picture at a time."""
-        prefix = "image_encoder.model.visual.proj."
-        weight, bias = self.stem.given(prefix + "weight"), self.stem.given(prefix + "bias")
+        weight, bias = self.stem.given(_TOWER + "weight"), self.stem.given(_TOWER + "bias")
         grid = math.isqrt(weight.shape[1] // 3)
-        prepared = [preprocess_picture(picture.unsqueeze(0), _PICTURE_SIZE) for picture in pictures_B3PR]
+        prepared = [preprocess_picture(picture.unsqueeze(0), self._picture_size()) for picture in pictures_B3PR]
         pooled = [functional.adaptive_avg_pool2d(picture, grid).flatten(1) for picture in prepared]
         return torch.cat([functional.linear(row, weight, bias) for row in pooled])
+
+    def _picture_size(self) -> int:
+        meaning: str = self.stem.sidecar["tensors"][_TOWER + "weight"]["meaning"]
+        stated = re.search(r"preprocessed (\d+)x\1", meaning)
+        return int(stated.group(1)) if stated else _PICTURE_SIZE
 
     def anchor(self) -> Tensor:
         """Frame 0 of the first chunk, in [-1, 1]."""

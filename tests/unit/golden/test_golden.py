@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.model.streaming_t2v.apm import CLIP_MEAN, CLIP_STD, preprocess_picture
 from tests.golden.__main__ import main
 from tests.golden.folder import GoldenFolder
-from tests.golden.made_up import MadeUp, write_loop_stem, write_network_stem
+from tests.golden.made_up import MadeUp, write_loop_stem, write_network_stem, write_stem
 from tests.golden.rounding import THREAD_COUNTS, rounds_as_published, threads
 
 REFERENCES = Path(__file__).parents[2] / "references"
@@ -128,6 +129,17 @@ def test_an_output_that_nothing_computes_fails(tmp_path: Path, capsys: pytest.Ca
 
     assert run_preprocessing(tmp_path) == 1
     assert "out.riddle" in capsys.readouterr().out
+
+
+def test_a_formula_picture_of_another_size_and_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = torch.arange(96, dtype=torch.float64).view(1, 96, 1).expand(3, 96, 96)
+    prepared = preprocess_picture(torch.cos(0.2 * rows - 1).float().unsqueeze(0), 40)[0]
+    outputs = {"out.preprocessed_stride5": prepared[:, ::5, ::5], "out.zero_image_rgb": -torch.tensor(CLIP_MEAN)}
+    outputs["out.zero_image_rgb"] = (0.5 + outputs["out.zero_image_rgb"]) / torch.tensor(CLIP_STD)
+    formula = "x[c,i,j] = cos(0.2*i - 1) computed in float64 then cast to float32; i row, j column, 0..95; c 0..2"
+    write_stem(tmp_path, "apm_preprocess", outputs, {"input_formula": formula, "tolerance": "1e-6"})
+
+    assert main([str(tmp_path)]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{broken"])
