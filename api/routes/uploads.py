@@ -12,6 +12,7 @@ from api.answers import JsonBody
 from api.openapi import UPLOAD_BODY, may_fail
 from api.ports import PortsOfApp, SettingsOfApp
 from core.service.admission import parse_body
+from core.service.errors import ServiceFull
 from core.service.media.types import MediaKind, types_of
 from core.service.media.uploads import Upload, UploadRequest, new_upload
 from core.service.schema import MIN_FRAMES, Frozen
@@ -68,6 +69,8 @@ def create_upload(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp) ->
     """Answers a URL to PUT the file to, and an id to name in `POST /jobs`. Type and length are part of the URL's
     signature: the storage takes no other. What the file really is, is looked at when the job starts."""
     upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now())
+    if ports.uploads.count() >= settings.max_uploads:
+        raise ServiceFull(f"{settings.max_uploads} uploads are kept already", fix="try again later")
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
     ports.uploads.create(upload)

@@ -203,7 +203,7 @@ class VideoTooShort(MediaError):
 
 
 class ServiceFull(LongtakeError):
-    """Too many jobs are waiting already."""
+    """Too many jobs wait, or too many uploads are kept, already."""
 
     code = "service_full"
 

@@ -393,6 +393,9 @@ class FakeUploadStore:
             raise UploadNotFound(f"there is no upload {upload_id}")
         return self._uploads[upload_id]
 
+    def count(self) -> int:
+        return len(self._uploads)
+
     def older_than(self, moment: datetime) -> Sequence[Upload]:
         old = [upload for upload in self._uploads.values() if upload.created_at < moment]
         return sorted(old, key=lambda upload: upload.created_at)

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     upload_retention_seconds: Annotated[int, Field(ge=60)] = Field(
         default=86400, description="How long an upload may be named in new jobs; then it is removed."
     )
+    max_uploads: Annotated[int, Field(ge=1)] = Field(
+        default=1000, description="Uploads kept at which POST /uploads answers 503."
+    )
     max_image_bytes: Annotated[int, Field(ge=1)] = Field(default=20_000_000, description="Largest image file taken.")
     max_video_bytes: Annotated[int, Field(ge=1, le=5_000_000_000)] = Field(
         default=500_000_000, description="Largest video file taken."

@@ -34,6 +34,10 @@ class RedisUploadStore:
         return Upload.model_validate_json(entry)
 
     @keys.names_errors
+    def count(self) -> int:
+        return int(self._redis.zcard(keys.UPLOADS))  # pyright: ignore[reportArgumentType]
+
+    @keys.names_errors
     def older_than(self, moment: datetime) -> Sequence[Upload]:
         ids = cast("list[str]", self._redis.zrangebyscore(keys.UPLOADS, "-inf", f"({moment.timestamp()}"))
         entries = cast("list[str | None]", self._redis.mget([keys.upload_key(one) for one in ids]) if ids else [])

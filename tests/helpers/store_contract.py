@@ -498,8 +498,10 @@ class StoreContract:
         one = upload_at(ports.clock.now())
         ports.uploads.create(one)
         assert ports.uploads.get(one.id) == one
+        assert ports.uploads.count() == 1
         ports.uploads.remove(one.id)
         ports.uploads.remove(one.id)
+        assert ports.uploads.count() == 0
         with pytest.raises(UploadNotFound):
             ports.uploads.get(one.id)
 

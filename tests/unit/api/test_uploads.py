@@ -69,6 +69,14 @@ def test_what_cannot_be_uploaded_is_refused(api: TestClient, body: dict[str, Any
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, code, field)
 
 
+def test_when_too_many_are_kept_no_more_are_taken(world: World) -> None:
+    with world.client(world.settings.model_copy(update={"max_uploads": 1})) as api:
+        assert api.post("/uploads", json=MP4).status_code == 201
+        answer = api.post("/uploads", json=MP4)
+    assert (answer.status_code, answer.json()["code"]) == (503, "service_full")
+    assert int(answer.headers["retry-after"]) > 0
+
+
 def test_a_job_may_go_on_from_an_uploaded_video(api: TestClient, world: World) -> None:
     video = upload(api, world)
     answer = api.post("/jobs", json={"prompt": PROMPT, "video": video})
