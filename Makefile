@@ -7,7 +7,7 @@ SEED ?= 4
 PORT ?= 8000
 # `make golden`: a folder of the published implementation's numbers, laid out as tests/references is.
 GOLDEN ?= tests/references
-export PROMPT FRAMES SEED PORT
+export PROMPT FRAMES SEED PORT GOLDEN
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -65,7 +65,7 @@ test: lint types test-fast test-integration
 	@echo "== all passed: lint, types, unit tests, integration tests"
 
 golden: $(READY)
-	$(BIN)/python -m tests.golden "$(GOLDEN)"
+	$(BIN)/python -m tests.golden "$$GOLDEN"
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

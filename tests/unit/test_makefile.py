@@ -58,3 +58,16 @@ def test_the_prompt_reaches_the_demo_with_its_quotes(tmp_path: Path) -> None:
     assert f"<{prompt}>" in result.stdout.splitlines(), result.stderr
     assert "<17>" in result.stdout
     assert not (tmp_path / "pwned").exists()
+
+
+def test_the_folder_of_golden_numbers_reaches_the_runner_with_its_spaces(tmp_path: Path) -> None:
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.parent.mkdir()
+    fake_program(binaries, "python", 'for word in "$@"; do echo "<$word>"; done')
+    (binaries.parent / ".ready").touch()
+
+    chosen = make(tmp_path, "golden", "GOLDEN=my numbers", path="/usr/bin:/bin")
+    default = make(tmp_path, "golden", path="/usr/bin:/bin")
+
+    assert chosen.stdout.splitlines()[-1] == "<my numbers>"
+    assert default.stdout.splitlines()[-1] == "<tests/references>"
