@@ -67,7 +67,12 @@ class LazyTensor:
         assert len(self.shape) == 2, f"{self.shape} is no matrix"
         return replace(self, shape=self.shape[::-1], strides=self.strides[::-1])
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it could be a linear layer's: no kernel, or one of size 1."""
+        return all(size == 1 for size in self.shape[2:])
+
     def as_matrix(self) -> "LazyTensor":
         """A convolution of kernel size 1, [out, in, 1, ...], as the weight of a linear layer, [out, in]."""
-        assert all(size == 1 for size in self.shape[2:]), f"{self.shape} has a kernel larger than 1"
+        assert self.is_pointwise, f"{self.shape} has a kernel larger than 1"
         return replace(self, shape=self.shape[:2], strides=self.strides[:2])

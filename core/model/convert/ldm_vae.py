@@ -46,7 +46,7 @@ def modern_attention(name: str, tensor: LazyTensor) -> tuple[str, LazyTensor]:
     if match is None:
         return name, tensor
     place, layer, kind = match.groups()
-    return f"{place}{_OLD_ATTENTION[layer]}.{kind}", tensor if len(tensor.shape) == 1 else tensor.as_matrix()
+    return f"{place}{_OLD_ATTENTION[layer]}.{kind}", tensor.as_matrix() if tensor.is_pointwise else tensor
 
 
 def _replaced(text: str, replacements: tuple[tuple[str, str], ...]) -> str:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -126,7 +126,7 @@ def _open_torch_zip(path: Path) -> LazyTensors:
         with zipfile.ZipFile(path) as archive:
             records = _Records.of(archive, path)
             tree = read_pickle(archive.read(records.named("data.pkl")))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error) as error:
         raise CheckpointUnreadable(f"it is damaged or truncated ({error})") from error
     weights = _weights_of(tree.root)
     tensors: dict[str, LazyTensor] = {}
@@ -153,15 +153,11 @@ class _Records:
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise CheckpointUnreadable("it was written on a big-endian machine")
-        places: dict[str, tuple[int, int]] = {}
         with path.open("rb") as file:
-            for info in archive.infolist():
-                if info.compress_type != zipfile.ZIP_STORED:
-                    raise CheckpointUnreadable("it is compressed, so it was not written by torch")
-                file.seek(info.header_offset)
-                name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-                start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-                places[info.filename.removeprefix(folder)] = (start, info.file_size)
+            places = {info.filename.removeprefix(folder): _place(info, file) for info in archive.infolist()}
+        size = path.stat().st_size
+        if any(start + num_bytes > size for start, num_bytes in places.values()):
+            raise CheckpointUnreadable("it is damaged or truncated (its records reach beyond its end)")
         return cls(path, folder, places)
 
     def named(self, name: str) -> str:
@@ -179,6 +175,15 @@ class _Records:
         if offset + tensor.span_bytes > num_bytes:
             raise CheckpointUnreadable(f"{name} reaches beyond its {num_bytes} bytes of data")
         return tensor
+
+
+def _place(info: zipfile.ZipInfo, file: BinaryIO) -> tuple[int, int]:
+    """First byte and size of a record's data, which follow a header of their own."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise CheckpointUnreadable("it is compressed, so it was not written by torch")
+    file.seek(info.header_offset)
+    name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    return info.header_offset + _LOCAL_HEADER.size + name_length + extra_length, info.file_size
 
 
 def _dtype(name: str, storage: StorageReference) -> torch.dtype:
@@ -242,7 +247,7 @@ def _open_safetensors(path: Path) -> LazyTensors:
         entries: dict[str, Any] = json.loads(header)
         entries.pop("__metadata__", None)
         tensors = {name: _safetensor(path, 8 + length, entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointUnreadable(f"its safetensors header is damaged ({error!r})") from error
     if any(tensor.offset + tensor.span_bytes > size for tensor in tensors.values()):
         raise CheckpointUnreadable("it is truncated")
@@ -267,7 +272,7 @@ def _open_shards(index: Path) -> LazyTensors:
     try:
         content: Any = json.loads(index.read_text(encoding="utf-8"))
         files = dict(content["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointUnreadable(f"it is no index of shards ({error!r})") from error
     shards: dict[str, LazyTensors] = {}
     for file in sorted({str(file) for file in files.values()}):

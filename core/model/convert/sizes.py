@@ -73,7 +73,7 @@ def text_config(sizes: TextSizes) -> Config:
         "hidden_size": sizes.width,
         "intermediate_size": sizes.inner_width,
         "num_hidden_layers": sizes.num_layers,
-        "num_attention_heads": max(1, sizes.width // _TEXT_HEAD_WIDTH),
+        "num_attention_heads": _num_heads(sizes.width, _TEXT_HEAD_WIDTH),
         "max_position_embeddings": sizes.num_positions,
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-5,
@@ -92,7 +92,7 @@ def vision_config(sizes: VisualSizes) -> Config:
         "intermediate_size": sizes.inner_width,
         "projection_dim": sizes.embedding_width,
         "num_hidden_layers": sizes.num_layers,
-        "num_attention_heads": max(1, sizes.width // _VISUAL_HEAD_WIDTH),
+        "num_attention_heads": _num_heads(sizes.width, _VISUAL_HEAD_WIDTH),
         "image_size": sizes.picture_size,
         "patch_size": sizes.patch_size,
         "hidden_act": "gelu",
@@ -127,6 +127,11 @@ class StreamingSizes:
             "embedding_width": self.visual.embedding_width,
             "inner_width": self.expander_width,
         }
+
+
+def _num_heads(width: int, head_width: int) -> int:
+    """Heads of the published width, or somewhat wider ones where those do not divide a small model's width."""
+    return next(heads for heads in range(max(1, width // head_width), 0, -1) if width % heads == 0)
 
 
 def _norm_groups(widths: tuple[int, ...]) -> int:

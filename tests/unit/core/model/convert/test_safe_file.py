@@ -232,6 +232,29 @@ def test_damaged_pickles_end_in_a_named_error_or_are_read(file: Path, tmp_path: 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_damaged_files_end_in_a_named_error_or_are_read(file: Path, kind: str) -> None:
+    weights = {"a": torch.ones(8), "b": torch.ones(3)}
+    if kind == "torch":
+        torch.save(weights, file)
+    else:
+        save_file(weights, file)
+    sound = file.read_bytes()
+    chance = random.Random(0)  # noqa: S311 - nothing secret
+    num_refused = 0
+    for _ in range(400):
+        damaged = bytearray(sound)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        file.write_bytes(damaged)
+        try:
+            for tensor in open_checkpoint(file).values():
+                tensor.load()
+        except ConversionError:
+            num_refused += 1
+    assert 50 < num_refused < 400
+
+
 @pytest.mark.parametrize(
     "pickled",
     [
