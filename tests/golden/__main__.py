@@ -62,6 +62,9 @@ def report_on(folder: GoldenFolder, name: str) -> StemReport:
         return StemReport(name, failure=str(error))
     except KeyError as error:
         return StemReport(name, failure=f"its sidecar lacks {error}")
+    except (RuntimeError, ValueError) as error:
+        # torch's words for tensors whose shapes do not go together, or do not go with the constants.
+        return StemReport(name, failure=f"its files do not fit together: {str(error).splitlines()[0]}")
 
 
 def _computed(stem: Stem, num_threads: int) -> StemReport:

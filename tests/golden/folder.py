@@ -9,7 +9,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -80,12 +80,14 @@ class GoldenFolder:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            content: dict[str, Any] = json.loads((self._path / name).read_text())
+            content: Any = json.loads((self._path / name).read_text())
         except FileNotFoundError:
             raise GoldenError(f"{name} is missing in {self._path}") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise GoldenError(f"{name} is damaged: {error}") from error
-        return content
+        if not isinstance(content, dict):
+            raise GoldenError(f"{name} is damaged: it holds no object")
+        return cast("dict[str, Any]", content)
 
     def _load(self, name: str) -> dict[str, Tensor]:
         try:

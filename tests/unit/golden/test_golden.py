@@ -93,14 +93,6 @@ def test_another_weight_fails(copy: Path, capsys: pytest.CaptureFixture[str]) ->
     assert verdicts(capsys.readouterr().out)["out.noise_pred_plain"] == "FAIL"
 
 
-def test_another_timestep_fails(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = copy / "cam_apm_unet.io.safetensors"
-    save_file({**load_file(file), "in.timestep": torch.tensor(140)}, file)
-
-    assert main([str(copy)]) == 1
-    assert verdicts(capsys.readouterr().out)["out.noise_pred_cam_only"] == "FAIL"
-
-
 def run_preprocessing(folder: Path) -> int:
     """The runner over a folder of the quickest stem."""
     for file in REFERENCES.glob("apm_preprocess.*"):
@@ -155,6 +147,33 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     assert main([str(tmp_path)]) == 1
     assert "apm_preprocess.safetensors is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_a_damaged_sidecar_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (tmp_path / "apm_preprocess.json").write_text(content)
+
+    assert run_preprocessing(tmp_path) == 1
+    assert "apm_preprocess.json is damaged" in capsys.readouterr().out
+
+
+def test_missing_weights_are_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "cam_apm_unet.weights.safetensors").unlink()
+
+    assert main([str(copy)]) == 1
+    assert "neither cam_apm_unet.weights.safetensors nor weights_rule.json" in capsys.readouterr().out
+
+
+def test_inputs_that_do_not_fit_the_network_are_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = copy / "cam_apm_unet.io.safetensors"
+    tensors = load_file(file)
+    sidecar = json.loads((copy / "cam_apm_unet.json").read_text())
+    sidecar["tensors"]["in.latents"]["shape"][1] = 3
+    (copy / "cam_apm_unet.json").write_text(json.dumps(sidecar))
+    save_file({**tensors, "in.latents": tensors["in.latents"][:, :3].contiguous()}, file)
+
+    assert main([str(copy)]) == 1
+    assert "do not fit together" in capsys.readouterr().out
 
 
 def test_checksums_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
