@@ -76,7 +76,10 @@ def _pull_if_needed(model: str | None, screen: Screen) -> None:
     from core.service.catalog import Catalog
 
     settings = read_settings()
-    preset = Catalog(settings).get(model or settings.default_model)
+    catalog, name = Catalog(settings), model or settings.default_model
+    if name not in catalog.names():
+        return  # the stack says so, after what is wrong with folder and port
+    preset = catalog.get(name)
     if not preset.installed:
         screen.say(f"{preset.path.name} is not installed: downloading its weights to {preset.weights}")
         install(preset)
