@@ -54,10 +54,13 @@ class Download(BaseModel):
 
     checkpoint: HubFiles = Field(description="The one file with all networks of the method.")
     base: HubFiles = Field(description="The untouched base model: UNet of the first chunk, and the tokenizer.")
+    refiner: HubFiles | None = Field(
+        default=None, description="Where there is one, its UNet, text tower and autoencoder, in this order."
+    )
 
     @property
-    def sources(self) -> tuple[HubFiles, HubFiles]:
-        return (self.checkpoint, self.base)
+    def sources(self) -> tuple[HubFiles, ...]:
+        return (self.base, self.checkpoint) if self.refiner is None else (self.base, self.checkpoint, self.refiner)
 
 
 class RefinerFacts(BaseModel):

@@ -18,12 +18,13 @@ from core.model.checksums import verify_sums
 from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
-from core.model.presets import load_engine
+from core.model.presets import load_engine, load_refiner
 from core.model.presets.random import write_random_preset
 from core.service.catalog import Catalog, HubFiles, PresetFolder
 from core.service.engine import NOTHING_GIVEN
 from core.service.errors import DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
 from core.service.settings import Settings
+from tests.helpers.checkpoints import save_refiner
 from tests.helpers.command_line import Running
 from tests.helpers.hub_repositories import write_base_repository, write_checkpoint_repository, write_downloaded_preset
 from tests.helpers.hub_server import Hub, running_hub
@@ -379,7 +380,7 @@ def test_of_two_pulls_at_once_one_works_and_the_other_waits(hub: Hub, preset: Pr
         waiting.set()
 
     preset.weights.parent.mkdir()
-    with (preset.weights.parent / ".modelscope.lock").open("w") as other, ThreadPoolExecutor(1) as pool:
+    with (preset.weights.parent / ".modelscope.pull.lock").open("w") as other, ThreadPoolExecutor(1) as pool:
         fcntl.flock(other, fcntl.LOCK_EX)
         pulled = pool.submit(pull_from, hub, preset, report)
         assert waiting.wait(30)
@@ -390,3 +391,36 @@ def test_of_two_pulls_at_once_one_works_and_the_other_waits(hub: Hub, preset: Pr
     assert phases[0] == "another process pulls it"
     assert asked_while_waiting == []
     assert preset.installed
+
+
+def test_a_refiner_is_pulled_where_the_preset_has_one(hub: Hub, preset: PresetFolder, tmp_path: Path) -> None:
+    (tmp_path / "refiner").mkdir()
+    names = [file.name for file in save_refiner(tmp_path / "refiner")]
+    hub.publish("org/refiner", tmp_path / "refiner")
+    file = preset.path / "preset.json"
+    facts: dict[str, Any] = json.loads(file.read_text())
+    facts["download"]["refiner"] = {"repository": "org/refiner", "revision": "main", "files": names}
+    facts["refiner"] = {
+        **{"height": 64, "width": 64, "max_side": 128, "strength": 0.6, "num_inference_steps": 2, "guidance_scale": 2},
+        **{"resampling": "vid2vid", "gpu_dtype": "bfloat16"},
+    }
+    file.write_text(json.dumps(facts))
+
+    weights = pull_from(hub, preset)
+
+    assert {part.name for part in (weights / "refiner").iterdir()} == {"unet", "text_encoder", "vae"}
+    assert verify_sums(weights) > 18
+    assert "refiner" in load_refiner(preset.path, weights=weights, device="cpu", torch_threads=1).fingerprint
+    assert set(pins(preset)["repositories"]) == {CHECKPOINT, BASE, "org/refiner"}
+
+
+def test_a_wrong_name_is_noticed_before_anything_is_downloaded(hub: Hub, preset: PresetFolder) -> None:
+    file = preset.path / "preset.json"
+    facts: dict[str, Any] = json.loads(file.read_text())
+    facts["download"]["refiner"] = {"repository": "no/where", "revision": "main", "files": ["a", "b", "c"]}
+    file.write_text(json.dumps(facts))
+
+    with pytest.raises(HubFileMissing, match="no repository no/where"):
+        pull_from(hub, preset)
+
+    assert hub.served == []

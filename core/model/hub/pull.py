@@ -5,17 +5,12 @@ An interrupted pull goes on where it stopped. Knows the order of things; each of
 
 import fcntl
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.model.checksums import SUMS_FILE, format_sums, read_sums
-from core.model.convert.disk import LocalDisk
-from core.model.convert.output_folder import appearing_folder
-from core.model.convert.shards import write_part, write_text
-from core.model.convert.streaming_t2v import convert_checkpoint
 from core.model.convert.summary import DtypeName
-from core.model.hub.base_model import base_unet, clip_tokenizer
+from core.model.hub.install import OriginalFiles, install
 from core.model.hub.originals import Hub, Originals, Report
 from core.model.hub.pins import RepositoryPin, read_pins
 from core.model.hub.repository import HuggingFaceHub
@@ -42,13 +37,13 @@ def pull(
     if preset.facts.download is None:
         raise SetupError(f"{preset.path.name} is shipped with its weights: there is nothing to pull")
     download = _at_revision(preset.facts.download, revision)
-    with _only_one(preset.weights.with_name(f".{preset.weights.name}.lock"), report):
+    with _only_one(preset.weights.with_name(f".{preset.weights.name}.pull.lock"), report):
         if preset.installed:
             _check_same(preset, download, revision, dtype)
             return preset.weights
-        checkpoint, base = _originals(preset, download, hub or HuggingFaceHub(), report)
+        files = _originals(preset, download, hub or HuggingFaceHub(), report)
         read_pins(lock_file(preset)).with_dtype(dtype or "float32").write(lock_file(preset))
-        _install(preset.weights, checkpoint, base, dtype or "float32", report)
+        install(preset.weights, files, dtype or "float32", report)
     return preset.weights
 
 
@@ -76,26 +71,33 @@ def _check_same(preset: PresetFolder, download: Download, revision: str | None, 
     raise SetupError(f"{preset.weights} is installed with {other}", fix="remove that folder, then pull again")
 
 
-def _originals(preset: PresetFolder, download: Download, hub: Hub, report: Report) -> tuple[Originals, Originals]:
+def _originals(preset: PresetFolder, download: Download, hub: Hub, report: Report) -> OriginalFiles:
     """All files, in place and verified. Raises HubUnreachable that says which are missing and how to get them."""
     downloads = preset.weights.parent / "downloads"
-    checkpoint, base = (Originals(hub, downloads, source) for source in download.sources)
+    all_originals = [Originals(hub, downloads, source) for source in download.sources]
+    lock = lock_file(preset)
     try:
-        for originals in (base, checkpoint):  # small ones first: a wrong name is noticed before hours of download
-            _get(lock_file(preset), originals, report)
+        # All pins before the first byte: a wrong name is noticed at once, not after hours of downloading.
+        pins = [_pin(lock, originals) for originals in all_originals]
+        for originals, pin in zip(all_originals, pins, strict=True):
+            originals.fetch(pin, report)
+            _keep(lock, originals, originals.verify(pin, report))
     except HubUnreachable as error:
-        raise HubUnreachable(_what_is_missing(error, preset, (checkpoint, base)), fix=_how(preset)) from error
-    return checkpoint, base
+        raise HubUnreachable(_what_is_missing(error, preset, all_originals), fix=_how(preset)) from error
+    return OriginalFiles(*(originals.files for originals in all_originals))
 
 
-def _get(lock: Path, originals: Originals, report: Report) -> None:
-    """Pin, fetch, verify. The pin is written before the first byte comes: what continues later is the same commit."""
-    repository = originals.wanted.repository
-    kept = read_pins(lock).repositories.get(repository)
-    pin = kept if kept is not None and _answers(kept, originals) else originals.pin()
-    read_pins(lock).with_repository(repository, pin).write(lock)
-    originals.fetch(pin, report)
-    read_pins(lock).with_repository(repository, originals.verify(pin, report)).write(lock)
+def _pin(lock: Path, originals: Originals) -> RepositoryPin:
+    """The kept pin, or what the Hub says now, which is kept: what is continued later is the same commit."""
+    kept = read_pins(lock).repositories.get(originals.wanted.repository)
+    if kept is not None and _answers(kept, originals):
+        return kept
+    return _keep(lock, originals, originals.pin())
+
+
+def _keep(lock: Path, originals: Originals, pin: RepositoryPin) -> RepositoryPin:
+    read_pins(lock).with_repository(originals.wanted.repository, pin).write(lock)
+    return pin
 
 
 def _answers(pin: RepositoryPin, originals: Originals) -> bool:
@@ -105,56 +107,13 @@ def _answers(pin: RepositoryPin, originals: Originals) -> bool:
     return same and (pin.commit is not None or not originals.missing)
 
 
-def _what_is_missing(error: HubUnreachable, preset: PresetFolder, all_originals: tuple[Originals, ...]) -> str:
+def _what_is_missing(error: HubUnreachable, preset: PresetFolder, all_originals: Sequence[Originals]) -> str:
     files = [str(file) for originals in all_originals for file in originals.missing]
     return f"{error.message}; {preset.path.name} still needs {', '.join(files)}"
 
 
 def _how(preset: PresetFolder) -> str:
     return f"with a network run `{preset.install_command}`, or put the files there and run it again"
-
-
-def _install(weights: Path, checkpoint: Originals, base: Originals, dtype: DtypeName, report: Report) -> None:
-    """Convert the originals into `weights`; the base keeps the dtype that it is published in.
-
-    Raises ConversionError; then nothing is left of it.
-    """
-    unet, tokenizer = base_unet(base.files), clip_tokenizer(base.files)
-    (source,) = checkpoint.files.values()
-    disk = LocalDisk()
-    own_dtype = next(iter(unet.tensors.values())).dtype
-    num_bytes = unet.num_parameters * own_dtype.itemsize
-    with appearing_folder(weights, num_bytes, disk) as folder:
-        sums = _convert_into(folder, source, dtype, report)
-        own = write_part(unet, folder / unet.name, own_dtype, disk, _meter(unet.name, num_bytes, report))
-        sums.update({f"{unet.name}/{file}": digest for file, digest in own.items()})
-        (folder / "tokenizer").mkdir()
-        sums["tokenizer/tokenizer.json"] = write_text(folder / "tokenizer" / "tokenizer.json", tokenizer.to_str(), disk)
-        write_text(folder / SUMS_FILE, format_sums(sums), disk)
-
-
-def _convert_into(folder: Path, source: Path, dtype: DtypeName, report: Report) -> dict[str, str]:
-    """The parts of the method's checkpoint, in `folder`; the checksums of their files."""
-    converted = folder / "converted"
-    convert_checkpoint(source, converted, dtype=dtype, report=report)
-    sums = read_sums(converted)
-    (converted / SUMS_FILE).unlink()
-    for part in converted.iterdir():
-        part.rename(folder / part.name)
-    converted.rmdir()
-    return sums
-
-
-def _meter(phase: str, total: int, report: Report) -> Callable[[int], None]:
-    """Tells `report` of bytes as they are written."""
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done = min(done + count, total)  # the header counts, too
-        report(phase, done, total)
-
-    return add
 
 
 @contextmanager

@@ -1,0 +1,104 @@
+"""Verified originals become a weights folder that loads, there as a whole or not at all.
+
+Knows the folder's layout; how each file is read and converted is core.model.convert's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.model.checksums import SUMS_FILE, format_sums, read_sums
+from core.model.convert.disk import LocalDisk
+from core.model.convert.output_folder import appearing_folder
+from core.model.convert.shards import write_part, write_text
+from core.model.convert.streaming_t2v import convert_checkpoint
+from core.model.convert.summary import DtypeName, Part
+from core.model.convert.vid2vid import convert_refiner
+from core.model.hub.base_model import base_unet, clip_tokenizer
+from core.model.hub.originals import Report
+
+REFINER = "refiner"
+
+
+@dataclass(frozen=True)
+class OriginalFiles:
+    """What a preset is made of: files of each repository by their names there, in the order of its preset.json."""
+
+    base: Mapping[str, Path]
+    checkpoint: Mapping[str, Path]
+    refiner: Mapping[str, Path] | None = None
+
+
+def install(weights: Path, files: OriginalFiles, dtype: DtypeName, report: Report) -> None:
+    """Convert `files` into the folder `weights`; the base keeps the dtype that it is published in.
+
+    Raises ConversionError; then nothing is left of it.
+    """
+    unet, tokenizer = base_unet(files.base), clip_tokenizer(files.base)
+    with appearing_folder(weights, _num_bytes(unet), LocalDisk()) as folder:
+        sums = _write_checkpoint(folder, files.checkpoint, dtype, report)
+        if files.refiner is not None:
+            sums |= _write_refiner(folder, files.refiner, dtype, report)
+        sums |= _write_base(folder, unet, report)
+        sums |= _write_tokenizer(folder, tokenizer.to_str())
+        write_text(folder / SUMS_FILE, format_sums(sums), LocalDisk())
+
+
+def _write_checkpoint(folder: Path, files: Mapping[str, Path], dtype: DtypeName, report: Report) -> dict[str, str]:
+    """The method's networks, side by side in `folder`; their checksums."""
+    (source,) = files.values()
+    converted = folder / "converted"
+    convert_checkpoint(source, converted, dtype=dtype, report=report)
+    sums = _take_sums(converted, prefix="")
+    for part in converted.iterdir():
+        part.rename(folder / part.name)
+    converted.rmdir()
+    return sums
+
+
+def _write_refiner(folder: Path, files: Mapping[str, Path], dtype: DtypeName, report: Report) -> dict[str, str]:
+    unet, text, vae = files.values()
+    convert_refiner(unet, text, vae, folder / REFINER, dtype=dtype, report=report)
+    return _take_sums(folder / REFINER, prefix=f"{REFINER}/")
+
+
+def _take_sums(converted: Path, prefix: str) -> dict[str, str]:
+    """The checksums of a converted folder, to be written into those of the whole."""
+    sums = {f"{prefix}{name}": digest for name, digest in read_sums(converted).items()}
+    (converted / SUMS_FILE).unlink()
+    return sums
+
+
+def _write_base(folder: Path, unet: Part, report: Report) -> dict[str, str]:
+    meter = _meter(unet.name, _num_bytes(unet), report)
+    sums = write_part(unet, folder / unet.name, _dtype(unet), LocalDisk(), meter)
+    return {f"{unet.name}/{file}": digest for file, digest in sums.items()}
+
+
+def _write_tokenizer(folder: Path, content: str) -> dict[str, str]:
+    (folder / "tokenizer").mkdir(mode=0o755)
+    name = "tokenizer/tokenizer.json"
+    return {name: write_text(folder / name, content, LocalDisk())}
+
+
+def _dtype(part: Part) -> torch.dtype:
+    """That of its first weight: published files have one dtype."""
+    return next(iter(part.tensors.values())).dtype
+
+
+def _num_bytes(part: Part) -> int:
+    return part.num_parameters * _dtype(part).itemsize
+
+
+def _meter(phase: str, total: int, report: Report) -> Callable[[int], None]:
+    """Tells `report` of bytes as they are written."""
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done = min(done + count, total)  # the header counts, too
+        report(phase, done, total)
+
+    return add
