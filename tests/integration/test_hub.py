@@ -29,7 +29,7 @@ from tests.helpers.command_line import Running
 from tests.helpers.hub_repositories import write_base_repository, write_checkpoint_repository, write_downloaded_preset
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
-from tests.helpers.pipelines import write_text_to_video
+from tests.helpers.pipelines import write_sdxl, write_text_to_video
 from tests.helpers.service import running_service
 
 CHECKPOINT, BASE = "PAIR/StreamingT2V", "ali-vilab/text-to-video-ms-1.7b"
@@ -370,6 +370,31 @@ def test_an_operator_chooses_a_pipeline_by_its_hub_id(hub: Hub, tmp_path: Path) 
     assert "first chunk diffusers:org/small-t2v" in fetched
     assert "(16, 64, 64, 3)" in fetched
     assert make_a_chunk() == fetched
+
+
+FETCH_PICTURE_MODELS = """
+import logging, torch
+from core.model.first_chunk.pipelines import Place
+from core.model.first_chunk.svd import fetch_picture_model, load_picture_model
+
+logging.basicConfig(format="%(message)s")
+place = Place(torch.device("cpu"))
+fetch_picture_model(place, "no/where")
+fetch_picture_model(place, "org/sdxl")
+print(type(load_picture_model(place, "org/sdxl")).__name__)
+"""
+
+
+def test_svd_s_picture_model_is_fetched_before_it_is_loaded(hub: Hub, tmp_path: Path) -> None:
+    hub.publish("org/sdxl", write_sdxl(tmp_path / "sdxl"))
+    variables = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
+
+    script = [sys.executable, "-c", FETCH_PICTURE_MODELS]
+    ended = subprocess.run(script, env=variables, capture_output=True, text=True, check=True)
+
+    assert "no/where is not here: first chunks need an image. " in ended.stderr
+    assert ended.stdout.strip() == "StableDiffusionXLPipeline"
+    assert {"unet/diffusion_pytorch_model.safetensors", "vae/config.json"} <= {entry.path for entry in hub.served}
 
 
 def test_of_two_pulls_at_once_one_works_and_the_other_waits(hub: Hub, preset: PresetFolder) -> None:

@@ -11,8 +11,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from core.model.first_chunk.fitting import fit
-from core.model.first_chunk.pipelines import Place, Steps, first_frames, load, refuse_image
-from core.model.first_chunk.source import FirstChunkRequest
+from core.model.first_chunk.pipelines import Place, Steps, first_frames, load
+from core.model.first_chunk.source import FirstChunkRequest, refuse_image
 from core.model.sampling.samplers import OnStep
 from core.service.frame_plan import CHUNK_FRAMES
 
@@ -32,7 +32,7 @@ class AnimateDiffFirstChunk:
 
     def __call__(self, request: FirstChunkRequest, on_step: OnStep) -> Tensor:
         """Pictures [16, 3, P, R] in [0, 1]."""
-        refuse_image(request.image)
+        refuse_image(request)
         arguments = {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt or NEGATIVE_PROMPT,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from core.model.first_chunk.pipelines import refuse_image
-from core.model.first_chunk.source import FirstChunkRequest
+from core.model.first_chunk.source import FirstChunkRequest, refuse_image
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.samplers import OnStep
 from core.model.sampling.vae import decode_frames
@@ -32,7 +31,7 @@ class BaseFirstChunk:
 
     def __call__(self, request: FirstChunkRequest, on_step: OnStep) -> Tensor:
         """Pictures [16, 3, P, R] in [0, 1]."""
-        refuse_image(request.image)
+        refuse_image(request)
         texts = [request.negative_prompt, request.prompt][-num_halves(request.guidance_scale) :]
         context = first_chunk_context(self.network, self.read_texts(texts))
         recipe = self.recipe.with_request(request.num_inference_steps, request.guidance_scale)

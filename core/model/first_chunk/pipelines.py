@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.model.sampling.samplers import OnStep
-from core.service.errors import FieldNotSupported, PresetError
+from core.service.errors import PresetError
 from core.service.frame_plan import CHUNK_FRAMES
 
 
@@ -44,7 +44,7 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
         pipeline = make()
     except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
         raise PresetError(
-            f"the first-chunk source {source} cannot be loaded: {_root_of(error)}",
+            f"the first-chunk source {source} cannot be loaded: {root_of(error)}",
             fix="check its name and the network, or put its files in place: docs/models.md says how",
         ) from error
     if place.device.type == "cuda":
@@ -55,7 +55,7 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
     return pipeline
 
 
-def _root_of(error: BaseException) -> str:
+def root_of(error: BaseException) -> str:
     """What went wrong first, in its first line: diffusers wraps errors of the Hub in advice to read the traceback."""
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
@@ -74,7 +74,11 @@ class Steps:
     def run(self, pipeline: Any, arguments: Mapping[str, Any]) -> Any:
         """Call the pipeline and report each of its steps before it is made. What on_step raises goes through."""
         self._report(0)
-        return pipeline(**arguments, **self._callback(pipeline))
+        try:
+            return pipeline(**arguments, **self._callback(pipeline))
+        except BaseException:
+            pipeline.maybe_free_model_hooks()  # as it does at its own end: the GPU's memory is the windows'
+            raise
 
     def _callback(self, pipeline: Any) -> dict[str, Any]:
         """The callback in the form that this pipeline takes; deprecated ones know the old form only."""
@@ -109,11 +113,3 @@ def first_frames(source: str, frames_1F3PR: Tensor) -> Tensor:
             fix="choose another first-chunk source",
         )
     return frames_1F3PR[0, :CHUNK_FRAMES].float().cpu()
-
-
-def refuse_image(image: object) -> None:
-    """For sources that make everything from text."""
-    if image is not None:
-        raise FieldNotSupported(
-            "this first-chunk source begins with text only", field="image", fix="leave image out, or use svd"
-        )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.model.sampling.samplers import OnStep
 from core.service.engine import FrameHWC
+from core.service.errors import FieldNotSupported
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,11 @@ class FirstChunkSource(Protocol):
         errors.FieldNotSupported for an image where the source takes none.
         """
         ...
+
+
+def refuse_image(request: FirstChunkRequest) -> None:
+    """For sources that make everything from text. Raises FieldNotSupported."""
+    if request.image is not None:
+        raise FieldNotSupported(
+            "this first-chunk source begins with text only", field="image", fix="leave image out, or use svd"
+        )

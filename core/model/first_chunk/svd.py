@@ -6,6 +6,7 @@ published code, and the same part is cut out of the frames. Knows nothing of win
 Shapes: P, R picture rows and columns.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +19,15 @@ from PIL import Image
 from torch import Tensor
 
 from core.model.first_chunk.fitting import as_picture, fit
-from core.model.first_chunk.pipelines import Place, Steps, first_frames, load
+from core.model.first_chunk.pipelines import Place, Steps, first_frames, load, root_of
 from core.model.first_chunk.source import FirstChunkRequest
 from core.model.sampling.samplers import OnStep
 
 VIDEO_MODEL = "stabilityai/stable-video-diffusion-img2vid-xt"
 PICTURE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
 DECODED_AT_ONCE = 8
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ class SvdFirstChunk:
 
 
 def load_svd(height: int, width: int, place: Place) -> SvdFirstChunk:
-    """Load SVD; SDXL when it is needed. Raises PresetError, for SDXL from its first use."""
+    """Load SVD; fetch SDXL, which is loaded when it is needed. Raises PresetError, for SDXL from its first use."""
+    fetch_picture_model(place)
     return SvdFirstChunk(
         load_video_model(place), Painter(lambda: load_picture_model(place)), Canvas.around(height, width), height, width
     )
@@ -136,6 +140,18 @@ def load_svd(height: int, width: int, place: Place) -> SvdFirstChunk:
 def load_video_model(place: Place, repository: str = VIDEO_MODEL) -> Any:
     """SVD's pipeline, from the Hub or a folder. Raises PresetError."""
     return _load("svd", StableVideoDiffusionPipeline, repository, place)
+
+
+def fetch_picture_model(place: Place, repository: str = PICTURE_MODEL) -> None:
+    """Bring SDXL's files to this machine before any job waits for them, which could take longer than a job may stall.
+
+    Only warns where that fails: jobs that bring their own picture do not need it.
+    """
+    fetch: Any = StableDiffusionXLPipeline.download
+    try:
+        fetch(repository, variant=place.variant)
+    except (OSError, ValueError) as error:
+        logger.warning("%s is not here: first chunks need an image. %s", repository, root_of(error))
 
 
 def load_picture_model(place: Place, repository: str = PICTURE_MODEL) -> Any:

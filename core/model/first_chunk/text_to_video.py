@@ -9,8 +9,8 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from core.model.first_chunk.fitting import fit
-from core.model.first_chunk.pipelines import Place, Steps, first_frames, load, parameters_of, refuse_image
-from core.model.first_chunk.source import FirstChunkRequest
+from core.model.first_chunk.pipelines import Place, Steps, first_frames, load, parameters_of
+from core.model.first_chunk.source import FirstChunkRequest, refuse_image
 from core.model.sampling.samplers import OnStep
 from core.service.errors import PresetError
 from core.service.frame_plan import CHUNK_FRAMES
@@ -45,7 +45,7 @@ class TextToVideoFirstChunk:
 
     def __call__(self, request: FirstChunkRequest, on_step: OnStep) -> Tensor:
         """Pictures [16, 3, P, R] in [0, 1]."""
-        refuse_image(request.image)
+        refuse_image(request)
         arguments = {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
