@@ -52,6 +52,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "metadata": {"project": "titles"},
         },
     },
+    "refined": {
+        "summary": "Also in a higher resolution, refined while it grows",
+        "value": {"prompt": "a red circle moving left over a striped background", "refine": True},
+    },
     "continued": {
         "summary": "Go on from the end of an uploaded video",
         "value": {
@@ -104,7 +108,9 @@ class WebhookJob(Frozen):
     frames_done: int
     frames_total: int
     chunks_done: int
-    chunk: dict[str, int] | None = Field(default=None, description="chunk.completed: index, first_frame, num_frames.")
+    chunk: dict[str, int] | None = Field(
+        default=None, description="chunk.completed and .refined: index, first_frame, num_frames."
+    )
     error: JobError | None = Field(default=None, description="job.failed: why.")
 
 
@@ -122,6 +128,7 @@ _WHEN: dict[WebhookEvent, str] = {
     "job.failed": "The job ended without a final video",
     "job.canceled": "The job was canceled; what was made is kept",
     "chunk.completed": "Another chunk can be played; only where webhook_events names it",
+    "chunk.refined": "Another chunk can be played refined; only where webhook_events names it",
 }
 
 

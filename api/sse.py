@@ -16,10 +16,12 @@ from fastapi import Depends, Request
 
 from api.ports import Ports
 from core.service.errors import JobNotFound
-from core.service.manifest import chunk_key
+from core.service.manifest import chunk_key, refined_key
 from core.service.schema import EventType, JobEvent, StepProgress
 
 TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
+KEY_OF_CHUNK = {EventType.CHUNK_COMPLETED: chunk_key, EventType.CHUNK_REFINED: refined_key}
+"""Where the chunk lies that an event tells of."""
 MAX_FOLLOWING_THREADS = 128
 """Streams beyond that many take turns: each still hears of everything, a little later."""
 
@@ -100,12 +102,12 @@ def _text_of(item: JobEvent | StepProgress, ports: Ports) -> str:
     """One event of the stream. Progress has no id: it is not in the log, one resumes from the last event that is."""
     if isinstance(item, StepProgress):
         return f"event: job.progress\ndata: {item.model_dump_json()}\n\n"
-    event = _with_url(item, ports) if item.type is EventType.CHUNK_COMPLETED else item
+    event = _with_url(item, ports) if item.type in KEY_OF_CHUNK else item
     return f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
 
 
 def _with_url(event: JobEvent, ports: Ports) -> JobEvent:
     """A finished chunk's event with its URL, signed now: the log outlives every signature."""
     chunk = event.data["chunk"]
-    url = ports.storage.url(chunk_key(event.job_id, chunk["index"]))
+    url = ports.storage.url(KEY_OF_CHUNK[event.type](event.job_id, chunk["index"]))
     return event.model_copy(update={"data": {**event.data, "chunk": {**chunk, "url": url}}})

@@ -35,6 +35,8 @@ MIN_FREE_BYTES = 200 * 2**20
 START_TIMEOUT_SECONDS = 300.0
 STOP_GRACE_SECONDS = 20.0
 POLL_SECONDS = 0.05
+NAMES = {"both": "generation", "cpu": "CPU"}
+"""What the workers of a stack are called, by kind."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def start_children(stack: Stack, options: StackOptions, port: int) -> None:
     commands = {
         "API": [*serve, "--no-access-log", "--timeout-graceful-shutdown", "3"],
         "CPU worker": ["cli.main", "worker", "--kind", "cpu"],
-        "generation worker": [*work, "--kind", "generate", "--gpus", options.gpus],
+        "generation worker": [*work, "--kind", "both", "--gpus", options.gpus],
     }
     for name, arguments in commands.items():
         log = stack.data_dir / "logs" / f"{name.lower().replace(' ', '_')}.log"
@@ -179,8 +181,8 @@ def wait_until_ready(stack: Stack) -> None:
     """Return once the API and a worker of each kind are ready. Raises SetupError with the reason where they are not."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     wait_for(lambda: _answers(f"{stack.base_url}/readyz"), "the API", stack, deadline)
-    for kind in ("generate", "cpu"):
-        wait_for(lambda kind=kind: _has_ready(stack, kind), f"the {kind} worker", stack, deadline)
+    for kind in ("both", "cpu"):
+        wait_for(lambda kind=kind: _has_ready(stack, kind), f"the {NAMES[kind]} worker", stack, deadline)
 
 
 def wait_for(ready: Callable[[], bool], what: str, stack: Stack, deadline: float) -> None:
@@ -204,5 +206,5 @@ def _has_ready(stack: Stack, kind: str) -> bool:
     workers = [worker for worker in stack.workers() if worker.kind == kind]
     for worker in workers:
         if worker.state == "not_ready":
-            raise SetupError(f"the {kind} worker cannot work: {worker.reason}")
+            raise SetupError(f"the {NAMES[kind]} worker cannot work: {worker.reason}")
     return any(worker.state in {"ready", "busy"} for worker in workers)

@@ -1,11 +1,11 @@
-"""The Celery tasks: thin shells around generate, finalize and the tickers. Where errors end and device faults show.
+"""The Celery tasks: thin shells around the lanes, finalize and the tickers. Where errors end and device faults show.
 
 Knows Celery's request (for the message's delivery tag); the work itself is elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,14 @@ from celery import Celery
 from core.service import queue
 from core.service.engine import Engine
 from core.service.redis_client import connect
+from core.service.refine_engine import RefineEngine
 from core.service.settings import Settings
 from worker.broker import message_keeper
 from worker.device_fault import is_device_fault
 from worker.finalize import finalize_job
 from worker.generate import ChunkMaker
+from worker.lane import LaneWorker
+from worker.refine import ChunkRefiner
 from worker.services import Activity, Services
 
 
@@ -35,33 +38,50 @@ class Hooks:
     device_broken: Callable[[], None] = _nothing
 
 
+@dataclass(frozen=True)
+class Engines:
+    """What one process computes with. `load_refiner` is called when the first refinement task needs it."""
+
+    engine: Engine | None = None
+    load_refiner: Callable[[], RefineEngine] | None = None
+
+
 def make_worker_app(
     settings: Settings,
-    engine: Engine | None,
+    engines: Engines | None,
     services: Services,
     activity: Activity | None = None,
     hooks: Hooks | None = None,
 ) -> Celery:
-    """The Celery app of one worker process: with an engine it generates, without one it does everything else."""
+    """The Celery app of one worker process: with engines it makes and refines chunks, without it does all the rest."""
     app = queue.make_celery_app(settings)
     hooks = hooks or Hooks()
-    if engine is not None:
-        _register_generate(app, ChunkMaker(services, engine, activity), connect(settings.broker_url), hooks)
-    else:
-        _register_cpu(app, services, connect(settings.broker_url), hooks)
+    broker = connect(settings.broker_url)
+    if engines is None:
+        _register_cpu(app, services, broker, hooks)
+        return app
+    if engines.engine is not None:
+        maker = ChunkMaker(services, engines.engine, activity)
+        _register_lane(app, maker, (queue.TASK_GENERATE_CHUNK,), broker, hooks)
+    if engines.load_refiner is not None:
+        refiner = ChunkRefiner(services, engines.load_refiner, activity)
+        _register_lane(app, refiner, (queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP), broker, hooks)
     return app
 
 
-def _register_generate(app: Celery, maker: ChunkMaker, broker: redis.Redis, hooks: Hooks) -> None:
-    def generate_chunk(task: Any, job_id: str) -> None:
+def _register_lane(
+    app: Celery, worker: LaneWorker[Any], names: Sequence[str], broker: redis.Redis, hooks: Hooks
+) -> None:
+    def work_on(task: Any, job_id: str) -> None:
         try:
-            maker.make_next_chunk(job_id, message_keeper(broker, _delivery_tag(task)))
+            worker.work_on(job_id, message_keeper(broker, _delivery_tag(task)))
         except Exception as error:  # the task's boundary: what happened to the job is recorded, Celery logs the rest
             if is_device_fault(error):
                 hooks.device_broken()
             raise
 
-    app.task(name=queue.TASK_GENERATE_CHUNK, bind=True)(generate_chunk)
+    for name in names:
+        app.task(name=name, bind=True)(work_on)
 
 
 def _register_cpu(app: Celery, services: Services, broker: redis.Redis, hooks: Hooks) -> None:

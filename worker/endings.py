@@ -1,4 +1,4 @@
-"""How jobs leave a worker's hands, used by generate, finalize and janitor: wound up, failed, written to the manifest.
+"""How jobs leave a worker's hands (lanes, finalize, janitor): sent on, wound up, failed, written to the manifest.
 
 Over ports only.
 """
@@ -7,14 +7,28 @@ from __future__ import annotations
 
 import logging
 
-from core.service.errors import JobNotFound, LongtakeError, MediaFetchFailed, ObjectNotFound, StorageError
-from core.service.manifest import manifest_bytes, manifest_key
-from core.service.schema import JobError, JobRecord, JobStatus, WebhookEvent
+from core.service.errors import JobNotFound, LongtakeError, MediaFetchFailed, ObjectNotFound, StorageError, StoreError
+from core.service.manifest import frames_prefix, manifest_bytes, manifest_key, refine_states_prefix
+from core.service.ports import TaskQueue
+from core.service.refine_plan import refine_spec
+from core.service.schema import JobError, JobRecord, JobStatus, Lane, WebhookEvent
 from worker.services import Services
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_TYPE = "application/json"
+
+
+def send(queue: TaskQueue, record: JobRecord, lane: Lane) -> None:
+    """The message that lets a worker go on with this lane of the job."""
+    if lane is Lane.FINALIZE:
+        queue.finalize_job(record.id)
+    elif lane is Lane.GENERATE:
+        queue.generate_chunk(record.id, record.spec.model)
+    elif refine_spec(record.spec).schedule == "streaming":
+        queue.refine_window(record.id, record.spec.model)
+    else:
+        queue.refine_step(record.id, record.spec.model)
 
 
 def wind_up(services: Services, job_id: str) -> None:
@@ -35,7 +49,7 @@ def fail_job(services: Services, job_id: str, error: JobError) -> None:
         record = services.store.fail(job_id, error)
     except JobNotFound:
         return
-    write_manifest(services, record)
+    close(services, record)
     if wants_webhook(record, "job.failed"):
         services.queue.deliver_webhooks()
 
@@ -50,12 +64,31 @@ def job_error(error: Exception, what: str, other_code: str) -> JobError:
     return JobError(code=code, message=f"{what}, at last: {reason}", retryable=outage)
 
 
+def close(services: Services, record: JobRecord) -> None:
+    """After the job's end: the last manifest, and what only refining needed goes."""
+    write_manifest(services, record)
+    if record.spec.refine is None:
+        return
+    try:
+        for prefix in (frames_prefix(record.id), refine_states_prefix(record.id)):
+            services.storage.delete_prefix(prefix)
+    except StorageError as error:
+        logger.warning("%s: exact frames are left until the job is removed: %s", record.id, error)
+
+
 def write_manifest(services: Services, record: JobRecord) -> None:
-    """Copy the record beside the objects. A failure is logged only: the next commit or the end writes it again."""
+    """Copy the record beside the objects. A failure is logged only: the next commit or the end writes it again.
+
+    The two lanes of a refined job may both be at this: each looks afterwards whether what it wrote is still the newest.
+    """
     try:
         services.storage.put(manifest_key(record.id), manifest_bytes(record), MANIFEST_TYPE)
-    except StorageError as error:
+        newest = record if record.spec.refine is None else services.store.get(record.id)
+    except (StorageError, StoreError, JobNotFound) as error:
         logger.warning("%s: manifest not written: %s", record.id, error)
+    else:
+        if newest.version != record.version or newest.status is not record.status:
+            write_manifest(services, newest)
 
 
 def wants_webhook(record: JobRecord, event: WebhookEvent) -> bool:

@@ -1,4 +1,4 @@
-"""The end of a job: one MP4 of all chunks by stream copy, a thumbnail, the closed manifest, the final status.
+"""The end of a job: one MP4 of all chunks (another of the refined ones) by stream copy, a thumbnail, the final status.
 
 Also for a cancelled job, with the chunks that exist (none: no video). Runs on CPU workers. Over ports only. Doing it
 twice gives the same objects, so a crash anywhere is mended by doing it again.
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from core.service.errors import Interrupted, JobNotFound, StaleLease
-from core.service.manifest import thumbnail_key, video_key
-from core.service.ports import Lease
-from core.service.schema import JobError, JobRecord, JobStatus, Lane, WebhookEvent
+from core.service.manifest import refined_video_key, thumbnail_key, video_key
+from core.service.ports import Lease, Results
+from core.service.schema import ChunkRecord, JobError, JobRecord, JobStatus, Lane, WebhookEvent
 from core.service.video.contact_sheet import thumbnail
 from core.service.video.decode import decode_frames
 from core.service.video.final_video import join_chunks
-from worker.endings import fail_job, job_error, wants_webhook, write_manifest
-from worker.generate import Outcome
+from worker.endings import close, fail_job, job_error, wants_webhook
+from worker.lane import Outcome
 from worker.lease_keeper import LeaseKeeper
 from worker.services import Services
 from worker.uploads import PATIENCE_SECONDS, patiently
@@ -68,8 +68,7 @@ def _under_lease(services: Services, lease: Lease, finalizer: _Finalizer) -> Out
         fail_job(services, record.id, error)
         return Outcome.FAILED
     try:
-        video, picture = finalizer.store_results(record)
-        ended = services.store.finish(lease, video_key=video, thumbnail_key=picture)
+        ended = services.store.finish(lease, finalizer.store_results(record))
     except Interrupted as reason:
         return _interrupted(services, lease, reason, lost=finalizer.keeper.lost.is_set())
     except StaleLease as reason:
@@ -87,7 +86,7 @@ def _under_lease(services: Services, lease: Lease, finalizer: _Finalizer) -> Out
 
 def _announce(services: Services, record: JobRecord) -> None:
     logger.info("%s: %s with %d frames", record.id, record.status, record.frames_done)
-    write_manifest(services, record)
+    close(services, record)
     event = _END_EVENTS.get(record.status)
     if event is not None and wants_webhook(record, event):
         services.queue.deliver_webhooks()
@@ -119,21 +118,33 @@ class _Finalizer:
         self._services = services
         self._patience = patience_seconds
 
-    def store_results(self, record: JobRecord) -> tuple[str | None, str | None]:
-        """Keys of video and thumbnail; both None where the job has no chunk."""
-        if not record.chunks:
-            return None, None
+    def store_results(self, record: JobRecord) -> Results:
+        """Keys of both videos and of the thumbnail; None where there is no chunk to make it of."""
+        return Results(
+            video_key=self._store_video(record.chunks, video_key(record.id)),
+            refined_video_key=self._store_video(record.refined, refined_video_key(record.id)),
+            thumbnail_key=self._store_thumbnail(record),
+        )
+
+    def _store_video(self, chunks: Sequence[ChunkRecord], key: str) -> str | None:
+        if not chunks:
+            return None
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             video = Path(folder) / "video.mp4"
-            join_chunks(self._chunks(record), video)
-            self._patiently(lambda: self._services.storage.put_file(video_key(record.id), video, "video/mp4"))
-        first_frames = decode_frames(self._get(record.chunks[0].key))
-        picture = thumbnail(first_frames)
-        self._patiently(lambda: self._services.storage.put(thumbnail_key(record.id), picture, "image/jpeg"))
-        return video_key(record.id), thumbnail_key(record.id)
+            join_chunks(self._pieces(chunks), video)
+            self._patiently(lambda: self._services.storage.put_file(key, video, "video/mp4"))
+        return key
 
-    def _chunks(self, record: JobRecord) -> Iterator[bytes]:
-        for chunk in record.chunks:
+    def _store_thumbnail(self, record: JobRecord) -> str | None:
+        best = record.refined or record.chunks
+        if not best:
+            return None
+        key, picture = thumbnail_key(record.id), thumbnail(decode_frames(self._get(best[0].key)))
+        self._patiently(lambda: self._services.storage.put(key, picture, "image/jpeg"))
+        return key
+
+    def _pieces(self, chunks: Sequence[ChunkRecord]) -> Iterator[bytes]:
+        for chunk in chunks:
             self._check_stop()
             yield self._get(chunk.key)
 

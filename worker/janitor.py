@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from core.service import transitions
 from core.service.errors import JobNotFound, ObjectNotFound, StorageError, UploadNotFound
 from core.service.manifest import JOBS_PREFIX, job_id_of_manifest, job_prefix, record_from_manifest
 from core.service.media.uploads import UPLOADS_PREFIX, found_upload, upload_id_of_key
 from core.service.schema import JobRecord, JobStatus, Lane
-from worker.endings import wind_up
+from worker.endings import send, wind_up
 from worker.services import Services
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Coordination(Protocol):
 
 @dataclass(frozen=True)
 class _Idle:
-    """A job seen without anybody working on it: since when, at which state of its record, how often sent since."""
+    """A lane seen without anybody working on it: since when, at which state of its record, how often sent since."""
 
     since: datetime
     mark: tuple[JobStatus, int, int]
@@ -56,7 +57,7 @@ class Janitor:
     def __init__(self, services: Services, coordination: Coordination) -> None:
         self._services = services
         self._coordination = coordination
-        self._idle: dict[str, _Idle] = {}
+        self._idle: dict[tuple[str, Lane], _Idle] = {}
 
     def run(self) -> None:
         """One pass, or nothing where another janitor is at it. A broken object store stops only what needs it."""
@@ -140,40 +141,46 @@ class Janitor:
 
     def _bring_back_idle(self, active: Sequence[JobRecord]) -> None:
         now = self._services.clock.now()
-        idle: dict[str, _Idle] = {}
+        idle: dict[tuple[str, Lane], _Idle] = {}
         for record in active:
-            if record.delete_requested or self._in_work(record):
-                continue
-            seen = self._seen(record, now)
-            if now - seen.since >= self._grace(record, seen.times_sent):
-                self._bring_back(record)
-                seen = _Idle(now, seen.mark, seen.times_sent + 1)
-            idle[record.id] = seen
+            for lane in self._idle_lanes(record):
+                seen = self._seen(record, lane, now)
+                if now - seen.since >= self._grace(record, lane, seen.times_sent):
+                    self._bring_back(record, lane)
+                    seen = _Idle(now, seen.mark, seen.times_sent + 1)
+                idle[record.id, lane] = seen
         self._idle = idle
 
-    def _seen(self, record: JobRecord, now: datetime) -> _Idle:
-        """Since when this job rests at this very state."""
-        mark = (record.status, record.version, record.lane(_lane(record)).token)
-        before = self._idle.get(record.id)
+    def _idle_lanes(self, record: JobRecord) -> list[Lane]:
+        """Lanes with work that nobody does. A job that is to be wound up rests on its first."""
+        if record.delete_requested:
+            return []
+        wanted = [lane for lane in Lane if transitions.wants(record, lane)]
+        if not wanted:
+            return [] if self._in_work(record) else [Lane.GENERATE]
+        if record.status is JobStatus.QUEUED:
+            return wanted
+        return [lane for lane in wanted if not self._services.store.lease_alive(record.id, lane)]
+
+    def _seen(self, record: JobRecord, lane: Lane, now: datetime) -> _Idle:
+        """Since when this lane of the job rests at this very state."""
+        mark = (record.status, record.version, record.lane(lane).token)
+        before = self._idle.get((record.id, lane))
         return before if before is not None and before.mark == mark else _Idle(now, mark)
 
-    def _grace(self, record: JobRecord, times_sent: int) -> timedelta:
+    def _grace(self, record: JobRecord, lane: Lane, times_sent: int) -> timedelta:
         """A waiting message is given one interval. The pause doubles with each failed try, and with each message sent:
         a job that only waits its turn in a long queue is not asked about in every pass."""
-        doublings = min(record.lane(_lane(record)).attempts + times_sent, LONGEST_BACKOFF)
+        doublings = min(record.lane(lane).attempts + times_sent, LONGEST_BACKOFF)
         return timedelta(seconds=self._services.settings.janitor_interval_seconds * 2**doublings)
 
-    def _bring_back(self, record: JobRecord) -> None:
+    def _bring_back(self, record: JobRecord, lane: Lane) -> None:
         """Send its message (again; the queue keeps no message twice)."""
-        queue = self._services.queue
         try:
-            match record.status:
-                case JobStatus.QUEUED | JobStatus.RUNNING if not record.is_complete:
-                    queue.generate_chunk(record.id, record.spec.model)
-                case JobStatus.FINALIZING:
-                    queue.finalize_job(record.id)
-                case _:
-                    wind_up(self._services, record.id)
+            if transitions.wants(record, lane):
+                send(self._services.queue, record, lane)
+            else:
+                wind_up(self._services, record.id)
         except JobNotFound:
             logger.info("%s: deleted meanwhile", record.id)
 
@@ -184,7 +191,3 @@ def _storage_may_fail() -> Generator[None]:
         yield
     except StorageError as error:
         logger.warning("the object store failed, left for the next pass: %s", error)
-
-
-def _lane(record: JobRecord) -> Lane:
-    return Lane.FINALIZE if record.status is JobStatus.FINALIZING else Lane.GENERATE

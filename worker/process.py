@@ -1,10 +1,11 @@
 """One worker process: gets ready (or says why it is not), then works until it is told to stop.
 
-    python -m worker.process --kind generate --model sprites
+    python -m worker.process --kind both --model sprites
     python -m worker.process --kind cpu
 
-A generation process holds one engine on one device and makes chunks. A CPU process finalises videos, sends webhooks and
-runs the janitor. Both know the model half only by name: the engine is found when it is needed.
+A process of kind `both` makes chunks and refines them on one device, in turn; `generate` and `refine` do one of these.
+A CPU process finalises videos, sends webhooks and runs the janitor. All know the model half only by name: engines are
+found when they are needed.
 """
 
 from __future__ import annotations
@@ -23,27 +24,36 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal, cast
+from functools import cache
+from typing import Any, cast, get_args
 
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-from core.service.catalog import Catalog, PresetFolder
+from core.service.catalog import Catalog, Preset, PresetFolder
 from core.service.clock import SystemClock
 from core.service.engine import Engine
 from core.service.errors import LongtakeError, PresetError
-from core.service.fakes import FakeEngine
+from core.service.fakes import FakeEngine, FakeRefineEngine
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
-from core.service.ports import WorkerStatus
-from core.service.queue import CPU_QUEUE, CeleryTaskQueue, generate_queue_name, make_celery_app, worker_options
+from core.service.ports import WorkerKind, WorkerStatus
+from core.service.queue import (
+    CPU_QUEUE,
+    CeleryTaskQueue,
+    generate_queue_name,
+    make_celery_app,
+    refine_queue_name,
+    worker_options,
+)
 from core.service.redis_client import connect
+from core.service.refine_engine import RefineEngine
 from core.service.schema import DEFAULT_PROFILE
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
-from worker.app import Hooks, make_worker_app
+from worker.app import Engines, Hooks, make_worker_app
 from worker.coordination import RedisCoordination
 from worker.deliver import WebhookSender
 from worker.first_use import install
@@ -60,18 +70,16 @@ WATCHDOG_SECONDS = 5.0
 EXIT_DEVICE_BROKEN = 70
 EXIT_STALLED = 75
 
-Kind = Literal["generate", "cpu"]
-
 ENGINE_MODULES = {"streaming_t2v": "core.model.presets"}
-"""Where the `load_engine` of an engine is: by name, so that nothing here imports the model half (and with it torch)
-before a generation process needs it."""
+"""Where `load_engine` and `load_refiner` of an engine are: by name, so that nothing here imports the model half (and
+with it torch) before a process that computes needs it."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What a process is told. `parent_pid`: stop when this process is no longer the parent (its supervisor died)."""
 
-    kind: Kind
+    kind: WorkerKind
     model: str
     name: str
     parent_pid: int | None = None
@@ -95,12 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_options(arguments: Sequence[str], settings: Settings) -> Options:
     parser = argparse.ArgumentParser(prog="python -m worker.process", description="one Longtake worker process")
-    parser.add_argument("--kind", choices=("generate", "cpu"), required=True)
-    parser.add_argument("--model", default=settings.default_model, help="preset of a generation process")
+    parser.add_argument("--kind", choices=get_args(WorkerKind), required=True)
+    parser.add_argument("--model", default=settings.default_model, help="preset of a process that computes")
     parser.add_argument("--slot", default="0", help="which of several like processes this is; part of its name")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is no longer the parent")
     given = parser.parse_args(arguments)
-    what = given.model if given.kind == "generate" else "cpu"
+    what = {"cpu": "cpu", "refine": f"{given.model}-refine"}.get(given.kind, given.model)
     name = f"{what}-{given.slot}-{os.getpid()}@{socket.gethostname()}"
     return Options(given.kind, given.model, name, given.parent_pid)
 
@@ -117,14 +125,12 @@ def load_engine(
     folder = Catalog(settings).get(model)
     facts = folder.facts
     if facts.engine == "fake":
-        step_seconds = float((facts.model_extra or {}).get("step_seconds", 0.0))
         steps = facts.profiles[DEFAULT_PROFILE].windows.num_inference_steps
-        return FakeEngine(steps_per_chunk=steps, step_seconds=step_seconds, height=facts.height, width=facts.width)
-    if facts.engine not in ENGINE_MODULES:
-        known = ", ".join(("fake", *ENGINE_MODULES))
-        raise PresetError(f"{model}: there is no engine named {facts.engine!r}", fix=f"use one of: {known}")
+        return FakeEngine(
+            steps_per_chunk=steps, step_seconds=_step_seconds(facts), height=facts.height, width=facts.width
+        )
+    presets = _engine_module(folder)
     install(folder)
-    presets = importlib.import_module(ENGINE_MODULES[facts.engine])
     engine = cast(
         Engine,
         presets.load_engine(
@@ -137,6 +143,40 @@ def load_engine(
     )
     engine.warm_up()
     return engine
+
+
+def load_refiner(
+    settings: Settings, model: str, install: Callable[[PresetFolder], None] = PresetFolder.require_installed
+) -> RefineEngine:
+    """The refiner of a preset, warmed up; see `load_engine`."""
+    folder = Catalog(settings).get(model)
+    facts = folder.facts
+    if facts.refiner is None:
+        raise PresetError(f"{model} has no refiner", fix="start the worker with --kind generate")
+    if facts.engine == "fake":
+        return FakeRefineEngine(step_seconds=_step_seconds(facts))
+    presets = _engine_module(folder)
+    install(folder)
+    refiner = cast(
+        RefineEngine,
+        presets.load_refiner(folder.path, weights=folder.weights, torch_threads=settings.torch_threads),
+    )
+    refiner.warm_up()
+    return refiner
+
+
+def _step_seconds(facts: Preset) -> float:
+    return float((facts.model_extra or {}).get("step_seconds", 0.0))
+
+
+def _engine_module(folder: PresetFolder) -> Any:
+    """The module that loads the preset's engines, found by name. `Any`: nothing here may import it."""
+    if folder.facts.engine not in ENGINE_MODULES:
+        known = ", ".join(("fake", *ENGINE_MODULES))
+        raise PresetError(
+            f"{folder.path.name}: there is no engine named {folder.facts.engine!r}", fix=f"use one of: {known}"
+        )
+    return importlib.import_module(ENGINE_MODULES[folder.facts.engine])
 
 
 class Process:
@@ -170,19 +210,18 @@ class Process:
         with ExitStack() as stack:
             stack.callback(self._board.leave)
             self._start(stack, "status", REPORT_SECONDS, self._look_after)
-            engine = self._until_ready()
+            engines = self._until_ready()
             if not self._drain.is_set():
-                self._work(engine, stack)
+                self._work(engines, stack)
             self._board.set("draining")
         logger.info("%s has stopped", self._options.name)
         return self._exit_code
 
     def _first_status(self) -> WorkerStatus:
-        generates = self._options.kind == "generate"
         return WorkerStatus(
             name=self._options.name,
             kind=self._options.kind,
-            model=self._options.model if generates else None,
+            model=None if self._options.kind == "cpu" else self._options.model,
             state="starting",
             device="cpu",
             pid=os.getpid(),
@@ -196,8 +235,8 @@ class Process:
         stack.callback(ticker.stop, self._settings.webhook_timeout_seconds)
         return ticker
 
-    def _until_ready(self) -> Engine | None:
-        """Retry until servers answer and the engine is loaded; meanwhile say why not. None: CPU process, or a stop."""
+    def _until_ready(self) -> Engines | None:
+        """Retry until servers answer and an engine is loaded; meanwhile say why not. None: CPU process, or a stop."""
         while not self._drain.is_set():
             try:
                 self._services.store.ping()
@@ -210,16 +249,22 @@ class Process:
                 self._not_ready(f"{type(error).__name__}: {error}")
         return None
 
-    def _load(self) -> Engine | None:
-        if self._options.kind == "cpu":
+    def _load(self) -> Engines | None:
+        """The engine now, the refiner when it is needed; a process that only refines needs it now."""
+        kind, model = self._options.kind, self._options.model
+        if kind == "cpu":
             return None
+        refines = kind == "refine" or (kind == "both" and Catalog(self._settings).get(model).facts.refiner is not None)
+        refiner = cache(lambda: load_refiner(self._settings, model, self._install))
         # In a thread that ends: OpenMP keeps a team of threads for every thread that has computed. Two teams are more
         # threads than cores, and such hardly spin while they wait: 16 frames took 6.1 s instead of 3.0 s.
         with ThreadPoolExecutor(1, "load") as loader:
-            engine = loader.submit(load_engine, self._settings, self._options.model, self._install).result()
+            first = refiner if kind == "refine" else lambda: load_engine(self._settings, model, self._install)
+            loaded = loader.submit(first).result()
         # Which device an engine runs on is not part of the port; those that have one tell it by this name.
-        self._board.set_device(str(getattr(engine, "device", "cpu")))
-        return engine
+        self._board.set_device(str(getattr(loaded, "device", "cpu")))
+        engine = None if kind == "refine" else cast(Engine, loaded)
+        return Engines(engine, refiner if refines else None)
 
     def _install(self, preset: PresetFolder) -> None:
         install(preset, lambda words: self._board.set("starting", reason=words), self._drain)
@@ -229,21 +274,20 @@ class Process:
         self._board.set("not_ready", reason=reason)
         self._drain.wait(RETRY_SECONDS)
 
-    def _work(self, engine: Engine | None, stack: ExitStack) -> None:
-        """Consume tasks until told to stop."""
-        hooks = Hooks(device_broken=self._on_device_broken)
-        queue_name = generate_queue_name(self._options.model)
-        if engine is None:
-            hooks, queue_name = self._start_cpu_threads(stack), CPU_QUEUE
+    def _work(self, engines: Engines | None, stack: ExitStack) -> None:
+        """Consume tasks until told to stop. Celery takes from several queues in turn."""
+        hooks, queues = Hooks(device_broken=self._on_device_broken), [CPU_QUEUE]
+        if engines is None:
+            hooks = self._start_cpu_threads(stack)
+        else:
+            queues = _queues(engines, self._options.model)
         activity = ProcessActivity(self._board, self._watchdog)
-        app = make_worker_app(self._settings, engine, self._services, activity, hooks)
+        app = make_worker_app(self._settings, engines, self._services, activity, hooks)
         # Celery leaves logging to us where somebody listens here, and says when it has been told to stop.
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         signals.worker_ready.connect(self._on_worker_ready, weak=False)
-        celery_worker = app.Worker(
-            **worker_options([queue_name], self._options.name), quiet=True, redirect_stdouts=False
-        )
+        celery_worker = app.Worker(**worker_options(queues, self._options.name), quiet=True, redirect_stdouts=False)
         celery_worker.start()
         self._exit_code = self._exit_code or int(celery_worker.exitcode or 0)
 
@@ -294,6 +338,11 @@ class Process:
         """Celery has been told to stop: the chunk in hand is given back at its next step."""
         self._drain.set()
         threading.Thread(target=self._board.set, args=("draining",), daemon=True).start()
+
+
+def _queues(engines: Engines, model: str) -> list[str]:
+    generate = [generate_queue_name(model)] if engines.engine is not None else []
+    return generate + ([refine_queue_name(model)] if engines.load_refiner is not None else [])
 
 
 def _keep_logging(**_: object) -> None: ...

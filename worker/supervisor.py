@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Literal
 
+from core.service.ports import WorkerKind
 from worker.gpus import choose_gpus, offered_gpus
 
 logger = logging.getLogger(__name__)
@@ -53,14 +53,14 @@ class ChildPlan:
         return {**outer, **pinned}
 
 
-def plan_children(kind: Literal["generate", "cpu"], model: str, gpus: Sequence[str]) -> list[ChildPlan]:
-    """One generation process per entry of `gpus` ("" is the CPU), or the one CPU process."""
+def plan_children(kind: WorkerKind, model: str, gpus: Sequence[str]) -> list[ChildPlan]:
+    """One computing process per entry of `gpus` ("" is the CPU), or the one CPU process."""
     if kind == "cpu":
         return [ChildPlan("cpu", ("--kind", "cpu"), "")]
     return [
         ChildPlan(
-            f"{model} on {f'GPU {gpu}' if gpu else 'CPU'}",
-            ("--kind", "generate", "--model", model, "--slot", gpu or "cpu"),
+            f"{kind} {model} on {f'GPU {gpu}' if gpu else 'CPU'}",
+            ("--kind", kind, "--model", model, "--slot", gpu or "cpu"),
             gpu,
         )
         for gpu in gpus
@@ -146,9 +146,9 @@ class Supervisor:
         return process.wait()
 
 
-def run(*, kind: Literal["generate", "cpu"], model: str, gpus: str) -> int:
+def run(*, kind: WorkerKind, model: str, gpus: str) -> int:
     """`longtake worker`: until SIGTERM or SIGINT; a second one kills. Raises SetupError where `gpus` means nothing."""
-    chosen = choose_gpus(gpus, offered_gpus) if kind == "generate" else []
+    chosen = choose_gpus(gpus, offered_gpus) if kind != "cpu" else []
     supervisor = Supervisor(plan_children(kind, model, chosen))
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

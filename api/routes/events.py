@@ -45,7 +45,8 @@ async def events(
 ) -> Response:
     """All events of the job so far, then each as it happens; ends after the last one.
 
-    Logged events have ids; `job.progress` (every denoising step) has none. `chunk.completed` carries the chunk's URL.
+    Logged events have ids; `job.progress` (every denoising step) has none. `chunk.completed` and
+    `chunk.refined` carry the chunk's URL.
     A comment comes every 15 seconds of silence.
     """
     after = _checked(last_event_id)

@@ -14,8 +14,19 @@ from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
 from core.service.admission import admit, parse_request, queued_record, random_seed
 from core.service.errors import JobNotFound, ServiceFull
 from core.service.media.references import ReferenceCheck
-from core.service.schema import ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Progress
-from core.service.views import chunk_view, job_summary, job_view, links_of, progress_of
+from core.service.schema import (
+    LANES_WITH_STEPS,
+    ChunkList,
+    Job,
+    JobList,
+    JobRecord,
+    JobStatus,
+    JobSummary,
+    Lane,
+    Progress,
+    StepProgress,
+)
+from core.service.views import chunk_views, job_summary, job_view, links_of, progress_of
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]
@@ -87,7 +98,7 @@ def list_chunks(
 ) -> Response:
     """Chunks in order, each a small MP4 that plays by itself. Where `status` is terminal no more will come."""
     record = ports.store.get(job_id)
-    chunks = [chunk_view(chunk, ports.storage.url) for chunk in record.chunks[after + 1 :]]
+    chunks = chunk_views(record, ports.storage.url, after + 1)
     return conditional(request, ChunkList(status=record.status, chunks=chunks).model_dump_json())
 
 
@@ -134,13 +145,15 @@ def _summary(ports: Ports, record: JobRecord, base_url: str) -> JobSummary:
 
 def _progress(ports: Ports, record: JobRecord) -> Progress:
     """Progress of a job; asks the store only for what its status can have."""
-    step, queue_position = None, None
+    steps, queue_position = dict[Lane, StepProgress](), None
     with suppress(JobNotFound):  # deleted since `record` was read: the view is of that moment
         if record.status is JobStatus.RUNNING:
-            step = ports.store.progress(record.id)
+            lanes = LANES_WITH_STEPS if record.spec.refine else (Lane.GENERATE,)
+            told = {lane: ports.store.progress(record.id, lane) for lane in lanes}
+            steps = {lane: step for lane, step in told.items() if step is not None}
         elif record.status is JobStatus.QUEUED:
             queue_position = ports.store.queue_position(record.id)
-    return progress_of(record, step, queue_position)
+    return progress_of(record, steps, queue_position)
 
 
 def _accepted(job: Job, headers: dict[str, str]) -> Response:

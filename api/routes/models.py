@@ -12,11 +12,14 @@ from api.ports import Ports, PortsOfApp, SettingsOfApp
 from core.service.catalog import Preset, ProfileDefaults
 from core.service.errors import PresetError
 from core.service.ports import WorkerStatus
+from core.service.refine_request import possible_sizes
 from core.service.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, Profile
 from core.service.settings import Settings
 
 router = APIRouter(tags=["models"])
 ABLE_TO_WORK = frozenset({"ready", "busy"})
+GENERATING = frozenset({"generate", "both"})
+REFINING = frozenset({"refine", "both"})
 
 
 class ModelLimits(BaseModel):
@@ -52,6 +55,18 @@ class ModelWorkers(BaseModel):
     reason: str | None = Field(description="Why none is ready; null where one is.")
 
 
+class ModelRefiner(BaseModel):
+    """How videos of the model are refined."""
+
+    width: int = Field(description="Pixels, where a request names no size.")
+    height: int = Field(description="Pixels, where a request names no size.")
+    sizes: list[str] = Field(description="Every WIDTHxHEIGHT that may be asked for.")
+    strength: float
+    steps: int
+    guidance_scale: float
+    workers_ready: int = Field(description="Workers that can refine or are at it.")
+
+
 class Model(BaseModel):
     """One preset."""
 
@@ -62,6 +77,7 @@ class Model(BaseModel):
     install_command: str | None = Field(description="What installs them; null where they are.")
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
+    refine: ModelRefiner | None = Field(description="What `refine` gets and may ask; null where it is refused.")
     accepts_image: bool = Field(description="Whether a job may begin with an `image`; any may begin with a `video`.")
     limits: ModelLimits
     defaults: ModelDefaults
@@ -102,6 +118,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         install_command=None if installed else preset.install_command,
         width=facts.width,
         height=facts.height,
+        refine=_refiner(facts, [worker for worker in workers if worker.model == name]),
         accepts_image=facts.accepts_image,
         limits=ModelLimits(
             max_prompt_tokens=facts.max_prompt_tokens, min_frames=MIN_FRAMES, max_frames=settings.max_frames
@@ -109,7 +126,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         defaults=_defaults(facts, settings),
         profiles={name: _profile(profile) for name, profile in facts.profiles.items()},
         example_prompts=list(facts.example_prompts),
-        workers=_workers([worker for worker in workers if worker.kind == "generate" and worker.model == name]),
+        workers=_workers([worker for worker in workers if worker.kind in GENERATING and worker.model == name]),
     )
 
 
@@ -130,6 +147,21 @@ def _profile(profile: ProfileDefaults) -> ModelProfile:
         first_chunk=FirstChunkSampling(
             num_inference_steps=first.num_inference_steps, guidance_scale=first.guidance_scale
         ),
+    )
+
+
+def _refiner(facts: Preset, workers: Sequence[WorkerStatus]) -> ModelRefiner | None:
+    refiner = facts.refiner
+    if refiner is None:
+        return None
+    return ModelRefiner(
+        width=refiner.width,
+        height=refiner.height,
+        sizes=[f"{width}x{height}" for width, height in possible_sizes(facts, refiner)],
+        strength=refiner.strength,
+        steps=refiner.num_inference_steps,
+        guidance_scale=refiner.guidance_scale,
+        workers_ready=sum(worker.kind in REFINING and worker.state in ABLE_TO_WORK for worker in workers),
     )
 
 

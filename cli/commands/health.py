@@ -17,7 +17,7 @@ within the last seconds and can work. Prints one line; the exit code is 0 or 1."
 EXAMPLES = """\
 examples:
   longtake health api --url http://127.0.0.1:8000
-  longtake health worker --kind generate
+  longtake health worker --kind both
 """
 
 
@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("what", choices=("api", "worker"))
     parser.add_argument(
-        "--kind", choices=("generate", "cpu"), default="generate", help="of the worker (default: %(default)s)"
+        "--kind",
+        choices=("both", "generate", "refine", "cpu"),
+        default="both",
+        help="of the worker (default: %(default)s)",
     )
     add_url_argument(parser)
 

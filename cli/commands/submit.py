@@ -20,6 +20,7 @@ examples:
   longtake submit "a red circle moving left over a striped background" --frames 48
   longtake submit "a blue square moving up over a plain background" --seconds 12.5 --seed 7 --watch
   longtake submit "a red circle moving left over a striped background" --json | python -m json.tool
+  longtake submit "a red circle moving left over a striped background" --refine --watch
   longtake submit "the circle goes on to the right" --video out/clip.mp4 --watch
 """
 
@@ -44,6 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-chunk-guidance-scale", type=float, help="how strongly the prompt acts on those")
     parser.add_argument("--image", metavar="FILE|URL", help="picture that the video begins with; a file is uploaded")
     parser.add_argument("--video", metavar="FILE|URL", help="video to be continued; a file is uploaded")
+    refine = parser.add_argument_group(
+        "refinement", "any of these asks for it; what is not given is the model's default"
+    )
+    refine.add_argument("--refine", action="store_true", help="also make the video in a higher resolution")
+    refine.add_argument("--refine-strength", type=float, help="how much may change, above 0 and up to 1")
+    refine.add_argument("--refine-steps", type=int, help="denoising steps per refinement window")
+    refine.add_argument("--refine-guidance-scale", type=float, help="how strongly the prompt acts on the details")
+    refine.add_argument("--refine-size", metavar="WIDTHxHEIGHT", help="`longtake models` lists the sizes")
+    refine.add_argument(
+        "--refine-schedule", choices=("streaming", "lockstep"), help="while the video grows (default), or at its end"
+    )
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
     parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be given several times")
     parser.add_argument(
@@ -54,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="follow the job until it ends, as `longtake watch` does")
 
 
+REFINE_FIELDS = ("strength", "steps", "guidance_scale", "size", "schedule")
 MEDIA_FIELDS = ("image", "video")
 REQUEST_FIELDS = (
     "prompt",
@@ -82,6 +95,11 @@ def request_body(args: argparse.Namespace) -> dict[str, Any]:
     }
     if any(first_chunk.values()):
         body["first_chunk"] = {name: value for name, value in first_chunk.items() if value is not None}
+    refine = {name: getattr(args, f"refine_{name}") for name in REFINE_FIELDS}
+    if options := {name: value for name, value in refine.items() if value is not None}:
+        body["refine"] = options
+    elif args.refine:
+        body["refine"] = True
     if args.metadata:
         body["metadata"] = dict(_key_value(entry) for entry in args.metadata)
     return body

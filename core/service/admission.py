@@ -28,10 +28,12 @@ from core.service.errors import (
 )
 from core.service.frame_plan import seconds_to_frames
 from core.service.media.types import MediaKind
+from core.service.refine_request import refine_spec_of
 from core.service.schema import (
     DEFAULT_PROFILE,
     DEFAULT_WEBHOOK_EVENTS,
     MIN_FRAMES,
+    REFINE_TAGS,
     FirstChunkOptions,
     FirstChunkSampling,
     JobRecord,
@@ -43,12 +45,13 @@ from core.service.schema import (
 )
 from core.service.settings import Settings
 
-FIELDS_NOT_BUILT_YET = frozenset({"refine", "prompts", "priority", "engine"})
+FIELDS_NOT_BUILT_YET = frozenset({"prompts", "priority", "engine"})
 Body = TypeVar("Body", bound=BaseModel)
 
 CheckReference = Callable[[MediaKind, str], None]
 """media.references.ReferenceCheck: raises a RequestError where a URL or upload cannot be used."""
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
+_NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that clients do not write
 _ALLOWED_CONTROLS = "\t\n\r"
 _NOT_TEXT = frozenset({"Cc", "Cs"})  # Unicode categories: control characters, surrogates
 _EXPLANATIONS: dict[str, tuple[str, str]] = {
@@ -65,6 +68,9 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "greater_than": ("is not above {gt}", "give more than {gt}"),
     "less_than_equal": ("is above {le}", "give at most {le}"),
     "enum": ("is not {expected}", "use {expected}"),
+    "bool_type": ("is neither true or false nor an object", "give true, or an object in curly brackets"),
+    "string_pattern_mismatch": ("is not WIDTHxHEIGHT in pixels", "write it like 128x128"),
+    "extra_forbidden": ("is not a field", "leave it out"),
     "literal_error": ("is not {expected}", "use {expected}"),
     "list_type": ("is not a list", "give a list in square brackets"),
     "dict_type": ("is not an object", "give an object in curly brackets"),
@@ -152,6 +158,7 @@ def admit(
         first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), profile.first_chunk),
         image=request.image,
         video=request.video,
+        refine=refine_spec_of(request.refine, facts),
         webhook_url=_webhook_url(request, settings.webhook_allow_private_addresses, resolve),
         webhook_events=_webhook_events(request),
         metadata=request.metadata or {},
@@ -181,7 +188,7 @@ def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
 
 def _path(location: tuple[object, ...]) -> str:
     """pydantic's location as clients write it: webhook_events[0], metadata.colour, a metadata key by itself."""
-    first, *rest = (part for part in location if part != "[key]")
+    first, *rest = (part for part in location if part not in _NOT_WRITTEN)
     return _part(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{_part(part)}" for part in rest)
 
 

@@ -1,4 +1,4 @@
-"""The event log of a job in Redis: one stream per job, and beside it the one-entry stream of its progress.
+"""The event log of a job in Redis: one stream per job, and beside it one-entry streams of its lanes' progress.
 
 Reads only; job_store.py appends inside its transactions. Knows no HTTP: ids are Redis stream ids.
 """
@@ -14,7 +14,7 @@ from typing import Any, cast
 import redis
 
 from core.service import redis_client as keys
-from core.service.schema import EventType, JobEvent, StepProgress
+from core.service.schema import LANES_WITH_STEPS, EventType, JobEvent, StepProgress
 from core.service.transitions import NewEvent
 
 BLOCK_SECONDS = 5.0
@@ -50,24 +50,28 @@ class RedisEventLog:
     @keys.names_errors
     def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
         deadline = time.monotonic() + timeout_seconds
-        progress_after = self._newest_progress_id(job_id)
+        progress_after = {
+            key: self._newest_id(key) for key in (keys.progress_key(job_id, lane) for lane in LANES_WITH_STEPS)
+        }
         while True:
             remaining = deadline - time.monotonic()
             found = self._wait(job_id, after, progress_after, min(remaining, BLOCK_SECONDS))
             if found or remaining <= BLOCK_SECONDS:
                 return found
 
-    def _wait(self, job_id: str, after: str, progress_after: str, seconds: float) -> list[JobEvent | StepProgress]:
-        """One XREAD over both streams; at least 1 ms, for BLOCK 0 would wait for ever."""
-        streams = {keys.events_key(job_id): after, keys.progress_key(job_id): progress_after}
+    def _wait(
+        self, job_id: str, after: str, progress_after: Mapping[str, str], seconds: float
+    ) -> list[JobEvent | StepProgress]:
+        """One XREAD over all streams; at least 1 ms, for BLOCK 0 would wait for ever."""
+        streams = {keys.events_key(job_id): after, **progress_after}
         answer = self._redis.xread(cast(Any, streams), block=max(1, round(seconds * 1000)))
         entries = dict(cast(Any, answer or ()))
         events = [_event(job_id, entry) for entry in entries.get(keys.events_key(job_id), ())]
-        progress = [progress_from_fields(fields) for _, fields in entries.get(keys.progress_key(job_id), ())]
+        progress = [progress_from_fields(fields) for key in progress_after for _, fields in entries.get(key, ())]
         return [*events, *progress]
 
-    def _newest_progress_id(self, job_id: str) -> str:
-        newest = cast(list[StreamEntry], self._redis.xrevrange(keys.progress_key(job_id), count=1))
+    def _newest_id(self, key: str) -> str:
+        newest = cast(list[StreamEntry], self._redis.xrevrange(key, count=1))
         return newest[0][0] if newest else "0-0"
 
 

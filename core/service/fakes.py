@@ -30,9 +30,10 @@ from core.service.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refi
 from core.service.job_store import cursor_from_member, index_member, member_from_cursor
 from core.service.media.fit import fit
 from core.service.media.uploads import Upload
-from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, WorkerStatus
+from core.service.ports import Clock, Delivery, JobPage, Lease, Results, StoredObject, WorkerStatus
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
+    LANES_WITH_STEPS,
     ChunkRecord,
     JobError,
     JobEvent,
@@ -70,7 +71,7 @@ class _Memory:
     changed: threading.Condition = field(default_factory=threading.Condition)
     records: dict[str, JobRecord] = field(default_factory=lambda: {})
     events: dict[str, list[JobEvent]] = field(default_factory=lambda: {})
-    progress: dict[str, tuple[int, StepProgress]] = field(default_factory=lambda: {})
+    progress: dict[tuple[str, Lane], tuple[int, StepProgress]] = field(default_factory=lambda: {})
     leases: dict[tuple[str, Lane], tuple[int, datetime]] = field(default_factory=lambda: {})
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
     due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
@@ -159,16 +160,20 @@ class FakeJobStore:
             lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
         )
 
+    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id, lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now)
+        )
+
     def begin_finalizing(self, job_id: str) -> JobRecord:
         return self._change(job_id, transitions.begin_finalizing)
 
-    def finish(self, lease: Lease, *, video_key: str | None, thumbnail_key: str | None) -> JobRecord:
+    def finish(self, lease: Lease, results: Results) -> JobRecord:
         now = self._clock.now()
         return self._change(
             lease.job_id,
-            lambda record: transitions.finish(
-                record, lease, video_key=video_key, thumbnail_key=thumbnail_key, at=now, retention=self._retention
-            ),
+            lambda record: transitions.finish(record, lease, results=results, at=now, retention=self._retention),
         )
 
     def fail(self, job_id: str, error: JobError) -> JobRecord:
@@ -191,8 +196,9 @@ class FakeJobStore:
     def purge(self, job_id: str) -> None:
         memory = self.memory
         with memory.changed:
-            for table in (memory.records, memory.events, memory.progress):
+            for table in (memory.records, memory.events):
                 table.pop(job_id, None)
+            memory.progress = {key: told for key, told in memory.progress.items() if key[0] != job_id}
             memory.leases = {key: held for key, held in memory.leases.items() if key[0] != job_id}
             memory.deliveries = {key: row for key, row in memory.deliveries.items() if key[0] != job_id}
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
@@ -201,12 +207,12 @@ class FakeJobStore:
         with self.memory.changed:
             if job_id in self.memory.records:
                 self.memory.num_reports += 1
-                self.memory.progress[job_id] = (self.memory.num_reports, progress)
+                self.memory.progress[job_id, progress.lane] = (self.memory.num_reports, progress)
                 self.memory.changed.notify_all()
 
-    def progress(self, job_id: str) -> StepProgress | None:
+    def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
         with self.memory.changed:
-            return self.memory.progress.get(job_id, (0, None))[1]
+            return self.memory.progress.get((job_id, lane), (0, None))[1]
 
     def queue_position(self, job_id: str) -> int | None:
         job = self.get(job_id)
@@ -243,8 +249,8 @@ class FakeJobStore:
         for delivery in transition.deliveries:
             memory.deliveries[record.id, delivery.id] = delivery
             memory.due[record.id, delivery.id] = delivery.next_attempt_at or delivery.created_at
-        if transition.clears_progress:
-            memory.progress.pop(record.id, None)
+        for lane in transition.progress_over:
+            memory.progress.pop((record.id, lane), None)
         if transition.released is not None:
             memory.leases.pop((record.id, transition.released), None)
         memory.changed.notify_all()
@@ -264,11 +270,14 @@ class FakeEventLog:
 
     def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
         with self._memory.changed:
-            seen = self._memory.progress.get(job_id, (0, None))[0]
+            seen = self._memory.num_reports
 
             def news() -> list[JobEvent | StepProgress]:
-                number, progress = self._memory.progress.get(job_id, (0, None))
-                return [*self.read(job_id, after), *([progress] if progress is not None and number > seen else [])]
+                told = [self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS]
+                return [
+                    *self.read(job_id, after),
+                    *(entry[1] for entry in told if entry is not None and entry[0] > seen),
+                ]
 
             return self._memory.changed.wait_for(news, timeout_seconds) or []
 
@@ -421,6 +430,12 @@ class FakeTaskQueue:
 
     def generate_chunk(self, job_id: str, model: str) -> None:
         self._send(SentMessage(queue.TASK_GENERATE_CHUNK, job_id, model))
+
+    def refine_window(self, job_id: str, model: str) -> None:
+        self._send(SentMessage(queue.TASK_REFINE_WINDOW, job_id, model))
+
+    def refine_step(self, job_id: str, model: str) -> None:
+        self._send(SentMessage(queue.TASK_REFINE_STEP, job_id, model))
 
     def finalize_job(self, job_id: str) -> None:
         self._send(SentMessage(queue.TASK_FINALIZE_JOB, job_id))

@@ -21,7 +21,7 @@ from core.service import redis_client as keys
 from core.service import transitions
 from core.service.errors import InvalidField, JobNotFound, JobStateConflict
 from core.service.event_log import StreamEntry, event_fields, progress_fields, progress_from_fields
-from core.service.ports import Clock, Delivery, JobPage, Lease
+from core.service.ports import Clock, Delivery, JobPage, Lease, Results
 from core.service.schema import ChunkRecord, JobError, JobRecord, JobStatus, Lane, StepProgress
 from core.service.transitions import Transition
 
@@ -130,16 +130,20 @@ class RedisJobStore:
             lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
         )
 
+    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id, lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now)
+        )
+
     def begin_finalizing(self, job_id: str) -> JobRecord:
         return self._change(job_id, transitions.begin_finalizing)
 
-    def finish(self, lease: Lease, *, video_key: str | None, thumbnail_key: str | None) -> JobRecord:
+    def finish(self, lease: Lease, results: Results) -> JobRecord:
         now = self._clock.now()
         return self._change(
             lease.job_id,
-            lambda record: transitions.finish(
-                record, lease, video_key=video_key, thumbnail_key=thumbnail_key, at=now, retention=self._retention
-            ),
+            lambda record: transitions.finish(record, lease, results=results, at=now, retention=self._retention),
         )
 
     def fail(self, job_id: str, error: JobError) -> JobRecord:
@@ -176,11 +180,12 @@ class RedisJobStore:
     @keys.names_errors
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
         ((field, value),) = progress_fields(progress).items()
-        self._report_progress(keys=[keys.job_key(job_id), keys.progress_key(job_id)], args=[field, value])
+        progress_key = keys.progress_key(job_id, progress.lane)
+        self._report_progress(keys=[keys.job_key(job_id), progress_key], args=[field, value])
 
     @keys.names_errors
-    def progress(self, job_id: str) -> StepProgress | None:
-        newest = cast("list[StreamEntry]", self._redis.xrevrange(keys.progress_key(job_id), count=1))
+    def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
+        newest = cast("list[StreamEntry]", self._redis.xrevrange(keys.progress_key(job_id, lane), count=1))
         return progress_from_fields(newest[0][1]) if newest else None
 
     @keys.names_errors
@@ -303,8 +308,8 @@ def _write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> 
         pipe.xadd(keys.events_key(record.id), event_fields(event))  # pyright: ignore[reportArgumentType]
     for delivery in transition.deliveries:
         _write_delivery(pipe, delivery)
-    if transition.clears_progress:
-        pipe.delete(keys.progress_key(record.id))
+    if transition.progress_over:
+        pipe.delete(*(keys.progress_key(record.id, lane) for lane in transition.progress_over))
     if transition.released is not None:
         pipe.delete(keys.lease_key(record.id, transition.released))
     _write_indexes(pipe, before, record)
@@ -341,9 +346,8 @@ def _indexes(record: JobRecord | None) -> frozenset[str]:
 
 def _remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
     """Queue the removal of every key and index entry of a job."""
-    leases = [keys.lease_key(job_id, lane) for lane in Lane]
-    own = [keys.job_key(job_id), keys.events_key(job_id), keys.progress_key(job_id), keys.deliveries_key(job_id)]
-    pipe.delete(*own, *leases)
+    of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
+    pipe.delete(keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), *of_lanes)
     for delivery_id in deliveries:
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:

@@ -55,13 +55,41 @@ def chunk_key(job_id: str, index: int) -> str:
     return f"{job_prefix(job_id)}chunks/{index:05d}.mp4"
 
 
+def refined_key(job_id: str, index: int) -> str:
+    """The same frames as chunk `index`, refined."""
+    return f"{job_prefix(job_id)}refined/{index:05d}.mp4"
+
+
 def state_key(job_id: str, index: int) -> str:
     """The engine's state after chunk `index`."""
     return f"{job_prefix(job_id)}state/generate/{index:05d}.safetensors"
 
 
+def refine_states_prefix(job_id: str) -> str:
+    return f"{job_prefix(job_id)}state/refine/"
+
+
+def refine_state_key(job_id: str, index: int) -> str:
+    """The refiner's state after piece `index`."""
+    return f"{refine_states_prefix(job_id)}{index:05d}.safetensors"
+
+
+def frames_prefix(job_id: str) -> str:
+    """Where the exact frames lie that are still to be refined."""
+    return f"{job_prefix(job_id)}frames/"
+
+
+def frames_key(job_id: str, index: int) -> str:
+    """The exact frames of chunk `index`: the refiner never reads a lossy file."""
+    return f"{frames_prefix(job_id)}{index:05d}.safetensors"
+
+
 def video_key(job_id: str) -> str:
     return f"{job_prefix(job_id)}video.mp4"
+
+
+def refined_video_key(job_id: str) -> str:
+    return f"{job_prefix(job_id)}video_refined.mp4"
 
 
 def thumbnail_key(job_id: str) -> str:

@@ -44,6 +44,15 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Results:
+    """Keys of what finalising made; None where there was nothing to make it of."""
+
+    video_key: str | None = None
+    refined_video_key: str | None = None
+    thumbnail_key: str | None = None
+
+
+@dataclass(frozen=True)
 class JobPage:
     """A page of jobs, newest first; `next_cursor` is None on the last one."""
 
@@ -84,9 +93,9 @@ class JobStore(Protocol):
         ...
 
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
-        """Take the lane. None where another live lease holds it or the job's status does not want this lane
-        (generate: queued/running; finalize: finalizing). Raises the fencing token and `attempts`; the first claim of
-        generate moves queued -> running with job.started."""
+        """Take the lane. None where another live lease holds it or the job does not want this lane now (generate:
+        queued/running; refine: running, with the frames there; finalize: finalizing). Raises the fencing token and
+        `attempts`; the first claim of generate moves queued -> running with job.started."""
         ...
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
@@ -102,9 +111,14 @@ class JobStore(Protocol):
     def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
         """Append the next chunk, count it in `version`, log chunk.completed, clear progress, release the lease.
 
-        After the last frame the status becomes finalizing. Raises StaleLease where the token is old or chunk.index
-        is not the next.
+        After the last frame, and its refinement where asked for, the status becomes finalizing. Raises StaleLease
+        where the token is old or chunk.index is not the next.
         """
+        ...
+
+    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
+        """The same for a piece of refinement: `done` pieces are made now, the last published `chunks` (chunk.refined
+        each)."""
         ...
 
     def begin_finalizing(self, job_id: str) -> JobRecord:
@@ -113,7 +127,7 @@ class JobStore(Protocol):
         Raises JobStateConflict where frames are missing and nobody asked to stop."""
         ...
 
-    def finish(self, lease: Lease, *, video_key: str | None, thumbnail_key: str | None) -> JobRecord:
+    def finish(self, lease: Lease, results: Results) -> JobRecord:
         """finalizing -> succeeded, or canceled where a cancel came before all frames were made. Logs the event."""
         ...
 
@@ -141,10 +155,10 @@ class JobStore(Protocol):
         ...
 
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
-        """Replace the job's progress (not logged, no version). One round trip."""
+        """Replace the progress of that lane of the job (not logged, no version). One round trip."""
         ...
 
-    def progress(self, job_id: str) -> StepProgress | None: ...
+    def progress(self, job_id: str, lane: Lane) -> StepProgress | None: ...
 
     def queue_position(self, job_id: str) -> int | None:
         """1 = next of its model's queued jobs; None once started."""
@@ -202,11 +216,15 @@ class Outbox(Protocol):
     def of_job(self, job_id: str) -> Sequence[Delivery]: ...
 
 
+WorkerKind = Literal["both", "generate", "refine", "cpu"]
+"""What a worker process does: both generates and refines."""
+
+
 class WorkerStatus(Frozen):
     """What a worker process says of itself every few seconds. `reason` tells why it is not ready."""
 
     name: str
-    kind: Literal["generate", "cpu"]
+    kind: WorkerKind
     model: str | None
     state: Literal["starting", "ready", "busy", "not_ready", "draining"]
     reason: str | None = None
@@ -297,6 +315,14 @@ class TaskQueue(Protocol):
     """Sends the service's tasks. Messages carry only a job's id and are hints: the record is the truth."""
 
     def generate_chunk(self, job_id: str, model: str) -> None: ...
+
+    def refine_window(self, job_id: str, model: str) -> None:
+        """Streaming refinement: the job's next window."""
+        ...
+
+    def refine_step(self, job_id: str, model: str) -> None:
+        """Lockstep refinement: the job's next step."""
+        ...
 
     def finalize_job(self, job_id: str) -> None: ...
 

@@ -20,6 +20,8 @@ from core.service.redis_client import CONNECT_TIMEOUT_SECONDS, HEALTH_CHECK_SECO
 from core.service.settings import Settings
 
 TASK_GENERATE_CHUNK = "longtake.generate_chunk"
+TASK_REFINE_WINDOW = "longtake.refine_window"
+TASK_REFINE_STEP = "longtake.refine_step"
 TASK_FINALIZE_JOB = "longtake.finalize_job"
 TASK_DELIVER_WEBHOOKS = "longtake.deliver_webhooks"
 TASK_JANITOR = "longtake.janitor"
@@ -35,6 +37,10 @@ log = logging.getLogger(__name__)
 
 def generate_queue_name(model: str) -> str:
     return f"generate.{model}"
+
+
+def refine_queue_name(model: str) -> str:
+    return f"refine.{model}"
 
 
 def make_celery_app(settings: Settings) -> Celery:
@@ -122,6 +128,12 @@ class CeleryTaskQueue:
 
     def generate_chunk(self, job_id: str, model: str) -> None:
         self._send(TASK_GENERATE_CHUNK, generate_queue_name(model), job_id)
+
+    def refine_window(self, job_id: str, model: str) -> None:
+        self._send(TASK_REFINE_WINDOW, refine_queue_name(model), job_id)
+
+    def refine_step(self, job_id: str, model: str) -> None:
+        self._send(TASK_REFINE_STEP, refine_queue_name(model), job_id)
 
     def finalize_job(self, job_id: str) -> None:
         self._send(TASK_FINALIZE_JOB, CPU_QUEUE, job_id)

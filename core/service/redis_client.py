@@ -78,8 +78,8 @@ def events_key(job_id: str) -> str:
     return f"longtake:job:{job_id}:events"
 
 
-def progress_key(job_id: str) -> str:
-    return f"longtake:job:{job_id}:progress"
+def progress_key(job_id: str, lane: Lane) -> str:
+    return f"longtake:job:{job_id}:progress:{lane}"
 
 
 def deliveries_key(job_id: str) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 
 class Frozen(BaseModel):
@@ -43,12 +43,13 @@ class EventType(StrEnum):
     JOB_QUEUED = "job.queued"
     JOB_STARTED = "job.started"
     CHUNK_COMPLETED = "chunk.completed"
+    CHUNK_REFINED = "chunk.refined"
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
     JOB_CANCELED = "job.canceled"
 
 
-WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled", "chunk.completed"]
+WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled", "chunk.completed", "chunk.refined"]
 DEFAULT_WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled")
 
 Profile = Literal["fast", "reference"]
@@ -75,6 +76,27 @@ class FirstChunkSampling(Frozen):
 
 
 RefineSchedule = Literal["streaming", "lockstep"]
+Variant = Literal["preview", "refined"]
+
+
+class RefineOptions(Frozen):
+    """How the video is refined, where it should differ from the model's defaults."""
+
+    strength: float | None = Field(
+        default=None, gt=0, le=1, allow_inf_nan=False, description="How much may change: 1 redraws everything."
+    )
+    steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps per refinement window.")
+    guidance_scale: float | None = Field(
+        default=None, ge=1.0, le=30.0, description="How strongly the prompt acts on the details."
+    )
+    size: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")] | None = Field(
+        default=None, description="WIDTHxHEIGHT in pixels, with the sides of the preview in the same proportion."
+    )
+    schedule: RefineSchedule | None = Field(
+        default=None,
+        description="streaming (default): window by window while the video grows; lockstep: all windows together,"
+        " once the last frame is made.",
+    )
 
 
 class RefineSpec(Frozen):
@@ -88,6 +110,19 @@ class RefineSpec(Frozen):
     schedule: RefineSchedule = Field(
         description="streaming: window by window while the video grows; lockstep: all windows together, at the end."
     )
+
+
+REFINE_TAGS = ("[flag]", "[options]")
+"""Which of its two forms `refine` has, as pydantic's locations of errors say it."""
+
+
+def _form_of_refine(value: object) -> str:
+    return "[options]" if isinstance(value, dict | RefineOptions) else "[flag]"
+
+
+RefineAsked = Annotated[
+    Annotated[bool, Tag("[flag]")] | Annotated[RefineOptions, Tag("[options]")], Discriminator(_form_of_refine)
+]
 
 
 class JobRequest(Frozen):
@@ -129,11 +164,15 @@ class JobRequest(Frozen):
         default=None,
         description="A video to be continued, as a URL or upload id: its last 16 frames are the first of the result.",
     )
+    refine: RefineAsked | None = Field(
+        default=None, description="Also make the video in a higher resolution; true for the model's defaults."
+    )
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="Called with a signed POST when one of webhook_events happens."
     )
     webhook_events: list[WebhookEvent] | None = Field(
-        default=None, description="Default: job.succeeded, job.failed, job.canceled; chunk.completed on request."
+        default=None,
+        description="Default: job.succeeded, job.failed, job.canceled; on request chunk.completed and chunk.refined.",
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = Field(
         default=None, description="Up to 16 short strings, returned with the job."
@@ -192,11 +231,16 @@ class LaneState(Frozen):
 
 class Lane(StrEnum):
     GENERATE = "generate"
+    REFINE = "refine"
     FINALIZE = "finalize"
 
 
+LANES_WITH_STEPS = (Lane.GENERATE, Lane.REFINE)
+"""Lanes that tell their progress."""
+
+
 class FingerprintChange(Frozen):
-    """From this chunk on the job was made by an engine with this fingerprint."""
+    """From this chunk (or piece of refinement) on the job was made by an engine with this fingerprint."""
 
     from_chunk: int
     fingerprint: str
@@ -207,16 +251,20 @@ class JobRecord(Frozen):
 
     id: str
     status: JobStatus
-    version: int = Field(default=0, description="Number of chunk commits; rises with nothing else.")
+    version: int = Field(default=0, description="Number of commits of both lanes; rises with nothing else.")
     spec: JobSpec
     chunks: tuple[ChunkRecord, ...] = ()
+    refined: tuple[ChunkRecord, ...] = Field(default=(), description="Of the same frames as `chunks`, refined.")
+    refine_done: int = Field(default=0, description="Pieces of refinement that are committed; see refine_plan.py.")
     lanes: dict[Lane, LaneState] = Field(default_factory=dict)
     fingerprints: tuple[FingerprintChange, ...] = Field(
         default=(), description="Engine fingerprints: that of chunk 0 and every later change."
     )
+    refine_fingerprints: tuple[FingerprintChange, ...] = ()
     cancel_requested: bool = False
     delete_requested: bool = False
     video_key: str | None = None
+    refined_video_key: str | None = None
     thumbnail_key: str | None = None
     error: JobError | None = None
     created_at: datetime
@@ -235,6 +283,20 @@ class JobRecord(Frozen):
         return self.frames_done >= self.spec.num_frames
 
     @property
+    def is_refined(self) -> bool:
+        """All frames are refined that shall be."""
+        return self.spec.refine is None or self.frames_refined >= self.spec.num_frames
+
+    @property
+    def is_made(self) -> bool:
+        """Nothing is left but to join the chunks."""
+        return self.is_complete and self.is_refined
+
+    @property
+    def frames_refined(self) -> int:
+        return sum(chunk.num_frames for chunk in self.refined)
+
+    @property
     def fingerprint(self) -> str | None:
         """Engine fingerprint of the last commit."""
         return self.fingerprints[-1].fingerprint if self.fingerprints else None
@@ -245,8 +307,9 @@ class JobRecord(Frozen):
 
 
 class StepProgress(Frozen):
-    """Where the chunk now being made stands. Lives beside the record, is not logged."""
+    """Where the chunk now being made, or the next one to be refined, stands. Lives beside the record, is not logged."""
 
+    lane: Lane = Lane.GENERATE
     chunk_index: int
     step: int
     steps: int
@@ -260,8 +323,11 @@ class Progress(Frozen):
     frames_total: int
     chunks_done: int
     chunks_total: int
+    chunks_refined: int | None = Field(default=None, description="Chunks that are refined; null where none shall be.")
     step: int = Field(description="Denoising steps done of the chunk now being made.")
     steps: int = Field(description="Denoising steps of that chunk; 0 when none is being made.")
+    refine_step: int = Field(default=0, description="Denoising steps done of the piece now being refined.")
+    refine_steps: int = Field(default=0, description="Denoising steps of that piece; 0 when none is being refined.")
     seconds_playable: float
     seconds_per_chunk: float | None = Field(description="Mean time between commits so far.")
     realtime_factor: float | None = Field(
@@ -278,6 +344,7 @@ class Chunk(Frozen):
     first_frame: int
     num_frames: int
     url: str
+    refined_url: str | None = Field(default=None, description="The same frames refined, as soon as they are.")
     size_bytes: int
     sha256: str
     created_at: datetime

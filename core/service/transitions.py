@@ -6,12 +6,14 @@ a lease given back, progress cleared. Both stores (Redis, fake) apply it atomica
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from core.service.errors import JobNotFound, JobStateConflict, StaleLease
-from core.service.ports import Delivery, Lease
+from core.service.ports import Delivery, Lease, Results
+from core.service.refine_plan import is_ready
 from core.service.schema import (
     ChunkRecord,
     EventType,
@@ -38,6 +40,9 @@ NEXT_STATUSES: dict[JobStatus, frozenset[JobStatus]] = {
 
 ACTIVE_STATUSES = tuple(status for status in JobStatus if not status.is_terminal)
 
+TAKES_CHUNKS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING})
+ALL_LANES = tuple(Lane)
+
 TOKENS_SKIPPED_BY_RESTORE = 1_000_000
 """A worker that outlived a lost Redis may hold a token newer than the manifest's; a restored lane starts beyond it."""
 
@@ -59,7 +64,8 @@ class Transition:
     events: tuple[NewEvent, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     released: Lane | None = None
-    clears_progress: bool = False
+    progress_over: tuple[Lane, ...] = ()
+    """Lanes whose progress is cleared."""
 
 
 def create(record: JobRecord) -> Transition:
@@ -83,11 +89,13 @@ def wants(record: JobRecord, lane: Lane) -> bool:
         return False
     if lane is Lane.FINALIZE:
         return record.status is JobStatus.FINALIZING
+    if lane is Lane.REFINE:
+        return record.status is JobStatus.RUNNING and is_ready(record)
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
 
 
 def shall_stop(record: JobRecord) -> bool:
-    """Whether a worker that is making a chunk of this job shall stop at its next step."""
+    """Whether a worker that is making or refining a chunk of this job shall stop at its next step."""
     return record.cancel_requested or record.delete_requested or record.status.is_terminal
 
 
@@ -108,7 +116,7 @@ def release(record: JobRecord, lease: Lease, *, count_attempt: bool) -> Transiti
         return None
     attempts = state.attempts if count_attempt else max(0, state.attempts - 1)
     given_back = _with_lane(record, lease.lane, LaneState(token=state.token, attempts=attempts))
-    return Transition(given_back, released=lease.lane, clears_progress=lease.lane is Lane.GENERATE)
+    return Transition(given_back, released=lease.lane, progress_over=(lease.lane,))
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:
@@ -119,39 +127,75 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
     _require_newest(record, lease)
     if record.chunks and record.chunks[-1] == chunk:
         return Transition(record)
-    if record.status not in {JobStatus.RUNNING, JobStatus.CANCELING} or chunk.index != len(record.chunks):
+    if record.status not in TAKES_CHUNKS or chunk.index != len(record.chunks):
         raise StaleLease(f"chunk {chunk.index} of {record.id} cannot follow: {len(record.chunks)}, {record.status}")
     committed = _changed(
         _with_lane(record, lease.lane, LaneState(token=lease.token, attempts=0)),
         version=record.version + 1,
         chunks=(*record.chunks, chunk),
-        fingerprints=_noted(record, chunk.index, fingerprint),
+        fingerprints=_noted(record.fingerprints, chunk.index, fingerprint),
         first_chunk_at=record.first_chunk_at or at,
     )
-    if committed.is_complete:
-        committed = _moved(committed, JobStatus.FINALIZING)
-    return _with_event(committed, EventType.CHUNK_COMPLETED, at, released=lease.lane, clears_progress=True)
+    made = _finalizing_if_made(committed)
+    return _with_event(made, EventType.CHUNK_COMPLETED, at, released=lease.lane, progress_over=(lease.lane,))
+
+
+def commit_refined(
+    record: JobRecord, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str, at: datetime
+) -> Transition:
+    """Count one more piece of refinement (`done` of them now) and append the chunks that it publishes, often one.
+
+    Idempotent as `commit_chunk`. Raises StaleLease where the token is old, the piece is not the next or the job no
+    longer takes chunks.
+    """
+    _require_newest(record, lease)
+    if record.refine_done == done and record.refined[len(record.refined) - len(chunks) :] == chunks:
+        return Transition(record)
+    follows = done == record.refine_done + 1 and all(
+        chunk.index == index for index, chunk in enumerate(chunks, len(record.refined))
+    )
+    if record.status not in TAKES_CHUNKS or not follows:
+        raise StaleLease(f"piece {done} of refining {record.id} cannot follow: {record.refine_done}, {record.status}")
+    counted = _changed(
+        _with_lane(record, lease.lane, LaneState(token=lease.token, attempts=0)),
+        version=record.version + 1,
+        refine_done=done,
+        refine_fingerprints=_noted(record.refine_fingerprints, len(record.refined), fingerprint),
+    )
+    told = [
+        _changed(counted, refined=(*record.refined, *chunks[: count + 1]), version=counted.version + count)
+        for count in range(len(chunks))
+    ]
+    made = _finalizing_if_made(told[-1] if told else counted)
+    return Transition(
+        made,
+        events=tuple(_new_event(state, EventType.CHUNK_REFINED, at) for state in told),
+        deliveries=tuple(row for state in told for row in _deliveries(state, EventType.CHUNK_REFINED, at)),
+        released=lease.lane,
+        progress_over=(lease.lane,),
+    )
 
 
 def begin_finalizing(record: JobRecord) -> Transition:
     """running | canceling -> finalizing. Idempotent, also once the job has ended.
 
-    Raises JobStateConflict where frames are missing and nobody asked to stop: that video would be silently short.
+    Raises JobStateConflict where frames are missing and nobody asked to stop: a video would be silently short.
     """
     _require_not_deleted(record)
     if record.status is JobStatus.FINALIZING or record.status.is_terminal:
         return Transition(record)
-    if not (record.is_complete or record.cancel_requested):
-        raise JobStateConflict(f"{record.id} has {record.frames_done} of {record.spec.num_frames} frames")
-    return Transition(_moved(record, JobStatus.FINALIZING), clears_progress=True)
+    if not (record.is_made or record.cancel_requested):
+        raise JobStateConflict(
+            f"{record.id} has {record.frames_done} of {record.spec.num_frames} frames, {record.frames_refined} refined"
+        )
+    return Transition(_moved(record, JobStatus.FINALIZING), progress_over=ALL_LANES)
 
 
 def finish(
     record: JobRecord,
     lease: Lease,
     *,
-    video_key: str | None,
-    thumbnail_key: str | None,
+    results: Results,
     at: datetime,
     retention: timedelta,
 ) -> Transition:
@@ -166,8 +210,8 @@ def finish(
         raise StaleLease(f"{record.id} is {record.status}, not finalizing")
     status = JobStatus.CANCELED if record.cancel_requested else JobStatus.SUCCEEDED
     stored = _with_lane(record, lease.lane, LaneState(token=lease.token, attempts=0))
-    ended = _ended(stored, status, at, retention, video_key=video_key, thumbnail_key=thumbnail_key)
-    return _with_event(ended, EventType(f"job.{status}"), at, released=lease.lane, clears_progress=True)
+    ended = _ended(stored, status, at, retention, **asdict(results))
+    return _with_event(ended, EventType(f"job.{status}"), at, released=lease.lane, progress_over=ALL_LANES)
 
 
 def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta) -> Transition:
@@ -176,7 +220,7 @@ def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta)
     if record.status.is_terminal:
         return Transition(record)
     ended = _ended(record, JobStatus.FAILED, at, retention, error=error)
-    return _with_event(ended, EventType.JOB_FAILED, at, clears_progress=True)
+    return _with_event(ended, EventType.JOB_FAILED, at, progress_over=ALL_LANES)
 
 
 def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Transition:
@@ -202,8 +246,7 @@ def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Tra
     if record.status.is_terminal:
         return Transition(_changed(record, delete_requested=True))
     ended = _ended(record, JobStatus.CANCELED, at, retention, cancel_requested=True, delete_requested=True)
-    event = NewEvent(EventType.JOB_CANCELED, at, _event_data(ended, EventType.JOB_CANCELED))
-    return Transition(ended, events=(event,), clears_progress=True)
+    return Transition(ended, events=(_new_event(ended, EventType.JOB_CANCELED, at),), progress_over=ALL_LANES)
 
 
 def _require_not_deleted(record: JobRecord) -> None:
@@ -237,10 +280,14 @@ def _with_lane(record: JobRecord, lane: Lane, state: LaneState) -> JobRecord:
     return _changed(record, lanes={**record.lanes, lane: state})
 
 
-def _noted(record: JobRecord, chunk_index: int, fingerprint: str) -> tuple[FingerprintChange, ...]:
-    if record.fingerprint == fingerprint:
-        return record.fingerprints
-    return (*record.fingerprints, FingerprintChange(from_chunk=chunk_index, fingerprint=fingerprint))
+def _finalizing_if_made(record: JobRecord) -> JobRecord:
+    return _moved(record, JobStatus.FINALIZING) if record.is_made else record
+
+
+def _noted(known: tuple[FingerprintChange, ...], chunk_index: int, fingerprint: str) -> tuple[FingerprintChange, ...]:
+    if known and known[-1].fingerprint == fingerprint:
+        return known
+    return (*known, FingerprintChange(from_chunk=chunk_index, fingerprint=fingerprint))
 
 
 def _with_event(
@@ -249,15 +296,19 @@ def _with_event(
     at: datetime,
     *,
     released: Lane | None = None,
-    clears_progress: bool = False,
+    progress_over: tuple[Lane, ...] = (),
 ) -> Transition:
     return Transition(
         record,
-        events=(NewEvent(event_type, at, _event_data(record, event_type)),),
+        events=(_new_event(record, event_type, at),),
         deliveries=_deliveries(record, event_type, at),
         released=released,
-        clears_progress=clears_progress,
+        progress_over=progress_over,
     )
+
+
+def _new_event(record: JobRecord, event_type: EventType, at: datetime) -> NewEvent:
+    return NewEvent(event_type, at, _event_data(record, event_type))
 
 
 def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
@@ -268,8 +319,9 @@ def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
         "frames_done": record.frames_done,
         "frames_total": record.spec.num_frames,
     }
-    if event_type is EventType.CHUNK_COMPLETED:
-        data["chunk"] = record.chunks[-1].model_dump(
+    chunks = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event_type)
+    if chunks is not None:
+        data["chunk"] = chunks[-1].model_dump(
             mode="json", include={"index", "first_frame", "num_frames", "size_bytes", "sha256"}
         )
     if record.error is not None:
@@ -300,21 +352,25 @@ def _delivery_id(record: JobRecord, event_type: EventType) -> str:
 
 def _past_events(record: JobRecord) -> tuple[NewEvent, ...]:
     """The log that led to `record`, as far as the record tells."""
-    queued = _changed(record, status=JobStatus.QUEUED, version=0, chunks=(), error=None)
-    events = [NewEvent(EventType.JOB_QUEUED, record.created_at, _event_data(queued, EventType.JOB_QUEUED))]
+    queued = _changed(record, status=JobStatus.QUEUED, version=0, chunks=(), refined=(), error=None)
+    events = [_new_event(queued, EventType.JOB_QUEUED, record.created_at)]
     if record.started_at is not None:
         started = _changed(queued, status=JobStatus.RUNNING)
-        events.append(NewEvent(EventType.JOB_STARTED, record.started_at, _event_data(started, EventType.JOB_STARTED)))
-        events += [_past_commit(started, record.chunks[: count + 1]) for count in range(len(record.chunks))]
+        events.append(_new_event(started, EventType.JOB_STARTED, record.started_at))
+        events += _past_commits(started, record)
     if record.finished_at is not None and record.status is not JobStatus.EXPIRED:
-        last = EventType(f"job.{record.status}")
-        events.append(NewEvent(last, record.finished_at, _event_data(record, last)))
+        events.append(_new_event(record, EventType(f"job.{record.status}"), record.finished_at))
     return tuple(events)
 
 
-def _past_commit(started: JobRecord, chunks: tuple[ChunkRecord, ...]) -> NewEvent:
-    committed = _changed(started, chunks=chunks, version=len(chunks))
-    if committed.is_complete:
-        committed = _changed(committed, status=JobStatus.FINALIZING)
-    data = _event_data(committed, EventType.CHUNK_COMPLETED)
-    return NewEvent(EventType.CHUNK_COMPLETED, chunks[-1].created_at, data)
+def _past_commits(started: JobRecord, record: JobRecord) -> Iterator[NewEvent]:
+    """One event per chunk of either lane, in the order they were made."""
+    of_lanes = (
+        (EventType.CHUNK_COMPLETED, "chunks", record.chunks),
+        (EventType.CHUNK_REFINED, "refined", record.refined),
+    )
+    commits = [(chunk.created_at, event, field, chunk) for event, field, chunks in of_lanes for chunk in chunks]
+    past = started
+    for at, event, field, chunk in sorted(commits, key=lambda commit: commit[0]):
+        past = _changed(past, version=past.version + 1, **{field: (*getattr(past, field), chunk)})
+        yield _new_event(_finalizing_if_made(past), event, at)

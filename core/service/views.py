@@ -5,7 +5,7 @@ Pure. Nothing here depends on the time of the call: an unchanged job gives an un
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from core.service.schema import (
     JobRecord,
     JobStatus,
     JobSummary,
+    Lane,
     Links,
     Progress,
     StepProgress,
@@ -36,8 +37,7 @@ class Pace:
 
 def job_view(record: JobRecord, progress: Progress, url_of_chunk: UrlOf, base_url: str) -> Job:
     """The whole job. `progress` is from `progress_of`; `base_url` has no slash at its end."""
-    chunks = [chunk_view(chunk, url_of_chunk) for chunk in record.chunks]
-    return Job(**_summary_fields(record, progress, base_url), chunks=chunks)
+    return Job(**_summary_fields(record, progress, base_url), chunks=chunk_views(record, url_of_chunk))
 
 
 def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
@@ -45,9 +45,18 @@ def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSumm
     return JobSummary(**_summary_fields(record, progress, base_url))
 
 
-def chunk_view(chunk: ChunkRecord, url_of_chunk: UrlOf) -> Chunk:
-    """A finished chunk with the URL it plays from."""
-    return Chunk(url=url_of_chunk(chunk.key), **chunk.model_dump(exclude={"key", "head_bytes"}))
+def chunk_views(record: JobRecord, url_of_chunk: UrlOf, first: int = 0) -> list[Chunk]:
+    """Finished chunks from index `first` on, with the URLs they play from."""
+    refined = {chunk.index: chunk for chunk in record.refined}
+    return [_chunk_view(chunk, refined.get(chunk.index), url_of_chunk) for chunk in record.chunks[first:]]
+
+
+def _chunk_view(chunk: ChunkRecord, refined: ChunkRecord | None, url_of_chunk: UrlOf) -> Chunk:
+    return Chunk(
+        url=url_of_chunk(chunk.key),
+        refined_url=url_of_chunk(refined.key) if refined else None,
+        **chunk.model_dump(exclude={"key", "head_bytes"}),
+    )
 
 
 def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dict[str, Any]:
@@ -80,55 +89,74 @@ def links_of(job_id: str, base_url: str) -> Links:
     )
 
 
-def progress_of(record: JobRecord, progress: StepProgress | None, queue_position: int | None) -> Progress:
-    """Where a job stands. `progress` counts only for the chunk that comes next."""
-    if record.status is not JobStatus.RUNNING or (progress and progress.chunk_index != len(record.chunks)):
-        progress = None
-    pace = pace_of(record)
+def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_position: int | None) -> Progress:
+    """Where a job stands. `steps` count only for the chunk that comes next on their lane."""
+    if record.status is not JobStatus.RUNNING:
+        steps = {}
+    making = _of_chunk(steps.get(Lane.GENERATE), len(record.chunks))
+    refining = _of_chunk(steps.get(Lane.REFINE), len(record.refined))
+    pace = pace_of(record.chunks, record)
     return Progress(
         frames_done=record.frames_done,
         frames_total=record.spec.num_frames,
         chunks_done=len(record.chunks),
         chunks_total=num_chunks(record.spec.num_frames),
-        step=progress.step if progress else 0,
-        steps=progress.steps if progress else 0,
+        chunks_refined=None if record.spec.refine is None else len(record.refined),
+        step=making.step if making else 0,
+        steps=making.steps if making else 0,
+        refine_step=refining.step if refining else 0,
+        refine_steps=refining.steps if refining else 0,
         seconds_playable=record.frames_done / record.spec.fps,
         seconds_per_chunk=pace.seconds_per_chunk if pace else None,
         realtime_factor=pace.realtime_factor if pace else None,
-        eta_seconds=eta_seconds(record, progress),
+        eta_seconds=eta_seconds(record, making, refining),
         queue_position=queue_position,
     )
 
 
-def pace_of(record: JobRecord) -> Pace | None:
-    """The mean pace between commits; with one chunk, the pace from start to it; before that None.
+def _of_chunk(progress: StepProgress | None, index: int) -> StepProgress | None:
+    return progress if progress and progress.chunk_index == index else None
+
+
+def pace_of(chunks: Sequence[ChunkRecord], record: JobRecord) -> Pace | None:
+    """The mean pace between commits of a lane's chunks; with one chunk, the pace from start to it; before that None.
 
     The first chunk is left out as soon as there is another: it comes from another network and waits for warm-up.
     """
-    if len(record.chunks) == 0 or record.started_at is None:
+    if len(chunks) == 0 or record.started_at is None:
         return None
-    since = record.chunks[0].created_at if len(record.chunks) > 1 else record.started_at
-    counted = record.chunks[1:] or record.chunks
-    seconds = (record.chunks[-1].created_at - since).total_seconds()
+    since = chunks[0].created_at if len(chunks) > 1 else record.started_at
+    counted = chunks[1:] or chunks
+    seconds = (chunks[-1].created_at - since).total_seconds()
     if seconds <= 0:
         return None
     video_seconds = sum(chunk.num_frames for chunk in counted) / record.spec.fps
     return Pace(seconds / len(counted), video_seconds / seconds)
 
 
-def eta_seconds(record: JobRecord, progress: StepProgress | None) -> float | None:
-    """Seconds until the last frame, counted from the newest commit or step; None where nothing is known or it ended."""
+def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepProgress | None) -> float | None:
+    """Seconds until the last frame of the slower lane, counted from the newest commit or step.
+
+    None where nothing is known or the job has ended."""
     if record.status is JobStatus.FINALIZING:
         return 0.0
     if record.status is not JobStatus.RUNNING or record.started_at is None:
         return None
+    made = _lane_eta(record, record.chunks, making)
+    if record.spec.refine is None or made is None:
+        return made
+    refined = _lane_eta(record, record.refined, refining)
+    return None if refined is None else max(made, refined)
+
+
+def _lane_eta(record: JobRecord, chunks: Sequence[ChunkRecord], progress: StepProgress | None) -> float | None:
     fraction = progress.step / progress.steps if progress and progress.steps else 0.0
-    pace = pace_of(record)
+    pace = pace_of(chunks, record)
     if pace:
         seconds_per_chunk = pace.seconds_per_chunk
-    elif progress and fraction > 0:
+    elif progress and record.started_at and fraction > 0:
         seconds_per_chunk = (progress.at - record.started_at).total_seconds() / fraction
     else:
         return None
-    chunks_left = num_chunks(record.spec.num_frames) - len(record.chunks) - fraction
+    chunks_left = num_chunks(record.spec.num_frames) - len(chunks) - fraction
     return max(0.0, chunks_left * seconds_per_chunk)

@@ -53,8 +53,9 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
         "frames_total": record.spec.num_frames,
         "chunks_done": len(record.chunks),
     }
-    if event is EventType.CHUNK_COMPLETED:
-        data["chunk"] = _newest_chunk(record)
+    chunks = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event)
+    if chunks is not None:
+        data["chunk"] = chunks[-1].model_dump(include={"index", "first_frame", "num_frames"})
     if record.error is not None:
         data["error"] = record.error.model_dump() | {"message": record.error.message[:MAX_ERROR_CHARACTERS]}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
@@ -97,11 +98,6 @@ def retry_delay_seconds(attempts: int, jitter: float = 0.0) -> float | None:
     if attempts >= len(RETRY_SCHEDULE_SECONDS):
         return None
     return RETRY_SCHEDULE_SECONDS[attempts] * (1.0 + _MAX_JITTER * jitter)
-
-
-def _newest_chunk(record: JobRecord) -> dict[str, int]:
-    chunk = record.chunks[-1]
-    return {"index": chunk.index, "first_frame": chunk.first_frame, "num_frames": chunk.num_frames}
 
 
 def _rfc3339(at: datetime) -> str:

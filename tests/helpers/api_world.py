@@ -22,6 +22,7 @@ from core.service.fakes import (
 )
 from core.service.frame_plan import chunk_span
 from core.service.manifest import chunk_key, thumbnail_key, video_key
+from core.service.ports import Results
 from core.service.schema import ChunkRecord, JobRecord, Lane, StepProgress
 from core.service.settings import Settings
 
@@ -92,7 +93,7 @@ class World:
         self.store.begin_finalizing(job_id)
         lease = self.store.claim(job_id, Lane.FINALIZE, "cpu-1", 30)
         assert lease
-        self.store.finish(lease, video_key=video_key(job_id), thumbnail_key=thumbnail_key(job_id))
+        self.store.finish(lease, Results(video_key=video_key(job_id), thumbnail_key=thumbnail_key(job_id)))
 
     def _next_chunk(self, record: JobRecord) -> ChunkRecord:
         span = chunk_span(len(record.chunks), record.spec.num_frames)

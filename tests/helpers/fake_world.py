@@ -7,13 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from core.service import queue
-from core.service.engine import Engine, EngineChunk, EngineState, OnStep
-from core.service.fakes import FakeClock, FakeEngine, FakeJobStore, FakeStorage, FakeTaskQueue, FakeUploadStore
+from core.service.engine import Engine, EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.fakes import (
+    FakeClock,
+    FakeEngine,
+    FakeJobStore,
+    FakeRefineEngine,
+    FakeStorage,
+    FakeTaskQueue,
+    FakeUploadStore,
+)
+from core.service.refine_engine import RefinedWindow, RefineEngine, RefineState
 from core.service.schema import JobRecord, JobSpec, JobStatus
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
 from worker.generate import ChunkMaker
 from worker.given import AllowedAddresses, GivenReader, allowed_addresses
+from worker.refine import ChunkRefiner
 from worker.services import Services
 
 JOB = "job_a"
@@ -45,6 +55,10 @@ class World:
         given = GivenReader(services, allowed, patience_seconds=0)
         return ChunkMaker(services, engine or FakeEngine(), upload_patience_seconds=0, given=given)
 
+    def refiner(self, engine: RefineEngine | None = None, services: Services | None = None) -> ChunkRefiner:
+        refiner = engine or FakeRefineEngine()
+        return ChunkRefiner(services or self.services(), lambda: refiner, upload_patience_seconds=0)
+
     def submit(self, job_id: str = JOB, **changes: object) -> JobRecord:
         """A queued job with its message, as the API leaves it."""
         spec = job_spec(**{"num_frames": 40, **changes})
@@ -52,11 +66,14 @@ class World:
         self.queue.generate_chunk(job_id, spec.model)
         return self.store.create(record)
 
-    def work(self, maker: ChunkMaker, services: Services | None = None) -> None:
+    def work(self, maker: ChunkMaker, services: Services | None = None, refiner: ChunkRefiner | None = None) -> None:
         """Take messages until none is left."""
+        refiner = refiner or self.refiner()
         while (message := self.queue.take()) is not None:
             if message.task == queue.TASK_GENERATE_CHUNK:
-                maker.make_next_chunk(str(message.job_id))
+                maker.work_on(str(message.job_id))
+            elif message.task in {queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP}:
+                refiner.work_on(str(message.job_id))
             elif message.task == queue.TASK_FINALIZE_JOB:
                 from worker.finalize import finalize_job
 
@@ -80,6 +97,21 @@ class HookedEngine(FakeEngine):
             on_step(step, steps)
 
         return super().next_chunk(spec, state, hooked)
+
+
+class HookedRefineEngine(FakeRefineEngine):
+    """A FakeRefineEngine that calls `at_step(window, step)` before on_step."""
+
+    def __init__(self, at_step: Callable[[int, int], object]) -> None:
+        super().__init__()
+        self._at_step = at_step
+
+    def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
+        def hooked(step: int, steps: int) -> None:
+            self._at_step(state.done, step)
+            on_step(step, steps)
+
+        return super().refine_window(spec, state, frames, hooked)
 
 
 class HookedStorage(FakeStorage):

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.service.frame_plan import chunk_span
 from core.service.manifest import chunk_key
-from core.service.schema import ChunkRecord, FirstChunkSampling, JobRecord, JobSpec, JobStatus
+from core.service.schema import ChunkRecord, FirstChunkSampling, JobRecord, JobSpec, JobStatus, RefineSpec
 
 DAY_ONE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -27,6 +27,19 @@ def job_spec(**changes: Any) -> JobSpec:
         "first_chunk": FirstChunkSampling(num_inference_steps=4, guidance_scale=5.0),
     }
     return JobSpec(**(values | changes))
+
+
+def refine_spec(**changes: Any) -> RefineSpec:
+    """Doubled in size, window by window, unless told otherwise."""
+    values: dict[str, Any] = {
+        "strength": 0.6,
+        "num_inference_steps": 3,
+        "guidance_scale": 2.0,
+        "height": 128,
+        "width": 128,
+        "schedule": "streaming",
+    }
+    return RefineSpec(**(values | changes))
 
 
 def queued_job(number: int = 1, *, age_seconds: float = 0.0, **spec: Any) -> JobRecord:

@@ -21,9 +21,9 @@ from pydantic import SecretStr
 from cli.child import Child, stop_all
 from cli.stack import settings_environment
 from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
-from core.service.ports import WorkerStatus
+from core.service.ports import WorkerKind, WorkerStatus
 from core.service.redis_client import connect
-from core.service.schema import Chunk, Job, JobStatus
+from core.service.schema import Chunk, Job, JobStatus, Variant
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.webhooks import generate_secret
@@ -82,16 +82,17 @@ class Service:
 
     def start_worker(self, kind: str, model: str = "fake", *, wait: bool = True) -> Child:
         """Start `longtake worker` for one model (or the CPU tasks) and wait until it is ready."""
-        of_kind = ["--kind", "cpu"] if kind == "cpu" else ["--kind", "generate", "--gpus", "none", "--model", model]
-        child = self._start("cpu" if kind == "cpu" else f"generate-{model}", ["cli.main", "worker", *of_kind])
+        of_model = [] if kind == "cpu" else ["--gpus", "none", "--model", model]
+        name = "cpu" if kind == "cpu" else f"{kind}-{model}"
+        child = self._start(name, ["cli.main", "worker", "--kind", kind, *of_model])
         if wait:
             eventually(lambda: self._is_ready(child), f"{child.name} to be ready", seconds=120)
         return child
 
     def start_workers(self, *models: str) -> None:
-        """Start a CPU worker and a generation worker for each of these models, all at once."""
+        """Start a CPU worker and a worker for both lanes of each of these models, all at once."""
         children = [self.start_worker("cpu", wait=False)]
-        children += [self.start_worker("generate", model, wait=False) for model in models]
+        children += [self.start_worker("both", model, wait=False) for model in models]
         eventually(lambda: all(map(self._is_ready, children)), f"workers for {', '.join(models)}", seconds=180)
 
     def _is_ready(self, supervisor: Child) -> bool:
@@ -118,12 +119,12 @@ class Service:
         finally:
             client.close()
 
-    def worker_pid(self, model: str) -> int | None:
-        """Process id of the worker that makes chunks for this model. A killed one stays registered for a while."""
+    def worker_pid(self, model: str, kind: WorkerKind = "both") -> int | None:
+        """Process id of the worker for this model. A killed one stays registered for a while."""
         alive = (
             status for status in self.workers() if status.state in {"ready", "busy"} and psutil.pid_exists(status.pid)
         )
-        return next((status.pid for status in alive if status.model == model), None)
+        return next((status.pid for status in alive if (status.model, status.kind) == (model, kind)), None)
 
     def redis(self) -> redis.Redis:
         return connect(self.settings.redis_url)
@@ -194,9 +195,9 @@ class Service:
         assert job.status is JobStatus.SUCCEEDED, job.error
         return job
 
-    def video(self, job_id: str) -> bytes:
+    def video(self, job_id: str, variant: Variant = "preview") -> bytes:
         """The final MP4, by the redirect that a client would follow."""
-        response = self.http.get(f"/jobs/{job_id}/video", follow_redirects=True)
+        response = self.http.get(f"/jobs/{job_id}/video", params={"variant": variant}, follow_redirects=True)
         assert response.status_code == 200, response.text
         return response.content
 

@@ -22,6 +22,7 @@ from core.service.ports import (
     JobStore,
     Lease,
     Outbox,
+    Results,
     UploadStore,
     WorkerRegistry,
     WorkerStatus,
@@ -63,7 +64,7 @@ class StorePorts:
         return self.make_chunk(job, 1)
 
     def finish(self, job: JobRecord) -> JobRecord:
-        return self.store.finish(self.claim(job, Lane.FINALIZE), video_key="v", thumbnail_key="t")
+        return self.store.finish(self.claim(job, Lane.FINALIZE), Results("v", None, "t"))
 
     def event_types(self, job: JobRecord) -> list[str]:
         return [event.type.value for event in self.log.read(job.id)]
@@ -302,7 +303,7 @@ class StoreContract:
         ports.store.release(lease, count_attempt=False)
         ports.store.report_progress(job.id, progress(2))
         assert (ports.store.active(), ports.store.list().jobs, ports.log.read(job.id)) == ([], [], [])
-        assert ports.store.progress(job.id) is None
+        assert ports.store.progress(job.id, Lane.GENERATE) is None
         assert ports.outbox.take_due(ports.clock.now(), 10, LONG) == []
         assert not ports.store.lease_alive(job.id, Lane.GENERATE)
 
@@ -383,12 +384,12 @@ class StoreContract:
     def test_progress_is_the_last_report_until_the_commit(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         lease = ports.claim(job)
-        assert ports.store.progress(job.id) is None
+        assert ports.store.progress(job.id, Lane.GENERATE) is None
         for step in (1, 2):
             ports.store.report_progress(job.id, progress(step))
-        assert ports.store.progress(job.id) == progress(2)
+        assert ports.store.progress(job.id, Lane.GENERATE) == progress(2)
         ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
-        assert ports.store.progress(job.id) is None
+        assert ports.store.progress(job.id, Lane.GENERATE) is None
 
     def test_the_log_is_read_on_from_any_event(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())

@@ -25,6 +25,7 @@ def write_presets(folder: Path) -> Path:
     write_fake_preset(folder, "broken", engine="no-such-engine")
     write_fake_preset(folder, "endless", steps=5000, step_seconds=0.1)
     write_fake_preset(folder, "fake")
+    write_fake_preset(folder, "refinable", steps=6, refiner=True)
     write_fake_preset(folder, "slow", steps=SLOW_STEPS, step_seconds=SLOW_STEP_SECONDS)
     return folder
 

@@ -18,7 +18,7 @@ from core.service.errors import JobStateConflict, StaleLease, StoreError
 from core.service.event_log import RedisEventLog
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
-from core.service.ports import Lease
+from core.service.ports import Lease, Results
 from core.service.redis_client import connect
 from core.service.schema import JobEvent, JobRecord, JobStatus, Lane
 from core.service.upload_store import RedisUploadStore
@@ -146,7 +146,7 @@ def test_many_finishers_write_one_event_and_one_delivery(ports: StorePorts) -> N
     job = ports.store.create(queued_job(**HOOKED))
     ports.make_all_chunks(job)
     lease = ports.claim(job, Lane.FINALIZE)
-    race(*[lambda: ports.store.finish(lease, video_key="v", thumbnail_key=None)] * NUM_RACERS)
+    race(*[lambda: ports.store.finish(lease, Results("v"))] * NUM_RACERS)
     assert ports.event_types(job).count("job.succeeded") == 1
     assert [row.event_type.value for row in ports.outbox.of_job(job.id)].count("job.succeeded") == 1
 
@@ -202,7 +202,7 @@ def test_progress_keeps_one_entry(ports: StorePorts, client: redis.Redis) -> Non
     job = ports.store.create(queued_job())
     for step in range(5):
         ports.store.report_progress(job.id, progress(step))
-    assert client.xlen(f"longtake:job:{job.id}:progress") == 1
+    assert client.xlen(f"longtake:job:{job.id}:progress:generate") == 1
 
 
 def test_the_record_is_plain_json(ports: StorePorts, client: redis.Redis) -> None:

@@ -60,7 +60,7 @@ class Floor:
 
     def wait_for_step(self, least: int = 1) -> None:
         def reached() -> bool:
-            progress = self.store.progress(JOB)
+            progress = self.store.progress(JOB, Lane.GENERATE)
             return progress is not None and progress.step >= least
 
         eventually(reached, f"step {least}")

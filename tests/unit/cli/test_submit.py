@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.submit import REQUEST_FIELDS, request_body
+from cli.commands.submit import REFINE_FIELDS, REQUEST_FIELDS, request_body
 from cli.main import parse_args
 from core.service.errors import InvalidField
-from core.service.schema import JobRequest
+from core.service.schema import JobRequest, RefineOptions
 
 
 def test_only_what_was_given_is_sent() -> None:
@@ -20,6 +20,14 @@ def test_only_what_was_given_is_sent() -> None:
 def test_the_first_chunk_has_steps_and_guidance_of_its_own() -> None:
     body = request_body(parse_args(["submit", "x", "--first-chunk-steps", "30", "--profile", "reference"]))
     assert body == {"prompt": "x", "profile": "reference", "first_chunk": {"num_inference_steps": 30}}
+
+
+def test_refinement_is_asked_for_by_a_flag_or_by_any_of_its_options() -> None:
+    assert request_body(parse_args(["submit", "x", "--refine"])) == {"prompt": "x", "refine": True}
+    words = "submit x --refine --refine-strength 0.4 --refine-size 128x128 --refine-schedule lockstep"
+    options = {"strength": 0.4, "size": "128x128", "schedule": "lockstep"}
+    assert request_body(parse_args(words.split()))["refine"] == options
+    assert set(REFINE_FIELDS) == set(RefineOptions.model_fields)
 
 
 def test_metadata_and_events_may_be_repeated() -> None:
@@ -35,7 +43,7 @@ def test_metadata_without_a_value_is_refused() -> None:
 
 
 def test_every_field_of_a_request_can_be_given() -> None:
-    assert {*REQUEST_FIELDS, "metadata", "first_chunk"} == set(JobRequest.model_fields)
+    assert {*REQUEST_FIELDS, "metadata", "first_chunk", "refine"} == set(JobRequest.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from core.service.schema import JobStatus, Lane
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, HookedStorage, World
 from worker.finalize import finalize_job
-from worker.generate import Outcome
+from worker.lane import Outcome
 
 
 def finalize(world: World) -> Outcome:
@@ -29,7 +29,7 @@ def generated(world: World, num_frames: int = 40, **changes: Any) -> World:
     world.submit(num_frames=num_frames, **changes)
     maker = world.maker()
     while world.store.get(JOB).status is not JobStatus.FINALIZING:
-        maker.make_next_chunk(JOB)
+        maker.work_on(JOB)
     world.queue.messages.clear()
     return world
 
@@ -53,7 +53,7 @@ def test_the_thumbnail_is_a_picture_of_the_video(world: World) -> None:
 
 def test_a_cancelled_job_gets_a_video_of_what_exists(world: World) -> None:
     world.submit(num_frames=160)
-    world.maker().make_next_chunk(JOB)
+    world.maker().work_on(JOB)
     world.store.request_cancel(JOB)
     world.work(world.maker())
     record = world.store.get(JOB)

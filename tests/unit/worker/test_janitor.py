@@ -93,7 +93,7 @@ def test_progress_between_two_passes_starts_the_grace_anew(world: World, office:
     maker = world.maker()
     for _ in range(2):
         office.passes(1)
-        maker.make_next_chunk(JOB)
+        maker.work_on(JOB)
         world.queue.messages.clear()
     office.passes(1)
     assert world.tasks() == []
@@ -101,7 +101,7 @@ def test_progress_between_two_passes_starts_the_grace_anew(world: World, office:
 
 def test_a_cancelled_job_that_nobody_winds_up_is_finalised(world: World, office: Office) -> None:
     world.submit()
-    world.maker().make_next_chunk(JOB)
+    world.maker().work_on(JOB)
     world.store.request_cancel(JOB)
     world.queue.messages.clear()
     office.passes(2)
@@ -111,7 +111,7 @@ def test_a_cancelled_job_that_nobody_winds_up_is_finalised(world: World, office:
 
 def test_a_finalizing_job_that_lost_its_message_gets_another(world: World, office: Office) -> None:
     world.submit(num_frames=16)
-    world.maker().make_next_chunk(JOB)
+    world.maker().work_on(JOB)
     world.queue.messages.clear()
     office.passes(2)
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
@@ -119,7 +119,7 @@ def test_a_finalizing_job_that_lost_its_message_gets_another(world: World, offic
 
 def test_a_deleted_job_goes_with_its_objects_once_no_lease_lives(world: World, office: Office) -> None:
     world.submit()
-    world.maker().make_next_chunk(JOB)
+    world.maker().work_on(JOB)
     world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
     world.store.request_delete(JOB)
     office.passes(1)
@@ -145,9 +145,9 @@ def test_an_expired_job_goes_with_its_objects(world: World, office: Office) -> N
 
 def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_go_on(world: World) -> None:
     world.submit()
-    world.maker().make_next_chunk(JOB)
+    world.maker().work_on(JOB)
     world.submit("job_done", num_frames=16)
-    world.maker().make_next_chunk("job_done")
+    world.maker().work_on("job_done")
     world.storage.put(f"{job_prefix('job_bad')}manifest.json", b"{", "application/json")
     world.store = FakeJobStore(world.clock)
     world.queue.messages.clear()
@@ -160,7 +160,7 @@ def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_go_on(world: Wo
 
 def test_manifests_are_read_once(world: World, office: Office) -> None:
     world.submit()
-    world.maker().make_next_chunk(JOB)
+    world.maker().work_on(JOB)
     office.passes(1)
     world.store.purge(JOB)
     office.passes(1)

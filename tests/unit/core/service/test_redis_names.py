@@ -46,12 +46,11 @@ def test_a_log_entry_is_text() -> None:
 def test_no_key_of_one_job_is_the_record_of_another() -> None:
     others = [
         redis_client.events_key("a"),
-        redis_client.progress_key("a"),
         redis_client.deliveries_key("a"),
-        *(redis_client.lease_key("a", lane) for lane in Lane),
+        *(key("a", lane) for lane in Lane for key in (redis_client.lease_key, redis_client.progress_key)),
     ]
     assert all(not key.endswith(redis_client.job_key("").removeprefix("longtake:job:")) for key in others)
-    assert len({redis_client.job_key("a"), *others}) == 6
+    assert len({redis_client.job_key("a"), *others}) == 3 + 2 * len(Lane)
 
 
 def test_a_blocking_read_ends_before_the_socket_gives_up() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from core.service import transitions
 from core.service.errors import JobNotFound, JobStateConflict, StaleLease
-from core.service.ports import Lease
+from core.service.ports import Lease, Results
 from core.service.schema import EventType, FingerprintChange, JobError, JobRecord, JobStatus, Lane, LaneState
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
 
@@ -90,7 +90,7 @@ def test_a_commit_tells_when_the_first_chunk_came_and_which_engine_made_it() -> 
     job = job_in(JobStatus.RUNNING)
     first = transitions.commit_chunk(job, lease_of(job), chunk_of(job, 0), "f1", LATER)
     assert first.record.first_chunk_at == LATER
-    assert (first.released, first.clears_progress) == (Lane.GENERATE, True)
+    assert (first.released, first.progress_over) == (Lane.GENERATE, (Lane.GENERATE,))
     second = transitions.commit_chunk(first.record, lease_of(job), chunk_of(job, 1), "f2", LATER + KEPT)
     assert second.record.first_chunk_at == LATER
     assert second.record.fingerprints == (
@@ -138,9 +138,7 @@ def test_finalizing_never_cuts_a_video_short_unasked() -> None:
 @pytest.mark.parametrize(("cancel", "status"), [(False, JobStatus.SUCCEEDED), (True, JobStatus.CANCELED)])
 def test_a_job_ends_as_canceled_where_that_was_asked(cancel: bool, status: JobStatus) -> None:
     job = with_chunks(job_in(JobStatus.FINALIZING, cancel_requested=cancel), 1)
-    ending = transitions.finish(
-        job, lease_of(job, Lane.FINALIZE), video_key="v", thumbnail_key=None, at=LATER, retention=KEPT
-    )
+    ending = transitions.finish(job, lease_of(job, Lane.FINALIZE), results=Results("v"), at=LATER, retention=KEPT)
     assert (ending.record.status, ending.record.video_key) == (status, "v")
     assert (ending.record.finished_at, ending.record.expires_at) == (LATER, LATER + KEPT)
     assert [event.type for event in ending.events] == [f"job.{status}"]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from core.service.fakes import FAKE_START
-from core.service.schema import ChunkRecord, JobRecord, JobStatus, StepProgress
-from core.service.views import chunk_view, eta_seconds, job_summary, job_view, links_of, pace_of, progress_of
+from core.service.schema import ChunkRecord, JobRecord, JobStatus, Lane, StepProgress
+from core.service.views import Pace, chunk_views, eta_seconds, job_summary, job_view, links_of, pace_of, progress_of
 from tests.helpers.jobs import job_spec
 
 SPEC = job_spec(
@@ -47,66 +47,70 @@ def step(chunk_index: int, number: int, after_seconds: float = 0.0) -> StepProgr
     return StepProgress(chunk_index=chunk_index, step=number, steps=8, at=at)
 
 
+def pace_of_made(job: JobRecord) -> Pace | None:
+    return pace_of(job.chunks, job)
+
+
 def test_nothing_is_known_before_the_start() -> None:
     queued = record(status=JobStatus.QUEUED, started_at=None)
-    progress = progress_of(queued, None, 3)
+    progress = progress_of(queued, {}, 3)
     assert (progress.frames_done, progress.frames_total, progress.chunks_done, progress.chunks_total) == (0, 52, 0, 4)
     assert (progress.step, progress.steps, progress.queue_position) == (0, 0, 3)
     assert (progress.seconds_per_chunk, progress.realtime_factor, progress.eta_seconds) == (None, None, None)
 
 
 def test_one_chunk_sets_the_pace_from_the_start() -> None:
-    pace = pace_of(record(chunk(0, 4)))
+    pace = pace_of_made(record(chunk(0, 4)))
     assert pace is not None
     assert (pace.seconds_per_chunk, pace.realtime_factor) == (4.0, 0.5)
 
 
 def test_the_first_chunk_does_not_count_once_there_are_others() -> None:
-    pace = pace_of(record(chunk(0, 60), chunk(1, 61), chunk(2, 62)))
+    pace = pace_of_made(record(chunk(0, 60), chunk(1, 61), chunk(2, 62)))
     assert pace is not None
     assert (pace.seconds_per_chunk, pace.realtime_factor) == (1.0, 2.0)
 
 
 def test_a_short_last_chunk_counts_for_the_seconds_that_it_plays() -> None:
-    pace = pace_of(record(chunk(0, 1), chunk(1, 2, num_frames=8)))
+    pace = pace_of_made(record(chunk(0, 1), chunk(1, 2, num_frames=8)))
     assert pace is not None
     assert pace.realtime_factor == 1.0
 
 
 def test_the_time_left_shrinks_with_every_step_of_the_current_chunk() -> None:
     job = record(chunk(0, 2), chunk(1, 4))
-    assert eta_seconds(job, None) == 4.0
-    assert progress_of(job, step(2, 6), None).eta_seconds == 2.5
+    assert eta_seconds(job, None, None) == 4.0
+    assert progress_of(job, {Lane.GENERATE: step(2, 6)}, None).eta_seconds == 2.5
 
 
 def test_the_time_left_of_the_first_chunk_comes_from_its_steps() -> None:
-    assert eta_seconds(record(), step(0, 4, after_seconds=3)) == pytest.approx(21.0)
-    assert eta_seconds(record(), step(0, 0)) is None
+    assert eta_seconds(record(), step(0, 4, after_seconds=3), None) == pytest.approx(21.0)
+    assert eta_seconds(record(), step(0, 0), None) is None
 
 
 def test_progress_of_another_chunk_is_old_news() -> None:
-    progress = progress_of(record(chunk(0, 2)), step(0, 7), None)
+    progress = progress_of(record(chunk(0, 2)), {Lane.GENERATE: step(0, 7)}, None)
     assert (progress.step, progress.steps) == (0, 0)
 
 
 def test_progress_counts_only_while_running() -> None:
-    progress = progress_of(record(chunk(0, 2), status=JobStatus.CANCELING), step(1, 7), None)
+    progress = progress_of(record(chunk(0, 2), status=JobStatus.CANCELING), {Lane.GENERATE: step(1, 7)}, None)
     assert (progress.step, progress.steps, progress.eta_seconds) == (0, 0, None)
 
 
 def test_nothing_is_left_to_make_while_finalizing_and_nothing_is_promised_after() -> None:
     chunks = (chunk(0, 2), chunk(1, 4))
-    assert eta_seconds(record(*chunks, status=JobStatus.FINALIZING), None) == 0.0
-    assert eta_seconds(record(*chunks, status=JobStatus.SUCCEEDED), None) is None
+    assert eta_seconds(record(*chunks, status=JobStatus.FINALIZING), None, None) == 0.0
+    assert eta_seconds(record(*chunks, status=JobStatus.SUCCEEDED), None, None) is None
 
 
 def test_commits_at_one_instant_have_no_pace() -> None:
-    assert pace_of(record(chunk(0, 0))) is None
+    assert pace_of_made(record(chunk(0, 0))) is None
 
 
 def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
     job = record(chunk(0, 2))
-    seen = job_view(job, progress_of(job, None, None), lambda key: f"https://storage.invalid/{key}", "https://api")
+    seen = job_view(job, progress_of(job, {}, None), lambda key: f"https://storage.invalid/{key}", "https://api")
     assert seen.chunks[0].url == "https://storage.invalid/jobs/j/chunks/0.mp4"
     assert "key" not in seen.chunks[0].model_dump()
     assert seen.progress.seconds_playable == 2.0
@@ -114,7 +118,7 @@ def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
 
 def test_a_summary_is_the_job_without_chunks() -> None:
     job = record(chunk(0, 2))
-    progress = progress_of(job, None, None)
+    progress = progress_of(job, {}, None)
     whole = job_view(job, progress, str, "https://api").model_dump()
     assert job_summary(job, progress, "https://api").model_dump() == {k: v for k, v in whole.items() if k != "chunks"}
 
@@ -127,4 +131,4 @@ def test_links_are_absolute() -> None:
 
 
 def test_a_chunk_keeps_its_timings() -> None:
-    assert chunk_view(chunk(3, 1), str).timings == {"denoise": 1.5}
+    assert chunk_views(record(chunk(0, 1)), str)[0].timings == {"denoise": 1.5}

@@ -1,0 +1,77 @@
+"""How a request wants its video refined, checked against the preset: a complete RefineSpec, or a refusal.
+
+Refusals name the nearest that works. Pure. Part of admission.py's door; knows no HTTP and no other field.
+"""
+
+from __future__ import annotations
+
+from core.service.catalog import Preset, RefinerFacts
+from core.service.errors import FieldNotSupported, InvalidField
+from core.service.schema import RefineOptions, RefineSpec
+
+SIDE_MULTIPLE = 8
+"""Pixels per latent: a side must be a whole number of them."""
+NOISE_LEVELS = 1000
+"""Levels of the refiner's noise table; steps go down from `strength` of it, no two on one level."""
+
+
+def refine_spec_of(asked: bool | RefineOptions | None, facts: Preset) -> RefineSpec | None:
+    """None where no refinement is asked. Raises FieldNotSupported or InvalidField."""
+    if asked is None or asked is False:
+        return None
+    refiner = facts.refiner
+    if refiner is None:
+        fix = "leave it out, or use a model that says `refine` in GET /models"
+        raise FieldNotSupported(f"{facts.name} has no refiner", field="refine", fix=fix)
+    options = RefineOptions() if asked is True else asked
+    width, height = _size(options.size, facts, refiner)
+    strength, steps = options.strength or refiner.strength, options.steps or refiner.num_inference_steps
+    _check_steps(strength, steps)
+    return RefineSpec(
+        strength=strength,
+        num_inference_steps=steps,
+        guidance_scale=options.guidance_scale or refiner.guidance_scale,
+        height=height,
+        width=width,
+        schedule=options.schedule or "streaming",
+    )
+
+
+def _check_steps(strength: float, steps: int) -> None:
+    levels = round(strength * NOISE_LEVELS)
+    if steps >= levels:
+        least = (steps + 1) / NOISE_LEVELS
+        message = f"strength {strength:g} has {levels} noise levels, too few for {steps} steps"
+        fix = f"give a strength of at least {least:g}" + (f", or at most {levels - 1} steps" if levels > 1 else "")
+        raise InvalidField(message, field="refine.strength", fix=fix)
+
+
+def _size(text: str | None, facts: Preset, refiner: RefinerFacts) -> tuple[int, int]:
+    """Width and height asked for. Raises InvalidField that names the nearest size that works."""
+    if text is None:
+        return refiner.width, refiner.height
+    width, height = (int(side) for side in text.split("x"))
+    sizes = possible_sizes(facts, refiner)
+    if (width, height) in sizes:
+        return width, height
+    nearest = min(sizes, key=lambda size: (abs(size[0] - width) + abs(size[1] - height), size))
+    rule = (
+        f"the preview is {facts.width}x{facts.height}; sides are multiples of {SIDE_MULTIPLE} in that proportion,"
+        f" no smaller than the preview and at most {refiner.max_side}"
+    )
+    fix = f"give {nearest[0]}x{nearest[1]}"
+    raise InvalidField(f"refining to {text} is not possible: {rule}", field="refine.size", fix=fix)
+
+
+def possible_sizes(facts: Preset, refiner: RefinerFacts) -> list[tuple[int, int]]:
+    """(width, height) of every size that the refiner does, smallest first; its default is always one."""
+    widths = range(SIDE_MULTIPLE, refiner.max_side + 1, SIDE_MULTIPLE)
+    in_proportion = [
+        (width, width * facts.height // facts.width) for width in widths if not width * facts.height % facts.width
+    ]
+    sizes = {
+        (width, height)
+        for width, height in in_proportion
+        if facts.height <= height <= refiner.max_side and not height % SIDE_MULTIPLE
+    }
+    return sorted(sizes | {(refiner.width, refiner.height)})

@@ -1,0 +1,83 @@
+"""`refine` of a request: defaults filled in, or a refusal that names the nearest that works."""
+
+from pathlib import Path
+
+import pytest
+
+from core.service.catalog import Catalog, Preset
+from core.service.errors import FieldNotSupported, InvalidField
+from core.service.refine_request import refine_spec_of
+from core.service.schema import RefineOptions, RefineSpec
+from core.service.settings import Settings
+from tests.helpers.presets import change_facts, write_fake_preset
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Preset:
+    """Previews of 64x64, refined to 128x128 unless told otherwise, at most 256."""
+    write_fake_preset(tmp_path, "fake", refiner=True)
+    return Catalog(Settings(presets_dir=tmp_path)).get("fake").facts
+
+
+def refined(facts: Preset, **options: object) -> RefineSpec:
+    spec = refine_spec_of(RefineOptions.model_validate(options), facts)
+    assert spec is not None
+    return spec
+
+
+@pytest.mark.parametrize("asked", [None, False])
+def test_nothing_is_refined_unasked(facts: Preset, asked: bool | None) -> None:
+    assert refine_spec_of(asked, facts) is None
+
+
+def test_true_is_the_presets_defaults(facts: Preset) -> None:
+    spec = refine_spec_of(True, facts)
+    assert spec == RefineSpec(
+        strength=0.6, num_inference_steps=4, guidance_scale=2.0, height=128, width=128, schedule="streaming"
+    )
+    assert refined(facts) == spec
+
+
+def test_what_is_given_replaces_the_default(facts: Preset) -> None:
+    spec = refined(facts, strength=0.3, steps=7, guidance_scale=1.5, size="192x192", schedule="lockstep")
+    assert (spec.strength, spec.num_inference_steps, spec.guidance_scale) == (0.3, 7, 1.5)
+    assert (spec.width, spec.height, spec.schedule) == (192, 192, "lockstep")
+
+
+def test_a_preset_without_a_refiner_refuses(facts: Preset) -> None:
+    with pytest.raises(FieldNotSupported) as refusal:
+        refine_spec_of(True, facts.model_copy(update={"refiner": None}))
+    assert refusal.value.field == "refine"
+
+
+@pytest.mark.parametrize(
+    ("size", "nearest"),
+    [
+        ("130x130", "128x128"),
+        ("128x120", "120x120"),
+        ("8x8", "64x64"),
+        ("4096x4096", "256x256"),
+        ("250x256", "256x256"),
+    ],
+)
+def test_a_size_that_is_not_possible_is_refused_with_the_nearest(facts: Preset, size: str, nearest: str) -> None:
+    with pytest.raises(InvalidField) as refusal:
+        refined(facts, size=size)
+    assert (refusal.value.field, refusal.value.fix) == ("refine.size", f"give {nearest}")
+    assert f"{refined(facts, size=nearest).width}x{refined(facts, size=nearest).height}" == nearest
+
+
+def test_sizes_keep_the_previews_proportion(facts: Preset, tmp_path: Path) -> None:
+    change_facts(tmp_path / "fake", height=40, width=64, refiner={**facts.refiner.model_dump(), "height": 80})  # pyright: ignore[reportOptionalMemberAccess] - it has one
+    wide = Catalog(Settings(presets_dir=tmp_path)).get("fake").facts
+    assert (refined(wide, size="192x120").width, refined(wide).height) == (192, 80)
+    with pytest.raises(InvalidField, match="64x40"):
+        refined(wide, size="128x128")
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(0.001, 1), (0.05, 50)])
+def test_more_steps_than_noise_levels_are_refused(facts: Preset, strength: float, steps: int) -> None:
+    with pytest.raises(InvalidField) as refusal:
+        refined(facts, strength=strength, steps=steps)
+    assert refusal.value.field == "refine.strength"
+    assert refined(facts, strength=(steps + 1) / 1000, steps=steps).num_inference_steps == steps

@@ -1,0 +1,245 @@
+"""The refine lane: what is read, stored and committed, and what happens at every way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.service import queue
+from core.service.engine import FramesTHWC, OnStep
+from core.service.fakes import FakeRefineEngine
+from core.service.manifest import (
+    frames_prefix,
+    manifest_key,
+    record_from_manifest,
+    refine_state_key,
+    refined_key,
+    refined_video_key,
+    video_key,
+)
+from core.service.refine_engine import RefinedWindow, RefineState
+from core.service.schema import JobRecord, JobSpec, JobStatus, Lane, RefineSchedule
+from core.service.video.decode import decode_frames
+from tests.helpers.fake_world import JOB, HookedRefineEngine, World
+from tests.helpers.jobs import refine_spec
+from worker.lane import Outcome
+
+SCHEDULES = pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
+
+
+def submit(world: World, num_frames: int = 72, schedule: RefineSchedule = "streaming", **changes: Any) -> JobRecord:
+    return world.submit(num_frames=num_frames, refine=refine_spec(schedule=schedule), **changes)
+
+
+def generate(world: World, chunks: int) -> None:
+    """The first chunks of the job; messages are thrown away."""
+    maker = world.maker()
+    for _ in range(chunks):
+        assert maker.work_on(JOB) is Outcome.COMMITTED
+    world.queue.messages.clear()
+
+
+def refined_bytes(world: World) -> list[bytes]:
+    return [world.storage.objects[chunk.key] for chunk in world.store.get(JOB).refined]
+
+
+def uninterrupted(num_frames: int = 72, schedule: RefineSchedule = "streaming") -> list[bytes]:
+    """The refined chunks of a job that nothing has disturbed."""
+    world = World()
+    submit(world, num_frames, schedule)
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    return refined_bytes(world)
+
+
+@SCHEDULES
+@pytest.mark.parametrize("num_frames", [16, 17, 24, 40, 72])
+def test_a_job_is_refined_from_its_exact_frames_and_succeeds_after_it(
+    num_frames: int, schedule: RefineSchedule
+) -> None:
+    world = World()
+    submit(world, num_frames, schedule)
+    world.work(world.maker())
+    record = world.store.get(JOB)
+    assert (record.status, record.is_refined) == (JobStatus.SUCCEEDED, True)
+    spans = [(chunk.index, chunk.first_frame, chunk.num_frames) for chunk in record.chunks]
+    assert [(chunk.index, chunk.first_frame, chunk.num_frames) for chunk in record.refined] == spans
+    joined = decode_frames(world.storage.objects[refined_video_key(JOB)])
+    assert joined.shape == (num_frames, 128, 128, 3)
+    preview = decode_frames(world.storage.objects[video_key(JOB)])
+    below_the_bar = np.abs(joined[:, 8::2, 8::2].astype(int) - preview[:, 4:, 4:])
+    assert below_the_bar.mean() < 3
+
+
+def test_refined_chunks_appear_while_the_video_is_made(world: World) -> None:
+    submit(world)
+    maker, refiner = world.maker(), world.refiner()
+    maker.work_on(JOB)
+    assert refiner.work_on(JOB) is Outcome.DROPPED
+    maker.work_on(JOB)
+    assert queue.TASK_REFINE_WINDOW in world.tasks()
+    assert refiner.work_on(JOB) is Outcome.COMMITTED
+    assert refiner.work_on(JOB) is Outcome.DROPPED
+    record = world.store.get(JOB)
+    assert (len(record.chunks), len(record.refined), record.version) == (2, 1, 3)
+    assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == record
+
+
+@SCHEDULES
+def test_another_worker_goes_on_with_the_same_bytes(world: World, schedule: RefineSchedule) -> None:
+    submit(world, schedule=schedule)
+    generate(world, 5)
+    while world.store.get(JOB).status is JobStatus.RUNNING:
+        assert world.refiner(services=world.services("new")).work_on(JOB) is Outcome.COMMITTED
+    assert refined_bytes(world) == uninterrupted(schedule=schedule)
+
+
+def test_a_worker_killed_in_a_window_leaves_refined_chunks_of_the_same_bytes(world: World) -> None:
+    class Killed(BaseException):
+        """Nothing in the worker catches this, as nothing catches a SIGKILL."""
+
+    def die(window: int, step: int) -> None:
+        if (window, step) == (1, 2):
+            raise Killed
+
+    submit(world)
+    generate(world, 5)
+    doomed = world.refiner(HookedRefineEngine(die))
+    doomed.work_on(JOB)
+    with pytest.raises(Killed):
+        doomed.work_on(JOB)
+    assert world.refiner().work_on(JOB) is Outcome.DROPPED
+    world.clock.advance(31)
+    while world.store.get(JOB).status is JobStatus.RUNNING:
+        assert world.refiner().work_on(JOB) is Outcome.COMMITTED
+    assert refined_bytes(world) == uninterrupted()
+
+
+def test_a_worker_that_goes_on_does_not_fetch_what_it_has_just_stored(world: World) -> None:
+    submit(world)
+    generate(world, 5)
+    refiner = world.refiner()
+    refiner.work_on(JOB)
+    del world.storage.objects[refine_state_key(JOB, 0)]
+    assert refiner.work_on(JOB) is Outcome.COMMITTED
+
+
+def test_each_lane_tells_its_own_progress(world: World) -> None:
+    submit(world)
+    generate(world, 2)
+    seen: list[tuple[int, int, int] | None] = []
+
+    def note(_window: int, _step: int) -> None:
+        told = world.store.progress(JOB, Lane.REFINE)
+        seen.append((told.chunk_index, told.step, told.steps) if told else None)
+        assert world.store.progress(JOB, Lane.GENERATE) is None
+
+    world.refiner(HookedRefineEngine(note)).work_on(JOB)
+    assert seen == [None, (0, 0, 3), (0, 1, 3)]
+    assert world.store.progress(JOB, Lane.REFINE) is None
+
+
+def test_cancel_stops_the_window_and_keeps_what_exists_of_both(world: World) -> None:
+    submit(world)
+    generate(world, 4)
+    refiner = world.refiner(HookedRefineEngine(lambda window, _: world.store.request_cancel(JOB) if window else None))
+    assert refiner.work_on(JOB) is Outcome.COMMITTED
+    world.queue.messages.clear()
+    assert refiner.work_on(JOB) is Outcome.INTERRUPTED
+    world.work(world.maker())
+    record = world.store.get(JOB)
+    assert (record.status, len(record.chunks), len(record.refined)) == (JobStatus.CANCELED, 4, 1)
+    assert len(decode_frames(world.storage.objects[refined_video_key(JOB)])) == 16
+    assert len(decode_frames(world.storage.objects[video_key(JOB)])) == 64
+
+
+def test_drain_gives_the_window_back_and_does_not_count_the_try(world: World) -> None:
+    submit(world)
+    generate(world, 2)
+    services = world.services()
+    engine = HookedRefineEngine(lambda _, step: services.drain.set() if step == 1 else None)
+    assert world.refiner(engine, services).work_on(JOB) is Outcome.INTERRUPTED
+    assert (world.store.get(JOB).lane(Lane.REFINE).attempts, world.tasks()) == (0, [queue.TASK_REFINE_WINDOW])
+
+
+def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(world: World) -> None:
+    class Broken(FakeRefineEngine):
+        """Always fails."""
+
+        def refine_window(
+            self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep
+        ) -> RefinedWindow:
+            del spec, state, frames, on_step
+            raise RuntimeError("a kernel failed")
+
+    submit(world)
+    generate(world, 2)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            world.refiner(Broken()).work_on(JOB)
+    record = world.store.get(JOB)
+    assert record.error is not None
+    assert (record.status, record.error.code) == (JobStatus.FAILED, "engine_error")
+    assert record.error.message == "piece 0 of 4 of the refinement failed 3 times, at last: RuntimeError"
+    assert all(chunk.key in world.storage.objects for chunk in record.chunks)
+
+
+def test_nothing_that_only_refining_needs_is_left_at_the_end(world: World) -> None:
+    submit(world)
+    generate(world, 2)
+    assert len(list(world.storage.list(frames_prefix(JOB)))) == 2
+    world.queue.generate_chunk(JOB, "sprites")
+    world.work(world.maker())
+    left = {key.split("/")[2] for key in world.storage.objects}
+    assert left == {"chunks", "refined", "state", "manifest.json", "thumbnail.jpg", "video.mp4", "video_refined.mp4"}
+    assert not list(world.storage.list(refine_state_key(JOB, 0).rpartition("/")[0]))
+
+
+def test_frames_are_kept_only_where_they_will_be_refined(world: World) -> None:
+    world.submit()
+    world.maker().work_on(JOB)
+    assert not list(world.storage.list(frames_prefix(JOB)))
+
+
+def test_a_window_of_two_chunks_tells_of_each_once(world: World) -> None:
+    events = ("chunk.refined",)
+    submit(world, 40, webhook_url="https://example.com/hook", webhook_events=events)
+    generate(world, 3)
+    refiner = world.refiner()
+    refiner.work_on(JOB)
+    refiner.work_on(JOB)
+    record = world.store.get(JOB)
+    assert (record.refine_done, record.version, len(record.refined)) == (2, 6, 3)
+    told = [event for event in world.store.memory.events[JOB] if event.type == "chunk.refined"]
+    assert [event.data["chunk"]["index"] for event in told] == [0, 1, 2]
+    assert len({delivery.id for delivery in world.store.memory.deliveries.values()}) == 3
+    assert sum(record.refined[1].timings.values()) > 0
+
+
+def test_a_changed_refiner_is_noted(world: World) -> None:
+    submit(world)
+    generate(world, 5)
+    world.refiner().work_on(JOB)
+    world.refiner(FakeRefineEngine(fingerprint="other")).work_on(JOB)
+    changes = world.store.get(JOB).refine_fingerprints
+    assert [(change.from_chunk, change.fingerprint) for change in changes] == [(0, "fake-refiner-1"), (1, "other")]
+
+
+def test_a_stale_worker_commits_nothing(world: World) -> None:
+    def lose(_window: int, step: int) -> None:
+        if step == 2:
+            world.clock.advance(31)
+            world.store.claim(JOB, Lane.REFINE, "worker-2", 30)
+
+    submit(world)
+    generate(world, 2)
+    assert world.refiner(HookedRefineEngine(lose)).work_on(JOB) is Outcome.DROPPED
+    assert world.store.get(JOB).refined == ()
+
+
+def test_the_refined_key_is_under_the_job(world: World) -> None:
+    submit(world, 16)
+    world.work(world.maker())
+    assert [chunk.key for chunk in world.store.get(JOB).refined] == [refined_key(JOB, 0)]
