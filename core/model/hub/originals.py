@@ -90,8 +90,10 @@ class Originals:
     def _fetch(self, name: str, file: Path, pin: RepositoryPin, report: Report) -> None:
         if pin.commit is None:
             raise HubUnreachable(f"{file} was put in place by hand and is gone")
-        part = _part(file)
-        done, total = (part.stat().st_size if part.exists() else 0), pin.files[name].size
+        part, total = _part(file), pin.files[name].size
+        if _size(part) > total:
+            part.unlink()  # not the beginning of this file
+        done = _size(part)
 
         def on_bytes(count: int) -> None:
             nonlocal done

@@ -69,6 +69,17 @@ def test_progress_counts_what_came_before(tmp_path: Path) -> None:
     assert (part.parent / "a.bin").read_bytes() == b"first"
 
 
+def test_more_than_a_file_has_is_not_its_beginning(tmp_path: Path) -> None:
+    originals = Originals(FakeHub(), tmp_path, WANTED)
+    part = tmp_path / "org" / "name" / "a.bin.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"something longer")
+
+    originals.fetch(originals.pin(), silent)
+
+    assert (part.parent / "a.bin").read_bytes() == b"first"
+
+
 def test_too_little_room_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
     hub = FakeHub(factor=10**15)
     originals = Originals(hub, tmp_path, WANTED)
