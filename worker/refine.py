@@ -13,6 +13,7 @@ from datetime import datetime
 import numpy as np
 
 from core.service.engine import FramesTHWC, OnStep, unpack
+from core.service.errors import StorageError
 from core.service.frame_plan import CHUNK_FRAMES
 from core.service.manifest import frames_key, refine_state_key, refined_key
 from core.service.ports import Lease
@@ -70,8 +71,17 @@ class ChunkRefiner(LaneWorker[RefineState]):
         committed = self._commit(
             lease, made.state, lambda: services.store.commit_refined(lease, done, chunks, fingerprint)
         )
+        self._drop_old_state(record.id, piece)
         logger.info("%s: refinement %d/%d committed", record.id, done, num_pieces(spec))
         return committed
+
+    def _drop_old_state(self, job_id: str, piece: RefinePiece) -> None:
+        """States are large. Kept are the newest and the one it was made of, for a manifest that was not written."""
+        try:
+            if piece.state_of is not None:
+                self._services.storage.delete_prefix(refine_state_key(job_id, piece.state_of - 1))
+        except StorageError as error:
+            logger.warning("%s: an old state is left until the job ends: %s", job_id, error)
 
     def _load_state(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> RefineState:
         if piece.state_of is None:

@@ -21,7 +21,7 @@ from core.service.fakes import (
     FakeWorkerRegistry,
 )
 from core.service.frame_plan import chunk_span
-from core.service.manifest import chunk_key, thumbnail_key, video_key
+from core.service.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
 from core.service.ports import Results
 from core.service.schema import ChunkRecord, JobRecord, Lane, StepProgress
 from core.service.settings import Settings
@@ -83,6 +83,15 @@ class World:
         record = self.store.get(job_id)
         self.store.commit_chunk(lease, self._next_chunk(record), "fake-engine-1")
 
+    def refine_chunk(self, job_id: str) -> None:
+        """A worker refines the next chunk of a job whose frames are there."""
+        lease = self.store.claim(job_id, Lane.REFINE, "worker-1", 30)
+        assert lease
+        record = self.store.get(job_id)
+        index = len(record.refined)
+        chunk = record.chunks[index].model_copy(update={"key": refined_key(job_id, index)})
+        self.store.commit_refined(lease, record.refine_done + 1, (chunk,), "fake-refiner-1")
+
     def finish(self, job_id: str) -> None:
         """A worker makes what is left and the final video."""
         while not self.store.get(job_id).is_complete:
@@ -93,7 +102,8 @@ class World:
         self.store.begin_finalizing(job_id)
         lease = self.store.claim(job_id, Lane.FINALIZE, "cpu-1", 30)
         assert lease
-        self.store.finish(lease, Results(video_key=video_key(job_id), thumbnail_key=thumbnail_key(job_id)))
+        refined = refined_video_key(job_id) if self.store.get(job_id).refined else None
+        self.store.finish(lease, Results(video_key(job_id), refined, thumbnail_key(job_id)))
 
     def _next_chunk(self, record: JobRecord) -> ChunkRecord:
         span = chunk_span(len(record.chunks), record.spec.num_frames)

@@ -28,7 +28,7 @@ from core.service.ports import (
     WorkerStatus,
 )
 from core.service.schema import JobError, JobEvent, JobRecord, JobStatus, Lane, StepProgress
-from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
+from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LONG, SHORT = 60.0, 0.2
 """Lease times in seconds: one that outlives a test, one that a test can wait for."""
@@ -237,6 +237,29 @@ class StoreContract:
         assert ports.store.renew(newer, LONG)
 
     # Cancel and delete
+
+    def test_a_refined_job_ends_when_both_lanes_are_done(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(refine=refine_spec(), **HOOKED))
+        assert ports.store.claim(job.id, Lane.REFINE, "w1", LONG) is None
+        ports.make_all_chunks(job)
+        lease = ports.claim(job, Lane.REFINE)
+        assert ports.store.claim(job.id, Lane.REFINE, "w2", LONG) is None
+        assert ports.store.commit_refined(lease, 1, (chunk_of(job, 0),), "r1").status is JobStatus.RUNNING
+        last = ports.store.commit_refined(ports.claim(job, Lane.REFINE), 2, (chunk_of(job, 1),), "r1")
+        assert (last.status, last.version) == (JobStatus.FINALIZING, 4)
+        assert ports.event_types(job)[2:] == ["chunk.completed"] * 2 + ["chunk.refined"] * 2
+        assert ports.finish(job).status is JobStatus.SUCCEEDED
+
+    def test_each_lane_has_progress_of_its_own(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        refining = progress(2).model_copy(update={"lane": Lane.REFINE})
+        ports.store.report_progress(job.id, progress(1))
+        ports.store.report_progress(job.id, refining)
+        assert ports.store.progress(job.id, Lane.GENERATE) == progress(1)
+        assert ports.store.progress(job.id, Lane.REFINE) == refining
+        ports.make_chunk(job, 0)
+        assert ports.store.progress(job.id, Lane.GENERATE) is None
+        assert ports.store.progress(job.id, Lane.REFINE) == refining
 
     def test_a_queued_job_is_canceled_at_once(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())

@@ -15,7 +15,7 @@ from tests.helpers.presets import write_fake_preset
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    write_fake_preset(tmp_path, "fake")
+    write_fake_preset(tmp_path, "fake", refiner=True)
     return World(Settings(presets_dir=tmp_path, default_model="fake"))
 
 

@@ -169,3 +169,15 @@ def test_waiting_streams_take_no_threads_from_other_requests(api: TestClient, wo
 
     anyio.run(listen)
     assert log.in_use == [1]
+
+
+def test_a_refined_chunk_is_told_with_its_url(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16, refine=True)
+    world.make_chunk(job_id)
+    world.refine_chunk(job_id)
+    world.finalize(job_id)
+    event = parsed(api.get(f"/jobs/{job_id}/events").text)[3]
+    data = event.data["data"]
+    assert isinstance(data, dict)
+    assert event.type == "chunk.refined"
+    assert data["chunk"]["url"] == f"https://storage.invalid/jobs/{job_id}/refined/00000.mp4"

@@ -1,10 +1,11 @@
 """Submitting, listing, reading, canceling and deleting jobs over HTTP."""
 
+import pytest
 from fastapi.testclient import TestClient
 
 from core.service import queue
 from core.service.fakes import SentMessage
-from core.service.schema import ChunkList, Job, JobStatus
+from core.service.schema import ChunkList, Job, JobStatus, Lane, StepProgress
 from tests.helpers.api_world import BASE_URL, PROMPT, World, submit
 
 
@@ -131,3 +132,39 @@ def test_deleting_an_ended_job_leaves_the_objects_to_the_janitor(api: TestClient
     assert (answer.status_code, answer.content) == (204, b"")
     assert SentMessage(queue.TASK_JANITOR) in world.queue.messages
     assert api.get("/jobs").json()["jobs"] == []
+
+
+def test_a_refined_job_shows_both_lanes(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=40, refine={"strength": 0.5, "size": "256x256"})
+    for _ in range(2):
+        world.make_chunk(job_id)
+    world.refine_chunk(job_id)
+    told = StepProgress(lane=Lane.REFINE, chunk_index=1, step=2, steps=4, at=world.clock.now())
+    world.store.report_progress(job_id, told)
+    job = api.get(f"/jobs/{job_id}").json()
+    assert [bool(chunk["refined_url"]) for chunk in job["chunks"]] == [True, False]
+    assert (job["progress"]["chunks_done"], job["progress"]["chunks_refined"], job["version"]) == (2, 1, 3)
+    assert (job["progress"]["refine_step"], job["progress"]["refine_steps"], job["progress"]["steps"]) == (2, 4, 0)
+    assert (job["request"]["refine"]["strength"], job["request"]["refine"]["width"]) == (0.5, 256)
+
+
+@pytest.mark.parametrize(
+    ("refine", "field"),
+    [
+        (2, "refine"),
+        ("yes", "refine"),
+        ({"strength": 0}, "refine.strength"),
+        ({"strength": 1.5}, "refine.strength"),
+        ({"steps": 2.5}, "refine.steps"),
+        ({"size": "128"}, "refine.size"),
+        ({"size": "100x100"}, "refine.size"),
+        ({"schedule": "later"}, "refine.schedule"),
+        ({"strenght": 0.5}, "refine.strenght"),
+    ],
+)
+def test_a_refinement_that_cannot_be_is_refused_by_the_name_of_its_field(
+    api: TestClient, refine: object, field: str
+) -> None:
+    answer = api.post("/jobs", json={"prompt": "a red circle", "refine": refine})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.json()["fix"]

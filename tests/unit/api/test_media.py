@@ -1,5 +1,6 @@
 """What players fetch: the growing playlist and the final video."""
 
+import pytest
 from fastapi.testclient import TestClient
 
 from tests.helpers.api_world import World, submit
@@ -84,3 +85,36 @@ def test_players_in_pages_of_other_origins_may_read_media_and_nothing_else(api: 
     answers = [early, *(api.get(f"/jobs/{job_id}/{what}", headers=origin) for what in ("playlist.m3u8", "video"))]
     assert [answer.headers.get("access-control-allow-origin") for answer in answers] == ["*"] * 3
     assert "access-control-allow-origin" not in api.get("/jobs", headers=origin).headers
+
+
+def test_both_variants_play_as_far_as_each_has_come(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=40, refine=True)
+    refined = f"/jobs/{job_id}/playlist.m3u8?variant=refined"
+    for _ in range(3):
+        world.make_chunk(job_id)
+    assert api.get(refined).json()["code"] == "playlist_not_ready"
+    world.refine_chunk(job_id)
+    text = api.get(refined).text
+    assert (text.count("#EXTINF"), "refined/00000.mp4" in text, "#EXT-X-ENDLIST" in text) == (1, True, False)
+    preview = api.get(f"/jobs/{job_id}/playlist.m3u8?variant=preview").text
+    assert (preview.count("#EXTINF"), "refined" in preview, "#EXT-X-ENDLIST" in preview) == (3, False, True)
+
+
+def test_both_variants_are_redirects_once_the_job_has_ended(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16, refine=True)
+    world.make_chunk(job_id)
+    assert api.get(f"/jobs/{job_id}/video").json()["code"] == "video_not_ready"
+    world.refine_chunk(job_id)
+    world.finalize(job_id)
+    assert api.get(f"/jobs/{job_id}/video").headers["location"].endswith(f"video.mp4?download={job_id}.mp4")
+    location = api.get(f"/jobs/{job_id}/video?variant=refined").headers["location"]
+    assert location.endswith(f"video_refined.mp4?download={job_id}_refined.mp4")
+
+
+@pytest.mark.parametrize("what", ["playlist.m3u8", "video"])
+def test_a_job_without_refinement_has_one_variant(api: TestClient, world: World, what: str) -> None:
+    job_id = submit(api, num_frames=16)
+    world.make_chunk(job_id)
+    answer = api.get(f"/jobs/{job_id}/{what}?variant=refined")
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_state_conflict")
+    assert api.get(f"/jobs/{job_id}/{what}?variant=better").status_code == 422

@@ -46,6 +46,16 @@ def test_workers_of_a_model_are_counted_with_the_reason_where_none_is_ready(api:
     assert api.get("/models").json()["models"][0]["workers"] == {"ready": 1, "total": 2, "reason": None}
 
 
+def test_a_model_tells_how_it_refines_and_who_does(api: TestClient, world: World) -> None:
+    world.workers.report(worker("a", kind="refine"), 10)
+    world.workers.report(worker("b", kind="both", state="busy"), 10)
+    world.workers.report(worker("c"), 10)
+    model = api.get("/models").json()["models"][0]
+    assert (model["refine"]["width"], model["refine"]["strength"], model["refine"]["workers_ready"]) == (128, 0.6, 2)
+    assert model["refine"]["sizes"][::4] == ["64x64", "96x96", "128x128", "160x160", "192x192", "224x224", "256x256"]
+    assert model["workers"]["total"] == 2
+
+
 def test_a_broken_preset_does_not_hide_the_others(world: World) -> None:
     broken = write_fake_preset(world.settings.presets_dir, "broken")
     (broken / "preset.json").write_text("{}")

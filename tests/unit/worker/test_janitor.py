@@ -9,8 +9,9 @@ from core.service.errors import JobNotFound, UploadNotFound
 from core.service.fakes import FakeJobStore
 from core.service.manifest import job_prefix
 from core.service.media.uploads import UPLOADS_PREFIX, UploadRequest, new_upload, upload_key
-from core.service.schema import JobError, JobStatus, Lane
+from core.service.schema import JobError, JobStatus, Lane, RefineSchedule
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.jobs import refine_spec
 from worker.janitor import UPLOAD_GRACE, Janitor
 
 
@@ -60,6 +61,48 @@ def test_a_job_of_a_killed_worker_comes_back_when_its_lease_has_run_out(world: W
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
     world.work(world.maker())
     assert len(world.store.get(JOB).chunks) == 3
+
+
+def test_a_lane_that_nobody_works_on_comes_back_while_the_other_is_in_work(world: World, office: Office) -> None:
+    world.submit(num_frames=64, refine=refine_spec())
+    maker = world.maker()
+    maker.work_on(JOB)
+    maker.work_on(JOB)
+    world.queue.messages.clear()
+    world.store.claim(JOB, Lane.GENERATE, "worker-1", 3600)
+    office.passes(2)
+    assert world.tasks() == [queue.TASK_REFINE_WINDOW]
+
+
+@pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
+def test_a_job_whose_refining_worker_was_killed_comes_back(
+    world: World, office: Office, schedule: RefineSchedule
+) -> None:
+    world.submit(num_frames=40, refine=refine_spec(schedule=schedule))
+    maker = world.maker()
+    for _ in range(3):
+        maker.work_on(JOB)
+    world.queue.messages.clear()
+    world.store.claim(JOB, Lane.REFINE, "killed", 30)
+    office.passes(12)
+    assert world.tasks() == [queue.TASK_REFINE_WINDOW if schedule == "streaming" else queue.TASK_REFINE_STEP]
+    world.work(maker)
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_rebuilt_from_its_manifest_is_refined_to_its_end(world: World) -> None:
+    world.submit(num_frames=40, refine=refine_spec())
+    maker = world.maker()
+    for _ in range(3):
+        maker.work_on(JOB)
+    world.refiner().work_on(JOB)
+    world.queue.messages.clear()
+    world.store = FakeJobStore(world.clock)
+    rebuilt = Office(world)
+    rebuilt.passes(2)
+    assert world.tasks() == [queue.TASK_REFINE_WINDOW]
+    world.work(world.maker())
+    assert [chunk.index for chunk in world.store.get(JOB).refined] == [0, 1, 2]
 
 
 def test_a_job_that_keeps_failing_waits_longer_each_time(world: World, office: Office) -> None:

@@ -15,6 +15,7 @@ from core.service.manifest import (
     manifest_key,
     record_from_manifest,
     refine_state_key,
+    refine_states_prefix,
     refined_key,
     refined_video_key,
     video_key,
@@ -194,7 +195,17 @@ def test_nothing_that_only_refining_needs_is_left_at_the_end(world: World) -> No
     world.work(world.maker())
     left = {key.split("/")[2] for key in world.storage.objects}
     assert left == {"chunks", "refined", "state", "manifest.json", "thumbnail.jpg", "video.mp4", "video_refined.mp4"}
-    assert not list(world.storage.list(refine_state_key(JOB, 0).rpartition("/")[0]))
+    assert not list(world.storage.list(refine_states_prefix(JOB)))
+
+
+@SCHEDULES
+def test_only_the_newest_states_are_kept(world: World, schedule: RefineSchedule) -> None:
+    submit(world, schedule=schedule)
+    generate(world, 5)
+    refiner = world.refiner()
+    for _ in range(3):
+        refiner.work_on(JOB)
+    assert list(world.storage.list(refine_states_prefix(JOB))) == [refine_state_key(JOB, index) for index in (1, 2)]
 
 
 def test_frames_are_kept_only_where_they_will_be_refined(world: World) -> None:

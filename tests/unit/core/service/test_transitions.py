@@ -11,7 +11,7 @@ from core.service import transitions
 from core.service.errors import JobNotFound, JobStateConflict, StaleLease
 from core.service.ports import Lease, Results
 from core.service.schema import EventType, FingerprintChange, JobError, JobRecord, JobStatus, Lane, LaneState
-from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
+from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LATER = DAY_ONE + timedelta(seconds=90)
 KEPT = timedelta(days=1)
@@ -251,3 +251,70 @@ def test_a_restored_lane_is_beyond_every_old_token() -> None:
     lane = transitions.restore(job).record.lane(Lane.GENERATE)
     assert lane.token > job.lane(Lane.GENERATE).token + 1000
     assert lane.attempts == 1
+
+
+def refined_job(status: JobStatus = JobStatus.RUNNING, num_frames: int = 40, count: int = 3) -> JobRecord:
+    """A job to be refined in two windows, of which `count` chunks are made."""
+    spec = queued_job(num_frames=num_frames, refine=refine_spec()).spec
+    return with_chunks(job_in(status, spec=spec, started_at=DAY_ONE), count)
+
+
+def refined(job: JobRecord, done: int, *indices: int) -> transitions.Transition:
+    chunks = tuple(chunk_of(job, index) for index in indices)
+    return transitions.commit_refined(job, lease_of(job, Lane.REFINE), done, chunks, "r1", LATER)
+
+
+def test_refining_is_wanted_while_running_with_the_frames_there() -> None:
+    assert transitions.wants(refined_job(), Lane.REFINE)
+    assert not transitions.wants(refined_job(count=1), Lane.REFINE)
+    assert not transitions.wants(refined_job(JobStatus.CANCELING), Lane.REFINE)
+    assert not transitions.wants(with_chunks(job_in(JobStatus.RUNNING), 2), Lane.REFINE)
+
+
+def test_the_last_preview_chunk_does_not_end_a_job_that_is_still_refined() -> None:
+    job = refined_job(count=2)
+    after = transitions.commit_chunk(job, lease_of(job), chunk_of(job, 2), "f", LATER).record
+    assert (after.status, after.is_complete, after.is_made) == (JobStatus.RUNNING, True, False)
+    with pytest.raises(JobStateConflict):
+        transitions.begin_finalizing(after)
+
+
+def test_the_last_window_ends_the_job_and_tells_of_each_of_its_chunks() -> None:
+    first = refined(refined_job(), 1, 0)
+    last = refined(first.record, 2, 1, 2)
+    assert (first.record.status, last.record.status) == (JobStatus.RUNNING, JobStatus.FINALIZING)
+    assert [(event.type.value, event.data["chunk"]["index"], event.data["version"]) for event in last.events] == [
+        ("chunk.refined", 1, 5),
+        ("chunk.refined", 2, 6),
+    ]
+    assert (last.record.version, last.released, last.progress_over) == (6, Lane.REFINE, (Lane.REFINE,))
+
+
+def test_a_piece_that_publishes_nothing_is_counted() -> None:
+    after = refined(refined_job(), 1)
+    assert (after.record.refine_done, after.record.version, after.events) == (1, 4, ())
+
+
+def test_a_repeated_piece_changes_nothing_and_one_out_of_turn_is_refused() -> None:
+    once = refined(refined_job(), 1, 0).record
+    assert refined(once, 1, 0).record is once
+    for done, indices in [(1, (1,)), (3, (1,)), (2, (2,))]:
+        with pytest.raises(StaleLease):
+            refined(once, done, *indices)
+    with pytest.raises(StaleLease):
+        refined(once.model_copy(update={"status": JobStatus.FINALIZING}), 2, 1, 2)
+
+
+def test_a_restored_refined_job_has_the_events_of_both_lanes_in_order() -> None:
+    job = refined(refined(refined_job(), 1, 0).record, 2, 1, 2).record
+    events = transitions.restore(job).events
+    told = [(event.type.value.removeprefix("chunk."), event.data["chunk"]["index"]) for event in events[2:]]
+    assert told == [
+        ("completed", 0),
+        ("refined", 0),
+        ("completed", 1),
+        ("refined", 1),
+        ("completed", 2),
+        ("refined", 2),
+    ]
+    assert (events[-1].data["status"], events[-1].data["version"]) == ("finalizing", 6)
