@@ -1,9 +1,10 @@
 # The verbs, the same for a person and for CI. `make demo` and `make test` prepare .venv by themselves.
-# Variables of `make demo`: PROMPT, FRAMES, SEED. PYTHON names the interpreter to build .venv with.
+# Variables of `make demo`: PROMPT, FRAMES, SEED, REFINE (1: also in a higher resolution). PYTHON names the interpreter to build .venv with.
 
 PROMPT ?= a red circle moving left over a striped background
 FRAMES ?= 48
 SEED ?= 4
+REFINE ?=
 PORT ?= 8000
 # `make golden`: a folder of the published implementation's numbers, laid out as tests/references is.
 GOLDEN ?= tests/references
@@ -19,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 help:
 	@echo "make setup | lint | types | test-fast | test | golden | bench | demo | up"
-	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7"
+	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7 REFINE=1"
 	@echo "make golden GOLDEN=folder/of/published/numbers"
 
 setup: $(READY)
@@ -71,7 +72,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 demo: $(READY)
-	@$(BIN)/longtake demo --prompt "$$PROMPT" --frames "$$FRAMES" --seed "$$SEED"
+	@$(BIN)/longtake demo --prompt "$$PROMPT" --frames "$$FRAMES" --seed "$$SEED" $(if $(REFINE),--refine)
 
 up: $(READY)
 	@$(BIN)/longtake up --port "$$PORT"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cli.client import ApiUnreachable, Client
-from core.service.schema import Job
+from core.service.schema import Job, Lane
 
 PROGRESS_EVENT = "job.progress"
 POLL_SECONDS = 0.5
@@ -69,9 +69,12 @@ def _stream(client: Client, job: Job, position: _Position, now: Callable[[], flo
 
 
 def with_progress(job: Job, data: str) -> Job:
-    """The job with a progress event's step put into its progress, where it is of the chunk now being made."""
+    """The job with a progress event's step put into its progress, where it is of the chunk now in work on that lane."""
     told = json.loads(data)
-    if told["chunk_index"] != job.progress.chunks_done:
+    if told.get("lane") == Lane.REFINE:
+        current, fields = job.progress.chunks_refined, {"refine_step": told["step"], "refine_steps": told["steps"]}
+    else:
+        current, fields = job.progress.chunks_done, {"step": told["step"], "steps": told["steps"]}
+    if told["chunk_index"] != current:
         return job
-    fields = {"step": told["step"], "steps": told["steps"]}
     return job.model_copy(update={"progress": job.progress.model_copy(update=fields)})

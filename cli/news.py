@@ -20,6 +20,8 @@ def news(before: Job | None, job: Job) -> list[str]:
     """Lines for what changed from `before` (None: everything is new) to `job`."""
     known = len(before.chunks) if before else 0
     lines = [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
+    known_refined = num_refined(before) if before else 0
+    lines += [refined_line(chunk) for chunk in job.chunks[known_refined : num_refined(job)]]
     if before is None or before.status is not job.status:
         lines.append(f"job       {STATUS_WORDS[job.status]}")
     return lines
@@ -31,15 +33,34 @@ def chunk_line(chunk: Chunk, fps: int) -> str:
     return f"chunk {chunk.index:<3} {playable:.1f} s playable  {chunk.url}"
 
 
+def refined_line(chunk: Chunk) -> str:
+    """One refined chunk with the URL that plays it."""
+    return f"refined {chunk.index:<3} {chunk.refined_url}"
+
+
+def num_refined(job: Job) -> int:
+    """Chunks that are refined."""
+    return sum(chunk.refined_url is not None for chunk in job.chunks)
+
+
 def progress_line(progress: Progress) -> str:
     """Where the job stands, in one short line."""
     parts = [
         _step(progress),
         f"chunks {progress.chunks_done}/{progress.chunks_total}",
+        *_refinement(progress),
         f"{progress.seconds_playable:.1f} s playable",
         "ETA " + ("?" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"),
     ]
     return "  ".join(parts)
+
+
+def _refinement(progress: Progress) -> list[str]:
+    """Where the second lane stands, if the job has one."""
+    if progress.chunks_refined is None:
+        return []
+    step = f", step {progress.refine_step}/{progress.refine_steps}" if progress.refine_steps else ""
+    return [f"refined {progress.chunks_refined}/{progress.chunks_total}{step}"]
 
 
 def _step(progress: Progress) -> str:
@@ -51,6 +72,13 @@ def _step(progress: Progress) -> str:
 
 
 def fraction_done(progress: Progress) -> float:
-    """0 to 1; moves with every denoising step."""
-    current = progress.step / progress.steps if progress.steps else 0.0
-    return min(1.0, (progress.chunks_done + current) / max(1, progress.chunks_total))
+    """0 to 1; moves with every denoising step. With two lanes each is half of the way."""
+    making = progress.chunks_done + _part(progress.step, progress.steps)
+    if progress.chunks_refined is None:
+        return min(1.0, making / max(1, progress.chunks_total))
+    refining = progress.chunks_refined + _part(progress.refine_step, progress.refine_steps)
+    return min(1.0, (making + refining) / max(1, 2 * progress.chunks_total))
+
+
+def _part(step: int, steps: int) -> float:
+    return step / steps if steps else 0.0

@@ -1,15 +1,24 @@
-"""Saves what a job made: the final video and a contact sheet with one row per chunk. Asks only the HTTP API."""
+"""Saves what a job made: its final video and a contact sheet with a row per chunk; of a refined job both variants.
+
+Asks only the HTTP API.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+
+import numpy as np
 
 from cli.client import Client
 from core.service.errors import SetupError
 from core.service.schema import Chunk, Job
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.decode import decode_frames
+from core.service.video.segments import FramesTHWC
+from core.service.video.time_slice import time_slices
 
 
 @dataclass(frozen=True)
@@ -18,20 +27,49 @@ class Saved:
 
     video: Path
     sheet: Path
+    refined_video: Path | None = None
+    time_slice: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        return [file for file in (self.video, self.refined_video, self.sheet, self.time_slice) if file is not None]
 
 
 def save_results(client: Client, job: Job, out_dir: Path) -> Saved:
-    """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects)."""
+    """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects).
+
+    Of a refined job also <job id>_refined.mp4, and <job id>_time.png: one column of both videos over time.
+    """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"the folder {out_dir} cannot be made: {error.strerror}") from error
-    saved = Saved(out_dir / f"{job.id}.mp4", out_dir / f"{job.id}.png")
-    client.download(job.links.video, saved.video)
-    rows = [decode_frames(client.fetch(chunk.url)) for chunk in job.chunks]
-    labels = [row_label(chunk, job.request.fps) for chunk in job.chunks]
-    contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job)).save(saved.sheet)
-    return saved
+    video, sheet = out_dir / f"{job.id}.mp4", out_dir / f"{job.id}.png"
+    client.download(job.links.video, video)
+    preview = [decode_frames(client.fetch(chunk.url)) for chunk in job.chunks]
+    refined = [decode_frames(client.fetch(chunk.refined_url)) for chunk in job.chunks if chunk.refined_url]
+    rows, labels = sheet_rows(job, preview, refined)
+    contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job)).save(sheet)
+    if not refined:
+        return Saved(video, sheet)
+    refined_video, time_slice = out_dir / f"{job.id}_refined.mp4", out_dir / f"{job.id}_time.png"
+    client.download(f"{job.links.video}?variant=refined", refined_video)
+    time_slices([np.concatenate(preview), np.concatenate(refined)], ["preview", "refined"]).save(time_slice)
+    return Saved(video, sheet, refined_video, time_slice)
+
+
+def sheet_rows(
+    job: Job, preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
+) -> tuple[list[FramesTHWC], list[str]]:
+    """Rows of the sheet with their labels: each chunk, and below it the same chunk refined."""
+    rows, labels = list[FramesTHWC](), list[str]()
+    for chunk, frames, better in zip_longest(job.chunks, preview, refined):
+        rows.append(frames)
+        labels.append(row_label(chunk, job.request.fps))
+        if better is not None:
+            rows.append(better)
+            labels.append(f"refined {chunk.index}\n{better.shape[2]}x{better.shape[1]}")
+    return rows, labels
 
 
 def subtitle(job: Job) -> str:

@@ -71,7 +71,8 @@ class Screen:
 
         def show(job: Job) -> None:
             nonlocal said_at
-            if job.progress.steps and self._now() - said_at >= PLAIN_LINE_EVERY_SECONDS:
+            at_work = job.progress.steps or job.progress.refine_steps
+            if at_work and self._now() - said_at >= PLAIN_LINE_EVERY_SECONDS:
                 said_at = self._now()
                 self.say(f"progress  {progress_line(job.progress)}")
 

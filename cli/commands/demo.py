@@ -23,6 +23,7 @@ EXAMPLES = """\
 examples:
   longtake demo
   longtake demo --prompt "a blue square moving up over a plain background" --frames 100 --seed 7
+  longtake demo --refine --frames 100
 """
 DEFAULT_PROMPT = "a red circle moving left over a striped background"
 WEBHOOK_TIMEOUT_SECONDS = 60.0
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="what the video shows (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=48, help="length, any number from 16 on (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=4, help="same seed, same video (default: %(default)s)")
+    parser.add_argument("--refine", action="store_true", help="also make it in a higher resolution")
     parser.add_argument("--model", help="preset to use (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
     parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
     parser.add_argument("--out", default="out", help="folder of the results (default: %(default)s)")
@@ -80,8 +82,14 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     screen.say(f"stack     ready: API {stack.base_url} (docs at {stack.base_url}/docs)")
     for worker in stack.workers():
         screen.say(f"worker    {worker.name}: {worker.kind}, {worker.device}, {worker.state}")
-    body = {"prompt": args.prompt, "num_frames": args.frames, "seed": args.seed, "webhook_url": receiver.url}
-    job = client.submit(body)
+    body = {
+        "prompt": args.prompt,
+        "num_frames": args.frames,
+        "seed": args.seed,
+        "webhook_url": receiver.url,
+        "refine": args.refine,
+    }
+    job = client.submit(body | {"webhook_url": receiver.url})
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
     job = screen.show_job(follow(client, job.id, check=stack.check))
@@ -92,6 +100,6 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         screen.say(f"job       {job.status.value}: {reason}")
         return job
     saved = save_results(client, job, Path(args.out))
-    screen.say(f"saved     {saved.video} and {saved.sheet}")
+    screen.say(f"saved     {', '.join(map(str, saved.files))}")
     screen.show_summary(summarize(job))
     return job

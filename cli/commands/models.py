@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
         if not catalog.get(name).installed:
             print(f"  not installed: `{catalog.get(name).install_command}` downloads its weights")
         print(f"  {facts.width}x{facts.height}, {facts.fps} frames per second, up to {facts.max_prompt_tokens} tokens")
+        if (refiner := facts.refiner) is not None:
+            print(f"  refines to {refiner.width}x{refiner.height}, at most {refiner.max_side} pixels a side")
         for prompt in facts.example_prompts:
             print(f"  {prompt!r}")
     return 0

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     refine.add_argument("--refine-strength", type=float, help="how much may change, above 0 and up to 1")
     refine.add_argument("--refine-steps", type=int, help="denoising steps per refinement window")
     refine.add_argument("--refine-guidance-scale", type=float, help="how strongly the prompt acts on the details")
-    refine.add_argument("--refine-size", metavar="WIDTHxHEIGHT", help="`longtake models` lists the sizes")
+    refine.add_argument("--refine-size", metavar="WIDTHxHEIGHT", help="in the proportion of the preview")
     refine.add_argument(
         "--refine-schedule", choices=("streaming", "lockstep"), help="while the video grows (default), or at its end"
     )

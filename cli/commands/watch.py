@@ -28,7 +28,11 @@ def add_url_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", help="id of the job")
-    parser.add_argument("--out", type=Path, help="save <job id>.mp4 and <job id>.png in this folder at the end")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="save <job id>.mp4, <job id>.png and, if refined, that too in this folder at the end",
+    )
     add_url_argument(parser)
 
 
@@ -53,6 +57,6 @@ def watch_job(client: Client, job_id: str, out: Path | None) -> int:
         screen.say(f"error     {job.error.code}: {job.error.message}")
     if out is not None and job.status == "succeeded":
         saved = save_results(client, job, out)
-        screen.say(f"saved     {saved.video} and {saved.sheet}")
+        screen.say(f"saved     {', '.join(map(str, saved.files))}")
     screen.show_summary(summarize(job))
     return 0 if job.status == "succeeded" else 1

@@ -25,6 +25,7 @@ SHEET_ROWS = 3
 @pytest.fixture
 def presets(tmp_path: Path) -> Path:
     write_fake_preset(tmp_path / "presets", "fake", steps=10, step_seconds=0.01)
+    write_fake_preset(tmp_path / "presets", "refinable", steps=4, refiner=True)
     write_fake_preset(tmp_path / "presets", "slow", steps=10, step_seconds=0.2)
     return tmp_path / "presets"
 
@@ -61,6 +62,20 @@ def test_the_demo_delivers_video_sheet_webhook_and_summary(presets: Path, tmp_pa
     words = ["chunk 0", "chunk 2", "playlist", "job.succeeded received, signature verified", "time to first chunk"]
     assert [word for word in [*words, "denoise", "upload", "queue"] if word not in demo.output] == []
     assert "\x1b" not in demo.output
+
+
+def test_a_refined_demo_saves_both_videos_and_shows_them_side_by_side(presets: Path, tmp_path: Path) -> None:
+    with running(["demo", "--model", "refinable", "--frames", "40", "--refine"], presets, tmp_path) as demo:
+        assert demo.wait() == 0
+    assert "refined 2" in demo.output
+    (video,) = tmp_path.glob("out/*_refined.mp4")
+    assert len(frames_of(video.read_bytes())) == 40
+    job_id = video.name.removesuffix("_refined.mp4")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        f"{job_id}{end}" for end in (".mp4", "_refined.mp4", ".png", "_time.png")
+    }
+    with Image.open(tmp_path / "out" / f"{job_id}.png") as picture:
+        assert picture.height > 6 * 128
 
 
 def test_a_refused_request_ends_the_demo_with_the_api_s_words(presets: Path, tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ SPEC = job_spec(
 MakeJob = Callable[..., Job]
 
 
-def chunk(index: int) -> Chunk:
+def chunk(index: int, *, is_refined: bool = False) -> Chunk:
     """A 16-frame chunk that took 4 s and appeared at 5, 9, 13 s."""
     return Chunk(
         index=index,
         first_frame=16 * index,
         num_frames=16,
         url=f"http://s3.test/jobs/job_x/chunks/{index:05d}.mp4?signature=abc",
+        refined_url=f"http://s3.test/jobs/job_x/refined/{index:05d}.mp4" if is_refined else None,
         size_bytes=1000,
         sha256="0" * 64,
         created_at=START + timedelta(seconds=5 + 4 * index),
@@ -38,7 +39,13 @@ def chunk(index: int) -> Chunk:
     )
 
 
-def build_job(status: JobStatus = JobStatus.RUNNING, num_chunks: int = 0, step: int = 0, steps: int = 0) -> Job:
+def build_job(
+    status: JobStatus = JobStatus.RUNNING,
+    num_chunks: int = 0,
+    step: int = 0,
+    steps: int = 0,
+    num_refined: int | None = None,
+) -> Job:
     base = "http://api.test/jobs/job_x"
     return Job(
         id="job_x",
@@ -50,6 +57,7 @@ def build_job(status: JobStatus = JobStatus.RUNNING, num_chunks: int = 0, step: 
             frames_total=48,
             chunks_done=num_chunks,
             chunks_total=3,
+            chunks_refined=num_refined,
             step=step,
             steps=steps,
             seconds_playable=2.0 * num_chunks,
@@ -58,7 +66,7 @@ def build_job(status: JobStatus = JobStatus.RUNNING, num_chunks: int = 0, step: 
             eta_seconds=12.0 - 4 * num_chunks if num_chunks else None,
             queue_position=None,
         ),
-        chunks=[chunk(index) for index in range(num_chunks)],
+        chunks=[chunk(index, is_refined=index < (num_refined or 0)) for index in range(num_chunks)],
         links=Links(
             self=base,
             chunks=f"{base}/chunks",

@@ -71,3 +71,10 @@ def test_progress_of_another_chunk_is_left_out(make_job: MakeJob) -> None:
     event = '{"chunk_index": 1, "step": 4, "steps": 9}'
     assert with_progress(make_job(num_chunks=1), event).progress.step == 4
     assert with_progress(make_job(num_chunks=2), event).progress.step == 0
+
+
+def test_steps_of_refinement_are_its_own(make_job: MakeJob) -> None:
+    event = '{"lane": "refine", "chunk_index": 1, "step": 4, "steps": 9}'
+    progress = with_progress(make_job(num_chunks=3, num_refined=1), event).progress
+    assert (progress.refine_step, progress.refine_steps, progress.steps) == (4, 9, 0)
+    assert with_progress(make_job(num_chunks=1, num_refined=0), event).progress.refine_steps == 0

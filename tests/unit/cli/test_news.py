@@ -43,3 +43,15 @@ def test_a_waiting_job_tells_its_place(make_job: MakeJob) -> None:
 @pytest.mark.parametrize(("chunks", "step", "expected"), [(0, 0, 0.0), (0, 10, 1 / 6), (2, 10, 5 / 6), (3, 0, 1.0)])
 def test_the_bar_moves_with_every_step(make_job: MakeJob, chunks: int, step: int, expected: float) -> None:
     assert fraction_done(make_job(num_chunks=chunks, step=step, steps=20).progress) == pytest.approx(expected)
+
+
+def test_each_refined_chunk_is_told_once_with_its_url(make_job: MakeJob) -> None:
+    lines = news(make_job(num_chunks=2, num_refined=1), make_job(num_chunks=3, num_refined=2))
+    assert [line.split()[:2] for line in lines] == [["chunk", "2"], ["refined", "1"]]
+    assert lines[1].endswith("refined/00001.mp4")
+
+
+def test_progress_tells_of_both_lanes(make_job: MakeJob) -> None:
+    progress = make_job(num_chunks=3, num_refined=1).progress.model_copy(update={"refine_step": 5, "refine_steps": 10})
+    assert "chunks 3/3  refined 1/3, step 5/10" in progress_line(progress)
+    assert fraction_done(progress) == pytest.approx(4.5 / 6)
