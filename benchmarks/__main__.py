@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: run all measurements on an embedded stack, print a table, leave a JSON file.
+"""`python -m benchmarks`: run all measurements, or those of `--only`, print a table, leave a JSON file.
+
+`steps`: one denoising step, plain against default against compiled. `approximations`: what the opt-in ones save and
+cost. `service`: jobs on an embedded stack. GPUs have a command of their own, `python -m benchmarks.cuda`.
 
 The exit code tells whether it could measure, not whether a target was met: times depend on the machine.
 """
@@ -6,8 +9,10 @@ The exit code tells whether it could measure, not whether a target was met: time
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,11 +26,13 @@ from cli.stack import StackOptions, running_stack
 from cli.stop_signal import Stopped, StopSignal
 from core.service.errors import LongtakeError
 
+GROUPS = ("service", "steps", "approximations")
 RESULTS = Path(__file__).parent / "results"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=GROUPS, help="measure this group alone (result file NAME-GROUP.json)")
     parser.add_argument("--name", default=machine.name(), help="of the result file (default: %(default)s)")
     parser.add_argument("--model", default="sprites", help="preset (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=64, help="frames per job (default: %(default)s)")
@@ -47,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except Stopped as stopped:
         return stopped.exit_code
-    path = args.out / f"{args.name}.json"
+    path = args.out / f"{args.name}{'-' + args.only if args.only else ''}.json"
     report.write(path)
     console.print(table(report))
     console.print(f"written to {path}")
@@ -55,11 +62,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) -> list[Figure]:
-    """All figures, on a stack of its own in a temporary folder."""
+    """All figures, or those of one group."""
 
     def say(text: str) -> None:
         console.print(f"[dim]bench:[/dim] {text}", highlight=False)
 
+    groups = [args.only] if args.only else GROUPS
+    figures: list[Figure] = []
+    if "service" in groups:
+        figures += measure_service(args, stop, say)
+    with stop.interruptible():
+        # Imported here: torch's threads would share the cores with the service while that is measured.
+        if "steps" in groups:
+            figures += importlib.import_module("benchmarks.steps").measure(say)
+        if "approximations" in groups:
+            figures += importlib.import_module("benchmarks.approximations").measure(say)
+    return figures
+
+
+def measure_service(args: argparse.Namespace, stop: StopSignal, say: Callable[[str], None]) -> list[Figure]:
+    """Jobs on a stack of its own in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         say(f"starting the embedded stack with {args.model}")
         options = StackOptions(Path(folder), model=args.model, gpus="auto")
@@ -79,7 +101,7 @@ def table(report: Report) -> Table:
         shown.add_column(column, justify="right" if column == "measured" else "left")
     for figure in report.figures:
         verdict = {True: "[green]met[/green]", False: "[red]not met[/red]", None: ""}[figure.met]
-        shown.add_row(figure.name, f"{figure.value:g} {figure.unit}", figure.target_text, verdict)
+        shown.add_row(figure.name, figure.value_text, figure.target_text, verdict)
     return shown
 
 

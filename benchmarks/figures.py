@@ -11,10 +11,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """One number with its unit; `samples` are what `value` was computed from. No target: told, not judged."""
+    """One number with its unit; `samples` are what `value` was computed from. No target: told, not judged.
+
+    `value` None: not measured, because this machine cannot.
+    """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     target: float | None = None
     better: Literal["lower", "higher"] = "lower"
@@ -23,9 +26,13 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        if self.target is None:
+        if self.target is None or self.value is None:
             return None
         return self.value <= self.target if self.better == "lower" else self.value >= self.target
+
+    @property
+    def value_text(self) -> str:
+        return "not measured" if self.value is None else f"{self.value:g} {self.unit}"
 
     @property
     def target_text(self) -> str:
@@ -43,7 +50,10 @@ class Report:
     figures: list[Figure] = field(default_factory=lambda: [])
 
     def write(self, path: Path) -> None:
-        rows = [asdict(figure) | {"met": figure.met} for figure in self.figures]
+        rows = [
+            asdict(figure) | {"value": "not measured" if figure.value is None else figure.value, "met": figure.met}
+            for figure in self.figures
+        ]
         content = {"date": self.date, "commit": self.commit, "machine": self.machine, "figures": rows}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -19,21 +19,29 @@ def dense(layer: nn.Linear, states: Tensor) -> Tensor:
     processors of another make; torch carries oneDNN as well, for convolutions.
     """
     if _infers_on_cpu(states):
-        # The operator behind torch.compile's dense layers on a CPU; it has no gradient and no public name.
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")
-        return out
+        return _onednn_dense(states, layer.weight, layer.bias)
     return functional.linear(states, layer.weight, layer.bias)
 
 
+@torch.library.custom_op("longtake::onednn_dense", mutates_args=(), device_types="cpu")
+def _onednn_dense(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The operator that torch.compile makes of dense layers on other machines; it has no gradient and no public name.
+
+    An operator of our own around it: the compiler runs it as it is, instead of packing weights that are no constants.
+    """
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return out
+
+
+@_onednn_dense.register_fake
+def _shape_of_dense(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # pyright: ignore[reportUnusedFunction] - torch calls it
+    del bias
+    return states.new_empty((*states.shape[:-1], weight.shape[0]))
+
+
 def _infers_on_cpu(states: Tensor) -> bool:
-    """Inference in float32 on a CPU; a compiler chooses its kernels itself."""
-    return (
-        not torch.compiler.is_compiling()
-        and not torch.is_grad_enabled()
-        and states.device.type == "cpu"
-        and states.dtype == torch.float32
-        and _HAS_ONEDNN
-    )
+    """Inference in float32 on a CPU."""
+    return not torch.is_grad_enabled() and states.device.type == "cpu" and states.dtype == torch.float32 and _HAS_ONEDNN
 
 
 def normalise(layer: nn.Module, features_NCLM: Tensor) -> Tensor:
@@ -44,12 +52,11 @@ def normalise(layer: nn.Module, features_NCLM: Tensor) -> Tensor:
     go through the other layout.
     """
     norm = cast(nn.GroupNorm, layer)
+    if torch.compiler.is_compiling():  # writes a kernel of its own, exact in any layout
+        return cast(Tensor, norm(features_NCLM))
     if _infers_on_cpu(features_NCLM):
-        features_NCLM = features_NCLM - _group_means(features_NCLM, norm.num_groups)
-    elif not torch.compiler.is_compiling():
-        features_NCLM = features_NCLM.contiguous()
-    normalised: Tensor = norm(features_NCLM)
-    return normalised
+        return cast(Tensor, norm(features_NCLM - _group_means(features_NCLM, norm.num_groups)))
+    return cast(Tensor, norm(features_NCLM.contiguous()))
 
 
 def _group_means(features_NCLM: Tensor, num_groups: int) -> Tensor:

@@ -1,0 +1,125 @@
+"""What the opt-in approximations cost and save on `sprites`: the same window in full and approximated, in turns.
+
+Goes the way an operator goes: keys in a copy of preset.json. Error is told as PSNR between the new frames (of the
+window after the first chunk, whose input is the same) and as the deviation of the difference, in shares of the frames'.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.figures import Figure
+from core.model.presets import load_engine
+from core.service.engine import NOTHING_GIVEN, Engine, EngineState
+from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec
+from core.service.settings import SHIPPED_PRESETS_DIR
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "deep_feature_steps 2": {"deep_feature_steps": 2},
+    "deep_feature_steps 3": {"deep_feature_steps": 3},
+    "guidance_interval 0.3 to 0.99": {"guidance_interval": [0.3, 0.99]},
+    "guidance_interval 0.6 to 0.99": {"guidance_interval": [0.6, 0.99]},
+}
+PROMPTS = (
+    "a red circle moving left over a striped background",
+    "a blue square moving up over a checkered background",
+    "a green triangle moving right over a dotted background",
+)
+NUM_STEPS = 24
+"""More than the preset's own, so that neighbouring steps are as alike as the published model's."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A chunk and how long it took."""
+
+    seconds: float
+    frames: NDArray[np.uint8]
+
+
+def measure(say: Callable[[str], None]) -> list[Figure]:
+    """Speed and error of every variant."""
+    with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
+        full = engine_with(Path(folder) / "full", {})
+        others = {name: engine_with(Path(folder) / name.replace(" ", "-"), keys) for name, keys in VARIANTS.items()}
+        results: list[dict[str, Timed]] = []
+        for prompt in PROMPTS:
+            say(f"approximations: {prompt}")
+            start = first_chunk(full, prompt)
+            results.append({name: timed_chunk(engine, *start) for name, engine in {"full": full, **others}.items()})
+        return [figure for name in others for figure in compare(name, results)]
+
+
+def engine_with(folder: Path, keys: dict[str, Any]) -> Engine:
+    """The shipped preset's engine with these keys in its windows' sampling."""
+    shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", folder)
+    file = folder / "preset.json"
+    facts = json.loads(file.read_text())
+    facts["profiles"][DEFAULT_PROFILE]["windows"] |= keys
+    file.write_text(json.dumps(facts))
+    return load_engine(folder, device="cpu")
+
+
+def job(prompt: str) -> JobSpec:
+    return JobSpec(
+        prompt=prompt,
+        negative_prompt="",
+        num_frames=24,
+        fps=8,
+        seed=1,
+        model="sprites",
+        guidance_scale=2.0,
+        num_inference_steps=NUM_STEPS,
+        profile=DEFAULT_PROFILE,
+        first_chunk=FirstChunkSampling(num_inference_steps=16, guidance_scale=3.0),
+    )
+
+
+def first_chunk(engine: Engine, prompt: str) -> tuple[JobSpec, EngineState]:
+    spec = job(prompt)
+    return spec, engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), ignore_step).state
+
+
+def compare(name: str, results: list[dict[str, Timed]]) -> list[Figure]:
+    """One variant against the full result, over all prompts."""
+    ratios = [round(result["full"].seconds / result[name].seconds, 2) for result in results]
+    exact, approximate = (
+        np.concatenate([result[which].frames for result in results]).astype(np.float64) for which in ("full", name)
+    )
+    error = approximate - exact
+    share = 100 * float(error.std() / exact.std())
+    note = f"one window each of {len(results)} prompts, {NUM_STEPS} steps"
+    return [
+        Figure(f"{name}, times as fast", statistics.median(ratios), "x", samples=ratios, note=note),
+        Figure(f"{name}, PSNR to the full result", round(psnr(error), 1), "dB", note=note),
+        Figure(f"{name}, deviation of the error", round(share, 1), "% of the frames'", note=note),
+    ]
+
+
+def timed_chunk(engine: Engine, spec: JobSpec, state: EngineState) -> Timed:
+    started = time.perf_counter()
+    chunk = engine.next_chunk(spec, state, ignore_step)
+    return Timed(time.perf_counter() - started, chunk.frames)
+
+
+def psnr(error: NDArray[np.float64]) -> float:
+    """Peak signal-to-noise ratio of an error in grey levels of 255."""
+    mean_square = float(np.mean(error**2))
+    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
+
+
+def ignore_step(step: int, steps: int) -> None:
+    """Progress nobody watches."""
+    del step, steps
