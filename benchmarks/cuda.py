@@ -38,6 +38,7 @@ from core.model.streaming_t2v.chunk_loop import (
     sample_latents,
 )
 from core.model.streaming_t2v.denoisers import window_denoiser
+from core.model.streaming_t2v.kernels import lay_out_for_gpu
 from core.model.streaming_t2v.network import Compiler, StreamingNetwork, for_cuda
 
 NEW_FRAMES = 8
@@ -114,6 +115,7 @@ def make_bench(size: Size, dtype: torch.dtype, device: torch.device, compiler: C
         network, vae, inputs = random_network(size), random_vae(size), random_inputs(size, dtype)
     for part in network.parts.values():
         nn.Module.to(part, dtype=dtype)
+        lay_out_for_gpu(part)
     if compiler is not None:
         network.compile(compiler)
     return Bench(network, vae, inputs, device)

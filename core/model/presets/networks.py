@@ -20,6 +20,7 @@ from core.model.streaming_t2v.base_network import BaseNetwork, UntouchedBase
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
 from core.model.streaming_t2v.engine import LoadedModels
+from core.model.streaming_t2v.kernels import lay_out_for_gpu
 from core.model.streaming_t2v.network import StreamingNetwork, for_cuda
 from core.service.errors import PresetError
 
@@ -61,6 +62,9 @@ class WeightsFolder:
         base: BaseNetwork = network
         if self._with_base and untouched.is_dir():
             base = UntouchedBase(load_module(untouched, build_unet, self.device, dtype))
+        if self.device.type == "cuda":
+            for part in (*network.parts.values(), base.unet):
+                lay_out_for_gpu(part)
         return LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures)
 
 

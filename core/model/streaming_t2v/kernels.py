@@ -64,3 +64,11 @@ def _group_means(features_NCLM: Tensor, num_groups: int) -> Tensor:
     of_channels = features_NCLM.mean(dim=(2, 3), keepdim=True)
     of_groups = of_channels.unflatten(1, (num_groups, -1)).mean(dim=2)
     return of_groups.repeat_interleave(of_channels.shape[1] // num_groups, dim=1)
+
+
+def lay_out_for_gpu(module: nn.Module) -> None:
+    """Give convolution weights the features' layout, channels last, so that no call turns them. Values stay."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in module.parameters():
+        if weight.ndim in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.ndim])

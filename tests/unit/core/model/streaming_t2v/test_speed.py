@@ -19,7 +19,7 @@ from core.model.sampling.vae import decode_frames
 from core.model.streaming_t2v.blocks import convolve_along_time, upsample
 from core.model.streaming_t2v.chunk_loop import Recipe, VideoContext, decode_new_frames, sample_latents
 from core.model.streaming_t2v.denoisers import base_denoiser, window_denoiser
-from core.model.streaming_t2v.kernels import dense, normalise
+from core.model.streaming_t2v.kernels import dense, lay_out_for_gpu, normalise
 from core.model.streaming_t2v.network import StreamingNetwork, predict_and_keep, predict_base, predict_noise
 from core.model.streaming_t2v.plain import PlainNetwork
 
@@ -133,6 +133,17 @@ def test_normalising_keeps_its_digits_where_means_are_large() -> None:
 
     assert_close(normalise(norm, features), exact, 2e-5)
     assert float((norm(features) - exact).abs().max()) > 2e-4  # why it is needed; when it fails, remove the detour
+
+
+def test_the_layout_for_a_gpu_changes_no_number(tiny_network: StreamingNetwork) -> None:
+    unet, latents, text = tiny_network.unet, rand(1, 4, 16, 8, 12), rand(1, 6, 12, seed=1)
+    before = {name: weight.clone() for name, weight in unet.state_dict().items()}
+    expected = predict_base(unet, latents, torch.tensor(500), text)
+
+    lay_out_for_gpu(unet)
+
+    assert all(torch.equal(weight, before[name]) for name, weight in unet.state_dict().items())
+    assert_close(predict_base(unet, latents, torch.tensor(500), text), expected, 1e-5)
 
 
 def test_conditioning_pictures_are_encoded_once_per_window_and_only_eight(tiny_network: StreamingNetwork) -> None:
