@@ -15,7 +15,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
-from core.model.sampling.guidance import guided, num_halves
+from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import draw_frames_first, draw_video, seeded
 from core.model.sampling.samplers import Denoiser, SamplingPlan, sample
 from core.model.sampling.schedules import schedule_from_config
@@ -24,7 +24,7 @@ from core.model.streaming_t2v.apm import preprocess_picture
 from core.model.streaming_t2v.chunk_loop import Recipe, as_conditioning, sample_latents, window_context
 from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.network import StreamingNetwork
-from core.model.streaming_t2v.plain import PlainNetwork
+from core.model.streaming_t2v.plain import PlainNetwork, guided
 from tests.golden.cam_apm_unet import expanded
 from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.networks import golden_network

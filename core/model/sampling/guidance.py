@@ -3,15 +3,7 @@
 Knows no network and no sampler. A scale of 1 is no guidance: the unconditional half is not computed at all.
 """
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
-
-from core.model.sampling.samplers import Denoiser
-
-BatchPredictor = Callable[[Tensor, int], Tensor]
-"""(batch of noisy samples, timestep) -> predictions; the batch is [unconditional, conditional] or [conditional]."""
 
 
 def num_halves(scale: float) -> int:
@@ -25,14 +17,3 @@ def guide(predictions: Tensor, scale: float) -> Tensor:
         return predictions
     unconditional, conditional = predictions.chunk(2)
     return unconditional + scale * (conditional - unconditional)
-
-
-def guided(predict: BatchPredictor, scale: float) -> Denoiser:
-    """A denoiser of one sample [1, ...] over a network that predicts guidance batches."""
-    copies = num_halves(scale)
-
-    def denoise(x: Tensor, timestep: int) -> Tensor:
-        batch = torch.cat([x] * copies) if copies > 1 else x
-        return guide(predict(batch, timestep), scale)
-
-    return denoise

@@ -6,13 +6,13 @@ frame and mixed and projected at every step, both guidance halves are computed w
 at every step, and attention is written out: softmax(q k^T * scale) v. In float32 the order of sums is part of the
 result; this one gives the reference's numbers bit for bit (tests/references/README.md).
 
-Knows nothing of samplers, guidance, encoders of text and pictures, or files.
+Knows nothing of samplers, encoders of text and pictures, or files.
 
 Shapes: B batch, C channels, F frames, G conditioning frames, H, W rows and columns, N = B*F or B*G frames
 (batch-major), L text tokens, K image tokens, D text width, P, R picture rows and columns.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -22,9 +22,14 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 
+from core.model.sampling.guidance import guide, num_halves
+from core.model.sampling.samplers import Denoiser
 from core.model.streaming_t2v.cam import FrameMerger
 from core.model.streaming_t2v.cross_attention import Mixer, repeat_per_frame
 from core.model.streaming_t2v.network import StreamingNetwork
+
+BatchPredictor = Callable[[Tensor, int], Tensor]
+"""(batch of noisy samples, timestep) -> predictions; the batch is [unconditional, conditional] or [conditional]."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,16 @@ def predict_base_plainly(
     """A base UNet alone, without CAM and APM: the prediction [B, C, F, H, W]."""
     with written_out_attention(unet):
         return _decode(unet, _encode(unet, latents_BCFHW, timestep, text_states_BLD), text_states_BLD)
+
+
+def guided(predict: BatchPredictor, scale: float) -> Denoiser:
+    """A denoiser of one sample [1, ...] over a network that predicts guidance batches: both halves whole."""
+    copies = num_halves(scale)
+
+    def denoise(x: Tensor, timestep: int) -> Tensor:
+        return guide(predict(torch.cat([x] * copies), timestep), scale)
+
+    return denoise
 
 
 class WrittenOutAttention:

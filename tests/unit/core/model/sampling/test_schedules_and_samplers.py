@@ -8,7 +8,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from core.model.sampling.guidance import guide, guided
+from core.model.sampling.guidance import guide
 from core.model.sampling.noise import draw_frames_first, restored, seeded, seeded_for, state_of
 from core.model.sampling.samplers import SamplingPlan, sample
 from core.model.sampling.schedules import (
@@ -186,20 +186,6 @@ def test_guidance_extrapolates_from_unconditional_to_conditional() -> None:
 
     assert guide(halves, 7.5).item() == 1 + 7.5 * 2
     assert guide(halves[1:], 7.5).item() == 3.0
-
-
-@pytest.mark.parametrize(("scale", "batch"), [(1.0, 1), (7.5, 2)])
-def test_guided_denoiser_asks_the_network_once_with_the_right_batch(scale: float, batch: int) -> None:
-    shapes: list[tuple[int, ...]] = []
-
-    def predict(x: Tensor, timestep: int) -> Tensor:
-        shapes.append(tuple(x.shape))
-        return x * timestep
-
-    result = guided(predict, scale)(torch.ones(1, 2), 3)
-
-    assert shapes == [(batch, 2)]
-    assert result.tolist() == [[3.0, 3.0]]
 
 
 def test_generator_state_continues_the_stream() -> None:

@@ -1,9 +1,10 @@
 """The plain path is diffusers' own forward, and leaves the network as it was."""
 
+import pytest
 import torch
 
 from core.model.streaming_t2v.network import StreamingNetwork
-from core.model.streaming_t2v.plain import PlainNetwork, WrittenOutAttention, written_out_attention
+from core.model.streaming_t2v.plain import PlainNetwork, WrittenOutAttention, guided, written_out_attention
 
 
 def make_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -33,3 +34,17 @@ def test_it_puts_every_attention_layer_back(tiny_network: StreamingNetwork) -> N
         assert {type(layer) for layer in tiny_network.unet.attn_processors.values()} == {WrittenOutAttention}
 
     assert tiny_network.unet.attn_processors == before
+
+
+@pytest.mark.parametrize(("scale", "batch"), [(1.0, 1), (7.5, 2)])
+def test_guided_denoiser_asks_the_network_once_with_the_right_batch(scale: float, batch: int) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def predict(x: torch.Tensor, timestep: int) -> torch.Tensor:
+        shapes.append(tuple(x.shape))
+        return x * timestep
+
+    result = guided(predict, scale)(torch.ones(1, 2), 3)
+
+    assert shapes == [(batch, 2)]
+    assert result.tolist() == [[3.0, 3.0]]
