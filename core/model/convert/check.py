@@ -15,7 +15,8 @@ from core.model.convert.expected import Expected
 from core.model.convert.lazy_tensor import LazyTensor, Shape
 from core.service.errors import CheckpointMismatch
 
-NUM_SHOWN = 4
+NUM_SHOWN = 20
+"""Entries of a group of faults that are named in full; a file of another model has thousands."""
 _WEIGHT_DTYPES = frozenset({torch.float64, torch.float32, torch.bfloat16, torch.float16})
 Tensors = Mapping[str, LazyTensor]
 Sizes = TypeVar("Sizes")
