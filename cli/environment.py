@@ -15,4 +15,5 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise SetupError(f"the environment variable LONGTAKE_{name} is wrong: {first['msg']}") from error
+        what = first["msg"].removeprefix("Value error, ")  # pydantic's word for our own validators
+        raise SetupError(f"the environment variable LONGTAKE_{name} is wrong: {what}") from error

@@ -145,7 +145,8 @@ class PresetFolder:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise PresetError(f"{file}: {where}: {first['msg']}", fix="restore the preset's files") from error
+            what = first["msg"].removeprefix("Value error, ")  # pydantic's word for our own validators
+            raise PresetError(f"{file}: {where}: {what}", fix="restore the preset's files") from error
         return facts.with_first_chunk_source(self._first_chunk_source) if self._first_chunk_source else facts
 
     @property

@@ -281,6 +281,14 @@ def test_a_shipped_preset_is_not_pulled(hub: Hub) -> None:
         pull_from(hub, Catalog(Settings()).get("sprites"))
 
 
+def test_a_weights_folder_that_cannot_be_made_is_named(hub: Hub, preset: PresetFolder) -> None:
+    preset.weights.parent.write_text("in the way")
+
+    with pytest.raises(SetupError, match="weights cannot be used") as caught:
+        pull_from(hub, preset)
+    assert "LONGTAKE_WEIGHTS_DIR" in str(caught.value.fix)
+
+
 def test_the_command_pulls_with_progress_and_says_where(hub: Hub, preset: PresetFolder, tmp_path: Path) -> None:
     variables = {"HF_ENDPOINT": hub.url, "LONGTAKE_WEIGHTS_DIR": str(preset.weights.parent)}
     command = Running(["pull", "modelscope"], preset.path.parent, tmp_path, variables)

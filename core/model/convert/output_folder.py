@@ -29,7 +29,9 @@ def appearing_folder(out: Path, num_bytes: int, disk: Disk) -> Generator[Path]:
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputRefused(f"{out} exists and is not empty", fix="give a new folder, or remove this one")
+        raise OutputRefused(
+            f"{out} exists and is not an empty folder", fix="give a new folder, or remove what is there"
+        )
     created = _missing_parents(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from core.model.convert.summary import DtypeName
 from core.model.hub.install import OriginalFiles, install
@@ -32,7 +33,7 @@ def pull(
 
     `revision` replaces the preset's for the method's checkpoint; `dtype` is that of the weights on the disk (None:
     float32). Raises SetupError for a preset that is shipped whole, or is installed of another revision or dtype than is
-    asked for; DownloadError; ConversionError.
+    asked for, and where the weights folder cannot be made; DownloadError; ConversionError.
     """
     if preset.facts.download is None:
         raise SetupError(f"{preset.path.name} is shipped with its weights: there is nothing to pull")
@@ -118,9 +119,11 @@ def _how(preset: PresetFolder) -> str:
 
 @contextmanager
 def _only_one(lock: Path, report: Report) -> Generator[None]:
-    """Of several processes that need the preset one pulls; the others wait and find it installed."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    """Of several processes that need the preset one pulls; the others wait and find it installed.
+
+    Raises SetupError where the folder of all weights cannot be made or written.
+    """
+    with _opened(lock) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,3 +132,14 @@ def _only_one(lock: Path, report: Report) -> Generator[None]:
                 report("another process pulls it", 0, 1)
                 time.sleep(LOOK_AGAIN_SECONDS)
         yield
+
+
+def _opened(lock: Path) -> TextIO:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return lock.open("w")
+    except OSError as error:
+        raise SetupError(
+            f"the weights folder {lock.parent} cannot be used: {error.strerror}",
+            fix="set LONGTAKE_WEIGHTS_DIR to a folder that you may write",
+        ) from error

@@ -57,7 +57,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
 
-    with pytest.raises(OutputRefused, match="not empty"):
+    with pytest.raises(OutputRefused, match="not an empty folder"):
         fill(tmp_path / "out")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
 
