@@ -13,8 +13,6 @@ from core.model.checksums import file_sha256
 from core.model.convert.summary import DtypeName
 from core.service.errors import DownloadDamaged
 
-_BLOCK_BYTES = 4 << 20
-
 
 class FilePin(BaseModel):
     """One file. Of a hash the Hub gives one; after the download `sha256` is always known."""
@@ -85,6 +83,4 @@ def _git_sha1(file: Path) -> str:
     """The name that git gives to a file's content."""
     digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
     with file.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, lambda: digest).hexdigest()
