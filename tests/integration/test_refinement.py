@@ -11,6 +11,7 @@ import pytest
 
 from core.service.manifest import frames_prefix
 from core.service.schema import Job, JobStatus
+from core.service.video.decode import decode_frames
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, fetch, running_service
@@ -68,8 +69,7 @@ def test_refined_chunks_follow_while_the_video_grows(refining: Service) -> None:
     ended = refining.wait_for_success(job.id)
     assert ended.progress.chunks_refined == ended.progress.chunks_total
     assert probe(refining.video(job.id)).num_frames == probe(refining.video(job.id, "refined")).num_frames == NUM_FRAMES
-    complete = refining.http.get(f"/jobs/{job.id}/playlist.m3u8", params={"variant": "refined"}).text
-    assert complete.rstrip().endswith("#EXT-X-ENDLIST")
+    assert len(decode_frames(f"{refining.http.base_url}/jobs/{job.id}/playlist.m3u8?variant=refined")) == NUM_FRAMES
     assert not list(refining.storage().list(frames_prefix(job.id)))
 
 
@@ -128,6 +128,8 @@ def test_one_worker_for_both_lanes_makes_the_same_bytes_in_turn(own_service: Ser
     first, second = own_service.submit(**request), own_service.submit(**request)
     jobs = [own_service.wait_for_success(job.id) for job in (first, second)]
     assert [refined_bytes(job) for job in jobs] == [refined_bytes(uninterrupted)] * 2
+    told = own_service.http.get(f"/jobs/{first.id}/events").text
+    assert told.index("event: chunk.refined") < told.rindex("event: chunk.completed")
 
 
 def test_lockstep_refines_all_windows_at_the_end(own_service: Service) -> None:

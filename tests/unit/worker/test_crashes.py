@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 
 from core.service.engine import EngineChunk, EngineState, OnStep
-from core.service.fakes import FakeEngine
-from core.service.manifest import thumbnail_key, video_key
-from core.service.schema import JobSpec, JobStatus
+from core.service.fakes import FakeEngine, FakeJobStore
+from core.service.manifest import manifest_key, refined_video_key, thumbnail_key, video_key
+from core.service.schema import JobSpec, JobStatus, RefineSpec
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.jobs import refine_spec
 from worker.janitor import Janitor
 from worker.services import Services
 
-NUM_FRAMES = 17
+NUM_FRAMES = 25
+"""Two chunks, and two refinement windows, of which the last slides back."""
 NUM_CHUNKS = 2
+SIDE = 32
+"""Pixels: few, for a job is made hundreds of times here."""
 
 
 class Killed(BaseException):
@@ -64,7 +68,7 @@ class CountingEngine(FakeEngine):
     """Counts the chunks it makes."""
 
     def __init__(self) -> None:
-        super().__init__(steps_per_chunk=1)
+        super().__init__(steps_per_chunk=1, height=SIDE, width=SIDE)
         self.made = 0
 
     def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
@@ -81,7 +85,14 @@ def mortal_services(world: World, process: Mortal) -> Services:
 def work_until_killed(world: World, engine: FakeEngine, process: Mortal) -> None:
     doomed = mortal_services(world, process)
     with suppress(Killed):
-        world.work(world.maker(engine, doomed), doomed)
+        world.work(world.maker(engine, doomed), doomed, world.refiner(services=doomed))
+
+
+def lose_the_store(world: World) -> None:
+    """Redis forgets everything. A job that has no manifest yet is submitted again by its client."""
+    if manifest_key(JOB) in world.storage.objects:
+        world.store = FakeJobStore(world.clock)
+    world.queue.messages.clear()
 
 
 def recover(world: World, engine: FakeEngine) -> None:
@@ -89,7 +100,7 @@ def recover(world: World, engine: FakeEngine) -> None:
     janitor = Janitor(world.services("cpu-1"), MemoryCoordination())
     for _ in range(20):
         world.work(world.maker(engine))
-        if world.store.get(JOB).status.is_terminal:
+        if JOB in world.store.memory.records and world.store.get(JOB).status.is_terminal:
             return
         janitor.run()
         world.clock.advance(world.settings.lease_ttl_seconds)
@@ -97,25 +108,54 @@ def recover(world: World, engine: FakeEngine) -> None:
 
 def results(world: World) -> list[object]:
     record = world.store.get(JOB)
-    files = [world.storage.objects[key] for key in (video_key(JOB), thumbnail_key(JOB))]
-    return [record.status, [chunk.sha256 for chunk in record.chunks], *files]
+    keys = (video_key(JOB), thumbnail_key(JOB), refined_video_key(JOB))
+    files = [world.storage.objects.get(key) for key in keys]
+    return [record.status, [chunk.sha256 for chunk in (*record.chunks, *record.refined)], *files]
 
 
+def undisturbed(**request: Any) -> list[object]:
+    """What a job comes to that nothing happens to."""
+    world = World()
+    world.submit(num_frames=NUM_FRAMES, **request)
+    world.work(world.maker(CountingEngine()))
+    return results(world)
+
+
+REFINEMENTS = pytest.mark.parametrize(
+    "refine",
+    [None, refine_spec(num_inference_steps=2), refine_spec(num_inference_steps=2, schedule="lockstep")],
+    ids=["preview", "streaming", "lockstep"],
+)
+
+
+@REFINEMENTS
 @pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
-def test_a_kill_at_any_call_costs_at_most_one_chunk_and_no_byte(before: bool) -> None:
-    undisturbed = World()
-    undisturbed.submit(num_frames=NUM_FRAMES)
-    undisturbed.work(undisturbed.maker(FakeEngine(steps_per_chunk=1)))
-    expected = results(undisturbed)
+def test_a_kill_at_any_call_costs_at_most_one_chunk_and_no_byte(before: bool, refine: RefineSpec | None) -> None:
+    expected = undisturbed(refine=refine)
     assert expected[0] is JobStatus.SUCCEEDED
     at, killed = 0, True
     while killed:
         at += 1
         world, engine, process = World(), CountingEngine(), Mortal(at, before=before)
-        world.submit(num_frames=NUM_FRAMES)
+        world.submit(num_frames=NUM_FRAMES, refine=refine)
         work_until_killed(world, engine, process)
         recover(world, engine)
         assert results(world) == expected, f"killed at call {at}"
         assert engine.made <= NUM_CHUNKS + 1, f"killed at call {at}"
         killed = process.dead
     assert at > 20, "fewer calls than a job makes: the ports were not counted"
+
+
+@REFINEMENTS
+def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(refine: RefineSpec | None) -> None:
+    expected = undisturbed(refine=refine)
+    at, killed = 0, True
+    while killed:
+        at += 1
+        world, engine, process = World(), CountingEngine(), Mortal(at, before=False)
+        world.submit(num_frames=NUM_FRAMES, refine=refine)
+        work_until_killed(world, engine, process)
+        lose_the_store(world)
+        recover(world, engine)
+        assert results(world) == expected, f"killed at call {at}"
+        killed = process.dead
