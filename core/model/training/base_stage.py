@@ -1,4 +1,4 @@
-"""Train the base text-to-video UNet together with its text encoder: single frames first, then clips of 16."""
+"""Train the base text-to-video UNet over a frozen text encoder: single frames first, then clips of 16."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ STAGE = 2
 def build_text_encoder(vocabulary_size: int, width: int = TEXT_WIDTH, layers: int = 2) -> CLIPTextModel:
     """Build the untrained text encoder: last_hidden_state [B, MAX_TOKENS, width].
 
-    Its words start far apart. From CLIP's own small start, what all captions share grew until the final norm left a
-    fortieth of a colour's distance between two motions: words that matter little at first were as good as deleted.
+    Its words start far apart: from CLIP's own small start, what all captions share grew faster than what tells them
+    apart, and the final norm shrank the rest.
     """
     encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -86,9 +86,9 @@ class BaseTask:
         beginnings: float = 0.75,
     ) -> None:
         self.unet = unet
-        self.text_encoder = text_encoder
+        self.text_encoder = text_encoder.requires_grad_(False)
         self.tokenizer = tokenizer
-        self.modules = {"unet": unet, "text_encoder": text_encoder}
+        self.modules: dict[str, nn.Module] = {"unet": unet}
         self.bank = bank
         self.seed = seed
         self.frames = frames
@@ -115,7 +115,8 @@ class BaseTask:
     def text_states(self, captions: list[str]) -> Tensor:
         """Captions -> [B, MAX_TOKENS, width]."""
         ids = data.encode(self.tokenizer, captions)
-        return cast("Tensor", cast("Any", self.text_encoder)(ids).last_hidden_state)
+        with torch.no_grad():
+            return cast("Tensor", cast("Any", self.text_encoder)(ids).last_hidden_state)
 
 
 class ClipsAndFramesTask:

@@ -18,10 +18,10 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from torch import Tensor, nn
 
-from core.model.training import sprites
+from core.model.training import captions, sprites
 from core.model.training.vae_stage import to_signal
 
-MAX_TOKENS = 24
+MAX_TOKENS = 32
 """Positions of the text encoder, begin and end marks included."""
 
 PAD, BEGIN, END, UNKNOWN = SPECIALS = ("[PAD]", "[BOS]", "[EOS]", "[UNK]")
@@ -29,9 +29,7 @@ PAD, BEGIN, END, UNKNOWN = SPECIALS = ("[PAD]", "[BOS]", "[EOS]", "[UNK]")
 
 def vocabulary() -> list[str]:
     """Every word that a caption can hold, in a stable order, after the special tokens."""
-    words = {word for template in sprites.TEMPLATES for word in template.replace(",", "").split() if "{" not in word}
-    words |= {*sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS}
-    return [*SPECIALS, *sorted(words), sprites.LATER]
+    return [*SPECIALS, *sorted(captions.all_words())]
 
 
 def build_tokenizer() -> Tokenizer:
@@ -52,9 +50,9 @@ def build_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, captions: Sequence[str]) -> Tensor:
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """Token ids [B, MAX_TOKENS], padded with [PAD]; a caption of this world always fits."""
-    rows = [tokenizer.encode(caption).ids for caption in captions]
+    rows = [tokenizer.encode(text).ids for text in texts]
     return torch.tensor([row + [0] * (MAX_TOKENS - len(row)) for row in rows])
 
 
@@ -77,7 +75,7 @@ class ClipBank:
         half of them are played backwards, with the motion they then show in the caption.
         """
         windows: list[Tensor] = []
-        captions: list[str] = []
+        texts: list[str] = []
         for _ in range(size):
             clip = 2 * int(rng.integers(len(self.scenes) // 2)) + int(rng.random() >= beginnings)
             last_first = self.latents_ktchw.shape[1] - frames
@@ -89,9 +87,8 @@ class ClipBank:
             if reverse is not None and not start and rng.random() < 0.5:
                 window, scene = window.flip(0), reverse
             windows.append(window)
-            template = int(rng.integers(len(sprites.TEMPLATES)))
-            captions.append(sprites.caption(scene, template, from_the_start=start or not say_later))
-        return torch.stack(windows), captions
+            texts.append(captions.caption(scene, rng, from_the_start=start or not say_later))
+        return torch.stack(windows), texts
 
 
 def bank_scenes(seed: int, clips: int) -> list[sprites.Scene]:
@@ -143,10 +140,10 @@ def _facts_of(path: Path) -> dict[str, str]:
     return cast("dict[str, str]", header.get("__metadata__", {}))
 
 
-def blur_wording(captions: Sequence[str], rng: np.random.Generator, chance: float) -> list[str]:
+def blur_wording(texts: Sequence[str], rng: np.random.Generator, chance: float) -> list[str]:
     """Replace filler words by one that no vocabulary holds, so that an unknown word does no harm later."""
-    known = {sprites.LATER, *sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS}
+    known = captions.essential_words()
     return [
-        " ".join(w if w.strip(",") in known or rng.random() >= chance else UNKNOWN for w in caption.split())
-        for caption in captions
+        " ".join(w if w.strip(",") in known or rng.random() >= chance else UNKNOWN for w in text.split())
+        for text in texts
     ]

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from core.model.training import data, diffusion, sprites
+from core.model.training import captions, data, diffusion, sprites
 from core.model.training.memory_stage import CONDITIONING, WINDOW
 from core.model.training.workshop import Workshop
 
@@ -28,12 +28,12 @@ EXAMPLE_PROMPTS = (
 def export_preset(workshop: Workshop, folder: Path) -> None:
     """Write every part of the preset into `folder`; files already there are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    vae, (unet, text_encoder) = workshop.vae, workshop.base
+    vae = workshop.vae
     cast("Any", vae).register_to_config(scaling_factor=workshop.latent_scale)
     for name, model in (
         ("vae", vae),
-        ("unet", unet),
-        ("text_encoder", text_encoder),
+        ("unet", workshop.unet),
+        ("text_encoder", workshop.text_encoder),
         ("image_encoder", workshop.image_encoder),
     ):
         _save_library_model(model, folder / name)
@@ -101,10 +101,10 @@ def save_tokenizer(folder: Path) -> None:
 
 def preset_facts() -> dict[str, Any]:
     """The torch-free facts of preset.json."""
-    words = ", ".join((*sprites.SHAPES, *sprites.COLOURS, *sprites.MOTIONS, *sprites.BACKGROUNDS))
+    words = ", ".join(sorted(captions.essential_words()))
     return {
         "name": "sprites",
-        "description": "A tiny model of a synthetic world: one coloured shape moving over a patterned background.",
+        "description": "A tiny model of a synthetic world: one or two coloured shapes moving over a pattern.",
         "engine": "streaming_t2v",
         "height": sprites.SIZE,
         "width": sprites.SIZE,

@@ -22,7 +22,7 @@ from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.network import predict_noise
 from core.model.training import data, diffusion, sprites
 from core.model.training.base_stage import drop_captions
-from core.model.training.picture_stage import PICTURE_WIDTH
+from core.model.training.clip_stage import PICTURE_WIDTH
 from core.model.training.sight_stage import build_picture_encoder
 
 STAGE = 3

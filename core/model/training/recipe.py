@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from core.model.training.loop import Plan
 
-STAGES = ("vae", "image", "video", "picture", "sight", "cam", "apm")
+STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm")
 """In the order in which they build on one another."""
 
 _SHIPPED = Path(__file__).parent / "recipes"

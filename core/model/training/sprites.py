@@ -1,7 +1,7 @@
-"""The synthetic world behind the `sprites` preset: one textured shape moving over a patterned background.
+"""The synthetic world behind the `sprites` preset: one or two textured shapes moving over a patterned background.
 
-Renders clips, writes their captions and knows the truth of every frame. Pure numpy: it knows nothing of
-networks, latents or tokenizers. The same generator state always gives the same scene.
+Draws scenes at random, renders them and knows the truth of every frame; captions.py puts a scene into words.
+Pure numpy: it knows nothing of networks, latents or tokenizers. The same generator state always gives the same scene.
 """
 
 from __future__ import annotations
@@ -25,22 +25,37 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "blue": (45, 75, 240),
     "yellow": (245, 215, 40),
 }
-MOTIONS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-"""Name -> unit step (x, y) in pixels; y grows downwards."""
+DIAGONAL = math.sqrt(0.5)
+DIRECTIONS: dict[str, tuple[float, float]] = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+    "up left": (-DIAGONAL, -DIAGONAL),
+    "up right": (DIAGONAL, -DIAGONAL),
+    "down left": (-DIAGONAL, DIAGONAL),
+    "down right": (DIAGONAL, DIAGONAL),
+}
+"""Straight motions: name -> unit step (x, y); y grows downwards."""
+MOTIONS = (*DIRECTIONS, "circling", "bouncing", "standing")
+PACES: dict[str, float] = {"slow": 1.3, "normal": 2.1, "quick": 3.1}
+"""Name -> pixels per frame."""
 
 BACKGROUNDS = ("plain", "striped", "dotted", "checkered")
 TEXTURES = ("bands", "rings", "spots")
 """Never named in a caption: what the first frame shows of it is what long-term memory has to keep."""
 
-TEMPLATES = (
-    "a {colour} {shape} moving {motion} over a {background} background",
-    "a {colour} {shape} moves {motion} over a {background} background",
-    "{colour} {shape} moving {motion}, {background} background",
-    "a {background} background with a {colour} {shape} moving {motion}",
-)
-
-LATER = "still"
-"""The word that marks a clip which does not begin at frame 0."""
+TWO_SPRITES_SHARE = 0.3
+_OPPOSITES = {"left": "right", "right": "left", "up": "down", "down": "up"}
+_MIDDLE = SIZE / 2
+_CROSSING_FRAME = 8
+"""When a straight mover is in the middle: the first 16 frames show it come and go."""
+_ORBIT = 13.0
+"""Radius of a circling sprite's path, pixels."""
+_GROUND, _BOUNCE = 45.0, 27.0
+"""Lowest place of a bouncing sprite's centre (y), and how far it rises, pixels."""
+_FRAMES_PER_BOUNCE = 16
+_LANES = (SIZE / 4, 3 * SIZE / 4)
 
 Split = Literal["train", "held_out"]
 Pixels = npt.NDArray[np.uint8]
@@ -48,25 +63,38 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Everything that decides a clip. Lengths in pixels, speed in pixels per frame, angles in radians."""
+class Sprite:
+    """One object. Lengths in pixels, speed in pixels per frame (along its path), angles in radians.
+
+    (x, y) is its place at frame 0; of a circling sprite the middle of its circle, of a bouncing one the lowest place.
+    `phase` is where a circling sprite stands on its circle (0 right, clockwise), a bouncing one in its bounce.
+    """
 
     shape: str
     colour: str
     motion: str
-    background: str
+    pace: str
     radius: float
     speed: float
-    start_x: float
-    start_y: float
+    x: float
+    y: float
+    phase: float
     texture: str
     texture_angle: float
     texture_phase: float
 
 
 @dataclass(frozen=True)
+class Scene:
+    """Everything that decides a clip. A later sprite is drawn over an earlier one."""
+
+    background: str
+    sprites: tuple[Sprite, ...]
+
+
+@dataclass(frozen=True)
 class FrameTruth:
-    """What one frame shows: the object's centre in pixels (wrapped into [0, 64)), its colour and its shape."""
+    """Where one sprite is in one frame: its centre in pixels, wrapped into [0, 64), and what it is."""
 
     x: float
     y: float
@@ -74,84 +102,145 @@ class FrameTruth:
     shape: str
 
 
-def is_held_out(shape: str, colour: str, motion: str, background: str) -> bool:
-    """Tell whether a combination is kept from training: 12 of the 192, every single word still seen often."""
+def is_held_out(sprite: Sprite, background: str) -> bool:
+    """Tell whether a combination of shape, colour, motion and background is kept from training: about one in 16."""
     code = (
-        SHAPES.index(shape) * 5
-        + tuple(COLOURS).index(colour)
-        + 3 * tuple(MOTIONS).index(motion)
+        SHAPES.index(sprite.shape) * 5
+        + tuple(COLOURS).index(sprite.colour)
+        + 3 * MOTIONS.index(sprite.motion)
         + 7 * BACKGROUNDS.index(background)
     )
     return code % 16 == 0
 
 
-ENTRY = 18.0
-"""How far from the middle, against its motion, an object stands in frame 0: the first 16 frames show it cross."""
-
-
 def sample_scene(rng: np.random.Generator, split: Split = "train") -> Scene:
-    """Draw a scene from the split; all randomness comes from `rng`."""
+    """Draw a scene from the split; all randomness comes from `rng`. Held out: a scene with a held-out combination."""
     while True:
         scene = _draw(rng)
-        if is_held_out(scene.shape, scene.colour, scene.motion, scene.background) == (split == "held_out"):
+        if any(is_held_out(sprite, scene.background) for sprite in scene.sprites) == (split == "held_out"):
             return scene
 
 
 def _draw(rng: np.random.Generator) -> Scene:
-    motion = tuple(MOTIONS)[int(rng.integers(len(MOTIONS)))]
-    step_x, step_y = MOTIONS[motion]
-    along, across = float(rng.uniform(ENTRY - 1.5, ENTRY + 1.5)), float(rng.uniform(-4, 4))
-    return Scene(
-        shape=SHAPES[int(rng.integers(len(SHAPES)))],
-        colour=tuple(COLOURS)[int(rng.integers(len(COLOURS)))],
+    background = _one_of(rng, BACKGROUNDS)
+    if rng.random() < TWO_SPRITES_SHARE:
+        return Scene(background, _draw_two(rng))
+    return Scene(background, (_draw_one(rng),))
+
+
+def _draw_one(rng: np.random.Generator) -> Sprite:
+    """A sprite in the middle of the world. Where it enters depends on its motion and pace: a plain caption tells."""
+    motion = _one_of(rng, MOTIONS)
+    sprite = _paint(rng, motion, float(rng.uniform(13.0, 14.5)))
+    if motion in DIRECTIONS:
+        across = float(rng.uniform(-4, 4))
+        step_x, step_y = DIRECTIONS[motion]
+        return _entering(rng, replace(sprite, x=_MIDDLE - step_y * across, y=_MIDDLE + step_x * across))
+    x, y = (_MIDDLE + float(rng.uniform(-3, 3)) for _ in range(2))
+    if motion == "circling":
+        return replace(sprite, x=x, y=y, phase=-math.pi / 2 + float(rng.uniform(-0.2, 0.2)))
+    if motion == "bouncing":
+        return replace(sprite, x=x, y=_GROUND, phase=float(rng.uniform(0, 0.2)))
+    return replace(sprite, x=x, y=y)
+
+
+def _draw_two(rng: np.random.Generator) -> tuple[Sprite, Sprite]:
+    """Two smaller sprites of different colours, each in a lane of its own: rows that move sideways, or columns."""
+    in_rows = rng.random() < 0.5
+    motions = ("left", "right", "standing") if in_rows else ("up", "down", "standing")
+    colours = rng.permutation(tuple(COLOURS))[:2]
+    made: list[Sprite] = []
+    for lane, colour in zip(rng.permutation(_LANES), colours, strict=True):
+        motion = _one_of(rng, motions)
+        place = float(lane + rng.uniform(-1.5, 1.5)), _MIDDLE + float(rng.uniform(-2, 2))
+        sprite = _paint(rng, motion, float(rng.uniform(10.0, 11.0)))
+        x, y = place[::-1] if in_rows else place
+        made.append(_entering(rng, replace(sprite, colour=str(colour), x=x, y=y)))
+    return made[0], made[1]
+
+
+def _paint(rng: np.random.Generator, motion: str, radius: float) -> Sprite:
+    """A sprite's looks; where it is comes later."""
+    pace = "normal" if motion == "standing" else _one_of(rng, tuple(PACES))
+    return Sprite(
+        shape=_one_of(rng, SHAPES),
+        colour=_one_of(rng, tuple(COLOURS)),
         motion=motion,
-        background=BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))],
-        radius=float(rng.uniform(13.5, 15.0)),
-        speed=float(rng.uniform(1.9, 2.3)),
-        start_x=SIZE / 2 - step_x * along + abs(step_y) * across,
-        start_y=SIZE / 2 - step_y * along + abs(step_x) * across,
-        texture=TEXTURES[int(rng.integers(len(TEXTURES)))],
+        pace=pace,
+        radius=radius,
+        speed=0.0 if motion == "standing" else PACES[pace] * float(rng.uniform(0.93, 1.07)),
+        x=0.0,
+        y=0.0,
+        phase=0.0,
+        texture=_one_of(rng, TEXTURES),
         texture_angle=float(rng.uniform(0, math.pi)),
         texture_phase=float(rng.uniform(0, 2 * math.pi)),
     )
 
 
+def _entering(rng: np.random.Generator, crossing: Sprite) -> Sprite:
+    """The sprite as it enters, where `crossing` is as it crosses the middle."""
+    step_x, step_y = DIRECTIONS.get(crossing.motion, (0.0, 0.0))
+    way = crossing.speed * _CROSSING_FRAME + float(rng.uniform(-1.5, 1.5))
+    return replace(crossing, x=(crossing.x - step_x * way) % SIZE, y=(crossing.y - step_y * way) % SIZE)
+
+
+def _one_of(rng: np.random.Generator, values: tuple[str, ...]) -> str:
+    return values[int(rng.integers(len(values)))]
+
+
 def later(scene: Scene, frame: int) -> Scene:
     """The scene as it goes on from `frame`: what was frame `frame` is now frame 0."""
-    place = truth(scene, frame)
-    return replace(scene, start_x=place.x, start_y=place.y)
+    return replace(scene, sprites=tuple(_advanced(sprite, frame) for sprite in scene.sprites))
+
+
+def _advanced(sprite: Sprite, frame: float) -> Sprite:
+    """The sprite's own state at a frame."""
+    if sprite.motion in DIRECTIONS:
+        step_x, step_y = DIRECTIONS[sprite.motion]
+        way = sprite.speed * frame
+        return replace(sprite, x=(sprite.x + step_x * way) % SIZE, y=(sprite.y + step_y * way) % SIZE)
+    return replace(sprite, phase=(sprite.phase + _turn(sprite) * frame) % (2 * math.pi))
+
+
+def _turn(sprite: Sprite) -> float:
+    """Radians of phase per frame."""
+    if sprite.motion == "circling":
+        return sprite.speed / _ORBIT
+    if sprite.motion == "bouncing":
+        return math.pi / _FRAMES_PER_BOUNCE * sprite.speed / PACES["normal"]
+    return 0.0
 
 
 def reversed_scene(scene: Scene, num_frames: int) -> Scene | None:
     """The scene whose first `num_frames` frames are this scene's backwards; None where it may not be trained on."""
-    opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}[scene.motion]
-    if is_held_out(scene.shape, scene.colour, opposite, scene.background):
+    backwards = [_reversed(_advanced(sprite, num_frames - 1)) for sprite in scene.sprites]
+    kept = tuple(sprite for sprite in backwards if sprite and not is_held_out(sprite, scene.background))
+    return Scene(scene.background, kept) if len(kept) == len(backwards) else None
+
+
+def _reversed(sprite: Sprite) -> Sprite | None:
+    """The sprite running backwards from where it is; None for a circling one: none runs the other way round."""
+    if sprite.motion in DIRECTIONS:
+        return replace(sprite, motion=" ".join(_OPPOSITES[word] for word in sprite.motion.split()))
+    if sprite.motion == "circling":
         return None
-    last = truth(scene, num_frames - 1)
-    return replace(scene, motion=opposite, start_x=last.x, start_y=last.y)
+    # A bounce is the same backwards, from the mirrored phase.
+    return replace(sprite, phase=-sprite.phase % (2 * math.pi))
 
 
-def caption(scene: Scene, template: int = 0, *, from_the_start: bool = True) -> str:
-    """Put the scene into plain English, worded as TEMPLATES[template]; texture, size and speed stay unsaid.
-
-    A clip that begins somewhere in the middle "still moves": only a plain caption promises the entry of frame 0, and so
-    says where the object is at any moment. That is what makes a motion word worth reading to a model that learns.
-    """
-    text = TEMPLATES[template].format(
-        colour=scene.colour, shape=scene.shape, motion=scene.motion, background=scene.background
-    )
-    return text if from_the_start else text.replace("mov", f"{LATER} mov")
+def truth(scene: Scene, frame: int) -> tuple[FrameTruth, ...]:
+    """Say where every sprite is at `frame` (any integer >= 0; the motion never ends)."""
+    return tuple(_truth(_advanced(sprite, frame)) for sprite in scene.sprites)
 
 
-def truth(scene: Scene, frame: int) -> FrameTruth:
-    """Say where the object is at `frame` (any integer >= 0; the motion never ends)."""
-    step_x, step_y = MOTIONS[scene.motion]
-    return FrameTruth(
-        x=(scene.start_x + step_x * scene.speed * frame) % SIZE,
-        y=(scene.start_y + step_y * scene.speed * frame) % SIZE,
-        colour=scene.colour,
-        shape=scene.shape,
-    )
+def _truth(sprite: Sprite) -> FrameTruth:
+    x, y = sprite.x, sprite.y
+    if sprite.motion == "circling":
+        x, y = x + _ORBIT * math.cos(sprite.phase), y + _ORBIT * math.sin(sprite.phase)
+    elif sprite.motion == "bouncing":
+        y -= _BOUNCE * abs(math.sin(sprite.phase))
+    return FrameTruth(x % SIZE, y % SIZE, sprite.colour, sprite.shape)
 
 
 def render(scene: Scene, num_frames: int, first_frame: int = 0) -> Pixels:
@@ -159,12 +248,19 @@ def render(scene: Scene, num_frames: int, first_frame: int = 0) -> Pixels:
     ground = background(scene.background)
     frames = np.empty((num_frames, SIZE, SIZE, 3), np.uint8)
     for index in range(num_frames):
-        place = truth(scene, first_frame + index)
-        dx, dy = _offsets(place.x, place.y)
-        cover = np.clip(0.5 - _distance(scene.shape, dx, dy, scene.radius), 0.0, 1.0)[..., None]
-        paint = np.asarray(COLOURS[scene.colour], np.float32) * _texture(scene, dx, dy)[..., None]
-        frames[index] = np.round(ground * (1 - cover) + paint * cover).astype(np.uint8)
+        frame = ground
+        for sprite, place in zip(scene.sprites, truth(scene, first_frame + index), strict=True):
+            frame = _drawn_over(frame, sprite, place)
+        frames[index] = np.round(frame).astype(np.uint8)
     return frames
+
+
+def _drawn_over(frame: Floats, sprite: Sprite, place: FrameTruth) -> Floats:
+    """The frame with the sprite on it; its outline is one pixel soft."""
+    dx, dy = _offsets(place.x, place.y)
+    cover = np.clip(0.5 - _distance(sprite.shape, dx, dy, sprite.radius), 0.0, 1.0)[..., None]
+    paint = np.asarray(COLOURS[sprite.colour], np.float32) * _texture(sprite, dx, dy)[..., None]
+    return (frame * (1 - cover) + paint * cover).astype(np.float32)
 
 
 def background(name: str) -> Floats:
@@ -208,14 +304,14 @@ def _distance(shape: str, dx: Floats, dy: Floats, radius: float) -> Floats:
     return np.maximum(lower, slanted).astype(np.float32)
 
 
-def _texture(scene: Scene, dx: Floats, dy: Floats) -> Floats:
+def _texture(sprite: Sprite, dx: Floats, dy: Floats) -> Floats:
     """Brightness of the paint in [0.76, 1], a pattern that travels with the object, [64, 64]."""
-    along = dx * math.cos(scene.texture_angle) + dy * math.sin(scene.texture_angle)
-    across = dy * math.cos(scene.texture_angle) - dx * math.sin(scene.texture_angle)
-    if scene.texture == "bands":
-        wave = np.sin(2 * math.pi * along / 17.0 + scene.texture_phase)
-    elif scene.texture == "rings":
-        wave = np.sin(2 * math.pi * np.hypot(dx, dy) / 15.0 + scene.texture_phase)
+    along = dx * math.cos(sprite.texture_angle) + dy * math.sin(sprite.texture_angle)
+    across = dy * math.cos(sprite.texture_angle) - dx * math.sin(sprite.texture_angle)
+    if sprite.texture == "bands":
+        wave = np.sin(2 * math.pi * along / 17.0 + sprite.texture_phase)
+    elif sprite.texture == "rings":
+        wave = np.sin(2 * math.pi * np.hypot(dx, dy) / 15.0 + sprite.texture_phase)
     else:
-        wave = np.sin(2 * math.pi * along / 20.0 + scene.texture_phase) * np.sin(2 * math.pi * across / 20.0) * 1.3
+        wave = np.sin(2 * math.pi * along / 20.0 + sprite.texture_phase) * np.sin(2 * math.pi * across / 20.0) * 1.3
     return (0.88 + 0.12 * np.clip(1.6 * wave, -1, 1)).astype(np.float32)

@@ -17,9 +17,9 @@ from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.training import data
 from core.model.training.base_stage import BaseTask, ClipsAndFramesTask, build_text_encoder, build_unet
+from core.model.training.clip_stage import ClipTask, build_image_encoder
 from core.model.training.loop import Task, load_averaged, train
 from core.model.training.memory_stage import PAST, WINDOW, Memory, MemoryTask, build_memory
-from core.model.training.picture_stage import PictureTask, build_image_encoder
 from core.model.training.recipe import Recipe
 from core.model.training.sight_stage import SightTask, build_picture_encoder
 from core.model.training.vae_stage import VaeTask, build_vae
@@ -44,33 +44,33 @@ class Workshop:
         batch, seed = self.recipe.stages[stage].batch, self.recipe.seed
         if stage == "vae":
             return VaeTask(self.untrained_vae(), seed, batch)
-        if stage == "picture":
-            return PictureTask(self.untrained_image_encoder(), seed, batch)
+        if stage == "clip":
+            return ClipTask(self.untrained_text_encoder(), self.untrained_image_encoder(), self.tokenizer, seed, batch)
         if stage in ("image", "video"):
             return self._base_task(stage)
         if stage == "sight":
-            unet = self.base[0]
+            unet = self.unet
             torch.manual_seed(seed)
             encoder = build_picture_encoder(self.recipe.picture_channels, unet)
             return SightTask(encoder, unet, self.bank, seed, batch, self.latent_scale)
         return self._memory_task(stage, batch)
 
     def _base_task(self, stage: str) -> Task:
-        unet, text_encoder = self.untrained_base()
+        unet = self.untrained_unet()
 
         def task(frames: int, batch: int) -> BaseTask:
             scale, seed = self.latent_scale, self.recipe.seed
-            return BaseTask(unet, text_encoder, self.tokenizer, self.bank, seed, frames, batch, scale)
+            return BaseTask(unet, self.text_encoder, self.tokenizer, self.bank, seed, frames, batch, scale)
 
         stages = self.recipe.stages
         frames = task(1, stages["image"].batch)
         if stage == "image":
             return frames
-        self._load("image", {"unet": unet, "text_encoder": text_encoder})
+        self._load("image", {"unet": unet})
         return ClipsAndFramesTask(task(WINDOW, stages["video"].batch), frames)
 
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
-        unet, text_encoder = self.base
+        unet = self.unet
         memory = self.untrained_memory(unet)
         if stage == "cam":
             self._load("sight", {"picture_encoder": memory.cam.picture_encoder})
@@ -78,7 +78,7 @@ class Workshop:
             self._load("cam", {"cam": memory.cam, "mergers": memory.mergers})
         return MemoryTask(
             unet,
-            text_encoder,
+            self.text_encoder,
             self.image_encoder if stage == "apm" else None,
             self.vae,
             self.tokenizer,
@@ -97,11 +97,13 @@ class Workshop:
         torch.manual_seed(self.recipe.seed)
         return build_image_encoder()
 
-    def untrained_base(self) -> tuple[UNet3DConditionModel, CLIPTextModel]:
+    def untrained_text_encoder(self) -> CLIPTextModel:
         torch.manual_seed(self.recipe.seed)
-        # The text encoder is not trained with the base: it unlearns a word before the base has learnt to read it.
-        text_encoder = build_text_encoder(self.tokenizer.get_vocab_size()).requires_grad_(False)
-        return build_unet(self.recipe.unet_channels), text_encoder
+        return build_text_encoder(self.tokenizer.get_vocab_size())
+
+    def untrained_unet(self) -> UNet3DConditionModel:
+        torch.manual_seed(self.recipe.seed)
+        return build_unet(self.recipe.unet_channels)
 
     def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
         torch.manual_seed(self.recipe.seed)
@@ -115,23 +117,32 @@ class Workshop:
         return _frozen(vae)
 
     @cached_property
-    def base(self) -> tuple[UNet3DConditionModel, CLIPTextModel]:
-        """The trained base UNet and text encoder, frozen."""
-        unet, text_encoder = self.untrained_base()
-        self._load("video", {"unet": unet, "text_encoder": text_encoder})
-        return _frozen(unet), _frozen(text_encoder)
+    def unet(self) -> UNet3DConditionModel:
+        """The trained base, frozen."""
+        unet = self.untrained_unet()
+        self._load("video", {"unet": unet})
+        return _frozen(unet)
+
+    @cached_property
+    def text_encoder(self) -> CLIPTextModel:
+        """The trained text encoder, frozen."""
+        return _frozen(self._words_and_pictures.text_encoder)
 
     @cached_property
     def image_encoder(self) -> CLIPVisionModelWithProjection:
         """The trained vision tower, frozen."""
-        task = PictureTask(self.untrained_image_encoder(), self.recipe.seed)
-        self._load("picture", task.modules)
-        return _frozen(task.encoder)
+        return _frozen(self._words_and_pictures.image_encoder)
+
+    @cached_property
+    def _words_and_pictures(self) -> ClipTask:
+        task = ClipTask(self.untrained_text_encoder(), self.untrained_image_encoder(), self.tokenizer, self.recipe.seed)
+        self._load("clip", task.modules)
+        return task
 
     @cached_property
     def memory(self) -> Memory:
         """Trained memories: of the APM stage."""
-        memory = self.untrained_memory(self.base[0])
+        memory = self.untrained_memory(self.unet)
         self._load("apm", {"cam": memory.cam, **memory.conditioning})
         return memory
 

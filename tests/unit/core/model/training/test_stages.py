@@ -54,7 +54,7 @@ def test_exported_parts_have_config_and_weights(trained: Path, part: str) -> Non
 def test_exported_preset_states_its_facts(trained: Path) -> None:
     facts = json.loads((trained / "preset" / "preset.json").read_text())
     assert facts["window_frames"] == 16
-    assert facts["max_prompt_tokens"] == 22
+    assert facts["max_prompt_tokens"] == 30
     assert (trained / "preset" / "tokenizer" / "tokenizer.json").is_file()
 
 
@@ -78,12 +78,12 @@ def test_averaged_weights_are_what_later_stages_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_anchor", [False, True])
 def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path: Path, with_anchor: bool) -> None:
-    unet, _ = Workshop(toy, tmp_path).untrained_base()
+    unet = Workshop(toy, tmp_path).untrained_unet()
     memory = build_memory(unet, (4, 4, 4, 4), image_tokens=2)
     generator = torch.Generator().manual_seed(0)
     latents, pictures, text, tokens = (
         torch.randn(shape, generator=generator)
-        for shape in ((2, 4, 16, 16, 16), (2, CONDITIONING, 3, 128, 128), (2, 24, 64), (2, 2, 64))
+        for shape in ((2, 4, 16, 16, 16), (2, CONDITIONING, 3, 128, 128), (2, 32, 64), (2, 2, 64))
     )
     moment = torch.tensor([10, 900])
     with torch.no_grad():
@@ -101,11 +101,11 @@ def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path
 def test_base_is_frozen_in_memory_stages(toy: Recipe, trained: Path, stage: str) -> None:
     workshop = Workshop(toy, trained)
     task = workshop.task(stage)
-    before = {name: weight.clone() for name, weight in workshop.base[0].state_dict().items()}
+    before = {name: weight.clone() for name, weight in workshop.unet.state_dict().items()}
     task.loss(0).backward()
-    assert all(parameter.grad is None for parameter in workshop.base[0].parameters())
+    assert all(parameter.grad is None for parameter in workshop.unet.parameters())
     assert set(task.modules) >= {"cam", "mergers"}
-    after = workshop.base[0].state_dict()
+    after = workshop.unet.state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
