@@ -243,6 +243,18 @@ def _truth(sprite: Sprite) -> FrameTruth:
     return FrameTruth(x % SIZE, y % SIZE, sprite.colour, sprite.shape)
 
 
+def place_on_path(motion: str, speed: float, phase: float, frame: int) -> tuple[float, float]:
+    """Where a sprite that moves so is at a frame, from the origin on."""
+    sprite = Sprite("circle", "red", motion, "normal", 0.0, speed, 0.0, 0.0, phase, "bands", 0.0, 0.0)
+    place = _truth(_advanced(sprite, frame))
+    return place.x, place.y
+
+
+def silhouette(shape: str, x: float, y: float, radius: float) -> npt.NDArray[np.bool_]:
+    """Pixels [64, 64] that a shape covers by more than half."""
+    return _distance(shape, *_offsets(x, y), radius) < 0
+
+
 def render(scene: Scene, num_frames: int, first_frame: int = 0) -> Pixels:
     """Draw frames [first_frame, first_frame + num_frames) as uint8 RGB [T, 64, 64, 3]."""
     ground = background(scene.background)
