@@ -1,6 +1,6 @@
 """The `sprites` suite: videos of held-out prompts, measured against the scenes that the prompts describe.
 
-A scene is drawn, put into its most usual words, a video is made from the words alone, and the reader says what it shows.
+A scene is drawn and put into its most usual words; a video is made from the words alone; the reader says what it shows.
 Every finished video is kept with its figures, so an interrupted run goes on where it stopped. Knows engines by their
 port only.
 """

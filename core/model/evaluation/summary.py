@@ -94,7 +94,6 @@ def as_markdown(rows: Sequence[Row]) -> str:
     for row in rows:
         sign = "<=" if row.at_most else ">="
         mark = "" if row.is_met else " (missed)"
-        lines.append(
-            f"| {row.name} | {row.value:.2f} | {row.low:.2f} to {row.high:.2f} | {sign} {row.target:g}{mark} | {row.count} |"
-        )
+        interval = f"{row.low:.2f} to {row.high:.2f}"
+        lines.append(f"| {row.name} | {row.value:.2f} | {interval} | {sign} {row.target:g}{mark} | {row.count} |")
     return "\n".join(lines)
