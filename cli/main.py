@@ -11,10 +11,12 @@ import errno
 import sys
 from collections.abc import Sequence
 
-from cli.commands import convert, demo, health, models, pull, submit, train, up, watch, worker
+from cli.commands import convert, demo, evaluate, health, models, pull, submit, train, up, watch, worker
 from core.service.errors import ConversionError, LongtakeError
 
-COMMANDS = (demo, up, submit, watch, models, worker, pull, convert, train, health)
+COMMANDS = (demo, up, submit, watch, models, worker, pull, convert, train, evaluate, health)
+PASSES_ON = (train, evaluate)
+"""Commands whose arguments belong to the model half: these explain themselves there."""
 
 EPILOG = """\
 start here:
@@ -42,9 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
             description=command.DESCRIPTION,
             epilog=command.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            add_help=command is not train,  # training explains itself: see commands/train.py
+            add_help=command not in PASSES_ON,
         )
-        subparser.set_defaults(run=command.run, passes_on_unknown=command is train)
+        subparser.set_defaults(run=command.run, passes_on_unknown=command in PASSES_ON)
         command.add_arguments(subparser)
     return parser
 

@@ -113,7 +113,7 @@ def background_likeness(anchor: Frames, frame: Frames) -> float:
 
 def _covered(frame: Frames) -> Mask:
     """Pixels of objects and their surroundings."""
-    mask = colour_masks(frame).any(axis=0)
+    mask: Mask = np.asarray(colour_masks(frame).any(axis=0))
     for _ in range(_MARGIN):
         mask = mask | np.roll(mask, 1, 0) | np.roll(mask, -1, 0) | np.roll(mask, 1, 1) | np.roll(mask, -1, 1)
     return mask

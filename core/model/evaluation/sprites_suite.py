@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _measured_once(engine: Engine, spec: JobSpec, scene: sprites.Scene, stem: Pa
     return figures
 
 
-def _kept(file: Path) -> dict[str, dict[str, object]] | None:
+def _kept(file: Path) -> dict[str, dict[str, Any]] | None:
     return json.loads(file.read_text()) if file.exists() else None
 
 

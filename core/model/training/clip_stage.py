@@ -147,9 +147,9 @@ def _frame(scene: sprites.Scene, frame: int) -> sprites.Pixels:
 def _labels(scene: sprites.Scene) -> list[int]:
     """Indices into _ATTRIBUTES; a scene of two sprites has no one answer but its background."""
     background = sprites.BACKGROUNDS.index(scene.background)
-    if len(scene.sprites) > 1:
+    sprite, *others = scene.sprites
+    if others:
         return [-100, -100, background, -100]
-    (sprite,) = scene.sprites
     return [
         sprites.SHAPES.index(sprite.shape),
         tuple(sprites.COLOURS).index(sprite.colour),

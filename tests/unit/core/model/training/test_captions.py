@@ -1,5 +1,7 @@
 """Captions: a grammar of many wordings that says what the scene shows and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,7 @@ def test_scenes_of_different_motion_are_never_worded_alike() -> None:
     scene = next(scene for scene in scenes(50) if len(scene.sprites) == 1)
     said: dict[str, str] = {}
     for motion in sprites.MOTIONS:
-        sprite = sprites.Sprite(**(vars(scene.sprites[0]) | {"motion": motion, "pace": "normal"}))
+        sprite = replace(scene.sprites[0], motion=motion, pace="normal")
         for text in wordings(sprites.Scene(scene.background, (sprite,))):
             assert said.setdefault(text, motion) == motion
 
@@ -58,7 +60,7 @@ def test_scenes_of_different_motion_are_never_worded_alike() -> None:
     ],
 )
 def test_plain_captions_take_the_most_usual_words(motion: str, pace: str, said: str) -> None:
-    sprite = sprites.Sprite(**(vars(scenes(1)[0].sprites[0]) | {"motion": motion, "pace": pace}))
+    sprite = replace(scenes(1)[0].sprites[0], motion=motion, pace=pace)
     text = captions.plain_caption(sprites.Scene("dotted", (sprite,)))
     assert text == f"a {sprite.colour} {sprite.shape} {said} over a dotted background"
 
