@@ -1,5 +1,6 @@
 # The verbs, the same for a person and for CI. `make demo` and `make test` prepare .venv by themselves.
-# Variables of `make demo`: PROMPT, FRAMES, SEED, REFINE (1: also in a higher resolution). PYTHON names the interpreter to build .venv with.
+# Variables of `make demo`: PROMPT, FRAMES, SEED, REFINE (1: also in a higher resolution, where the model can). PYTHON names
+# the interpreter to build .venv with.
 
 PROMPT ?= a red circle moving left over a striped background
 FRAMES ?= 48

@@ -172,7 +172,7 @@ class PresetFolder:
             f"{name} of {source.repository}" for source in self.facts.download.sources for name in source.files
         )
         raise ModelNotInstalled(
-            f"the weights of {self.path.name} are not installed in {self.weights}; they are made from {files}",
+            f"the weights of {self.path.name} are not installed; they are made from {files}",
             field="model",
             fix=f"run `{self.install_command}`, or use another model",
         )
