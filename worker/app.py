@@ -13,12 +13,11 @@ import redis
 from celery import Celery
 
 from core.service import queue
-from core.service.engine import Engine
 from core.service.redis_client import connect
-from core.service.refine_engine import RefineEngine
 from core.service.settings import Settings
 from worker.broker import message_keeper
 from worker.device_fault import is_device_fault
+from worker.engines import Engines
 from worker.finalize import finalize_job
 from worker.generate import ChunkMaker
 from worker.lane import LaneWorker
@@ -36,14 +35,6 @@ class Hooks:
     wake_janitor: Callable[[], None] = _nothing
     wake_sender: Callable[[], None] = _nothing
     device_broken: Callable[[], None] = _nothing
-
-
-@dataclass(frozen=True)
-class Engines:
-    """What one process computes with. `load_refiner` is called when the first refinement task needs it."""
-
-    engine: Engine | None = None
-    load_refiner: Callable[[], RefineEngine] | None = None
 
 
 def make_worker_app(

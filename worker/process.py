@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import importlib
 import logging
 import os
 import signal
@@ -24,38 +23,32 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, cast, get_args
+from typing import get_args
 
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-from core.service.catalog import Catalog, Preset, PresetFolder
+from core.service.catalog import PresetFolder
 from core.service.clock import SystemClock
-from core.service.engine import Engine
-from core.service.errors import LongtakeError, PresetError
-from core.service.fakes import FakeEngine, FakeRefineEngine
+from core.service.errors import LongtakeError
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
 from core.service.ports import WorkerKind, WorkerStatus
 from core.service.queue import (
     CPU_QUEUE,
     CeleryTaskQueue,
-    generate_queue_name,
     make_celery_app,
-    refine_queue_name,
     worker_options,
 )
 from core.service.redis_client import connect
-from core.service.refine_engine import RefineEngine
-from core.service.schema import DEFAULT_PROFILE
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
-from worker.app import Engines, Hooks, make_worker_app
+from worker.app import Hooks, make_worker_app
 from worker.coordination import RedisCoordination
 from worker.deliver import WebhookSender
+from worker.engines import Engines, load_engines
 from worker.first_use import install
 from worker.janitor import Janitor
 from worker.services import Services
@@ -69,10 +62,6 @@ SENDER_SECONDS = 1.0
 WATCHDOG_SECONDS = 5.0
 EXIT_DEVICE_BROKEN = 70
 EXIT_STALLED = 75
-
-ENGINE_MODULES = {"streaming_t2v": "core.model.presets"}
-"""Where `load_engine` and `load_refiner` of an engine are: by name, so that nothing here imports the model half (and
-with it torch) before a process that computes needs it."""
 
 
 @dataclass(frozen=True)
@@ -111,72 +100,6 @@ def read_options(arguments: Sequence[str], settings: Settings) -> Options:
     what = {"cpu": "cpu", "refine": f"{given.model}-refine"}.get(given.kind, given.model)
     name = f"{what}-{given.slot}-{os.getpid()}@{socket.gethostname()}"
     return Options(given.kind, given.model, name, given.parent_pid)
-
-
-def load_engine(
-    settings: Settings, model: str, install: Callable[[PresetFolder], None] = PresetFolder.require_installed
-) -> Engine:
-    """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what the model half raises.
-
-    `install` sees to its weights before they are read.
-    A preset whose preset.json says `"engine": "fake"` is served by core.service.fakes.FakeEngine, which draws a moving
-    square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
-    """
-    folder = Catalog(settings).get(model)
-    facts = folder.facts
-    if facts.engine == "fake":
-        steps = facts.profiles[DEFAULT_PROFILE].windows.num_inference_steps
-        return FakeEngine(
-            steps_per_chunk=steps, step_seconds=_step_seconds(facts), height=facts.height, width=facts.width
-        )
-    presets = _engine_module(folder)
-    install(folder)
-    engine = cast(
-        Engine,
-        presets.load_engine(
-            folder.path,
-            weights=folder.weights,
-            first_chunk_source=facts.first_chunk_source,
-            torch_threads=settings.torch_threads,
-            torch_compile=settings.torch_compile,
-        ),
-    )
-    engine.warm_up()
-    return engine
-
-
-def load_refiner(
-    settings: Settings, model: str, install: Callable[[PresetFolder], None] = PresetFolder.require_installed
-) -> RefineEngine:
-    """The refiner of a preset, warmed up; see `load_engine`."""
-    folder = Catalog(settings).get(model)
-    facts = folder.facts
-    if facts.refiner is None:
-        raise PresetError(f"{model} has no refiner", fix="start the worker with --kind generate")
-    if facts.engine == "fake":
-        return FakeRefineEngine(step_seconds=_step_seconds(facts))
-    presets = _engine_module(folder)
-    install(folder)
-    refiner = cast(
-        RefineEngine,
-        presets.load_refiner(folder.path, weights=folder.weights, torch_threads=settings.torch_threads),
-    )
-    refiner.warm_up()
-    return refiner
-
-
-def _step_seconds(facts: Preset) -> float:
-    return float((facts.model_extra or {}).get("step_seconds", 0.0))
-
-
-def _engine_module(folder: PresetFolder) -> Any:
-    """The module that loads the preset's engines, found by name. `Any`: nothing here may import it."""
-    if folder.facts.engine not in ENGINE_MODULES:
-        known = ", ".join(("fake", *ENGINE_MODULES))
-        raise PresetError(
-            f"{folder.path.name}: there is no engine named {folder.facts.engine!r}", fix=f"use one of: {known}"
-        )
-    return importlib.import_module(ENGINE_MODULES[folder.facts.engine])
 
 
 class Process:
@@ -250,21 +173,15 @@ class Process:
         return None
 
     def _load(self) -> Engines | None:
-        """The engine now, the refiner when it is needed; a process that only refines needs it now."""
         kind, model = self._options.kind, self._options.model
         if kind == "cpu":
             return None
-        refines = kind == "refine" or (kind == "both" and Catalog(self._settings).get(model).facts.refiner is not None)
-        refiner = cache(lambda: load_refiner(self._settings, model, self._install))
         # In a thread that ends: OpenMP keeps a team of threads for every thread that has computed. Two teams are more
         # threads than cores, and such hardly spin while they wait: 16 frames took 6.1 s instead of 3.0 s.
         with ThreadPoolExecutor(1, "load") as loader:
-            first = refiner if kind == "refine" else lambda: load_engine(self._settings, model, self._install)
-            loaded = loader.submit(first).result()
-        # Which device an engine runs on is not part of the port; those that have one tell it by this name.
-        self._board.set_device(str(getattr(loaded, "device", "cpu")))
-        engine = None if kind == "refine" else cast(Engine, loaded)
-        return Engines(engine, refiner if refines else None)
+            engines = loader.submit(load_engines, kind, self._settings, model, self._install).result()
+        self._board.set_device(engines.device)
+        return engines
 
     def _install(self, preset: PresetFolder) -> None:
         install(preset, lambda words: self._board.set("starting", reason=words), self._drain)
@@ -280,7 +197,7 @@ class Process:
         if engines is None:
             hooks = self._start_cpu_threads(stack)
         else:
-            queues = _queues(engines, self._options.model)
+            queues = engines.queues(self._options.model)
         activity = ProcessActivity(self._board, self._watchdog)
         app = make_worker_app(self._settings, engines, self._services, activity, hooks)
         # Celery leaves logging to us where somebody listens here, and says when it has been told to stop.
@@ -338,11 +255,6 @@ class Process:
         """Celery has been told to stop: the chunk in hand is given back at its next step."""
         self._drain.set()
         threading.Thread(target=self._board.set, args=("draining",), daemon=True).start()
-
-
-def _queues(engines: Engines, model: str) -> list[str]:
-    generate = [generate_queue_name(model)] if engines.engine is not None else []
-    return generate + ([refine_queue_name(model)] if engines.load_refiner is not None else [])
 
 
 def _keep_logging(**_: object) -> None: ...

@@ -346,7 +346,7 @@ MAKE_A_CHUNK = """
 from core.service.engine import NOTHING_GIVEN
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
-from worker.process import load_engine
+from worker.engines import load_engine
 
 engine = load_engine(Settings(), "toy")
 spec = job_spec(prompt="a cat", model="toy", num_frames=16)

@@ -128,6 +128,11 @@ class WindowRefiner:
         return self._decode(latents.to(self._device), _asked(spec))
 
     @property
+    def device(self) -> str:
+        """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
+        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
+
+    @property
     def _device(self) -> torch.device:
         return self._models.network.weight.device
 

@@ -11,8 +11,8 @@ from core.service.catalog import Catalog
 from core.service.errors import Interrupted, ModelNotInstalled
 from core.service.settings import Settings
 from tests.helpers.presets import write_fake_preset
+from worker.engines import load_engine
 from worker.first_use import in_words, install
-from worker.process import load_engine
 
 
 def test_every_percent_is_told_once() -> None:

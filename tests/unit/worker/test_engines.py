@@ -1,0 +1,73 @@
+"""Which engines a worker process of each kind loads, when, and what it says of a preset that it cannot serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.service.engine import NOTHING_GIVEN
+from core.service.errors import PresetError, UnknownModel
+from core.service.fakes import FakeRefineEngine
+from core.service.settings import Settings
+from tests.helpers.jobs import job_spec
+from tests.helpers.presets import write_fake_preset
+from worker.engines import load_engine, load_engines, load_refiner
+
+
+@pytest.mark.parametrize(
+    ("kind", "queues"),
+    [("both", ["generate.fake", "refine.fake"]), ("generate", ["generate.fake"]), ("refine", ["refine.fake"])],
+)
+def test_a_process_takes_the_tasks_of_its_kind(tmp_path: Path, kind: Any, queues: list[str]) -> None:
+    write_fake_preset(tmp_path, "fake", refiner=True)
+    engines = load_engines(kind, Settings(presets_dir=tmp_path), "fake")
+    assert engines.queues("fake") == queues
+
+
+def test_a_refiner_is_loaded_once(tmp_path: Path) -> None:
+    write_fake_preset(tmp_path, "fake", refiner=True)
+    engines = load_engines("both", Settings(presets_dir=tmp_path), "fake")
+    assert engines.load_refiner is not None
+    assert isinstance(engines.load_refiner(), FakeRefineEngine)
+    assert engines.load_refiner() is engines.load_refiner()
+
+
+def test_a_preset_without_a_refiner_is_served_by_generating_only(tmp_path: Path) -> None:
+    write_fake_preset(tmp_path, "plain")
+    settings = Settings(presets_dir=tmp_path)
+    assert load_engines("both", settings, "plain").queues("plain") == ["generate.plain"]
+    with pytest.raises(PresetError, match="no refiner"):
+        load_engines("refine", settings, "plain")
+
+
+def test_a_preset_may_ask_for_the_fake_engine(tmp_path: Path) -> None:
+    write_fake_preset(tmp_path, "fake", steps=3)
+    engine = load_engine(Settings(presets_dir=tmp_path), "fake")
+    spec = job_spec(
+        prompt="a", negative_prompt="", num_frames=16, fps=8, seed=1, model="fake", guidance_scale=1,
+        num_inference_steps=3,
+    )  # fmt: skip
+    steps: list[tuple[int, int]] = []
+    chunk = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda step, of: steps.append((step, of)))
+    assert chunk.frames.shape == (16, 64, 64, 3)
+    assert steps == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_a_preset_that_is_missing_or_damaged_says_so(tmp_path: Path) -> None:
+    settings = Settings(presets_dir=tmp_path)
+    with pytest.raises(UnknownModel, match="missing"):
+        load_engine(settings, "missing")
+    (write_fake_preset(tmp_path, "torn") / "preset.json").write_text("{")
+    with pytest.raises(PresetError, match=r"preset\.json"):
+        load_engine(settings, "torn")
+
+
+def test_an_engine_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    file = write_fake_preset(tmp_path, "odd") / "preset.json"
+    file.write_text(file.read_text().replace('"engine": "fake"', '"engine": "no-such-engine"'))
+    with pytest.raises(PresetError, match="no-such-engine"):
+        load_engine(Settings(presets_dir=tmp_path), "odd")
+    with pytest.raises(PresetError, match="no refiner"):
+        load_refiner(Settings(presets_dir=tmp_path), "odd")

@@ -1,0 +1,127 @@
+"""What a worker process computes with: the engine and the refiner of a preset, loaded by name, each when it is needed.
+
+Knows the model half only by the name of a module, so that nothing here imports it (and with it torch) before a process
+that computes needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, cast
+
+from core.service.catalog import Catalog, Preset, PresetFolder
+from core.service.engine import Engine
+from core.service.errors import PresetError
+from core.service.fakes import FakeEngine, FakeRefineEngine
+from core.service.queue import generate_queue_name, refine_queue_name
+from core.service.refine_engine import RefineEngine
+from core.service.schema import DEFAULT_PROFILE
+from core.service.settings import Settings
+
+ENGINE_MODULES = {"streaming_t2v": "core.model.presets"}
+"""Where `load_engine` and `load_refiner` of an engine are."""
+
+Install = Callable[[PresetFolder], None]
+"""Sees to a preset's weights before they are read."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engines of one process. `load_refiner` loads at its first call and gives the same refiner ever after."""
+
+    engine: Engine | None = None
+    load_refiner: Callable[[], RefineEngine] | None = None
+    device: str = "cpu"
+
+    def queues(self, model: str) -> list[str]:
+        """Names of the queues whose tasks can be done with them."""
+        generate = [generate_queue_name(model)] if self.engine is not None else []
+        return generate + ([refine_queue_name(model)] if self.load_refiner is not None else [])
+
+
+def load_engines(
+    kind: Literal["both", "generate", "refine"],
+    settings: Settings,
+    model: str,
+    install: Install = PresetFolder.require_installed,
+) -> Engines:
+    """What a process of this kind needs at once is loaded; of `both` the refiner waits for its first task.
+
+    Raises UnknownModel, PresetError, or what the model half raises.
+    """
+    refiner = cache(lambda: load_refiner(settings, model, install))
+    if kind == "refine":
+        return Engines(None, refiner, _device(refiner()))
+    engine = load_engine(settings, model, install)
+    refines = kind == "both" and Catalog(settings).get(model).facts.refiner is not None
+    return Engines(engine, refiner if refines else None, _device(engine))
+
+
+def _device(engine: Engine | RefineEngine) -> str:
+    """Which device an engine runs on is not part of the port; those that have one tell it by this name."""
+    return str(getattr(engine, "device", "cpu"))
+
+
+def load_engine(settings: Settings, model: str, install: Install = PresetFolder.require_installed) -> Engine:
+    """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what the model half raises.
+
+    `install` sees to its weights before they are read.
+    A preset whose preset.json says `"engine": "fake"` is served by core.service.fakes.FakeEngine, which draws a moving
+    square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
+    """
+    folder = Catalog(settings).get(model)
+    facts = folder.facts
+    if facts.engine == "fake":
+        steps = facts.profiles[DEFAULT_PROFILE].windows.num_inference_steps
+        return FakeEngine(
+            steps_per_chunk=steps, step_seconds=_step_seconds(facts), height=facts.height, width=facts.width
+        )
+    presets = _engine_module(folder)
+    install(folder)
+    engine = cast(
+        Engine,
+        presets.load_engine(
+            folder.path,
+            weights=folder.weights,
+            first_chunk_source=facts.first_chunk_source,
+            torch_threads=settings.torch_threads,
+            torch_compile=settings.torch_compile,
+        ),
+    )
+    engine.warm_up()
+    return engine
+
+
+def load_refiner(settings: Settings, model: str, install: Install = PresetFolder.require_installed) -> RefineEngine:
+    """The refiner of a preset, warmed up; see `load_engine`."""
+    folder = Catalog(settings).get(model)
+    facts = folder.facts
+    if facts.refiner is None:
+        raise PresetError(f"{model} has no refiner", fix="start the worker with --kind generate")
+    if facts.engine == "fake":
+        return FakeRefineEngine(step_seconds=_step_seconds(facts))
+    presets = _engine_module(folder)
+    install(folder)
+    refiner = cast(
+        RefineEngine,
+        presets.load_refiner(folder.path, weights=folder.weights, torch_threads=settings.torch_threads),
+    )
+    refiner.warm_up()
+    return refiner
+
+
+def _step_seconds(facts: Preset) -> float:
+    return float((facts.model_extra or {}).get("step_seconds", 0.0))
+
+
+def _engine_module(folder: PresetFolder) -> Any:
+    """The module that loads the preset's engines, found by name. `Any`: nothing here may import it."""
+    if folder.facts.engine not in ENGINE_MODULES:
+        known = ", ".join(("fake", *ENGINE_MODULES))
+        raise PresetError(
+            f"{folder.path.name}: there is no engine named {folder.facts.engine!r}", fix=f"use one of: {known}"
+        )
+    return importlib.import_module(ENGINE_MODULES[folder.facts.engine])
