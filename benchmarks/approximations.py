@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 PROMPTS = (
     "a red circle moving left over a striped background",
     "a blue square moving up over a checkered background",
+    "a green triangle moving right over a dotted background",
 )
 NUM_STEPS = 24
 """More than the preset's own, so that neighbouring steps are as alike as the published model's."""
@@ -93,7 +93,9 @@ def first_chunk(engine: Engine, prompt: str) -> tuple[JobSpec, EngineState]:
 
 def compare(name: str, results: list[dict[str, Timed]]) -> list[Figure]:
     """One variant against the full result, over all prompts."""
-    ratios = [round(result["full"].seconds / result[name].seconds, 2) for result in results]
+    # All prompts cost the same work, so the fastest turn of each is the one least disturbed.
+    ratio = min(result["full"].seconds for result in results) / min(result[name].seconds for result in results)
+    samples = [round(result[name].seconds, 2) for result in results]
     exact, approximate = (
         np.concatenate([result[which].frames for result in results]).astype(np.float64) for which in ("full", name)
     )
@@ -101,7 +103,7 @@ def compare(name: str, results: list[dict[str, Timed]]) -> list[Figure]:
     share = 100 * float(error.std() / exact.std())
     note = f"one window each of {len(results)} prompts, {NUM_STEPS} steps"
     return [
-        Figure(f"{name}, times as fast", statistics.median(ratios), "x", samples=ratios, note=note),
+        Figure(f"{name}, times as fast", round(ratio, 2), "x", samples=samples, note=note),
         Figure(f"{name}, PSNR to the full result", round(psnr(error), 1), "dB", note=note),
         Figure(f"{name}, deviation of the error", round(share, 1), "% of the frames'", note=note),
     ]
