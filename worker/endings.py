@@ -65,9 +65,11 @@ def job_error(error: Exception, what: str, other_code: str) -> JobError:
 
 
 def close(services: Services, record: JobRecord) -> None:
-    """After the job's end: the last manifest, and what only refining needed goes."""
-    write_manifest(services, record)
-    if record.spec.refine is None:
+    """After the job's end: the last manifest, and what only refining needed goes.
+
+    Without the manifest it stays: a job rebuilt from an older one would need it again.
+    """
+    if not write_manifest(services, record) or record.spec.refine is None:
         return
     try:
         for prefix in (frames_prefix(record.id), refine_states_prefix(record.id)):
@@ -76,7 +78,7 @@ def close(services: Services, record: JobRecord) -> None:
         logger.warning("%s: exact frames are left until the job is removed: %s", record.id, error)
 
 
-def write_manifest(services: Services, record: JobRecord) -> None:
+def write_manifest(services: Services, record: JobRecord) -> bool:
     """Copy the record beside the objects. A failure is logged only: the next commit or the end writes it again.
 
     The two lanes of a refined job may both be at this: each looks afterwards whether what it wrote is still the newest.
@@ -86,9 +88,10 @@ def write_manifest(services: Services, record: JobRecord) -> None:
         newest = record if record.spec.refine is None else services.store.get(record.id)
     except (StorageError, StoreError, JobNotFound) as error:
         logger.warning("%s: manifest not written: %s", record.id, error)
-    else:
-        if newest.version != record.version or newest.status is not record.status:
-            write_manifest(services, newest)
+        return False
+    if (newest.version, newest.status) == (record.version, record.status):
+        return True
+    return write_manifest(services, newest)
 
 
 def wants_webhook(record: JobRecord, event: WebhookEvent) -> bool:

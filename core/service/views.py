@@ -145,8 +145,17 @@ def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepPr
     made = _lane_eta(record, record.chunks, making)
     if record.spec.refine is None or made is None:
         return made
-    refined = _lane_eta(record, record.refined, refining)
+    lockstep = record.spec.refine.schedule == "lockstep" and not record.refined
+    refined = _lockstep_eta(record, refining) if lockstep else _lane_eta(record, record.refined, refining)
     return None if refined is None else max(made, refined)
+
+
+def _lockstep_eta(record: JobRecord, progress: StepProgress | None) -> float | None:
+    """Steps of the whole video, which began when its last frame was made."""
+    if not progress or not progress.step:
+        return None
+    taken = (progress.at - record.chunks[-1].created_at).total_seconds()
+    return max(0.0, taken * (progress.steps / progress.step - 1))
 
 
 def _lane_eta(record: JobRecord, chunks: Sequence[ChunkRecord], progress: StepProgress | None) -> float | None:

@@ -121,15 +121,15 @@ def undisturbed(**request: Any) -> list[object]:
     return results(world)
 
 
-REFINEMENTS = pytest.mark.parametrize(
-    "refine",
-    [None, refine_spec(num_inference_steps=2), refine_spec(num_inference_steps=2, schedule="lockstep")],
-    ids=["preview", "streaming", "lockstep"],
+STREAMING = refine_spec(num_inference_steps=1)
+LOCKSTEP = refine_spec(num_inference_steps=2, schedule="lockstep")
+
+
+@pytest.mark.parametrize(
+    ("before", "refine"),
+    [(True, None), (False, None), (False, STREAMING), (True, LOCKSTEP)],
+    ids=["before-the-call", "after-the-call", "after-the-call-streaming", "before-the-call-lockstep"],
 )
-
-
-@REFINEMENTS
-@pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
 def test_a_kill_at_any_call_costs_at_most_one_chunk_and_no_byte(before: bool, refine: RefineSpec | None) -> None:
     expected = undisturbed(refine=refine)
     assert expected[0] is JobStatus.SUCCEEDED
@@ -146,7 +146,7 @@ def test_a_kill_at_any_call_costs_at_most_one_chunk_and_no_byte(before: bool, re
     assert at > 20, "fewer calls than a job makes: the ports were not counted"
 
 
-@REFINEMENTS
+@pytest.mark.parametrize("refine", [None, STREAMING], ids=["preview", "streaming"])
 def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(refine: RefineSpec | None) -> None:
     expected = undisturbed(refine=refine)
     at, killed = 0, True

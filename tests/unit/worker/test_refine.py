@@ -9,6 +9,7 @@ import pytest
 
 from core.service import queue
 from core.service.engine import FramesTHWC, OnStep
+from core.service.errors import StorageError
 from core.service.fakes import FakeRefineEngine
 from core.service.manifest import (
     frames_prefix,
@@ -23,8 +24,9 @@ from core.service.manifest import (
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import JobRecord, JobSpec, JobStatus, Lane, RefineSchedule
 from core.service.video.decode import decode_frames
-from tests.helpers.fake_world import JOB, HookedRefineEngine, World
+from tests.helpers.fake_world import JOB, HookedRefineEngine, HookedStorage, World
 from tests.helpers.jobs import refine_spec
+from worker.endings import write_manifest
 from worker.lane import Outcome
 
 SCHEDULES = pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
@@ -254,3 +256,24 @@ def test_the_refined_key_is_under_the_job(world: World) -> None:
     submit(world, 16)
     world.work(world.maker())
     assert [chunk.key for chunk in world.store.get(JOB).refined] == [refined_key(JOB, 0)]
+
+
+def test_frames_stay_where_the_last_manifest_could_not_be_written(world: World) -> None:
+    def break_at_the_end(key: str) -> None:
+        if key == manifest_key(JOB) and world.store.get(JOB).status.is_terminal:
+            raise StorageError("away")
+
+    world.storage = HookedStorage(break_at_the_end)
+    submit(world, 16)
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert list(world.storage.list(frames_prefix(JOB)))
+
+
+def test_the_manifest_is_the_newest_record_whichever_lane_writes_last(world: World) -> None:
+    submit(world)
+    generate(world, 2)
+    older = world.store.get(JOB)
+    world.refiner().work_on(JOB)
+    write_manifest(world.services(), older)
+    assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == world.store.get(JOB)

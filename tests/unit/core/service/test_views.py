@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from core.service.fakes import FAKE_START
-from core.service.schema import ChunkRecord, JobRecord, JobStatus, Lane, StepProgress
+from core.service.schema import ChunkRecord, JobRecord, JobStatus, Lane, RefineSchedule, StepProgress
 from core.service.views import Pace, chunk_views, eta_seconds, job_summary, job_view, links_of, pace_of, progress_of
-from tests.helpers.jobs import job_spec
+from tests.helpers.jobs import job_spec, refine_spec
 
 SPEC = job_spec(
     prompt="a red circle",
@@ -132,3 +132,28 @@ def test_links_are_absolute() -> None:
 
 def test_a_chunk_keeps_its_timings() -> None:
     assert chunk_views(record(chunk(0, 1)), str)[0].timings == {"denoise": 1.5}
+
+
+def refined_record(schedule: RefineSchedule = "streaming", num_refined: int = 0) -> JobRecord:
+    """All four chunks made, one per second; `num_refined` of them refined, one every two seconds."""
+    chunks = tuple(chunk(index, index + 1) for index in range(4))
+    spec = SPEC.model_copy(update={"refine": refine_spec(schedule=schedule)})
+    refined = tuple(chunk(index, 4 + 2 * index) for index in range(num_refined))
+    return record(*chunks, refined=refined).model_copy(update={"spec": spec})
+
+
+def test_the_time_left_is_that_of_the_slower_lane() -> None:
+    assert eta_seconds(refined_record(num_refined=2), None, None) == 4.0
+    assert eta_seconds(refined_record(), None, None) is None
+
+
+def test_the_time_left_in_lockstep_comes_from_the_steps_of_the_whole_video() -> None:
+    assert eta_seconds(refined_record("lockstep"), None, step(0, 2, after_seconds=5)) == pytest.approx(3.0)
+    assert eta_seconds(refined_record("lockstep"), None, step(0, 0, after_seconds=5)) is None
+
+
+def test_refined_chunks_carry_both_urls() -> None:
+    views = chunk_views(refined_record(num_refined=1), str)
+    assert [bool(view.refined_url) for view in views] == [True, False, False, False]
+    assert progress_of(refined_record(num_refined=1), {}, None).chunks_refined == 1
+    assert progress_of(record(), {}, None).chunks_refined is None
