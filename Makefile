@@ -71,6 +71,7 @@ golden: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.cuda
 
 demo: $(READY)
 	@$(BIN)/longtake demo --prompt "$$PROMPT" --frames "$$FRAMES" --seed "$$SEED" $(if $(REFINE),--refine)
