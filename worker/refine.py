@@ -123,6 +123,5 @@ def _refined(
         decoded = engine.finish_lockstep(spec, state, piece.publishes)
         return RefinedWindow(decoded, state, {"decode": time.perf_counter() - started})
     before = engine.start_lockstep(spec, frames) if piece.index == 0 else state
-    on_step(piece.index, refine_spec(spec).num_inference_steps)
-    after = engine.step_lockstep(spec, before)
+    after = engine.step_lockstep(spec, before, on_step)
     return RefinedWindow(NO_FRAMES, after, {"denoise": time.perf_counter() - started})

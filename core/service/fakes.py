@@ -555,8 +555,8 @@ class FakeRefineEngine:
         assert len(frames) == spec.num_frames, f"{len(frames)} frames of {spec.num_frames}"
         return RefineState(0, {"frames": frames, "steps": np.asarray([0], dtype=np.int64)})
 
-    def step_lockstep(self, spec: JobSpec, state: RefineState) -> RefineState:
-        del spec
+    def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
+        on_step(state.done, _refine_steps(spec))
         time.sleep(self._step_seconds)
         return RefineState(state.done + 1, {**state.arrays, "steps": state.arrays["steps"] + 1})
 

@@ -66,8 +66,12 @@ class RefineEngine(Protocol):
         """Lockstep: the state before step 0, made of all preview frames."""
         ...
 
-    def step_lockstep(self, spec: JobSpec, state: RefineState) -> RefineState:
-        """One denoising step of all windows."""
+    def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
+        """One denoising step of all windows.
+
+        `on_step` is told the same (step, steps) before every few windows, so that a stop need not wait for all of them.
+        Raises errors.Interrupted when `on_step` does.
+        """
         ...
 
     def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:

@@ -12,7 +12,7 @@ picture rows and columns, B guidance batch, L text tokens, D text width.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ from core.model.refinement.windows import (
     step_lockstep,
 )
 from core.model.sampling.schedules import Prediction
-from core.model.sampling.vae import decode_frames, downsampling, encode_frames, to_uint8
+from core.model.sampling.vae import MAX_FRAMES_PER_CALL, decode_frames, downsampling, encode_frames, to_uint8
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import TextReader
 from core.model.streaming_t2v.network import predict_base
@@ -115,10 +115,10 @@ class WindowRefiner:
         return _packed(start_lockstep(self._refiner(spec, clean_1CVHW), clean_1CVHW))
 
     @torch.inference_mode()
-    def step_lockstep(self, spec: JobSpec, state: RefineState) -> RefineState:
+    def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
         """One denoising step of all windows. The video's latents stay on the CPU; windows visit the device."""
         unpacked = _unpacked(state)
-        refiner = self._refiner(spec, unpacked.x_1CVHW)
+        refiner = self._refiner(spec, unpacked.x_1CVHW, lambda: on_step(state.done, _asked(spec).num_inference_steps))
         return _packed(step_lockstep(refiner, unpacked, refinement_windows(spec.num_frames)))
 
     @torch.inference_mode()
@@ -142,12 +142,10 @@ class WindowRefiner:
         The mean of the autoencoder's posterior, not a sample as published: one source of randomness less, and the noise
         that follows is far stronger.
         """
-        pictures_F3PR = torch.from_numpy(np.ascontiguousarray(frames_FPR3)).permute(0, 3, 1, 2).float().div(127.5) - 1
-        size = (asked.height, asked.width)
-        enlarged = functional.interpolate(
-            pictures_F3PR, size=size, mode="bicubic", align_corners=False, antialias=True
-        ).clamp(-1, 1)
-        latents_CFHW = encode_frames(self._models.vae, enlarged.to(self._device)).float()
+        # A few frames at a time: all of a long video, enlarged, would not fit into memory.
+        parts = np.array_split(frames_FPR3, -(-len(frames_FPR3) // MAX_FRAMES_PER_CALL))
+        enlarged = (_enlarged(part, asked).to(self._device) for part in parts)
+        latents_CFHW = torch.cat([encode_frames(self._models.vae, part).float() for part in enlarged], dim=1)
         height, width = latents_CFHW.shape[-2:]
         rows, columns = self._padded_size(height, width)
         # Edge values on both sides: the picture stays in the middle, and no black bar is seen by attention.
@@ -166,8 +164,8 @@ class WindowRefiner:
         own = latents_1CFHW[0, :, :, top : top + height, left : left + width]
         return to_uint8(decode_frames(self._models.vae, own))
 
-    def _refiner(self, spec: JobSpec, clean_1CFHW: Tensor) -> Refiner:
-        """What this request is refined with."""
+    def _refiner(self, spec: JobSpec, clean_1CFHW: Tensor, before_batch: Callable[[], None] = lambda: None) -> Refiner:
+        """What this request is refined with. `before_batch` is called before each call of the network."""
         asked = _asked(spec)
         _, channels, _, rows, columns = clean_1CFHW.shape
 
@@ -175,16 +173,16 @@ class WindowRefiner:
             return draw_cut(cut_generator(spec.seed, window, step), REFINEMENT_OVERLAP_FRAMES)
 
         return Refiner(
-            predict=self._predictor(spec),
+            predict=self._predictor(spec, before_batch),
             schedule=refinement_schedule(self._laws.sigmas_T, asked.strength, asked.num_inference_steps),
             noise=shared_noise(spec.seed, (channels, rows, columns)),
             cut=cut,
             prediction=self._laws.prediction,
         )
 
-    def _predictor(self, spec: JobSpec) -> "_Predictor":
+    def _predictor(self, spec: JobSpec, before_batch: Callable[[], None]) -> "_Predictor":
         states_BLD = self._models.read_texts([spec.negative_prompt, spec.prompt])
-        return _Predictor(self._models.network, states_BLD, _asked(spec).guidance_scale, self._laws)
+        return _Predictor(self._models.network, states_BLD, _asked(spec).guidance_scale, self._laws, before_batch)
 
 
 @dataclass(frozen=True)
@@ -196,6 +194,7 @@ class _Predictor:
     """[unconditional, conditional]."""
     guidance_scale: float
     laws: RefinerLaws
+    before_batch: Callable[[], None]
 
     def __call__(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
         """Windows [1, C, F, H, W], all of one length, in the network's scale -> guided predictions."""
@@ -205,6 +204,7 @@ class _Predictor:
 
     def _batch(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
         """Both guidance halves of some windows in one call, and back where the windows came from."""
+        self.before_batch()
         weight, home = self.network.weight, windows[0].device
         batch_KCFHW = torch.cat(list(windows)).to(device=weight.device, dtype=weight.dtype)
         states = self.states_BLD.to(dtype=weight.dtype).repeat_interleave(len(windows), dim=0)
@@ -218,6 +218,14 @@ class _Predictor:
 def _asked(spec: JobSpec) -> RefineSpec:
     assert spec.refine is not None, "a job without `refine` has no refinement tasks"
     return spec.refine
+
+
+def _enlarged(frames_FPR3: FramesTHWC, asked: RefineSpec) -> Tensor:
+    """Preview frames -> pictures [F, 3, P, R] in [-1, 1] at the asked size, bicubic as published."""
+    pictures_F3PR = torch.from_numpy(np.ascontiguousarray(frames_FPR3)).permute(0, 3, 1, 2).float().div(127.5) - 1
+    size = (asked.height, asked.width)
+    enlarged = functional.interpolate(pictures_F3PR, size=size, mode="bicubic", align_corners=False, antialias=True)
+    return enlarged.clamp(-1, 1)
 
 
 def _both_sides(missing: int) -> tuple[int, int]:

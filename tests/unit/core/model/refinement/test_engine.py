@@ -82,7 +82,7 @@ def refine_streaming(engine: RefineEngine, spec: JobSpec, frames: FramesTHWC) ->
 def refine_lockstep(engine: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> FramesTHWC:
     state = engine.start_lockstep(spec, frames)
     for _ in range(REFINED.num_inference_steps):
-        state = RefineState.from_bytes(engine.step_lockstep(spec, state).to_bytes())
+        state = RefineState.from_bytes(engine.step_lockstep(spec, state, ignore_step).to_bytes())
     return engine.finish_lockstep(spec, state, range(spec.num_frames))
 
 
@@ -143,3 +143,17 @@ def test_a_stop_between_two_steps_goes_through(engine: WindowRefiner) -> None:
 
     with pytest.raises(Interrupted):
         engine.refine_window(spec_of(16), RefineState(), preview(16), stop)
+
+
+def test_a_stop_in_lockstep_does_not_wait_for_all_windows(engine: WindowRefiner) -> None:
+    spec, told = spec_of(88, "lockstep"), list[tuple[int, int]]()
+
+    def stop(step: int, steps: int) -> None:
+        told.append((step, steps))
+        if len(told) == 2:
+            raise Interrupted("canceled")
+
+    state = engine.start_lockstep(spec, preview(88))
+    with pytest.raises(Interrupted):
+        engine.step_lockstep(spec, state, stop)
+    assert told == [(0, REFINED.num_inference_steps)] * 2
