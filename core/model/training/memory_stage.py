@@ -3,8 +3,8 @@
 A sample is 32 frames of one clip: the network denoises frames 17-32 (counted from 1) given frames 17-24 as pictures
 and, with APM, an anchor drawn from the first 16. The base, the text encoder and the vision tower never change;
 every added path starts as zero, so at step 0 the prediction is the base's: bit for bit, but for networks whose deepest
-level is a single pixel (there the features' memory layout, and with it the order of sums, is not settled). Knows nothing
-of samplers.
+level is a single pixel (there the features' memory layout, and so the order of sums, is not settled). Knows nothing of
+samplers.
 """
 
 from __future__ import annotations
