@@ -144,8 +144,8 @@ class WindowRefiner:
         """
         # A few frames at a time: all of a long video, enlarged, would not fit into memory.
         parts = np.array_split(frames_FPR3, -(-len(frames_FPR3) // MAX_FRAMES_PER_CALL))
-        enlarged = (_enlarged(part, asked).to(self._device) for part in parts)
-        latents_CFHW = torch.cat([encode_frames(self._models.vae, part).float() for part in enlarged], dim=1)
+        pictures = (enlarged(part, asked.height, asked.width).to(self._device) for part in parts)
+        latents_CFHW = torch.cat([encode_frames(self._models.vae, part).float() for part in pictures], dim=1)
         height, width = latents_CFHW.shape[-2:]
         rows, columns = self._padded_size(height, width)
         # Edge values on both sides: the picture stays in the middle, and no black bar is seen by attention.
@@ -220,12 +220,12 @@ def _asked(spec: JobSpec) -> RefineSpec:
     return spec.refine
 
 
-def _enlarged(frames_FPR3: FramesTHWC, asked: RefineSpec) -> Tensor:
-    """Preview frames -> pictures [F, 3, P, R] in [-1, 1] at the asked size, bicubic as published."""
+def enlarged(frames_FPR3: FramesTHWC, height: int, width: int) -> Tensor:
+    """Preview frames -> pictures [F, 3, height, width] in [-1, 1], bicubic as published."""
     pictures_F3PR = torch.from_numpy(np.ascontiguousarray(frames_FPR3)).permute(0, 3, 1, 2).float().div(127.5) - 1
-    size = (asked.height, asked.width)
-    enlarged = functional.interpolate(pictures_F3PR, size=size, mode="bicubic", align_corners=False, antialias=True)
-    return enlarged.clamp(-1, 1)
+    size = (height, width)
+    larger = functional.interpolate(pictures_F3PR, size=size, mode="bicubic", align_corners=False, antialias=True)
+    return larger.clamp(-1, 1)
 
 
 def _both_sides(missing: int) -> tuple[int, int]:

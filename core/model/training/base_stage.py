@@ -108,15 +108,10 @@ class BaseTask:
         timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3)
         signal = self.signal[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
-        text_bld = self.text_states(drop_captions(captions, rng, self.caption_dropout, self.unknown_words))
+        texts = drop_captions(captions, rng, self.caption_dropout, self.unknown_words)
+        text_bld = caption_states(self.text_encoder, self.tokenizer, texts)
         prediction = cast("Any", self.unet)(noisy_bcthw, timesteps, encoder_hidden_states=text_bld).sample
         return diffusion.v_loss(prediction, target_bcthw, signal)
-
-    def text_states(self, captions: list[str]) -> Tensor:
-        """Captions -> [B, MAX_TOKENS, width]."""
-        ids = data.encode(self.tokenizer, captions)
-        with torch.no_grad():
-            return cast("Tensor", cast("Any", self.text_encoder)(ids).last_hidden_state)
 
 
 class ClipsAndFramesTask:
@@ -132,6 +127,13 @@ class ClipsAndFramesTask:
         # All processes take the same kind of step at the same time: they wait for the slowest.
         task = self.frames if step // parallel.world_size() % 4 == 3 else self.clips
         return task.loss(step)
+
+
+def caption_states(text_encoder: CLIPTextModel, tokenizer: Tokenizer, captions: list[str]) -> Tensor:
+    """Captions -> [B, MAX_TOKENS, width], no gradient."""
+    ids = data.encode(tokenizer, captions)
+    with torch.no_grad():
+        return cast("Tensor", cast("Any", text_encoder)(ids).last_hidden_state)
 
 
 def drop_captions(captions: list[str], rng: np.random.Generator, dropped: float, unknown: float) -> list[str]:

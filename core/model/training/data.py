@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,7 +59,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
 class ClipBank:
     """Clips of the world as cached latents, with the scenes they came from.
 
-    `latents` is float16 [K, T, 4, 8, 8] in the autoencoder's own scale. Clip i is drawn from (seed, i) alone.
+    `latents` is float16 [K, T, C, H, W] in the autoencoder's own scale. Clip i is drawn from (seed, i) alone.
     """
 
     def __init__(self, scenes: list[sprites.Scene], latents: Tensor) -> None:
@@ -69,7 +69,7 @@ class ClipBank:
     def batch(
         self, rng: np.random.Generator, size: int, frames: int, beginnings: float = 0.5, *, say_later: bool = True
     ) -> tuple[Tensor, list[str]]:
-        """Draw windows: latents [B, T, 4, 8, 8] float32 and their captions.
+        """Draw windows: latents [B, T, C, H, W] float32 and their captions.
 
         A share of `beginnings` starts with frame 0 of its scene. The others start later, and say so where `say_later`;
         half of them are played backwards, with the motion they then show in the caption.
@@ -108,16 +108,22 @@ def _bank_scene(seed: int, index: int) -> sprites.Scene:
 
 
 def build_bank(vae: nn.Module, seed: int, clips: int, frames: int, path: Path) -> ClipBank:
-    """Encode the bank's clips once and keep them in `path`; a file with the same facts is used again."""
+    """The bank of clips at the preset's size, kept in `path`."""
     facts = {"seed": str(seed), "clips": str(clips), "frames": str(frames)}
-    scenes = bank_scenes(seed, clips)
+
+    def encode_clip(scene: sprites.Scene) -> Tensor:
+        return encode_frames(vae, to_signal(sprites.render(scene, frames)))
+
+    return kept_bank(bank_scenes(seed, clips), encode_clip, facts, path)
+
+
+def kept_bank(
+    scenes: list[sprites.Scene], encode_clip: Callable[[sprites.Scene], Tensor], facts: dict[str, str], path: Path
+) -> ClipBank:
+    """Encode every scene's clip once and keep them in `path`; a file with the same facts is used again."""
     if path.exists() and _facts_of(path) == facts:
         return ClipBank(scenes, load_file(path)["latents"])
-    rows: list[Tensor] = []
-    for scene in scenes:
-        signal_tchw = to_signal(sprites.render(scene, frames))
-        rows.append(encode_frames(vae, signal_tchw).half())
-    latents = torch.stack(rows).contiguous()
+    latents = torch.stack([encode_clip(scene).half() for scene in scenes]).contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes that train together may all come here at once: each writes its own file, the last one wins.
     own = path.with_name(f"{path.name}.{os.getpid()}")

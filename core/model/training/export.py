@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from core.model.training import captions, data, diffusion, sprites
 from core.model.training.memory_stage import CONDITIONING, WINDOW
+from core.model.training.refiner_stage import SIDE, STRENGTH
 from core.model.training.workshop import Workshop
 
 EXAMPLE_PROMPTS = (
@@ -26,7 +27,10 @@ EXAMPLE_PROMPTS = (
 
 
 def export_preset(workshop: Workshop, folder: Path) -> None:
-    """Write every part of the preset into `folder`; files already there are replaced."""
+    """Write every part of the preset into `folder`; files already there are replaced.
+
+    A refiner only where one was trained: nothing else of a preset needs it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     vae = workshop.vae
     cast("Any", vae).register_to_config(scaling_factor=workshop.latent_scale)
@@ -39,7 +43,11 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
         _save_library_model(model, folder / name)
     save_memory(workshop, folder)
     save_tokenizer(folder / "tokenizer")
-    write_json(folder / "preset.json", preset_facts())
+    facts = preset_facts()
+    if workshop.has_trained("refiner"):
+        _save_library_model(workshop.refiner, folder / "refiner" / "unet")
+        facts["refiner"] = refiner_facts()
+    write_json(folder / "preset.json", facts)
 
 
 def _save_library_model(model: nn.Module, folder: Path) -> None:
@@ -130,6 +138,21 @@ def preset_facts() -> dict[str, Any]:
         },
         "scheduler": scheduler_facts(),
         "example_prompts": list(EXAMPLE_PROMPTS),
+    }
+
+
+def refiner_facts() -> dict[str, Any]:
+    """The `refiner` section of preset.json; autoencoder, text encoder and tokenizer are the preset's own."""
+    return {
+        "height": SIDE,
+        "width": SIDE,
+        "max_side": SIDE,
+        "strength": STRENGTH,
+        "num_inference_steps": 8,
+        "guidance_scale": 1.5,
+        "guidance_rescale": 0.2,
+        "resampling": "plain",
+        "gpu_dtype": "bfloat16",
     }
 
 

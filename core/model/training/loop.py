@@ -20,6 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.model.training import parallel
 
+CHECKPOINT = "last.pt"
+"""What a stage leaves in its folder."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -153,13 +156,13 @@ def save(folder: Path, task: Task, optimiser: torch.optim.Optimizer, average: Av
         "step": step,
         "spent": spent,
     }
-    torch.save(content, folder / "last.pt.new")
-    (folder / "last.pt.new").replace(folder / "last.pt")
+    torch.save(content, folder / f"{CHECKPOINT}.new")
+    (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
 
 
 def resume(folder: Path, task: Task, optimiser: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
     """Load last.pt where there is one; returns (steps done, seconds spent)."""
-    path = folder / "last.pt"
+    path = folder / CHECKPOINT
     if not path.exists():
         return 0, 0.0
     content = torch.load(path, weights_only=True)
@@ -176,7 +179,7 @@ class StageMissing(RuntimeError):
 
 def load_averaged(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     """Load a stage's averaged weights into freshly built modules. Raises StageMissing."""
-    path = folder / "last.pt"
+    path = folder / CHECKPOINT
     if not path.exists():
         raise StageMissing(f"{path} is missing: train the stage {folder.name!r} first")
     content = torch.load(path, weights_only=True)

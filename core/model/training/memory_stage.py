@@ -23,7 +23,7 @@ from core.model.streaming_t2v.apm import ApmMixers, TokenExpander, preprocess_pi
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.network import predict_noise
 from core.model.training import data, diffusion, sprites
-from core.model.training.base_stage import drop_captions
+from core.model.training.base_stage import caption_states, drop_captions
 from core.model.training.clip_stage import PICTURE_WIDTH
 from core.model.training.sight_stage import build_picture_encoder
 
@@ -128,23 +128,18 @@ class MemoryTask:
         timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3)
         signal = self.signal[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
+        texts = drop_captions(captions, rng, self.dropouts.caption, 0.08)
         prediction = predict_noise(
             self.unet,
             self.memory.cam,
             self.memory.mergers,
             noisy_bcthw,
             timesteps,
-            self.text_states(drop_captions(captions, rng, self.dropouts.caption, 0.08)),
+            caption_states(self.text_encoder, self.tokenizer, texts),
             self.image_tokens(latents_btchw, rng, generator),
             self.past_pictures(latents_btchw[:, PAST : PAST + CONDITIONING], generator),
         )
         return diffusion.v_loss(prediction, target_bcthw, signal)
-
-    def text_states(self, captions: list[str]) -> Tensor:
-        """Captions -> [B, MAX_TOKENS, width], no gradient."""
-        with torch.no_grad():
-            ids = data.encode(self.tokenizer, captions)
-            return cast("Tensor", cast("Any", self.text_encoder)(ids).last_hidden_state)
 
     def past_pictures(self, latents_btchw: Tensor, generator: torch.Generator) -> Tensor:
         """Latents of the past -> pictures [B, T, 3, 64, 64] in [-1, 1], decoded from slightly wrong latents."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from core.model.training.loop import Plan
 
-STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm")
+STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "refiner")
 """In the order in which they build on one another."""
 
 _SHIPPED = Path(__file__).parent / "recipes"
@@ -41,13 +41,22 @@ class Recipe:
     unet_channels: tuple[int, ...]
     picture_channels: tuple[int, ...]
     image_tokens: int
+    refiner_channels: tuple[int, ...]
+    refiner_clips: int
     stages: dict[str, StageRecipe]
 
     def smoke(self) -> Recipe:
         """The same recipe at toy sizes, two steps a stage: shows in seconds that every stage runs."""
         tiny = {name: StageRecipe(2, replace(stage.plan, steps=2)) for name, stage in self.stages.items()}
         return replace(
-            self, clips=2, vae_channels=(8, 8, 8, 8), unet_channels=(16, 16, 16, 16), image_tokens=2, stages=tiny
+            self,
+            clips=2,
+            vae_channels=(8, 8, 8, 8),
+            unet_channels=(16, 16, 16, 16),
+            image_tokens=2,
+            refiner_channels=(16, 16, 16, 16),
+            refiner_clips=2,
+            stages=tiny,
         )
 
 

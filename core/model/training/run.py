@@ -81,14 +81,15 @@ def shortened(recipe: Recipe, steps: int | None, minutes: float | None) -> Recip
 
 
 def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path | None) -> None:
-    """Train the stages asked for, in the recipe's order; export once the last one is among them."""
+    """Train the stages asked for, in the recipe's order; export where that made or changed a whole preset."""
     workshop = Workshop(recipe, folder)
     chosen = [stage for stage in STAGES if stages is None or stage in stages]
     for stage in chosen:
         tell(f"{stage}: training")
         steps = workshop.run(stage)
         tell(f"{stage}: {steps} steps done")
-    if parallel.rank() == 0 and (chosen[-1] == STAGES[-1] or export is not None):
+    is_whole = chosen[-1] in ("apm", "refiner") and workshop.has_trained("apm")
+    if parallel.rank() == 0 and (is_whole or export is not None):
         target = export or folder / "preset"
         export_preset(workshop, target)
         tell(f"preset written to {target}")

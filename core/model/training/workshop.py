@@ -18,9 +18,10 @@ from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 from core.model.training import data
 from core.model.training.base_stage import BaseTask, ClipsAndFramesTask, build_text_encoder, build_unet
 from core.model.training.clip_stage import ClipTask, build_image_encoder
-from core.model.training.loop import Task, load_averaged, train
+from core.model.training.loop import CHECKPOINT, Task, load_averaged, train
 from core.model.training.memory_stage import PAST, WINDOW, Memory, MemoryTask, build_memory
 from core.model.training.recipe import Recipe
+from core.model.training.refiner_stage import RefinerTask, build_pairs
 from core.model.training.sight_stage import SightTask, build_picture_encoder
 from core.model.training.vae_stage import VaeTask, build_vae
 
@@ -53,6 +54,8 @@ class Workshop:
             torch.manual_seed(seed)
             encoder = build_picture_encoder(self.recipe.picture_channels, unet)
             return SightTask(encoder, unet, self.bank, seed, batch, self.latent_scale)
+        if stage == "refiner":
+            return self._refiner_task(batch)
         return self._memory_task(stage, batch)
 
     def _base_task(self, stage: str) -> Task:
@@ -89,6 +92,15 @@ class Workshop:
             self.latent_scale,
         )
 
+    def _refiner_task(self, batch: int) -> RefinerTask:
+        pairs = build_pairs(self.vae, self.recipe.seed, self.recipe.refiner_clips, self.folder / "pairs.safetensors")
+        unet, scale = self.untrained_refiner(), self.latent_scale
+        return RefinerTask(unet, self.text_encoder, self.tokenizer, pairs, self.recipe.seed, batch, scale)
+
+    def has_trained(self, stage: str) -> bool:
+        """Whether the stage has left a checkpoint."""
+        return (self.folder / stage / CHECKPOINT).is_file()
+
     def untrained_vae(self) -> AutoencoderKL:
         torch.manual_seed(self.recipe.seed)
         return build_vae(self.recipe.vae_channels)
@@ -104,6 +116,10 @@ class Workshop:
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
         return build_unet(self.recipe.unet_channels)
+
+    def untrained_refiner(self) -> UNet3DConditionModel:
+        torch.manual_seed(self.recipe.seed)
+        return build_unet(self.recipe.refiner_channels)
 
     def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
         torch.manual_seed(self.recipe.seed)
@@ -121,6 +137,13 @@ class Workshop:
         """The trained base, frozen."""
         unet = self.untrained_unet()
         self._load("video", {"unet": unet})
+        return _frozen(unet)
+
+    @cached_property
+    def refiner(self) -> UNet3DConditionModel:
+        """The trained refiner, frozen."""
+        unet = self.untrained_refiner()
+        self._load("refiner", {"refiner": unet})
         return _frozen(unet)
 
     @cached_property

@@ -164,3 +164,13 @@ def test_about_one_combination_in_16_is_held_out() -> None:
         for background in sprites.BACKGROUNDS
     ]
     assert sum(held) / len(held) == pytest.approx(1 / 16, rel=0.2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_more_pixels_show_the_same_scene_in_more_detail(seed: int) -> None:
+    small = sprites.render(scene_of(seed), 2).astype(float)
+    large = sprites.render(scene_of(seed), 2, scale=2).astype(float)
+    assert large.shape == (2, 128, 128, 3)
+    error = np.abs(large.reshape(2, 64, 2, 64, 2, 3).mean(axis=(2, 4)) - small).mean()
+    assert error < 0.4
+    assert np.abs(large - small.repeat(2, axis=1).repeat(2, axis=2)).mean() > 2 * error

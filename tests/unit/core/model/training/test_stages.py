@@ -1,19 +1,28 @@
 """Every stage at toy sizes: it runs, it resumes to the same losses, and memories leave the base untouched at step 0."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from core.model.presets import load_refiner
+from core.model.presets.facts import read_preset
 from core.model.streaming_t2v.network import predict_base, predict_noise
+from core.model.training.base_stage import build_unet
+from core.model.training.export import export_preset
 from core.model.training.loop import Plan, StageMissing, load_averaged, train
 from core.model.training.memory_stage import CONDITIONING, build_memory
 from core.model.training.recipe import STAGES, Recipe, RecipeError, load_recipe, parse_recipe
 from core.model.training.run import main
 from core.model.training.vae_stage import VaeTask, build_vae
 from core.model.training.workshop import Workshop
+from core.service.refine_engine import RefineState
+from core.service.schema import RefineSpec
+from tests.helpers.jobs import job_spec
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,9 @@ def test_smoke_trains_every_stage(trained: Path, stage: str) -> None:
     assert torch.load(trained / stage / "last.pt", weights_only=True)["step"] == 2
 
 
-@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "image_encoder", "cam", "conditioning"])
+@pytest.mark.parametrize(
+    "part", ["vae", "unet", "text_encoder", "image_encoder", "cam", "conditioning", "refiner/unet"]
+)
 def test_exported_parts_have_config_and_weights(trained: Path, part: str) -> None:
     folder = trained / "preset" / part
     assert json.loads((folder / "config.json").read_text())
@@ -56,6 +67,30 @@ def test_exported_preset_states_its_facts(trained: Path) -> None:
     assert facts["window_frames"] == 16
     assert facts["max_prompt_tokens"] == 30
     assert (trained / "preset" / "tokenizer" / "tokenizer.json").is_file()
+
+
+def test_exported_refiner_refines(trained: Path) -> None:
+    facts = read_preset(trained / "preset").refiner
+    assert facts is not None
+    defaults = facts.model_dump(include=set(RefineSpec.model_fields))
+    asked = RefineSpec(**defaults, schedule="streaming")
+    spec = job_spec(prompt="a red circle moving left", num_frames=16, refine=asked)
+    preview = np.zeros((16, 64, 64, 3), np.uint8)
+    refiner = load_refiner(trained / "preset", device="cpu", torch_threads=1)
+    refined = refiner.refine_window(spec, RefineState(), preview, lambda step, steps: None)  # noqa: ARG005 - a port's names
+    assert refined.frames.shape == (16, 128, 128, 3)
+
+
+def test_preset_without_a_trained_refiner_names_none(toy: Recipe, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("refiner", "preset"))
+    export_preset(Workshop(toy, tmp_path / "work"), tmp_path / "preset")
+    assert read_preset(tmp_path / "preset").refiner is None
+    assert not (tmp_path / "preset" / "refiner").exists()
+
+
+def test_full_size_refiner_stays_small() -> None:
+    unet = build_unet(load_recipe("sprites").refiner_channels)
+    assert 2 * sum(weight.numel() for weight in unet.parameters()) <= 8e6
 
 
 def test_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
