@@ -1,0 +1,106 @@
+"""The seam score sees seams, and the four ways to refine stand in the order that the method promises."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core.model.evaluation.reader import Frames
+from core.model.evaluation.seams import WAYS, borders, compare_ways, flow_magnitudes, gain_kept, seam_figures
+from core.model.refinement.blending import draw_cut
+from core.model.refinement.noise import cut_generator, shared_noise
+from core.model.refinement.schedule import refinement_schedule, vid2vid_sigmas
+from core.model.refinement.windows import Refiner
+from core.service.frame_plan import refinement_windows
+
+NUM_FRAMES = 56
+SIGMAS = vid2vid_sigmas()
+
+
+def texture() -> Frames:
+    """Blobs of 4 pixels: every block can be told from its neighbours."""
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def moving(places: Sequence[tuple[int, int]]) -> Frames:
+    """The texture at these places (rows, columns), one a frame."""
+    return np.stack([np.roll(texture(), place, axis=(0, 1)) for place in places])
+
+
+def steady(jump: int) -> Frames:
+    """One pixel a frame to the right, and `jump` pixels more across each window's border."""
+    first = borders(refinement_windows(NUM_FRAMES))
+    return moving([(0, frame + jump * sum(frame >= border for border in first)) for frame in range(NUM_FRAMES)])
+
+
+def steadying(parts: Sequence[Tensor], timestep: int) -> list[Tensor]:
+    """v of a denoiser for which every frame of a window is the window's mean."""
+    sigma = SIGMAS[timestep]
+    alpha = (1 - sigma**2).sqrt()
+    return [(alpha * x - alpha * x.mean(dim=2, keepdim=True).expand_as(x)) / sigma for x in parts]
+
+
+def job_refiner(seed: int) -> Refiner:
+    return Refiner(
+        steadying,
+        refinement_schedule(SIGMAS, 0.6, 6),
+        shared_noise(seed, (2, 1, 1)),
+        lambda step, window: draw_cut(cut_generator(seed, window, step), 8),
+    )
+
+
+def drawn(latents_1CVHW: Tensor) -> Frames:
+    """Latents say where the texture lies."""
+    places = (4 * latents_1CVHW[0, :, :, 0, 0]).round().int().T.tolist()
+    return moving([(rows, columns) for rows, columns in places])
+
+
+def test_flow_is_the_shift_of_a_moving_texture() -> None:
+    magnitudes = flow_magnitudes(moving([(0, 0), (0, 3), (4, 6), (4, 6)]))
+    np.testing.assert_allclose(magnitudes, [3, 5, 0], atol=1e-6)
+
+
+def test_flat_frames_stand_still_even_when_they_are_noisy() -> None:
+    noise = np.random.default_rng(1).integers(126, 130, (4, 32, 32, 3), np.uint8)
+    assert np.array_equal(flow_magnitudes(noise), [0, 0, 0])
+
+
+def test_steady_motion_has_no_seam_and_jumps_at_borders_have() -> None:
+    smooth, jumping, jumping_far = (seam_figures(steady(jump)) for jump in (0, 2, 5))
+    assert smooth.score == pytest.approx(0)
+    assert 0 < jumping.score < jumping_far.score
+    assert (smooth.across, jumping.across, jumping_far.across) == pytest.approx((1, 3, 6))
+
+
+def test_one_window_has_no_border() -> None:
+    assert borders(refinement_windows(24)) == []
+    assert borders(refinement_windows(41)) == [20, 36]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("num_frames", [16, 24, 41])
+def test_every_way_refines_every_frame(way: str, num_frames: int) -> None:
+    refined = WAYS[way](job_refiner(0), torch.zeros(1, 2, num_frames, 1, 1))
+    assert refined.shape == (1, 2, num_frames, 1, 1)
+    assert refined.abs().min() > 0
+
+
+def test_all_ways_agree_where_there_is_one_window() -> None:
+    first, *others = (way(job_refiner(0), torch.ones(1, 2, 24, 1, 1)) for way in WAYS.values())
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_shared_noise_narrows_seams_and_blending_more_so() -> None:
+    videos = [compare_ways(job_refiner(seed), torch.zeros(1, 2, NUM_FRAMES, 1, 1), drawn) for seed in range(12)]
+    across = {way: float(np.mean([video[way].across for video in videos])) for way in WAYS}
+    scores = {way: float(np.mean([video[way].score for video in videos])) for way in WAYS}
+    assert across["independent"] > across["shared noise"] > max(across["lockstep"], across["streaming"])
+    assert scores["independent"] > scores["shared noise"] > max(scores["lockstep"], scores["streaming"])
+
+
+def test_gain_kept_is_all_where_streaming_is_as_even_as_lockstep() -> None:
+    assert gain_kept({"independent": 8.0, "lockstep": 3.0, "streaming": 3.0}) == 1
+    assert gain_kept({"independent": 8.0, "lockstep": 3.0, "streaming": 4.0}) == pytest.approx(0.8)
