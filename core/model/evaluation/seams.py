@@ -1,9 +1,10 @@
 """Seams of refined videos: how evenly they move, and four ways to refine the same latents, to be compared.
 
-The seam score is that of the paper's table on randomized blending (arXiv 2403.14773): the standard deviation over frames
-of the optical flow's magnitude. The flow here is block matching: of every 8x8 block, the whole-pixel shift by at most 8
-pixels each way with the least squared difference between two frames; no network. So scores compare with one another, not
-with the paper's, whose flow and videos are others. Knows refinement and frames; knows no preset and no engine.
+The seam score is that of the paper's table on randomized blending (arXiv 2403.14773): the standard deviation over
+frames of the optical flow's magnitude. The flow here is block matching: of every 8x8 block, the whole-pixel shift by
+at most 8 pixels each way with the least squared difference between two frames; no network. So scores compare with one
+another, not with the paper's, whose flow and videos are others. Knows refinement and frames; knows no preset and no
+engine.
 
 Shapes: T frames, H, W pixel rows and columns, C latent channels, V frames of the latent video.
 """
