@@ -105,6 +105,7 @@ def load_refiner(settings: Settings, model: str, install: Install = PresetFolder
         return FakeRefineEngine(step_seconds=_step_seconds(facts))
     presets = _engine_module(folder)
     install(folder)
+    folder.require_refiner()
     refiner = cast(
         RefineEngine,
         presets.load_refiner(folder.path, weights=folder.weights, torch_threads=settings.torch_threads),

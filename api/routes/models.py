@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.openapi import may_fail
 from api.ports import Ports, PortsOfApp, SettingsOfApp
-from core.service.catalog import Preset, ProfileDefaults
+from core.service.catalog import Preset, PresetFolder, ProfileDefaults
 from core.service.errors import PresetError
 from core.service.ports import WorkerStatus
 from core.service.refine_request import possible_sizes
@@ -118,7 +118,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         install_command=None if installed else preset.install_command,
         width=facts.width,
         height=facts.height,
-        refine=_refiner(facts, [worker for worker in workers if worker.model == name]),
+        refine=_refiner(preset, [worker for worker in workers if worker.model == name]),
         accepts_image=facts.accepts_image,
         limits=ModelLimits(
             max_prompt_tokens=facts.max_prompt_tokens, min_frames=MIN_FRAMES, max_frames=settings.max_frames
@@ -150,9 +150,11 @@ def _profile(profile: ProfileDefaults) -> ModelProfile:
     )
 
 
-def _refiner(facts: Preset, workers: Sequence[WorkerStatus]) -> ModelRefiner | None:
+def _refiner(preset: PresetFolder, workers: Sequence[WorkerStatus]) -> ModelRefiner | None:
+    """None also where there is one that is not installed."""
+    facts = preset.facts
     refiner = facts.refiner
-    if refiner is None:
+    if refiner is None or not preset.refines:
         return None
     return ModelRefiner(
         width=refiner.width,

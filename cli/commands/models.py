@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {facts.width}x{facts.height}, {facts.fps} frames per second, up to {facts.max_prompt_tokens} tokens")
         if (refiner := facts.refiner) is not None:
             print(f"  refines to {refiner.width}x{refiner.height}, at most {refiner.max_side} pixels a side")
+        if facts.refiner is not None and not catalog.get(name).refines:
+            print(f"  its refiner is not installed: `{catalog.get(name).refiner_command}` downloads it")
         for prompt in facts.example_prompts:
             print(f"  {prompt!r}")
     return 0

@@ -19,6 +19,7 @@ Ctrl-C or a broken connection loses nothing: the next pull goes on. What was pul
 EXAMPLES = """\
 examples:
   longtake pull modelscope
+  longtake pull modelscope --refiner                 also what `refine` needs; adds it to an installed model, too
   longtake pull modelscope --dtype bfloat16          half the disk; profile `reference` is then no longer exact
   HF_HUB_OFFLINE=1 longtake pull modelscope          from files in <weights folder>/downloads, without a network
 """
@@ -26,6 +27,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a name that `longtake models` lists")
+    parser.add_argument("--refiner", action="store_true", help="also the model's refiner (modelscope: 14.8 GB more)")
     parser.add_argument("--revision", help="commit, tag or branch of the checkpoint's repository (default: as pinned)")
     parser.add_argument(
         "--dtype",
@@ -44,18 +46,20 @@ def run(args: argparse.Namespace) -> int:
     stop.install()
     try:
         with stop.interruptible():
-            install(preset, args.revision, args.dtype)
+            install(preset, args.revision, args.dtype, refiner=args.refiner)
     except Stopped as stopped:
         print("longtake: stopped; the next pull goes on from here", file=sys.stderr)
         return stopped.exit_code
-    print(f"{args.model} is installed in {preset.weights}")
+    print(f"{args.model} is installed in {preset.weights}{', with its refiner' if preset.refines else ''}")
     originals = preset.weights.parent / "downloads"
     if originals.is_dir():
         print(f"the files it was made from are no longer needed: {originals}")
     return 0
 
 
-def install(preset: PresetFolder, revision: str | None = None, dtype: DtypeName | None = None) -> None:
+def install(
+    preset: PresetFolder, revision: str | None = None, dtype: DtypeName | None = None, *, refiner: bool = False
+) -> None:
     """Pull a preset, with its progress on stderr. Nothing happens where it is installed as asked."""
     from cli.byte_meter import byte_meter
     from cli.model_half import needing_model_half
@@ -63,4 +67,4 @@ def install(preset: PresetFolder, revision: str | None = None, dtype: DtypeName 
     with needing_model_half("pulling"):
         from core.model.hub import pull
     with byte_meter(sys.stderr) as report:
-        pull(preset, report=report, revision=revision, dtype=dtype)
+        pull(preset, report=report, refiner=refiner, revision=revision, dtype=dtype)

@@ -19,13 +19,16 @@ def format_sums(sums: Mapping[str, str]) -> str:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Relative path -> hex digest, as recorded; empty where nothing was."""
-    file = folder / SUMS_FILE
-    if not file.is_file():
-        return {}
-    lines = file.read_text(encoding="utf-8").splitlines()
-    parts = [line.partition("  ") for line in lines if line]
-    return {name: digest for digest, _, name in parts}
+    """Relative path -> hex digest, as recorded; empty where nothing was.
+
+    What was added later, a refiner, has its own record in its folder; it counts, too.
+    """
+    sums: dict[str, str] = {}
+    for file in folder.rglob(SUMS_FILE):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            digest, _, name = line.partition("  ")
+            sums[(file.parent / name).relative_to(folder).as_posix()] = digest
+    return sums
 
 
 def file_sha256(file: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:

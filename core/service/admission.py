@@ -145,6 +145,9 @@ def admit(
     fps = facts.fps if request.fps is None else request.fps
     _check_given_media(request, facts, check_reference)
     profile = _profile(request.profile or DEFAULT_PROFILE, facts)
+    refine = refine_spec_of(request.refine, facts)
+    if refine is not None:
+        _check_refiner(request.prompt, preset)
     return JobSpec(
         prompt=request.prompt,
         negative_prompt=negative_prompt,
@@ -158,7 +161,7 @@ def admit(
         first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), profile.first_chunk),
         image=request.image,
         video=request.video,
-        refine=refine_spec_of(request.refine, facts),
+        refine=refine,
         webhook_url=_webhook_url(request, settings.webhook_allow_private_addresses, resolve),
         webhook_events=_webhook_events(request),
         metadata=request.metadata or {},
@@ -209,6 +212,18 @@ def _check_text(field: str, text: str, preset: PresetFolder) -> None:
     if num_tokens > limit:
         message = f"{field} has {num_tokens} tokens; this model reads {limit}"
         raise PromptTooLong(message, field=field, fix=f"shorten it to at most {limit} tokens; nothing is cut silently")
+
+
+def _check_refiner(prompt: str, preset: PresetFolder) -> None:
+    """Raise where the refiner is not installed, or could not read the prompt with what it appends."""
+    preset.require_refiner()
+    refiner, limit = preset.facts.refiner, preset.facts.max_prompt_tokens
+    suffix = refiner.prompt_suffix if refiner else ""
+    num_tokens = preset.count_tokens(prompt + suffix)
+    if num_tokens > limit:
+        message = f"prompt has {num_tokens} tokens with the {suffix!r} that the refiner appends; {limit} are read"
+        fix = f"shorten it by {num_tokens - limit} tokens, or leave `refine` out"
+        raise PromptTooLong(message, field="prompt", fix=fix)
 
 
 def _num_frames(request: JobRequest, fps: int, settings: Settings) -> int:

@@ -18,6 +18,9 @@ from core.service.first_chunk_sources import BASE, SAMPLING, SourceChoice, sourc
 from core.service.schema import DEFAULT_PROFILE, Profile
 from core.service.settings import Settings
 
+REFINER_FOLDER = "refiner"
+"""Where in a weights folder the refiner's networks are."""
+
 
 class SamplingDefaults(BaseModel):
     """How one part of a video is sampled where a request says nothing. Keys that only the engine reads are kept."""
@@ -55,12 +58,14 @@ class Download(BaseModel):
     checkpoint: HubFiles = Field(description="The one file with all networks of the method.")
     base: HubFiles = Field(description="The untouched base model: UNet of the first chunk, and the tokenizer.")
     refiner: HubFiles | None = Field(
-        default=None, description="Where there is one, its UNet, text tower and autoencoder, in this order."
+        default=None,
+        description="Installed only where it is asked for: its UNet, text tower and autoencoder, in this order.",
     )
 
     @property
-    def sources(self) -> tuple[HubFiles, ...]:
-        return (self.base, self.checkpoint) if self.refiner is None else (self.base, self.checkpoint, self.refiner)
+    def needed(self) -> tuple[HubFiles, ...]:
+        """What the preset cannot do without."""
+        return (self.base, self.checkpoint)
 
 
 class RefinerFacts(BaseModel):
@@ -74,6 +79,7 @@ class RefinerFacts(BaseModel):
     strength: float = Field(gt=0, le=1)
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=1.0)
+    prompt_suffix: str = Field(default="", description="Follows every prompt, as in the refiner's published use.")
 
 
 class Preset(BaseModel):
@@ -164,18 +170,43 @@ class PresetFolder:
         """What gets the weights."""
         return f"longtake pull {self.path.name}"
 
+    @property
+    def refiner_weights(self) -> Path:
+        """The refiner's folder; there only where the refiner is, and whole."""
+        return self.weights / REFINER_FOLDER
+
+    @property
+    def refines(self) -> bool:
+        """Whether the preset has a refiner and it is there: of a downloaded preset it is an extra."""
+        facts = self.facts
+        return facts.refiner is not None and (facts.download is None or self.refiner_weights.is_dir())
+
+    @property
+    def refiner_command(self) -> str:
+        """What gets the refiner, and the weights where they are missing."""
+        return f"{self.install_command} --refiner"
+
     def require_installed(self) -> None:
         """Raises ModelNotInstalled that says which files are missing and what gets them."""
         if self.installed or self.facts.download is None:
             return
         files = ", ".join(
-            f"{name} of {source.repository}" for source in self.facts.download.sources for name in source.files
+            f"{name} of {source.repository}" for source in self.facts.download.needed for name in source.files
         )
         raise ModelNotInstalled(
             f"the weights of {self.path.name} are not installed; they are made from {files}",
             field="model",
             fix=f"run `{self.install_command}`, or use another model",
         )
+
+    def require_refiner(self) -> None:
+        """Raises ModelNotInstalled that says what gets the refiner."""
+        if not self.refines:
+            raise ModelNotInstalled(
+                f"the refiner of {self.path.name} is not installed",
+                field="refine",
+                fix=f"run `{self.refiner_command}`, or leave `refine` out",
+            )
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -1,19 +1,22 @@
 """Small random models in the formats of the real repositories, and a preset that downloads them.
 
-The checkpoint is a Lightning file with the official key names, the base a diffusers repository in half precision.
+The checkpoint is a Lightning file with the official key names, the base a diffusers repository in half precision, the
+refiner three files of its own kinds.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from core.model.convert.expected import build_unet, expected_streaming
-from core.model.convert.open_clip import TextSizes, VisualSizes
+from core.model.convert.expected import build_unet, expected_streaming, ldm_vae_table, refiner_table
+from core.model.convert.open_clip import TextSizes, VisualSizes, text_shapes
 from core.model.convert.sizes import StreamingSizes, unet_config, vae_config
 from core.service.settings import SHIPPED_PRESETS_DIR
+from tests.helpers.checkpoints import random_weights
 
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 MERGES = ["r e", "re d</w>", "c a", "ca t</w>"]
@@ -21,7 +24,7 @@ VOCABULARY = [
     "!",
     *LETTERS,
     *(f"{letter}</w>" for letter in LETTERS),
-    *("re", "red</w>", "ca", "cat</w>"),
+    *("re", "red</w>", "ca", "cat</w>", ",</w>", ","),
     *("<|startoftext|>", "<|endoftext|>"),
 ]
 NUM_TOKENS = 12
@@ -73,11 +76,28 @@ def write_base_repository(folder: Path) -> Path:
     return folder
 
 
+def write_refiner_repository(folder: Path) -> Path:
+    """UNet, OpenCLIP's text tower with one layer more than is used, autoencoder; fit for the base's tokenizer."""
+    tower = text_shapes(replace(SIZES.text, num_layers=2))
+    shapes = {
+        "non_ema_0035000.pth": {name: entry.shape_in_file for name, entry in refiner_table(SIZES.unet).items()},
+        "open_clip_pytorch_model.bin": tower,
+        "v2-1_512-ema-pruned.ckpt": {
+            f"first_stage_model.{name}": entry.shape_in_file for name, entry in ldm_vae_table(SIZES.vae).items()
+        },
+    }
+    folder.mkdir(parents=True)
+    for name, of_file in shapes.items():
+        torch.save(random_weights(of_file), folder / name)
+    return folder
+
+
 def write_downloaded_preset(presets_dir: Path, name: str = "modelscope") -> Path:
-    """The shipped `modelscope` preset at the sizes of these repositories, with few steps; both revisions are main."""
+    """The shipped `modelscope` preset at the sizes of these repositories, with few steps; all revisions are main."""
     facts: dict[str, Any] = json.loads((SHIPPED_PRESETS_DIR / "modelscope" / "preset.json").read_text())
     facts.update(name=name, height=32, width=32, max_prompt_tokens=NUM_TOKENS - 2)
     facts["download"]["base"]["revision"] = "main"
+    facts["refiner"].update(height=64, width=64, max_side=128, num_inference_steps=2)
     for profile in facts["profiles"].values():
         for part in ("windows", "first_chunk"):
             profile[part]["num_inference_steps"] = 2

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
@@ -19,20 +21,28 @@ from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets import load_engine, load_refiner
+from core.model.presets.fingerprint import weights_digest
 from core.model.presets.random import write_random_preset
 from core.service.catalog import Catalog, HubFiles, PresetFolder
-from core.service.engine import NOTHING_GIVEN
-from core.service.errors import DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
+from core.service.engine import NOTHING_GIVEN, FramesTHWC
+from core.service.errors import CheckpointMismatch, DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
+from core.service.refine_engine import RefineState
+from core.service.schema import RefineSpec
 from core.service.settings import Settings
-from tests.helpers.checkpoints import save_refiner
 from tests.helpers.command_line import Running
-from tests.helpers.hub_repositories import write_base_repository, write_checkpoint_repository, write_downloaded_preset
+from tests.helpers.hub_repositories import (
+    write_base_repository,
+    write_checkpoint_repository,
+    write_downloaded_preset,
+    write_refiner_repository,
+)
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
 from tests.helpers.pipelines import write_sdxl, write_text_to_video
 from tests.helpers.service import running_service
 
 CHECKPOINT, BASE = "PAIR/StreamingT2V", "ali-vilab/text-to-video-ms-1.7b"
+REFINER = "ali-vilab/MS-Vid2Vid-XL"
 CKPT = f"/{CHECKPOINT}/resolve/%s/streaming_t2v.ckpt"
 
 
@@ -41,12 +51,13 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repositories")
     write_checkpoint_repository(folder / CHECKPOINT)
     write_base_repository(folder / BASE)
+    write_refiner_repository(folder / REFINER)
     return folder
 
 
 @pytest.fixture
 def hub(repositories: Path) -> Generator[Hub]:
-    """A Hub with both repositories."""
+    """A Hub with both repositories that the preset needs."""
     with running_hub() as hub:
         hub.publish(CHECKPOINT, repositories / CHECKPOINT)
         hub.publish(BASE, repositories / BASE)
@@ -426,25 +437,65 @@ def test_of_two_pulls_at_once_one_works_and_the_other_waits(hub: Hub, preset: Pr
     assert preset.installed
 
 
-def test_a_refiner_is_pulled_where_the_preset_has_one(hub: Hub, preset: PresetFolder, tmp_path: Path) -> None:
-    (tmp_path / "refiner").mkdir()
-    names = [file.name for file in save_refiner(tmp_path / "refiner")]
-    hub.publish("org/refiner", tmp_path / "refiner")
-    file = preset.path / "preset.json"
-    facts: dict[str, Any] = json.loads(file.read_text())
-    facts["download"]["refiner"] = {"repository": "org/refiner", "revision": "main", "files": names}
-    facts["refiner"] = {
-        **{"height": 64, "width": 64, "max_side": 128, "strength": 0.6, "num_inference_steps": 2, "guidance_scale": 2},
-        **{"resampling": "vid2vid", "gpu_dtype": "bfloat16"},
-    }
-    file.write_text(json.dumps(facts))
+def test_a_refiner_is_added_to_an_installed_preset_and_refines(
+    hub: Hub, preset: PresetFolder, repositories: Path
+) -> None:
+    hub.publish(REFINER, repositories / REFINER)
+    weights = pull_from(hub, preset, dtype="bfloat16")
+    before = weights_digest(weights)
+    hub.served.clear()
+    assert not preset.refines
 
-    weights = pull_from(hub, preset)
+    pull_from(hub, preset, refiner=True)
 
-    assert {part.name for part in (weights / "refiner").iterdir()} == {"unet", "text_encoder", "vae"}
+    assert preset.refines
+    assert [entry.path for entry in hub.served] == sorted(path.name for path in (repositories / REFINER).iterdir())
+    assert stored_dtype(weights / "refiner" / "unet") == "BF16"  # as the rest
+    assert set(pins(preset)["repositories"]) == {CHECKPOINT, BASE, REFINER}
     assert verify_sums(weights) > 18
-    assert "refiner" in load_refiner(preset.path, weights=weights, device="cpu", torch_threads=1).fingerprint
-    assert set(pins(preset)["repositories"]) == {CHECKPOINT, BASE, "org/refiner"}
+    assert weights_digest(weights) == before  # chunks do not depend on it
+    assert refined_frames(preset).std() > 1
+
+
+def refined_frames(preset: PresetFolder) -> FramesTHWC:
+    """One window through the installed refiner, its prompt read with the suffix."""
+    refiner = load_refiner(preset.path, weights=preset.weights, device="cpu", torch_threads=1)
+    asked = RefineSpec(
+        strength=0.6, num_inference_steps=2, guidance_scale=2.0, height=64, width=64, schedule="streaming"
+    )
+    spec = job_spec(prompt="red cat", model="modelscope", num_frames=16, refine=asked)
+    frames = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
+    return refiner.refine_window(spec, RefineState(), frames, lambda _step, _steps: None).frames
+
+
+def test_a_preset_is_pulled_with_its_refiner_where_it_is_asked_for(
+    hub: Hub, preset: PresetFolder, tmp_path: Path, repositories: Path
+) -> None:
+    hub.publish(REFINER, repositories / REFINER)
+    variables = {"HF_ENDPOINT": hub.url, "LONGTAKE_WEIGHTS_DIR": str(preset.weights.parent)}
+    command = Running(["pull", "modelscope", "--refiner"], preset.path.parent, tmp_path, variables)
+
+    assert command.wait() == 0, command.output
+
+    assert "with its refiner" in command.output
+    assert preset.installed
+    assert preset.refines
+
+
+def test_a_refiner_that_cannot_be_converted_leaves_the_preset_as_it_was(
+    hub: Hub, preset: PresetFolder, tmp_path: Path
+) -> None:
+    weights, mixed_up = pull_from(hub, preset), write_refiner_repository(tmp_path / "refiner")
+    shutil.copy(mixed_up / "open_clip_pytorch_model.bin", mixed_up / "v2-1_512-ema-pruned.ckpt")
+    hub.publish(REFINER, mixed_up)
+    before = sorted(weights.rglob("*"))
+
+    with pytest.raises(CheckpointMismatch):
+        pull_from(hub, preset, refiner=True)
+
+    assert sorted(weights.rglob("*")) == before
+    assert preset.installed
+    assert not preset.refines
 
 
 def test_a_wrong_name_is_noticed_before_anything_is_downloaded(hub: Hub, preset: PresetFolder) -> None:
@@ -454,6 +505,6 @@ def test_a_wrong_name_is_noticed_before_anything_is_downloaded(hub: Hub, preset:
     file.write_text(json.dumps(facts))
 
     with pytest.raises(HubFileMissing, match="no repository no/where"):
-        pull_from(hub, preset)
+        pull_from(hub, preset, refiner=True)
 
     assert hub.served == []

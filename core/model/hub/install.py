@@ -18,17 +18,15 @@ from core.model.convert.summary import DtypeName, Part
 from core.model.convert.vid2vid import convert_refiner
 from core.model.hub.base_model import base_unet, clip_tokenizer
 from core.model.hub.originals import Report
-
-REFINER = "refiner"
+from core.service.catalog import REFINER_FOLDER
 
 
 @dataclass(frozen=True)
 class OriginalFiles:
-    """What a preset is made of: files of each repository by their names there, in the order of its preset.json."""
+    """What a preset is made of: files of each repository by their names there."""
 
     base: Mapping[str, Path]
     checkpoint: Mapping[str, Path]
-    refiner: Mapping[str, Path] | None = None
 
 
 def install(weights: Path, files: OriginalFiles, dtype: DtypeName, report: Report) -> None:
@@ -39,11 +37,18 @@ def install(weights: Path, files: OriginalFiles, dtype: DtypeName, report: Repor
     unet, tokenizer = base_unet(files.base), clip_tokenizer(files.base)
     with appearing_folder(weights, _num_bytes(unet), LocalDisk()) as folder:
         sums = _write_checkpoint(folder, files.checkpoint, dtype, report)
-        if files.refiner is not None:
-            sums |= _write_refiner(folder, files.refiner, dtype, report)
         sums |= _write_base(folder, unet, report)
         sums |= _write_tokenizer(folder, tokenizer.to_str())
         write_text(folder / SUMS_FILE, format_sums(sums), LocalDisk())
+
+
+def install_refiner(weights: Path, files: Mapping[str, Path], dtype: DtypeName, report: Report) -> None:
+    """Add the refiner to the installed folder `weights`; `files` in the order of preset.json.
+
+    It has its own SHA256SUMS: that of the weights is not touched. Raises ConversionError; then nothing is left of it.
+    """
+    unet, text, vae = files.values()
+    convert_refiner(unet, text, vae, weights / REFINER_FOLDER, dtype=dtype, report=report)
 
 
 def _write_checkpoint(folder: Path, files: Mapping[str, Path], dtype: DtypeName, report: Report) -> dict[str, str]:
@@ -51,23 +56,11 @@ def _write_checkpoint(folder: Path, files: Mapping[str, Path], dtype: DtypeName,
     (source,) = files.values()
     converted = folder / "converted"
     convert_checkpoint(source, converted, dtype=dtype, report=report)
-    sums = _take_sums(converted, prefix="")
+    sums = read_sums(converted)
+    (converted / SUMS_FILE).unlink()
     for part in converted.iterdir():
         part.rename(folder / part.name)
     converted.rmdir()
-    return sums
-
-
-def _write_refiner(folder: Path, files: Mapping[str, Path], dtype: DtypeName, report: Report) -> dict[str, str]:
-    unet, text, vae = files.values()
-    convert_refiner(unet, text, vae, folder / REFINER, dtype=dtype, report=report)
-    return _take_sums(folder / REFINER, prefix=f"{REFINER}/")
-
-
-def _take_sums(converted: Path, prefix: str) -> dict[str, str]:
-    """The checksums of a converted folder, to be written into those of the whole."""
-    sums = {f"{prefix}{name}": digest for name, digest in read_sums(converted).items()}
-    (converted / SUMS_FILE).unlink()
     return sums
 
 

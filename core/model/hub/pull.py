@@ -5,17 +5,17 @@ An interrupted pull goes on where it stopped. Knows the order of things; each of
 
 import fcntl
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from core.model.convert.summary import DtypeName
-from core.model.hub.install import OriginalFiles, install
+from core.model.hub.install import OriginalFiles, install, install_refiner
 from core.model.hub.originals import Hub, Originals, Report
 from core.model.hub.pins import RepositoryPin, read_pins
 from core.model.hub.repository import HuggingFaceHub
-from core.service.catalog import Download, PresetFolder
+from core.service.catalog import Download, HubFiles, PresetFolder
 from core.service.errors import HubUnreachable, SetupError
 
 LOOK_AGAIN_SECONDS = 0.5
@@ -25,32 +25,49 @@ def pull(
     preset: PresetFolder,
     *,
     report: Report,
+    refiner: bool = False,
     revision: str | None = None,
     dtype: DtypeName | None = None,
     hub: Hub | None = None,
 ) -> Path:
     """Install the weights of `preset` and return their folder; nothing is done where they are installed.
 
+    `refiner`: also its refiner, which may be added later; both appear whole or not at all, one after the other.
     `revision` replaces the preset's for the method's checkpoint; `dtype` is that of the weights on the disk (None:
-    float32). Raises SetupError for a preset that is shipped whole, or is installed of another revision or dtype than is
-    asked for, and where the weights folder cannot be made; DownloadError; ConversionError.
+    float32, for a refiner that is added the weights' own). Raises SetupError for a preset that is shipped whole, names
+    no refiner to pull, or is installed of another revision or dtype than is asked for, and where the weights folder
+    cannot be made; DownloadError; ConversionError.
     """
-    if preset.facts.download is None:
-        raise SetupError(f"{preset.path.name} is shipped with its weights: there is nothing to pull")
-    download = _at_revision(preset.facts.download, revision)
+    download = _at_revision(_download(preset, refiner), revision)
     with _only_one(preset.weights.with_name(f".{preset.weights.name}.pull.lock"), report):
         if preset.installed:
             _check_same(preset, download, revision, dtype)
-            return preset.weights
-        files = _originals(preset, download, hub or HuggingFaceHub(), report)
-        read_pins(lock_file(preset)).with_dtype(dtype or "float32").write(lock_file(preset))
-        install(preset.weights, files, dtype or "float32", report)
+        extra = download.refiner if refiner and not preset.refiner_weights.is_dir() else None
+        wanted = (*(() if preset.installed else download.needed), *((extra,) if extra else ()))
+        files = _originals(preset, wanted, hub or HuggingFaceHub(), report)
+        if not preset.installed:
+            read_pins(lock_file(preset)).with_dtype(dtype or "float32").write(lock_file(preset))
+            originals = OriginalFiles(files[download.base], files[download.checkpoint])
+            install(preset.weights, originals, dtype or "float32", report)
+        if extra is not None:
+            own_dtype = dtype or read_pins(lock_file(preset)).dtype or "float32"
+            install_refiner(preset.weights, files[extra], own_dtype, report)
     return preset.weights
 
 
 def lock_file(preset: PresetFolder) -> Path:
     """Where the pins of a preset are."""
     return preset.weights.with_name(f"{preset.weights.name}.lock.json")
+
+
+def _download(preset: PresetFolder, refiner: bool) -> Download:
+    """What preset.json says of the Hub. Raises SetupError where it does not have what is asked for."""
+    download = preset.facts.download
+    if download is None:
+        raise SetupError(f"{preset.path.name} is shipped with its weights: there is nothing to pull")
+    if refiner and download.refiner is None:
+        raise SetupError(f"{preset.path.name} names no refiner to pull", fix="leave --refiner out")
+    return download
 
 
 def _at_revision(download: Download, revision: str | None) -> Download:
@@ -72,10 +89,12 @@ def _check_same(preset: PresetFolder, download: Download, revision: str | None, 
     raise SetupError(f"{preset.weights} is installed with {other}", fix="remove that folder, then pull again")
 
 
-def _originals(preset: PresetFolder, download: Download, hub: Hub, report: Report) -> OriginalFiles:
+def _originals(
+    preset: PresetFolder, sources: Sequence[HubFiles], hub: Hub, report: Report
+) -> dict[HubFiles, Mapping[str, Path]]:
     """All files, in place and verified. Raises HubUnreachable that says which are missing and how to get them."""
     downloads = preset.weights.parent / "downloads"
-    all_originals = [Originals(hub, downloads, source) for source in download.sources]
+    all_originals = [Originals(hub, downloads, source) for source in sources]
     lock = lock_file(preset)
     try:
         # All pins before the first byte: a wrong name is noticed at once, not after hours of downloading.
@@ -84,8 +103,8 @@ def _originals(preset: PresetFolder, download: Download, hub: Hub, report: Repor
             originals.fetch(pin, report)
             _keep(lock, originals, originals.verify(pin, report))
     except HubUnreachable as error:
-        raise HubUnreachable(_what_is_missing(error, preset, all_originals), fix=_how(preset)) from error
-    return OriginalFiles(*(originals.files for originals in all_originals))
+        raise HubUnreachable(_what_is_missing(error, preset, all_originals), fix=_how(preset, sources)) from error
+    return {originals.wanted: originals.files for originals in all_originals}
 
 
 def _pin(lock: Path, originals: Originals) -> RepositoryPin:
@@ -113,8 +132,10 @@ def _what_is_missing(error: HubUnreachable, preset: PresetFolder, all_originals:
     return f"{error.message}; {preset.path.name} still needs {', '.join(files)}"
 
 
-def _how(preset: PresetFolder) -> str:
-    return f"with a network run `{preset.install_command}`, or put the files there and run it again"
+def _how(preset: PresetFolder, sources: Sequence[HubFiles]) -> str:
+    with_refiner = preset.facts.download is not None and preset.facts.download.refiner in sources
+    command = preset.refiner_command if with_refiner else preset.install_command
+    return f"with a network run `{command}`, or put the files there and run it again"
 
 
 @contextmanager

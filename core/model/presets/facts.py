@@ -63,6 +63,7 @@ class RefinerPreset(RefinerFacts):
             guidance_rescale=self.guidance_rescale,
             vid2vid_resampling=self.resampling == "vid2vid",
             windows_per_batch=self.windows_per_batch,
+            prompt_suffix=self.prompt_suffix,
         )
 
 

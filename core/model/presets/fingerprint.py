@@ -11,6 +11,7 @@ import diffusers
 import torch
 
 from core.model.checksums import file_sha256, read_sums
+from core.service.catalog import REFINER_FOLDER
 from core.service.first_chunk_sources import SourceChoice
 
 _LARGE_BYTES = 64 << 20
@@ -24,16 +25,20 @@ def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: 
     The networks' dtype is not in it: the request's profile and the device decide that. `preset` and `weights` are
     folders; small presets have both in one.
     """
-    facts = hashlib.sha256((preset / "preset.json").read_bytes()).hexdigest()[:8]
     return "; ".join(
         [
             f"weights {weights_digest(weights)}",
-            f"preset {facts}",
+            f"preset {facts_digest(preset)}",
             f"first chunk {first_chunk}",
             machine_facts(device),
             *(["compiled"] if compiled else []),
         ]
     )
+
+
+def facts_digest(preset: Path) -> str:
+    """First 8 hex digits of SHA-256 of preset.json."""
+    return hashlib.sha256((preset / "preset.json").read_bytes()).hexdigest()[:8]
 
 
 def machine_facts(device: torch.device) -> str:
@@ -48,11 +53,12 @@ def weights_digest(folder: Path) -> str:
     Hashing 13 GB at every start of a worker would take longer than many videos. So of a large file in SHA256SUMS,
     what counts is the recorded hash, taken over all its bytes when it was written, and, lest the file was replaced and
     the record was not, its size, its header and blocks from all over it. Every other file counts in full. What this
-    cannot see, a few bytes changed in place under an old record, `longtake convert verify` finds.
+    cannot see, a few bytes changed in place under an old record, `longtake convert verify` finds. A preset's refiner
+    is not among its weights: chunks do not depend on it, and it may come while they are made.
     """
     sums = read_sums(folder)
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in {".safetensors", ".json"}):
+    for file in sorted(path for path in folder.rglob("*") if _counts(path.relative_to(folder))):
         name = file.relative_to(folder).as_posix()
         digest.update(name.encode())
         if name in sums and file.stat().st_size > _LARGE_BYTES:
@@ -61,6 +67,12 @@ def weights_digest(folder: Path) -> str:
         else:
             digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:16]
+
+
+def _counts(name: Path) -> bool:
+    """Whether a file of a weights folder is one of its configs and weights."""
+    is_apart = name.parts[0] == REFINER_FOLDER or name.parts[0].startswith(".")
+    return name.suffix in {".safetensors", ".json"} and not is_apart
 
 
 def _sample(file: Path) -> bytes:

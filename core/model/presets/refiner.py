@@ -11,12 +11,13 @@ import torch
 
 from core.model.presets.facts import read_preset
 from core.model.presets.files import load_module, read_tokenizer
-from core.model.presets.fingerprint import machine_facts, weights_digest
+from core.model.presets.fingerprint import facts_digest, machine_facts, weights_digest
 from core.model.presets.networks import build_text_encoder, build_unet, build_vae
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import ClipTextReader
+from core.service.catalog import REFINER_FOLDER
 from core.service.errors import PresetError
 
 
@@ -35,7 +36,7 @@ def load_refiner(
     own = weights or folder
     dtype = getattr(torch, facts.gpu_dtype) if where.type == "cuda" else torch.float32
     laws = facts.laws()
-    unet = load_module(own / "refiner" / "unet", build_unet, where, dtype)
+    unet = load_module(own / REFINER_FOLDER / "unet", build_unet, where, dtype)
     models = RefinerModels(
         UntouchedBase(with_vid2vid_resampling(unet) if laws.vid2vid_resampling else unet),
         load_module(_own_or_shared(own, "vae"), build_vae, where),
@@ -44,10 +45,11 @@ def load_refiner(
             load_module(_own_or_shared(own, "text_encoder"), build_text_encoder, where),
         ),
     )
-    return WindowRefiner(models, laws, f"refiner {weights_digest(own / 'refiner')}; {machine_facts(where)}")
+    weights_line = f"refiner {weights_digest(own / REFINER_FOLDER)}; preset {facts_digest(folder)}"
+    return WindowRefiner(models, laws, f"{weights_line}; {machine_facts(where)}")
 
 
 def _own_or_shared(weights: Path, part: str) -> Path:
     """The refiner's part, or the preset's where the refiner brings none."""
-    own = weights / "refiner" / part
+    own = weights / REFINER_FOLDER / part
     return own if own.is_dir() else weights / part

@@ -65,6 +65,8 @@ class RefinerLaws:
     vid2vid_resampling: bool
     windows_per_batch: int
     """Windows of a lockstep step that go through the network together."""
+    prompt_suffix: str = ""
+    """Follows every prompt."""
 
 
 class WindowRefiner:
@@ -181,7 +183,7 @@ class WindowRefiner:
         )
 
     def _predictor(self, spec: JobSpec, before_batch: Callable[[], None]) -> "_Predictor":
-        states_BLD = self._models.read_texts([spec.negative_prompt, spec.prompt])
+        states_BLD = self._models.read_texts([spec.negative_prompt, spec.prompt + self._laws.prompt_suffix])
         return _Predictor(self._models.network, states_BLD, _asked(spec).guidance_scale, self._laws, before_batch)
 
 

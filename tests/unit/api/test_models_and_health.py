@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from core.service.errors import StoreError
 from core.service.fakes import FakeJobStore
 from core.service.ports import WorkerStatus
+from core.service.settings import Settings
 from tests.helpers.api_world import World
 from tests.helpers.presets import MAX_PROMPT_TOKENS, write_fake_preset
 
@@ -116,8 +117,24 @@ def test_a_model_that_is_not_installed_says_what_installs_it_and_takes_no_jobs(w
     assert "longtake pull large" in str(problem)
 
 
+def test_a_refiner_that_is_not_installed_is_not_offered_and_refused_with_the_command(tmp_path: Path) -> None:
+    world = World(Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights"))
+    write_downloaded(world.settings.presets_dir, "large")
+    (tmp_path / "weights" / "large").mkdir(parents=True)
+    (tmp_path / "presets" / "large" / "tokenizer").rename(tmp_path / "weights" / "large" / "tokenizer")
+    with world.client() as api:
+        model = api.get("/models").json()["models"][0]
+        refused = api.post("/jobs", json={"prompt": "a red circle", "model": "large", "refine": True}).json()
+        accepted = api.post("/jobs", json={"prompt": "a red circle", "model": "large"})
+
+    assert (model["name"], model["installed"], model["refine"]) == ("large", True, None)
+    assert (refused["code"], refused["detail"]) == ("model_not_installed", "the refiner of large is not installed")
+    assert "longtake pull large --refiner" in str(refused)
+    assert accepted.status_code == 202
+
+
 def write_downloaded(presets_dir: Path, name: str) -> None:
     """A preset whose weights are on a Hub."""
-    file = write_fake_preset(presets_dir, name) / "preset.json"
+    file = write_fake_preset(presets_dir, name, refiner=True) / "preset.json"
     source = {"repository": "org/method", "revision": "main", "files": ["all.ckpt"]}
     file.write_text(json.dumps({**json.loads(file.read_text()), "download": {"checkpoint": source, "base": source}}))

@@ -1,5 +1,6 @@
 """What is let in, with which defaults; and what is refused, under which name, with field and fix."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from core.service.errors import (
 from core.service.media.types import MediaKind
 from core.service.schema import DEFAULT_WEBHOOK_EVENTS, MAX_SEED, FirstChunkSampling, JobRequest, JobSpec
 from core.service.settings import Settings
-from tests.helpers.presets import MAX_PROMPT_TOKENS, write_fake_preset
+from tests.helpers.presets import MAX_PROMPT_TOKENS, change_facts, write_fake_preset
 
 PROMPT = "a red circle"
 
@@ -247,3 +248,16 @@ def test_random_seeds_are_valid_and_differ() -> None:
     seeds = {random_seed() for _ in range(10)}
     assert len(seeds) > 1
     assert all(0 <= seed <= MAX_SEED for seed in seeds)
+
+
+def test_a_refined_prompt_must_leave_room_for_what_the_refiner_appends(tmp_path: Path) -> None:
+    folder = write_fake_preset(tmp_path, "fake", refiner=True)
+    refiner = json.loads((folder / "preset.json").read_text())["refiner"]
+    change_facts(folder, refiner={**refiner, "prompt_suffix": ", "})
+    settings, longest = Settings(presets_dir=tmp_path, default_model="fake"), "a" + " a" * (MAX_PROMPT_TOKENS - 1)
+
+    assert spec_of(settings, prompt=longest).refine is None
+    assert spec_of(settings, prompt=longest[2:], refine=True).prompt == longest[2:]
+    refused = refusal(settings, prompt=longest, refine=True)
+    assert isinstance(refused, PromptTooLong)
+    assert (refused.field, refused.fix) == ("prompt", "shorten it by 1 tokens, or leave `refine` out")

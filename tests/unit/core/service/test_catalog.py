@@ -84,6 +84,33 @@ def test_a_downloaded_model_s_tokenizer_lies_with_its_weights(tmp_path: Path) ->
     assert folder.count_tokens("a red circle") == 3
 
 
+REFINER = {
+    **{"height": 128, "width": 128, "max_side": 256},
+    **{"strength": 0.6, "num_inference_steps": 4, "guidance_scale": 2.0},
+}
+
+
+def test_a_refiner_of_a_downloaded_model_is_an_extra(tmp_path: Path) -> None:
+    write_preset(tmp_path / "presets" / "large", {**FACTS, "download": DOWNLOAD, "refiner": REFINER})
+    (tmp_path / "weights" / "large").mkdir(parents=True)
+    folder = Catalog(Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights")).get("large")
+
+    assert folder.installed
+    with pytest.raises(ModelNotInstalled, match="the refiner of large is not installed") as caught:
+        folder.require_refiner()
+    assert (caught.value.field, str(tmp_path) in str(caught.value)) == ("refine", False)
+    assert "`longtake pull large --refiner`" in str(caught.value.fix)
+
+    (tmp_path / "weights" / "large" / "refiner").mkdir()
+    folder.require_refiner()
+
+
+@pytest.mark.parametrize("refiner", [None, REFINER])
+def test_a_shipped_model_refines_where_it_names_a_refiner(tmp_path: Path, refiner: Mapping[str, object] | None) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "refiner": refiner})
+    assert Catalog(Settings(presets_dir=tmp_path)).get("tiny").refines == (refiner is not None)
+
+
 @pytest.mark.parametrize(
     ("source", "steps", "accepts_image"),
     [(None, 4, False), ("base", 4, False), ("animatediff", 25, False), ("svd", 25, True), ("diffusers:a/b", 50, False)],

@@ -35,6 +35,16 @@ def change(file: Path, place: int, count: int = 1) -> None:
         stream.write(b"\1" * count)
 
 
+@pytest.mark.parametrize("name", ["refiner", ".refiner.part"])
+def test_a_refiner_that_comes_later_changes_nothing(folder: Path, name: str) -> None:
+    before = weights_digest(folder)
+    (folder / name).mkdir()
+    (folder / name / "config.json").write_text("{}")
+
+    assert weights_digest(folder) == before
+    assert weights_digest(folder / name) != before
+
+
 @pytest.mark.parametrize("place", [0, 100, LARGE_BYTES - 1], ids=["length", "header", "last byte"])
 def test_replaced_weights_are_noticed_under_an_old_record(folder: Path, place: int) -> None:
     before = weights_digest(folder)

@@ -55,6 +55,16 @@ def engine(models: RefinerModels) -> WindowRefiner:
     return WindowRefiner(models, LAWS, "test")
 
 
+def test_the_suffix_is_read_after_every_prompt(models: RefinerModels) -> None:
+    with_suffix = WindowRefiner(models, replace(LAWS, prompt_suffix=", "), "test")
+    plain, frames = WindowRefiner(models, LAWS, "test"), preview(16)
+
+    refined = refine_streaming(with_suffix, spec_of(16, prompt="a red circle"), frames)
+
+    assert np.array_equal(refined, refine_streaming(plain, spec_of(16, prompt="a red circle, "), frames))
+    assert not np.array_equal(refined, refine_streaming(plain, spec_of(16, prompt="a red circle"), frames))
+
+
 def spec_of(num_frames: int, schedule: RefineSchedule = "streaming", **changes: object) -> JobSpec:
     return job_spec(num_frames=num_frames, refine=REFINED.model_copy(update={"schedule": schedule}), **changes)
 
