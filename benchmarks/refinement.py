@@ -1,0 +1,172 @@
+"""Refinement against the video's length: processor seconds per frame and memory, both schedules, random tiny networks.
+
+Every measurement has a process of its own (`python -m benchmarks.refinement PRESET SCHEDULE FRAMES` prints it as JSON):
+memory is what it holds at its peak above what it held with everything loaded. Frames come as from storage, those of a
+window for streaming and all at once for lockstep, and refined ones are let go, as they are when published.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+import numpy as np
+import psutil
+
+from benchmarks.figures import Figure
+from core.model.presets import load_refiner
+from core.model.presets.random import write_random_preset
+from core.service.engine import FramesTHWC
+from core.service.frame_plan import chunk_span, num_chunks, refinement_windows
+from core.service.refine_engine import RefineEngine, RefineState
+from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, RefineSchedule, RefineSpec
+
+LENGTHS = (48, 240, 1200)
+NUM_STEPS = 2
+SIZE = 64
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One video. `megabytes` None: this system does not tell a process' peak."""
+
+    seconds_per_frame: float
+    megabytes: float | None
+
+
+def measure(say: Callable[[str], None]) -> list[Figure]:
+    """Both schedules at every length."""
+    schedules: tuple[RefineSchedule, ...] = get_args(RefineSchedule)
+    with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
+        write_random_preset(Path(folder), size=SIZE)
+        results = {
+            (schedule, length): measure_apart(Path(folder), schedule, length, say)
+            for schedule in schedules
+            for length in LENGTHS
+        }
+    return [figure for key, measured in results.items() for figure in figures_of(*key, measured)] + [
+        flatness(schedule, [results[schedule, length] for length in LENGTHS]) for schedule in schedules
+    ]
+
+
+def measure_apart(preset: Path, schedule: RefineSchedule, num_frames: int, say: Callable[[str], None]) -> Measured:
+    """One video in a process of its own, on one thread: processor seconds then mean the same on any machine's cores."""
+    say(f"refinement: {schedule}, {num_frames} frames")
+    command = [sys.executable, "-m", "benchmarks.refinement", str(preset), schedule, str(num_frames)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return Measured(**json.loads(answer.stdout))
+
+
+def figures_of(schedule: RefineSchedule, num_frames: int, measured: Measured) -> list[Figure]:
+    name = f"refinement, {schedule}, {num_frames} frames"
+    note = f"random tiny networks, {SIZE} to {2 * SIZE} pixels, {NUM_STEPS} steps, one thread"
+    return [
+        Figure(f"{name}: per frame", measured.seconds_per_frame, "processor s", note=note),
+        Figure(f"{name}: memory above the loaded process", measured.megabytes, "MB", note=note),
+    ]
+
+
+def flatness(schedule: RefineSchedule, by_length: list[Measured]) -> Figure:
+    """How much more memory the longest video takes than the shortest; judged for streaming, which promises it."""
+    first, last = by_length[0].megabytes, by_length[-1].megabytes
+    ratio = None if first is None or last is None else round(last / first, 3)
+    name = f"refinement, {schedule}: memory at {LENGTHS[-1]} frames over that at {LENGTHS[0]}"
+    return Figure(name, ratio, "x", target=1.1 if schedule == "streaming" else None)
+
+
+def measure_here(preset: Path, schedule: RefineSchedule, num_frames: int) -> Measured:
+    """Refine a video of so many frames in this process."""
+    engine = load_refiner(preset, device="cpu", torch_threads=1)
+    loaded = psutil.Process().memory_info().rss
+    refine = stream if schedule == "streaming" else advance_together
+    # What the first window alone has to prepare belongs to no length.
+    refine(engine, job(schedule, 24))
+    knows_peak = forget_peak()
+    started = time.process_time()
+    refine(engine, job(schedule, num_frames))
+    seconds = (time.process_time() - started) / num_frames
+    return Measured(round(seconds, 4), round((peak() - loaded) / 1e6, 1) if knows_peak else None)
+
+
+def stream(engine: RefineEngine, spec: JobSpec) -> None:
+    """Window after window."""
+    state = RefineState()
+    for window in refinement_windows(spec.num_frames):
+        state = engine.refine_window(spec, state, preview(window.num_frames), ignore_step).state
+
+
+def advance_together(engine: RefineEngine, spec: JobSpec) -> None:
+    """Step after step, then chunk after chunk."""
+    state = engine.start_lockstep(spec, preview(spec.num_frames))
+    for _ in range(NUM_STEPS):
+        state = engine.step_lockstep(spec, state, ignore_step)
+    for index in range(num_chunks(spec.num_frames)):
+        span = chunk_span(index, spec.num_frames)
+        engine.finish_lockstep(spec, state, range(span.first_frame, span.first_frame + span.num_frames))
+
+
+def preview(num_frames: int) -> FramesTHWC:
+    return np.random.default_rng(0).integers(0, 256, (num_frames, SIZE, SIZE, 3), np.uint8)
+
+
+def job(schedule: RefineSchedule, num_frames: int) -> JobSpec:
+    asked = RefineSpec(
+        strength=0.6,
+        num_inference_steps=NUM_STEPS,
+        guidance_scale=2.0,
+        height=2 * SIZE,
+        width=2 * SIZE,
+        schedule=schedule,
+    )
+    return JobSpec(
+        prompt="a red circle moving left",
+        negative_prompt="",
+        num_frames=num_frames,
+        fps=8,
+        seed=1,
+        model="random",
+        guidance_scale=2.0,
+        num_inference_steps=NUM_STEPS,
+        profile=DEFAULT_PROFILE,
+        first_chunk=FirstChunkSampling(num_inference_steps=NUM_STEPS, guidance_scale=2.0),
+        refine=asked,
+    )
+
+
+def forget_peak() -> bool:
+    """Let the kernel count this process' peak memory anew; False where it cannot."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak() -> int:
+    """Most memory this process held since then, bytes."""
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def ignore_step(step: int, steps: int) -> None:
+    """Progress nobody watches."""
+    del step, steps
+
+
+def main(argv: list[str]) -> None:
+    preset, schedule, num_frames = argv
+    print(json.dumps(asdict(measure_here(Path(preset), cast(RefineSchedule, schedule), int(num_frames)))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
