@@ -1,7 +1,8 @@
 """`python -m benchmarks`: run all measurements, or those of `--only`, print a table, leave a JSON file.
 
 `steps`: one denoising step, plain against default against compiled. `approximations`: what the opt-in ones save and
-cost. `service`: jobs on an embedded stack. GPUs have a command of their own, `python -m benchmarks.cuda`.
+cost. `refinement`: both schedules against the video's length. `service`: jobs on an embedded stack. GPUs have a command
+of their own, `python -m benchmarks.cuda`.
 
 The exit code tells whether it could measure, not whether a target was met: times depend on the machine.
 """
@@ -26,7 +27,7 @@ from cli.stack import StackOptions, running_stack
 from cli.stop_signal import Stopped, StopSignal
 from core.service.errors import LongtakeError
 
-GROUPS = ("service", "steps", "approximations")
+GROUPS = ("service", "steps", "approximations", "refinement")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -77,6 +78,8 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
             figures += importlib.import_module("benchmarks.steps").measure(say)
         if "approximations" in groups:
             figures += importlib.import_module("benchmarks.approximations").measure(say)
+        if "refinement" in groups:
+            figures += importlib.import_module("benchmarks.refinement").measure(say)
     return figures
 
 

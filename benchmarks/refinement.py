@@ -46,16 +46,15 @@ class Measured:
 def measure(say: Callable[[str], None]) -> list[Figure]:
     """Both schedules at every length."""
     schedules: tuple[RefineSchedule, ...] = get_args(RefineSchedule)
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         write_random_preset(Path(folder), size=SIZE)
-        results = {
-            (schedule, length): measure_apart(Path(folder), schedule, length, say)
-            for schedule in schedules
-            for length in LENGTHS
-        }
-    return [figure for key, measured in results.items() for figure in figures_of(*key, measured)] + [
-        flatness(schedule, [results[schedule, length] for length in LENGTHS]) for schedule in schedules
-    ]
+        for schedule in schedules:
+            results = [measure_apart(Path(folder), schedule, length, say) for length in LENGTHS]
+            for length, measured in zip(LENGTHS, results, strict=True):
+                figures += figures_of(schedule, length, measured)
+            figures.append(flatness(schedule, results))
+    return figures
 
 
 def measure_apart(preset: Path, schedule: RefineSchedule, num_frames: int, say: Callable[[str], None]) -> Measured:

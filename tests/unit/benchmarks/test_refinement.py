@@ -1,0 +1,34 @@
+"""What the refinement benchmark runs and how it judges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.refinement import Measured, figures_of, flatness, measure_here
+from core.model.presets.random import write_random_preset
+from core.service.schema import RefineSchedule
+
+
+@pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
+def test_a_short_video_can_be_measured(tmp_path: Path, schedule: RefineSchedule) -> None:
+    measured = measure_here(write_random_preset(tmp_path), schedule, 1)
+    assert measured.seconds_per_frame > 0
+    assert measured.megabytes is None or measured.megabytes > 0
+
+
+@pytest.mark.parametrize(("megabytes", "met"), [((100.0, 104.0, 109.0), True), ((100.0, 90.0, 112.0), False)])
+def test_streaming_is_flat_within_ten_percent(megabytes: tuple[float, ...], met: bool) -> None:
+    assert flatness("streaming", [Measured(1.0, value) for value in megabytes]).met is met
+
+
+def test_lockstep_promises_no_flat_memory() -> None:
+    figure = flatness("lockstep", [Measured(1.0, value) for value in (100.0, 150.0, 900.0)])
+    assert (figure.value, figure.met) == (9.0, None)
+
+
+def test_memory_that_no_system_told_is_not_measured() -> None:
+    assert flatness("streaming", [Measured(1.0, None)] * 3).value_text == "not measured"
+    _, memory = figures_of("streaming", 48, Measured(0.5, None))
+    assert memory.value_text == "not measured"
