@@ -20,6 +20,8 @@ from core.service.settings import Settings
 
 REFINER_FOLDER = "refiner"
 """Where in a weights folder the refiner's networks are."""
+DIFFUSERS_REFINER = "diffusers:"
+"""What a refiner's `source` begins with."""
 
 
 class SamplingDefaults(BaseModel):
@@ -79,6 +81,11 @@ class RefinerFacts(BaseModel):
     strength: float = Field(gt=0, le=1)
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=1.0)
+    source: str | None = Field(
+        default=None,
+        pattern=f"^{DIFFUSERS_REFINER}.+$",
+        description="diffusers:ORG/NAME or a folder in that layout; unset: `refiner/` of the weights.",
+    )
     prompt_suffix: str = Field(default="", description="Follows every prompt, as in the refiner's published use.")
 
 
@@ -178,8 +185,10 @@ class PresetFolder:
     @property
     def refines(self) -> bool:
         """Whether the preset has a refiner and it is there: of a downloaded preset it is an extra."""
-        facts = self.facts
-        return facts.refiner is not None and (facts.download is None or self.refiner_weights.is_dir())
+        refiner, comes_apart = self.facts.refiner, self.facts.download is not None
+        if refiner is None or refiner.source is not None:
+            return refiner is not None  # a source is fetched by the worker that needs it
+        return self.refiner_weights.is_dir() or not comes_apart
 
     @property
     def refiner_command(self) -> str:

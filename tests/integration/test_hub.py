@@ -39,6 +39,7 @@ from tests.helpers.hub_repositories import (
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
 from tests.helpers.pipelines import write_sdxl, write_text_to_video
+from tests.helpers.presets import change_facts
 from tests.helpers.service import running_service
 
 CHECKPOINT, BASE = "PAIR/StreamingT2V", "ali-vilab/text-to-video-ms-1.7b"
@@ -389,6 +390,29 @@ def test_an_operator_chooses_a_pipeline_by_its_hub_id(hub: Hub, tmp_path: Path) 
     assert "first chunk diffusers:org/small-t2v" in fetched
     assert "(16, 64, 64, 3)" in fetched
     assert make_a_chunk() == fetched
+
+
+FETCH_REFINER = """
+from core.service.settings import Settings
+from worker.engines import load_refiner
+
+print(load_refiner(Settings(), "toy").fingerprint)
+"""
+
+
+def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.publish("org/video-xl", write_text_to_video(tmp_path / "pipeline"))
+    folder = write_random_preset(tmp_path / "presets" / "toy")
+    refiner: dict[str, Any] = json.loads((folder / "preset.json").read_text())["refiner"]
+    change_facts(folder, refiner={**refiner, "source": "diffusers:org/video-xl", "resampling": "plain"})
+    shutil.rmtree(folder / "refiner")
+    variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "LONGTAKE_PRESETS_DIR": str(folder.parent)}
+
+    script = [sys.executable, "-c", FETCH_REFINER]
+    fetched = subprocess.run(script, env={**os.environ, **variables}, capture_output=True, text=True, check=True).stdout
+
+    assert f"refiner diffusers:org/video-xl {commit}; " in fetched
+    assert {"unet/diffusion_pytorch_model.safetensors", "vae/config.json"} <= {entry.path for entry in hub.served}
 
 
 FETCH_PICTURE_MODELS = """

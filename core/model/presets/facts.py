@@ -49,14 +49,16 @@ class RefinerPreset(RefinerFacts):
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     resampling: Literal["vid2vid", "plain"]
     scheduler: dict[str, Any] | None = Field(
-        default=None, description="Noise schedule with diffusers' keys; unset: MS-Vid2Vid-XL's table, v prediction."
+        default=None,
+        description="Noise schedule with diffusers' keys; unset: the source's, or MS-Vid2Vid-XL's table, v prediction.",
     )
     windows_per_batch: int = Field(default=1, ge=1, description="Windows of a lockstep step computed together.")
     gpu_dtype: GpuDtype
 
-    def laws(self) -> RefinerLaws:
+    def laws(self, scheduler_of_source: dict[str, Any] | None = None) -> RefinerLaws:
         """What the network was trained for."""
-        schedule = None if self.scheduler is None else schedule_from_config(self.scheduler)
+        config = scheduler_of_source if self.scheduler is None else self.scheduler
+        schedule = None if config is None else schedule_from_config(config)
         return RefinerLaws(
             sigmas_T=vid2vid_sigmas() if schedule is None else (1 - schedule.alphas_cumprod_T).sqrt(),
             prediction="v_prediction" if schedule is None else schedule.prediction,

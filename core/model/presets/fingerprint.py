@@ -70,9 +70,9 @@ def weights_digest(folder: Path) -> str:
 
 
 def _counts(name: Path) -> bool:
-    """Whether a file of a weights folder is one of its configs and weights."""
+    """Whether a file of a weights folder, or of one in diffusers' layout (torch files), is a config or weights."""
     is_apart = name.parts[0] == REFINER_FOLDER or name.parts[0].startswith(".")
-    return name.suffix in {".safetensors", ".json"} and not is_apart
+    return name.suffix in {".safetensors", ".bin", ".json"} and not is_apart
 
 
 def _sample(file: Path) -> bytes:

@@ -105,6 +105,19 @@ def test_a_refiner_of_a_downloaded_model_is_an_extra(tmp_path: Path) -> None:
     folder.require_refiner()
 
 
+def test_a_refiner_of_a_repository_of_its_own_is_always_there(tmp_path: Path) -> None:
+    refiner = {**REFINER, "source": "diffusers:org/video-xl"}
+    write_preset(tmp_path / "large", {**FACTS, "download": DOWNLOAD, "refiner": refiner})
+    assert Catalog(Settings(presets_dir=tmp_path, weights_dir=tmp_path / "weights")).get("large").refines
+
+
+@pytest.mark.parametrize("source", ["org/video-xl", "diffusers:", "base"])
+def test_an_unknown_refiner_source_is_refused(tmp_path: Path, source: str) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "refiner": {**REFINER, "source": source}})
+    with pytest.raises(PresetError, match=r"preset\.json: refiner\.source: "):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+
+
 @pytest.mark.parametrize("refiner", [None, REFINER])
 def test_a_shipped_model_refines_where_it_names_a_refiner(tmp_path: Path, refiner: Mapping[str, object] | None) -> None:
     write_preset(tmp_path / "tiny", {**FACTS, "refiner": refiner})

@@ -35,6 +35,13 @@ def change(file: Path, place: int, count: int = 1) -> None:
         stream.write(b"\1" * count)
 
 
+def test_weights_in_a_torch_file_count(folder: Path) -> None:
+    before = weights_digest(folder)
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"1")
+
+    assert weights_digest(folder) != before
+
+
 @pytest.mark.parametrize("name", ["refiner", ".refiner.part"])
 def test_a_refiner_that_comes_later_changes_nothing(folder: Path, name: str) -> None:
     before = weights_digest(folder)

@@ -1,18 +1,28 @@
 """A preset's refiner is found, loaded and refused by its folder."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from core.model.presets import load_refiner
 from core.model.presets.facts import read_preset
 from core.model.presets.random import write_random_preset
+from core.model.presets.refiner_parts import parts_of_repository
+from core.model.sampling.schedules import schedule_from_config
+from core.model.streaming_t2v.encoders import ClipTextReader
+from core.service.engine import FramesTHWC
 from core.service.errors import PresetError
 from core.service.refine_engine import RefineState
 from core.service.schema import RefineSpec
 from tests.helpers.jobs import job_spec
+from tests.helpers.pipelines import write_stable_diffusion, write_text_to_video
 from tests.helpers.presets import change_facts
 
 SPEC = job_spec(
@@ -74,3 +84,99 @@ def test_noise_levels_are_the_published_refiners_or_a_schedulers(
 
     assert laws.prediction == prediction
     assert float(laws.sigmas_T[-1]) == pytest.approx(last_sigma, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video model as diffusers saves it."""
+    return write_text_to_video(tmp_path_factory.mktemp("repositories") / "video-xl")
+
+
+@pytest.fixture
+def preset_of(folder: Path) -> Callable[[Path], Path]:
+    """Makes the preset refine with a repository."""
+
+    def with_source(repository: Path) -> Path:
+        refiner: dict[str, Any] = json.loads((folder / "preset.json").read_text())["refiner"]
+        source = {"source": f"diffusers:{repository}", "resampling": "plain", "guidance_rescale": 0.0}
+        change_facts(folder, refiner={**refiner, **source})
+        return folder
+
+    return with_source
+
+
+def refined(folder: Path) -> FramesTHWC:
+    refiner = load_refiner(folder, device="cpu", torch_threads=1)
+    frames = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), np.uint8)
+    spec = SPEC.model_copy(update={"prompt": "red"})
+    return refiner.refine_window(spec, RefineState(), frames, lambda _step, _steps: None).frames
+
+
+def test_a_video_model_in_diffusers_layout_refines(preset_of: Callable[[Path], Path], repository: Path) -> None:
+    frames = refined(preset_of(repository))
+
+    assert frames.shape == (16, 128, 128, 3)
+    assert frames.std() > 1
+
+
+def test_weights_in_torch_files_give_the_same_frames(
+    preset_of: Callable[[Path], Path], repository: Path, tmp_path: Path
+) -> None:
+    pipeline: Any = DiffusionPipeline.from_pretrained(str(repository))
+    pipeline.save_pretrained(tmp_path / "bin", safe_serialization=False)
+    assert not list((tmp_path / "bin" / "unet").glob("*.safetensors"))
+
+    assert np.array_equal(refined(preset_of(repository)), refined(preset_of(tmp_path / "bin")))
+
+
+def test_it_reads_texts_and_noise_as_its_pipeline_does(repository: Path) -> None:
+    pipeline: Any = DiffusionPipeline.from_pretrained(str(repository))
+    parts = parts_of_repository(f"diffusers:{repository}", torch.device("cpu"), torch.float32)
+    assert parts.scheduler is not None
+
+    states = ClipTextReader(parts.tokenizer, parts.text_encoder)(["red"])
+    schedule = schedule_from_config(parts.scheduler)
+
+    expected, _ = pipeline.encode_prompt("red", torch.device("cpu"), 1, False)
+    torch.testing.assert_close(states, expected)
+    torch.testing.assert_close(schedule.alphas_cumprod_T, pipeline.scheduler.alphas_cumprod)
+    assert schedule.prediction == "epsilon"
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "said"),
+    [
+        ("scheduler/scheduler_config.json", "beta_schedule", "squaredcos_cap_v2", "beta_schedule of its scheduler"),
+        ("scheduler/scheduler_config.json", "prediction_type", "sample", "not epsilon or v_prediction"),
+        ("unet/config.json", "cross_attention_dim", 5, "cannot be loaded"),
+    ],
+)
+def test_a_model_that_cannot_refine_is_refused(
+    preset_of: Callable[[Path], Path], repository: Path, tmp_path: Path, file: str, key: str, value: object, said: str
+) -> None:
+    other = Path(shutil.copytree(repository, tmp_path / "other"))
+    config: dict[str, Any] = json.loads((other / file).read_text())
+    (other / file).write_text(json.dumps({**config, key: value}))
+
+    with pytest.raises(PresetError, match=said):
+        load_refiner(preset_of(other), device="cpu", torch_threads=1)
+
+
+def test_a_schedule_of_the_preset_stands_in_for_one_that_is_not_known(
+    preset_of: Callable[[Path], Path], repository: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(repository, tmp_path / "other"))
+    file = other / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "beta_schedule": "squaredcos_cap_v2"}))
+    folder = preset_of(other)
+    facts = json.loads((folder / "preset.json").read_text())
+    change_facts(folder, refiner={**facts["refiner"], "scheduler": facts["scheduler"]})
+
+    assert load_refiner(folder, device="cpu", torch_threads=1).fingerprint.startswith(f"refiner diffusers:{other} ")
+
+
+def test_another_kind_of_pipeline_is_refused_as_one(preset_of: Callable[[Path], Path], tmp_path: Path) -> None:
+    pictures = write_stable_diffusion(tmp_path / "pictures")
+
+    with pytest.raises(PresetError, match="its unet is UNet2DConditionModel, not UNet3DConditionModel"):
+        load_refiner(preset_of(pictures), device="cpu", torch_threads=1)
