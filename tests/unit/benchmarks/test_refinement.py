@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.refinement import Measured, figures_of, flatness, measure_here
+from benchmarks.refinement import Measured, figures_of, flatness, forget_peak, measure_here, peak
 from core.model.presets.random import write_random_preset
 from core.service.schema import RefineSchedule
 
 
 @pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
 def test_a_short_video_can_be_measured(tmp_path: Path, schedule: RefineSchedule) -> None:
-    measured = measure_here(write_random_preset(tmp_path), schedule, 1)
-    assert measured.seconds_per_frame > 0
-    assert measured.megabytes is None or measured.megabytes > 0
+    assert measure_here(write_random_preset(tmp_path), schedule, 1).seconds_per_frame > 0
+
+
+def test_peak_counts_what_was_held_and_let_go() -> None:
+    if not forget_peak():
+        pytest.skip("this system does not tell a process' peak")
+    before = peak()
+    block = np.ones(8_000_000)
+    del block
+    assert peak() - before > 50e6
 
 
 @pytest.mark.parametrize(("megabytes", "met"), [((100.0, 104.0, 109.0), True), ((100.0, 90.0, 112.0), False)])
