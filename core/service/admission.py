@@ -222,7 +222,8 @@ def _check_refiner(prompt: str, preset: PresetFolder) -> None:
     num_tokens = preset.count_tokens(prompt + suffix)
     if num_tokens > limit:
         message = f"prompt has {num_tokens} tokens with the {suffix!r} that the refiner appends; {limit} are read"
-        fix = f"shorten it by {num_tokens - limit} tokens, or leave `refine` out"
+        room = limit - (num_tokens - preset.count_tokens(prompt))
+        fix = f"shorten it to at most {room} tokens, or leave `refine` out"
         raise PromptTooLong(message, field="prompt", fix=fix)
 
 

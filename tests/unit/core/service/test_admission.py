@@ -260,4 +260,4 @@ def test_a_refined_prompt_must_leave_room_for_what_the_refiner_appends(tmp_path:
     assert spec_of(settings, prompt=longest[2:], refine=True).prompt == longest[2:]
     refused = refusal(settings, prompt=longest, refine=True)
     assert isinstance(refused, PromptTooLong)
-    assert (refused.field, refused.fix) == ("prompt", "shorten it by 1 tokens, or leave `refine` out")
+    assert (refused.field, refused.fix) == ("prompt", "shorten it to at most 15 tokens, or leave `refine` out")
