@@ -1,8 +1,10 @@
 """Refinement against the video's length: processor seconds per frame and memory, both schedules, random tiny networks.
 
 Every measurement has a process of its own (`python -m benchmarks.refinement PRESET SCHEDULE FRAMES` prints it as JSON):
-memory is what it holds at its peak above what it held with everything loaded. Frames come as from storage, those of a
-window for streaming and all at once for lockstep, and refined ones are let go, as they are when published.
+memory is what it holds at its peak above what it held with everything loaded. It is told twice: as it is, with what
+fragments keep back, and in a second process whose allocator hands freed memory back at once, which shows what refining
+needs and is too slow to be timed. Frames come as from storage, those of a window for streaming and all at once for
+lockstep, and refined ones are let go, as they are when published.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Re
 LENGTHS = (48, 240, 1200)
 NUM_STEPS = 2
 SIZE = 64
+HAND_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
+"""glibc's settings; other allocators read none of them."""
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -50,36 +54,42 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         write_random_preset(Path(folder), size=SIZE)
         for schedule in schedules:
-            results = [measure_apart(Path(folder), schedule, length, say) for length in LENGTHS]
-            for length, measured in zip(LENGTHS, results, strict=True):
-                figures += figures_of(schedule, length, measured)
-            figures.append(flatness(schedule, results))
+            as_it_is, needed = (
+                [measure_apart(Path(folder), schedule, length, allocator, say) for length in LENGTHS]
+                for allocator in ({}, HAND_BACK)
+            )
+            for length, measured, lean in zip(LENGTHS, as_it_is, needed, strict=True):
+                figures += figures_of(schedule, length, measured, lean)
+            figures += [flatness(schedule, "memory", as_it_is), flatness(schedule, "memory needed", needed)]
     return figures
 
 
-def measure_apart(preset: Path, schedule: RefineSchedule, num_frames: int, say: Callable[[str], None]) -> Measured:
+def measure_apart(
+    preset: Path, schedule: RefineSchedule, num_frames: int, allocator: dict[str, str], say: Callable[[str], None]
+) -> Measured:
     """One video in a process of its own, on one thread: processor seconds then mean the same on any machine's cores."""
     say(f"refinement: {schedule}, {num_frames} frames")
     command = [sys.executable, "-m", "benchmarks.refinement", str(preset), schedule, str(num_frames)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | allocator
     answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return Measured(**json.loads(answer.stdout))
 
 
-def figures_of(schedule: RefineSchedule, num_frames: int, measured: Measured) -> list[Figure]:
+def figures_of(schedule: RefineSchedule, num_frames: int, measured: Measured, lean: Measured) -> list[Figure]:
     name = f"refinement, {schedule}, {num_frames} frames"
     note = f"random tiny networks, {SIZE} to {2 * SIZE} pixels, {NUM_STEPS} steps, one thread"
     return [
         Figure(f"{name}: per frame", measured.seconds_per_frame, "processor s", note=note),
         Figure(f"{name}: memory above the loaded process", measured.megabytes, "MB", note=note),
+        Figure(f"{name}: memory needed", lean.megabytes, "MB", note="freed memory handed back at once"),
     ]
 
 
-def flatness(schedule: RefineSchedule, by_length: list[Measured]) -> Figure:
+def flatness(schedule: RefineSchedule, what: str, by_length: list[Measured]) -> Figure:
     """How much more memory the longest video takes than the shortest; judged for streaming, which promises it."""
     first, last = by_length[0].megabytes, by_length[-1].megabytes
     ratio = None if first is None or last is None else round(last / first, 3)
-    name = f"refinement, {schedule}: memory at {LENGTHS[-1]} frames over that at {LENGTHS[0]}"
+    name = f"refinement, {schedule}: {what} at {LENGTHS[-1]} frames over that at {LENGTHS[0]}"
     return Figure(name, ratio, "x", target=1.1 if schedule == "streaming" else None)
 
 
