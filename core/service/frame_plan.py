@@ -74,6 +74,17 @@ def published_by(windows: tuple[RefinementWindow, ...], index: int) -> range:
     return range(first, window.end_frame if index == len(windows) - 1 else window.end_frame - REFINEMENT_OVERLAP_FRAMES)
 
 
+def first_shared_with_next(windows: tuple[RefinementWindow, ...], index: int) -> int:
+    """The first frame of window `index` that the next one covers, too; its end frame where it is the last."""
+    window = windows[index]
+    return window.end_frame if index == len(windows) - 1 else windows[index + 1].first_frame
+
+
+def within(window: RefinementWindow, frames: range) -> slice:
+    """Where frames of the video lie in a window."""
+    return slice(frames.start - window.first_frame, frames.stop - window.first_frame)
+
+
 def refinement_windows(num_frames: int) -> tuple[RefinementWindow, ...]:
     """Windows of a video; the last one slides back to fit, and fewer than 24 frames are one window."""
     if num_frames <= REFINEMENT_WINDOW_FRAMES:

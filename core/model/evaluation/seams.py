@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from core.model.evaluation.reader import Frames
-from core.model.refinement.windows import Refiner, Trajectory, refine_in_lockstep, refine_window
-from core.service.frame_plan import RefinementWindow, published_by, refinement_windows
+from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming, refine_window
+from core.service.frame_plan import RefinementWindow, refinement_windows
 
 Floats = npt.NDArray[np.float32]
 Way = Callable[[Refiner, Tensor], Tensor]
@@ -116,9 +116,10 @@ def _joined(refiner_of: Callable[[RefinementWindow], Refiner], clean_1CVHW: Tens
     """Windows refined one by one and cut in the middle of their overlaps."""
     refined = torch.empty_like(clean_1CVHW)
     for window in refinement_windows(clean_1CVHW.shape[2]):
-        part, _ = _refine(refiner_of(window), clean_1CVHW, window, None, window.end_frame)
+        part = clean_1CVHW[:, :, window.first_frame : window.end_frame]
+        alone, _ = refine_window(refiner_of(window), part, window, None, window.end_frame, _ignore_step)
         own = _own_from(window)
-        refined[:, :, window.first_frame + own : window.end_frame] = part[:, :, own:]
+        refined[:, :, window.first_frame + own : window.end_frame] = alone[:, :, own:]
     return refined
 
 
@@ -129,23 +130,7 @@ def lockstep(refiner: Refiner, clean_1CVHW: Tensor) -> Tensor:
 
 def streaming(refiner: Refiner, clean_1CVHW: Tensor) -> Tensor:
     """Randomized blending with the stored trajectory of the window before."""
-    windows = refinement_windows(clean_1CVHW.shape[2])
-    published: list[Tensor] = []
-    before: Trajectory | None = None
-    for window in windows:
-        is_last = window is windows[-1]
-        next_first = window.end_frame if is_last else windows[window.index + 1].first_frame
-        part, before = _refine(refiner, clean_1CVHW, window, before, next_first)
-        frames = published_by(windows, window.index)
-        published.append(part[:, :, frames.start - window.first_frame : frames.stop - window.first_frame])
-    return torch.cat(published, dim=2)
-
-
-def _refine(
-    refiner: Refiner, clean_1CVHW: Tensor, window: RefinementWindow, before: Trajectory | None, next_first: int
-) -> tuple[Tensor, Trajectory]:
-    part = clean_1CVHW[:, :, window.first_frame : window.end_frame]
-    return refine_window(refiner, part, window, before, next_first, _ignore_step)
+    return refine_streaming(refiner, clean_1CVHW, refinement_windows(clean_1CVHW.shape[2]), _ignore_step)
 
 
 def _ignore_step(step: int, steps: int) -> None:

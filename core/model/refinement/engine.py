@@ -11,7 +11,6 @@ Shapes: C latent channels, F frames of a window, V frames of the video, H, W lat
 picture rows and columns, B guidance batch, L text tokens, D text width.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,13 +33,20 @@ from core.model.refinement.windows import (
     start_lockstep,
     step_lockstep,
 )
+from core.model.sampling.device import Stopwatch, device_name
 from core.model.sampling.schedules import Prediction
 from core.model.sampling.vae import MAX_FRAMES_PER_CALL, decode_frames, downsampling, encode_frames, to_uint8
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import TextReader
 from core.model.streaming_t2v.network import predict_base
 from core.service.engine import FramesTHWC, OnStep
-from core.service.frame_plan import REFINEMENT_OVERLAP_FRAMES, published_by, refinement_windows
+from core.service.frame_plan import (
+    REFINEMENT_OVERLAP_FRAMES,
+    first_shared_with_next,
+    published_by,
+    refinement_windows,
+    within,
+)
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import JobSpec, RefineSpec
 
@@ -91,24 +97,17 @@ class WindowRefiner:
         """The window after those done; see the port."""
         windows = refinement_windows(spec.num_frames)
         window = windows[state.done]
-        is_last = state.done == len(windows) - 1
-        next_first = window.end_frame if is_last else windows[state.done + 1].first_frame
-        started = time.perf_counter()
-        clean_1CFHW = self._encode(frames, _asked(spec))
-        encoded = time.perf_counter()
+        next_first, watch = first_shared_with_next(windows, state.done), Stopwatch()
+        clean_1CFHW = watch.run("prepare", lambda: self._encode(frames, _asked(spec)))
         before = _trajectory(state, window.first_frame, clean_1CFHW.device)
         refiner = self._refiner(spec, clean_1CFHW)
-        latents, trajectory = refine_window(refiner, clean_1CFHW, window, before, next_first, on_step)
-        denoised = time.perf_counter()
-        published = published_by(windows, state.done)
-        own = slice(published.start - window.first_frame, published.stop - window.first_frame)
-        refined = self._decode(latents[:, :, own], _asked(spec))
-        timings = {
-            "prepare": encoded - started,
-            "denoise": denoised - encoded,
-            "decode": time.perf_counter() - denoised,
-        }
-        return RefinedWindow(refined, _state_after(state, trajectory, is_last), timings)
+        latents, trajectory = watch.run(
+            "denoise", lambda: refine_window(refiner, clean_1CFHW, window, before, next_first, on_step)
+        )
+        own = latents[:, :, within(window, published_by(windows, state.done))]
+        refined = watch.run("decode", lambda: self._decode(own, _asked(spec)))
+        is_last = next_first == window.end_frame
+        return RefinedWindow(refined, _state_after(state, trajectory, is_last), dict(watch.seconds))
 
     @torch.inference_mode()
     def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
@@ -126,13 +125,13 @@ class WindowRefiner:
     @torch.inference_mode()
     def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
         """Refined frames after the last step."""
-        latents = _unpacked(state).x_1CVHW[:, :, frames.start : frames.stop]
+        latents = torch.from_numpy(state.arrays["x"][:, :, frames.start : frames.stop].copy())
         return self._decode(latents.to(self._device), _asked(spec))
 
     @property
     def device(self) -> str:
         """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
-        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
+        return device_name(self._device)
 
     @property
     def _device(self) -> torch.device:

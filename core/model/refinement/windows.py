@@ -20,7 +20,7 @@ from core.model.refinement.noise import START, FrameNoise
 from core.model.refinement.schedule import RefinementSchedule
 from core.model.refinement.solver import advance, clean_from, network_input, noised
 from core.model.sampling.schedules import Prediction
-from core.service.frame_plan import RefinementWindow
+from core.service.frame_plan import RefinementWindow, first_shared_with_next, published_by, within
 
 WindowPredictor = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
 """(noised windows [1, C, F, H, W] in the network's scale, timestep) -> guided prediction of each, batched or not."""
@@ -121,6 +121,21 @@ def refine_window(
         x, last_clean = _advance(refiner, x, clean, last_clean, frames, step), clean
         kept_of_step.append(clean[:, :, next_first_frame - window.first_frame :])
     return x, Trajectory(next_first_frame, torch.stack(kept_of_step))
+
+
+def refine_streaming(
+    refiner: Refiner, clean_1CVHW: Tensor, windows: tuple[RefinementWindow, ...], on_step: OnStep
+) -> Tensor:
+    """Refined latents of the whole video [1, C, V, H, W], one window after the other; each frame is taken from the
+    window that publishes it."""
+    published: list[Tensor] = []
+    before: Trajectory | None = None
+    for window in windows:
+        part = clean_1CVHW[:, :, window.first_frame : window.end_frame]
+        next_first = first_shared_with_next(windows, window.index)
+        refined, before = refine_window(refiner, part, window, before, next_first, on_step)
+        published.append(refined[:, :, within(window, published_by(windows, window.index))])
+    return torch.cat(published, dim=2)
 
 
 def _predict_clean(refiner: Refiner, parts: Sequence[Tensor], step: int) -> list[Tensor]:

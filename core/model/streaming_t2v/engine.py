@@ -9,10 +9,9 @@ chunk 0, as far as they were given, `given_image` (uint8, any size) and `given_f
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from core.model.first_chunk.base import BaseFirstChunk
 from core.model.first_chunk.source import FirstChunkRequest, FirstChunkSource
+from core.model.sampling.device import Stopwatch, device_name
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
 from core.model.sampling.vae import downsampling, to_uint8
@@ -112,22 +112,6 @@ class Recent(Generic[Key, Value]):
         return self._kept[key]
 
 
-@dataclass
-class Stopwatch:
-    """Seconds by phase."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "denoise": 0.0, "decode": 0.0})
-
-    def run(self, phase: str, work: Callable[[], Value]) -> Value:
-        """Do the work and add its time to the phase. Device work counts where it is waited for."""
-        started = time.perf_counter()
-        result = work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.seconds[phase] += time.perf_counter() - started
-        return result
-
-
 class StreamingT2VEngine:
     """The published method as an engine: base UNet for chunk 0, then two windows per chunk."""
 
@@ -147,8 +131,7 @@ class StreamingT2VEngine:
     @property
     def device(self) -> str:
         """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
-        device = self._loader.device
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        return device_name(self._loader.device)
 
     @torch.inference_mode()
     def warm_up(self) -> None:

@@ -14,7 +14,7 @@ from core.model.refinement.blending import BlendingLaw, blend, draw_cut, earlier
 from core.model.refinement.noise import START, cut_generator, shared_noise
 from core.model.refinement.schedule import RefinementSchedule, refinement_schedule, vid2vid_sigmas
 from core.model.refinement.solver import published_start, rescaled_guidance
-from core.model.refinement.windows import Refiner, Trajectory, refine_in_lockstep, refine_window
+from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming, refine_window
 from core.service.frame_plan import refinement_windows
 
 GOLDEN = Path(__file__).parents[4] / "references" / "randomized_blending.safetensors"
@@ -67,19 +67,8 @@ def clean_video(num_frames: int) -> Tensor:
     return torch.randn(1, SHAPE_CHW[0], num_frames, *SHAPE_CHW[1:], generator=torch.Generator().manual_seed(1))
 
 
-def refine_streaming(refiner: Refiner, clean: Tensor) -> Tensor:
-    """All windows one after the other; every frame is taken from the window that publishes it."""
-    windows = refinement_windows(clean.shape[2])
-    published_frames: list[Tensor] = []
-    trajectory: Trajectory | None = None
-    for window in windows:
-        is_last = window is windows[-1]
-        next_first = window.end_frame if is_last else windows[window.index + 1].first_frame
-        part = clean[:, :, window.first_frame : window.end_frame]
-        refined, trajectory = refine_window(refiner, part, window, trajectory, next_first, ignore_step)
-        end = window.end_frame if is_last else window.end_frame - 8
-        published_frames.append(refined[:, :, window.num_held : end - window.first_frame])
-    return torch.cat(published_frames, dim=2)
+def streamed(refiner: Refiner, clean: Tensor) -> Tensor:
+    return refine_streaming(refiner, clean, refinement_windows(clean.shape[2]), ignore_step)
 
 
 def test_the_noise_table_and_steps_are_the_published_ones(golden: dict[str, Tensor]) -> None:
@@ -102,7 +91,7 @@ def test_lockstep_gives_the_published_latents_from_the_recorded_draws(golden: di
 
 @pytest.mark.parametrize("num_frames", [17, 24, 25, 40, 41, 56, 63])
 def test_streaming_refines_every_frame_of_every_length(num_frames: int) -> None:
-    refined = refine_streaming(job_refiner(), clean_video(num_frames))
+    refined = streamed(job_refiner(), clean_video(num_frames))
     assert refined.shape == (1, SHAPE_CHW[0], num_frames, *SHAPE_CHW[1:])
     assert torch.isfinite(refined).all()
 
@@ -110,7 +99,7 @@ def test_streaming_refines_every_frame_of_every_length(num_frames: int) -> None:
 def test_one_window_is_the_same_in_both_schedules() -> None:
     clean = clean_video(24)
     lockstep = refine_in_lockstep(job_refiner(), clean, refinement_windows(24), ignore_step)
-    assert torch.equal(refine_streaming(job_refiner(), clean), lockstep)
+    assert torch.equal(streamed(job_refiner(), clean), lockstep)
 
 
 def test_frames_that_are_published_are_never_changed_by_the_slid_last_window() -> None:
