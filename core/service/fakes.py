@@ -30,12 +30,10 @@ from core.service.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refi
 from core.service.job_store import cursor_from_member, index_member, member_from_cursor
 from core.service.media.fit import fit
 from core.service.media.uploads import Upload
-from core.service.ports import Clock, Delivery, JobPage, Lease, Results, StoredObject, WorkerStatus
+from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, WorkerStatus
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
     LANES_WITH_STEPS,
-    ChunkRecord,
-    JobError,
     JobEvent,
     JobRecord,
     JobSpec,
@@ -43,6 +41,7 @@ from core.service.schema import (
     Lane,
     StepProgress,
 )
+from core.service.transition_store import TransitionStore
 from core.service.transitions import Transition
 
 FAKE_START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,13 +77,12 @@ class _Memory:
     num_reports: int = 0
 
 
-class FakeJobStore:
+class FakeJobStore(TransitionStore):
     """ports.JobStore in memory. FakeEventLog and FakeOutbox show the rest of what it writes."""
 
     def __init__(self, clock: Clock | None = None, *, retention_seconds: float = FAKE_RETENTION_SECONDS) -> None:
+        super().__init__(clock or FakeClock(), retention_seconds)
         self.memory = _Memory()
-        self._clock = clock or FakeClock()
-        self._retention = timedelta(seconds=retention_seconds)
 
     def ping(self) -> None: ...
 
@@ -154,44 +152,10 @@ class FakeJobStore:
             lease = self.memory.leases.get((job_id, lane))
             return lease is not None and lease[1] > self._clock.now()
 
-    def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(
-            lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
-        )
-
-    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(
-            lease.job_id, lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now)
-        )
-
-    def begin_finalizing(self, job_id: str) -> JobRecord:
-        return self._change(job_id, transitions.begin_finalizing)
-
-    def finish(self, lease: Lease, results: Results) -> JobRecord:
-        now = self._clock.now()
-        return self._change(
-            lease.job_id,
-            lambda record: transitions.finish(record, lease, results=results, at=now, retention=self._retention),
-        )
-
-    def fail(self, job_id: str, error: JobError) -> JobRecord:
-        now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.fail(record, error, now, self._retention))
-
-    def request_cancel(self, job_id: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
-
     def cancel_requested(self, job_id: str) -> bool:
         with self.memory.changed:
             record = self.memory.records.get(job_id)
         return record is None or transitions.shall_stop(record)
-
-    def request_delete(self, job_id: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.request_delete(record, now, self._retention))
 
     def purge(self, job_id: str) -> None:
         memory = self.memory

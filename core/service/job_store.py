@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import cast
 
 import redis
@@ -21,8 +21,9 @@ from core.service import redis_client as keys
 from core.service import transitions
 from core.service.errors import InvalidField, JobNotFound, JobStateConflict
 from core.service.event_log import StreamEntry, event_fields, progress_fields, progress_from_fields
-from core.service.ports import Clock, Delivery, JobPage, Lease, Results
-from core.service.schema import ChunkRecord, JobError, JobRecord, JobStatus, Lane, StepProgress
+from core.service.ports import Clock, Delivery, JobPage, Lease
+from core.service.schema import JobRecord, JobStatus, Lane, StepProgress
+from core.service.transition_store import TransitionStore
 from core.service.transitions import Transition
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
@@ -41,13 +42,12 @@ return redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
 """
 
 
-class RedisJobStore:
+class RedisJobStore(TransitionStore):
     """ports.JobStore. `redis` is from redis_client.connect; ended jobs expire `retention_seconds` later."""
 
     def __init__(self, redis: redis.Redis, clock: Clock, *, retention_seconds: float) -> None:
+        super().__init__(clock, retention_seconds)
         self._redis = redis
-        self._clock = clock
-        self._retention = timedelta(seconds=retention_seconds)
         self._renew = redis.register_script(_RENEW)
         self._report_progress = redis.register_script(_REPORT_PROGRESS)
 
@@ -124,43 +124,9 @@ class RedisJobStore:
     def lease_alive(self, job_id: str, lane: Lane) -> bool:
         return bool(self._redis.exists(keys.lease_key(job_id, lane)))
 
-    def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(
-            lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
-        )
-
-    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(
-            lease.job_id, lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now)
-        )
-
-    def begin_finalizing(self, job_id: str) -> JobRecord:
-        return self._change(job_id, transitions.begin_finalizing)
-
-    def finish(self, lease: Lease, results: Results) -> JobRecord:
-        now = self._clock.now()
-        return self._change(
-            lease.job_id,
-            lambda record: transitions.finish(record, lease, results=results, at=now, retention=self._retention),
-        )
-
-    def fail(self, job_id: str, error: JobError) -> JobRecord:
-        now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.fail(record, error, now, self._retention))
-
-    def request_cancel(self, job_id: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
-
     @keys.names_errors
     def cancel_requested(self, job_id: str) -> bool:
         return self._redis.hget(keys.job_key(job_id), "stop") != "0"
-
-    def request_delete(self, job_id: str) -> JobRecord:
-        now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.request_delete(record, now, self._retention))
 
     @keys.names_errors
     def purge(self, job_id: str) -> None:

@@ -1,0 +1,61 @@
+"""The changes of a job store that are one transition each: the same over every kind of memory.
+
+Pure but for the clock: how a record is read, changed and written in one step is the store's own business.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import timedelta
+
+from core.service import transitions
+from core.service.ports import Clock, Lease, Results
+from core.service.schema import ChunkRecord, JobError, JobRecord
+from core.service.transitions import Transition
+
+
+class TransitionStore(ABC):
+    """A part of ports.JobStore. Ended jobs expire `retention_seconds` later."""
+
+    def __init__(self, clock: Clock, retention_seconds: float) -> None:
+        self._clock = clock
+        self._retention = timedelta(seconds=retention_seconds)
+
+    @abstractmethod
+    def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
+        """Apply a transition to a job's record in one step; the new record. Raises JobNotFound."""
+
+    def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
+        )
+
+    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id, lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now)
+        )
+
+    def begin_finalizing(self, job_id: str) -> JobRecord:
+        return self._change(job_id, transitions.begin_finalizing)
+
+    def finish(self, lease: Lease, results: Results) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id,
+            lambda record: transitions.finish(record, lease, results=results, at=now, retention=self._retention),
+        )
+
+    def fail(self, job_id: str, error: JobError) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.fail(record, error, now, self._retention))
+
+    def request_cancel(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
+
+    def request_delete(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.request_delete(record, now, self._retention))
