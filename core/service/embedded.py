@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import random
 import re
 import secrets
 import shutil
@@ -20,6 +21,7 @@ import sysconfig
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,15 +37,22 @@ START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _PORT_TRIES = 3
+_OWN_PORTS = range(20_000, 32_768)
+"""Below what Linux (32768), macOS and IANA (49152) give to outgoing connections."""
 _OLDEST_REDIS = (6, 2)
 _PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that was free a moment ago, outside the range the kernel hands out itself.
+
+    A port of that range can be taken by any outgoing connection before its server starts, or while it restarts.
+    """
+    for port in random.sample(_OWN_PORTS, len(_OWN_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise SetupError(f"No port from {_OWN_PORTS[0]} to {_OWN_PORTS[-1]} of {LOOPBACK} is free.")
 
 
 def prepare_folder(path: Path, min_free_bytes: int = MIN_FREE_BYTES) -> Path:

@@ -119,6 +119,13 @@ def test_a_given_port_is_taken(tmp_path: Path) -> None:
         assert server.url() == f"redis://127.0.0.1:{port}/0"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which ports it gives to outgoing connections")
+def test_no_outgoing_connection_takes_a_free_port_before_its_server_starts() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+    assert free_port() < lowest
+
+
 def test_a_folder_that_cannot_be_made_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
