@@ -53,6 +53,12 @@ class RefinerPreset(RefinerFacts):
         description="Noise schedule with diffusers' keys; unset: the source's, or MS-Vid2Vid-XL's table, v prediction.",
     )
     windows_per_batch: int = Field(default=1, ge=1, description="Windows of a lockstep step computed together.")
+    vae_tile: int | None = Field(
+        default=None,
+        ge=64,
+        multiple_of=32,
+        description="Side in pixels of the tiles that the autoencoder works on; unset: on whole frames. Saves memory.",
+    )
     gpu_dtype: GpuDtype
 
     def laws(self, scheduler_of_source: dict[str, Any] | None = None) -> RefinerLaws:

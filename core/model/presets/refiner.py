@@ -14,8 +14,10 @@ from core.model.presets.fingerprint import facts_digest, machine_facts
 from core.model.presets.refiner_parts import parts_of_folder, parts_of_repository
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.refinement.unet import with_vid2vid_resampling
+from core.model.sampling.vae import use_tiles
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import ClipTextReader
+from core.model.streaming_t2v.kernels import lay_out_for_gpu
 from core.service.errors import PresetError
 
 
@@ -37,6 +39,10 @@ def load_refiner(
     else:
         parts = parts_of_repository(facts.source, where, dtype)
     laws = facts.laws(parts.noise_schedule() if facts.scheduler is None else None)
+    if facts.vae_tile is not None:
+        use_tiles(parts.vae, facts.vae_tile)
+    if where.type == "cuda":
+        lay_out_for_gpu(parts.unet)
     unet = with_vid2vid_resampling(parts.unet) if laws.vid2vid_resampling else parts.unet
     reader = ClipTextReader(parts.tokenizer, parts.text_encoder)
     line = f"refiner {parts.digest}; preset {facts_digest(folder)}; {machine_facts(where)}"

@@ -34,8 +34,9 @@ from core.model.refinement.windows import (
     step_lockstep,
 )
 from core.model.sampling.device import Stopwatch, device_name
+from core.model.sampling.guidance import num_halves
 from core.model.sampling.schedules import Prediction
-from core.model.sampling.vae import MAX_FRAMES_PER_CALL, decode_frames, downsampling, encode_frames, to_uint8
+from core.model.sampling.vae import decode_frames, downsampling, encode_frames, frames_per_call, to_uint8
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import TextReader
 from core.model.streaming_t2v.network import predict_base
@@ -75,6 +76,17 @@ class RefinerLaws:
     """Follows every prompt."""
 
 
+@dataclass(frozen=True)
+class LatentVideo:
+    """A request with its frames, taken apart: for measurements that refine the same latents in several ways."""
+
+    refiner: Refiner
+    clean_1CVHW: Tensor
+    """Latents of the enlarged preview, on the refiner's device."""
+    decode: Callable[[Tensor], FramesTHWC]
+    """Latents [1, C, F, H, W] -> frames at the refined size."""
+
+
 class WindowRefiner:
     """A refiner network as the service's RefineEngine."""
 
@@ -98,7 +110,7 @@ class WindowRefiner:
         windows = refinement_windows(spec.num_frames)
         window = windows[state.done]
         next_first, watch = first_shared_with_next(windows, state.done), Stopwatch()
-        clean_1CFHW = watch.run("prepare", lambda: self._encode(frames, _asked(spec)))
+        clean_1CFHW = watch.run("prepare", lambda: self._encode(frames, _asked(spec), self._device))
         before = _trajectory(state, window.first_frame, clean_1CFHW.device)
         refiner = self._refiner(spec, clean_1CFHW)
         latents, trajectory = watch.run(
@@ -111,8 +123,8 @@ class WindowRefiner:
 
     @torch.inference_mode()
     def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
-        """The state before step 0 of the whole video."""
-        clean_1CVHW = self._encode(frames, _asked(spec))
+        """The state before step 0 of the whole video, whose latents never are on the device all at once."""
+        clean_1CVHW = self._encode(frames, _asked(spec), torch.device("cpu"))
         return _packed(start_lockstep(self._refiner(spec, clean_1CVHW), clean_1CVHW))
 
     @torch.inference_mode()
@@ -128,6 +140,19 @@ class WindowRefiner:
         latents = torch.from_numpy(state.arrays["x"][:, :, frames.start : frames.stop].copy())
         return self._decode(latents.to(self._device), _asked(spec))
 
+    @torch.inference_mode()
+    def in_latents(self, spec: JobSpec, frames: FramesTHWC) -> LatentVideo:
+        """What refines this request's windows, its latents, and the way back to frames. Not part of the port."""
+        clean_1CVHW = self._encode(frames, _asked(spec), self._device)
+        return LatentVideo(self._refiner(spec, clean_1CVHW), clean_1CVHW, lambda x: self._decode(x, _asked(spec)))
+
+    @torch.inference_mode()
+    def reconstructed(self, frames: FramesTHWC) -> FramesTHWC:
+        """Frames as the autoencoder shows them, of their own size: no preview is sharper. Not part of the port."""
+        height, width = frames.shape[1:3]
+        latents_CFHW = encode_frames(self._models.vae, enlarged(frames, height, width).to(self._device))
+        return to_uint8(decode_frames(self._models.vae, latents_CFHW))
+
     @property
     def device(self) -> str:
         """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
@@ -137,16 +162,16 @@ class WindowRefiner:
     def _device(self) -> torch.device:
         return self._models.network.weight.device
 
-    def _encode(self, frames_FPR3: FramesTHWC, asked: RefineSpec) -> Tensor:
-        """Preview frames -> latents [1, C, F, H, W] of the enlarged frames, padded to a size the network takes.
+    def _encode(self, frames_FPR3: FramesTHWC, asked: RefineSpec, home: torch.device) -> Tensor:
+        """Preview frames -> latents [1, C, F, H, W] of the enlarged frames, padded to a size that the network takes.
 
         The mean of the autoencoder's posterior, not a sample as published: one source of randomness less, and the noise
         that follows is far stronger.
         """
         # A few frames at a time: all of a long video, enlarged, would not fit into memory.
-        parts = np.array_split(frames_FPR3, -(-len(frames_FPR3) // MAX_FRAMES_PER_CALL))
+        parts = np.array_split(frames_FPR3, -(-len(frames_FPR3) // frames_per_call(asked.height, asked.width)))
         pictures = (enlarged(part, asked.height, asked.width).to(self._device) for part in parts)
-        latents_CFHW = torch.cat([encode_frames(self._models.vae, part).float() for part in pictures], dim=1)
+        latents_CFHW = torch.cat([encode_frames(self._models.vae, part).float().to(home) for part in pictures], dim=1)
         height, width = latents_CFHW.shape[-2:]
         rows, columns = self._padded_size(height, width)
         # Edge values on both sides: the picture stays in the middle, and no black bar is seen by attention.
@@ -206,14 +231,16 @@ class _Predictor:
     def _batch(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
         """Both guidance halves of some windows in one call, and back where the windows came from."""
         self.before_batch()
-        weight, home = self.network.weight, windows[0].device
+        weight, home, halves = self.network.weight, windows[0].device, num_halves(self.guidance_scale)
         batch_KCFHW = torch.cat(list(windows)).to(device=weight.device, dtype=weight.dtype)
-        states = self.states_BLD.to(dtype=weight.dtype).repeat_interleave(len(windows), dim=0)
+        states = self.states_BLD[-halves:].to(dtype=weight.dtype).repeat_interleave(len(windows), dim=0)
         moment = torch.tensor(timestep, device=weight.device)
         predicted = predict_base(self.network.unet, batch_KCFHW, moment, states).float()
+        if halves == 1:
+            return [window.to(home) for window in predicted.split(1)]
         # Guidance is rescaled window by window: its deviation is a window's own.
-        halves = zip(*(half.split(1) for half in predicted.chunk(2)), strict=True)
-        return [rescaled_guidance(u, c, self.guidance_scale, self.laws.guidance_rescale).to(home) for u, c in halves]
+        pairs = zip(*(half.split(1) for half in predicted.chunk(2)), strict=True)
+        return [rescaled_guidance(u, c, self.guidance_scale, self.laws.guidance_rescale).to(home) for u, c in pairs]
 
 
 def _asked(spec: JobSpec) -> RefineSpec:

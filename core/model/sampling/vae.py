@@ -14,13 +14,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MAX_FRAMES_PER_CALL = 16
+_MAX_PIXELS_PER_CALL = MAX_FRAMES_PER_CALL * 256 * 256
+
+
+def frames_per_call(height: int, width: int) -> int:
+    """Frames of so many pixels that go through the autoencoder together: 16 up to 256x256, two at 720x720.
+
+    Its memory follows the pixels of a call, not those of a frame.
+    """
+    return max(1, min(MAX_FRAMES_PER_CALL, _MAX_PIXELS_PER_CALL // (height * width)))
+
+
+def use_tiles(vae: AutoencoderKL, side: int) -> None:
+    """From now on pictures larger than `side` pixels each way go through the autoencoder in tiles that overlap.
+
+    Memory is then that of a tile. diffusers' own tiling, whose pictures differ a little: a tile is normalised and
+    attended to by itself, and overlaps are cross-faded.
+    """
+    vae.enable_tiling()
+    seams = cast(Any, vae)  # plain attributes that diffusers sets in its constructor
+    seams.tile_sample_min_size = side
+    seams.tile_latent_min_size = side // downsampling(vae)
 
 
 def decode_frames(vae: AutoencoderKL, latents_CFHW: Tensor) -> Tensor:
     """Latents [C, F, H, W] as sampled -> pictures [F, 3, P, R] in [0, 1], float32."""
     # Times the reciprocal, as published: dividing rounds differently.
     scaled_FCHW = latents_CFHW.transpose(0, 1).to(vae.dtype) * (1 / scaling_factor(vae))
-    decoded = [_decode(vae, part) for part in scaled_FCHW.split(MAX_FRAMES_PER_CALL)]
+    height, width = (downsampling(vae) * side for side in latents_CFHW.shape[-2:])
+    decoded = [_decode(vae, part) for part in scaled_FCHW.split(frames_per_call(height, width))]
     return (torch.cat(decoded).float() * 0.5 + 0.5).clamp(0.0, 1.0)
 
 
@@ -31,7 +53,9 @@ def _decode(vae: AutoencoderKL, scaled_FCHW: Tensor) -> Tensor:
 
 def encode_frames(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Pictures [F, 3, P, R] in [-1, 1] -> latents [C, F, H, W]; a posterior sample with a generator, else its mean."""
-    encoded = [_encode(vae, part, generator) for part in pictures_F3PR.to(vae.dtype).split(MAX_FRAMES_PER_CALL)]
+    height, width = pictures_F3PR.shape[-2:]
+    parts = pictures_F3PR.to(vae.dtype).split(frames_per_call(height, width))
+    encoded = [_encode(vae, part, generator) for part in parts]
     return torch.cat(encoded).transpose(0, 1) * scaling_factor(vae)
 
 

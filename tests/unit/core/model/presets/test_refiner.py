@@ -63,6 +63,31 @@ def test_a_refiner_may_bring_its_own_autoencoder(folder: Path) -> None:
     assert own.fingerprint
 
 
+def test_a_refiner_in_tiles_makes_other_bytes_and_says_so(folder: Path, sound: Path) -> None:
+    facts = json.loads((folder / "preset.json").read_text())["refiner"]
+    change_facts(folder, refiner=facts | {"vae_tile": 64})
+    frames = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), np.uint8)
+    whole, tiled = (load_refiner(path, device="cpu", torch_threads=1) for path in (sound, folder))
+
+    first, second = (
+        refiner.refine_window(SPEC, RefineState(), frames, lambda _step, _steps: None).frames
+        for refiner in (whole, tiled)
+    )
+
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
+    assert whole.fingerprint != tiled.fingerprint
+
+
+@pytest.mark.parametrize("side", [48, 100])
+def test_tiles_of_a_side_that_does_not_fit_are_refused(folder: Path, side: int) -> None:
+    facts = json.loads((folder / "preset.json").read_text())["refiner"]
+    change_facts(folder, refiner=facts | {"vae_tile": side})
+
+    with pytest.raises(PresetError, match="vae_tile"):
+        load_refiner(folder, device="cpu", torch_threads=1)
+
+
 def test_a_preset_without_refiner_says_so(folder: Path) -> None:
     change_facts(folder, refiner=None)
 

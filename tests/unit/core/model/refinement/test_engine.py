@@ -12,6 +12,7 @@ from torch import Tensor
 from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.refinement.unet import with_vid2vid_resampling
+from core.model.refinement.windows import refine_streaming as refine_in_streaming
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.service.engine import FramesTHWC
 from core.service.errors import Interrupted
@@ -138,6 +139,39 @@ def test_windows_that_go_through_the_network_together_give_the_same_numbers(
     spec, frames = spec_of(56, "lockstep"), preview(56)
     together, apart = refine_lockstep(engine, spec, frames), refine_lockstep(one_by_one, spec, frames)
     assert np.abs(together.astype(int) - apart.astype(int)).max() <= 1
+
+
+def test_a_lockstep_step_asks_the_network_once_for_every_batch_of_windows(engine: WindowRefiner) -> None:
+    spec, told = spec_of(88, "lockstep"), list[tuple[int, int]]()
+    state = engine.start_lockstep(spec, preview(88))
+
+    after = engine.step_lockstep(spec, state, lambda step, steps: told.append((step, steps)))
+
+    assert len(refinement_windows(88)) == 5
+    assert len(told) == 3
+    assert {name: array.shape[2] for name, array in after.arrays.items()} == {"x": 88, "last_clean": 88}
+
+
+def test_without_guidance_the_negative_prompt_is_not_read(engine: WindowRefiner) -> None:
+    plain = spec_of(16).model_copy(update={"refine": REFINED.model_copy(update={"guidance_scale": 1.0})})
+    other = plain.model_copy(update={"negative_prompt": "blurry"})
+    first, second = (refine_streaming(engine, spec, preview(16)) for spec in (plain, other))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, refine_streaming(engine, spec_of(16), preview(16)))
+
+
+def test_a_request_taken_apart_gives_the_frames_of_the_request(engine: WindowRefiner) -> None:
+    spec, frames = spec_of(24), preview(24)
+    video = engine.in_latents(spec, frames)
+    with torch.inference_mode():
+        apart = video.decode(refine_in_streaming(video.refiner, video.clean_1CVHW, refinement_windows(24), ignore_step))
+    assert np.array_equal(apart, refine_streaming(engine, spec, frames))
+
+
+def test_frames_through_the_autoencoder_keep_their_size(engine: WindowRefiner) -> None:
+    shown = engine.reconstructed(preview(17))
+    assert (shown.shape, shown.dtype) == ((17, 32, 32, 3), np.uint8)
+    assert np.array_equal(shown[:16], engine.reconstructed(preview(17)[:16]))
 
 
 def test_sizes_that_the_network_cannot_do_are_padded_and_cut_again(engine: WindowRefiner) -> None:

@@ -1,0 +1,64 @@
+"""Frames go through the autoencoder many at a time, large ones a few, and in tiles where asked."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+
+from core.model.sampling.vae import decode_frames, encode_frames, frames_per_call, use_tiles
+
+
+@pytest.fixture
+def make_vae() -> Callable[[], AutoencoderKL]:
+    """The same random autoencoder, 8 pixels a latent, each time."""
+
+    def make() -> AutoencoderKL:
+        torch.manual_seed(0)
+        return AutoencoderKL(
+            block_out_channels=(4, 4, 4, 4),  # pyright: ignore[reportArgumentType] - annotated as one element
+            norm_num_groups=2,
+            down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType] - as above
+            up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType] - as above
+        ).eval()
+
+    return make
+
+
+def pictures(num_frames: int, side: int) -> Tensor:
+    return torch.rand(num_frames, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@torch.inference_mode()
+def there_and_back(vae: AutoencoderKL, pictures_F3PR: Tensor) -> Tensor:
+    return decode_frames(vae, encode_frames(vae, pictures_F3PR))
+
+
+@pytest.mark.parametrize(("side", "frames"), [(64, 16), (256, 16), (512, 4), (720, 2), (4096, 1)])
+def test_larger_frames_go_fewer_at_a_time(side: int, frames: int) -> None:
+    assert frames_per_call(side, side) == frames
+
+
+def test_frames_go_together_up_to_sixteen(make_vae: Callable[[], AutoencoderKL]) -> None:
+    vae, calls = make_vae(), list[int]()
+    vae.encoder.register_forward_pre_hook(lambda _module, given: calls.append(len(given[0])))
+    vae.decoder.register_forward_pre_hook(lambda _module, given: calls.append(len(given[0])))
+    assert len(there_and_back(vae, pictures(20, 16))) == 20
+    assert calls == [16, 4, 16, 4]
+
+
+def test_pictures_no_larger_than_a_tile_are_as_without_tiles(make_vae: Callable[[], AutoencoderKL]) -> None:
+    whole, tiled = make_vae(), make_vae()
+    use_tiles(tiled, 64)
+    assert torch.equal(there_and_back(whole, pictures(2, 64)), there_and_back(tiled, pictures(2, 64)))
+
+
+def test_larger_pictures_are_made_of_tiles(make_vae: Callable[[], AutoencoderKL]) -> None:
+    vae, sides = make_vae(), list[tuple[int, ...]]()
+    use_tiles(vae, 64)
+    vae.decoder.register_forward_pre_hook(lambda _module, given: sides.append(tuple(given[0].shape[-2:])))
+    shown = there_and_back(vae, pictures(1, 96))
+    assert shown.shape == (1, 3, 96, 96)
+    assert max(sides) == (8, 8)
+    assert len(sides) == 4
