@@ -80,6 +80,13 @@ def first_shared_with_next(windows: tuple[RefinementWindow, ...], index: int) ->
     return window.end_frame if index == len(windows) - 1 else windows[index + 1].first_frame
 
 
+def unblended(windows: tuple[RefinementWindow, ...], index: int) -> range:
+    """Frames that window `index` gives where nothing is blended: overlaps are cut in the middle."""
+    starts = [window.first_frame + window.num_held + window.num_blended // 2 for window in windows]
+    ends = [*starts[1:], windows[-1].end_frame]
+    return range(starts[index], ends[index])
+
+
 def within(window: RefinementWindow, frames: range) -> slice:
     """Where frames of the video lie in a window."""
     return slice(frames.start - window.first_frame, frames.stop - window.first_frame)
