@@ -5,7 +5,7 @@ Asks only the HTTP API.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from cli.client import Client
 from core.service.errors import SetupError
-from core.service.schema import Chunk, Job
+from core.service.schema import Chunk, Job, JobSpec
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.decode import decode_frames
 from core.service.video.segments import FramesTHWC
@@ -35,10 +35,15 @@ class Saved:
         return [file for file in (self.video, self.refined_video, self.sheet, self.time_slice) if file is not None]
 
 
-def save_results(client: Client, job: Job, out_dir: Path) -> Saved:
+RefineApart = Callable[[JobSpec, FramesTHWC], FramesTHWC]
+"""(request, preview frames) -> the same frames refined in windows that do not know of each other."""
+
+
+def save_results(client: Client, job: Job, out_dir: Path, refine_apart: RefineApart | None = None) -> Saved:
     """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects).
 
-    Of a refined job also <job id>_refined.mp4, and <job id>_time.png: one column of both videos over time.
+    Of a refined job also <job id>_refined.mp4, and <job id>_time.png: one column of both videos over time, with
+    `refine_apart` also of what it makes of the preview.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -54,7 +59,14 @@ def save_results(client: Client, job: Job, out_dir: Path) -> Saved:
         return Saved(video, sheet)
     refined_video, time_slice = out_dir / f"{job.id}_refined.mp4", out_dir / f"{job.id}_time.png"
     client.download(f"{job.links.video}?variant=refined", refined_video)
-    time_slices([np.concatenate(preview), np.concatenate(refined)], ["preview", "refined"]).save(time_slice)
+    videos = {"preview": np.concatenate(preview), "refined": np.concatenate(refined)}
+    if refine_apart is not None:
+        videos = {
+            "preview": videos["preview"],
+            "independent\nwindows": refine_apart(job.request, videos["preview"]),
+            "ours": videos["refined"],
+        }
+    time_slices(list(videos.values()), list(videos)).save(time_slice)
     return Saved(video, sheet, refined_video, time_slice)
 
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cli.client import Client
     from cli.receiver import Receiver
+    from cli.results import RefineApart
     from cli.screen import Screen
     from cli.stack import Stack
     from cli.stop_signal import StopSignal
-    from core.service.schema import Job
+    from core.service.engine import FramesTHWC
+    from core.service.schema import Job, JobSpec
+    from core.service.settings import Settings
 
 NAME = "demo"
 SUMMARY = "run the whole service once: a prompt becomes a video that grows while you watch"
@@ -99,7 +102,20 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         reason = f"{job.error.code}: {job.error.message}" if job.error else "no reason was given"
         screen.say(f"job       {job.status.value}: {reason}")
         return job
-    saved = save_results(client, job, Path(args.out))
+    saved = save_results(client, job, Path(args.out), _apart(screen, stack.settings))
     screen.say(f"saved     {', '.join(map(str, saved.files))}")
     screen.show_summary(summarize(job))
     return job
+
+
+def _apart(screen: Screen, settings: Settings) -> RefineApart:
+    """Refines a preview in independent windows, for the picture only: beside them it is seen what ours do not show."""
+
+    def refine(spec: JobSpec, preview: FramesTHWC) -> FramesTHWC:
+        from core.service.refine_apart import refine_apart
+        from worker.engines import load_refiner
+
+        screen.say("picture   refining the preview once more, in independent windows")
+        return refine_apart(load_refiner(settings, spec.model), spec, preview)
+
+    return refine

@@ -5,8 +5,6 @@ Nobody wants such a video. Beside ours it shows what shared noise and blending a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from core.service.engine import FramesTHWC
@@ -14,11 +12,8 @@ from core.service.frame_plan import refinement_windows, unblended, within
 from core.service.refine_engine import RefineEngine, RefineState
 from core.service.schema import MAX_SEED, JobSpec
 
-OnWindow = Callable[[int, int], None]
-"""Called before each window with (window, windows)."""
 
-
-def refine_apart(refiner: RefineEngine, spec: JobSpec, frames: FramesTHWC, on_window: OnWindow) -> FramesTHWC:
+def refine_apart(refiner: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> FramesTHWC:
     """All refined frames. `frames` are the preview's; `spec` is the job's, whose seed no window has.
 
     To the refiner each window is a whole video, so nothing of it but the port is needed.
@@ -26,7 +21,6 @@ def refine_apart(refiner: RefineEngine, spec: JobSpec, frames: FramesTHWC, on_wi
     windows = refinement_windows(spec.num_frames)
     parts = list[FramesTHWC]()
     for window in windows:
-        on_window(window.index, len(windows))
         seed = (spec.seed + 1 + window.index) % MAX_SEED
         alone = spec.model_copy(update={"num_frames": window.num_frames, "seed": seed})
         given = frames[window.first_frame : window.end_frame]

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from core.service.video.time_slice import ROW_HEIGHT_PIXELS
 from tests.helpers.command_line import Running, running
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
@@ -76,6 +77,8 @@ def test_a_refined_demo_saves_both_videos_and_shows_them_side_by_side(presets: P
     }
     with Image.open(tmp_path / "out" / f"{job_id}.png") as picture:
         assert picture.height > 6 * 128
+    with Image.open(tmp_path / "out" / f"{job_id}_time.png") as picture:
+        assert picture.height > 3 * ROW_HEIGHT_PIXELS
 
 
 def test_a_refused_request_ends_the_demo_with_the_api_s_words(presets: Path, tmp_path: Path) -> None:
