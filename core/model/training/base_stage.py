@@ -102,11 +102,11 @@ class BaseTask:
     def loss(self, step: int) -> Tensor:
         rng = np.random.default_rng((self.seed, STAGE, self.frames, step))
         latents_btchw, captions = self.bank.batch(rng, self.batch, self.frames, self.beginnings)
-        clean_bcthw = latents_btchw.transpose(1, 2).contiguous() * self.scale
+        clean_bcthw = (latents_btchw.transpose(1, 2).contiguous() * self.scale).to(self.unet.device)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator)
-        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3)
-        signal = self.signal[timesteps]
+        noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator).to(clean_bcthw)
+        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3).to(clean_bcthw.device)
+        signal = self.signal.to(clean_bcthw)[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
         texts = drop_captions(captions, rng, self.caption_dropout, self.unknown_words)
         text_bld = caption_states(self.text_encoder, self.tokenizer, texts)
@@ -131,7 +131,7 @@ class ClipsAndFramesTask:
 
 def caption_states(text_encoder: CLIPTextModel, tokenizer: Tokenizer, captions: list[str]) -> Tensor:
     """Captions -> [B, MAX_TOKENS, width], no gradient."""
-    ids = data.encode(tokenizer, captions)
+    ids = data.encode(tokenizer, captions).to(text_encoder.device)
     with torch.no_grad():
         return cast("Tensor", cast("Any", text_encoder)(ids).last_hidden_state)
 

@@ -81,7 +81,7 @@ class ClipTask:
                 ),
                 "attributes": nn.ModuleList(nn.Linear(PICTURE_WIDTH, len(values)) for values in _ATTRIBUTES),
             }
-        )
+        ).to(text_encoder.device)
         self.modules: dict[str, nn.Module] = {
             "text_encoder": text_encoder,
             "image_encoder": image_encoder,
@@ -100,18 +100,18 @@ class ClipTask:
         readers = cast("nn.ModuleList", self.heads["attributes"])
         named = [
             functional.cross_entropy(reader(first).float(), labels)
-            for reader, labels in zip(readers, batch.labels_ab, strict=True)
+            for reader, labels in zip(readers, batch.labels_ab.to(first.device), strict=True)
         ]
         return contrast(self.embed_texts(batch.texts), clips) + 0.3 * contrast(first, second) + 0.3 * sum(named)
 
     def embed(self, pictures_b3pr: Tensor) -> Tensor:
         """Pictures in [-1, 1] -> embeddings [B, PICTURE_WIDTH] float32, not normalised."""
-        prepared = preprocess_picture(pictures_b3pr, sprites.SIZE)
+        prepared = preprocess_picture(pictures_b3pr.to(self.image_encoder.device), sprites.SIZE)
         return cast("Tensor", cast("Any", self.image_encoder)(pixel_values=prepared).image_embeds).float()
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         """Texts -> [B, PICTURE_WIDTH]: the mean state of their words, projected."""
-        ids_bl = data.encode(self.tokenizer, texts)
+        ids_bl = data.encode(self.tokenizer, texts).to(self.text_encoder.device)
         states_bld = cast("Tensor", cast("Any", self.text_encoder)(ids_bl).last_hidden_state)
         written_bl1 = (ids_bl != 0).unsqueeze(-1)
         mean_bd = (states_bld * written_bl1).sum(1) / written_bl1.sum(1)
@@ -122,7 +122,7 @@ def contrast(first_bd: Tensor, second_bd: Tensor) -> Tensor:
     """InfoNCE both ways: row i of one belongs to row i of the other."""
     first, second = functional.normalize(first_bd.float(), dim=-1), functional.normalize(second_bd.float(), dim=-1)
     likeness = first @ second.T / _TEMPERATURE
-    same = torch.arange(len(likeness))
+    same = torch.arange(len(likeness), device=likeness.device)
     return 0.5 * (functional.cross_entropy(likeness, same) + functional.cross_entropy(likeness.T, same))
 
 

@@ -133,10 +133,16 @@ def kept_bank(
 
 
 def encode_frames(vae: nn.Module, frames_nchw: Tensor) -> Tensor:
-    """Mean latents of frames in [-1, 1]: [N, 3, H, W] -> float [N, 4, H/8, W/8], not scaled."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        posterior = cast("Any", vae).encode(frames_nchw).latent_dist
-    return cast("Tensor", posterior.mean).float()
+    """Mean latents of frames in [-1, 1]: [N, 3, H, W] -> float [N, 4, H/8, W/8] on the CPU, not scaled."""
+    device = device_of(vae)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        posterior = cast("Any", vae).encode(frames_nchw.to(device)).latent_dist
+    return cast("Tensor", posterior.mean).float().cpu()
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are."""
+    return next(network.parameters()).device
 
 
 def _facts_of(path: Path) -> dict[str, str]:

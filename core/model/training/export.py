@@ -14,9 +14,14 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from core.model.training import captions, data, diffusion, sprites
+from core.model.training.clip_stage import ClipTask
+from core.model.training.loop import load_averaged
 from core.model.training.memory_stage import CONDITIONING, WINDOW
 from core.model.training.refiner_stage import SIDE, STRENGTH
 from core.model.training.workshop import Workshop
+
+CLIP_HEADS = "clip_heads.safetensors"
+"""What brings the text encoder's and the vision tower's states together: read by the evaluation alone."""
 
 EXAMPLE_PROMPTS = (
     "a red circle moving left over a striped background",
@@ -42,6 +47,7 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
     ):
         _save_library_model(model, folder / name)
     save_memory(workshop, folder)
+    save_clip_heads(workshop, folder / CLIP_HEADS)
     save_tokenizer(folder / "tokenizer")
     facts = preset_facts()
     if workshop.has_trained("refiner"):
@@ -70,22 +76,36 @@ def _halve(folder: Path) -> None:
 
 def save_memory(workshop: Workshop, folder: Path) -> None:
     """cam/ and conditioning/: configs from which the modules are rebuilt, and their weights."""
-    memory, recipe = workshop.memory, workshop.recipe
+    memory, networks = workshop.memory, workshop.networks
     write_json(
         folder / "cam" / "config.json",
-        {"picture_channels": list(recipe.picture_channels), "num_conditioning_frames": CONDITIONING},
+        {"picture_channels": list(networks.picture_channels), "num_conditioning_frames": CONDITIONING},
     )
     _save_weights(memory.cam, folder / "cam" / "model.safetensors")
     write_json(
         folder / "conditioning" / "config.json",
         {
             "num_text_tokens": data.MAX_TOKENS,
-            "num_image_tokens": recipe.image_tokens,
+            "num_image_tokens": networks.image_tokens,
             "embedding_width": memory.expander.context_embedding[0].in_features,
             "inner_width": memory.expander.context_embedding[0].out_features,
         },
     )
     _save_weights(nn.ModuleDict(memory.conditioning), folder / "conditioning" / "model.safetensors")
+
+
+def save_clip_heads(workshop: Workshop, path: Path) -> None:
+    """The heads of the contrastive stage, under its own names."""
+    _save_weights(trained_words(workshop).heads, path)
+
+
+def trained_words(workshop: Workshop) -> ClipTask:
+    """What the contrastive stage has learnt, heads included, to be read from only."""
+    text_encoder, image_encoder = workshop.untrained_text_encoder(), workshop.untrained_image_encoder()
+    words = ClipTask(text_encoder, image_encoder, workshop.tokenizer, workshop.recipe.seed)
+    load_averaged(workshop.folder / "clip", words.modules)
+    nn.ModuleDict(words.modules).requires_grad_(False).eval()
+    return words
 
 
 def _save_weights(module: nn.Module, path: Path) -> None:

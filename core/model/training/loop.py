@@ -1,27 +1,33 @@
-"""The training loop every stage shares: optimise, average, log, checkpoint, resume.
+"""The training loop every stage shares: optimise, average, tell, sample, checkpoint, resume.
 
 Knows nothing of what is trained: a task gives the loss of a step. All randomness of a step comes from
-(seed, stage, step), so a resumed run sees the same data in the same order as an uninterrupted one.
+(seed, stage, step), so a resumed run sees the same data in the same order as an uninterrupted one. Devices, mixed
+precision and several processes are accelerate's matter (parallel.py).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.model.training import parallel
+from core.model.training.journal import Moment, kept_journal
 
 CHECKPOINT = "last.pt"
 """What a stage leaves in its folder."""
+
+Sampler = Callable[[int], None]
+"""Shows what the networks can do after so many steps. Called with averaged weights, without gradients."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +35,20 @@ class Plan:
     """How long and how fast to train. A stage ends at `steps` or after `minutes` of training, whichever is first."""
 
     steps: int
-    minutes: float
     learning_rate: float
+    minutes: float = math.inf
+    accumulate: int = 1
+    """Batches per step: their gradients are averaged."""
     warmup_steps: int = 50
     final_rate: float = 0.05
     weight_decay: float = 0.01
     beta2: float = 0.99
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    bf16: bool = True
+    mixed_precision: parallel.Precision = "bf16"
     save_every_seconds: float = 120.0
+    sample_every_seconds: float = 600.0
+    log_every_steps: int = 50
 
 
 class Task(Protocol):
@@ -72,6 +82,18 @@ class Average:
             for parameter, shadow in zip(parameters, self.shadow, strict=True):
                 parameter.copy_(shadow)
 
+    @contextmanager
+    def in_place(self, parameters: list[nn.Parameter]) -> Generator[None]:
+        """Within the block the parameters hold their averages; afterwards what they held before, bit for bit."""
+        own = [parameter.detach().clone() for parameter in parameters]
+        self.copy_to(parameters)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, values in zip(parameters, own, strict=True):
+                    parameter.copy_(values)
+
 
 def trained_parameters(modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:
     """List the parameters that a stage optimises, in the order of names."""
@@ -85,92 +107,127 @@ def rate_factor(progress: float, step: int, plan: Plan) -> float:
     return warm * (plan.final_rate + (1 - plan.final_rate) * cosine)
 
 
-def train(task: Task, plan: Plan, folder: Path) -> int:
+def train(task: Task, plan: Plan, folder: Path, sampler: Sampler | None = None) -> int:
     """Train until the plan is used up and leave the averaged weights in the modules; returns the steps done.
 
-    `folder` keeps last.pt (resumed from where present) and log.jsonl.
+    `folder` keeps last.pt (resumed from where present), log.jsonl and TensorBoard's events. `sampler` is called now and
+    then, and at the end of a stage that took a step; it changes nothing of what is trained.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parameters = trained_parameters(task.modules)
-    optimiser = torch.optim.AdamW(
-        parameters, lr=plan.learning_rate, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay
-    )
-    average = Average(parameters, plan.ema_decay)
-    step, spent = resume(folder, task, optimiser, average)
-    saved = time.monotonic()
-    losses: list[float] = []
-    while step < plan.steps and spent < plan.minutes * 60:
-        began = time.monotonic()
-        progress = max(step / plan.steps, spent / (plan.minutes * 60))
-        for group in optimiser.param_groups:
-            group["lr"] = plan.learning_rate * rate_factor(progress, step, plan)
-        losses.append(optimise(task, step, optimiser, parameters, plan))
-        average.update(parameters, step)
-        step += 1
-        spent = parallel.agreed(spent + time.monotonic() - began)
-        if step % 50 == 0:
-            log(folder, step, spent, losses)
-            losses = []
-        if time.monotonic() - saved > plan.save_every_seconds:
-            save(folder, task, optimiser, average, step, spent)
-            saved = time.monotonic()
-    save(folder, task, optimiser, average, step, spent)
-    average.copy_to(parameters)
+    trainer = _Trainer(task, plan)
+    step, spent = trainer.resume(folder)
+    shown = sampler if sampler is not None and parallel.rank() == 0 else None
+    saved = sampled = time.monotonic()
+    fresh = False
+    with kept_journal(folder, step, plan.log_every_steps) as journal:
+        while step < plan.steps and spent < plan.minutes * 60:
+            began = time.monotonic()
+            rate = trainer.set_rate(step, spent)
+            loss = trainer.optimise(step)
+            step, fresh = step + 1, True
+            spent = parallel.agreed(spent + time.monotonic() - began, trainer.accelerator.device)
+            journal.note(Moment(step, spent, plan_progress(plan, step, spent), loss, rate))
+            if time.monotonic() - saved > plan.save_every_seconds:
+                trainer.save(folder, step, spent)
+                saved = time.monotonic()
+            if shown and time.monotonic() - sampled > plan.sample_every_seconds:
+                trainer.show(shown, step)
+                sampled = time.monotonic()
+        trainer.save(folder, step, spent)
+    if shown and fresh:
+        trainer.show(shown, step)
+    trainer.average.copy_to(trainer.parameters)
     parallel.wait_for_all()
     return step
 
 
-def optimise(
-    task: Task, step: int, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], plan: Plan
-) -> float:
-    """Take one step and return its loss."""
-    optimiser.zero_grad(set_to_none=True)
-    # The fused attention kernel's bf16 backward is several times slower on a CPU than plain matrix products.
-    with sdpa_kernel(SDPBackend.MATH):
-        with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
-            loss = task.loss(step * parallel.world_size() + parallel.rank())
-        loss.backward()
-    parallel.average([p.grad for p in parameters if p.grad is not None])
-    nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
-    optimiser.step()
-    return float(loss.detach())
+def plan_progress(plan: Plan, step: int, spent: float) -> float:
+    """Share of the stage that is done, in [0, 1] but for the last step's surplus of time."""
+    return max(step / plan.steps, spent / (plan.minutes * 60))
 
 
-def log(folder: Path, step: int, spent: float, losses: list[float]) -> None:
-    """Append a line of figures to log.jsonl."""
-    if parallel.rank() != 0:
-        return
-    mean = sum(losses) / max(1, len(losses))
-    with (folder / "log.jsonl").open("a") as lines:
-        lines.write(json.dumps({"step": step, "seconds": round(spent, 1), "loss": round(mean, 5)}) + "\n")
+class _Trainer:
+    """One stage's parameters with their optimiser and average."""
+
+    def __init__(self, task: Task, plan: Plan) -> None:
+        self.task = task
+        self.plan = plan
+        self.accelerator: Accelerator = parallel.join(plan.mixed_precision)
+        self.parameters = trained_parameters(task.modules)
+        optimiser = torch.optim.AdamW(
+            self.parameters, lr=plan.learning_rate, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay
+        )
+        # Prepared, it steps through the loss scaler that fp16 needs, and skips steps that overflowed.
+        self.optimiser = self.accelerator.prepare_optimizer(optimiser, device_placement=False)
+        self.average = Average(self.parameters, plan.ema_decay)
+
+    def set_rate(self, step: int, spent: float) -> float:
+        """Set the learning rate of a step and return it."""
+        rate = self.plan.learning_rate * rate_factor(plan_progress(self.plan, step, spent), step, self.plan)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def optimise(self, step: int) -> float:
+        """Take one step and return its loss, the mean over its batches in this process."""
+        self.optimiser.zero_grad()
+        batches = [self._backward(step * self.plan.accumulate + batch) for batch in range(self.plan.accumulate)]
+        parallel.average([p.grad for p in self.parameters if p.grad is not None])
+        self.accelerator.clip_grad_norm_(self.parameters, self.plan.clip_norm)
+        self.optimiser.step()
+        self.average.update(self.parameters, step)
+        return sum(float(loss) for loss in batches) / len(batches)
+
+    def _backward(self, batch: int) -> Tensor:
+        """Add the gradients of one batch of this process; its loss."""
+        with _plain_attention(self.accelerator.device):
+            with self.accelerator.autocast():
+                loss = self.task.loss(batch * parallel.world_size() + parallel.rank())
+            self.accelerator.backward(loss / self.plan.accumulate)
+        return loss.detach()
+
+    def show(self, sampler: Sampler, step: int) -> None:
+        """Sample with averaged weights and leave everything, random state included, as it was."""
+        with self.average.in_place(self.parameters), torch.no_grad(), torch.random.fork_rng():
+            sampler(step)
+
+    def save(self, folder: Path, step: int, spent: float) -> None:
+        """Write last.pt atomically: a run killed midway finds the checkpoint before it."""
+        if parallel.rank() != 0:
+            return
+        content: dict[str, Any] = {
+            "modules": {name: module.state_dict() for name, module in self.task.modules.items()},
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.shadow,
+            "step": step,
+            "spent": spent,
+        }
+        if self.accelerator.scaler is not None:
+            content["scaler"] = self.accelerator.scaler.state_dict()
+        torch.save(content, folder / f"{CHECKPOINT}.new")
+        (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
+
+    def resume(self, folder: Path) -> tuple[int, float]:
+        """Load last.pt where there is one; returns (steps done, seconds spent)."""
+        path = folder / CHECKPOINT
+        if not path.exists():
+            return 0, 0.0
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        for name, module in self.task.modules.items():
+            module.load_state_dict(content["modules"][name])
+        self.optimiser.load_state_dict(content["optimiser"])
+        averages = cast("list[Tensor]", content["average"])
+        self.average.shadow = [mean.to(own.device) for mean, own in zip(averages, self.parameters, strict=True)]
+        if self.accelerator.scaler is not None and "scaler" in content:
+            self.accelerator.scaler.load_state_dict(content["scaler"])
+        return int(content["step"]), float(content["spent"])
 
 
-def save(folder: Path, task: Task, optimiser: torch.optim.Optimizer, average: Average, step: int, spent: float) -> None:
-    """Write last.pt atomically: a run killed midway finds the checkpoint before it."""
-    if parallel.rank() != 0:
-        return
-    content = {
-        "modules": {name: module.state_dict() for name, module in task.modules.items()},
-        "optimiser": optimiser.state_dict(),
-        "average": average.shadow,
-        "step": step,
-        "spent": spent,
-    }
-    torch.save(content, folder / f"{CHECKPOINT}.new")
-    (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
-
-
-def resume(folder: Path, task: Task, optimiser: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
-    """Load last.pt where there is one; returns (steps done, seconds spent)."""
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return 0, 0.0
-    content = torch.load(path, weights_only=True)
-    for name, module in task.modules.items():
-        module.load_state_dict(content["modules"][name])
-    optimiser.load_state_dict(content["optimiser"])
-    average.shadow = cast("list[Tensor]", content["average"])
-    return int(content["step"]), float(content["spent"])
+@contextmanager
+def _plain_attention(device: torch.device) -> Generator[None]:
+    """Plain matrix products on a CPU: there the fused attention kernel's bf16 backward is several times slower."""
+    with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
+        yield
 
 
 class StageMissing(RuntimeError):
@@ -182,7 +239,7 @@ def load_averaged(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     path = folder / CHECKPOINT
     if not path.exists():
         raise StageMissing(f"{path} is missing: train the stage {folder.name!r} first")
-    content = torch.load(path, weights_only=True)
+    content = torch.load(path, weights_only=True, map_location="cpu")
     for name, module in modules.items():
         module.load_state_dict(content["modules"][name])
     with torch.no_grad():

@@ -123,10 +123,10 @@ class MemoryTask:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         # A prompt stays the same for all windows of a video, so none of them says that it comes later.
         latents_btchw, captions = self.bank.batch(rng, self.batch, PAST + WINDOW, beginnings=0.3, say_later=False)
-        clean_bcthw = latents_btchw[:, PAST:].transpose(1, 2).contiguous() * self.scale
-        noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator)
-        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3)
-        signal = self.signal[timesteps]
+        clean_bcthw = (latents_btchw[:, PAST:].transpose(1, 2).contiguous() * self.scale).to(self.unet.device)
+        noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator).to(clean_bcthw)
+        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3).to(clean_bcthw.device)
+        signal = self.signal.to(clean_bcthw)[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
         texts = drop_captions(captions, rng, self.dropouts.caption, 0.08)
         prediction = predict_noise(
@@ -147,7 +147,7 @@ class MemoryTask:
         strength_b1111 = torch.rand((size, 1, 1, 1, 1), generator=generator) * self.dropouts.history_noise
         noise = torch.randn(latents_btchw.shape, generator=generator) / self.scale
         with torch.no_grad():
-            spoiled = (latents_btchw + strength_b1111 * noise).flatten(0, 1)
+            spoiled = (latents_btchw + strength_b1111 * noise).flatten(0, 1).to(self.unet.device)
             pictures = cast("Tensor", cast("Any", self.vae).decode(spoiled).sample)
         return pictures.float().clamp(-1, 1).unflatten(0, (size, frames))
 
@@ -161,7 +161,7 @@ class MemoryTask:
         anchors_b1chw = latents_btchw[torch.arange(self.batch), places].unsqueeze(1)
         pictures_b3pr = self.past_pictures(anchors_b1chw, generator)[:, 0]
         kept = torch.from_numpy(rng.random(self.batch) >= self.dropouts.anchor).view(-1, 1, 1, 1)
-        prepared = preprocess_picture(pictures_b3pr * kept, sprites.SIZE)
+        prepared = preprocess_picture(pictures_b3pr * kept.to(pictures_b3pr.device), sprites.SIZE)
         with torch.no_grad():
             embeddings = cast("Tensor", cast("Any", self.image_encoder)(pixel_values=prepared).image_embeds)
         tokens: Tensor = self.memory.expander(embeddings.float())

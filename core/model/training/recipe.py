@@ -1,4 +1,4 @@
-"""A training recipe as data: sizes, data and the length of every stage, read from a TOML file.
+"""A training recipe as data, read from a TOML file: networks, clips, and how each stage trains.
 
 Knows no network and no loop internals beyond the plan's fields.
 """
@@ -8,14 +8,22 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.model.training.loop import Plan
+from core.model.training.memory_stage import Dropouts
 
 STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "refiner")
 """In the order in which they build on one another."""
+MEMORY_STAGES = ("cam", "apm")
+"""Those that train on clips of one's own, and that have dropouts."""
 
 _SHIPPED = Path(__file__).parent / "recipes"
+_STRICT = ConfigDict(extra="forbid")
+Channels = Annotated[tuple[int, ...], Field(min_length=1)]
+Size = Annotated[int, Field(gt=0, multiple_of=8)]
 
 
 class RecipeError(ValueError):
@@ -24,82 +32,185 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One stage: samples per step and the loop's plan."""
+    """One stage: samples per batch in each process, the loop's plan, and what a memory stage leaves out at times."""
 
-    batch: int
+    __pydantic_config__ = _STRICT
+
+    batch: Annotated[int, Field(ge=1)]
     plan: Plan
+    dropouts: Dropouts | None = None
+
+
+@dataclass(frozen=True)
+class SpritesNetworks:
+    """Networks built here at these widths, every stage trained from nothing."""
+
+    __pydantic_config__ = _STRICT
+
+    source: Literal["sprites"]
+    vae_channels: Channels
+    unet_channels: Channels
+    picture_channels: Channels
+    image_tokens: Annotated[int, Field(ge=1)]
+    refiner_channels: Channels
+
+
+@dataclass(frozen=True)
+class PresetNetworks:
+    """Networks of an installed preset, or of a folder with preset.json: the base is there, memories are trained."""
+
+    __pydantic_config__ = _STRICT
+
+    source: Literal["preset"]
+    preset: str
+    memory: Literal["new", "pretrained"] = "new"
+    """"new": on the untouched base, memories that start as zero; "pretrained": go on from the preset's own."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: far less memory, a third more time."""
+
+
+@dataclass(frozen=True)
+class SpritesData:
+    """The synthetic world: this many clips in the bank, and pairs for the refiner, encoded once."""
+
+    __pydantic_config__ = _STRICT
+
+    source: Literal["sprites"]
+    clips: Annotated[int, Field(ge=2)]
+    refiner_clips: Annotated[int, Field(ge=2)]
+
+
+@dataclass(frozen=True)
+class ClipsData:
+    """A folder of videos with captions.jsonl, encoded once."""
+
+    __pydantic_config__ = _STRICT
+
+    source: Literal["clips"]
+    folder: Path
+    height: Size
+    width: Size
+    fps: Annotated[float, Field(gt=0)]
+    frames_per_clip: Annotated[int, Field(ge=1)]
+    """The most frames that are kept of each clip, from its beginning."""
+    cache_dtype: Literal["float16", "bfloat16"] = "float16"
+    most_clips: Annotated[int, Field(ge=1)] | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides a preset's weights, but for the machine it is trained on."""
 
+    __pydantic_config__ = _STRICT
+
     name: str
     seed: int
-    clips: int
-    vae_channels: tuple[int, ...]
-    unet_channels: tuple[int, ...]
-    picture_channels: tuple[int, ...]
-    image_tokens: int
-    refiner_channels: tuple[int, ...]
-    refiner_clips: int
+    networks: Annotated[SpritesNetworks | PresetNetworks, Field(discriminator="source")]
+    data: Annotated[SpritesData | ClipsData, Field(discriminator="source")]
     stages: dict[str, StageRecipe]
 
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Its stages in the order in which they build on one another."""
+        return tuple(name for name in STAGES if name in self.stages)
+
     def smoke(self) -> Recipe:
-        """The same recipe at toy sizes, two steps a stage: shows in seconds that every stage runs."""
-        tiny = {name: StageRecipe(2, replace(stage.plan, steps=2)) for name, stage in self.stages.items()}
-        return replace(
-            self,
-            clips=2,
-            vae_channels=(8, 8, 8, 8),
-            unet_channels=(16, 16, 16, 16),
-            image_tokens=2,
-            refiner_channels=(16, 16, 16, 16),
-            refiner_clips=2,
-            stages=tiny,
-        )
+        """The same recipe at toy sizes, two steps a stage: shows in seconds that every stage runs.
+
+        The networks of a preset keep their sizes; of a folder of clips the first few are taken.
+        """
+        tiny = {
+            name: replace(stage, batch=2, plan=replace(stage.plan, steps=2, accumulate=1))
+            for name, stage in self.stages.items()
+        }
+        return replace(self, networks=_tiny_networks(self.networks), data=_few_clips(self.data), stages=tiny)
+
+
+def _tiny_networks(networks: SpritesNetworks | PresetNetworks) -> SpritesNetworks | PresetNetworks:
+    if isinstance(networks, PresetNetworks):
+        return networks
+    return replace(
+        networks,
+        vae_channels=(8, 8, 8, 8),
+        unet_channels=(16, 16, 16, 16),
+        image_tokens=2,
+        refiner_channels=(16, 16, 16, 16),
+    )
+
+
+def _few_clips(data: SpritesData | ClipsData) -> SpritesData | ClipsData:
+    if isinstance(data, ClipsData):
+        return replace(data, most_clips=4)
+    return replace(data, clips=2, refiner_clips=2)
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """Read a shipped recipe by name ("sprites") or any recipe by path. Raises RecipeError."""
+    """Read a shipped recipe by name ("sprites") or any recipe by path. Raises RecipeError.
+
+    A relative folder of clips in it is seen from the recipe's own folder, or from here for a shipped recipe.
+    """
     path = _SHIPPED / f"{name_or_path}.toml"
     if not path.is_file():
         path = Path(name_or_path)
     if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in _SHIPPED.glob("*.toml")))
-        raise RecipeError(f"no recipe {name_or_path!r}: give a path, or one of the shipped names: {shipped}")
+        raise RecipeError(f"no recipe {name_or_path!r}: give a path, or one of the shipped names: {_shipped_names()}")
     try:
-        return parse_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+        recipe = parse_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, RecipeError) as error:
         raise RecipeError(f"{path}: {error}") from error
+    if isinstance(recipe.data, ClipsData) and path.parent != _SHIPPED:
+        return replace(recipe, data=replace(recipe.data, folder=path.parent / recipe.data.folder))
+    return recipe
+
+
+def _shipped_names() -> str:
+    return ", ".join(sorted(file.stem for file in _SHIPPED.glob("*.toml")))
 
 
 def parse_recipe(content: dict[str, Any]) -> Recipe:
     """Build a recipe from parsed TOML. Raises RecipeError for unknown, missing or misplaced entries."""
-    stages = {
-        name: _stage(name, cast("dict[str, Any]", entry)) for name, entry in dict(content.get("stages", {})).items()
-    }
-    if set(stages) != set(STAGES):
-        raise RecipeError(f"stages must be exactly {', '.join(STAGES)}; found {', '.join(stages) or 'none'}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()} | {
-        "stages": stages
-    }
-    _refuse_unknown("recipe", values, {field.name for field in fields(Recipe)})
+    stages = {name: _stage_entry(entry) for name, entry in dict(content.get("stages", {})).items()}
     try:
-        return Recipe(**values)
-    except TypeError as error:
-        raise RecipeError(str(error)) from error
+        recipe = TypeAdapter(Recipe).validate_python({**content, "stages": stages})
+    except ValidationError as error:
+        faults = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        raise RecipeError("; ".join(faults)) from error
+    _check_sources(recipe)
+    _check_stages(recipe)
+    return recipe
 
 
-def _stage(name: str, entry: dict[str, Any]) -> StageRecipe:
-    _refuse_unknown(f"stage {name}", entry, {"batch"} | {field.name for field in fields(Plan)})
-    try:
-        return StageRecipe(int(entry["batch"]), Plan(**{key: value for key, value in entry.items() if key != "batch"}))
-    except (KeyError, TypeError) as error:
-        raise RecipeError(f"stage {name}: {error}") from error
+def _stage_entry(entry: Any) -> Any:
+    """The file has a stage's batch, plan and dropouts side by side."""
+    if not isinstance(entry, dict):
+        return entry
+    given = cast("dict[str, Any]", entry)
+    own = {field.name for field in fields(StageRecipe)} - {"plan"}
+    plan = {key: value for key, value in given.items() if key not in own}
+    return {key: value for key, value in given.items() if key in own} | {"plan": plan}
 
 
-def _refuse_unknown(where: str, entry: dict[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(entry) - known)
-    if unknown:
-        raise RecipeError(f"{where}: unknown entries {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+def _place(location: tuple[int | str, ...]) -> str:
+    """networks.sprites.image_tokens -> [networks] image_tokens, as it stands in the file."""
+    parts = [str(part) for part in location if part not in ("plan", "sprites", "preset", "clips")] or ["the recipe"]
+    table, entry = ".".join(parts[:-1]), parts[-1]
+    return f"[{table}] {entry}" if table else entry
+
+
+def _check_sources(recipe: Recipe) -> None:
+    if (recipe.networks.source == "sprites") != (recipe.data.source == "sprites"):
+        raise RecipeError(
+            f'networks of source "{recipe.networks.source}" cannot train on data of source "{recipe.data.source}": '
+            'use "sprites" for both, or "preset" with "clips"'
+        )
+
+
+def _check_stages(recipe: Recipe) -> None:
+    names = set(recipe.stages)
+    if recipe.networks.source == "sprites" and names != set(STAGES):
+        raise RecipeError(f"stages must be exactly {', '.join(STAGES)}; found {', '.join(names) or 'none'}")
+    if recipe.networks.source == "preset" and (not names or not names <= set(MEMORY_STAGES)):
+        raise RecipeError(f"stages on clips are {' and '.join(MEMORY_STAGES)}; found {', '.join(names) or 'none'}")
+    for name, stage in recipe.stages.items():
+        if stage.dropouts is not None and name not in MEMORY_STAGES:
+            raise RecipeError(f"[stages.{name}] dropouts: only {' and '.join(MEMORY_STAGES)} have them")

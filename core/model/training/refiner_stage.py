@@ -70,12 +70,12 @@ class RefinerTask:
         rng = np.random.default_rng((self.seed, STAGE, step))
         # A prompt stays the same for all windows of a video, so none of them says that it comes later.
         pairs_btchw, captions = self.pairs.batch(rng, self.batch, REFINEMENT_WINDOW_FRAMES, say_later=False)
-        true_bcthw, given_bcthw = (pairs_btchw.transpose(1, 2) * self.scale).chunk(2, dim=1)
+        true_bcthw, given_bcthw = (pairs_btchw.transpose(1, 2) * self.scale).to(self.unet.device).chunk(2, dim=1)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        noise_bcthw = torch.randn(true_bcthw.shape, generator=generator)
-        levels, starts = random_levels(rng, self.batch)
-        sigma = self.sigmas[levels]
-        noisy_bcthw, target_bcthw = on_the_way(true_bcthw, given_bcthw, noise_bcthw, sigma, self.sigmas[starts])
+        noise_bcthw = torch.randn(true_bcthw.shape, generator=generator).to(true_bcthw)
+        levels, starts = (moments.to(true_bcthw.device) for moments in random_levels(rng, self.batch))
+        sigma, start = (self.sigmas.to(true_bcthw)[moments] for moments in (levels, starts))
+        noisy_bcthw, target_bcthw = on_the_way(true_bcthw, given_bcthw, noise_bcthw, sigma, start)
         texts = drop_captions(captions, rng, self.caption_dropout, 0.08)
         text_bld = caption_states(self.text_encoder, self.tokenizer, texts)
         prediction = cast("Any", self.unet)(noisy_bcthw, levels, encoder_hidden_states=text_bld).sample
@@ -124,6 +124,7 @@ def latent_pair(vae: nn.Module, scene: sprites.Scene) -> Tensor:
 def _as_decoded(vae: nn.Module, frames: sprites.Pixels) -> sprites.Pixels:
     """Frames as the autoencoder shows them: no preview is sharper."""
     latents = data.encode_frames(vae, to_signal(frames))
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        decoded = cast("Tensor", cast("Any", vae).decode(latents).sample)
+    device = data.device_of(vae)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        decoded = cast("Tensor", cast("Any", vae).decode(latents.to(device)).sample)
     return to_uint8((decoded.float() * 0.5 + 0.5).clamp(0, 1))

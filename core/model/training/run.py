@@ -82,8 +82,9 @@ def shortened(recipe: Recipe, steps: int | None, minutes: float | None) -> Recip
 
 def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path | None) -> None:
     """Train the stages asked for, in the recipe's order; export where that made or changed a whole preset."""
+    check_precision(recipe)
     workshop = Workshop(recipe, folder)
-    chosen = [stage for stage in STAGES if stages is None or stage in stages]
+    chosen = [stage for stage in recipe.stage_names if stages is None or stage in stages]
     for stage in chosen:
         tell(f"{stage}: training")
         steps = workshop.run(stage)
@@ -93,6 +94,14 @@ def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path
         target = export or folder / "preset"
         export_preset(workshop, target)
         tell(f"preset written to {target}")
+
+
+def check_precision(recipe: Recipe) -> None:
+    """Refuse what the device cannot compute in. Raises RecipeError."""
+    device = parallel.join().device
+    for name, stage in recipe.stages.items():
+        if stage.plan.mixed_precision == "fp16" and device.type == "cpu":
+            raise RecipeError(f'[stages.{name}] mixed_precision: "fp16" needs a GPU; use "bf16" or "no"')
 
 
 def tell(line: str) -> None:

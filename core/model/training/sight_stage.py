@@ -55,7 +55,8 @@ class SightTask:
             sprites.render(self.bank.scenes[clip], 1, int(frame))[0] for clip, frame in zip(clips, frames, strict=True)
         ]
         latents_nchw = self.bank.latents_ktchw[torch.from_numpy(clips), torch.from_numpy(frames)].float() * self.scale
+        device = self.first_layer.weight.device
         with torch.no_grad():
-            aim_nchw = self.first_layer(latents_nchw).float()
-        seen_nchw: Tensor = self.encoder(to_signal(np.stack(drawn)))
+            aim_nchw = self.first_layer(latents_nchw.to(device)).float()
+        seen_nchw: Tensor = self.encoder(to_signal(np.stack(drawn)).to(device))
         return ((seen_nchw.float() - aim_nchw) ** 2).mean() / aim_nchw.var()

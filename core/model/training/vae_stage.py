@@ -54,7 +54,7 @@ class VaeTask:
         self.kl_weight = kl_weight
 
     def loss(self, step: int) -> Tensor:
-        frames_nchw = frame_batch(self.seed, step, self.batch)
+        frames_nchw = frame_batch(self.seed, step, self.batch).to(self.vae.device)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         posterior = cast("Any", self.vae.encode(frames_nchw)).latent_dist
         latents = posterior.sample(generator)

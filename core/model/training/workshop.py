@@ -15,12 +15,12 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.training import data
+from core.model.training import data, parallel
 from core.model.training.base_stage import BaseTask, ClipsAndFramesTask, build_text_encoder, build_unet
 from core.model.training.clip_stage import ClipTask, build_image_encoder
 from core.model.training.loop import CHECKPOINT, Task, load_averaged, train
 from core.model.training.memory_stage import PAST, WINDOW, Memory, MemoryTask, build_memory
-from core.model.training.recipe import Recipe
+from core.model.training.recipe import Recipe, SpritesData, SpritesNetworks
 from core.model.training.refiner_stage import RefinerTask, build_pairs
 from core.model.training.sight_stage import SightTask, build_picture_encoder
 from core.model.training.vae_stage import VaeTask, build_vae
@@ -32,8 +32,14 @@ class Workshop:
     """One recipe in one working folder. Parts are built once, seeded by the recipe, and shared by its stages."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
+        """`recipe` must be one of the synthetic world's. Everything is put on the device this process trains on."""
+        assert isinstance(recipe.networks, SpritesNetworks)
+        assert isinstance(recipe.data, SpritesData)
         self.recipe = recipe
+        self.networks = recipe.networks
+        self.data = recipe.data
         self.folder = folder
+        self.device = parallel.join().device
         self.tokenizer = data.build_tokenizer()
 
     def run(self, stage: str) -> int:
@@ -52,7 +58,7 @@ class Workshop:
         if stage == "sight":
             unet = self.unet
             torch.manual_seed(seed)
-            encoder = build_picture_encoder(self.recipe.picture_channels, unet)
+            encoder = self._placed(build_picture_encoder(self.networks.picture_channels, unet))
             return SightTask(encoder, unet, self.bank, seed, batch, self.latent_scale)
         if stage == "refiner":
             return self._refiner_task(batch)
@@ -90,10 +96,11 @@ class Workshop:
             self.recipe.seed,
             batch,
             self.latent_scale,
+            self.recipe.stages[stage].dropouts,
         )
 
     def _refiner_task(self, batch: int) -> RefinerTask:
-        pairs = build_pairs(self.vae, self.recipe.seed, self.recipe.refiner_clips, self.folder / "pairs.safetensors")
+        pairs = build_pairs(self.vae, self.recipe.seed, self.data.refiner_clips, self.folder / "pairs.safetensors")
         unet, scale = self.untrained_refiner(), self.latent_scale
         return RefinerTask(unet, self.text_encoder, self.tokenizer, pairs, self.recipe.seed, batch, scale)
 
@@ -103,27 +110,30 @@ class Workshop:
 
     def untrained_vae(self) -> AutoencoderKL:
         torch.manual_seed(self.recipe.seed)
-        return build_vae(self.recipe.vae_channels)
+        return self._placed(build_vae(self.networks.vae_channels))
 
     def untrained_image_encoder(self) -> CLIPVisionModelWithProjection:
         torch.manual_seed(self.recipe.seed)
-        return build_image_encoder()
+        return self._placed(build_image_encoder())
 
     def untrained_text_encoder(self) -> CLIPTextModel:
         torch.manual_seed(self.recipe.seed)
-        return build_text_encoder(self.tokenizer.get_vocab_size())
+        return self._placed(build_text_encoder(self.tokenizer.get_vocab_size()))
 
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
-        return build_unet(self.recipe.unet_channels)
+        return self._placed(build_unet(self.networks.unet_channels))
 
     def untrained_refiner(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
-        return build_unet(self.recipe.refiner_channels)
+        return self._placed(build_unet(self.networks.refiner_channels))
 
     def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
         torch.manual_seed(self.recipe.seed)
-        return build_memory(unet, self.recipe.picture_channels, self.recipe.image_tokens)
+        memory = build_memory(unet, self.networks.picture_channels, self.networks.image_tokens)
+        for part in (memory.cam, *memory.conditioning.values()):
+            self._placed(part)
+        return memory
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -173,12 +183,16 @@ class Workshop:
     def bank(self) -> data.ClipBank:
         """The clips, encoded once."""
         path = self.folder / "bank.safetensors"
-        return data.build_bank(self.vae, self.recipe.seed, self.recipe.clips, PAST + WINDOW, path)
+        return data.build_bank(self.vae, self.recipe.seed, self.data.clips, PAST + WINDOW, path)
 
     @cached_property
     def latent_scale(self) -> float:
         """Factor that gives the bank's latents a deviation of 1: the autoencoder's scaling_factor."""
         return 1.0 / float(self.bank.latents_ktchw[:500].float().std())
+
+    def _placed(self, module: ModuleT) -> ModuleT:
+        module.to(self.device)
+        return module
 
     def _load(self, stage: str, modules: dict[str, nn.Module]) -> None:
         load_averaged(self.folder / stage, modules)

@@ -89,7 +89,7 @@ def test_preset_without_a_trained_refiner_names_none(toy: Recipe, trained: Path,
 
 
 def test_full_size_refiner_stays_small() -> None:
-    unet = build_unet(load_recipe("sprites").refiner_channels)
+    unet = build_unet(Workshop(load_recipe("sprites"), Path()).networks.refiner_channels)
     assert 2 * sum(weight.numel() for weight in unet.parameters()) <= 8e6
 
 
@@ -168,5 +168,5 @@ def test_same_step_gives_the_same_loss(toy: Recipe, trained: Path) -> None:
 
 def test_smoke_keeps_the_recipe_but_for_sizes(toy: Recipe) -> None:
     full = load_recipe("sprites")
-    assert replace(toy, stages=full.stages, clips=full.clips).seed == full.seed
+    assert replace(toy, stages=full.stages, networks=full.networks, data=full.data) == full
     assert all(stage.plan.steps == 2 for stage in toy.stages.values())
