@@ -18,6 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cli.model_half import needing_model_half
 
-    with needing_model_half("training"):
+    with needing_model_half("training", extras="model,train"):
         from core.model.training import run as training
     return int(training.main(args.rest) or 0)
