@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.model.evaluation.reader import Frames, Mask, Seen, Steps, colour_masks, read_frame, read_motion, steps_of
+from core.model.evaluation.reader import Frames, Mask, Seen, Steps, colour_masks, read_frame, read_path, steps_of
 from core.model.training import sprites
 
 CHUNK = 16
+WINDOW_STEP = 8
+"""New frames of a window: after the first chunk something may break at every eighth frame."""
 _CROP = 10
 """Half the side of the patch around an object's middle whose texture is compared, pixels."""
 _MARGIN = 3
@@ -31,11 +33,15 @@ _SEARCH = 2
 class VideoFigures:
     """One video. Shares are of frames, in [0, 1]; correlations in [-1, 1]; None where there is nothing to measure."""
 
+    num_sprites: int
+    """Objects asked for."""
     colour_right: bool
     """Colours of the prompt in most frames of the first chunk, and no others."""
     shape_right: bool
     motion_right: bool
     """Each object's path over the first chunk is nearest to the motion asked for."""
+    pace_right: bool | None
+    """The same of the paces of those that move; None for scenes that stand still."""
     right_objects_at_end: float
     """Share of the last chunk's frames with exactly the objects asked for."""
     background_kept: float
@@ -46,6 +52,8 @@ class VideoFigures:
     """Mean step of the last chunk over that of the first; None for scenes that stand still."""
     seam_ratio: float | None
     """Mean displacement across chunk borders over that inside chunks; of motions of constant speed only."""
+    window_seam_ratio: float | None
+    """The same of all borders between windows, every 8 frames after the first chunk."""
 
 
 def measure(frames_thwc: Frames, scene: sprites.Scene) -> VideoFigures:
@@ -53,20 +61,22 @@ def measure(frames_thwc: Frames, scene: sprites.Scene) -> VideoFigures:
     seen = [read_frame(frame) for frame in frames_thwc]
     first, last = seen[:CHUNK], seen[-CHUNK:]
     asked = {sprite.colour: sprite.shape for sprite in scene.sprites}
-    steps = [track_steps(seen, sprite.colour) for sprite in scene.sprites]
-    moving = [s for s, sprite in zip(steps, scene.sprites, strict=True) if sprite.motion != "standing"]
-    steady = [s for s, sprite in zip(steps, scene.sprites, strict=True) if sprite.motion in _STEADY_MOTIONS]
+    tracks = [(sprite, track_steps(seen, sprite.colour)) for sprite in scene.sprites]
+    paths = [(sprite, *read_path(steps[: CHUNK - 1])) for sprite, steps in tracks]
+    moving = [steps for sprite, steps in tracks if sprite.motion != "standing"]
+    steady = [steps for sprite, steps in tracks if sprite.motion in _STEADY_MOTIONS and len(steps) >= CHUNK]
     return VideoFigures(
+        num_sprites=len(scene.sprites),
         colour_right=_most(sorted(s.colour for s in objects) == sorted(asked) for objects in first),
         shape_right=_most(_shapes(objects, asked) for objects in first),
-        motion_right=all(
-            read_motion(s[: CHUNK - 1]) == sprite.motion for s, sprite in zip(steps, scene.sprites, strict=True)
-        ),
+        motion_right=all(motion == sprite.motion for sprite, motion, _ in paths),
+        pace_right=all(pace == sprite.pace for sprite, _, pace in paths) if moving else None,
         right_objects_at_end=float(np.mean([_exactly(objects, asked) for objects in last])),
         background_kept=float(np.mean([background_likeness(frames_thwc[0], frame) for frame in frames_thwc[-CHUNK:]])),
         texture_kept=_mean_texture(frames_thwc, seen, tuple(asked)),
         motion_kept=_mean_ratio([(s[-(CHUNK - 1) :], s[: CHUNK - 1]) for s in moving]),
-        seam_ratio=_mean_ratio([_seams(s) for s in steady]) if len(seen) > CHUNK else None,
+        seam_ratio=_mean_ratio([_seams(s, CHUNK) for s in steady]),
+        window_seam_ratio=_mean_ratio([_seams(s, WINDOW_STEP) for s in steady]),
     )
 
 
@@ -157,9 +167,10 @@ def _correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
     return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9))
 
 
-def _seams(steps: Steps) -> tuple[Steps, Steps]:
-    """Displacements across chunk borders, and inside chunks."""
-    across = np.arange(len(steps)) % CHUNK == CHUNK - 1
+def _seams(steps: Steps, period: int) -> tuple[Steps, Steps]:
+    """Displacements across borders, one every `period` frames after the first chunk, and all others."""
+    into_frame = np.arange(1, len(steps) + 1)
+    across = (into_frame >= CHUNK) & (into_frame % period == 0)
     return steps[across], steps[~across]
 
 

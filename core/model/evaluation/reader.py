@@ -127,22 +127,27 @@ def steps_of(track: Sequence[tuple[float, float]]) -> Steps:
     return (np.diff(np.array(track), axis=0) + sprites.SIZE / 2) % sprites.SIZE - sprites.SIZE / 2
 
 
-def read_motion(steps: Steps) -> str:
-    """The motion of the world whose displacements are nearest to these, at any of its paces and phases."""
+def read_path(steps: Steps) -> tuple[str, str]:
+    """The motion and the pace of the world whose displacements are nearest to these, at any phase.
+
+    What stands still has the pace "normal", as the world says.
+    """
     errors = {
-        motion: min(float(((steps - path) ** 2).sum()) for path in _paths(motion, len(steps)))
+        (motion, pace): float(((_paths(motion, pace, len(steps)) - steps) ** 2).sum(axis=(1, 2)).min())
         for motion in sprites.MOTIONS
+        for pace in (sprites.PACES if motion != "standing" else ("normal",))
     }
-    return min(errors, key=lambda motion: errors[motion])
+    return min(errors, key=lambda path: errors[path])
 
 
 @cache
-def _paths(motion: str, num_steps: int) -> tuple[Steps, ...]:
-    """Displacements that a sprite with this motion can make."""
-    paces = (0.0,) if motion == "standing" else tuple(sprites.PACES.values())
+def _paths(motion: str, pace: str, num_steps: int) -> Steps:
+    """Displacements that a sprite with this motion and pace can make, [phases, num_steps, 2]."""
+    speed = 0.0 if motion == "standing" else sprites.PACES[pace]
     phases = _PHASES if motion in ("circling", "bouncing") else (0.0,)
-    return tuple(
-        steps_of([sprites.place_on_path(motion, pace, float(phase), f) for f in range(num_steps + 1)])
-        for pace in paces
-        for phase in phases
+    return np.stack(
+        [
+            steps_of([sprites.place_on_path(motion, speed, float(phase), f) for f in range(num_steps + 1)])
+            for phase in phases
+        ]
     )

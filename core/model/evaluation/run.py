@@ -1,42 +1,47 @@
 """The evaluation command: `longtake evaluate` calls main(argv).
 
-Makes the suite's videos with a preset's engine, measures them and writes a table, the figures as JSON and a picture.
-Knows no figure's insides.
+Makes the suite's videos with a preset's engine, measures them and writes a table, a chart and pictures. Knows no
+figure's insides.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+import torch
 
 from core.model.evaluation.figures import CHUNK
-from core.model.evaluation.reader import Frames
-from core.model.evaluation.sprites_suite import MakeSpec, run_suite, suite_scenes
-from core.model.evaluation.summary import FIRST_CHUNK, LONG_VIDEO, Row, as_markdown, summarise
+from core.model.evaluation.hard_cuts import NOT_MEASURED, can_count_cuts
+from core.model.evaluation.measuring import Measured, Measurer
+from core.model.evaluation.progress import progress_bar
+from core.model.evaluation.report import Report, Section, write_sheet
+from core.model.evaluation.speed import frames_per_second
+from core.model.evaluation.sprites_suite import default_spec, suite_orders
+from core.model.evaluation.summary import FIRST_CHUNK, LONG_VIDEO, SEAMS, Row, row_of, summarise
+from core.model.evaluation.tower import load_tower
+from core.model.evaluation.upper_bound import AutoencoderStudio, load_autoencoder
+from core.model.evaluation.videos import EngineStudio, Studio, fulfil
 from core.model.presets import load_engine
 from core.model.presets.facts import read_preset
-from core.model.training import captions
 from core.service.catalog import Preset
 from core.service.errors import PresetError
-from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec
 from core.service.settings import SHIPPED_PRESETS_DIR
-from core.service.video.contact_sheet import contact_sheet
 
-_SHEET_ROWS = 24
+_NO_HEADS = "Likeness of prompt and clip is not measured: the preset has no clip_heads.safetensors."
 _EPILOG = """\
 examples:
   longtake evaluate --suite sprites                         50 held-out prompts, first chunks only
-  longtake evaluate --suite sprites --frames 240            the same with long videos: does the scene hold?
+  longtake evaluate --suite sprites --frames 240 --processes 2
+                                                            the same with long videos: does the scene hold?
   longtake evaluate --suite sprites --preset runs/sprites/preset --out out/mine
 
 Stop it whenever you like: finished videos are kept in the output folder and the same command goes on from there.
+Hard cuts need PySceneDetect: pip install 'longtake[evaluate]'. What each figure means: docs/evaluation.md.
 """
 
 
@@ -50,88 +55,112 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--suite", choices=("sprites",), required=True, help="which videos are made and measured")
     made.add_argument("--preset", type=Path, default=SHIPPED_PRESETS_DIR / "sprites", help="folder of the preset")
-    made.add_argument("--prompts", type=int, default=50, help="held-out prompts (default 50)")
-    made.add_argument("--frames", type=int, default=CHUNK, help="length of each video (default 16, the first chunk)")
+    made.add_argument("--prompts", type=_positive, default=50, help="held-out prompts (default 50)")
+    made.add_argument(
+        "--frames", type=_positive, default=CHUNK, help="length of each video (default 16, the first chunk)"
+    )
     made.add_argument("--out", type=Path, default=Path("out/evaluation"), help="output folder")
-    made.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
+    made.add_argument(
+        "--processes",
+        type=_positive,
+        default=1,
+        help="videos made at a time, each by a process of its own (default 1). On a CPU as many as cores are fastest",
+    )
+    made.add_argument("--threads", type=_positive, help="CPU threads of each process (default: the cores, shared out)")
     return made
 
 
+def _positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
+    return number
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (2 for a preset that cannot be read)."""
+    """Run the command; returns the exit status: 2 for a preset that cannot be read, 130 where it was stopped."""
     arguments = parser().parse_args(argv)
     try:
-        facts = read_preset(arguments.preset)
-        engine = load_engine(arguments.preset, torch_threads=arguments.threads)
+        return evaluate_sprites(arguments)
     except PresetError as error:
         sys.stderr.write(f"longtake evaluate: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("longtake evaluate: stopped; the same command goes on from here\n")
+        return 130
+
+
+def evaluate_sprites(arguments: argparse.Namespace) -> int:
+    """The `sprites` suite."""
+    facts = read_preset(arguments.preset)
     folder = arguments.out / f"{facts.name}-{arguments.frames}"
-    with _bar() as bar:
-        task = bar.add_task("videos", total=arguments.prompts)
-        figures = run_suite(
-            engine,
-            _spec_maker(facts),
-            arguments.prompts,
-            arguments.frames,
-            folder,
-            lambda done, _all: bar.update(task, completed=done),
+    engine, speeds = _measure_speed(arguments.preset, facts)
+    orders = suite_orders(facts, arguments.prompts, arguments.frames, folder)
+    threads = arguments.threads or max(1, (os.cpu_count() or 1) // arguments.processes)
+    with progress_bar() as advance:
+        true_clips = fulfil(
+            partial(_open_autoencoder, arguments.preset, threads),
+            orders,
+            advance("true clips, autoencoder only", len(orders)),
+            arguments.processes,
         )
-    rows = summarise(figures, (*FIRST_CHUNK, *(LONG_VIDEO if arguments.frames > CHUNK else ())))
-    _write_report(folder, rows, engine.fingerprint, arguments.frames)
-    _write_sheet(folder, min(arguments.prompts, _SHEET_ROWS))
-    sys.stdout.write(as_markdown(rows) + f"\n\n{folder}/report.md, report.json, sheet.png\n")
+        made = fulfil(
+            partial(_open_engine, arguments.preset, threads),
+            orders,
+            advance("videos", len(orders)),
+            arguments.processes,
+        )
+    report = Report(
+        title=f"{facts.name}, {len(orders)} held-out prompts, {arguments.frames} frames",
+        engine=engine,
+        sections=[*_sections(made, arguments.frames), Section("Machine", [*speeds, *_weights(arguments.preset)])],
+        upper_bounds={row.name: row.value for s in _sections(true_clips, arguments.frames) for row in s.rows},
+        notes=_notes(made),
+    )
+    report.write(folder)
+    write_sheet(orders, report.title, folder / "sheet.png")
+    sys.stdout.write(f"{report.table()}\n\n{folder}/report.md, report.json, report.png, sheet.png\n")
     return 0
 
 
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    )
+def _open_engine(preset: Path, threads: int) -> Studio:
+    return EngineStudio(load_engine(preset, torch_threads=threads), Measurer(load_tower(preset)))
 
 
-def _spec_maker(facts: Preset) -> MakeSpec:
-    """Requests with the preset's defaults."""
-    profile = facts.profiles[DEFAULT_PROFILE]
-    first_chunk = FirstChunkSampling(
-        num_inference_steps=profile.first_chunk.num_inference_steps, guidance_scale=profile.first_chunk.guidance_scale
-    )
-
-    def make(prompt: str, num_frames: int, seed: int) -> JobSpec:
-        return JobSpec(
-            prompt=prompt,
-            negative_prompt=facts.negative_prompt,
-            num_frames=num_frames,
-            fps=facts.fps,
-            seed=seed,
-            model=facts.name,
-            guidance_scale=profile.windows.guidance_scale,
-            num_inference_steps=profile.windows.num_inference_steps,
-            profile=DEFAULT_PROFILE,
-            first_chunk=first_chunk,
-        )
-
-    return make
+def _open_autoencoder(preset: Path, threads: int) -> Studio:
+    torch.set_num_threads(threads)
+    return AutoencoderStudio(load_autoencoder(preset), Measurer(load_tower(preset)))
 
 
-def _write_report(folder: Path, rows: Sequence[Row], engine: str, num_frames: int) -> None:
-    """report.json and report.md."""
-    content = {"engine": engine, "frames": num_frames, "rows": [asdict(row) for row in rows]}
-    (folder / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    heading = f"# sprites suite, {num_frames} frames\n\nEngine: {engine}\n\n"
-    (folder / "report.md").write_text(heading + as_markdown(rows) + "\n", encoding="utf-8")
+def _measure_speed(preset: Path, facts: Preset) -> tuple[str, list[Row]]:
+    """The engine's fingerprint, and how fast it makes a long video on all cores."""
+    engine = load_engine(preset)
+    sys.stderr.write("measuring the speed of one video on all cores\n")
+    speeds = frames_per_second(engine, default_spec(facts, "", CHUNK, 0))
+    name = f"frames per second, decoding included, {os.cpu_count()} cores"
+    return engine.fingerprint, [row_of(name, speeds, 4.0), row_of("the same, faster than it plays", speeds, 8.0)]
 
 
-def _write_sheet(folder: Path, count: int) -> None:
-    """sheet.png: a row per video, 16 frames from all over it."""
-    rows = [_sixteen(np.load(folder / f"{index:03d}.npz")["frames"]) for index in range(count)]
-    labels = [captions.plain_caption(scene).replace(" over ", "\nover ") for scene in suite_scenes(count)]
-    contact_sheet(rows, labels, title="sprites suite").save(folder / "sheet.png")
+def _weights(preset: Path) -> list[Row]:
+    """What the checkout carries; nothing where the weights are elsewhere."""
+    megabytes = sum(file.stat().st_size for file in preset.rglob("*.safetensors")) / 1e6
+    return [Row("weights, MB", megabytes, megabytes, megabytes, 1, 25.0, at_most=True)] if megabytes else []
 
 
-def _sixteen(frames: Frames) -> Frames:
-    """16 frames, evenly spaced from the first to the last."""
-    return frames[np.linspace(0, len(frames) - 1, CHUNK).round().astype(int)]
+def _sections(measured: Sequence[Measured], num_frames: int) -> list[Section]:
+    """The suite's questions, those of long videos where they are long."""
+    sections = [Section("First chunk", summarise(measured, FIRST_CHUNK))]
+    if num_frames > CHUNK:
+        sections.append(Section(f"All {num_frames} frames", summarise(measured, LONG_VIDEO)))
+        sections.append(Section("Seams", summarise(measured, SEAMS)))
+    return [section for section in sections if section.rows]
+
+
+def _notes(made: Sequence[Measured]) -> list[str]:
+    """What was not measured, and why."""
+    notes = [] if can_count_cuts() else [NOT_MEASURED]
+    return notes if made[0].tower.text_likeness_at_start is not None else [*notes, _NO_HEADS]
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class WeightsFolder:
         self._read_texts = ClipTextReader(
             read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
         )
-        self._read_pictures = ClipPictureReader(load_module(folder / "image_encoder", _build_image_encoder, device))
+        self._read_pictures = ClipPictureReader(load_module(folder / "image_encoder", build_image_encoder, device))
 
     def at(self, dtype: torch.dtype) -> LoadedModels:
         """All models with networks of `dtype`; those of another are given up first. Raises PresetError."""
@@ -76,7 +76,7 @@ def build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig.from_dict(config))
 
 
-def _build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjection:
+def build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
 
 

@@ -1,9 +1,12 @@
 """Figures of videos whose truth is known: the world's own are perfect, spoilt ones are not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from core.model.evaluation.figures import VideoFigures, measure
+from core.model.evaluation.sprites_suite import suite_scenes
 from core.model.training import sprites
 
 
@@ -27,12 +30,44 @@ def test_the_worlds_own_videos_are_right_in_every_figure(seed: int) -> None:
     assert measured.colour_right
     assert measured.shape_right
     assert measured.motion_right
+    assert measured.pace_right is not False
     assert measured.right_objects_at_end == 1.0
     assert measured.background_kept > 0.97
     assert measured.texture_kept is not None
     assert measured.texture_kept > 0.8
     assert measured.motion_kept is None or measured.motion_kept > 0.6
     assert measured.seam_ratio is None or measured.seam_ratio == pytest.approx(1, abs=0.3)
+
+
+def test_every_held_out_scene_of_the_suite_is_read_right() -> None:
+    for scene in suite_scenes(50):
+        measured = measure(sprites.render(scene, 16), scene)
+        assert measured.colour_right
+        assert measured.shape_right
+        assert measured.motion_right
+        assert measured.pace_right is not False
+        assert measured.right_objects_at_end == 1.0
+
+
+def test_a_slower_object_than_asked_for_has_the_wrong_pace_and_the_right_motion() -> None:
+    scene = moving_scene()
+    quick, slow = (
+        replace(scene, sprites=(replace(scene.sprites[0], pace=pace, speed=sprites.PACES[pace]),))
+        for pace in ("quick", "slow")
+    )
+    measured = measure(sprites.render(slow, 16), quick)
+    assert measured.motion_right
+    assert measured.pace_right is False
+
+
+def test_a_jump_at_every_window_is_seen_at_window_borders_only_between_chunks() -> None:
+    frames = sprites.render(moving_scene(), 64)
+    for first in range(24, 64, 16):
+        frames[first:] = np.roll(frames[first:], 12, axis=2)
+    measured = figures(frames)
+    assert measured.window_seam_ratio is not None
+    assert measured.seam_ratio is not None
+    assert measured.window_seam_ratio > 1.5 > measured.seam_ratio
 
 
 def test_a_video_that_loses_its_object_is_noticed() -> None:
