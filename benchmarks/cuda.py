@@ -1,8 +1,8 @@
 """`python -m benchmarks.cuda`: what a GPU needs for the published model's size, with random weights in bfloat16.
 
 Steps and windows eager, compiled and replayed as CUDA graphs; peak memory, also against the length of the video; the
-share of the GPU's peak that is used. On a machine without CUDA the same code runs once at toy size, compiled by a
-backend that only traces, and every figure of a GPU is written as "not measured".
+share of the GPU's peak that is used; the refiner's windows (cuda_refiner.py). On a machine without CUDA the same code
+runs once at toy size, compiled by a backend that only traces, and every figure of a GPU is written as "not measured".
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks import machine
 from benchmarks.__main__ import RESULTS, table
+from benchmarks.cuda_refiner import measure_refiner, rehearse_refiner
 from benchmarks.figures import Figure, Report
 from benchmarks.networks import FULL_SIZE, TINY, Inputs, Size, random_inputs, random_network, random_vae
 from benchmarks.steps import default_step, flops
@@ -70,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     report = Report(datetime.now(UTC).isoformat(timespec="seconds"), machine.commit(), machine.describe() | gpu_facts())
     with torch.inference_mode():
         report.figures.extend(measure_gpu(args.steps, console.print) if on_gpu else rehearse(console.print))
+        report.figures.extend(measure_refiner(console.print) if on_gpu else rehearse_refiner(console.print))
     path = args.out / f"{args.name}.json"
     report.write(path)
     console.print(table(report))

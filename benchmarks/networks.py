@@ -11,8 +11,9 @@ from typing import Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
+from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.streaming_t2v.cam import PUBLISHED_PICTURE_CHANNELS, CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.network import StreamingNetwork
@@ -52,6 +53,28 @@ class Inputs:
 
 def random_network(size: Size) -> StreamingNetwork:
     """A network on torch's current default device, float32, in evaluation mode, nothing left at zero."""
+    unet = _random_unet(size)
+    full_config = dict(cast(Any, unet.config))
+    network = StreamingNetwork(
+        unet,
+        CamFeatureExtractor(full_config, PUBLISHED_PICTURE_CHANNELS),
+        CamMergers.for_unet(full_config),
+        ApmMixers.for_unet(unet, size.text_tokens, size.image_tokens),
+        TokenExpander(1024, 1280, size.image_tokens, size.text_width),
+    )
+    for part in network.parts.values():
+        _ready(part)
+    return network
+
+
+def random_refiner_unet(size: Size) -> UNet3DConditionModel:
+    """MS-Vid2Vid-XL's network, as `random_network`."""
+    unet = with_vid2vid_resampling(_random_unet(size))
+    _ready(unet)
+    return unet
+
+
+def _random_unet(size: Size) -> UNet3DConditionModel:
     levels = len(size.widths)
     config: dict[str, Any] = {
         "block_out_channels": size.widths,
@@ -63,21 +86,14 @@ def random_network(size: Size) -> StreamingNetwork:
         "norm_num_groups": size.norm_groups,
     }
     torch.manual_seed(SEED)
-    unet = UNet3DConditionModel(**config)
-    full_config = dict(cast(Any, unet.config))
-    network = StreamingNetwork(
-        unet,
-        CamFeatureExtractor(full_config, PUBLISHED_PICTURE_CHANNELS),
-        CamMergers.for_unet(full_config),
-        ApmMixers.for_unet(unet, size.text_tokens, size.image_tokens),
-        TokenExpander(1024, 1280, size.image_tokens, size.text_width),
-    )
-    for part in network.parts.values():
-        part.eval().requires_grad_(False)
-        for weight in part.parameters():
-            if weight.device.type != "meta" and not weight.any():
-                weight.normal_(std=0.02)
-    return network
+    return UNet3DConditionModel(**config)
+
+
+def _ready(part: nn.Module) -> None:
+    part.eval().requires_grad_(False)
+    for weight in part.parameters():
+        if weight.device.type != "meta" and not weight.any():
+            weight.normal_(std=0.02)
 
 
 def random_vae(size: Size) -> AutoencoderKL:

@@ -108,7 +108,12 @@ def load_refiner(settings: Settings, model: str, install: Install = PresetFolder
     folder.require_refiner()
     refiner = cast(
         RefineEngine,
-        presets.load_refiner(folder.path, weights=folder.weights, torch_threads=settings.torch_threads),
+        presets.load_refiner(
+            folder.path,
+            weights=folder.weights,
+            torch_threads=settings.torch_threads,
+            torch_compile=settings.torch_compile,
+        ),
     )
     refiner.warm_up()
     return refiner

@@ -18,11 +18,17 @@ from core.model.sampling.vae import use_tiles
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import ClipTextReader
 from core.model.streaming_t2v.kernels import lay_out_for_gpu
+from core.model.streaming_t2v.network import in_one_graph
 from core.service.errors import PresetError
 
 
 def load_refiner(
-    folder: Path, *, weights: Path | None = None, device: str | None = None, torch_threads: int = 0
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    device: str | None = None,
+    torch_threads: int = 0,
+    torch_compile: bool = False,
 ) -> WindowRefiner:
     """Load a preset's refiner. Raises PresetError naming the file at fault, or that there is no refiner.
 
@@ -44,6 +50,10 @@ def load_refiner(
     if where.type == "cuda":
         lay_out_for_gpu(parts.unet)
     unet = with_vid2vid_resampling(parts.unet) if laws.vid2vid_resampling else parts.unet
+    network = UntouchedBase(unet)
+    compiled = torch_compile and where.type == "cuda"
+    if compiled:
+        network.compile(in_one_graph)
     reader = ClipTextReader(parts.tokenizer, parts.text_encoder)
     line = f"refiner {parts.digest}; preset {facts_digest(folder)}; {machine_facts(where)}"
-    return WindowRefiner(RefinerModels(UntouchedBase(unet), parts.vae, reader), laws, line)
+    return WindowRefiner(RefinerModels(network, parts.vae, reader), laws, line + ("; compiled" if compiled else ""))

@@ -39,7 +39,6 @@ from core.model.sampling.schedules import Prediction
 from core.model.sampling.vae import decode_frames, downsampling, encode_frames, frames_per_call, to_uint8
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import TextReader
-from core.model.streaming_t2v.network import predict_base
 from core.service.engine import FramesTHWC, OnStep
 from core.service.frame_plan import (
     REFINEMENT_OVERLAP_FRAMES,
@@ -235,7 +234,7 @@ class _Predictor:
         batch_KCFHW = torch.cat(list(windows)).to(device=weight.device, dtype=weight.dtype)
         states = self.states_BLD[-halves:].to(dtype=weight.dtype).repeat_interleave(len(windows), dim=0)
         moment = torch.tensor(timestep, device=weight.device)
-        predicted = predict_base(self.network.unet, batch_KCFHW, moment, states).float()
+        predicted = self.network.predict(batch_KCFHW, moment, states).float()
         if halves == 1:
             return [window.to(home) for window in predicted.split(1)]
         # Guidance is rescaled window by window: its deviation is a window's own.

@@ -3,9 +3,10 @@
 The published model tuned its base for the windows, so its first chunk comes from an untouched copy; where the base was
 kept frozen the windows' own network serves. Both have this form. Knows no sampler and no guidance.
 
-Shapes: B batch, L text tokens, K image tokens, D text width.
+Shapes: B batch, C channels, F frames, H, W latent rows and columns, L text tokens, K image tokens, D text width.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor
 
 from core.model.streaming_t2v.cross_attention import SharedTextLayers
-from core.model.streaming_t2v.network import ReadKeysValues
+from core.model.streaming_t2v.network import Compiler, ReadKeysValues, predict_base
 
 
 class BaseNetwork(Protocol):
@@ -45,6 +46,15 @@ class UntouchedBase:
         """`unet` in evaluation mode."""
         self.unet = unet
         self._text_layers = SharedTextLayers(unet).inject()
+        self._predict: Callable[..., Tensor] = predict_base
+
+    def compile(self, compiler: Compiler) -> None:
+        """Run `predict` through `compiler`, torch.compile with its options."""
+        self._predict = compiler(predict_base)
+
+    def predict(self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
+        """Prediction [B, C, F, H, W]; see `predict_base`."""
+        return self._predict(self.unet, latents_BCFHW, timestep, text_states_BLD)
 
     @property
     def weight(self) -> Tensor:

@@ -110,6 +110,11 @@ def for_cuda(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, fullgraph=True, dynamic=False, mode="reduce-overhead")
 
 
+def in_one_graph(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as one compiled graph without a CUDA graph: for kernels so large that starting them costs nothing."""
+    return torch.compile(function, fullgraph=True, dynamic=False)
+
+
 @dataclass(frozen=True)
 class ReadKeysValues:
     """Keys and values of every text-reading layer for one text (and anchor): computed once per video."""
