@@ -1,36 +1,39 @@
 """Seams of refined videos: how evenly they move, and four ways to refine the same latents, to be compared.
 
 The seam score is that of the paper's table on randomized blending (arXiv 2403.14773): the standard deviation over
-frames of the optical flow's magnitude. The flow here is block matching: of every 8x8 block, the whole-pixel shift by
-at most 8 pixels each way with the least squared difference between two frames; no network. So scores compare with one
-another, not with the paper's, whose flow and videos are others. Knows refinement and frames; knows no preset and no
-engine.
+frames of the optical flow's magnitude. The flow here is block matching (block_flow.py), no network. So scores compare
+with one another, not with the paper's, whose flow and videos are others. Knows refinement and frames; knows no preset
+and no engine.
 
 Shapes: T frames, H, W pixel rows and columns, C latent channels, V frames of the latent video.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.model.evaluation.block_flow import Floats, flow_magnitudes
 from core.model.evaluation.reader import Frames
-from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming, refine_window
-from core.service.frame_plan import RefinementWindow, refinement_windows
+from core.model.refinement.windows import (
+    Refiner,
+    WindowPredictor,
+    refine_in_lockstep,
+    refine_streaming,
+    refine_window,
+)
+from core.service.frame_plan import RefinementWindow, refinement_windows, unblended, within
 
-Floats = npt.NDArray[np.float32]
+Score = TypeVar("Score", float, npt.NDArray[np.float64])
 Way = Callable[[Refiner, Tensor], Tensor]
 """(refiner, clean latents [1, C, V, H, W] of the enlarged preview) -> refined latents of the same shape."""
-
-_BLOCK = 8
-_SEARCH = 8
-_LEAST_GAIN = 4.0
-"""A block moves a pixel further only for so much less squared difference per pixel, in grey levels: flat ones stand."""
 
 
 @dataclass(frozen=True)
@@ -50,45 +53,29 @@ def seam_figures(frames_thwc: Frames) -> SeamFigures:
     return SeamFigures(float(magnitudes.std()), float(np.mean(across)) if across else 0.0)
 
 
-def flow_magnitudes(frames_thwc: Frames) -> Floats:
-    """Mean length of the flow from each frame to the next [T-1], pixels. H and W must be multiples of 8.
-
-    Blocks are sought across the picture's edge, too: the sprites world is a torus.
-    """
-    grey_thw = frames_thwc.astype(np.float32).mean(axis=-1, dtype=np.float32)
-    best: Floats | None = None
-    lengths = np.zeros((), np.float32)
-    for length, shift in _shifts():
-        moved = np.roll(grey_thw[:-1], shift, axis=(1, 2))
-        # The mean over blocks of the frame that is arrived at.
-        cost = _block_means((moved - grey_thw[1:]) ** 2) + np.float32(_LEAST_GAIN * length)
-        better = np.ones(cost.shape, bool) if best is None else cost < best
-        best = cost if best is None else np.where(better, cost, best)
-        lengths = np.where(better, np.float32(length), lengths)
-    return lengths.mean(axis=(1, 2), dtype=np.float32)
-
-
-def _shifts() -> list[tuple[float, tuple[int, int]]]:
-    """Shifts (rows, columns) with their lengths, the shortest first."""
-    reach = range(-_SEARCH, _SEARCH + 1)
-    return sorted((float(np.hypot(rows, columns)), (rows, columns)) for rows in reach for columns in reach)
-
-
-def _block_means(values_thw: Floats) -> Floats:
-    """[T, H, W] -> [T, H / 8, W / 8]."""
-    frames, height, width = values_thw.shape
-    blocks = values_thw.reshape(frames, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
-    return blocks.mean(axis=(2, 4), dtype=np.float32)
-
-
-def borders(windows: Sequence[RefinementWindow]) -> list[int]:
+def borders(windows: tuple[RefinementWindow, ...]) -> list[int]:
     """First frame of every window but the first where overlaps are cut in the middle."""
-    return [window.first_frame + _own_from(window) for window in windows[1:]]
+    return [unblended(windows, window.index).start for window in windows[1:]]
 
 
-def _own_from(window: RefinementWindow) -> int:
-    """Frames that a window leaves to the one before it where nothing is blended: half of the overlap."""
-    return window.num_held + window.num_blended // 2
+def false_changes(frames_thwc: Frames, true_thwc: Frames) -> Floats:
+    """How far a video changes from each frame to the next other than the true one does [T-1]: mean over pixels, grey
+    levels. Motion that is right counts nothing, so this is finer than the flow where a refiner is good."""
+    changes, true_changes = (np.diff(video.astype(np.float32), axis=0) for video in (frames_thwc, true_thwc))
+    return np.abs(changes - true_changes).mean(axis=(1, 2, 3), dtype=np.float32)
+
+
+def at_seams(by_change: Floats, windows: tuple[RefinementWindow, ...]) -> tuple[float, float]:
+    """Of a figure per change of frames [T-1]: mean over overlaps of the largest in it, and mean of all outside.
+
+    Blended windows change over anywhere within an overlap, cut ones in its middle.
+    """
+    overlaps = [range(w.first_frame + w.num_held - 1, w.first_frame + w.num_held + w.num_blended) for w in windows[1:]]
+    inside = np.zeros(len(by_change), bool)
+    for overlap in overlaps:
+        inside[overlap.start : overlap.stop] = True
+    largest = [float(by_change[overlap.start : overlap.stop].max()) for overlap in overlaps]
+    return float(np.mean(largest)), float(by_change[~inside].mean())
 
 
 def independent(refiner: Refiner, clean_1CVHW: Tensor) -> Tensor:
@@ -114,13 +101,12 @@ def shared_noise_only(refiner: Refiner, clean_1CVHW: Tensor) -> Tensor:
 
 def _joined(refiner_of: Callable[[RefinementWindow], Refiner], clean_1CVHW: Tensor) -> Tensor:
     """Windows refined one by one and cut in the middle of their overlaps."""
-    refined = torch.empty_like(clean_1CVHW)
-    for window in refinement_windows(clean_1CVHW.shape[2]):
+    windows, parts = refinement_windows(clean_1CVHW.shape[2]), list[Tensor]()
+    for window in windows:
         part = clean_1CVHW[:, :, window.first_frame : window.end_frame]
         alone, _ = refine_window(refiner_of(window), part, window, None, window.end_frame, _ignore_step)
-        own = _own_from(window)
-        refined[:, :, window.first_frame + own : window.end_frame] = alone[:, :, own:]
-    return refined
+        parts.append(alone[:, :, within(window, unblended(windows, window.index))])
+    return torch.cat(parts, dim=2)
 
 
 def lockstep(refiner: Refiner, clean_1CVHW: Tensor) -> Tensor:
@@ -146,11 +132,29 @@ WAYS: Mapping[str, Way] = {
 }
 
 
-def compare_ways(refiner: Refiner, clean_1CVHW: Tensor, decode: Callable[[Tensor], Frames]) -> dict[str, SeamFigures]:
-    """All ways on the same latents and the same draws. `decode` makes frames [V, H, W, 3] of refined latents."""
-    return {name: seam_figures(decode(way(refiner, clean_1CVHW))) for name, way in WAYS.items()}
+def refine_every_way(
+    refiner: Refiner, clean_1CVHW: Tensor, decode: Callable[[Tensor], Frames]
+) -> Iterator[tuple[str, Frames]]:
+    """All ways on the same latents and the same draws, by name. `decode` makes frames [V, H, W, 3] of latents."""
+    thrifty = replace(refiner, predict=remembering(refiner.predict))
+    for name, way in WAYS.items():
+        yield name, decode(way(thrifty, clean_1CVHW))
 
 
-def gain_kept(scores: Mapping[str, float]) -> float:
+def remembering(predict: WindowPredictor) -> WindowPredictor:
+    """The same predictor, which computes nothing twice: the ways begin alike, and three have the same first window."""
+    known: dict[tuple[int, bytes], Tensor] = {}
+
+    def predict_once(windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
+        keys = [(timestep, hashlib.sha256(window.cpu().contiguous().numpy().tobytes()).digest()) for window in windows]
+        new = {key: window for key, window in zip(keys, windows, strict=True) if key not in known}
+        if new:
+            known.update(zip(new, predict(list(new.values()), timestep), strict=True))
+        return [known[key] for key in keys]
+
+    return predict_once
+
+
+def gain_kept(scores: Mapping[str, Score]) -> Score:
     """Share of lockstep's gain over independent windows that streaming keeps; scores by way, lower is better."""
     return (scores["independent"] - scores["streaming"]) / (scores["independent"] - scores["lockstep"])

@@ -1,14 +1,25 @@
 """The seam score sees seams, and the four ways to refine stand in the order that the method promises."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from core.model.evaluation.block_flow import flow_magnitudes
 from core.model.evaluation.reader import Frames
-from core.model.evaluation.seams import WAYS, borders, compare_ways, flow_magnitudes, gain_kept, seam_figures
+from core.model.evaluation.seams import (
+    WAYS,
+    SeamFigures,
+    at_seams,
+    borders,
+    false_changes,
+    gain_kept,
+    refine_every_way,
+    seam_figures,
+)
 from core.model.refinement.blending import draw_cut
 from core.model.refinement.noise import cut_generator, shared_noise
 from core.model.refinement.schedule import refinement_schedule, vid2vid_sigmas
@@ -93,8 +104,50 @@ def test_all_ways_agree_where_there_is_one_window() -> None:
     assert all(torch.equal(first, other) for other in others)
 
 
+def still() -> Tensor:
+    return torch.zeros(1, 2, NUM_FRAMES, 1, 1)
+
+
+def compared(refiner: Refiner) -> dict[str, SeamFigures]:
+    return {way: seam_figures(frames) for way, frames in refine_every_way(refiner, still(), drawn)}
+
+
+def test_nothing_is_predicted_twice() -> None:
+    asked = list[tuple[int, bytes]]()
+
+    def counting(parts: Sequence[Tensor], timestep: int) -> list[Tensor]:
+        asked.extend((timestep, part.numpy().tobytes()) for part in parts)
+        return steadying(parts, timestep)
+
+    refiner = replace(job_refiner(0), predict=counting)
+    videos = dict(refine_every_way(refiner, still(), drawn))
+
+    assert len(asked) == len(set(asked))
+    # Each way has 3 windows of 6 steps. Three begin with the same window, and shared noise, lockstep and streaming
+    # have the first step of the others in common.
+    assert len(asked) <= 4 * 3 * 6 - 2 * 6 - (1 + 2) - 2
+    assert all(np.array_equal(videos[way], drawn(WAYS[way](job_refiner(0), still()))) for way in WAYS)
+
+
+def test_false_change_is_what_the_true_video_does_not_do() -> None:
+    true = np.stack([np.full((2, 2, 3), grey, np.uint8) for grey in (10, 20, 30, 40)])
+    wrong = true.copy()
+    wrong[2:] += 8
+    assert false_changes(true, true).tolist() == [0, 0, 0]
+    assert false_changes(wrong, true).tolist() == [0, 8, 0]
+
+
+def test_a_figure_at_seams_is_the_largest_of_each_overlap() -> None:
+    by_change = np.ones(NUM_FRAMES - 1, np.float32)
+    by_change[[15, 39]] = 5, 9  # the changes into the first frame of one overlap, and out of the last of the other
+    by_change[0] = 2
+    largest, elsewhere = at_seams(by_change, refinement_windows(NUM_FRAMES))
+    assert largest == pytest.approx(7)
+    assert elsewhere == pytest.approx(1 + 1 / (NUM_FRAMES - 1 - 2 * 9))
+
+
 def test_shared_noise_narrows_seams_and_blending_more_so() -> None:
-    videos = [compare_ways(job_refiner(seed), torch.zeros(1, 2, NUM_FRAMES, 1, 1), drawn) for seed in range(12)]
+    videos = [compared(job_refiner(seed)) for seed in range(12)]
     across = {way: float(np.mean([video[way].across for video in videos])) for way in WAYS}
     scores = {way: float(np.mean([video[way].score for video in videos])) for way in WAYS}
     assert across["independent"] > across["shared noise"] > max(across["lockstep"], across["streaming"])
