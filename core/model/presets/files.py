@@ -30,7 +30,7 @@ def load_module(
     Needs memory for the weights once: the model is built without any, and each weight is converted and moved by itself.
     Raises PresetError.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     try:
         with torch.device("meta"):
             model = build(config)
@@ -72,7 +72,7 @@ def _weight_files(folder: Path) -> list[Path]:
         if not files:
             raise PresetError(f"{folder} holds no .safetensors file", fix=FIX)
         return files
-    names = _read_json(index).get("weight_map")
+    names = read_json(index).get("weight_map")
     if not isinstance(names, dict):
         raise PresetError(f"{index} names no files", fix=FIX)
     files = sorted({folder / str(name) for name in cast("dict[str, Any]", names).values()})
@@ -92,7 +92,8 @@ def _fill_position_ids(model: nn.Module, device: torch.device) -> None:
                 module.register_buffer(name, positions, persistent=False)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises PresetError."""
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -89,14 +89,8 @@ def load_network(
 ) -> StreamingNetwork:
     """UNet, CAM and conditioning parts of a preset; their sizes follow from the UNet's configuration."""
     unet = load_module(folder / "unet", build_unet, device, dtype)
-    unet_config = dict(cast(Any, unet.config))
-    cam = load_module(
-        folder / "cam",
-        lambda config: CamFeatureExtractor(unet_config, config["picture_channels"], config["num_conditioning_frames"]),
-        device,
-        dtype,
-    )
-    parts = load_module(folder / "conditioning", lambda config: _build_conditioning(unet, config), device, dtype)
+    cam = load_module(folder / "cam", lambda config: build_cam(unet, config), device, dtype)
+    parts = load_module(folder / "conditioning", lambda config: build_conditioning(unet, config), device, dtype)
     return StreamingNetwork(
         unet,
         cam,
@@ -106,7 +100,14 @@ def load_network(
     )
 
 
-def _build_conditioning(unet: UNet3DConditionModel, config: dict[str, Any]) -> nn.ModuleDict:
+def build_cam(unet: UNet3DConditionModel, config: dict[str, Any]) -> CamFeatureExtractor:
+    """CAM of a UNet, with fresh weights."""
+    return CamFeatureExtractor(
+        dict(cast(Any, unet.config)), config["picture_channels"], config["num_conditioning_frames"]
+    )
+
+
+def build_conditioning(unet: UNet3DConditionModel, config: dict[str, Any]) -> nn.ModuleDict:
     """Mergers, mixers and expander of a UNet, with fresh weights."""
     unet_config = dict(cast(Any, unet.config))
     num_tokens = config["num_image_tokens"]

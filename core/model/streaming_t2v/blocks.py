@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from core.model.streaming_t2v.attention import AttentionLayer, attend
 from core.model.streaming_t2v.kernels import dense, normalise
@@ -68,6 +69,8 @@ class BlockLayer:
     temporal_convolution: nn.Module
     attention: Transformer | None
     temporal_attention: Transformer | None
+    recomputed: bool
+    """Whether training computes it again for the backward pass instead of keeping what it computed."""
 
 
 def block_layers(block: nn.Module) -> Iterator[BlockLayer]:
@@ -75,12 +78,28 @@ def block_layers(block: nn.Module) -> Iterator[BlockLayer]:
     parts = cast(Any, block)  # three classes of diffusers with these lists in common
     attentions = getattr(parts, "attentions", ())
     temporal_attentions = getattr(parts, "temp_attentions", ())
+    # diffusers' own flag on its blocks; the mid block, the smallest, has none.
+    recomputed = getattr(parts, "gradient_checkpointing", False)
     for modules in zip_longest(parts.resnets, parts.temp_convs, attentions, temporal_attentions):
-        yield BlockLayer(*modules)
+        yield BlockLayer(*modules, recomputed)
+
+
+def set_gradient_checkpointing(network: nn.Module, on: bool) -> None:
+    """Whether training computes the layers of a UNet's (or CAM's) down and up blocks again for the backward pass."""
+    parts = cast(Any, network)
+    for block in (*parts.down_blocks, *getattr(parts, "up_blocks", ())):
+        block.gradient_checkpointing = on
 
 
 def run_layer(layer: BlockLayer, frames_NCHW: Tensor, conditions: Conditions) -> Tensor:
     """Features [A*F, C, H, W] or [B*F, C, H, W] through one layer."""
+    if layer.recomputed and torch.is_grad_enabled():
+        out: Tensor = checkpoint(_run_layer, layer, frames_NCHW, conditions, use_reentrant=False)
+        return out
+    return _run_layer(layer, frames_NCHW, conditions)
+
+
+def _run_layer(layer: BlockLayer, frames_NCHW: Tensor, conditions: Conditions) -> Tensor:
     hidden = convolve_frames(layer.resnet, frames_NCHW, conditions.time_NT)
     hidden = convolve_along_time(layer.temporal_convolution, hidden, conditions.num_frames)
     if layer.attention is None or layer.temporal_attention is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from core.model.training import data, diffusion, parallel
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 TEXT_WIDTH = 64
 STAGE = 2
@@ -60,12 +62,13 @@ def build_unet(channels: tuple[int, ...] = (48, 64, 48, 32), text_width: int = T
     return without_dropout(unet)
 
 
-def without_dropout(unet: UNet3DConditionModel) -> UNet3DConditionModel:
-    """Switch the temporal convolutions' dropout off: it costs time and a small model has nothing to spare."""
-    for module in unet.modules():
+def without_dropout(network: ModuleT) -> ModuleT:
+    """Switch the temporal convolutions' dropout off: it costs time, a small model has nothing to spare, and its draws
+    follow no step's seed."""
+    for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    return unet
+    return network
 
 
 class BaseTask:

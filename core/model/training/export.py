@@ -1,6 +1,6 @@
 """Write a trained preset: configs and half-precision weights in the layout that core.model.presets loads.
 
-Knows where each part goes and what preset.json says; trains nothing.
+Knows where each part goes; trains nothing.
 """
 
 from __future__ import annotations
@@ -13,22 +13,15 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from core.model.training import captions, data, diffusion, sprites
+from core.model.training import data
 from core.model.training.clip_stage import ClipTask
 from core.model.training.loop import load_averaged
-from core.model.training.memory_stage import CONDITIONING, WINDOW
-from core.model.training.refiner_stage import SIDE, STRENGTH
+from core.model.training.memory_stage import CONDITIONING
+from core.model.training.sprites_facts import preset_facts, refiner_facts
 from core.model.training.workshop import Workshop
 
 CLIP_HEADS = "clip_heads.safetensors"
 """What brings the text encoder's and the vision tower's states together: read by the evaluation alone."""
-
-EXAMPLE_PROMPTS = (
-    "a red circle moving left over a striped background",
-    "a blue square moving up over a checkered background",
-    "a green triangle moving right over a dotted background",
-    "a yellow circle moving down over a plain background",
-)
 
 
 def export_preset(workshop: Workshop, folder: Path) -> None:
@@ -37,10 +30,8 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
     A refiner only where one was trained: nothing else of a preset needs it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    vae = workshop.vae
-    cast("Any", vae).register_to_config(scaling_factor=workshop.latent_scale)
     for name, model in (
-        ("vae", vae),
+        ("vae", workshop.scaled_vae),
         ("unet", workshop.unet),
         ("text_encoder", workshop.text_encoder),
         ("image_encoder", workshop.image_encoder),
@@ -52,6 +43,8 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
     facts = preset_facts()
     if workshop.has_trained("refiner"):
         _save_library_model(workshop.refiner, folder / "refiner" / "unet")
+        if workshop.has_trained("decoder"):
+            _save_library_model(workshop.refiner_vae, folder / "refiner" / "vae")
         facts["refiner"] = refiner_facts()
     write_json(folder / "preset.json", facts)
 
@@ -81,7 +74,7 @@ def save_memory(workshop: Workshop, folder: Path) -> None:
         folder / "cam" / "config.json",
         {"picture_channels": list(networks.picture_channels), "num_conditioning_frames": CONDITIONING},
     )
-    _save_weights(memory.cam, folder / "cam" / "model.safetensors")
+    save_weights(memory.cam, folder / "cam" / "model.safetensors")
     write_json(
         folder / "conditioning" / "config.json",
         {
@@ -91,12 +84,12 @@ def save_memory(workshop: Workshop, folder: Path) -> None:
             "inner_width": memory.expander.context_embedding[0].out_features,
         },
     )
-    _save_weights(nn.ModuleDict(memory.conditioning), folder / "conditioning" / "model.safetensors")
+    save_weights(nn.ModuleDict(memory.conditioning), folder / "conditioning" / "model.safetensors")
 
 
 def save_clip_heads(workshop: Workshop, path: Path) -> None:
     """The heads of the contrastive stage, under its own names."""
-    _save_weights(trained_words(workshop).heads, path)
+    save_weights(trained_words(workshop).heads, path)
 
 
 def trained_words(workshop: Workshop) -> ClipTask:
@@ -108,7 +101,8 @@ def trained_words(workshop: Workshop) -> ClipTask:
     return words
 
 
-def _save_weights(module: nn.Module, path: Path) -> None:
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Half-precision weights in one file."""
     weights = {name: tensor.detach().half().contiguous() for name, tensor in module.state_dict().items()}
     save_file(weights, path, metadata={"format": "pt"})
 
@@ -125,71 +119,6 @@ def save_tokenizer(folder: Path) -> None:
         model_max_length=data.MAX_TOKENS,
     )
     wrapped.save_pretrained(str(folder))
-
-
-def preset_facts() -> dict[str, Any]:
-    """The torch-free facts of preset.json."""
-    words = ", ".join(sorted(captions.essential_words()))
-    return {
-        "name": "sprites",
-        "description": "A tiny model of a synthetic world: one or two coloured shapes moving over a pattern.",
-        "engine": "streaming_t2v",
-        "height": sprites.SIZE,
-        "width": sprites.SIZE,
-        "fps": sprites.FPS,
-        "window_frames": WINDOW,
-        "chunk_frames": 16,
-        "conditioning_frames": CONDITIONING,
-        # The begin and end marks take two of the encoder's positions.
-        "max_prompt_tokens": data.MAX_TOKENS - 2,
-        "negative_prompt": "",
-        "vocabulary": f"Words it knows: {words}. Other words are read as unknown.",
-        "profiles": {
-            "fast": {
-                "windows": {"num_inference_steps": 12, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
-                "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
-                "gpu_dtype": "bfloat16",
-            },
-            "reference": {
-                "windows": {"num_inference_steps": 50, "guidance_scale": 2.0, "eta": 1.0, "sampler": "ddim"},
-                "first_chunk": {"num_inference_steps": 50, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
-                "gpu_dtype": "float32",
-            },
-        },
-        "scheduler": scheduler_facts(),
-        "example_prompts": list(EXAMPLE_PROMPTS),
-    }
-
-
-def refiner_facts() -> dict[str, Any]:
-    """The `refiner` section of preset.json; autoencoder, text encoder and tokenizer are the preset's own."""
-    return {
-        "height": SIDE,
-        "width": SIDE,
-        "max_side": SIDE,
-        "strength": STRENGTH,
-        "num_inference_steps": 8,
-        "guidance_scale": 1.5,
-        "guidance_rescale": 0.2,
-        "resampling": "plain",
-        "gpu_dtype": "bfloat16",
-    }
-
-
-def scheduler_facts() -> dict[str, Any]:
-    """The noise schedule of training under diffusers' key names."""
-    return {
-        "num_train_timesteps": diffusion.TRAIN_STEPS,
-        "beta_schedule": "scaled_linear",
-        "beta_start": diffusion.BETA_START,
-        "beta_end": diffusion.BETA_END,
-        "prediction_type": "v_prediction",
-        "rescale_betas_zero_snr": True,
-        "timestep_spacing": "trailing",
-        "set_alpha_to_one": True,
-        "clip_sample": False,
-        "steps_offset": 0,
-    }
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

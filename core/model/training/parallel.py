@@ -11,6 +11,7 @@ is quicker for small networks on a CPU, and leaves their names and checkpoints a
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -88,6 +89,12 @@ def wait_for_all() -> None:
     """Return once every process has come this far."""
     if world_size() > 1:
         distributed.barrier()
+
+
+def tell(line: str) -> None:
+    """Say something once, however many processes train."""
+    if rank() == 0:
+        sys.stdout.write(line + "\n")
 
 
 def launch(work: Callable[[], None], processes: int) -> None:

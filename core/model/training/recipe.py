@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from core.model.training.loop import Plan
 from core.model.training.memory_stage import Dropouts
 
-STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "refiner")
+STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
 """In the order in which they build on one another."""
 MEMORY_STAGES = ("cam", "apm")
 """Those that train on clips of one's own, and that have dropouts."""
@@ -113,6 +113,12 @@ class Recipe:
     def stage_names(self) -> tuple[str, ...]:
         """Its stages in the order in which they build on one another."""
         return tuple(name for name in STAGES if name in self.stages)
+
+    def on_clips(self, folder: Path) -> Recipe:
+        """The same recipe on the clips of another folder. Raises RecipeError."""
+        if not isinstance(self.data, ClipsData):
+            raise RecipeError(f"--clips: recipe {self.name!r} trains on its own world, not on a folder of clips")
+        return replace(self, data=replace(self.data, folder=folder))
 
     def smoke(self) -> Recipe:
         """The same recipe at toy sizes, two steps a stage: shows in seconds that every stage runs.

@@ -15,19 +15,27 @@ from pathlib import Path
 import torch
 
 from core.model.training import parallel
+from core.model.training.clips_export import export_continued
+from core.model.training.clips_workshop import ClipsWorkshop
 from core.model.training.export import export_preset
 from core.model.training.loop import StageMissing
 from core.model.training.recipe import STAGES, Recipe, RecipeError, load_recipe
 from core.model.training.workshop import Workshop
+from core.service.errors import LongtakeError
 
 _EPILOG = """\
 examples:
   longtake train sprites                          all stages, then export to runs/sprites/preset
   longtake train sprites --stage cam --minutes 5  one stage, shorter; the stages before it must have been trained
   longtake train sprites --smoke                  every stage for two steps at toy sizes: does it all run?
+  longtake train streaming-t2v --clips my-clips   memories of the full-size model on videos of your own
+  accelerate launch --multi_gpu --num_processes 4 -m core.model.training.run streaming-t2v --clips my-clips
+                                                  the same on four GPUs
+  tensorboard --logdir runs                       losses, learning rates and speed of all stages
 
-Stop it whenever you like: a checkpoint is at most two minutes old, and the same command goes on from there with the
-same data in the same order. runs/<recipe>/<stage>/log.jsonl holds the losses.
+Stop it whenever you like: the same command goes on from the last checkpoint with the same data in the same order.
+runs/<recipe>/<stage>/ holds last.pt, log.jsonl, TensorBoard's events and samples/. Your own videos need a
+captions.jsonl: docs/training.md says how, and what disk and memory it takes.
 """
 
 
@@ -39,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("recipe", help="name of a shipped recipe (sprites) or path of a TOML file")
+    made.add_argument("recipe", help="name of a shipped recipe (sprites, streaming-t2v) or path of a TOML file")
+    made.add_argument(
+        "--clips", type=Path, metavar="FOLDER", help="your videos with captions.jsonl, for a recipe on clips"
+    )
     made.add_argument("--stage", choices=STAGES, action="append", help="only this stage (may be repeated)")
     made.add_argument("--steps", type=int, help="end each stage after so many steps, instead of the recipe's number")
     made.add_argument("--minutes", type=float, help="end each stage after so many minutes of training")
@@ -59,11 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         recipe = shortened(load_recipe(arguments.recipe), arguments.steps, arguments.minutes)
         recipe = recipe.smoke() if arguments.smoke else recipe
+        recipe = recipe if arguments.clips is None else recipe.on_clips(arguments.clips)
         folder = arguments.out or Path("runs") / recipe.name
         work = partial(run, recipe, arguments.stage, folder, arguments.export)
         parallel.launch(work, arguments.processes)
     except (RecipeError, StageMissing) as error:
         sys.stderr.write(f"longtake train: {error}\n")
+        return 2
+    except LongtakeError as error:
+        sys.stderr.write(f"longtake train: {error.message}" + (f" ({error.fix})" if error.fix else "") + "\n")
         return 2
     return 0
 
@@ -83,17 +98,39 @@ def shortened(recipe: Recipe, steps: int | None, minutes: float | None) -> Recip
 def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path | None) -> None:
     """Train the stages asked for, in the recipe's order; export where that made or changed a whole preset."""
     check_precision(recipe)
-    workshop = Workshop(recipe, folder)
+    check_stages(recipe, stages)
+    workshop = workshop_of(recipe, folder)
     chosen = [stage for stage in recipe.stage_names if stages is None or stage in stages]
     for stage in chosen:
-        tell(f"{stage}: training")
+        parallel.tell(f"{stage}: training")
         steps = workshop.run(stage)
-        tell(f"{stage}: {steps} steps done")
-    is_whole = chosen[-1] in ("apm", "refiner") and workshop.has_trained("apm")
+        parallel.tell(f"{stage}: {steps} steps done")
+    last_needed = "apm" if "apm" in recipe.stages else "cam"
+    is_whole = chosen[-1] in (last_needed, "decoder", "refiner") and workshop.has_trained(last_needed)
     if parallel.rank() == 0 and (is_whole or export is not None):
         target = export or folder / "preset"
-        export_preset(workshop, target)
-        tell(f"preset written to {target}")
+        write_preset(workshop, target)
+        parallel.tell(f"preset written to {target}")
+
+
+def workshop_of(recipe: Recipe, folder: Path) -> Workshop | ClipsWorkshop:
+    """The networks and data that the recipe names."""
+    return Workshop(recipe, folder) if recipe.networks.source == "sprites" else ClipsWorkshop(recipe, folder)
+
+
+def write_preset(workshop: Workshop | ClipsWorkshop, folder: Path) -> None:
+    """The preset of what was trained."""
+    if isinstance(workshop, Workshop):
+        export_preset(workshop, folder)
+    else:
+        export_continued(workshop, folder)
+
+
+def check_stages(recipe: Recipe, stages: Sequence[str] | None) -> None:
+    """Refuse stages that the recipe does not have. Raises RecipeError."""
+    unknown = [stage for stage in stages or () if stage not in recipe.stages]
+    if unknown:
+        raise RecipeError(f"--stage {unknown[0]}: recipe {recipe.name!r} has {', '.join(recipe.stage_names)}")
 
 
 def check_precision(recipe: Recipe) -> None:
@@ -102,12 +139,6 @@ def check_precision(recipe: Recipe) -> None:
     for name, stage in recipe.stages.items():
         if stage.plan.mixed_precision == "fp16" and device.type == "cpu":
             raise RecipeError(f'[stages.{name}] mixed_precision: "fp16" needs a GPU; use "bf16" or "no"')
-
-
-def tell(line: str) -> None:
-    """Say something once, however many processes train."""
-    if parallel.rank() == 0:
-        sys.stdout.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -5,27 +5,37 @@ One folder per stage holds its checkpoint; a stage reads the averaged weights of
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.training import data, parallel
+from core.model.presets.facts import StreamingPreset
+from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
+from core.model.training import captions, data, parallel, samples, sprites
 from core.model.training.base_stage import BaseTask, ClipsAndFramesTask, build_text_encoder, build_unet
 from core.model.training.clip_stage import ClipTask, build_image_encoder
-from core.model.training.loop import CHECKPOINT, Task, load_averaged, train
-from core.model.training.memory_stage import PAST, WINDOW, Memory, MemoryTask, build_memory
+from core.model.training.decoder_stage import DecoderTask, decoder_parts
+from core.model.training.loop import CHECKPOINT, Sampler, Task, load_averaged, train
+from core.model.training.memory_stage import CONDITIONING, PAST, WINDOW, Memory, MemoryTask, build_memory
 from core.model.training.recipe import Recipe, SpritesData, SpritesNetworks
 from core.model.training.refiner_stage import RefinerTask, build_pairs
 from core.model.training.sight_stage import SightTask, build_picture_encoder
+from core.model.training.sprites_facts import preset_facts, refiner_facts
 from core.model.training.vae_stage import VaeTask, build_vae
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+_SHOWN, _SHOWN_SEED = 2, 11
+"""Scenes of a sample."""
 
 
 class Workshop:
@@ -43,8 +53,9 @@ class Workshop:
         self.tokenizer = data.build_tokenizer()
 
     def run(self, stage: str) -> int:
-        """Train a stage from where its checkpoint left it; returns its steps so far."""
-        return train(self.task(stage), self.recipe.stages[stage].plan, self.folder / stage)
+        """Train a stage from where its checkpoint left it, with samples on the way; returns its steps so far."""
+        task = self.task(stage)
+        return train(task, self.recipe.stages[stage].plan, self.folder / stage, self.sampler(stage, task))
 
     def task(self, stage: str) -> Task:
         """The stage's task, its networks holding what earlier stages learnt."""
@@ -60,6 +71,8 @@ class Workshop:
             torch.manual_seed(seed)
             encoder = self._placed(build_picture_encoder(self.networks.picture_channels, unet))
             return SightTask(encoder, unet, self.bank, seed, batch, self.latent_scale)
+        if stage == "decoder":
+            return DecoderTask(deepcopy(self.vae), self.pairs, seed, batch)
         if stage == "refiner":
             return self._refiner_task(batch)
         return self._memory_task(stage, batch)
@@ -100,9 +113,38 @@ class Workshop:
         )
 
     def _refiner_task(self, batch: int) -> RefinerTask:
-        pairs = build_pairs(self.vae, self.recipe.seed, self.data.refiner_clips, self.folder / "pairs.safetensors")
         unet, scale = self.untrained_refiner(), self.latent_scale
-        return RefinerTask(unet, self.text_encoder, self.tokenizer, pairs, self.recipe.seed, batch, scale)
+        return RefinerTask(unet, self.text_encoder, self.tokenizer, self.pairs, self.recipe.seed, batch, scale)
+
+    def sampler(self, stage: str, task: Task) -> Sampler | None:
+        """Shows what the task's networks can do; None for stages that have nothing to see."""
+        show = self._show(task)
+        return None if show is None else samples.keeping(self.folder / stage, sprites.FPS, show)
+
+    def _show(self, task: Task) -> Callable[[], list[samples.Row]] | None:
+        match task:
+            case VaeTask():
+                return partial(_reconstructions, task.vae)
+            case ClipsAndFramesTask():
+                prompts = [opening.prompt for opening in held_out_openings()]
+                return partial(samples.first_chunks, self._parts, task.clips.unet, prompts)
+            case MemoryTask():
+                return partial(samples.continued, self._parts, task.unet, task.memory, held_out_openings())
+            case RefinerTask():
+                parts = replace(self._parts, vae=self.refiner_vae)
+                return partial(samples.refined, parts, task.unet, held_out_openings(WINDOW + CONDITIONING)[0])
+            case _:
+                return None
+
+    @cached_property
+    def _parts(self) -> samples.Parts:
+        """What samples are made with, at the service's settings."""
+        return samples.Parts(
+            self.scaled_vae,
+            ClipTextReader(self.tokenizer, self.text_encoder),
+            ClipPictureReader(self.image_encoder),
+            StreamingPreset.model_validate(preset_facts() | {"refiner": refiner_facts()}),
+        )
 
     def has_trained(self, stage: str) -> bool:
         """Whether the stage has left a checkpoint."""
@@ -140,6 +182,21 @@ class Workshop:
         """The trained autoencoder, frozen."""
         vae = self.untrained_vae()
         self._load("vae", {"vae": vae})
+        return _frozen(vae)
+
+    @cached_property
+    def scaled_vae(self) -> AutoencoderKL:
+        """The same, knowing the scale of its latents."""
+        cast("Any", self.vae).register_to_config(scaling_factor=self.latent_scale)
+        return self.vae
+
+    @cached_property
+    def refiner_vae(self) -> AutoencoderKL:
+        """The same with the decoder of refined frames where one was trained; latents mean the same in both."""
+        if not self.has_trained("decoder"):
+            return self.scaled_vae
+        vae = deepcopy(self.scaled_vae).requires_grad_(True)
+        self._load("decoder", decoder_parts(vae))
         return _frozen(vae)
 
     @cached_property
@@ -186,6 +243,12 @@ class Workshop:
         return data.build_bank(self.vae, self.recipe.seed, self.data.clips, PAST + WINDOW, path)
 
     @cached_property
+    def pairs(self) -> data.ClipBank:
+        """True clips at the refined size with their previews, encoded once."""
+        path = self.folder / "pairs.safetensors"
+        return build_pairs(self.vae, self.recipe.seed, self.data.refiner_clips, path)
+
+    @cached_property
     def latent_scale(self) -> float:
         """Factor that gives the bank's latents a deviation of 1: the autoencoder's scaling_factor."""
         return 1.0 / float(self.bank.latents_ktchw[:500].float().std())
@@ -196,6 +259,23 @@ class Workshop:
 
     def _load(self, stage: str, modules: dict[str, nn.Module]) -> None:
         load_averaged(self.folder / stage, modules)
+
+
+def held_out_openings(num_frames: int = WINDOW) -> list[samples.Opening]:
+    """The first frames of scenes that are never trained on, with their prompts."""
+    scenes = [sprites.sample_scene(np.random.default_rng((_SHOWN_SEED, index)), "held_out") for index in range(_SHOWN)]
+    return [samples.Opening(captions.plain_caption(scene), sprites.render(scene, num_frames)) for scene in scenes]
+
+
+def _reconstructions(vae: AutoencoderKL) -> list[samples.Row]:
+    return [
+        row
+        for opening in held_out_openings()
+        for row in (
+            samples.Row(f"{opening.prompt}\noriginal", opening.frames),
+            samples.Row("reconstruction", samples.reconstructed(vae, opening.frames)),
+        )
+    ]
 
 
 def _frozen(module: ModuleT) -> ModuleT:

@@ -102,7 +102,7 @@ def last_frames(path: Path, *, fps: int, height: int, width: int, limits: VideoL
             for frame in _frames_from(container, stream, start):
                 tick()
                 if frame.pts in wanted:
-                    fitted[frame.pts] = _fitted(frame, stream, height, width)
+                    fitted[frame.pts] = fitted_frame(frame, stream, height, width)
                 if fitted.keys() == set(wanted):
                     return np.stack([fitted[pts] for pts in wanted])
     raise _unreadable("some of its last frames cannot be decoded")
@@ -230,10 +230,10 @@ def _frames_from(container: InputContainer, stream: VideoStream, start: int | No
     yield from container.decode(stream)
 
 
-def _fitted(frame: av.VideoFrame, stream: VideoStream, height: int, width: int) -> FrameHWC:
-    """The frame as RGB, upright, at the preset's size."""
+def fitted_frame(frame: av.VideoFrame, stream: VideoStream, height: int, width: int) -> FrameHWC:
+    """The frame as RGB, upright, at this size. Raises MediaUnreadable where it is damaged."""
     if frame.is_corrupt:
-        raise _unreadable("one of its last frames is damaged")
+        raise _unreadable("one of its frames is damaged")
     says_nothing = frame.colorspace == _COLORSPACE_UNSPECIFIED
     matrix = Colorspace.ITU709 if says_nothing and frame.height >= _HD_LINES else None
     rgb = frame.to_ndarray(format="rgb24", src_colorspace=matrix)

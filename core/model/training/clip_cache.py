@@ -1,0 +1,206 @@
+"""One's own clips as the networks read them: latents and text states, computed once and kept on disk.
+
+A file per clip and one per caption, each written whole, so an interrupted encoding goes on where it was; of several
+processes each encodes its share. Clips that cannot be used are noted, listed and left out. Knows no stage.
+
+Shapes: T frames, C latent channels, H, W latent rows and columns, L text tokens, D text width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.model.sampling.vae import encode_frames
+from core.model.streaming_t2v.encoders import ClipTextReader
+from core.model.training import parallel
+from core.model.training.clip_files import Clip, ClipsError, ClipUnusable, read_frames
+from core.model.training.recipe import ClipsData
+
+SKIPPED = "skipped.jsonl"
+"""The list of clips left out, each with the reason."""
+_REASON_SUFFIX = ".skipped"
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """What turns clips into what is kept, and a name for it: other weights need a cache of their own."""
+
+    vae: AutoencoderKL
+    read_texts: ClipTextReader
+    digest: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one step trains on, on the CPU."""
+
+    latents_BTCHW: Tensor
+    """In the scale that the UNet reads, float32."""
+    text_states_BLD: Tensor
+
+
+class ClipCache:
+    """The usable clips of a folder. Draws are made of a step's number alone."""
+
+    def __init__(self, folder: Path, clips: Sequence[Clip], keys: Sequence[str], seed: int) -> None:
+        """`folder` holds clips/<key>.safetensors and texts/<key of caption>.safetensors. See `encode_clips`."""
+        self.clips = clips
+        self._folder = folder
+        self._keys = keys
+        self._seed = seed
+
+    def batch(self, batch: int, size: int, frames: int, rng: np.random.Generator, text_dropout: float = 0.0) -> Sample:
+        """Batch number `batch`, `size` windows of `frames` frames; every clip once before any comes twice.
+
+        `rng` decides where in its clip a window begins, and which captions are dropped.
+        """
+        latents: list[Tensor] = []
+        states: list[Tensor] = []
+        for place in range(batch * size, (batch + 1) * size):
+            index = self.clip_at(place)
+            clip_TCHW = self.latents(index)
+            first = int(rng.integers(len(clip_TCHW) - frames + 1))
+            latents.append(clip_TCHW[first : first + frames])
+            states.append(self.text_states("" if rng.random() < text_dropout else self.clips[index].caption))
+        return Sample(torch.stack(latents), torch.stack(states))
+
+    def clip_at(self, place: int) -> int:
+        """The clip at a place of the endless order: shuffled anew whenever all were seen."""
+        epoch, index = divmod(place, len(self.clips))
+        return int(_shuffled(self._seed, epoch, len(self.clips))[index])
+
+    def latents(self, index: int) -> Tensor:
+        """All latents of a clip [T, C, H, W], float32."""
+        return load_file(self._folder / "clips" / f"{self._keys[index]}.safetensors")["latents"].float()
+
+    def text_states(self, caption: str) -> Tensor:
+        """[L, D] float32."""
+        return load_file(self._folder / "texts" / f"{_text_key(caption)}.safetensors")["states"].float()
+
+
+@lru_cache(maxsize=2)
+def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def encode_clips(
+    clips: Sequence[Clip], data: ClipsData, encoders: Encoders, root: Path, *, least_frames: int, seed: int
+) -> ClipCache:
+    """Encode what is not in the cache below `root` yet. Raises ClipsError where no clip can be used."""
+    folder = root / _cache_name(data, encoders)
+    dtype = getattr(torch, data.cache_dtype)
+    clips = clips[: data.most_clips]
+    keys = [_clip_key(clip) for clip in clips]
+
+    def encode_clip(number: int) -> None:
+        target = folder / "clips" / f"{keys[number]}.safetensors"
+        if not target.exists() and not target.with_suffix(_REASON_SUFFIX).exists():
+            _encode_clip(clips[number], data, encoders.vae, least_frames, dtype, target)
+
+    texts = sorted({"", *(clip.caption for clip in clips)})
+
+    def encode_text(number: int) -> None:
+        target = folder / "texts" / f"{_text_key(texts[number])}.safetensors"
+        if not target.exists():
+            _save({"states": encoders.read_texts([texts[number]])[0].to(dtype)}, target)
+
+    with torch.no_grad():
+        _share("captions", len(texts), encode_text)
+        _share("clips", len(clips), encode_clip)
+    parallel.wait_for_all()
+    return _usable(folder, clips, keys, seed)
+
+
+def _usable(folder: Path, clips: Sequence[Clip], keys: Sequence[str], seed: int) -> ClipCache:
+    """The cache of the clips that were encoded; writes the list of the others. Raises ClipsError where none is left."""
+    reasons = [_read_reason(folder / "clips" / f"{key}{_REASON_SUFFIX}") for key in keys]
+    skipped = [{"file": clip.name, "reason": reason} for clip, reason in zip(clips, reasons, strict=True) if reason]
+    listed = folder / SKIPPED
+    if parallel.rank() == 0:
+        listed.write_text("".join(json.dumps(entry) + "\n" for entry in skipped), encoding="utf-8")
+        if skipped:
+            first = skipped[0]
+            parallel.tell(
+                f"{len(skipped)} of {len(clips)} clips are left out, the first {first['file']} ({first['reason']});"
+                f" all in {listed}"
+            )
+    kept = [index for index, reason in enumerate(reasons) if reason is None]
+    if not kept:
+        raise ClipsError(f"none of {len(clips)} clips can be used", fix=f"{listed} says why")
+    return ClipCache(folder, [clips[index] for index in kept], [keys[index] for index in kept], seed)
+
+
+def _read_reason(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def _encode_clip(
+    clip: Clip, data: ClipsData, vae: AutoencoderKL, least_frames: int, dtype: torch.dtype, target: Path
+) -> None:
+    try:
+        frames = read_frames(
+            clip.path,
+            fps=data.fps,
+            height=data.height,
+            width=data.width,
+            least=least_frames,
+            most=max(least_frames, data.frames_per_clip),
+        )
+    except ClipUnusable as error:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.with_suffix(_REASON_SUFFIX).write_text(str(error), encoding="utf-8")
+        return
+    signal_TCPR = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+    latents_CTHW = encode_frames(vae, signal_TCPR.to(vae.device))
+    _save({"latents": latents_CTHW.transpose(0, 1).to(dtype)}, target)
+
+
+def _share(what: str, count: int, work: Callable[[int], None]) -> None:
+    """Do this process' share of so many pieces; the first process shows a bar."""
+    own = range(parallel.rank(), count, parallel.world_size())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=parallel.rank() != 0) as bar:
+        for number in bar.track(own, description=f"encoding {what}"):
+            work(number)
+
+
+def _save(tensors: dict[str, Tensor], target: Path) -> None:
+    """Write a file that is there whole or not at all, whoever else writes the same."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    own = target.with_name(f"{target.name}.{os.getpid()}")
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, own)
+    own.replace(target)
+
+
+def _cache_name(data: ClipsData, encoders: Encoders) -> str:
+    """Changes with everything that the cached numbers depend on beside the files."""
+    facts = (encoders.digest, data.height, data.width, data.fps, data.frames_per_clip, data.cache_dtype)
+    return f"{data.width}x{data.height}-{_digest(json.dumps(facts))[:8]}"
+
+
+def _clip_key(clip: Clip) -> str:
+    """Changes with the file: its name, size or time."""
+    facts = clip.path.stat()
+    return _digest(json.dumps((clip.name, facts.st_size, facts.st_mtime_ns)))
+
+
+def _text_key(caption: str) -> str:
+    return _digest(caption)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

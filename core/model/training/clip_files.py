@@ -1,0 +1,150 @@
+"""A folder of one's own videos with captions.jsonl: what is in it, whether the two match, and a clip's frames.
+
+captions.jsonl has a line per clip, {"file": "walks/park.mp4", "caption": "a dog walks through a park"}; `file` is seen
+from the folder. Knows no network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from core.service.engine import FramesTHWC
+from core.service.errors import LongtakeError, MediaError
+from core.service.media.video import fitted_frame
+
+CAPTIONS = "captions.jsonl"
+SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+_MOST_NAMED = 20
+"""Files that an error names; it counts the rest."""
+
+
+class ClipsError(LongtakeError):
+    """The folder of clips cannot be trained on; the message names the files."""
+
+    code = "clips_unusable"
+
+
+class ClipUnusable(Exception):
+    """This one clip is damaged or too short; the message says which."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video file and what it shows."""
+
+    name: str
+    """Its path in the folder, with / between."""
+    path: Path
+    caption: str
+
+
+def read_clips(folder: Path) -> list[Clip]:
+    """All clips of a folder, in order of their names. Raises ClipsError where captions and videos do not match."""
+    captions = _read_captions(folder / CAPTIONS)
+    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES}
+    faults = [
+        _named("have no caption", sorted(found - set(captions))),
+        _named(f"are in {CAPTIONS} but not in the folder", sorted(set(captions) - found)),
+    ]
+    if any(faults):
+        raise ClipsError(
+            f"{folder}: " + "; ".join(fault for fault in faults if fault),
+            fix=f"{CAPTIONS} needs one line per video, and every video a line",
+        )
+    if not captions:
+        raise ClipsError(f"{folder} holds no videos", fix=f"put videos ({', '.join(sorted(SUFFIXES))}) there")
+    return [Clip(name, folder / name, captions[name]) for name in sorted(captions)]
+
+
+def _named(what: str, names: Sequence[str]) -> str:
+    """ "2 have no caption: a.mp4, b.mp4", or nothing."""
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{len(names)} {what}: {', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def _read_captions(file: Path) -> dict[str, str]:
+    """Captions by file name."""
+    if not file.is_file():
+        raise ClipsError(
+            f"{file} is missing", fix='write a line per video: {"file": "park.mp4", "caption": "a dog in a park"}'
+        )
+    captions: dict[str, str] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            name, caption = _caption_of(line, f"{file}, line {number}")
+            if name in captions:
+                raise ClipsError(f"{file}, line {number}: {name} has a caption already", fix="keep one of the lines")
+            captions[name] = caption
+    return captions
+
+
+def _caption_of(line: str, where: str) -> tuple[str, str]:
+    try:
+        entry: Any = json.loads(line)
+    except ValueError as error:
+        raise ClipsError(f"{where}: not JSON ({error})", fix="write one JSON object per line") from error
+    given = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+    for key in ("file", "caption"):
+        if not isinstance(given.get(key), str) or not given[key].strip():
+            raise ClipsError(f'{where}: "{key}" is missing or empty', fix='write {"file": ..., "caption": ...}')
+    return Path(given["file"]).as_posix(), given["caption"].strip()
+
+
+def read_frames(path: Path, *, fps: float, height: int, width: int, least: int, most: int) -> FramesTHWC:
+    """The first `most` frames of a video at `fps`, each the nearest in time, fitted to the size: [T, height, width, 3].
+
+    Fitting takes the largest middle part of that shape; shrinking averages areas, enlarging is bicubic. Raises
+    ClipUnusable for fewer than `least` frames, or a file that cannot be decoded that far.
+    """
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise ClipUnusable("no video stream")
+            stream.thread_type = "AUTO"
+            chosen = _at_rate(container.decode(stream), fps, most)
+            frames = [fitted_frame(frame, stream, height, width) for frame in chosen]
+    except FFmpegError as error:
+        raise ClipUnusable(f"damaged: {error.strerror}") from error
+    except ValueError as error:  # PyAV's, for files so damaged that they show no stream
+        raise ClipUnusable(f"damaged: {error}") from error
+    except MediaError as error:
+        raise ClipUnusable(f"damaged: {error.message}") from error
+    if len(frames) < least:
+        raise ClipUnusable(f"too short: {len(frames)} frames at {fps:g} per second, {least} are needed")
+    return np.stack(frames)
+
+
+def _at_rate(decoded: Iterator[av.VideoFrame], fps: float, most: int) -> Iterator[av.VideoFrame]:
+    """Of frames in order of display those nearest to moments 1/fps apart, beginning with the first."""
+    before, moment, step = next(decoded, None), 0, 1 / Fraction(fps).limit_denominator(1000)
+    if before is None:
+        return
+    start = _seconds(before)
+    for frame in decoded:
+        while moment < most and start + moment * step <= _seconds(frame):
+            wanted = start + moment * step
+            yield frame if _seconds(frame) - wanted < wanted - _seconds(before) else before
+            moment += 1
+        before = frame
+        if moment >= most:
+            return
+    if moment < most and start + moment * step <= _seconds(before):
+        yield before
+
+
+def _seconds(frame: av.VideoFrame) -> Fraction:
+    if frame.pts is None:
+        raise ClipUnusable("damaged: a frame has no time")
+    return frame.pts * Fraction(frame.time_base or 1)

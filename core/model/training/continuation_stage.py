@@ -1,0 +1,109 @@
+"""Train the memories as published, on one's own clips and the networks of a preset.
+
+A sample is 32 frames of one clip: the network denoises frames 17-32 (counted from 1) given frames 17-24 as pictures
+and, with APM, an anchor drawn from the first 16. CAM is trained on a frozen base; then CAM and APM together with the
+base's spatial layers, its temporal ones frozen (StreamingT2V's released configuration). The objective is the base's
+own, noise or v, without weights. Memories start as zero: at step 0 the prediction is the base's, bit for bit, but for
+networks whose deepest level is a single pixel. Knows no files and no samplers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPVisionModelWithProjection
+
+from core.model.sampling.schedules import NoiseSchedule
+from core.model.sampling.vae import scaling_factor
+from core.model.streaming_t2v.network import predict_noise
+from core.model.training import diffusion, past
+from core.model.training.clip_cache import ClipCache
+from core.model.training.memory_stage import PAST, WINDOW, Dropouts, Memory
+
+STAGE = 10
+NO_DROPOUTS = Dropouts(caption=0.0, anchor=0.0, history_noise=0.0)
+"""As published."""
+_TEMPORAL = ("transformer_in", "temp_attentions", "temp_convs")
+
+
+class ContinuationTask:
+    """Denoise a window given its past, on clips of one's own."""
+
+    def __init__(
+        self,
+        unet: UNet3DConditionModel,
+        vae: AutoencoderKL,
+        image_encoder: CLIPVisionModelWithProjection | None,
+        memory: Memory,
+        cache: ClipCache,
+        schedule: NoiseSchedule,
+        seed: int,
+        batch: int,
+        dropouts: Dropouts = NO_DROPOUTS,
+    ) -> None:
+        """`image_encoder` None trains CAM alone. The unet's text-reading layers are injected here."""
+        self.unet = unet.requires_grad_(False)
+        self.vae = vae
+        self.image_encoder = image_encoder
+        self.memory = memory
+        self.cache = cache
+        self.prediction = schedule.prediction
+        self.signal_T = schedule.alphas_cumprod_T
+        self.seed = seed
+        self.batch = batch
+        self.dropouts = dropouts
+        memory.mixers.layers_of(unet).inject()
+        self.modules: dict[str, nn.Module] = {"cam": memory.cam, "mergers": memory.mergers}
+        if image_encoder is not None:
+            self.modules |= {"mixers": memory.mixers, "expander": memory.expander, "unet": spatial_layers_free(unet)}
+
+    def loss(self, step: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, STAGE, step))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        sample = self.cache.batch(step, self.batch, PAST + WINDOW, rng, self.dropouts.caption)
+        device = self.unet.device
+        clean_BCFHW = sample.latents_BTCHW[:, PAST:].transpose(1, 2).contiguous().to(device)
+        noise_BCFHW = torch.randn(clean_BCFHW.shape, generator=generator).to(device)
+        timesteps_B = torch.from_numpy(rng.integers(len(self.signal_T), size=self.batch))
+        signal_B = self.signal_T[timesteps_B].to(device)
+        noisy_BCFHW, velocity_BCFHW = diffusion.noisy_and_target(clean_BCFHW, noise_BCFHW, signal_B)
+        prediction_BCFHW = predict_noise(
+            self.unet,
+            self.memory.cam,
+            self.memory.mergers,
+            noisy_BCFHW,
+            timesteps_B.to(device),
+            sample.text_states_BLD.to(device),
+            self.image_tokens(sample.latents_BTCHW, rng, generator),
+            self.past_pictures(
+                sample.latents_BTCHW[:, PAST : PAST + self.memory.cam.num_conditioning_frames], generator
+            ),
+        )
+        target_BCFHW = noise_BCFHW if self.prediction == "epsilon" else velocity_BCFHW
+        return functional.mse_loss(prediction_BCFHW.float(), target_BCFHW)
+
+    def past_pictures(self, latents_BTCHW: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents of the past, as the UNet reads them -> pictures [B, T, 3, P, R] in [-1, 1]."""
+        scale = scaling_factor(self.vae)
+        return past.past_pictures(self.vae, latents_BTCHW / scale, scale, self.dropouts.history_noise, generator)
+
+    def image_tokens(
+        self, latents_BTCHW: Tensor, rng: np.random.Generator, generator: torch.Generator
+    ) -> Tensor | None:
+        """Tokens [B, K, D] of an anchor drawn from the first PAST frames; None where CAM is trained alone."""
+        if self.image_encoder is None:
+            return None
+        anchors = past.drawn_anchors(latents_BTCHW[:, :PAST], rng)
+        pictures_B3PR = self.past_pictures(anchors, generator)[:, 0]
+        return past.anchor_tokens(self.image_encoder, self.memory.expander, pictures_B3PR, self.dropouts.anchor, rng)
+
+
+def spatial_layers_free(unet: UNet3DConditionModel) -> UNet3DConditionModel:
+    """The same UNet, whose temporal layers stay frozen while all others are trained."""
+    for name, weight in unet.named_parameters():
+        weight.requires_grad_(not any(part in name.split(".") for part in _TEMPORAL))
+    return unet

@@ -1,0 +1,81 @@
+"""preset.json of `sprites`: what its training fixes, and how its samplers are set. Knows no weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.model.training import captions, data, diffusion, sprites
+from core.model.training.memory_stage import CONDITIONING, WINDOW
+from core.model.training.refiner_stage import SIDE, STRENGTH
+
+EXAMPLE_PROMPTS = (
+    "a red circle moving left over a striped background",
+    "a blue square moving up over a checkered background",
+    "a green triangle moving right over a dotted background",
+    "a yellow circle moving down over a plain background",
+)
+
+
+def preset_facts() -> dict[str, Any]:
+    """The torch-free facts of preset.json."""
+    words = ", ".join(sorted(captions.essential_words()))
+    return {
+        "name": "sprites",
+        "description": "A tiny model of a synthetic world: one or two coloured shapes moving over a pattern.",
+        "engine": "streaming_t2v",
+        "height": sprites.SIZE,
+        "width": sprites.SIZE,
+        "fps": sprites.FPS,
+        "window_frames": WINDOW,
+        "chunk_frames": 16,
+        "conditioning_frames": CONDITIONING,
+        # The begin and end marks take two of the encoder's positions.
+        "max_prompt_tokens": data.MAX_TOKENS - 2,
+        "negative_prompt": "",
+        "vocabulary": f"Words it knows: {words}. Other words are read as unknown.",
+        "profiles": {
+            "fast": {
+                "windows": {"num_inference_steps": 12, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
+                "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+                "gpu_dtype": "bfloat16",
+            },
+            "reference": {
+                "windows": {"num_inference_steps": 50, "guidance_scale": 2.0, "eta": 1.0, "sampler": "ddim"},
+                "first_chunk": {"num_inference_steps": 50, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+                "gpu_dtype": "float32",
+            },
+        },
+        "scheduler": scheduler_facts(),
+        "example_prompts": list(EXAMPLE_PROMPTS),
+    }
+
+
+def refiner_facts() -> dict[str, Any]:
+    """The `refiner` section of preset.json; autoencoder, text encoder and tokenizer are the preset's own."""
+    return {
+        "height": SIDE,
+        "width": SIDE,
+        "max_side": SIDE,
+        "strength": STRENGTH,
+        "num_inference_steps": 8,
+        "guidance_scale": 1.5,
+        "guidance_rescale": 0.2,
+        "resampling": "plain",
+        "gpu_dtype": "bfloat16",
+    }
+
+
+def scheduler_facts() -> dict[str, Any]:
+    """The noise schedule of training under diffusers' key names."""
+    return {
+        "num_train_timesteps": diffusion.TRAIN_STEPS,
+        "beta_schedule": "scaled_linear",
+        "beta_start": diffusion.BETA_START,
+        "beta_end": diffusion.BETA_END,
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "set_alpha_to_one": True,
+        "clip_sample": False,
+        "steps_offset": 0,
+    }

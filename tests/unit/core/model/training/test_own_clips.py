@@ -1,0 +1,190 @@
+"""Training on videos of one's own, on a toy in the published form: it trains, resumes, and its preset makes videos."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.model.presets import load_engine
+from core.model.presets.random import write_random_preset
+from core.model.streaming_t2v.blocks import set_gradient_checkpointing
+from core.model.streaming_t2v.network import predict_base, predict_noise
+from core.model.training.clip_cache import SKIPPED
+from core.model.training.clips_workshop import ClipsWorkshop
+from core.model.training.continuation_stage import ContinuationTask
+from core.model.training.recipe import Recipe, load_recipe
+from core.model.training.run import main
+from core.service.engine import NOTHING_GIVEN
+from tests.helpers.clips import clip
+from tests.helpers.jobs import job_spec
+from tests.helpers.presets import change_facts
+
+RECIPE = """
+name = "mine"
+seed = 1
+[networks]
+source = "preset"
+preset = "{preset}"
+gradient_checkpointing = true
+[data]
+source = "clips"
+folder = "clips"
+height = 64
+width = 64
+fps = 8
+frames_per_clip = 34
+[stages.cam]
+batch = 1
+accumulate = 2
+steps = 3
+learning_rate = 1e-3
+final_rate = 1.0
+[stages.apm]
+batch = 2
+steps = 2
+learning_rate = 1e-3
+final_rate = 1.0
+"""
+EPSILON = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe beside its preset and its clips: three good ones, a short one and a damaged one."""
+    root = tmp_path_factory.mktemp("own")
+    preset = write_random_preset(root / "toy", num_inference_steps=1)
+    change_facts(preset, scheduler={**EPSILON, "prediction_type": "epsilon"})
+    (root / "clips" / "walks").mkdir(parents=True)
+    for name, num_frames in {"a": 34, "b": 32, "walks/c": 40, "short": 12, "damaged": 40}.items():
+        clip(root / "clips" / f"{name}.mp4", num_frames, fps=8)
+    damaged = root / "clips" / "damaged.mp4"
+    damaged.write_bytes(damaged.read_bytes()[:900])
+    names = ["a", "b", "walks/c", "short", "damaged"]
+    lines = [json.dumps({"file": f"{name}.mp4", "caption": f"a red circle, {name}"}) for name in names]
+    (root / "clips" / "captions.jsonl").write_text("\n".join(lines))
+    (root / "recipe.toml").write_text(RECIPE.format(preset=preset))
+    return root / "recipe.toml"
+
+
+@pytest.fixture(scope="module")
+def recipe(recipe_file: Path) -> Recipe:
+    return load_recipe(str(recipe_file))
+
+
+@pytest.fixture(scope="module")
+def trained(recipe_file: Path) -> Path:
+    """A working folder in which the command has run."""
+    folder = recipe_file.parent / "work"
+    assert main([str(recipe_file), "--out", str(folder)]) == 0
+    return folder
+
+
+def checkpoint(folder: Path, stage: str) -> dict[str, Any]:
+    return torch.load(folder / stage / "last.pt", weights_only=True)
+
+
+def test_a_run_in_parts_ends_with_the_same_weights(recipe_file: Path, trained: Path, tmp_path: Path) -> None:
+    whole = checkpoint(trained, "cam")
+    for steps in ("1", "3"):
+        assert main([str(recipe_file), "--stage", "cam", "--steps", steps, "--out", str(tmp_path)]) == 0
+    parts = checkpoint(tmp_path, "cam")
+    assert parts["step"] == whole["step"] == 3
+    for part, weights in whole["modules"].items():
+        assert all(torch.equal(weights[name], parts["modules"][part][name]) for name in weights)
+
+
+def test_unusable_clips_are_listed_with_the_reason(trained: Path) -> None:
+    (listed,) = trained.glob(f"cache/*/{SKIPPED}")
+    reasons = {entry["file"]: entry["reason"] for entry in map(json.loads, listed.read_text().splitlines())}
+    assert set(reasons) == {"short.mp4", "damaged.mp4"}
+    assert reasons["short.mp4"].startswith("too short: 12 frames")
+
+
+def test_a_second_run_encodes_nothing_again(recipe: Recipe, trained: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in trained.glob("cache/*/*/*")}
+    assert len(ClipsWorkshop(recipe, trained).cache.clips) == 3
+    assert before == {file: file.stat().st_mtime_ns for file in trained.glob("cache/*/*/*")}
+
+
+def test_every_clip_is_seen_once_before_any_is_seen_twice(recipe: Recipe, trained: Path) -> None:
+    cache = ClipsWorkshop(recipe, trained).cache
+    places = [cache.clip_at(place) for place in range(9)]
+    assert all(sorted(places[first : first + 3]) == [0, 1, 2] for first in (0, 3, 6))
+
+
+def test_temporal_layers_stay_as_they_were_and_spatial_ones_learn(recipe: Recipe, trained: Path) -> None:
+    workshop = ClipsWorkshop(recipe, trained)
+    before, after = workshop.untrained_unet().state_dict(), workshop.trained()[0].state_dict()
+    changed = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert any(".attentions." in name for name in changed)
+    assert not [name for name in changed if "temp_" in name or name.startswith("transformer_in")]
+
+
+def test_the_exported_preset_makes_videos(trained: Path) -> None:
+    engine = load_engine(trained / "preset", device="cpu", torch_threads=1)
+    spec = job_spec(num_frames=24, num_inference_steps=1)
+    first = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda _step, _steps: None)
+    assert engine.next_chunk(spec, first.state, lambda _step, _steps: None).frames.shape == (8, 64, 64, 3)
+
+
+def test_the_exported_first_chunk_comes_from_the_base_that_was_given(recipe: Recipe, trained: Path) -> None:
+    given = ClipsWorkshop(recipe, trained).preset.weights / "unet" / "model.safetensors"
+    assert (trained / "preset/first_chunk_unet/model.safetensors").read_bytes() == given.read_bytes()
+
+
+def test_samples_show_clips_and_how_they_go_on(trained: Path) -> None:
+    assert {file.name for file in (trained / "cam/samples").iterdir()} == {"00000003.png", "00000003.mp4"}
+
+
+def test_new_memories_leave_the_base_bit_equal(recipe: Recipe, tmp_path: Path) -> None:
+    workshop = ClipsWorkshop(recipe, tmp_path)
+    unet = workshop.untrained_unet()
+    memory = workshop.untrained_memory(unet)
+    memory.mixers.layers_of(unet).inject()
+    generator = torch.Generator().manual_seed(0)
+    latents, pictures, text, tokens = (
+        torch.randn(shape, generator=generator)
+        for shape in ((2, 4, 16, 16, 16), (2, 8, 3, 128, 128), (2, 24, 32), (2, 4, 32))
+    )
+    moment = torch.tensor([10, 900])
+    with torch.no_grad():
+        made = predict_noise(unet, memory.cam, memory.mergers, latents, moment, text, tokens, pictures)
+        assert torch.equal(made, predict_base(unet, latents, moment, text))
+
+
+def gradients(task: ContinuationTask, checkpointing: bool) -> list[torch.Tensor]:
+    for network in (task.unet, task.memory.cam):
+        set_gradient_checkpointing(network, checkpointing)
+    weights = [weight for module in task.modules.values() for weight in module.parameters() if weight.requires_grad]
+    return list(torch.autograd.grad(task.loss(0), weights, allow_unused=True, materialize_grads=True))
+
+
+def test_gradient_checkpointing_changes_no_gradient(recipe: Recipe, trained: Path) -> None:
+    task = ClipsWorkshop(recipe, trained).task("apm")
+    kept, recomputed = gradients(task, False), gradients(task, True)
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(kept, recomputed, strict=True))
+
+
+def test_captions_that_do_not_match_end_the_command_before_the_first_step(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lonely.mp4").touch()
+    (tmp_path / "captions.jsonl").write_text('{"file": "gone.mp4", "caption": "a circle"}')
+    assert main([str(recipe_file), "--clips", str(tmp_path), "--out", str(tmp_path / "work")]) == 2
+    told = capsys.readouterr().err
+    assert "lonely.mp4" in told
+    assert "gone.mp4" in told
+    assert not (tmp_path / "work").exists()
+
+
+def test_pretrained_memories_go_on_from_the_preset(recipe_file: Path, tmp_path: Path) -> None:
+    text = recipe_file.read_text().replace("gradient_checkpointing", 'memory = "pretrained"\ngradient_checkpointing')
+    pretrained = recipe_file.with_name("pretrained.toml")
+    pretrained.write_text(text)
+    workshop = ClipsWorkshop(load_recipe(str(pretrained)), tmp_path)
+    memory = workshop.untrained_memory(workshop.untrained_unet())
+    # A random preset's memories act; new ones would be zero.
+    assert memory.mergers.mid.proj_out.weight.any()
+    assert all(weight.requires_grad for weight in memory.cam.parameters())
