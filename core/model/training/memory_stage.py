@@ -19,10 +19,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.streaming_t2v.apm import ApmMixers, TokenExpander, preprocess_picture
+from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.streaming_t2v.network import predict_noise
-from core.model.training import data, diffusion, sprites
+from core.model.training import data, diffusion, past
 from core.model.training.base_stage import caption_states, drop_captions, without_dropout
 from core.model.training.clip_stage import PICTURE_WIDTH
 from core.model.training.sight_stage import build_picture_encoder
@@ -143,13 +143,7 @@ class MemoryTask:
 
     def past_pictures(self, latents_btchw: Tensor, generator: torch.Generator) -> Tensor:
         """Latents of the past -> pictures [B, T, 3, 64, 64] in [-1, 1], decoded from slightly wrong latents."""
-        size, frames = latents_btchw.shape[:2]
-        strength_b1111 = torch.rand((size, 1, 1, 1, 1), generator=generator) * self.dropouts.history_noise
-        noise = torch.randn(latents_btchw.shape, generator=generator) / self.scale
-        with torch.no_grad():
-            spoiled = (latents_btchw + strength_b1111 * noise).flatten(0, 1).to(self.unet.device)
-            pictures = cast("Tensor", cast("Any", self.vae).decode(spoiled).sample)
-        return pictures.float().clamp(-1, 1).unflatten(0, (size, frames))
+        return past.past_pictures(self.vae, latents_btchw, self.scale, self.dropouts.history_noise, generator)
 
     def image_tokens(
         self, latents_btchw: Tensor, rng: np.random.Generator, generator: torch.Generator
@@ -157,12 +151,6 @@ class MemoryTask:
         """Tokens [B, K, width] of an anchor drawn from the first PAST frames; a grey picture where it is dropped."""
         if self.image_encoder is None:
             return None
-        places = torch.from_numpy(rng.integers(PAST, size=self.batch))
-        anchors_b1chw = latents_btchw[torch.arange(self.batch), places].unsqueeze(1)
+        anchors_b1chw = past.drawn_anchors(latents_btchw[:, :PAST], rng)
         pictures_b3pr = self.past_pictures(anchors_b1chw, generator)[:, 0]
-        kept = torch.from_numpy(rng.random(self.batch) >= self.dropouts.anchor).view(-1, 1, 1, 1)
-        prepared = preprocess_picture(pictures_b3pr * kept.to(pictures_b3pr.device), sprites.SIZE)
-        with torch.no_grad():
-            embeddings = cast("Tensor", cast("Any", self.image_encoder)(pixel_values=prepared).image_embeds)
-        tokens: Tensor = self.memory.expander(embeddings.float())
-        return tokens
+        return past.anchor_tokens(self.image_encoder, self.memory.expander, pictures_b3pr, self.dropouts.anchor, rng)
