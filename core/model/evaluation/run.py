@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from core.model.evaluation import ablation_suite, seams_suite
 from core.model.evaluation.figures import CHUNK
 from core.model.evaluation.hard_cuts import NOT_MEASURED, can_count_cuts
 from core.model.evaluation.measuring import Measured, Measurer
@@ -28,6 +29,7 @@ from core.model.evaluation.upper_bound import AutoencoderStudio, load_autoencode
 from core.model.evaluation.videos import EngineStudio, Studio, fulfil
 from core.model.presets import load_engine
 from core.model.presets.facts import read_preset
+from core.model.training import sprites
 from core.service.catalog import Preset
 from core.service.errors import PresetError
 from core.service.settings import SHIPPED_PRESETS_DIR
@@ -39,6 +41,10 @@ examples:
   longtake evaluate --suite sprites --frames 240 --processes 2
                                                             the same with long videos: does the scene hold?
   longtake evaluate --suite sprites --preset runs/sprites/preset --out out/mine
+  longtake evaluate --suite ablations --work runs/sprites --processes 2
+                                                            CAM and APM against other conditionings, trained alike
+  longtake evaluate --suite history-noise --work runs/sprites --processes 2
+  longtake evaluate --suite seams                           the refiner: how well do its windows join?
 
 Stop it whenever you like: finished videos are kept in the output folder and the same command goes on from there.
 Hard cuts need PySceneDetect: pip install 'longtake[evaluate]'. What each figure means: docs/evaluation.md.
@@ -53,11 +59,17 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--suite", choices=("sprites",), required=True, help="which videos are made and measured")
+    made.add_argument("--suite", choices=tuple(_SUITES), required=True, help="what is made and measured")
     made.add_argument("--preset", type=Path, default=SHIPPED_PRESETS_DIR / "sprites", help="folder of the preset")
-    made.add_argument("--prompts", type=_positive, default=50, help="held-out prompts (default 50)")
     made.add_argument(
-        "--frames", type=_positive, default=CHUNK, help="length of each video (default 16, the first chunk)"
+        "--prompts",
+        type=_positive,
+        help="held-out prompts (default: sprites 50, ablations 20, history-noise 10, seams 10)",
+    )
+    made.add_argument(
+        "--frames",
+        type=_positive,
+        help="length of each video (default: sprites 16, the first chunk; ablations 96; history-noise 240; seams 56)",
     )
     made.add_argument("--out", type=Path, default=Path("out/evaluation"), help="output folder")
     made.add_argument(
@@ -67,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
         help="videos made at a time, each by a process of its own (default 1). On a CPU as many as cores are fastest",
     )
     made.add_argument("--threads", type=_positive, help="CPU threads of each process (default: the cores, shared out)")
+    ablation_suite.add_arguments(made)
+    seams_suite.add_arguments(made)
     return made
 
 
@@ -82,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 2 for a preset that cannot be read, 130 where it was stopped."""
     arguments = parser().parse_args(argv)
     try:
-        return evaluate_sprites(arguments)
+        return _SUITES[arguments.suite](arguments)
     except PresetError as error:
         sys.stderr.write(f"longtake evaluate: {error}\n")
         return 2
@@ -92,11 +106,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def evaluate_sprites(arguments: argparse.Namespace) -> int:
-    """The `sprites` suite."""
+    """The `sprites` suite. Raises PresetError."""
     facts = read_preset(arguments.preset)
-    folder = arguments.out / f"{facts.name}-{arguments.frames}"
+    if (facts.height, facts.width) != (sprites.SIZE, sprites.SIZE):
+        raise PresetError(
+            f"{facts.name} does not draw the sprites world of {sprites.SIZE}x{sprites.SIZE} pixels",
+            fix="name a preset of that world with --preset",
+        )
+    num_frames = arguments.frames or CHUNK
+    folder = arguments.out / f"{facts.name}-{num_frames}"
     engine, speeds = _measure_speed(arguments.preset, facts)
-    orders = suite_orders(facts, arguments.prompts, arguments.frames, folder)
+    orders = suite_orders(facts, arguments.prompts or 50, num_frames, folder)
     threads = arguments.threads or max(1, (os.cpu_count() or 1) // arguments.processes)
     with progress_bar() as advance:
         true_clips = fulfil(
@@ -112,10 +132,10 @@ def evaluate_sprites(arguments: argparse.Namespace) -> int:
             arguments.processes,
         )
     report = Report(
-        title=f"{facts.name}, {len(orders)} held-out prompts, {arguments.frames} frames",
+        title=f"{facts.name}, {len(orders)} held-out prompts, {num_frames} frames",
         engine=engine,
-        sections=[*_sections(made, arguments.frames), Section("Machine", [*speeds, *_weights(arguments.preset)])],
-        upper_bounds={row.name: row.value for s in _sections(true_clips, arguments.frames) for row in s.rows},
+        sections=[*_sections(made, num_frames), Section("Machine", [*speeds, *_weights(arguments.preset)])],
+        upper_bounds={row.name: row.value for s in _sections(true_clips, num_frames) for row in s.rows},
         notes=_notes(made),
     )
     report.write(folder)
@@ -161,6 +181,14 @@ def _notes(made: Sequence[Measured]) -> list[str]:
     """What was not measured, and why."""
     notes = [] if can_count_cuts() else [NOT_MEASURED]
     return notes if made[0].tower.text_likeness_at_start is not None else [*notes, _NO_HEADS]
+
+
+_SUITES: dict[str, Callable[[argparse.Namespace], int]] = {
+    "sprites": evaluate_sprites,
+    "ablations": ablation_suite.main,
+    "history-noise": ablation_suite.main,
+    "seams": seams_suite.main,
+}
 
 
 if __name__ == "__main__":

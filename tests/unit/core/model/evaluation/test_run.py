@@ -69,6 +69,12 @@ def test_a_preset_that_cannot_be_read_is_told(tmp_path: Path, capsys: pytest.Cap
     assert "preset.json" in capsys.readouterr().err
 
 
+def test_a_preset_of_another_world_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preset = write_random_preset(tmp_path / "large", size=128)
+    assert main(["--suite", "sprites", "--preset", str(preset)]) == 2
+    assert "64x64" in capsys.readouterr().err
+
+
 def test_no_prompts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--suite", "sprites", "--prompts", "0"])

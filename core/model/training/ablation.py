@@ -1,0 +1,153 @@
+"""Train memories that differ in one thing around the same frozen base, on the same data, for the same number of steps.
+
+A variant is trained in one go: with an anchor, CAM and APM together from the first step. Every variant has the same
+seed, batches and learning rate, so all see the same windows in the same order. Knows workshops; measures nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.model.sampling.vae import encode_frames
+from core.model.training import parallel
+from core.model.training.loop import CHECKPOINT, load_averaged, train
+from core.model.training.memory_stage import Dropouts, Memory, MemoryTask
+from core.model.training.recipe import Recipe
+from core.model.training.variants import Way, replace_conditioning
+from core.model.training.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a window learns what came before it."""
+
+    name: str
+    label: str
+    way: Way
+    with_anchor: bool = False
+    history_noise: float | None = None
+    """None: as the recipe trains."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is anything to train."""
+        return self.way != "none"
+
+
+CONDITIONINGS = (
+    Variant("none", "no conditioning", "none"),
+    Variant("concat", "channel concatenation", "concat"),
+    Variant("add", "additive zero-conv", "add"),
+    Variant("cam", "CAM", "cam"),
+    Variant("cam-apm", "CAM + APM", "cam", with_anchor=True),
+)
+"""In the paper's order."""
+HISTORY_NOISES = (
+    Variant("noise-0", "CAM + APM, history noise 0", "cam", with_anchor=True, history_noise=0.0),
+    Variant("noise-0.3", "CAM + APM, history noise 0.3", "cam", with_anchor=True, history_noise=0.3),
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every variant gets. Samples per step are those of the recipe's stage `cam`, in each process."""
+
+    steps: int
+    processes: int
+
+    @property
+    def name(self) -> str:
+        """For a folder: variants of different budgets never meet."""
+        return f"{self.steps}-steps-{self.processes}-processes"
+
+
+class Ablation:
+    """Variants around the trained base of one working folder, each kept in a folder of its own under `folder`."""
+
+    def __init__(self, recipe: Recipe, work: Path, folder: Path, budget: Budget) -> None:
+        """`work`: where the recipe's stages clip, vae, video and sight were trained."""
+        self.workshop = Workshop(recipe, work)
+        self.folder = folder
+        self.budget = budget
+
+    def is_done(self, variant: Variant) -> bool:
+        """Whether nothing is left to train."""
+        checkpoint = self.checkpoint(variant)
+        if checkpoint is None:
+            return True
+        return (
+            checkpoint.is_file() and torch.load(checkpoint, weights_only=True, mmap=True)["step"] >= self.budget.steps
+        )
+
+    def train(self, variant: Variant) -> int:
+        """Train from where its checkpoint left it; returns the steps so far. Raises loop.StageMissing."""
+        plan = replace(self.workshop.recipe.stages["cam"].plan, steps=self.budget.steps, minutes=math.inf)
+        return train(self.task(variant), plan, self.folder / variant.name)
+
+    def task(self, variant: Variant) -> MemoryTask:
+        """The variant's task at step 0. Raises loop.StageMissing."""
+        shop = self.workshop
+        stage = shop.recipe.stages["apm" if variant.with_anchor else "cam"]
+        dropouts = stage.dropouts or Dropouts()
+        if variant.history_noise is not None:
+            dropouts = replace(dropouts, history_noise=variant.history_noise)
+        return MemoryTask(
+            shop.unet,
+            shop.text_encoder,
+            shop.image_encoder if variant.with_anchor else None,
+            shop.vae,
+            shop.tokenizer,
+            self.untrained(variant),
+            shop.bank,
+            shop.recipe.seed,
+            shop.recipe.stages["cam"].batch,
+            shop.latent_scale,
+            dropouts,
+        )
+
+    def untrained(self, variant: Variant) -> Memory:
+        """The variant before its first step; the picture encoder may already see (stage `sight`)."""
+        memory = self.workshop.untrained_memory(self.workshop.unet)
+        load_averaged(self.workshop.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
+        return replace_conditioning(memory, variant.way, self.workshop.unet, self._encode)
+
+    def trained(self, variant: Variant) -> Memory:
+        """The variant with its averaged weights, frozen. Raises loop.StageMissing."""
+        task = self.task(variant)
+        if variant.is_trained:
+            load_averaged(self.folder / variant.name, task.modules)
+        for part in (task.memory.cam, *task.memory.conditioning.values()):
+            part.requires_grad_(False).eval()
+        return task.memory
+
+    def checkpoint(self, variant: Variant) -> Path | None:
+        """Its weights; None for one that has none of its own."""
+        return self.folder / variant.name / CHECKPOINT if variant.is_trained else None
+
+    def _encode(self, pictures_n3pr: Tensor) -> Tensor:
+        """Pictures as the latents that the base samples."""
+        return encode_frames(self.workshop.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
+
+
+def train_variants(recipe: Recipe, work: Path, folder: Path, budget: Budget, variants: Sequence[Variant]) -> None:
+    """Train all that are not trained yet, each by all processes together. Raises loop.StageMissing."""
+    # Said here first: a fault in a process that was started is told as a traceback.
+    ablation = Ablation(recipe, work, folder, budget)
+    for variant in variants:
+        ablation.task(variant)
+    for variant in variants:
+        if ablation.is_done(variant):
+            continue
+        parallel.launch(partial(_train, recipe, work, folder, budget, variant), budget.processes)
+
+
+def _train(recipe: Recipe, work: Path, folder: Path, budget: Budget, variant: Variant) -> None:
+    torch.manual_seed(recipe.seed)
+    Ablation(recipe, work, folder, budget).train(variant)

@@ -1,0 +1,21 @@
+"""A working folder with a base that two smoke steps a stage have trained: what ablations and the tower start from."""
+
+from pathlib import Path
+
+import pytest
+
+from core.model.training.recipe import Recipe, load_recipe
+from core.model.training.run import main
+
+
+@pytest.fixture(scope="session")
+def toy_recipe() -> Recipe:
+    return load_recipe("sprites").smoke()
+
+
+@pytest.fixture(scope="session")
+def toy_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    stages = [argument for stage in ("clip", "vae", "image", "video", "sight") for argument in ("--stage", stage)]
+    assert main(["sprites", "--smoke", "--out", str(folder), *stages]) == 0
+    return folder
