@@ -1,0 +1,149 @@
+"""The loop that all stages share: what it tells, what samples may see, what a step is made of, and going on later."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+
+from core.model.training import samples
+from core.model.training.loop import Plan, train
+from core.model.training.recipe import RecipeError, load_recipe, parse_recipe
+from core.model.training.run import check_precision, main
+from core.service.video.decode import decode_frames
+
+PLAN = Plan(steps=4, learning_rate=1e-2, final_rate=1.0, warmup_steps=0, mixed_precision="no", log_every_steps=1)
+
+
+class Line:
+    """Fits y = 2x; a batch is one number made of its own. Remembers which batches it was asked for."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.layer = nn.Linear(1, 1)
+        self.modules = {"line": self.layer}
+        self.asked: list[int] = []
+
+    def loss(self, step: int) -> Tensor:
+        self.asked.append(step)
+        x = torch.rand((4, 1), generator=torch.Generator().manual_seed(step))
+        return ((self.layer(x) - 2 * x) ** 2).mean()
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_an_interrupted_run_resumes_to_the_same_losses(tmp_path: Path) -> None:
+    train(Line(), PLAN, tmp_path / "whole")
+    train(Line(), replace(PLAN, steps=2), tmp_path / "parts")
+    train(Line(), PLAN, tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "whole")) == 4
+
+
+def test_what_a_killed_run_noted_after_its_checkpoint_is_struck_out(tmp_path: Path) -> None:
+    train(Line(), replace(PLAN, steps=2), tmp_path)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 3, "seconds": 9.0, "loss": 9.0}\n')
+    train(Line(), PLAN, tmp_path)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_a_step_of_several_batches_takes_the_next_ones(tmp_path: Path) -> None:
+    task = Line()
+    train(task, replace(PLAN, steps=2, accumulate=3), tmp_path)
+    assert task.asked == [0, 1, 2, 3, 4, 5]
+
+
+def test_tensorboard_shows_loss_rate_and_speed(tmp_path: Path) -> None:
+    train(Line(), PLAN, tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert set(events.Tags()["scalars"]) == {"loss", "learning_rate", "steps_per_second"}
+    assert [event.value for event in events.Scalars("learning_rate")] == pytest.approx([1e-2] * 4)
+
+
+def test_sampling_changes_nothing(tmp_path: Path) -> None:
+    quiet, shown = Line(), Line()
+    train(quiet, PLAN, tmp_path / "quiet")
+    seen: list[int] = []
+
+    def sample(step: int) -> None:
+        seen.append(step)
+        torch.rand(3)
+
+    before = torch.random.get_rng_state()
+    train(shown, replace(PLAN, sample_every_seconds=0), tmp_path / "shown", sample)
+    assert seen == [1, 2, 3, 4, 4]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert losses(tmp_path / "quiet") == losses(tmp_path / "shown")
+
+
+def test_samples_are_made_with_averaged_weights(tmp_path: Path) -> None:
+    task = Line()
+    seen: list[Tensor] = []
+    train(task, PLAN, tmp_path, lambda _step: seen.append(task.layer.weight.clone()))
+    assert torch.equal(seen[-1], task.layer.weight)  # the average is what a finished stage leaves
+    last = torch.load(tmp_path / "last.pt", weights_only=True)["modules"]["line"]["weight"]
+    assert not torch.equal(last, task.layer.weight)
+
+
+def test_samples_are_kept_as_a_sheet_and_a_video(tmp_path: Path) -> None:
+    rows = [
+        samples.Row("long", np.zeros((20, 32, 32, 3), np.uint8)),
+        samples.Row("large", np.ones((4, 48, 48, 3), np.uint8)),
+    ]
+    samples.keeping(tmp_path, 8, lambda: rows)(7)
+    assert decode_frames(tmp_path / "samples/00000007.mp4").shape == (20, 48, 80, 3)
+    assert (tmp_path / "samples/00000007.png").is_file()
+
+
+def test_half_precision_without_a_gpu_is_refused() -> None:
+    recipe = load_recipe("sprites")
+    plan = replace(recipe.stages["vae"].plan, mixed_precision="fp16")
+    stages = recipe.stages | {"vae": replace(recipe.stages["vae"], plan=plan)}
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(RecipeError, match=r'\[stages.vae\] mixed_precision: "fp16" needs a GPU'):
+        check_precision(replace(recipe, stages=stages))
+
+
+PRESET = {"source": "preset", "preset": "modelscope"}
+CLIPS = {"source": "clips", "folder": "x", "height": 64, "width": 64, "fps": 8, "frames_per_clip": 32}
+SPRITES = {"source": "sprites", "clips": 4, "refiner_clips": 4}
+STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": SPRITES}, '"preset" cannot train on data of source "sprites"'),
+        ({"data": {**CLIPS, "height": 65}}, r"\[data\] height: Input should be a multiple of 8"),
+        ({"networks": {**PRESET, "memory": "old"}}, r"\[networks\] memory: Input should be 'new' or 'pretrained'"),
+        ({"stages": {"vae": STAGE}}, "stages on clips are cam and apm; found vae"),
+        ({"stages": {"cam": {**STAGE, "mixed_precision": "fp8"}}}, r"\[stages.cam\] mixed_precision: Input should be"),
+        ({"stages": {"cam": {**STAGE, "dropouts": {"text": 1}}}}, r"\[stages.cam.dropouts\] text: Unexpected"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_names_the_entry(changes: dict[str, object], said: str) -> None:
+    content = {"name": "mine", "seed": 1, "networks": PRESET, "data": CLIPS, "stages": {"cam": STAGE}}
+    with pytest.raises(RecipeError, match=said):
+        parse_recipe(content | changes)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["streaming-t2v", "--stage", "vae"], "recipe 'streaming-t2v' has cam, apm"),
+        (["sprites", "--clips", "x"], "trains on its own world"),
+        (["streaming-t2v", "--clips", "nowhere"], "nowhere/captions.jsonl is missing"),
+    ],
+)
+def test_what_a_recipe_does_not_have_is_refused(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
