@@ -37,7 +37,7 @@ from core.service.errors import PresetError
 from core.service.frame_plan import refinement_windows
 from core.service.refine_plan import refine_spec
 from core.service.refine_request import refine_spec_of
-from core.service.schema import JobSpec
+from core.service.schema import JobSpec, RefineOptions
 from core.service.video.time_slice import time_slices
 
 TRUE, GIVEN = "true clip", "preview, enlarged"
@@ -68,17 +68,28 @@ class Asked:
     clips: int
     seeds: int
     frames: int
+    strength: float | None = None
+    """None: the preset's."""
+
+    @property
+    def name(self) -> str:
+        """Of the folder that keeps what was measured."""
+        return f"seams-{self.frames}" + ("" if self.strength is None else f"-{self.strength:g}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """That of this suite alone."""
+    """Those of this suite alone."""
     group = parser.add_argument_group("suite `seams`", "the preset's refiner on true clips; needs no other weights")
+    group.add_argument("--strength", type=float, help="how much may change, in (0, 1] (default: the preset's)")
     group.add_argument("--seeds", type=int, default=_SEEDS, help="times each clip is refined (default %(default)s)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure, write the report, print the table. Raises PresetError."""
-    asked = Asked(arguments.prompts or _CLIPS, arguments.seeds, arguments.frames or _FRAMES)
+    asked = Asked(arguments.prompts or _CLIPS, arguments.seeds, arguments.frames or _FRAMES, arguments.strength)
+    if asked.strength is not None and not 0 < asked.strength <= 1:
+        sys.stderr.write(f"longtake evaluate: --strength must be above 0 and at most 1, not {asked.strength:g}\n")
+        return 2
     if asked.frames < _LEAST_FRAMES or asked.seeds < 1:
         sys.stderr.write(
             "longtake evaluate: a seam needs --frames of 25 or more (two windows), and --seeds 1 or more\n"
@@ -86,7 +97,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     facts = read_preset(arguments.preset)
     refiner = load_refiner(arguments.preset, torch_threads=arguments.threads or 0)
-    folder = arguments.out / f"{facts.name}-seams-{asked.frames}"
+    folder = arguments.out / f"{facts.name}-{asked.name}"
     with progress_bar() as advance:
         told = advance("clips refined four ways", asked.clips * asked.seeds)
         measured = list[dict[str, Figures]]()
@@ -105,19 +116,19 @@ def measure_all(refiner: WindowRefiner, facts: Preset, asked: Asked, folder: Pat
     folder.mkdir(parents=True, exist_ok=True)
     for index, scene in enumerate(suite_scenes(asked.clips)):
         for number in range(asked.seeds):
-            spec = spec_of(facts, captions.plain_caption(scene), asked.frames, SUITE_SEED + number)
+            spec = spec_of(facts, captions.plain_caption(scene), asked, SUITE_SEED + number)
             yield _measured_once(refiner, spec, scene, _stem(folder, index, number))
 
 
-def spec_of(facts: Preset, prompt: str, num_frames: int, seed: int) -> JobSpec:
-    """A request with the preset's own refinement."""
-    refine = refine_spec_of(True, facts)
+def spec_of(facts: Preset, prompt: str, asked: Asked, seed: int) -> JobSpec:
+    """A request with the preset's own refinement, but for the strength. Raises PresetError or InvalidField."""
+    refine = refine_spec_of(RefineOptions(strength=asked.strength), facts)
     if refine is None or {facts.height, facts.width} != {sprites.SIZE} or refine.height % sprites.SIZE:
         raise PresetError(
             f"{facts.name} does not refine the sprites world, {sprites.SIZE}x{sprites.SIZE} to a multiple of it",
             fix="name a preset of that world with --preset",
         )
-    return default_spec(facts, prompt, num_frames, seed).model_copy(update={"refine": refine})
+    return default_spec(facts, prompt, asked.frames, seed).model_copy(update={"refine": refine})
 
 
 def _stem(folder: Path, clip: int, seed: int) -> Path:
@@ -232,6 +243,7 @@ class Report:
         """report.md, report.json and report.png."""
         asked = self.asked
         title = f"Seams: {asked.clips} held-out clips of {asked.frames} frames, {asked.seeds} seeds"
+        title += "" if asked.strength is None else f", strength {asked.strength:g}"
         explained = "Means over clips with 95 % intervals (bootstrap over clips). Less is better throughout."
         text = f"# {title}\n\nRefiner: {self.refiner}\n\n{explained}\n\n{self.table()}\n"
         (folder / "report.md").write_text(text, encoding="utf-8")

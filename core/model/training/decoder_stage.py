@@ -51,7 +51,7 @@ class DecoderTask:
         frames_b3pr = to_signal(
             np.concatenate([sprites.render(self.pairs.scenes[clip], 1, frame, scale=SCALE) for clip, frame in places])
         )
-        latents_bchw = torch.stack([self.pairs.latents_ktchw[place].chunk(2)[0] for place in places]).float()
+        latents_bchw = torch.stack([self.pairs.latents_ktchw[place].chunk(2)[0].float() for place in places])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         noise = _LATENT_NOISE * latents_bchw.std() * torch.randn(latents_bchw.shape, generator=generator)
         decoded = cast("Any", self.vae.decode(cast("Any", (latents_bchw + noise).to(self.vae.device)))).sample.float()

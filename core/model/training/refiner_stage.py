@@ -36,8 +36,8 @@ STAGE = 8
 SCALE = 2
 SIDE = SCALE * sprites.SIZE
 STRENGTH = 0.4
-"""Where a refinement starts by default, and the highest level trained: noise of 1.9 deviations. The published 0.6 (4.2)
-is for previews enlarged nearly three times."""
+"""The highest level trained: noise of 1.9 deviations. The published 0.6 (4.2) is for previews enlarged nearly three
+times."""
 
 
 class RefinerTask:

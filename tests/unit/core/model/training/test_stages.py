@@ -54,7 +54,7 @@ def test_smoke_trains_every_stage(trained: Path, stage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["vae", "unet", "text_encoder", "image_encoder", "cam", "conditioning", "refiner/unet"]
+    "part", ["vae", "unet", "text_encoder", "image_encoder", "cam", "conditioning", "refiner/unet", "refiner/vae"]
 )
 def test_exported_parts_have_config_and_weights(trained: Path, part: str) -> None:
     folder = trained / "preset" / part
