@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--recipe", default="sprites", help="the recipe trained there (default: %(default)s)")
     group.add_argument(
-        "--train-steps", type=int, default=200, help="training steps of every variant (default: %(default)s)"
+        "--train-steps", type=int, default=300, help="training steps of every variant (default: %(default)s)"
     )
     group.add_argument("--smoke", action="store_true", help="the folder was made by `longtake train --smoke`")
 
