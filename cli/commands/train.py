@@ -1,23 +1,13 @@
-"""`longtake train`: hands its arguments to core.model.training.run, which needs the `model` extra."""
+"""`longtake train`: hands its arguments to core.model.training.run."""
 
 from __future__ import annotations
 
-import argparse
+from cli.passed_on import no_arguments, passed_on
 
 NAME = "train"
 SUMMARY = "train a preset's weights"
 DESCRIPTION = "Runs the training recipes of core.model.training."
 EXAMPLES = "`longtake train --help` is answered by the training code itself."
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None here: every argument is passed on."""
-    del parser
-
-
-def run(args: argparse.Namespace) -> int:
-    from cli.model_half import needing_model_half
-
-    with needing_model_half("training", extras="model,train"):
-        from core.model.training import run as training
-    return int(training.main(args.rest) or 0)
+add_arguments = no_arguments
+run = passed_on("training", "core.model.training.run", extras="model,train")

@@ -50,7 +50,7 @@ class Clip:
 def read_clips(folder: Path) -> list[Clip]:
     """All clips of a folder, in order of their names. Raises ClipsError where captions and videos do not match."""
     captions = _read_captions(folder / CAPTIONS)
-    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES}
+    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if _is_video(file)}
     faults = [
         _named("have no caption", sorted(found - set(captions))),
         _named(f"are in {CAPTIONS} but not in the folder", sorted(set(captions) - found)),
@@ -63,6 +63,11 @@ def read_clips(folder: Path) -> list[Clip]:
     if not captions:
         raise ClipsError(f"{folder} holds no videos", fix=f"put videos ({', '.join(sorted(SUFFIXES))}) there")
     return [Clip(name, folder / name, captions[name]) for name in sorted(captions)]
+
+
+def _is_video(file: Path) -> bool:
+    """By its name; hidden files are not, as some systems leave one beside every file."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _named(what: str, names: Sequence[str]) -> str:
@@ -80,13 +85,20 @@ def _read_captions(file: Path) -> dict[str, str]:
             f"{file} is missing", fix='write a line per video: {"file": "park.mp4", "caption": "a dog in a park"}'
         )
     captions: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text_of(file).splitlines(), start=1):
         if line.strip():
             name, caption = _caption_of(line, f"{file}, line {number}")
             if name in captions:
                 raise ClipsError(f"{file}, line {number}: {name} has a caption already", fix="keep one of the lines")
             captions[name] = caption
     return captions
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ClipsError(f"{file} is not UTF-8 text ({error.reason})", fix="save it as UTF-8") from error
 
 
 def _caption_of(line: str, where: str) -> tuple[str, str]:

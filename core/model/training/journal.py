@@ -114,7 +114,7 @@ def kept_journal(folder: Path, step: int, every: int) -> Generator[Journal]:
     _strike_out(folder / LOG, step)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
     events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bar:
         book = _Book(folder, every, events, bar, bar.add_task(folder.name, total=1.0, told=""))
         try:
             yield book

@@ -13,10 +13,11 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 import torch
 from accelerate import Accelerator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -26,6 +27,9 @@ from core.model.training.journal import Moment, kept_journal
 CHECKPOINT = "last.pt"
 """What a stage leaves in its folder."""
 
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 Sampler = Callable[[int], None]
 """Shows what the networks can do after so many steps. Called with averaged weights, without gradients."""
 
@@ -34,21 +38,21 @@ Sampler = Callable[[int], None]
 class Plan:
     """How long and how fast to train. A stage ends at `steps` or after `minutes` of training, whichever is first."""
 
-    steps: int
-    learning_rate: float
-    minutes: float = math.inf
-    accumulate: int = 1
+    steps: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+    minutes: Annotated[float, Field(gt=0)] = math.inf
+    accumulate: Count = 1
     """Batches per step: their gradients are averaged."""
     warmup_steps: int = 50
     final_rate: float = 0.05
     weight_decay: float = 0.01
-    beta2: float = 0.99
+    beta2: Share = 0.99
     clip_norm: float = 1.0
-    ema_decay: float = 0.998
+    ema_decay: Share = 0.998
     mixed_precision: parallel.Precision = "bf16"
     save_every_seconds: float = 120.0
     sample_every_seconds: float = 600.0
-    log_every_steps: int = 50
+    log_every_steps: Count = 50
 
 
 class Task(Protocol):

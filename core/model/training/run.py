@@ -52,14 +52,23 @@ def parser() -> argparse.ArgumentParser:
         "--clips", type=Path, metavar="FOLDER", help="your videos with captions.jsonl, for a recipe on clips"
     )
     made.add_argument("--stage", choices=STAGES, action="append", help="only this stage (may be repeated)")
-    made.add_argument("--steps", type=int, help="end each stage after so many steps, instead of the recipe's number")
+    made.add_argument(
+        "--steps", type=_positive, help="end each stage after so many steps, instead of the recipe's number"
+    )
     made.add_argument("--minutes", type=float, help="end each stage after so many minutes of training")
     made.add_argument("--out", type=Path, help="working folder (default runs/<recipe>)")
     made.add_argument("--export", type=Path, metavar="FOLDER", help="where the preset goes (default <out>/preset)")
-    made.add_argument("--threads", type=int, help="CPU threads of a single process (default: torch's choice)")
-    made.add_argument("--processes", type=int, default=1, help="processes of one thread each that train together")
+    made.add_argument("--threads", type=_positive, help="CPU threads of a single process (default: torch's choice)")
+    made.add_argument("--processes", type=_positive, default=1, help="processes of one thread each that train together")
     made.add_argument("--smoke", action="store_true", help="toy sizes, two steps a stage")
     return made
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
 
 
 def main(argv: Sequence[str] | None = None) -> int:

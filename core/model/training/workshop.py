@@ -5,7 +5,7 @@ One folder per stage holds its checkpoint; a stage reads the averaged weights of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
@@ -28,7 +28,7 @@ from core.model.training.decoder_stage import DecoderTask, decoder_parts
 from core.model.training.loop import CHECKPOINT, Sampler, Task, load_averaged, train
 from core.model.training.memory_stage import CONDITIONING, PAST, WINDOW, Memory, MemoryTask, build_memory
 from core.model.training.recipe import Recipe, SpritesData, SpritesNetworks
-from core.model.training.refiner_stage import RefinerTask, build_pairs
+from core.model.training.refiner_stage import SCALE, RefinerTask, build_pairs
 from core.model.training.sight_stage import SightTask, build_picture_encoder
 from core.model.training.sprites_facts import preset_facts, refiner_facts
 from core.model.training.vae_stage import VaeTask, build_vae
@@ -124,7 +124,9 @@ class Workshop:
     def _show(self, task: Task) -> Callable[[], list[samples.Row]] | None:
         match task:
             case VaeTask():
-                return partial(_reconstructions, task.vae)
+                return partial(_reconstructions, task.vae, held_out_openings())
+            case DecoderTask():
+                return partial(_reconstructions, task.vae, held_out_openings(scale=SCALE))
             case ClipsAndFramesTask():
                 prompts = [opening.prompt for opening in held_out_openings()]
                 return partial(samples.first_chunks, self._parts, task.clips.unet, prompts)
@@ -261,16 +263,19 @@ class Workshop:
         load_averaged(self.folder / stage, modules)
 
 
-def held_out_openings(num_frames: int = WINDOW) -> list[samples.Opening]:
+def held_out_openings(num_frames: int = WINDOW, scale: int = 1) -> list[samples.Opening]:
     """The first frames of scenes that are never trained on, with their prompts."""
     scenes = [sprites.sample_scene(np.random.default_rng((_SHOWN_SEED, index)), "held_out") for index in range(_SHOWN)]
-    return [samples.Opening(captions.plain_caption(scene), sprites.render(scene, num_frames)) for scene in scenes]
+    return [
+        samples.Opening(captions.plain_caption(scene), sprites.render(scene, num_frames, scale=scale))
+        for scene in scenes
+    ]
 
 
-def _reconstructions(vae: AutoencoderKL) -> list[samples.Row]:
+def _reconstructions(vae: AutoencoderKL, openings: Sequence[samples.Opening]) -> list[samples.Row]:
     return [
         row
-        for opening in held_out_openings()
+        for opening in openings
         for row in (
             samples.Row(f"{opening.prompt}\noriginal", opening.frames),
             samples.Row("reconstruction", samples.reconstructed(vae, opening.frames)),

@@ -49,6 +49,19 @@ def test_a_line_that_says_nothing_is_named(tmp_path: Path, line: str, said: str)
         read_clips(tmp_path)
 
 
+def test_what_some_systems_leave_beside_files_is_no_clip(tmp_path: Path) -> None:
+    caption(tmp_path, a="one")
+    for name in ("a.mp4", "._a.mp4"):
+        (tmp_path / name).touch()
+    assert [found.name for found in read_clips(tmp_path)] == ["a.mp4"]
+
+
+def test_captions_of_another_encoding_are_refused(tmp_path: Path) -> None:
+    (tmp_path / CAPTIONS).write_bytes('{"file": "a.mp4", "caption": "caf\xe9"}'.encode("latin-1"))
+    with pytest.raises(ClipsError, match="not UTF-8"):
+        read_clips(tmp_path)
+
+
 def test_a_folder_without_captions_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(ClipsError, match=CAPTIONS):
         read_clips(tmp_path)

@@ -64,7 +64,7 @@ def test_a_step_of_several_batches_takes_the_next_ones(tmp_path: Path) -> None:
 def test_tensorboard_shows_loss_rate_and_speed(tmp_path: Path) -> None:
     train(Line(), PLAN, tmp_path)
     events = EventAccumulator(str(tmp_path)).Reload()
-    assert set(events.Tags()["scalars"]) == {"loss", "learning_rate", "steps_per_second"}
+    assert events.Tags()["scalars"] == ["loss", "learning_rate", "steps_per_second"]
     assert [event.value for event in events.Scalars("learning_rate")] == pytest.approx([1e-2] * 4)
 
 
@@ -126,6 +126,10 @@ STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
         ({"data": {**CLIPS, "height": 65}}, r"\[data\] height: Input should be a multiple of 8"),
         ({"networks": {**PRESET, "memory": "old"}}, r"\[networks\] memory: Input should be 'new' or 'pretrained'"),
         ({"stages": {"vae": STAGE}}, "stages on clips are cam and apm; found vae"),
+        (
+            {"stages": {"cam": {**STAGE, "steps": 0}}},
+            r"\[stages.cam\] steps: Input should be greater than or equal to 1",
+        ),
         ({"stages": {"cam": {**STAGE, "mixed_precision": "fp8"}}}, r"\[stages.cam\] mixed_precision: Input should be"),
         ({"stages": {"cam": {**STAGE, "dropouts": {"text": 1}}}}, r"\[stages.cam.dropouts\] text: Unexpected"),
     ],

@@ -1,0 +1,25 @@
+"""Commands that belong to the model half: every argument is passed on to a program there, which explains itself."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+
+
+def no_arguments(parser: argparse.ArgumentParser) -> None:
+    """None here: every argument is passed on."""
+    del parser
+
+
+def passed_on(what: str, module: str, extras: str) -> Callable[[argparse.Namespace], int]:
+    """Runs `main` of a module of core.model, which needs these extras of this project. `what` names it for people."""
+
+    def run(args: argparse.Namespace) -> int:
+        from cli.model_half import needing_model_half
+
+        with needing_model_half(what, extras):
+            program = importlib.import_module(module)
+        return int(program.main(args.rest) or 0)
+
+    return run
