@@ -115,9 +115,12 @@ def measure_all(refiner: WindowRefiner, facts: Preset, asked: Asked, folder: Pat
     """Figures by row, clip by clip and of each seed by seed. Raises PresetError for a preset of another world."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, scene in enumerate(suite_scenes(asked.clips)):
+        of_clip: dict[str, Figures] = {}
         for number in range(asked.seeds):
             spec = spec_of(facts, captions.plain_caption(scene), asked, SUITE_SEED + number)
-            yield _measured_once(refiner, spec, scene, _stem(folder, index, number))
+            figures = _measured_once(refiner, spec, scene, _stem(folder, index, number), of_clip)
+            of_clip = {row: figures[row] for row in (TRUE, GIVEN)}
+            yield figures
 
 
 def spec_of(facts: Preset, prompt: str, asked: Asked, seed: int) -> JobSpec:
@@ -135,14 +138,19 @@ def _stem(folder: Path, clip: int, seed: int) -> Path:
     return folder / f"{clip:03d}-{seed}"
 
 
-def _measured_once(refiner: WindowRefiner, spec: JobSpec, scene: sprites.Scene, stem: Path) -> dict[str, Figures]:
-    """Figures by row: those kept, where the same request was refined by the same refiner before."""
+def _measured_once(
+    refiner: WindowRefiner, spec: JobSpec, scene: sprites.Scene, stem: Path, of_clip: Mapping[str, Figures]
+) -> dict[str, Figures]:
+    """Figures by row: those kept, where the same request was refined by the same refiner before.
+
+    `of_clip`: figures of this clip that no seed changes, where they are known.
+    """
     facts, file = {"spec": spec.model_dump(mode="json"), "refiner": refiner.fingerprint}, stem.with_suffix(".json")
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if kept is not None and kept["facts"] == facts:
         return {row: Figures(**figures) for row, figures in kept["figures"].items()}
     videos = refined_videos(refiner, spec, scene)
-    figures = {row: figures_of(frames, videos[TRUE]) for row, frames in videos.items()}
+    figures = {row: of_clip.get(row) or figures_of(frames, videos[TRUE]) for row, frames in videos.items()}
     _write_slices(stem, videos)
     # The figures come last and whole: where they are, all is.
     unfinished = stem.with_suffix(f".{os.getpid()}")
