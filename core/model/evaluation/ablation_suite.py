@@ -37,7 +37,7 @@ from core.model.training.recipe import Recipe, RecipeError, load_recipe
 from core.model.training.sprites_facts import preset_facts
 from core.service.schema import DEFAULT_PROFILE
 
-TRUE_CLIPS = "true clips, autoencoder only"
+TRUE_CLIPS, TRUE_CLIPS_LABEL = "true-clips", "true clips, autoencoder only"
 _CUTS = Figure("hard cuts", "hard cuts per video", lambda m: None if m.cuts is None else float(m.cuts), "lower")
 _SEAMS = Figure("seams", "step across window borders over step inside", lambda m: m.video.window_seam_ratio, "lower")
 _IDENTITY = Figure("identity", "likeness of last chunk and anchor (own tower)", lambda m: m.tower.anchor_likeness)
@@ -180,21 +180,24 @@ class Bench:
 def _compare(bench: Bench, study: Study, arguments: argparse.Namespace) -> None:
     """Make and measure every variant's videos; write and print the comparison."""
     prompts, frames = arguments.prompts or study.prompts, arguments.frames or study.frames
+    threads = arguments.threads or 1
     measured: dict[str, list[Measured]] = {}
     with progress_bar() as advance:
 
-        def run(name: str, label: str, open_studio: Callable[[], Studio]) -> None:
-            orders = suite_orders(bench.preset, prompts, frames, bench.folder / f"{name}-{frames}")
-            measured[name] = fulfil(open_studio, orders, advance(label, len(orders)), arguments.processes)
-            if name != TRUE_CLIPS:
-                write_sheet(orders, label, bench.folder / f"{name}-{frames}.png")
+        def run(label: str, open_studio: Callable[[], Studio], folder: Path) -> list[Measured]:
+            orders = suite_orders(bench.preset, prompts, frames, folder)
+            return fulfil(open_studio, orders, advance(label, len(orders)), arguments.processes)
 
         for variant in study.variants:
-            run(variant.name, variant.label, partial(open_variant, bench, variant, arguments.threads or 1))
-        run(TRUE_CLIPS, TRUE_CLIPS, partial(open_true_clips, bench, arguments.threads or 1))
+            folder = bench.folder / f"{variant.name}-{frames}"
+            measured[variant.name] = run(variant.label, partial(open_variant, bench, variant, threads), folder)
+            write_sheet(
+                suite_orders(bench.preset, prompts, frames, folder), variant.label, bench.folder / f"{folder.name}.png"
+            )
+        measured[TRUE_CLIPS] = run(TRUE_CLIPS_LABEL, partial(open_true_clips, bench, threads), bench.folder)
     comparison = Comparison(
         title=f"{study.title}: {prompts} held-out prompts, {frames} frames, {bench.budget.steps} training steps each",
-        labels={**{variant.name: variant.label for variant in study.variants}, TRUE_CLIPS: TRUE_CLIPS},
+        labels={**{variant.name: variant.label for variant in study.variants}, TRUE_CLIPS: TRUE_CLIPS_LABEL},
         measured=measured,
         figures=FIGURES,
         orderings=study.orderings,

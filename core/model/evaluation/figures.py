@@ -25,6 +25,8 @@ _CROP = 10
 _MARGIN = 3
 """Pixels around objects that count as neither object nor background."""
 _STEADY_MOTIONS = frozenset({*sprites.DIRECTIONS, "circling"})
+_LEAST_STEP = 0.25
+"""Pixels a frame below which nothing moves that a ratio could be taken of; the slowest sprite's are 1.2."""
 _SEARCH = 2
 """A texture patch may lie this many pixels off and still be the same."""
 
@@ -49,7 +51,8 @@ class VideoFigures:
     texture_kept: float | None
     """Likeness of the objects' surface in the last chunk to the anchor's."""
     motion_kept: float | None
-    """Mean step of the last chunk over that of the first; None for scenes that stand still."""
+    """Mean step of the last chunk over that of the first; None for scenes that stand still, and where
+    the first chunk does already."""
     seam_ratio: float | None
     """Mean displacement across chunk borders over that inside chunks; of motions of constant speed only."""
     window_seam_ratio: float | None
@@ -175,9 +178,7 @@ def _seams(steps: Steps, period: int) -> tuple[Steps, Steps]:
 
 
 def _mean_ratio(pairs: Sequence[tuple[Steps, Steps]]) -> float | None:
-    """Mean length of the first steps over that of the second, over all pairs."""
-    if not pairs:
-        return None
+    """Mean length of the first steps over that of the second, over all pairs; None where the second hardly move."""
     over = [float(np.linalg.norm(steps, axis=1).mean()) for steps, _ in pairs]
     under = [float(np.linalg.norm(steps, axis=1).mean()) for _, steps in pairs]
-    return sum(over) / max(sum(under), 1e-9)
+    return sum(over) / sum(under) if sum(under) >= _LEAST_STEP * max(1, len(under)) else None

@@ -83,6 +83,13 @@ def test_a_video_that_stops_moving_is_noticed() -> None:
     assert figures(frames).motion_kept == 0.0
 
 
+def test_of_a_video_that_never_moves_no_ratio_is_taken() -> None:
+    frames = sprites.render(moving_scene(), 1).repeat(64, axis=0)
+    measured = figures(frames)
+    assert (measured.motion_kept, measured.seam_ratio, measured.window_seam_ratio) == (None, None, None)
+    assert not measured.motion_right
+
+
 def test_another_background_is_noticed() -> None:
     scene = moving_scene()
     other = next(name for name in sprites.BACKGROUNDS if name not in ("plain", scene.background))
