@@ -35,7 +35,7 @@ from core.model.training.vae_stage import VaeTask, build_vae
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _SHOWN, _SHOWN_SEED = 2, 11
-"""Scenes of a sample."""
+"""Scenes of a sample; fewer where there are hardly any to train on."""
 
 
 class Workshop:
@@ -124,19 +124,22 @@ class Workshop:
     def _show(self, task: Task) -> Callable[[], list[samples.Row]] | None:
         match task:
             case VaeTask():
-                return partial(_reconstructions, task.vae, held_out_openings())
+                return partial(_reconstructions, task.vae, self._openings())
             case DecoderTask():
-                return partial(_reconstructions, task.vae, held_out_openings(scale=SCALE))
+                return partial(_reconstructions, task.vae, self._openings(scale=SCALE))
             case ClipsAndFramesTask():
-                prompts = [opening.prompt for opening in held_out_openings()]
+                prompts = [opening.prompt for opening in self._openings()]
                 return partial(samples.first_chunks, self._parts, task.clips.unet, prompts)
             case MemoryTask():
-                return partial(samples.continued, self._parts, task.unet, task.memory, held_out_openings())
+                return partial(samples.continued, self._parts, task.unet, task.memory, self._openings())
             case RefinerTask():
                 parts = replace(self._parts, vae=self.refiner_vae)
-                return partial(samples.refined, parts, task.unet, held_out_openings(WINDOW + CONDITIONING)[0])
+                return partial(samples.refined, parts, task.unet, self._openings(WINDOW + CONDITIONING)[0])
             case _:
                 return None
+
+    def _openings(self, num_frames: int = WINDOW, scale: int = 1) -> list[samples.Opening]:
+        return held_out_openings(min(_SHOWN, self.data.clips // 2), num_frames, scale)
 
     @cached_property
     def _parts(self) -> samples.Parts:
@@ -263,9 +266,9 @@ class Workshop:
         load_averaged(self.folder / stage, modules)
 
 
-def held_out_openings(num_frames: int = WINDOW, scale: int = 1) -> list[samples.Opening]:
+def held_out_openings(count: int, num_frames: int, scale: int) -> list[samples.Opening]:
     """The first frames of scenes that are never trained on, with their prompts."""
-    scenes = [sprites.sample_scene(np.random.default_rng((_SHOWN_SEED, index)), "held_out") for index in range(_SHOWN)]
+    scenes = [sprites.sample_scene(np.random.default_rng((_SHOWN_SEED, index)), "held_out") for index in range(count)]
     return [
         samples.Opening(captions.plain_caption(scene), sprites.render(scene, num_frames, scale=scale))
         for scene in scenes

@@ -24,6 +24,9 @@ from core.service.refine_engine import RefineState
 from core.service.schema import RefineSpec
 from tests.helpers.jobs import job_spec
 
+pytestmark = pytest.mark.timeout(900)
+"""The first test waits for the smoke run of all stages, half a minute where nothing else runs."""
+
 
 @pytest.fixture(scope="module")
 def toy() -> Recipe:
@@ -142,6 +145,22 @@ def test_base_is_frozen_in_memory_stages(toy: Recipe, trained: Path, stage: str)
     assert set(task.modules) >= {"cam", "mergers"}
     after = workshop.unet.state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+
+
+@pytest.mark.parametrize("stage", ["vae", "video", "cam", "apm", "decoder", "refiner"])
+def test_stages_that_have_something_to_see_show_it(trained: Path, stage: str) -> None:
+    assert {file.name for file in (trained / stage / "samples").iterdir()} >= {"00000002.png", "00000002.mp4"}
+
+
+@pytest.mark.parametrize("stage", ["video", "apm", "refiner"])
+def test_sampling_leaves_the_networks_as_they_were(toy: Recipe, trained: Path, stage: str) -> None:
+    workshop = Workshop(toy, trained)
+    task = workshop.task(stage)
+    sample = workshop.sampler(stage, task)
+    assert sample is not None
+    before = task.loss(3)
+    sample(9)
+    assert torch.equal(task.loss(3), before)
 
 
 def test_stage_without_its_predecessor_says_which_one_is_missing(toy: Recipe, tmp_path: Path) -> None:
