@@ -250,7 +250,7 @@ class Report:
     def write(self, folder: Path) -> None:
         """report.md, report.json and report.png."""
         asked = self.asked
-        title = f"Seams: {asked.clips} held-out clips of {asked.frames} frames, {asked.seeds} seeds"
+        title = f"Seams: {asked.clips} held-out clips of {asked.frames} frames, seeds: {asked.seeds}"
         title += "" if asked.strength is None else f", strength {asked.strength:g}"
         explained = "Means over clips with 95 % intervals (bootstrap over clips). Less is better throughout."
         text = f"# {title}\n\nRefiner: {self.refiner}\n\n{explained}\n\n{self.table()}\n"
