@@ -31,6 +31,7 @@ from core.model.presets import load_engine
 from core.model.presets.facts import read_preset
 from core.model.training import sprites
 from core.service.catalog import Preset
+from core.service.engine import Engine
 from core.service.errors import PresetError
 from core.service.settings import SHIPPED_PRESETS_DIR
 
@@ -79,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
         help="videos made at a time, each by a process of its own (default 1). On a CPU as many as cores are fastest",
     )
     made.add_argument("--threads", type=_positive, help="CPU threads of each process (default: the cores, shared out)")
+    made.add_argument(
+        "--no-speed",
+        action="store_true",
+        help="suite `sprites`: leave out the speed, where other work shares the cores",
+    )
     ablation_suite.add_arguments(made)
     seams_suite.add_arguments(made)
     return made
@@ -115,7 +121,8 @@ def evaluate_sprites(arguments: argparse.Namespace) -> int:
         )
     num_frames = arguments.frames or CHUNK
     folder = arguments.out / f"{facts.name}-{num_frames}"
-    engine, speeds = _measure_speed(arguments.preset, facts)
+    engine = load_engine(arguments.preset)
+    speeds = [] if arguments.no_speed else _measure_speed(engine, facts)
     orders = suite_orders(facts, arguments.prompts or 50, num_frames, folder)
     threads = arguments.threads or max(1, (os.cpu_count() or 1) // arguments.processes)
     with progress_bar() as advance:
@@ -133,7 +140,7 @@ def evaluate_sprites(arguments: argparse.Namespace) -> int:
         )
     report = Report(
         title=f"{facts.name}, {len(orders)} held-out prompts, {num_frames} frames",
-        engine=engine,
+        engine=engine.fingerprint,
         sections=[*_sections(made, num_frames), Section("Machine", [*speeds, *_weights(arguments.preset)])],
         upper_bounds={row.name: row.value for s in _sections(true_clips, num_frames) for row in s.rows},
         notes=_notes(made),
@@ -153,13 +160,14 @@ def _open_autoencoder(preset: Path, threads: int) -> Studio:
     return AutoencoderStudio(load_autoencoder(preset), Measurer(load_tower(preset)))
 
 
-def _measure_speed(preset: Path, facts: Preset) -> tuple[str, list[Row]]:
-    """The engine's fingerprint, and how fast it makes a long video on all cores."""
-    engine = load_engine(preset)
-    sys.stderr.write("measuring the speed of one video on all cores\n")
+def _measure_speed(engine: Engine, facts: Preset) -> list[Row]:
+    """How fast it makes a long video on all cores."""
+    sys.stderr.write(
+        "measuring the speed of one video on all cores: nothing else should run (--no-speed leaves it out)\n"
+    )
     speeds = frames_per_second(engine, default_spec(facts, "", CHUNK, 0))
     name = f"frames per second, decoding included, {os.cpu_count()} cores"
-    return engine.fingerprint, [row_of(name, speeds, 4.0), row_of("the same, faster than it plays", speeds, 8.0)]
+    return [row_of(name, speeds, 4.0), row_of("the same, faster than it plays", speeds, 8.0)]
 
 
 def _weights(preset: Path) -> list[Row]:

@@ -8,7 +8,7 @@ from core.model.evaluation.videos import chunks
 from core.service.engine import Engine
 from core.service.schema import JobSpec
 
-NUM_FRAMES = 80
+NUM_FRAMES = 64
 
 
 def frames_per_second(engine: Engine, spec: JobSpec) -> list[float]:
