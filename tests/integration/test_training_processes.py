@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
 import torch
 
 from core.model.training.parallel import launch
 from core.model.training.recipe import Recipe, load_recipe
 from core.model.training.run import run
+from tests.helpers.deadline import eventually
 
 
 def trained(recipe: Recipe, folder: Path, processes: int) -> dict[str, Any]:
@@ -33,3 +38,28 @@ def test_two_processes_train_as_one_with_twice_the_batches(tmp_path: Path) -> No
     assert two["step"] == one["step"] == 2
     for name, weight in one["modules"]["vae"].items():
         torch.testing.assert_close(two["modules"]["vae"][name], weight, atol=1e-4, rtol=1e-3)
+
+
+LAUNCHES = """
+import runpy, sys
+from functools import partial
+from core.model.training.parallel import launch
+if __name__ == "__main__":
+    launch(partial(runpy.run_path, sys.argv[1]), 2)
+"""
+TRAINS = "import os, pathlib, time; (pathlib.Path(__file__).parent / f'{os.getpid()}.pid').touch(); time.sleep(120)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a process with its parent")
+def test_processes_end_with_the_run_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "launches.py").write_text(LAUNCHES)
+    (tmp_path / "trains.py").write_text(TRAINS)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "launches.py"), str(tmp_path / "trains.py")])
+    try:
+        eventually(lambda: len(list(tmp_path.glob("*.pid"))) == 2, "both processes to train", seconds=120)
+    finally:
+        parent.kill()
+        parent.wait()
+
+    children = [int(file.stem) for file in tmp_path.glob("*.pid")]
+    eventually(lambda: not any(map(psutil.pid_exists, children)), "both to end")

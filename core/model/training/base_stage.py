@@ -84,10 +84,12 @@ class BaseTask:
         frames: int,
         batch: int,
         scale: float,
+        noisy_share: float,
         caption_dropout: float = 0.1,
         unknown_words: float = 0.08,
         beginnings: float = 0.75,
     ) -> None:
+        """`noisy_share` of the timesteps are from the noisy end, where only the words can tell what to draw."""
         self.unet = unet
         self.text_encoder = text_encoder.requires_grad_(False)
         self.tokenizer = tokenizer
@@ -97,6 +99,7 @@ class BaseTask:
         self.frames = frames
         self.batch = batch
         self.scale = scale
+        self.noisy_share = noisy_share
         self.caption_dropout = caption_dropout
         self.unknown_words = unknown_words
         self.beginnings = beginnings
@@ -108,7 +111,7 @@ class BaseTask:
         clean_bcthw = (latents_btchw.transpose(1, 2).contiguous() * self.scale).to(self.unet.device)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator).to(clean_bcthw)
-        timesteps = diffusion.random_timesteps(rng, self.batch, noisy_share=0.3).to(clean_bcthw.device)
+        timesteps = diffusion.random_timesteps(rng, self.batch, self.noisy_share).to(clean_bcthw.device)
         signal = self.signal.to(clean_bcthw)[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, signal)
         texts = drop_captions(captions, rng, self.caption_dropout, self.unknown_words)

@@ -26,6 +26,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
+from core.service.embedded import end_with_parent
+
 Precision = Literal["no", "fp16", "bf16"]
 """What autocast computes in; "no" is float32 throughout. Weights and their averages are float32 in any case."""
 
@@ -110,6 +112,9 @@ def launch(work: Callable[[], None], processes: int) -> None:
 
 
 def _join(number: int, work: Callable[[], None], processes: int, meeting: Path) -> None:
+    if sys.platform == "linux":
+        # Else a run that was killed trains on, and overwrites the checkpoints of the one started after it.
+        end_with_parent()
     # What accelerate reads to know its place; the group itself meets at a file, which no other program can take.
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     os.environ.update({name: str(value) for name, value in place.items()})

@@ -71,12 +71,14 @@ class PresetNetworks:
 
 @dataclass(frozen=True)
 class SpritesData:
-    """The synthetic world: this many clips in the bank, and pairs for the refiner, encoded once."""
+    """The synthetic world: clips of 32 frames, single pictures, and pairs for the refiner; each encoded once."""
 
     __pydantic_config__ = _STRICT
 
     source: Literal["sprites"]
     clips: Annotated[int, Field(ge=2)]
+    pictures: Annotated[int, Field(ge=2)]
+    """Half of them the first frame of a scene: there a caption says where everything is."""
     refiner_clips: Annotated[int, Field(ge=2)]
 
 
@@ -147,7 +149,7 @@ def _tiny_networks(networks: SpritesNetworks | PresetNetworks) -> SpritesNetwork
 def _few_clips(data: SpritesData | ClipsData) -> SpritesData | ClipsData:
     if isinstance(data, ClipsData):
         return replace(data, most_clips=4)
-    return replace(data, clips=2, refiner_clips=2)
+    return replace(data, clips=2, pictures=2, refiner_clips=2)
 
 
 def load_recipe(name_or_path: str) -> Recipe:

@@ -80,16 +80,16 @@ class Workshop:
     def _base_task(self, stage: str) -> Task:
         unet = self.untrained_unet()
 
-        def task(frames: int, batch: int) -> BaseTask:
+        def task(bank: data.ClipBank, frames: int, batch: int, noisy_share: float) -> BaseTask:
             scale, seed = self.latent_scale, self.recipe.seed
-            return BaseTask(unet, self.text_encoder, self.tokenizer, self.bank, seed, frames, batch, scale)
+            return BaseTask(unet, self.text_encoder, self.tokenizer, bank, seed, frames, batch, scale, noisy_share)
 
         stages = self.recipe.stages
-        frames = task(1, stages["image"].batch)
+        pictures = task(self.pictures, 1, stages["image"].batch, noisy_share=0.6)
         if stage == "image":
-            return frames
+            return pictures
         self._load("image", {"unet": unet})
-        return ClipsAndFramesTask(task(WINDOW, stages["video"].batch), frames)
+        return ClipsAndFramesTask(task(self.bank, WINDOW, stages["video"].batch, noisy_share=0.5), pictures)
 
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
         unet = self.unet
@@ -246,6 +246,12 @@ class Workshop:
         """The clips, encoded once."""
         path = self.folder / "bank.safetensors"
         return data.build_bank(self.vae, self.recipe.seed, self.data.clips, PAST + WINDOW, path)
+
+    @cached_property
+    def pictures(self) -> data.ClipBank:
+        """Single frames of scenes that the clips do not show, encoded once."""
+        path = self.folder / "pictures.safetensors"
+        return data.build_bank(self.vae, self.recipe.seed + 1, self.data.pictures, 1, path)
 
     @cached_property
     def pairs(self) -> data.ClipBank:
