@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from core.service.errors import ModelNotInstalled, PresetError, UnknownModel
 from core.service.first_chunk_sources import BASE, SAMPLING, SourceChoice, source_name
-from core.service.schema import DEFAULT_PROFILE, Profile
+from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
 from core.service.settings import Settings
 
 REFINER_FOLDER = "refiner"
@@ -248,3 +248,23 @@ class Catalog:
             known = ", ".join(self._folders) or "none installed"
             raise UnknownModel(f"there is no model named {name!r}", field="model", fix=f"use one of: {known}")
         return self._folders[name]
+
+
+def default_spec(facts: Preset, prompt: str, num_frames: int, seed: int) -> JobSpec:
+    """A complete request as admission fills in one that asks for nothing but this."""
+    profile = facts.profiles[DEFAULT_PROFILE]
+    return JobSpec(
+        prompt=prompt,
+        negative_prompt=facts.negative_prompt,
+        num_frames=num_frames,
+        fps=facts.fps,
+        seed=seed,
+        model=facts.name,
+        guidance_scale=profile.windows.guidance_scale,
+        num_inference_steps=profile.windows.num_inference_steps,
+        profile=DEFAULT_PROFILE,
+        first_chunk=FirstChunkSampling(
+            num_inference_steps=profile.first_chunk.num_inference_steps,
+            guidance_scale=profile.first_chunk.guidance_scale,
+        ),
+    )

@@ -26,6 +26,11 @@ May raise errors.Interrupted; the engine lets it through and nothing is committe
 """
 
 
+def ignore_step(step: int, steps: int) -> None:
+    """An OnStep for progress that nobody watches."""
+    del step, steps
+
+
 FrameHWC = NDArray[np.uint8]
 """One RGB picture, uint8, shape (height, width, 3)."""
 

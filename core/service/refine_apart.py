@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.service.engine import FramesTHWC
+from core.service.engine import FramesTHWC, ignore_step
 from core.service.frame_plan import refinement_windows, unblended, within
 from core.service.refine_engine import RefineEngine, RefineState
 from core.service.schema import MAX_SEED, JobSpec
@@ -24,11 +24,6 @@ def refine_apart(refiner: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> Fr
         seed = (spec.seed + 1 + window.index) % MAX_SEED
         alone = spec.model_copy(update={"num_frames": window.num_frames, "seed": seed})
         given = frames[window.first_frame : window.end_frame]
-        refined = refiner.refine_window(alone, RefineState(), given, _ignore_step).frames
+        refined = refiner.refine_window(alone, RefineState(), given, ignore_step).frames
         parts.append(refined[within(window, unblended(windows, window.index))])
     return np.concatenate(parts)
-
-
-def _ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
-    del step, steps

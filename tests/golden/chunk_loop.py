@@ -25,6 +25,7 @@ from core.model.streaming_t2v.chunk_loop import Recipe, as_conditioning, sample_
 from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.network import StreamingNetwork
 from core.model.streaming_t2v.plain import PlainNetwork, guided
+from core.service.engine import ignore_step
 from tests.golden.cam_apm_unet import expanded
 from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.networks import golden_network
@@ -190,7 +191,7 @@ def _sampled(loop: Loop, name: str, denoise: Denoiser) -> Window:
         return predictions[-1]
 
     noises = iter(draws)
-    last = sample(loop.recipe.plan, recording, start, loop.recipe.schedule, lambda: next(noises), _ignore_step)
+    last = sample(loop.recipe.plan, recording, start, loop.recipe.schedule, lambda: next(noises), ignore_step)
     latents = torch.stack([_frames_first(x) for x in (*seen[1:], last)])
     frames = torch.cat([decode_frames(loop.vae, last[0, :, i : i + 1]) for i in range(last.shape[2])])
     return Window(torch.stack([_frames_first(p) for p in predictions]), latents, frames)
@@ -205,7 +206,7 @@ def _served_windows(loop: Loop) -> Iterator[Tensor]:
     for name in loop.windows():
         start = loop.stem.given(f"draw.{name}.initial_noise")
         denoise = window_denoiser(loop.network, context, past, loop.recipe)
-        latents = sample_latents(denoise, loop.recipe, tuple(start.shape), start.device, generator, _ignore_step)
+        latents = sample_latents(denoise, loop.recipe, tuple(start.shape), start.device, generator, ignore_step)
         yield _frames_first(latents)
         past = _next_past(loop, decode_frames(loop.vae, latents[0]))
 
@@ -237,7 +238,3 @@ def _frames_first(latents_1CFHW: Tensor) -> Tensor:
 
 def _video(latents_FCHW: Tensor) -> Tensor:
     return latents_FCHW.transpose(0, 1).unsqueeze(0)
-
-
-def _ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""

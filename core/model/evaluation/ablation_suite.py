@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,15 +25,11 @@ from core.model.evaluation.sprites_suite import suite_orders
 from core.model.evaluation.tower import Tower
 from core.model.evaluation.upper_bound import AutoencoderStudio
 from core.model.evaluation.videos import EngineStudio, Studio, fulfil
-from core.model.presets import profile_recipes
 from core.model.presets.facts import StreamingPreset
-from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
-from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, StreamingT2VEngine
-from core.model.streaming_t2v.network import StreamingNetwork
 from core.model.training.ablation import CONDITIONINGS, HISTORY_NOISES, Ablation, Budget, Variant, train_variants
-from core.model.training.export import trained_words
 from core.model.training.loop import StageMissing
 from core.model.training.recipe import Recipe, RecipeError, load_recipe
+from core.model.training.samples import engine_around
 from core.model.training.sprites_facts import preset_facts
 from core.service.schema import DEFAULT_PROFILE
 
@@ -212,19 +208,10 @@ def open_variant(bench: Bench, variant: Variant, threads: int) -> Studio:
     torch.set_num_threads(threads)
     ablation = bench.ablation
     shop, memory = ablation.workshop, ablation.trained(variant)
-    network = StreamingNetwork(shop.unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
-    models = LoadedModels(
-        network,
-        network,
-        shop.scaled_vae,
-        ClipTextReader(shop.tokenizer, shop.text_encoder),
-        ClipPictureReader(shop.image_encoder),
-    )
     weights = [shop.folder / "video" / "last.pt", ablation.checkpoint(variant)]
     line = " ".join([variant.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
-    preset = bench.preset
-    facts = EngineFacts(preset.height, preset.width, profile_recipes(preset, shop.device), line)
-    return EngineStudio(StreamingT2VEngine(_Held(models, shop.device), facts), _measurer(ablation))
+    parts = replace(shop.parts, preset=bench.preset)
+    return EngineStudio(engine_around(parts, shop.unet, memory, line), _measurer(ablation))
 
 
 def open_true_clips(bench: Bench, threads: int) -> Studio:
@@ -235,17 +222,4 @@ def open_true_clips(bench: Bench, threads: int) -> Studio:
 
 
 def _measurer(ablation: Ablation) -> Measurer:
-    return Measurer(Tower(ablation.workshop.image_encoder, trained_words(ablation.workshop)))
-
-
-@dataclass(frozen=True)
-class _Held:
-    """Models that are there, as the engine's loader."""
-
-    models: LoadedModels
-    device: torch.device
-
-    def at(self, dtype: torch.dtype) -> LoadedModels:
-        """These, in the precision that they have."""
-        del dtype
-        return self.models
+    return Measurer(Tower(ablation.workshop.image_encoder, ablation.workshop.words))

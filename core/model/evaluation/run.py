@@ -22,7 +22,7 @@ from core.model.evaluation.measuring import Measured, Measurer
 from core.model.evaluation.progress import progress_bar
 from core.model.evaluation.report import Report, Section, write_sheet
 from core.model.evaluation.speed import frames_per_second
-from core.model.evaluation.sprites_suite import default_spec, suite_orders
+from core.model.evaluation.sprites_suite import suite_orders
 from core.model.evaluation.summary import FIRST_CHUNK, LONG_VIDEO, SEAMS, Row, row_of, summarise
 from core.model.evaluation.tower import load_tower
 from core.model.evaluation.upper_bound import AutoencoderStudio, load_autoencoder
@@ -30,7 +30,7 @@ from core.model.evaluation.videos import EngineStudio, Studio, fulfil
 from core.model.presets import load_engine
 from core.model.presets.facts import read_preset
 from core.model.training import sprites
-from core.service.catalog import Preset
+from core.service.catalog import Preset, default_spec
 from core.service.engine import Engine
 from core.service.errors import PresetError
 from core.service.settings import SHIPPED_PRESETS_DIR

@@ -29,6 +29,7 @@ from core.model.refinement.windows import (
     refine_streaming,
     refine_window,
 )
+from core.service.engine import ignore_step
 from core.service.frame_plan import RefinementWindow, refinement_windows, unblended, within
 
 Score = TypeVar("Score", float, npt.NDArray[np.float64])
@@ -104,24 +105,19 @@ def _joined(refiner_of: Callable[[RefinementWindow], Refiner], clean_1CVHW: Tens
     windows, parts = refinement_windows(clean_1CVHW.shape[2]), list[Tensor]()
     for window in windows:
         part = clean_1CVHW[:, :, window.first_frame : window.end_frame]
-        alone, _ = refine_window(refiner_of(window), part, window, None, window.end_frame, _ignore_step)
+        alone, _ = refine_window(refiner_of(window), part, window, None, window.end_frame, ignore_step)
         parts.append(alone[:, :, within(window, unblended(windows, window.index))])
     return torch.cat(parts, dim=2)
 
 
 def lockstep(refiner: Refiner, clean_1CVHW: Tensor) -> Tensor:
     """Randomized blending of all windows together, as published."""
-    return refine_in_lockstep(refiner, clean_1CVHW, refinement_windows(clean_1CVHW.shape[2]), _ignore_step)
+    return refine_in_lockstep(refiner, clean_1CVHW, refinement_windows(clean_1CVHW.shape[2]), ignore_step)
 
 
 def streaming(refiner: Refiner, clean_1CVHW: Tensor) -> Tensor:
     """Randomized blending with the stored trajectory of the window before."""
-    return refine_streaming(refiner, clean_1CVHW, refinement_windows(clean_1CVHW.shape[2]), _ignore_step)
-
-
-def _ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
-    del step, steps
+    return refine_streaming(refiner, clean_1CVHW, refinement_windows(clean_1CVHW.shape[2]), ignore_step)
 
 
 WAYS: Mapping[str, Way] = {

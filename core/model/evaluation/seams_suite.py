@@ -20,19 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from core.model.evaluation.block_flow import flow_magnitudes
 from core.model.evaluation.bootstrap import Interval, Values, interval
 from core.model.evaluation.chart import Mark, Panel, chart
 from core.model.evaluation.progress import progress_bar
 from core.model.evaluation.reader import Frames
-from core.model.evaluation.seams import WAYS, at_seams, borders, false_changes, gain_kept, refine_every_way
-from core.model.evaluation.sprites_suite import SUITE_SEED, default_spec, suite_scenes
+from core.model.evaluation.seams import WAYS, at_seams, false_changes, gain_kept, refine_every_way, seam_figures
+from core.model.evaluation.sprites_suite import SUITE_SEED, suite_scenes
 from core.model.presets import load_refiner
 from core.model.presets.facts import read_preset
 from core.model.refinement.engine import WindowRefiner, enlarged
 from core.model.sampling.vae import to_uint8
 from core.model.training import captions, sprites
-from core.service.catalog import Preset
+from core.service.catalog import Preset, default_spec
 from core.service.errors import PresetError
 from core.service.frame_plan import refinement_windows
 from core.service.refine_plan import refine_spec
@@ -174,10 +173,9 @@ def refined_videos(refiner: WindowRefiner, spec: JobSpec, scene: sprites.Scene) 
 
 def figures_of(frames_thwc: Frames, true_thwc: Frames) -> Figures:
     """Of a video that was refined in the windows of its length, of which there are at least two."""
-    windows, magnitudes = refinement_windows(len(frames_thwc)), flow_magnitudes(frames_thwc)
-    across = [float(magnitudes[border - 1]) for border in borders(windows)]
-    at, elsewhere = at_seams(false_changes(frames_thwc, true_thwc), windows)
-    return Figures(float(magnitudes.std()), float(np.mean(across)), at, elsewhere)
+    seam = seam_figures(frames_thwc)
+    at, elsewhere = at_seams(false_changes(frames_thwc, true_thwc), refinement_windows(len(frames_thwc)))
+    return Figures(seam.score, seam.across, at, elsewhere)
 
 
 def _write_slices(stem: Path, videos: Mapping[str, Frames]) -> None:

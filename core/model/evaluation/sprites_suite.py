@@ -12,8 +12,7 @@ import numpy as np
 
 from core.model.evaluation.videos import Order
 from core.model.training import captions, sprites
-from core.service.catalog import Preset
-from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec
+from core.service.catalog import Preset, default_spec
 
 SUITE_SEED = 2024
 
@@ -33,23 +32,3 @@ def suite_orders(facts: Preset, num_prompts: int, num_frames: int, folder: Path)
         )
         for index, scene in enumerate(suite_scenes(num_prompts))
     ]
-
-
-def default_spec(facts: Preset, prompt: str, num_frames: int, seed: int) -> JobSpec:
-    """A complete request as admission would fill it in."""
-    profile = facts.profiles[DEFAULT_PROFILE]
-    return JobSpec(
-        prompt=prompt,
-        negative_prompt=facts.negative_prompt,
-        num_frames=num_frames,
-        fps=facts.fps,
-        seed=seed,
-        model=facts.name,
-        guidance_scale=profile.windows.guidance_scale,
-        num_inference_steps=profile.windows.num_inference_steps,
-        profile=DEFAULT_PROFILE,
-        first_chunk=FirstChunkSampling(
-            num_inference_steps=profile.first_chunk.num_inference_steps,
-            guidance_scale=profile.first_chunk.guidance_scale,
-        ),
-    )

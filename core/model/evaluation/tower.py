@@ -1,9 +1,9 @@
 """Figures that a preset's own vision tower reads off a video: is it still the anchor's world, and the words' world?
 
 The tower is the one that APM reads: trained so that two moments of one clip are a pair. With the contrastive stage's
-heads (`clip_heads/` of a preset) texts and clips can be compared, too, as CLIP compares texts and pictures. It is tiny
-and knows one world: its likenesses compare with one another and with those of true clips, never with published CLIP
-scores, re-identification or LPIPS. Knows frames and words; knows no engine.
+heads (`clip_heads.safetensors` of a preset) texts and clips can be compared, too, as CLIP compares texts and pictures.
+It is tiny and knows one world: its likenesses compare with one another and with those of true clips, never with
+published CLIP scores, re-identification or LPIPS. Knows frames and words; knows no engine.
 
 Shapes: T frames, H, W pixel rows and columns, L layers, Q tokens of a picture, D width, I embedding width.
 """

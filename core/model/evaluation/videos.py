@@ -23,7 +23,7 @@ import numpy as np
 from core.model.evaluation.measuring import Measured, Measurer
 from core.model.evaluation.reader import Frames
 from core.model.training import sprites
-from core.service.engine import NOTHING_GIVEN, Engine
+from core.service.engine import NOTHING_GIVEN, Engine, ignore_step
 from core.service.schema import JobSpec
 
 
@@ -146,6 +146,6 @@ def chunks(engine: Engine, spec: JobSpec) -> Iterator[Frames]:
     """The chunks of a request, each made when it is asked for."""
     state = engine.start(spec, NOTHING_GIVEN)
     while state.frames_done < spec.num_frames:
-        chunk = engine.next_chunk(spec, state, lambda _step, _steps: None)
+        chunk = engine.next_chunk(spec, state, ignore_step)
         state = chunk.state
         yield chunk.frames

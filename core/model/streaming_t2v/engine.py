@@ -38,7 +38,7 @@ from core.model.streaming_t2v.chunk_loop import (
 from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.encoders import PictureReader, TextReader
 from core.model.streaming_t2v.network import StreamingNetwork
-from core.service.engine import NOTHING_GIVEN, EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep
+from core.service.engine import NOTHING_GIVEN, EngineChunk, EngineState, FramesTHWC, GivenMedia, OnStep, ignore_step
 from core.service.frame_plan import CHUNK_FRAMES, CONDITIONING_FRAMES, num_windows
 from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
 
@@ -154,8 +154,8 @@ class StreamingT2VEngine:
         )
         black = np.zeros((CHUNK_FRAMES, self._facts.height, self._facts.width, 3), np.uint8)
         given = NOTHING_GIVEN if self._own_source is None else GivenMedia(frames=black)
-        first = self._chunk(spec, self.start(spec, given), _ignore_step)
-        self._chunk(spec, first.state, _ignore_step)
+        first = self._chunk(spec, self.start(spec, given), ignore_step)
+        self._chunk(spec, first.state, ignore_step)
 
     def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
         """The state before chunk 0: what was given, and the windows' generator at its start, as published."""
@@ -284,11 +284,6 @@ class StreamingT2VEngine:
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         """A copy on the engine's device: state arrays are never changed in place."""
         return torch.from_numpy(array.copy()).to(self._loader.device)
-
-
-def _ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
-    del step, steps
 
 
 def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:

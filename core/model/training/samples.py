@@ -32,10 +32,11 @@ from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, Streaming
 from core.model.streaming_t2v.network import StreamingNetwork
 from core.model.training.loop import Sampler
 from core.model.training.memory_stage import Memory
-from core.service.engine import FramesTHWC, GivenMedia
+from core.service.catalog import default_spec
+from core.service.engine import FramesTHWC, GivenMedia, ignore_step
 from core.service.frame_plan import CHUNK_FRAMES
 from core.service.refine_engine import RefineState
-from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, RefineSpec
+from core.service.schema import DEFAULT_PROFILE, RefineSpec
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.final_video import join_chunks
 from core.service.video.segments import encode_chunk
@@ -146,24 +147,29 @@ def first_chunks(parts: Parts, unet: UNet3DConditionModel, prompts: Sequence[str
             )
             for prompt in prompts
         }
-        return [Row(prompt, to_uint8(source(request, _ignored))) for prompt, request in requests.items()]
+        return [Row(prompt, to_uint8(source(request, ignore_step))) for prompt, request in requests.items()]
 
 
 def continued(parts: Parts, unet: UNet3DConditionModel, memory: Memory, openings: Sequence[Opening]) -> list[Row]:
     """Given chunks, and what the windows make of them: 16 frames each, then 16 more."""
     with _processors_kept(unet):
-        network = StreamingNetwork(unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
-        models = LoadedModels(network, network, parts.vae, parts.read_texts, parts.read_pictures)
-        profiles = profile_recipes(parts.preset, unet.device)
-        facts = EngineFacts(parts.preset.height, parts.preset.width, profiles, "in training")
-        engine = StreamingT2VEngine(_Held(models, unet.device), facts)
+        engine = engine_around(parts, unet, memory, "in training")
         return [Row(opening.prompt, _continued(engine, parts.preset, opening)) for opening in openings]
 
 
+def engine_around(parts: Parts, unet: UNet3DConditionModel, memory: Memory, fingerprint: str) -> StreamingT2VEngine:
+    """The service's engine on networks that are in memory. It puts attention processors of its own into `unet`."""
+    network = StreamingNetwork(unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
+    models = LoadedModels(network, network, parts.vae, parts.read_texts, parts.read_pictures)
+    profiles = profile_recipes(parts.preset, unet.device)
+    facts = EngineFacts(parts.preset.height, parts.preset.width, profiles, fingerprint)
+    return StreamingT2VEngine(_Held(models, unet.device), facts)
+
+
 def _continued(engine: StreamingT2VEngine, preset: StreamingPreset, opening: Opening) -> FramesTHWC:
-    spec = _spec(preset, opening.prompt, 2 * CHUNK_FRAMES)
-    given = engine.next_chunk(spec, engine.start(spec, GivenMedia(frames=opening.frames)), _ignored)
-    return np.concatenate([given.frames, engine.next_chunk(spec, given.state, _ignored).frames])
+    spec = default_spec(preset, opening.prompt, 2 * CHUNK_FRAMES, _SEED)
+    given = engine.next_chunk(spec, engine.start(spec, GivenMedia(frames=opening.frames)), ignore_step)
+    return np.concatenate([given.frames, engine.next_chunk(spec, given.state, ignore_step).frames])
 
 
 def refined(parts: Parts, unet: UNet3DConditionModel, opening: Opening) -> list[Row]:
@@ -175,27 +181,11 @@ def refined(parts: Parts, unet: UNet3DConditionModel, opening: Opening) -> list[
             RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), facts.laws(), "in training"
         )
         asked = RefineSpec(**facts.model_dump(include=set(RefineSpec.model_fields)), schedule="streaming")
-        spec = _spec(parts.preset, opening.prompt, len(opening.frames)).model_copy(update={"refine": asked})
-        window = engine.refine_window(spec, RefineState(), opening.frames, _ignored)
+        spec = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED).model_copy(
+            update={"refine": asked}
+        )
+        window = engine.refine_window(spec, RefineState(), opening.frames, ignore_step)
     return [Row(f"{opening.prompt}\npreview", opening.frames), Row("refined", window.frames)]
-
-
-def _spec(preset: StreamingPreset, prompt: str, num_frames: int) -> JobSpec:
-    """A request with the preset's defaults."""
-    profile = preset.profiles[DEFAULT_PROFILE]
-    sampling = profile.first_chunk.model_dump(include=set(FirstChunkSampling.model_fields))
-    return JobSpec(
-        prompt=prompt,
-        negative_prompt=preset.negative_prompt,
-        num_frames=num_frames,
-        fps=preset.fps,
-        seed=_SEED,
-        model=preset.name,
-        guidance_scale=profile.windows.guidance_scale,
-        num_inference_steps=profile.windows.num_inference_steps,
-        profile=DEFAULT_PROFILE,
-        first_chunk=FirstChunkSampling(**sampling),
-    )
 
 
 @dataclass(frozen=True)
@@ -218,8 +208,3 @@ def _processors_kept(unet: UNet3DConditionModel) -> Generator[None]:
         yield
     finally:
         unet.set_attn_processor(own)
-
-
-def _ignored(step: int, steps: int) -> None:
-    """Progress nobody watches."""
-    del step, steps

@@ -129,11 +129,11 @@ class Workshop:
                 return partial(_reconstructions, task.vae, self._openings(scale=SCALE))
             case ClipsAndFramesTask():
                 prompts = [opening.prompt for opening in self._openings()]
-                return partial(samples.first_chunks, self._parts, task.clips.unet, prompts)
+                return partial(samples.first_chunks, self.parts, task.clips.unet, prompts)
             case MemoryTask():
-                return partial(samples.continued, self._parts, task.unet, task.memory, self._openings())
+                return partial(samples.continued, self.parts, task.unet, task.memory, self._openings())
             case RefinerTask():
-                parts = replace(self._parts, vae=self.refiner_vae)
+                parts = replace(self.parts, vae=self.refiner_vae)
                 return partial(samples.refined, parts, task.unet, self._openings(WINDOW + CONDITIONING)[0])
             case _:
                 return None
@@ -142,7 +142,7 @@ class Workshop:
         return held_out_openings(min(_SHOWN, self.data.clips // 2), num_frames, scale)
 
     @cached_property
-    def _parts(self) -> samples.Parts:
+    def parts(self) -> samples.Parts:
         """What samples are made with, at the service's settings."""
         return samples.Parts(
             self.scaled_vae,
@@ -221,17 +221,19 @@ class Workshop:
     @cached_property
     def text_encoder(self) -> CLIPTextModel:
         """The trained text encoder, frozen."""
-        return _frozen(self._words_and_pictures.text_encoder)
+        return self.words.text_encoder
 
     @cached_property
     def image_encoder(self) -> CLIPVisionModelWithProjection:
         """The trained vision tower, frozen."""
-        return _frozen(self._words_and_pictures.image_encoder)
+        return self.words.image_encoder
 
     @cached_property
-    def _words_and_pictures(self) -> ClipTask:
+    def words(self) -> ClipTask:
+        """What the contrastive stage has learnt, heads included, frozen."""
         task = ClipTask(self.untrained_text_encoder(), self.untrained_image_encoder(), self.tokenizer, self.recipe.seed)
         self._load("clip", task.modules)
+        _frozen(nn.ModuleDict(task.modules))
         return task
 
     @cached_property

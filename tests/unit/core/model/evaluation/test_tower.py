@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from core.model.evaluation.tower import Tower, load_tower
 from core.model.presets.random import write_random_preset
 from core.model.training import sprites
-from core.model.training.export import CLIP_HEADS, save_clip_heads, trained_words
+from core.model.training.export import CLIP_HEADS, save_clip_heads
 from core.model.training.recipe import Recipe
 from core.model.training.workshop import Workshop
 
@@ -34,7 +34,7 @@ def test_texts_are_compared_with_the_contrastive_stages_heads(
     toy_recipe: Recipe, toy_work: Path, tmp_path: Path
 ) -> None:
     workshop = Workshop(toy_recipe, toy_work)
-    words = trained_words(workshop)
+    words = workshop.words
     frames = sprites.render(sprites.sample_scene(np.random.default_rng(0)), 32)
     likeness = Tower(words.image_encoder, words).measure(frames, "a red circle").text_likeness_at_end
     assert likeness is not None
