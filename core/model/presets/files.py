@@ -4,7 +4,7 @@ Knows file formats; knows no network, no schedule and no sampling.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -24,9 +24,12 @@ def load_module(
     build: Callable[[dict[str, Any]], Model],
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    *,
+    rest: Path | None = None,
 ) -> Model:
     """A model from its folder's config.json and weights, in evaluation mode, on `device` (default: CPU).
 
+    Parts of the model (its direct children) of which the folder holds no weight are those of the folder `rest`.
     Needs memory for the weights once: the model is built without any, and each weight is converted and moved by itself.
     Raises PresetError.
     """
@@ -38,6 +41,8 @@ def load_module(
         raise PresetError(f"{folder / 'config.json'} does not describe this model: {error!r}", fix=FIX) from error
     device = device or torch.device("cpu")
     weights = _read_weights(folder, device, dtype)
+    if rest is not None:
+        weights |= _read_weights(rest, device, dtype, _parts(model.state_dict()) - _parts(weights))
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -46,13 +51,22 @@ def load_module(
     return model.eval().requires_grad_(False)
 
 
-def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Tensors of a folder's safetensors files; floating-point ones in `dtype`."""
+def _parts(names: Iterable[str]) -> set[str]:
+    """The direct children of a model that weights of these names belong to."""
+    return {name.partition(".")[0] for name in names}
+
+
+def _read_weights(
+    folder: Path, device: torch.device, dtype: torch.dtype, parts: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """Tensors of a folder's safetensors files (of these parts only); floating-point ones in `dtype`."""
     weights: dict[str, Tensor] = {}
     for file in _weight_files(folder):
         try:
             with safe_open(file, framework="pt") as content:
                 for name in content.keys():  # noqa: SIM118 - not a dict, has no iterator
+                    if parts is not None and name.partition(".")[0] not in parts:
+                        continue
                     weights[name] = _placed(content.get_tensor(name), device, dtype)
         except (OSError, SafetensorError) as error:
             raise PresetError(f"{file} is damaged: {error}", fix=FIX) from error

@@ -58,14 +58,20 @@ class RefinerParts:
 
 
 def parts_of_folder(weights: Path, device: torch.device, dtype: torch.dtype) -> RefinerParts:
-    """Those of <weights>/refiner/, completed by the preset's own. Raises PresetError naming the file at fault."""
+    """Those of <weights>/refiner/, completed by the preset's own. Raises PresetError naming the file at fault.
+
+    Its vae/ may hold a decoder alone: latents are then read by the preset's encoder.
+    """
+    own = weights / REFINER_FOLDER
+    vae, text_encoder, tokenizer = (_own_or_shared(weights, part) for part in ("vae", "text_encoder", "tokenizer"))
+    shared = [weights / "vae", *(part for part in (text_encoder, tokenizer) if part.parent == weights)]
     return RefinerParts(
-        unet=load_module(weights / REFINER_FOLDER / "unet", build_unet, device, dtype),
-        vae=load_module(_own_or_shared(weights, "vae"), build_vae, device),
-        text_encoder=load_module(_own_or_shared(weights, "text_encoder"), build_text_encoder, device),
-        tokenizer=read_tokenizer(_own_or_shared(weights, "tokenizer").parent),
+        unet=load_module(own / "unet", build_unet, device, dtype),
+        vae=load_module(vae, build_vae, device, rest=weights / "vae"),
+        text_encoder=load_module(text_encoder, build_text_encoder, device),
+        tokenizer=read_tokenizer(tokenizer.parent),
         scheduler=None,
-        digest=weights_digest(weights / REFINER_FOLDER),
+        digest=" ".join(weights_digest(folder) for folder in (own, *shared)),
     )
 
 

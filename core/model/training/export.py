@@ -9,13 +9,13 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from core.model.training import data
-from core.model.training.clip_stage import ClipTask
-from core.model.training.loop import load_averaged
+from core.model.training.decoder_stage import decoder_parts
 from core.model.training.memory_stage import CONDITIONING
 from core.model.training.sprites_facts import preset_facts, refiner_facts
 from core.model.training.workshop import Workshop
@@ -44,7 +44,7 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
     if workshop.has_trained("refiner"):
         _save_library_model(workshop.refiner, folder / "refiner" / "unet")
         if workshop.has_trained("decoder"):
-            _save_library_model(workshop.refiner_vae, folder / "refiner" / "vae")
+            _save_decoder(workshop.refiner_vae, folder / "refiner" / "vae")
         facts["refiner"] = refiner_facts()
     write_json(folder / "preset.json", facts)
 
@@ -54,6 +54,12 @@ def _save_library_model(model: nn.Module, folder: Path) -> None:
     weights = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
     cast("Any", model).save_pretrained(folder, state_dict=weights)
     _halve(folder)
+
+
+def _save_decoder(vae: AutoencoderKL, folder: Path) -> None:
+    """The autoencoder's config, and weights of what the stage `decoder` trains: the rest is the preset's own vae/."""
+    vae.save_config(folder)
+    save_weights(nn.ModuleDict(decoder_parts(vae)), folder / "diffusion_pytorch_model.safetensors")
 
 
 def _halve(folder: Path) -> None:
@@ -89,16 +95,7 @@ def save_memory(workshop: Workshop, folder: Path) -> None:
 
 def save_clip_heads(workshop: Workshop, path: Path) -> None:
     """The heads of the contrastive stage, under its own names."""
-    save_weights(trained_words(workshop).heads, path)
-
-
-def trained_words(workshop: Workshop) -> ClipTask:
-    """What the contrastive stage has learnt, heads included, to be read from only."""
-    text_encoder, image_encoder = workshop.untrained_text_encoder(), workshop.untrained_image_encoder()
-    words = ClipTask(text_encoder, image_encoder, workshop.tokenizer, workshop.recipe.seed)
-    load_averaged(workshop.folder / "clip", words.modules)
-    nn.ModuleDict(words.modules).requires_grad_(False).eval()
-    return words
+    save_weights(workshop.words.heads, path)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from core.model.presets import load_refiner
 from core.model.presets.facts import read_preset
@@ -61,6 +62,34 @@ def test_a_refiner_may_bring_its_own_autoencoder(folder: Path) -> None:
     with pytest.raises(PresetError, match="refiner/vae"):
         load_refiner(folder, device="cpu", torch_threads=1)
     assert own.fingerprint
+
+
+def keep_weights_of(file: Path, *prefixes: str) -> None:
+    save_file({name: weight for name, weight in load_file(file).items() if name.startswith(prefixes)}, file)
+
+
+def test_a_refiner_may_bring_a_decoder_alone(folder: Path) -> None:
+    shared = refined(folder)
+    shutil.copytree(folder / "vae", folder / "refiner" / "vae")
+    keep_weights_of(folder / "refiner" / "vae" / "model.safetensors", "decoder.", "post_quant_conv.")
+
+    assert np.array_equal(refined(folder), shared)
+
+
+def test_an_autoencoder_with_holes_is_refused(folder: Path) -> None:
+    shutil.copytree(folder / "vae", folder / "refiner" / "vae")
+    keep_weights_of(folder / "refiner" / "vae" / "model.safetensors", "decoder.conv_in.", "post_quant_conv.")
+
+    with pytest.raises(PresetError, match=r"decoder\.conv_out\.weight"):
+        load_refiner(folder, device="cpu", torch_threads=1)
+
+
+def test_the_fingerprint_knows_what_a_refiner_shares(folder: Path) -> None:
+    before = load_refiner(folder, device="cpu", torch_threads=1).fingerprint
+    weights = load_file(folder / "vae" / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in weights.items()}, folder / "vae" / "model.safetensors")
+
+    assert load_refiner(folder, device="cpu", torch_threads=1).fingerprint != before
 
 
 def test_a_refiner_in_tiles_makes_other_bytes_and_says_so(folder: Path, sound: Path) -> None:
