@@ -65,7 +65,7 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "float_type": ("is not a number", "give a number without quotes"),
     "finite_number": ("is not a finite number", "give a finite number"),
     "greater_than_equal": ("is below {ge}", "give at least {ge}"),
-    "greater_than": ("is not above {gt}", "give more than {gt}"),
+    "greater_than": ("is not above {gt:g}", "give more than {gt:g}"),
     "less_than_equal": ("is above {le}", "give at most {le}"),
     "enum": ("is not {expected}", "use {expected}"),
     "bool_type": ("is neither true or false nor an object", "give true, or an object in curly brackets"),
