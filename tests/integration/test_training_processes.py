@@ -12,10 +12,12 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from core.model.training.parallel import launch
 from core.model.training.recipe import Recipe, load_recipe
 from core.model.training.run import run
+from core.model.training.workshop import Workshop
 from tests.helpers.deadline import eventually
 
 
@@ -38,6 +40,23 @@ def test_two_processes_train_as_one_with_twice_the_batches(tmp_path: Path) -> No
     assert two["step"] == one["step"] == 2
     for name, weight in one["modules"]["vae"].items():
         torch.testing.assert_close(two["modules"]["vae"][name], weight, atol=1e-4, rtol=1e-3)
+
+
+def test_two_processes_encode_the_bank_that_one_encodes(tmp_path: Path) -> None:
+    smoke = load_recipe("sprites").smoke()
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        launch(partial(run, smoke, ["vae"], folder, None), 1)
+        launch(partial(encode_bank, smoke, folder), processes)
+
+    one, two = (load_file(tmp_path / count / "bank.safetensors")["latents"] for count in ("1", "2"))
+    torch.testing.assert_close(two, one, atol=1e-2, rtol=1e-2)
+    assert [file.name for file in (tmp_path / "2").glob("bank*")] == ["bank.safetensors"]
+
+
+def encode_bank(recipe: Recipe, folder: Path) -> None:
+    bank = Workshop(recipe, folder).bank
+    assert len(bank.latents_ktchw) == len(bank.scenes)
 
 
 LAUNCHES = """

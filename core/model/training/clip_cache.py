@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -119,8 +117,8 @@ def encode_clips(
             _save({"states": encoders.read_texts([texts[number]])[0].to(dtype)}, target)
 
     with torch.no_grad():
-        _share("captions", len(texts), encode_text)
-        _share("clips", len(clips), encode_clip)
+        parallel.share("encoding captions", len(texts), encode_text)
+        parallel.share("encoding clips", len(clips), encode_clip)
     parallel.wait_for_all()
     return _usable(folder, clips, keys, seed)
 
@@ -167,15 +165,6 @@ def _encode_clip(
     signal_TCPR = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
     latents_CTHW = encode_frames(vae, signal_TCPR.to(vae.device))
     _save({"latents": latents_CTHW.transpose(0, 1).to(dtype)}, target)
-
-
-def _share(what: str, count: int, work: Callable[[int], None]) -> None:
-    """Do this process' share of so many pieces; the first process shows a bar."""
-    own = range(parallel.rank(), count, parallel.world_size())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=parallel.rank() != 0) as bar:
-        for number in bar.track(own, description=f"encoding {what}"):
-            work(number)
 
 
 def _save(tensors: dict[str, Tensor], target: Path) -> None:

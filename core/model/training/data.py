@@ -6,7 +6,6 @@ Knows the synthetic world and the autoencoder; knows nothing of denoising.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +17,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from torch import Tensor, nn
 
-from core.model.training import captions, sprites
+from core.model.training import captions, parallel, sprites
 from core.model.training.vae_stage import to_signal
 
 MAX_TOKENS = 32
@@ -120,15 +119,30 @@ def build_bank(vae: nn.Module, seed: int, clips: int, frames: int, path: Path) -
 def kept_bank(
     scenes: list[sprites.Scene], encode_clip: Callable[[sprites.Scene], Tensor], facts: dict[str, str], path: Path
 ) -> ClipBank:
-    """Encode every scene's clip once and keep them in `path`; a file with the same facts is used again."""
+    """Encode every scene's clip once and keep them in `path`; a file with the same facts is used again.
+
+    Processes that train together must all come here: each encodes its share.
+    """
     if path.exists() and _facts_of(path) == facts:
         return ClipBank(scenes, load_file(path)["latents"])
-    latents = torch.stack([encode_clip(scene).half() for scene in scenes]).contiguous()
+    own: dict[str, Tensor] = {}
+
+    def encode(number: int) -> None:
+        own[str(number)] = encode_clip(scenes[number]).half().contiguous()
+
+    parallel.share(f"encoding {path.stem}", len(scenes), encode)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes that train together may all come here at once: each writes its own file, the last one wins.
-    own = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file({"latents": latents}, own, metadata=facts)
-    own.replace(path)
+    shares = [path.with_name(f"{path.name}.{rank}") for rank in range(parallel.world_size())]
+    save_file(own, shares[parallel.rank()])
+    parallel.wait_for_all()
+    clips = {number: clip for share in shares for number, clip in load_file(share).items()}
+    latents = torch.stack([clips[str(number)] for number in range(len(scenes))])
+    parallel.wait_for_all()
+    shares[parallel.rank()].unlink()
+    if parallel.rank() == 0:
+        whole = path.with_name(f"{path.name}.whole")
+        save_file({"latents": latents}, whole, metadata=facts)
+        whole.replace(path)
     return ClipBank(scenes, latents)
 
 

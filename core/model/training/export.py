@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from core.model.training import data
+from core.model.training import data, parallel
 from core.model.training.decoder_stage import decoder_parts
 from core.model.training.memory_stage import CONDITIONING
 from core.model.training.sprites_facts import preset_facts, refiner_facts
@@ -27,11 +27,15 @@ CLIP_HEADS = "clip_heads.safetensors"
 def export_preset(workshop: Workshop, folder: Path) -> None:
     """Write every part of the preset into `folder`; files already there are replaced.
 
-    A refiner only where one was trained: nothing else of a preset needs it.
+    A refiner only where one was trained: nothing else of a preset needs it. Processes that train together all come
+    here, as the latents' scale is read off the bank, which they encode together; the first one writes.
     """
+    vae = workshop.scaled_vae
+    if parallel.rank() != 0:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in (
-        ("vae", workshop.scaled_vae),
+        ("vae", vae),
         ("unet", workshop.unet),
         ("text_encoder", workshop.text_encoder),
         ("image_encoder", workshop.image_encoder),

@@ -24,6 +24,8 @@ import torch.multiprocessing as multiprocessing
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from core.service.embedded import end_with_parent
@@ -91,6 +93,15 @@ def wait_for_all() -> None:
     """Return once every process has come this far."""
     if world_size() > 1:
         distributed.barrier()
+
+
+def share(what: str, count: int, work: Callable[[int], None]) -> None:
+    """Do this process' share of so many pieces; the first process shows a bar. Waits for nobody."""
+    own = range(rank(), count, world_size())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=rank() != 0) as bar:
+        for number in bar.track(own, description=what):
+            work(number)
 
 
 def tell(line: str) -> None:

@@ -116,7 +116,7 @@ def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path
         parallel.tell(f"{stage}: {steps} steps done")
     last_needed = "apm" if "apm" in recipe.stages else "cam"
     is_whole = chosen[-1] in (last_needed, "decoder", "refiner") and workshop.has_trained(last_needed)
-    if parallel.rank() == 0 and (is_whole or export is not None):
+    if is_whole or export is not None:
         target = export or folder / "preset"
         write_preset(workshop, target)
         parallel.tell(f"preset written to {target}")
@@ -128,10 +128,10 @@ def workshop_of(recipe: Recipe, folder: Path) -> Workshop | ClipsWorkshop:
 
 
 def write_preset(workshop: Workshop | ClipsWorkshop, folder: Path) -> None:
-    """The preset of what was trained."""
+    """The preset of what was trained, written by the first of the processes that come here."""
     if isinstance(workshop, Workshop):
         export_preset(workshop, folder)
-    else:
+    elif parallel.rank() == 0:
         export_continued(workshop, folder)
 
 
