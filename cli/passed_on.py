@@ -12,14 +12,19 @@ def no_arguments(parser: argparse.ArgumentParser) -> None:
     del parser
 
 
-def passed_on(what: str, module: str, extras: str) -> Callable[[argparse.Namespace], int]:
-    """Runs `main` of a module of core.model, which needs these extras of this project. `what` names it for people."""
+def passed_on(what: str, module: str, extras: str, *later: str) -> Callable[[argparse.Namespace], int]:
+    """Runs `main` of a module of core.model, which needs these extras of this project. `what` names it for people.
+
+    `later`: packages that it imports only once it is at work, and that must be there before it begins.
+    """
 
     def run(args: argparse.Namespace) -> int:
         from cli.model_half import needing_model_half
 
         with needing_model_half(what, extras):
             program = importlib.import_module(module)
+            for package in later:
+                importlib.import_module(package)
         return int(program.main(args.rest) or 0)
 
     return run

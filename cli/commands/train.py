@@ -10,4 +10,4 @@ DESCRIPTION = "Runs the training recipes of core.model.training."
 EXAMPLES = "`longtake train --help` is answered by the training code itself."
 
 add_arguments = no_arguments
-run = passed_on("training", "core.model.training.run", extras="model,train")
+run = passed_on("training", "core.model.training.run", "model,train", "tensorboard")

@@ -11,13 +11,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from core.model.training import parallel
+from core.service.errors import SetupError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 LOG = "log.jsonl"
 
@@ -107,13 +110,16 @@ def _clock(seconds: float) -> str:
 
 @contextmanager
 def kept_journal(folder: Path, step: int, every: int) -> Generator[Journal]:
-    """The journal of a stage's folder, going on after `step`: what an interrupted run noted later is struck out."""
+    """The journal of a stage's folder, going on after `step`: what an interrupted run noted later is struck out.
+
+    Raises SetupError where TensorBoard is not installed.
+    """
     if parallel.rank() != 0:
         yield _Silence()
         return
     _strike_out(folder / LOG, step)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
-    events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+    events = _open_events(folder, step)
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bar:
         book = _Book(folder, every, events, bar, bar.add_task(folder.name, total=1.0, told=""))
         try:
@@ -121,6 +127,16 @@ def kept_journal(folder: Path, step: int, every: int) -> Generator[Journal]:
         finally:
             book.write()
             events.close()
+
+
+def _open_events(folder: Path, step: int) -> SummaryWriter:
+    """TensorBoard's file. Imported here: what reads trained networks only, `longtake evaluate`, does without it."""
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ModuleNotFoundError as error:
+        fix = "pip install 'longtake[model,train]'"
+        raise SetupError(f"training needs the Python package {error.name}", fix=fix) from error
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
 def _strike_out(log: Path, step: int) -> None:

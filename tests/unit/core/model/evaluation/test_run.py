@@ -1,6 +1,8 @@
 """The evaluation command on random weights: everything runs, a second run makes nothing anew, reports are there."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,12 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def report(arguments: list[str]) -> Path:
     assert main(arguments) == 0
     return Path(arguments[-1]) / "toy-32"
+
+
+def test_the_model_half_is_enough_to_evaluate() -> None:
+    script = "import sys; sys.modules['tensorboard'] = None; from core.model.evaluation.run import main"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_table_figures_a_chart_and_pictures_are_written(report: Path) -> None:

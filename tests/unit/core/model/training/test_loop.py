@@ -1,6 +1,7 @@
 """The loop that all stages share: what it tells, what samples may see, what a step is made of, and going on later."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from core.model.training import samples
 from core.model.training.loop import Plan, train
 from core.model.training.recipe import RecipeError, load_recipe, parse_recipe
 from core.model.training.run import check_precision, main
+from core.service.errors import SetupError
 from core.service.video.decode import decode_frames
 
 PLAN = Plan(steps=4, learning_rate=1e-2, final_rate=1.0, warmup_steps=0, mixed_precision="no", log_every_steps=1)
@@ -66,6 +68,14 @@ def test_tensorboard_shows_loss_rate_and_speed(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path)).Reload()
     assert events.Tags()["scalars"] == ["loss", "learning_rate", "steps_per_second"]
     assert [event.value for event in events.Scalars("learning_rate")] == pytest.approx([1e-2] * 4)
+
+
+def test_training_without_tensorboard_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard.writer", raising=False)
+    with pytest.raises(SetupError, match="tensorboard"):
+        train(Line(), PLAN, tmp_path)
 
 
 def test_sampling_changes_nothing(tmp_path: Path) -> None:
