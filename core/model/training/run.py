@@ -28,6 +28,7 @@ examples:
   longtake train sprites                          all stages, then export to runs/sprites/preset
   longtake train sprites --stage cam --minutes 5  one stage, shorter; the stages before it must have been trained
   longtake train sprites --smoke                  every stage for two steps at toy sizes: does it all run?
+                                                  It works in runs/sprites-smoke, apart from the real run
   longtake train streaming-t2v --clips my-clips   memories of the full-size model on videos of your own
   accelerate launch --multi_gpu --num_processes 4 -m core.model.training.run streaming-t2v --clips my-clips
                                                   the same on four GPUs
@@ -56,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
         "--steps", type=_positive, help="end each stage after so many steps, instead of the recipe's number"
     )
     made.add_argument("--minutes", type=float, help="end each stage after so many minutes of training")
-    made.add_argument("--out", type=Path, help="working folder (default runs/<recipe>)")
+    made.add_argument(
+        "--out", type=Path, help="working folder (default runs/<recipe>, runs/<recipe>-smoke with --smoke)"
+    )
     made.add_argument("--export", type=Path, metavar="FOLDER", help="where the preset goes (default <out>/preset)")
     made.add_argument("--threads", type=_positive, help="CPU threads of a single process (default: torch's choice)")
     made.add_argument("--processes", type=_positive, default=1, help="processes of one thread each that train together")
@@ -80,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = shortened(load_recipe(arguments.recipe), arguments.steps, arguments.minutes)
         recipe = recipe.smoke() if arguments.smoke else recipe
         recipe = recipe if arguments.clips is None else recipe.on_clips(arguments.clips)
-        folder = arguments.out or Path("runs") / recipe.name
+        # Toy networks of a smoke run fit no checkpoint of a real one, and the other way round.
+        folder = arguments.out or Path("runs") / (f"{recipe.name}-smoke" if arguments.smoke else recipe.name)
         work = partial(run, recipe, arguments.stage, folder, arguments.export)
         parallel.launch(work, arguments.processes)
     except (RecipeError, StageMissing) as error:

@@ -41,6 +41,12 @@ def trained(toy: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_smoke_runs_keep_out_of_the_real_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sprites", "--smoke", "--stage", "clip"]) == 0
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["sprites-smoke"]
+
+
 def toy_vae_task() -> VaeTask:
     torch.manual_seed(0)
     return VaeTask(build_vae((8, 8, 8, 8)), seed=1, batch=2)
