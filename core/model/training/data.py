@@ -5,6 +5,7 @@ Knows the synthetic world and the autoencoder; knows nothing of denoising.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,12 +109,26 @@ def _bank_scene(seed: int, index: int) -> sprites.Scene:
 
 def build_bank(vae: nn.Module, seed: int, clips: int, frames: int, path: Path) -> ClipBank:
     """The bank of clips at the preset's size, kept in `path`."""
-    facts = {"seed": str(seed), "clips": str(clips), "frames": str(frames)}
 
     def encode_clip(scene: sprites.Scene) -> Tensor:
         return encode_frames(vae, to_signal(sprites.render(scene, frames)))
 
-    return kept_bank(bank_scenes(seed, clips), encode_clip, facts, path)
+    return kept_bank(bank_scenes(seed, clips), encode_clip, bank_facts(vae, seed, clips, frames), path)
+
+
+def bank_facts(vae: nn.Module, seed: int, clips: int, frames: int) -> dict[str, str]:
+    """Everything that the latents of a bank depend on."""
+    numbers = {"seed": seed, "clips": clips, "frames": frames, "world": sprites.WORLD_VERSION}
+    return {name: str(number) for name, number in numbers.items()} | {"vae": weights_digest(vae)}
+
+
+def weights_digest(network: nn.Module) -> str:
+    """First 16 hex digits of SHA-256 over a network's weights, in order of their names."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def kept_bank(

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from core.model.refinement.engine import enlarged
-from core.model.refinement.schedule import NUM_LEVELS, vid2vid_sigmas
+from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.sampling.vae import to_uint8
 from core.model.training import data, diffusion, sprites
 from core.model.training.base_stage import caption_states, drop_captions
 from core.model.training.vae_stage import to_signal
 from core.service.frame_plan import REFINEMENT_WINDOW_FRAMES
+from core.service.schema import NOISE_LEVELS
 
 STAGE = 8
 SCALE = 2
@@ -87,7 +88,7 @@ def random_levels(rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
 
     Requests may ask for less strength: starts reach down to half of it, and never below the level itself.
     """
-    top = round(STRENGTH * NUM_LEVELS)
+    top = round(STRENGTH * NOISE_LEVELS)
     levels = ((np.arange(size) + rng.random(size)) / size * top).astype(np.int64)
     starts = rng.integers(np.maximum(levels, top // 2), top)
     return torch.from_numpy(levels), torch.from_numpy(starts)
@@ -109,7 +110,7 @@ def on_the_way(true: Tensor, given: Tensor, noise: Tensor, sigma: Tensor, start_
 
 def build_pairs(vae: nn.Module, seed: int, clips: int, path: Path) -> data.ClipBank:
     """Clips of a window's length, kept in `path`: channels of the true latents, then of the enlarged preview's."""
-    facts = {"seed": str(seed), "clips": str(clips), "frames": str(REFINEMENT_WINDOW_FRAMES), "side": str(SIDE)}
+    facts = data.bank_facts(vae, seed, clips, REFINEMENT_WINDOW_FRAMES) | {"side": str(SIDE)}
     return data.kept_bank(data.bank_scenes(seed, clips), lambda scene: latent_pair(vae, scene), facts, path)
 
 

@@ -18,6 +18,9 @@ SIZE = 64
 
 FPS = 8
 
+WORLD_VERSION = 1
+"""Raise it when a seed's pictures change: what was encoded of them is then encoded anew."""
+
 SHAPES = ("circle", "square", "triangle")
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (225, 35, 35),

@@ -69,10 +69,21 @@ def test_batch_has_window_shape(bank: data.ClipBank) -> None:
 def test_bank_of_the_same_facts_is_read_again_and_another_is_not(tmp_path: Path) -> None:
     path = tmp_path / "bank.safetensors"
     vae = build_vae((8, 8, 8, 8)).eval()
-    made = data.build_bank(vae, 1, 2, 2, path)
-    other_vae = build_vae((8, 8, 8, 8)).eval()
-    assert torch.equal(data.build_bank(other_vae, 1, 2, 2, path).latents_ktchw, made.latents_ktchw)
-    assert data.build_bank(other_vae, 1, 3, 2, path).latents_ktchw.shape[0] == 3
+    data.build_bank(vae, 1, 2, 2, path)
+    written = path.stat().st_mtime_ns
+    data.build_bank(vae, 1, 2, 2, path)
+    assert path.stat().st_mtime_ns == written
+    assert data.build_bank(vae, 1, 3, 2, path).latents_ktchw.shape[0] == 3
+
+
+def test_bank_of_an_autoencoder_that_has_learnt_more_is_encoded_anew(tmp_path: Path) -> None:
+    vae, other_vae = (build_vae((8, 8, 8, 8)).eval() for _ in range(2))
+    before, after = (data.build_bank(one, 1, 2, 2, tmp_path / "bank.safetensors") for one in (vae, other_vae))
+    assert not torch.equal(before.latents_ktchw, after.latents_ktchw)
+
+
+def test_bank_knows_the_world_that_it_shows() -> None:
+    assert data.bank_facts(build_vae((8, 8, 8, 8)), 1, 2, 2)["world"] == str(sprites.WORLD_VERSION)
 
 
 def test_larger_bank_begins_with_the_smaller_one() -> None:
