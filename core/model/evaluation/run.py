@@ -32,7 +32,7 @@ from core.model.presets.facts import read_preset
 from core.model.training import sprites
 from core.service.catalog import Preset, default_spec
 from core.service.engine import Engine
-from core.service.errors import PresetError
+from core.service.errors import LongtakeError, PresetError
 from core.service.settings import SHIPPED_PRESETS_DIR
 
 _NO_HEADS = "Likeness of prompt and clip is not measured: the preset has no clip_heads.safetensors."
@@ -99,12 +99,12 @@ def _positive(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 2 for a preset that cannot be read, 130 where it was stopped."""
+    """Run the command; returns the exit status: 2 for what cannot be measured as asked, 130 where it was stopped."""
     arguments = parser().parse_args(argv)
     try:
         return _SUITES[arguments.suite](arguments)
-    except PresetError as error:
-        sys.stderr.write(f"longtake evaluate: {error}\n")
+    except LongtakeError as error:
+        sys.stderr.write(f"longtake evaluate: {error.message}" + (f" ({error.fix})" if error.fix else "") + "\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("longtake evaluate: stopped; the same command goes on from here\n")

@@ -72,6 +72,13 @@ def test_sizes_that_show_no_seam_are_refused(
     assert "--frames of 25 or more" in capsys.readouterr().err
 
 
+def test_a_strength_of_too_few_noise_levels_is_told_with_what_works(
+    preset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--suite", "seams", "--preset", str(preset), "--strength", "0.001"]) == 2
+    assert "(give a strength of at least 0.002)" in capsys.readouterr().err
+
+
 def test_a_true_clip_has_a_score_but_no_false_change() -> None:
     scene = sprites.sample_scene(np.random.default_rng(4), "held_out")
     true = sprites.render(scene, 40)
