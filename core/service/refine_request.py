@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from core.service.catalog import Preset, RefinerFacts
 from core.service.errors import FieldNotSupported, InvalidField
-from core.service.schema import RefineOptions, RefineSpec
+from core.service.schema import NOISE_LEVELS, RefineOptions, RefineSpec
 
 SIDE_MULTIPLE = 8
 """Pixels per latent: a side must be a whole number of them."""
-NOISE_LEVELS = 1000
-"""Levels of the refiner's noise table; steps go down from `strength` of it, no two on one level."""
 
 
 def refine_spec_of(asked: bool | RefineOptions | None, facts: Preset) -> RefineSpec | None:
@@ -25,8 +23,10 @@ def refine_spec_of(asked: bool | RefineOptions | None, facts: Preset) -> RefineS
         raise FieldNotSupported(f"{facts.name} has no refiner", field="refine", fix=fix)
     options = RefineOptions() if asked is True else asked
     width, height = _size(options.size, facts, refiner)
-    strength, steps = options.strength or refiner.strength, options.steps or refiner.num_inference_steps
-    _check_steps(strength, steps)
+    strength = refiner.strength if options.strength is None else options.strength
+    steps = options.steps or refiner.num_inference_steps  # never 0: at least 1
+    only_steps = options.steps is not None and options.strength is None
+    _check_steps(strength, steps, "refine.steps" if only_steps else "refine.strength")
     return RefineSpec(
         strength=strength,
         num_inference_steps=steps,
@@ -37,13 +37,19 @@ def refine_spec_of(asked: bool | RefineOptions | None, facts: Preset) -> RefineS
     )
 
 
-def _check_steps(strength: float, steps: int) -> None:
-    levels = round(strength * NOISE_LEVELS)
-    if steps >= levels:
-        least = (steps + 1) / NOISE_LEVELS
-        message = f"strength {strength:g} has {levels} noise levels, too few for {steps} steps"
-        fix = f"give a strength of at least {least:g}" + (f", or at most {levels - 1} steps" if levels > 1 else "")
-        raise InvalidField(message, field="refine.strength", fix=fix)
+def _check_steps(strength: float, steps: int, field: str) -> None:
+    """Raises InvalidField that names what works instead, of `field` first, the one that the client gave."""
+    levels = round(max(0.0, strength) * NOISE_LEVELS)
+    if steps < levels:
+        return
+    ways = [f"a strength of at least {(steps + 1) / NOISE_LEVELS:g}"] if steps < NOISE_LEVELS else []
+    ways += [f"at most {levels - 1} steps"] if levels > 1 else []
+    ways = ways or [f"a strength of 1 and at most {NOISE_LEVELS - 1} steps"]
+    raise InvalidField(
+        f"strength {strength:g} has {levels} noise levels; there must be fewer steps than these",
+        field=field,
+        fix="give " + " or ".join(ways if field == "refine.strength" else reversed(ways)),
+    )
 
 
 def _size(text: str | None, facts: Preset, refiner: RefinerFacts) -> tuple[int, int]:

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+NOISE_LEVELS = 1000
+"""Of the refiner's noise table; its steps go down from `strength` of it, no two on one level."""
+
 
 class Frozen(BaseModel):
     """Base of all models here: immutable, unknown fields refused."""
@@ -80,12 +83,25 @@ Variant = Literal["preview", "refined"]
 
 
 class RefineOptions(Frozen):
-    """How the video is refined, where it should differ from the model's defaults."""
+    """How the video is refined, where it should differ from the model's defaults.
+
+    The least strength hangs on the steps, and the most steps on the strength: refine_request.py checks these two, which
+    are only told here.
+    """
 
     strength: float | None = Field(
-        default=None, gt=0, le=1, allow_inf_nan=False, description="How much may change: 1 redraws everything."
+        default=None,
+        le=1,
+        allow_inf_nan=False,
+        description="How much may change: 1 redraws everything.",
+        json_schema_extra={"exclusiveMinimum": 0},
     )
-    steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps per refinement window.")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Denoising steps per refinement window.",
+        json_schema_extra={"exclusiveMaximum": NOISE_LEVELS},
+    )
     guidance_scale: float | None = Field(
         default=None, ge=1.0, le=30.0, description="How strongly the prompt acts on the details."
     )

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NUM_LEVELS = 1000
+from core.service.schema import NOISE_LEVELS
+
 _LOG_SNR_LIMIT = 15.0
 _ALMOST_ZERO_SIGNAL = 2.0**-24
 """Stands for alpha^2 = 0 at the last level, where sigma / alpha needs a number."""
 _SHIFT_AT_START, _SHIFT_AT_END = 2.0, 4.0
 
 
-def vid2vid_sigmas(num_levels: int = NUM_LEVELS) -> Tensor:
+def vid2vid_sigmas(num_levels: int = NOISE_LEVELS) -> Tensor:
     """sigma per level [T], float32, rising from 0.0011 to exactly 1 (no signal left at the last level).
 
     The cosine schedule's log-SNR over [-15, 15], lowered by 2 log(scale), the scale going from 2 to 4 along the levels

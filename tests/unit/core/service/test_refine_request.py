@@ -75,9 +75,30 @@ def test_sizes_keep_the_previews_proportion(facts: Preset, tmp_path: Path) -> No
         refined(wide, size="128x128")
 
 
-@pytest.mark.parametrize(("strength", "steps"), [(0.001, 1), (0.05, 50)])
-def test_more_steps_than_noise_levels_are_refused(facts: Preset, strength: float, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("options", "field", "fix"),
+    [
+        ({"strength": 0.05, "steps": 50}, "refine.strength", "a strength of at least 0.051 or at most 49 steps"),
+        ({"strength": 0.001, "steps": 1}, "refine.strength", "a strength of at least 0.002"),
+        ({"strength": 0.001, "steps": 1000}, "refine.strength", "a strength of 1 and at most 999 steps"),
+        ({"strength": 0.004}, "refine.strength", "a strength of at least 0.005 or at most 3 steps"),
+        ({"strength": 0}, "refine.strength", "a strength of at least 0.005"),
+        ({"strength": -1e308}, "refine.strength", "a strength of at least 0.005"),
+        ({"steps": 700}, "refine.steps", "at most 599 steps or a strength of at least 0.701"),
+        ({"steps": 1000}, "refine.steps", "at most 599 steps"),
+        ({"steps": 10**400}, "refine.steps", "at most 599 steps"),
+    ],
+)
+def test_more_steps_than_noise_levels_are_refused_with_the_nearest(
+    facts: Preset, options: dict[str, float], field: str, fix: str
+) -> None:
     with pytest.raises(InvalidField) as refusal:
-        refined(facts, strength=strength, steps=steps)
-    assert refusal.value.field == "refine.strength"
-    assert refined(facts, strength=(steps + 1) / 1000, steps=steps).num_inference_steps == steps
+        refined(facts, **options)
+    assert (refusal.value.field, refusal.value.fix) == (field, f"give {fix}")
+
+
+@pytest.mark.parametrize(
+    "options", [{"strength": 0.051, "steps": 50}, {"strength": 0.005}, {"steps": 599}, {"strength": 1, "steps": 999}]
+)
+def test_the_nearest_that_is_named_works(facts: Preset, options: dict[str, float]) -> None:
+    assert refined(facts, **options).num_inference_steps == options.get("steps", 4)
