@@ -145,13 +145,18 @@ def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepPr
     made = _lane_eta(record, record.chunks, making)
     if record.spec.refine is None or made is None:
         return made
-    lockstep = record.spec.refine.schedule == "lockstep" and not record.refined
+    lockstep = record.spec.refine.schedule == "lockstep"
     refined = _lockstep_eta(record, refining) if lockstep else _lane_eta(record, record.refined, refining)
     return None if refined is None else max(made, refined)
 
 
 def _lockstep_eta(record: JobRecord, progress: StepProgress | None) -> float | None:
-    """Steps of the whole video, which began when its last frame was made."""
+    """Of the steps of the whole video, which began when its last frame was made; then of its chunks.
+
+    These are decoded only, but the first one's time holds all the steps: it tells no pace of the others.
+    """
+    if record.refined:
+        return _lane_eta(record, record.refined, progress) if len(record.refined) > 1 else None
     if not progress or not progress.step:
         return None
     taken = (progress.at - record.chunks[-1].created_at).total_seconds()

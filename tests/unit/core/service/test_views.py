@@ -152,6 +152,11 @@ def test_the_time_left_in_lockstep_comes_from_the_steps_of_the_whole_video() -> 
     assert eta_seconds(refined_record("lockstep"), None, step(0, 0, after_seconds=5)) is None
 
 
+def test_in_lockstep_the_first_refined_chunk_alone_promises_nothing() -> None:
+    assert eta_seconds(refined_record("lockstep", num_refined=1), None, None) is None
+    assert eta_seconds(refined_record("lockstep", num_refined=2), None, None) == 4.0
+
+
 def test_refined_chunks_carry_both_urls() -> None:
     views = chunk_views(refined_record(num_refined=1), str)
     assert [bool(view.refined_url) for view in views] == [True, False, False, False]
