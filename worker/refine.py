@@ -102,9 +102,13 @@ class ChunkRefiner(LaneWorker[RefineState]):
 
 
 def _ready_since(record: JobRecord) -> datetime:
-    """When the next piece could begin: after the last refined chunk, and after the newest frames that it reads."""
+    """When the next piece could begin: after the last refined chunk, and after the newest frames that it reads.
+
+    Pieces of lockstep that read none go on from a state that was made of all of them.
+    """
     piece = refine_piece(record.spec, record.refine_done)
-    newest = record.chunks[max(0, piece.needs.stop - 1) // CHUNK_FRAMES].created_at
+    end = piece.needs.stop or record.spec.num_frames
+    newest = record.chunks[(end - 1) // CHUNK_FRAMES].created_at
     return max(newest, record.refined[-1].created_at) if record.refined else newest
 
 

@@ -231,6 +231,20 @@ def test_a_window_of_two_chunks_tells_of_each_once(world: World) -> None:
     assert sum(record.refined[1].timings.values()) > 0
 
 
+def test_in_lockstep_a_chunk_waits_from_the_last_frame_on(world: World) -> None:
+    submit(world, schedule="lockstep")
+    maker, refiner = world.maker(), world.refiner()
+    while not world.store.get(JOB).is_complete:
+        world.clock.advance(60)
+        maker.work_on(JOB)
+    while not world.store.get(JOB).refined:
+        world.clock.advance(1)
+        refiner.work_on(JOB)
+    record = world.store.get(JOB)
+    timings = record.refined[0].timings
+    assert timings["queue"] + timings["commit"] == record.refine_done
+
+
 def test_a_changed_refiner_is_noted(world: World) -> None:
     submit(world)
     generate(world, 5)
