@@ -238,12 +238,16 @@ class StageMissing(RuntimeError):
     """An earlier stage, whose weights this one builds on, has left no checkpoint in the working folder."""
 
 
+def check_trained(folder: Path) -> None:
+    """Refuse the folder of a stage that has left no checkpoint. Raises StageMissing."""
+    if not (folder / CHECKPOINT).is_file():
+        raise StageMissing(f"{folder / CHECKPOINT} is missing: train the stage {folder.name!r} first")
+
+
 def load_averaged(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     """Load a stage's averaged weights into freshly built modules. Raises StageMissing."""
-    path = folder / CHECKPOINT
-    if not path.exists():
-        raise StageMissing(f"{path} is missing: train the stage {folder.name!r} first")
-    content = torch.load(path, weights_only=True, map_location="cpu")
+    check_trained(folder)
+    content = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu")
     for name, module in modules.items():
         module.load_state_dict(content["modules"][name])
     with torch.no_grad():

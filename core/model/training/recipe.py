@@ -17,6 +17,18 @@ from core.model.training.memory_stage import Dropouts
 
 STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
 """In the order in which they build on one another."""
+NEEDS: dict[str, tuple[str, ...]] = {
+    "clip": (),
+    "vae": (),
+    "image": ("clip", "vae"),
+    "video": ("clip", "vae", "image"),
+    "sight": ("vae", "video"),
+    "cam": ("clip", "vae", "video", "sight"),
+    "apm": ("clip", "vae", "video", "cam"),
+    "decoder": ("vae",),
+    "refiner": ("clip", "vae"),
+}
+"""The stages whose weights each builds on, of those that a recipe has."""
 MEMORY_STAGES = ("cam", "apm")
 """Those that train on clips of one's own, and that have dropouts."""
 

@@ -18,8 +18,8 @@ from core.model.training import parallel
 from core.model.training.clips_export import export_continued
 from core.model.training.clips_workshop import ClipsWorkshop
 from core.model.training.export import export_preset
-from core.model.training.loop import StageMissing
-from core.model.training.recipe import STAGES, Recipe, RecipeError, load_recipe
+from core.model.training.loop import StageMissing, check_trained
+from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe
 from core.model.training.workshop import Workshop
 from core.service.errors import LongtakeError
 
@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = recipe if arguments.clips is None else recipe.on_clips(arguments.clips)
         # Toy networks of a smoke run fit no checkpoint of a real one, and the other way round.
         folder = arguments.out or Path("runs") / (f"{recipe.name}-smoke" if arguments.smoke else recipe.name)
+        check(recipe, arguments.stage, folder, arguments.processes)
         work = partial(run, recipe, arguments.stage, folder, arguments.export)
         parallel.launch(work, arguments.processes)
     except (RecipeError, StageMissing) as error:
@@ -108,12 +109,24 @@ def shortened(recipe: Recipe, steps: int | None, minutes: float | None) -> Recip
     return replace(recipe, stages=stages)
 
 
+def check(recipe: Recipe, stages: Sequence[str] | None, folder: Path, processes: int) -> None:
+    """Refuse what cannot be trained, here, before any process is started. Raises what `main` tells."""
+    check_stages(recipe, stages)
+    check_precision(recipe, processes)
+    check_predecessors(recipe, chosen_stages(recipe, stages), folder)
+    # Reads the captions of one's own clips, and finds the preset that training begins with.
+    workshop_of(recipe, folder)
+
+
+def chosen_stages(recipe: Recipe, stages: Sequence[str] | None) -> list[str]:
+    """The stages asked for, or all, in the recipe's order."""
+    return [stage for stage in recipe.stage_names if stages is None or stage in stages]
+
+
 def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path | None) -> None:
     """Train the stages asked for, in the recipe's order; export where that made or changed a whole preset."""
-    check_precision(recipe)
-    check_stages(recipe, stages)
     workshop = workshop_of(recipe, folder)
-    chosen = [stage for stage in recipe.stage_names if stages is None or stage in stages]
+    chosen = chosen_stages(recipe, stages)
     for stage in chosen:
         parallel.tell(f"{stage}: training")
         steps = workshop.run(stage)
@@ -146,11 +159,19 @@ def check_stages(recipe: Recipe, stages: Sequence[str] | None) -> None:
         raise RecipeError(f"--stage {unknown[0]}: recipe {recipe.name!r} has {', '.join(recipe.stage_names)}")
 
 
-def check_precision(recipe: Recipe) -> None:
+def check_predecessors(recipe: Recipe, chosen: Sequence[str], folder: Path) -> None:
+    """Refuse stages that build on one neither trained nor chosen. Raises StageMissing."""
+    for number, stage in enumerate(chosen):
+        for needed in NEEDS[stage]:
+            if needed in recipe.stages and needed not in chosen[:number]:
+                check_trained(folder / needed)
+
+
+def check_precision(recipe: Recipe, processes: int) -> None:
     """Refuse what the device cannot compute in. Raises RecipeError."""
-    device = parallel.join().device
+    on_cpu = processes > 1 or parallel.join().device.type == "cpu"
     for name, stage in recipe.stages.items():
-        if stage.plan.mixed_precision == "fp16" and device.type == "cpu":
+        if stage.plan.mixed_precision == "fp16" and on_cpu:
             raise RecipeError(f'[stages.{name}] mixed_precision: "fp16" needs a GPU; use "bf16" or "no"')
 
 

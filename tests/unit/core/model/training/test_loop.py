@@ -120,7 +120,7 @@ def test_half_precision_without_a_gpu_is_refused() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(RecipeError, match=r'\[stages.vae\] mixed_precision: "fp16" needs a GPU'):
-        check_precision(replace(recipe, stages=stages))
+        check_precision(replace(recipe, stages=stages), processes=1)
 
 
 PRESET = {"source": "preset", "preset": "modelscope"}
@@ -156,8 +156,12 @@ def test_a_recipe_that_cannot_be_used_names_the_entry(changes: dict[str, object]
         (["streaming-t2v", "--stage", "vae"], "recipe 'streaming-t2v' has cam, apm"),
         (["sprites", "--clips", "x"], "trains on its own world"),
         (["streaming-t2v", "--clips", "nowhere"], "nowhere/captions.jsonl is missing"),
+        (["sprites", "--stage", "apm", "--out", "nowhere"], "nowhere/clip/last.pt is missing: train the stage 'clip'"),
     ],
 )
-def test_what_a_recipe_does_not_have_is_refused(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(argv) == 2
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_what_cannot_be_trained_is_refused_before_any_process_starts(
+    argv: list[str], said: str, processes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*argv, "--processes", processes]) == 2
     assert said in capsys.readouterr().err

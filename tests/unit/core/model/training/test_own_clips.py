@@ -167,12 +167,14 @@ def test_gradient_checkpointing_changes_no_gradient(recipe: Recipe, trained: Pat
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(kept, recomputed, strict=True))
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
 def test_captions_that_do_not_match_end_the_command_before_the_first_step(
-    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe_file: Path, tmp_path: Path, processes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "lonely.mp4").touch()
     (tmp_path / "captions.jsonl").write_text('{"file": "gone.mp4", "caption": "a circle"}')
-    assert main([str(recipe_file), "--clips", str(tmp_path), "--out", str(tmp_path / "work")]) == 2
+    argv = [str(recipe_file), "--clips", str(tmp_path), "--out", str(tmp_path / "work"), "--processes", processes]
+    assert main(argv) == 2
     told = capsys.readouterr().err
     assert "lonely.mp4" in told
     assert "gone.mp4" in told

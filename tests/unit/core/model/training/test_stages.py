@@ -16,7 +16,7 @@ from core.model.training.base_stage import build_unet
 from core.model.training.export import export_preset
 from core.model.training.loop import Plan, StageMissing, load_averaged, train
 from core.model.training.memory_stage import CONDITIONING, build_memory
-from core.model.training.recipe import STAGES, Recipe, RecipeError, load_recipe, parse_recipe
+from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe, parse_recipe
 from core.model.training.run import main
 from core.model.training.vae_stage import VaeTask, build_vae
 from core.model.training.workshop import Workshop
@@ -172,6 +172,15 @@ def test_sampling_leaves_the_networks_as_they_were(toy: Recipe, trained: Path, s
 def test_stage_without_its_predecessor_says_which_one_is_missing(toy: Recipe, tmp_path: Path) -> None:
     with pytest.raises(StageMissing, match="'video'"):
         Workshop(toy, tmp_path).task("cam")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_needs_what_is_said_and_no_other(toy: Recipe, trained: Path, tmp_path: Path, stage: str) -> None:
+    for needed in NEEDS[stage]:
+        with pytest.raises(StageMissing):
+            Workshop(toy, tmp_path).task(stage)
+        (tmp_path / needed).symlink_to(trained / needed)
+    Workshop(toy, tmp_path).task(stage)
 
 
 def test_unknown_recipe_is_refused_with_the_shipped_names(capsys: pytest.CaptureFixture[str]) -> None:
