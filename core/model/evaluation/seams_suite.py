@@ -42,6 +42,8 @@ from core.service.video.time_slice import time_slices
 TRUE, GIVEN = "true clip", "preview, enlarged"
 ROWS = (TRUE, GIVEN, *WAYS)
 _CLIPS, _SEEDS, _FRAMES = 10, 3, 56
+MEASURE = 1
+"""Which way of measuring kept figures are of. A change of seams.py or block_flow.py that alters figures raises it."""
 _LEAST_FRAMES = 25
 """Fewer are one window, which has no seam."""
 
@@ -140,11 +142,12 @@ def _stem(folder: Path, clip: int, seed: int) -> Path:
 def _measured_once(
     refiner: WindowRefiner, spec: JobSpec, scene: sprites.Scene, stem: Path, of_clip: Mapping[str, Figures]
 ) -> dict[str, Figures]:
-    """Figures by row: those kept, where the same request was refined by the same refiner before.
+    """Figures by row: those kept, where the same request was refined by the same refiner and measured alike before.
 
     `of_clip`: figures of this clip that no seed changes, where they are known.
     """
-    facts, file = {"spec": spec.model_dump(mode="json"), "refiner": refiner.fingerprint}, stem.with_suffix(".json")
+    file = stem.with_suffix(".json")
+    facts = {"spec": spec.model_dump(mode="json"), "refiner": refiner.fingerprint, "measure": MEASURE}
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if kept is not None and kept["facts"] == facts:
         return {row: Figures(**figures) for row, figures in kept["figures"].items()}

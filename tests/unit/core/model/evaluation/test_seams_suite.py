@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.model.evaluation import seams_suite
 from core.model.evaluation.run import main
 from core.model.evaluation.seams import WAYS
 from core.model.evaluation.seams_suite import GIVEN, ROWS, TRUE, Asked, Figures, Report, figures_of
@@ -47,6 +48,16 @@ def test_what_is_measured_is_kept_and_not_measured_again(arguments: list[str], f
     first, second = (file.stat().st_mtime_ns for file in files)
     assert first == before[0]
     assert second > before[1]
+
+
+def test_figures_of_another_measure_are_measured_again(
+    arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = folder / "000-0.json"
+    before = kept.stat().st_mtime_ns
+    monkeypatch.setattr(seams_suite, "MEASURE", seams_suite.MEASURE + 1)
+    assert main(arguments) == 0
+    assert kept.stat().st_mtime_ns > before
 
 
 def test_seeds_refine_the_same_clip_differently(folder: Path) -> None:
