@@ -14,7 +14,8 @@ from torch import nn
 from core.model.presets.files import read_json
 from core.model.training.clips_workshop import UNTOUCHED, ClipsWorkshop
 from core.model.training.export import save_weights, write_json
-from core.service.catalog import REFINER_FOLDER
+from core.service.catalog import REFINER_FOLDER, Preset
+from core.service.refine_request import possible_sizes
 
 _UNCHANGED = ("vae", "text_encoder", "image_encoder", "tokenizer", REFINER_FOLDER)
 
@@ -24,31 +25,55 @@ def export_continued(workshop: ClipsWorkshop, folder: Path) -> None:
     unet, memory = workshop.trained()
     weights = workshop.preset.weights
     for part in _UNCHANGED:
-        if (weights / part).is_dir():
-            _copy(weights / part, folder / part)
+        _copy(weights / part, folder / part)
     if workshop.has_trained("apm"):
         _save(unet, weights / workshop.untouched_folder, folder / "unet")
         _copy(weights / workshop.untouched_folder, folder / UNTOUCHED)
     else:
         _copy(weights / workshop.base_folder, folder / "unet")
+        shutil.rmtree(folder / UNTOUCHED, ignore_errors=True)
     _save(memory.cam, weights / "cam", folder / "cam")
     _save(nn.ModuleDict(memory.conditioning), weights / "conditioning", folder / "conditioning")
     write_json(folder / "preset.json", _facts(workshop))
 
 
 def _facts(workshop: ClipsWorkshop) -> dict[str, Any]:
-    """preset.json of the preset that training began with, under the recipe's name and size, its weights beside it."""
+    """preset.json of the preset that training began with, under the recipe's name, size and rate, weights beside it."""
     facts = read_json(workshop.preset.path / "preset.json")
     facts.pop("download", None)
-    data = workshop.data
-    trained_on = f"Trained from {facts['name']} on {len(workshop.cache.clips)} clips of {data.width}x{data.height}."
-    own = {"name": workshop.recipe.name, "description": trained_on, "height": data.height, "width": data.width}
-    return facts | own
+    given, own = facts.pop("refiner", None), workshop.facts
+    size = _refined_size(own) if workshop.refiner_is_there else None
+    if size is not None:
+        facts["refiner"] = given | size
+    return facts | {
+        "name": workshop.recipe.name,
+        "description": f"Trained from {own.name} on {len(workshop.cache.clips)} clips of {own.width}x{own.height}.",
+        "height": own.height,
+        "width": own.width,
+        "fps": own.fps,
+    }
+
+
+def _refined_size(facts: Preset) -> dict[str, int] | None:
+    """The size nearest to the refiner's own that has the proportion of the clips; None where they are too large."""
+    assert facts.refiner is not None
+    own = facts.refiner.width * facts.refiner.height
+    sizes = [
+        (width, height)
+        for width, height in possible_sizes(facts, facts.refiner)
+        if width * facts.height == height * facts.width and height >= facts.height
+    ]
+    if not sizes:
+        return None
+    width, height = min(sizes, key=lambda size: abs(size[0] * size[1] - own))
+    return {"height": height, "width": width}
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Replace a part; where the source has none, none is left."""
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
+    if source.is_dir():
+        shutil.copytree(source, target)
 
 
 def _save(module: nn.Module, like: Path, target: Path) -> None:

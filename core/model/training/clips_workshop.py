@@ -65,7 +65,12 @@ class ClipsWorkshop:
         self.preset = _find(recipe.networks.preset)
         self.preset.require_installed()
         self.facts: StreamingPreset = read_preset(self.preset.path).model_copy(
-            update={"height": recipe.data.height, "width": recipe.data.width}
+            update={
+                "height": recipe.data.height,
+                "width": recipe.data.width,
+                # Presets have whole rates.
+                "fps": max(1, round(recipe.data.fps)),
+            }
         )
         self.device = parallel.join().device
         if self.networks.memory == "new" and "cam" not in recipe.stages:
@@ -114,6 +119,12 @@ class ClipsWorkshop:
         else:
             load_averaged(self.folder / "cam", {"cam": memory.cam, "mergers": memory.mergers})
         return unet, memory
+
+    @property
+    def refiner_is_there(self) -> bool:
+        """Whether the preset has a refiner: an extra of a downloaded one may not have been installed."""
+        refiner = self.facts.refiner
+        return refiner is not None and (refiner.source is not None or self.preset.refiner_weights.is_dir())
 
     def untrained_unet(self) -> UNet3DConditionModel:
         """The base: as untouched as the preset has it for new memories, else what goes with the preset's own."""

@@ -1,6 +1,8 @@
 """Training on videos of one's own, on a toy in the published form: it trains, resumes, and its preset makes videos."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,15 @@ import pytest
 import torch
 
 from core.model.presets import load_engine
+from core.model.presets.facts import StreamingPreset, read_preset
 from core.model.presets.random import write_random_preset
 from core.model.streaming_t2v.blocks import set_gradient_checkpointing
 from core.model.streaming_t2v.network import predict_base, predict_noise
 from core.model.training.clip_cache import SKIPPED
+from core.model.training.clips_export import export_continued
 from core.model.training.clips_workshop import ClipsWorkshop
 from core.model.training.continuation_stage import ContinuationTask
-from core.model.training.recipe import Recipe, load_recipe
+from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, load_recipe
 from core.model.training.run import main
 from core.service.engine import NOTHING_GIVEN
 from tests.helpers.clips import clip
@@ -132,6 +136,34 @@ def test_the_exported_preset_makes_videos(trained: Path) -> None:
 def test_the_exported_first_chunk_comes_from_the_base_that_was_given(recipe: Recipe, trained: Path) -> None:
     given = ClipsWorkshop(recipe, trained).preset.weights / "unet" / "model.safetensors"
     assert (trained / "preset/first_chunk_unet/model.safetensors").read_bytes() == given.read_bytes()
+
+
+def exported_facts(recipe: Recipe, trained: Path, target: Path) -> StreamingPreset:
+    export_continued(ClipsWorkshop(recipe, trained), target)
+    return read_preset(target)
+
+
+def test_the_exported_preset_has_the_clips_size_and_rate_and_refines_in_their_proportion(
+    recipe: Recipe, trained: Path, tmp_path: Path
+) -> None:
+    assert isinstance(recipe.data, ClipsData)
+    wide = replace(recipe, data=replace(recipe.data, width=96, fps=12))
+    facts = exported_facts(wide, trained, tmp_path)
+    assert facts.refiner is not None
+    assert (facts.width, facts.height, facts.fps) == (96, 64, 12)
+    assert (facts.refiner.width, facts.refiner.height) == (168, 112)
+    assert (tmp_path / "refiner").is_dir()
+
+
+def test_the_exported_preset_promises_no_refiner_that_is_not_there(
+    recipe: Recipe, trained: Path, tmp_path: Path
+) -> None:
+    assert isinstance(recipe.networks, PresetNetworks)
+    shutil.copytree(recipe.networks.preset, tmp_path / "toy", ignore=shutil.ignore_patterns("refiner"))
+    without = replace(recipe, networks=replace(recipe.networks, preset=str(tmp_path / "toy")))
+    exported_facts(recipe, trained, tmp_path / "mine")
+    assert exported_facts(without, trained, tmp_path / "mine").refiner is None
+    assert not (tmp_path / "mine/refiner").exists()
 
 
 def test_samples_show_clips_and_how_they_go_on(trained: Path) -> None:
