@@ -76,8 +76,7 @@ def write_sheet(orders: Sequence[Order], title: str, path: Path) -> None:
     """A row per video, 16 frames from all over it; the first videos only where there are many."""
     shown = orders[:_SHEET_ROWS]
     rows = [_sixteen(load_frames(order.frames_file)) for order in shown]
-    labels = [order.spec.prompt.replace(" and a ", "\nand a ").replace(" over ", "\nover ") for order in shown]
-    contact_sheet(rows, labels, title=title).save(path)
+    contact_sheet(rows, [f"\n{order.spec.prompt}" for order in shown], title=title).save(path)
 
 
 def _sixteen(frames: Frames) -> Frames:

@@ -8,7 +8,6 @@ Shapes: frames are uint8 [T, H, W, 3].
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +43,6 @@ from core.service.video.segments import encode_chunk
 FOLDER = "samples"
 """Where a stage's samples are, in its own folder."""
 _SEED = 1
-_LABEL_COLUMNS, _LABEL_LINES = 15, 6
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def keeping(folder: Path, fps: int, show: Callable[[], Sequence[Row]]) -> Sample
         out = folder / FOLDER
         out.mkdir(exist_ok=True)
         pieces = [
-            (row.frames[first : first + CHUNK_FRAMES], "" if first else _narrow(row.label))
+            (row.frames[first : first + CHUNK_FRAMES], "" if first else f"\n{row.label}")
             for row in rows
             for first in range(0, len(row.frames), CHUNK_FRAMES)
         ]
@@ -94,12 +92,6 @@ def keeping(folder: Path, fps: int, show: Callable[[], Sequence[Row]]) -> Sample
         write_video(side_by_side([row.frames for row in rows]), fps, out / f"{step:08}.mp4")
 
     return sample
-
-
-def _narrow(label: str) -> str:
-    """The label in as many short lines as stand beside a row of a sheet."""
-    lines = [part for line in label.splitlines() for part in textwrap.wrap(line, _LABEL_COLUMNS)]
-    return "\n".join([*lines[: _LABEL_LINES - 1], lines[-1]] if len(lines) > _LABEL_LINES else lines)
 
 
 def side_by_side(clips: Sequence[FramesTHWC]) -> FramesTHWC:

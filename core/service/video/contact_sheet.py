@@ -19,7 +19,9 @@ _CELL_SIDE_PIXELS = 96
 _GAP = 4
 _MARGIN = 28
 _LABEL_WIDTH = 132
+_LABEL_GAP = 14
 _ROW_GAP = 14
+_LINE_GAP = 5
 _TITLE_SIZE, _SUBTITLE_SIZE, _LABEL_SIZE, _DETAIL_SIZE = 26, 15, 17, 13
 _PAPER, _INK, _QUIET, _RULE = (18, 20, 24), (238, 240, 243), (150, 156, 166), (48, 52, 60)
 
@@ -29,8 +31,7 @@ def contact_sheet(
 ) -> Image.Image:
     """One row of up to 16 frames per chunk, each `labels` entry beside its row, the title (the prompt) above.
 
-    A label's first line is its name, further lines stand below it in smaller letters.
-
+    A label's first line is its name, further lines stand below it in smaller letters; long ones are wrapped.
     Small frames are enlarged without smoothing by a whole number, so that their pixels stay what they are.
     """
     assert rows, "a sheet has at least one row"
@@ -93,13 +94,16 @@ def _draw_heading(draw: ImageDraw.ImageDraw, title: Sequence[str], subtitle: str
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, label: str, top: int, height: int) -> None:
+    """Lines beside a row, wrapped to their column, in the middle of its height."""
     name, *details = label.splitlines() or [""]
-    y = top + height // 2 - len(details) * _DETAIL_SIZE * 0.7
-    draw.text((_MARGIN, y), name, fill=_INK, font=_font(_LABEL_SIZE), anchor="lm")
-    for number, detail in enumerate(details):
-        draw.text(
-            (_MARGIN, y + 21 + number * (_DETAIL_SIZE + 5)), detail, fill=_QUIET, font=_font(_DETAIL_SIZE), anchor="lm"
-        )
+    lines = [(line, _LABEL_SIZE, _INK) for line in _wrapped(name, _font(_LABEL_SIZE), _LABEL_WIDTH - _LABEL_GAP)]
+    for detail in details:
+        wrapped = _wrapped(detail, _font(_DETAIL_SIZE), _LABEL_WIDTH - _LABEL_GAP)
+        lines += [(line, _DETAIL_SIZE, _QUIET) for line in wrapped]
+    y = top + max(0, height - sum(size + _LINE_GAP for _, size, _ in lines)) / 2
+    for line, size, colour in lines:
+        draw.text((_MARGIN, y + (size + _LINE_GAP) / 2), line, fill=colour, font=_font(size), anchor="lm")
+        y += size + _LINE_GAP
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:

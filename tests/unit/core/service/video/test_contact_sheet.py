@@ -72,6 +72,14 @@ def test_title_and_labels_leave_ink_on_the_paper() -> None:
     assert ink[1] > 200
 
 
+def test_a_long_label_is_wrapped_beside_its_row() -> None:
+    dark = np.zeros((16, 64, 64, 3), np.uint8)
+    long = np.asarray(contact_sheet([dark], [f"\n{TITLE}"]))
+
+    first_cell = int((long == 0).all(axis=2).any(axis=0).argmax())
+    assert (long[:, first_cell - 8 :].max(axis=2) < 30).all()
+
+
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(64, 64, (512, 512)), (720, 1280, (512, 288)), (256, 48, (96, 512))]
 )
