@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from core.service.engine import EngineChunk, EngineState, OnStep
-from core.service.fakes import FakeEngine, FakeJobStore
+from core.service.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.fakes import FakeEngine, FakeJobStore, FakeRefineEngine
 from core.service.manifest import manifest_key, refined_video_key, thumbnail_key, video_key
+from core.service.refine_engine import RefinedWindow, RefineState
+from core.service.refine_plan import num_pieces
 from core.service.schema import JobSpec, JobStatus, RefineSpec
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
 from tests.helpers.jobs import refine_spec
@@ -76,16 +78,36 @@ class CountingEngine(FakeEngine):
         return super().next_chunk(spec, state, on_step)
 
 
+class CountingRefineEngine(FakeRefineEngine):
+    """Counts the pieces it makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
+        self.made += 1
+        return super().refine_window(spec, state, frames, on_step)
+
+    def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
+        self.made += 1
+        return super().step_lockstep(spec, state, on_step)
+
+    def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
+        self.made += 1
+        return super().finish_lockstep(spec, state, frames)
+
+
 def mortal_services(world: World, process: Mortal) -> Services:
     services = world.services("doomed")
     ports = {name: process.port(getattr(services, name)) for name in ("store", "storage", "queue")}
     return replace(services, **ports)
 
 
-def work_until_killed(world: World, engine: FakeEngine, process: Mortal) -> None:
+def work_until_killed(world: World, engine: FakeEngine, refiner: FakeRefineEngine, process: Mortal) -> None:
     doomed = mortal_services(world, process)
     with suppress(Killed):
-        world.work(world.maker(engine, doomed), doomed, world.refiner(services=doomed))
+        world.work(world.maker(engine, doomed), doomed, world.refiner(refiner, doomed))
 
 
 def lose_the_store(world: World) -> None:
@@ -95,11 +117,11 @@ def lose_the_store(world: World) -> None:
     world.queue.messages.clear()
 
 
-def recover(world: World, engine: FakeEngine) -> None:
+def recover(world: World, engine: FakeEngine, refiner: FakeRefineEngine) -> None:
     """The lease runs out, the janitor sends what is missing, healthy workers take it up."""
     janitor = Janitor(world.services("cpu-1"), MemoryCoordination())
     for _ in range(20):
-        world.work(world.maker(engine))
+        world.work(world.maker(engine), refiner=world.refiner(refiner))
         if JOB in world.store.memory.records and world.store.get(JOB).status.is_terminal:
             return
         janitor.run()
@@ -125,23 +147,22 @@ STREAMING = refine_spec(num_inference_steps=1)
 LOCKSTEP = refine_spec(num_inference_steps=2, schedule="lockstep")
 
 
-@pytest.mark.parametrize(
-    ("before", "refine"),
-    [(True, None), (False, None), (False, STREAMING), (True, LOCKSTEP)],
-    ids=["before-the-call", "after-the-call", "after-the-call-streaming", "before-the-call-lockstep"],
-)
-def test_a_kill_at_any_call_costs_at_most_one_chunk_and_no_byte(before: bool, refine: RefineSpec | None) -> None:
+@pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
+@pytest.mark.parametrize("refine", [None, STREAMING, LOCKSTEP], ids=["preview", "streaming", "lockstep"])
+def test_a_kill_at_any_call_costs_at_most_one_piece_and_no_byte(before: bool, refine: RefineSpec | None) -> None:
     expected = undisturbed(refine=refine)
     assert expected[0] is JobStatus.SUCCEEDED
     at, killed = 0, True
     while killed:
         at += 1
-        world, engine, process = World(), CountingEngine(), Mortal(at, before=before)
-        world.submit(num_frames=NUM_FRAMES, refine=refine)
-        work_until_killed(world, engine, process)
-        recover(world, engine)
+        world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
+        process = Mortal(at, before=before)
+        spec = world.submit(num_frames=NUM_FRAMES, refine=refine).spec
+        work_until_killed(world, engine, refiner, process)
+        recover(world, engine, refiner)
         assert results(world) == expected, f"killed at call {at}"
-        assert engine.made <= NUM_CHUNKS + 1, f"killed at call {at}"
+        pieces = NUM_CHUNKS + (num_pieces(spec) if refine else 0)
+        assert engine.made + refiner.made <= pieces + 1, f"killed at call {at}"
         killed = process.dead
     assert at > 20, "fewer calls than a job makes: the ports were not counted"
 
@@ -152,10 +173,11 @@ def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(refine: RefineSp
     at, killed = 0, True
     while killed:
         at += 1
-        world, engine, process = World(), CountingEngine(), Mortal(at, before=False)
+        world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
+        process = Mortal(at, before=False)
         world.submit(num_frames=NUM_FRAMES, refine=refine)
-        work_until_killed(world, engine, process)
+        work_until_killed(world, engine, refiner, process)
         lose_the_store(world)
-        recover(world, engine)
+        recover(world, engine, refiner)
         assert results(world) == expected, f"killed at call {at}"
         killed = process.dead
