@@ -25,7 +25,7 @@ from core.model.training.clip_cache import ClipCache
 from core.model.training.memory_stage import PAST, WINDOW, Dropouts, Memory
 
 STAGE = 10
-NO_DROPOUTS = Dropouts(caption=0.0, anchor=0.0, history_noise=0.0)
+NO_DROPOUTS = Dropouts()
 """As published."""
 _TEMPORAL = ("transformer_in", "temp_attentions", "temp_convs")
 

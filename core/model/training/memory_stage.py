@@ -10,11 +10,12 @@ samplers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
@@ -34,6 +35,8 @@ WINDOW = 16
 CONDITIONING = 8
 IMAGE_TOKENS = 8
 PICTURE_CHANNELS = (16, 32, 48, 64)
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,11 @@ def build_memory(
 
 @dataclass(frozen=True)
 class Dropouts:
-    """Shares of samples that lose a condition, and the strength of history noise (0 switches an item off)."""
+    """Shares of samples that lose a condition, and the strength of history noise; all are off unless a recipe asks."""
 
-    caption: float = 0.1
-    anchor: float = 0.05
-    history_noise: float = 0.3
+    caption: Probability = 0.0
+    anchor: Probability = 0.0
+    history_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Upper end of the noise put on the past's latents before they are decoded, in units of the latents' deviation:
     the past of a long video is generated, not perfect."""
 

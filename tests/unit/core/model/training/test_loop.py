@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.model.training import samples
 from core.model.training.loop import Plan, train
+from core.model.training.memory_stage import Dropouts
 from core.model.training.recipe import RecipeError, load_recipe, parse_recipe
 from core.model.training.run import check_precision, main
 from core.service.errors import SetupError
@@ -142,12 +143,26 @@ STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
         ),
         ({"stages": {"cam": {**STAGE, "mixed_precision": "fp8"}}}, r"\[stages.cam\] mixed_precision: Input should be"),
         ({"stages": {"cam": {**STAGE, "dropouts": {"text": 1}}}}, r"\[stages.cam.dropouts\] text: Unexpected"),
+        (
+            {"stages": {"cam": {**STAGE, "dropouts": {"caption": 5}}}},
+            r"\[stages.cam.dropouts\] caption: Input should be less than or equal to 1",
+        ),
+        (
+            {"stages": {"cam": {**STAGE, "dropouts": {"history_noise": -1}}}},
+            r"\[stages.cam.dropouts\] history_noise: Input should be greater",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_used_names_the_entry(changes: dict[str, object], said: str) -> None:
     content = {"name": "mine", "seed": 1, "networks": PRESET, "data": CLIPS, "stages": {"cam": STAGE}}
     with pytest.raises(RecipeError, match=said):
         parse_recipe(content | changes)
+
+
+def test_dropouts_that_a_recipe_does_not_name_are_off() -> None:
+    stages = {"cam": {**STAGE, "dropouts": {"caption": 0.05}}}
+    recipe = parse_recipe({"name": "mine", "seed": 1, "networks": PRESET, "data": CLIPS, "stages": stages})
+    assert recipe.stages["cam"].dropouts == Dropouts(caption=0.05, anchor=0.0, history_noise=0.0)
 
 
 @pytest.mark.parametrize(
