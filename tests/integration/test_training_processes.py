@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from core.model.training.loop import StageMissing, check_trained
 from core.model.training.parallel import launch
 from core.model.training.recipe import Recipe, load_recipe
 from core.model.training.run import run
@@ -57,6 +58,11 @@ def test_two_processes_encode_the_bank_that_one_encodes(tmp_path: Path) -> None:
 def encode_bank(recipe: Recipe, folder: Path) -> None:
     bank = Workshop(recipe, folder).bank
     assert len(bank.latents_ktchw) == len(bank.scenes)
+
+
+def test_a_named_error_of_a_process_is_raised_by_its_name() -> None:
+    with pytest.raises(StageMissing, match="train the stage 'vae'"):
+        launch(partial(check_trained, Path("nowhere/vae")), 2, named=(StageMissing,))
 
 
 LAUNCHES = """

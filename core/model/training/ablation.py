@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.model.sampling.vae import encode_frames
 from core.model.training import parallel
-from core.model.training.loop import CHECKPOINT, load_averaged, train
+from core.model.training.loop import CHECKPOINT, CheckpointError, load_averaged, train
 from core.model.training.memory_stage import Dropouts, Memory, MemoryTask
 from core.model.training.recipe import Recipe
 from core.model.training.variants import Way, replace_conditioning
@@ -89,7 +89,7 @@ class Ablation:
     def train(self, variant: Variant) -> int:
         """Train from where its checkpoint left it; returns the steps so far. Raises loop.StageMissing."""
         plan = replace(self.workshop.recipe.stages["cam"].plan, steps=self.budget.steps, minutes=math.inf)
-        return train(self.task(variant), plan, self.folder / variant.name)
+        return train(self.task(variant), plan, self.folder / variant.name, origin=self.workshop.recipe.origin("cam"))
 
     def task(self, variant: Variant) -> MemoryTask:
         """The variant's task at step 0. Raises loop.StageMissing."""
@@ -145,7 +145,9 @@ def train_variants(recipe: Recipe, work: Path, folder: Path, budget: Budget, var
     for variant in variants:
         if ablation.is_done(variant):
             continue
-        parallel.launch(partial(_train, recipe, work, folder, budget, variant), budget.processes)
+        parallel.launch(
+            partial(_train, recipe, work, folder, budget, variant), budget.processes, named=(CheckpointError,)
+        )
 
 
 def _train(recipe: Recipe, work: Path, folder: Path, budget: Budget, variant: Variant) -> None:

@@ -81,7 +81,8 @@ class ClipsWorkshop:
         task = self.task(stage)
         show = partial(samples.continued, self._parts, task.unet, task.memory, self._openings)
         sampler = samples.keeping(self.folder / stage, self.facts.fps, show)
-        return train(task, self.recipe.stages[stage].plan, self.folder / stage, sampler)
+        plan, origin = self.recipe.stages[stage].plan, self.recipe.origin(stage)
+        return train(task, plan, self.folder / stage, sampler, origin)
 
     def task(self, stage: str) -> ContinuationTask:
         """The stage's task, its networks holding what the stage before learnt."""

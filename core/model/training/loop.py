@@ -111,20 +111,23 @@ def rate_factor(progress: float, step: int, plan: Plan) -> float:
     return warm * (plan.final_rate + (1 - plan.final_rate) * cosine)
 
 
-def train(task: Task, plan: Plan, folder: Path, sampler: Sampler | None = None) -> int:
+def train(
+    task: Task, plan: Plan, folder: Path, sampler: Sampler | None = None, origin: Mapping[str, int] | None = None
+) -> int:
     """Train until the plan is used up and leave the averaged weights in the modules; returns the steps done.
 
     `folder` keeps last.pt (resumed from where present), log.jsonl and TensorBoard's events. `sampler` is called now and
-    then, and at the end of a stage that took a step; it changes nothing of what is trained.
+    then, and at the end of a stage that took a step; it changes nothing of what is trained. `origin` are the recipe's
+    entries that decide what a step sees: a checkpoint made with others is not gone on from. Raises OtherRun.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = _Trainer(task, plan)
+    trainer = _Trainer(task, plan, origin or {})
     step, spent = trainer.resume(folder)
     shown = sampler if sampler is not None and parallel.rank() == 0 else None
     saved = sampled = time.monotonic()
     fresh = False
     with kept_journal(folder, step, plan.log_every_steps) as journal:
-        while step < plan.steps and spent < plan.minutes * 60:
+        while not is_over(plan, step, spent):
             began = time.monotonic()
             rate = trainer.set_rate(step, spent)
             loss = trainer.optimise(step)
@@ -145,6 +148,11 @@ def train(task: Task, plan: Plan, folder: Path, sampler: Sampler | None = None) 
     return step
 
 
+def is_over(plan: Plan, step: int, spent: float) -> bool:
+    """Whether a stage has taken its steps, or its time."""
+    return step >= plan.steps or spent >= plan.minutes * 60
+
+
 def plan_progress(plan: Plan, step: int, spent: float) -> float:
     """Share of the stage that is done, in [0, 1] but for the last step's surplus of time."""
     return max(step / plan.steps, spent / (plan.minutes * 60))
@@ -153,9 +161,10 @@ def plan_progress(plan: Plan, step: int, spent: float) -> float:
 class _Trainer:
     """One stage's parameters with their optimiser and average."""
 
-    def __init__(self, task: Task, plan: Plan) -> None:
+    def __init__(self, task: Task, plan: Plan, origin: Mapping[str, int]) -> None:
         self.task = task
         self.plan = plan
+        self.origin = {**origin, "accumulate": plan.accumulate, "processes": parallel.world_size()}
         self.accelerator: Accelerator = parallel.join(plan.mixed_precision)
         self.parameters = trained_parameters(task.modules)
         optimiser = torch.optim.AdamW(
@@ -205,6 +214,7 @@ class _Trainer:
             "average": self.average.shadow,
             "step": step,
             "spent": spent,
+            "origin": self.origin,
         }
         if self.accelerator.scaler is not None:
             content["scaler"] = self.accelerator.scaler.state_dict()
@@ -212,19 +222,42 @@ class _Trainer:
         (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
 
     def resume(self, folder: Path) -> tuple[int, float]:
-        """Load last.pt where there is one; returns (steps done, seconds spent)."""
+        """Load last.pt where there is one; returns (steps done, seconds spent). Raises OtherRun."""
         path = folder / CHECKPOINT
         if not path.exists():
             return 0, 0.0
         content = torch.load(path, weights_only=True, map_location="cpu")
-        for name, module in self.task.modules.items():
-            module.load_state_dict(content["modules"][name])
+        step, spent = int(content["step"]), float(content["spent"])
+        if not is_over(self.plan, step, spent):
+            # Older checkpoints do not say what they were made with.
+            _check_origin(path, content.get("origin", {}), self.origin)
+        _load_weights(path, self.task.modules, content["modules"])
         self.optimiser.load_state_dict(content["optimiser"])
         averages = cast("list[Tensor]", content["average"])
         self.average.shadow = [mean.to(own.device) for mean, own in zip(averages, self.parameters, strict=True)]
         if self.accelerator.scaler is not None and "scaler" in content:
             self.accelerator.scaler.load_state_dict(content["scaler"])
-        return int(content["step"]), float(content["spent"])
+        return step, spent
+
+
+def _check_origin(path: Path, made_with: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    """Refuse to go on with other data than the checkpoint began with. Raises OtherRun."""
+    for entry, value in wanted.items():
+        before = made_with.get(entry, value)
+        if before != value:
+            fix = f"set {entry} back to {before}, or begin anew in another folder with --out"
+            raise OtherRun(f"{path} was trained with {entry} {before}, now it is {value}: {fix}")
+
+
+def _load_weights(path: Path, modules: Mapping[str, nn.Module], weights: Mapping[str, Any]) -> None:
+    """Put a checkpoint's weights into the modules. Raises OtherRun where they do not fit."""
+    for name, module in modules.items():
+        try:
+            module.load_state_dict(weights[name])
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip()
+            fix = "restore the recipe's [networks], or begin anew in another folder with --out"
+            raise OtherRun(f"{path} was trained with networks of other sizes ({name}: {first}): {fix}") from error
 
 
 @contextmanager
@@ -234,7 +267,15 @@ def _plain_attention(device: torch.device) -> Generator[None]:
         yield
 
 
-class StageMissing(RuntimeError):
+class CheckpointError(RuntimeError):
+    """What a stage has left in its folder cannot be used; the message says what to do."""
+
+
+class OtherRun(CheckpointError):
+    """The checkpoint was made with other entries of the recipe."""
+
+
+class StageMissing(CheckpointError):
     """An earlier stage, whose weights this one builds on, has left no checkpoint in the working folder."""
 
 
@@ -245,11 +286,10 @@ def check_trained(folder: Path) -> None:
 
 
 def load_averaged(folder: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Load a stage's averaged weights into freshly built modules. Raises StageMissing."""
+    """Load a stage's averaged weights into freshly built modules. Raises StageMissing, OtherRun."""
     check_trained(folder)
     content = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu")
-    for name, module in modules.items():
-        module.load_state_dict(content["modules"][name])
+    _load_weights(folder / CHECKPOINT, modules, content["modules"])
     with torch.no_grad():
         for parameter, mean in zip(trained_parameters(modules), content["average"], strict=True):
             parameter.copy_(mean)

@@ -11,6 +11,7 @@ is quicker for small networks on a CPU, and leaves their names and checkpoints a
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from core.service.embedded import end_with_parent
 
@@ -110,19 +112,27 @@ def tell(line: str) -> None:
         sys.stdout.write(line + "\n")
 
 
-def launch(work: Callable[[], None], processes: int) -> None:
+def launch(work: Callable[[], None], processes: int, named: tuple[type[Exception], ...] = ()) -> None:
     """Run `work` (importable, without arguments but those bound by functools.partial) in so many CPU processes.
 
-    One process is this one, on whatever device it has, or one of those that `accelerate launch` started.
+    One process is this one, on whatever device it has, or one of those that `accelerate launch` started. An error
+    `named` is raised here as it was there; any other as a ProcessRaisedException with its traceback.
     """
     if processes == 1:
         work()
         return
     with tempfile.TemporaryDirectory() as folder:
-        cast("Any", multiprocessing).spawn(_join, (work, processes, Path(folder) / "meeting"), nprocs=processes)
+        try:
+            cast("Any", multiprocessing).spawn(_join, (work, processes, named, Path(folder)), nprocs=processes)
+        except ProcessRaisedException as raised:
+            if (told := Path(folder) / f"{raised.error_index}.error").is_file():
+                raise pickle.loads(told.read_bytes()) from raised  # noqa: S301 - our own, in a folder of ours
+            raise
 
 
-def _join(number: int, work: Callable[[], None], processes: int, meeting: Path) -> None:
+def _join(
+    number: int, work: Callable[[], None], processes: int, named: tuple[type[Exception], ...], folder: Path
+) -> None:
     if sys.platform == "linux":
         # Else a run that was killed trains on, and overwrites the checkpoints of the one started after it.
         end_with_parent()
@@ -132,9 +142,12 @@ def _join(number: int, work: Callable[[], None], processes: int, meeting: Path) 
     os.environ.update({"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost"})
     torch.set_num_threads(1)
     distributed.init_process_group(
-        "gloo", init_method=meeting.as_uri(), rank=number, world_size=processes, timeout=_PATIENCE
+        "gloo", init_method=(folder / "meeting").as_uri(), rank=number, world_size=processes, timeout=_PATIENCE
     )
     try:
         work()
+    except named as error:
+        (folder / f"{number}.error").write_bytes(pickle.dumps(error))
+        raise
     finally:
         distributed.destroy_process_group()

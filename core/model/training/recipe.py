@@ -128,6 +128,10 @@ class Recipe:
         """Its stages in the order in which they build on one another."""
         return tuple(name for name in STAGES if name in self.stages)
 
+    def origin(self, stage: str) -> dict[str, int]:
+        """What decides, beside the plan, which data the steps of a stage see."""
+        return {"seed": self.seed, "batch": self.stages[stage].batch}
+
     def on_clips(self, folder: Path) -> Recipe:
         """The same recipe on the clips of another folder. Raises RecipeError."""
         if not isinstance(self.data, ClipsData):

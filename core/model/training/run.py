@@ -18,7 +18,7 @@ from core.model.training import parallel
 from core.model.training.clips_export import export_continued
 from core.model.training.clips_workshop import ClipsWorkshop
 from core.model.training.export import export_preset
-from core.model.training.loop import StageMissing, check_trained
+from core.model.training.loop import CheckpointError, check_trained
 from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe
 from core.model.training.workshop import Workshop
 from core.service.errors import LongtakeError
@@ -87,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = arguments.out or Path("runs") / (f"{recipe.name}-smoke" if arguments.smoke else recipe.name)
         check(recipe, arguments.stage, folder, arguments.processes)
         work = partial(run, recipe, arguments.stage, folder, arguments.export)
-        parallel.launch(work, arguments.processes)
-    except (RecipeError, StageMissing) as error:
+        parallel.launch(work, arguments.processes, named=(RecipeError, CheckpointError, LongtakeError))
+    except (RecipeError, CheckpointError) as error:
         sys.stderr.write(f"longtake train: {error}\n")
         return 2
     except LongtakeError as error:

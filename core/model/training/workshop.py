@@ -55,7 +55,8 @@ class Workshop:
     def run(self, stage: str) -> int:
         """Train a stage from where its checkpoint left it, with samples on the way; returns its steps so far."""
         task = self.task(stage)
-        return train(task, self.recipe.stages[stage].plan, self.folder / stage, self.sampler(stage, task))
+        plan, origin = self.recipe.stages[stage].plan, self.recipe.origin(stage)
+        return train(task, plan, self.folder / stage, self.sampler(stage, task), origin)
 
     def task(self, stage: str) -> Task:
         """The stage's task, its networks holding what earlier stages learnt."""

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from core.model.training import samples
-from core.model.training.loop import Plan, train
+from core.model.training.loop import OtherRun, Plan, train
 from core.model.training.memory_stage import Dropouts
 from core.model.training.recipe import RecipeError, load_recipe, parse_recipe
 from core.model.training.run import check_precision, main
@@ -47,6 +47,37 @@ def test_an_interrupted_run_resumes_to_the_same_losses(tmp_path: Path) -> None:
     train(Line(), PLAN, tmp_path / "parts")
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     assert len(losses(tmp_path / "whole")) == 4
+
+
+@pytest.mark.parametrize(
+    ("plan", "seed", "said"),
+    [(PLAN, 2, "with seed 1, now it is 2: set seed back to 1"), (replace(PLAN, accumulate=2), 1, "with accumulate 1")],
+)
+def test_a_checkpoint_is_not_gone_on_from_with_other_data(tmp_path: Path, plan: Plan, seed: int, said: str) -> None:
+    train(Line(), replace(PLAN, steps=2), tmp_path, origin={"seed": 1})
+    with pytest.raises(OtherRun, match=said):
+        train(Line(), plan, tmp_path, origin={"seed": seed})
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_made_with_is_gone_on_from(tmp_path: Path) -> None:
+    train(Line(), replace(PLAN, steps=2), tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save({key: value for key, value in content.items() if key != "origin"}, tmp_path / "last.pt")
+    assert train(Line(), PLAN, tmp_path, origin={"seed": 2}) == 4
+
+
+def test_a_finished_stage_may_be_asked_for_again_with_other_data(tmp_path: Path) -> None:
+    train(Line(), PLAN, tmp_path, origin={"batch": 1})
+    assert train(Line(), PLAN, tmp_path, origin={"batch": 2}) == 4
+
+
+def test_weights_of_another_size_are_refused_by_name(tmp_path: Path) -> None:
+    train(Line(), PLAN, tmp_path)
+    wider = Line()
+    wider.layer = nn.Linear(1, 2)
+    wider.modules = {"line": wider.layer}
+    with pytest.raises(OtherRun, match=r"of other sizes \(line: size mismatch for weight"):
+        train(wider, replace(PLAN, steps=9), tmp_path)
 
 
 def test_what_a_killed_run_noted_after_its_checkpoint_is_struck_out(tmp_path: Path) -> None:
