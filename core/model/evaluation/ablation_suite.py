@@ -27,7 +27,7 @@ from core.model.evaluation.upper_bound import AutoencoderStudio
 from core.model.evaluation.videos import EngineStudio, Studio, fulfil
 from core.model.presets.facts import StreamingPreset
 from core.model.training.ablation import CONDITIONINGS, HISTORY_NOISES, Ablation, Budget, Variant, train_variants
-from core.model.training.loop import StageMissing
+from core.model.training.loop import CheckpointError
 from core.model.training.recipe import Recipe, RecipeError, load_recipe
 from core.model.training.samples import engine_around
 from core.model.training.sprites_facts import preset_facts
@@ -126,7 +126,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
         sys.stderr.write("training the variants that are not trained yet\n")
         train_variants(recipe, bench.work, bench.variants_folder, bench.budget, study.variants)
-    except (RecipeError, StageMissing) as error:
+    except (RecipeError, CheckpointError) as error:
         sys.stderr.write(f"longtake evaluate: {error}\n")
         return 2
     _compare(bench, study, arguments)
@@ -176,7 +176,7 @@ class Bench:
 def _compare(bench: Bench, study: Study, arguments: argparse.Namespace) -> None:
     """Make and measure every variant's videos; write and print the comparison."""
     prompts, frames = arguments.prompts or study.prompts, arguments.frames or study.frames
-    threads = arguments.threads or 1
+    threads: int = arguments.threads
     measured: dict[str, list[Measured]] = {}
     with progress_bar() as advance:
 

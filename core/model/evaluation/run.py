@@ -101,6 +101,7 @@ def _positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 2 for what cannot be measured as asked, 130 where it was stopped."""
     arguments = parser().parse_args(argv)
+    arguments.threads = arguments.threads or max(1, (os.cpu_count() or 1) // arguments.processes)
     try:
         return _SUITES[arguments.suite](arguments)
     except LongtakeError as error:
@@ -124,16 +125,15 @@ def evaluate_sprites(arguments: argparse.Namespace) -> int:
     engine = load_engine(arguments.preset)
     speeds = [] if arguments.no_speed else _measure_speed(engine, facts)
     orders = suite_orders(facts, arguments.prompts or 50, num_frames, folder)
-    threads = arguments.threads or max(1, (os.cpu_count() or 1) // arguments.processes)
     with progress_bar() as advance:
         true_clips = fulfil(
-            partial(_open_autoencoder, arguments.preset, threads),
+            partial(_open_autoencoder, arguments.preset, arguments.threads),
             orders,
             advance("true clips, autoencoder only", len(orders)),
             arguments.processes,
         )
         made = fulfil(
-            partial(_open_engine, arguments.preset, threads),
+            partial(_open_engine, arguments.preset, arguments.threads),
             orders,
             advance("videos", len(orders)),
             arguments.processes,

@@ -97,7 +97,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
         return 2
     facts = read_preset(arguments.preset)
-    refiner = load_refiner(arguments.preset, torch_threads=arguments.threads or 0)
+    refiner = load_refiner(arguments.preset, torch_threads=arguments.threads)
     folder = arguments.out / f"{facts.name}-{asked.name}"
     with progress_bar() as advance:
         told = advance("clips refined four ways", asked.clips * asked.seeds)

@@ -19,7 +19,7 @@ from tests.unit.core.model.evaluation.test_summary import PERFECT
 @pytest.fixture(scope="module")
 def arguments(toy_work: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
-        *("--suite", "ablations", "--work", str(toy_work), "--smoke", "--train-steps", "1"),
+        *("--suite", "ablations", "--work", str(toy_work), "--smoke", "--train-steps", "1", "--threads", "1"),
         *("--prompts", "1", "--frames", "24", "--out", str(tmp_path_factory.mktemp("out"))),
     ]
 

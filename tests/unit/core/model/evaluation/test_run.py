@@ -1,13 +1,14 @@
 """The evaluation command on random weights: everything runs, a second run makes nothing anew, reports are there."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from core.model.evaluation.run import main
+from core.model.evaluation.run import main, parser
 from core.model.evaluation.sprites_suite import suite_scenes
 from core.model.evaluation.summary import FIRST_CHUNK, LONG_VIDEO, SEAMS
 from core.model.presets.random import write_random_preset
@@ -31,9 +32,16 @@ def report(arguments: list[str]) -> Path:
 
 
 def test_the_model_half_is_enough_to_evaluate() -> None:
-    script = "import sys; sys.modules['tensorboard'] = None; from core.model.evaluation.run import main"
+    script = "import sys; sys.modules['tensorboard'] = None; from core.model.evaluation.run import main, parser"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_documentation_names_every_option() -> None:
+    docs = Path(__file__).resolve().parents[5] / "docs"
+    told = "".join((docs / page).read_text() for page in ("evaluation.md", "refinement.md"))
+    options = set(re.findall(r"--[a-z-]+", parser().format_help())) - {"--help", "--smoke"}
+    assert {option for option in options if option not in told} == set()
 
 
 def test_a_table_figures_a_chart_and_pictures_are_written(report: Path) -> None:
