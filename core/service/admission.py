@@ -65,7 +65,7 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "float_type": ("is not a number", "give a number without quotes"),
     "finite_number": ("is not a finite number", "give a finite number"),
     "greater_than_equal": ("is below {ge}", "give at least {ge}"),
-    "greater_than": ("is not above {gt:g}", "give more than {gt:g}"),
+    "greater_than": ("is not above {gt}", "give more than {gt}"),
     "less_than_equal": ("is above {le}", "give at most {le}"),
     "enum": ("is not {expected}", "use {expected}"),
     "bool_type": ("is neither true or false nor an object", "give true, or an object in curly brackets"),
@@ -183,10 +183,15 @@ def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
     """One of pydantic's errors as ours; `loc` in it begins with a field's name."""
     field = _path(detail["loc"])
     what, fix = _EXPLANATIONS.get(detail["type"], (detail["msg"], "see the documentation of this field"))
-    context: dict[str, Any] = detail.get("ctx") or {}
+    context = {name: _bound(value) for name, value in (detail.get("ctx") or {}).items()}
     too_long_text = detail["type"] == "string_too_long" and field in {"prompt", "negative_prompt"}
     error_class = PromptTooLong if too_long_text else InvalidField
     return error_class(f"{field} {what.format(**context)}", field=field, fix=fix.format(**context))
+
+
+def _bound(value: Any) -> Any:
+    """1 for a bound of 1.0; all else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _path(location: tuple[object, ...]) -> str:

@@ -166,6 +166,11 @@ def test_what_is_refused_is_named(
     assert says in refused.message
 
 
+def test_bounds_are_said_as_people_write_them(settings: Settings) -> None:
+    assert refusal(settings, guidance_scale=0.5).fix == "give at least 1"
+    assert refusal(settings, seed=MAX_SEED + 1).fix == f"give at most {MAX_SEED}"
+
+
 @pytest.mark.parametrize("body", [None, [], "a prompt", 3])
 def test_a_body_that_is_not_an_object_is_refused(body: object) -> None:
     with pytest.raises(InvalidField, match="not a JSON object"):
