@@ -92,7 +92,7 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         "webhook_url": receiver.url,
         "refine": args.refine,
     }
-    job = client.submit(body | {"webhook_url": receiver.url})
+    job = client.submit(body)
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
     job = screen.show_job(follow(client, job.id, check=stack.check))
