@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Figure
 from core.model.presets import load_engine
-from core.service.engine import NOTHING_GIVEN, Engine, EngineState
+from core.service.engine import NOTHING_GIVEN, Engine, EngineState, ignore_step
 from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec
 from core.service.settings import SHIPPED_PRESETS_DIR
 
@@ -119,8 +119,3 @@ def psnr(error: NDArray[np.float64]) -> float:
     """Peak signal-to-noise ratio of an error in grey levels of 255."""
     mean_square = float(np.mean(error**2))
     return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
-    del step, steps

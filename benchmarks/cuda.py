@@ -41,6 +41,7 @@ from core.model.streaming_t2v.chunk_loop import (
 from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.kernels import lay_out_for_gpu
 from core.model.streaming_t2v.network import Compiler, StreamingNetwork, for_cuda
+from core.service.engine import ignore_step
 
 NEW_FRAMES = 8
 WINDOWS = 6
@@ -237,11 +238,6 @@ def peak_tflops() -> float:
 
 def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
-    del step, steps
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from benchmarks.figures import Figure
 from benchmarks.networks import FULL_SIZE, SEED, TINY, Size, random_refiner_unet, random_vae
-from benchmarks.refinement import ignore_step, job
+from benchmarks.refinement import job
 from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.kernels import lay_out_for_gpu
 from core.model.streaming_t2v.network import Compiler, in_one_graph
-from core.service.engine import FramesTHWC
+from core.service.engine import FramesTHWC, ignore_step
 from core.service.frame_plan import refinement_windows
 from core.service.refine_engine import RefineState
 from core.service.schema import JobSpec

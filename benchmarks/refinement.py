@@ -26,7 +26,7 @@ import psutil
 from benchmarks.figures import Figure
 from core.model.presets import load_refiner
 from core.model.presets.random import write_random_preset
-from core.service.engine import FramesTHWC
+from core.service.engine import FramesTHWC, ignore_step
 from core.service.frame_plan import chunk_span, num_chunks, refinement_windows
 from core.service.refine_engine import RefineEngine, RefineState
 from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, RefineSchedule, RefineSpec
@@ -165,11 +165,6 @@ def peak() -> int:
     """Most memory this process held since then, bytes."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
-    del step, steps
 
 
 def main(argv: list[str]) -> None:

@@ -17,6 +17,7 @@ from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.chunk_loop import Recipe
+from core.service.engine import ignore_step
 from core.service.errors import FieldNotSupported
 from tests.unit.core.model.first_chunk.conftest import ask_for
 
@@ -25,10 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 PLAN = SamplingPlan("dpm_solver_pp", 50, spacing="linspace", offset=1)
 SHAPE = (1, 4, 16, 8, 8)
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
 
 
 @pytest.fixture(scope="module")

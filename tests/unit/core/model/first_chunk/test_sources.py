@@ -13,6 +13,7 @@ from core.model.first_chunk.choose import load_source
 from core.model.first_chunk.source import FirstChunkRequest, FirstChunkSource
 from core.model.first_chunk.svd import Canvas, Painter, SvdFirstChunk, load_picture_model, load_video_model
 from core.model.first_chunk.text_to_video import TextToVideoFirstChunk, load_text_to_video, num_frames_for
+from core.service.engine import ignore_step
 from core.service.errors import FieldNotSupported, Interrupted, PresetError
 from core.service.first_chunk_sources import SourceChoice
 from tests.unit.core.model.first_chunk.conftest import CPU, ask_for
@@ -50,10 +51,6 @@ def sources(pipelines: Path) -> Mapping[str, FirstChunkSource]:
 def asked(name: str, **changed: object) -> FirstChunkRequest:
     """A request that the source can serve quickly: SVD begins with a given picture."""
     return ask_for(**{**({"image": PICTURE} if name == "svd" else {}), **changed})
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -14,7 +14,7 @@ from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.refinement.windows import refine_streaming as refine_in_streaming
 from core.model.streaming_t2v.base_network import UntouchedBase
-from core.service.engine import FramesTHWC
+from core.service.engine import FramesTHWC, ignore_step
 from core.service.errors import Interrupted
 from core.service.frame_plan import published_by, refinement_windows
 from core.service.refine_engine import RefineEngine, RefineState
@@ -72,10 +72,6 @@ def spec_of(num_frames: int, schedule: RefineSchedule = "streaming", **changes: 
 
 def preview(num_frames: int) -> FramesTHWC:
     return np.random.default_rng(0).integers(0, 256, (num_frames, 32, 32, 3), np.uint8)
-
-
-def ignore_step(step: int, steps: int) -> None:
-    del step, steps
 
 
 def refine_streaming(engine: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> FramesTHWC:

@@ -15,6 +15,7 @@ from core.model.refinement.noise import START, cut_generator, shared_noise
 from core.model.refinement.schedule import RefinementSchedule, refinement_schedule, vid2vid_sigmas
 from core.model.refinement.solver import published_start, rescaled_guidance
 from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming, refine_window
+from core.service.engine import ignore_step
 from core.service.frame_plan import refinement_windows
 
 GOLDEN = Path(__file__).parents[4] / "references" / "randomized_blending.safetensors"
@@ -24,10 +25,6 @@ SHAPE_CHW = (2, 3, 2)
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
     return load_file(GOLDEN)
-
-
-def ignore_step(step: int, steps: int) -> None:
-    del step, steps
 
 
 def stand_in(parts: Sequence[Tensor], timestep: int) -> list[Tensor]:

@@ -18,6 +18,7 @@ from core.model.sampling.schedules import (
     solver_timesteps,
     spaced_timesteps,
 )
+from core.service.engine import ignore_step
 
 STABLE: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -28,10 +29,6 @@ STABLE: dict[str, Any] = {
 SHAPE = (1, 4, 3, 5, 5)
 diffusers_solver_warns = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 """diffusers' DPM-Solver hands a tensor to numpy in a way numpy deprecates; the warning is not ours."""
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
 
 
 def no_noise() -> Tensor:

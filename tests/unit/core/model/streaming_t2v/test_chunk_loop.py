@@ -29,6 +29,7 @@ from core.model.streaming_t2v.chunk_loop import (
 )
 from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.network import StreamingNetwork
+from core.service.engine import ignore_step
 
 SHAPE = (1, 4, 16, 8, 8)
 # The serving path on any processor (tests/references/README.md); latents deviate by 6.6.
@@ -95,10 +96,6 @@ def context(golden: Golden, golden_network: StreamingNetwork, golden_io: dict[st
     """Text and anchor of the stored video."""
     anchor = as_conditioning(golden.tensors["in.init_chunk_frame0"])
     return window_context(golden_network, golden_io["in.text_states"], golden.read_pictures, anchor)
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
 
 
 def frames_first(latents_1CFHW: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from core.model.presets.networks import WeightsFolder
 from core.model.presets.random import write_random_preset
 from core.model.sampling.samplers import OnStep
 from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, ProfileRecipes, Recent, StreamingT2VEngine
-from core.service.engine import NOTHING_GIVEN, Engine, EngineChunk, EngineState, GivenMedia
+from core.service.engine import NOTHING_GIVEN, Engine, EngineChunk, EngineState, GivenMedia, ignore_step
 from core.service.errors import FieldNotSupported, Interrupted, PromptTooLong
 from core.service.schema import FirstChunkSampling, JobSpec, Profile
 from tests.helpers.jobs import job_spec
@@ -35,10 +35,6 @@ SPEC = job_spec(
 
 ONE_WINDOW = SPEC.model_copy(update={"num_frames": 24})
 """The same video cut after its first window: enough to see what acts on windows."""
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from core.model.streaming_t2v.denoisers import base_denoiser, window_denoiser
 from core.model.streaming_t2v.kernels import dense, lay_out_for_gpu, normalise
 from core.model.streaming_t2v.network import StreamingNetwork, predict_and_keep, predict_base, predict_noise
 from core.model.streaming_t2v.plain import PlainNetwork
+from core.service.engine import ignore_step
 
 CPU = torch.device("cpu")
 
@@ -39,10 +40,6 @@ def _no_gradients() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] 
 def rand(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal numbers, the same for the same arguments."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def ignore_step(step: int, steps: int) -> None:
-    """Progress nobody watches."""
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
