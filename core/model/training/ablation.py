@@ -6,22 +6,29 @@ seed, batches and learning rate, so all see the same windows in the same order. 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from core.model.checksums import file_sha256
 from core.model.sampling.vae import encode_frames
 from core.model.training import parallel
-from core.model.training.loop import CHECKPOINT, CheckpointError, load_averaged, train
+from core.model.training.export import write_json
+from core.model.training.loop import CHECKPOINT, CheckpointError, OtherRun, load_averaged, train
 from core.model.training.memory_stage import Dropouts, Memory, MemoryTask
 from core.model.training.recipe import Recipe
 from core.model.training.variants import Way, replace_conditioning
 from core.model.training.workshop import Workshop
+
+BASE = ("clip", "vae", "video", "sight")
+"""The stages that a variant is trained around."""
+_BASE_FILE = "base.json"
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,21 @@ class Ablation:
             checkpoint.is_file() and torch.load(checkpoint, weights_only=True, mmap=True)["step"] >= self.budget.steps
         )
 
+    def check_base(self, variant: Variant) -> None:
+        """Refuse a variant that was trained around another base. Raises loop.OtherRun."""
+        kept = self.folder / variant.name / _BASE_FILE
+        if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) != self._base:
+            raise OtherRun(f"{kept.parent} was trained around another base: remove it, and it is trained anew")
+
+    @cached_property
+    def _base(self) -> dict[str, str]:
+        """SHA-256 of the base's checkpoints."""
+        return {stage: file_sha256(self.workshop.folder / stage / CHECKPOINT) for stage in BASE}
+
     def train(self, variant: Variant) -> int:
         """Train from where its checkpoint left it; returns the steps so far. Raises loop.StageMissing."""
+        if parallel.rank() == 0:
+            write_json(self.folder / variant.name / _BASE_FILE, self._base)
         plan = replace(self.workshop.recipe.stages["cam"].plan, steps=self.budget.steps, minutes=math.inf)
         return train(self.task(variant), plan, self.folder / variant.name, origin=self.workshop.recipe.origin("cam"))
 
@@ -137,11 +157,12 @@ class Ablation:
 
 
 def train_variants(recipe: Recipe, work: Path, folder: Path, budget: Budget, variants: Sequence[Variant]) -> None:
-    """Train all that are not trained yet, each by all processes together. Raises loop.StageMissing."""
+    """Train all that are not trained yet, each by all processes together. Raises loop.CheckpointError."""
     # Said here first: a fault in a process that was started is told as a traceback.
     ablation = Ablation(recipe, work, folder, budget)
     for variant in variants:
         ablation.task(variant)
+        ablation.check_base(variant)
     for variant in variants:
         if ablation.is_done(variant):
             continue

@@ -1,17 +1,20 @@
 """The ablation suites at toy size: every variant is trained once, makes the same videos and is compared."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.model.evaluation.ablation_report import Comparison, Figure, Ordering
 from core.model.evaluation.ablation_suite import FIGURES, STUDIES
 from core.model.evaluation.measuring import Measured
 from core.model.evaluation.run import main
 from core.model.evaluation.videos import load_frames
-from core.model.training.ablation import CONDITIONINGS, Ablation, Budget
+from core.model.training.ablation import CONDITIONINGS, Ablation, Budget, train_variants
+from core.model.training.loop import OtherRun
 from core.model.training.recipe import Recipe
 from tests.unit.core.model.evaluation.test_summary import PERFECT
 
@@ -63,6 +66,16 @@ def test_variants_differ_in_nothing_but_what_they_are_about(toy_recipe: Recipe, 
     assert [task.dropouts.history_noise for task in tasks[-2:]] == [0.0, 0.3]
     assert "mixers" not in tasks[3].modules
     assert "mixers" in tasks[4].modules
+
+
+def test_a_variant_around_another_base_is_refused(toy_recipe: Recipe, toy_work: Path, tmp_path: Path) -> None:
+    variants, budget = CONDITIONINGS[2:3], Budget(1, 1)
+    train_variants(toy_recipe, toy_work, tmp_path / "variants", budget, variants)
+    other = shutil.copytree(toy_work, tmp_path / "other")
+    base = torch.load(other / "video/last.pt", weights_only=True)
+    torch.save(base | {"step": 3}, other / "video/last.pt")
+    with pytest.raises(OtherRun, match="variants/add was trained around another base: remove it"):
+        train_variants(toy_recipe, other, tmp_path / "variants", budget, variants)
 
 
 def test_a_missing_stage_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
