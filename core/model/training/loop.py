@@ -29,6 +29,7 @@ CHECKPOINT = "last.pt"
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Seconds = Annotated[float, Field(ge=0)]
 
 Sampler = Callable[[int], None]
 """Shows what the networks can do after so many steps. Called with averaged weights, without gradients."""
@@ -39,19 +40,19 @@ class Plan:
     """How long and how fast to train. A stage ends at `steps` or after `minutes` of training, whichever is first."""
 
     steps: Count
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     minutes: Annotated[float, Field(gt=0)] = math.inf
     accumulate: Count = 1
     """Batches per step: their gradients are averaged."""
-    warmup_steps: int = 50
-    final_rate: float = 0.05
-    weight_decay: float = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     beta2: Share = 0.99
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema_decay: Share = 0.998
     mixed_precision: parallel.Precision = "bf16"
-    save_every_seconds: float = 120.0
-    sample_every_seconds: float = 600.0
+    save_every_seconds: Seconds = 120.0
+    sample_every_seconds: Seconds = 600.0
     log_every_steps: Count = 50
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from core.model.training.loop import Plan
-from core.model.training.memory_stage import Dropouts
+from core.model.training.loop import Count, Plan
+from core.model.training.memory_stage import PAST, WINDOW, Dropouts
 
 STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
 """In the order in which they build on one another."""
@@ -34,7 +34,10 @@ MEMORY_STAGES = ("cam", "apm")
 
 _SHIPPED = Path(__file__).parent / "recipes"
 _STRICT = ConfigDict(extra="forbid")
-Channels = Annotated[tuple[int, ...], Field(min_length=1)]
+Width = Annotated[int, Field(gt=0, multiple_of=8)]
+"""Channels of a level: norms have groups of eight."""
+Channels = Annotated[tuple[Width, ...], Field(min_length=4, max_length=4)]
+"""Of the four levels that autoencoders of factor 8, and their UNets, have here."""
 Size = Annotated[int, Field(gt=0, multiple_of=8)]
 
 
@@ -48,7 +51,7 @@ class StageRecipe:
 
     __pydantic_config__ = _STRICT
 
-    batch: Annotated[int, Field(ge=1)]
+    batch: Count
     plan: Plan
     dropouts: Dropouts | None = None
 
@@ -62,8 +65,8 @@ class SpritesNetworks:
     source: Literal["sprites"]
     vae_channels: Channels
     unet_channels: Channels
-    picture_channels: Channels
-    image_tokens: Annotated[int, Field(ge=1)]
+    picture_channels: Annotated[tuple[Count, ...], Field(min_length=4, max_length=4)]
+    image_tokens: Count
     refiner_channels: Channels
 
 
@@ -104,11 +107,11 @@ class ClipsData:
     folder: Path
     height: Size
     width: Size
-    fps: Annotated[float, Field(gt=0)]
-    frames_per_clip: Annotated[int, Field(ge=1)]
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    frames_per_clip: Annotated[int, Field(ge=PAST + WINDOW)]
     """The most frames that are kept of each clip, from its beginning."""
     cache_dtype: Literal["float16", "bfloat16"] = "float16"
-    most_clips: Annotated[int, Field(ge=1)] | None = None
+    most_clips: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Recipe:
     __pydantic_config__ = _STRICT
 
     name: str
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     networks: Annotated[SpritesNetworks | PresetNetworks, Field(discriminator="source")]
     data: Annotated[SpritesData | ClipsData, Field(discriminator="source")]
     stages: dict[str, StageRecipe]
@@ -216,7 +219,8 @@ def _stage_entry(entry: Any) -> Any:
 
 def _place(location: tuple[int | str, ...]) -> str:
     """networks.sprites.image_tokens -> [networks] image_tokens, as it stands in the file."""
-    parts = [str(part) for part in location if part not in ("plan", "sprites", "preset", "clips")] or ["the recipe"]
+    source = 1 if location[:1] in (("networks",), ("data",)) else None
+    parts = [str(part) for index, part in enumerate(location) if index != source and part != "plan"] or ["the recipe"]
     table, entry = ".".join(parts[:-1]), parts[-1]
     return f"[{table}] {entry}" if table else entry
 

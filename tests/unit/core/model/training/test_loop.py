@@ -156,6 +156,7 @@ def test_half_precision_without_a_gpu_is_refused() -> None:
 
 
 PRESET = {"source": "preset", "preset": "modelscope"}
+NETWORKS = {"source": "sprites"}
 CLIPS = {"source": "clips", "folder": "x", "height": 64, "width": 64, "fps": 8, "frames_per_clip": 32}
 SPRITES = {"source": "sprites", "clips": 4, "pictures": 4, "refiner_clips": 4}
 STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
@@ -173,6 +174,21 @@ STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
             r"\[stages.cam\] steps: Input should be greater than or equal to 1",
         ),
         ({"stages": {"cam": {**STAGE, "mixed_precision": "fp8"}}}, r"\[stages.cam\] mixed_precision: Input should be"),
+        ({"networks": NETWORKS, "data": {**SPRITES, "clips": 1}}, r"\[data\] clips: Input should be greater than"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        (
+            {"data": {**CLIPS, "frames_per_clip": 31}},
+            r"\[data\] frames_per_clip: Input should be greater than or equal",
+        ),
+        *(
+            ({"stages": {"cam": {**STAGE, entry: -1}}}, rf"\[stages.cam\] {entry}: Input should be greater than")
+            for entry in ("warmup_steps", "final_rate", "weight_decay", "clip_norm", "save_every_seconds")
+        ),
+        (
+            {"networks": {**NETWORKS, "vae_channels": [8, 8]}},
+            r"\[networks\] vae_channels: Tuple should have at least 4",
+        ),
+        ({"networks": {**NETWORKS, "unet_channels": [8, 8, 8, 12]}}, r"unet_channels\] 3: .*multiple of 8"),
         ({"stages": {"cam": {**STAGE, "dropouts": {"text": 1}}}}, r"\[stages.cam.dropouts\] text: Unexpected"),
         (
             {"stages": {"cam": {**STAGE, "dropouts": {"caption": 5}}}},
