@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from core.model.arguments import whole
 from core.model.evaluation import ablation_suite, seams_suite
 from core.model.evaluation.figures import CHUNK
 from core.model.evaluation.hard_cuts import NOT_MEASURED, can_count_cuts
@@ -64,22 +65,22 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--preset", type=Path, default=SHIPPED_PRESETS_DIR / "sprites", help="folder of the preset")
     made.add_argument(
         "--prompts",
-        type=_positive,
+        type=whole,
         help="held-out prompts (default: sprites 50, ablations 20, history-noise 10, seams 10)",
     )
     made.add_argument(
         "--frames",
-        type=_positive,
+        type=whole,
         help="length of each video (default: sprites 16, the first chunk; ablations 96; history-noise 240; seams 56)",
     )
     made.add_argument("--out", type=Path, default=Path("out/evaluation"), help="output folder")
     made.add_argument(
         "--processes",
-        type=_positive,
+        type=whole,
         default=1,
         help="videos made at a time, each by a process of its own (default 1). On a CPU as many as cores are fastest",
     )
-    made.add_argument("--threads", type=_positive, help="CPU threads of each process (default: the cores, shared out)")
+    made.add_argument("--threads", type=whole, help="CPU threads of each process (default: the cores, shared out)")
     made.add_argument(
         "--no-speed",
         action="store_true",
@@ -88,14 +89,6 @@ def parser() -> argparse.ArgumentParser:
     ablation_suite.add_arguments(made)
     seams_suite.add_arguments(made)
     return made
-
-
-def _positive(text: str) -> int:
-    """A whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
 
 
 def main(argv: Sequence[str] | None = None) -> int:

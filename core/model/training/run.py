@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from core.model.arguments import above_zero, whole
 from core.model.training import parallel
 from core.model.training.clips_export import export_continued
 from core.model.training.clips_workshop import ClipsWorkshop
@@ -53,35 +54,29 @@ def parser() -> argparse.ArgumentParser:
         "--clips", type=Path, metavar="FOLDER", help="your videos with captions.jsonl, for a recipe on clips"
     )
     made.add_argument("--stage", choices=STAGES, action="append", help="only this stage (may be repeated)")
-    made.add_argument(
-        "--steps", type=_positive, help="end each stage after so many steps, instead of the recipe's number"
-    )
-    made.add_argument("--minutes", type=float, help="end each stage after so many minutes of training")
+    made.add_argument("--steps", type=whole, help="end each stage after so many steps, instead of the recipe's number")
+    made.add_argument("--minutes", type=above_zero, help="end each stage after so many minutes of training")
     made.add_argument(
         "--out", type=Path, help="working folder (default runs/<recipe>, runs/<recipe>-smoke with --smoke)"
     )
     made.add_argument("--export", type=Path, metavar="FOLDER", help="where the preset goes (default <out>/preset)")
-    made.add_argument("--threads", type=_positive, help="CPU threads of a single process (default: torch's choice)")
-    made.add_argument("--processes", type=_positive, default=1, help="processes of one thread each that train together")
+    made.add_argument("--threads", type=whole, help="CPU threads of a single process (default: torch's choice)")
+    made.add_argument("--processes", type=whole, default=1, help="processes of one thread each that train together")
     made.add_argument("--smoke", action="store_true", help="toy sizes, two steps a stage")
     return made
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (2 for a recipe that cannot be used)."""
-    arguments = parser().parse_args(argv)
+    made = parser()
+    arguments = made.parse_args(argv)
+    if arguments.threads and arguments.processes > 1:
+        made.error("--threads is for a single process: those of --processes have one thread each")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        recipe = shortened(load_recipe(arguments.recipe), arguments.steps, arguments.minutes)
-        recipe = recipe.smoke() if arguments.smoke else recipe
+        recipe = load_recipe(arguments.recipe)
+        recipe = shortened(recipe.smoke() if arguments.smoke else recipe, arguments.steps, arguments.minutes)
         recipe = recipe if arguments.clips is None else recipe.on_clips(arguments.clips)
         # Toy networks of a smoke run fit no checkpoint of a real one, and the other way round.
         folder = arguments.out or Path("runs") / (f"{recipe.name}-smoke" if arguments.smoke else recipe.name)

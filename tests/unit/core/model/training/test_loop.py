@@ -215,6 +215,23 @@ def test_dropouts_that_a_recipe_does_not_name_are_off() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (["--minutes", "0"], "--minutes: must be a number above 0, not '0'"),
+        (["--minutes", "-3"], "--minutes: must be a number above 0, not '-3'"),
+        (["--steps", "abc"], "--steps: must be a whole number from 1 on, not 'abc'"),
+        (["--threads", "2", "--processes", "2"], "--threads is for a single process"),
+    ],
+)
+def test_an_argument_that_cannot_be_followed_is_refused(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["sprites", *argv])
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
         (["streaming-t2v", "--stage", "vae"], "recipe 'streaming-t2v' has cam, apm"),
         (["sprites", "--clips", "x"], "trains on its own world"),
         (["streaming-t2v", "--clips", "nowhere"], "nowhere/captions.jsonl is missing"),
