@@ -16,7 +16,7 @@ from core.model.evaluation.reader import Frames
 from core.model.evaluation.videos import Order
 from core.model.presets.files import load_module
 from core.model.presets.networks import build_vae
-from core.model.sampling.vae import decode_frames, encode_frames, to_uint8
+from core.model.sampling.vae import reconstructed
 from core.model.training import sprites
 from core.model.training.vae_stage import to_signal
 
@@ -32,7 +32,7 @@ def load_autoencoder(preset: Path) -> AutoencoderKL:
 @torch.inference_mode()
 def through_autoencoder(vae: AutoencoderKL, frames_thwc: Frames) -> Frames:
     """Frames encoded and decoded."""
-    return to_uint8(decode_frames(vae, encode_frames(vae, to_signal(frames_thwc))))
+    return reconstructed(vae, to_signal(frames_thwc))
 
 
 @dataclass(frozen=True)

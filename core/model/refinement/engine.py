@@ -36,7 +36,15 @@ from core.model.refinement.windows import (
 from core.model.sampling.device import Stopwatch, device_name
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.schedules import Prediction
-from core.model.sampling.vae import decode_frames, downsampling, encode_frames, frames_per_call, to_uint8
+from core.model.sampling.vae import (
+    decode_frames,
+    downsampling,
+    encode_frames,
+    frames_per_call,
+    reconstructed,
+    to_pictures,
+    to_uint8,
+)
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import TextReader
 from core.service.engine import FramesTHWC, OnStep
@@ -148,9 +156,7 @@ class WindowRefiner:
     @torch.inference_mode()
     def reconstructed(self, frames: FramesTHWC) -> FramesTHWC:
         """Frames as the autoencoder shows them, of their own size: no preview is sharper. Not part of the port."""
-        height, width = frames.shape[1:3]
-        latents_CFHW = encode_frames(self._models.vae, enlarged(frames, height, width).to(self._device))
-        return to_uint8(decode_frames(self._models.vae, latents_CFHW))
+        return reconstructed(self._models.vae, to_pictures(frames))
 
     @property
     def device(self) -> str:
@@ -249,7 +255,7 @@ def _asked(spec: JobSpec) -> RefineSpec:
 
 def enlarged(frames_FPR3: FramesTHWC, height: int, width: int) -> Tensor:
     """Preview frames -> pictures [F, 3, height, width] in [-1, 1], bicubic as published."""
-    pictures_F3PR = torch.from_numpy(np.ascontiguousarray(frames_FPR3)).permute(0, 3, 1, 2).float().div(127.5) - 1
+    pictures_F3PR = to_pictures(np.ascontiguousarray(frames_FPR3))
     size = (height, width)
     larger = functional.interpolate(pictures_F3PR, size=size, mode="bicubic", align_corners=False, antialias=True)
     return larger.clamp(-1, 1)

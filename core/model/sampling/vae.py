@@ -77,6 +77,19 @@ def downsampling(vae: AutoencoderKL) -> int:
     return 2 ** (len(widths) - 1)
 
 
+def reconstructed(vae: AutoencoderKL, pictures_F3PR: Tensor) -> NDArray[np.uint8]:
+    """Pictures [F, 3, P, R] in [-1, 1] -> frames [F, P, R, 3] as the autoencoder shows them."""
+    return to_uint8(decode_frames(vae, encode_frames(vae, pictures_F3PR.to(vae.device))))
+
+
+def to_pictures(frames_FPR3: NDArray[np.uint8]) -> Tensor:
+    """uint8 [F, P, R, 3] -> pictures [F, 3, P, R] in [-1, 1], float32, channels last in memory as the frames have them.
+
+    A network rounds the last bits otherwise where they lie otherwise.
+    """
+    return torch.from_numpy(frames_FPR3).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+
+
 def to_uint8(pictures_F3PR: Tensor) -> NDArray[np.uint8]:
     """Pictures [F, 3, P, R] in [0, 1] -> uint8 [F, P, R, 3], rounded to nearest.
 

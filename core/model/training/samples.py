@@ -24,7 +24,7 @@ from core.model.presets import profile_recipes
 from core.model.presets.facts import StreamingPreset
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.sampling.noise import seeded_for
-from core.model.sampling.vae import decode_frames, downsampling, encode_frames, to_uint8
+from core.model.sampling.vae import downsampling, to_uint8
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import PictureReader, TextReader
 from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, StreamingT2VEngine
@@ -114,12 +114,6 @@ def write_video(frames: FramesTHWC, fps: int, path: Path) -> None:
         encode_chunk(frames[first : first + CHUNK_FRAMES], fps, index, first).data for index, first in enumerate(firsts)
     )
     join_chunks(chunks, path)
-
-
-def reconstructed(vae: AutoencoderKL, frames: FramesTHWC) -> FramesTHWC:
-    """Frames as the autoencoder shows them."""
-    signal = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
-    return to_uint8(decode_frames(vae, encode_frames(vae, signal.to(vae.device))))
 
 
 def first_chunks(parts: Parts, unet: UNet3DConditionModel, prompts: Sequence[str]) -> list[Row]:

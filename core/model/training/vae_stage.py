@@ -10,6 +10,7 @@ import torch.nn.functional as functional
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
+from core.model.sampling.vae import to_pictures
 from core.model.training import sprites
 
 STAGE = 1
@@ -32,8 +33,8 @@ def build_vae(channels: tuple[int, ...] = (24, 32, 64, 64)) -> AutoencoderKL:
 
 
 def to_signal(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """uint8 [N, H, W, 3] -> float [N, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(127.5).sub(1.0).contiguous()
+    """uint8 [N, H, W, 3] -> float [N, 3, H, W] in [-1, 1], channel by channel in memory."""
+    return to_pictures(frames).contiguous()
 
 
 def frame_batch(seed: int, step: int, size: int) -> Tensor:

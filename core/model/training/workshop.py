@@ -20,6 +20,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.presets.facts import StreamingPreset
+from core.model.sampling.vae import reconstructed, to_pictures
 from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
 from core.model.training import captions, data, parallel, samples, sprites
 from core.model.training.base_stage import BaseTask, ClipsAndFramesTask, build_text_encoder, build_unet
@@ -290,7 +291,7 @@ def _reconstructions(vae: AutoencoderKL, openings: Sequence[samples.Opening]) ->
         for opening in openings
         for row in (
             samples.Row(f"{opening.prompt}\noriginal", opening.frames),
-            samples.Row("reconstruction", samples.reconstructed(vae, opening.frames)),
+            samples.Row("reconstruction", reconstructed(vae, to_pictures(opening.frames))),
         )
     ]
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from core.model.sampling.vae import decode_frames, encode_frames, frames_per_call, use_tiles
+from core.model.sampling.vae import decode_frames, encode_frames, frames_per_call, to_pictures, to_uint8, use_tiles
 
 
 @pytest.fixture
@@ -62,3 +63,10 @@ def test_larger_pictures_are_made_of_tiles(make_vae: Callable[[], AutoencoderKL]
     assert shown.shape == (1, 3, 96, 96)
     assert max(sides) == (8, 8)
     assert len(sides) == 4
+
+
+def test_every_grey_level_comes_back_from_a_picture() -> None:
+    frames = np.arange(256 * 3, dtype=np.uint8).reshape(2, 8, 16, 3)
+    pictures_F3PR = to_pictures(frames)
+    assert (pictures_F3PR.shape, float(pictures_F3PR.min()), float(pictures_F3PR.max())) == ((2, 3, 8, 16), -1, 1)
+    assert np.array_equal(to_uint8(pictures_F3PR * 0.5 + 0.5), frames)
