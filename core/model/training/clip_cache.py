@@ -22,7 +22,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.model.sampling.vae import encode_frames
+from core.model.sampling.vae import encode_frames, to_pictures
 from core.model.streaming_t2v.encoders import ClipTextReader
 from core.model.training import parallel
 from core.model.training.clip_files import Clip, ClipsError, ClipUnusable, read_frames
@@ -162,8 +162,7 @@ def _encode_clip(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_suffix(_REASON_SUFFIX).write_text(str(error), encoding="utf-8")
         return
-    signal_TCPR = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
-    latents_CTHW = encode_frames(vae, signal_TCPR.to(vae.device))
+    latents_CTHW = encode_frames(vae, to_pictures(frames).to(vae.device))
     _save({"latents": latents_CTHW.transpose(0, 1).to(dtype)}, target)
 
 
