@@ -6,6 +6,7 @@ Knows where each part goes; trains nothing.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from core.model.training.decoder_stage import decoder_parts
 from core.model.training.memory_stage import CONDITIONING
 from core.model.training.sprites_facts import preset_facts, refiner_facts
 from core.model.training.workshop import Workshop
+from core.service.catalog import REFINER_FOLDER
 
 CLIP_HEADS = "clip_heads.safetensors"
 """What brings the text encoder's and the vision tower's states together: read by the evaluation alone."""
@@ -34,6 +36,8 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
     if parallel.rank() != 0:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    # All of it may go: a decoder of an earlier export would be taken for this one's.
+    shutil.rmtree(folder / REFINER_FOLDER, ignore_errors=True)
     for name, model in (
         ("vae", vae),
         ("unet", workshop.unet),
@@ -46,9 +50,9 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
     save_tokenizer(folder / "tokenizer")
     facts = preset_facts()
     if workshop.has_trained("refiner"):
-        _save_library_model(workshop.refiner, folder / "refiner" / "unet")
+        _save_library_model(workshop.refiner, folder / REFINER_FOLDER / "unet")
         if workshop.has_trained("decoder"):
-            _save_decoder(workshop.refiner_vae, folder / "refiner" / "vae")
+            _save_decoder(workshop.refiner_vae, folder / REFINER_FOLDER / "vae")
         facts["refiner"] = refiner_facts()
     write_json(folder / "preset.json", facts)
 

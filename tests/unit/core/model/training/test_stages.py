@@ -91,10 +91,21 @@ def test_exported_refiner_refines(trained: Path) -> None:
 
 
 def test_preset_without_a_trained_refiner_names_none(toy: Recipe, trained: Path, tmp_path: Path) -> None:
+    export_preset(Workshop(toy, trained), tmp_path / "preset")
+    assert (tmp_path / "preset" / "refiner").is_dir()
     shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("refiner", "preset"))
     export_preset(Workshop(toy, tmp_path / "work"), tmp_path / "preset")
     assert read_preset(tmp_path / "preset").refiner is None
     assert not (tmp_path / "preset" / "refiner").exists()
+
+
+def test_preset_without_a_trained_decoder_keeps_none_of_an_earlier_export(
+    toy: Recipe, trained: Path, tmp_path: Path
+) -> None:
+    export_preset(Workshop(toy, trained), tmp_path / "preset")
+    shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("decoder", "preset"))
+    export_preset(Workshop(toy, tmp_path / "work"), tmp_path / "preset")
+    assert [part.name for part in (tmp_path / "preset" / "refiner").iterdir()] == ["unet"]
 
 
 def test_full_size_refiner_stays_small() -> None:
@@ -139,6 +150,23 @@ def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path
         assert torch.equal(with_memory, predict_base(unet, latents, moment, text))
         layers.eject()
         assert torch.equal(unet(latents, moment, encoder_hidden_states=text).sample, base)
+
+
+def test_memories_leave_the_base_equal_to_rounding_at_the_size_of_sprites(toy: Recipe, tmp_path: Path) -> None:
+    # The deepest of four levels is a single pixel there: see memory_stage.
+    unet = Workshop(toy, tmp_path).untrained_unet()
+    memory = build_memory(unet, (4, 4, 4, 4), image_tokens=2)
+    memory.mixers.layers_of(unet).inject()
+    generator = torch.Generator().manual_seed(0)
+    latents, pictures, text, tokens = (
+        torch.randn(shape, generator=generator)
+        for shape in ((2, 4, 16, 8, 8), (2, CONDITIONING, 3, 64, 64), (2, 32, 64), (2, 2, 64))
+    )
+    moment = torch.tensor([10, 900])
+    with torch.no_grad():
+        made = predict_noise(unet, memory.cam, memory.mergers, latents, moment, text, tokens, pictures)
+        base = predict_base(unet, latents, moment, text)
+    torch.testing.assert_close(made, base, atol=5e-6, rtol=0)
 
 
 @pytest.mark.parametrize("stage", ["cam", "apm"])
