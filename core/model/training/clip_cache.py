@@ -156,7 +156,7 @@ def _encode_clip(
             height=data.height,
             width=data.width,
             least=least_frames,
-            most=max(least_frames, data.frames_per_clip),
+            most=data.frames_per_clip,
         )
     except ClipUnusable as error:
         target.parent.mkdir(parents=True, exist_ok=True)
