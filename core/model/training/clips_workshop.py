@@ -122,6 +122,11 @@ class ClipsWorkshop:
         return unet, memory
 
     @property
+    def preset_folders(self) -> set[Path]:
+        """Where the preset that training begins with has its facts and weights; they must not be written over."""
+        return {self.preset.path.resolve(), self.preset.weights.resolve()}
+
+    @property
     def refiner_is_there(self) -> bool:
         """Whether the preset has a refiner: an extra of a downloaded one may not have been installed."""
         refiner = self.facts.refiner

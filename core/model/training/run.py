@@ -41,6 +41,10 @@ captions.jsonl: docs/training.md says how, and what disk and memory it takes.
 """
 
 
+PRESET = "preset"
+"""Where the preset goes, in the working folder."""
+
+
 def parser() -> argparse.ArgumentParser:
     """Arguments of the command; --help teaches."""
     made = argparse.ArgumentParser(
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = recipe if arguments.clips is None else recipe.on_clips(arguments.clips)
         # Toy networks of a smoke run fit no checkpoint of a real one, and the other way round.
         folder = arguments.out or Path("runs") / (f"{recipe.name}-smoke" if arguments.smoke else recipe.name)
-        check(recipe, arguments.stage, folder, arguments.processes)
+        check(recipe, arguments.stage, folder, arguments.processes, arguments.export or folder / PRESET)
         work = partial(run, recipe, arguments.stage, folder, arguments.export)
         parallel.launch(work, arguments.processes, named=(RecipeError, CheckpointError, LongtakeError))
     except (RecipeError, CheckpointError) as error:
@@ -104,13 +108,15 @@ def shortened(recipe: Recipe, steps: int | None, minutes: float | None) -> Recip
     return replace(recipe, stages=stages)
 
 
-def check(recipe: Recipe, stages: Sequence[str] | None, folder: Path, processes: int) -> None:
+def check(recipe: Recipe, stages: Sequence[str] | None, folder: Path, processes: int, target: Path) -> None:
     """Refuse what cannot be trained, here, before any process is started. Raises what `main` tells."""
     check_stages(recipe, stages)
     check_precision(recipe, processes)
     check_predecessors(recipe, chosen_stages(recipe, stages), folder)
     # Reads the captions of one's own clips, and finds the preset that training begins with.
-    workshop_of(recipe, folder)
+    workshop = workshop_of(recipe, folder)
+    if isinstance(workshop, ClipsWorkshop) and target.resolve() in workshop.preset_folders:
+        raise RecipeError(f"--export {target}: training begins with the preset there; choose another folder")
 
 
 def chosen_stages(recipe: Recipe, stages: Sequence[str] | None) -> list[str]:
@@ -129,7 +135,7 @@ def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path
     last_needed = "apm" if "apm" in recipe.stages else "cam"
     is_whole = chosen[-1] in (last_needed, "decoder", "refiner") and workshop.has_trained(last_needed)
     if is_whole or export is not None:
-        target = export or folder / "preset"
+        target = export or folder / PRESET
         write_preset(workshop, target)
         parallel.tell(f"preset written to {target}")
 

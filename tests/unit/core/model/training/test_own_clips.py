@@ -199,6 +199,15 @@ def test_gradient_checkpointing_changes_no_gradient(recipe: Recipe, trained: Pat
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(kept, recomputed, strict=True))
 
 
+def test_the_preset_that_training_begins_with_is_not_written_over(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = recipe_file.parent / "toy"
+    assert main([str(recipe_file), "--out", str(tmp_path), "--export", str(preset)]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert (preset / "vae").is_dir()
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_captions_that_do_not_match_end_the_command_before_the_first_step(
     recipe_file: Path, tmp_path: Path, processes: str, capsys: pytest.CaptureFixture[str]
