@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from core.model.presets import load_engine
+from core.model.presets import load_engine, load_refiner
+from core.model.presets.facts import read_preset
 from core.model.streaming_t2v.engine import StreamingT2VEngine
 from core.model.training import data, sprites
-from core.service.engine import NOTHING_GIVEN, FramesTHWC
-from core.service.schema import FirstChunkSampling
+from core.service.engine import NOTHING_GIVEN, FramesTHWC, ignore_step
+from core.service.refine_engine import RefineState
+from core.service.schema import FirstChunkSampling, RefineSpec
 from tests.helpers.jobs import job_spec
 
 PRESET = Path(__file__).parents[5] / "core/model/presets/sprites"
@@ -42,7 +44,7 @@ def video(engine: StreamingT2VEngine, prompt: str, num_frames: int) -> FramesTHW
     spec = job_spec(prompt=prompt, num_frames=num_frames, seed=1, first_chunk=first_chunk, **sampling)
     state, chunks = engine.start(spec, NOTHING_GIVEN), list[FramesTHWC]()
     while state.frames_done < num_frames:
-        chunk = engine.next_chunk(spec, state, lambda _step, _steps: None)
+        chunk = engine.next_chunk(spec, state, ignore_step)
         state = chunk.state
         chunks.append(chunk.frames)
     return np.concatenate(chunks)
@@ -95,3 +97,19 @@ def test_later_windows_go_on_with_the_same_object_and_motion(
     steps = steps_taken(frames[15:])
     assert float(steps.mean(axis=0) @ np.array(sprites.DIRECTIONS[motion])) > 1.0
     assert float(np.abs(steps).max()) < 12, "the object jumps"
+
+
+def test_refined_frames_show_the_same_at_twice_the_size(engine: StreamingT2VEngine) -> None:
+    prompt = PROMPTS[0][2]
+    preview = video(engine, prompt, 32)
+    facts = read_preset(PRESET).refiner
+    assert facts is not None
+    asked = RefineSpec(**facts.model_dump(include=set(RefineSpec.model_fields)), schedule="streaming")
+    spec = job_spec(prompt=prompt, num_frames=32, seed=1, refine=asked)
+
+    refiner = load_refiner(PRESET, device="cpu", torch_threads=1)
+    refined = refiner.refine_window(spec, RefineState(), preview[:24], ignore_step).frames
+
+    made_small = refined.reshape(len(refined), 64, 2, 64, 2, 3).mean(axis=(2, 4))
+    assert float(np.abs(made_small - preview[: len(refined)]).mean()) < 8
+    assert sum(colour_name(frame) == PROMPTS[0][0] for frame in refined) == len(refined)
