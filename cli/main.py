@@ -75,7 +75,7 @@ def run_command(args: argparse.Namespace) -> int:
         print(f"longtake: {error.code}: {error.message}" + (f"\n({error.fix})" if error.fix else ""), file=sys.stderr)
         return 1
     except LongtakeError as error:
-        return _refuse(error.message + (f" ({error.fix})" if error.fix else ""))
+        return _refuse(error.with_fix)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

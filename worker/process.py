@@ -166,7 +166,7 @@ class Process:
                 self._services.storage.ensure_bucket()
                 return self._load()
             except LongtakeError as error:
-                self._not_ready(error.message + (f" ({error.fix})" if error.fix else ""))
+                self._not_ready(error.with_fix)
             except Exception as error:  # a process's outermost frame: loading may raise anything; say it and try again
                 logger.exception("loading failed")
                 self._not_ready(f"{type(error).__name__}: {error}")

@@ -68,6 +68,11 @@ class LongtakeError(Exception):
     def message(self) -> str:
         return str(self.args[0])
 
+    @property
+    def with_fix(self) -> str:
+        """The message, and in brackets what to do about it where that is known: for a terminal."""
+        return f"{self.message} ({self.fix})" if self.fix else self.message
+
 
 class RequestError(LongtakeError):
     """The request cannot be accepted. `also` holds further errors found in the same request."""

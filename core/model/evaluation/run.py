@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _SUITES[arguments.suite](arguments)
     except LongtakeError as error:
-        sys.stderr.write(f"longtake evaluate: {error.message}" + (f" ({error.fix})" if error.fix else "") + "\n")
+        sys.stderr.write(f"longtake evaluate: {error.with_fix}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("longtake evaluate: stopped; the same command goes on from here\n")

@@ -4,7 +4,7 @@ Knows file formats; knows no network, no schedule and no sampling.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -41,8 +41,9 @@ def load_module(
         raise PresetError(f"{folder / 'config.json'} does not describe this model: {error!r}", fix=FIX) from error
     device = device or torch.device("cpu")
     weights = _read_weights(folder, device, dtype)
-    if rest is not None:
-        weights |= _read_weights(rest, device, dtype, _parts(model.state_dict()) - _parts(weights))
+    missing = {_part_of(name) for name in model.state_dict()} - {_part_of(name) for name in weights}
+    if rest is not None and missing:
+        weights |= _read_weights(rest, device, dtype, missing)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -51,9 +52,9 @@ def load_module(
     return model.eval().requires_grad_(False)
 
 
-def _parts(names: Iterable[str]) -> set[str]:
-    """The direct children of a model that weights of these names belong to."""
-    return {name.partition(".")[0] for name in names}
+def _part_of(name: str) -> str:
+    """The direct child of a model that a weight of this name belongs to."""
+    return name.partition(".")[0]
 
 
 def _read_weights(
@@ -65,9 +66,8 @@ def _read_weights(
         try:
             with safe_open(file, framework="pt") as content:
                 for name in content.keys():  # noqa: SIM118 - not a dict, has no iterator
-                    if parts is not None and name.partition(".")[0] not in parts:
-                        continue
-                    weights[name] = _placed(content.get_tensor(name), device, dtype)
+                    if parts is None or _part_of(name) in parts:
+                        weights[name] = _placed(content.get_tensor(name), device, dtype)
         except (OSError, SafetensorError) as error:
             raise PresetError(f"{file} is damaged: {error}", fix=FIX) from error
     return weights

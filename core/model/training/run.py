@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"longtake train: {error}\n")
         return 2
     except LongtakeError as error:
-        sys.stderr.write(f"longtake train: {error.message}" + (f" ({error.fix})" if error.fix else "") + "\n")
+        sys.stderr.write(f"longtake train: {error.with_fix}\n")
         return 2
     return 0
 

@@ -35,7 +35,8 @@ from core.service.catalog import default_spec
 from core.service.engine import FramesTHWC, GivenMedia, ignore_step
 from core.service.frame_plan import CHUNK_FRAMES
 from core.service.refine_engine import RefineState
-from core.service.schema import DEFAULT_PROFILE, RefineSpec
+from core.service.refine_request import refine_spec_of
+from core.service.schema import DEFAULT_PROFILE
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.final_video import join_chunks
 from core.service.video.segments import encode_chunk
@@ -166,10 +167,8 @@ def refined(parts: Parts, unet: UNet3DConditionModel, opening: Opening) -> list[
         engine = WindowRefiner(
             RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), facts.laws(), "in training"
         )
-        asked = RefineSpec(**facts.model_dump(include=set(RefineSpec.model_fields)), schedule="streaming")
-        spec = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED).model_copy(
-            update={"refine": asked}
-        )
+        plain = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED)
+        spec = plain.model_copy(update={"refine": refine_spec_of(True, parts.preset)})
         window = engine.refine_window(spec, RefineState(), opening.frames, ignore_step)
     return [Row(f"{opening.prompt}\npreview", opening.frames), Row("refined", window.frames)]
 

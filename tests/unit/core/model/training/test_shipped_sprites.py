@@ -6,21 +6,21 @@ import colorsys
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from core.model.evaluation.videos import chunks
 from core.model.presets import load_engine, load_refiner
 from core.model.presets.facts import read_preset
 from core.model.streaming_t2v.engine import StreamingT2VEngine
 from core.model.training import data, sprites
-from core.service.engine import NOTHING_GIVEN, FramesTHWC, ignore_step
+from core.service.catalog import default_spec
+from core.service.engine import FramesTHWC, ignore_step
 from core.service.refine_engine import RefineState
-from core.service.schema import FirstChunkSampling, RefineSpec
-from tests.helpers.jobs import job_spec
+from core.service.refine_request import refine_spec_of
 
 PRESET = Path(__file__).parents[5] / "core/model/presets/sprites"
 HUES = {"red": 0, "yellow": 52, "green": 127, "blue": 231}
@@ -37,17 +37,7 @@ def engine() -> StreamingT2VEngine:
 
 @cache
 def video(engine: StreamingT2VEngine, prompt: str, num_frames: int) -> FramesTHWC:
-    facts: dict[str, Any] = json.loads((PRESET / "preset.json").read_text())
-    profile = facts["profiles"]["fast"]
-    sampling = {key: profile["windows"][key] for key in ("guidance_scale", "num_inference_steps")}
-    first_chunk = FirstChunkSampling(**{key: profile["first_chunk"][key] for key in sampling})
-    spec = job_spec(prompt=prompt, num_frames=num_frames, seed=1, first_chunk=first_chunk, **sampling)
-    state, chunks = engine.start(spec, NOTHING_GIVEN), list[FramesTHWC]()
-    while state.frames_done < num_frames:
-        chunk = engine.next_chunk(spec, state, ignore_step)
-        state = chunk.state
-        chunks.append(chunk.frames)
-    return np.concatenate(chunks)
+    return np.concatenate(list(chunks(engine, default_spec(read_preset(PRESET), prompt, num_frames, seed=1))))
 
 
 def object_mask(frame: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -102,10 +92,8 @@ def test_later_windows_go_on_with_the_same_object_and_motion(
 def test_refined_frames_show_the_same_at_twice_the_size(engine: StreamingT2VEngine) -> None:
     prompt = PROMPTS[0][2]
     preview = video(engine, prompt, 32)
-    facts = read_preset(PRESET).refiner
-    assert facts is not None
-    asked = RefineSpec(**facts.model_dump(include=set(RefineSpec.model_fields)), schedule="streaming")
-    spec = job_spec(prompt=prompt, num_frames=32, seed=1, refine=asked)
+    facts = read_preset(PRESET)
+    spec = default_spec(facts, prompt, 32, seed=1).model_copy(update={"refine": refine_spec_of(True, facts)})
 
     refiner = load_refiner(PRESET, device="cpu", torch_threads=1)
     refined = refiner.refine_window(spec, RefineState(), preview[:24], ignore_step).frames

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from core.model.presets import load_refiner
 from core.model.presets.facts import read_preset
@@ -131,15 +132,19 @@ def test_averaged_weights_are_what_later_stages_load(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(task.vae.parameters(), fresh.vae.parameters(), strict=True))
 
 
+def memory_inputs(side: int) -> list[Tensor]:
+    """Latents of this side, the past's pictures, texts and the anchor's tokens, for two samples."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = 8 * side
+    shapes = (2, 4, 16, side, side), (2, CONDITIONING, 3, pixels, pixels), (2, 32, 64), (2, 2, 64)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
 @pytest.mark.parametrize("with_anchor", [False, True])
 def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path: Path, with_anchor: bool) -> None:
     unet = Workshop(toy, tmp_path).untrained_unet()
     memory = build_memory(unet, (4, 4, 4, 4), image_tokens=2)
-    generator = torch.Generator().manual_seed(0)
-    latents, pictures, text, tokens = (
-        torch.randn(shape, generator=generator)
-        for shape in ((2, 4, 16, 16, 16), (2, CONDITIONING, 3, 128, 128), (2, 32, 64), (2, 2, 64))
-    )
+    latents, pictures, text, tokens = memory_inputs(side=16)
     moment = torch.tensor([10, 900])
     with torch.no_grad():
         base = unet(latents, moment, encoder_hidden_states=text).sample
@@ -157,11 +162,7 @@ def test_memories_leave_the_base_equal_to_rounding_at_the_size_of_sprites(toy: R
     unet = Workshop(toy, tmp_path).untrained_unet()
     memory = build_memory(unet, (4, 4, 4, 4), image_tokens=2)
     memory.mixers.layers_of(unet).inject()
-    generator = torch.Generator().manual_seed(0)
-    latents, pictures, text, tokens = (
-        torch.randn(shape, generator=generator)
-        for shape in ((2, 4, 16, 8, 8), (2, CONDITIONING, 3, 64, 64), (2, 32, 64), (2, 2, 64))
-    )
+    latents, pictures, text, tokens = memory_inputs(side=8)
     moment = torch.tensor([10, 900])
     with torch.no_grad():
         made = predict_noise(unet, memory.cam, memory.mergers, latents, moment, text, tokens, pictures)
