@@ -33,6 +33,8 @@ from core.model.training.samples import engine_around
 from core.model.training.sprites_facts import preset_facts
 from core.service.schema import DEFAULT_PROFILE
 
+_FOLDER = "ablations"
+"""Of all studies: they share variants."""
 TRUE_CLIPS, TRUE_CLIPS_LABEL = "true-clips", "true clips, autoencoder only"
 _CUTS = Figure("hard cuts", "hard cuts per video", lambda m: None if m.cuts is None else float(m.cuts), "lower")
 _SEAMS = Figure("seams", "step across window borders over step inside", lambda m: m.video.window_seam_ratio, "lower")
@@ -65,8 +67,8 @@ _PAPERS = (
     Ordering("cam-apm", "cam", _DISTANCE, "the paper: LPIPS 0.151 against 0.192"),
 )
 _NOISE = (
-    Ordering("noise-0.3", "noise-0", _TEXTURE, "does it lower drift?"),
-    Ordering("noise-0.3", "noise-0", _OBJECTS, "does it lower drift?"),
+    Ordering("cam-apm", "noise-0", _TEXTURE, "does it lower drift?"),
+    Ordering("cam-apm", "noise-0", _OBJECTS, "does it lower drift?"),
 )
 _WITHOUT_LPIPS = (
     "LPIPS and re-identification need weights that are not here: the distance and the likeness to the anchor are the"
@@ -120,7 +122,7 @@ def main(arguments: argparse.Namespace) -> int:
         bench = Bench(
             recipe,
             arguments.work,
-            arguments.out / arguments.suite,
+            arguments.out / _FOLDER,
             Budget(arguments.train_steps, arguments.processes),
             arguments.smoke,
         )

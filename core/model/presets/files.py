@@ -40,10 +40,10 @@ def load_module(
     except (KeyError, TypeError, ValueError) as error:
         raise PresetError(f"{folder / 'config.json'} does not describe this model: {error!r}", fix=FIX) from error
     device = device or torch.device("cpu")
-    weights = _read_weights(folder, device, dtype)
+    weights = read_weights(folder, device, dtype)
     missing = {_part_of(name) for name in model.state_dict()} - {_part_of(name) for name in weights}
     if rest is not None and missing:
-        weights |= _read_weights(rest, device, dtype, missing)
+        weights |= read_weights(rest, device, dtype, missing)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -57,10 +57,13 @@ def _part_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _read_weights(
-    folder: Path, device: torch.device, dtype: torch.dtype, parts: Collection[str] | None = None
+def read_weights(
+    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, parts: Collection[str] | None = None
 ) -> dict[str, Tensor]:
-    """Tensors of a folder's safetensors files (of these parts only); floating-point ones in `dtype`."""
+    """Tensors of a folder's safetensors files (of these parts only); floating-point ones in `dtype`.
+
+    Raises PresetError.
+    """
     weights: dict[str, Tensor] = {}
     for file in _weight_files(folder):
         try:

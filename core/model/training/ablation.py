@@ -48,17 +48,18 @@ class Variant:
         return self.way != "none"
 
 
+_BOTH_MEMORIES = Variant("cam-apm", "CAM + APM", "cam", with_anchor=True)
 CONDITIONINGS = (
     Variant("none", "no conditioning", "none"),
     Variant("concat", "channel concatenation", "concat"),
     Variant("add", "additive zero-conv", "add"),
     Variant("cam", "CAM", "cam"),
-    Variant("cam-apm", "CAM + APM", "cam", with_anchor=True),
+    _BOTH_MEMORIES,
 )
 """In the paper's order."""
 HISTORY_NOISES = (
     Variant("noise-0", "CAM + APM, history noise 0", "cam", with_anchor=True, history_noise=0.0),
-    Variant("noise-0.3", "CAM + APM, history noise 0.3", "cam", with_anchor=True, history_noise=0.3),
+    replace(_BOTH_MEMORIES, label="CAM + APM, history noise of the recipe"),
 )
 
 

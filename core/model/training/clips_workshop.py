@@ -62,7 +62,7 @@ class ClipsWorkshop:
         self.data = recipe.data
         self.folder = folder
         self._clips = read_clips(recipe.data.folder)
-        self.preset = _find(recipe.networks.preset)
+        self.preset = find_preset(recipe.networks.preset)
         self.preset.require_installed()
         self.facts: StreamingPreset = read_preset(self.preset.path).model_copy(
             update={
@@ -217,7 +217,7 @@ class ClipsWorkshop:
         return load_module(self.preset.weights / part, build, self.device)
 
 
-def _find(preset: str) -> PresetFolder:
+def find_preset(preset: str) -> PresetFolder:
     """A folder with preset.json, or an installed preset by name. Raises UnknownModel."""
     settings = Settings()
     if (Path(preset) / "preset.json").is_file():

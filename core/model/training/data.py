@@ -91,9 +91,9 @@ class ClipBank:
         return torch.stack(windows), texts
 
 
-def bank_scenes(seed: int, clips: int) -> list[sprites.Scene]:
+def bank_scenes(seed: int, clips: int, two_sprites_share: float = sprites.TWO_SPRITES_SHARE) -> list[sprites.Scene]:
     """The scenes of a bank: clip i depends on (seed, i) only, so a larger bank begins with the smaller one."""
-    return [_bank_scene(seed, index) for index in range(clips)]
+    return [_bank_scene(seed, index, two_sprites_share) for index in range(clips)]
 
 
 def begins_at_entry(clip: int) -> bool:
@@ -101,23 +101,32 @@ def begins_at_entry(clip: int) -> bool:
     return clip % 2 == 0
 
 
-def _bank_scene(seed: int, index: int) -> sprites.Scene:
+def _bank_scene(seed: int, index: int, two_sprites_share: float) -> sprites.Scene:
     rng = np.random.default_rng((seed, 77, index))
-    scene = sprites.sample_scene(rng)
+    scene = sprites.sample_scene(rng, two_sprites_share=two_sprites_share)
     return scene if begins_at_entry(index) else sprites.later(scene, int(rng.integers(1, 200)))
 
 
-def build_bank(vae: nn.Module, seed: int, clips: int, frames: int, path: Path) -> ClipBank:
+def build_bank(
+    vae: nn.Module,
+    seed: int,
+    clips: int,
+    frames: int,
+    path: Path,
+    two_sprites_share: float = sprites.TWO_SPRITES_SHARE,
+) -> ClipBank:
     """The bank of clips at the preset's size, kept in `path`."""
 
     def encode_clip(scene: sprites.Scene) -> Tensor:
         return encode_frames(vae, to_signal(sprites.render(scene, frames)))
 
-    return kept_bank(bank_scenes(seed, clips), encode_clip, bank_facts(vae, seed, clips, frames), path)
+    scenes = bank_scenes(seed, clips, two_sprites_share)
+    facts = bank_facts(vae, seed, clips, frames) | {"two_sprites_share": str(two_sprites_share)}
+    return kept_bank(scenes, encode_clip, facts, path)
 
 
 def bank_facts(vae: nn.Module, seed: int, clips: int, frames: int) -> dict[str, str]:
-    """Everything that the latents of a bank depend on."""
+    """Everything that the latents of any bank depend on."""
     numbers = {"seed": seed, "clips": clips, "frames": frames, "world": sprites.WORLD_VERSION}
     return {name: str(number) for name, number in numbers.items()} | {"vae": weights_digest(vae)}
 

@@ -105,6 +105,23 @@ def trained_parameters(modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:
     return [p for name in sorted(modules) for p in modules[name].parameters() if p.requires_grad]
 
 
+def begin_stage(folder: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Leave the modules' weights in `folder` as a checkpoint of no steps: the stage begins with them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    average = [parameter.detach().clone() for parameter in trained_parameters(modules)]
+    _write_checkpoint(folder, {**_weights_of(modules), "average": average, "step": 0, "spent": 0.0})
+
+
+def _weights_of(modules: Mapping[str, nn.Module]) -> dict[str, Any]:
+    return {"modules": {name: module.state_dict() for name, module in modules.items()}}
+
+
+def _write_checkpoint(folder: Path, content: dict[str, Any]) -> None:
+    """Write last.pt atomically: a run killed midway finds the checkpoint before it."""
+    torch.save(content, folder / f"{CHECKPOINT}.new")
+    (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
+
+
 def rate_factor(progress: float, step: int, plan: Plan) -> float:
     """Learning-rate factor: linear warm-up, then a cosine from 1 to `final_rate` over the run's progress in [0, 1]."""
     warm = min(1.0, (step + 1) / max(1, plan.warmup_steps))
@@ -169,7 +186,7 @@ class _Trainer:
         self.accelerator: Accelerator = parallel.join(plan.mixed_precision)
         self.parameters = trained_parameters(task.modules)
         optimiser = torch.optim.AdamW(
-            self.parameters, lr=plan.learning_rate, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay
+            self.parameters, lr=plan.learning_rate, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay, fused=True
         )
         # Prepared, it steps through the loss scaler that fp16 needs, and skips steps that overflowed.
         self.optimiser = self.accelerator.prepare_optimizer(optimiser, device_placement=False)
@@ -206,11 +223,11 @@ class _Trainer:
             sampler(step)
 
     def save(self, folder: Path, step: int, spent: float) -> None:
-        """Write last.pt atomically: a run killed midway finds the checkpoint before it."""
+        """Write last.pt, in the first process."""
         if parallel.rank() != 0:
             return
         content: dict[str, Any] = {
-            "modules": {name: module.state_dict() for name, module in self.task.modules.items()},
+            **_weights_of(self.task.modules),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average.shadow,
             "step": step,
@@ -219,8 +236,7 @@ class _Trainer:
         }
         if self.accelerator.scaler is not None:
             content["scaler"] = self.accelerator.scaler.state_dict()
-        torch.save(content, folder / f"{CHECKPOINT}.new")
-        (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
+        _write_checkpoint(folder, content)
 
     def resume(self, folder: Path) -> tuple[int, float]:
         """Load last.pt where there is one; returns (steps done, seconds spent). Raises OtherRun."""
@@ -233,7 +249,8 @@ class _Trainer:
             # Older checkpoints do not say what they were made with.
             _check_origin(path, content.get("origin", {}), self.origin)
         _load_weights(path, self.task.modules, content["modules"])
-        self.optimiser.load_state_dict(content["optimiser"])
+        if "optimiser" in content:  # not of a stage that begins with given weights
+            self.optimiser.load_state_dict(content["optimiser"])
         averages = cast("list[Tensor]", content["average"])
         self.average.shadow = [mean.to(own.device) for mean, own in zip(averages, self.parameters, strict=True)]
         if self.accelerator.scaler is not None and "scaler" in content:

@@ -94,6 +94,8 @@ class SpritesData:
     clips: Annotated[int, Field(ge=2)]
     pictures: Annotated[int, Field(ge=2)]
     """Half of them the first frame of a scene: there a caption says where everything is."""
+    two_sprites_share: Annotated[float, Field(ge=0, le=1)]
+    """Of the clips and pictures, those that show two objects. They are harder than one, so more than is asked for."""
     refiner_clips: Annotated[int, Field(ge=2)]
 
 

@@ -16,8 +16,9 @@ import torch
 
 from core.model.arguments import above_zero, whole
 from core.model.training import parallel
+from core.model.training.beginning import begin_with
 from core.model.training.clips_export import export_continued
-from core.model.training.clips_workshop import ClipsWorkshop
+from core.model.training.clips_workshop import ClipsWorkshop, find_preset
 from core.model.training.export import export_preset
 from core.model.training.loop import CheckpointError, check_trained
 from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe
@@ -30,6 +31,8 @@ examples:
   longtake train sprites --stage cam --minutes 5  one stage, shorter; the stages before it must have been trained
   longtake train sprites --smoke                  every stage for two steps at toy sizes: does it all run?
                                                   It works in runs/sprites-smoke, apart from the real run
+  longtake train sprites --begin-with sprites --stage image --stage video
+                                                  these two stages, on from the shipped weights
   longtake train streaming-t2v --clips my-clips   memories of the full-size model on videos of your own
   accelerate launch --multi_gpu --num_processes 4 -m core.model.training.run streaming-t2v --clips my-clips
                                                   the same on four GPUs
@@ -56,6 +59,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("recipe", help="name of a shipped recipe (sprites, streaming-t2v) or path of a TOML file")
     made.add_argument(
         "--clips", type=Path, metavar="FOLDER", help="your videos with captions.jsonl, for a recipe on clips"
+    )
+    made.add_argument(
+        "--begin-with",
+        metavar="PRESET",
+        help="a preset's name or folder: stages that have no checkpoint yet begin with its weights, not from nothing",
     )
     made.add_argument("--stage", choices=STAGES, action="append", help="only this stage (may be repeated)")
     made.add_argument("--steps", type=whole, help="end each stage after so many steps, instead of the recipe's number")
@@ -84,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = recipe if arguments.clips is None else recipe.on_clips(arguments.clips)
         # Toy networks of a smoke run fit no checkpoint of a real one, and the other way round.
         folder = arguments.out or Path("runs") / (f"{recipe.name}-smoke" if arguments.smoke else recipe.name)
+        if arguments.begin_with is not None:
+            begin(recipe, arguments.begin_with, chosen_stages(recipe, arguments.stage), folder)
         check(recipe, arguments.stage, folder, arguments.processes, arguments.export or folder / PRESET)
         work = partial(run, recipe, arguments.stage, folder, arguments.export)
         parallel.launch(work, arguments.processes, named=(RecipeError, CheckpointError, LongtakeError))
@@ -106,6 +116,17 @@ def shortened(recipe: Recipe, steps: int | None, minutes: float | None) -> Recip
         for name, stage in recipe.stages.items()
     }
     return replace(recipe, stages=stages)
+
+
+def begin(recipe: Recipe, preset: str, chosen: Sequence[str], folder: Path) -> None:
+    """Let the stages that have no checkpoint begin with a preset's weights. Raises RecipeError, LongtakeError."""
+    if recipe.networks.source != "sprites":
+        raise RecipeError(f"--begin-with: recipe {recipe.name!r} begins with the preset that its [networks] names")
+    workshop, weights = Workshop(recipe, folder), find_preset(preset).weights
+    if parallel.rank() == 0:
+        begun = begin_with(workshop, weights, chosen)
+        parallel.tell(f"with the weights of {preset} begin: {', '.join(begun) or 'no stages, all have been begun'}")
+    parallel.wait_for_all()
 
 
 def check(recipe: Recipe, stages: Sequence[str] | None, folder: Path, processes: int, target: Path) -> None:

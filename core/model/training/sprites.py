@@ -18,7 +18,7 @@ SIZE = 64
 
 FPS = 8
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 """Raise it when a seed's pictures change: what was encoded of them is then encoded anew."""
 
 SHAPES = ("circle", "square", "triangle")
@@ -49,6 +49,7 @@ TEXTURES = ("bands", "rings", "spots")
 """Never named in a caption: what the first frame shows of it is what long-term memory has to keep."""
 
 TWO_SPRITES_SHARE = 0.3
+"""Of the scenes asked for; training may see more of them."""
 _OPPOSITES = {"left": "right", "right": "left", "up": "down", "down": "up"}
 _MIDDLE = SIZE / 2
 _CROSSING_FRAME = 8
@@ -116,17 +117,19 @@ def is_held_out(sprite: Sprite, background: str) -> bool:
     return code % 16 == 0
 
 
-def sample_scene(rng: np.random.Generator, split: Split = "train") -> Scene:
+def sample_scene(
+    rng: np.random.Generator, split: Split = "train", two_sprites_share: float = TWO_SPRITES_SHARE
+) -> Scene:
     """Draw a scene from the split; all randomness comes from `rng`. Held out: a scene with a held-out combination."""
     while True:
-        scene = _draw(rng)
+        scene = _draw(rng, two_sprites_share)
         if any(is_held_out(sprite, scene.background) for sprite in scene.sprites) == (split == "held_out"):
             return scene
 
 
-def _draw(rng: np.random.Generator) -> Scene:
+def _draw(rng: np.random.Generator, two_sprites_share: float) -> Scene:
     background = _one_of(rng, BACKGROUNDS)
-    if rng.random() < TWO_SPRITES_SHARE:
+    if rng.random() < two_sprites_share:
         return Scene(background, _draw_two(rng))
     return Scene(background, (_draw_one(rng),))
 
@@ -148,18 +151,30 @@ def _draw_one(rng: np.random.Generator) -> Sprite:
 
 
 def _draw_two(rng: np.random.Generator) -> tuple[Sprite, Sprite]:
-    """Two smaller sprites of different colours, each in a lane of its own: rows that move sideways, or columns."""
+    """Two smaller sprites of different colours, each in a lane of its own: rows that move sideways, or columns.
+
+    The upper one comes first, or the left one: the order in which a caption names them says which is where.
+    """
     in_rows = rng.random() < 0.5
     motions = ("left", "right", "standing") if in_rows else ("up", "down", "standing")
     colours = rng.permutation(tuple(COLOURS))[:2]
-    made: list[Sprite] = []
+    made: list[tuple[float, Sprite]] = []
     for lane, colour in zip(rng.permutation(_LANES), colours, strict=True):
         motion = _one_of(rng, motions)
-        place = float(lane + rng.uniform(-1.5, 1.5)), _MIDDLE + float(rng.uniform(-2, 2))
+        across, along = float(lane + rng.uniform(-1.5, 1.5)), _MIDDLE + float(rng.uniform(-2, 2))
         sprite = _paint(rng, motion, float(rng.uniform(10.0, 11.0)))
-        x, y = place[::-1] if in_rows else place
-        made.append(_entering(rng, replace(sprite, colour=str(colour), x=x, y=y)))
-    return made[0], made[1]
+        crossing = replace(sprite, colour=str(colour), x=across, y=along)
+        made.append((across, _entering(rng, _turned(crossing) if in_rows else crossing)))
+    first, second = (sprite for _, sprite in sorted(made, key=lambda lane_and_sprite: lane_and_sprite[0]))
+    if not in_rows and first.motion == second.motion == "standing":
+        # No word would tell columns from rows.
+        return _turned(first), _turned(second)
+    return first, second
+
+
+def _turned(sprite: Sprite) -> Sprite:
+    """A column's sprite in a row."""
+    return replace(sprite, x=sprite.y, y=sprite.x)
 
 
 def _paint(rng: np.random.Generator, motion: str, radius: float) -> Sprite:

@@ -65,7 +65,7 @@ class Workshop:
         if stage == "vae":
             return VaeTask(self.untrained_vae(), seed, batch)
         if stage == "clip":
-            return ClipTask(self.untrained_text_encoder(), self.untrained_image_encoder(), self.tokenizer, seed, batch)
+            return self.untrained_words()
         if stage in ("image", "video"):
             return self._base_task(stage)
         if stage == "sight":
@@ -169,6 +169,11 @@ class Workshop:
         torch.manual_seed(self.recipe.seed)
         return self._placed(build_text_encoder(self.tokenizer.get_vocab_size()))
 
+    def untrained_words(self) -> ClipTask:
+        """The contrastive stage at step 0."""
+        text_encoder, image_encoder = self.untrained_text_encoder(), self.untrained_image_encoder()
+        return ClipTask(text_encoder, image_encoder, self.tokenizer, self.recipe.seed, self.recipe.stages["clip"].batch)
+
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
         return self._placed(build_unet(self.networks.unet_channels))
@@ -233,7 +238,7 @@ class Workshop:
     @cached_property
     def words(self) -> ClipTask:
         """What the contrastive stage has learnt, heads included, frozen."""
-        task = ClipTask(self.untrained_text_encoder(), self.untrained_image_encoder(), self.tokenizer, self.recipe.seed)
+        task = self.untrained_words()
         self._load("clip", task.modules)
         _frozen(nn.ModuleDict(task.modules))
         return task
@@ -249,13 +254,17 @@ class Workshop:
     def bank(self) -> data.ClipBank:
         """The clips, encoded once."""
         path = self.folder / "bank.safetensors"
-        return data.build_bank(self.vae, self.recipe.seed, self.data.clips, PAST + WINDOW, path)
+        return self._built_bank(0, self.data.clips, PAST + WINDOW, path)
 
     @cached_property
     def pictures(self) -> data.ClipBank:
         """Single frames of scenes that the clips do not show, encoded once."""
         path = self.folder / "pictures.safetensors"
-        return data.build_bank(self.vae, self.recipe.seed + 1, self.data.pictures, 1, path)
+        return self._built_bank(1, self.data.pictures, 1, path)
+
+    def _built_bank(self, number: int, clips: int, frames: int, path: Path) -> data.ClipBank:
+        """The recipe's bank of this number, which no other bank shares a scene with."""
+        return data.build_bank(self.vae, self.recipe.seed + number, clips, frames, path, self.data.two_sprites_share)
 
     @cached_property
     def pairs(self) -> data.ClipBank:

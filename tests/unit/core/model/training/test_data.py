@@ -86,6 +86,13 @@ def test_bank_knows_the_world_that_it_shows() -> None:
     assert data.bank_facts(build_vae((8, 8, 8, 8)), 1, 2, 2)["world"] == str(sprites.WORLD_VERSION)
 
 
+def test_bank_with_more_scenes_of_two_is_encoded_anew(tmp_path: Path) -> None:
+    vae = build_vae((8, 8, 8, 8)).eval()
+    before, after = (data.build_bank(vae, 1, 4, 2, tmp_path / "bank.safetensors", share) for share in (0.0, 1.0))
+    assert [len(scene.sprites) for scene in before.scenes + after.scenes] == [1] * 4 + [2] * 4
+    assert not torch.equal(before.latents_ktchw, after.latents_ktchw)
+
+
 def test_larger_bank_begins_with_the_smaller_one() -> None:
     assert data.bank_scenes(1, 5)[:3] == data.bank_scenes(1, 3)
 

@@ -158,7 +158,7 @@ def test_half_precision_without_a_gpu_is_refused() -> None:
 PRESET = {"source": "preset", "preset": "modelscope"}
 NETWORKS = {"source": "sprites"}
 CLIPS = {"source": "clips", "folder": "x", "height": 64, "width": 64, "fps": 8, "frames_per_clip": 32}
-SPRITES = {"source": "sprites", "clips": 4, "pictures": 4, "refiner_clips": 4}
+SPRITES = {"source": "sprites", "clips": 4, "pictures": 4, "two_sprites_share": 0.5, "refiner_clips": 4}
 STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
 
 

@@ -108,6 +108,20 @@ def test_motion_never_ends() -> None:
             assert 0 <= far.y < sprites.SIZE
 
 
+def test_of_two_sprites_the_upper_or_the_left_one_comes_first() -> None:
+    pairs = [scene.sprites for seed in range(400) if len((scene := scene_of(seed)).sprites) == 2]
+    for first, second in pairs:
+        in_columns = {first.motion, second.motion} & {"up", "down"}
+        assert (first.x < second.x) if in_columns else (first.y < second.y)
+    assert any(first.motion == second.motion == "standing" for first, second in pairs)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_share_of_two_sprites_can_be_chosen(share: float) -> None:
+    scenes = [sprites.sample_scene(np.random.default_rng(seed), two_sprites_share=share) for seed in range(20)]
+    assert {len(scene.sprites) for scene in scenes} == {1 + int(share)}
+
+
 def test_two_sprites_have_different_colours_and_never_touch() -> None:
     pairs = [scene for seed in range(200) if len((scene := scene_of(seed)).sprites) == 2]
     assert 0.2 < len(pairs) / 200 < 0.4

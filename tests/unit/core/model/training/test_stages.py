@@ -14,6 +14,7 @@ from core.model.presets import load_refiner
 from core.model.presets.facts import read_preset
 from core.model.streaming_t2v.network import predict_base, predict_noise
 from core.model.training.base_stage import build_unet
+from core.model.training.beginning import begin_with
 from core.model.training.export import export_preset
 from core.model.training.loop import Plan, StageMissing, load_averaged, train
 from core.model.training.memory_stage import CONDITIONING, build_memory
@@ -107,6 +108,51 @@ def test_preset_without_a_trained_decoder_keeps_none_of_an_earlier_export(
     shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("decoder", "preset"))
     export_preset(Workshop(toy, tmp_path / "work"), tmp_path / "preset")
     assert [part.name for part in (tmp_path / "preset" / "refiner").iterdir()] == ["unet"]
+
+
+@pytest.fixture(scope="module")
+def begun(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder that began with the preset in `trained`; `video` was trained on from `image`."""
+    folder = tmp_path_factory.mktemp("begun")
+    given = ["--begin-with", str(trained / "preset"), "--stage", "image", "--stage", "video"]
+    assert main(["sprites", "--smoke", "--out", str(folder), *given]) == 0
+    return folder
+
+
+def test_stages_begin_with_the_weights_of_a_preset(toy: Recipe, trained: Path, begun: Path) -> None:
+    ours, theirs = (Workshop(toy, folder) for folder in (begun, trained))
+    pairs = [(ours.memory.cam, theirs.memory.cam), (ours.words.heads, theirs.words.heads), (ours.vae, theirs.vae)]
+    pairs += [(ours.refiner, theirs.refiner), (ours.refiner_vae, theirs.refiner_vae)]
+    for one, other in pairs:
+        for name, weight in other.state_dict().items():
+            assert torch.equal(one.state_dict()[name], weight.half().to(weight.dtype)), name
+
+
+def test_a_stage_begun_with_given_weights_trains_on_from_them(begun: Path) -> None:
+    steps = {stage: torch.load(begun / stage / "last.pt", weights_only=True)["step"] for stage in ("image", "video")}
+    assert steps == {"image": 2, "video": 2}
+    assert not (begun / "sight").exists()
+
+
+def test_a_stage_that_goes_on_from_a_chosen_one_begins_with_what_that_one_learns(
+    toy: Recipe, trained: Path, tmp_path: Path
+) -> None:
+    assert begin_with(Workshop(toy, tmp_path), trained / "preset", ["image", "video", "apm"]) == [
+        *("clip", "vae", "image", "cam", "apm", "decoder", "refiner")
+    ]
+    assert begin_with(Workshop(toy, tmp_path), trained / "preset", []) == ["video"]
+
+
+def test_weights_of_other_sizes_to_begin_with_are_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sprites", "--out", str(tmp_path), "--begin-with", str(trained / "preset"), "--stage", "clip"]) == 2
+    assert f"{trained / 'preset' / 'vae'} has weights of other networks" in capsys.readouterr().err
+
+
+def test_beginning_with_a_preset_is_for_recipes_that_begin_from_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["streaming-t2v", "--begin-with", "sprites"]) == 2
+    assert "its [networks] names" in capsys.readouterr().err
 
 
 def test_full_size_refiner_stays_small() -> None:
