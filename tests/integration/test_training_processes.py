@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,7 +16,6 @@ from core.model.training.parallel import launch
 from core.model.training.recipe import Recipe, load_recipe
 from core.model.training.run import run
 from core.model.training.workshop import Workshop
-from tests.helpers.deadline import eventually
 
 
 def trained(recipe: Recipe, folder: Path, processes: int) -> dict[str, Any]:
@@ -63,28 +59,3 @@ def encode_bank(recipe: Recipe, folder: Path) -> None:
 def test_a_named_error_of_a_process_is_raised_by_its_name() -> None:
     with pytest.raises(StageMissing, match="train the stage 'vae'"):
         launch(partial(check_trained, Path("nowhere/vae")), 2, named=(StageMissing,))
-
-
-LAUNCHES = """
-import runpy, sys
-from functools import partial
-from core.model.training.parallel import launch
-if __name__ == "__main__":
-    launch(partial(runpy.run_path, sys.argv[1]), 2)
-"""
-TRAINS = "import os, pathlib, time; (pathlib.Path(__file__).parent / f'{os.getpid()}.pid').touch(); time.sleep(120)"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a process with its parent")
-def test_processes_end_with_the_run_that_was_killed(tmp_path: Path) -> None:
-    (tmp_path / "launches.py").write_text(LAUNCHES)
-    (tmp_path / "trains.py").write_text(TRAINS)
-    parent = subprocess.Popen([sys.executable, str(tmp_path / "launches.py"), str(tmp_path / "trains.py")])
-    try:
-        eventually(lambda: len(list(tmp_path.glob("*.pid"))) == 2, "both processes to train", seconds=120)
-    finally:
-        parent.kill()
-        parent.wait()
-
-    children = [int(file.stem) for file in tmp_path.glob("*.pid")]
-    eventually(lambda: not any(map(psutil.pid_exists, children)), "both to end")

@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ import numpy as np
 from core.model.evaluation.measuring import Measured, Measurer
 from core.model.evaluation.reader import Frames
 from core.model.training import sprites
+from core.service.embedded import end_with_parent
 from core.service.engine import NOTHING_GIVEN, Engine, ignore_step
 from core.service.schema import JobSpec
 
@@ -86,6 +88,9 @@ _studio: list[Studio] = []
 
 
 def _enter(open_studio: OpenStudio) -> None:
+    if sys.platform == "linux":
+        # Else they make what is left of a run that was killed, beside the one started after it.
+        end_with_parent()
     # Ctrl-C reaches every process of a terminal: these end at once and leave the message to the first.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _studio.append(open_studio())
