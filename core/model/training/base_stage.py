@@ -88,6 +88,7 @@ class BaseTask:
         caption_dropout: float = 0.1,
         unknown_words: float = 0.08,
         beginnings: float = 0.75,
+        alike: float = 0.4,
     ) -> None:
         """`noisy_share` of the timesteps are from the noisy end, where only the words can tell what to draw."""
         self.unet = unet
@@ -103,11 +104,12 @@ class BaseTask:
         self.caption_dropout = caption_dropout
         self.unknown_words = unknown_words
         self.beginnings = beginnings
+        self.alike = alike
         self.signal = diffusion.alphas_bar()
 
     def loss(self, step: int) -> Tensor:
         rng = np.random.default_rng((self.seed, STAGE, self.frames, step))
-        latents_btchw, captions = self.bank.batch(rng, self.batch, self.frames, self.beginnings)
+        latents_btchw, captions = self.bank.batch(rng, self.batch, self.frames, self.beginnings, self.alike)
         clean_bcthw = (latents_btchw.transpose(1, 2).contiguous() * self.scale).to(self.unet.device)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         noise_bcthw = torch.randn(clean_bcthw.shape, generator=generator).to(clean_bcthw)

@@ -65,19 +65,32 @@ class ClipBank:
     def __init__(self, scenes: list[sprites.Scene], latents: Tensor) -> None:
         self.scenes = scenes
         self.latents_ktchw = latents
+        alike = [clip for clip, scene in enumerate(scenes) if sprites.has_alike_colours(scene)]
+        self._alike = {start: [clip for clip in alike if begins_at_entry(clip) == start] for start in (True, False)}
 
     def batch(
-        self, rng: np.random.Generator, size: int, frames: int, beginnings: float = 0.5, *, say_later: bool = True
+        self,
+        rng: np.random.Generator,
+        size: int,
+        frames: int,
+        beginnings: float = 0.5,
+        alike: float = 0.0,
+        *,
+        say_later: bool = True,
     ) -> tuple[Tensor, list[str]]:
         """Draw windows: latents [B, T, C, H, W] float32 and their captions.
 
         A share of `beginnings` starts with frame 0 of its scene. The others start later, and say so where `say_later`;
-        half of them are played backwards, with the motion they then show in the caption.
+        half of them are played backwards, with the motion they then show in the caption. A share of `alike` is drawn
+        from the scenes of two objects of alike colours alone: taking one for the other costs so little that it is else
+        learnt last.
         """
         windows: list[Tensor] = []
         texts: list[str] = []
         for _ in range(size):
             clip = 2 * int(rng.integers(len(self.scenes) // 2)) + int(rng.random() >= beginnings)
+            if alike and (hard := self._alike[begins_at_entry(clip)]) and rng.random() < alike:
+                clip = hard[int(rng.integers(len(hard)))]
             last_first = self.latents_ktchw.shape[1] - frames
             first = 0 if begins_at_entry(clip) else int(rng.integers(last_first + 1))
             window = self.latents_ktchw[clip, first : first + frames].float()

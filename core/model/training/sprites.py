@@ -28,6 +28,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "blue": (45, 75, 240),
     "yellow": (245, 215, 40),
 }
+ALIKE = (frozenset({"red", "yellow"}), frozenset({"green", "blue"}))
+"""Colours that the autoencoder's latents hardly tell apart (docs/training-log.md)."""
 DIAGONAL = math.sqrt(0.5)
 DIRECTIONS: dict[str, tuple[float, float]] = {
     "left": (-1, 0),
@@ -104,6 +106,11 @@ class FrameTruth:
     y: float
     colour: str
     shape: str
+
+
+def has_alike_colours(scene: Scene) -> bool:
+    """Whether the scene shows two objects whose colours are alike in the autoencoder's latents."""
+    return {sprite.colour for sprite in scene.sprites} in ALIKE
 
 
 def is_held_out(sprite: Sprite, background: str) -> bool:

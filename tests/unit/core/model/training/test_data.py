@@ -93,6 +93,22 @@ def test_bank_with_more_scenes_of_two_is_encoded_anew(tmp_path: Path) -> None:
     assert not torch.equal(before.latents_ktchw, after.latents_ktchw)
 
 
+def test_batch_shows_more_of_two_alike_colours_where_asked(tmp_path: Path) -> None:
+    bank = data.build_bank(build_vae((8, 8, 8, 8)).eval(), 1, 60, 1, tmp_path / "bank.safetensors", 1.0)
+    usual, alike = (bank.batch(np.random.default_rng(0), 200, 1, alike=share)[1] for share in (0.0, 1.0))
+
+    def shows_alike(text: str) -> bool:
+        return set(text.split()) & set(sprites.COLOURS) in sprites.ALIKE
+
+    assert 0 < sum(map(shows_alike, usual)) < 120
+    assert all(map(shows_alike, alike))
+
+
+def test_batch_of_a_bank_without_alike_colours_takes_any(bank: data.ClipBank) -> None:
+    bank = data.ClipBank(bank.scenes[:1] * 2, bank.latents_ktchw[:2])
+    assert len(bank.batch(np.random.default_rng(0), 3, 1, alike=1.0)[1]) == 3
+
+
 def test_larger_bank_begins_with_the_smaller_one() -> None:
     assert data.bank_scenes(1, 5)[:3] == data.bank_scenes(1, 3)
 
