@@ -110,7 +110,7 @@ class FrameTruth:
 
 def has_alike_colours(scene: Scene) -> bool:
     """Whether the scene shows two objects whose colours are alike in the autoencoder's latents."""
-    return {sprite.colour for sprite in scene.sprites} in ALIKE
+    return frozenset(sprite.colour for sprite in scene.sprites) in ALIKE
 
 
 def is_held_out(sprite: Sprite, background: str) -> bool:

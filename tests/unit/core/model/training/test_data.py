@@ -98,7 +98,7 @@ def test_batch_shows_more_of_two_alike_colours_where_asked(tmp_path: Path) -> No
     usual, alike = (bank.batch(np.random.default_rng(0), 200, 1, alike=share)[1] for share in (0.0, 1.0))
 
     def shows_alike(text: str) -> bool:
-        return set(text.split()) & set(sprites.COLOURS) in sprites.ALIKE
+        return frozenset(text.split()) & set(sprites.COLOURS) in sprites.ALIKE
 
     assert 0 < sum(map(shows_alike, usual)) < 120
     assert all(map(shows_alike, alike))
