@@ -33,7 +33,8 @@ def begin_with(workshop: Workshop, preset: Path, chosen: Sequence[str]) -> list[
     weights do not fit the recipe's networks, PresetError where a file is missing or damaged.
     """
     begun: list[str] = []
-    for stage, modules in _stages_of(workshop, preset):
+    # All are read before any is written: a preset that does not fit leaves nothing behind.
+    for stage, modules in list(_stages_of(workshop, preset)):
         goes_on = stage in chosen and _GOES_ON_FROM.get(stage) in chosen
         if goes_on or (workshop.folder / stage / CHECKPOINT).exists():
             continue

@@ -148,6 +148,7 @@ def test_weights_of_other_sizes_to_begin_with_are_refused(
 ) -> None:
     assert main(["sprites", "--out", str(tmp_path), "--begin-with", str(trained / "preset"), "--stage", "clip"]) == 2
     assert f"{trained / 'preset' / 'vae'} has weights of other networks" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_beginning_with_a_preset_is_for_recipes_that_begin_from_nothing(capsys: pytest.CaptureFixture[str]) -> None:
