@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -59,18 +59,20 @@ class Running:
 
     def left_behind(self) -> list[str]:
         """Command lines of processes that still run and came from this command or another of the same presets."""
-        return [" ".join(process.cmdline()) for process in self._family() if process.is_running()]
+        return [" ".join(command) for _, command in self._family()]
 
     def kill_everything(self) -> None:
-        for process in self._family():
-            process.kill()
+        for process, _ in self._family():
+            with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
+                process.kill()
         self.process.wait()
 
-    def _family(self) -> Iterator[psutil.Process]:
+    def _family(self) -> Iterator[tuple[psutil.Process, list[str]]]:
+        """Each process that still runs, and its command line, asked for here: one that ends between two looks is none."""
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == str(self.presets_dir) and process.status() != psutil.STATUS_ZOMBIE:
-                    yield process
+                    yield process, process.cmdline()
             except psutil.Error:
                 continue  # ended meanwhile, or not ours to look at
 
