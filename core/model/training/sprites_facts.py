@@ -35,7 +35,7 @@ def preset_facts() -> dict[str, Any]:
         "vocabulary": f"Words it knows: {words}. Other words are read as unknown.",
         "profiles": {
             "fast": {
-                "windows": {"num_inference_steps": 12, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
+                "windows": {"num_inference_steps": 8, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
                 "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
                 "gpu_dtype": "bfloat16",
             },
