@@ -68,7 +68,7 @@ class Running:
         self.process.wait()
 
     def _family(self) -> Iterator[tuple[psutil.Process, list[str]]]:
-        """Each process that still runs, and its command line, asked for here: one that ends between two looks is none."""
+        """Each process that still runs, and its command line, asked for here, lest it end between two looks."""
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == str(self.presets_dir) and process.status() != psutil.STATUS_ZOMBIE:
