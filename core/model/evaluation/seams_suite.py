@@ -114,11 +114,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 def measure_all(refiner: WindowRefiner, facts: Preset, asked: Asked, folder: Path) -> Iterator[dict[str, Figures]]:
     """Figures by row, clip by clip and of each seed by seed. Raises PresetError for a preset of another world."""
-    folder.mkdir(parents=True, exist_ok=True)
     for index, scene in enumerate(suite_scenes(asked.clips)):
         of_clip: dict[str, Figures] = {}
         for number in range(asked.seeds):
             spec = spec_of(facts, captions.plain_caption(scene), asked, SUITE_SEED + number)
+            folder.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
             figures = _measured_once(refiner, spec, scene, _stem(folder, index, number), of_clip)
             of_clip = {row: figures[row] for row in (TRUE, GIVEN)}
             yield figures

@@ -84,10 +84,12 @@ def test_sizes_that_show_no_seam_are_refused(
 
 
 def test_a_strength_of_too_few_noise_levels_is_told_with_what_works(
-    preset: Path, capsys: pytest.CaptureFixture[str]
+    preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--suite", "seams", "--preset", str(preset), "--strength", "0.001"]) == 2
+    out = tmp_path / "out"
+    assert main(["--suite", "seams", "--preset", str(preset), "--strength", "0.001", "--out", str(out)]) == 2
     assert "(give a strength of at least 0.002)" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_true_clip_has_a_score_but_no_false_change() -> None:
