@@ -118,7 +118,6 @@ def measure_all(refiner: WindowRefiner, facts: Preset, asked: Asked, folder: Pat
         of_clip: dict[str, Figures] = {}
         for number in range(asked.seeds):
             spec = spec_of(facts, captions.plain_caption(scene), asked, SUITE_SEED + number)
-            folder.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
             figures = _measured_once(refiner, spec, scene, _stem(folder, index, number), of_clip)
             of_clip = {row: figures[row] for row in (TRUE, GIVEN)}
             yield figures
@@ -151,6 +150,7 @@ def _measured_once(
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if kept is not None and kept["facts"] == facts:
         return {row: Figures(**figures) for row, figures in kept["figures"].items()}
+    stem.parent.mkdir(parents=True, exist_ok=True)
     videos = refined_videos(refiner, spec, scene)
     figures = {row: of_clip.get(row) or figures_of(frames, videos[TRUE]) for row, frames in videos.items()}
     _write_slices(stem, videos)
