@@ -44,8 +44,20 @@ LongtakeError
 │   ├── OutputRefused           the folder to write is in use, not empty or not writable
 │   ├── OutputDiskFull          no room for the folder to write
 │   └── WeightsDamaged          files differ from the checksums written with them
-├── StoreError              Redis did not answer
+├── StoreError              Redis, or the broker, did not do what was asked
+│   ├── StoreUnavailable        gone for a while: waiting helps
+│   ├── StoreReadOnly           it answers and refuses writes (a replica, a failed save)
+│   ├── StoreFull               no memory or disk left for writes
+│   ├── StoreDamaged            what it holds cannot be read
+│   └── StoreMisconfigured      wrong address, password or rights, or a bug of ours: waiting does not help
 ├── StorageError            the object store refused or did not answer
+│   ├── ObjectNotFound          no object under this key
+│   ├── ObjectDamaged           an object's bytes are not those that were stored
+│   ├── StorageUnavailable      gone for a while: waiting helps
+│   ├── StorageReadOnly         it answers and refuses writes
+│   ├── StorageFull             no room left
+│   └── StorageMisconfigured    wrong address, key or bucket, or a bug of ours: waiting does not help
+├── NotFinite               a network gave numbers that are not finite; the job fails
 └── SetupError              a missing binary, a port in use, a full disk: one sentence for a person
 
 This module knows no HTTP status: api/problems.py maps the classes.
@@ -345,16 +357,82 @@ class StoreError(LongtakeError):
     code = "store_error"
 
 
+class StoreUnavailable(StoreError):
+    """The store of the jobs does not answer at the moment."""
+
+    code = "store_unavailable"
+
+
+class StoreReadOnly(StoreError):
+    """The store of the jobs refuses writes."""
+
+    code = "store_read_only"
+
+
+class StoreFull(StoreError):
+    """The store of the jobs is full."""
+
+    code = "store_full"
+
+
+class StoreDamaged(StoreError):
+    """The store of the jobs holds something that cannot be read."""
+
+    code = "store_damaged"
+
+
+class StoreMisconfigured(StoreError):
+    """The store of the jobs refuses what the service asks for."""
+
+    code = "store_misconfigured"
+
+
 class StorageError(LongtakeError):
     """The object store refused or did not answer."""
 
     code = "storage_error"
 
 
+class StorageUnavailable(StorageError):
+    """The object store does not answer at the moment."""
+
+    code = "storage_unavailable"
+
+
+class StorageReadOnly(StorageError):
+    """The object store refuses writes."""
+
+    code = "storage_read_only"
+
+
+class StorageFull(StorageError):
+    """The object store is full."""
+
+    code = "storage_full"
+
+
+class StorageMisconfigured(StorageError):
+    """The object store refuses what the service asks for."""
+
+    code = "storage_misconfigured"
+
+
 class ObjectNotFound(StorageError):
     """There is no object under this key."""
 
     code = "object_not_found"
+
+
+class ObjectDamaged(StorageError):
+    """The object's bytes are not those that were stored."""
+
+    code = "object_damaged"
+
+
+class NotFinite(LongtakeError):
+    """A network gave numbers that are not finite."""
+
+    code = "not_finite"
 
 
 class SetupError(LongtakeError):
