@@ -6,7 +6,7 @@ host is part of a signature. Knows no job and no video: keys and bytes only.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -125,15 +125,18 @@ class S3Storage:
                 for entry in page.get("Contents", ()):
                     yield entry["Key"]
 
+    def delete(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _DELETE_BATCH):
+            objects = [{"Key": key} for key in keys[start : start + _DELETE_BATCH]]
+            with _named_errors("deleting objects"):
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            if answer.get("Errors"):
+                raise StorageError(f"deleting objects: {answer['Errors'][0].get('Message', 'refused')}")
+
     def delete_prefix(self, prefix: str) -> int:
         """Delete all objects under a prefix; returns how many. Listed first: a page may shift under a delete."""
         keys = [*self.list(prefix)]
-        for start in range(0, len(keys), _DELETE_BATCH):
-            objects = [{"Key": key} for key in keys[start : start + _DELETE_BATCH]]
-            with _named_errors(f"deleting {prefix}"):
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-            if answer.get("Errors"):
-                raise StorageError(f"deleting {prefix}: {answer['Errors'][0].get('Message', 'refused')}")
+        self.delete(keys)
         return len(keys)
 
     def url(self, key: str, *, download_name: str | None = None) -> str:
