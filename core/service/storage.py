@@ -36,11 +36,13 @@ class Patience:
     connect_seconds: float
     read_seconds: float
     attempts: int
+    asks_before_sending: bool = True
+    """Send `Expect: 100-continue` and wait up to a second for leave to send the body."""
 
 
 WORKER = Patience(connect_seconds=5.0, read_seconds=20.0, attempts=2)
 """A worker has its own loop around what fails (worker/uploads.py)."""
-REQUEST = Patience(connect_seconds=0.5, read_seconds=1.2, attempts=1)
+REQUEST = Patience(connect_seconds=0.5, read_seconds=1.2, attempts=1, asks_before_sending=False)
 """Somebody waits for an HTTP answer: within two seconds it is known whether there is one."""
 
 
@@ -88,6 +90,7 @@ class S3Storage:
 
     def _new_client(self, session: Any) -> Any:
         from botocore.config import Config
+        from botocore.handlers import add_expect_header
 
         settings, patience = self._settings, self._patience
         config = Config(
@@ -101,13 +104,16 @@ class S3Storage:
             max_pool_connections=50,  # as many as an API has threads
         )
         secret = settings.s3_secret_access_key
-        return session.client(
+        client = session.client(
             "s3",
             endpoint_url=settings.s3_endpoint_url,
             aws_access_key_id=settings.s3_access_key_id,
             aws_secret_access_key=secret.get_secret_value() if secret else None,
             config=config,
         )
+        if not patience.asks_before_sending:
+            client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     def ensure_bucket(self) -> None:
         """Create the bucket where it does not exist. Idempotent, also for several processes at once."""
@@ -168,11 +174,14 @@ class S3Storage:
         """Delete all objects under a prefix; returns how many. Listed first: a page may shift under a delete."""
         keys = [*self.list(prefix)]
         for start in range(0, len(keys), _DELETE_BATCH):
-            objects = [{"Key": key} for key in keys[start : start + _DELETE_BATCH]]
-            with self._named_errors(f"deleting {prefix}"):
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-                _raise_first(answer.get("Errors", ()), "DeleteObjects")
+            self._delete(keys[start : start + _DELETE_BATCH], prefix)
         return len(keys)
+
+    def _delete(self, keys: Sequence[str], prefix: str) -> None:
+        objects = [{"Key": key} for key in keys]
+        with self._named_errors(f"deleting {prefix}"):
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            _raise_first(answer.get("Errors", ()), "DeleteObjects")
 
     def url(self, key: str, *, download_name: str | None = None) -> str:
         """A presigned GET, good for url_ttl_seconds to twice that; the same text in every process until the bucket of

@@ -27,6 +27,7 @@ from core.service.gate import Gate
 from core.service.job_store import RedisJobStore
 from core.service.redis_client import REQUEST, Patience, connect, naming_errors
 from core.service.schema import JobRecord, JobStatus, Lane
+from tests.helpers.canned_server import answering
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
 from tests.helpers.redis_server import RedisServer
@@ -224,38 +225,12 @@ def test_more_connections_than_the_pool_has_is_away(server: RedisServer) -> None
     waiting.join()
 
 
-@contextmanager
-def answering(answer: bytes) -> Generator[str]:
-    """A server that says `answer` to whatever comes, and hangs up. Its URL."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        listener.settimeout(0.2)
-        stop = threading.Event()
-
-        def serve() -> None:
-            while not stop.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(answer)
-
-        serving = threading.Thread(target=serve)
-        serving.start()
-        try:
-            yield f"redis://{LOOPBACK}:{listener.getsockname()[1]}/0"
-        finally:
-            stop.set()
-            serving.join()
-
-
 @pytest.mark.parametrize(
     "answer", [b"", b"+PO", b"$100\r\nhalf", b"*3\r\n$1\r\na", b"HTTP/1.1 400 Bad\r\n\r\n", b"\x00\xff"]
 )
 def test_half_an_answer_or_a_strange_one_is_away(answer: bytes) -> None:
-    with answering(answer) as url, pytest.raises(StoreUnavailable), naming_errors():
-        connect(url, IMPATIENT).ping()
+    with answering(answer) as port, pytest.raises(StoreUnavailable), naming_errors():
+        connect(f"redis://{LOOPBACK}:{port}/0", IMPATIENT).ping()
 
 
 def test_a_generator_has_named_errors_too() -> None:
