@@ -17,7 +17,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from core.service.errors import StoreError
-from core.service.redis_client import CONNECT_TIMEOUT_SECONDS, HEALTH_CHECK_SECONDS, connect, names_errors
+from core.service.redis_client import HEALTH_CHECK_SECONDS, WORKER, connect, names_errors
 from core.service.schema import Lane
 from core.service.settings import Settings
 
@@ -82,7 +82,8 @@ def make_celery_app(settings: Settings) -> Celery:
             "unacked_restore_throttle": 1,
             "health_check_interval": HEALTH_CHECK_SECONDS,
             "socket_keepalive": True,
-            "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "socket_connect_timeout": WORKER.connect_seconds,
+            "socket_timeout": WORKER.read_seconds,
             "retry_on_timeout": True,
         },
     )
