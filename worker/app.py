@@ -13,10 +13,10 @@ import redis
 from celery import Celery
 
 from core.service import queue
+from core.service.device_fault import is_device_fault
 from core.service.redis_client import connect
 from core.service.settings import Settings
 from worker.broker import message_keeper
-from worker.device_fault import is_device_fault
 from worker.engines import Engines
 from worker.finalize import finalize_job
 from worker.generate import ChunkMaker

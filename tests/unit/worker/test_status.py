@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from core.service.fakes import FakeClock, FakeWorkerRegistry
 from core.service.ports import WorkerStatus
-from worker.device_fault import is_device_fault
 from worker.status import ProcessActivity, StatusBoard, Watchdog
 
 
@@ -79,15 +78,3 @@ def test_a_draining_process_never_looks_ready_again() -> None:
     board.set("draining")
     ProcessActivity(board, Watchdog()).idle()
     assert [status.state for status in registry.all()] == ["draining"]
-
-
-def test_device_faults_are_told_by_type_or_text_also_when_wrapped() -> None:
-    class OutOfMemoryError(RuntimeError):
-        pass
-
-    assert is_device_fault(OutOfMemoryError("tried to allocate"))
-    assert is_device_fault(RuntimeError("CUDA error: an illegal memory access was encountered"))
-    wrapped = ValueError("chunk failed")
-    wrapped.__cause__ = RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
-    assert is_device_fault(wrapped)
-    assert not is_device_fault(RuntimeError("shapes do not match"))
