@@ -38,9 +38,10 @@ from core.model.streaming_t2v.chunk_loop import (
     decode_new_frames,
     sample_latents,
 )
+from core.model.streaming_t2v.compiled import Compiler, for_cuda
 from core.model.streaming_t2v.denoisers import window_denoiser
 from core.model.streaming_t2v.kernels import lay_out_for_gpu
-from core.model.streaming_t2v.network import Compiler, StreamingNetwork, for_cuda
+from core.model.streaming_t2v.network import StreamingNetwork
 from core.service.engine import ignore_step
 
 NEW_FRAMES = 8

@@ -20,8 +20,8 @@ from benchmarks.refinement import job
 from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.streaming_t2v.base_network import UntouchedBase
+from core.model.streaming_t2v.compiled import Compiler, in_one_graph
 from core.model.streaming_t2v.kernels import lay_out_for_gpu
-from core.model.streaming_t2v.network import Compiler, in_one_graph
 from core.service.engine import FramesTHWC, ignore_step
 from core.service.frame_plan import refinement_windows
 from core.service.refine_engine import RefineState
