@@ -38,9 +38,9 @@ def double(values: Tensor) -> Tensor:
 
 def with_backend(backend: Any, limit: int | None = None) -> Compiler:
     """As the compilers for CUDA, with a backend that a CPU has."""
-    return lambda function: torch.compile(
-        function, fullgraph=True, dynamic=False, backend=backend, recompile_limit=limit
-    )
+    options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "backend": backend, "recompile_limit": limit}
+    compiler: Callable[..., Any] = torch.compile
+    return lambda function: compiler(function, **options)
 
 
 class CountingBackend:
