@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery
 
 from core.service import queue
+from core.service.device_fault import is_device_fault
 from core.service.settings import Settings
-from worker.device_fault import is_device_fault
 from worker.engines import Engines
 from worker.finalize import finalize_next
 from worker.generate import ChunkMaker

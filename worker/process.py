@@ -29,6 +29,7 @@ from celery.exceptions import SecurityWarning
 
 from core.service.catalog import PresetFolder
 from core.service.clock import SystemClock
+from core.service.device_fault import is_device_fault
 from core.service.errors import LongtakeError
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
@@ -63,7 +64,6 @@ logger = logging.getLogger("worker")
 
 RETRY_SECONDS = 3.0
 SENDER_SECONDS = 1.0
-WATCHDOG_SECONDS = 5.0
 EXIT_DEVICE_BROKEN = 70
 EXIT_STALLED = 75
 
@@ -108,7 +108,9 @@ def read_options(arguments: Sequence[str], settings: Settings) -> Options:
 class Process:
     """The life of one worker process."""
 
-    def __init__(self, options: Options, settings: Settings) -> None:
+    def __init__(self, options: Options, settings: Settings, load: Callable[..., Engines] = load_engines) -> None:
+        """`load`: how engines are loaded, worker.engines.load_engines."""
+        self._load_engines = load
         self._options = options
         self._settings = settings
         self._drain = threading.Event()
@@ -128,6 +130,7 @@ class Process:
         )
         self._records = records
         self._board = StatusBoard(RedisWorkerRegistry(records), self._first_status())
+        self._activity = ProcessActivity(self._board, self._watchdog)
 
     def run(self) -> int:
         """Get ready, work, leave. Returns the exit code: 0 after being told to stop."""
@@ -162,17 +165,23 @@ class Process:
         return ticker
 
     def _until_ready(self) -> Engines | None:
-        """Retry until servers answer and an engine is loaded; meanwhile say why not. None: CPU process, or a stop."""
+        """Retry until servers answer and an engine is loaded; meanwhile say why not. None: CPU process, or a stop.
+
+        A device that breaks meanwhile is of no more use to this process, however often it tries.
+        """
         while not self._drain.is_set():
             try:
                 self._services.store.ping()
                 self._services.storage.ensure_bucket()
                 return self._load()
-            except LongtakeError as error:
-                self._not_ready(error.with_fix)
             except Exception as error:  # a process's outermost frame: loading may raise anything; say it and try again
-                logger.exception("loading failed")
-                self._not_ready(f"{type(error).__name__}: {error}")
+                if is_device_fault(error):
+                    self._on_device_broken_loading(error)
+                elif isinstance(error, LongtakeError):
+                    self._not_ready(error.with_fix)
+                else:
+                    logger.exception("loading failed")
+                    self._not_ready(f"{type(error).__name__}: {error}")
         return None
 
     def _load(self) -> Engines | None:
@@ -182,12 +191,20 @@ class Process:
         # In a thread that ends: OpenMP keeps a team of threads for every thread that has computed. Two teams are more
         # threads than cores, and such hardly spin while they wait: 16 frames took 6.1 s instead of 3.0 s.
         with ThreadPoolExecutor(1, "load") as loader:
-            engines = loader.submit(load_engines, kind, self._settings, model, self._install).result()
+            load = loader.submit(self._load_engines, kind, self._settings, model, self._install, self._activity)
+            engines = load.result()
         self._board.set_device(engines.device)
         return engines
 
     def _install(self, preset: PresetFolder) -> None:
-        install(preset, lambda words: self._board.set("starting", reason=words), self._drain)
+        install(preset, self._installing, self._drain)
+
+    def _installing(self, words: str) -> None:
+        """How far it is: before any task, or within the first one that needs a refiner."""
+        if self._board.status.state == "busy":
+            self._activity.waiting(words)
+        else:
+            self._board.set("starting", reason=words)
 
     def _not_ready(self, reason: str) -> None:
         logger.error("%s is not ready: %s", self._options.name, reason)
@@ -202,8 +219,7 @@ class Process:
             hooks = self._start_cpu_threads(stack)
         else:
             queues = engines.queues()
-        activity = ProcessActivity(self._board, self._watchdog)
-        app = make_worker_app(self._settings, engines, self._services, activity, hooks)
+        app = make_worker_app(self._settings, engines, self._services, self._activity, hooks)
         # Celery leaves logging to us where somebody listens here, and says when it has been told to stop.
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
@@ -242,6 +258,13 @@ class Process:
         logger.critical("the device is of no more use to this process, stopping to be started again")
         self._exit_code = EXIT_DEVICE_BROKEN
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_device_broken_loading(self, error: Exception) -> None:
+        """Celery does not run yet: leaving is enough."""
+        logger.critical("the device is of no more use to this process, leaving to be started again", exc_info=error)
+        self._board.set("not_ready", reason=f"the device failed: {type(error).__name__}: {error}")
+        self._exit_code = EXIT_DEVICE_BROKEN
+        self._drain.set()
 
     def _on_stop_signal(self, _number: int, _frame: object) -> None:
         """Before Celery has its own handler."""

@@ -1,4 +1,4 @@
-"""Several jobs on one worker are made one after the other, oldest first; the same request gives the same bytes whatever else runs."""
+"""Several jobs on one worker are made one after the other, oldest first; the same request gives the same bytes."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.model.sampling.samplers import OnStep
+from core.service.engine import LongWork, unannounced
 from core.service.errors import PresetError
 from core.service.frame_plan import CHUNK_FRAMES
 
@@ -23,6 +24,8 @@ class Place:
     """Where pipelines run. In half precision on a GPU, as published, and in float32 on a CPU."""
 
     device: torch.device
+    long_work: LongWork = unannounced
+    """Stands around what is loaded."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -40,19 +43,24 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
 
     On a GPU its networks wait in main memory until they are used: the windows' networks keep the room.
     """
+    with place.long_work(f"loading the first-chunk source {source}"):
+        pipeline = _made(source, make)
+        if place.device.type == "cuda":
+            pipeline.enable_model_cpu_offload(device=place.device)
+        else:
+            pipeline.to(place.device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _made(source: str, make: Callable[[], Any]) -> Any:
     try:
-        pipeline = make()
+        return make()
     except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
         raise PresetError(
             f"the first-chunk source {source} cannot be loaded: {root_of(error)}",
             fix="check its name and the network, or put its files in place: docs/models.md says how",
         ) from error
-    if place.device.type == "cuda":
-        pipeline.enable_model_cpu_offload(device=place.device)
-    else:
-        pipeline.to(place.device)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def root_of(error: BaseException) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from worker.engines import load_engine, load_engines, load_refiner
+from worker.services import NoActivity
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,23 @@ def test_a_refiner_is_loaded_once(tmp_path: Path) -> None:
     assert engines.load_refiner is not None
     assert isinstance(engines.load_refiner(), FakeRefineEngine)
     assert engines.load_refiner() is engines.load_refiner()
+
+
+def test_a_refiner_that_is_loaded_within_a_task_is_announced(tmp_path: Path) -> None:
+    class Watching(NoActivity):
+        told: ClassVar[list[str]] = []
+
+        def loading(self, words: str) -> AbstractContextManager[None]:
+            self.told.append(words)
+            return nullcontext()
+
+    write_fake_preset(tmp_path, "fake", refiner=True)
+    engines = load_engines("both", Settings(presets_dir=tmp_path), "fake", activity=Watching())
+    assert Watching.told == []
+    assert engines.load_refiner is not None
+    engines.load_refiner()
+    engines.load_refiner()
+    assert Watching.told == ["loading the refiner of fake"]
 
 
 def test_a_preset_without_a_refiner_is_served_by_generating_only(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +258,10 @@ class Beats:
         self.calls.append("beat")
 
     def waiting(self, reason: str) -> None: ...
+
+    def loading(self, words: str) -> AbstractContextManager[None]:
+        del words
+        return nullcontext()
 
     def idle(self) -> None: ...
 
