@@ -26,7 +26,7 @@ from tests.chaos.schedule import make_plan
 from tests.chaos.world import World
 
 RESULTS = machine.REPOSITORY / "benchmarks" / "results"
-SECONDS_PER_JOB = 2.5
+SECONDS_PER_JOB = 1.5
 SHOWN_PER_RULE = 12
 console = Console(highlight=False, soft_wrap=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from core.service.errors import LongtakeError
 from tests.chaos.world import LEASE_SECONDS, S3_AS_OVER_A_NETWORK, World
 from tests.helpers.deadline import DeadlinePassed, eventually
 from tests.helpers.faulty_proxy import (
+    LOOPBACK,
     REFUSE,
     SILENT,
     Behaviour,
@@ -97,8 +99,10 @@ class _OfOneWorker(Fault):
         return Hit(f"{self.signal_number.name} to {'CPU ' if self.cpu else ''}worker {victim.pid}", job_id)
 
     def _victim(self, world: World) -> psutil.Process:
-        names = world.cpu_names() if self.cpu else world.generation_names()
-        return self._one_of(world.worker_processes(names))
+        """One that is at work, where there is one."""
+        processes = world.worker_processes(world.cpu_names() if self.cpu else world.generation_names())
+        busy = {status.pid for status in world.workers() if status.job_id is not None}
+        return self._one_of([each for each in processes if each.pid in busy] or processes)
 
     def _send(self, victim: psutil.Process, number: signal.Signals) -> None:
         try:
@@ -314,8 +318,16 @@ class _RedisConfigured(Fault):
         return Hit(" ".join(self.wrong))
 
     def lift(self, world: World) -> None:
+        eventually(lambda: _answered(world, self.right), "Redis to take its settings back", seconds=30)
+
+
+def _answered(world: World, command: Sequence[str]) -> bool:
+    try:
         with world.admin(0) as client:
-            client.execute_command(*self.right)
+            client.execute_command(*command)
+    except RedisError:
+        return False
+    return True
 
 
 class RedisFull(_RedisConfigured):
@@ -336,6 +348,30 @@ class RedisWithoutReplicas(_RedisConfigured):
     name = "Redis without its replicas"
     wrong = ("CONFIG SET", "min-replicas-to-write", "1")
     right = ("CONFIG SET", "min-replicas-to-write", "0")
+
+
+class RedisBusy(Fault):
+    """A script that does not end: every command is answered BUSY."""
+
+    name = "Redis busy with a script"
+    group = "redis"
+    shortest_seconds, longest_seconds = 0.5, 6.0
+    script_limit_milliseconds: ClassVar[int] = 100
+    connection: socket.socket | None = None
+
+    def inject(self, world: World) -> Hit:
+        with world.admin(0) as client:
+            for name in ("lua-time-limit", "busy-reply-threshold"):  # the second is its name since Redis 7
+                with suppress(RedisError):
+                    client.config_set(name, self.script_limit_milliseconds)
+        self.connection = socket.create_connection((LOOPBACK, world.redis_server.port))
+        self.connection.sendall(b'EVAL "while true do end" 0\r\n')
+        return Hit("a script without an end")
+
+    def lift(self, world: World) -> None:
+        eventually(lambda: _answered(world, ("SCRIPT KILL",)), "the script to end", seconds=30)
+        if self.connection is not None:
+            self.connection.close()
 
 
 class RedisWiped(Fault):
@@ -616,6 +652,7 @@ ALL_FAULTS: tuple[type[Fault], ...] = (
     RedisFull,
     RedisReadOnly,
     RedisWithoutReplicas,
+    RedisBusy,
     RedisWiped,
     BrokerWiped,
     S3Killed,

@@ -189,6 +189,9 @@ def _wrong_with(events: Sequence[Event], found: JobEvidence) -> Iterator[str]:
     ids = [tuple(map(int, event.id.split("-"))) for event in events]
     if ids != sorted(set(ids)):
         yield "ids do not rise"
+    versions = [event.data.get("version", number) for number, event in enumerate(events) if event.type in MADE_EVENTS]
+    if versions != sorted(set(versions)):
+        yield f"versions do not rise: {versions}"
     for type_, made in MADE_EVENTS.items():
         indices = [event.data["chunk"]["index"] for event in events if event.type == type_]
         if indices != list(range(len(getattr(found, made)))):
@@ -252,14 +255,11 @@ def little_work_is_repeated(evidence: Evidence) -> Iterator[Violation]:
 
 def pieces_repeated(evidence: Evidence) -> int | None:
     """Claims of succeeded jobs (their lanes' fencing tokens) less their commits; None where manifests do not say."""
-    lanes = [
-        found.manifest.get("lanes") for _, found in _known(evidence) if found.status == "succeeded" and found.manifest
-    ]
-    if not all(isinstance(lane, dict) for lane in lanes):
+    ended = [found for _, found in _known(evidence) if found.status == "succeeded"]
+    telling = [found for found in ended if found.manifest and "lanes" in found.manifest]
+    if ended and not telling:
         return None
-    return sum(
-        max(0, _begun(found) - _committed(found)) for _, found in _known(evidence) if found.status == "succeeded"
-    )
+    return sum(max(0, _begun(found) - _committed(found)) for found in telling)
 
 
 def _begun(found: JobEvidence) -> int:
@@ -269,7 +269,7 @@ def _begun(found: JobEvidence) -> int:
 
 
 def _committed(found: JobEvidence) -> int:
-    return len(found.chunks) + int((found.manifest or {})["refine_done"])
+    return len(found.chunks) + int((found.manifest or {}).get("refine_done", 0))
 
 
 def pieces_at_risk(evidence: Evidence) -> int:

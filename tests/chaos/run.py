@@ -27,8 +27,7 @@ from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
 TICK_SECONDS = 0.05
 PROGRESS_SECONDS = 5.0
 GONE_SECONDS = 60.0
-"""After a deletion its objects are gone within a minute."""
-WEBHOOK_SECONDS = 45.0
+"""A minute after the last job's end its webhook is delivered, and the objects of deleted jobs are gone."""
 ROLL_CALL_SECONDS = 40.0
 REBUILD_SECONDS = 40.0
 REFUSALS = 15
@@ -197,9 +196,12 @@ class Run:
         """Wait until all has ended that shall; what has not by then is for the invariants to say."""
         self._say(f"{self._now():5.0f} s  all faults lifted, waiting for jobs to end")
         self._awaited(lambda: not clients.open_jobs(), self._options.settle_seconds, clients)
-        self._awaited(lambda: not _undelivered(clients.submissions, receiver), WEBHOOK_SECONDS, clients)
-        deleted = [str(each.job_id) for each in clients.submissions if each.delete != "none" and each.status == "gone"]
-        self._awaited(lambda: not any(map(reader.keys, deleted)), GONE_SECONDS, clients)
+        gone = [str(each.job_id) for each in clients.submissions if each.delete != "none" and each.status == "gone"]
+
+        def told_and_gone() -> bool:
+            return not _undelivered(clients.submissions, receiver) and not any(map(reader.keys, gone))
+
+        self._awaited(told_and_gone, GONE_SECONDS, clients)
 
     def _awaited(self, done: Callable[[], bool], seconds: float, clients: Clients) -> bool:
         def look() -> bool:
@@ -226,7 +228,7 @@ class Run:
             return len(seen) == len(names)
 
         self._awaited(all_seen, ROLL_CALL_SECONDS, clients)
-        self._awaited(lambda: self._num_active() == 0, self._options.settle_seconds, clients)
+        self._awaited(lambda: self._num_active() == 0, ROLL_CALL_SECONDS, clients)
         self._say(f"{self._now():5.0f} s  roll call: {len(seen)} of {len(names)} workers took work")
         return sorted(set(names) - seen)
 
