@@ -26,7 +26,7 @@ from tests.chaos.schedule import make_plan
 from tests.chaos.world import World
 
 RESULTS = machine.REPOSITORY / "benchmarks" / "results"
-SECONDS_PER_JOB = 1.5
+SECONDS_PER_JOB = 2.0
 SHOWN_PER_RULE = 12
 console = Console(highlight=False, soft_wrap=True)
 
@@ -87,7 +87,8 @@ def _tell(violations: Sequence[Violation], jobs: object) -> None:
     for violation in violations:
         shown[violation.rule] += 1
         if shown[violation.rule] <= SHOWN_PER_RULE:
-            console.print(f"chaos: {violation.rule}: {violation.job_id or ''} {violation.text}", markup=False)
+            where = f"{violation.job_id}: " if violation.job_id else ""
+            console.print(f"chaos: {violation.rule}: {where}{violation.text}", markup=False)
     console.print(f"chaos: {len(violations)} violations {dict(shown) or ''}", markup=False)
 
 

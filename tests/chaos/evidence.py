@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from core.service.storage import S3Storage
-from tests.chaos.clients import NUMBER_KEY, Call, Submission
+from tests.chaos.clients import NUMBER_KEY, TERMINAL, Call, Submission
 from tests.helpers.webhook_receiver import Try
 
 READERS = 4
@@ -39,6 +39,7 @@ class JobEvidence:
     job_id: str
     answer: Mapping[str, Any] | None
     events: tuple[Event, ...] = ()
+    """Its whole log; nothing of a job that has not ended."""
     manifest: Mapping[str, Any] | None = None
     """The record in the job's manifest."""
     keys: tuple[str, ...] = ()
@@ -118,7 +119,7 @@ class Reader:
         return JobEvidence(
             job_id,
             answer,
-            events=tuple(self._events(job_id)),
+            events=tuple(self._events(job_id)) if answer["status"] in TERMINAL else (),
             manifest=self._manifest(job_id, keys),
             keys=keys,
             chunks=tuple(self._digest(chunk["url"]) for chunk in chunks),
@@ -155,7 +156,7 @@ class Reader:
         return list(self._storage.list(f"jobs/{job_id}/"))
 
     def _events(self, job_id: str) -> Iterator[Event]:
-        """The log of an ended job; what has come where the stream does not end in time."""
+        """What has come of the log where the stream does not end in time."""
         event: dict[str, str] = {}
         try:
             with self._http.stream("GET", f"/jobs/{job_id}/events", timeout=STREAM_SECONDS) as answer:

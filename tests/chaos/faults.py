@@ -527,11 +527,13 @@ def _seen(look: Callable[[], bool]) -> bool:
 
 
 class _ObjectFault(Fault):
-    """Changes the newest object of one kind of a job that is not made yet, beside the service's back."""
+    """Changes the newest object of one kind of a job that is being made, behind the service's back."""
 
     group = "s3"
     kind: ClassVar[str]
     costs_every_worker = False
+    forget: ClassVar[bool] = True
+    """Also kill the worker that has it in its memory, so that another one must read it."""
 
     def inject(self, world: World) -> Hit:
         try:
@@ -539,15 +541,30 @@ class _ObjectFault(Fault):
             self._change(world, key)
         except LongtakeError as error:
             raise NotNow(f"the object could not be reached: {error.message}") from error
-        return Hit(f"{key} {self.name.split()[-1]}", key.split("/")[1], key)
+        job_id = key.split("/")[1]
+        killed = _kill_workers_of(world, job_id) if self.forget else []
+        return Hit(f"{key}; workers killed: {killed}", job_id, key)
 
     def _newest_keys(self, world: World) -> list[str]:
         storage = world.storage()
-        of_jobs = [[key for key in storage.list(f"jobs/{job}/") if self.kind in key] for job in world.open_jobs()]
+        of_jobs = [[*filter(self._is_ours, storage.list(f"jobs/{job}/"))] for job in world.running_jobs()]
         return [max(keys) for keys in of_jobs if keys]
+
+    def _is_ours(self, key: str) -> bool:
+        """A killed rclone leaves parts of files, which it lists as objects."""
+        return self.kind in key and not key.endswith(".partial")
 
     @abstractmethod
     def _change(self, world: World, key: str) -> None: ...
+
+
+def _kill_workers_of(world: World, job_id: str) -> list[int]:
+    processes = {process.pid: process for process in world.worker_processes(world.generation_names())}
+    pids = [status.pid for status in world.workers() if status.job_id == job_id and status.pid in processes]
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            processes[pid].kill()
+    return pids
 
 
 class _Damaged(_ObjectFault):
@@ -602,21 +619,25 @@ class StateReplaced(_ObjectFault):
 class ChunkDamaged(_Damaged):
     name = "chunk damaged"
     kind = CHUNKS
+    forget = False
 
 
 class ChunkCutShort(_CutShort):
     name = "chunk cut short"
     kind = CHUNKS
+    forget = False
 
 
 class ChunkRemoved(_Removed):
     name = "chunk removed"
     kind = CHUNKS
+    forget = False
 
 
 class RefinedDamaged(_Damaged):
     name = "refined chunk damaged"
     kind = REFINED
+    forget = False
 
 
 class ExactFramesDamaged(_Damaged):

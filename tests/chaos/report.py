@@ -88,8 +88,8 @@ def _wall(text: str) -> float:
 def table(evidence: Evidence) -> Table:
     """One row per kind of fault."""
     shown = Table(title="seconds from a fault's end to the next commit", title_justify="left")
-    for column in ("fault", "thrown", "left out", "median", "p90", "max"):
-        shown.add_column(column, justify="left" if column == "fault" else "right")
+    for column in ("fault", "thrown", "out", "median", "p90", "max"):
+        shown.add_column(column, justify="left" if column == "fault" else "right", no_wrap=True)
     for row in recoveries(evidence):
         times = ["" if value is None else f"{value:.1f}" for value in (row.median, row.p90, row.longest)]
         shown.add_row(row.fault, str(row.thrown), str(row.skipped or ""), *times)

@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
+import httpx
 from redis.exceptions import RedisError
 
 from cli.main import COMMANDS
@@ -206,7 +207,9 @@ class Run:
     def _awaited(self, done: Callable[[], bool], seconds: float, clients: Clients) -> bool:
         def look() -> bool:
             self._tend(clients)
-            return done()
+            with suppress(httpx.TransportError):
+                return done()
+            return False
 
         try:
             return eventually(look, "it", seconds=seconds, pause_seconds=0.3)
@@ -222,20 +225,20 @@ class Run:
             for name in names:
                 if any(process.pid in busy for process in self._world.worker_processes([name])):
                     seen.add(name)
-            waiting = service.http.get("/jobs", params={"status": "queued", "limit": 100}).json()["jobs"]
-            if len(waiting) < len(names):
-                service.submit(model=MODEL, num_frames=48, seed=SEEDS[0])
+            if (self._num_jobs("queued") or 0) < len(names):
+                service.http.post("/jobs", json={"model": MODEL, **KINDS[1].request(SEEDS[0])})
             return len(seen) == len(names)
 
         self._awaited(all_seen, ROLL_CALL_SECONDS, clients)
-        self._awaited(lambda: self._num_active() == 0, ROLL_CALL_SECONDS, clients)
+        active = ("queued", "running", "canceling", "finalizing")
+        self._awaited(lambda: all(self._num_jobs(status) == 0 for status in active), ROLL_CALL_SECONDS, clients)
         self._say(f"{self._now():5.0f} s  roll call: {len(seen)} of {len(names)} workers took work")
         return sorted(set(names) - seen)
 
-    def _num_active(self) -> int:
-        http = self._world.service.http
-        active = ("queued", "running", "canceling", "finalizing")
-        return sum(len(http.get("/jobs", params={"status": status}).json()["jobs"]) for status in active)
+    def _num_jobs(self, status: str) -> int | None:
+        """Up to 100; None where the service does not say."""
+        answer = self._world.service.http.get("/jobs", params={"status": status, "limit": 100})
+        return len(answer.json()["jobs"]) if answer.status_code == 200 else None
 
     def _read(self, reader: Reader, clients: Clients) -> tuple[dict[str, JobEvidence], dict[str, int | None]]:
         """Evidence of every job that is listed or was accepted, and the list."""

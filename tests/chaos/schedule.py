@@ -43,9 +43,9 @@ class JobKind:
 
 KINDS = (
     JobKind("short", 20),
-    JobKind("medium", 64),
-    JobKind("long", 160),
-    JobKind("streaming", 64, "streaming"),
+    JobKind("medium", 80),
+    JobKind("long", 192),
+    JobKind("streaming", 80, "streaming"),
     JobKind("lockstep", 48, "lockstep"),
 )
 KIND_WEIGHTS = (4, 3, 1, 2, 1)

@@ -123,8 +123,8 @@ class World:
         return [" ".join(process.cmdline()) for process in self._own_processes()]
 
     def close(self) -> None:
-        """Stop all that was started, whatever state it is in. A second Ctrl-C does not keep it from that."""
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """Stop all that was started, whatever state it is in. A second signal does not keep it from that."""
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._kill_own_processes()
             self._resume(self.redis_server)
@@ -133,7 +133,8 @@ class World:
                 proxy.stop()
             self.service.close()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _kill_own_processes(self) -> None:
         """Until none is left: a supervisor may start another one meanwhile."""
@@ -205,6 +206,16 @@ class World:
                 return RedisWorkerRegistry(client).all()
         except (RedisError, LongtakeError):
             return []
+
+    def running_jobs(self) -> list[str]:
+        """Of the jobs that have not ended, those that are being made now; nothing where the API does not say."""
+        found: list[str] = []
+        with suppress(httpx.TransportError):
+            for job_id in self.open_jobs():
+                answer = self.service.http.get(f"/jobs/{job_id}", timeout=ADMIN_TIMEOUT_SECONDS)
+                if answer.status_code == 200 and answer.json()["status"] == "running":
+                    found.append(job_id)
+        return found
 
     def job_of(self, pid: int) -> str | None:
         """The job that a worker process says it works on."""

@@ -15,7 +15,7 @@ import struct
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -75,6 +75,12 @@ class Behaviour:
     cut_share: float = 0.0
     """Of the blocks of answers, this share ends at a random byte, and the connection with it."""
     canned: CannedAnswer | None = None
+
+    def __str__(self) -> str:
+        """What differs from passing."""
+        changed = {each.name: getattr(self, each.name) for each in fields(self)}
+        told = [f"{name} {value}" for name, value in changed.items() if value != getattr(type(self), name)]
+        return ", ".join(told) or "passes"
 
 
 PASS = Behaviour()

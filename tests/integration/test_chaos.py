@@ -16,7 +16,7 @@ import pytest
 from tests.chaos.schedule import make_plan
 from tests.helpers.deadline import eventually
 
-SECONDS, JOBS, SEED = 60, 40, 743
+SECONDS, JOBS, SEED = 60, 30, 743
 COMMAND = [sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--jobs", str(JOBS)]
 HARSHEST = {"worker killed", "supervisor killed", "Redis killed", "Redis wiped", "state damaged"}
 
