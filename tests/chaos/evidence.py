@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -89,12 +92,23 @@ class Evidence:
     tries: Sequence[Try]
     thrown: Sequence[Thrown]
     calls: Sequence[Call]
+    logged_commits: Mapping[tuple[str, str], int] = field(default_factory=lambda: {})
+    """How often workers say that they committed a piece of a job: by job and piece."""
     idle_workers: Sequence[str] = ()
     """Workers that took no work in the roll call."""
     left_processes: Sequence[str] = ()
     ended_by_themselves: Sequence[str] = ()
     orphans: Sequence[str] | None = ()
     """What `longtake gc --dry-run` lists; None where there is no such command."""
+
+
+_COMMITTED = re.compile(r"(job_\w+): ((?:chunk|refinement) \d+).* committed$", re.MULTILINE)
+
+
+def logged_commits(folder: Path) -> Counter[tuple[str, str]]:
+    """Of all worker logs in a folder."""
+    logs = [file.read_text(encoding="utf-8", errors="replace") for file in folder.glob("worker-*.log")]
+    return Counter((job_id, piece) for log in logs for job_id, piece in _COMMITTED.findall(log))
 
 
 class Reader:

@@ -11,9 +11,11 @@ from typing import Any
 
 from tests.chaos.clients import TERMINAL, Call, Submission
 from tests.chaos.evidence import Event, Evidence, JobEvidence, Thrown
+from tests.chaos.faults import RedisWiped
 
 SLOWEST_ANSWER_SECONDS = 10.0
 """Clients wait no longer. The promise is 2 s on a machine that is not shared; slower ones are counted in the report."""
+WIPE = RedisWiped.name
 TOKENS_PER_RESTORE = 1_000_000
 """A record rebuilt from its manifest goes on with tokens so much higher."""
 MADE_EVENTS = {"chunk.completed": "chunks", "chunk.refined": "refined"}
@@ -286,6 +288,16 @@ def _risk(thrown: Thrown, num_workers: int, longest: int) -> int:
     return num_workers if thrown.costs_every_worker else 1
 
 
+def nothing_is_committed_twice(evidence: Evidence) -> Iterator[Violation]:
+    """By the workers' own words. A wiped Redis may forget what each worker committed last; damage is made again."""
+    damaged = {thrown.damaged.split("/")[1] for thrown in evidence.thrown if thrown.damaged}
+    more = [piece for piece, count in evidence.logged_commits.items() if count > 1]
+    twice = [f"{job_id} {piece}" for job_id, piece in more if job_id not in damaged]
+    wipes = sum(thrown.name == WIPE and thrown.skipped is None for thrown in evidence.thrown)
+    if len(twice) > wipes * evidence.num_workers:
+        yield Violation("doubled", f"committed more than once, with {wipes} wipes: {', '.join(twice)}")
+
+
 def workers_work_again(evidence: Evidence) -> Iterator[Violation]:
     for worker in evidence.idle_workers:
         yield Violation("idle worker", f"{worker} took nothing in the roll call")
@@ -334,6 +346,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Violation]], ...] = (
     records_equal_manifests,
     ends_are_told_by_webhook,
     little_work_is_repeated,
+    nothing_is_committed_twice,
     workers_work_again,
     processes_stay_and_go_when_told,
     answers_are_never_a_fault_of_ours,

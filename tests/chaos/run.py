@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from cli.main import COMMANDS
 from tests.chaos.clients import TERMINAL, Caller, Clients, Submission
-from tests.chaos.evidence import Evidence, JobEvidence, Reader, Thrown
+from tests.chaos.evidence import Evidence, JobEvidence, Reader, Thrown, logged_commits
 from tests.chaos.faults import Hit, NotNow
 from tests.chaos.schedule import KINDS, SEEDS, Plan, PlannedFault
 from tests.chaos.world import MODEL, World
@@ -91,6 +91,7 @@ class Run:
                 tries=list(receiver.tries),
                 thrown=self._thrown,
                 calls=calls,
+                logged_commits=logged_commits(self._world.folder),
                 idle_workers=idle,
                 left_processes=left,
                 ended_by_themselves=self._ended_by_themselves,

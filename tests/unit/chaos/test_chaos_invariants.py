@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.clients import Call, Submission
-from tests.chaos.evidence import Event, Evidence, JobEvidence, Thrown
+from tests.chaos.evidence import Event, Evidence, JobEvidence, Thrown, logged_commits
+from tests.chaos.faults import RedisWiped
 from tests.chaos.invariants import judge, pieces_at_risk, pieces_repeated
 from tests.chaos.schedule import JobKind, PlannedJob
 from tests.helpers.webhook_receiver import Try
@@ -215,6 +217,21 @@ def test_more_work_than_the_faults_explain_is_told() -> None:
     assert (pieces_repeated(many), pieces_at_risk(many)) == (3, 1)
     assert rules(many) == {"repeated work"}
     assert rules(with_job(job, thrown=[thrown(costs_every_worker=True), thrown()])) == set()
+
+
+def test_a_piece_that_was_committed_twice_is_told_unless_redis_forgot_or_it_was_damaged() -> None:
+    twice = {(JOB, "chunk 1"): 2, (JOB, "chunk 0"): 1}
+    assert rules(evidence(logged_commits=twice)) == {"doubled"}
+    assert rules(evidence(logged_commits=twice, thrown=[thrown(name=RedisWiped.name)])) == set()
+    damaged = thrown(damaged=f"jobs/{JOB}/state/generate/00001.safetensors")
+    assert rules(evidence(logged_commits=twice, thrown=[damaged])) == set()
+
+
+def test_commits_are_counted_in_the_logs_of_workers(tmp_path: Path) -> None:
+    line = "2026-01-01 00:00:00,000 INFO worker.generate: job_a: chunk 1 of 16 frames committed\n"
+    (tmp_path / "worker-0.log").write_text(line + line.replace("chunk 1 of 16 frames", "refinement 2/5"))
+    (tmp_path / "worker-1.log").write_text(line + "INFO job_a: 1 is dropped\n")
+    assert logged_commits(tmp_path) == {("job_a", "chunk 1"): 2, ("job_a", "refinement 2"): 1}
 
 
 def test_idle_workers_and_processes_that_die_or_stay_are_told() -> None:
