@@ -20,6 +20,7 @@ TOKENS_PER_RESTORE = 1_000_000
 """A record rebuilt from its manifest goes on with tokens so much higher."""
 MADE_EVENTS = {"chunk.completed": "chunks", "chunk.refined": "refined"}
 MANIFEST_FIELDS = ("id", "status", "version", "error", "created_at", "started_at", "finished_at", "cancel_requested")
+PROGRESS_FIELDS = ("chunks_done", "chunks_total", "chunks_refined", "step", "refine_step", "queue_position")
 CHUNK_FIELDS = ("index", "first_frame", "num_frames", "size_bytes", "sha256")
 
 
@@ -50,8 +51,9 @@ def nothing_is_lost(evidence: Evidence) -> Iterator[Violation]:
 def every_job_ends(evidence: Evidence) -> Iterator[Violation]:
     for found in evidence.jobs.values():
         if found.status is not None and found.status not in TERMINAL:
-            progress = found.answer["progress"] if found.answer else {}
-            yield Violation("not ended", f"{found.status}, {progress}", found.job_id)
+            progress: Mapping[str, Any] = found.answer["progress"] if found.answer else {}
+            told = [f"{name} {progress.get(name)}" for name in PROGRESS_FIELDS]
+            yield Violation("not ended", f"still {found.status}: {', '.join(told)}", found.job_id)
 
 
 def jobs_end_as_promised(evidence: Evidence) -> Iterator[Violation]:
@@ -378,4 +380,5 @@ def _existing(evidence: Evidence) -> Iterator[JobEvidence]:
 def _told(submission: Submission) -> str:
     planned = submission.planned
     intents = f"cancel {submission.cancel}, delete {submission.delete}"
-    return f"job {planned.number} ({planned.kind.name}, seed {planned.seed}, fate {planned.fate}; {intents})"
+    what = f"{planned.kind.name}, seed {planned.seed}, of {planned.at:.0f} s, fate {planned.fate}"
+    return f"job {planned.number} ({what}; {intents})"
