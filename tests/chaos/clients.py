@@ -18,8 +18,8 @@ import httpx
 from tests.chaos.schedule import PlannedJob
 from tests.chaos.world import MODEL
 
-ANSWER_SECONDS = 10.0
-"""No answer for so long counts as none."""
+ANSWER_SECONDS = 5.0
+"""No answer for so long counts as none. The promise is 2 s; a machine that others use needs more."""
 POLL_SECONDS = 0.5
 INTENT_SECONDS = 60.0
 """How long a client goes on asking for a cancel or a deletion that was not answered."""

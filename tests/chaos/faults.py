@@ -33,6 +33,8 @@ from tests.helpers.faulty_proxy import (
 
 Group = Literal["workers", "api", "redis", "s3"]
 LONG_RUN_SECONDS = 300.0
+VICTIM_SECONDS = 2.0
+"""How long a fault looks for an object to damage."""
 T = TypeVar("T")
 JANITOR_LOCKS = "longtake:janitor*lock*"
 STATES, CHUNKS, REFINED, FRAMES = "/state/generate/", "/chunks/", "/refined/", "/frames/"
@@ -537,8 +539,11 @@ class _ObjectFault(Fault):
 
     def inject(self, world: World) -> Hit:
         try:
-            key = self._one_of(self._newest_keys(world))
+            keys = eventually(lambda: self._newest_keys(world) or None, "an object", seconds=VICTIM_SECONDS)
+            key = self._one_of(keys)
             self._change(world, key)
+        except DeadlinePassed as nothing:
+            raise NotNow("no job that is being made has such an object") from nothing
         except LongtakeError as error:
             raise NotNow(f"the object could not be reached: {error.message}") from error
         job_id = key.split("/")[1]

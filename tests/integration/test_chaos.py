@@ -16,9 +16,9 @@ import pytest
 from tests.chaos.schedule import make_plan
 from tests.helpers.deadline import eventually
 
-SECONDS, JOBS, SEED = 60, 30, 743
+SECONDS, JOBS, SEED = 60, 30, 2876
 COMMAND = [sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--jobs", str(JOBS)]
-HARSHEST = {"worker killed", "supervisor killed", "Redis killed", "Redis wiped", "state damaged"}
+HARSHEST = {"worker killed", "API killed", "S3 killed", "Redis wiped", "state damaged", "chunk removed"}
 
 
 def test_the_fixed_seed_throws_the_harshest_faults() -> None:
