@@ -80,8 +80,6 @@ class Evidence:
 
     num_workers: int
     submissions: Sequence[Submission]
-    calm: Mapping[tuple[str, int], JobEvidence]
-    """By kind and seed: the same request made without faults."""
     jobs: Mapping[str, JobEvidence]
     after_wipe: Mapping[str, JobEvidence]
     """The same once more, after a last FLUSHALL and the rebuilding that follows."""
@@ -89,9 +87,12 @@ class Evidence:
     """Number in the metadata, of every job that GET /jobs lists."""
     stored_ids: frozenset[str]
     """Ids of jobs with objects in the bucket."""
-    tries: Sequence[Try]
     thrown: Sequence[Thrown]
-    calls: Sequence[Call]
+    calm: Mapping[tuple[str, int], JobEvidence] = field(default_factory=lambda: {})
+    """By kind and seed: the same request made without faults."""
+    calls: Sequence[Call] = ()
+    tries: Sequence[Try] = ()
+    """Of webhooks."""
     logged_commits: Mapping[tuple[str, str], int] = field(default_factory=lambda: {})
     """How often workers say that they committed a piece of a job: by job and piece."""
     idle_workers: Sequence[str] = ()

@@ -31,8 +31,8 @@ GONE_SECONDS = 60.0
 """A minute after the last job's end its webhook is delivered, and the objects of deleted jobs are gone."""
 ROLL_CALL_SECONDS = 40.0
 REBUILD_SECONDS = 40.0
-REFUSALS = 15
-"""One of so many tries of a webhook is answered 503."""
+WEBHOOK_ANSWERS = ([204] * 14 + [503]) * 200
+"""To tries of webhooks, in order; after these 204."""
 
 Say = Callable[[str], None]
 
@@ -62,11 +62,9 @@ class Run:
     def play(self) -> Evidence:
         """All of it. Raises what goes wrong in the harness itself."""
         with ExitStack() as stack:
-            receiver = stack.enter_context(receiving_webhooks([204] * (REFUSALS - 1) + [503]))
-            receiver.answers *= 200
+            receiver = stack.enter_context(receiving_webhooks(WEBHOOK_ANSWERS))
             base_url = str(self._world.service.http.base_url)
-            reader = Reader(base_url, self._world.storage())
-            caller = Caller(base_url, self._now)
+            reader, caller = Reader(base_url, self._world.storage()), Caller(base_url, self._now)
             stack.callback(reader.close)
             stack.callback(caller.close)
             calm = self._calm_run(reader)
@@ -75,28 +73,32 @@ class Run:
             self._throw_everything(clients)
             self._settle(clients, reader, receiver)
             calls = list(caller.calls)
-            idle = self._roll_call(clients)
-            jobs, listed = self._read(reader, clients)
-            stored_ids, orphans = reader.stored_ids(), self._orphans()
-            after_wipe = self._wipe_once_more(reader, jobs)
-            left = self._world.stop_in_order()
-            return Evidence(
-                num_workers=self._options.num_workers,
-                submissions=clients.submissions,
-                calm=calm,
-                jobs=jobs,
-                after_wipe=after_wipe,
-                listed=listed,
-                stored_ids=stored_ids,
-                tries=list(receiver.tries),
-                thrown=self._thrown,
-                calls=calls,
-                logged_commits=logged_commits(self._world.folder),
-                idle_workers=idle,
-                left_processes=left,
-                ended_by_themselves=self._ended_by_themselves,
-                orphans=orphans,
-            )
+            return replace(self._aftermath(clients, reader), calm=calm, calls=calls, tries=list(receiver.tries))
+
+    def _aftermath(self, clients: Clients, reader: Reader) -> Evidence:
+        """What is to be seen once all is quiet; at the end the processes are told to stop."""
+        idle = self._roll_call(clients)
+        listed = reader.listed()
+        accepted = [submission.job_id for submission in clients.submissions if submission.job_id is not None]
+        self._say(f"{self._now():5.0f} s  reading what is left of {len(listed)} jobs")
+        jobs = reader.read_all(list(dict.fromkeys([*listed, *accepted])))
+        stored_ids, orphans = reader.stored_ids(), self._orphans()
+        after_wipe = self._wipe_once_more(reader, jobs)
+        left = self._world.stop_in_order()
+        return Evidence(
+            num_workers=self._options.num_workers,
+            submissions=clients.submissions,
+            jobs=jobs,
+            after_wipe=after_wipe,
+            listed=listed,
+            stored_ids=stored_ids,
+            thrown=self._thrown,
+            logged_commits=logged_commits(self._world.folder),
+            idle_workers=idle,
+            left_processes=left,
+            ended_by_themselves=self._ended_by_themselves,
+            orphans=orphans,
+        )
 
     def _now(self) -> float:
         """Seconds since the chaos began."""
@@ -240,13 +242,6 @@ class Run:
         """Up to 100; None where the service does not say."""
         answer = self._world.service.http.get("/jobs", params={"status": status, "limit": 100})
         return len(answer.json()["jobs"]) if answer.status_code == 200 else None
-
-    def _read(self, reader: Reader, clients: Clients) -> tuple[dict[str, JobEvidence], dict[str, int | None]]:
-        """Evidence of every job that is listed or was accepted, and the list."""
-        listed = reader.listed()
-        accepted = [submission.job_id for submission in clients.submissions if submission.job_id is not None]
-        self._say(f"{self._now():5.0f} s  reading what is left of {len(listed)} jobs")
-        return reader.read_all(list(dict.fromkeys([*listed, *accepted]))), listed
 
     def _orphans(self) -> list[str] | None:
         if "gc" not in {command.NAME for command in COMMANDS}:
