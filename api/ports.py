@@ -38,17 +38,18 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.job_store import RedisJobStore
     from core.service.queue import CeleryTaskQueue, make_celery_app
     from core.service.redis_client import connect
+    from core.service.rescue import Rescuer
     from core.service.storage import S3Storage
     from core.service.upload_store import RedisUploadStore
     from core.service.workers_registry import RedisWorkerRegistry
 
     redis = connect(settings.redis_url)
-    clock = SystemClock()
+    clock, storage = SystemClock(), S3Storage(settings)
     return Ports(
-        store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds),
+        store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
         events=RedisEventLog(redis),
         workers=RedisWorkerRegistry(redis),
-        storage=S3Storage(settings),
+        storage=storage,
         uploads=RedisUploadStore(redis),
         queue=CeleryTaskQueue(make_celery_app(settings)),
         clock=clock,

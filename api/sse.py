@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -20,7 +20,10 @@ from core.service.manifest import chunk_key, refined_key
 from core.service.schema import EventType, JobEvent, StepProgress
 
 TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
-KEY_OF_CHUNK = {EventType.CHUNK_COMPLETED: chunk_key, EventType.CHUNK_REFINED: refined_key}
+KEY_OF_CHUNK: Mapping[str, Callable[[str, int], str]] = {
+    EventType.CHUNK_COMPLETED: chunk_key,
+    EventType.CHUNK_REFINED: refined_key,
+}
 """Where the chunk lies that an event tells of."""
 MAX_FOLLOWING_THREADS = 128
 """Streams beyond that many take turns: each still hears of everything, a little later."""

@@ -16,9 +16,9 @@ from core.service.catalog import Catalog, Preset, PresetFolder
 from core.service.engine import Engine
 from core.service.errors import PresetError
 from core.service.fakes import FakeEngine, FakeRefineEngine
-from core.service.queue import generate_queue_name, refine_queue_name
+from core.service.queue import queue_of_lane
 from core.service.refine_engine import RefineEngine
-from core.service.schema import DEFAULT_PROFILE
+from core.service.schema import DEFAULT_PROFILE, Lane
 from core.service.settings import Settings
 
 ENGINE_MODULES = {"streaming_t2v": "core.model.presets"}
@@ -32,14 +32,15 @@ Install = Callable[[PresetFolder], None]
 class Engines:
     """The engines of one process. `load_refiner` loads at its first call and gives the same refiner ever after."""
 
+    model: str
     engine: Engine | None = None
     load_refiner: Callable[[], RefineEngine] | None = None
     device: str = "cpu"
 
-    def queues(self, model: str) -> list[str]:
+    def queues(self) -> list[str]:
         """Names of the queues whose tasks can be done with them."""
-        generate = [generate_queue_name(model)] if self.engine is not None else []
-        return generate + ([refine_queue_name(model)] if self.load_refiner is not None else [])
+        generate = [queue_of_lane(Lane.GENERATE, self.model)] if self.engine is not None else []
+        return generate + ([queue_of_lane(Lane.REFINE, self.model)] if self.load_refiner is not None else [])
 
 
 def load_engines(
@@ -54,10 +55,10 @@ def load_engines(
     """
     refiner = cache(lambda: load_refiner(settings, model, install))
     if kind == "refine":
-        return Engines(None, refiner, _device(refiner()))
+        return Engines(model, None, refiner, _device(refiner()))
     engine = load_engine(settings, model, install)
     refines = kind == "both" and Catalog(settings).get(model).facts.refiner is not None
-    return Engines(engine, refiner if refines else None, _device(engine))
+    return Engines(model, engine, refiner if refines else None, _device(engine))
 
 
 def _device(engine: Engine | RefineEngine) -> str:

@@ -15,7 +15,6 @@ import faulthandler
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import warnings
@@ -36,11 +35,14 @@ from core.service.outbox import RedisOutbox
 from core.service.ports import WorkerKind, WorkerStatus
 from core.service.queue import (
     CPU_QUEUE,
+    JANITOR_QUEUE,
+    WEBHOOKS_QUEUE,
     CeleryTaskQueue,
     make_celery_app,
     worker_options,
 )
 from core.service.redis_client import connect
+from core.service.rescue import Rescuer
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.upload_store import RedisUploadStore
@@ -51,8 +53,10 @@ from worker.deliver import WebhookSender
 from worker.engines import Engines, load_engines
 from worker.first_use import install
 from worker.janitor import Janitor
+from worker.names import process_name
 from worker.services import Services
 from worker.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
+from worker.temporary import remove_left_behind
 from worker.ticker import Ticker
 
 logger = logging.getLogger("worker")
@@ -97,8 +101,7 @@ def read_options(arguments: Sequence[str], settings: Settings) -> Options:
     parser.add_argument("--slot", default="0", help="which of several like processes this is; part of its name")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is no longer the parent")
     given = parser.parse_args(arguments)
-    what = {"cpu": "cpu", "refine": f"{given.model}-refine"}.get(given.kind, given.model)
-    name = f"{what}-{given.slot}-{os.getpid()}@{socket.gethostname()}"
+    name = process_name(given.kind, given.model, given.slot, os.getpid())
     return Options(given.kind, given.model, name, given.parent_pid)
 
 
@@ -112,10 +115,10 @@ class Process:
         self._exit_code = 0
         self._watchdog = Watchdog()
         records = connect(settings.redis_url)
-        clock = SystemClock()
+        clock, storage = SystemClock(), S3Storage(settings)
         self._services = Services(
-            store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds),
-            storage=S3Storage(settings),
+            store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
+            storage=storage,
             uploads=RedisUploadStore(records),
             queue=CeleryTaskQueue(make_celery_app(settings)),
             clock=clock,
@@ -193,11 +196,12 @@ class Process:
 
     def _work(self, engines: Engines | None, stack: ExitStack) -> None:
         """Consume tasks until told to stop. Celery takes from several queues in turn."""
-        hooks, queues = Hooks(device_broken=self._on_device_broken), [CPU_QUEUE]
+        hooks, queues = Hooks(device_broken=self._on_device_broken), [CPU_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE]
         if engines is None:
+            remove_left_behind()
             hooks = self._start_cpu_threads(stack)
         else:
-            queues = engines.queues(self._options.model)
+            queues = engines.queues()
         activity = ProcessActivity(self._board, self._watchdog)
         app = make_worker_app(self._settings, engines, self._services, activity, hooks)
         # Celery leaves logging to us where somebody listens here, and says when it has been told to stop.

@@ -111,6 +111,10 @@ class ProcessActivity:
     def beat(self) -> None:
         self._watchdog.beat()
 
+    def waiting(self, reason: str) -> None:
+        self._watchdog.busy()
+        self._board.set("busy", reason=reason, job_id=self._board.status.job_id)
+
     def idle(self) -> None:
         self._watchdog.idle()
         self._board.set("ready")

@@ -72,7 +72,7 @@ class LongtakeError(Exception):
     code = "internal_error"
 
     def __init__(self, message: str | None = None, *, field: str | None = None, fix: str | None = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+        super().__init__(message or _title_of(self))
         self.field = field
         self.fix = fix
 
@@ -81,9 +81,18 @@ class LongtakeError(Exception):
         return str(self.args[0])
 
     @property
+    def public_message(self) -> str:
+        """The message as clients may read it."""
+        return self.message
+
+    @property
     def with_fix(self) -> str:
         """The message, and in brackets what to do about it where that is known: for a terminal."""
         return f"{self.message} ({self.fix})" if self.fix else self.message
+
+
+def _title_of(error: LongtakeError) -> str:
+    return (type(error).__doc__ or "").strip().splitlines()[0]
 
 
 class RequestError(LongtakeError):
@@ -356,6 +365,11 @@ class StoreError(LongtakeError):
 
     code = "store_error"
 
+    @property
+    def public_message(self) -> str:
+        """What happened, without addresses and keys: those are in `message`, for operators."""
+        return _title_of(self)
+
 
 class StoreUnavailable(StoreError):
     """The store of the jobs does not answer at the moment."""
@@ -391,6 +405,11 @@ class StorageError(LongtakeError):
     """The object store refused or did not answer."""
 
     code = "storage_error"
+
+    @property
+    def public_message(self) -> str:
+        """What happened, without addresses and keys: those are in `message`, for operators."""
+        return _title_of(self)
 
 
 class StorageUnavailable(StorageError):

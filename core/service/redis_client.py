@@ -1,31 +1,54 @@
-"""How Longtake talks to Redis: the client, the names of all keys, and connection errors under our own name.
+"""How Longtake talks to Redis: the client, how patient it is, and the names of all keys.
 
-Knows no job logic. Values are text (decode_responses), every key starts with "longtake:".
+Knows no job logic. Values are text (decode_responses), every key starts with "longtake:". What Redis' failures mean is
+in redis_errors.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import MaxConnectionsError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
-from core.service.errors import StoreError
+from core.service.errors import StoreMisconfigured
+from core.service.gate import Gate
+from core.service.redis_errors import FAILED_OVER, names_errors, naming_errors, store_error, word_of
 from core.service.schema import Lane
 
-SOCKET_TIMEOUT_SECONDS = 15.0
-"""Longest wait for an answer. A blocking read must ask for less than this."""
-CONNECT_TIMEOUT_SECONDS = 5.0
+__all__ = ["connect", "names_errors", "naming_errors", "store_error"]
+
 HEALTH_CHECK_SECONDS = 15
 """A connection idle this long is pinged before use: a restarted Redis is noticed before a command is lost."""
-RETRIES = 6
-"""With the backoff below about three seconds: a Redis that restarts is waited for, one that is gone is reported."""
+SENTINEL_PORT = 26379
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one call may take. `read_seconds` is the longest wait for an answer: a blocking read asks for less."""
+
+    connect_seconds: float
+    read_seconds: float
+    retries: int
+    retry_timeouts: bool = True
+    max_connections: int = 100
+
+
+WORKER = Patience(connect_seconds=5.0, read_seconds=15.0, retries=6)
+"""Some three seconds of retries: a Redis that restarts is waited for, one that is gone is reported."""
+REQUEST = Patience(connect_seconds=0.5, read_seconds=1.0, retries=1, retry_timeouts=False, max_connections=200)
+"""Somebody waits for an HTTP answer: within two seconds it is known whether there is one. The retry is for a connection
+that was lost while it lay idle."""
+STREAM = Patience(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=400)
+"""Blocking reads of up to a second for event streams, in a pool that takes no connection from requests."""
 
 OUTBOX_DUE = "longtake:outbox:due"
 WORKERS = "longtake:workers"
@@ -33,41 +56,188 @@ ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
 UPLOADS = "longtake:uploads"
+READY_QUEUES = "longtake:ready"
+"""Names of all queues of `ready_index` that have ever had a job."""
+READY_JOBS = "longtake:jobs:ready"
+"""Jobs that are in one of these queues. Every job not yet ended is, but those that are being cancelled."""
+COMMITS = "longtake:commits"
+STALE_MANIFESTS = "longtake:manifests:stale"
+"""Jobs whose manifest is behind their record, scored by the revision that it must have."""
+TOMBSTONES = "longtake:tombstones"
+"""Deleted jobs, scored by the time at which their tombstone may go."""
+MANIFESTS_READ = "longtake:janitor:manifests_read"
+"""Gone where Redis has lost everything: then records are rebuilt from the manifests."""
 
-P = ParamSpec("P")
-T = TypeVar("T")
+
+def connect(redis_url: str, patience: Patience = WORKER, gate: Gate | None = None) -> redis.Redis:
+    """A client (a pool of connections, safe to share between threads). Does not connect yet.
+
+    `redis_url` is redis://, rediss:// or unix:// as redis-py reads them, or
+    `sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/[DATABASE]?master=NAME[&sentinel_password=...]`.
+    With a `gate` calls are refused at once for a moment after the server did not answer. Raises StoreMisconfigured.
+    """
+    options = _options(patience)
+    if redis_url.startswith("sentinel://"):
+        return redis.Redis(connection_pool=_sentinel_pool(SentinelUrl.read(redis_url), options, gate))
+    try:
+        of_url = cast("dict[str, Any]", parse_url(redis_url))
+    except ValueError as error:
+        raise StoreMisconfigured(f"Redis' URL cannot be read: {error}", fix="use redis://HOST:PORT/DATABASE") from error
+    connection_class = _CONNECTIONS[cast("type", of_url.pop("connection_class", Connection))]
+    if connection_class is _UnixConnection:
+        del options["socket_keepalive"]
+    return redis.Redis(connection_pool=_Pool(gate, connection_class=connection_class, **{**options, **of_url}))
 
 
-def connect(redis_url: str) -> redis.Redis:
-    """A client (a pool of connections, safe to share between threads). Does not connect yet."""
-    return redis.Redis.from_url(
-        redis_url,
-        decode_responses=True,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        socket_keepalive=True,
-        health_check_interval=HEALTH_CHECK_SECONDS,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=1.0), RETRIES),
+def _options(patience: Patience) -> dict[str, Any]:
+    retried = (RedisConnectionError, RedisTimeoutError) if patience.retry_timeouts else (RedisConnectionError,)
+    backoff = ExponentialWithJitterBackoff(base=0.1, cap=1.0)
+    return {
+        "decode_responses": True,
+        "socket_timeout": patience.read_seconds,
+        "socket_connect_timeout": patience.connect_seconds,
+        "socket_keepalive": True,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+        "retry": Retry(backoff, patience.retries, supported_errors=retried),
+        "max_connections": patience.max_connections,
+    }
+
+
+@dataclass(frozen=True)
+class SentinelUrl:
+    """A sentinel:// URL in its parts. User and password are those of the master."""
+
+    master: str
+    hosts: tuple[tuple[str, int], ...]
+    database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sentinel_password: str | None = field(default=None, repr=False)
+
+    @staticmethod
+    def read(url: str) -> SentinelUrl:
+        """Raises StoreMisconfigured."""
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        login, _, places = parts.netloc.rpartition("@")
+        user, _, password = login.partition(":")
+        try:
+            return SentinelUrl(
+                master=query["master"][0],
+                hosts=tuple(_host_and_port(place) for place in places.split(",")),
+                database=int(parts.path.strip("/") or 0),
+                username=unquote(user) or None,
+                password=unquote(password) or None,
+                sentinel_password=query.get("sentinel_password", [None])[0],
+            )
+        except (KeyError, ValueError) as error:
+            raise StoreMisconfigured(
+                "the sentinel URL cannot be read", fix="use sentinel://HOST:PORT,HOST:PORT/DATABASE?master=NAME"
+            ) from error
+
+    @property
+    def sentinel_options(self) -> dict[str, Any]:
+        """How the Sentinels themselves are spoken to, beyond timeouts."""
+        return {"password": self.sentinel_password} if self.sentinel_password else {}
+
+
+def _host_and_port(place: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{place}")
+    if not parts.hostname:
+        raise ValueError("no host")
+    return parts.hostname, parts.port or SENTINEL_PORT
+
+
+class _NotesRefusals(Connection):
+    """Notes that its server refuses writes as one does that has lost its role to another."""
+
+    failed_over = False
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().read_response(*args, **kwargs)
+        except RedisError as error:
+            if word_of(error) in FAILED_OVER:
+                self.failed_over = True
+            raise
+
+
+class _TcpConnection(_NotesRefusals):
+    pass
+
+
+class _TlsConnection(_NotesRefusals, SSLConnection):
+    pass
+
+
+class _UnixConnection(UnixDomainSocketConnection):
+    failed_over = False
+
+
+class _SentinelConnection(_NotesRefusals, SentinelManagedConnection):
+    pass
+
+
+_CONNECTIONS: dict[type, type] = {
+    Connection: _TcpConnection,
+    SSLConnection: _TlsConnection,
+    UnixDomainSocketConnection: _UnixConnection,
+}
+
+
+class _Pool(ConnectionPool):
+    """Drops its connections once their server refuses writes, so that the next call finds whoever took over behind the
+    same address; and asks a gate before each use of one."""
+
+    def __init__(self, gate: Gate | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gate = gate
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        if self.gate is not None and not self.gate.admits():
+            raise RedisConnectionError("it did not answer a moment ago")
+        try:
+            return super().get_connection(*args, **kwargs)
+        except MaxConnectionsError:
+            raise
+        except (RedisError, OSError):
+            if self.gate is not None:
+                self.gate.failed()
+            raise
+
+    def release(self, connection: Any) -> None:
+        answered, failed_over = connection.is_connected, connection.failed_over
+        if failed_over:
+            connection.failed_over = False
+            connection.disconnect()
+        super().release(connection)
+        if failed_over:
+            self.disconnect(inuse_connections=False)
+        if self.gate is not None:
+            (self.gate.passed if answered or failed_over else self.gate.failed)()
+
+
+class _SentinelPool(_Pool, SentinelConnectionPool):
+    pass
+
+
+def _sentinel_pool(url: SentinelUrl, options: dict[str, Any], gate: Gate | None) -> _SentinelPool:
+    of_sentinels = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "socket_keepalive")}
+    of_sentinels["retry"] = Retry(NoBackoff(), 0)  # the next Sentinel is asked instead
+    sentinels = Sentinel(list(url.hosts), sentinel_kwargs={**of_sentinels, **url.sentinel_options})
+    login = {"username": url.username, "password": url.password, "db": url.database}
+    return _SentinelPool(
+        gate,
+        service_name=url.master,
+        sentinel_manager=sentinels,
+        connection_class=_SentinelConnection,
+        **options,
+        **login,
     )
 
 
-def names_errors(method: Callable[P, T]) -> Callable[P, T]:
-    """Let a lost connection or a full Redis leave `method` as StoreError, so that callers need not know Redis."""
-
-    @wraps(method)
-    def named(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            raise StoreError(f"Redis does not answer: {error}", fix="check that Redis runs and its URL") from error
-        except OutOfMemoryError as error:  # with `noeviction` a full Redis refuses writes and loses nothing
-            raise StoreError(f"Redis is full: {error}", fix="delete jobs or give Redis more memory") from error
-
-    return named
-
-
 def job_key(job_id: str) -> str:
-    """Hash of a job: `record` (JSON) and `stop` ("1": whoever works on it shall stop).
+    """Hash of a job: `record` (JSON), `stop` ("1": whoever works on it shall stop) and the record's `revision`.
 
     Ends in a word of its own, so that no id that a client makes up can name another key.
     """
@@ -90,6 +260,21 @@ def deliveries_key(job_id: str) -> str:
 def lease_key(job_id: str, lane: Lane) -> str:
     """The fencing token of the live lease; expires with it."""
     return f"longtake:job:{job_id}:lease:{lane}"
+
+
+def ready_queue(lane: Lane, model: str) -> str:
+    """Where jobs wait that want this lane. Videos are joined by any CPU worker, whatever made them."""
+    return lane.value if lane is Lane.FINALIZE else f"{lane.value}:{model}"
+
+
+def ready_index(queue: str) -> str:
+    """Of one `ready_queue`: jobs by rank, then age. They stay there while a worker has the lane."""
+    return f"{READY_QUEUES}:{queue}"
+
+
+def worker_lease_key(name: str) -> str:
+    """What a worker claimed last: job, lane and token."""
+    return f"{worker_key(name)}:lease"
 
 
 def status_index(status: str) -> str:

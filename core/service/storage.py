@@ -1,74 +1,119 @@
 """The object storage port over any S3 server: AWS, R2, Ceph, SeaweedFS, or the embedded rclone one.
 
 Two addresses: workers and API talk to the internal endpoint; URLs for clients are signed for the public one, since the
-host is part of a signature. Knows no job and no video: keys and bytes only.
+host is part of a signature. Knows no job and no video: keys and bytes only. What failures mean is in storage_errors.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import Any
 
-from core.service.errors import ObjectNotFound, StorageError
+from core.service.errors import ObjectNotFound, StorageMisconfigured, StorageUnavailable
+from core.service.gate import Gate
 from core.service.ports import Clock, StoredObject
 from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
 from core.service.settings import Settings
-
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
+from core.service.storage_errors import code_of, failures_of_boto, storage_error
 
 # Some S3 servers (rclone among them) answer a byte range with status 200. A browser that may store such an answer takes
 # it for the whole object from then on: after playing chunk 0's head, the chunk itself would come out of its cache cut.
 _CACHE_CONTROL = "no-store"
-_NOT_FOUND_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
 _BUCKET_EXISTS_CODES = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _DELETE_BATCH = 1000  # the most that DeleteObjects takes
 _PIECE_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long one call may take, and how often it is made before it counts as failed."""
+
+    connect_seconds: float
+    read_seconds: float
+    attempts: int
+    asks_before_sending: bool = True
+    """Send `Expect: 100-continue` and wait up to a second for leave to send the body."""
+
+
+WORKER = Patience(connect_seconds=5.0, read_seconds=20.0, attempts=2)
+"""A worker has its own loop around what fails (worker/uploads.py)."""
+REQUEST = Patience(connect_seconds=0.5, read_seconds=1.2, attempts=1, asks_before_sending=False)
+"""Somebody waits for an HTTP answer: within two seconds it is known whether there is one."""
+
+
 class S3Storage:
     """ports.Storage in settings.s3_bucket. One object serves all threads of a process."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        """`clock` decides in which time bucket URLs are signed; without one it is the system's."""
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        patience: Patience = WORKER,
+        gate: Gate | None = None,
+    ) -> None:
+        """`clock` decides in which time bucket URLs are signed; without one it is the system's. With a `gate` calls are
+        refused at once for a moment after the server did not answer."""
         self._settings = settings
         self._bucket = settings.s3_bucket
         self._clock = clock
+        self._patience = patience
+        self._gate = gate
+        self._making = Lock()
+        self._made_session: Any = None
+        self._made_client: Any = None
 
     # boto3 has no types of its own, hence Any. It is imported on first use, so that a process that only signs URLs does
     # not wait for it; a session of our own, since boto3's default one is not safe to make clients in several threads.
-    @cached_property
+    @property
     def _session(self) -> Any:
-        import boto3.session
+        with self._making:
+            return self._session_under_lock()
 
-        return boto3.session.Session(region_name=self._settings.s3_region)
-
-    @cached_property
+    @property
     def _client(self) -> Any:
-        from botocore.config import Config
+        if self._made_client is None:
+            with self._making:
+                self._made_client = self._made_client or self._new_client(self._session_under_lock())
+        return self._made_client
 
-        settings = self._settings
+    def _session_under_lock(self) -> Any:
+        if self._made_session is None:
+            import boto3.session
+
+            self._made_session = boto3.session.Session(region_name=self._settings.s3_region)
+        return self._made_session
+
+    def _new_client(self, session: Any) -> Any:
+        from botocore.config import Config
+        from botocore.handlers import add_expect_header
+
+        settings, patience = self._settings, self._patience
         config = Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},
             request_checksum_calculation="when_required",  # servers other than AWS refuse the newer default
             response_checksum_validation="when_required",
-            retries={"mode": "standard", "total_max_attempts": 4},
-            connect_timeout=10,
-            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": patience.attempts},
+            connect_timeout=patience.connect_seconds,
+            read_timeout=patience.read_seconds,
+            max_pool_connections=50,  # as many as an API has threads
         )
         secret = settings.s3_secret_access_key
-        return self._session.client(
+        client = session.client(
             "s3",
             endpoint_url=settings.s3_endpoint_url,
             aws_access_key_id=settings.s3_access_key_id,
             aws_secret_access_key=secret.get_secret_value() if secret else None,
             config=config,
         )
+        if not patience.asks_before_sending:
+            client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     def ensure_bucket(self) -> None:
         """Create the bucket where it does not exist. Idempotent, also for several processes at once."""
@@ -78,16 +123,24 @@ class S3Storage:
             region = self._settings.s3_region
             # AWS refuses its first region's name here, and demands every other's.
             where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-            with _named_errors(f"creating bucket {self._bucket}", ignore=_BUCKET_EXISTS_CODES):
+            with self._named_errors(f"creating bucket {self._bucket}", ignore=_BUCKET_EXISTS_CODES):
                 self._client.create_bucket(Bucket=self._bucket, **where)
 
     def check(self) -> None:
         """Raise StorageError where the bucket cannot be reached (ObjectNotFound where it does not exist)."""
-        with _named_errors(f"reaching bucket {self._bucket}"):
+        with self._named_errors(f"reaching bucket {self._bucket}"):
             self._client.head_bucket(Bucket=self._bucket)
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
-        with _named_errors(f"storing {key}"):
+        """Makes the bucket where it is not there yet: an API may be asked before any worker has started."""
+        try:
+            self._put(key, data, content_type)
+        except StorageMisconfigured:
+            self.ensure_bucket()
+            self._put(key, data, content_type)
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
+        with self._named_errors(f"storing {key}"):
             self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, CacheControl=_CACHE_CONTROL
             )
@@ -95,19 +148,19 @@ class S3Storage:
     def put_file(self, key: str, path: Path, content_type: str) -> None:
         """Store a file of any size, in parts where it is large."""
         extra = {"ContentType": content_type, "CacheControl": _CACHE_CONTROL}
-        with _named_errors(f"storing {key}"):
+        with self._named_errors(f"storing {key}"):
             self._client.upload_file(str(path), self._bucket, key, ExtraArgs=extra)
 
     def get(self, key: str) -> bytes:
-        with _named_errors(f"reading {key}"):
+        with self._named_errors(f"reading {key}"):
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
     def pieces(self, key: str) -> Iterator[bytes]:
-        with _named_errors(f"reading {key}"):
+        with self._named_errors(f"reading {key}"):
             yield from self._client.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_PIECE_BYTES)
 
     def look_up(self, key: str) -> StoredObject:
-        with _named_errors(f"looking up {key}"):
+        with self._named_errors(f"looking up {key}"):
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
         return StoredObject(size_bytes=answer["ContentLength"], content_type=answer.get("ContentType", ""))
 
@@ -120,20 +173,22 @@ class S3Storage:
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys under a prefix, page by page."""
-        with _named_errors(f"listing {prefix}"):
+        with self._named_errors(f"listing {prefix}"):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for entry in page.get("Contents", ()):
                     yield entry["Key"]
 
+    def delete(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _DELETE_BATCH):
+            objects = [{"Key": key} for key in keys[start : start + _DELETE_BATCH]]
+            with self._named_errors("deleting objects"):
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+                _raise_first(answer.get("Errors", ()), "DeleteObjects")
+
     def delete_prefix(self, prefix: str) -> int:
         """Delete all objects under a prefix; returns how many. Listed first: a page may shift under a delete."""
         keys = [*self.list(prefix)]
-        for start in range(0, len(keys), _DELETE_BATCH):
-            objects = [{"Key": key} for key in keys[start : start + _DELETE_BATCH]]
-            with _named_errors(f"deleting {prefix}"):
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-            if answer.get("Errors"):
-                raise StorageError(f"deleting {prefix}: {answer['Errors'][0].get('Message', 'refused')}")
+        self.delete(keys)
         return len(keys)
 
     def url(self, key: str, *, download_name: str | None = None) -> str:
@@ -167,30 +222,47 @@ class S3Storage:
             secret = settings.s3_secret_access_key.get_secret_value()
             return SigningKey(settings.s3_access_key_id, secret, settings.s3_region)
         # boto3's chain (environment, files, instance role); asked each time, as temporary ones are renewed.
-        credentials = self._session.get_credentials()
-        if credentials is None:
-            raise StorageError(
+        with self._named_errors("reading the S3 credentials", of_server=False):
+            credentials = self._session.get_credentials()
+            frozen = credentials and credentials.get_frozen_credentials()
+        if frozen is None:
+            raise StorageMisconfigured(
                 "no S3 credentials", fix="Set LONGTAKE_S3_ACCESS_KEY_ID and LONGTAKE_S3_SECRET_ACCESS_KEY."
             )
-        frozen = credentials.get_frozen_credentials()
         return SigningKey(frozen.access_key, frozen.secret_key, settings.s3_region, frozen.token)
 
+    @contextmanager
+    def _named_errors(
+        self, doing: str, ignore: frozenset[str] = frozenset(), *, of_server: bool = True
+    ) -> Generator[None]:
+        """Turn whatever boto throws into a StorageError; S3 codes in `ignore` count as done."""
+        gate = self._gate if of_server else None
+        if gate is not None and not gate.admits():
+            raise StorageUnavailable(f"{doing}: it did not answer a moment ago")
+        try:
+            yield
+        except failures_of_boto() as error:
+            if _has_code(error, ignore):
+                return
+            named = storage_error(doing, error)
+            if gate is not None:
+                (gate.failed if isinstance(named, StorageUnavailable) else gate.passed)()
+            raise named from error
+        if gate is not None:
+            gate.passed()
 
-@contextmanager
-def _named_errors(doing: str, ignore: frozenset[str] = frozenset()) -> Generator[None]:
-    """Turn boto's errors into ours; S3 codes in `ignore` count as done."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
-        yield
-    except ClientError as error:
-        if _code(error) not in ignore:
-            kind = ObjectNotFound if _code(error) in _NOT_FOUND_CODES else StorageError
-            raise kind(f"{doing}: {error}") from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise StorageError(f"{doing}: {error}") from error
+def _has_code(error: Exception, codes: frozenset[str]) -> bool:
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError) and code_of(error) in codes
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _raise_first(errors: Sequence[Mapping[str, str]], operation: str) -> None:
+    """The answer to a batch is a success that may list failures."""
+    from botocore.exceptions import ClientError
+
+    if errors:
+        raise ClientError(
+            {"Error": {"Code": errors[0].get("Code", ""), "Message": errors[0].get("Message", "")}}, operation
+        )

@@ -75,6 +75,10 @@ class Service:
             }
         )
 
+    def choose(self, **settings: Any) -> None:
+        """Settings of processes that are started from now on."""
+        self._chosen.update(settings)
+
     def start_api(self, *, wait: bool = True) -> Child:
         """Start the API and wait until it answers."""
         serve = ["uvicorn", "--factory", "api.app:create_app", "--port", str(self.api_port), "--no-access-log"]

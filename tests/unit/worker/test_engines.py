@@ -23,7 +23,7 @@ from worker.engines import load_engine, load_engines, load_refiner
 def test_a_process_takes_the_tasks_of_its_kind(tmp_path: Path, kind: Any, queues: list[str]) -> None:
     write_fake_preset(tmp_path, "fake", refiner=True)
     engines = load_engines(kind, Settings(presets_dir=tmp_path), "fake")
-    assert engines.queues("fake") == queues
+    assert engines.queues() == queues
 
 
 def test_a_refiner_is_loaded_once(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_refiner_is_loaded_once(tmp_path: Path) -> None:
 def test_a_preset_without_a_refiner_is_served_by_generating_only(tmp_path: Path) -> None:
     write_fake_preset(tmp_path, "plain")
     settings = Settings(presets_dir=tmp_path)
-    assert load_engines("both", settings, "plain").queues("plain") == ["generate.plain"]
+    assert load_engines("both", settings, "plain").queues() == ["generate.plain"]
     with pytest.raises(PresetError, match="no refiner"):
         load_engines("refine", settings, "plain")
 

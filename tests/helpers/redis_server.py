@@ -1,0 +1,121 @@
+"""A Redis that a test can make ill: any option, frozen, killed, busy. Loopback only, ended with the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from core.service.embedded import LOOPBACK, end_with_parent, find_redis_server, free_port
+from tests.helpers.deadline import eventually
+
+
+class RedisServer:
+    """One server process on a port of its own, which it keeps when it is started again."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.options = options
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: int = 0, login: str = "") -> str:
+        return f"redis://{login}{LOOPBACK}:{self.port}/{database}"
+
+    def client(self, **options: object) -> redis.Redis:
+        """A bare client for the test's own words to the server."""
+        chosen = {"socket_timeout": 10, "decode_responses": True, "retry": Retry(NoBackoff(), 0), **options}
+        return redis.Redis(host=LOOPBACK, port=self.port, **chosen)  # pyright: ignore[reportArgumentType]
+
+    def start(self, *more: str) -> Self:
+        """Returns once the server says something, if only that it is loading or wants a password."""
+        command = [str(find_redis_server()), "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self.folder)]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self.options, *more], stdout=log, stderr=log, preexec_fn=end_with_parent
+            )
+        eventually(self._speaks, "Redis to start", seconds=30)
+        return self
+
+    def _speaks(self) -> bool:
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except (BusyLoadingError, AuthenticationError):
+                return True
+            except RedisConnectionError:
+                return False
+
+    def set(self, **config: object) -> None:
+        """CONFIG SET; underscores stand for hyphens."""
+        with self.client() as client:
+            for name, value in config.items():
+                client.config_set(name.replace("_", "-"), str(value))
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """Alive to the kernel, which takes connections, and silent."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    @contextmanager
+    def busy(self) -> Generator[None]:
+        """A script that does not end keeps everybody waiting."""
+        self.set(lua_time_limit=20)
+
+        def spin() -> None:
+            with self.client() as client, suppress(RedisError):
+                client.eval("while true do end", 0)
+
+        spinning = threading.Thread(target=spin)
+        spinning.start()
+        try:
+            eventually(self._is_busy, "the script to run", seconds=20)
+            yield
+        finally:
+            with self.client() as client:
+                client.script_kill()
+            spinning.join()
+
+    def _is_busy(self) -> bool:
+        with self.client() as client:
+            try:
+                client.get("anything")
+            except ResponseError as error:
+                return "BUSY" in str(error)
+        return False
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
