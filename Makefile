@@ -9,6 +9,8 @@ REFINE ?=
 PORT ?= 8000
 # `make golden`: a folder of the published implementation's numbers, laid out as tests/references is.
 GOLDEN ?= tests/references
+# `make chaos`: options of `python -m tests.chaos`, such as --seconds 120 --seed 7.
+CHAOS ?= --seconds 600
 export PROMPT FRAMES SEED PORT GOLDEN
 
 BIN := .venv/bin
@@ -17,12 +19,13 @@ READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .NOTPARALLEL:
-.PHONY: help setup lint types test-fast test-integration test golden bench demo up
+.PHONY: help setup lint types test-fast test-integration test golden bench chaos demo up
 
 help:
-	@echo "make setup | lint | types | test-fast | test | golden | bench | demo | up"
+	@echo "make setup | lint | types | test-fast | test | golden | bench | chaos | demo | up"
 	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7 REFINE=1"
 	@echo "make golden GOLDEN=folder/of/published/numbers"
+	@echo "make chaos CHAOS='--seconds 120 --seed 7'   (throws faults at the whole service, checks that nothing is lost)"
 
 setup: $(READY)
 
@@ -72,6 +75,9 @@ golden: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.cuda
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 demo: $(READY)
 	@$(BIN)/longtake demo --prompt "$$PROMPT" --frames "$$FRAMES" --seed "$$SEED" $(if $(REFINE),--refine)

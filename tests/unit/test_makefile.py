@@ -71,3 +71,16 @@ def test_the_folder_of_golden_numbers_reaches_the_runner_with_its_spaces(tmp_pat
 
     assert chosen.stdout.splitlines()[-1] == "<my numbers>"
     assert default.stdout.splitlines()[-1] == "<tests/references>"
+
+
+def test_options_reach_the_chaos_run_and_ten_minutes_are_the_default(tmp_path: Path) -> None:
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.parent.mkdir()
+    fake_program(binaries, "python", 'echo "runs: $*"')
+    (binaries.parent / ".ready").touch()
+
+    chosen = make(tmp_path, "chaos", "CHAOS=--seconds 120 --seed 7", path="/usr/bin:/bin")
+    default = make(tmp_path, "chaos", path="/usr/bin:/bin")
+
+    assert "runs: -m tests.chaos --seconds 120 --seed 7" in chosen.stdout
+    assert "runs: -m tests.chaos --seconds 600" in default.stdout
