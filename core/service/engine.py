@@ -126,6 +126,7 @@ class Engine(Protocol):
     def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """The chunk after `state`: up to 16 frames, fewer only at the video's end (spec.num_frames).
 
-        Raises errors.Interrupted when `on_step` does.
+        Raises errors.Interrupted when `on_step` does, and errors.NotFinite, naming stage and chunk, where a network
+        gives numbers that are not finite: frames and state hold none.
         """
         ...
