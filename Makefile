@@ -17,10 +17,10 @@ READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .NOTPARALLEL:
-.PHONY: help setup lint types test-fast test-integration test golden bench demo up
+.PHONY: help setup lint types test-fast test-integration test fresh-machine golden bench demo up
 
 help:
-	@echo "make setup | lint | types | test-fast | test | golden | bench | demo | up"
+	@echo "make setup | lint | types | test-fast | test | fresh-machine | golden | bench | demo | up"
 	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7 REFINE=1"
 	@echo "make golden GOLDEN=folder/of/published/numbers"
 
@@ -61,8 +61,13 @@ test-integration: $(READY)
 	@echo "== integration tests: real Redis, S3 server, API and workers"
 	$(PYTEST) tests/integration
 
-test: lint types test-fast test-integration
+# In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
+test: lint types test-fast test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)
 	@echo "== all passed: lint, types, unit tests, integration tests"
+
+fresh-machine: $(READY)
+	@echo "== the set-up on a fresh machine: a minimal Debian 13 in a folder"
+	$(BIN)/python -m tests.fresh_machine
 
 golden: $(READY)
 	$(BIN)/python -m tests.golden "$$GOLDEN"

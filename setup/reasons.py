@@ -29,9 +29,11 @@ def explain(output: str, otherwise: str) -> str:
 
 
 def _last_package(output: str) -> str:
-    """What pip was at: the last package that it collected or downloaded."""
+    """What pip was at: the package that it did not find, or else the last one that it collected or downloaded."""
+    missing = re.findall(rf"No matching distribution found for {_NAME}", output)
     found = re.findall(r"(?m)^\s*(?:Collecting ([\w.-]+)|Downloading ([\w.]+?)-\d)", output)
-    return next((a or b for a, b in reversed(found)), "the first package").replace("_", "-")
+    names = [*(a or b for a, b in found), *missing]
+    return names[-1].replace("_", "-") if names else "the first package"
 
 
 _NAME = r"(?P<package>[A-Za-z0-9](?:[\w.-]*\w)?)"

