@@ -18,6 +18,8 @@ from pathlib import Path
 RELEASE = "trixie"
 PACKAGES = ("python3", "python3-venv", "make", "ca-certificates")
 CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
+LIMIT_SECONDS = 900.0
+"""For one command: far more than any needs."""
 
 
 class Impossible(Exception):
@@ -46,6 +48,16 @@ def _install(package: str) -> None:
 
 def debian_mirror() -> str:
     """The first mirror of Debian's own packages that apt is set to. Raises Impossible where there is none."""
+    found = _known_mirror()
+    if found is None:  # apt has not asked its sources yet
+        subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
+        found = _known_mirror()
+    if found is None:
+        raise Impossible("apt knows no mirror of Debian")
+    return found
+
+
+def _known_mirror() -> str | None:
     asked = subprocess.run(
         [
             "apt-get",
@@ -62,7 +74,7 @@ def debian_mirror() -> str:
         origin, component, uri, codename = (line.split() + [""] * 4)[:4]
         if (origin, component) == ("Debian", "main") and "-" not in codename:
             return uri
-    raise Impossible("apt knows no mirror of Debian (run apt-get update)")
+    return None
 
 
 @dataclass(frozen=True)
@@ -73,14 +85,13 @@ class Tree:
 
     def build(self) -> None:
         """Raises Impossible: what debootstrap cannot get is no fault of what is to be tested."""
-        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, str(self.root)]
         log = self.root.with_suffix(".log")
-        with log.open("w") as sink:
-            done = subprocess.run(
-                [*command, RELEASE, str(self.root), debian_mirror()], stdout=sink, stderr=subprocess.STDOUT, check=False
-            )
-        if done.returncode != 0:
-            raise Impossible(f"debootstrap failed: {_last_line(log.read_text())}")
+        try:
+            with log.open("w") as sink:
+                subprocess.run([*command, debian_mirror()], stdout=sink, stderr=sink, timeout=LIMIT_SECONDS, check=True)
+        except subprocess.SubprocessError as error:
+            raise Impossible(f"debootstrap failed: {_last_line(log.read_text())}") from error
 
     def copy_network_settings(self) -> None:
         """How this machine resolves names, and whom it trusts."""
@@ -104,7 +115,7 @@ class Tree:
         ]
         sys.stdout.flush()
         isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", "\n".join(script), inner]
-        return subprocess.run(isolated, stdin=subprocess.DEVNULL, check=False).returncode
+        return subprocess.run(isolated, stdin=subprocess.DEVNULL, timeout=LIMIT_SECONDS, check=False).returncode
 
     def _mount(self, path: Path) -> list[str]:
         inside = self.root / path.relative_to("/")

@@ -53,6 +53,17 @@ def test_redis_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
         assert client.get("longtake:x") == "kept"
 
 
+def test_the_append_only_file_of_an_older_redis_is_taken_over(tmp_path: Path) -> None:
+    """Up to 6.2 it was one file: a data folder from then goes on, and so does one that is kept from then on."""
+    commands = [["SELECT", "0"], ["SET", "longtake:x", "kept"]]
+    words = "".join(f"*{len(c)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in c) for c in commands)
+    (tmp_path / "appendonly.aof").write_bytes(words.encode())
+
+    for _ in range(2):
+        with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+            assert client.get("longtake:x") == "kept"
+
+
 def test_objects_stay_over_a_restart_with_new_keys(tmp_path: Path) -> None:
     with EmbeddedS3(tmp_path) as server:
         storage_of(server).put("jobs/a/manifest.json", b"{}", "application/json")

@@ -111,7 +111,7 @@ def test_a_part_that_keeps_dying_is_started_again_after_longer_pauses(up: Runnin
     assert pauses(up, name)[-1] == 2 * pauses(up, name)[-2]
 
 
-def test_ctrl_c_during_a_pause_stops_everything_in_order(up: Running) -> None:
+def test_ctrl_c_stops_everything_in_order_after_all_that(up: Running) -> None:
     up.interrupt()
 
     assert up.wait(30) == 0
