@@ -235,6 +235,12 @@ class FakeJobStore(TransitionStore):
     def is_buried(self, job_id: str) -> bool:
         return job_id in self.memory.tombstones
 
+    def is_whole(self) -> bool:
+        return True
+
+    def strays(self) -> Sequence[str]:
+        return sorted({job_id for job_id in self.memory.events if job_id not in self.memory.records})
+
     def old_tombstones(self, now: datetime) -> Sequence[str]:
         return [job_id for job_id, until in self.memory.tombstones.items() if until <= now]
 

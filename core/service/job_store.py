@@ -10,7 +10,7 @@ import base64
 import binascii
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import cast
@@ -295,6 +295,16 @@ class RedisJobStore(TransitionStore):
         return self._redis.zscore(keys.TOMBSTONES, job_id) is not None
 
     @keys.names_errors
+    def is_whole(self) -> bool:
+        return bool(self._redis.exists(keys.MANIFESTS_READ))
+
+    @keys.names_errors
+    def strays(self) -> Sequence[str]:
+        found = cast("Iterator[str]", self._redis.scan_iter(f"{keys.JOB_KEYS}*", count=1000))
+        job_ids = sorted({key.removeprefix(keys.JOB_KEYS).split(":")[0] for key in found})
+        return [job_id for job_id in job_ids if not self._redis.exists(keys.job_key(job_id))]
+
+    @keys.names_errors
     def old_tombstones(self, now: datetime) -> Sequence[str]:
         return cast("list[str]", self._redis.zrangebyscore(keys.TOMBSTONES, "-inf", now.timestamp()))
 
@@ -394,7 +404,7 @@ class RedisJobStore(TransitionStore):
     def _read_or_rescue(self, client: redis.Redis, job_id: str) -> JobRecord | None:
         """The record; where Redis has lost everything and nobody has rebuilt it yet, this one is rebuilt now."""
         record = _read(client, job_id)
-        if record is None and self._rescue is not None and not self._redis.exists(keys.MANIFESTS_READ):
+        if record is None and self._rescue is not None and not self.is_whole():
             return _read(client, job_id) if self._rescue(self, job_id) else None
         return record
 

@@ -215,6 +215,14 @@ class JobStore(Protocol):
 
     def is_buried(self, job_id: str) -> bool: ...
 
+    def is_whole(self) -> bool:
+        """False until lost records are rebuilt (or, in a new store, until the janitor has found that there are none)."""
+        ...
+
+    def strays(self) -> Sequence[str]:
+        """Jobs of which there are keys but no record. Looks at every key."""
+        ...
+
     def old_tombstones(self, now: datetime) -> Sequence[str]:
         """Deleted jobs whose tombstone has ended."""
         ...

@@ -50,6 +50,8 @@ that was lost while it lay idle."""
 STREAM = Patience(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=400)
 """Blocking reads of up to a second for event streams, in a pool that takes no connection from requests."""
 
+JOB_KEYS = "longtake:job:"
+"""How every key of a job begins, before its id."""
 OUTBOX_DUE = "longtake:outbox:due"
 WORKERS = "longtake:workers"
 ALL_JOBS = "longtake:jobs:all"

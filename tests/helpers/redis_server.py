@@ -18,7 +18,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from core.service.embedded import LOOPBACK, end_with_parent, find_redis_server, free_port
+from core.service.embedded import LOOPBACK, end_with_parent, find_redis, free_port
 from tests.helpers.deadline import eventually
 
 
@@ -42,7 +42,7 @@ class RedisServer:
 
     def start(self, *more: str) -> Self:
         """Returns once the server says something, if only that it is loading or wants a password."""
-        command = [str(find_redis_server()), "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self.folder)]
+        command = [str(find_redis().path), "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self.folder)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self.options, *more], stdout=log, stderr=log, preexec_fn=end_with_parent
