@@ -14,8 +14,8 @@ NAME = "gc"
 SUMMARY = "find and remove objects and keys that belong to no job"
 DESCRIPTION = """\
 Lists objects in the bucket that no job or upload needs, and keys in Redis of jobs without a record, and removes them.
-Normally there are none: a crash in the wrong moment may leave some. Looks twice, a few seconds apart, and takes only what
-was there both times, so that it can run beside a busy service. Uses the same LONGTAKE_ variables as the workers."""
+Normally there are none: a crash in the wrong moment may leave some. Looks twice, a few seconds apart, and takes only
+what was there both times, so that it can run beside a busy service. Uses the same LONGTAKE_ variables as workers."""
 EXAMPLES = """\
 examples:
   longtake gc --dry-run      only list; exit code 1 where there is something

@@ -47,15 +47,17 @@ def remove(orphan: Orphan, store: JobStore, storage: Storage) -> None:
 def _of_jobs(store: JobStore, storage: Storage) -> Iterator[Orphan]:
     being_deleted = {record.id for record in store.deleted()}
     for job_id, keys in groupby(storage.list(JOBS_PREFIX), _job_id):
-        if job_id in being_deleted:
-            continue  # the janitor is about to remove them
-        try:
-            needed = needed_keys(store.get(job_id))
-        except JobNotFound:
-            reason = "of a job that was deleted" if store.is_buried(job_id) else "of no job"
-            yield from (Orphan(key, reason) for key in keys)
-        else:
-            yield from (Orphan(key, "not needed by its job") for key in keys if key not in needed)
+        if job_id not in being_deleted:  # else the janitor is about to remove them
+            needed, reason = _needs_of(job_id, store)
+            yield from [Orphan(key, reason) for key in keys if key not in needed]
+
+
+def _needs_of(job_id: str, store: JobStore) -> tuple[frozenset[str], str]:
+    """Keys that the job needs, and why others are orphans."""
+    try:
+        return needed_keys(store.get(job_id)), "not needed by its job"
+    except JobNotFound:
+        return frozenset(), "of a job that was deleted" if store.is_buried(job_id) else "of no job"
 
 
 def _job_id(key: str) -> str:

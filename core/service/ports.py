@@ -216,7 +216,7 @@ class JobStore(Protocol):
     def is_buried(self, job_id: str) -> bool: ...
 
     def is_whole(self) -> bool:
-        """False until lost records are rebuilt (or, in a new store, until the janitor has found that there are none)."""
+        """False until lost records are rebuilt; in a new store, until the janitor has found that there are none."""
         ...
 
     def strays(self) -> Sequence[str]:
