@@ -21,18 +21,24 @@ Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes a faster function of a function."""
 
 MAX_SHAPES = 16
-"""Of one function, compiled. torch's own limit is 8; windows, short ones, both guidance batches and the sizes of
-refinement are more. Each takes minutes once and some main memory."""
+"""Of one function of one network, compiled. torch's own limit is 8; windows, short ones, both guidance batches and the
+sizes of refinement are more. Each takes minutes once and some main memory."""
+_FIXED: dict[str, Any] = {
+    "fullgraph": True,
+    "dynamic": False,
+    "recompile_limit": MAX_SHAPES,
+    "isolate_recompiles": True,  # several networks run the same functions: each has its own shapes
+}
 
 
 def for_cuda(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one compiled graph, replayed as a CUDA graph; a fault where it does not hold in one graph."""
-    return torch.compile(function, fullgraph=True, dynamic=False, mode="reduce-overhead", recompile_limit=MAX_SHAPES)
+    return torch.compile(function, mode="reduce-overhead", **_FIXED)
 
 
 def in_one_graph(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one compiled graph without a CUDA graph: for kernels so large that starting them costs nothing."""
-    return torch.compile(function, fullgraph=True, dynamic=False, recompile_limit=MAX_SHAPES)
+    return torch.compile(function, **_FIXED)
 
 
 def or_eager(compiler: Compiler, long_work: LongWork = unannounced) -> Compiler:
