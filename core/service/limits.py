@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from core.service.catalog import LimitName, Preset, RefinerFacts
 from core.service.errors import InvalidField
+from core.service.first_chunk_sources import BASE, MAX_PIPELINE_STEPS
 from core.service.settings import Settings
 
 
@@ -44,6 +45,8 @@ def limit_of(name: LimitName, facts: Preset, settings: Settings, own: int = 0) -
     limit = Limit(of_deployment, f"set by this deployment (LONGTAKE_{name.upper()})")
     if of_model is not None and of_model < of_deployment:
         limit = Limit(int(of_model), f"set by the model {facts.name}")
+    if name == "max_first_chunk_steps" and facts.first_chunk_source != BASE and limit.most > MAX_PIPELINE_STEPS:
+        limit = Limit(MAX_PIPELINE_STEPS, f"set by the first-chunk source {facts.first_chunk_source}")
     if own > limit.most:
         limit = Limit(own, f"the model's own default, above the {limit.most} {limit.set_by}")
     return limit

@@ -340,6 +340,15 @@ def test_a_default_beyond_all_steps_of_a_request_is_the_presets_own_matter(tmp_p
     assert asked_steps(spec_of(Settings(presets_dir=tmp_path, default_model="fake"))) == [5000, 5000, None]
 
 
+def test_a_first_chunk_by_a_pipeline_takes_no_more_steps_than_its_scheduler_can_place(tmp_path: Path) -> None:
+    write_fake_preset(tmp_path, "fake", first_chunk_source="svd")
+    settings = Settings(presets_dir=tmp_path, default_model="fake", max_first_chunk_steps=1000)
+    assert spec_of(settings, first_chunk={"num_inference_steps": 500}).first_chunk.num_inference_steps == 500
+    refused = refusal(settings, first_chunk={"num_inference_steps": 501})
+    assert (refused.field, refused.fix) == ("first_chunk.num_inference_steps", "give at most 500")
+    assert "set by the first-chunk source svd" in refused.message
+
+
 def test_frames_beyond_the_limit_name_who_set_it(settings: Settings) -> None:
     assert "LONGTAKE_MAX_FRAMES" in refusal(settings, num_frames=801).message
     change_facts(settings.presets_dir / "fake", limits={"max_frames": 32})
