@@ -15,8 +15,9 @@ import redis
 from celery import Celery, Task
 from kombu.exceptions import OperationalError
 
+from core.service.broker_transport import kombu_url, transport_options
 from core.service.errors import StoreError
-from core.service.redis_client import HEALTH_CHECK_SECONDS, WORKER, connect, names_errors
+from core.service.redis_client import WORKER, Patience, connect, names_errors
 from core.service.settings import Settings
 
 TASK_GENERATE_CHUNK = "longtake.generate_chunk"
@@ -43,10 +44,11 @@ def refine_queue_name(model: str) -> str:
     return f"refine.{model}"
 
 
-def make_celery_app(settings: Settings) -> Celery:
+def make_celery_app(settings: Settings, patience: Patience = WORKER) -> Celery:
     """The app that API and workers share. Everything Celery can be told is told here."""
-    app = Celery("longtake", broker=settings.broker_url, task_cls=LongtakeTask, set_as_current=False)
+    app = Celery("longtake", broker=kombu_url(settings.broker_url), task_cls=LongtakeTask, set_as_current=False)
     app.conf.update(
+        longtake_broker_url=settings.broker_url,
         # Results are in the job record.
         task_ignore_result=True,
         # A message is done with when its chunk is committed, and a worker holds one at a time.
@@ -66,17 +68,16 @@ def make_celery_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_connection_timeout=5,
+        # Also after Redis has refused something (a replica, a failed save): Celery would end the process.
+        broker_channel_error_retry=True,
+        broker_connection_timeout=patience.connect_seconds,
+        task_publish_retry=patience.retry_timeouts,
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_seconds,
             "unacked_restore_interval": UNACKED_RESTORE_SECONDS,
             "unacked_restore_throttle": 1,
-            "health_check_interval": HEALTH_CHECK_SECONDS,
-            "socket_keepalive": True,
-            "socket_connect_timeout": WORKER.connect_seconds,
-            "socket_timeout": WORKER.read_seconds,
-            "retry_on_timeout": True,
+            **transport_options(settings.broker_url, patience),
         },
     )
     return app
@@ -106,8 +107,8 @@ class LongtakeTask(Task):
 class _WaitingMarks:
     """Which messages wait: a key per task and argument, in the broker's database, so that both are lost together."""
 
-    def __init__(self, app: Celery) -> None:
-        self._redis = _client(str(app.conf.broker_url))
+    def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
+        self._redis = broker or _client(str(app.conf.longtake_broker_url))
 
     @names_errors
     def set(self, task: str, args: Sequence[str], queue: str) -> bool:
@@ -123,9 +124,10 @@ class _WaitingMarks:
 class CeleryTaskQueue:
     """ports.TaskQueue. Never raises for a broker that is away: the job is stored, the janitor sends again."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
+        """`broker` is the client that is asked what waits; without one it is a patient one of its own."""
         self._app = app
-        self._waiting = _WaitingMarks(app)
+        self._waiting = _WaitingMarks(app, broker)
 
     def generate_chunk(self, job_id: str, model: str) -> None:
         self._send(TASK_GENERATE_CHUNK, generate_queue_name(model), job_id)
