@@ -38,7 +38,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def is_ready(service: Service) -> None:
-    eventually(lambda: service.http.get("/readyz").status_code == 200, "the API to be ready", seconds=30)
+    """Also for requests: an answer of /readyz may be a second old."""
+    paths = ("/jobs", "/readyz")
+    eventually(
+        lambda: all(service.http.get(path).status_code == 200 for path in paths), "the API to be ready", seconds=30
+    )
 
 
 @contextmanager
@@ -198,6 +202,7 @@ def test_a_browser_that_reconnects_during_an_outage_gets_a_stream_that_waits(ser
         listening.start()
         eventually(lambda: "retry: 2000" in told, "the stream to begin", seconds=10)
     eventually(lambda: any("job.queued" in line for line in told), "the first event", seconds=30)
+    is_ready(service)
     service.http.post(f"/jobs/{job_id}/cancel")
     listening.join()
     assert any("job.canceled" in line for line in told)
@@ -206,7 +211,7 @@ def test_a_browser_that_reconnects_during_an_outage_gets_a_stream_that_waits(ser
 def _listen(service: Service, job_id: str, told: list[str], headers: dict[str, str] | None = None) -> None:
     with (
         httpx.Client(trust_env=False, timeout=60) as client,
-        client.stream("GET", f"{service.http.base_url}jobs/{job_id}/events", headers=headers) as answer,
+        client.stream("GET", f"http://127.0.0.1:{service.api_port}/jobs/{job_id}/events", headers=headers) as answer,
     ):
         for line in answer.iter_lines():
             told.append(line)
