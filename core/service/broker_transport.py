@@ -19,6 +19,8 @@ from core.service.redis_client import HEALTH_CHECK_SECONDS, Patience, SentinelUr
 
 log = logging.getLogger(__name__)
 
+LONGEST_READ_SECONDS = 5.0
+"""kombu waits for messages without blocking, and a worker that shall stop waits for all else."""
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What kombu raises for a message that is not JSON, or not one of its own."""
 
@@ -83,7 +85,8 @@ def kombu_url(broker_url: str) -> str:
 
 def transport_options(broker_url: str, patience: Patience) -> dict[str, Any]:
     """Timeouts, and where there are Sentinels the name of the master and how to speak to them."""
-    timeouts = {"socket_timeout": patience.read_seconds, "socket_connect_timeout": patience.connect_seconds}
+    read_seconds = min(patience.read_seconds, LONGEST_READ_SECONDS)
+    timeouts = {"socket_timeout": read_seconds, "socket_connect_timeout": patience.connect_seconds}
     options = {
         **timeouts,
         "socket_keepalive": True,
