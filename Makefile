@@ -9,6 +9,8 @@ REFINE ?=
 PORT ?= 8000
 # `make golden`: a folder of the published implementation's numbers, laid out as tests/references is.
 GOLDEN ?= tests/references
+# `make chaos`: options of `python -m tests.chaos`, such as --seconds 120 --seed 7.
+CHAOS ?= --seconds 600
 export PROMPT FRAMES SEED PORT GOLDEN
 
 BIN := .venv/bin
@@ -17,32 +19,31 @@ READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .NOTPARALLEL:
-.PHONY: help setup lint types test-fast test-integration test golden bench demo up
+.PHONY: help setup lint types test-fast test-integration test fresh-machine golden bench chaos demo up
 
 help:
-	@echo "make setup | lint | types | test-fast | test | golden | bench | demo | up"
+	@echo "make setup | lint | types | test-fast | test | fresh-machine | golden | bench | chaos | demo | up"
 	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7 REFINE=1"
 	@echo "make golden GOLDEN=folder/of/published/numbers"
+	@echo "make chaos CHAOS='--seconds 120 --seed 7'   (throws faults at the whole service, checks that nothing is lost)"
 
 setup: $(READY)
 
-# Runs again only when pyproject.toml changes.
-$(READY): pyproject.toml
-	@set -e; \
-	chosen=""; \
-	for candidate in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
-		if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-			chosen=$$candidate; break; \
-		fi; \
+# Runs again only when pyproject.toml or the set-up itself changes. A Python that has its venv module comes first; one
+# without it is told how to get it.
+$(READY): pyproject.toml $(wildcard setup/*.py)
+	@found=""; \
+	for python in $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+		found=$${found:-$$python}; \
+		if $$python -c 'import venv, ensurepip' >/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \
-	if [ -z "$$chosen" ]; then \
-		echo "Longtake needs Python 3.11 or newer with its venv module; none was found (set PYTHON=/path/to/python3)." >&2; \
+	if [ -z "$$found" ]; then \
+		echo "Longtake needs Python 3.11 or newer; $(if $(PYTHON),$(PYTHON) is none,none was found (set PYTHON=/path/to/python3))." >&2; \
 		exit 1; \
 	fi; \
-	echo "== setup: building .venv with $$chosen (the first time downloads PyTorch, which takes minutes)"; \
-	$$chosen -m venv .venv; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[model,dev]'; \
-	touch $(READY)
+	$$found -m setup.environment
+	@touch $(READY)
 
 lint: $(READY)
 	@echo "== lint: ruff"
@@ -63,8 +64,13 @@ test-integration: $(READY)
 	@echo "== integration tests: real Redis, S3 server, API and workers"
 	$(PYTEST) tests/integration
 
-test: lint types test-fast test-integration
+# In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
+test: lint types test-fast test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)
 	@echo "== all passed: lint, types, unit tests, integration tests"
+
+fresh-machine: $(READY)
+	@echo "== the set-up on a fresh machine: a minimal Debian 13 in a folder"
+	$(BIN)/python -m tests.fresh_machine
 
 golden: $(READY)
 	$(BIN)/python -m tests.golden "$$GOLDEN"
@@ -72,6 +78,9 @@ golden: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.cuda
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 demo: $(READY)
 	@$(BIN)/longtake demo --prompt "$$PROMPT" --frames "$$FRAMES" --seed "$$SEED" $(if $(REFINE),--refine)

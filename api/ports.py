@@ -45,6 +45,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.health import check_storage, check_store
     from core.service.job_store import RedisJobStore
     from core.service.queue import CeleryTaskQueue, make_celery_app
+    from core.service.rescue import Rescuer
     from core.service.resolver import BoundedResolver
     from core.service.upload_store import RedisUploadStore
     from core.service.workers_registry import RedisWorkerRegistry
@@ -61,7 +62,7 @@ def real_ports(settings: Settings) -> Ports:
         return workers.all()
 
     return Ports(
-        store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds),
+        store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
         events=RedisEventLog(redis_client.connect(settings.redis_url, redis_client.STREAM)),
         workers=workers,
         storage=storage,

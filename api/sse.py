@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -22,7 +22,10 @@ from core.service.schema import EventType, JobEvent, StepProgress
 
 _log = logging.getLogger(__name__)
 TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
-KEY_OF_CHUNK = {EventType.CHUNK_COMPLETED: chunk_key, EventType.CHUNK_REFINED: refined_key}
+KEY_OF_CHUNK: Mapping[str, Callable[[str, int], str]] = {
+    EventType.CHUNK_COMPLETED: chunk_key,
+    EventType.CHUNK_REFINED: refined_key,
+}
 """Where the chunk lies that an event tells of."""
 MAX_FOLLOWING_THREADS = 128
 """Streams beyond that many take turns: each still hears of everything, a little later."""

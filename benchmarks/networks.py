@@ -12,6 +12,8 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPVisionConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
@@ -34,11 +36,19 @@ class Size:
     norm_groups: int = 32
     latent_size: int = 32
     vae_widths: tuple[int, ...] = (128, 256, 512, 512)
+    encoder_layers: tuple[int, int] = (24, 32)
+    """Of the text and of the picture encoder: OpenCLIP's ViT-H/14."""
+    picture_width: int = 1280
+    """Of the picture encoder; its heads have 80 channels, those of the text encoder 64."""
+    picture_size: int = 224
+    vocabulary: int = 49408
 
 
 FULL_SIZE = Size()
 NARROW = Size(widths=(128, 256, 512, 512))
-TINY = Size((16, 32), 8, 32, 8, 4, 1, 8, 16, vae_widths=(8, 8, 8, 8))
+TINY = Size((16, 32), 8, 32, 8, 4, 1, 8, 16, (8, 8, 8, 8), (1, 1), 16, 28, 100)
+EMBEDDING_WIDTH = 1024
+"""Of pictures, as the tokens' expander takes them."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +70,23 @@ def random_network(size: Size) -> StreamingNetwork:
         CamFeatureExtractor(full_config, PUBLISHED_PICTURE_CHANNELS),
         CamMergers.for_unet(full_config),
         ApmMixers.for_unet(unet, size.text_tokens, size.image_tokens),
-        TokenExpander(1024, 1280, size.image_tokens, size.text_width),
+        TokenExpander(EMBEDDING_WIDTH, 1280, size.image_tokens, size.text_width),
     )
     for part in network.parts.values():
         _ready(part)
     return network
 
 
-def random_refiner_unet(size: Size) -> UNet3DConditionModel:
-    """MS-Vid2Vid-XL's network, as `random_network`."""
-    unet = with_vid2vid_resampling(_random_unet(size))
+def random_base_unet(size: Size) -> UNet3DConditionModel:
+    """A base UNet by itself, as `random_network`."""
+    unet = _random_unet(size)
     _ready(unet)
     return unet
+
+
+def random_refiner_unet(size: Size) -> UNet3DConditionModel:
+    """MS-Vid2Vid-XL's network, as `random_network`."""
+    return with_vid2vid_resampling(random_base_unet(size))
 
 
 def _random_unet(size: Size) -> UNet3DConditionModel:
@@ -107,6 +122,35 @@ def random_vae(size: Size) -> AutoencoderKL:
         "norm_num_groups": min(32, size.vae_widths[0]),
     }
     return AutoencoderKL(**sizes).eval().requires_grad_(False)
+
+
+def random_text_encoder(size: Size) -> CLIPTextModel:
+    """OpenCLIP's text encoder on torch's current default device, float32, in evaluation mode."""
+    config = CLIPTextConfig(
+        vocab_size=size.vocabulary,
+        hidden_size=size.text_width,
+        intermediate_size=4 * size.text_width,
+        num_hidden_layers=size.encoder_layers[0],
+        num_attention_heads=max(1, size.text_width // 64),
+        max_position_embeddings=size.text_tokens,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    return CLIPTextModel(config).eval().requires_grad_(False)
+
+
+def random_picture_encoder(size: Size) -> CLIPVisionModelWithProjection:
+    """OpenCLIP's picture encoder, as `random_text_encoder`."""
+    config = CLIPVisionConfig(
+        hidden_size=size.picture_width,
+        intermediate_size=4 * size.picture_width,
+        projection_dim=EMBEDDING_WIDTH,
+        num_hidden_layers=size.encoder_layers[1],
+        num_attention_heads=max(1, size.picture_width // 80),
+        image_size=size.picture_size,
+        patch_size=14,
+    )
+    return CLIPVisionModelWithProjection(config).eval().requires_grad_(False)
 
 
 def random_inputs(size: Size, dtype: torch.dtype = torch.float32) -> Inputs:

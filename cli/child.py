@@ -1,4 +1,4 @@
-"""A child process with its log in a file: started, watched, stopped in order.
+"""A child process with its log in a file: started, watched, started again, stopped in order.
 
 Knows nothing of what the child does.
 """
@@ -32,12 +32,17 @@ class Child:
     """
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        """`name` is for sentences: "the API"."""
         self.name = name
         self.log = log
-        with log.open("ab") as sink:
-            self._process = subprocess.Popen(  # noqa: S603 - our own modules, no shell
-                list(command),
-                env=dict(env),
+        self._command, self._env = list(command), dict(env)
+        self._process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as sink:
+            return subprocess.Popen(  # noqa: S603 - our own modules, no shell
+                self._command,
+                env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -49,11 +54,30 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    def ending(self) -> str | None:
+        """How it ended: "signal 9", or "exit code 1" with its last words. None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"signal {-code}" if code < 0 else f"exit code {code}: {last_words(self.log)}"
+
     def check(self) -> None:
         """Raise SetupError with the child's last words where it has ended."""
-        code = self._process.poll()
-        if code is not None:
-            raise SetupError(f"the {self.name} ended with exit code {code}: {last_words(self.log)}")
+        if (ending := self.ending()) is not None:
+            raise SetupError(f"{self.name} ended with {ending}")
+
+    def restart(self) -> None:
+        """Start an ended child again, with the same command, environment and log; nothing is done where it runs.
+
+        Raises SetupError where that cannot be done now.
+        """
+        if self._process.poll() is None:
+            return
+        _kill_group(self._process.pid)
+        try:
+            self._process = self._spawn()
+        except OSError as error:
+            raise SetupError(f"{self.name} cannot be started: {error.strerror}") from error
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM, where the child still runs."""

@@ -11,10 +11,10 @@ import errno
 import sys
 from collections.abc import Sequence
 
-from cli.commands import convert, demo, evaluate, health, models, pull, submit, train, up, watch, worker
+from cli.commands import convert, demo, evaluate, gc, health, models, pull, submit, train, up, watch, worker
 from core.service.errors import ConversionError, LongtakeError
 
-COMMANDS = (demo, up, submit, watch, models, worker, pull, convert, train, evaluate, health)
+COMMANDS = (demo, up, submit, watch, models, worker, pull, convert, train, evaluate, gc, health)
 PASSES_ON = (train, evaluate)
 """Commands whose arguments belong to the model half: these explain themselves there."""
 

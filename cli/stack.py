@@ -22,9 +22,10 @@ from pydantic import SecretStr
 
 from cli.child import Child, stop_all
 from cli.environment import read_settings
+from cli.keeper import Part
 from cli.stop_signal import StopSignal
 from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port, prepare_folder
-from core.service.errors import SetupError
+from core.service.errors import SetupError, StoreError
 from core.service.ports import WorkerStatus
 from core.service.redis_client import connect
 from core.service.settings import Settings
@@ -58,13 +59,27 @@ class Stack:
     base_url: str
     settings: Settings
     data_dir: Path
+    redis_server: EmbeddedRedis
+    s3_server: EmbeddedS3
     children: list[Child] = field(default_factory=lambda: [])
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    @property
+    def parts(self) -> list[Part]:
+        """Every process that this one has started. Workers are their supervisors'."""
+        return [self.redis_server, self.s3_server, *self.children]
+
+    @property
+    def redis_program(self) -> str:
+        """Which program serves as Redis: product, version and path."""
+        binary = self.redis_server.binary
+        return f"{binary} ({binary.path})"
+
     def check(self) -> None:
-        """Raise SetupError where a process of the stack has ended."""
-        for child in self.children:
-            child.check()
+        """Raise SetupError where a process of the stack has ended. Servers first: others may have ended for them."""
+        for part in self.parts:
+            if (ending := part.ending()) is not None:
+                raise SetupError(f"{part.name} ended with {ending}")
 
     def workers(self) -> list[WorkerStatus]:
         """This stack's workers. Redis may still remember those of a run that was killed a moment ago."""
@@ -87,7 +102,7 @@ def running_stack(options: StackOptions, stop: StopSignal) -> Generator[Stack]:
         redis_server = cleanup.enter_context(EmbeddedRedis(data_dir / "redis"))
         s3_server = cleanup.enter_context(EmbeddedS3(data_dir / "s3"))
         settings = stack_settings(options, data_dir, redis_server, s3_server)
-        stack = Stack(f"http://{options.host}:{port}", settings, data_dir)
+        stack = Stack(f"http://{options.host}:{port}", settings, data_dir, redis_server, s3_server)
         cleanup.callback(stop_all, stack.children, STOP_GRACE_SECONDS)
         start_children(stack, options, port)
         with stop.interruptible():
@@ -174,7 +189,7 @@ def start_children(stack: Stack, options: StackOptions, port: int) -> None:
     }
     for name, arguments in commands.items():
         log = stack.data_dir / "logs" / f"{name.lower().replace(' ', '_')}.log"
-        stack.children.append(Child(name, [sys.executable, "-m", *arguments], environment, log))
+        stack.children.append(Child(f"the {name}", [sys.executable, "-m", *arguments], environment, log))
 
 
 def wait_until_ready(stack: Stack) -> None:
@@ -203,7 +218,10 @@ def _answers(url: str) -> bool:
 
 def _has_ready(stack: Stack, kind: str) -> bool:
     """A worker of this kind is ready. Raises SetupError with its own words where it says that it cannot be."""
-    workers = [worker for worker in stack.workers() if worker.kind == kind]
+    try:
+        workers = [worker for worker in stack.workers() if worker.kind == kind]
+    except StoreError:
+        return False  # whether Redis has ended is asked elsewhere
     for worker in workers:
         if worker.state == "not_ready":
             raise SetupError(f"the {NAMES[kind]} worker cannot work: {worker.reason}")

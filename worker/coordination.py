@@ -8,15 +8,20 @@ from contextlib import contextmanager
 
 import redis
 
-from core.service.redis_client import names_errors
+from core.service.redis_client import MANIFESTS_READ, names_errors
+from worker.ticker import Ticker
 
 LOCK_KEY = "longtake:janitor:lock"
-MANIFESTS_READ_KEY = "longtake:janitor:manifests_read"
-LOCK_SECONDS = 300
-"""Longest pass that is surely alone; of a longer one, or of a killed janitor's, the next one takes over."""
+LOCK_SECONDS = 10.0
+"""A janitor that dies in its pass keeps others away for so long; one that lives renews its lock."""
+RENEWALS_PER_LOCK = 3
 
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+_RENEW = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
 
@@ -27,29 +32,41 @@ class RedisCoordination:
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
         self._release_lock = redis.register_script(_RELEASE)
+        self._renew_lock = redis.register_script(_RENEW)
 
     @contextmanager
     def exclusive(self) -> Generator[bool]:
         token = secrets.token_hex(8)
-        mine = self._take(token)
+        if not self._take(token):
+            yield False
+            return
+        renewing = Ticker("janitor-lock", LOCK_SECONDS / RENEWALS_PER_LOCK, lambda: self._renew(token)).start()
         try:
-            yield mine
+            yield True
         finally:
-            if mine:
-                self._release(token)
+            renewing.stop(LOCK_SECONDS)
+            self._release(token)
 
     @names_errors
     def manifests_read(self) -> bool:
-        return bool(self._redis.exists(MANIFESTS_READ_KEY))
+        return bool(self._redis.exists(MANIFESTS_READ))
 
     @names_errors
     def mark_manifests_read(self) -> None:
-        self._redis.set(MANIFESTS_READ_KEY, "1")
+        self._redis.set(MANIFESTS_READ, "1")
 
     @names_errors
     def _take(self, token: str) -> bool:
-        return bool(self._redis.set(LOCK_KEY, token, nx=True, ex=LOCK_SECONDS))
+        return bool(self._redis.set(LOCK_KEY, token, nx=True, px=_milliseconds(LOCK_SECONDS)))
+
+    @names_errors
+    def _renew(self, token: str) -> None:
+        self._renew_lock(keys=[LOCK_KEY], args=[token, _milliseconds(LOCK_SECONDS)])
 
     @names_errors
     def _release(self, token: str) -> None:
         self._release_lock(keys=[LOCK_KEY], args=[token])
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

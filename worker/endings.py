@@ -6,29 +6,23 @@ Over ports only.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
+from core.service import manifest_writer, transitions
 from core.service.errors import JobNotFound, LongtakeError, MediaFetchFailed, ObjectNotFound, StorageError, StoreError
-from core.service.manifest import frames_prefix, manifest_bytes, manifest_key, refine_states_prefix
-from core.service.ports import TaskQueue
-from core.service.refine_plan import refine_spec
-from core.service.schema import JobError, JobRecord, JobStatus, Lane, WebhookEvent
+from core.service.kept_objects import needed_keys
+from core.service.manifest import job_prefix
+from core.service.schema import JobError, JobRecord, Lane, WebhookEvent
 from worker.services import Services
 
 logger = logging.getLogger(__name__)
 
-MANIFEST_TYPE = "application/json"
 
-
-def send(queue: TaskQueue, record: JobRecord, lane: Lane) -> None:
-    """The message that lets a worker go on with this lane of the job."""
-    if lane is Lane.FINALIZE:
-        queue.finalize_job(record.id)
-    elif lane is Lane.GENERATE:
-        queue.generate_chunk(record.id, record.spec.model)
-    elif refine_spec(record.spec).schedule == "streaming":
-        queue.refine_window(record.id, record.spec.model)
-    else:
-        queue.refine_step(record.id, record.spec.model)
+def wake(services: Services, record: JobRecord, lanes: Iterable[Lane] = Lane) -> None:
+    """Wake a worker for each of these lanes that the job wants now and that nobody has."""
+    for lane in lanes:
+        if transitions.wants(record, lane) and not record.lane(lane).held:
+            services.queue.wake(lane, record.spec.model, record.id)
 
 
 def wind_up(services: Services, job_id: str) -> None:
@@ -38,8 +32,8 @@ def wind_up(services: Services, job_id: str) -> None:
     except JobNotFound:
         services.queue.janitor()
         return
-    if record.status is JobStatus.FINALIZING:
-        services.queue.finalize_job(job_id)
+    write_manifest(services, record)
+    wake(services, record)
 
 
 def fail_job(services: Services, job_id: str, error: JobError) -> None:
@@ -65,33 +59,40 @@ def job_error(error: Exception, what: str, other_code: str) -> JobError:
 
 
 def close(services: Services, record: JobRecord) -> None:
-    """After the job's end: the last manifest, and what only refining needed goes.
+    """After the job's end: the last manifest, and every object goes that nobody can need any more.
 
-    Without the manifest it stays: a job rebuilt from an older one would need it again.
+    Without the manifest they stay: a job rebuilt from an older one would need them again.
     """
-    if not write_manifest(services, record) or record.spec.refine is None:
+    if not write_manifest(services, record):
         return
     try:
-        for prefix in (frames_prefix(record.id), refine_states_prefix(record.id)):
-            services.storage.delete_prefix(prefix)
+        needed = needed_keys(record)
+        services.storage.delete([key for key in services.storage.list(job_prefix(record.id)) if key not in needed])
     except StorageError as error:
-        logger.warning("%s: exact frames are left until the job is removed: %s", record.id, error)
+        logger.warning("%s: objects are left until the job is removed: %s", record.id, error)
 
 
 def write_manifest(services: Services, record: JobRecord) -> bool:
-    """Copy the record beside the objects. A failure is logged only: the next commit or the end writes it again.
-
-    The two lanes of a refined job may both be at this: each looks afterwards whether what it wrote is still the newest.
-    """
+    """Copy the record beside the objects. False where that failed: the janitor writes it then. The manifest of a job
+    that was deleted meanwhile goes again."""
     try:
-        services.storage.put(manifest_key(record.id), manifest_bytes(record), MANIFEST_TYPE)
-        newest = record if record.spec.refine is None else services.store.get(record.id)
-    except (StorageError, StoreError, JobNotFound) as error:
+        manifest_writer.write_manifest(services.store, services.storage, record)
+    except JobNotFound:
+        remove_deleted_objects(services, record.id)
+        return False
+    except (StorageError, StoreError) as error:
         logger.warning("%s: manifest not written: %s", record.id, error)
         return False
-    if (newest.version, newest.status) == (record.version, record.status):
-        return True
-    return write_manifest(services, newest)
+    return True
+
+
+def remove_deleted_objects(services: Services, job_id: str) -> None:
+    """What was stored for a job while it was deleted goes again; what stays is removed with its tombstone."""
+    try:
+        if services.store.is_buried(job_id):
+            services.storage.delete_prefix(job_prefix(job_id))
+    except (StorageError, StoreError) as error:
+        logger.warning("%s: deleted, but objects are left for now: %s", job_id, error)
 
 
 def wants_webhook(record: JobRecord, event: WebhookEvent) -> bool:

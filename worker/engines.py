@@ -13,13 +13,14 @@ from functools import cache
 from typing import Any, Literal, cast
 
 from core.service.catalog import Catalog, Preset, PresetFolder
-from core.service.engine import Engine
+from core.service.engine import Engine, LongWork, unannounced
 from core.service.errors import PresetError
 from core.service.fakes import FakeEngine, FakeRefineEngine
-from core.service.queue import generate_queue_name, refine_queue_name
+from core.service.queue import queue_of_lane
 from core.service.refine_engine import RefineEngine
-from core.service.schema import DEFAULT_PROFILE
+from core.service.schema import DEFAULT_PROFILE, Lane
 from core.service.settings import Settings
+from worker.services import Activity, NoActivity
 
 ENGINE_MODULES = {"streaming_t2v": "core.model.presets"}
 """Where `load_engine` and `load_refiner` of an engine are."""
@@ -32,14 +33,15 @@ Install = Callable[[PresetFolder], None]
 class Engines:
     """The engines of one process. `load_refiner` loads at its first call and gives the same refiner ever after."""
 
+    model: str
     engine: Engine | None = None
     load_refiner: Callable[[], RefineEngine] | None = None
     device: str = "cpu"
 
-    def queues(self, model: str) -> list[str]:
+    def queues(self) -> list[str]:
         """Names of the queues whose tasks can be done with them."""
-        generate = [generate_queue_name(model)] if self.engine is not None else []
-        return generate + ([refine_queue_name(model)] if self.load_refiner is not None else [])
+        generate = [queue_of_lane(Lane.GENERATE, self.model)] if self.engine is not None else []
+        return generate + ([queue_of_lane(Lane.REFINE, self.model)] if self.load_refiner is not None else [])
 
 
 def load_engines(
@@ -47,17 +49,27 @@ def load_engines(
     settings: Settings,
     model: str,
     install: Install = PresetFolder.require_installed,
+    activity: Activity | None = None,
 ) -> Engines:
     """What a process of this kind needs at once is loaded; of `both` the refiner waits for its first task.
 
-    Raises UnknownModel, PresetError, or what the model half raises.
+    `activity` hears of what takes long without steps: then, and within tasks later. Raises UnknownModel, PresetError,
+    or what the model half raises.
     """
-    refiner = cache(lambda: load_refiner(settings, model, install))
+    long_work = (activity or NoActivity()).loading
+
+    @cache
+    def refiner() -> RefineEngine:
+        with long_work(f"loading the refiner of {model}"):
+            return load_refiner(settings, model, install, long_work)
+
     if kind == "refine":
-        return Engines(None, refiner, _device(refiner()))
-    engine = load_engine(settings, model, install)
+        return Engines(model, None, refiner, _device(refiner()))
+    engine = load_engine(settings, model, install, long_work)
     refines = kind == "both" and Catalog(settings).get(model).facts.refiner is not None
-    return Engines(engine, refiner if refines else None, _device(engine))
+    if refines:
+        fetch_refiner(settings, model)
+    return Engines(model, engine, refiner if refines else None, _device(engine))
 
 
 def _device(engine: Engine | RefineEngine) -> str:
@@ -65,10 +77,15 @@ def _device(engine: Engine | RefineEngine) -> str:
     return str(getattr(engine, "device", "cpu"))
 
 
-def load_engine(settings: Settings, model: str, install: Install = PresetFolder.require_installed) -> Engine:
+def load_engine(
+    settings: Settings,
+    model: str,
+    install: Install = PresetFolder.require_installed,
+    long_work: LongWork = unannounced,
+) -> Engine:
     """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what the model half raises.
 
-    `install` sees to its weights before they are read.
+    `install` sees to its weights before they are read; `long_work` stands around what the engine loads or compiles.
     A preset whose preset.json says `"engine": "fake"` is served by core.service.fakes.FakeEngine, which draws a moving
     square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
     """
@@ -89,13 +106,26 @@ def load_engine(settings: Settings, model: str, install: Install = PresetFolder.
             first_chunk_source=facts.first_chunk_source,
             torch_threads=settings.torch_threads,
             torch_compile=settings.torch_compile,
+            long_work=long_work,
         ),
     )
     engine.warm_up()
     return engine
 
 
-def load_refiner(settings: Settings, model: str, install: Install = PresetFolder.require_installed) -> RefineEngine:
+def fetch_refiner(settings: Settings, model: str) -> None:
+    """Bring a refiner that is named by its id to this machine before any task waits for it."""
+    folder = Catalog(settings).get(model)
+    if folder.facts.engine != "fake":
+        _engine_module(folder).fetch_refiner(folder.path)
+
+
+def load_refiner(
+    settings: Settings,
+    model: str,
+    install: Install = PresetFolder.require_installed,
+    long_work: LongWork = unannounced,
+) -> RefineEngine:
     """The refiner of a preset, warmed up; see `load_engine`."""
     folder = Catalog(settings).get(model)
     facts = folder.facts
@@ -113,6 +143,7 @@ def load_refiner(settings: Settings, model: str, install: Install = PresetFolder
             weights=folder.weights,
             torch_threads=settings.torch_threads,
             torch_compile=settings.torch_compile,
+            long_work=long_work,
         ),
     )
     refiner.warm_up()

@@ -9,19 +9,19 @@ import logging
 import time
 from collections.abc import Callable
 
+from safetensors import SafetensorError
+
 from core.service.engine import Engine, EngineState, FramesTHWC, pack
 from core.service.errors import MediaError, MediaFetchFailed, UrlRefused
-from core.service.frame_plan import ChunkSpan, chunk_span
+from core.service.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.manifest import chunk_key, frames_key, state_key
 from core.service.ports import Lease
-from core.service.schema import JobError, JobRecord, Lane
-from worker.endings import fail_job
+from core.service.schema import ChunkRecord, JobRecord, Lane
 from worker.given import GivenReader
 from worker.lane import STATE_TYPE, LaneWorker, NewObject, Outcome, store_may_pause
 from worker.lease_keeper import LeaseKeeper
 from worker.services import Activity, Services
 from worker.stopwatch import Stopwatch
-from worker.uploads import PATIENCE_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,9 @@ FIRST_FRAME = "first_frame"
 
 
 class ChunkMaker(LaneWorker[EngineState]):
-    """Makes chunks on one engine, one call of `work_on` per task."""
+    """Makes chunks on one engine, one call of `work` per task."""
 
     lane = Lane.GENERATE
-    goes_on = (Lane.GENERATE, Lane.REFINE)
     commit_event = "chunk.completed"
     states_remembered = 8
 
@@ -43,42 +42,74 @@ class ChunkMaker(LaneWorker[EngineState]):
         self,
         services: Services,
         engine: Engine,
+        model: str,
         activity: Activity | None = None,
-        upload_patience_seconds: float = PATIENCE_SECONDS,
         given: GivenReader | None = None,
     ) -> None:
-        super().__init__(services, activity, upload_patience_seconds)
-        self._given = given or GivenReader(services, patience_seconds=upload_patience_seconds)
+        super().__init__(services, model, activity)
+        self._given = given or GivenReader(services)
         self._engine = engine
 
     def _next_piece(self, record: JobRecord) -> str:
-        return f"chunk {len(record.chunks)}"
+        return f"chunk {_next_index(record)}"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
-        services, spec = self._services, record.spec
-        span = chunk_span(len(record.chunks), spec.num_frames)
+        index, store, spec = _next_index(record), self._services.store, record.spec
         since = record.chunks[-1].created_at if record.chunks else record.created_at
         watch = Stopwatch(self._waited(record, since))
         with watch.phase("load"):
-            state = self._load_state(record, keeper)
-        made = self._engine.next_chunk(spec, state, self._on_step(record.id, span.index, keeper))
+            state = self._state_before(index, record, keeper)
+        logger.info("%s: making chunk %d of %d", record.id, index, num_chunks(spec.num_frames))
+        chunk, after = self._make(index, record, state, watch, keeper)
+        if index < len(record.chunks):
+            return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
+        fingerprint = self._engine.fingerprint
+        committed = self._commit(lease, after, lambda: store.commit_chunk(lease, chunk, fingerprint), keeper)
+        logger.info("%s: chunk %d of %d frames committed", record.id, index, chunk.num_frames)
+        return committed
+
+    def _make(
+        self, index: int, record: JobRecord, state: EngineState, watch: Stopwatch, keeper: LeaseKeeper
+    ) -> tuple[ChunkRecord, EngineState]:
+        """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps the
+        time at which it was first made."""
+        span = chunk_span(index, record.spec.num_frames)
+        made = self._engine.next_chunk(record.spec, state, self._on_step(record.id, index, keeper))
         assert len(made.frames) == span.num_frames, (made.frames.shape, span)
         watch.add(made.timings)
         later = _for_later(record, span, made.frames, made.state)
         (chunk,) = self._store_chunks(record, span.first_frame, made.frames, chunk_key, later, watch, keeper)
-        fingerprint = self._engine.fingerprint
-        committed = self._commit(lease, made.state, lambda: services.store.commit_chunk(lease, chunk, fingerprint))
-        logger.info("%s: chunk %d of %d frames committed", record.id, span.index, span.num_frames)
-        return committed
+        sums = dict(zip(("state_sha256", "frames_sha256"), (each.sha256 for each in later), strict=False))
+        first = record.chunks[index] if index < len(record.chunks) else chunk
+        kept = {"created_at": first.created_at, "timings": first.timings}
+        return chunk.model_copy(update={**sums, **kept}), made.state
 
-    def _load_state(self, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
-        if not record.chunks:
-            given = self._given.read(record.spec, self._while_reading(record.id, keeper), self._pause(keeper))
-            return self._engine.start(record.spec, given)
+    def _state_before(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
+        """The state that chunk `index` goes on from. One that is damaged or missing is made again from the newest good
+        one."""
         remembered = self._remembered_of(record)
-        if remembered is not None:
+        if remembered is not None and remembered.state.frames_done == index * CHUNK_FRAMES:
             return remembered.state
-        return EngineState.from_bytes(self._get(state_key(record.id, len(record.chunks) - 1), keeper))
+        first, state = index, None
+        while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
+            first -= 1
+        if state is None:
+            given = self._given.read(record.spec, self._while_reading(record.id, keeper), self._pause(keeper))
+            state = self._engine.start(record.spec, given)
+        for again in range(first, index):
+            logger.warning("%s: making chunk %d again for its state", record.id, again)
+            _, state = self._make(again, record, state, Stopwatch(), keeper)
+        return state
+
+    def _stored_state(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState | None:
+        """The state after chunk `index`; None where it is missing or damaged."""
+        key = state_key(record.id, index)
+        data = self._get_checked(key, record.chunks[index].state_sha256, keeper)
+        try:
+            return None if data is None else EngineState.from_bytes(data)
+        except (SafetensorError, KeyError) as error:
+            logger.warning("%s cannot be read: %s", key, error)
+            return None
 
     def _while_reading(self, job_id: str, keeper: LeaseKeeper) -> Callable[[], None]:
         """Called often while what the job begins with is fetched and decoded; asks the store now and then.
@@ -98,16 +129,19 @@ class ChunkMaker(LaneWorker[EngineState]):
 
         return tick
 
-    def _failed(self, record: JobRecord, lease: Lease, error: Exception) -> Outcome:
+    def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         """Of unusable media only a server that did not answer may do so at the next try; all else fails the job now."""
         if not isinstance(error, MediaError | UrlRefused):
-            return super()._failed(record, lease, error)
-        if isinstance(error, MediaFetchFailed):
-            self._record_failure(record, lease, error)
-        else:
-            self._services.store.release(lease, count_attempt=True)
-            fail_job(self._services, record.id, JobError(code=error.code, message=error.message, retryable=False))
+            return super()._failed(record, lease, error, keeper)
+        if not isinstance(error, MediaFetchFailed):
+            return self._failed_for_good(record, lease, error)
+        self._count_failure(record, lease, error, keeper)
         return Outcome.FAILED
+
+
+def _next_index(record: JobRecord) -> int:
+    """The chunk to be made: a damaged one first."""
+    return record.repairs[0] if record.repairs else len(record.chunks)
 
 
 def _for_later(record: JobRecord, span: ChunkSpan, frames: FramesTHWC, state: EngineState) -> list[NewObject]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from core.service.address_guard import UrlUse, check_url, resolve_host
 from core.service.catalog import Catalog
@@ -23,8 +22,9 @@ from core.service.media.uploads import is_upload_id, max_bytes, upload_key
 from core.service.media.video import VideoLimits, last_frames
 from core.service.schema import JobSpec
 from core.service.settings import Settings
+from worker.patience import Pause, patiently
 from worker.services import Services
-from worker.uploads import PATIENCE_SECONDS, patiently
+from worker.temporary import temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -55,22 +55,20 @@ class GivenReader:
         self,
         services: Services,
         allowed: AllowedAddresses = allowed_addresses,
-        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._storage = services.storage
         self._settings = services.settings
         self._catalog = Catalog(services.settings)
         self._allowed = allowed
-        self._patience = patience_seconds
 
-    def read(self, spec: JobSpec, tick: Tick, pause: Callable[[float], None]) -> GivenMedia:
+    def read(self, spec: JobSpec, tick: Tick, pause: Pause) -> GivenMedia:
         """What `spec` begins with, ready for the engine. `tick` is called often; it and `pause` may raise to stop.
 
         Raises MediaError or UrlRefused where it cannot be used, StorageError where an upload cannot be read now.
         """
         if spec.image is None and spec.video is None:
             return NOTHING_GIVEN
-        with TemporaryDirectory(prefix="longtake-") as folder:
+        with temporary_folder() as folder:
             file = Path(folder) / "given"
             if spec.image is not None:
                 self._bring(MediaKind.IMAGE, spec.image, file, tick, pause)
@@ -86,10 +84,10 @@ class GivenReader:
         )
         return last_frames(file, fps=spec.fps, height=facts.height, width=facts.width, limits=limits, tick=tick)
 
-    def _bring(self, kind: MediaKind, reference: str, file: Path, tick: Tick, pause: Callable[[float], None]) -> None:
+    def _bring(self, kind: MediaKind, reference: str, file: Path, tick: Tick, pause: Pause) -> None:
         logger.info("fetching %s %s", kind, shown(reference))
         if is_upload_id(reference):
-            patiently(lambda: self._copy_upload(kind, reference, file, tick), pause, self._patience)
+            patiently(lambda: self._copy_upload(kind, reference, file, tick), pause)
         else:
             self._fetch(kind, reference, file, tick)
 

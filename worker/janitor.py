@@ -1,33 +1,39 @@
-"""Makes records, queue, leases and objects agree again: the queue is a hint, the record is the truth.
+"""Makes records, queues, leases and objects agree again: messages only wake workers, the record is the truth.
 
-Each pass brings back jobs that nobody works on, removes deleted and expired ones and old uploads, and, where Redis has
-lost everything, rebuilds the records from what is in the object store. Every action may be repeated and may meet others
-doing the same. Over ports only.
+Each pass wakes workers for what nobody does, winds up what nobody is left to wind up, removes deleted and expired jobs
+and old uploads, writes manifests that are behind, and, where Redis has lost everything, rebuilds the records from what
+is in the object store. What a pass costs grows with what is wrong, not with what is stored. Every action may be
+repeated and may meet others doing the same. Over ports only.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
-from core.service import transitions
-from core.service.errors import JobNotFound, ObjectNotFound, StorageError, UploadNotFound
-from core.service.manifest import JOBS_PREFIX, job_id_of_manifest, job_prefix, record_from_manifest
+from core.service.errors import ObjectDamaged, ObjectNotFound, StorageError, UploadNotFound
+from core.service.manifest import (
+    JOBS_PREFIX,
+    TOMBSTONES_PREFIX,
+    job_id_of_manifest,
+    job_id_of_tombstone,
+    job_prefix,
+    record_from_manifest,
+    tombstone_key,
+)
 from core.service.media.uploads import UPLOADS_PREFIX, found_upload, upload_id_of_key
-from core.service.schema import JobRecord, JobStatus, Lane
-from worker.endings import send, wind_up
+from core.service.schema import JobRecord, Lane
+from core.service.transitions import TOMBSTONE_TIME
+from worker.endings import wind_up, write_manifest
 from worker.services import Services
 
 logger = logging.getLogger(__name__)
 
 UPLOAD_GRACE = timedelta(minutes=1)
 """A job may have been accepted with an upload in its last moment, and not be stored yet."""
-LONGEST_BACKOFF = 5
-"""Doublings of the pause before a job that keeps failing, or keeps waiting, is sent again."""
 
 
 class Coordination(Protocol):
@@ -42,22 +48,12 @@ class Coordination(Protocol):
     def mark_manifests_read(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class _Idle:
-    """A lane seen without anybody working on it: since when, at which state of its record, how often sent since."""
-
-    since: datetime
-    mark: tuple[JobStatus, int, int]
-    times_sent: int = 0
-
-
 class Janitor:
-    """Keeps what it saw in earlier passes, so that a job is brought back only after a grace."""
+    """One pass a call of `run`."""
 
     def __init__(self, services: Services, coordination: Coordination) -> None:
         self._services = services
         self._coordination = coordination
-        self._idle: dict[tuple[str, Lane], _Idle] = {}
 
     def run(self) -> None:
         """One pass, or nothing where another janitor is at it. A broken object store stops only what needs it."""
@@ -66,16 +62,33 @@ class Janitor:
                 return
             with _storage_may_fail():
                 self._rebuild_once()
-                self._remove_expired()
-            active = self._services.store.active()
+            self._wake_workers()
+            for record in self._services.store.abandoned():
+                wind_up(self._services, record.id)
             with _storage_may_fail():
-                self._remove_deleted(active)
-                self._remove_old_uploads(active)
-            self._bring_back_idle(active)
+                self._remove_expired()
+                self._remove_deleted()
+                self._remove_old_uploads()
+                self._remove_old_tombstones()
+            self._write_stale_manifests()
+
+    def _wake_workers(self) -> None:
+        added = self._services.store.index_again()
+        if added:
+            logger.warning("%d jobs of an older version are put into the queues", added)
+        for head in self._services.store.waiting():
+            self._services.queue.wake(head.lane, head.record.spec.model, head.record.id)
+
+    def _write_stale_manifests(self) -> None:
+        for record in self._services.store.stale_manifests():
+            if not record.delete_requested:
+                write_manifest(self._services, record)
 
     def _rebuild_once(self) -> None:
         if self._coordination.manifests_read():
             return
+        for key in self._services.storage.list(TOMBSTONES_PREFIX):
+            self._bury_again(job_id_of_tombstone(key))
         manifests = [key for key in self._services.storage.list(JOBS_PREFIX) if job_id_of_manifest(key) is not None]
         restored = sum(self._restore(key) for key in manifests)
         if restored:
@@ -83,6 +96,11 @@ class Janitor:
         for key in self._services.storage.list(UPLOADS_PREFIX):
             self._adopt(key)
         self._coordination.mark_manifests_read()
+
+    def _bury_again(self, job_id: str) -> None:
+        """The deletion was told as done: what is left of the job goes, and nothing of it comes back."""
+        self._services.store.bury(job_id, self._services.clock.now() + TOMBSTONE_TIME)
+        self._services.storage.delete_prefix(job_prefix(job_id))
 
     def _adopt(self, key: str) -> None:
         """An upload whose record is lost begins its life again, so that it can be used, and ends some day."""
@@ -103,7 +121,7 @@ class Janitor:
             return False
         try:
             return self._services.store.restore(record_from_manifest(data))
-        except StorageError as error:
+        except ObjectDamaged as error:
             logger.error("%s cannot be read, its job is not rebuilt: %s", key, error)
             return False
 
@@ -112,21 +130,32 @@ class Janitor:
             logger.info("%s: expired, removed", record.id)
             self._remove(record.id)
 
-    def _remove_deleted(self, active: Sequence[JobRecord]) -> None:
-        for record in active:
-            if record.delete_requested and not self._in_work(record):
+    def _remove_deleted(self) -> None:
+        for record in self._services.store.deleted():
+            if not self._in_work(record):
                 logger.info("%s: deleted, removed", record.id)
                 self._remove(record.id)
 
-    def _remove_old_uploads(self, active: Sequence[JobRecord]) -> None:
+    def _remove_old_uploads(self) -> None:
         """Those that no new job may name any more, unless one that has no chunk yet still waits for them."""
-        waiting = [record.spec for record in active if not record.chunks and not record.delete_requested]
-        needed = {reference for spec in waiting for reference in (spec.image, spec.video)}
         keep = timedelta(seconds=self._services.settings.upload_retention_seconds) + UPLOAD_GRACE
-        for upload in self._services.uploads.older_than(self._services.clock.now() - keep):
+        old = self._services.uploads.older_than(self._services.clock.now() - keep)
+        if not old:
+            return
+        waiting = [record.spec for record in self._services.store.active() if _begins_with_media(record)]
+        needed = {reference for spec in waiting for reference in (spec.image, spec.video)}
+        for upload in old:
             if upload.id not in needed:
                 self._services.storage.delete_prefix(upload.key)
                 self._services.uploads.remove(upload.id)
+
+    def _remove_old_tombstones(self) -> None:
+        """With whatever a worker that stood still has put since."""
+        store, storage = self._services.store, self._services.storage
+        for job_id in store.old_tombstones(self._services.clock.now()):
+            storage.delete_prefix(job_prefix(job_id))
+            storage.delete([tombstone_key(job_id)])
+            store.remove_tombstone(job_id)
 
     def _remove(self, job_id: str) -> None:
         """Objects first: a crash in between is mended by the next pass."""
@@ -134,55 +163,12 @@ class Janitor:
         self._services.store.purge(job_id)
 
     def _in_work(self, record: JobRecord) -> bool:
-        """Somebody holds a lease. Nobody does on a queued job: the first claim starts it."""
-        if record.status is JobStatus.QUEUED:
-            return False
-        return any(self._services.store.lease_alive(record.id, lane) for lane in Lane)
+        """Somebody holds a lease."""
+        return any(self._services.store.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
 
-    def _bring_back_idle(self, active: Sequence[JobRecord]) -> None:
-        now = self._services.clock.now()
-        idle: dict[tuple[str, Lane], _Idle] = {}
-        for record in active:
-            for lane in self._idle_lanes(record):
-                seen = self._seen(record, lane, now)
-                if now - seen.since >= self._grace(record, lane, seen.times_sent):
-                    self._bring_back(record, lane)
-                    seen = _Idle(now, seen.mark, seen.times_sent + 1)
-                idle[record.id, lane] = seen
-        self._idle = idle
 
-    def _idle_lanes(self, record: JobRecord) -> list[Lane]:
-        """Lanes with work that nobody does. A job that is to be wound up rests on its first."""
-        if record.delete_requested:
-            return []
-        wanted = [lane for lane in Lane if transitions.wants(record, lane)]
-        if not wanted:
-            return [] if self._in_work(record) else [Lane.GENERATE]
-        if record.status is JobStatus.QUEUED:
-            return wanted
-        return [lane for lane in wanted if not self._services.store.lease_alive(record.id, lane)]
-
-    def _seen(self, record: JobRecord, lane: Lane, now: datetime) -> _Idle:
-        """Since when this lane of the job rests at this very state."""
-        mark = (record.status, record.version, record.lane(lane).token)
-        before = self._idle.get((record.id, lane))
-        return before if before is not None and before.mark == mark else _Idle(now, mark)
-
-    def _grace(self, record: JobRecord, lane: Lane, times_sent: int) -> timedelta:
-        """A waiting message is given one interval. The pause doubles with each failed try, and with each message sent:
-        a job that only waits its turn in a long queue is not asked about in every pass."""
-        doublings = min(record.lane(lane).attempts + times_sent, LONGEST_BACKOFF)
-        return timedelta(seconds=self._services.settings.janitor_interval_seconds * 2**doublings)
-
-    def _bring_back(self, record: JobRecord, lane: Lane) -> None:
-        """Send its message (again; the queue keeps no message twice)."""
-        try:
-            if transitions.wants(record, lane):
-                send(self._services.queue, record, lane)
-            else:
-                wind_up(self._services, record.id)
-        except JobNotFound:
-            logger.info("%s: deleted meanwhile", record.id)
+def _begins_with_media(record: JobRecord) -> bool:
+    return not record.chunks and not record.delete_requested
 
 
 @contextmanager

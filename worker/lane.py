@@ -1,8 +1,9 @@
-"""One task, one piece of work on one lane of a job: claim it, keep the lease, make and commit, pass the job on.
+"""One task, one piece of work on one lane: claim the job that comes next, keep the lease, make and commit, pass it on.
 
 What a piece is belongs to the lane: generate.py makes chunks, refine.py refines them. Here is what both do alike, every
 way out included. Knows no Celery, no Redis, no S3, no torch. A crash between any two lines costs at most this piece:
-until the commit nothing is visible, and whoever makes the piece again makes the same bytes.
+until the commit nothing is visible, and whoever makes the piece again makes the same bytes. Servers that fail are
+waited for, with the finished piece in hand; only what the engine raises counts against a job.
 """
 
 from __future__ import annotations
@@ -12,26 +13,41 @@ import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
-from core.service import transitions
 from core.service.engine import FramesTHWC
-from core.service.errors import Interrupted, JobNotFound, LongtakeError, StaleLease, StoreError
+from core.service.errors import (
+    Interrupted,
+    JobNotFound,
+    LongtakeError,
+    NotFinite,
+    ObjectNotFound,
+    StaleLease,
+    StorageError,
+    StoreError,
+)
 from core.service.frame_plan import ChunkSpan
 from core.service.ports import Lease
 from core.service.refine_plan import spans_of
-from core.service.schema import ChunkRecord, JobError, JobRecord, JobStatus, Lane, StepProgress, WebhookEvent
+from core.service.schema import ChunkRecord, JobError, JobRecord, Lane, StepProgress, WebhookEvent
 from core.service.video.segments import EncodedChunk, encode_chunk
-from worker.endings import fail_job, job_error, send, wants_webhook, wind_up, write_manifest
+from worker.endings import (
+    fail_job,
+    job_error,
+    remove_deleted_objects,
+    wake,
+    wants_webhook,
+    write_manifest,
+)
 from worker.lease_keeper import LeaseKeeper
+from worker.patience import Pause, ServerCall, patiently
 from worker.services import Activity, NoActivity, Services
 from worker.stopwatch import Stopwatch
-from worker.uploads import PATIENCE_SECONDS, patiently
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +55,7 @@ CHUNK_TYPE = "video/mp4"
 STATE_TYPE = "application/octet-stream"
 
 State = TypeVar("State")
+T = TypeVar("T")
 
 
 class Outcome(StrEnum):
@@ -58,6 +75,10 @@ class NewObject:
     data: bytes
     content_type: str
 
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
 
 @dataclass(frozen=True)
 class Remembered(Generic[State]):
@@ -68,28 +89,27 @@ class Remembered(Generic[State]):
     commit_seconds: float
 
 
-def _nothing() -> None: ...
+class Damaged(Exception):
+    """Objects of the job are not what was stored: these chunks, or refinement after a piece, must be made again."""
+
+    def __init__(self, chunks: tuple[int, ...] = (), refine_from: int | None = None) -> None:
+        super().__init__(f"damaged: chunks {list(chunks)}, refinement from piece {refine_from}")
+        self.chunks = chunks
+        self.refine_from = refine_from
 
 
 class LaneWorker(ABC, Generic[State]):
-    """Works on one lane of jobs, one call per task. `State` goes from one piece to the next."""
+    """Works on one lane of one model's jobs, one call per task. `State` goes from one piece to the next."""
 
     lane: ClassVar[Lane]
-    goes_on: ClassVar[tuple[Lane, ...]]
-    """Lanes that may have work after a commit on this one."""
     commit_event: ClassVar[WebhookEvent]
     states_remembered: ClassVar[int]
     """Newest states kept in memory, so that a worker that goes on with a job need not fetch what it has just put."""
 
-    def __init__(
-        self,
-        services: Services,
-        activity: Activity | None = None,
-        upload_patience_seconds: float = PATIENCE_SECONDS,
-    ) -> None:
+    def __init__(self, services: Services, model: str, activity: Activity | None = None) -> None:
         self._services = services
+        self._model = model
         self._activity = activity or NoActivity()
-        self._patience = upload_patience_seconds
         self._remembered: OrderedDict[str, Remembered[State]] = OrderedDict()
 
     @abstractmethod
@@ -100,51 +120,57 @@ class LaneWorker(ABC, Generic[State]):
     def _next_piece(self, record: JobRecord) -> str:
         """The lane's next piece in words, as in "chunk 3"."""
 
-    def work_on(self, job_id: str, keep_message: Callable[[], None] = _nothing) -> Outcome:
-        """The job's next piece, or nothing where the job does not want one now (duplicate task, ended, deleted).
+    def work(self) -> Outcome:
+        """One piece of the job that comes next, or nothing where none waits.
 
-        Raises what the engine or the object store raised, after the try is recorded.
+        Raises what the engine raised, after the try is recorded.
         """
         services = self._services
         try:
             if services.drain.is_set():
-                send(services.queue, services.store.get(job_id), self.lane)
+                self._wake_another()
                 return Outcome.INTERRUPTED
-            lease = services.store.claim(job_id, self.lane, services.worker, services.settings.lease_ttl_seconds)
+            ttl = services.settings.lease_ttl_seconds
+            lease = services.store.claim_next(self.lane, self._model, services.worker, ttl)
             if lease is None:
-                return self._not_now(job_id)
-            self._activity.busy(job_id)
-            with LeaseKeeper(services.store, lease, services.settings.lease_ttl_seconds, keep_message) as keeper:
+                return Outcome.DROPPED
+            self._activity.busy(lease.job_id)
+            self._wake_another()
+            with LeaseKeeper(services.store, lease, ttl) as keeper:
                 return self._under_lease(lease, keeper)
-        except JobNotFound:
-            logger.info("%s: deleted or unknown, dropped", job_id)
-            self._remembered.pop(job_id, None)
+        except StoreError as error:
+            logger.warning("the store fails, the janitor wakes a worker later: %s", error.message)
             return Outcome.DROPPED
         finally:
             self._activity.idle()
 
-    def _not_now(self, job_id: str) -> Outcome:
-        """No claim: somebody else is at it, or the job was cancelled between two pieces and nobody has wound it up."""
-        store = self._services.store
-        if store.get(job_id).status is JobStatus.CANCELING and not store.lease_alive(job_id, self.lane):
-            wind_up(self._services, job_id)
-        logger.info("%s: nothing to %s now, dropped", job_id, self.lane)
-        return Outcome.DROPPED
+    def _wake_another(self) -> None:
+        """One message wakes one worker; it passes the word on while there is more to do."""
+        job_id = self._services.store.next_ready(self.lane, self._model)
+        if job_id is not None:
+            self._services.queue.wake(self.lane, self._model, job_id)
 
     def _under_lease(self, lease: Lease, keeper: LeaseKeeper) -> Outcome:
-        store, job_id = self._services.store, lease.job_id
-        record = store.get(job_id)
-        if record.lane(self.lane).attempts > self._services.settings.max_attempts:
-            return self._too_many_deaths(record)
         try:
-            committed = self._make_and_commit(record, lease, keeper)
+            record = self._patiently(lambda: self._services.store.get(lease.job_id), keeper)
+            if lease.poison:
+                return self._poisoned(record)
+            return self._one_piece(record, lease, keeper)
         except (Interrupted, JobNotFound) as reason:
             return self._interrupted(lease, keeper, reason)
+
+    def _one_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> Outcome:
+        try:
+            committed = self._make_and_commit(record, lease, keeper)
+        except (Interrupted, JobNotFound):
+            raise
         except StaleLease as reason:
-            logger.warning("%s: %s", job_id, reason)
+            logger.warning("%s: %s", record.id, reason)
             return Outcome.DROPPED
+        except Damaged as damage:
+            return self._repair(lease, damage, keeper)
         except Exception as error:  # the task's boundary: record the try, let the error through
-            return self._failed(record, lease, error)
+            return self._failed(record, lease, error, keeper)
         self._pass_on(committed)
         return Outcome.COMMITTED
 
@@ -180,27 +206,47 @@ class LaneWorker(ABC, Generic[State]):
         if self._services.drain.is_set():
             raise Interrupted(f"{self._services.worker} is stopping")
 
-    def _pause(self, keeper: LeaseKeeper) -> Callable[[float], None]:
-        def pause(seconds: float) -> None:
+    def _pause(self, keeper: LeaseKeeper) -> Pause:
+        """Waits for a server that fails. Ends with the lease, a drain, a cancel or a deletion."""
+
+        def pause(seconds: float, reason: str) -> None:
+            self._activity.waiting(reason)
             self._services.drain.wait(seconds)
-            self._activity.beat()
             self._check_stop(keeper)
+            with store_may_pause(keeper.job_id):
+                self._check_cancel(keeper.job_id)
 
         return pause
 
+    def _patiently(self, action: Callable[[], T], keeper: LeaseKeeper) -> T:
+        """For the store, whose calls end by themselves."""
+        return patiently(action, self._pause(keeper))
+
+    def _call(self, action: Callable[[], T], keeper: LeaseKeeper) -> ServerCall[T]:
+        """For the object store, whose calls may hang."""
+        return ServerCall(lambda: patiently(action, self._pause(keeper)))
+
     def _get(self, key: str, keeper: LeaseKeeper) -> bytes:
-        return patiently(lambda: self._services.storage.get(key), self._pause(keeper), self._patience)
+        return self._call(lambda: self._services.storage.get(key), keeper).result(lambda: self._check_stop(keeper))
+
+    def _get_checked(self, key: str, sha256: str | None, keeper: LeaseKeeper) -> bytes | None:
+        """The object, or None where it is missing or not what was stored. An older version stored no checksum."""
+        try:
+            data = self._get(key, keeper)
+        except ObjectNotFound:
+            logger.warning("%s is missing", key)
+            return None
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            logger.warning("%s is damaged", key)
+            return None
+        return data
 
     def _put(self, objects: Sequence[NewObject], keeper: LeaseKeeper) -> None:
         """All side by side; they must all be there before the commit."""
-        storage, pause = self._services.storage, self._pause(keeper)
-
-        def put(new: NewObject) -> None:
-            patiently(lambda: storage.put(new.key, new.data, new.content_type), pause, self._patience)
-
-        with ThreadPoolExecutor(len(objects)) as pool:
-            for done in [pool.submit(put, new) for new in objects]:
-                done.result()
+        put = self._services.storage.put
+        calls = [self._call(partial(put, new.key, new.data, new.content_type), keeper) for new in objects]
+        for call in calls:
+            call.result(lambda: self._check_stop(keeper))
 
     def _store_chunks(
         self,
@@ -242,11 +288,11 @@ class LaneWorker(ABC, Generic[State]):
             timings=dict(timings),
         )
 
-    def _commit(self, lease: Lease, state: State, commit: Callable[[], JobRecord]) -> JobRecord:
+    def _commit(self, lease: Lease, state: State, commit: Callable[[], JobRecord], keeper: LeaseKeeper) -> JobRecord:
         """Commit, write the manifest, and keep the state for a next task of the same job."""
         watch = Stopwatch()
         with watch.phase("commit"):
-            committed = commit()
+            committed = self._patiently(commit, keeper)
             write_manifest(self._services, committed)
         self._remembered[lease.job_id] = Remembered(lease.token, state, watch.seconds["commit"])
         self._remembered.move_to_end(lease.job_id)
@@ -260,49 +306,75 @@ class LaneWorker(ABC, Generic[State]):
         return remembered if remembered and record.lane(self.lane).token == remembered.token + 1 else None
 
     def _pass_on(self, record: JobRecord) -> None:
-        """After the commit: the next piece, the end, or the end asked for meanwhile."""
-        queue = self._services.queue
+        """After the commit: wake those who have something to do now."""
         if wants_webhook(record, self.commit_event):
-            queue.deliver_webhooks()
-        if record.status is JobStatus.FINALIZING:
-            queue.finalize_job(record.id)
-        elif record.status is JobStatus.CANCELING:
-            wind_up(self._services, record.id)
-        for lane in self.goes_on:
-            if transitions.wants(record, lane):
-                send(queue, record, lane)
+            self._services.queue.deliver_webhooks()
+        wake(self._services, record)
+
+    def _repair(self, lease: Lease, damage: Damaged, keeper: LeaseKeeper) -> Outcome:
+        """Nobody goes on from wrong bytes: what is damaged is made again first."""
+        logger.warning("%s: %s", lease.job_id, damage)
+        self._remembered.pop(lease.job_id, None)
+        store = self._services.store
+        record = self._patiently(lambda: store.repair(lease, damage.chunks, refine_from=damage.refine_from), keeper)
+        write_manifest(self._services, record)
+        wake(self._services, record)
+        return Outcome.INTERRUPTED
 
     def _interrupted(self, lease: Lease, keeper: LeaseKeeper, reason: LongtakeError) -> Outcome:
-        """Cancel, deletion, drain or a lost lease: the try does not count, and the job goes where it belongs."""
-        store, job_id = self._services.store, lease.job_id
+        """Cancel, deletion, drain or a lost lease: no try is counted, and the job goes where it belongs."""
+        services, job_id = self._services, lease.job_id
         logger.info("%s: %s", job_id, reason)
         if keeper.lost.is_set():
             return Outcome.INTERRUPTED
-        store.release(lease, count_attempt=False)
-        if store.cancel_requested(job_id):
-            wind_up(self._services, job_id)
+        services.store.release(lease, count_attempt=False)
+        try:
+            record = services.store.get(job_id)
+        except JobNotFound:
+            self._remembered.pop(job_id, None)
+            remove_deleted_objects(services, job_id)
+            services.queue.janitor()
         else:
-            send(self._services.queue, store.get(job_id), self.lane)
+            wake(services, record)
         return Outcome.INTERRUPTED
 
-    def _failed(self, record: JobRecord, lease: Lease, error: Exception) -> Outcome:
-        self._record_failure(record, lease, error)
+    def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
+        """Raises `error`, unless it is a server's or was expected."""
+        if isinstance(error, StorageError | StoreError):
+            logger.warning("%s: %s", record.id, error.message)
+            self._services.store.release(lease, count_attempt=False, rest_seconds=self._rest_seconds(0))
+            return Outcome.INTERRUPTED
+        if isinstance(error, NotFinite):
+            return self._failed_for_good(record, lease, error)
+        self._count_failure(record, lease, error, keeper)
         raise error
 
-    def _record_failure(self, record: JobRecord, lease: Lease, error: Exception) -> None:
-        """Count the try; the janitor brings the job back after a pause, unless it was the last try."""
+    def _failed_for_good(self, record: JobRecord, lease: Lease, error: LongtakeError) -> Outcome:
+        """Another try would end as this one did."""
         self._remembered.pop(record.id, None)
         self._services.store.release(lease, count_attempt=True)
-        attempts, piece = record.lane(self.lane).attempts, self._next_piece(record)
+        fail_job(self._services, record.id, JobError(code=error.code, message=error.message, retryable=False))
+        return Outcome.FAILED
+
+    def _count_failure(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:
+        """The job comes back after a pause that doubles with each failure, unless this was the last try."""
+        self._remembered.pop(record.id, None)
+        store, attempts = self._services.store, record.lane(self.lane).attempts + 1
+        rest = self._rest_seconds(attempts)
+        self._patiently(lambda: store.release(lease, count_attempt=True, rest_seconds=rest), keeper)
+        piece = self._next_piece(record)
         logger.error("%s: try %d of %s failed: %r", record.id, attempts, piece, error)
         if attempts >= self._services.settings.max_attempts:
             fail_job(self._services, record.id, job_error(error, f"{piece} failed {attempts} times", "engine_error"))
 
-    def _too_many_deaths(self, record: JobRecord) -> Outcome:
-        """The tries are used up without one recorded failure: each time the worker itself died."""
-        piece, tries = self._next_piece(record), self._services.settings.max_attempts
-        message = f"the worker died each of the {tries} times it made {piece}"
-        fail_job(self._services, record.id, JobError(code="worker_lost", message=message, retryable=False))
+    def _rest_seconds(self, attempts: int) -> float:
+        return self._services.settings.janitor_interval_seconds * 2**attempts
+
+    def _poisoned(self, record: JobRecord) -> Outcome:
+        """Too many workers have died of this piece."""
+        state, piece = record.lane(self.lane), self._next_piece(record)
+        message = f"{state.deaths} workers died one after the other while they made {piece}"
+        fail_job(self._services, record.id, JobError(code="poison_job", message=message, retryable=False))
         return Outcome.FAILED
 
 

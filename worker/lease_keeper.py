@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable
 from types import TracebackType
 
-from core.service.errors import Interrupted, JobNotFound, StoreError
+from core.service.errors import Interrupted, StoreError
 from core.service.ports import JobStore, Lease
 
 logger = logging.getLogger(__name__)
@@ -19,24 +17,19 @@ logger = logging.getLogger(__name__)
 RENEWALS_PER_TTL = 3
 
 
-def _nothing() -> None: ...
-
-
 class LeaseKeeper:
     """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl until left; `lost` is set once it is not ours.
 
-    `keep_message` is called with each renewal (worker.broker.keep_unacked: the broker's message must not be redelivered
-    either). A store that does not answer counts as lost when a whole ttl has passed since the last renewal.
+    A store that does not answer takes no lease away: nobody else can claim it either, and the fencing token decides
+    when the store is back.
     """
 
-    def __init__(
-        self, store: JobStore, lease: Lease, ttl_seconds: float, keep_message: Callable[[], None] = _nothing
-    ) -> None:
+    def __init__(self, store: JobStore, lease: Lease, ttl_seconds: float) -> None:
         self.lost = threading.Event()
+        self.job_id = lease.job_id
         self._store = store
         self._lease = lease
         self._ttl = ttl_seconds
-        self._keep_message = keep_message
         self._reason = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lease-{lease.job_id}", daemon=True)
@@ -57,19 +50,12 @@ class LeaseKeeper:
             raise Interrupted(f"the lease is lost: {self._reason}")
 
     def _run(self) -> None:
-        last_renewed = time.monotonic()
         while not self._stop.wait(self._ttl / RENEWALS_PER_TTL):
             try:
                 if not self._store.renew(self._lease, self._ttl):
-                    return self._give_up("another worker holds it, or it ran out")
-                last_renewed = time.monotonic()
-                self._keep_message()
-            except JobNotFound:
-                return self._give_up("the job is deleted")
+                    return self._give_up("another worker holds it, or the job is deleted")
             except StoreError as error:
-                logger.warning("cannot renew the lease on %s: %s", self._lease.job_id, error)
-                if time.monotonic() - last_renewed > self._ttl:
-                    return self._give_up("the store does not answer")
+                logger.warning("cannot renew the lease on %s: %s", self.job_id, error)
 
     def _give_up(self, reason: str) -> None:
         self._reason = reason

@@ -15,7 +15,6 @@ import faulthandler
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import warnings
@@ -32,6 +31,7 @@ from celery.worker.state import active_requests
 
 from core.service.catalog import PresetFolder
 from core.service.clock import SystemClock
+from core.service.device_fault import is_device_fault
 from core.service.errors import LongtakeError, StoreError
 from core.service.health import check_store
 from core.service.job_store import RedisJobStore
@@ -39,11 +39,14 @@ from core.service.outbox import RedisOutbox
 from core.service.ports import WorkerKind, WorkerStatus
 from core.service.queue import (
     CPU_QUEUE,
+    JANITOR_QUEUE,
+    WEBHOOKS_QUEUE,
     CeleryTaskQueue,
     make_celery_app,
     worker_options,
 )
 from core.service.redis_client import REQUEST, connect
+from core.service.rescue import Rescuer
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.upload_store import RedisUploadStore
@@ -55,9 +58,11 @@ from worker.deliver import WebhookSender
 from worker.engines import Engines, load_engines
 from worker.first_use import install
 from worker.janitor import Janitor
+from worker.names import process_name
 from worker.self_probe import ProbeQueue, SelfProbe
 from worker.services import Services
 from worker.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
+from worker.temporary import remove_left_behind
 from worker.ticker import Ticker
 
 logger = logging.getLogger("worker")
@@ -104,25 +109,26 @@ def read_options(arguments: Sequence[str], settings: Settings) -> Options:
     parser.add_argument("--slot", default="0", help="which of several like processes this is; part of its name")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is no longer the parent")
     given = parser.parse_args(arguments)
-    what = {"cpu": "cpu", "refine": f"{given.model}-refine"}.get(given.kind, given.model)
-    name = f"{what}-{given.slot}-{os.getpid()}@{socket.gethostname()}"
+    name = process_name(given.kind, given.model, given.slot, os.getpid())
     return Options(given.kind, given.model, name, given.parent_pid)
 
 
 class Process:
     """The life of one worker process."""
 
-    def __init__(self, options: Options, settings: Settings) -> None:
+    def __init__(self, options: Options, settings: Settings, load: Callable[..., Engines] = load_engines) -> None:
+        """`load`: how engines are loaded, worker.engines.load_engines."""
+        self._load_engines = load
         self._options = options
         self._settings = settings
         self._drain = threading.Event()
         self._exit_code = 0
         self._watchdog = Watchdog()
         records = connect(settings.redis_url)
-        clock = SystemClock()
+        clock, storage = SystemClock(), S3Storage(settings)
         self._services = Services(
-            store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds),
-            storage=S3Storage(settings),
+            store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
+            storage=storage,
             uploads=RedisUploadStore(records),
             queue=CeleryTaskQueue(make_celery_app(settings)),
             clock=clock,
@@ -136,6 +142,7 @@ class Process:
         self._quick_broker = connect(settings.broker_url, REQUEST)
         self._board = StatusBoard(RedisWorkerRegistry(self._quick_records), self._first_status())
         self._broker_watch = BrokerWatch(self._quick_broker, self._on_broker_away, self._on_consuming)
+        self._activity = ProcessActivity(self._board, self._watchdog)
 
     def run(self) -> int:
         """Get ready, work, leave. Returns the exit code: 0 after being told to stop."""
@@ -170,18 +177,24 @@ class Process:
         return ticker
 
     def _until_ready(self) -> Engines | None:
-        """Retry until servers answer and an engine is loaded; meanwhile say why not. None: CPU process, or a stop."""
+        """Retry until servers answer and an engine is loaded; meanwhile say why not. None: CPU process, or a stop.
+
+        A device that breaks meanwhile is of no more use to this process, however often it tries.
+        """
         while not self._drain.is_set():
             try:
                 check_store(self._quick_records)
                 self._broker_watch.check()
                 self._services.storage.ensure_bucket()
                 return self._load()
-            except LongtakeError as error:
-                self._not_ready(error.with_fix)
             except Exception as error:  # a process's outermost frame: loading may raise anything; say it and try again
-                logger.exception("loading failed")
-                self._not_ready(f"{type(error).__name__}: {error}")
+                if is_device_fault(error):
+                    self._on_device_broken_loading(error)
+                elif isinstance(error, LongtakeError):
+                    self._not_ready(error.with_fix)
+                else:
+                    logger.exception("loading failed")
+                    self._not_ready(f"{type(error).__name__}: {error}")
         return None
 
     def _load(self) -> Engines | None:
@@ -191,12 +204,20 @@ class Process:
         # In a thread that ends: OpenMP keeps a team of threads for every thread that has computed. Two teams are more
         # threads than cores, and such hardly spin while they wait: 16 frames took 6.1 s instead of 3.0 s.
         with ThreadPoolExecutor(1, "load") as loader:
-            engines = loader.submit(load_engines, kind, self._settings, model, self._install).result()
+            load = loader.submit(self._load_engines, kind, self._settings, model, self._install, self._activity)
+            engines = load.result()
         self._board.set_device(engines.device)
         return engines
 
     def _install(self, preset: PresetFolder) -> None:
-        install(preset, lambda words: self._board.set("starting", reason=words), self._drain)
+        install(preset, self._installing, self._drain)
+
+    def _installing(self, words: str) -> None:
+        """How far it is: before any task, or within the first one that needs a refiner."""
+        if self._board.status.state == "busy":
+            self._activity.waiting(words)
+        else:
+            self._board.set("starting", reason=words)
 
     def _not_ready(self, reason: str) -> None:
         logger.error("%s is not ready: %s", self._options.name, reason)
@@ -205,13 +226,13 @@ class Process:
 
     def _work(self, engines: Engines | None, stack: ExitStack) -> None:
         """Consume tasks until told to stop. Celery takes from several queues in turn."""
-        hooks, queues = Hooks(device_broken=self._on_device_broken), [CPU_QUEUE]
+        hooks, queues = Hooks(device_broken=self._on_device_broken), [CPU_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE]
         if engines is None:
+            remove_left_behind()
             hooks = self._start_cpu_threads(stack)
         else:
-            queues = engines.queues(self._options.model)
-        activity = ProcessActivity(self._board, self._watchdog)
-        app = make_worker_app(self._settings, engines, self._services, activity, hooks)
+            queues = engines.queues()
+        app = make_worker_app(self._settings, engines, self._services, self._activity, hooks)
         probes = ProbeQueue(app, self._quick_broker, self._options.name)
         probe = SelfProbe(probes.send, self._is_idle)
         probes.receive_with(probe.heard)
@@ -278,6 +299,13 @@ class Process:
         logger.critical("the device is of no more use to this process, stopping to be started again")
         self._exit_code = EXIT_DEVICE_BROKEN
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_device_broken_loading(self, error: Exception) -> None:
+        """Celery does not run yet: leaving is enough."""
+        logger.critical("the device is of no more use to this process, leaving to be started again", exc_info=error)
+        self._board.set("not_ready", reason=f"the device failed: {type(error).__name__}: {error}")
+        self._exit_code = EXIT_DEVICE_BROKEN
+        self._drain.set()
 
     def _on_stop_signal(self, _number: int, _frame: object) -> None:
         """Before Celery has its own handler."""

@@ -19,13 +19,12 @@ from core.service.manifest import frames_key, refine_state_key, refined_key
 from core.service.ports import Lease
 from core.service.refine_engine import RefinedWindow, RefineEngine, RefineState
 from core.service.refine_plan import RefinePiece, num_pieces, refine_piece, refine_spec
-from core.service.schema import JobRecord, JobSpec, Lane
+from core.service.schema import ChunkRecord, JobRecord, JobSpec, Lane
 from worker.generate import FIRST_FRAME
-from worker.lane import STATE_TYPE, LaneWorker, NewObject
+from worker.lane import STATE_TYPE, Damaged, LaneWorker, NewObject
 from worker.lease_keeper import LeaseKeeper
 from worker.services import Activity, Services
 from worker.stopwatch import Stopwatch
-from worker.uploads import PATIENCE_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,6 @@ class ChunkRefiner(LaneWorker[RefineState]):
     """Refines on one engine, one call of `work_on` per task. The engine is loaded when the first task needs it."""
 
     lane = Lane.REFINE
-    goes_on = (Lane.REFINE,)
     commit_event = "chunk.refined"
     states_remembered = 2
 
@@ -44,10 +42,10 @@ class ChunkRefiner(LaneWorker[RefineState]):
         self,
         services: Services,
         load: Callable[[], RefineEngine],
+        model: str,
         activity: Activity | None = None,
-        upload_patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        super().__init__(services, activity, upload_patience_seconds)
+        super().__init__(services, model, activity)
         self._load = load
 
     def _next_piece(self, record: JobRecord) -> str:
@@ -60,16 +58,19 @@ class ChunkRefiner(LaneWorker[RefineState]):
         with watch.phase("load"):
             engine = self._load()
             state = self._load_state(record, piece, keeper)
-            frames = self._read_frames(record.id, piece.needs, keeper)
+            frames = self._read_frames(record, piece.needs, keeper)
         on_step = self._on_step(record.id, len(record.refined), keeper)
         made = _refined(engine, spec, piece, state, frames, on_step)
         assert len(made.frames) == len(piece.publishes), (made.frames.shape, piece)
         watch.add(made.timings)
         later = [] if made.state is state else [_state_object(record.id, piece, made.state)]
         chunks = self._store_chunks(record, piece.publishes.start, made.frames, refined_key, later, watch, keeper)
-        done, fingerprint = piece.index + 1, engine.fingerprint
+        done, fingerprint, sha256 = piece.index + 1, engine.fingerprint, later[0].sha256 if later else None
         committed = self._commit(
-            lease, made.state, lambda: services.store.commit_refined(lease, done, chunks, fingerprint)
+            lease,
+            made.state,
+            lambda: services.store.commit_refined(lease, done, chunks, fingerprint, sha256),
+            keeper,
         )
         self._drop_old_state(record.id, piece)
         logger.info("%s: refinement %d/%d committed", record.id, done, num_pieces(spec))
@@ -89,16 +90,37 @@ class ChunkRefiner(LaneWorker[RefineState]):
         remembered = self._remembered_of(record)
         if remembered is not None:
             return remembered.state
-        return RefineState.from_bytes(self._get(refine_state_key(record.id, piece.state_of), keeper))
+        data = self._get_checked(refine_state_key(record.id, piece.state_of), _checksum(record, piece.state_of), keeper)
+        if data is None:
+            raise Damaged(refine_from=self._newest_good(record, piece.state_of, keeper))
+        return RefineState.from_bytes(data)
 
-    def _read_frames(self, job_id: str, wanted: range, keeper: LeaseKeeper) -> FramesTHWC:
+    def _newest_good(self, record: JobRecord, state_of: int, keeper: LeaseKeeper) -> int:
+        """The piece to go on with where the state after piece `state_of` is lost: the one before is kept as well."""
+        before = state_of - 1
+        checksum = _checksum(record, before)
+        good = checksum is not None and self._get_checked(refine_state_key(record.id, before), checksum, keeper)
+        return before + 1 if good else 0
+
+    def _read_frames(self, record: JobRecord, wanted: range, keeper: LeaseKeeper) -> FramesTHWC:
         """The exact preview frames `wanted`, from the objects of the chunks that hold them."""
         if not wanted:
             return NO_FRAMES
         first, end = wanted.start // CHUNK_FRAMES, -(-wanted.stop // CHUNK_FRAMES)
-        objects = [self._get(frames_key(job_id, index), keeper) for index in range(first, end)]
-        frames = np.concatenate([unpack(data, FIRST_FRAME)[0]["frames"] for data in objects])
+        objects = {chunk.index: self._frames_object(record.id, chunk, keeper) for chunk in record.chunks[first:end]}
+        damaged = tuple(index for index, data in objects.items() if data is None)
+        if damaged:
+            raise Damaged(damaged)
+        frames = np.concatenate([unpack(data, FIRST_FRAME)[0]["frames"] for data in objects.values() if data])
         return frames[wanted.start - first * CHUNK_FRAMES :][: len(wanted)]
+
+    def _frames_object(self, job_id: str, chunk: ChunkRecord, keeper: LeaseKeeper) -> bytes | None:
+        return self._get_checked(frames_key(job_id, chunk.index), chunk.frames_sha256, keeper)
+
+
+def _checksum(record: JobRecord, piece: int) -> str | None:
+    """Of the state after a piece; None where none is known."""
+    return next((one.sha256 for one in record.refine_states if one.piece == piece), None)
 
 
 def _ready_since(record: JobRecord) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,7 +31,21 @@ class Activity(Protocol):
     def busy(self, job_id: str) -> None: ...
 
     def beat(self) -> None:
-        """Something moved on: a denoising step, an upload try."""
+        """A step is done: a denoising step, an upload try. How long steps take says what standing still is."""
+        ...
+
+    def waiting(self, reason: str) -> None:
+        """Alive without a step: waits for a server, or fetches. Call it again and again, at least once a minute.
+
+        Its time is no step's. `reason` is shown until the next step or task.
+        """
+        ...
+
+    def loading(self, words: str) -> AbstractContextManager[None]:
+        """Around work that may take minutes without a step: networks are loaded, a step is compiled.
+
+        Its time is no step's, and it may take as long as a process's first step. `words` are shown meanwhile.
+        """
         ...
 
     def idle(self) -> None: ...
@@ -42,5 +57,11 @@ class NoActivity:
     def busy(self, job_id: str) -> None: ...
 
     def beat(self) -> None: ...
+
+    def waiting(self, reason: str) -> None: ...
+
+    def loading(self, words: str) -> AbstractContextManager[None]:
+        del words
+        return nullcontext()
 
     def idle(self) -> None: ...

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from core.service.errors import StoreError
@@ -43,6 +43,12 @@ class StatusBoard:
         with suppress(StoreError):  # the next regular report tells it
             self.report()
 
+    def note(self, reason: str | None) -> None:
+        """Another reason in the same state, told by the next regular report: the registry may be what is waited for."""
+        with self._lock:
+            if self._status.reason != reason and self._status.state != "draining":
+                self._status = self._status.model_copy(update={"reason": reason})
+
     def set_device(self, device: str) -> None:
         with self._lock:
             self._status = self._status.model_copy(update={"device": device})
@@ -56,8 +62,9 @@ class StatusBoard:
 class Watchdog:
     """Knows when a busy process has stopped moving on, measured by how it moved before.
 
-    Steps of one model take alike, so a pause many times the longest so far is a hang. Before the first step of a
-    process there is no measure (kernels may be compiled): then `first_seconds` counts.
+    Steps of one model take alike, so a pause many times the longest so far is a hang. Before the first two steps of a
+    process there is no measure, and what is loaded or compiled has none: then `first_seconds` counts. Only the time
+    from one step to the next is a measure; whatever came between is none.
     """
 
     def __init__(
@@ -72,29 +79,64 @@ class Watchdog:
         self._least = least_seconds
         self._first = first_seconds
         self._factor = factor
-        self._last_beat: float | None = None
+        self._lock = threading.Lock()  # uploads beat from threads of their own
+        self._last_sign: float | None = None
+        self._sign_was_step = False
         self._longest: float | None = None
+        self._loading = 0
 
     def busy(self) -> None:
-        self._last_beat = self._monotonic()
+        """A task begins, or is known to go on."""
+        with self._lock:
+            self._note_sign()
 
     def idle(self) -> None:
-        self._last_beat = None
+        with self._lock:
+            self._last_sign = None
 
     def beat(self) -> None:
-        now = self._monotonic()
-        if self._last_beat is not None:
-            self._longest = max(self._longest or 0.0, now - self._last_beat)
-        self._last_beat = now
+        """A step is done."""
+        with self._lock:
+            if self._last_sign is not None and self._sign_was_step:
+                self._longest = max(self._longest or 0.0, self._monotonic() - self._last_sign)
+            self._note_sign(step=True)
+
+    def alive(self) -> None:
+        """Something moved that is no step. Nothing where the process is idle."""
+        with self._lock:
+            if self._last_sign is not None:
+                self._note_sign()
+
+    @contextmanager
+    def loading(self) -> Generator[None]:
+        """Within, a pause may be as long as before the first step of a process. May be nested."""
+        self._count_loading(1)
+        try:
+            yield
+        finally:
+            self._count_loading(-1)
 
     def stalled_seconds(self) -> float | None:
         """How long nothing has moved, where that is too long; else None."""
-        last_beat = self._last_beat
-        if last_beat is None:
-            return None
-        limit = self._first if self._longest is None else max(self._least, self._factor * self._longest)
-        paused = self._monotonic() - last_beat
-        return paused if paused > limit else None
+        with self._lock:
+            if self._last_sign is None:
+                return None
+            paused = self._monotonic() - self._last_sign
+            return paused if paused > self._limit() else None
+
+    def _limit(self) -> float:
+        if self._longest is None or self._loading:
+            return self._first
+        return max(self._least, self._factor * self._longest)
+
+    def _note_sign(self, *, step: bool = False) -> None:
+        self._last_sign = self._monotonic()
+        self._sign_was_step = step
+
+    def _count_loading(self, change: int) -> None:
+        with self._lock:
+            self._loading += change
+        self.alive()
 
 
 class ProcessActivity:
@@ -110,6 +152,21 @@ class ProcessActivity:
 
     def beat(self) -> None:
         self._watchdog.beat()
+        self._board.note(None)
+
+    def waiting(self, reason: str) -> None:
+        self._watchdog.alive()
+        self._board.note(reason)
+
+    @contextmanager
+    def loading(self, words: str) -> Generator[None]:
+        before = self._board.status.reason
+        with self._watchdog.loading():
+            self._board.note(words)
+            try:
+                yield
+            finally:
+                self._board.note(before)
 
     def idle(self) -> None:
         self._watchdog.idle()

@@ -1,7 +1,8 @@
 """Starts worker processes (one per GPU), starts those again that end, stops all in order. Knows no job and no torch.
 
-Each child sees exactly the GPU it is given. A stop (SIGTERM, SIGINT) is passed on to all children at once; they give
-their chunks back at the next denoising step. Who is still there after STOP_SECONDS is killed, which costs one chunk.
+Each child sees exactly the GPU it is given. What one that died had in hand is given back at once: who starts processes
+knows best that they are gone. A stop (SIGTERM, SIGINT) is passed on to all children at once; they give their chunks
+back at the next denoising step. Who is still there after STOP_SECONDS is killed, which costs one chunk.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from core.service.ports import WorkerKind
+from core.service.settings import Settings
 from worker.gpus import choose_gpus, offered_gpus
+from worker.names import process_name
+from worker.undertaker import Undertaker
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,9 @@ POLL_SECONDS = 0.1
 STOP_SECONDS = 60.0
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 30.0
+FIRST_PAUSE_AFTER_KILL_SECONDS = 0.1
+LONGEST_PAUSE_AFTER_KILL_SECONDS = 3.0
+"""A child that was killed has not failed. It may be killed again, by a kernel that is short of memory."""
 STEADY_SECONDS = 60.0
 """A child that lived this long has not failed at its start: the next restart is quick again."""
 
@@ -35,8 +42,19 @@ class ChildPlan:
     """How to start one child. `cuda_visible_devices` is None where it shall see what the supervisor sees."""
 
     label: str
-    arguments: tuple[str, ...]
+    kind: WorkerKind
+    model: str
+    slot: str
     cuda_visible_devices: str | None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        model = () if self.kind == "cpu" else ("--model", self.model)
+        return ("--kind", self.kind, *model, "--slot", self.slot)
+
+    def name(self, pid: int) -> str:
+        """What the process calls itself."""
+        return process_name(self.kind, self.model, self.slot, pid)
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "worker.process", *self.arguments, "--parent-pid", str(os.getpid())]
@@ -56,14 +74,9 @@ class ChildPlan:
 def plan_children(kind: WorkerKind, model: str, gpus: Sequence[str]) -> list[ChildPlan]:
     """One computing process per entry of `gpus` ("" is the CPU), or the one CPU process."""
     if kind == "cpu":
-        return [ChildPlan("cpu", ("--kind", "cpu"), "")]
+        return [ChildPlan("cpu", "cpu", model, "0", "")]
     return [
-        ChildPlan(
-            f"{kind} {model} on {f'GPU {gpu}' if gpu else 'CPU'}",
-            ("--kind", kind, "--model", model, "--slot", gpu or "cpu"),
-            gpu,
-        )
-        for gpu in gpus
+        ChildPlan(f"{kind} {model} on {f'GPU {gpu}' if gpu else 'CPU'}", kind, model, gpu or "cpu", gpu) for gpu in gpus
     ]
 
 
@@ -76,6 +89,7 @@ class _Child:
     started_at: float = 0.0
     start_at: float = 0.0
     backoff_seconds: float = FIRST_BACKOFF_SECONDS
+    pause_after_kill_seconds: float = FIRST_PAUSE_AFTER_KILL_SECONDS
 
     def start(self, spawn: Spawn) -> None:
         self.process = spawn(self.plan)
@@ -86,10 +100,21 @@ class _Child:
         """It ended unasked: start it again after a pause that doubles while it keeps ending early."""
         if time.monotonic() - self.started_at > STEADY_SECONDS:
             self.backoff_seconds = FIRST_BACKOFF_SECONDS
-        logger.error("%s: ended with code %d, again in %g s", self.plan.label, code, self.backoff_seconds)
+            self.pause_after_kill_seconds = FIRST_PAUSE_AFTER_KILL_SECONDS
+        pause = self._pause_after(code)
+        logger.error("%s: ended with code %d, again in %g s", self.plan.label, code, pause)
         self.process = None
-        self.start_at = time.monotonic() + self.backoff_seconds
-        self.backoff_seconds = min(2 * self.backoff_seconds, LONGEST_BACKOFF_SECONDS)
+        self.start_at = time.monotonic() + pause
+
+    def _pause_after(self, code: int) -> float:
+        """Popen tells a signal as a negative code."""
+        if code < 0:
+            pause = self.pause_after_kill_seconds
+            self.pause_after_kill_seconds = min(2 * pause, LONGEST_PAUSE_AFTER_KILL_SECONDS)
+        else:
+            pause = self.backoff_seconds
+            self.backoff_seconds = min(2 * pause, LONGEST_BACKOFF_SECONDS)
+        return pause
 
 
 Spawn = Callable[[ChildPlan], "subprocess.Popen[bytes]"]
@@ -100,12 +125,17 @@ def spawn_child(plan: ChildPlan) -> subprocess.Popen[bytes]:
     return subprocess.Popen(plan.command(), env=plan.environment(os.environ), start_new_session=True)  # noqa: S603 - ours
 
 
+def _nothing(_name: str) -> None: ...
+
+
 @dataclass
 class Supervisor:
     """Looks after its children until `stop` is set. `hurry`: do not wait for them any longer."""
 
     plans: Sequence[ChildPlan]
     spawn: Spawn = spawn_child
+    bury: Callable[[str], None] = _nothing
+    """Called with the name of a child that has died."""
     stop_seconds: float = STOP_SECONDS
     stop: threading.Event = field(default_factory=threading.Event)
     hurry: threading.Event = field(default_factory=threading.Event)
@@ -123,6 +153,7 @@ class Supervisor:
     def _look_after(self, children: Sequence[_Child]) -> None:
         for child in children:
             if child.process is not None and (code := child.process.poll()) is not None:
+                self.bury(child.plan.name(child.process.pid))
                 child.note_end(code)
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start(self.spawn)
@@ -149,7 +180,7 @@ class Supervisor:
 def run(*, kind: WorkerKind, model: str, gpus: str) -> int:
     """`longtake worker`: until SIGTERM or SIGINT; a second one kills. Raises SetupError where `gpus` means nothing."""
     chosen = choose_gpus(gpus, offered_gpus) if kind != "cpu" else []
-    supervisor = Supervisor(plan_children(kind, model, chosen))
+    supervisor = Supervisor(plan_children(kind, model, chosen), bury=Undertaker(Settings()).bury)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         (supervisor.hurry if supervisor.stop.is_set() else supervisor.stop).set()

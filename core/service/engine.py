@@ -6,6 +6,7 @@ Torch-free. An engine turns a JobSpec into chunks, one at a time, from a small f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +30,19 @@ May raise errors.Interrupted; the engine lets it through and nothing is committe
 def ignore_step(step: int, steps: int) -> None:
     """An OnStep for progress that nobody watches."""
     del step, steps
+
+
+LongWork = Callable[[str], AbstractContextManager[None]]
+"""`with long_work("loading the refiner"):` stands around work that may take minutes and has no steps.
+
+Whoever watches for work that stands still is patient meanwhile, and may show the words.
+"""
+
+
+def unannounced(words: str) -> AbstractContextManager[None]:
+    """A LongWork that nobody watches."""
+    del words
+    return nullcontext()
 
 
 FrameHWC = NDArray[np.uint8]
@@ -112,6 +126,7 @@ class Engine(Protocol):
     def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """The chunk after `state`: up to 16 frames, fewer only at the video's end (spec.num_frames).
 
-        Raises errors.Interrupted when `on_step` does.
+        Raises errors.Interrupted when `on_step` does, and errors.NotFinite, naming stage and chunk, where a network
+        gives numbers that are not finite: frames and state hold none.
         """
         ...

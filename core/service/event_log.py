@@ -20,6 +20,8 @@ from core.service.transitions import NewEvent
 BLOCK_SECONDS = 1.0
 """One blocking read; well below the socket timeout, so that waiting is never taken for a dead connection."""
 
+_KNOWN_TYPES = frozenset(EventType)
+
 StreamEntry = tuple[str, Mapping[str, str]]
 
 
@@ -79,8 +81,13 @@ def _event(job_id: str, entry: StreamEntry) -> JobEvent:
     event_id, fields = entry
     return JobEvent(
         id=event_id,
-        type=EventType(fields["type"]),
+        type=_type(fields["type"]),
         job_id=job_id,
         at=datetime.fromisoformat(fields["at"]),
         data=json.loads(fields["data"]),
     )
+
+
+def _type(name: str) -> EventType | str:
+    """A newer version may have logged what this one does not know."""
+    return EventType(name) if name in _KNOWN_TYPES else name

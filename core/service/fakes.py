@@ -27,10 +27,11 @@ from core.service import queue, transitions
 from core.service.engine import EngineChunk, EngineState, FrameHWC, FramesTHWC, GivenMedia, OnStep
 from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError, UploadNotFound
 from core.service.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
-from core.service.job_store import cursor_from_member, index_member, member_from_cursor
+from core.service.job_rows import index_member
+from core.service.job_store import cursor_from_member, member_from_cursor
 from core.service.media.fit import fit
 from core.service.media.uploads import Upload
-from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, WorkerStatus
+from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, Waiting, WorkerStatus
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
     LANES_WITH_STEPS,
@@ -72,6 +73,12 @@ class _Memory:
     events: dict[str, list[JobEvent]] = field(default_factory=lambda: {})
     progress: dict[tuple[str, Lane], tuple[int, StepProgress]] = field(default_factory=lambda: {})
     leases: dict[tuple[str, Lane], tuple[int, datetime]] = field(default_factory=lambda: {})
+    rests: dict[tuple[str, Lane], datetime] = field(default_factory=lambda: {})
+    claims: dict[str, Lease] = field(default_factory=lambda: {})
+    """What each worker claimed last."""
+    tombstones: dict[str, datetime] = field(default_factory=lambda: {})
+    stale_manifests: dict[str, int] = field(default_factory=lambda: {})
+    commits: int = 0
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
     due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
     num_reports: int = 0
@@ -87,12 +94,13 @@ class FakeJobStore(TransitionStore):
     def ping(self) -> None: ...
 
     def create(self, record: JobRecord) -> JobRecord:
-        if not self._put_new(transitions.create(record)) and self.get(record.id) != record:
+        transition = transitions.create(record)
+        if not self._put_new(transition) and self.get(record.id) != transition.record:
             raise JobStateConflict(f"{record.id} exists already")
-        return record
+        return transition.record
 
     def restore(self, record: JobRecord) -> bool:
-        return self._put_new(transitions.restore(record))
+        return not self.is_buried(record.id) and self._put_new(transitions.restore(record))
 
     def get(self, job_id: str) -> JobRecord:
         with self.memory.changed:
@@ -120,37 +128,89 @@ class FakeJobStore(TransitionStore):
         ended = [record for record in self._sorted() if not record.delete_requested]
         return [record for record in ended if record.expires_at is not None and record.expires_at <= now]
 
+    def deleted(self) -> Sequence[JobRecord]:
+        return [record for record in self._sorted() if record.delete_requested]
+
+    def abandoned(self) -> Sequence[JobRecord]:
+        canceling = [record for record in self._sorted() if record.status is JobStatus.CANCELING]
+        return [record for record in canceling if not any(self.lease_alive(record.id, lane) for lane in Lane)]
+
+    def waiting(self) -> Sequence[Waiting]:
+        queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in _queues(record)}
+        heads = [(lane, self.next_ready(lane, model)) for lane, model in sorted(queues)]
+        return [Waiting(lane, self.get(job_id)) for lane, job_id in heads if job_id is not None]
+
+    def next_ready(self, lane: Lane, model: str) -> str | None:
+        return next((record.id for record in self._free(lane, model)), None)
+
+    def index_again(self) -> int:
+        return 0
+
+    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
+        leases = (self.claim(record.id, lane, worker, ttl_seconds) for record in self._free(lane, model))
+        return next((lease for lease in leases if lease is not None), None)
+
+    def _free(self, lane: Lane, model: str) -> Sequence[JobRecord]:
+        """Jobs that want the lane and that nobody works on, in order."""
+        found = [
+            record
+            for record in self._sorted()
+            if transitions.wants(record, lane)
+            and (lane is Lane.FINALIZE or record.spec.model == model)
+            and not self.lease_alive(record.id, lane)
+            and not self._rests(record.id, lane)
+        ]
+        return sorted(found, key=lambda record: (transitions.rank(record), index_member(record)))
+
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
         with self.memory.changed:
             record = self.get(job_id)
-            if self.lease_alive(job_id, lane) or not transitions.wants(record, lane):
+            if self.lease_alive(job_id, lane) or self._rests(job_id, lane) or not transitions.wants(record, lane):
                 return None
             now = self._clock.now()
-            claimed = self._apply(transitions.claim(record, lane, now))
-            token = claimed.lane(lane).token
-            self.memory.leases[job_id, lane] = (token, now + timedelta(seconds=ttl_seconds))
-            return Lease(job_id, lane, token, worker)
+            claimed = self._apply(transitions.claim(record, lane, now, self.memory.commits))
+            state = claimed.lane(lane)
+            self.memory.leases[job_id, lane] = (state.token, now + timedelta(seconds=ttl_seconds))
+            lease = Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
+            self.memory.claims[worker] = lease
+            return lease
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
         with self.memory.changed:
-            held, _ = self.memory.leases.get((lease.job_id, lease.lane), (None, None))
-            if held != lease.token or not self.lease_alive(lease.job_id, lease.lane):
+            record = self.memory.records.get(lease.job_id)
+            state = record.lane(lease.lane) if record and not record.delete_requested else None
+            if state is None or not state.held or state.token != lease.token:
                 return False
             until = self._clock.now() + timedelta(seconds=ttl_seconds)
             self.memory.leases[lease.job_id, lease.lane] = (lease.token, until)
             return True
 
-    def release(self, lease: Lease, *, count_attempt: bool) -> None:
+    def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:
         with self.memory.changed:
             record = self.memory.records.get(lease.job_id)
-            given_back = record and transitions.release(record, lease, count_attempt=count_attempt)
+            given_back = record and transitions.release(
+                record, lease, count_attempt=count_attempt, rest_seconds=rest_seconds
+            )
             if given_back:
                 self._apply(given_back)
+
+    def give_back_of(self, worker: str) -> Lease | None:
+        with self.memory.changed:
+            lease = self.memory.claims.pop(worker, None)
+            record = self.memory.records.get(lease.job_id) if lease else None
+            if lease is None or record is None:
+                return None
+            freed = transitions.abandon(record, lease.lane, lease.token, self.memory.commits)
+            return lease if freed and self._apply(freed) else None
 
     def lease_alive(self, job_id: str, lane: Lane) -> bool:
         with self.memory.changed:
             lease = self.memory.leases.get((job_id, lane))
             return lease is not None and lease[1] > self._clock.now()
+
+    def _rests(self, job_id: str, lane: Lane) -> bool:
+        until = self.memory.rests.get((job_id, lane))
+        return until is not None and until > self._clock.now()
 
     def cancel_requested(self, job_id: str) -> bool:
         with self.memory.changed:
@@ -166,6 +226,41 @@ class FakeJobStore(TransitionStore):
             memory.leases = {key: held for key, held in memory.leases.items() if key[0] != job_id}
             memory.deliveries = {key: row for key, row in memory.deliveries.items() if key[0] != job_id}
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
+            memory.rests = {key: at for key, at in memory.rests.items() if key[0] != job_id}
+            memory.stale_manifests.pop(job_id, None)
+
+    def bury(self, job_id: str, until: datetime) -> None:
+        self.memory.tombstones[job_id] = until
+
+    def is_buried(self, job_id: str) -> bool:
+        return job_id in self.memory.tombstones
+
+    def is_whole(self) -> bool:
+        return True
+
+    def strays(self) -> Sequence[str]:
+        return sorted({job_id for job_id in self.memory.events if job_id not in self.memory.records})
+
+    def old_tombstones(self, now: datetime) -> Sequence[str]:
+        return [job_id for job_id, until in self.memory.tombstones.items() if until <= now]
+
+    def remove_tombstone(self, job_id: str) -> None:
+        self.memory.tombstones.pop(job_id, None)
+
+    def manifest_stored(self, record: JobRecord) -> JobRecord | None:
+        with self.memory.changed:
+            if self.is_buried(record.id):
+                raise JobNotFound(f"there is no job {record.id}")
+            newest = self.memory.records.get(record.id, record)
+            if newest.revision > record.revision:
+                self.memory.stale_manifests[record.id] = newest.revision
+                return newest
+            self.memory.stale_manifests.pop(record.id, None)
+            return None
+
+    def stale_manifests(self) -> Sequence[JobRecord]:
+        with self.memory.changed:
+            return [self.memory.records[job_id] for job_id in self.memory.stale_manifests]
 
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
         with self.memory.changed:
@@ -204,7 +299,13 @@ class FakeJobStore(TransitionStore):
 
     def _apply(self, transition: Transition) -> JobRecord:
         memory, record = self.memory, transition.record
+        before = memory.records.get(record.id)
+        if record.revision != (before.revision if before else 0):
+            memory.stale_manifests[record.id] = record.revision
         memory.records[record.id] = record
+        memory.commits += transition.is_commit
+        if transition.buried_until is not None:
+            memory.tombstones[record.id] = transition.buried_until
         log = memory.events.setdefault(record.id, [])
         for event in transition.events:
             log.append(
@@ -217,6 +318,8 @@ class FakeJobStore(TransitionStore):
             memory.progress.pop((record.id, lane), None)
         if transition.released is not None:
             memory.leases.pop((record.id, transition.released), None)
+            rest = timedelta(seconds=transition.rest_seconds)
+            memory.rests[record.id, transition.released] = self._clock.now() + rest
         memory.changed.notify_all()
         return record
 
@@ -337,6 +440,11 @@ class FakeStorage:
         self.check()
         return iter(sorted(key for key in self.objects if key.startswith(prefix)))
 
+    def delete(self, keys: Sequence[str]) -> None:
+        self.check()
+        for key in keys:
+            self.objects.pop(key, None)
+
     def delete_prefix(self, prefix: str) -> int:
         doomed = [*self.list(prefix)]
         for key in doomed:
@@ -382,40 +490,31 @@ class SentMessage:
     """A message as FakeTaskQueue keeps it."""
 
     task: str
+    queue: str
     job_id: str | None = None
-    model: str | None = None
 
 
 class FakeTaskQueue:
-    """ports.TaskQueue that keeps what was sent in `messages`; like the real one it holds no message twice."""
+    """ports.TaskQueue that keeps what was sent in `messages`; like the real one it lets one message wait in a queue."""
 
     def __init__(self) -> None:
         self.messages: list[SentMessage] = []
 
-    def generate_chunk(self, job_id: str, model: str) -> None:
-        self._send(SentMessage(queue.TASK_GENERATE_CHUNK, job_id, model))
-
-    def refine_window(self, job_id: str, model: str) -> None:
-        self._send(SentMessage(queue.TASK_REFINE_WINDOW, job_id, model))
-
-    def refine_step(self, job_id: str, model: str) -> None:
-        self._send(SentMessage(queue.TASK_REFINE_STEP, job_id, model))
-
-    def finalize_job(self, job_id: str) -> None:
-        self._send(SentMessage(queue.TASK_FINALIZE_JOB, job_id))
+    def wake(self, lane: Lane, model: str, job_id: str) -> None:
+        self._send(SentMessage(queue.TASK_OF_LANE[lane], queue.queue_of_lane(lane, model), job_id))
 
     def deliver_webhooks(self) -> None:
-        self._send(SentMessage(queue.TASK_DELIVER_WEBHOOKS))
+        self._send(SentMessage(queue.TASK_DELIVER_WEBHOOKS, queue.WEBHOOKS_QUEUE))
 
     def janitor(self) -> None:
-        self._send(SentMessage(queue.TASK_JANITOR))
+        self._send(SentMessage(queue.TASK_JANITOR, queue.JANITOR_QUEUE))
 
     def take(self) -> SentMessage | None:
         """The oldest message, as a worker would get it."""
         return self.messages.pop(0) if self.messages else None
 
     def _send(self, message: SentMessage) -> None:
-        if message not in self.messages:
+        if all(message.queue != waiting.queue for waiting in self.messages):
             self.messages.append(message)
 
 
@@ -544,6 +643,10 @@ def _enlarged(frames: FramesTHWC, bar_length: int) -> FramesTHWC:
 def _bounce(phase: int, span: int) -> int:
     """Triangle wave over 0..span."""
     return span - abs(phase % (2 * span) - span)
+
+
+def _queues(record: JobRecord) -> list[tuple[Lane, str]]:
+    return [(lane, record.spec.model) for lane in Lane if transitions.wants(record, lane)]
 
 
 def _order(event_id: str) -> tuple[int, ...]:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import cast
 
 import redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
+from core.service import job_rows as rows
 from core.service import redis_client as keys
 from core.service import transitions
-from core.service.errors import InvalidField, JobNotFound, JobStateConflict
-from core.service.event_log import StreamEntry, event_fields, progress_fields, progress_from_fields
-from core.service.ports import Clock, Delivery, JobPage, Lease
+from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StoreDamaged
+from core.service.event_log import StreamEntry, progress_fields, progress_from_fields
+from core.service.job_rows import index_member
+from core.service.ports import Clock, JobPage, JobStore, Lease, Waiting
 from core.service.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.transition_store import TransitionStore
 from core.service.transitions import Transition
@@ -29,11 +33,58 @@ from core.service.transitions import Transition
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
 """What to do with a record that was read under WATCH (the pipeline may read more); None: nothing."""
 AlsoWrite = Callable[[Pipeline, JobRecord], None]
+Rescue = Callable[[JobStore, str], bool]
+"""Rebuild the record of one job from its manifest; False where it has none (core.service.rescue)."""
 
+CANDIDATES = 8
+"""Jobs looked at together by a worker that wants one: as many may have been taken a moment ago by others."""
+WORKER_LEASE_SECONDS = 86_400
+"""How long it is remembered what a worker claimed last; only one that has just died is asked about."""
+
+log = logging.getLogger(__name__)
+
+# A lease that has run out (the store was away, or its worker stood still) is taken again, unless another claim came
+# meanwhile: then the record has a newer token, or the lane was given back.
 _RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local held = redis.call('GET', KEYS[1])
+if held == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+local row = redis.call('HGET', KEYS[2], 'record')
+if held or not row then return 0 end
+local record = cjson.decode(row)
+local lane = record.lanes[ARGV[3]]
+if record.delete_requested or not lane or not lane.held or lane.token ~= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
 """
+
+# Jobs of a queue that nobody works on, in order, up to so many. Behind those in work, which are as many as workers.
+_FREE = """
+local free, start = {}, 0
+while true do
+  local members = redis.call('ZRANGE', KEYS[1], start, start + 31)
+  for _, member in ipairs(members) do
+    if #free == tonumber(ARGV[3]) then return free end
+    local job = string.match(member, ':(.+)')
+    if redis.call('EXISTS', ARGV[1] .. job .. ARGV[2]) == 0 then table.insert(free, job) end
+  end
+  if #members < 32 then return free end
+  start = start + 32
+end
+"""
+
+# The manifest of revision ARGV[2] is stored: 1 where a newer one is owed, 2 where the job is deleted.
+_MANIFEST_STORED = """
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 2 end
+local newest = redis.call('HGET', KEYS[3], 'revision')
+if newest and tonumber(newest) > tonumber(ARGV[2]) then
+  redis.call('ZADD', KEYS[1], newest, ARGV[1])
+  return 1
+end
+redis.call('ZREM', KEYS[1], ARGV[1])
+return 0
+"""
+
+_NEWER_OWED, _DELETED = 1, 2
 
 # A worker's last report must not bring keys of a purged job back.
 _REPORT_PROGRESS = """
@@ -45,10 +96,15 @@ return redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
 class RedisJobStore(TransitionStore):
     """ports.JobStore. `redis` is from redis_client.connect; ended jobs expire `retention_seconds` later."""
 
-    def __init__(self, redis: redis.Redis, clock: Clock, *, retention_seconds: float) -> None:
+    def __init__(
+        self, redis: redis.Redis, clock: Clock, *, retention_seconds: float, rescue: Rescue | None = None
+    ) -> None:
         super().__init__(clock, retention_seconds)
         self._redis = redis
+        self._rescue = rescue
         self._renew = redis.register_script(_RENEW)
+        self._free = redis.register_script(_FREE)
+        self._manifest_stored = redis.register_script(_MANIFEST_STORED)
         self._report_progress = redis.register_script(_REPORT_PROGRESS)
 
     @keys.names_errors
@@ -58,17 +114,18 @@ class RedisJobStore(TransitionStore):
     @keys.names_errors
     def create(self, record: JobRecord) -> JobRecord:
         """Creating the very same record twice is creating it once (the first answer was lost)."""
-        if not self._put_new(record.id, transitions.create(record)) and self.get(record.id) != record:
+        transition = transitions.create(record)
+        if not self._put_new(record.id, transition) and self.get(record.id) != transition.record:
             raise JobStateConflict(f"{record.id} exists already")
-        return record
+        return transition.record
 
     @keys.names_errors
     def restore(self, record: JobRecord) -> bool:
-        return self._put_new(record.id, transitions.restore(record))
+        return not self.is_buried(record.id) and self._put_new(record.id, transitions.restore(record))
 
     @keys.names_errors
     def get(self, job_id: str) -> JobRecord:
-        return _visible(job_id, _read(self._redis, job_id))
+        return _visible(job_id, self._read_or_rescue(self._redis, job_id))
 
     @keys.names_errors
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
@@ -87,8 +144,72 @@ class RedisJobStore(TransitionStore):
         return self._records(sorted(member for members in found for member in members))
 
     @keys.names_errors
+    def deleted(self) -> Sequence[JobRecord]:
+        return self._records(cast("list[str]", self._redis.zrange(keys.DELETED_JOBS, 0, -1)))
+
+    @keys.names_errors
+    def abandoned(self) -> Sequence[JobRecord]:
+        canceling = cast("list[str]", self._redis.zrange(keys.status_index(JobStatus.CANCELING), 0, -1))
+        return [
+            record
+            for record in self._records(canceling)
+            if not any(self.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
+        ]
+
+    @keys.names_errors
+    def waiting(self) -> Sequence[Waiting]:
+        found = list[Waiting]()
+        for queue in sorted(cast("set[str]", self._redis.smembers(keys.READY_QUEUES))):
+            lane = Lane(queue.split(":")[0])
+            for job_id in self._free_jobs(lane, queue, 1):
+                found += [Waiting(lane, record) for record in self._records_of([job_id])]
+        return found
+
+    @keys.names_errors
+    def next_ready(self, lane: Lane, model: str) -> str | None:
+        return next(iter(self._free_jobs(lane, keys.ready_queue(lane, model), 1)), None)
+
+    @keys.names_errors
+    def index_again(self) -> int:
+        """Costs a look at four counters where nothing is missing."""
+        statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
+        with self._redis.pipeline(transaction=True) as pipe:
+            for index in (keys.READY_JOBS, *map(keys.status_index, statuses)):
+                pipe.zcard(index)
+            listed, *active = cast("list[int]", pipe.execute())
+        return self._index_all(statuses) if listed < sum(active) else 0
+
+    def _index_all(self, statuses: Sequence[JobStatus]) -> int:
+        listed = set(cast("list[str]", self._redis.zrange(keys.READY_JOBS, 0, -1)))
+        active = [m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))]
+        missing = [member for member in active if member not in listed]
+        for record in self._records(missing):
+            with suppress(JobNotFound):
+                self._transact(record.id, lambda _pipe, now: Transition(now), also_write=rows.write_queue_entries)
+        return len(missing)
+
+    @keys.names_errors
     def expired(self, now: datetime) -> Sequence[JobRecord]:
         return self._records(cast("list[str]", self._redis.zrangebyscore(keys.EXPIRY, "-inf", now.timestamp())))
+
+    @keys.names_errors
+    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
+        while candidates := self._free_jobs(lane, keys.ready_queue(lane, model), CANDIDATES):
+            for job_id in candidates:
+                try:
+                    lease = self.claim(job_id, lane, worker, ttl_seconds)
+                except (JobNotFound, StoreDamaged) as error:
+                    log.warning("%s is left in its queue: %s", job_id, error)
+                    lease = None
+                if lease is not None:
+                    return lease
+            if len(candidates) < CANDIDATES:
+                break  # else all were taken by others a moment ago: look again
+        return None
+
+    def _free_jobs(self, lane: Lane, queue: str, limit: int) -> list[str]:
+        before, after = keys.lease_key(" ", lane).split(" ")
+        return cast("list[str]", self._free(keys=[keys.ready_index(queue)], args=[before, after, limit]))
 
     @keys.names_errors
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
@@ -97,32 +218,54 @@ class RedisJobStore(TransitionStore):
         def take(pipe: Pipeline, record: JobRecord) -> Transition | None:
             if pipe.exists(lease) or not transitions.wants(record, lane):
                 return None
-            return transitions.claim(record, lane, self._clock.now())
+            return transitions.claim(record, lane, self._clock.now(), _commits(pipe))
 
         def hold(pipe: Pipeline, record: JobRecord) -> None:
-            pipe.set(lease, record.lane(lane).token, px=round(ttl_seconds * 1000))
+            token = record.lane(lane).token
+            pipe.set(lease, token, px=round(ttl_seconds * 1000))
+            pipe.set(keys.worker_lease_key(worker), f"{job_id} {lane} {token}", ex=WORKER_LEASE_SECONDS)
 
         claimed = self._transact(job_id, take, also_write=hold)
-        return None if claimed is None else Lease(job_id, lane, claimed.lane(lane).token, worker)
+        if claimed is None:
+            return None
+        state = claimed.lane(lane)
+        return Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
 
     @keys.names_errors
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
-        key = keys.lease_key(lease.job_id, lease.lane)
-        return bool(self._renew(keys=[key], args=[lease.token, round(ttl_seconds * 1000)]))
+        key, job = keys.lease_key(lease.job_id, lease.lane), keys.job_key(lease.job_id)
+        return bool(self._renew(keys=[key, job], args=[lease.token, round(ttl_seconds * 1000), lease.lane]))
 
     @keys.names_errors
-    def release(self, lease: Lease, *, count_attempt: bool) -> None:
+    def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:
         def give_back(_pipe: Pipeline, record: JobRecord) -> Transition | None:
-            return transitions.release(record, lease, count_attempt=count_attempt)
+            return transitions.release(record, lease, count_attempt=count_attempt, rest_seconds=rest_seconds)
 
+        self._let_go(lease.job_id, give_back)
+
+    @keys.names_errors
+    def give_back_of(self, worker: str) -> Lease | None:
+        entry = cast("str | None", self._redis.get(keys.worker_lease_key(worker)))
+        if entry is None:
+            return None
+        job_id, lane, token = entry.split(" ")
+        lease = Lease(job_id, Lane(lane), int(token), worker)
+        freed = self._let_go(
+            job_id, lambda pipe, record: transitions.abandon(record, lease.lane, lease.token, _commits(pipe))
+        )
+        self._redis.delete(keys.worker_lease_key(worker))
+        return lease if freed else None
+
+    def _let_go(self, job_id: str, decide: Decide) -> JobRecord | None:
+        """None where there was nothing to let go of: a purged job has taken its leases with it."""
         try:
-            self._transact(lease.job_id, give_back, even_deleted=True)
+            return self._transact(job_id, decide, even_deleted=True)
         except JobNotFound:
-            return  # purged: its leases went with it
+            return None
 
     @keys.names_errors
     def lease_alive(self, job_id: str, lane: Lane) -> bool:
-        return bool(self._redis.exists(keys.lease_key(job_id, lane)))
+        return self._redis.get(keys.lease_key(job_id, lane)) not in {None, rows.RESTING}
 
     @keys.names_errors
     def cancel_requested(self, job_id: str) -> bool:
@@ -134,14 +277,52 @@ class RedisJobStore(TransitionStore):
             while True:
                 try:
                     pipe.watch(keys.job_key(job_id), keys.deliveries_key(job_id))
-                    record = _read(pipe, job_id)
+                    record = next(iter(rows.readable([(job_id, rows.read_row(pipe, job_id))])), None)
                     deliveries = cast("list[str]", pipe.hkeys(keys.deliveries_key(job_id)))
                     pipe.multi()
-                    _remove(pipe, job_id, record, deliveries)
+                    rows.remove(pipe, job_id, record, deliveries)
                     pipe.execute()
                     return
                 except WatchError:
                     continue
+
+    @keys.names_errors
+    def bury(self, job_id: str, until: datetime) -> None:
+        self._redis.zadd(keys.TOMBSTONES, {job_id: until.timestamp()})
+
+    @keys.names_errors
+    def is_buried(self, job_id: str) -> bool:
+        return self._redis.zscore(keys.TOMBSTONES, job_id) is not None
+
+    @keys.names_errors
+    def is_whole(self) -> bool:
+        return bool(self._redis.exists(keys.MANIFESTS_READ))
+
+    @keys.names_errors
+    def strays(self) -> Sequence[str]:
+        found = cast("Iterator[str]", self._redis.scan_iter(f"{keys.JOB_KEYS}*", count=1000))
+        job_ids = sorted({key.removeprefix(keys.JOB_KEYS).split(":")[0] for key in found})
+        return [job_id for job_id in job_ids if not self._redis.exists(keys.job_key(job_id))]
+
+    @keys.names_errors
+    def old_tombstones(self, now: datetime) -> Sequence[str]:
+        return cast("list[str]", self._redis.zrangebyscore(keys.TOMBSTONES, "-inf", now.timestamp()))
+
+    @keys.names_errors
+    def remove_tombstone(self, job_id: str) -> None:
+        self._redis.zrem(keys.TOMBSTONES, job_id)
+
+    @keys.names_errors
+    def manifest_stored(self, record: JobRecord) -> JobRecord | None:
+        read = [keys.STALE_MANIFESTS, keys.TOMBSTONES, keys.job_key(record.id)]
+        answer = self._manifest_stored(keys=read, args=[record.id, record.revision])
+        if answer == _DELETED:
+            raise JobNotFound(f"there is no job {record.id}")
+        return self.get(record.id) if answer == _NEWER_OWED else None
+
+    @keys.names_errors
+    def stale_manifests(self) -> Sequence[JobRecord]:
+        return self._records_of(cast("list[str]", self._redis.zrange(keys.STALE_MANIFESTS, 0, -1)))
 
     @keys.names_errors
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
@@ -192,12 +373,12 @@ class RedisJobStore(TransitionStore):
             while True:
                 try:
                     pipe.watch(keys.job_key(job_id))
-                    before = _found(job_id, _read(pipe, job_id))
+                    before = _found(job_id, self._read_or_rescue(pipe, job_id))
                     transition = decide(pipe, before if even_deleted else _visible(job_id, before))
-                    if transition is None or transition.record is before:
+                    if transition is None or (transition.record is before and also_write is None):
                         return None if transition is None else before
                     pipe.multi()
-                    _write(pipe, before, transition)
+                    rows.write(pipe, before, transition)
                     if also_write is not None:
                         also_write(pipe, transition.record)
                     pipe.execute()
@@ -214,24 +395,33 @@ class RedisJobStore(TransitionStore):
                     if pipe.exists(keys.job_key(job_id)):
                         return False
                     pipe.multi()
-                    _write(pipe, None, transition)
+                    rows.write(pipe, None, transition)
                     pipe.execute()
                     return True
                 except WatchError:
                     continue
 
+    def _read_or_rescue(self, client: redis.Redis, job_id: str) -> JobRecord | None:
+        """The record; where Redis has lost everything and nobody has rebuilt it yet, this one is rebuilt now."""
+        record = _read(client, job_id)
+        if record is None and self._rescue is not None and not self.is_whole():
+            return _read(client, job_id) if self._rescue(self, job_id) else None
+        return record
+
     def _records(self, members: Iterable[str]) -> Sequence[JobRecord]:
         """Records of index members; one purged in between is left out."""
+        return self._records_of([rows.job_id_of_member(member) for member in members])
+
+    def _records_of(self, job_ids: Sequence[str]) -> Sequence[JobRecord]:
         with self._redis.pipeline(transaction=False) as pipe:
-            for member in members:
-                pipe.hget(keys.job_key(member.split(":")[1]), "record")
-            rows = cast("list[str | None]", pipe.execute())
-        return [JobRecord.model_validate_json(row) for row in rows if row is not None]
+            for job_id in job_ids:
+                pipe.hget(keys.job_key(job_id), "record")
+            found = cast("list[str | None]", pipe.execute())
+        return rows.readable(zip(job_ids, found, strict=True))
 
 
-def index_member(record: JobRecord) -> str:
-    """How a job is named in an index: sorts by time of creation (microseconds), then id."""
-    return f"{round(record.created_at.timestamp() * 1_000_000):016d}:{record.id}"
+def _commits(client: redis.Redis) -> int:
+    return int(cast("str | None", client.get(keys.COMMITS)) or 0)
 
 
 def cursor_from_member(member: str) -> str:
@@ -250,8 +440,8 @@ def member_from_cursor(cursor: str) -> str:
 
 
 def _read(client: redis.Redis, job_id: str) -> JobRecord | None:
-    row = cast(str | None, client.hget(keys.job_key(job_id), "record"))
-    return None if row is None else JobRecord.model_validate_json(row)
+    row = rows.read_row(client, job_id)
+    return None if row is None else rows.parse_record(job_id, row)
 
 
 def _found(job_id: str, record: JobRecord | None) -> JobRecord:
@@ -263,59 +453,3 @@ def _found(job_id: str, record: JobRecord | None) -> JobRecord:
 def _visible(job_id: str, record: JobRecord | None) -> JobRecord:
     """A deleted job is there for the janitor only."""
     return _found(job_id, None if record is None or record.delete_requested else record)
-
-
-def _write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> None:
-    """Queue all of a transition between MULTI and EXEC."""
-    record = transition.record
-    stop = "1" if transitions.shall_stop(record) else "0"
-    pipe.hset(keys.job_key(record.id), mapping={"record": record.model_dump_json(), "stop": stop})
-    for event in transition.events:
-        pipe.xadd(keys.events_key(record.id), event_fields(event))  # pyright: ignore[reportArgumentType]
-    for delivery in transition.deliveries:
-        _write_delivery(pipe, delivery)
-    if transition.progress_over:
-        pipe.delete(*(keys.progress_key(record.id, lane) for lane in transition.progress_over))
-    if transition.released is not None:
-        pipe.delete(keys.lease_key(record.id, transition.released))
-    _write_indexes(pipe, before, record)
-
-
-def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
-    pipe.hset(keys.deliveries_key(delivery.job_id), delivery.id, delivery.model_dump_json())
-    due = (delivery.next_attempt_at or datetime.max.replace(tzinfo=UTC)).timestamp()
-    pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(delivery.job_id, delivery.id): due})
-
-
-def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
-    member = index_member(after)
-    old, new = _indexes(before), _indexes(after)
-    for index in sorted(old - new):
-        pipe.zrem(index, member)
-    for index in sorted(new - old):
-        pipe.zadd(index, {member: 0})
-    if after.expires_at is None or after.delete_requested:
-        pipe.zrem(keys.EXPIRY, member)
-    else:
-        pipe.zadd(keys.EXPIRY, {member: after.expires_at.timestamp()})
-
-
-def _indexes(record: JobRecord | None) -> frozenset[str]:
-    """The lexicographic indexes that list a record."""
-    if record is None:
-        return frozenset()
-    if record.delete_requested:
-        return frozenset({keys.DELETED_JOBS})
-    queue = [keys.queue_index(record.spec.model)] if record.status is JobStatus.QUEUED else []
-    return frozenset({keys.ALL_JOBS, keys.status_index(record.status), *queue})
-
-
-def _remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
-    """Queue the removal of every key and index entry of a job."""
-    of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
-    pipe.delete(keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), *of_lanes)
-    for delivery_id in deliveries:
-        pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
-    if record is not None:
-        for index in sorted({*_indexes(record), keys.EXPIRY}):
-            pipe.zrem(index, index_member(record))

@@ -9,14 +9,15 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from core.service.errors import StorageError
-from core.service.schema import Frozen, JobRecord
+from core.service.errors import ObjectDamaged
+from core.service.schema import JobRecord, Stored
 
 MANIFEST_VERSION = 1
 JOBS_PREFIX = "jobs/"
+TOMBSTONES_PREFIX = "tombstones/"
 
 
-class Manifest(Frozen):
+class Manifest(Stored):
     """What stands in the file. `version` rises when an older reader would misread it."""
 
     version: Literal[1] = MANIFEST_VERSION
@@ -29,11 +30,22 @@ def manifest_bytes(record: JobRecord) -> bytes:
 
 
 def record_from_manifest(data: bytes) -> JobRecord:
-    """Inverse of `manifest_bytes`. Raises StorageError for bytes that are no manifest of a version known here."""
+    """Inverse of `manifest_bytes`. Raises ObjectDamaged for bytes that are no manifest of a version known here."""
     try:
         return Manifest.model_validate_json(data).job
     except ValidationError as error:
-        raise StorageError(f"not a manifest of version {MANIFEST_VERSION}: {error}") from error
+        message = f"not a manifest of version {MANIFEST_VERSION}: {error.error_count()} errors in it"
+        raise ObjectDamaged(message) from error
+
+
+def tombstone_key(job_id: str) -> str:
+    """Says that the job is deleted, for a while after its objects are gone: a lost record is not rebuilt then."""
+    return f"{TOMBSTONES_PREFIX}{job_id}"
+
+
+def job_id_of_tombstone(key: str) -> str:
+    """The job of a key that `tombstone_key` made."""
+    return key.removeprefix(TOMBSTONES_PREFIX)
 
 
 def job_prefix(job_id: str) -> str:
@@ -72,6 +84,10 @@ def refine_states_prefix(job_id: str) -> str:
 def refine_state_key(job_id: str, index: int) -> str:
     """The refiner's state after piece `index`."""
     return f"{refine_states_prefix(job_id)}{index:05d}.safetensors"
+
+
+def states_prefix(job_id: str) -> str:
+    return f"{job_prefix(job_id)}state/"
 
 
 def frames_prefix(job_id: str) -> str:

@@ -17,13 +17,13 @@ from core.service.media.uploads import Upload
 from core.service.schema import (
     ChunkRecord,
     EventType,
-    Frozen,
     JobError,
     JobEvent,
     JobRecord,
     JobStatus,
     Lane,
     StepProgress,
+    Stored,
 )
 
 
@@ -41,6 +41,16 @@ class Lease:
     lane: Lane
     token: int
     worker: str
+    poison: bool = False
+    """This piece of the job has ended so many workers that it shall not be made again."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queue in which a job waits that nobody works on: the job that comes next."""
+
+    lane: Lane
+    record: JobRecord
 
 
 @dataclass(frozen=True)
@@ -92,18 +102,47 @@ class JobStore(Protocol):
         """Ended jobs whose expires_at has passed."""
         ...
 
+    def deleted(self) -> Sequence[JobRecord]:
+        """Jobs marked for deletion whose keys are still here."""
+        ...
+
+    def abandoned(self) -> Sequence[JobRecord]:
+        """Jobs that are being cancelled and that no live lease holds: nobody is left to wind them up."""
+        ...
+
+    def waiting(self) -> Sequence[Waiting]:
+        """Every queue with work that nobody does now. Looks only at queues, and at jobs in work."""
+        ...
+
+    def next_ready(self, lane: Lane, model: str) -> str | None:
+        """The job that `claim_next` would take now."""
+        ...
+
+    def index_again(self) -> int:
+        """Put jobs that an older version has written into the queues; how many there were."""
+        ...
+
+    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
+        """Claim the job that comes next: what has begun first, then what is new; among equals the oldest."""
+        ...
+
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
-        """Take the lane. None where another live lease holds it or the job does not want this lane now (generate:
-        queued/running; refine: running, with the frames there; finalize: finalizing). Raises the fencing token and
-        `attempts`; the first claim of generate moves queued -> running with job.started."""
+        """Take the lane. None where another live lease holds it, it rests, or the job does not want this lane now
+        (generate: queued/running; refine: running, with the frames there; finalize: finalizing). Raises the fencing
+        token; the first claim of generate moves queued -> running with job.started."""
         ...
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
-        """Extend the lease; False where it is lost."""
+        """Extend the lease, also one that has run out without another claim; False where it is lost."""
         ...
 
-    def release(self, lease: Lease, *, count_attempt: bool) -> None:
-        """Give the lane back without a commit. `count_attempt=False` undoes the attempt (drain, cancel)."""
+    def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:
+        """Give the lane back without a commit; nobody claims it for `rest_seconds`. `count_attempt`: the engine has
+        failed. Idempotent."""
+        ...
+
+    def give_back_of(self, worker: str) -> Lease | None:
+        """The worker has died: free the lane that it holds, at once. None where it holds none. Idempotent."""
         ...
 
     def lease_alive(self, job_id: str, lane: Lane) -> bool: ...
@@ -116,9 +155,25 @@ class JobStore(Protocol):
         """
         ...
 
-    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
+    def commit_refined(
+        self,
+        lease: Lease,
+        done: int,
+        chunks: tuple[ChunkRecord, ...],
+        fingerprint: str,
+        state_sha256: str | None = None,
+    ) -> JobRecord:
         """The same for a piece of refinement: `done` pieces are made now, the last published `chunks` (chunk.refined
-        each)."""
+        each) and left a state."""
+        ...
+
+    def repair(self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> JobRecord:
+        """Give the lane back since objects of these chunks, or the refiner's states after piece `refine_from`, are
+        damaged; they are made again before anything else."""
+        ...
+
+    def commit_repair(self, lease: Lease, chunk: ChunkRecord) -> JobRecord:
+        """A damaged chunk is made again, with all its objects."""
         ...
 
     def begin_finalizing(self, job_id: str) -> JobRecord:
@@ -151,7 +206,41 @@ class JobStore(Protocol):
         ...
 
     def purge(self, job_id: str) -> None:
-        """Remove every key of the job (record, events, progress, deliveries)."""
+        """Remove every key of the job (record, events, progress, deliveries). A tombstone stays."""
+        ...
+
+    def bury(self, job_id: str, until: datetime) -> None:
+        """Note that the job is deleted: until then `restore` refuses it."""
+        ...
+
+    def is_buried(self, job_id: str) -> bool: ...
+
+    def is_whole(self) -> bool:
+        """False until lost records are rebuilt; in a new store, until the janitor has found that there are none."""
+        ...
+
+    def strays(self) -> Sequence[str]:
+        """Jobs of which there are keys but no record. Looks at every key."""
+        ...
+
+    def old_tombstones(self, now: datetime) -> Sequence[str]:
+        """Deleted jobs whose tombstone has ended."""
+        ...
+
+    def remove_tombstone(self, job_id: str) -> None: ...
+
+    def manifest_stored(self, record: JobRecord) -> JobRecord | None:
+        """The manifest of `record` is in the object store. A newer record whose manifest is not, if there is one.
+
+        Raises JobNotFound where the job is deleted, so that its manifest must go."""
+        ...
+
+    def stale_manifests(self) -> Sequence[JobRecord]:
+        """Jobs whose manifest is behind their record."""
+        ...
+
+    def end_webhooks(self, job_id: str, ended: int) -> JobRecord:
+        """The first `ended` webhooks of the job need no further try."""
         ...
 
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
@@ -179,7 +268,7 @@ class EventLog(Protocol):
         ...
 
 
-class DeliveryAttempt(Frozen):
+class DeliveryAttempt(Stored):
     """One try to deliver a webhook. `status_code` is None where no answer came."""
 
     at: datetime
@@ -188,7 +277,7 @@ class DeliveryAttempt(Frozen):
     duration_seconds: float
 
 
-class Delivery(Frozen):
+class Delivery(Stored):
     """A webhook to deliver: written with the state change it tells of. `id` is the webhook-id header on every try."""
 
     id: str
@@ -220,7 +309,7 @@ WorkerKind = Literal["both", "generate", "refine", "cpu"]
 """What a worker process does: both generates and refines."""
 
 
-class WorkerStatus(Frozen):
+class WorkerStatus(Stored):
     """What a worker process says of itself every few seconds. `reason` tells why it is not ready."""
 
     name: str
@@ -278,6 +367,10 @@ class Storage(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]: ...
 
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete these objects; those that are missing count as deleted."""
+        ...
+
     def delete_prefix(self, prefix: str) -> int:
         """Delete all objects under a prefix; returns how many."""
         ...
@@ -312,19 +405,14 @@ class UploadStore(Protocol):
 
 
 class TaskQueue(Protocol):
-    """Sends the service's tasks. Messages carry only a job's id and are hints: the record is the truth."""
+    """Wakes workers. A message says that there is something to do; what, the worker asks the store.
 
-    def generate_chunk(self, job_id: str, model: str) -> None: ...
+    Never raises for a broker that is away: the janitor wakes again whoever is needed.
+    """
 
-    def refine_window(self, job_id: str, model: str) -> None:
-        """Streaming refinement: the job's next window."""
+    def wake(self, lane: Lane, model: str, job_id: str) -> None:
+        """Let a worker look for work on this lane. The job is named for workers of an older version only."""
         ...
-
-    def refine_step(self, job_id: str, model: str) -> None:
-        """Lockstep refinement: the job's next step."""
-        ...
-
-    def finalize_job(self, job_id: str) -> None: ...
 
     def deliver_webhooks(self) -> None: ...
 

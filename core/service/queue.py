@@ -1,52 +1,60 @@
-"""The Celery side of the service: app, all of its configuration, task names, and how messages are sent.
+"""The Celery side of the service: app, all of its configuration, task names, and how workers are woken.
 
-Messages are hints (the record is the truth): one that cannot be sent is left to the janitor, and one that already waits
-is not sent again. Knows no job and imports no task; worker/ registers those.
+A message only wakes a worker, which then asks the store what comes next. So one that waits is enough for a queue:
+whoever takes it passes the word on while there is more to do. One that cannot be sent is left to the janitor. Knows no
+job and imports no task; worker/ registers those.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import redis
-from celery import Celery, Task
+from celery import Celery
 from kombu.exceptions import OperationalError
 
 from core.service.broker_transport import kombu_url, transport_options
 from core.service.errors import StoreError
 from core.service.redis_client import WORKER, Patience, connect, names_errors
+from core.service.schema import Lane
 from core.service.settings import Settings
 
 TASK_GENERATE_CHUNK = "longtake.generate_chunk"
 TASK_REFINE_WINDOW = "longtake.refine_window"
 TASK_REFINE_STEP = "longtake.refine_step"
+"""Sent by an older version only: it told the schedules apart."""
 TASK_FINALIZE_JOB = "longtake.finalize_job"
 TASK_DELIVER_WEBHOOKS = "longtake.deliver_webhooks"
 TASK_JANITOR = "longtake.janitor"
+TASK_OF_LANE = {
+    Lane.GENERATE: TASK_GENERATE_CHUNK,
+    Lane.REFINE: TASK_REFINE_WINDOW,
+    Lane.FINALIZE: TASK_FINALIZE_JOB,
+}
 CPU_QUEUE = "cpu"
+"""Where workers wait that join videos."""
+WEBHOOKS_QUEUE = "webhooks"
+JANITOR_QUEUE = "janitor"
 
 UNACKED_RESTORE_SECONDS = 5
 """How often a worker looks for messages of dead workers whose visibility timeout has passed."""
-WAITING_MARK_SECONDS = 3600
-"""How long a message that nobody starts keeps others of its kind away from a queue that never runs empty."""
 
 log = logging.getLogger(__name__)
 
 
-def generate_queue_name(model: str) -> str:
-    return f"generate.{model}"
-
-
-def refine_queue_name(model: str) -> str:
-    return f"refine.{model}"
+def queue_of_lane(lane: Lane, model: str) -> str:
+    """The queue whose messages wake workers for this lane of a model's jobs."""
+    if lane is Lane.FINALIZE:
+        return CPU_QUEUE
+    return f"{lane.value}.{model}"
 
 
 def make_celery_app(settings: Settings, patience: Patience = WORKER) -> Celery:
     """The app that API and workers share. Everything Celery can be told is told here."""
-    app = Celery("longtake", broker=kombu_url(settings.broker_url), task_cls=LongtakeTask, set_as_current=False)
+    app = Celery("longtake", broker=kombu_url(settings.broker_url), set_as_current=False)
     app.conf.update(
         longtake_broker_url=settings.broker_url,
         # Results are in the job record.
@@ -97,66 +105,34 @@ def worker_options(queues: Sequence[str], name: str) -> dict[str, Any]:
     }
 
 
-class LongtakeTask(Task):
-    """Base of every task: starting one makes room for the next message of its kind."""
-
-    def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:  # noqa: ARG002 - Celery's signature
-        _WaitingMarks(cast(Celery, self.app)).clear(str(self.name), args)
-
-
-class _WaitingMarks:
-    """Which messages wait: a key per task and argument, in the broker's database, so that both are lost together."""
-
-    def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
-        self._redis = broker or _client(str(app.conf.longtake_broker_url))
-
-    @names_errors
-    def set(self, task: str, args: Sequence[str], queue: str) -> bool:
-        """False where such a message waits already. An empty queue proves a mark wrong: its message was lost."""
-        marked = self._redis.set(_mark(task, args), "1", nx=True, ex=WAITING_MARK_SECONDS)
-        return bool(marked) or self._redis.llen(queue) == 0
-
-    @names_errors
-    def clear(self, task: str, args: Sequence[str]) -> None:
-        self._redis.delete(_mark(task, args))
-
-
 class CeleryTaskQueue:
-    """ports.TaskQueue. Never raises for a broker that is away: the job is stored, the janitor sends again."""
+    """ports.TaskQueue."""
 
     def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
         """`broker` is the client that is asked what waits; without one it is a patient one of its own."""
         self._app = app
-        self._waiting = _WaitingMarks(app, broker)
+        self._broker = broker or _client(str(app.conf.longtake_broker_url))
 
-    def generate_chunk(self, job_id: str, model: str) -> None:
-        self._send(TASK_GENERATE_CHUNK, generate_queue_name(model), job_id)
-
-    def refine_window(self, job_id: str, model: str) -> None:
-        self._send(TASK_REFINE_WINDOW, refine_queue_name(model), job_id)
-
-    def refine_step(self, job_id: str, model: str) -> None:
-        self._send(TASK_REFINE_STEP, refine_queue_name(model), job_id)
-
-    def finalize_job(self, job_id: str) -> None:
-        self._send(TASK_FINALIZE_JOB, CPU_QUEUE, job_id)
+    def wake(self, lane: Lane, model: str, job_id: str) -> None:
+        self._send(TASK_OF_LANE[lane], queue_of_lane(lane, model), job_id)
 
     def deliver_webhooks(self) -> None:
-        self._send(TASK_DELIVER_WEBHOOKS, CPU_QUEUE)
+        self._send(TASK_DELIVER_WEBHOOKS, WEBHOOKS_QUEUE)
 
     def janitor(self) -> None:
-        self._send(TASK_JANITOR, CPU_QUEUE)
+        self._send(TASK_JANITOR, JANITOR_QUEUE)
 
     def _send(self, task: str, queue: str, *args: str) -> None:
         try:
-            if self._waiting.set(task, args, queue):
+            if self._length(queue) == 0:
                 self._app.send_task(task, args=args, queue=queue)
         except (StoreError, OperationalError) as error:
             log.warning("%s%s was not sent, the janitor will: %s", task, args, error)
 
-
-def _mark(task: str, args: Sequence[str]) -> str:
-    return ":".join(("longtake:waiting", task, *args))
+    @names_errors
+    def _length(self, queue: str) -> int:
+        """Messages that wait. One in a worker's hands does not count: the worker may have looked already."""
+        return self._broker.llen(queue)
 
 
 @cache

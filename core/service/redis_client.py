@@ -51,12 +51,25 @@ that was lost while it lay idle."""
 STREAM = Patience(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=400)
 """Blocking reads of up to a second for event streams, in a pool that takes no connection from requests."""
 
+JOB_KEYS = "longtake:job:"
+"""How every key of a job begins, before its id."""
 OUTBOX_DUE = "longtake:outbox:due"
 WORKERS = "longtake:workers"
 ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
 UPLOADS = "longtake:uploads"
+READY_QUEUES = "longtake:ready"
+"""Names of all queues of `ready_index` that have ever had a job."""
+READY_JOBS = "longtake:jobs:ready"
+"""Jobs that are in one of these queues. Every job not yet ended is, but those that are being cancelled."""
+COMMITS = "longtake:commits"
+STALE_MANIFESTS = "longtake:manifests:stale"
+"""Jobs whose manifest is behind their record, scored by the revision that it must have."""
+TOMBSTONES = "longtake:tombstones"
+"""Deleted jobs, scored by the time at which their tombstone may go."""
+MANIFESTS_READ = "longtake:janitor:manifests_read"
+"""Gone where Redis has lost everything: then records are rebuilt from the manifests."""
 
 
 def connect(redis_url: str, patience: Patience = WORKER, gate: Gate | None = None) -> redis.Redis:
@@ -231,7 +244,7 @@ def _sentinel_pool(url: SentinelUrl, options: dict[str, Any], gate: Gate | None)
 
 
 def job_key(job_id: str) -> str:
-    """Hash of a job: `record` (JSON) and `stop` ("1": whoever works on it shall stop).
+    """Hash of a job: `record` (JSON), `stop` ("1": whoever works on it shall stop) and the record's `revision`.
 
     Ends in a word of its own, so that no id that a client makes up can name another key.
     """
@@ -254,6 +267,21 @@ def deliveries_key(job_id: str) -> str:
 def lease_key(job_id: str, lane: Lane) -> str:
     """The fencing token of the live lease; expires with it."""
     return f"longtake:job:{job_id}:lease:{lane}"
+
+
+def ready_queue(lane: Lane, model: str) -> str:
+    """Where jobs wait that want this lane. Videos are joined by any CPU worker, whatever made them."""
+    return lane.value if lane is Lane.FINALIZE else f"{lane.value}:{model}"
+
+
+def ready_index(queue: str) -> str:
+    """Of one `ready_queue`: jobs by rank, then age. They stay there while a worker has the lane."""
+    return f"{READY_QUEUES}:{queue}"
+
+
+def worker_lease_key(name: str) -> str:
+    """What a worker claimed last: job, lane and token."""
+    return f"{worker_key(name)}:lease"
 
 
 def status_index(status: str) -> str:

@@ -58,7 +58,7 @@ class RefineEngine(Protocol):
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
         """Streaming: the window after those done. `frames` are all preview frames of that window, exact.
 
-        Raises errors.Interrupted when `on_step` does.
+        Raises errors.Interrupted when `on_step` does, and errors.NotFinite as engines do (core.service.engine).
         """
         ...
 
@@ -70,7 +70,7 @@ class RefineEngine(Protocol):
         """One denoising step of all windows.
 
         `on_step` is told the same (step, steps) before every few windows, so that a stop need not wait for all of them.
-        Raises errors.Interrupted when `on_step` does.
+        Raises errors.Interrupted when `on_step` does, and errors.NotFinite as engines do (core.service.engine).
         """
         ...
 

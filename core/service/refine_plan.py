@@ -54,11 +54,17 @@ def refine_piece(spec: JobSpec, index: int) -> RefinePiece:
 
 def is_ready(record: JobRecord) -> bool:
     """Whether the job's next piece exists and all that it reads is made. Lockstep begins when the last frame is."""
-    if record.spec.refine is None or record.is_refined:
+    if record.spec.refine is None or record.refine_done >= num_pieces(record.spec):
         return False
     if record.spec.refine.schedule == "lockstep":
         return record.is_complete
     return record.frames_done >= refine_piece(record.spec, record.refine_done).needs.stop
+
+
+def is_made(record: JobRecord) -> bool:
+    """Whether nothing is left but to join the chunks."""
+    refined = record.spec.refine is None or record.refine_done >= num_pieces(record.spec)
+    return record.is_complete and refined and not record.repairs
 
 
 def spans_of(frames: range, num_frames: int) -> list[ChunkSpan]:

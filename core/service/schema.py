@@ -16,9 +16,22 @@ NOISE_LEVELS = 1000
 
 
 class Frozen(BaseModel):
-    """Base of all models here: immutable, unknown fields refused."""
+    """Base of what clients send: immutable, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stored(BaseModel):
+    """Base of what the service stores for itself: immutable. Fields of a newer version are kept and written back, so
+    that two versions can run side by side and an upgrade can be rolled back."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Shown(BaseModel):
+    """Base of what clients are shown: immutable. Fields of a newer API are ignored by those who read it with this."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class JobStatus(StrEnum):
@@ -71,7 +84,7 @@ class FirstChunkOptions(Frozen):
     guidance_scale: float | None = Field(default=None, ge=1.0, le=30.0, description="How strongly the prompt acts.")
 
 
-class FirstChunkSampling(Frozen):
+class FirstChunkSampling(Stored):
     """How the first 16 frames are sampled."""
 
     num_inference_steps: int
@@ -115,7 +128,7 @@ class RefineOptions(Frozen):
     )
 
 
-class RefineSpec(Frozen):
+class RefineSpec(Stored):
     """How a video is refined, every default filled in."""
 
     strength: float = Field(description="How far back to noise, in (0, 1]; 0 would leave the frames as they are.")
@@ -195,7 +208,7 @@ class JobRequest(Frozen):
     )
 
 
-class JobSpec(Frozen):
+class JobSpec(Stored):
     """A JobRequest with every default filled in: what the engine reads and what decides the video's bytes."""
 
     prompt: str
@@ -216,7 +229,7 @@ class JobSpec(Frozen):
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
-class ChunkRecord(Frozen):
+class ChunkRecord(Stored):
     """A committed chunk: where it lies in the video and in the object store. `timings` are seconds by phase."""
 
     index: int
@@ -228,9 +241,11 @@ class ChunkRecord(Frozen):
     sha256: str
     created_at: datetime
     timings: dict[str, float] = Field(default_factory=dict)
+    state_sha256: str | None = Field(default=None, description="Of the engine's state after this chunk.")
+    frames_sha256: str | None = Field(default=None, description="Of the exact frames, where they are kept.")
 
 
-class JobError(Frozen):
+class JobError(Stored):
     """Why a job failed."""
 
     code: str
@@ -238,11 +253,22 @@ class JobError(Frozen):
     retryable: bool
 
 
-class LaneState(Frozen):
-    """One lane of work on a job: fencing token of the newest claim, and tries since the last commit."""
+class LaneState(Stored):
+    """One lane of work on a job: who may work on it, and what went wrong since the last commit."""
 
-    token: int = 0
-    attempts: int = 0
+    token: int = Field(default=0, description="Fencing token of the newest claim.")
+    held: bool = Field(default=False, description="That claim has neither committed nor given the lane back.")
+    attempts: int = Field(default=0, description="Tries that the engine itself has failed.")
+    deaths: int = Field(default=0, description="Claims whose worker died.")
+    lonely_deaths: int = Field(default=0, description="Those of them during which no other job got on.")
+    commits_at_claim: int = Field(default=0, description="Commits of all jobs when it was claimed; tells who got on.")
+
+
+class StateChecksum(Stored):
+    """SHA-256 of the refiner's state after a piece."""
+
+    piece: int
+    sha256: str
 
 
 class Lane(StrEnum):
@@ -255,19 +281,23 @@ LANES_WITH_STEPS = (Lane.GENERATE, Lane.REFINE)
 """Lanes that tell their progress."""
 
 
-class FingerprintChange(Frozen):
+class FingerprintChange(Stored):
     """From this chunk (or piece of refinement) on the job was made by an engine with this fingerprint."""
 
     from_chunk: int
     fingerprint: str
 
 
-class JobRecord(Frozen):
+class JobRecord(Stored):
     """What the store keeps of a job. The truth about it; queue and events are derived."""
 
     id: str
     status: JobStatus
     version: int = Field(default=0, description="Number of commits of both lanes; rises with nothing else.")
+    revision: int = Field(default=0, description="Number of changes that the manifest must have.")
+    num_events: int | None = Field(
+        default=None, description="Entries of the event log so far; unknown where an older version made the job."
+    )
     spec: JobSpec
     chunks: tuple[ChunkRecord, ...] = ()
     refined: tuple[ChunkRecord, ...] = Field(default=(), description="Of the same frames as `chunks`, refined.")
@@ -277,6 +307,9 @@ class JobRecord(Frozen):
         default=(), description="Engine fingerprints: that of chunk 0 and every later change."
     )
     refine_fingerprints: tuple[FingerprintChange, ...] = ()
+    refine_states: tuple[StateChecksum, ...] = Field(default=(), description="Of the refiner's states that are kept.")
+    repairs: tuple[int, ...] = Field(default=(), description="Chunks whose objects are damaged and are made again.")
+    webhooks_ended: int = Field(default=0, description="Webhooks of this job that need no further try, in their order.")
     cancel_requested: bool = False
     delete_requested: bool = False
     video_key: str | None = None
@@ -304,11 +337,6 @@ class JobRecord(Frozen):
         return self.spec.refine is None or self.frames_refined >= self.spec.num_frames
 
     @property
-    def is_made(self) -> bool:
-        """Nothing is left but to join the chunks."""
-        return self.is_complete and self.is_refined
-
-    @property
     def frames_refined(self) -> int:
         return sum(chunk.num_frames for chunk in self.refined)
 
@@ -322,7 +350,7 @@ class JobRecord(Frozen):
         return self.lanes.get(lane, LaneState())
 
 
-class StepProgress(Frozen):
+class StepProgress(Stored):
     """Where the chunk now being made, or the next one to be refined, stands. Lives beside the record, is not logged."""
 
     lane: Lane = Lane.GENERATE
@@ -332,7 +360,7 @@ class StepProgress(Frozen):
     at: datetime
 
 
-class Progress(Frozen):
+class Progress(Shown):
     """Progress of a job as clients see it."""
 
     frames_done: int
@@ -353,7 +381,7 @@ class Progress(Frozen):
     queue_position: int | None = Field(description="1 = next to start; null once started.")
 
 
-class Chunk(Frozen):
+class Chunk(Shown):
     """A finished chunk as clients see it: `url` plays by itself."""
 
     index: int
@@ -367,7 +395,7 @@ class Chunk(Frozen):
     timings: dict[str, float]
 
 
-class Links(Frozen):
+class Links(Shown):
     self: str
     chunks: str
     events: str
@@ -376,7 +404,7 @@ class Links(Frozen):
     cancel: str
 
 
-class JobSummary(Frozen):
+class JobSummary(Shown):
     """A job as clients see it in lists: without its chunks."""
 
     id: str
@@ -399,25 +427,25 @@ class Job(JobSummary):
     chunks: list[Chunk]
 
 
-class JobList(Frozen):
+class JobList(Shown):
     """A page of GET /jobs."""
 
     jobs: list[JobSummary]
     next_cursor: str | None = Field(description="Give it as ?cursor= for the next page; null on the last one.")
 
 
-class ChunkList(Frozen):
+class ChunkList(Shown):
     """Answer of GET /jobs/{id}/chunks. Where `status` is terminal no more chunks will come."""
 
     status: JobStatus
     chunks: list[Chunk]
 
 
-class JobEvent(Frozen):
+class JobEvent(Shown):
     """One entry of a job's event log. `id` is the Redis stream id, the SSE id and the resume point."""
 
     id: str
-    type: EventType
+    type: EventType | str = Field(description="One of EventType, or what a newer version has logged.")
     job_id: str
     at: datetime
     data: dict[str, Any]

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         default=15.0, description="Time a receiver has to answer."
     )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=30.0, description="A worker silent this long has lost its chunk."
+        default=15.0, description="A worker silent this long has lost its chunk."
     )
     visibility_timeout_seconds: Annotated[int, Field(ge=10)] = Field(
         default=3600,

@@ -134,6 +134,14 @@ class S3Storage:
             self._client.head_bucket(Bucket=self._bucket)
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Makes the bucket where it is not there yet: an API may be asked before any worker has started."""
+        try:
+            self._put(key, data, content_type)
+        except StorageMisconfigured:
+            self.ensure_bucket()
+            self._put(key, data, content_type)
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
         with self._named_errors(f"storing {key}"):
             self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, CacheControl=_CACHE_CONTROL
@@ -172,18 +180,18 @@ class S3Storage:
                 for entry in page.get("Contents", ()):
                     yield entry["Key"]
 
+    def delete(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _DELETE_BATCH):
+            objects = [{"Key": key} for key in keys[start : start + _DELETE_BATCH]]
+            with self._named_errors("deleting objects"):
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+                _raise_first(answer.get("Errors", ()), "DeleteObjects")
+
     def delete_prefix(self, prefix: str) -> int:
         """Delete all objects under a prefix; returns how many. Listed first: a page may shift under a delete."""
         keys = [*self.list(prefix)]
-        for start in range(0, len(keys), _DELETE_BATCH):
-            self._delete(keys[start : start + _DELETE_BATCH], prefix)
+        self.delete(keys)
         return len(keys)
-
-    def _delete(self, keys: Sequence[str], prefix: str) -> None:
-        objects = [{"Key": key} for key in keys]
-        with self._named_errors(f"deleting {prefix}"):
-            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-            _raise_first(answer.get("Errors", ()), "DeleteObjects")
 
     def url(self, key: str, *, download_name: str | None = None) -> str:
         """A presigned GET, good for url_ttl_seconds to twice that; the same text in every process until the bucket of

@@ -32,11 +32,30 @@ class TransitionStore(ABC):
             lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
         )
 
-    def commit_refined(self, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str) -> JobRecord:
+    def commit_refined(
+        self,
+        lease: Lease,
+        done: int,
+        chunks: tuple[ChunkRecord, ...],
+        fingerprint: str,
+        state_sha256: str | None = None,
+    ) -> JobRecord:
         now = self._clock.now()
         return self._change(
-            lease.job_id, lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now)
+            lease.job_id,
+            lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now, state_sha256),
         )
+
+    def repair(self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> JobRecord:
+        return self._change(
+            lease.job_id, lambda record: transitions.repair(record, lease, chunks, refine_from=refine_from)
+        )
+
+    def commit_repair(self, lease: Lease, chunk: ChunkRecord) -> JobRecord:
+        return self._change(lease.job_id, lambda record: transitions.commit_repair(record, lease, chunk))
+
+    def end_webhooks(self, job_id: str, ended: int) -> JobRecord:
+        return self._change(job_id, lambda record: transitions.end_webhooks(record, ended))
 
     def begin_finalizing(self, job_id: str) -> JobRecord:
         return self._change(job_id, transitions.begin_finalizing)

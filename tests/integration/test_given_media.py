@@ -20,7 +20,7 @@ from core.service.clock import SystemClock
 from core.service.engine import FramesTHWC
 from core.service.job_store import RedisJobStore
 from core.service.queue import CeleryTaskQueue, make_celery_app
-from core.service.schema import Job, JobStatus
+from core.service.schema import Job, JobStatus, Lane
 from tests.helpers.clips import clip, numbers_of, picture, png_bomb
 from tests.helpers.command_line import Running
 from tests.helpers.deadline import eventually
@@ -194,6 +194,6 @@ def test_a_worker_refuses_an_address_that_became_private_after_the_job_was_accep
     settings = own_service.settings
     record = queued_record(job_spec(model="fake", video=server.url("/a")), datetime.now(UTC))
     RedisJobStore(own_service.redis(), SystemClock(), retention_seconds=600).create(record)
-    CeleryTaskQueue(make_celery_app(settings)).generate_chunk(record.id, "fake")
+    CeleryTaskQueue(make_celery_app(settings)).wake(Lane.GENERATE, "fake", record.id)
     assert failure_of(own_service, record.id) == "media_url_refused"
     assert server.seen == []

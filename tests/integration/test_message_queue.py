@@ -14,8 +14,16 @@ from celery.contrib.testing.worker import start_worker
 
 from core.service import queue
 from core.service.embedded import EmbeddedRedis, free_port
-from core.service.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, TASK_GENERATE_CHUNK, CeleryTaskQueue
+from core.service.queue import (
+    CPU_QUEUE,
+    JANITOR_QUEUE,
+    TASK_DELIVER_WEBHOOKS,
+    TASK_GENERATE_CHUNK,
+    WEBHOOKS_QUEUE,
+    CeleryTaskQueue,
+)
 from core.service.redis_client import connect
+from core.service.schema import Lane
 from core.service.settings import Settings
 from tests.helpers.deadline import eventually
 
@@ -49,68 +57,49 @@ def working(app: Celery, task: str, work: Callable[..., None], *queues: str) -> 
         yield
 
 
-def test_a_job_waits_once_however_often_it_is_sent(app: Celery, broker: redis.Redis) -> None:
+def test_one_message_waits_in_each_queue_however_many_jobs_there_are(app: Celery, broker: redis.Redis) -> None:
     tasks = CeleryTaskQueue(app)
     for job_id in ("job_a", "job_b", "job_a"):
-        tasks.generate_chunk(job_id, "sprites")
-    assert broker.llen(MODEL_QUEUE) == 2
-
-
-def test_webhook_and_janitor_messages_do_not_pile_up(app: Celery, broker: redis.Redis) -> None:
-    tasks = CeleryTaskQueue(app)
-    for _ in range(5):
+        tasks.wake(Lane.GENERATE, "sprites", job_id)
+        tasks.wake(Lane.FINALIZE, "sprites", job_id)
         tasks.deliver_webhooks()
         tasks.janitor()
-        tasks.finalize_job("job_a")
-    assert broker.llen(CPU_QUEUE) == 3
+    lengths = [broker.llen(name) for name in (MODEL_QUEUE, CPU_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE)]
+    assert lengths == [1, 1, 1, 1]
 
 
-def test_a_message_that_was_lost_is_sent_again(app: Celery, broker: redis.Redis) -> None:
+def test_a_message_that_was_lost_is_sent_again_at_once(app: Celery, broker: redis.Redis) -> None:
     tasks = CeleryTaskQueue(app)
-    tasks.generate_chunk("job_a", "sprites")
-    broker.delete(MODEL_QUEUE)
-    tasks.generate_chunk("job_a", "sprites")
-    assert broker.llen(MODEL_QUEUE) == 1
+    for _ in range(20):
+        tasks.wake(Lane.GENERATE, "sprites", "job_a")
+        assert broker.llen(MODEL_QUEUE) == 1
+        broker.delete(MODEL_QUEUE)
 
 
-def test_a_task_gets_the_id_of_its_job(app: Celery) -> None:
+def test_a_message_names_a_job_for_workers_of_an_older_version(app: Celery) -> None:
     done: list[str] = []
 
     def work(job_id: str) -> None:
         done.append(job_id)
 
-    CeleryTaskQueue(app).generate_chunk("job_a", "sprites")
+    CeleryTaskQueue(app).wake(Lane.GENERATE, "sprites", "job_a")
     with working(app, TASK_GENERATE_CHUNK, work, MODEL_QUEUE):
         eventually(lambda: done == ["job_a"], "the task to run")
 
 
-def test_a_task_that_has_started_may_send_its_own_next_message(app: Celery, broker: redis.Redis) -> None:
+def test_a_message_in_work_does_not_keep_the_next_away(app: Celery, broker: redis.Redis) -> None:
     tasks, done = CeleryTaskQueue(app), list[str]()
 
     def work(job_id: str) -> None:
         done.append(job_id)
         if len(done) < 3:
-            tasks.generate_chunk(job_id, "sprites")
-            tasks.generate_chunk(job_id, "sprites")
+            tasks.wake(Lane.GENERATE, "sprites", job_id)
+            tasks.wake(Lane.GENERATE, "sprites", job_id)
 
-    tasks.generate_chunk("job_a", "sprites")
+    tasks.wake(Lane.GENERATE, "sprites", "job_a")
     with working(app, TASK_GENERATE_CHUNK, work, MODEL_QUEUE):
         eventually(lambda: len(done) == 3 and broker.hlen("unacked") == 0, "three runs in a row")
     assert (done, broker.llen(MODEL_QUEUE)) == (["job_a"] * 3, 0)
-
-
-def test_two_jobs_take_turns(app: Celery) -> None:
-    tasks, done = CeleryTaskQueue(app), list[str]()
-
-    def work(job_id: str) -> None:
-        done.append(job_id)
-        tasks.generate_chunk(job_id, "sprites")
-
-    for job_id in ("job_a", "job_b"):
-        tasks.generate_chunk(job_id, "sprites")
-    with working(app, TASK_GENERATE_CHUNK, work, MODEL_QUEUE):
-        eventually(lambda: len(done) >= 6, "six runs")
-    assert done[:6] == ["job_a", "job_b"] * 3
 
 
 def test_webhooks_written_while_the_sender_runs_are_sent_by_a_second_run(app: Celery) -> None:
@@ -122,7 +111,7 @@ def test_webhooks_written_while_the_sender_runs_are_sent_by_a_second_run(app: Ce
             tasks.deliver_webhooks()
 
     tasks.deliver_webhooks()
-    with working(app, TASK_DELIVER_WEBHOOKS, work, CPU_QUEUE):
+    with working(app, TASK_DELIVER_WEBHOOKS, work, WEBHOOKS_QUEUE):
         eventually(lambda: len(runs) == 2, "the second run")
 
 

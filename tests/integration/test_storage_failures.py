@@ -152,7 +152,7 @@ def test_one_object_of_a_batch_that_cannot_be_deleted_is_named() -> None:
         with answering(http_answer(200, refused)) as other:
             assert list(storage.list("jobs/")) == ["jobs/a"]
             with pytest.raises(StorageUnavailable, match="slow"):
-                storage_at(other)._delete(["jobs/a"], "jobs/")  # pyright: ignore[reportPrivateUsage]
+                storage_at(other).delete(["jobs/a"])
 
 
 def test_wrong_addresses_are_told_apart_from_outages() -> None:
@@ -168,14 +168,22 @@ def test_wrong_keys_and_a_missing_bucket_are_misconfigured(server: EmbeddedS3) -
     wrongs: list[dict[str, Any]] = [
         {"s3_secret_access_key": SecretStr("x")},
         {"s3_access_key_id": "x"},
-        {"s3_bucket": "nowhere"},
     ]
     for wrong in wrongs:
         for call in (put, get, listing):
             with pytest.raises(StorageMisconfigured):
                 call(storage_of(server, **wrong))
+    for call in (get, listing):
+        with pytest.raises(StorageMisconfigured):
+            call(storage_of(server, s3_bucket="nowhere"))
     with pytest.raises(ObjectNotFound):
         storage_of(server).get("jobs/none")
+
+
+def test_an_object_that_is_stored_first_makes_its_bucket(server: EmbeddedS3) -> None:
+    storage = storage_of(server, s3_bucket="not-made-yet")
+    storage.put("jobs/a", b"data", "text/plain")
+    assert storage.get("jobs/a") == b"data"
 
 
 def test_a_request_knows_within_two_seconds_that_the_object_store_hangs(server: EmbeddedS3) -> None:

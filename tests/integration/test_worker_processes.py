@@ -1,4 +1,4 @@
-"""Worker processes under their supervisor: pinned, restarted, drained; and what is taken for granted of kombu.
+"""Worker processes under their supervisor: pinned, restarted, drained.
 
 The jobs here go in by store and queue, as the API leaves them. What users see of a failing worker is in
 test_recovery.py.
@@ -10,9 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import psutil
 import pytest
@@ -22,13 +22,11 @@ from core.service.clock import SystemClock
 from core.service.job_store import RedisJobStore
 from core.service.ports import WorkerStatus
 from core.service.queue import CeleryTaskQueue, make_celery_app
-from core.service.redis_client import connect
 from core.service.schema import JobRecord, JobStatus, Lane
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
-from worker.broker import UNACKED_INDEX
 
 JOB = "job_a"
 STEPS = 600
@@ -55,7 +53,7 @@ class Floor:
         )  # fmt: skip
         record = JobRecord(id=JOB, status=JobStatus.QUEUED, spec=spec, created_at=SystemClock().now())
         self.store.create(record)
-        self.queue.generate_chunk(JOB, model)
+        self.queue.wake(Lane.GENERATE, model, JOB)
         return record
 
     def wait_for_step(self, least: int = 1) -> None:
@@ -165,21 +163,20 @@ def test_a_cancel_is_heard_at_the_next_step(floor: Floor, children: list[Workers
     eventually(lambda: floor.store.get(JOB).status is JobStatus.FINALIZING, "the job to be wound up", seconds=10)
 
 
-def test_the_message_of_a_long_chunk_is_kept_from_being_redelivered(floor: Floor, children: list[Workers]) -> None:
-    """The contract with kombu on which worker.broker stands: one entry in unacked_index, whose score can be renewed."""
-    children.append(floor.start("--gpus", "none", "--model", "endless"))
+def test_the_lease_of_a_killed_worker_is_given_back_at_once(floor: Floor, children: list[Workers]) -> None:
+    """The lease would live for ten minutes, and no janitor runs here."""
+    floor.service.choose(lease_ttl_seconds=600)
+    children.append(floor.start("--gpus", "0,1", "--model", "endless"))
+    floor.wait_for_workers(2)
     floor.submit()
     floor.wait_for_step()
-    broker = connect(floor.service.redis_server.url(1))
-    ((tag, delivered_at),) = cast("list[tuple[str, float]]", broker.zrange(UNACKED_INDEX, 0, -1, withscores=True))
-
-    def renewed() -> bool:
-        score = broker.zscore(UNACKED_INDEX, tag)
-        return score is not None and score > delivered_at + 0.5
-
-    eventually(renewed, "a renewal")
-    assert broker.zcard(UNACKED_INDEX) == 1
-    broker.close()
+    (busy,) = floor.wait_for_workers(1, "busy")
+    os.kill(busy.pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    eventually(lambda: floor.store.get(JOB).lane(Lane.GENERATE).token == 2, "the other process to take the job over")
+    assert time.monotonic() - killed_at < 3
+    lane = floor.store.get(JOB).lane(Lane.GENERATE)
+    assert (lane.attempts, lane.deaths) == (0, 1)
 
 
 def test_a_worker_that_is_not_ready_stops_when_told(floor: Floor, children: list[Workers]) -> None:

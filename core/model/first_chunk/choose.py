@@ -4,12 +4,18 @@ import torch
 
 from core.model.first_chunk.pipelines import Place
 from core.model.first_chunk.source import FirstChunkSource
+from core.service.engine import LongWork, unannounced
 from core.service.first_chunk_sources import SourceChoice
 
 
-def load_source(choice: SourceChoice, height: int, width: int, device: torch.device) -> FirstChunkSource | None:
-    """The source for a preset of this size; None for its own base UNet. Raises PresetError."""
-    place = Place(device)
+def load_source(
+    choice: SourceChoice, height: int, width: int, device: torch.device, long_work: LongWork = unannounced
+) -> FirstChunkSource | None:
+    """The source for a preset of this size; None for its own base UNet. Raises PresetError.
+
+    `long_work` stands around what is loaded, now and, of a source that waits with a part, later.
+    """
+    place = Place(device, long_work)
     if choice.kind == "animatediff":
         from core.model.first_chunk.animatediff import load_animatediff
 

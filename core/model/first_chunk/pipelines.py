@@ -6,14 +6,18 @@ Shapes: F frames, P, R picture rows and columns.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.model.first_chunk.source import FIRST_CHUNK
+from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.samplers import OnStep
+from core.service.engine import LongWork, unannounced
 from core.service.errors import PresetError
 from core.service.frame_plan import CHUNK_FRAMES
 
@@ -23,6 +27,8 @@ class Place:
     """Where pipelines run. In half precision on a GPU, as published, and in float32 on a CPU."""
 
     device: torch.device
+    long_work: LongWork = unannounced
+    """Stands around what is loaded."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -40,19 +46,24 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
 
     On a GPU its networks wait in main memory until they are used: the windows' networks keep the room.
     """
+    with place.long_work(f"loading the first-chunk source {source}"):
+        pipeline = _made(source, make)
+        if place.device.type == "cuda":
+            pipeline.enable_model_cpu_offload(device=place.device)
+        else:
+            pipeline.to(place.device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _made(source: str, make: Callable[[], Any]) -> Any:
     try:
-        pipeline = make()
+        return make()
     except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
         raise PresetError(
             f"the first-chunk source {source} cannot be loaded: {root_of(error)}",
             fix="check its name and the network, or put its files in place: docs/models.md says how",
         ) from error
-    if place.device.type == "cuda":
-        pipeline.enable_model_cpu_offload(device=place.device)
-    else:
-        pipeline.to(place.device)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def root_of(error: BaseException) -> str:
@@ -72,10 +83,14 @@ class Steps:
     after: int = 0
 
     def run(self, pipeline: Any, arguments: Mapping[str, Any]) -> Any:
-        """Call the pipeline and report each of its steps before it is made. What on_step raises goes through."""
+        """Call the pipeline and report each of its steps before it is made. What on_step raises goes through.
+
+        Raises NotFinite where its decoder gives other numbers.
+        """
         self._report(0)
         try:
-            return pipeline(**arguments, **self._callback(pipeline))
+            with _checked(pipeline):
+                return pipeline(**arguments, **self._callback(pipeline))
         except BaseException:
             pipeline.maybe_free_model_hooks()  # as it does at its own end: the GPU's memory is the windows'
             raise
@@ -98,6 +113,25 @@ class Steps:
         """A step about to be made; after the last one there is none."""
         if step < self.num_steps:
             self.on_step(self.before + step, self.before + self.num_steps + self.after)
+
+
+@contextmanager
+def _checked(pipeline: Any) -> Generator[None]:
+    """Sees what the decoder gives, which the pipeline clamps: of infinity that would make a bright or dark spot."""
+    decoder, check = getattr(getattr(pipeline, "vae", None), "decoder", None), FiniteCheck("chunk 0")
+    if decoder is None:
+        yield  # what is NaN is found when the pictures become frames
+        return
+
+    def see(_decoder: Any, _given: Any, decoded: Any) -> None:
+        check.see(FIRST_CHUNK, decoded if isinstance(decoded, Tensor) else decoded[0])
+
+    hook = decoder.register_forward_hook(see)
+    try:
+        yield
+    finally:
+        hook.remove()
+    check.require()
 
 
 def parameters_of(pipeline: Any) -> frozenset[str]:

@@ -15,6 +15,9 @@ from core.model.sampling.samplers import OnStep
 from core.service.engine import FrameHWC
 from core.service.errors import FieldNotSupported
 
+FIRST_CHUNK = "first chunk"
+"""The stage, as errors.NotFinite names it."""
+
 
 @dataclass(frozen=True)
 class FirstChunkRequest:
@@ -37,7 +40,8 @@ class FirstChunkSource(Protocol):
         """Pictures [16, 3, P, R] in [0, 1], float32, at the preset's size.
 
         `on_step` is called before each denoising step; what it raises (errors.Interrupted) ends the work. Raises
-        errors.FieldNotSupported for an image where the source takes none.
+        errors.FieldNotSupported for an image where the source takes none. Numbers that are not finite are left as NaN
+        for the engine to find, or raise errors.NotFinite.
         """
         ...
 

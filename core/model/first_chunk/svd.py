@@ -20,8 +20,10 @@ from torch import Tensor
 
 from core.model.first_chunk.fitting import as_picture, fit
 from core.model.first_chunk.pipelines import Place, Steps, first_frames, load, root_of
-from core.model.first_chunk.source import FirstChunkRequest
+from core.model.first_chunk.source import FIRST_CHUNK, FirstChunkRequest
+from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.samplers import OnStep
+from core.model.sampling.vae import to_uint8
 
 VIDEO_MODEL = "stabilityai/stable-video-diffusion-img2vid-xt"
 PICTURE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -51,10 +53,10 @@ class Canvas:
         return (self.width - self.picture_width) // 2
 
     def put(self, picture_13PR: Tensor) -> Image.Image:
-        """A picture [1, 3, P, R] of any size in [0, 1], fitted into its place."""
-        fitted = fit(picture_13PR, self.height, self.picture_width)[0].mul(255.0).round().byte()
+        """A picture [1, 3, P, R] of any size in [0, 1], fitted into its place. Raises NotFinite for NaN in it."""
+        fitted = to_uint8(fit(picture_13PR, self.height, self.picture_width), FiniteCheck("chunk 0"), FIRST_CHUNK)
         canvas = np.zeros((self.height, self.width, 3), np.uint8)
-        canvas[:, self.margin : self.margin + self.picture_width] = fitted.permute(1, 2, 0).cpu().numpy()
+        canvas[:, self.margin : self.margin + self.picture_width] = fitted[0]
         return Image.fromarray(canvas)
 
     def take(self, frames_F3PR: Tensor) -> Tensor:

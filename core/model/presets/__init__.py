@@ -15,12 +15,13 @@ from core.model.first_chunk.choose import load_source
 from core.model.presets.facts import StreamingPreset, read_preset
 from core.model.presets.fingerprint import fingerprint
 from core.model.presets.networks import WeightsFolder, check_sizes
-from core.model.presets.refiner import load_refiner
+from core.model.presets.refiner import fetch_refiner, load_refiner
 from core.model.streaming_t2v.engine import EngineFacts, ProfileRecipes, StreamingT2VEngine
+from core.service.engine import LongWork, unannounced
 from core.service.first_chunk_sources import SourceChoice
 from core.service.schema import DEFAULT_PROFILE, Profile
 
-__all__ = ["load_engine", "load_refiner"]
+__all__ = ["fetch_refiner", "load_engine", "load_refiner"]
 
 
 def load_engine(
@@ -31,22 +32,25 @@ def load_engine(
     device: str | None = None,
     torch_threads: int = 0,
     torch_compile: bool = False,
+    long_work: LongWork = unannounced,
 ) -> StreamingT2VEngine:
     """Load a preset. Raises PresetError naming the file at fault.
 
     `weights`: its weights folder, where that is not `folder`. `first_chunk_source`: instead of the preset's own.
     `device` None: CUDA where there is one, else CPU. `torch_threads` 0: all cores.
-    `torch_compile` acts on CUDA only.
+    `torch_compile` acts on CUDA only. `long_work` stands around what is loaded or compiled, now and later.
     """
     torch.set_num_threads(torch_threads or os.cpu_count() or 1)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     compiled = torch_compile and where.type == "cuda"
     preset = read_preset(folder)
     choice = SourceChoice.parse(first_chunk_source or preset.first_chunk_source)
-    loader = WeightsFolder(weights or folder, where, with_base=choice.kind == "base", compiled=compiled)
+    loader = WeightsFolder(
+        weights or folder, where, with_base=choice.kind == "base", compiled=compiled, long_work=long_work
+    )
     profiles = profile_recipes(preset, where)
     check_sizes(weights or folder, preset, loader.at(profiles[DEFAULT_PROFILE].dtype))
-    source = load_source(choice, preset.height, preset.width, where)
+    source = load_source(choice, preset.height, preset.width, where, long_work)
     line = fingerprint(folder, weights or folder, where, choice, compiled=compiled)
     return StreamingT2VEngine(loader, EngineFacts(preset.height, preset.width, profiles, line), source)
 

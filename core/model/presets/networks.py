@@ -16,28 +16,39 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionMode
 from core.model.presets.facts import StreamingPreset
 from core.model.presets.files import FIX, load_module, read_tokenizer
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
-from core.model.streaming_t2v.base_network import BaseNetwork, UntouchedBase
+from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.streaming_t2v.compiled import for_cuda, or_eager
 from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
 from core.model.streaming_t2v.engine import LoadedModels
 from core.model.streaming_t2v.kernels import lay_out_for_gpu
-from core.model.streaming_t2v.network import StreamingNetwork, for_cuda
+from core.model.streaming_t2v.network import StreamingNetwork
+from core.service.engine import LongWork, unannounced
 from core.service.errors import PresetError
 
 
 class WeightsFolder:
     """The networks of one folder on one device; those of the windows in one dtype at a time."""
 
-    def __init__(self, folder: Path, device: torch.device, *, with_base: bool = True, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        *,
+        with_base: bool = True,
+        compiled: bool = False,
+        long_work: LongWork = unannounced,
+    ) -> None:
         """Loads the autoencoder and the encoders, which stay in float32. Raises PresetError.
 
         `with_base` False: first chunks come from elsewhere, so an untouched base UNet is not loaded.
-        `compiled`: windows' steps are compiled at their first use, for CUDA.
+        `compiled`: steps are compiled at their first use, for CUDA. `long_work` stands around loading and compiling.
         """
         self._folder = folder
         self.device = device
         self._with_base = with_base
         self._compiled = compiled
+        self._long_work = long_work
         self._held: tuple[torch.dtype, LoadedModels] | None = None
         self._vae = load_module(folder / "vae", build_vae, device)
         self._read_texts = ClipTextReader(
@@ -51,17 +62,19 @@ class WeightsFolder:
             self._held = None
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self._held = (dtype, self._load(dtype))
+            with self._long_work(f"loading networks in {dtype}"):
+                self._held = (dtype, self._load(dtype))
         return self._held[1]
 
     def _load(self, dtype: torch.dtype) -> LoadedModels:
         network = load_network(self._folder, self.device, dtype)
-        if self._compiled:
-            network.compile(for_cuda)
         untouched = self._folder / "first_chunk_unet"
-        base: BaseNetwork = network
+        base: StreamingNetwork | UntouchedBase = network
         if self._with_base and untouched.is_dir():
             base = UntouchedBase(load_module(untouched, build_unet, self.device, dtype))
+        if self._compiled:
+            for each in {network, base}:
+                each.compile(or_eager(for_cuda, self._long_work))
         if self.device.type == "cuda":
             for part in (*network.parts.values(), base.unet):
                 lay_out_for_gpu(part)

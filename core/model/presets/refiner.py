@@ -4,6 +4,7 @@ The folder holds unet/ and, where they are not the preset's own, text_encoder/, 
 preset.json says; layouts are in refiner_parts.py, denoising is elsewhere.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,15 +12,32 @@ import torch
 
 from core.model.presets.facts import read_preset
 from core.model.presets.fingerprint import facts_digest, machine_facts
-from core.model.presets.refiner_parts import parts_of_folder, parts_of_repository
+from core.model.presets.refiner_parts import fetch_repository, parts_of_folder, parts_of_repository
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.sampling.vae import use_tiles
 from core.model.streaming_t2v.base_network import UntouchedBase
+from core.model.streaming_t2v.compiled import in_one_graph, or_eager
 from core.model.streaming_t2v.encoders import ClipTextReader
 from core.model.streaming_t2v.kernels import lay_out_for_gpu
-from core.model.streaming_t2v.network import in_one_graph
+from core.service.engine import LongWork, unannounced
 from core.service.errors import PresetError
+
+logger = logging.getLogger(__name__)
+
+
+def fetch_refiner(folder: Path) -> None:
+    """Bring a refiner that preset.json names by its id to this machine, before a job waits for it.
+
+    Only warns where that fails: jobs that are not refined do not need it.
+    """
+    facts = read_preset(folder).refiner
+    if facts is None or facts.source is None:
+        return
+    try:
+        fetch_repository(facts.source)
+    except PresetError as error:
+        logger.warning("refinement has to wait: %s", error.with_fix)
 
 
 def load_refiner(
@@ -29,6 +47,7 @@ def load_refiner(
     device: str | None = None,
     torch_threads: int = 0,
     torch_compile: bool = False,
+    long_work: LongWork = unannounced,
 ) -> WindowRefiner:
     """Load a preset's refiner. Raises PresetError naming the file at fault, or that there is no refiner.
 
@@ -53,7 +72,7 @@ def load_refiner(
     network = UntouchedBase(unet)
     compiled = torch_compile and where.type == "cuda"
     if compiled:
-        network.compile(in_one_graph)
+        network.compile(or_eager(in_one_graph, long_work))
     reader = ClipTextReader(parts.tokenizer, parts.text_encoder)
     line = f"refiner {parts.digest}; preset {facts_digest(folder)}; {machine_facts(where)}"
     return WindowRefiner(RefinerModels(network, parts.vae, reader), laws, line + ("; compiled" if compiled else ""))

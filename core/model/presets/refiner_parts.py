@@ -4,6 +4,8 @@ Such a repository (zeroscope_v2_XL is one) holds a video pipeline on UNet3DCondi
 layouts and what a refiner is made of; knows no sampling.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -86,15 +88,9 @@ def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -
 
     A repository of the Hub is downloaded into its usual cache, or taken from there.
     """
-    repository = source.removeprefix(DIFFUSERS_REFINER)
-    try:
-        folder = _local(repository)
+    folder = fetch_repository(source)
+    with _naming(source):
         pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), dtype=torch.float32)
-    except (OSError, ValueError, AttributeError) as error:  # what diffusers raises for files, ids and configs
-        raise PresetError(
-            f"the refiner {source} cannot be loaded: {root_of(error)}",
-            fix="check its name and the network, or put its files in place: docs/models.md says how",
-        ) from error
     _check_networks(source, pipeline)
     return RefinerParts(
         unet=_ready(pipeline.unet.to(device, dtype)),
@@ -104,6 +100,23 @@ def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -
         scheduler=dict(pipeline.scheduler.config),
         digest=f"{source} {folder.name if folder.parent.name == 'snapshots' else weights_digest(folder)}",
     )
+
+
+def fetch_repository(source: str) -> Path:
+    """The folder of a repository, downloaded where it is not here. Raises PresetError."""
+    with _naming(source):
+        return _local(source.removeprefix(DIFFUSERS_REFINER))
+
+
+@contextmanager
+def _naming(source: str) -> Generator[None]:
+    try:
+        yield
+    except (OSError, ValueError, AttributeError) as error:  # what diffusers raises for files, ids and configs
+        raise PresetError(
+            f"the refiner {source} cannot be loaded: {root_of(error)}",
+            fix="check its name and the network, or put its files in place: docs/models.md says how",
+        ) from error
 
 
 def _local(repository: str) -> Path:

@@ -34,6 +34,7 @@ from core.model.refinement.windows import (
     step_lockstep,
 )
 from core.model.sampling.device import Stopwatch, device_name
+from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.schedules import Prediction
 from core.model.sampling.vae import (
@@ -49,6 +50,7 @@ from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.encoders import TextReader
 from core.service.engine import FramesTHWC, OnStep
 from core.service.frame_plan import (
+    CHUNK_FRAMES,
     REFINEMENT_OVERLAP_FRAMES,
     first_shared_with_next,
     published_by,
@@ -113,7 +115,7 @@ class WindowRefiner:
 
     @torch.inference_mode()
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
-        """The window after those done; see the port."""
+        """The window after those done; see the port. Raises NotFinite where a network gives other numbers."""
         windows = refinement_windows(spec.num_frames)
         window = windows[state.done]
         next_first, watch = first_shared_with_next(windows, state.done), Stopwatch()
@@ -123,29 +125,37 @@ class WindowRefiner:
         latents, trajectory = watch.run(
             "denoise", lambda: refine_window(refiner, clean_1CFHW, window, before, next_first, on_step)
         )
-        own = latents[:, :, within(window, published_by(windows, state.done))]
-        refined = watch.run("decode", lambda: self._decode(own, _asked(spec)))
+        published = published_by(windows, state.done)
+        check = _check_of(published)
+        check.see("refinement", latents)
+        check.see("refinement", trajectory.clean_S1CFHW)
+        own = latents[:, :, within(window, published)]
+        refined = watch.run("decode", lambda: self._decode(own, _asked(spec), check))
         is_last = next_first == window.end_frame
         return RefinedWindow(refined, _state_after(state, trajectory, is_last), dict(watch.seconds))
 
     @torch.inference_mode()
     def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
-        """The state before step 0 of the whole video, whose latents never are on the device all at once."""
+        """The state before step 0 of the whole video, whose latents never are on the device all at once.
+
+        Raises NotFinite, as does each step.
+        """
         clean_1CVHW = self._encode(frames, _asked(spec), torch.device("cpu"))
-        return _packed(start_lockstep(self._refiner(spec, clean_1CVHW), clean_1CVHW))
+        return _packed(start_lockstep(self._refiner(spec, clean_1CVHW), clean_1CVHW), "encoder")
 
     @torch.inference_mode()
     def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
         """One denoising step of all windows. The video's latents stay on the CPU; windows visit the device."""
         unpacked = _unpacked(state)
         refiner = self._refiner(spec, unpacked.x_1CVHW, lambda: on_step(state.done, _asked(spec).num_inference_steps))
-        return _packed(step_lockstep(refiner, unpacked, refinement_windows(spec.num_frames)))
+        after = step_lockstep(refiner, unpacked, refinement_windows(spec.num_frames))
+        return _packed(after, f"refinement step {state.done}")
 
     @torch.inference_mode()
     def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
-        """Refined frames after the last step."""
+        """Refined frames after the last step. Raises NotFinite."""
         latents = torch.from_numpy(state.arrays["x"][:, :, frames.start : frames.stop].copy())
-        return self._decode(latents.to(self._device), _asked(spec))
+        return self._decode(latents.to(self._device), _asked(spec), _check_of(frames))
 
     @torch.inference_mode()
     def in_latents(self, spec: JobSpec, frames: FramesTHWC) -> LatentVideo:
@@ -187,13 +197,13 @@ class WindowRefiner:
         num_levels = len(self._models.network.unet.down_blocks)
         return nearest_latent_size(height, width, num_levels, vid2vid=self._laws.vid2vid_resampling)
 
-    def _decode(self, latents_1CFHW: Tensor, asked: RefineSpec) -> FramesTHWC:
-        """Frames at the asked size; the padding is cut off before decoding."""
+    def _decode(self, latents_1CFHW: Tensor, asked: RefineSpec, check: FiniteCheck | None = None) -> FramesTHWC:
+        """Frames at the asked size; the padding is cut off before decoding. Raises NotFinite, for `check` too."""
         factor = downsampling(self._models.vae)
         height, width = asked.height // factor, asked.width // factor
         top, left = ((padded - own) // 2 for padded, own in zip(latents_1CFHW.shape[-2:], (height, width), strict=True))
         own = latents_1CFHW[0, :, :, top : top + height, left : left + width]
-        return to_uint8(decode_frames(self._models.vae, own))
+        return to_uint8(decode_frames(self._models.vae, own), check)
 
     def _refiner(self, spec: JobSpec, clean_1CFHW: Tensor, before_batch: Callable[[], None] = lambda: None) -> Refiner:
         """What this request is refined with. `before_batch` is called before each call of the network."""
@@ -261,6 +271,11 @@ def enlarged(frames_FPR3: FramesTHWC, height: int, width: int) -> Tensor:
     return larger.clamp(-1, 1)
 
 
+def _check_of(published: range) -> FiniteCheck:
+    """For errors the first chunk that is published is named."""
+    return FiniteCheck(f"refined chunk {published.start // CHUNK_FRAMES}")
+
+
 def _both_sides(missing: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
@@ -277,11 +292,14 @@ def _state_after(state: RefineState, trajectory: Trajectory, is_last: bool) -> R
     return RefineState(state.done + 1, arrays)
 
 
-def _packed(state: LockstepState) -> RefineState:
+def _packed(state: LockstepState, stage: str) -> RefineState:
+    """The state's bytes-to-be. Raises NotFinite that names `stage`, which made it."""
     tensors = {"x": state.x_1CVHW, "last_clean": state.last_clean_1CVHW}
-    return RefineState(
-        state.step, {name: t.float().cpu().contiguous().numpy() for name, t in tensors.items() if t is not None}
-    )
+    floats = {name: tensor.float() for name, tensor in tensors.items() if tensor is not None}
+    check = FiniteCheck("all refined chunks")
+    for tensor in floats.values():
+        check.see(stage, tensor)
+    return RefineState(state.step, {name: check.bring(t).contiguous().numpy() for name, t in floats.items()})
 
 
 def _unpacked(state: RefineState) -> LockstepState:

@@ -61,8 +61,8 @@ def advance(
     kept = (after / before) ** 2
     fresh = 1 - kept
     moved = kept * x + fresh * clean + after * fresh.sqrt() * noise
-    if last_clean is None:
-        return moved
+    if last_clean is None or schedule.deviation(step - 1) <= before:
+        return moved  # first order: no step before, or one between levels whose signal is too small to tell them apart
     # Second order: extrapolate along the change of the prediction, by the ratio of the two steps in log s.
     ratio = torch.log(before / after) / torch.log(schedule.deviation(step - 1) / before)
     return moved + 0.5 * fresh * ratio * (clean - last_clean)

@@ -42,7 +42,7 @@ class SamplingPlan:
     """Added to every timestep of leading spacing."""
 
     def timesteps(self, schedule: NoiseSchedule) -> tuple[int, ...]:
-        """Descending timesteps, one per denoiser call."""
+        """Descending timesteps, one per denoiser call, no two alike. Raises ValueError for more than there are."""
         place = spaced_timesteps if self.sampler == "ddim" else solver_timesteps
         return place(self.spacing, self.num_steps, schedule.num_train_timesteps, self.offset)
 
@@ -98,7 +98,8 @@ def dpm_solver_pp(
             return clean
         gain = log_snrs[step + 1] - log_snrs[step]
         target = clean
-        if step > 0:
+        # Levels below _ALMOST_ZERO_SIGNAL count as one: between them nothing moves and no slope can be told.
+        if step > 0 and log_snrs[step] > log_snrs[step - 1]:
             target = clean + 0.5 * gain / (log_snrs[step] - log_snrs[step - 1]) * (clean - last_clean)
         next_signal = signals[step + 1]
         x = ((1 - next_signal) / (1 - signal)) ** 0.5 * x - next_signal**0.5 * torch.expm1(-gain) * target

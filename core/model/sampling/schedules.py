@@ -90,27 +90,36 @@ def schedule_from_config(config: Mapping[str, Any]) -> NoiseSchedule:
 
 
 def spaced_timesteps(spacing: Spacing, num_steps: int, num_train_timesteps: int, offset: int = 0) -> tuple[int, ...]:
-    """`num_steps` timesteps, descending, DDIM's rule (Lin et al. 2023, table 2).
+    """`num_steps` different timesteps, descending, DDIM's rule (Lin et al. 2023, table 2).
 
-    leading: multiples of T // num_steps, plus `offset`; trailing: from T-1 down in even strides; linspace: T-1 to 0.
+    leading: from one stride of T / num_steps below T down to 0, plus `offset` as far as that stays below T; trailing:
+    from T-1 down in even strides; linspace: T-1 to 0. Raises ValueError unless 1 <= num_steps <= T.
+
+    diffusers rounds the stride of leading spacing down to a whole number. The remainders add up: 60 of 1000 steps begin
+    at 944, 600 at 599, where the network expects a picture and gets pure noise. Counts that divide T are the same here.
     """
+    if not 1 <= num_steps <= num_train_timesteps:
+        raise ValueError(f"{num_steps} steps: there are {num_train_timesteps} timesteps to choose from")
     last = num_train_timesteps - 1
     if spacing == "leading":
-        stride = num_train_timesteps // num_steps
-        rising = [min(index * stride + offset, last) for index in range(num_steps)]
-        return tuple(reversed(rising))
+        rising = [index * num_train_timesteps // num_steps for index in range(num_steps)]
+        shift = min(offset, last - rising[-1])
+        return tuple(timestep + shift for timestep in reversed(rising))
     if spacing == "trailing":
         stride = num_train_timesteps / num_steps
         return tuple(round(num_train_timesteps - index * stride) - 1 for index in range(num_steps))
+    if num_steps == 1:
+        return (last,)  # numpy would give the other end
     # numpy's linspace and rounding decide ties as diffusers does.
     return tuple(int(t) for t in np.linspace(0, last, num_steps).round()[::-1])
 
 
 def solver_timesteps(spacing: Spacing, num_steps: int, num_train_timesteps: int, offset: int = 0) -> tuple[int, ...]:
-    """`num_steps` timesteps, descending, for solvers that go on to the noiseless end themselves (DPM-Solver).
+    """`num_steps` different timesteps, descending, for solvers that go on to the noiseless end themselves (DPM-Solver).
 
-    As `spaced_timesteps` with one more step whose lowest timestep is left out; trailing is the same.
+    As `spaced_timesteps` with one more step, if T allows one more, without its lowest timestep; trailing is the same.
+    Raises ValueError as `spaced_timesteps` does.
     """
-    if spacing == "trailing":
+    if spacing == "trailing" or num_steps >= num_train_timesteps:
         return spaced_timesteps(spacing, num_steps, num_train_timesteps, offset)
     return spaced_timesteps(spacing, num_steps + 1, num_train_timesteps, offset)[:-1]

@@ -13,6 +13,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.model.sampling.finite import FiniteCheck, clamped
+
 MAX_FRAMES_PER_CALL = 16
 _MAX_PIXELS_PER_CALL = MAX_FRAMES_PER_CALL * 256 * 256
 
@@ -38,12 +40,12 @@ def use_tiles(vae: AutoencoderKL, side: int) -> None:
 
 
 def decode_frames(vae: AutoencoderKL, latents_CFHW: Tensor) -> Tensor:
-    """Latents [C, F, H, W] as sampled -> pictures [F, 3, P, R] in [0, 1], float32."""
+    """Latents [C, F, H, W] as sampled -> pictures [F, 3, P, R] in [0, 1], float32; NaN where it is not finite."""
     # Times the reciprocal, as published: dividing rounds differently.
     scaled_FCHW = latents_CFHW.transpose(0, 1).to(vae.dtype) * (1 / scaling_factor(vae))
     height, width = (downsampling(vae) * side for side in latents_CFHW.shape[-2:])
     decoded = [_decode(vae, part) for part in scaled_FCHW.split(frames_per_call(height, width))]
-    return (torch.cat(decoded).float() * 0.5 + 0.5).clamp(0.0, 1.0)
+    return clamped(torch.cat(decoded).float() * 0.5 + 0.5)
 
 
 def _decode(vae: AutoencoderKL, scaled_FCHW: Tensor) -> Tensor:
@@ -90,11 +92,14 @@ def to_pictures(frames_FPR3: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(frames_FPR3).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
 
 
-def to_uint8(pictures_F3PR: Tensor) -> NDArray[np.uint8]:
-    """Pictures [F, 3, P, R] in [0, 1] -> uint8 [F, P, R, 3], rounded to nearest.
+def to_uint8(pictures_F3PR: Tensor, check: FiniteCheck | None = None, made_by: str = "decoder") -> NDArray[np.uint8]:
+    """Pictures [F, 3, P, R] in [0, 1] -> uint8 [F, P, R, 3], rounded to nearest. The only way from floats to frames.
 
-    The published code truncates 255 x, which darkens by half a level on average; rounding does not.
+    The published code truncates 255 x, which darkens by half a level on average; rounding does not. Raises NotFinite
+    where `check` has seen other numbers, or these pictures, of the stage `made_by`, have some: as uint8 NaN is black.
     """
+    check = check or FiniteCheck("these pictures")
+    check.see(made_by, pictures_F3PR)
     rounded = pictures_F3PR.permute(0, 2, 3, 1).mul(255.0).round().to(torch.uint8)
-    frames: NDArray[np.uint8] = rounded.contiguous().cpu().numpy()
+    frames: NDArray[np.uint8] = check.bring(rounded.contiguous()).numpy()
     return frames

@@ -13,8 +13,9 @@ from typing import Protocol
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor
 
+from core.model.streaming_t2v.compiled import Compiler
 from core.model.streaming_t2v.cross_attention import SharedTextLayers
-from core.model.streaming_t2v.network import Compiler, ReadKeysValues, predict_base
+from core.model.streaming_t2v.network import ReadKeysValues, predict_base
 
 
 class BaseNetwork(Protocol):
@@ -28,6 +29,10 @@ class BaseNetwork(Protocol):
     @property
     def weight(self) -> Tensor:
         """Any weight: tells device and dtype."""
+        ...
+
+    def predict(self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
+        """Prediction [B, C, F, H, W]; see `network.predict_base`."""
         ...
 
     def read(self, text_states_BLD: Tensor, image_tokens_BKD: None) -> ReadKeysValues:
@@ -52,9 +57,9 @@ class UntouchedBase:
         """Run `predict` through `compiler`, torch.compile with its options."""
         self._predict = compiler(predict_base)
 
-    def predict(self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
+    def predict(self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
         """Prediction [B, C, F, H, W]; see `predict_base`."""
-        return self._predict(self.unet, latents_BCFHW, timestep, text_states_BLD)
+        return self._predict(self.unet, latents_ACFHW, timestep, text_states_BLD)
 
     @property
     def weight(self) -> Tensor:

@@ -16,7 +16,7 @@ from core.model.sampling.guidance import guide
 from core.model.sampling.samplers import Denoiser
 from core.model.streaming_t2v.base_network import BaseNetwork
 from core.model.streaming_t2v.chunk_loop import Recipe, VideoContext
-from core.model.streaming_t2v.network import StreamingNetwork, predict_base
+from core.model.streaming_t2v.network import StreamingNetwork
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents [A, C, F, H, W], timestep, text states [B, L, D]) -> predictions [B, C, F, H, W]."""
@@ -24,11 +24,7 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def base_denoiser(network: BaseNetwork, context: VideoContext, recipe: Recipe) -> Denoiser:
     """Guided prediction of the base UNet."""
-
-    def step(latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
-        return predict_base(network.unet, latents_ACFHW, timestep, text_states_BLD)
-
-    return _guided(network, context, recipe, step)
+    return _guided(network, context, recipe, network.predict)
 
 
 def window_denoiser(

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.model.first_chunk.base import BaseFirstChunk
-from core.model.first_chunk.source import FirstChunkRequest, FirstChunkSource
+from core.model.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, FirstChunkSource
 from core.model.sampling.device import Stopwatch, device_name
+from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
 from core.model.sampling.vae import downsampling, to_uint8
@@ -174,7 +175,8 @@ class StreamingT2VEngine:
         """The chunk after `state`: up to 16 frames, fewer only at the video's end.
 
         Raises errors.Interrupted when `on_step` does, errors.PromptTooLong, errors.FieldNotSupported for an image that
-        the first-chunk source cannot begin with, and errors.PresetError where another profile's networks do not load.
+        the first-chunk source cannot begin with, errors.PresetError where another profile's networks do not load, and
+        errors.NotFinite, naming stage and chunk, where a network gives other numbers: frames and state hold none.
         """
         if state.frames_done >= spec.num_frames:
             raise ValueError(f"all {spec.num_frames} frames are done already")
@@ -205,7 +207,8 @@ class StreamingT2VEngine:
             image=state.arrays.get("given_image"),
         )
         pictures = watch.run("denoise", lambda: source(request, on_step))
-        return _deliver(to_uint8(pictures), spec, _with_memory(state, pictures), watch)
+        frames = to_uint8(pictures, FiniteCheck(_chunk_after(state)), FIRST_CHUNK)
+        return _deliver(frames, spec, _with_memory(state, pictures), watch)
 
     def _source(self, profile: Profile) -> FirstChunkSource:
         if self._own_source is not None:
@@ -246,13 +249,16 @@ class StreamingT2VEngine:
                 on_step,
             ),
         )
+        check = FiniteCheck(_chunk_after(state))
+        check.see("window", latents)
         pictures = watch.run("decode", lambda: decode_new_frames(models.vae, latents, CONDITIONING_FRAMES))
+        frames = to_uint8(pictures, check)
         arrays = {
             **state.arrays,
             "generator": state_of(generator),
             "conditioning_frames": _numpy(pictures[-CONDITIONING_FRAMES:]),
         }
-        return to_uint8(pictures), EngineState(state.frames_done, arrays)
+        return frames, EngineState(state.frames_done, arrays)
 
     def _models(self, profile: Profile) -> LoadedModels:
         return self._loader.at(self._facts.profiles[profile].dtype)
@@ -284,6 +290,11 @@ class StreamingT2VEngine:
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         """A copy on the engine's device: state arrays are never changed in place."""
         return torch.from_numpy(array.copy()).to(self._loader.device)
+
+
+def _chunk_after(state: EngineState) -> str:
+    """The chunk that is made from a state, for errors."""
+    return f"chunk {state.frames_done // CHUNK_FRAMES}"
 
 
 def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:

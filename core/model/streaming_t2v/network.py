@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.streaming_t2v.compiled import Compiler
 from core.model.streaming_t2v.cross_attention import KeysValues
 from core.model.streaming_t2v.unet import (
     as_encoder,
@@ -101,20 +102,6 @@ def with_image_tokens(text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) 
     return text_states_BLD if image_tokens_BKD is None else torch.cat([text_states_BLD, image_tokens_BKD], dim=1)
 
 
-Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes a faster function of a function."""
-
-
-def for_cuda(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as one compiled graph, replayed as a CUDA graph; a fault where it does not hold in one graph."""
-    return torch.compile(function, fullgraph=True, dynamic=False, mode="reduce-overhead")
-
-
-def in_one_graph(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as one compiled graph without a CUDA graph: for kernels so large that starting them costs nothing."""
-    return torch.compile(function, fullgraph=True, dynamic=False)
-
-
 @dataclass(frozen=True)
 class ReadKeysValues:
     """Keys and values of every text-reading layer for one text (and anchor): computed once per video."""
@@ -150,6 +137,7 @@ class StreamingNetwork:
         self._unet_layers = mixers.layers_of(unet).inject()
         self._predict_and_keep: Callable[..., Any] = predict_and_keep
         self._predict_from_deep: Callable[..., Any] = predict_from_deep
+        self._predict_base: Callable[..., Tensor] = predict_base
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -191,9 +179,14 @@ class StreamingNetwork:
             yield
 
     def compile(self, compiler: Compiler) -> None:
-        """Run windows' steps through `compiler`, torch.compile with its options."""
+        """Run steps through `compiler`, torch.compile with its options."""
         self._predict_and_keep = compiler(predict_and_keep)
         self._predict_from_deep = compiler(predict_from_deep)
+        self._predict_base = compiler(predict_base)
+
+    def predict(self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
+        """Prediction of the base alone [B, C, F, H, W], for a first chunk; see `predict_base`."""
+        return self._predict_base(self.unet, latents_ACFHW, timestep, text_states_BLD)
 
     def predict_window(
         self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor

@@ -26,6 +26,7 @@ from transformers import CLIPTextModel
 
 from core.model.refinement.engine import enlarged
 from core.model.refinement.schedule import vid2vid_sigmas
+from core.model.sampling.finite import clamped
 from core.model.sampling.vae import to_uint8
 from core.model.training import data, diffusion, sprites
 from core.model.training.base_stage import caption_states, drop_captions
@@ -128,4 +129,4 @@ def _as_decoded(vae: nn.Module, frames: sprites.Pixels) -> sprites.Pixels:
     device = data.device_of(vae)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         decoded = cast("Tensor", cast("Any", vae).decode(latents.to(device)).sample)
-    return to_uint8((decoded.float() * 0.5 + 0.5).clamp(0, 1))
+    return to_uint8(clamped(decoded.float() * 0.5 + 0.5))

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from core.service.errors import InvalidField, UploadTooLarge
 from core.service.media.types import KIND_OF_TYPE, MediaKind
-from core.service.schema import Frozen
+from core.service.schema import Frozen, Stored
 from core.service.settings import Settings
 
 UPLOADS_PREFIX = "uploads/"
@@ -28,7 +28,7 @@ class UploadRequest(Frozen):
     size_bytes: int = Field(gt=0, description="Its exact length.", examples=[1048576])
 
 
-class Upload(Frozen):
+class Upload(Stored):
     """What the store keeps of an upload. `expires_at` ends its use; its object goes soon after."""
 
     id: str

@@ -5,6 +5,7 @@ from fastapi.testclient import TestClient
 
 from core.service import queue
 from core.service.fakes import SentMessage
+from core.service.manifest import manifest_key, record_from_manifest, tombstone_key
 from core.service.schema import ChunkList, Job, JobStatus, Lane, StepProgress
 from tests.helpers.api_world import BASE_URL, PROMPT, World, submit
 
@@ -17,7 +18,7 @@ def test_a_job_is_accepted_stored_and_queued(api: TestClient, world: World) -> N
     assert answer.headers["retry-after"] == "1"
     assert (job.status, job.progress.chunks_total, job.progress.queue_position) == ("queued", 3, 1)
     assert world.store.get(job.id).spec.metadata == {"a": "b"}
-    assert world.queue.messages == [SentMessage(queue.TASK_GENERATE_CHUNK, job.id, "fake")]
+    assert world.queue.messages == [SentMessage(queue.TASK_GENERATE_CHUNK, "generate.fake", job.id)]
 
 
 def test_refused_requests_leave_nothing_behind(api: TestClient, world: World) -> None:
@@ -99,14 +100,24 @@ def test_a_waiting_job_is_canceled_at_once_and_its_webhook_sent(api: TestClient,
     world.queue.messages.clear()
     answers = [api.post(f"/jobs/{job_id}/cancel") for _ in range(2)]
     assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(202, "canceled")] * 2
-    assert world.queue.messages == [SentMessage(queue.TASK_DELIVER_WEBHOOKS)]
+    assert world.queue.messages == [SentMessage(queue.TASK_DELIVER_WEBHOOKS, queue.WEBHOOKS_QUEUE)]
 
 
 def test_a_running_job_is_canceling_until_its_worker_stops(api: TestClient, world: World) -> None:
     job_id = submit(api)
-    world.make_chunk(job_id)
+    assert world.store.claim(job_id, Lane.GENERATE, "worker-1", 30)
     assert api.post(f"/jobs/{job_id}/cancel").json()["status"] == "canceling"
     assert world.store.cancel_requested(job_id)
+    manifest = record_from_manifest(world.storage.get(manifest_key(job_id)))
+    assert (manifest.status, manifest.cancel_requested) == (JobStatus.CANCELING, True)
+
+
+def test_a_running_job_that_nobody_works_on_is_finalized_at_once(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    world.make_chunk(job_id)
+    world.queue.messages.clear()
+    assert api.post(f"/jobs/{job_id}/cancel").json()["status"] == "finalizing"
+    assert [message.task for message in world.queue.messages] == [queue.TASK_FINALIZE_JOB]
 
 
 def test_an_ended_job_cannot_be_canceled(api: TestClient, world: World) -> None:
@@ -125,12 +136,34 @@ def test_deleting_a_running_job_is_accepted_and_it_is_gone_at_once(api: TestClie
     assert world.store.cancel_requested(job_id)
 
 
+def test_accepted_means_that_record_and_manifest_are_stored(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    assert record_from_manifest(world.storage.get(manifest_key(job_id))) == world.store.get(job_id)
+    assert world.store.stale_manifests() == []
+
+
+def test_a_job_whose_manifest_cannot_be_stored_is_not_accepted(api: TestClient, world: World) -> None:
+    world.storage.broken = True
+    answer = api.post("/jobs", json={"prompt": "a red circle"})
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    assert world.store.list().jobs == []
+
+
+def test_a_deletion_is_noted_beside_the_objects_before_it_is_told(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    assert api.delete(f"/jobs/{job_id}").status_code == 204
+    assert world.storage.exists(tombstone_key(job_id))
+    other = submit(api)
+    world.storage.broken = True
+    assert api.delete(f"/jobs/{other}").status_code == 503
+
+
 def test_deleting_an_ended_job_leaves_the_objects_to_the_janitor(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=16)
     world.finish(job_id)
     answer = api.delete(f"/jobs/{job_id}")
     assert (answer.status_code, answer.content) == (204, b"")
-    assert SentMessage(queue.TASK_JANITOR) in world.queue.messages
+    assert SentMessage(queue.TASK_JANITOR, queue.JANITOR_QUEUE) in world.queue.messages
     assert api.get("/jobs").json()["jobs"] == []
 
 

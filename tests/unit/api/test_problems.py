@@ -48,7 +48,7 @@ def test_what_is_not_json_is_refused_as_such(api: TestClient, body: bytes) -> No
 
 
 def test_a_syntax_error_is_located(api: TestClient) -> None:
-    found = problem(api.post("/jobs", content=b'{"prompt": "x",\n}', headers=JSON), 400, "malformed_json")
+    found = problem(api.post("/jobs", content=b'{"prompt": "x"\n"y"}', headers=JSON), 400, "malformed_json")
     assert "line 2" in found.detail
 
 

@@ -108,7 +108,7 @@ class Office:
         """One chunk.completed delivery more."""
         if JOB not in self.world.store.memory.records:
             self.world.submit(num_frames=160, webhook_url=self.url, webhook_events=("chunk.completed",))
-        self.world.maker().work_on(JOB)
+        self.world.maker().work()
 
     def only(self) -> Delivery:
         (delivery,) = self.outbox.of_job(JOB)

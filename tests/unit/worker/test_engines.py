@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from worker.engines import load_engine, load_engines, load_refiner
+from worker.services import NoActivity
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,7 @@ from worker.engines import load_engine, load_engines, load_refiner
 def test_a_process_takes_the_tasks_of_its_kind(tmp_path: Path, kind: Any, queues: list[str]) -> None:
     write_fake_preset(tmp_path, "fake", refiner=True)
     engines = load_engines(kind, Settings(presets_dir=tmp_path), "fake")
-    assert engines.queues("fake") == queues
+    assert engines.queues() == queues
 
 
 def test_a_refiner_is_loaded_once(tmp_path: Path) -> None:
@@ -34,10 +36,27 @@ def test_a_refiner_is_loaded_once(tmp_path: Path) -> None:
     assert engines.load_refiner() is engines.load_refiner()
 
 
+def test_a_refiner_that_is_loaded_within_a_task_is_announced(tmp_path: Path) -> None:
+    class Watching(NoActivity):
+        told: ClassVar[list[str]] = []
+
+        def loading(self, words: str) -> AbstractContextManager[None]:
+            self.told.append(words)
+            return nullcontext()
+
+    write_fake_preset(tmp_path, "fake", refiner=True)
+    engines = load_engines("both", Settings(presets_dir=tmp_path), "fake", activity=Watching())
+    assert Watching.told == []
+    assert engines.load_refiner is not None
+    engines.load_refiner()
+    engines.load_refiner()
+    assert Watching.told == ["loading the refiner of fake"]
+
+
 def test_a_preset_without_a_refiner_is_served_by_generating_only(tmp_path: Path) -> None:
     write_fake_preset(tmp_path, "plain")
     settings = Settings(presets_dir=tmp_path)
-    assert load_engines("both", settings, "plain").queues("plain") == ["generate.plain"]
+    assert load_engines("both", settings, "plain").queues() == ["generate.plain"]
     with pytest.raises(PresetError, match="no refiner"):
         load_engines("refine", settings, "plain")
 

@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 
 from core.service import queue
-from core.service.errors import StorageError
-from core.service.manifest import chunk_key, job_prefix, manifest_key, record_from_manifest, thumbnail_key, video_key
+from core.service.manifest import chunk_key, manifest_key, record_from_manifest, state_key, thumbnail_key, video_key
 from core.service.schema import JobStatus, Lane
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, HookedStorage, World
-from worker.finalize import finalize_job
+from worker.endings import wind_up
+from worker.finalize import finalize_next
 from worker.lane import Outcome
 
 
 def finalize(world: World) -> Outcome:
-    return finalize_job(world.services("cpu-1"), JOB, upload_patience_seconds=0)
+    return finalize_next(world.services("cpu-1"))
 
 
 def generated(world: World, num_frames: int = 40, **changes: Any) -> World:
@@ -29,7 +29,7 @@ def generated(world: World, num_frames: int = 40, **changes: Any) -> World:
     world.submit(num_frames=num_frames, **changes)
     maker = world.maker()
     while world.store.get(JOB).status is not JobStatus.FINALIZING:
-        maker.work_on(JOB)
+        maker.work()
     world.queue.messages.clear()
     return world
 
@@ -53,8 +53,8 @@ def test_the_thumbnail_is_a_picture_of_the_video(world: World) -> None:
 
 def test_a_cancelled_job_gets_a_video_of_what_exists(world: World) -> None:
     world.submit(num_frames=160)
-    world.maker().work_on(JOB)
-    world.store.request_cancel(JOB)
+    world.maker().work()
+    world.cancel()
     world.work(world.maker())
     record = world.store.get(JOB)
     assert record.status is JobStatus.CANCELED
@@ -65,7 +65,8 @@ def test_a_job_cancelled_before_its_first_chunk_has_no_video(world: World) -> No
     world.submit()
     world.store.claim(JOB, Lane.GENERATE, "killed", 1)
     world.clock.advance(2)
-    world.store.request_cancel(JOB)
+    assert world.cancel().status is JobStatus.CANCELING
+    wind_up(world.services(), JOB)
     world.work(world.maker())
     record = world.store.get(JOB)
     assert (record.status, record.video_key, record.thumbnail_key) == (JobStatus.CANCELED, None, None)
@@ -103,27 +104,56 @@ def test_drain_gives_the_job_back_uncounted(world: World) -> None:
     stop = threading.Event()
     world.storage = HookedStorage(lambda key: stop.set() if key == video_key(JOB) else None)
     services = replace(generated(world).services("cpu-1"), drain=stop)
-    assert finalize_job(services, JOB, upload_patience_seconds=0) is Outcome.INTERRUPTED
+    assert finalize_next(services) is Outcome.INTERRUPTED
     assert world.store.get(JOB).lane(Lane.FINALIZE).attempts == 0
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
 
 
-def test_a_missing_chunk_fails_the_job_after_its_tries(world: World) -> None:
+@pytest.mark.parametrize("how", ["flipped", "cut", "missing"])
+def test_a_damaged_chunk_is_made_again_before_the_job_succeeds(world: World, how: str) -> None:
     generated(world)
-    del world.storage.objects[chunk_key(JOB, 1)]
-    for _ in range(3):
-        with pytest.raises(StorageError):
-            finalize(world)
+    calm = {key: world.storage.objects[key] for key in (chunk_key(JOB, 0), chunk_key(JOB, 1))}
+    for key, data in calm.items():
+        if how == "missing":
+            del world.storage.objects[key]
+        else:
+            world.storage.objects[key] = data[:-9] if how == "cut" else data[:-1] + b"?"
+    assert finalize(world) is Outcome.INTERRUPTED
     record = world.store.get(JOB)
-    assert record.status is JobStatus.FAILED
-    assert record.error is not None
-    assert (record.error.code, record.error.retryable) == ("object_not_found", False)
+    assert (record.status, record.repairs) == (JobStatus.RUNNING, (0, 1))
+    world.work(world.maker(services=world.services("worker-2")))
+    after = world.store.get(JOB)
+    assert (after.status, after.repairs, after.chunks) == (JobStatus.SUCCEEDED, (), record.chunks)
+    assert {key: world.storage.objects[key] for key in calm} == calm
+    types = [event.type for event in world.store.memory.events[JOB]]
+    assert types.count("chunk.completed") == 3
+
+
+def test_a_cancelled_job_gets_a_video_of_what_comes_before_the_damage(world: World) -> None:
+    world.submit(num_frames=160)
+    for _ in range(2):
+        world.maker().work()
+    world.storage.objects[chunk_key(JOB, 1)] = b"?"
+    world.cancel()
+    world.work(world.maker())
+    record = world.store.get(JOB)
+    assert record.status is JobStatus.CANCELED
+    assert len(decode_frames(world.storage.objects[str(record.video_key)])) == 16
+
+
+def test_what_only_making_the_video_needed_goes_with_its_end(world: World) -> None:
+    world.submit(num_frames=16 * 18)
+    world.storage.put(chunk_key(JOB, 18), b"a chunk that was never committed", "video/mp4")
+    world.work(world.maker())
+    states = [key for key in world.storage.objects if "/state/" in key]
+    assert states == [state_key(JOB, index) for index in (0, 7, 15, 17)]
+    assert chunk_key(JOB, 18) not in world.storage.objects
 
 
 def test_a_job_deleted_in_the_midst_leaves_nothing_that_the_janitor_cannot_remove(world: World) -> None:
     world.storage = HookedStorage(lambda key: world.store.request_delete(JOB) if key == video_key(JOB) else None)
     generated(world)
-    assert finalize(world) is Outcome.DROPPED
+    assert finalize(world) is Outcome.INTERRUPTED
     assert not world.store.lease_alive(JOB, Lane.FINALIZE)
     assert world.tasks() == [queue.TASK_JANITOR]
-    assert world.storage.delete_prefix(job_prefix(JOB)) > 0
+    assert not world.storage.objects

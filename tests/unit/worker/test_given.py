@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 from core.service import queue
 from core.service.address_guard import VIDEO, UrlUse, check_url
 from core.service.engine import EngineChunk, EngineState, FrameHWC, OnStep
-from core.service.errors import MediaFetchFailed, StorageError
+from core.service.errors import MediaFetchFailed
 from core.service.fakes import FakeEngine
 from core.service.manifest import chunk_key, manifest_key, record_from_manifest
 from core.service.media.uploads import new_upload_id, upload_key
@@ -22,7 +22,7 @@ from core.service.schema import JobError, JobSpec, JobStatus, Lane
 from core.service.settings import Settings
 from tests.helpers.clips import clip, numbers_of, picture
 from tests.helpers.deadline import eventually
-from tests.helpers.fake_world import JOB, World
+from tests.helpers.fake_world import JOB, MODEL, World
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
 from worker.generate import ChunkMaker, Outcome
@@ -94,20 +94,20 @@ def test_an_image_is_what_the_video_begins_with(world: World) -> None:
 def test_later_chunks_and_other_workers_do_not_need_it_any_more(world: World, video: bytes) -> None:
     upload_id = uploaded(world, video)
     world.submit(video=upload_id)
-    world.maker().work_on(JOB)
+    world.maker().work()
     del world.storage.objects[upload_key(upload_id)]
-    assert world.maker(services=world.services("worker-2")).work_on(JOB) is Outcome.COMMITTED
+    assert world.maker(services=world.services("worker-2")).work() is Outcome.COMMITTED
 
 
 def test_a_worker_killed_after_reading_it_costs_nothing(world: World, video: bytes) -> None:
     bytes_of_chunk: list[bytes] = []
     upload_id = uploaded(world, video)
     for job_id in ("job_b", "job_c"):
-        world.submit(job_id, video=upload_id)
+        world.submit(job_id, video=upload_id, num_frames=16)
         if job_id == "job_c":
             assert world.store.claim(job_id, Lane.GENERATE, "killed", 30) is not None
             world.clock.advance(31)
-        world.maker().work_on(job_id)
+        world.maker().work()
         bytes_of_chunk.append(world.storage.objects[chunk_key(job_id, 0)])
     assert bytes_of_chunk[0] == bytes_of_chunk[1]
 
@@ -119,7 +119,7 @@ def test_it_is_fetched_from_a_url_and_logs_do_not_show_the_query(
     world.submit(video=server.url("/old?signature=secret", HOST))
     with caplog.at_level(logging.INFO):
         logging.getLogger("httpx").setLevel(logging.WARNING)  # as worker.process does
-        assert world.maker(allowed=as_if_public).work_on(JOB) is Outcome.COMMITTED
+        assert world.maker(allowed=as_if_public).work() is Outcome.COMMITTED
     assert server.paths() == ["/old?signature=secret", "/new?signature=second"]
     assert f"{HOST}:{server.port}/old?..." in caplog.text
     assert "secret" not in caplog.text
@@ -131,20 +131,20 @@ def test_it_is_fetched_from_a_url_and_logs_do_not_show_the_query(
 def test_a_redirect_to_a_private_address_fails_the_job(world: World, server: MediaServer, field: str) -> None:
     server.answers["/a"] = redirect(server.url("/secret"))
     world.submit(**{field: server.url("/a", HOST)})
-    error = failure(world, world.maker(NoEngine(), allowed=as_if_public).work_on(JOB))
+    error = failure(world, world.maker(NoEngine(), allowed=as_if_public).work())
     assert (error.code, error.retryable) == ("media_url_refused", False)
     assert server.paths() == ["/a"]
 
 
 def test_an_address_that_became_private_fails_the_job(world: World, server: MediaServer) -> None:
     world.submit(video=server.url("/a"))
-    assert failure(world, world.maker(NoEngine()).work_on(JOB)).code == "media_url_refused"
+    assert failure(world, world.maker(NoEngine()).work()).code == "media_url_refused"
     assert server.seen == []
 
 
 def test_a_video_that_is_too_short_fails_the_job_and_says_how_long_it_is(world: World, tmp_path: Path) -> None:
     world.submit(video=uploaded(world, clip(tmp_path / "b.mp4", 9, fps=8).read_bytes()))
-    error = failure(world, world.maker(NoEngine()).work_on(JOB))
+    error = failure(world, world.maker(NoEngine()).work())
     assert (error.code, error.retryable) == ("video_too_short", False)
     assert "has 9 frames at 8 frames per second" in error.message
 
@@ -152,24 +152,24 @@ def test_a_video_that_is_too_short_fails_the_job_and_says_how_long_it_is(world: 
 def test_too_many_pixels_fail_the_job(world: World) -> None:
     world.settings = world.settings.model_copy(update={"max_image_pixels": 100})
     world.submit(image=uploaded(world, picture((1, 2, 3))))
-    assert failure(world, world.maker(NoEngine()).work_on(JOB)).code == "media_too_large"
+    assert failure(world, world.maker(NoEngine()).work()).code == "media_too_large"
 
 
 def test_too_many_bytes_fail_the_job(world: World, video: bytes) -> None:
     world.settings = world.settings.model_copy(update={"max_video_bytes": len(video) - 1})
     world.submit(video=uploaded(world, video))
-    assert failure(world, world.maker(NoEngine()).work_on(JOB)).code == "media_too_large"
+    assert failure(world, world.maker(NoEngine()).work()).code == "media_too_large"
 
 
 @pytest.mark.parametrize("data", [b"<html>" + bytes(100), picture((1, 2, 3))])
 def test_bytes_that_are_no_video_fail_the_job(world: World, data: bytes) -> None:
     world.submit(video=uploaded(world, data))
-    assert failure(world, world.maker(NoEngine()).work_on(JOB)).code == "media_type_refused"
+    assert failure(world, world.maker(NoEngine()).work()).code == "media_type_refused"
 
 
 def test_an_upload_that_is_gone_fails_the_job(world: World) -> None:
     world.submit(video=new_upload_id())
-    assert failure(world, world.maker(NoEngine()).work_on(JOB)).code == "media_unavailable"
+    assert failure(world, world.maker(NoEngine()).work()).code == "media_unavailable"
 
 
 def test_a_server_that_fails_is_asked_again_and_in_the_end_the_client_may(world: World, server: MediaServer) -> None:
@@ -177,10 +177,11 @@ def test_a_server_that_fails_is_asked_again_and_in_the_end_the_client_may(world:
     world.submit(video=server.url("/a", HOST))
     maker = world.maker(NoEngine(), allowed=as_if_public)
     for tries in (1, 2):
-        assert maker.work_on(JOB) is Outcome.FAILED
+        assert maker.work() is Outcome.FAILED
         record = world.store.get(JOB)
         assert (record.status, record.lane(Lane.GENERATE).attempts) == (JobStatus.RUNNING, tries)
-    error = failure(world, maker.work_on(JOB))
+        world.rest()
+    error = failure(world, maker.work())
     assert (error.code, error.retryable) == ("media_fetch_failed", True)
 
 
@@ -188,18 +189,19 @@ def test_a_server_that_recovers_costs_only_a_try(world: World, server: MediaServ
     server.answers["/a"] = Answer(status=503)
     world.submit(video=server.url("/a", HOST))
     maker = world.maker(allowed=as_if_public)
-    maker.work_on(JOB)
+    maker.work()
     server.answers["/a"] = Answer(video)
-    assert maker.work_on(JOB) is Outcome.COMMITTED
+    world.rest()
+    assert maker.work() is Outcome.COMMITTED
 
 
-def test_an_outage_of_the_object_store_counts_as_a_try(world: World, video: bytes) -> None:
+def test_an_outage_of_the_object_store_is_waited_for(world: World, video: bytes) -> None:
     world.submit(video=uploaded(world, video))
     world.storage.broken = True
-    with pytest.raises(StorageError):
-        world.maker(NoEngine()).work_on(JOB)
-    world.storage.broken = False
-    assert world.maker().work_on(JOB) is Outcome.COMMITTED
+    mended = threading.Timer(0.3, setattr, (world.storage, "broken", False))
+    mended.start()
+    assert world.maker().work() is Outcome.COMMITTED
+    mended.join()
 
 
 @contextmanager
@@ -220,7 +222,7 @@ def test_a_cancel_does_not_wait_for_a_slow_server(world: World, server: MediaSer
     server.answers["/a"] = Answer(video, after=threading.Event())
     world.submit(video=server.url("/a", HOST))
     with once_asked(server, lambda: world.store.request_cancel(JOB)):
-        assert world.maker(NoEngine(), allowed=as_if_public).work_on(JOB) is Outcome.INTERRUPTED
+        assert world.maker(NoEngine(), allowed=as_if_public).work() is Outcome.INTERRUPTED
     assert world.store.get(JOB).lane(Lane.GENERATE).attempts == 0
     assert queue.TASK_FINALIZE_JOB in world.tasks()
 
@@ -233,7 +235,7 @@ def test_a_drain_does_not_wait_for_a_slow_server_and_the_try_does_not_count(
     world.queue.messages.clear()
     services = world.services()
     with once_asked(server, services.drain.set):
-        assert world.maker(NoEngine(), services, as_if_public).work_on(JOB) is Outcome.INTERRUPTED
+        assert world.maker(NoEngine(), services, as_if_public).work() is Outcome.INTERRUPTED
     assert world.store.get(JOB).lane(Lane.GENERATE).attempts == 0
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
 
@@ -255,6 +257,12 @@ class Beats:
     def beat(self) -> None:
         self.calls.append("beat")
 
+    def waiting(self, reason: str) -> None: ...
+
+    def loading(self, words: str) -> AbstractContextManager[None]:
+        del words
+        return nullcontext()
+
     def idle(self) -> None: ...
 
 
@@ -263,16 +271,16 @@ def test_reading_is_no_measure_for_the_watchdog(world: World, server: MediaServe
     server.answers["/a"] = Answer(video, after=threading.Event())
     world.submit(video=server.url("/a", HOST))
     services = world.services()
-    maker = ChunkMaker(services, FakeEngine(), beats, given=GivenReader(services, as_if_public))
+    maker = ChunkMaker(services, FakeEngine(), MODEL, beats, given=GivenReader(services, as_if_public))
 
     def answer_after_a_sign_of_life() -> None:
         eventually(lambda: len(beats.calls) > 1, "a sign of life")
         release(server)
 
     with once_asked(server, answer_after_a_sign_of_life):
-        assert maker.work_on(JOB) is Outcome.COMMITTED
+        assert maker.work() is Outcome.COMMITTED
     assert set(beats.calls) == {JOB}
-    assert maker.work_on(JOB) is Outcome.COMMITTED
+    assert maker.work() is Outcome.COMMITTED
     assert beats.calls.count("beat") == 4, "each step of the second chunk"
 
 

@@ -6,12 +6,15 @@ import pytest
 
 from core.service import queue
 from core.service.errors import JobNotFound, UploadNotFound
-from core.service.fakes import FakeJobStore
-from core.service.manifest import job_prefix
+from core.service.fakes import FakeJobStore, FakeTaskQueue
+from core.service.manifest import chunk_key, job_prefix, manifest_key, record_from_manifest, tombstone_key
 from core.service.media.uploads import UPLOADS_PREFIX, UploadRequest, new_upload, upload_key
 from core.service.schema import JobError, JobStatus, Lane, RefineSchedule
+from core.service.tombstones import delete_job
+from core.service.transitions import TOMBSTONE_TIME
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
-from tests.helpers.jobs import refine_spec
+from tests.helpers.jobs import queued_job, refine_spec
+from worker.endings import write_manifest
 from worker.janitor import UPLOAD_GRACE, Janitor
 
 
@@ -34,13 +37,14 @@ def office(world: World) -> Office:
     return Office(world)
 
 
-def test_a_queued_job_that_lost_its_message_gets_another_after_a_grace(world: World, office: Office) -> None:
+def test_a_job_without_a_message_gets_one_in_the_next_pass_however_often_that_happens(
+    world: World, office: Office
+) -> None:
     world.submit()
-    world.queue.messages.clear()
-    office.passes(1)
-    assert world.tasks() == []
-    office.passes(1)
-    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
+    for _ in range(20):
+        world.queue.messages.clear()
+        office.passes(1)
+        assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
 
 
 def test_a_job_in_work_is_left_alone(world: World, office: Office) -> None:
@@ -51,13 +55,13 @@ def test_a_job_in_work_is_left_alone(world: World, office: Office) -> None:
     assert world.tasks() == []
 
 
-def test_a_job_of_a_killed_worker_comes_back_when_its_lease_has_run_out(world: World, office: Office) -> None:
+def test_a_job_of_a_dead_machine_comes_back_in_the_pass_after_its_lease(world: World, office: Office) -> None:
     world.submit()
     world.queue.messages.clear()
     world.store.claim(JOB, Lane.GENERATE, "killed", 30)
     office.passes(6)
     assert world.tasks() == []
-    office.passes(4)
+    office.passes(1)
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
     world.work(world.maker())
     assert len(world.store.get(JOB).chunks) == 3
@@ -66,11 +70,11 @@ def test_a_job_of_a_killed_worker_comes_back_when_its_lease_has_run_out(world: W
 def test_a_lane_that_nobody_works_on_comes_back_while_the_other_is_in_work(world: World, office: Office) -> None:
     world.submit(num_frames=64, refine=refine_spec())
     maker = world.maker()
-    maker.work_on(JOB)
-    maker.work_on(JOB)
+    maker.work()
+    maker.work()
     world.queue.messages.clear()
     world.store.claim(JOB, Lane.GENERATE, "worker-1", 3600)
-    office.passes(2)
+    office.passes(1)
     assert world.tasks() == [queue.TASK_REFINE_WINDOW]
 
 
@@ -81,11 +85,11 @@ def test_a_job_whose_refining_worker_was_killed_comes_back(
     world.submit(num_frames=40, refine=refine_spec(schedule=schedule))
     maker = world.maker()
     for _ in range(3):
-        maker.work_on(JOB)
+        maker.work()
     world.queue.messages.clear()
     world.store.claim(JOB, Lane.REFINE, "killed", 30)
     office.passes(12)
-    assert world.tasks() == [queue.TASK_REFINE_WINDOW if schedule == "streaming" else queue.TASK_REFINE_STEP]
+    assert world.tasks() == [queue.TASK_REFINE_WINDOW]
     world.work(maker)
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
 
@@ -94,8 +98,8 @@ def test_a_job_rebuilt_from_its_manifest_is_refined_to_its_end(world: World) -> 
     world.submit(num_frames=40, refine=refine_spec())
     maker = world.maker()
     for _ in range(3):
-        maker.work_on(JOB)
-    world.refiner().work_on(JOB)
+        maker.work()
+    world.refiner().work()
     world.queue.messages.clear()
     world.store = FakeJobStore(world.clock)
     rebuilt = Office(world)
@@ -108,11 +112,12 @@ def test_a_job_rebuilt_from_its_manifest_is_refined_to_its_end(world: World) -> 
 def test_a_job_that_keeps_failing_waits_longer_each_time(world: World, office: Office) -> None:
     world.submit()
     waits: list[int] = []
-    for _ in range(3):
+    for attempts in (1, 2, 3):
         world.queue.messages.clear()
         lease = world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
         assert lease is not None
-        world.store.release(lease, count_attempt=True)
+        rest = world.settings.janitor_interval_seconds * 2**attempts
+        world.store.release(lease, count_attempt=True, rest_seconds=rest)
         waits.append(0)
         while not world.tasks():
             office.passes(1)
@@ -120,41 +125,31 @@ def test_a_job_that_keeps_failing_waits_longer_each_time(world: World, office: O
     assert waits == [3, 5, 9]
 
 
-def test_a_job_that_waits_its_turn_is_asked_about_less_and_less(world: World, office: Office) -> None:
-    world.submit()
-    sent_at: list[int] = []
-    for number in range(40):
-        world.queue.messages.clear()
-        office.passes(1)
-        if world.tasks():
-            sent_at.append(number)
-    assert sent_at == [1, 3, 7, 15, 31]
-
-
-def test_progress_between_two_passes_starts_the_grace_anew(world: World, office: Office) -> None:
-    world.submit()
-    maker = world.maker()
-    for _ in range(2):
-        office.passes(1)
-        maker.work_on(JOB)
-        world.queue.messages.clear()
-    office.passes(1)
-    assert world.tasks() == []
+def test_many_jobs_cost_one_message_for_each_queue(world: World, office: Office) -> None:
+    for number in range(50):
+        world.submit(f"job_{number}")
+    world.queue.messages.clear()
+    office.passes(3)
+    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
 
 
 def test_a_cancelled_job_that_nobody_winds_up_is_finalised(world: World, office: Office) -> None:
     world.submit()
-    world.maker().work_on(JOB)
-    world.store.request_cancel(JOB)
+    world.maker().work()
+    world.store.claim(JOB, Lane.GENERATE, "killed", 30)
+    assert world.store.request_cancel(JOB).status is JobStatus.CANCELING
     world.queue.messages.clear()
     office.passes(2)
+    assert world.store.get(JOB).status is JobStatus.CANCELING
+    world.clock.advance(30)
+    office.passes(1)
     assert world.store.get(JOB).status is JobStatus.FINALIZING
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
 
 
 def test_a_finalizing_job_that_lost_its_message_gets_another(world: World, office: Office) -> None:
     world.submit(num_frames=16)
-    world.maker().work_on(JOB)
+    world.maker().work()
     world.queue.messages.clear()
     office.passes(2)
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
@@ -162,7 +157,7 @@ def test_a_finalizing_job_that_lost_its_message_gets_another(world: World, offic
 
 def test_a_deleted_job_goes_with_its_objects_once_no_lease_lives(world: World, office: Office) -> None:
     world.submit()
-    world.maker().work_on(JOB)
+    world.maker().work()
     world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
     world.store.request_delete(JOB)
     office.passes(1)
@@ -171,6 +166,89 @@ def test_a_deleted_job_goes_with_its_objects_once_no_lease_lives(world: World, o
     office.passes(1)
     assert [*world.storage.list(job_prefix(JOB))] == []
     assert world.store.active() == []
+
+
+def test_what_a_worker_stores_after_the_deletion_goes_with_the_tombstone(world: World, office: Office) -> None:
+    world.submit()
+    delete_job(world.store, world.storage, JOB)
+    office.passes(1)
+    assert [*world.storage.objects] == [tombstone_key(JOB)]
+    world.storage.put(chunk_key(JOB, 0), b"late", "video/mp4")
+    world.clock.advance(TOMBSTONE_TIME.total_seconds())
+    office.passes(1)
+    assert not world.storage.objects
+    assert not world.store.is_buried(JOB)
+
+
+def test_a_deletion_survives_the_loss_of_redis(world: World) -> None:
+    world.submit()
+    world.maker().work()
+    delete_job(world.store, world.storage, JOB)
+    world.store = FakeJobStore(world.clock)
+    office = Office(world)
+    office.passes(1)
+    assert world.store.list().jobs == []
+    assert [*world.storage.objects] == [tombstone_key(JOB)]
+    assert not world.store.restore(queued_job().model_copy(update={"id": JOB}))
+
+
+def test_the_manifest_of_a_deleted_job_does_not_come_back_with_a_late_writer(world: World, office: Office) -> None:
+    world.submit()
+    world.maker().work()
+    record = world.store.get(JOB)
+    delete_job(world.store, world.storage, JOB)
+    office.passes(1)
+    write_manifest(world.services(), record)
+    assert [*world.storage.objects] == [tombstone_key(JOB)]
+
+
+def test_a_manifest_that_could_not_be_written_is_written_by_the_janitor(world: World, office: Office) -> None:
+    world.submit()
+    world.storage.broken = True
+    record = world.store.request_cancel(JOB)
+    office.passes(1)
+    world.storage.broken = False
+    office.passes(1)
+    assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == record
+    assert world.store.stale_manifests() == []
+
+
+def test_queued_jobs_and_cancels_survive_the_loss_of_redis(world: World) -> None:
+    world.submit("job_queued", num_frames=16)
+    world.submit(JOB)
+    world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
+    canceling = world.store.request_cancel(JOB)
+    write_manifest(world.services(), canceling)
+    world.store, world.queue = FakeJobStore(world.clock), FakeTaskQueue()
+    Office(world).passes(2)
+    world.work(world.maker())
+    assert world.store.get("job_queued").status is JobStatus.SUCCEEDED
+    assert world.store.get(JOB).status is JobStatus.CANCELED
+
+
+def test_webhooks_that_may_not_have_arrived_are_sent_again_after_the_loss_of_redis(world: World) -> None:
+    world.submit(num_frames=16, webhook_url="https://example.com/hook")
+    world.work(world.maker())
+    (row,) = world.store.memory.deliveries.values()
+    world.store = FakeJobStore(world.clock)
+    Office(world).passes(1)
+    (again,) = world.store.memory.deliveries.values()
+    assert (again.id, again.state) == (row.id, "pending")
+    write_manifest(world.services(), world.store.end_webhooks(JOB, 1))
+    world.store = FakeJobStore(world.clock)
+    Office(world).passes(1)
+    assert not world.store.memory.deliveries
+
+
+def test_events_have_the_same_ids_after_the_loss_of_redis(world: World) -> None:
+    world.submit()
+    world.maker().work()
+    before = [(event.id, event.type) for event in world.store.memory.events[JOB]]
+    world.store = FakeJobStore(world.clock)
+    Office(world).passes(1)
+    assert [(event.id, event.type) for event in world.store.memory.events[JOB]] == before
+    world.maker().work()
+    assert [event.id for event in world.store.memory.events[JOB]] == ["1-0", "2-0", "3-0", "4-0"]
 
 
 def test_an_expired_job_goes_with_its_objects(world: World, office: Office) -> None:
@@ -188,9 +266,10 @@ def test_an_expired_job_goes_with_its_objects(world: World, office: Office) -> N
 
 def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_go_on(world: World) -> None:
     world.submit()
-    world.maker().work_on(JOB)
+    world.maker().work()
+    world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
     world.submit("job_done", num_frames=16)
-    world.maker().work_on("job_done")
+    world.maker().work()
     world.storage.put(f"{job_prefix('job_bad')}manifest.json", b"{", "application/json")
     world.store = FakeJobStore(world.clock)
     world.queue.messages.clear()
@@ -203,7 +282,7 @@ def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_go_on(world: Wo
 
 def test_manifests_are_read_once(world: World, office: Office) -> None:
     world.submit()
-    world.maker().work_on(JOB)
+    world.maker().work()
     office.passes(1)
     world.store.purge(JOB)
     office.passes(1)
@@ -215,7 +294,7 @@ def test_a_broken_object_store_does_not_keep_jobs_from_coming_back(world: World,
     world.submit()
     world.queue.messages.clear()
     world.storage.broken = True
-    office.passes(2)
+    office.passes(1)
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
     assert not office.coordination.read
 

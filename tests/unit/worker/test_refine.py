@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from core.service.engine import FramesTHWC, OnStep
 from core.service.errors import StorageError
 from core.service.fakes import FakeRefineEngine
 from core.service.manifest import (
+    frames_key,
     frames_prefix,
     manifest_key,
     record_from_manifest,
@@ -24,7 +26,7 @@ from core.service.manifest import (
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import JobRecord, JobSpec, JobStatus, Lane, RefineSchedule
 from core.service.video.decode import decode_frames
-from tests.helpers.fake_world import JOB, HookedRefineEngine, HookedStorage, World
+from tests.helpers.fake_world import JOB, MODEL, HookedRefineEngine, HookedStorage, World
 from tests.helpers.jobs import refine_spec
 from worker.endings import write_manifest
 from worker.lane import Outcome
@@ -40,7 +42,7 @@ def generate(world: World, chunks: int) -> None:
     """The first chunks of the job; messages are thrown away."""
     maker = world.maker()
     for _ in range(chunks):
-        assert maker.work_on(JOB) is Outcome.COMMITTED
+        assert maker.work() is Outcome.COMMITTED
     world.queue.messages.clear()
 
 
@@ -79,12 +81,12 @@ def test_a_job_is_refined_from_its_exact_frames_and_succeeds_after_it(
 def test_refined_chunks_appear_while_the_video_is_made(world: World) -> None:
     submit(world)
     maker, refiner = world.maker(), world.refiner()
-    maker.work_on(JOB)
-    assert refiner.work_on(JOB) is Outcome.DROPPED
-    maker.work_on(JOB)
+    maker.work()
+    assert refiner.work() is Outcome.DROPPED
+    maker.work()
     assert queue.TASK_REFINE_WINDOW in world.tasks()
-    assert refiner.work_on(JOB) is Outcome.COMMITTED
-    assert refiner.work_on(JOB) is Outcome.DROPPED
+    assert refiner.work() is Outcome.COMMITTED
+    assert refiner.work() is Outcome.DROPPED
     record = world.store.get(JOB)
     assert (len(record.chunks), len(record.refined), record.version) == (2, 1, 3)
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == record
@@ -95,7 +97,7 @@ def test_another_worker_goes_on_with_the_same_bytes(world: World, schedule: Refi
     submit(world, schedule=schedule)
     generate(world, 5)
     while world.store.get(JOB).status is JobStatus.RUNNING:
-        assert world.refiner(services=world.services("new")).work_on(JOB) is Outcome.COMMITTED
+        assert world.refiner(services=world.services("new")).work() is Outcome.COMMITTED
     assert refined_bytes(world) == uninterrupted(schedule=schedule)
 
 
@@ -110,13 +112,13 @@ def test_a_worker_killed_in_a_window_leaves_refined_chunks_of_the_same_bytes(wor
     submit(world)
     generate(world, 5)
     doomed = world.refiner(HookedRefineEngine(die))
-    doomed.work_on(JOB)
+    doomed.work()
     with pytest.raises(Killed):
-        doomed.work_on(JOB)
-    assert world.refiner().work_on(JOB) is Outcome.DROPPED
+        doomed.work()
+    assert world.refiner().work() is Outcome.DROPPED
     world.clock.advance(31)
     while world.store.get(JOB).status is JobStatus.RUNNING:
-        assert world.refiner().work_on(JOB) is Outcome.COMMITTED
+        assert world.refiner().work() is Outcome.COMMITTED
     assert refined_bytes(world) == uninterrupted()
 
 
@@ -124,9 +126,9 @@ def test_a_worker_that_goes_on_does_not_fetch_what_it_has_just_stored(world: Wor
     submit(world)
     generate(world, 5)
     refiner = world.refiner()
-    refiner.work_on(JOB)
+    refiner.work()
     del world.storage.objects[refine_state_key(JOB, 0)]
-    assert refiner.work_on(JOB) is Outcome.COMMITTED
+    assert refiner.work() is Outcome.COMMITTED
 
 
 def test_each_lane_tells_its_own_progress(world: World) -> None:
@@ -139,7 +141,7 @@ def test_each_lane_tells_its_own_progress(world: World) -> None:
         seen.append((told.chunk_index, told.step, told.steps) if told else None)
         assert world.store.progress(JOB, Lane.GENERATE) is None
 
-    world.refiner(HookedRefineEngine(note)).work_on(JOB)
+    world.refiner(HookedRefineEngine(note)).work()
     assert seen == [None, (0, 0, 3), (0, 1, 3)]
     assert world.store.progress(JOB, Lane.REFINE) is None
 
@@ -148,9 +150,9 @@ def test_cancel_stops_the_window_and_keeps_what_exists_of_both(world: World) -> 
     submit(world)
     generate(world, 4)
     refiner = world.refiner(HookedRefineEngine(lambda window, _: world.store.request_cancel(JOB) if window else None))
-    assert refiner.work_on(JOB) is Outcome.COMMITTED
+    assert refiner.work() is Outcome.COMMITTED
     world.queue.messages.clear()
-    assert refiner.work_on(JOB) is Outcome.INTERRUPTED
+    assert refiner.work() is Outcome.INTERRUPTED
     world.work(world.maker())
     record = world.store.get(JOB)
     assert (record.status, len(record.chunks), len(record.refined)) == (JobStatus.CANCELED, 4, 1)
@@ -163,8 +165,9 @@ def test_drain_gives_the_window_back_and_does_not_count_the_try(world: World) ->
     generate(world, 2)
     services = world.services()
     engine = HookedRefineEngine(lambda _, step: services.drain.set() if step == 1 else None)
-    assert world.refiner(engine, services).work_on(JOB) is Outcome.INTERRUPTED
-    assert (world.store.get(JOB).lane(Lane.REFINE).attempts, world.tasks()) == (0, [queue.TASK_REFINE_WINDOW])
+    assert world.refiner(engine, services).work() is Outcome.INTERRUPTED
+    assert world.store.get(JOB).lane(Lane.REFINE).attempts == 0
+    assert queue.TASK_REFINE_WINDOW in world.tasks()
 
 
 def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(world: World) -> None:
@@ -181,7 +184,8 @@ def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(wor
     generate(world, 2)
     for _ in range(3):
         with pytest.raises(RuntimeError):
-            world.refiner(Broken()).work_on(JOB)
+            world.refiner(Broken()).work()
+        world.rest()
     record = world.store.get(JOB)
     assert record.error is not None
     assert (record.status, record.error.code) == (JobStatus.FAILED, "engine_error")
@@ -193,7 +197,7 @@ def test_nothing_that_only_refining_needs_is_left_at_the_end(world: World) -> No
     submit(world)
     generate(world, 2)
     assert len(list(world.storage.list(frames_prefix(JOB)))) == 2
-    world.queue.generate_chunk(JOB, "sprites")
+    world.queue.wake(Lane.REFINE, MODEL, JOB)
     world.work(world.maker())
     left = {key.split("/")[2] for key in world.storage.objects}
     assert left == {"chunks", "refined", "state", "manifest.json", "thumbnail.jpg", "video.mp4", "video_refined.mp4"}
@@ -206,13 +210,60 @@ def test_only_the_newest_states_are_kept(world: World, schedule: RefineSchedule)
     generate(world, 5)
     refiner = world.refiner()
     for _ in range(3):
-        refiner.work_on(JOB)
+        refiner.work()
     assert list(world.storage.list(refine_states_prefix(JOB))) == [refine_state_key(JOB, index) for index in (1, 2)]
+    record = world.store.get(JOB)
+    sums = {one.piece: one.sha256 for one in record.refine_states}
+    stored = {index: world.storage.objects[refine_state_key(JOB, index)] for index in (1, 2)}
+    assert sums == {index: hashlib.sha256(data).hexdigest() for index, data in stored.items()}
+
+
+@SCHEDULES
+@pytest.mark.parametrize("lost", [(2,), (1, 2)])
+def test_damaged_states_of_the_refiner_are_made_again(
+    world: World, schedule: RefineSchedule, lost: tuple[int, ...]
+) -> None:
+    submit(world, schedule=schedule)
+    generate(world, 5)
+    for _ in range(3):
+        assert world.refiner(services=world.services("new")).work() is Outcome.COMMITTED
+    for index in lost:
+        world.storage.objects[refine_state_key(JOB, index)] = b"?"
+    assert world.refiner(services=world.services("new")).work() is Outcome.INTERRUPTED
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert refined_bytes(world) == uninterrupted(schedule=schedule)
+    told = [event.data["chunk"]["index"] for event in world.store.memory.events[JOB] if event.type == "chunk.refined"]
+    assert told == [0, 1, 2, 3, 4]
+
+
+@SCHEDULES
+def test_exact_frames_that_are_lost_are_made_again(world: World, schedule: RefineSchedule) -> None:
+    submit(world, schedule=schedule)
+    generate(world, 5)
+    world.storage.objects[frames_key(JOB, 1)] = b"?"
+    assert world.refiner().work() is Outcome.INTERRUPTED
+    assert world.store.get(JOB).repairs == (1,)
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert refined_bytes(world) == uninterrupted(schedule=schedule)
+
+
+@SCHEDULES
+def test_a_refined_chunk_that_is_damaged_at_the_end_is_made_again(world: World, schedule: RefineSchedule) -> None:
+    submit(world, schedule=schedule)
+    generate(world, 5)
+    while world.store.get(JOB).status is JobStatus.RUNNING:
+        world.refiner().work()
+    world.storage.objects[refined_key(JOB, 2)] = b"?"
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert refined_bytes(world) == uninterrupted(schedule=schedule)
 
 
 def test_frames_are_kept_only_where_they_will_be_refined(world: World) -> None:
     world.submit()
-    world.maker().work_on(JOB)
+    world.maker().work()
     assert not list(world.storage.list(frames_prefix(JOB)))
 
 
@@ -221,8 +272,8 @@ def test_a_window_of_two_chunks_tells_of_each_once(world: World) -> None:
     submit(world, 40, webhook_url="https://example.com/hook", webhook_events=events)
     generate(world, 3)
     refiner = world.refiner()
-    refiner.work_on(JOB)
-    refiner.work_on(JOB)
+    refiner.work()
+    refiner.work()
     record = world.store.get(JOB)
     assert (record.refine_done, record.version, len(record.refined)) == (2, 6, 3)
     told = [event for event in world.store.memory.events[JOB] if event.type == "chunk.refined"]
@@ -236,10 +287,10 @@ def test_in_lockstep_a_chunk_waits_from_the_last_frame_on(world: World) -> None:
     maker, refiner = world.maker(), world.refiner()
     while not world.store.get(JOB).is_complete:
         world.clock.advance(60)
-        maker.work_on(JOB)
+        maker.work()
     while not world.store.get(JOB).refined:
         world.clock.advance(1)
-        refiner.work_on(JOB)
+        refiner.work()
     record = world.store.get(JOB)
     timings = record.refined[0].timings
     assert timings["queue"] + timings["commit"] == record.refine_done
@@ -248,8 +299,8 @@ def test_in_lockstep_a_chunk_waits_from_the_last_frame_on(world: World) -> None:
 def test_a_changed_refiner_is_noted(world: World) -> None:
     submit(world)
     generate(world, 5)
-    world.refiner().work_on(JOB)
-    world.refiner(FakeRefineEngine(fingerprint="other")).work_on(JOB)
+    world.refiner().work()
+    world.refiner(FakeRefineEngine(fingerprint="other")).work()
     changes = world.store.get(JOB).refine_fingerprints
     assert [(change.from_chunk, change.fingerprint) for change in changes] == [(0, "fake-refiner-1"), (1, "other")]
 
@@ -262,7 +313,7 @@ def test_a_stale_worker_commits_nothing(world: World) -> None:
 
     submit(world)
     generate(world, 2)
-    assert world.refiner(HookedRefineEngine(lose)).work_on(JOB) is Outcome.DROPPED
+    assert world.refiner(HookedRefineEngine(lose)).work() is Outcome.DROPPED
     assert world.store.get(JOB).refined == ()
 
 
@@ -274,7 +325,7 @@ def test_the_refined_key_is_under_the_job(world: World) -> None:
 
 def test_frames_stay_where_the_last_manifest_could_not_be_written(world: World) -> None:
     def break_at_the_end(key: str) -> None:
-        if key == manifest_key(JOB) and world.store.get(JOB).status.is_terminal:
+        if key == manifest_key(JOB) and JOB in world.store.memory.records and world.store.get(JOB).status.is_terminal:
             raise StorageError("away")
 
     world.storage = HookedStorage(break_at_the_end)
@@ -288,6 +339,6 @@ def test_the_manifest_is_the_newest_record_whichever_lane_writes_last(world: Wor
     submit(world)
     generate(world, 2)
     older = world.store.get(JOB)
-    world.refiner().work_on(JOB)
+    world.refiner().work()
     write_manifest(world.services(), older)
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == world.store.get(JOB)

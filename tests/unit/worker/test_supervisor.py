@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.helpers.deadline import eventually
+from worker.names import process_name
 from worker.supervisor import ChildPlan, Supervisor, plan_children
 
 SLEEPS = "import threading; threading.Event().wait(60)"
@@ -37,10 +38,13 @@ class Spawner:
 
 
 @contextmanager
-def supervised(code: str, children: int = 1, stop_seconds: float = 10.0) -> Generator[tuple[Supervisor, Spawner]]:
-    spawner = Spawner(code)
+def supervised(
+    code: str, children: int = 1, stop_seconds: float = 10.0, buried: list[str] | None = None
+) -> Generator[tuple[Supervisor, Spawner]]:
+    """`buried` gets the names of children that died."""
+    spawner, buried = Spawner(code), [] if buried is None else buried
     plans = plan_children("generate", "tiny", [str(gpu) for gpu in range(children)])
-    supervisor = Supervisor(plans, spawner, stop_seconds)
+    supervisor = Supervisor(plans, spawner, buried.append, stop_seconds)
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
@@ -73,6 +77,17 @@ def test_a_cpu_worker_sees_no_gpu() -> None:
 def test_a_child_that_ends_is_started_again_after_a_pause() -> None:
     with supervised("pass") as (_, spawner):
         eventually(lambda: len(spawner.processes) >= 2, "a second start")
+
+
+def test_a_child_that_is_killed_is_buried_by_its_name_and_replaced_at_once() -> None:
+    buried: list[str] = []
+    with supervised(SLEEPS, buried=buried) as (_, spawner):
+        for count in range(1, 4):
+            eventually(lambda count=count: len(spawner.processes) == count, f"start {count}")
+            spawner.processes[-1].kill()
+        eventually(lambda: len(spawner.processes) == 4, "the fourth start", seconds=5)
+        pids = [process.pid for process in spawner.processes[:3]]
+    assert buried == [process_name("generate", "tiny", "0", pid) for pid in pids]
 
 
 def test_stop_ends_all_children() -> None:

@@ -78,11 +78,11 @@ def test_a_message_that_waits_is_not_sent_twice() -> None:
     fake = FakeTaskQueue()
     queue: TaskQueue = fake
     for _ in range(2):
-        queue.generate_chunk("job_1", "sprites")
+        queue.wake(Lane.GENERATE, "sprites", "job_1")
         queue.janitor()
     assert [message.task for message in fake.messages] == ["longtake.generate_chunk", "longtake.janitor"]
     fake.take()
-    queue.generate_chunk("job_1", "sprites")
+    queue.wake(Lane.GENERATE, "sprites", "job_1")
     assert len(fake.messages) == 2
 
 

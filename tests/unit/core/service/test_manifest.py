@@ -8,22 +8,29 @@ import pytest
 
 from core.service import manifest, transitions
 from core.service.errors import StorageError
-from core.service.schema import FingerprintChange, JobError, JobRecord, JobStatus, Lane, LaneState
+from core.service.schema import FingerprintChange, JobError, JobRecord, JobStatus, Lane, LaneState, StateChecksum
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
 
 
 def full_record() -> JobRecord:
     """A record with no field left at its default."""
     job = queued_job(webhook_url="https://example.com/hook", metadata={"who": "me"})
-    running = transitions.claim(job, Lane.GENERATE, DAY_ONE).record
+    running = transitions.claim(job, Lane.GENERATE, DAY_ONE, 0).record
     return running.model_copy(
         update={
             "status": JobStatus.FAILED,
             "version": 1,
             "chunks": (chunk_of(job, 0),),
-            "lanes": {Lane.GENERATE: LaneState(token=3, attempts=2), Lane.FINALIZE: LaneState()},
+            "lanes": {
+                Lane.GENERATE: LaneState(token=3, attempts=2, held=True, deaths=3, lonely_deaths=1, commits_at_claim=9),
+                Lane.FINALIZE: LaneState(),
+            },
             "refined": (chunk_of(job, 0),),
             "refine_done": 1,
+            "refine_states": (StateChecksum(piece=0, sha256="a"),),
+            "repairs": (1,),
+            "webhooks_ended": 2,
+            "num_events": 5,
             "fingerprints": (FingerprintChange(from_chunk=0, fingerprint="f1"),),
             "refine_fingerprints": (FingerprintChange(from_chunk=0, fingerprint="r1"),),
             "cancel_requested": True,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from core.service.queue import CPU_QUEUE, CeleryTaskQueue, generate_queue_name, make_celery_app, worker_options
+from core.service.queue import CPU_QUEUE, CeleryTaskQueue, make_celery_app, queue_of_lane, worker_options
+from core.service.schema import Lane
 from core.service.settings import Settings
 
 NOBODY = "redis://127.0.0.1:1/1"
@@ -41,7 +42,7 @@ def test_the_broker_is_the_setting_and_unnamed_tasks_go_to_the_cpu() -> None:
 
 
 def test_every_model_has_its_queue() -> None:
-    assert generate_queue_name("sprites") == "generate.sprites"
+    assert [queue_of_lane(lane, "sprites") for lane in Lane] == ["generate.sprites", "refine.sprites", "cpu"]
 
 
 def test_making_a_queue_connects_to_nothing() -> None:

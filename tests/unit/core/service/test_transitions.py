@@ -10,6 +10,7 @@ import pytest
 from core.service import transitions
 from core.service.errors import JobNotFound, JobStateConflict, StaleLease
 from core.service.ports import Lease, Results
+from core.service.refine_plan import is_made
 from core.service.schema import EventType, FingerprintChange, JobError, JobRecord, JobStatus, Lane, LaneState
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
@@ -73,16 +74,63 @@ def test_a_deleted_job_wants_nothing() -> None:
 
 
 def test_the_first_claim_starts_the_job_and_later_ones_do_not() -> None:
-    first = transitions.claim(queued_job(), Lane.GENERATE, LATER)
-    again = transitions.claim(first.record, Lane.GENERATE, LATER + KEPT)
+    first = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0)
+    again = transitions.claim(first.record, Lane.GENERATE, LATER + KEPT, 0)
     assert (first.record.status, first.record.started_at) == (JobStatus.RUNNING, LATER)
     assert [event.type for event in first.events] == [EventType.JOB_STARTED]
     assert (again.events, again.record.started_at) == ((), LATER)
-    assert again.record.lane(Lane.GENERATE) == LaneState(token=2, attempts=2)
+    assert again.record.lane(Lane.GENERATE) == LaneState(token=2, held=True, deaths=1, lonely_deaths=1)
+
+
+def test_a_death_is_lonely_where_no_other_job_got_on() -> None:
+    job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 7).record
+    lonely = transitions.claim(job, Lane.GENERATE, LATER, 7).record.lane(Lane.GENERATE)
+    among_others = transitions.claim(job, Lane.GENERATE, LATER, 8).record.lane(Lane.GENERATE)
+    assert [(state.deaths, state.lonely_deaths) for state in (lonely, among_others)] == [(1, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("deaths", "lonely", "poison"), [(4, 0, False), (5, 0, True), (19, 15, False), (19, 14, True), (20, 20, True)]
+)
+def test_poison_is_what_ends_many_workers_while_others_live(deaths: int, lonely: int, poison: bool) -> None:
+    assert transitions.is_poison(LaneState(deaths=deaths, lonely_deaths=lonely)) is poison
+
+
+def test_a_lane_given_back_for_a_dead_worker_counts_a_death_once() -> None:
+    job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
+    freed = transitions.abandon(job, Lane.GENERATE, 1, 0)
+    assert freed is not None
+    assert freed.record.lane(Lane.GENERATE) == LaneState(token=1, deaths=1, lonely_deaths=1)
+    assert transitions.abandon(freed.record, Lane.GENERATE, 1, 0) is None
+    assert transitions.claim(freed.record, Lane.GENERATE, LATER, 0).record.lane(Lane.GENERATE).deaths == 1
+
+
+def test_a_release_is_made_once() -> None:
+    job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
+    freed = transitions.release(job, lease_of(job), count_attempt=True)
+    assert freed is not None
+    assert freed.record.lane(Lane.GENERATE).attempts == 1
+    assert transitions.release(freed.record, lease_of(job), count_attempt=True) is None
+
+
+def test_a_job_is_wound_up_when_the_last_lane_is_given_back() -> None:
+    job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
+    canceling = transitions.request_cancel(job, LATER, KEPT).record
+    assert canceling.status is JobStatus.CANCELING
+    freed = transitions.release(canceling, lease_of(job), count_attempt=False)
+    assert freed is not None
+    assert freed.record.status is JobStatus.FINALIZING
+
+
+def test_revision_counts_what_the_manifest_must_have() -> None:
+    job = transitions.create(queued_job()).record
+    running = transitions.claim(job, Lane.GENERATE, LATER, 0).record
+    claimed_again = transitions.claim(running, Lane.GENERATE, LATER, 0).record
+    assert [one.revision for one in (job, running, claimed_again)] == [1, 2, 2]
 
 
 def test_lanes_count_apart() -> None:
-    job = transitions.claim(job_in(JobStatus.FINALIZING), Lane.FINALIZE, LATER).record
+    job = transitions.claim(job_in(JobStatus.FINALIZING), Lane.FINALIZE, LATER, 0).record
     assert (job.lane(Lane.FINALIZE).token, job.lane(Lane.GENERATE).token) == (1, 0)
 
 
@@ -123,7 +171,7 @@ def test_only_the_next_chunk_is_committed(index: int) -> None:
 
 @pytest.mark.parametrize("token", [0, 2])
 def test_only_the_newest_token_commits(token: int) -> None:
-    job = transitions.claim(queued_job(), Lane.GENERATE, LATER).record
+    job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
     with pytest.raises(StaleLease):
         transitions.commit_chunk(job, lease_of(job, token=token), chunk_of(job, 0), "f", LATER)
 
@@ -186,7 +234,7 @@ def test_a_deleted_job_is_not_found_by_any_change() -> None:
 
 
 def test_a_release_by_a_stale_lease_is_nothing() -> None:
-    job = transitions.claim(queued_job(), Lane.GENERATE, LATER).record
+    job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
     assert transitions.release(job, lease_of(job, token=0), count_attempt=True) is None
 
 
@@ -232,7 +280,7 @@ def test_events_not_asked_for_are_not_delivered() -> None:
     assert transitions.create(job_in(JobStatus.QUEUED, spec=spec)).deliveries == ()
 
 
-def test_a_restored_job_has_its_whole_log_and_no_webhooks() -> None:
+def test_a_restored_job_has_its_whole_log_and_the_webhooks_that_may_not_have_arrived() -> None:
     spec = queued_job(webhook_url="https://example.com/hook").spec
     job = with_chunks(job_in(JobStatus.SUCCEEDED, spec=spec, started_at=DAY_ONE, finished_at=LATER), 2)
     restored = transitions.restore(job)
@@ -243,14 +291,15 @@ def test_a_restored_job_has_its_whole_log_and_no_webhooks() -> None:
         ("chunk.completed", "finalizing", 2),
         ("job.succeeded", "succeeded", 2),
     ]
-    assert restored.deliveries == ()
+    assert [row.event_type for row in restored.deliveries] == ["job.succeeded"]
+    assert transitions.restore(transitions.end_webhooks(job, 1).record).deliveries == ()
 
 
 def test_a_restored_lane_is_beyond_every_old_token() -> None:
-    job = transitions.claim(queued_job(), Lane.GENERATE, LATER).record
+    job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
     lane = transitions.restore(job).record.lane(Lane.GENERATE)
     assert lane.token > job.lane(Lane.GENERATE).token + 1000
-    assert lane.attempts == 1
+    assert not lane.held
 
 
 def refined_job(status: JobStatus = JobStatus.RUNNING, num_frames: int = 40, count: int = 3) -> JobRecord:
@@ -274,7 +323,7 @@ def test_refining_is_wanted_while_running_with_the_frames_there() -> None:
 def test_the_last_preview_chunk_does_not_end_a_job_that_is_still_refined() -> None:
     job = refined_job(count=2)
     after = transitions.commit_chunk(job, lease_of(job), chunk_of(job, 2), "f", LATER).record
-    assert (after.status, after.is_complete, after.is_made) == (JobStatus.RUNNING, True, False)
+    assert (after.status, after.is_complete, is_made(after)) == (JobStatus.RUNNING, True, False)
     with pytest.raises(JobStateConflict):
         transitions.begin_finalizing(after)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from core.model.first_chunk.source import FirstChunkRequest, FirstChunkSource
 from core.model.first_chunk.svd import Canvas, Painter, SvdFirstChunk, load_picture_model, load_video_model
 from core.model.first_chunk.text_to_video import TextToVideoFirstChunk, load_text_to_video, num_frames_for
 from core.service.engine import ignore_step
-from core.service.errors import FieldNotSupported, Interrupted, PresetError
+from core.service.errors import FieldNotSupported, Interrupted, NotFinite, PresetError
 from core.service.first_chunk_sources import SourceChoice
+from tests.helpers.poison import INFINITY, NAN, poisoned
 from tests.unit.core.model.first_chunk.conftest import CPU, ask_for
 
 # diffusers' Euler scheduler gives numpy a tensor in a way that numpy 2 wants done otherwise.
@@ -202,3 +204,34 @@ def test_a_deployment_names_its_source(pipelines: Path) -> None:
 
     assert load_source(SourceChoice("base"), SIZE, SIZE, device) is None
     assert isinstance(load_source(named, SIZE, SIZE, device), TextToVideoFirstChunk)
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY])
+@pytest.mark.parametrize("part", ["unet", "vae.decoder"])
+@pytest.mark.parametrize("name", ALL)
+def test_one_damaged_weight_fails_the_first_chunk(
+    sources: Mapping[str, FirstChunkSource], name: str, part: str, value: float
+) -> None:
+    network = cast(Any, sources[name])
+    for step in (("pipeline" if name == "animatediff" else "_pipeline"), *part.split(".")):
+        network = getattr(network, step)
+
+    with poisoned(network, value), pytest.raises(NotFinite, match="chunk 0, first chunk: numbers that are not"):
+        sources[name](asked(name), ignore_step)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_one_damaged_weight_of_svd_s_picture_model_fails_the_first_chunk(
+    sources: Mapping[str, FirstChunkSource], part: str
+) -> None:
+    network = getattr(cast(Any, sources["svd"])._paint._pipeline, part)
+
+    with poisoned(network, NAN), pytest.raises(NotFinite, match="chunk 0, first chunk: numbers that are not"):
+        sources["svd"](ask_for(), ignore_step)
+
+
+def test_a_picture_that_is_not_finite_is_not_drawn_as_black() -> None:
+    picture = torch.full((1, 3, 24, 24), 0.5)
+    picture[0, 0, 12, 12] = NAN
+    with pytest.raises(NotFinite):
+        Canvas.around(24, 24).put(picture)

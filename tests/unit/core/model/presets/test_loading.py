@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +273,17 @@ def test_profiles_pick_the_networks_dtype_on_a_gpu_and_float32_on_a_cpu(sound: P
 
     assert (dtypes["cuda"]["fast"].dtype, dtypes["cuda"]["reference"].dtype) == (torch.bfloat16, torch.float32)
     assert (dtypes["cpu"]["fast"].dtype, dtypes["cpu"]["reference"].dtype) == (torch.float32, torch.float32)
+
+
+def test_whoever_watches_is_told_when_networks_are_loaded_again(sound: Path) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def long_work(words: str) -> Generator[None]:
+        told.append(words)
+        yield
+
+    weights = WeightsFolder(sound, torch.device("cpu"), long_work=long_work)
+    for dtype in (torch.float32, torch.float32, torch.bfloat16):
+        weights.at(dtype)
+    assert told == ["loading networks in torch.float32", "loading networks in torch.bfloat16"]

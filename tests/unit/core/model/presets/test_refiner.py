@@ -1,6 +1,7 @@
 """A preset's refiner is found, loaded and refused by its folder."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from core.model.presets import load_refiner
+from core.model.presets import fetch_refiner, load_refiner
 from core.model.presets.facts import read_preset
 from core.model.presets.random import write_random_preset
 from core.model.presets.refiner_parts import parts_of_repository
@@ -229,6 +230,17 @@ def test_a_schedule_of_the_preset_stands_in_for_one_that_is_not_known(
     change_facts(folder, refiner={**facts["refiner"], "scheduler": facts["scheduler"]})
 
     assert load_refiner(folder, device="cpu", torch_threads=1).fingerprint.startswith(f"refiner diffusers:{other} ")
+
+
+def test_a_refiner_from_elsewhere_is_brought_before_a_job_waits_for_it(
+    preset_of: Callable[[Path], Path], repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "core"):
+        fetch_refiner(preset_of(repository))
+        assert caplog.messages == []
+        fetch_refiner(preset_of(tmp_path / "not-there"))
+    (told,) = caplog.messages
+    assert told.startswith(f"refinement has to wait: the refiner diffusers:{tmp_path / 'not-there'} cannot be loaded")
 
 
 def test_another_kind_of_pipeline_is_refused_as_one(preset_of: Callable[[Path], Path], tmp_path: Path) -> None:

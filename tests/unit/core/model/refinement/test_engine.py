@@ -15,11 +15,12 @@ from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.refinement.windows import refine_streaming as refine_in_streaming
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.service.engine import FramesTHWC, ignore_step
-from core.service.errors import Interrupted
+from core.service.errors import Interrupted, NotFinite
 from core.service.frame_plan import published_by, refinement_windows
 from core.service.refine_engine import RefineEngine, RefineState
 from core.service.schema import JobSpec, RefineSchedule, RefineSpec
 from tests.helpers.jobs import job_spec
+from tests.helpers.poison import INFINITY, NAN, poisoned
 
 REFINED = RefineSpec(strength=0.6, num_inference_steps=2, guidance_scale=3.0, height=64, width=64, schedule="streaming")
 
@@ -197,3 +198,51 @@ def test_a_stop_in_lockstep_does_not_wait_for_all_windows(engine: WindowRefiner)
     with pytest.raises(Interrupted):
         engine.step_lockstep(spec, state, stop)
     assert told == [(0, REFINED.num_inference_steps)] * 2
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY])
+@pytest.mark.parametrize(("part", "stage"), [("unet", "refinement"), ("encoder", "refinement"), ("decoder", "decoder")])
+def test_one_damaged_weight_fails_a_window_with_stage_and_chunk(
+    models: RefinerModels, engine: WindowRefiner, part: str, stage: str, value: float
+) -> None:
+    spec, frames = spec_of(40), preview(40)
+    state = engine.refine_window(spec, RefineState(), frames[:24], ignore_step).state
+    network = models.network.unet if part == "unet" else getattr(models.vae, part)
+
+    with poisoned(network, value), pytest.raises(NotFinite, match=f"refined chunk 1, {stage}: numbers that are not"):
+        engine.refine_window(spec, state, frames[16:], ignore_step)
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY])
+def test_one_damaged_weight_fails_a_lockstep_step(models: RefinerModels, engine: WindowRefiner, value: float) -> None:
+    spec = spec_of(40, "lockstep")
+    state = engine.step_lockstep(spec, engine.start_lockstep(spec, preview(40)), ignore_step)
+
+    with (
+        poisoned(models.network.unet, value),
+        pytest.raises(NotFinite, match="all refined chunks, refinement step 1: numbers that are not"),
+    ):
+        engine.step_lockstep(spec, state, ignore_step)
+
+
+def test_one_damaged_weight_fails_lockstep_s_start_and_its_end(models: RefinerModels, engine: WindowRefiner) -> None:
+    spec = spec_of(40, "lockstep")
+    with poisoned(models.vae.encoder, NAN), pytest.raises(NotFinite, match="all refined chunks, encoder: "):
+        engine.start_lockstep(spec, preview(40))
+
+    state = engine.start_lockstep(spec, preview(40))
+    with poisoned(models.vae.decoder, INFINITY), pytest.raises(NotFinite, match="refined chunk 2, decoder: "):
+        engine.finish_lockstep(spec, state, range(32, 40))
+
+
+def test_a_state_of_refinement_that_is_not_finite_is_not_gone_on_from(engine: WindowRefiner) -> None:
+    streaming, lockstep = spec_of(40), spec_of(40, "lockstep")
+    window = engine.refine_window(streaming, RefineState(), preview(40)[:24], ignore_step).state
+    broken = {name: np.full_like(array, NAN) for name, array in window.arrays.items()}
+    with pytest.raises(NotFinite, match="refined chunk 1, refinement: "):
+        engine.refine_window(streaming, RefineState(1, broken), preview(40)[16:], ignore_step)
+
+    start = engine.start_lockstep(lockstep, preview(40)).arrays["x"].copy()
+    start[0, 0, 39, 0, 0] = NAN
+    with pytest.raises(NotFinite, match="all refined chunks, refinement step 0: "):
+        engine.step_lockstep(lockstep, RefineState(0, {"x": start}), ignore_step)

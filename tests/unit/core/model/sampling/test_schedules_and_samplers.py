@@ -1,5 +1,7 @@
 """Schedules and samplers against diffusers' schedulers and against distributions with a known answer."""
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from core.model.sampling.guidance import guide
+from core.model.sampling.guidance import guide, num_halves
 from core.model.sampling.noise import draw_frames_first, restored, seeded, seeded_for, state_of
 from core.model.sampling.samplers import SamplingPlan, sample
 from core.model.sampling.schedules import (
@@ -41,17 +43,72 @@ def bent(x: Tensor, timestep: int) -> Tensor:
     return torch.tanh(x * (1 + timestep / 1000)) * 0.9
 
 
-@diffusers_solver_warns
-@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-@pytest.mark.parametrize("num_steps", [1, 4, 7, 30, 50])
-def test_timesteps_are_those_of_diffusers(spacing: Any, num_steps: int) -> None:
+WHOLE_STRIDES = [n for n in range(1, 1001) if 1000 % n == 0]
+SPACINGS = ["leading", "trailing", "linspace"]
+
+
+def timesteps_of_diffusers(spacing: Any, num_steps: int) -> tuple[int, ...]:
     theirs = DDIMScheduler(**STABLE, timestep_spacing=spacing, steps_offset=1)
     theirs.set_timesteps(num_steps)
+    return tuple(theirs.timesteps.tolist())
+
+
+def solver_timesteps_of_diffusers(spacing: Any, num_steps: int) -> tuple[int, ...]:
     solver = DPMSolverMultistepScheduler(**STABLE, timestep_spacing=spacing, steps_offset=1)
     solver.set_timesteps(num_steps)
+    return tuple(solver.timesteps.tolist())
 
-    assert spaced_timesteps(spacing, num_steps, 1000, 1) == tuple(theirs.timesteps.tolist())
-    assert solver_timesteps(spacing, num_steps, 1000, 1) == tuple(solver.timesteps.tolist())
+
+@pytest.mark.parametrize("num_steps", [n for n in WHOLE_STRIDES if n < 1000])
+def test_timesteps_in_whole_strides_are_those_of_diffusers(num_steps: int) -> None:
+    assert spaced_timesteps("leading", num_steps, 1000, 1) == timesteps_of_diffusers("leading", num_steps)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
+@pytest.mark.parametrize("num_steps", [2, 4, 7, 30, 50, 60, 999, 1000])
+def test_timesteps_in_other_spacings_are_those_of_diffusers(spacing: Any, num_steps: int) -> None:
+    assert spaced_timesteps(spacing, num_steps, 1000, 1) == timesteps_of_diffusers(spacing, num_steps)
+
+
+@diffusers_solver_warns
+@pytest.mark.parametrize(
+    ("spacing", "num_steps"),
+    [
+        *(("leading", n - 1) for n in WHOLE_STRIDES if 1 < n < 1000),
+        *(("trailing", n) for n in (1, 4, 7, 30, 50, 999, 1000)),
+        *(("linspace", n) for n in (1, 4, 7, 25, 30, 50, 60, 999)),
+    ],
+)
+def test_timesteps_of_the_solver_are_those_of_diffusers(spacing: Any, num_steps: int) -> None:
+    assert solver_timesteps(spacing, num_steps, 1000, 1) == solver_timesteps_of_diffusers(spacing, num_steps)
+
+
+@pytest.mark.parametrize("place", [spaced_timesteps, solver_timesteps])
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("offset", [0, 1])
+def test_every_number_of_steps_goes_down_from_the_top_without_a_repeat(place: Any, spacing: Any, offset: int) -> None:
+    for num_steps in range(1, 1001):
+        timesteps = place(spacing, num_steps, 1000, offset)
+        assert len(timesteps) == num_steps
+        assert all(after < before for before, after in pairwise(timesteps)), num_steps
+        assert timesteps[-1] >= 0
+        strides = num_steps + (place is solver_timesteps and num_steps < 1000)
+        highest = min(999, 1000 - math.ceil(1000 / strides) + offset) if spacing == "leading" else 999
+        assert timesteps[0] == highest, num_steps
+
+
+@pytest.mark.parametrize(("num_steps", "first"), [(60, 983), (334, 997), (600, 998), (999, 998)])
+def test_leading_steps_that_do_not_divide_the_timesteps_begin_one_stride_below_the_top(
+    num_steps: int, first: int
+) -> None:
+    assert spaced_timesteps("leading", num_steps, 1000)[0] == first
+
+
+@pytest.mark.parametrize("place", [spaced_timesteps, solver_timesteps])
+def test_more_steps_than_timesteps_are_refused(place: Any) -> None:
+    assert place("linspace", 100, 100) == tuple(range(99, -1, -1))
+    with pytest.raises(ValueError, match="there are 100 timesteps"):
+        place("linspace", 101, 100)
 
 
 def test_published_timesteps() -> None:
@@ -93,8 +150,9 @@ def test_ddim_equals_diffusers_bit_for_bit(prediction: Any, eta: float) -> None:
 
 
 @diffusers_solver_warns
-@pytest.mark.parametrize("spacing", ["leading", "linspace"])
-@pytest.mark.parametrize("num_steps", [1, 2, 10, 50])
+@pytest.mark.parametrize(
+    ("spacing", "num_steps"), [("leading", n) for n in (1, 3, 9, 49)] + [("linspace", n) for n in (1, 2, 10, 50)]
+)
 def test_dpm_solver_equals_diffusers(spacing: Any, num_steps: int) -> None:
     theirs = DPMSolverMultistepScheduler(**STABLE, timestep_spacing=spacing)
     theirs.set_timesteps(num_steps)
@@ -151,6 +209,47 @@ def test_samplers_recover_a_known_normal_distribution(plan: SamplingPlan, predic
 
     assert result.mean().item() == pytest.approx(2.0, abs=0.03)
     assert result.std().item() == pytest.approx(0.5, abs=0.03)
+
+
+SCHEDULES = {
+    "modelscope": make_schedule(),
+    "sprites": make_schedule(prediction="v_prediction", zero_terminal_snr=True, final_alpha_cumprod=1.0),
+    "linear": make_schedule(beta_kind="linear", beta_start=0.0001, beta_end=0.02, final_alpha_cumprod=1.0),
+    "linear-zero-snr": make_schedule(
+        beta_kind="linear", beta_start=0.0001, beta_end=0.02, prediction="v_prediction", zero_terminal_snr=True
+    ),
+}
+"""The last one has several levels with less signal than its samplers can tell from none."""
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize(("sampler", "eta"), [("ddim", 1.0), ("dpm_solver_pp", 0.0)])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_every_sampler_arrives_at_finite_numbers_at_the_bounds(
+    name: str, spacing: Any, sampler: Any, eta: float, scale: float
+) -> None:
+    schedule, generator = SCHEDULES[name], seeded(2)
+    conditional = gaussian_denoiser(schedule, 0.5, 0.5)
+    unconditional = gaussian_denoiser(schedule, 0.45, 0.5)
+
+    def denoise(x: Tensor, timestep: int) -> Tensor:
+        halves = [unconditional(x, timestep), conditional(x, timestep)][-num_halves(scale) :]
+        return guide(torch.cat(halves), scale)
+
+    for num_steps in (1, 2, 3, 60, 999, 1000):
+        start = torch.randn((1, 64), generator=generator)
+        result = sample(
+            SamplingPlan(sampler, num_steps, eta=eta, spacing=spacing, offset=1),
+            denoise,
+            start,
+            schedule,
+            lambda: torch.randn((1, 64), generator=generator),
+            ignore_step,
+        )
+        assert result.isfinite().all(), num_steps
+        if num_steps >= 60:
+            assert result.abs().max() < 10, num_steps
 
 
 def test_zero_terminal_snr_leaves_no_signal_and_keeps_the_first_timestep() -> None:

@@ -8,7 +8,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
+from core.model.sampling.finite import FiniteCheck, clamped
 from core.model.sampling.vae import decode_frames, encode_frames, frames_per_call, to_pictures, to_uint8, use_tiles
+from core.service.errors import NotFinite
+from tests.helpers.poison import INFINITY, NAN, poisoned
 
 
 @pytest.fixture
@@ -70,3 +73,40 @@ def test_every_grey_level_comes_back_from_a_picture() -> None:
     pictures_F3PR = to_pictures(frames)
     assert (pictures_F3PR.shape, float(pictures_F3PR.min()), float(pictures_F3PR.max())) == ((2, 3, 8, 16), -1, 1)
     assert np.array_equal(to_uint8(pictures_F3PR * 0.5 + 0.5), frames)
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY])
+def test_a_picture_that_is_not_finite_never_becomes_frames(value: float) -> None:
+    pictures_F3PR = torch.full((2, 3, 8, 8), 0.5)
+    pictures_F3PR[1, 2, 7, 7] = value
+    with pytest.raises(NotFinite, match="these pictures, decoder: numbers that are not finite"):
+        to_uint8(pictures_F3PR)
+
+
+def test_what_a_decoder_gives_beyond_all_numbers_is_not_clamped_to_white(
+    make_vae: Callable[[], AutoencoderKL],
+) -> None:
+    vae = make_vae()
+    with poisoned(vae.decoder, INFINITY):
+        assert decode_frames(vae, torch.zeros(4, 1, 2, 2)).isnan().any()
+
+
+def test_clamping_changes_no_bit_of_finite_numbers() -> None:
+    values = torch.randn(4096, generator=torch.Generator().manual_seed(0)) * 2
+    values[:6] = torch.tensor([-0.0, 0.0, 1.0, 3e38, -3e38, 1e-45])
+    assert torch.equal(clamped(values).view(torch.int32), values.clamp(0.0, 1.0).view(torch.int32))
+
+
+def test_the_first_stage_that_went_wrong_is_named() -> None:
+    check = FiniteCheck("chunk 3")
+    for stage, value in (("window", 1.0), ("refinement", INFINITY), ("decoder", NAN)):
+        check.see(stage, torch.full((5,), value))
+    with pytest.raises(NotFinite, match="chunk 3, refinement: "):
+        check.bring(torch.zeros(1))
+
+
+def test_large_half_precision_tensors_are_no_false_alarm() -> None:
+    check = FiniteCheck("chunk 0")
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        check.see("window", torch.full((300_000,), 1.0, dtype=dtype))
+    assert check.bring(torch.ones(1)).tolist() == [1]

@@ -16,6 +16,7 @@ from core.model.sampling.noise import seeded
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
 from core.model.sampling.vae import decode_frames
+from core.model.streaming_t2v.attention import fused
 from core.model.streaming_t2v.blocks import convolve_along_time, upsample
 from core.model.streaming_t2v.chunk_loop import Recipe, VideoContext, decode_new_frames, sample_latents
 from core.model.streaming_t2v.denoisers import base_denoiser, window_denoiser
@@ -120,6 +121,13 @@ def test_every_kernel_equals_the_layer_it_replaces() -> None:
     assert_close(upsample(upsampler, frames, (12, 10)), upsampler(frames), 1e-5)
     assert_close(upsample(upsampler, frames, (11, 9)), upsampler(frames, (11, 9)), 1e-5)
     assert_close(dense(linear, rand(3, 7, 16)), linear(rand(3, 7, 16)), 1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 8])
+def test_attention_in_several_calls_gives_the_same_numbers(most: int) -> None:
+    queries, keys, values = (rand(7, 2, 16, 8, seed=seed) for seed in range(3))
+
+    assert torch.equal(fused(queries, keys, values, most), fused(queries, keys, values, 7))
 
 
 def test_normalising_keeps_its_digits_where_means_are_large() -> None:

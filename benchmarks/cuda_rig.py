@@ -1,0 +1,210 @@
+"""What the GPU benchmarks run on: every network of the service with random weights, behind the service's own engine.
+
+Made on the device, in the dtypes that presets give them. Knows how to time and to measure memory there; judges nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.networks import (
+    FULL_SIZE,
+    SEED,
+    TINY,
+    Size,
+    random_base_unet,
+    random_network,
+    random_picture_encoder,
+    random_text_encoder,
+    random_vae,
+)
+from core.model.presets.random import word_tokenizer
+from core.model.sampling.samplers import SamplingPlan
+from core.model.sampling.schedules import make_schedule
+from core.model.streaming_t2v.base_network import UntouchedBase
+from core.model.streaming_t2v.chunk_loop import Recipe
+from core.model.streaming_t2v.compiled import Compiler, for_cuda, in_one_graph
+from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
+from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, ProfileRecipes, StreamingT2VEngine
+from core.model.streaming_t2v.kernels import lay_out_for_gpu
+from core.service.engine import EngineChunk, EngineState, GivenMedia, OnStep, ignore_step
+from core.service.frame_plan import CHUNK_FRAMES
+from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
+
+Value = TypeVar("Value")
+GUIDANCE = 7.5
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is. `steps`: of a window, by the number that is asked for; all the same at full size."""
+
+    name: str
+    size: Size
+    smoke: Size
+    """Of the networks of two levels that are compared with the CPU's."""
+    steps: dict[int, int]
+    refiner_size: Size
+    preview_pixels: int
+    refined_pixels: int
+
+
+FULL = Scale(
+    "full",
+    FULL_SIZE,
+    replace(
+        FULL_SIZE, widths=(320, 640), layers_per_block=1, latent_size=16, vae_widths=(128, 256), encoder_layers=(2, 2)
+    ),
+    {50: 50, 25: 25, 10: 10, 2: 2, 30: 30},
+    FULL_SIZE,
+    256,
+    720,
+)
+_SMALL = replace(TINY, latent_size=4)
+TOY = Scale(
+    "tiny",
+    _SMALL,
+    replace(_SMALL, vae_widths=(8, 8)),
+    {50: 2, 25: 1, 10: 1, 2: 1, 30: 2},
+    replace(TINY, widths=(16, 32, 32), norm_groups=8),
+    32,
+    72,
+)
+SCALES = {scale.name: scale for scale in (FULL, TOY)}
+
+
+class Rig:
+    """One device and one scale."""
+
+    def __init__(self, device: torch.device, scale: Scale) -> None:
+        self.device = device
+        self.scale = scale
+        self.on_gpu = device.type == "cuda"
+        self.dtype = torch.bfloat16 if self.on_gpu else torch.float32
+        """Of the networks that denoise, as presets of a GPU and of a CPU have them."""
+
+    @property
+    def for_steps(self) -> Compiler:
+        """How windows' steps are compiled. On a CPU by a backend that only traces."""
+        return for_cuda if self.on_gpu else _traced
+
+    @property
+    def for_windows(self) -> Compiler:
+        """How the refiner's steps are compiled."""
+        return in_one_graph if self.on_gpu else _traced
+
+    @cached_property
+    def models(self) -> LoadedModels:
+        """Every network of the engine, an untouched base UNet for first chunks included."""
+        size = self.scale.size
+        with self.device:
+            network, base = random_network(size), random_base_unet(size)
+            vae, text, pictures = random_vae(size), random_text_encoder(size), random_picture_encoder(size)
+        for part in (*network.parts.values(), base):
+            self.place(part, self.dtype)
+        reads = ClipTextReader(word_tokenizer(), text), ClipPictureReader(pictures)
+        return LoadedModels(network, UntouchedBase(base), vae, *reads)
+
+    @cached_property
+    def engine(self) -> StreamingT2VEngine:
+        """The service's own."""
+        recipe = Recipe(SamplingPlan("ddim", 50), make_schedule(), GUIDANCE)
+        pixels = 8 * self.scale.size.latent_size
+        profiles: dict[Profile, ProfileRecipes] = {DEFAULT_PROFILE: ProfileRecipes(recipe, recipe, self.dtype)}
+        return StreamingT2VEngine(_Held(self.device, self.models), EngineFacts(pixels, pixels, profiles, "random"))
+
+    def forget(self) -> None:
+        """Give up engine and models, so that others have the memory."""
+        self.__dict__.pop("engine", None)
+        self.__dict__.pop("models", None)
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+
+    def place(self, part: nn.Module, dtype: torch.dtype) -> None:
+        """On the device, in `dtype`, laid out as presets do."""
+        nn.Module.to(part, self.device, dtype)
+        if self.on_gpu:
+            lay_out_for_gpu(part)
+
+    def spec(self, steps: int, num_frames: int = 1000) -> JobSpec:
+        """A job of so many steps in every stage (fewer at toy size)."""
+        sampled = self.scale.steps[steps]
+        return JobSpec(
+            prompt="a red circle moving left",
+            negative_prompt="",
+            num_frames=num_frames,
+            fps=8,
+            seed=SEED,
+            model="random",
+            guidance_scale=GUIDANCE,
+            num_inference_steps=sampled,
+            profile=DEFAULT_PROFILE,
+            first_chunk=FirstChunkSampling(num_inference_steps=sampled, guidance_scale=GUIDANCE),
+        )
+
+    def after_given_frames(self) -> EngineState:
+        """A state whose next chunk are two windows: 16 frames were given, and no first chunk is sampled."""
+        pixels = 8 * self.scale.size.latent_size
+        frames = np.random.default_rng(SEED).integers(0, 256, (CHUNK_FRAMES, pixels, pixels, 3), np.uint8)
+        spec = self.spec(2)
+        start = self.engine.start(spec, GivenMedia(frames=frames))
+        return self.engine.next_chunk(spec, start, ignore_step).state
+
+    def chunk(self, steps: int, state: EngineState, on_step: OnStep = ignore_step) -> EngineChunk:
+        """The chunk after `state`, in windows of so many steps."""
+        return self.engine.next_chunk(self.spec(steps), state, on_step)
+
+    def timed(self, work: Callable[[], Value]) -> tuple[float, Value]:
+        """Seconds on the device, and the result."""
+        self.finish()
+        started = time.perf_counter()
+        result = work()
+        self.finish()
+        return time.perf_counter() - started, result
+
+    def finish(self) -> None:
+        """Wait for the device."""
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+
+    def forget_peak(self) -> None:
+        """Count the peak of memory anew."""
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_gigabytes(self) -> float | None:
+        """Most that tensors have held since `forget_peak`; None on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.on_gpu else None
+
+    def reserved_gigabytes(self) -> float | None:
+        """Most that was taken from the device, what CUDA graphs keep included; None on a CPU."""
+        return torch.cuda.max_memory_reserved(self.device) / 1e9 if self.on_gpu else None
+
+    def held_gigabytes(self) -> float | None:
+        """What tensors hold now; None on a CPU."""
+        return torch.cuda.memory_allocated(self.device) / 1e9 if self.on_gpu else None
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An engine's ModelLoader with one set of models."""
+
+    device: torch.device
+    models: LoadedModels
+
+    def at(self, dtype: torch.dtype) -> LoadedModels:
+        """The models; the benchmark asks for one dtype only."""
+        del dtype
+        return self.models
+
+
+def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, fullgraph=True, dynamic=False, backend="eager")

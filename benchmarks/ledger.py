@@ -1,0 +1,60 @@
+"""A result file that is written after every figure: what ends a run early loses nothing that was measured.
+
+Knows figures and files; measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, Report
+
+
+class Ledger:
+    """The figures of one file, by name. A run of the same commit on the same device goes on with what is there."""
+
+    def __init__(self, path: Path, report: Report) -> None:
+        """`report`: when, of which commit and where; figures of an earlier run with the same are taken over."""
+        self.path = path
+        self.report = replace(report, figures=_earlier(path, report))
+
+    def add(self, figure: Figure) -> None:
+        """Put it in the place of the figure of its name, or at the end, and write the file."""
+        names = [each.name for each in self.report.figures]
+        if figure.name in names:
+            self.report.figures[names.index(figure.name)] = figure
+        else:
+            self.report.figures.append(figure)
+        self._write()
+
+    def drop(self, name: str) -> None:
+        """Take a figure out."""
+        self.report.figures[:] = [figure for figure in self.report.figures if figure.name != name]
+        self._write()
+
+    def _write(self) -> None:
+        """In one go: a run that is killed in the middle leaves the file of before."""
+        new = self.path.with_name(f".{self.path.name}.new")
+        self.report.write(new)
+        new.replace(self.path)
+
+
+def _earlier(path: Path, report: Report) -> list[Figure]:
+    """Figures of a file of the same commit, GPU and torch; none where there is no such file."""
+    if not path.exists():
+        return []
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    machine: dict[str, Any] = content["machine"]
+    same = [machine.get(key) == report.machine.get(key) for key in ("gpu", "torch", "size")]
+    if content["commit"] != report.commit or not all(same):
+        return []
+    return [_figure(row) for row in content["figures"]]
+
+
+def _figure(row: dict[str, Any]) -> Figure:
+    known: dict[str, Any] = {key: value for key, value in row.items() if key != "met"}
+    known["value"] = None if row["value"] == "not measured" else row["value"]
+    return Figure(**known)

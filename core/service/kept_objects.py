@@ -1,0 +1,49 @@
+"""Which objects of a job are needed, by its record: what is under its prefix beside these may go. Pure."""
+
+from __future__ import annotations
+
+from core.service.manifest import (
+    chunk_key,
+    frames_key,
+    manifest_key,
+    refine_state_key,
+    refined_key,
+    state_key,
+)
+from core.service.schema import JobRecord
+
+STATES_APART = 8
+"""Of an ended job every so many states are kept: to go on from any chunk, at most so many less one are made again."""
+
+
+def needed_keys(record: JobRecord) -> frozenset[str]:
+    """Keys of all objects that a job needs: all it has while it runs; of its states a few once it has ended."""
+    job, num_chunks = record.id, len(record.chunks)
+    needed = {manifest_key(job), record.video_key, record.refined_video_key, record.thumbnail_key}
+    needed |= {chunk_key(job, chunk.index) for chunk in record.chunks}
+    needed |= {refined_key(job, chunk.index) for chunk in record.refined}
+    if record.status.is_terminal:
+        needed |= {state_key(job, index) for index in range(num_chunks) if keeps_state(index, num_chunks)}
+    else:
+        needed |= _of_work(record)
+    return frozenset(key for key in needed if key is not None)
+
+
+def _of_work(record: JobRecord) -> set[str]:
+    """What a running job needs beside its chunks: with the pieces that are being made and not committed yet."""
+    job, num_chunks = record.id, len(record.chunks)
+    making = {
+        chunk_key(job, num_chunks),
+        refined_key(job, len(record.refined)),
+        refined_key(job, len(record.refined) + 1),
+    }
+    states = {state_key(job, index) for index in range(num_chunks + 1)}
+    frames = {frames_key(job, index) for index in range(num_chunks + 1)} if record.spec.refine else set[str]()
+    refining = {refine_state_key(job, piece) for piece in range(max(0, record.refine_done - 2), record.refine_done + 1)}
+    return making | states | frames | (refining if record.spec.refine else set())
+
+
+def keeps_state(index: int, num_chunks: int) -> bool:
+    """Whether the state after chunk `index` of an ended job is kept: the first one, since what a job was given may be
+    gone; the last one, to extend it; and every STATES_APART-th, to branch off."""
+    return index in {0, num_chunks - 1} or (index + 1) % STATES_APART == 0

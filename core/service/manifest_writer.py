@@ -1,0 +1,45 @@
+"""Copies a job's record beside its objects: nothing told to a client depends on Redis alone. Over ports only."""
+
+from __future__ import annotations
+
+from core.service import transitions
+from core.service.errors import StoreError
+from core.service.manifest import manifest_bytes, manifest_key
+from core.service.ports import JobStore, Storage
+from core.service.schema import JobRecord
+
+MANIFEST_TYPE = "application/json"
+
+
+def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecord:
+    """Store a new job: its manifest first, so that a job that is known is never without one.
+
+    Raises StorageError, StoreError; then there is no job, or one that nobody was told of.
+    """
+    created = transitions.create(record).record
+    _put(storage, created)
+    try:
+        store.create(record)
+    except StoreError:
+        # Where the job was stored all the same, and only the answer was lost, the janitor writes its manifest again.
+        storage.delete([manifest_key(record.id)])
+        raise
+    store.manifest_stored(created)
+    return created
+
+
+def write_manifest(store: JobStore, storage: Storage, record: JobRecord) -> None:
+    """Write the manifest of `record`, or of what it has become meanwhile: several may be at this at once, and each asks
+    afterwards whether a newer one is owed.
+
+    Raises StorageError, StoreError; then it stays in the store's list of stale manifests. Raises JobNotFound where the
+    job was deleted meanwhile.
+    """
+    newest: JobRecord | None = record
+    while newest is not None:
+        _put(storage, newest)
+        newest = store.manifest_stored(newest)
+
+
+def _put(storage: Storage, record: JobRecord) -> None:
+    storage.put(manifest_key(record.id), manifest_bytes(record), MANIFEST_TYPE)

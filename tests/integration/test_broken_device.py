@@ -1,0 +1,79 @@
+"""A device that breaks while a worker loads: no further try of the same process helps, so it leaves for a fresh one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.stack import settings_environment
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.service import Service
+from worker.process import EXIT_DEVICE_BROKEN
+
+WORKER = """
+import sys
+import redis.exceptions
+import torch
+from core.service.errors import PresetError
+from core.service.settings import Settings
+from worker.process import Process, read_options
+
+def caused_by(error, cause):
+    error.__cause__ = cause
+    return error
+
+errors = [{errors}]
+
+def load(*_):
+    print("loads", flush=True)
+    raise errors.pop(0)
+
+settings = Settings()
+sys.exit(Process(read_options(["--kind", "both", "--model", "fake"], settings), settings, load).run())
+"""
+BROKEN_DEVICE = "torch.AcceleratorError('CUDA error: an illegal memory access was encountered')"
+FULL_REDIS = "redis.exceptions.OutOfMemoryError('command not allowed when used memory > maxmemory')"
+LIMIT_SECONDS = 120.0
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """Redis and S3 for one worker."""
+    write_fake_preset(tmp_path / "presets", "fake")
+    service = Service(tmp_path, tmp_path / "presets", default_model="fake")
+    try:
+        service.start_servers()
+        yield service
+    finally:
+        service.close()
+
+
+def run_worker(service: Service, errors: str) -> subprocess.CompletedProcess[str]:
+    """A worker process whose loads raise `errors`, one after the other, until it ends."""
+    environment = {**os.environ, **settings_environment(service.settings), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WORKER.format(errors=errors)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+
+
+def test_a_device_that_breaks_while_loading_ends_the_process_at_once(service: Service) -> None:
+    ended = run_worker(service, BROKEN_DEVICE)
+    assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
+    assert ended.stdout.splitlines() == ["loads"]
+    assert "the device is of no more use to this process" in ended.stderr
+    assert service.workers() == []
+
+
+def test_it_is_seen_through_the_error_that_a_preset_makes_of_it(service: Service) -> None:
+    ended = run_worker(service, f"caused_by(PresetError('unet does not load', fix='retry'), {BROKEN_DEVICE})")
+    assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
+
+
+def test_any_other_failure_to_load_is_tried_again_by_the_same_process(service: Service) -> None:
+    ended = run_worker(service, f"{FULL_REDIS}, {BROKEN_DEVICE}")
+    assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
+    assert ended.stdout.splitlines() == ["loads", "loads"]

@@ -1,0 +1,72 @@
+"""What belongs to nobody is found and removed; what a job, an upload or the janitor still needs is not touched."""
+
+from __future__ import annotations
+
+from cli.commands.gc import seen_twice
+from core.service.manifest import chunk_key, manifest_key, tombstone_key
+from core.service.media.uploads import UploadRequest, new_upload, new_upload_id, upload_key
+from core.service.orphans import Orphan, find_orphans, remove
+from core.service.tombstones import delete_job
+from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.jobs import refine_spec
+from worker.janitor import Janitor
+
+
+def orphans(world: World) -> dict[str, str]:
+    return {orphan.name: orphan.reason for orphan in find_orphans(world.store, world.storage, world.uploads)}
+
+
+def test_a_service_at_work_and_at_rest_has_none(world: World) -> None:
+    world.submit(num_frames=72, refine=refine_spec())
+    maker, refiner = world.maker(), world.refiner()
+    for worker in (maker, maker, refiner, maker):
+        worker.work()
+        assert orphans(world) == {}
+    world.work(maker)
+    assert orphans(world) == {}
+
+
+def test_a_deleted_job_has_none_before_or_after_the_janitor(world: World) -> None:
+    world.submit()
+    world.maker().work()
+    delete_job(world.store, world.storage, JOB)
+    assert orphans(world) == {}
+    Janitor(world.services(), MemoryCoordination()).run()
+    assert orphans(world) == {}
+
+
+def test_what_belongs_to_nobody_is_named_with_its_reason_and_removed(world: World) -> None:
+    world.submit(num_frames=16)
+    world.work(world.maker())
+    strange = {
+        chunk_key(JOB, 5): "not needed by its job",
+        manifest_key("job_nowhere"): "of no job",
+        tombstone_key("job_forgotten"): "the tombstone of a job whose deletion is forgotten",
+        upload_key(new_upload_id()): "of no upload",
+        "uploads/else": "of no upload",
+    }
+    for key in strange:
+        world.storage.put(key, b"?", "text/plain")
+    upload = new_upload(UploadRequest(content_type="video/mp4", size_bytes=3), world.settings, world.clock.now())
+    world.uploads.create(upload)
+    world.storage.put(upload.key, b"abc", "video/mp4")
+    world.store.memory.events["job_half"] = []
+    assert orphans(world) == {**strange, "job_half": "keys in Redis without a record"}
+    for orphan in [*find_orphans(world.store, world.storage, world.uploads)]:
+        remove(orphan, world.store, world.storage)
+    assert orphans(world) == {}
+    assert world.storage.exists(upload.key)
+
+
+def test_what_was_stored_for_a_deleted_job_later_is_found(world: World) -> None:
+    world.submit()
+    delete_job(world.store, world.storage, JOB)
+    Janitor(world.services(), MemoryCoordination()).run()
+    world.storage.put(chunk_key(JOB, 0), b"late", "video/mp4")
+    assert orphans(world) == {chunk_key(JOB, 0): "of a job that was deleted"}
+
+
+def test_only_what_is_there_twice_counts() -> None:
+    looks = iter([[Orphan("a", "?"), Orphan("b", "?")], [Orphan("b", "?"), Orphan("c", "?")]])
+    assert seen_twice(lambda: next(looks), 0.0) == [Orphan("b", "?")]
+    assert seen_twice(lambda: [], 0.0) == []

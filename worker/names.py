@@ -1,0 +1,13 @@
+"""What a worker process is called. The supervisor, which knows its process id, can tell the name of a dead one."""
+
+from __future__ import annotations
+
+import socket
+
+from core.service.ports import WorkerKind
+
+
+def process_name(kind: WorkerKind, model: str, slot: str, pid: int) -> str:
+    """`slot` tells processes of one kind on this machine apart."""
+    what = {"cpu": "cpu", "refine": f"{model}-refine"}.get(kind, model)
+    return f"{what}-{slot}-{pid}@{socket.gethostname()}"
