@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from api import openapi, problems
 from api.cross_origin import OpenMedia
 from api.ports import Ports, real_ports
+from api.readiness import Probes, health_of
 from api.routes import events, health, home, jobs, media, models, problems_page, uploads
 from api.sse import Rhythm, Streams
 from core.service.settings import Settings
@@ -33,7 +34,8 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.state.ports = ports or real_ports(settings)
+    app.state.ports = ports = ports or real_ports(settings)
+    app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
     app.state.streams = Streams(rhythm)
     for module in (jobs, uploads, media, events, models, health, home, problems_page):
         app.include_router(module.router)

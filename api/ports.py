@@ -5,14 +5,16 @@ The real ones are made in `real_ports`, where Redis, Celery and boto3 are import
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.readiness import Health
 from core.service.address_guard import Resolve, resolve_host
 from core.service.catalog import Catalog
-from core.service.ports import Clock, EventLog, JobStore, Storage, TaskQueue, UploadStore, WorkerRegistry
+from core.service.ports import Clock, EventLog, JobStore, Storage, TaskQueue, UploadStore, WorkerRegistry, WorkerStatus
 from core.service.settings import Settings
 
 
@@ -29,31 +31,47 @@ class Ports:
     clock: Clock
     catalog: Catalog
     resolve: Resolve = resolve_host
+    health: Health | None = None
+    """How /readyz asks; None: by what the ports offer."""
 
 
 def real_ports(settings: Settings) -> Ports:
     """Redis, S3 and Celery as `settings` say. Connects to nothing yet."""
+    from core.service import redis_client
+    from core.service import storage as object_store
     from core.service.clock import SystemClock
     from core.service.event_log import RedisEventLog
+    from core.service.gate import Gate
+    from core.service.health import check_storage, check_store
     from core.service.job_store import RedisJobStore
     from core.service.queue import CeleryTaskQueue, make_celery_app
-    from core.service.redis_client import connect
     from core.service.rescue import Rescuer
-    from core.service.storage import S3Storage
+    from core.service.resolver import BoundedResolver
     from core.service.upload_store import RedisUploadStore
     from core.service.workers_registry import RedisWorkerRegistry
 
-    redis = connect(settings.redis_url)
-    clock, storage = SystemClock(), S3Storage(settings)
+    # Somebody waits for each answer: short timeouts, and a gate per server so that one that hangs holds few threads.
+    redis = redis_client.connect(settings.redis_url, redis_client.REQUEST, Gate())
+    broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, Gate())
+    storage = object_store.S3Storage(settings, patience=object_store.REQUEST, gate=Gate())
+    workers = RedisWorkerRegistry(redis)
+    clock = SystemClock()
+
+    def ask_store() -> Sequence[WorkerStatus]:
+        check_store(redis)
+        return workers.all()
+
     return Ports(
         store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
-        events=RedisEventLog(redis),
-        workers=RedisWorkerRegistry(redis),
+        events=RedisEventLog(redis_client.connect(settings.redis_url, redis_client.STREAM)),
+        workers=workers,
         storage=storage,
         uploads=RedisUploadStore(redis),
-        queue=CeleryTaskQueue(make_celery_app(settings)),
+        queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),
+        resolve=BoundedResolver(),
+        health=Health(ask_store, lambda: check_storage(storage)),
     )
 
 

@@ -62,6 +62,13 @@ class Kind:
     told: bool = True
 
 
+_OUTAGES: tuple[type[LongtakeError], ...] = (
+    errors.StoreError, errors.StoreUnavailable, errors.StoreReadOnly, errors.StoreFull, errors.StoreDamaged,
+    errors.StoreMisconfigured, errors.StorageError, errors.StorageUnavailable, errors.StorageReadOnly,
+    errors.StorageFull, errors.StorageMisconfigured, errors.ObjectNotFound, errors.ObjectDamaged,
+)  # fmt: skip
+"""Servers behind this one that do not do what was asked: a client can only come back later."""
+
 KINDS: dict[type[LongtakeError], Kind] = {
     LongtakeError: Kind(500, told=False),
     errors.RequestError: Kind(422),
@@ -71,10 +78,10 @@ KINDS: dict[type[LongtakeError], Kind] = {
     errors.VideoNotReady: Kind(404, retry_after_seconds=2),
     errors.PlaylistNotReady: Kind(404, retry_after_seconds=2),
     errors.ServiceFull: Kind(503, retry_after_seconds=30),
-    errors.StorageError: Kind(503, retry_after_seconds=5, told=False),
     errors.PresetError: Kind(503, retry_after_seconds=30, told=False),
     errors.ModelNotInstalled: Kind(503),
-    errors.StoreError: Kind(503, retry_after_seconds=5, told=False),
+    **dict.fromkeys(_OUTAGES, Kind(503, retry_after_seconds=5, told=False)),
+    errors.NameServiceUnavailable: Kind(503, retry_after_seconds=5),
     UnknownPath: Kind(404),
     MethodNotAllowed: Kind(405),
     BodyTooLarge: Kind(413),
@@ -152,8 +159,11 @@ def install(app: FastAPI) -> None:
 
 async def _on_longtake_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LongtakeError)
-    if not kind_of(type(error)).told:
-        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    kind = kind_of(type(error))
+    if not kind.told:
+        # A server that is away is no bug: one line, and no traceback for each request meanwhile.
+        bug = error if kind.retry_after_seconds is None else None
+        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=bug)
     return response_of(error)
 
 

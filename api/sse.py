@@ -5,20 +5,22 @@ The log is followed in threads of its own, so that waiting clients never take th
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, sleep, to_thread
 from fastapi import Depends, Request
 
 from api.ports import Ports
-from core.service.errors import JobNotFound
+from core.service.errors import JobNotFound, StorageError, StoreError
 from core.service.manifest import chunk_key, refined_key
 from core.service.schema import EventType, JobEvent, StepProgress
 
+_log = logging.getLogger(__name__)
 TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
 KEY_OF_CHUNK: Mapping[str, Callable[[str, int], str]] = {
     EventType.CHUNK_COMPLETED: chunk_key,
@@ -71,21 +73,43 @@ async def follow_job(ports: Ports, streams: Streams, job_id: str, after: str) ->
     yield f"retry: {round(rhythm.retry_seconds * 1000)}\n\n"
     spoken_at = time.monotonic()
     while not streams.stopping:
-        news = await to_thread.run_sync(
-            ports.events.follow, job_id, after, rhythm.wait_seconds, limiter=streams.limiter
-        )
-        for item in news:
-            yield _text_of(item, ports)
-            spoken_at = time.monotonic()
-            if isinstance(item, JobEvent):
-                after = item.id
-                if item.type in TERMINAL_EVENTS:
-                    return
-        if time.monotonic() - spoken_at >= rhythm.heartbeat_seconds:
-            if await to_thread.run_sync(_has_ended, ports, job_id, limiter=streams.limiter):
+        try:
+            news = await to_thread.run_sync(_news, ports, job_id, after, rhythm, limiter=streams.limiter)
+            for text, after in news.parts:  # noqa: B007 - the last one's id is where the next look begins
+                yield text
+                spoken_at = time.monotonic()
+            if news.over:
                 return
+            silent = time.monotonic() - spoken_at >= rhythm.heartbeat_seconds
+            if silent and await to_thread.run_sync(_has_ended, ports, job_id, limiter=streams.limiter):
+                return
+        except (StoreError, StorageError) as error:
+            # The client has its answer, which cannot become a 503 any more: keep it, and go on when the server is back.
+            _log.warning("events of %s: %s", job_id, error)
+            await sleep(rhythm.wait_seconds)
+        if time.monotonic() - spoken_at >= rhythm.heartbeat_seconds:
             yield ": still here\n\n"
             spoken_at = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _News:
+    """Parts of the stream, each with the event id to go on from after it; `over`: no more will come."""
+
+    parts: Sequence[tuple[str, str]]
+    over: bool
+
+
+def _news(ports: Ports, job_id: str, after: str, rhythm: Rhythm) -> _News:
+    """What has happened since `after`, as text. Blocking: signing a URL may ask for new credentials."""
+    parts = list[tuple[str, str]]()
+    for item in ports.events.follow(job_id, after, rhythm.wait_seconds):
+        if isinstance(item, JobEvent):
+            after = item.id
+        parts.append((_text_of(item, ports), after))
+        if isinstance(item, JobEvent) and item.type in TERMINAL_EVENTS:
+            return _News(parts, over=True)
+    return _News(parts, over=False)
 
 
 def has_nothing_after(ports: Ports, job_id: str, after: str) -> bool:

@@ -20,17 +20,20 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 from celery import signals
-from celery.exceptions import SecurityWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
+from celery.worker.state import active_requests
 
 from core.service.catalog import PresetFolder
 from core.service.clock import SystemClock
 from core.service.device_fault import is_device_fault
-from core.service.errors import LongtakeError
+from core.service.errors import LongtakeError, StoreError
+from core.service.health import check_store
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
 from core.service.ports import WorkerKind, WorkerStatus
@@ -42,19 +45,21 @@ from core.service.queue import (
     make_celery_app,
     worker_options,
 )
-from core.service.redis_client import connect
+from core.service.redis_client import REQUEST, connect
 from core.service.rescue import Rescuer
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
 from worker.app import Hooks, make_worker_app
+from worker.consumer import BrokerWatch, PatientConsumer
 from worker.coordination import RedisCoordination
 from worker.deliver import WebhookSender
 from worker.engines import Engines, load_engines
 from worker.first_use import install
 from worker.janitor import Janitor
 from worker.names import process_name
+from worker.self_probe import ProbeQueue, SelfProbe
 from worker.services import Services
 from worker.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
 from worker.temporary import remove_left_behind
@@ -64,6 +69,7 @@ logger = logging.getLogger("worker")
 
 RETRY_SECONDS = 3.0
 SENDER_SECONDS = 1.0
+PROBE_SECONDS = 2.0
 EXIT_DEVICE_BROKEN = 70
 EXIT_STALLED = 75
 
@@ -89,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
     # Celery's warning is about messages that are code; ours are JSON and nothing else is accepted.
     warnings.simplefilter("ignore", SecurityWarning)
+    # And about what a later version will do to tasks when the broker is lost: ours go on, the lease decides.
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # `kill -USR1` shows where a process stands
     return Process(options, settings).run()
@@ -129,7 +137,11 @@ class Process:
             drain=self._drain,
         )
         self._records = records
-        self._board = StatusBoard(RedisWorkerRegistry(records), self._first_status())
+        # Impatient ones, for what must not keep a process that shall stop.
+        self._quick_records = connect(settings.redis_url, REQUEST)
+        self._quick_broker = connect(settings.broker_url, REQUEST)
+        self._board = StatusBoard(RedisWorkerRegistry(self._quick_records), self._first_status())
+        self._broker_watch = BrokerWatch(self._quick_broker, self._on_broker_away, self._on_consuming)
         self._activity = ProcessActivity(self._board, self._watchdog)
 
     def run(self) -> int:
@@ -171,7 +183,8 @@ class Process:
         """
         while not self._drain.is_set():
             try:
-                self._services.store.ping()
+                check_store(self._quick_records)
+                self._broker_watch.check()
                 self._services.storage.ensure_bucket()
                 return self._load()
             except Exception as error:  # a process's outermost frame: loading may raise anything; say it and try again
@@ -220,13 +233,37 @@ class Process:
         else:
             queues = engines.queues()
         app = make_worker_app(self._settings, engines, self._services, self._activity, hooks)
+        probes = ProbeQueue(app, self._quick_broker, self._options.name)
+        probe = SelfProbe(probes.send, self._is_idle)
+        probes.receive_with(probe.heard)
         # Celery leaves logging to us where somebody listens here, and says when it has been told to stop.
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
-        signals.worker_ready.connect(self._on_worker_ready, weak=False)
-        celery_worker = app.Worker(**worker_options(queues, self._options.name), quiet=True, redirect_stdouts=False)
+        signals.task_postrun.connect(self._on_task_end, weak=False)
+        options = worker_options([*queues, probes.name], self._options.name)
+        consumer = partial(PatientConsumer, self._broker_watch)
+        celery_worker = app.Worker(**options, consumer_cls=consumer, quiet=True, redirect_stdouts=False)
+        probing = self._start(stack, "probe", PROBE_SECONDS, lambda: self._give_up_if(probe.look(), "no message comes"))
         celery_worker.start()
+        probing.stop(REQUEST.read_seconds)
+        with suppress(StoreError):  # it expires
+            probes.remove()
         self._exit_code = self._exit_code or int(celery_worker.exitcode or 0)
+
+    def _is_idle(self) -> bool:
+        """Nothing keeps this process from taking a message at once."""
+        return self._broker_watch.consuming and not active_requests and not self._drain.is_set()
+
+    def _on_task_end(self, **_: object) -> None:
+        """A task's message is acknowledged when the task returns: not before the broker is there to hear it."""
+        self._broker_watch.wait(lambda: not self._drain.is_set())
+        if self._broker_watch.consuming and self._board.status.state == "not_ready":
+            self._on_consuming()  # it was silent only, and the connection is as it was
+
+    def _on_broker_away(self, reason: str) -> None:
+        if self._board.status.state != "busy" and self._board.status.reason != reason:
+            logger.error("%s is not ready: %s", self._options.name, reason)
+            self._board.set("not_ready", reason=reason)
 
     def _start_cpu_threads(self, stack: ExitStack) -> Hooks:
         sender = WebhookSender(RedisOutbox(self._records), self._services.store, self._services.clock, self._settings)
@@ -248,11 +285,15 @@ class Process:
             logger.error("the supervisor is gone, stopping")
             os.kill(os.getpid(), signal.SIGTERM)
         stalled_seconds = self._watchdog.stalled_seconds()
-        if stalled_seconds is not None:
-            logger.critical("nothing has moved for %.0f s, giving this process up", stalled_seconds)
+        self._give_up_if(stalled_seconds is not None, f"nothing has moved for {stalled_seconds or 0:.0f} s")
+        self._board.report()
+
+    def _give_up_if(self, stalled: bool, why: str) -> None:
+        """Leave at once, to be started again: whatever hangs here would keep an orderly end waiting, too."""
+        if stalled:
+            logger.critical("%s, giving this process up", why)
             faulthandler.dump_traceback(all_threads=True)
             os._exit(EXIT_STALLED)
-        self._board.report()
 
     def _on_device_broken(self) -> None:
         logger.critical("the device is of no more use to this process, stopping to be started again")
@@ -270,11 +311,11 @@ class Process:
         """Before Celery has its own handler."""
         self._drain.set()
 
-    def _on_worker_ready(self, **_: object) -> None:
+    def _on_consuming(self) -> None:
         """Celery consumes. A signal that came before its handler was in place was noted only; now it can act on it."""
         if self._drain.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
-        else:
+        elif self._board.status.state != "busy":
             self._board.set("ready")
             logger.info("%s is ready", self._options.name)
 

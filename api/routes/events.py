@@ -13,7 +13,7 @@ from api.openapi import may_fail
 from api.ports import PortsOfApp
 from api.routes.jobs import JobId
 from api.sse import StreamsOfApp, follow_job, has_nothing_after
-from core.service.errors import InvalidField
+from core.service.errors import InvalidField, StoreError
 
 router = APIRouter(tags=["jobs"])
 FROM_THE_BEGINNING = "0-0"
@@ -42,17 +42,22 @@ async def events(
     ports: PortsOfApp,
     streams: StreamsOfApp,
     last_event_id: Annotated[str, Header(description="Resume after this event.")] = FROM_THE_BEGINNING,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """All events of the job so far, then each as it happens; ends after the last one.
 
     Logged events have ids; `job.progress` (every denoising step) has none. `chunk.completed` and
     `chunk.refined` carry the chunk's URL.
-    A comment comes every 15 seconds of silence.
+    A comment comes every 15 seconds of silence, also while Redis is away: the stream then goes on when it is back.
     """
     after = _checked(last_event_id)
-    ended = await to_thread.run_sync(has_nothing_after, ports, job_id, after, limiter=streams.limiter)
-    if ended:
-        return Response(status_code=204)
+    try:
+        if await to_thread.run_sync(has_nothing_after, ports, job_id, after):
+            return Response(status_code=204)
+    except StoreError:
+        # A browser's EventSource, which asks for this type, never comes back after a 503: it gets a stream that waits.
+        if EventStreamResponse.media_type not in accept:
+            raise
     return EventStreamResponse(follow_job(ports, streams, job_id, after), headers=_HEADERS)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from asyncio import gather
+from typing import Annotated, Literal, cast
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from api.ports import PortsOfApp
-from core.service.errors import LongtakeError, StoreError
+from api.readiness import Probes
 from core.service.ports import WorkerStatus
 
 router = APIRouter(tags=["health"])
+
+
+async def _probes(request: Request) -> Probes:
+    return cast(Probes, request.app.state.probes)
+
+
+ProbesOfApp = Annotated[Probes, Depends(_probes)]
 
 
 class Alive(BaseModel):
@@ -42,30 +48,15 @@ async def healthz() -> Alive:
 
 
 @router.get("/readyz", summary="Jobs can be taken in", responses={503: {"model": Readiness}})
-def readyz(response: Response, ports: PortsOfApp) -> Readiness:
-    """200 where Redis and the object storage answer, else 503 with the reason."""
-    redis, storage = _check(ports.store.ping), _check(ports.storage.check)
-    ready = redis.ok and storage.ok
+async def readyz(response: Response, probes: ProbesOfApp) -> Readiness:
+    """200 where Redis and the object storage take writes, else 503 with the reason. Answers within two seconds."""
+    store, storage = await gather(probes.store.answer(), probes.storage.answer())
+    ready = store.reason is None and storage.reason is None
     response.status_code = 200 if ready else 503
     response.headers["Cache-Control"] = "no-store"
     return Readiness(
         status="ready" if ready else "not_ready",
-        redis=redis,
-        storage=storage,
-        workers=_workers(ports) if redis.ok else [],
+        redis=Check(ok=store.reason is None, reason=store.reason),
+        storage=Check(ok=storage.reason is None, reason=storage.reason),
+        workers=list(store.said or ()),
     )
-
-
-def _check(attempt: Callable[[], None]) -> Check:
-    try:
-        attempt()
-    except LongtakeError as error:
-        return Check(ok=False, reason=error.message)
-    return Check(ok=True, reason=None)
-
-
-def _workers(ports: PortsOfApp) -> list[WorkerStatus]:
-    try:
-        return list(ports.workers.all())
-    except StoreError:  # gone since it was asked a moment ago
-        return []

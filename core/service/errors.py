@@ -57,6 +57,7 @@ LongtakeError
 │   ├── StorageReadOnly         it answers and refuses writes
 │   ├── StorageFull             no room left
 │   └── StorageMisconfigured    wrong address, key or bucket, or a bug of ours: waiting does not help
+├── NameServiceUnavailable  DNS does not answer: waiting helps
 ├── NotFinite               a network gave numbers that are not finite; the job fails
 └── SetupError              a missing binary, a port in use, a full disk: one sentence for a person
 
@@ -358,6 +359,12 @@ class WeightsDamaged(ConversionError):
     """Files differ from the checksums written with them."""
 
     code = "weights_damaged"
+
+
+class NameServiceUnavailable(LongtakeError):
+    """Host names cannot be looked up at the moment."""
+
+    code = "name_service_unavailable"
 
 
 class StoreError(LongtakeError):

@@ -17,7 +17,7 @@ from core.service import redis_client as keys
 from core.service.schema import LANES_WITH_STEPS, EventType, JobEvent, StepProgress
 from core.service.transitions import NewEvent
 
-BLOCK_SECONDS = 5.0
+BLOCK_SECONDS = 1.0
 """One blocking read; well below the socket timeout, so that waiting is never taken for a dead connection."""
 
 _KNOWN_TYPES = frozenset(EventType)

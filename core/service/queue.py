@@ -16,8 +16,9 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from core.service.broker_transport import kombu_url, transport_options
 from core.service.errors import StoreError
-from core.service.redis_client import HEALTH_CHECK_SECONDS, WORKER, connect, names_errors
+from core.service.redis_client import WORKER, Patience, connect, names_errors
 from core.service.schema import Lane
 from core.service.settings import Settings
 
@@ -51,10 +52,11 @@ def queue_of_lane(lane: Lane, model: str) -> str:
     return f"{lane.value}.{model}"
 
 
-def make_celery_app(settings: Settings) -> Celery:
+def make_celery_app(settings: Settings, patience: Patience = WORKER) -> Celery:
     """The app that API and workers share. Everything Celery can be told is told here."""
-    app = Celery("longtake", broker=settings.broker_url, set_as_current=False)
+    app = Celery("longtake", broker=kombu_url(settings.broker_url), set_as_current=False)
     app.conf.update(
+        longtake_broker_url=settings.broker_url,
         # Results are in the job record.
         task_ignore_result=True,
         # A message is done with when its chunk is committed, and a worker holds one at a time.
@@ -74,17 +76,16 @@ def make_celery_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_connection_timeout=5,
+        # Also after Redis has refused something (a replica, a failed save): Celery would end the process.
+        broker_channel_error_retry=True,
+        broker_connection_timeout=patience.connect_seconds,
+        task_publish_retry=patience.retry_timeouts,
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_seconds,
             "unacked_restore_interval": UNACKED_RESTORE_SECONDS,
             "unacked_restore_throttle": 1,
-            "health_check_interval": HEALTH_CHECK_SECONDS,
-            "socket_keepalive": True,
-            "socket_connect_timeout": WORKER.connect_seconds,
-            "socket_timeout": WORKER.read_seconds,
-            "retry_on_timeout": True,
+            **transport_options(settings.broker_url, patience),
         },
     )
     return app
@@ -107,9 +108,10 @@ def worker_options(queues: Sequence[str], name: str) -> dict[str, Any]:
 class CeleryTaskQueue:
     """ports.TaskQueue."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
+        """`broker` is the client that is asked what waits; without one it is a patient one of its own."""
         self._app = app
-        self._broker = _client(str(app.conf.broker_url))
+        self._broker = broker or _client(str(app.conf.longtake_broker_url))
 
     def wake(self, lane: Lane, model: str, job_id: str) -> None:
         self._send(TASK_OF_LANE[lane], queue_of_lane(lane, model), job_id)

@@ -22,6 +22,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConn
 from core.service.errors import StoreMisconfigured
 from core.service.gate import Gate
 from core.service.redis_errors import FAILED_OVER, names_errors, naming_errors, store_error, word_of
+from core.service.resolver import check_name
 from core.service.schema import Lane
 
 __all__ = ["connect", "names_errors", "naming_errors", "store_error"]
@@ -154,6 +155,10 @@ class _NotesRefusals(Connection):
     """Notes that its server refuses writes as one does that has lost its role to another."""
 
     failed_over = False
+
+    def _connect(self) -> Any:
+        check_name(self.host, self.port, self.socket_connect_timeout or WORKER.connect_seconds)
+        return super()._connect()
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:

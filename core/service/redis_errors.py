@@ -16,9 +16,14 @@ from typing import Any, ParamSpec, TypeVar, cast
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    BusyLoadingError,
     DataError,
     ExecAbortError,
+    MasterDownError,
     MaxConnectionsError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -63,6 +68,14 @@ _FIXES: dict[type[StoreError], str] = {
     StoreMisconfigured: "check Redis' URL, user, password and rights",
 }
 _WORD = re.compile(rf"(?<![A-Z])({'|'.join(_MEANINGS)})(?![A-Z])")
+_OF_CLASS: dict[type[Exception], str] = {
+    BusyLoadingError: "LOADING",
+    MasterDownError: "MASTERDOWN",
+    NoPermissionError: "NOPERM",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+}
+"""redis-py cuts the word off where it has a class for it; its newer versions keep it beside."""
 _NO_SPACE = "No space left on device"
 _OF_PIPELINE = "caused error: "
 """redis-py puts the command before this, and a command may hold a client's own words."""
@@ -73,8 +86,9 @@ FAILED_OVER = frozenset({"READONLY", "MASTERDOWN", "NOREPLICAS"})
 
 def word_of(error: RedisError) -> str | None:
     """The word by which Redis named its refusal; None where it gave none that is known here."""
-    if error.status_code in _MEANINGS:
-        return error.status_code
+    code = getattr(error, "status_code", None) or _OF_CLASS.get(type(error))
+    if code in _MEANINGS:
+        return code
     found = _WORD.search(str(error).rpartition(_OF_PIPELINE)[2])
     return None if found is None else found[1]
 
@@ -88,7 +102,7 @@ def store_error(error: Exception) -> StoreError:
 def _meaning(error: Exception) -> tuple[type[StoreError], str]:
     if isinstance(error, UnicodeDecodeError):
         return StoreDamaged, "Redis holds bytes that are no text"
-    if isinstance(error, ResponseError) or (isinstance(error, RedisError) and error.status_code in _MEANINGS):
+    if isinstance(error, ResponseError) or (isinstance(error, RedisError) and word_of(error) is not None):
         return _meaning_of_answer(error)
     if isinstance(error, MaxConnectionsError):
         return StoreUnavailable, "too many connections to Redis at once"

@@ -21,8 +21,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LONGTAKE_", frozen=True, extra="ignore")
 
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Records, events, leases.")
-    broker_url: str = Field(default="redis://127.0.0.1:6379/1", description="Celery's own Redis database.")
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", description="Records, events, leases; may be sentinel://."
+    )
+    broker_url: str = Field(
+        default="redis://127.0.0.1:6379/1", description="Celery's own Redis database; may be sentinel://."
+    )
     s3_endpoint_url: str | None = Field(default=None, description="S3 server as workers and API reach it; unset: AWS.")
     s3_public_endpoint_url: str | None = Field(
         default=None, description="The same as clients reach it; unset: s3_endpoint_url."

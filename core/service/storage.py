@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.service.errors import ObjectNotFound, StorageMisconfigured, StorageUnavailable
 from core.service.gate import Gate
 from core.service.ports import Clock, StoredObject
 from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
+from core.service.resolver import check_name
 from core.service.settings import Settings
 from core.service.storage_errors import code_of, failures_of_boto, storage_error
 
@@ -239,6 +241,9 @@ class S3Storage:
         if gate is not None and not gate.admits():
             raise StorageUnavailable(f"{doing}: it did not answer a moment ago")
         try:
+            if gate is not None and self._settings.s3_endpoint_url:
+                endpoint = urlsplit(self._settings.s3_endpoint_url)
+                check_name(endpoint.hostname, endpoint.port, self._patience.connect_seconds)
             yield
         except failures_of_boto() as error:
             if _has_code(error, ignore):

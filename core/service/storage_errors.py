@@ -61,13 +61,14 @@ _FIXES: dict[type[StorageError], str] = {
 def failures_of_boto() -> tuple[type[Exception], ...]:
     """What a call of boto3 may throw because of the server or the settings; nothing that would be a bug of ours."""
     from http.client import HTTPException
+    from socket import gaierror
 
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
-    ours = (ConnectionError, TimeoutError, ValueError)  # ValueError: an endpoint that is no URL
+    ours = (ConnectionError, TimeoutError, gaierror, ValueError)  # ValueError: an endpoint that is no URL
     return (ClientError, BotoCoreError, Boto3Error, ResponseParserError, HTTPError, HTTPException, *ours)
 
 

@@ -25,11 +25,14 @@ from tests.helpers.deadline import eventually
 class RedisServer:
     """One server process on a port of its own, which it keeps when it is started again."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *options: str, config: str | None = None) -> None:
+        """`config` is the text of a configuration file, which a Sentinel must have."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._config = folder / "redis.conf"
+        self._config.write_text(config or "")
         self.folder = folder
         self.options = options
-        self.port = port or free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: int = 0, login: str = "") -> str:
@@ -42,7 +45,8 @@ class RedisServer:
 
     def start(self, *more: str) -> Self:
         """Returns once the server says something, if only that it is loading or wants a password."""
-        command = [str(find_redis().path), "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self.folder)]
+        command = [str(find_redis().path), str(self._config), "--port", str(self.port), "--bind", LOOPBACK]
+        command += ["--dir", str(self.folder)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self.options, *more], stdout=log, stderr=log, preexec_fn=end_with_parent

@@ -110,6 +110,21 @@ def unable_to_save(server: RedisServer) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def out_of_disk(server: RedisServer) -> AbstractContextManager[None]:
+    """Its append-only file is a device that has no room."""
+    with server.client() as client:
+        one_file = int(str(client.info("server")["redis_version"]).split(".")[0]) < 7
+    server.kill()
+    file = server.folder / ("appendonly.aof" if one_file else "appendonlydir/appendonly.aof.1.incr.aof")
+    file.parent.mkdir(exist_ok=True)
+    file.symlink_to("/dev/full")
+    server.start("--appendonly", "yes", "--appendfsync", "everysec")
+    with server.client() as client:
+        client.set("key", "the first write that fails")
+        eventually(lambda: client.info("persistence")["aof_last_write_status"] == "err", "a failed write")
+    return nullcontext()
+
+
 def killed(server: RedisServer) -> AbstractContextManager[None]:
     server.kill()
     return nullcontext()
@@ -133,6 +148,7 @@ STATES: dict[Callable[[RedisServer], AbstractContextManager[None]], type[StoreEr
     replica: StoreReadOnly,
     without_replicas: StoreReadOnly,
     unable_to_save: StoreReadOnly,
+    out_of_disk: StoreFull,
     RedisServer.frozen: StoreUnavailable,
     RedisServer.busy: StoreUnavailable,
     killed: StoreUnavailable,

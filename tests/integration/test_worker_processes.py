@@ -193,6 +193,17 @@ def test_a_worker_stops_also_while_redis_is_away(floor: Floor, children: list[Wo
     assert end_of(children[0]) == 0
 
 
+def test_a_worker_stops_also_while_redis_hangs(floor: Floor, children: list[Workers]) -> None:
+    children.append(floor.start("--gpus", "none", "--model", "fake"))
+    floor.wait_for_workers(1)
+    os.kill(floor.service.redis_server.pid, signal.SIGSTOP)
+    try:
+        children[0].terminate()
+        assert children[0].wait(60) == 0
+    finally:
+        os.kill(floor.service.redis_server.pid, signal.SIGCONT)
+
+
 def test_workers_do_not_outlive_their_supervisor(floor: Floor, children: list[Workers]) -> None:
     children.append(floor.start("--gpus", "none", "--model", "fake"))
     (worker,) = floor.wait_for_workers(1)

@@ -1,0 +1,109 @@
+"""Redis behind Sentinel: the master dies, and records and messages go on with the one that takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from core.service.clock import SystemClock
+from core.service.embedded import LOOPBACK, free_port
+from core.service.errors import StoreError, StoreMisconfigured, StoreUnavailable
+from core.service.gate import Gate
+from core.service.job_store import RedisJobStore
+from core.service.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
+from core.service.redis_client import REQUEST, SentinelUrl, connect, naming_errors
+from core.service.schema import JobRecord, JobStatus
+from core.service.settings import Settings
+from tests.helpers.celery_worker import working
+from tests.helpers.deadline import eventually
+from tests.helpers.jobs import job_spec
+from tests.helpers.redis_server import RedisServer
+
+
+@dataclass
+class Watched:
+    """A master, its replica, and the Sentinel that watches over them."""
+
+    master: RedisServer
+    replica: RedisServer
+    sentinel: RedisServer
+
+    def url(self, database: int) -> str:
+        """Names a Sentinel that is not there first."""
+        return f"sentinel://{LOOPBACK}:{free_port()},{LOOPBACK}:{self.sentinel.port}/{database}?master=main"
+
+    def fail_over(self) -> None:
+        self.master.kill()
+
+        def promoted() -> bool:
+            with self.replica.client() as client:
+                return client.info("replication")["role"] == "master"
+
+        eventually(promoted, "the replica to take over", seconds=60)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    with RedisServer(tmp_path / "master", "--save", "") as master:
+        following = ("--save", "", "--replicaof", LOOPBACK, str(master.port), "--repl-diskless-sync-delay", "0")
+        of_sentinel = f"sentinel monitor main {LOOPBACK} {master.port} 1\nsentinel down-after-milliseconds main 1000\n"
+        with RedisServer(tmp_path / "replica", *following) as replica:
+            with replica.client() as client:
+                eventually(lambda: client.info("replication")["master_link_status"] == "up", "the replica to follow")
+            with RedisServer(tmp_path / "sentinel", "--sentinel", config=of_sentinel) as sentinel:
+                with sentinel.client() as client:
+                    eventually(lambda: client.sentinel_slaves("main"), "Sentinel to know the replica", seconds=30)
+                yield Watched(master, replica, sentinel)
+
+
+def test_a_sentinel_url_is_read() -> None:
+    url = SentinelUrl.read("sentinel://user:p%40ss@a,b:1/3?master=main&sentinel_password=x")
+    assert (url.master, url.hosts, url.database) == ("main", (("a", 26379), ("b", 1)), 3)
+    assert (url.username, url.password, url.sentinel_password) == ("user", "p@ss", "x")
+
+
+def test_records_go_on_with_the_new_master(watched: Watched) -> None:
+    client = connect(watched.url(0), REQUEST, Gate())
+    store = RedisJobStore(client, SystemClock(), retention_seconds=60)
+    record = JobRecord(id="job_a", status=JobStatus.QUEUED, spec=job_spec(), created_at=SystemClock().now())
+    store.create(record)
+    with watched.replica.client() as replica:
+        eventually(lambda: replica.exists("longtake:job:job_a:record"), "the record to reach the replica")
+    watched.master.kill()
+    with pytest.raises(StoreUnavailable):
+        store.get("job_a")
+    watched.fail_over()
+
+    def canceled() -> bool:
+        try:
+            return store.request_cancel("job_a").status is JobStatus.CANCELED
+        except StoreError:
+            return False
+
+    eventually(canceled, "the new master to take a write", seconds=30)
+    client.close()
+
+
+def test_messages_go_on_with_the_new_master(watched: Watched) -> None:
+    app = make_celery_app(Settings(broker_url=watched.url(1)))
+    done: list[int] = []
+
+    def work() -> None:
+        done.append(1)
+
+    with working(app, TASK_DELIVER_WEBHOOKS, work, CPU_QUEUE):
+        app.send_task(TASK_DELIVER_WEBHOOKS, queue=CPU_QUEUE)
+        eventually(lambda: len(done) == 1, "the first task", seconds=30)
+        watched.fail_over()
+        app.send_task(TASK_DELIVER_WEBHOOKS, queue=CPU_QUEUE)
+        eventually(lambda: len(done) == 2, "the second task", seconds=60)
+
+
+def test_a_master_that_no_sentinel_knows_is_away(watched: Watched) -> None:
+    with pytest.raises(StoreUnavailable), naming_errors():
+        connect(watched.url(0).replace("master=main", "master=other"), REQUEST).ping()
+    with pytest.raises(StoreMisconfigured):
+        connect("sentinel://host:1/0")

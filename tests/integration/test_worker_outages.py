@@ -1,0 +1,182 @@
+"""Worker processes while their broker, Redis or S3 fails: the same process goes on, and none is started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+
+from core.service.embedded import LOOPBACK
+from core.service.ports import WorkerStatus
+from core.service.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
+from core.service.redis_client import REQUEST, connect
+from core.service.settings import Settings
+from tests.helpers.celery_worker import working
+from tests.helpers.deadline import eventually
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.service import Service, running_service
+from worker.self_probe import ProbeQueue, SelfProbe
+
+AWAY_SECONDS = 15.0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path / "broker", "--save", "") as broker:
+        yield broker
+
+
+@pytest.fixture
+def service(tmp_path: Path, broker: RedisServer) -> Iterator[Service]:
+    """A worker and a CPU worker, and a broker apart from the records, so that what workers report can be read."""
+    write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
+    with running_service(
+        tmp_path, tmp_path / "presets", default_model="slow", broker_url=broker.url(1), janitor_interval_seconds=1.0
+    ) as service:
+        service.start_workers("slow")
+        yield service
+
+
+def pids(service: Service) -> set[int]:
+    return {status.pid for status in service.workers()}
+
+
+def of_model(service: Service) -> WorkerStatus | None:
+    return next((status for status in service.workers() if status.model == "slow"), None)
+
+
+def is_not_ready(service: Service) -> bool:
+    status = of_model(service)
+    return status is not None and status.state == "not_ready" and bool(status.reason)
+
+
+@contextmanager
+def refusing(broker: RedisServer) -> Generator[None]:
+    """A replica without a master."""
+    with broker.client() as client:
+        client.replicaof(LOOPBACK, "1")
+        yield
+        client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def lacking_replicas(broker: RedisServer) -> Generator[None]:
+    broker.set(min_replicas_to_write=1)
+    yield
+    broker.set(min_replicas_to_write=0)
+
+
+@contextmanager
+def unable_to_save(broker: RedisServer) -> Generator[None]:
+    snapshots = broker.folder / "dump.rdb"
+    snapshots.mkdir()
+    broker.set(save="3600 1")
+    with broker.client() as client:
+        client.bgsave()
+        yield
+        snapshots.rmdir()
+        client.bgsave()
+
+
+@contextmanager
+def gone(broker: RedisServer) -> Generator[None]:
+    broker.kill()
+    yield
+    broker.start()
+
+
+@pytest.mark.parametrize("outage", [refusing, lacking_replicas, unable_to_save, gone], ids=lambda one: one.__name__)
+def test_a_broker_that_fails_makes_workers_wait_in_the_same_process(
+    service: Service, broker: RedisServer, outage: Callable[[RedisServer], AbstractContextManager[None]]
+) -> None:
+    before = pids(service)
+    with outage(broker):
+        eventually(lambda: is_not_ready(service), "the worker to say that it is not ready", seconds=30)
+        waited_until = time.monotonic() + 5
+        eventually(lambda: time.monotonic() > waited_until, "a longer outage")
+    service.wait_for_success(service.submit(model="slow", num_frames=16).id)
+    assert pids(service) == before
+    assert of_model(service).state in {"ready", "busy"}  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_worker_goes_on_after_redis_was_away_while_its_task_ended(tmp_path: Path, how: str) -> None:
+    """Findings 10.1: with 12 to 45 s of outage just as a chunk ended the worker never consumed again."""
+    write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
+    with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service:
+        service.start_workers("slow")
+        before = pids(service)
+        job = service.submit(model="slow", num_frames=64)
+        service.wait_for_chunks(job.id, 1)
+        back_at = time.monotonic() + AWAY_SECONDS
+        if how == "killed":
+            os.kill(service.redis_server.pid, signal.SIGKILL)
+            service.redis_server.stop()
+            eventually(lambda: time.monotonic() > back_at, "the outage to last")
+            service.redis_server.start()
+        else:
+            os.kill(service.redis_server.pid, signal.SIGSTOP)
+            eventually(lambda: time.monotonic() > back_at, "the outage to last")
+            os.kill(service.redis_server.pid, signal.SIGCONT)
+        eventually(lambda: service.http.get("/readyz").status_code == 200, "the API to be back", seconds=30)
+        service.wait_for_success(job.id)
+        service.wait_for_success(service.submit(model="slow", num_frames=16).id)
+        assert pids(service) == before
+
+
+def test_workers_that_start_during_an_outage_wait_for_its_end(tmp_path: Path) -> None:
+    write_fake_preset(tmp_path / "presets", "slow", steps=2)
+    with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service:
+        service.redis_server.stop()
+        service.s3_server.stop()
+        supervisors = [service.start_worker("both", "slow", wait=False), service.start_worker("cpu", wait=False)]
+        eventually(lambda: service.logs(100).count("is not ready") >= 2, "both to say so", seconds=60)
+        service.redis_server.start()
+        service.s3_server.start()
+        eventually(lambda: len(pids(service)) == 2, "both to be there", seconds=30)
+        eventually(lambda: service.http.get("/readyz").status_code == 200, "the API to be back", seconds=30)
+        service.wait_for_success(service.submit(model="slow", num_frames=16).id)
+        assert service.logs(200).count("started, pid") == len(supervisors)
+
+
+def test_an_idle_worker_hears_its_own_probes_and_leaves_nothing_behind(broker: RedisServer) -> None:
+    app = make_celery_app(Settings(broker_url=broker.url(1)))
+    with connect(broker.url(1), REQUEST) as client:
+        queue, probe = _probing(app, client, limit_seconds=3)
+        with working(app, TASK_DELIVER_WEBHOOKS, _nothing, CPU_QUEUE, queue.name):
+            sent_until = time.monotonic() + 4
+            eventually(lambda: (probe.look() and pytest.fail("gave up")) or time.monotonic() > sent_until, "probes")
+        left = {str(key) for key in client.keys("*")}  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType, reportUnknownArgumentType]
+        assert not any("probe" in key for key in left)
+        assert "unacked" not in left
+        bindings = {str(one) for one in client.smembers("_kombu.binding.celery")}  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType, reportUnknownArgumentType]
+        assert not any("probe" in one for one in bindings)
+
+
+def test_a_worker_that_does_not_consume_is_noticed_and_its_probes_expire(broker: RedisServer) -> None:
+    app = make_celery_app(Settings(broker_url=broker.url(1)))
+    with connect(broker.url(1), REQUEST) as client:
+        queue, probe = _probing(app, client, limit_seconds=1)
+        with working(app, TASK_DELIVER_WEBHOOKS, _nothing, CPU_QUEUE):  # alive, and deaf on the other ear
+            eventually(probe.look, "the process to give up", seconds=10)
+        assert 0 < int(client.ttl(queue.name)) <= 60  # pyright: ignore[reportArgumentType]
+        queue.remove()
+        assert client.exists(queue.name) == 0
+
+
+def _nothing() -> None: ...
+
+
+def _probing(app: Celery, client: redis.Redis, limit_seconds: float) -> tuple[ProbeQueue, SelfProbe]:
+    queue = ProbeQueue(app, client, "worker-1")
+    probe = SelfProbe(queue.send, lambda: True, every_seconds=0.2, limit_seconds=limit_seconds)
+    queue.receive_with(probe.heard)
+    return queue, probe
