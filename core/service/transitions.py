@@ -85,9 +85,14 @@ class Transition:
 
 
 def create(record: JobRecord) -> Transition:
-    """A new queued job. Its record is as new, so that creating it again can be told from creating another."""
+    """A new queued job."""
     assert record.status is JobStatus.QUEUED, record.status
     return _with_event(record, EventType.JOB_QUEUED, record.created_at)
+
+
+def is_same_job(one: JobRecord, other: JobRecord) -> bool:
+    """Whether these are of one job, however far it has got."""
+    return (one.id, one.spec, one.created_at) == (other.id, other.spec, other.created_at)
 
 
 def restore(record: JobRecord) -> Transition:
