@@ -68,6 +68,7 @@ STALE_MANIFESTS = "longtake:manifests:stale"
 """Jobs whose manifest is behind their record, scored by the revision that it must have."""
 TOMBSTONES = "longtake:tombstones"
 """Deleted jobs, scored by the time at which their tombstone may go."""
+MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
 MANIFESTS_READ = "longtake:janitor:manifests_read"
 """Gone where Redis has lost everything: then records are rebuilt from the manifests."""
 

@@ -256,8 +256,11 @@ class _Lock:
     def manifests_read(self) -> bool:
         return self._asked.manifests_read()
 
-    def mark_manifests_read(self) -> None:
-        self._asked.mark_manifests_read()
+    def begin_to_read(self) -> None:
+        self._asked.begin_to_read()
+
+    def mark_manifests_read(self) -> bool:
+        return self._asked.mark_manifests_read()
 
 
 class MoodyEngine(FakeEngine):
