@@ -11,12 +11,14 @@ HYPOTHESIS_PROFILE=long runs for some minutes instead of seconds. A failure prin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,10 +33,10 @@ import worker.finalize
 import worker.lane
 from core.service.embedded import EmbeddedRedis
 from core.service.errors import JobNotFound
-from core.service.manifest import chunk_key, job_prefix, manifest_key, refined_key, refined_video_key, video_key
+from core.service.manifest import job_prefix, manifest_key, refined_video_key, video_key
 from core.service.orphans import find_orphans, remove
 from core.service.redis_client import connect
-from core.service.schema import ChunkRecord, EventType, JobEvent, JobRecord, JobStatus, Lane
+from core.service.schema import EventType, JobEvent, JobRecord, JobStatus, Lane
 from core.service.transitions import POISON_DEATHS, TOMBSTONE_TIME
 from core.service.upload_store import RedisUploadStore
 from core.service.video.final_video import join_chunks
@@ -88,6 +90,7 @@ class Life:
     cancel_told: bool = False
     delete_tried: bool = False
     delete_told: bool = False
+    damaged: bool = False
     seen: JobRecord | None = None
     log: tuple[tuple[str, str, int | None], ...] = ()
     """Entries seen: id, type, index of the chunk."""
@@ -158,6 +161,16 @@ class JobLife(RuleBasedStateMachine):
             worker.work(lane, stop)
 
     @precondition(lambda self: self.lives)
+    @rule(slot=st.sampled_from(["w1", "w2"]), lanes=st.lists(st.sampled_from(Lane), min_size=2, max_size=6))
+    def works_on(self, slot: str, lanes: Sequence[Lane]) -> None:
+        """Several pieces, so that jobs get far."""
+        for lane in lanes:
+            worker = self.service.workers[slot]
+            if not worker.process.parked:
+                worker.work(lane)
+            self.holds()
+
+    @precondition(lambda self: self.lives)
     @rule(slot=st.sampled_from(["w1", "w2"]), lane=st.sampled_from([Lane.GENERATE, Lane.REFINE]))
     def engine_fails(self, slot: str, lane: Lane) -> None:
         worker = self.service.workers[slot]
@@ -217,7 +230,8 @@ class JobLife(RuleBasedStateMachine):
     @precondition(lambda self: self.lives)
     @rule()
     def redis_loses_everything(self) -> None:
-        """What the manifests hold is what is left."""
+        """What the manifests hold is what is left. A request ends within two seconds, before the rebuilding does."""
+        self.service.kill("api", given_back=False)
         self.service.wipe()
         for life in self.lives.values():
             life.seen = manifest = self.service.manifest(life.job_id)
@@ -237,6 +251,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(data=st.data(), missing=st.booleans())
     def an_object_is_damaged(self, data: st.DataObject, missing: bool) -> None:
         key = data.draw(st.sampled_from(self.damageable()))
+        self.lives[key.split("/")[1]].damaged = True
         if missing:
             del self.service.storage.objects[key]
         else:
@@ -358,9 +373,9 @@ class JobLife(RuleBasedStateMachine):
                     STAT[(life.kind, str(r and r.status), r and r.error and r.error.code)] += 1
                 self.check_nothing_is_left_over()
             else:
-                STAT[str(sys.exc_info())] += 1
+                STAT[str(sys.exc_info()[0])] += 1
         finally:
-            open("/tmp/stat.txt","w").write(repr(STAT))
+            Path("/tmp/stat.txt").write_text(repr(STAT))
             self.service.kill_all()
 
     def heal(self) -> None:
@@ -414,30 +429,23 @@ class JobLife(RuleBasedStateMachine):
             assert self.service.engine_failures.count(record.id) >= self.service.settings.max_attempts
 
     def check_bytes(self, life: Life, record: JobRecord) -> None:
-        """Every chunk and video has the bytes of an undisturbed run."""
+        """Every chunk and video has the bytes of an undisturbed run. A cancelled job ends before what is damaged."""
         undisturbed, objects = calm(life.kind, life.seed), self.service.storage.objects
-        lanes = ((record.chunks, undisturbed.chunks, chunk_key), (record.refined, undisturbed.refined, refined_key))
-        for chunks, expected, key_of in lanes:
-            stored = [objects.get(key_of(record.id, chunk.index)) for chunk in chunks]
-            assert stored == [*expected[: len(chunks)]], f"{record.id} {record.status}"
-        self.check_video(record, record.video_key, video_key(record.id), record.chunks, undisturbed.chunks)
-        refined_key_ = refined_video_key(record.id)
-        self.check_video(record, record.refined_video_key, refined_key_, record.refined, undisturbed.refined)
+        lanes = (
+            (record.chunks, undisturbed.chunks, record.video_key, video_key(record.id)),
+            (record.refined, undisturbed.refined, record.refined_video_key, refined_video_key(record.id)),
+        )
+        for chunks, expected, named, key in lanes:
+            stored = [objects.get(chunk.key) for chunk in chunks]
+            good = len(chunks)
+            if record.status is JobStatus.CANCELED and life.damaged:
+                good = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(stored, expected, strict=False)))
+            assert _sums(stored[:good]) == _sums(expected[:good])
+            assert named == (key if good else None), record
+            assert not good or _sums([objects.get(key)]) == _sums([_joined(tuple(expected[:good]))])
         if record.status is JobStatus.SUCCEEDED:
-            assert objects[video_key(record.id)] == undisturbed.video
-            assert objects.get(refined_key_) == undisturbed.refined_video
-
-    def check_video(
-        self,
-        record: JobRecord,
-        named: str | None,
-        key: str,
-        chunks: Sequence[ChunkRecord],
-        expected: Sequence[bytes],
-    ) -> None:
-        assert named == (key if chunks else None), record
-        if chunks:
-            assert self.service.storage.objects[key] == _joined(tuple(expected[: len(chunks)]))
+            assert _sums([objects.get(video_key(record.id))]) == _sums([undisturbed.video])
+            assert _sums([objects.get(refined_video_key(record.id))]) == _sums([undisturbed.refined_video])
 
     def check_all_webhooks_have_arrived(self) -> None:
         """Every event that somebody wants to hear of was told, or given up, under one id."""
@@ -467,6 +475,11 @@ class JobLife(RuleBasedStateMachine):
     def is_unsure(self, life: Life, name: str) -> bool:
         """The API has died or lost its servers while it accepted the job: `longtake gc` is for that."""
         return not life.accepted and life.job_id in name
+
+
+def _sums(objects: Sequence[bytes | None]) -> list[str | None]:
+    """Short enough to be shown."""
+    return [None if data is None else hashlib.sha256(data).hexdigest()[:12] for data in objects]
 
 
 def _chunk(event: JobEvent) -> int | None:
