@@ -92,8 +92,8 @@ class Life:
     delete_told: bool = False
     damaged: bool = False
     seen: JobRecord | None = None
-    log: tuple[tuple[str, str, int | None], ...] = ()
-    """Entries seen: id, type, index of the chunk."""
+    log: tuple[tuple[str, str, int, int | None], ...] = ()
+    """Entries seen: id, type, version, index of the chunk."""
 
     def accept(self) -> None:
         self.accepted = True
@@ -234,7 +234,9 @@ class JobLife(RuleBasedStateMachine):
         self.service.kill("api", given_back=False)
         self.service.wipe()
         for life in self.lives.values():
-            life.seen = manifest = self.service.manifest(life.job_id)
+            manifest = self.service.manifest(life.job_id)
+            if manifest is not None or not self.may_be_expired(life):
+                life.seen = manifest
             life.log = life.log[: (manifest.num_events or 0) if manifest else 0]
 
     @precondition(lambda self: self.lives)
@@ -326,7 +328,7 @@ class JobLife(RuleBasedStateMachine):
         assert types[0] is EventType.JOB_QUEUED
         ends = [number for number, kind in enumerate(types, start=1) if kind in END_EVENTS]
         assert ends == ([len(log)] if record.status.is_terminal else []), types
-        told = tuple((event.id, str(event.type), _chunk(event)) for event in log)
+        told = tuple((event.id, str(event.type), int(event.data["version"]), _chunk(event)) for event in log)
         common = min(len(told), len(life.log))
         assert told[:common] == life.log[:common], "a client that goes on after an entry misses another"
         life.log = told
