@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import takewhile
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -27,6 +27,7 @@ from core.service.fakes import FakeClock, FakeEngine, FakeRefineEngine, FakeStor
 from core.service.job_store import RedisJobStore
 from core.service.manifest import (
     chunk_key,
+    job_id_of_manifest,
     manifest_key,
     record_from_manifest,
     refined_key,
@@ -124,7 +125,8 @@ class Process:
 
     def run(self, work: Callable[[], object], stop: Stop | None = None) -> object:
         """What `work` returned, or None where it stands still or has failed as a server or an engine does."""
-        assert not self.parked and not self._dead, self.name
+        assert not self.parked, self.name
+        assert not self._dead, self.name
         self._stop_at(stop)
         self._result, self._error = None, None
         threading.Thread(target=self._thread, args=(work,), name=self.name, daemon=True).start()
@@ -190,8 +192,7 @@ class _Port:
         self._process = process
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._port, name)
-        return lambda *args, **kwargs: self._process.call(name, method, *args, **kwargs)
+        return partial(self._process.call, name, getattr(self._port, name))
 
 
 class _Drain(threading.Event):
@@ -208,6 +209,24 @@ class _Drain(threading.Event):
         return self.is_set()
 
 
+class ObjectStore(FakeStorage):
+    """Notes the jobs whose manifest was overtaken: a worker that stood still has put an older one over a newer one.
+
+    It puts the newest right afterwards. Only if it dies in between, or Redis is lost then, the older one stays.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overtaken = set[str]()
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        if (job_id := job_id_of_manifest(key)) is not None:
+            before = record_from_manifest(self.objects[key]) if key in self.objects else None
+            older = before is not None and record_from_manifest(data).revision < before.revision
+            (self.overtaken.add if older else self.overtaken.discard)(job_id)
+        super().put(key, data, content_type)
+
+
 FENCED = frozenset({"commit_chunk", "commit_refined", "commit_repair", "repair", "finish"})
 
 
@@ -219,8 +238,7 @@ class Server:
         self._life = life
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._real, name)
-        return lambda *args, **kwargs: self._asked(name, method, *args, **kwargs)
+        return partial(self._asked, name, getattr(self._real, name))
 
     def _asked(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._life.mode == "away":
@@ -350,7 +368,7 @@ class Service:
 
     redis: redis.Redis
     clock: FakeClock = field(default_factory=FakeClock)
-    storage: FakeStorage = field(default_factory=FakeStorage)
+    storage: ObjectStore = field(default_factory=ObjectStore)
     queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
     settings: Settings = field(default_factory=lambda: Settings(lease_ttl_seconds=LONG_SECONDS, max_attempts=3))
     mode: StoreMode = "up"
@@ -519,7 +537,7 @@ class Service:
     def traces(self, job_id: str) -> list[str]:
         """Every key and object that has the job's name."""
         found = [key for key in self.storage.objects if job_id in key]
-        return found + [*self.redis.scan_iter(f"*{job_id}*", count=1000)]
+        return [*found, *self.redis.scan_iter(f"*{job_id}*", count=1000)]
 
     def has_tombstone(self, job_id: str) -> bool:
         return tombstone_key(job_id) in self.storage.objects
