@@ -32,7 +32,6 @@ from core.service.manifest import (
     record_from_manifest,
     refined_key,
     refined_video_key,
-    tombstone_key,
     video_key,
 )
 from core.service.manifest_writer import create_job, write_manifest
@@ -538,9 +537,6 @@ class Service:
         """Every key and object that has the job's name."""
         found = [key for key in self.storage.objects if job_id in key]
         return [*found, *self.redis.scan_iter(f"*{job_id}*", count=1000)]
-
-    def has_tombstone(self, job_id: str) -> bool:
-        return tombstone_key(job_id) in self.storage.objects
 
 
 WEBHOOKS: dict[str, Any] = {

@@ -33,7 +33,7 @@ import worker.finalize
 import worker.lane
 from core.service.embedded import EmbeddedRedis
 from core.service.errors import JobNotFound
-from core.service.manifest import job_prefix, manifest_key, refined_video_key, video_key
+from core.service.manifest import job_id_of_manifest, job_prefix, manifest_key, refined_video_key, video_key
 from core.service.orphans import find_orphans, remove
 from core.service.redis_client import connect
 from core.service.schema import EventType, JobEvent, JobRecord, JobStatus, Lane
@@ -52,6 +52,9 @@ from tests.helpers.job_life import (
     without_what_is_not_durable,
 )
 
+pytestmark = pytest.mark.timeout(3600)
+"""A failure is made smaller before it is shown, which takes minutes."""
+
 MAX_JOBS = 4
 QUIET_ROUNDS = 60
 """Janitor passes after which everything must have ended once all is healed."""
@@ -69,7 +72,7 @@ _COMMON: dict[str, Any] = {
 }
 PROFILES = {
     "default": settings(max_examples=60, stateful_step_count=30, report_multiple_bugs=False, **_COMMON),
-    "long": settings(max_examples=1500, stateful_step_count=50, report_multiple_bugs=False, **_COMMON),
+    "long": settings(max_examples=1000, stateful_step_count=50, report_multiple_bugs=False, **_COMMON),
 }
 
 
@@ -259,10 +262,9 @@ class JobLife(RuleBasedStateMachine):
     def damageable(self) -> Sequence[str]:
         """States, frames and chunks of jobs that are worked on; of what has ended nothing is made again."""
         running = [life.job_id for life in self.lives.values() if life.seen and life.seen.status is JobStatus.RUNNING]
-        found = [
-            key for job_id in running for key in self.service.storage.objects if key.startswith(job_prefix(job_id))
-        ]
-        return sorted(key for key in found if not key.endswith("manifest.json"))
+        prefixes = tuple(job_prefix(job_id) for job_id in running)
+        found = [key for key in self.service.storage.objects if key.startswith(prefixes)]
+        return sorted(key for key in found if job_id_of_manifest(key) is None)
 
     # What must hold
 
@@ -287,6 +289,7 @@ class JobLife(RuleBasedStateMachine):
     def check_what_was_deleted_stays_away(self, life: Life) -> None:
         """Nobody sees a job again whose deletion was told as done, not after a wiped Redis either."""
         if life.delete_told and not self.service.storage.broken:
+            assert life.job_id not in [record.id for record in self.service.store.list().jobs]
             with pytest.raises(JobNotFound):
                 self.service.store.get(life.job_id)
 
@@ -399,6 +402,7 @@ class JobLife(RuleBasedStateMachine):
     def check_all_have_ended_as_they_should(self) -> None:
         for life in self.lives.values():
             record = self.service.record(life.job_id)
+            assert record is None or not life.delete_told, life
             if record is None:
                 assert life.delete_tried or not life.accepted or self.may_be_expired(life), life
             elif record.status is JobStatus.FAILED:
