@@ -184,20 +184,22 @@ class JobLife(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(self.service.parked))
         self.service.process_of(name).go_on(stop)
 
-    @precondition(lambda self: any(worker.process.parked for worker in self.service.workers.values()))
+    @precondition(lambda self: self.lives and not any(w.process.parked for w in self.service.workers.values()))
     @rule(
         lane=st.sampled_from(Lane),
-        stop=st.none() | st.builds(Stop, st.integers(1, 16), st.booleans()),
+        stands_at=st.builds(Stop, st.integers(3, 14), st.booleans()),
+        other=st.none() | st.builds(Stop, st.integers(2, 14), st.booleans()),
         late=st.none() | st.builds(Stop, st.integers(1, 8), st.booleans()),
     )
-    def is_overtaken(self, lane: Lane, stop: Stop | None, late: Stop | None) -> None:
-        """A worker has stood still for too long: the other one takes its lease, then it wakes up."""
-        slow, other = sorted(self.service.workers.values(), key=lambda worker: not worker.process.parked)
+    def is_overtaken(self, lane: Lane, stands_at: Stop, other: Stop | None, late: Stop | None) -> None:
+        """A worker stands still for too long within a piece: the other one takes its lease, then it wakes up."""
+        slow, fast = self.service.workers.values()
+        slow.work(lane, stands_at)
         self.service.leases_run_out()
-        if not other.process.parked:
-            other.work(lane, stop)
-            self.holds()
-        slow.process.go_on(late)
+        fast.work(lane, other)
+        self.holds()
+        if slow.process.parked:
+            slow.process.go_on(late)
 
     @precondition(lambda self: self.service.parked)
     @rule(data=st.data(), given_back=st.booleans())
