@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from core.service import manifest_writer, transitions
 from core.service.errors import JobNotFound, LongtakeError, MediaFetchFailed, ObjectNotFound, StorageError, StoreError
-from core.service.kept_objects import needed_keys
+from core.service.kept_objects import unneeded_keys
 from core.service.manifest import job_prefix
 from core.service.schema import JobError, JobRecord, Lane, WebhookEvent
 from worker.patience import ServerCall
@@ -70,8 +70,7 @@ def close(services: Services, record: JobRecord) -> None:
     if not write_manifest(services, record):
         return
     try:
-        needed = needed_keys(record)
-        services.storage.delete([key for key in services.storage.list(job_prefix(record.id)) if key not in needed])
+        services.storage.delete(unneeded_keys(record, services.storage.list(job_prefix(record.id))))
     except StorageError as error:
         logger.warning("%s: objects are left until the job is removed: %s", record.id, error)
 

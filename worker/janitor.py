@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Protocol
 
-from core.service.errors import ObjectDamaged, ObjectNotFound, StorageError, UploadNotFound
+from core.service.errors import ObjectDamaged, ObjectNotFound, StorageError, StoreDamaged, UploadNotFound
 from core.service.manifest import (
     JOBS_PREFIX,
     TOMBSTONES_PREFIX,
@@ -109,6 +109,8 @@ class Janitor:
             return
         try:
             services.uploads.get(upload_id)
+        except StoreDamaged as error:
+            logger.error("%s; left alone", error)
         except UploadNotFound:
             stored, now = services.storage.look_up(key), services.clock.now()
             upload = found_upload(upload_id, stored.content_type, stored.size_bytes, services.settings, now)

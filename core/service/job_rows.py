@@ -141,8 +141,16 @@ def name_queues(pipe: Pipeline, queues: Iterable[str]) -> None:
         pipe.sadd(keys.READY_QUEUES, queue)
 
 
+def lane_of_queue(queue: str) -> Lane | None:
+    """None for a lane that only a newer version has."""
+    name = queue.split(":")[0]
+    return Lane(name) if name in set(Lane) else None
+
+
 def write_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
-    """Put a job into the queues that it belongs to: an older version knew of none."""
+    """Put a job into the queues that it belongs to: an older version knew of none, and wrote no manifest of a job that
+    waits."""
+    pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
     member, queues = index_member(record), _queues(record)
     for queue in sorted(queues):
         pipe.zadd(keys.ready_index(queue), {member: transitions.rank(record)})

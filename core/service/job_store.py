@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import cast
 
 import redis
@@ -37,7 +38,7 @@ Rescue = Callable[[JobStore, str], bool]
 """Rebuild the record of one job from its manifest; False where it has none (core.service.rescue)."""
 
 CANDIDATES = 8
-"""Jobs looked at together by a worker that wants one: as many may have been taken a moment ago by others."""
+"""Jobs of a queue looked at together: some may have been taken a moment ago by others, or be of another version."""
 WORKER_LEASE_SECONDS = 86_400
 """How long it is remembered what a worker claimed last; only one that has just died is asked about."""
 
@@ -160,9 +161,12 @@ class RedisJobStore(TransitionStore):
     def waiting(self) -> Sequence[Waiting]:
         found = list[Waiting]()
         for queue in sorted(cast("set[str]", self._redis.smembers(keys.READY_QUEUES))):
-            lane = Lane(queue.split(":")[0])
-            for job_id in self._free_jobs(lane, queue, 1):
-                found += [Waiting(lane, record) for record in self._records_of([job_id])]
+            lane = rows.lane_of_queue(queue)
+            if lane is not None:
+                readable = (
+                    record for job_id in self._free_in_order(lane, queue) for record in self._records_of([job_id])
+                )
+                found += [Waiting(lane, head) for head in islice(readable, 1)]
         return found
 
     @keys.names_errors
@@ -182,8 +186,8 @@ class RedisJobStore(TransitionStore):
     def _index_all(self, statuses: Sequence[JobStatus]) -> int:
         listed = set(cast("list[str]", self._redis.zrange(keys.READY_JOBS, 0, -1)))
         active = [m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))]
-        missing = [member for member in active if member not in listed]
-        for record in self._records(missing):
+        missing = self._records([member for member in active if member not in listed])
+        for record in missing:
             with suppress(JobNotFound):
                 self._transact(record.id, lambda _pipe, now: Transition(now), also_write=rows.write_queue_entries)
         return len(missing)
@@ -194,18 +198,28 @@ class RedisJobStore(TransitionStore):
 
     @keys.names_errors
     def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
-        while candidates := self._free_jobs(lane, keys.ready_queue(lane, model), CANDIDATES):
-            for job_id in candidates:
-                try:
-                    lease = self.claim(job_id, lane, worker, ttl_seconds)
-                except (JobNotFound, StoreDamaged) as error:
-                    log.warning("%s is left in its queue: %s", job_id, error)
-                    lease = None
-                if lease is not None:
-                    return lease
-            if len(candidates) < CANDIDATES:
-                break  # else all were taken by others a moment ago: look again
+        for job_id in self._free_in_order(lane, keys.ready_queue(lane, model)):
+            try:
+                lease = self.claim(job_id, lane, worker, ttl_seconds)
+            except (JobNotFound, StoreDamaged) as error:
+                log.warning("%s is left in its queue: %s", job_id, error)
+                continue
+            if lease is not None:
+                return lease
         return None
+
+    def _free_in_order(self, lane: Lane, queue: str) -> Iterator[str]:
+        """Jobs of a queue that nobody works on, each once. Those that cannot be had, whatever the reason, are passed
+        over: however many there are, none keeps a worker from what comes after them."""
+        seen = set[str]()
+        while True:
+            limit = len(seen) + CANDIDATES
+            found = self._free_jobs(lane, queue, limit)
+            new = [job_id for job_id in found if job_id not in seen]
+            yield from new
+            seen.update(new)
+            if len(found) < limit:
+                return
 
     def _free_jobs(self, lane: Lane, queue: str, limit: int) -> list[str]:
         before, after = keys.lease_key(" ", lane).split(" ")
