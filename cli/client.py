@@ -59,8 +59,8 @@ class ServerEvent:
 
 
 class Client:
-    """One connection pool to one API. All methods raise ApiRefused (with the API's own words), ApiUnreachable, ApiUnreadable
-    or, where a URL leads to the object storage, StorageUnreachable."""
+    """One connection pool to one API. All methods raise ApiRefused (with the API's own words), ApiUnreachable,
+    ApiUnreadable or, where a URL leads to the object storage, StorageUnreachable."""
 
     def __init__(self, base_url: str = DEFAULT_BASE_URL, *, transport: httpx.BaseTransport | None = None) -> None:
         self.base_url = base_url.rstrip("/")

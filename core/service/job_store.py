@@ -163,10 +163,9 @@ class RedisJobStore(TransitionStore):
         for queue in sorted(cast("set[str]", self._redis.smembers(keys.READY_QUEUES))):
             lane = rows.lane_of_queue(queue)
             if lane is not None:
-                readable = (
-                    record for job_id in self._free_in_order(lane, queue) for record in self._records_of([job_id])
-                )
-                found += [Waiting(lane, head) for head in islice(readable, 1)]
+                free = self._free_in_order(lane, queue)
+                readable = (Waiting(lane, record) for job_id in free for record in self._records_of([job_id]))
+                found += islice(readable, 1)
         return found
 
     @keys.names_errors

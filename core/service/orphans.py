@@ -77,9 +77,10 @@ def _of_job(job_id: str, keys: Iterable[str], store: JobStore, storage: Storage)
 def _has_manifest_of_another_version(job_id: str, storage: Storage) -> bool:
     try:
         data = storage.get(manifest_key(job_id))
-        record_from_manifest(data)
     except ObjectNotFound:
         return False
+    try:
+        record_from_manifest(data)
     except ObjectDamaged:
         return is_of_another_version(data)
     return False

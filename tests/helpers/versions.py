@@ -1,4 +1,4 @@
-"""What other versions leave in Redis and the object store: dumps of real ones, and rows changed as a newer one might."""
+"""What other versions leave in Redis and the object store: a real dump, and rows changed as a newer one might."""
 
 from __future__ import annotations
 
