@@ -31,7 +31,7 @@ from core.service.job_rows import index_member
 from core.service.job_store import cursor_from_member, member_from_cursor
 from core.service.media.fit import fit
 from core.service.media.uploads import Upload
-from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, Waiting, WorkerStatus
+from core.service.ports import Clock, Delivery, JobPage, Lease, Standing, StoredObject, Waiting, WorkerStatus
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
     LANES_WITH_STEPS,
@@ -274,9 +274,18 @@ class FakeJobStore(TransitionStore):
             return self.memory.progress.get((job_id, lane), (0, None))[1]
 
     def queue_position(self, job_id: str) -> int | None:
-        job = self.get(job_id)
-        queued = [r.id for r in self._sorted() if r.status is JobStatus.QUEUED and r.spec.model == job.spec.model]
-        return queued.index(job_id) + 1 if job_id in queued else None
+        return self._place(self.get(job_id))
+
+    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+        return [Standing(self._steps(record), self._place(record)) for record in records]
+
+    def _steps(self, record: JobRecord) -> Mapping[Lane, StepProgress]:
+        told = {lane: self.progress(record.id, lane) for lane in transitions.lanes_with_progress(record)}
+        return {lane: step for lane, step in told.items() if step is not None}
+
+    def _place(self, record: JobRecord) -> int | None:
+        queued = [r.id for r in self._sorted() if r.status is JobStatus.QUEUED and r.spec.model == record.spec.model]
+        return queued.index(record.id) + 1 if record.id in queued else None
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())

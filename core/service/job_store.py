@@ -10,7 +10,7 @@ import base64
 import binascii
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -26,7 +26,7 @@ from core.service import transitions
 from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StoreDamaged
 from core.service.event_log import StreamEntry, progress_fields, progress_from_fields
 from core.service.job_rows import index_member
-from core.service.ports import Clock, JobPage, JobStore, Lease, Waiting
+from core.service.ports import Clock, JobPage, JobStore, Lease, Standing, Waiting
 from core.service.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.transition_store import TransitionStore
 from core.service.transitions import Transition
@@ -346,13 +346,30 @@ class RedisJobStore(TransitionStore):
     @keys.names_errors
     def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
         newest = cast("list[StreamEntry]", self._redis.xrevrange(keys.progress_key(job_id, lane), count=1))
-        return progress_from_fields(newest[0][1]) if newest else None
+        return _newest_progress(newest)
 
     @keys.names_errors
     def queue_position(self, job_id: str) -> int | None:
         record = self.get(job_id)
         rank = cast(int | None, self._redis.zrank(keys.queue_index(record.spec.model), index_member(record)))
         return None if rank is None else rank + 1
+
+    @keys.names_errors
+    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+        lanes = [(record, lane) for record in records for lane in transitions.lanes_with_progress(record)]
+        queued = [record for record in records if record.status is JobStatus.QUEUED]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record, lane in lanes:
+                pipe.xrevrange(keys.progress_key(record.id, lane), count=1)
+            for record in queued:
+                pipe.zrank(keys.queue_index(record.spec.model), index_member(record))
+            answers = pipe.execute()
+        steps = {
+            (record.id, lane): _newest_progress(entries)
+            for (record, lane), entries in zip(lanes, answers, strict=False)
+        }
+        ranks = {record.id: rank for record, rank in zip(queued, answers[len(lanes) :], strict=True)}
+        return [_standing(record, steps, ranks) for record in records]
 
     @keys.names_errors
     def count_active(self) -> int:
@@ -435,6 +452,18 @@ class RedisJobStore(TransitionStore):
 
 def _commits(client: redis.Redis) -> int:
     return int(cast("str | None", client.get(keys.COMMITS)) or 0)
+
+
+def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:
+    return progress_from_fields(entries[0][1]) if entries else None
+
+
+def _standing(
+    record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], ranks: Mapping[str, int | None]
+) -> Standing:
+    told = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
+    rank = ranks.get(record.id)
+    return Standing(told, None if rank is None else rank + 1)
 
 
 def cursor_from_member(member: str) -> str:

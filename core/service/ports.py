@@ -6,7 +6,7 @@ Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -51,6 +51,15 @@ class Waiting:
 
     lane: Lane
     record: JobRecord
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the store knows of a job beside its record: steps of what is being made, and its place in the queue."""
+
+    steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
+    queue_position: int | None = None
+    """1 = next of its model's queued jobs; None once started."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +260,10 @@ class JobStore(Protocol):
 
     def queue_position(self, job_id: str) -> int | None:
         """1 = next of its model's queued jobs; None once started."""
+        ...
+
+    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+        """Progress and place of each of these jobs, as its status can have them. One round trip for all."""
         ...
 
     def count_active(self) -> int: ...

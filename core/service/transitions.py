@@ -15,6 +15,7 @@ from core.service.errors import JobNotFound, JobStateConflict, StaleLease
 from core.service.ports import Delivery, Lease, Results
 from core.service.refine_plan import is_made, is_ready
 from core.service.schema import (
+    LANES_WITH_STEPS,
     ChunkRecord,
     EventType,
     FingerprintChange,
@@ -115,6 +116,13 @@ def wants(record: JobRecord, lane: Lane) -> bool:
     if record.repairs:
         return record.status is JobStatus.RUNNING
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
+
+
+def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:
+    """Lanes of which a step may have been reported."""
+    if record.status is not JobStatus.RUNNING:
+        return ()
+    return LANES_WITH_STEPS if record.spec.refine else (Lane.GENERATE,)
 
 
 def rank(record: JobRecord) -> int:
