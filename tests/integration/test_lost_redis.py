@@ -4,6 +4,7 @@ Findings 10.7."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -26,7 +27,7 @@ from worker.coordination import RedisCoordination
 from worker.janitor import Janitor
 from worker.services import Services
 
-HOOK = {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed",)}
+HOOK: dict[str, Any] = {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed",)}
 
 
 class AwayStorage(FakeStorage):
