@@ -117,12 +117,17 @@ class Pip:
             self.log.open("a", encoding="utf-8") as log,
         ):
             log.write(f"$ {' '.join(command)}\n")
-            for line in _lines(process, progress.beat):
-                progress.feed(line)
-                if not line.startswith("Progress "):
-                    said.append(line)
-                    log.write(line)
-                    log.flush()
+            try:
+                for line in _lines(process, progress.beat):
+                    progress.feed(line)
+                    if not line.startswith("Progress "):
+                        said.append(line)
+                        log.write(line)
+                        log.flush()
+            except BaseException:  # Ctrl-C, or a log that cannot be written: pip does not go on alone
+                process.kill()
+                process.wait()
+                raise
         progress.end()
         return "".join(said), process.returncode
 

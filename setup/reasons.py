@@ -16,9 +16,7 @@ class SetupFailed(Exception):
 def explain(output: str, otherwise: str) -> str:
     """One sentence for what pip (or venv) said before it failed: the package and the mend. `otherwise` begins it where
     none of the usual reasons is found."""
-    reasons = "".join(line for line in output.splitlines(keepends=True) if not line.startswith("WARNING:"))
-    if "(from versions: none)" in reasons:
-        reasons = output  # only its warnings tell a network that is away from a package that is not there
+    reasons = "".join(line for line in output.splitlines(keepends=True) if not _was_tried_again(line))
     for pattern, sentence in REASONS:
         if match := re.search(pattern, reasons):
             package = next((name for name in match.groupdict().values() if name), None) or _last_package(output)
@@ -28,12 +26,17 @@ def explain(output: str, otherwise: str) -> str:
     return f"{otherwise} at {_last_package(output)}{reason}"
 
 
+def _was_tried_again(line: str) -> bool:
+    """A warning of pip's about a connection that it went on to try again: only the last one tells of a failure."""
+    return line.startswith("WARNING: Retrying") and "total=0," not in line
+
+
 def _last_package(output: str) -> str:
     """What pip was at: the package that it did not find, or else the last one that it collected or downloaded."""
     missing = re.findall(rf"No matching distribution found for {_NAME}", output)
     found = re.findall(r"(?m)^\s*(?:Collecting ([\w.-]+)|Downloading ([\w.]+?)-\d)", output)
     names = [*(a or b for a, b in found), *missing]
-    return names[-1].replace("_", "-") if names else "the first package"
+    return names[-1].replace("_", "-") if names else "the start"
 
 
 _NAME = r"(?P<package>[A-Za-z0-9](?:[\w.-]*\w)?)"

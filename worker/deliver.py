@@ -15,15 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import takewhile
 from typing import Literal
 
 import httpx
 
 from core.service import webhooks
 from core.service.address_guard import check_url
-from core.service.errors import SetupError, WebhookUrlRefused
+from core.service.errors import JobNotFound, SetupError, WebhookUrlRefused
 from core.service.pinned_url import pin
-from core.service.ports import Clock, Delivery, DeliveryAttempt, Outbox
+from core.service.ports import Clock, Delivery, DeliveryAttempt, JobStore, Outbox
 from core.service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class WebhookSender:
     def __init__(
         self,
         outbox: Outbox,
+        store: JobStore,
         clock: Clock,
         settings: Settings,
         *,
@@ -63,6 +65,7 @@ class WebhookSender:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._outbox = outbox
+        self._store = store
         self._clock = clock
         self._settings = settings
         self._check = check
@@ -78,7 +81,17 @@ class WebhookSender:
             after = after_attempt(delivery, attempt, answer, self._clock.now(), self._jitter())
             logger.info("webhook %s: %s (%s)", delivery.id, after.state, answer.error or answer.status_code)
             self._outbox.record(after)
+        for job_id in {delivery.job_id for delivery in due}:
+            self._note_ended(job_id)
         return len(due)
+
+    def _note_ended(self, job_id: str) -> None:
+        """In the job's record, so that a lost Redis does not send again what has arrived."""
+        ended = takewhile(lambda row: row.state != "pending", self._outbox.of_job(job_id))
+        try:
+            self._store.end_webhooks(job_id, sum(1 for _ in ended))
+        except JobNotFound:
+            return
 
     def _dropped(self, delivery: Delivery) -> bool:
         """The receiver has answered 410 to another event of this job: it wants no more of them."""

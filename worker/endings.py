@@ -13,7 +13,11 @@ from core.service.errors import JobNotFound, LongtakeError, MediaFetchFailed, Ob
 from core.service.kept_objects import needed_keys
 from core.service.manifest import job_prefix
 from core.service.schema import JobError, JobRecord, Lane, WebhookEvent
+from worker.patience import ServerCall
 from worker.services import Services
+
+MANIFEST_SECONDS = 10.0
+"""A worker waits no longer for an object store that hangs: the piece is committed already."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +77,15 @@ def close(services: Services, record: JobRecord) -> None:
 
 
 def write_manifest(services: Services, record: JobRecord) -> bool:
-    """Copy the record beside the objects. False where that failed: the janitor writes it then. The manifest of a job
-    that was deleted meanwhile goes again."""
+    """Copy the record beside the objects. False where that failed or takes long: the janitor sees to it then. The
+    manifest of a job that was deleted meanwhile goes again."""
+    store, storage = services.store, services.storage
     try:
-        manifest_writer.write_manifest(services.store, services.storage, record)
+        writing = ServerCall(lambda: manifest_writer.write_manifest(store, storage, record))
+        writing.result_within(MANIFEST_SECONDS)
+    except TimeoutError:
+        logger.warning("%s: the manifest takes longer than %g s, the janitor sees to it", record.id, MANIFEST_SECONDS)
+        return False
     except JobNotFound:
         remove_deleted_objects(services, record.id)
         return False

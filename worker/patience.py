@@ -58,6 +58,15 @@ class ServerCall(Generic[T]):
         then left to end by itself."""
         while not self._done.wait(CHECK_SECONDS):
             check()
+        return self._outcome()
+
+    def result_within(self, seconds: float) -> T:
+        """The same, for those who go on without it. Raises TimeoutError."""
+        if not self._done.wait(seconds):
+            raise TimeoutError
+        return self._outcome()
+
+    def _outcome(self) -> T:
         if self._error is not None:
             raise self._error
         return self._results[0]

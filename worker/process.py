@@ -266,7 +266,7 @@ class Process:
             self._board.set("not_ready", reason=reason)
 
     def _start_cpu_threads(self, stack: ExitStack) -> Hooks:
-        sender = WebhookSender(RedisOutbox(self._records), self._services.clock, self._settings)
+        sender = WebhookSender(RedisOutbox(self._records), self._services.store, self._services.clock, self._settings)
         janitor = Janitor(self._services, RedisCoordination(self._records))
         sending = self._start(stack, "webhooks", SENDER_SECONDS, lambda: self._send_all(sender))
         cleaning = self._start(stack, "janitor", self._settings.janitor_interval_seconds, janitor.run)

@@ -11,6 +11,7 @@ from api.openapi import may_fail
 from api.ports import Ports, PortsOfApp, SettingsOfApp
 from core.service.catalog import Preset, PresetFolder, ProfileDefaults
 from core.service.errors import PresetError
+from core.service.limits import limit_of, refine_limits
 from core.service.ports import WorkerStatus
 from core.service.refine_request import possible_sizes
 from core.service.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, Profile
@@ -44,7 +45,9 @@ class ModelProfile(BaseModel):
 
     guidance_scale: float
     num_inference_steps: int
+    max_inference_steps: int = Field(description="Most that `num_inference_steps` of a request may be.")
     first_chunk: FirstChunkSampling
+    max_first_chunk_steps: int = Field(description="Most that `first_chunk.num_inference_steps` may be.")
 
 
 class ModelWorkers(BaseModel):
@@ -63,7 +66,9 @@ class ModelRefiner(BaseModel):
     sizes: list[str] = Field(description="Every WIDTHxHEIGHT that may be asked for.")
     strength: float
     steps: int
+    max_steps: int = Field(description="Most that `refine.steps` may be.")
     guidance_scale: float
+    max_lockstep_frames: int = Field(description="Longest video that the schedule lockstep takes.")
     workers_ready: int = Field(description="Workers that can refine or are at it.")
 
 
@@ -118,13 +123,15 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         install_command=None if installed else preset.install_command,
         width=facts.width,
         height=facts.height,
-        refine=_refiner(preset, [worker for worker in workers if worker.model == name]),
+        refine=_refiner(preset, settings, [worker for worker in workers if worker.model == name]),
         accepts_image=facts.accepts_image,
         limits=ModelLimits(
-            max_prompt_tokens=facts.max_prompt_tokens, min_frames=MIN_FRAMES, max_frames=settings.max_frames
+            max_prompt_tokens=facts.max_prompt_tokens,
+            min_frames=MIN_FRAMES,
+            max_frames=limit_of("max_frames", facts, settings).most,
         ),
         defaults=_defaults(facts, settings),
-        profiles={name: _profile(profile) for name, profile in facts.profiles.items()},
+        profiles={name: _profile(profile, facts, settings) for name, profile in facts.profiles.items()},
         example_prompts=list(facts.example_prompts),
         workers=_workers([worker for worker in workers if worker.kind in GENERATING and worker.model == name]),
     )
@@ -132,37 +139,42 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
 
 def _defaults(facts: Preset, settings: Settings) -> ModelDefaults:
     return ModelDefaults(
-        num_frames=settings.default_num_frames,
+        num_frames=min(settings.default_num_frames, limit_of("max_frames", facts, settings).most),
         fps=facts.fps,
         negative_prompt=facts.negative_prompt,
         profile=DEFAULT_PROFILE,
     )
 
 
-def _profile(profile: ProfileDefaults) -> ModelProfile:
+def _profile(profile: ProfileDefaults, facts: Preset, settings: Settings) -> ModelProfile:
     windows, first = profile.windows, profile.first_chunk
     return ModelProfile(
         guidance_scale=windows.guidance_scale,
         num_inference_steps=windows.num_inference_steps,
+        max_inference_steps=limit_of("max_inference_steps", facts, settings, windows.num_inference_steps).most,
         first_chunk=FirstChunkSampling(
             num_inference_steps=first.num_inference_steps, guidance_scale=first.guidance_scale
         ),
+        max_first_chunk_steps=limit_of("max_first_chunk_steps", facts, settings, first.num_inference_steps).most,
     )
 
 
-def _refiner(preset: PresetFolder, workers: Sequence[WorkerStatus]) -> ModelRefiner | None:
+def _refiner(preset: PresetFolder, settings: Settings, workers: Sequence[WorkerStatus]) -> ModelRefiner | None:
     """None also where there is one that is not installed."""
     facts = preset.facts
     refiner = facts.refiner
     if refiner is None or not preset.refines:
         return None
+    limits = refine_limits(facts, refiner, settings)
     return ModelRefiner(
         width=refiner.width,
         height=refiner.height,
-        sizes=[f"{width}x{height}" for width, height in possible_sizes(facts, refiner)],
+        sizes=[f"{width}x{height}" for width, height in possible_sizes(facts, refiner, limits.pixels.most)],
         strength=refiner.strength,
         steps=refiner.num_inference_steps,
+        max_steps=limits.steps.most,
         guidance_scale=refiner.guidance_scale,
+        max_lockstep_frames=limits.lockstep_frames.most,
         workers_ready=sum(worker.kind in REFINING and worker.state in ABLE_TO_WORK for worker in workers),
     )
 

@@ -27,8 +27,9 @@ from core.service.errors import (
     UnknownField,
 )
 from core.service.frame_plan import seconds_to_frames
+from core.service.limits import Limit, limit_of, refine_limits
 from core.service.media.types import MediaKind
-from core.service.refine_request import refine_spec_of
+from core.service.refine_request import check_lockstep, refine_spec_of
 from core.service.schema import (
     DEFAULT_PROFILE,
     DEFAULT_WEBHOOK_EVENTS,
@@ -41,6 +42,7 @@ from core.service.schema import (
     JobSpec,
     JobStatus,
     Profile,
+    RefineSpec,
     WebhookEvent,
 )
 from core.service.settings import Settings
@@ -145,20 +147,21 @@ def admit(
     fps = facts.fps if request.fps is None else request.fps
     _check_given_media(request, facts, check_reference)
     profile = _profile(request.profile or DEFAULT_PROFILE, facts)
-    refine = refine_spec_of(request.refine, facts)
+    refine = _refine(request, preset, settings)
+    num_frames = _num_frames(request, fps, limit_of("max_frames", facts, settings), settings.default_num_frames)
     if refine is not None:
-        _check_refiner(request.prompt, preset)
+        check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", facts, settings))
     return JobSpec(
         prompt=request.prompt,
         negative_prompt=negative_prompt,
-        num_frames=_num_frames(request, fps, settings),
+        num_frames=num_frames,
         fps=fps,
         seed=new_seed() if request.seed is None else request.seed,
         model=model,
         guidance_scale=request.guidance_scale or profile.windows.guidance_scale,  # never 0: at least 1
-        num_inference_steps=request.num_inference_steps or profile.windows.num_inference_steps,
+        num_inference_steps=_window_steps(request.num_inference_steps, profile.windows, facts, settings),
         profile=request.profile or DEFAULT_PROFILE,
-        first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), profile.first_chunk),
+        first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), profile.first_chunk, facts, settings),
         image=request.image,
         video=request.video,
         refine=refine,
@@ -232,28 +235,39 @@ def _check_refiner(prompt: str, preset: PresetFolder) -> None:
         raise PromptTooLong(message, field="prompt", fix=fix)
 
 
-def _num_frames(request: JobRequest, fps: int, settings: Settings) -> int:
-    """Frames of the video, from num_frames or seconds or the deployment's default."""
+def _refine(request: JobRequest, preset: PresetFolder, settings: Settings) -> RefineSpec | None:
+    """How the video is refined, if at all."""
+    refiner = preset.facts.refiner
+    limits = None if refiner is None else refine_limits(preset.facts, refiner, settings)
+    refine = refine_spec_of(request.refine, preset.facts, limits)
+    if refine is not None:
+        _check_refiner(request.prompt, preset)
+    return refine
+
+
+def _num_frames(request: JobRequest, fps: int, limit: Limit, default: int) -> int:
+    """Frames of the video, from num_frames or seconds or the deployment's default, as far as the model takes it."""
     if request.num_frames is not None and request.seconds is not None:
         raise InvalidField("both num_frames and seconds are given", field="seconds", fix="give one of them")
     if request.seconds is not None:
         # Clamped first: a product that overflows to infinity cannot be rounded.
-        seconds = min(request.seconds, float(settings.max_frames) + 1)
-        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, settings.max_frames)
-    num_frames = settings.default_num_frames if request.num_frames is None else request.num_frames
-    return _checked_length("num_frames", num_frames, fps, settings.max_frames)
+        seconds = min(request.seconds, float(limit.most) + 1)
+        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, limit)
+    num_frames = min(default, limit.most) if request.num_frames is None else request.num_frames
+    return _checked_length("num_frames", num_frames, fps, limit)
 
 
-def _checked_length(field: str, num_frames: int, fps: int, max_frames: int) -> int:
+def _checked_length(field: str, num_frames: int, fps: int, limit: Limit) -> int:
     """`num_frames` where it is within limits; the errors speak of `field`, the one that the client gave."""
     if num_frames < MIN_FRAMES:
         fix = f"give at least {MIN_FRAMES} frames ({MIN_FRAMES / fps:g} seconds at {fps} fps)"
         raise TooFewFrames(
             f"{field} asks for {num_frames} frames; a video has at least {MIN_FRAMES}", field=field, fix=fix
         )
-    if num_frames > max_frames:
-        fix = f"give at most {max_frames} frames ({max_frames / fps:g} seconds at {fps} fps)"
-        raise TooManyFrames(f"{field} asks for more than the {max_frames} frames allowed here", field=field, fix=fix)
+    if num_frames > limit.most:
+        fix = f"give at most {limit.most} frames ({limit.most / fps:g} seconds at {fps} fps)"
+        message = f"{field} asks for more than the {limit.most} frames allowed here, {limit.set_by}"
+        raise TooManyFrames(message, field=field, fix=fix)
     return num_frames
 
 
@@ -279,9 +293,21 @@ def _profile(name: Profile, facts: Preset) -> ProfileDefaults:
     return facts.profiles[name]
 
 
-def _first_chunk(asked: FirstChunkOptions, defaults: SamplingDefaults) -> FirstChunkSampling:
+def _window_steps(asked: int | None, defaults: SamplingDefaults, facts: Preset, settings: Settings) -> int:
+    """Denoising steps of a window."""
+    own = defaults.num_inference_steps
+    limit_of("max_inference_steps", facts, settings, own).check("num_inference_steps", asked or own)
+    return asked or own  # never 0: at least 1
+
+
+def _first_chunk(
+    asked: FirstChunkOptions, defaults: SamplingDefaults, facts: Preset, settings: Settings
+) -> FirstChunkSampling:
+    own = defaults.num_inference_steps
+    steps = asked.num_inference_steps or own
+    limit_of("max_first_chunk_steps", facts, settings, own).check("first_chunk.num_inference_steps", steps)
     return FirstChunkSampling(
-        num_inference_steps=asked.num_inference_steps or defaults.num_inference_steps,
+        num_inference_steps=steps,
         guidance_scale=asked.guidance_scale or defaults.guidance_scale,
     )
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from tokenizers import Tokenizer
 
 from core.service.errors import ModelNotInstalled, PresetError, UnknownModel
 from core.service.first_chunk_sources import BASE, SAMPLING, SourceChoice, source_name
-from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
+from core.service.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, JobSpec, Profile
 from core.service.settings import Settings
 
+MAX_STEPS = 1000
+"""Of any sampler: the timesteps that models are trained with."""
 REFINER_FOLDER = "refiner"
 """Where in a weights folder the refiner's networks are."""
 DIFFUSERS_REFINER = "diffusers:"
@@ -70,6 +72,30 @@ class Download(BaseModel):
         return (self.base, self.checkpoint)
 
 
+LimitName = Literal[
+    "max_frames",
+    "max_inference_steps",
+    "max_first_chunk_steps",
+    "max_refine_steps",
+    "max_refine_pixels",
+    "max_lockstep_frames",
+]
+"""Limits that a deployment sets (Settings) and a preset may lower."""
+
+
+class PresetLimits(BaseModel):
+    """Limits of a preset below the deployment's; None: the deployment's. A default of the preset is never refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_frames: int | None = Field(default=None, ge=MIN_FRAMES)
+    max_inference_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    max_first_chunk_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    max_refine_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    max_refine_pixels: int | None = Field(default=None, ge=1)
+    max_lockstep_frames: int | None = Field(default=None, ge=MIN_FRAMES)
+
+
 class RefinerFacts(BaseModel):
     """The torch-free facts of a preset's refiner: defaults and limits. Keys that only the engine reads are kept."""
 
@@ -111,6 +137,7 @@ class Preset(BaseModel):
     )
     download: Download | None = None
     refiner: RefinerFacts | None = Field(default=None, description="None: videos of this preset cannot be refined.")
+    limits: PresetLimits = Field(default=PresetLimits(), description="What requests may ask, below the deployment's.")
 
     @property
     def accepts_image(self) -> bool:

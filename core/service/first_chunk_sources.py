@@ -27,6 +27,10 @@ SAMPLING: dict[Kind, SourceSampling] = {
 }
 """As published, for all but `base`, whose sampling belongs to the preset. Pipelines differ; 50 and 7 suit most."""
 
+MAX_PIPELINE_STEPS = 500
+"""Of all sources but `base`. diffusers' schedulers place them: of more than half the timesteps some begin far too low,
+and of 1000 some repeat one or ask for one that does not exist."""
+
 
 @dataclass(frozen=True)
 class SourceChoice:

@@ -5,14 +5,18 @@ Rows are added by job_store.py inside the transaction that changes the job. Send
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
 import redis
+from pydantic import ValidationError
 
 from core.service import redis_client as keys
 from core.service.ports import Delivery
+
+log = logging.getLogger(__name__)
 
 # Taking is one step, so that two senders never take the same row: each taken one is pushed `hold` into the future.
 _TAKE_DUE = """
@@ -48,7 +52,7 @@ class RedisOutbox:
                 job_id, delivery_id = member.split(" ")
                 pipe.hget(keys.deliveries_key(job_id), delivery_id)
             rows = cast(list[str | None], pipe.execute())
-        return [Delivery.model_validate_json(row) for row in rows if row is not None]
+        return _readable(rows)
 
     @keys.names_errors
     def record(self, delivery: Delivery) -> None:
@@ -66,5 +70,15 @@ class RedisOutbox:
     @keys.names_errors
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         rows = cast(list[str], self._redis.hvals(keys.deliveries_key(job_id)))
-        deliveries = [Delivery.model_validate_json(row) for row in rows]
-        return sorted(deliveries, key=lambda delivery: (delivery.created_at, delivery.id))
+        return sorted(_readable(rows), key=lambda delivery: (delivery.created_at, delivery.id))
+
+
+def _readable(rows: Iterable[str | None]) -> list[Delivery]:
+    """A delivery that this version cannot read is left to one that can."""
+    found = list[Delivery]()
+    for row in rows:
+        try:
+            found += [] if row is None else [Delivery.model_validate_json(row)]
+        except ValidationError as error:
+            log.error("a delivery cannot be read and is left out: %d errors in it", error.error_count())
+    return found

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from core.service.catalog import Preset, RefinerFacts
 from core.service.errors import FieldNotSupported, InvalidField
+from core.service.limits import Limit, RefineLimits
 from core.service.schema import NOISE_LEVELS, RefineOptions, RefineSpec
 
 SIDE_MULTIPLE = 8
 """Pixels per latent: a side must be a whole number of them."""
 
 
-def refine_spec_of(asked: bool | RefineOptions | None, facts: Preset) -> RefineSpec | None:
-    """None where no refinement is asked. Raises FieldNotSupported or InvalidField."""
+def refine_spec_of(
+    asked: bool | RefineOptions | None, facts: Preset, limits: RefineLimits | None = None
+) -> RefineSpec | None:
+    """None where no refinement is asked. Raises FieldNotSupported or InvalidField.
+
+    `limits` None: only what the refiner itself can do limits what may be asked.
+    """
     if asked is None or asked is False:
         return None
     refiner = facts.refiner
@@ -22,10 +28,12 @@ def refine_spec_of(asked: bool | RefineOptions | None, facts: Preset) -> RefineS
         fix = "leave it out, or use a model that says `refine` in GET /models"
         raise FieldNotSupported(f"{facts.name} has no refiner", field="refine", fix=fix)
     options = RefineOptions() if asked is True else asked
-    width, height = _size(options.size, facts, refiner)
+    width, height = _size(options.size, facts, refiner, limits)
     strength = refiner.strength if options.strength is None else options.strength
     steps = options.steps or refiner.num_inference_steps  # never 0: at least 1
     only_steps = options.steps is not None and options.strength is None
+    if limits is not None:
+        limits.steps.check("refine.steps", steps)
     _check_steps(strength, steps, "refine.steps" if only_steps else "refine.strength")
     return RefineSpec(
         strength=strength,
@@ -52,12 +60,20 @@ def _check_steps(strength: float, steps: int, field: str) -> None:
     )
 
 
-def _size(text: str | None, facts: Preset, refiner: RefinerFacts) -> tuple[int, int]:
+def check_lockstep(refine: RefineSpec, num_frames: int, limit: Limit) -> None:
+    """Raises InvalidField where a step of all frames together would hold a worker for too long."""
+    if refine.schedule == "lockstep" and num_frames > limit.most:
+        message = f"lockstep takes all {num_frames} frames in each step; the most is {limit.most}, {limit.set_by}"
+        fix = f"use the schedule streaming, or give at most {limit.most} frames"
+        raise InvalidField(message, field="refine.schedule", fix=fix)
+
+
+def _size(text: str | None, facts: Preset, refiner: RefinerFacts, limits: RefineLimits | None) -> tuple[int, int]:
     """Width and height asked for. Raises InvalidField that names the nearest size that works."""
     if text is None:
         return refiner.width, refiner.height
     width, height = (int(side) for side in text.split("x"))
-    sizes = possible_sizes(facts, refiner)
+    sizes = possible_sizes(facts, refiner, limits.pixels.most if limits else None)
     if (width, height) in sizes:
         return width, height
     nearest = min(sizes, key=lambda size: (abs(size[0] - width) + abs(size[1] - height), size))
@@ -66,11 +82,16 @@ def _size(text: str | None, facts: Preset, refiner: RefinerFacts) -> tuple[int, 
         f" no smaller than the preview and at most {refiner.max_side}"
     )
     fix = f"give {nearest[0]}x{nearest[1]}"
+    if limits and (width, height) in possible_sizes(facts, refiner):
+        rule = f"it has {width * height} pixels; the most is {limits.pixels.most}, {limits.pixels.set_by}"
     raise InvalidField(f"refining to {text} is not possible: {rule}", field="refine.size", fix=fix)
 
 
-def possible_sizes(facts: Preset, refiner: RefinerFacts) -> list[tuple[int, int]]:
-    """(width, height) of every size that the refiner does, smallest first; its default is always one."""
+def possible_sizes(facts: Preset, refiner: RefinerFacts, max_pixels: int | None = None) -> list[tuple[int, int]]:
+    """(width, height) of every size that the refiner does, smallest first; its default is always one.
+
+    `max_pixels`: of a frame, where they are limited.
+    """
     widths = range(SIDE_MULTIPLE, refiner.max_side + 1, SIDE_MULTIPLE)
     in_proportion = [
         (width, width * facts.height // facts.width) for width in widths if not width * facts.height % facts.width
@@ -78,6 +99,8 @@ def possible_sizes(facts: Preset, refiner: RefinerFacts) -> list[tuple[int, int]
     sizes = {
         (width, height)
         for width, height in in_proportion
-        if facts.height <= height <= refiner.max_side and not height % SIDE_MULTIPLE
+        if facts.height <= height <= refiner.max_side
+        and not height % SIDE_MULTIPLE
+        and (max_pixels is None or width * height <= max_pixels)
     }
     return sorted(sizes | {(refiner.width, refiner.height)})

@@ -49,6 +49,21 @@ class Settings(BaseSettings):
         default=48, description="Length of requests that name none."
     )
     max_frames: Annotated[int, Field(ge=16)] = Field(default=9600, description="Longest video accepted.")
+    max_inference_steps: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=100, description="Most denoising steps per window; a model's own default is always allowed."
+    )
+    max_first_chunk_steps: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=100, description="Most denoising steps of the first chunk; likewise."
+    )
+    max_refine_steps: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=50, description="Most denoising steps per refinement window; likewise."
+    )
+    max_refine_pixels: Annotated[int, Field(ge=1)] = Field(
+        default=1280 * 720, description="Most pixels of a refined frame; likewise."
+    )
+    max_lockstep_frames: Annotated[int, Field(ge=16)] = Field(
+        default=480, description="Longest video refined in lockstep: each of its steps goes over all frames at once."
+    )
     max_queued_jobs: Annotated[int, Field(ge=1)] = Field(
         default=10000, description="Jobs not yet ended at which POST answers 503."
     )

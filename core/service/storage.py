@@ -38,13 +38,11 @@ class Patience:
     connect_seconds: float
     read_seconds: float
     attempts: int
-    asks_before_sending: bool = True
-    """Send `Expect: 100-continue` and wait up to a second for leave to send the body."""
 
 
 WORKER = Patience(connect_seconds=5.0, read_seconds=20.0, attempts=2)
 """A worker has its own loop around what fails (worker/uploads.py)."""
-REQUEST = Patience(connect_seconds=0.5, read_seconds=1.2, attempts=1, asks_before_sending=False)
+REQUEST = Patience(connect_seconds=0.5, read_seconds=1.2, attempts=1)
 """Somebody waits for an HTTP answer: within two seconds it is known whether there is one."""
 
 
@@ -113,8 +111,9 @@ class S3Storage:
             aws_secret_access_key=secret.get_secret_value() if secret else None,
             config=config,
         )
-        if not patience.asks_before_sending:
-            client.meta.events.unregister("before-call.s3", add_expect_header)
+        # Not asked for leave to send a body (Expect: 100-continue): botocore waits up to a second for it, and for ever,
+        # in a loop without a pause, where the connection ends after the first line of the answer.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
         return client
 
     def ensure_bucket(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
 import redis
+from pydantic import ValidationError
 
 from core.service import redis_client as keys
 from core.service.ports import WorkerStatus
+
+log = logging.getLogger(__name__)
 
 
 class RedisWorkerRegistry:
@@ -41,4 +45,13 @@ class RedisWorkerRegistry:
         gone = [name for name, entry in zip(names, entries, strict=True) if entry is None]
         if gone:
             self._redis.srem(keys.WORKERS, *gone)
-        return [WorkerStatus.model_validate_json(entry) for entry in entries if entry is not None]
+        return [status for entry in entries if entry is not None and (status := _read(entry)) is not None]
+
+
+def _read(entry: str) -> WorkerStatus | None:
+    """None for what this version cannot read: a newer worker's kind or state."""
+    try:
+        return WorkerStatus.model_validate_json(entry)
+    except ValidationError as error:
+        log.warning("a worker's status cannot be read and is left out: %d errors in it", error.error_count())
+        return None

@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks import machine
 from tests.chaos.evidence import Evidence, JobEvidence, Thrown
 from tests.chaos.invariants import Violation, pieces_at_risk, pieces_repeated
+from tests.helpers.webhook_receiver import Try
 
 SLOW_ANSWER_SECONDS = 2.0
 
@@ -124,8 +125,15 @@ def _job_counts(evidence: Evidence) -> dict[str, Any]:
         "not_accepted_and_there": len(numbers & set(evidence.listed.values())),
         "ended": dict(found),
         "chunks": sum(len(each.chunks) for each in evidence.jobs.values()),
-        "webhooks_accepted": sum(attempt.answered < 300 for attempt in evidence.tries),
+        "webhooks": _webhook_counts(evidence.tries),
     }
+
+
+def _webhook_counts(tries: Sequence[Try]) -> dict[str, int]:
+    """`repeated`: accepted more than once, as at-least-once allows."""
+    accepted = [attempt.headers.items() for attempt in tries if attempt.answered < 300]
+    ids = [value for headers in accepted for name, value in headers if name.lower() == "webhook-id"]
+    return {"tries": len(tries), "accepted": len(ids), "repeated": len(ids) - len(set(ids))}
 
 
 def _api_counts(evidence: Evidence) -> dict[str, Any]:

@@ -236,7 +236,9 @@ class Run:
         active = ("queued", "running", "canceling", "finalizing")
         self._awaited(lambda: all(self._num_jobs(status) == 0 for status in active), ROLL_CALL_SECONDS, clients)
         self._say(f"{self._now():5.0f} s  roll call: {len(seen)} of {len(names)} workers took work")
-        return sorted(set(names) - seen)
+        idle = sorted(set(names) - seen)
+        self._world.tell_where_they_stand(idle)
+        return idle
 
     def _num_jobs(self, status: str) -> int | None:
         """Up to 100; None where the service does not say."""

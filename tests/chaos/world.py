@@ -116,6 +116,12 @@ class World:
         except httpx.TransportError:
             return False
 
+    def tell_where_they_stand(self, names: Sequence[str]) -> None:
+        """Let the workers of these supervisors write all their stacks into their logs (SIGUSR1)."""
+        for process in self.worker_processes(names):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGUSR1)
+
     def stop_in_order(self) -> list[str]:
         """SIGTERM for every process of the service; command lines of those that are still there afterwards."""
         self.service.stop()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 
 from setup.environment import install_cpu_torch, make_venv, torch_requirement
@@ -118,6 +121,39 @@ def test_a_package_without_a_build_for_this_python_is_named(
         monkeypatch.setenv("PIP_INDEX_URL", url)
         with pytest.raises(SetupFailed, match=r"^einops has no package for Python 3"):
             pip_of(venv, tmp_path, io.StringIO()).install("einops>=9")
+
+
+def test_ctrl_c_ends_pip_and_leaves_no_traceback(tmp_path: Path) -> None:
+    """The index takes the connection and says nothing: pip would wait for it."""
+    shutil.copytree(REPOSITORY / "setup", tmp_path / "setup")
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvidia-smi").touch(mode=0o755)  # with a GPU here, PyTorch's CPU index is not asked
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(120)
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        with subprocess.Popen(
+            [sys.executable, "-m", "setup.environment"],
+            cwd=tmp_path,
+            env={**os.environ, "PIP_INDEX_URL": index, "PATH": path, "PYTHONPATH": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as started:
+            connection, _ = silent.accept()
+            (pip,) = psutil.Process(started.pid).children()
+            started.send_signal(signal.SIGINT)
+            said, _ = started.communicate(timeout=60)
+            connection.close()
+
+    assert started.returncode == 130
+    assert "PyTorch with CUDA for the NVIDIA GPU" in said
+    assert said.splitlines()[-1] == "Longtake's set-up was stopped; the next one goes on from here."
+    assert "Traceback" not in said
+    assert not pip.is_running()
 
 
 def test_an_environment_of_another_python_is_replaced(tmp_path: Path) -> None:

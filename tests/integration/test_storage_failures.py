@@ -186,6 +186,11 @@ def test_an_object_that_is_stored_first_makes_its_bucket(server: EmbeddedS3) -> 
     assert storage.get("jobs/a") == b"data"
 
 
+def test_a_server_that_ends_in_the_midst_of_its_answers_head_is_no_endless_loop() -> None:
+    with answering(b"HTTP/1.1 100 Continue\r\n") as port, pytest.raises(StorageUnavailable):
+        put(storage_at(port))
+
+
 def test_a_request_knows_within_two_seconds_that_the_object_store_hangs(server: EmbeddedS3) -> None:
     storage = storage_of(server, Gate(), REQUEST)
     storage.ensure_bucket()

@@ -87,6 +87,19 @@ def test_setup_runs_again_only_when_pyproject_or_the_set_up_itself_changed(tmp_p
         os.utime(tmp_path / file, (later - 100, later - 100))
 
 
+@pytest.mark.parametrize(
+    ("asked", "runs"), [((), False), (("CI=true",), True), (("FRESH_MACHINE=1",), True), (("CI=false",), False)]
+)
+def test_the_fresh_machine_is_the_last_test_in_ci_and_where_it_is_asked_for(
+    asked: tuple[str, ...], runs: bool, tmp_path: Path
+) -> None:
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".ready").touch()
+    commands = make(tmp_path, "--dry-run", "test", *asked, path="/usr/bin:/bin").stdout.splitlines()
+    assert commands[-1].startswith('echo "== all passed')
+    assert commands[-2].endswith("-m tests.fresh_machine" if runs else "tests/integration")
+
+
 def test_an_older_python_that_runs_the_set_up_itself_is_told_so() -> None:
     source = (REPOSITORY / "setup" / "environment.py").read_text()
     before = source[: source.index("import platform")].replace("sys.version_info < (3, 11)", "True")

@@ -34,7 +34,7 @@ ERROR: Failed to build installable wheels for some pyproject.toml based projects
 NO_NETWORK = """\
 WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError('<...>: Failed to \
 establish a new connection: [Errno 111] Connection refused')': /simple/setuptools/
-ERROR: Could not find a version that satisfies the requirement setuptools>=77 (from versions: none)
+ERROR: Could not find a version that satisfies the requirement setuptools>=77 (from versions: 60.0.0)
 ERROR: No matching distribution found for setuptools>=77
 """
 NO_SUCH_VERSION = """\
@@ -98,7 +98,7 @@ def test_an_unknown_failure_says_where_pip_was_and_its_last_error() -> None:
     words = "Collecting av\n  Downloading av-18.1.0-cp311.whl (35.8 MB)\nERROR: the moon is in the way\n"
 
     assert explain(words, "pip failed") == "pip failed at av: the moon is in the way"
-    assert explain("", "pip failed") == "pip failed at the first package"
+    assert explain("", "pip failed") == "pip failed at the start"
 
 
 @pytest.mark.parametrize(

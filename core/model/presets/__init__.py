@@ -16,6 +16,7 @@ from core.model.presets.facts import StreamingPreset, read_preset
 from core.model.presets.fingerprint import fingerprint
 from core.model.presets.networks import WeightsFolder, check_sizes
 from core.model.presets.refiner import fetch_refiner, load_refiner
+from core.model.sampling.device import own_device
 from core.model.streaming_t2v.engine import EngineFacts, ProfileRecipes, StreamingT2VEngine
 from core.service.engine import LongWork, unannounced
 from core.service.first_chunk_sources import SourceChoice
@@ -41,7 +42,7 @@ def load_engine(
     `torch_compile` acts on CUDA only. `long_work` stands around what is loaded or compiled, now and later.
     """
     torch.set_num_threads(torch_threads or os.cpu_count() or 1)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = own_device(device)
     compiled = torch_compile and where.type == "cuda"
     preset = read_preset(folder)
     choice = SourceChoice.parse(first_chunk_source or preset.first_chunk_source)

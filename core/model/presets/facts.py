@@ -6,7 +6,7 @@ Knows no weights and no networks. What the service reads of the same file, witho
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.model.presets.files import FIX
 from core.model.refinement.engine import RefinerLaws
@@ -14,9 +14,9 @@ from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.sampling.samplers import SamplerName, SamplingPlan
 from core.model.sampling.schedules import NoiseSchedule, Spacing, schedule_from_config
 from core.model.streaming_t2v.chunk_loop import Recipe
-from core.service.catalog import Preset, ProfileDefaults, RefinerFacts, SamplingDefaults
+from core.service.catalog import MAX_STEPS, Preset, ProfileDefaults, RefinerFacts, SamplingDefaults
 from core.service.errors import PresetError
-from core.service.schema import Profile
+from core.service.schema import NOISE_LEVELS, Profile
 
 GpuDtype = Literal["float32", "bfloat16"]
 
@@ -61,6 +61,14 @@ class RefinerPreset(RefinerFacts):
     )
     gpu_dtype: GpuDtype
 
+    @field_validator("scheduler")
+    @classmethod
+    def _has_the_levels_that_strength_counts(cls, scheduler: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Requests are checked against this number of levels (refine_request.py)."""
+        if scheduler is not None and scheduler.get("num_train_timesteps", NOISE_LEVELS) != NOISE_LEVELS:
+            raise ValueError(f"num_train_timesteps is {scheduler['num_train_timesteps']}, not {NOISE_LEVELS}")
+        return scheduler
+
     def laws(self, scheduler_of_source: dict[str, Any] | None = None) -> RefinerLaws:
         """What the network was trained for."""
         config = scheduler_of_source if self.scheduler is None else self.scheduler
@@ -96,6 +104,19 @@ class StreamingPreset(Preset):
         return Recipe(
             plan, self.schedule, sampling.guidance_scale, sampling.guidance_interval, sampling.deep_feature_steps
         )
+
+    @model_validator(mode="after")
+    def _has_timesteps_for_every_step(self) -> "StreamingPreset":
+        """A sampler visits no timestep twice, so requests must not ask for more steps than there are timesteps."""
+        most = self.scheduler.get("num_train_timesteps", MAX_STEPS)
+        parts = [part for profile in self.profiles.values() for part in (profile.windows, profile.first_chunk)]
+        allowed = [self.limits.max_inference_steps or MAX_STEPS, self.limits.max_first_chunk_steps or MAX_STEPS]
+        if max(*(part.num_inference_steps for part in parts), *allowed) > most:
+            raise ValueError(
+                f"scheduler.num_train_timesteps is {most}: profiles take no more steps, and limits.max_inference_steps"
+                f" and limits.max_first_chunk_steps must be at most {most}"
+            )
+        return self
 
     @property
     def schedule(self) -> NoiseSchedule:

@@ -15,6 +15,7 @@ from core.model.presets.fingerprint import facts_digest, machine_facts
 from core.model.presets.refiner_parts import fetch_repository, parts_of_folder, parts_of_repository
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.refinement.unet import with_vid2vid_resampling
+from core.model.sampling.device import own_device
 from core.model.sampling.vae import use_tiles
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.compiled import in_one_graph, or_eager
@@ -54,7 +55,7 @@ def load_refiner(
     The arguments are those of `load_engine`.
     """
     torch.set_num_threads(torch_threads or os.cpu_count() or 1)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = own_device(device)
     facts = read_preset(folder).refiner
     if facts is None:
         raise PresetError(f"{folder / 'preset.json'} names no refiner", fix="use a preset that has one")

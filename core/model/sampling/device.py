@@ -1,5 +1,7 @@
-"""What engines do with a device beside computing on it: name it for people, and time its work. Knows no network."""
+"""What engines do with a device beside computing on it: find, name and time it. Knows no network."""
 
+import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +10,24 @@ from typing import TypeVar
 import torch
 
 Value = TypeVar("Value")
+
+logger = logging.getLogger(__name__)
+
+
+def own_device(name: str | None) -> torch.device:
+    """The device of that name; None: CUDA where there is one, else CPU.
+
+    A GPU that this process was given and torch cannot use (it is gone, or driver or build do not fit) is told in the
+    log: on a CPU the same work takes many times as long.
+    """
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if given not in {"", "-1"}:
+        logger.error("this process was given GPU %s, which torch cannot use: it computes on the CPU", given)
+    return torch.device("cpu")
 
 
 def device_name(device: torch.device) -> str:

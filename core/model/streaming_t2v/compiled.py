@@ -7,7 +7,7 @@ a number of them. Knows no network: whatever takes tensors and gives tensors.
 import logging
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,20 +21,24 @@ Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes a faster function of a function."""
 
 MAX_SHAPES = 16
-"""Of one function, compiled. torch's own limit is 8; windows, short ones, both guidance batches and the sizes of
-refinement are more. Each takes minutes once and some main memory."""
-
-_torch_compile = cast(Any, torch.compile)  # its overloads do not know `recompile_limit`; the function does
+"""Of one function of one network, compiled. torch's own limit is 8; windows, short ones, both guidance batches and the
+sizes of refinement are more. Each takes minutes once and some main memory."""
+_FIXED: dict[str, Any] = {
+    "fullgraph": True,
+    "dynamic": False,
+    "recompile_limit": MAX_SHAPES,
+    "isolate_recompiles": True,  # several networks run the same functions: each has its own shapes
+}
 
 
 def for_cuda(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one compiled graph, replayed as a CUDA graph; a fault where it does not hold in one graph."""
-    return _torch_compile(function, fullgraph=True, dynamic=False, mode="reduce-overhead", recompile_limit=MAX_SHAPES)
+    return torch.compile(function, mode="reduce-overhead", **_FIXED)
 
 
 def in_one_graph(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one compiled graph without a CUDA graph: for kernels so large that starting them costs nothing."""
-    return _torch_compile(function, fullgraph=True, dynamic=False, recompile_limit=MAX_SHAPES)
+    return torch.compile(function, **_FIXED)
 
 
 def or_eager(compiler: Compiler, long_work: LongWork = unannounced) -> Compiler:

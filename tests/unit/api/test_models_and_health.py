@@ -12,7 +12,7 @@ from core.service.fakes import FakeJobStore
 from core.service.ports import WorkerStatus
 from core.service.settings import Settings
 from tests.helpers.api_world import World
-from tests.helpers.presets import MAX_PROMPT_TOKENS, write_fake_preset
+from tests.helpers.presets import MAX_PROMPT_TOKENS, change_facts, write_fake_preset
 
 
 def worker(name: str = "gpu-0", **changes: Any) -> WorkerStatus:
@@ -30,6 +30,21 @@ def test_models_come_with_limits_and_defaults(api: TestClient, world: World) -> 
         "max_frames": world.settings.max_frames,
     }
     assert (model["defaults"]["fps"], model["defaults"]["num_frames"]) == (8, world.settings.default_num_frames)
+
+
+def test_models_come_with_the_steps_sizes_and_lengths_that_may_be_asked(tmp_path: Path) -> None:
+    limits: dict[str, Any] = {"max_frames": 96, "max_inference_steps": 2, "max_refine_pixels": 192 * 192}
+    world = World(Settings(presets_dir=tmp_path, max_first_chunk_steps=30, max_lockstep_frames=64, **limits))
+    write_fake_preset(tmp_path, "fake", refiner=True)
+    change_facts(tmp_path / "fake", limits={"max_frames": 32, "max_refine_steps": 20})
+    with world.client() as api:
+        model = api.get("/models").json()["models"][0]
+
+    assert (model["limits"]["max_frames"], model["defaults"]["num_frames"]) == (32, 32)
+    fast = model["profiles"]["fast"]
+    assert (fast["num_inference_steps"], fast["max_inference_steps"], fast["max_first_chunk_steps"]) == (4, 4, 30)
+    refine = model["refine"]
+    assert (refine["max_steps"], refine["max_lockstep_frames"], refine["sizes"][-1]) == (20, 64, "192x192")
 
 
 def test_a_model_without_workers_says_so(api: TestClient) -> None:

@@ -100,7 +100,7 @@ class Office:
             webhook_secret=SecretStr(secret) if secret else None, webhook_timeout_seconds=timeout_seconds
         )
         self.sender = WebhookSender(
-            self.outbox, world.clock, self.settings, check=resolve_to_loopback, jitter=lambda: 0.0
+            self.outbox, world.store, world.clock, self.settings, check=resolve_to_loopback, jitter=lambda: 0.0
         )
         self.url = f"http://{HOST}:{port}/hook?a=b"
 
@@ -230,7 +230,7 @@ def test_https_checks_the_certificate_against_the_name_not_the_address(
         office.url = f"https://{host}:{receiver.port}/hook"
         office.chunk_done()
         WebhookSender(
-            office.outbox, world.clock, office.settings, check=resolve_to_loopback, tls=trusting
+            office.outbox, world.store, world.clock, office.settings, check=resolve_to_loopback, tls=trusting
         ).deliver_due()
         assert [request.path for request in receiver.received] == (["/hook"] if delivered else [])
     assert (office.only().state == "delivered") is delivered
@@ -244,7 +244,7 @@ def test_an_address_that_became_private_is_refused_at_delivery(world: World, rec
         assert (url, allow_private) == (office.url, False)
         raise WebhookUrlRefused("the host is, or resolves to, an address that is not public")
 
-    WebhookSender(office.outbox, world.clock, office.settings, check=refuse).deliver_due()
+    WebhookSender(office.outbox, world.store, world.clock, office.settings, check=refuse).deliver_due()
     assert receiver.received == []
     assert "not public" in str(office.only().attempts[0].error)
 
@@ -276,3 +276,19 @@ def test_without_a_usable_secret_nothing_is_sent(world: World, receiver: Receive
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float) -> None:
     assert retry_after_seconds(header, datetime(2026, 11, 21, 12, 0, tzinfo=UTC)) == seconds
+
+
+def test_the_record_knows_how_many_webhooks_need_no_further_try(world: World, receiver: Receiver) -> None:
+    office = Office(world, receiver.port)
+    office.chunk_done()
+    office.chunk_done()
+    office.sender.deliver_due()
+    assert world.store.get(JOB).webhooks_ended == 2
+
+
+def test_a_webhook_that_waits_for_its_next_try_is_not_counted(world: World, receiver: Receiver) -> None:
+    receiver.status = 500
+    office = Office(world, receiver.port)
+    office.chunk_done()
+    office.sender.deliver_due()
+    assert world.store.get(JOB).webhooks_ended == 0

@@ -27,6 +27,7 @@ from tests.helpers.media_server import Answer, MediaServer, redirect, serving_me
 from tests.helpers.video import frames_of
 from worker.generate import ChunkMaker, Outcome
 from worker.given import GivenReader, allowed_addresses
+from worker.services import NoActivity
 
 HOST = "videos.example.com"
 
@@ -245,7 +246,7 @@ def test_a_host_without_an_address_may_have_one_at_the_next_try() -> None:
         allowed_addresses(f"https://{'a' * 64}.test/", Settings(), VIDEO)
 
 
-class Beats:
+class Beats(NoActivity):
     """Counts what a watchdog would measure."""
 
     def __init__(self) -> None:

@@ -84,6 +84,16 @@ def test_a_downloaded_model_s_tokenizer_lies_with_its_weights(tmp_path: Path) ->
     assert folder.count_tokens("a red circle") == 3
 
 
+@pytest.mark.parametrize(
+    ("limits", "where"),
+    [({"max_steps": 5}, "max_steps"), ({"max_frames": 8}, "max_frames"), ({"max_refine_steps": 1001}, "")],
+)
+def test_limits_that_a_preset_cannot_set_are_named(tmp_path: Path, limits: Mapping[str, int], where: str) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "limits": limits})
+    with pytest.raises(PresetError, match=rf"preset\.json: limits\.{where}"):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+
+
 REFINER = {
     **{"height": 128, "width": 128, "max_side": 256},
     **{"strength": 0.6, "num_inference_steps": 4, "guidance_scale": 2.0},

@@ -235,3 +235,12 @@ def test_a_picture_that_is_not_finite_is_not_drawn_as_black() -> None:
     picture[0, 0, 12, 12] = NAN
     with pytest.raises(NotFinite):
         Canvas.around(24, 24).put(picture)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("name", ALL)
+def test_one_step_and_every_guidance_give_finite_pictures(
+    sources: Mapping[str, FirstChunkSource], name: str, scale: float
+) -> None:
+    pictures = sources[name](asked(name, num_inference_steps=1, guidance_scale=scale), ignore_step)
+    assert pictures.isfinite().all()

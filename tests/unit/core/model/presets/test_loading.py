@@ -287,3 +287,26 @@ def test_whoever_watches_is_told_when_networks_are_loaded_again(sound: Path) -> 
     for dtype in (torch.float32, torch.float32, torch.bfloat16):
         weights.at(dtype)
     assert told == ["loading networks in torch.float32", "loading networks in torch.bfloat16"]
+
+
+@pytest.mark.parametrize("untouched", [False, True])
+def test_first_chunks_and_windows_are_compiled_where_that_is_asked_for(folder: Path, untouched: bool) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def long_work(words: str) -> Generator[None]:
+        told.append(words)
+        yield
+
+    if untouched:
+        shutil.copytree(folder / "unet", folder / "first_chunk_unet")
+    models = WeightsFolder(folder, torch.device("cpu"), compiled=True, long_work=long_work).at(torch.float32)
+    told.clear()
+    latents, text, moment = torch.zeros(1, 4, 16, 8, 8), torch.zeros(1, 24, 32), torch.tensor(5)
+    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):  # as told, without a compiler's minutes
+        embedded = models.network.cam.embed_pictures(torch.zeros(8, 3, 64, 64))
+        with models.network.hold(models.network.read(text, torch.zeros(1, 4, 32))):
+            models.network.predict_window(latents, moment, text, embedded)
+        with models.base.hold(models.base.read(text, None)):
+            models.base.predict(latents, moment, text)
+    assert [words.partition(" for ")[0] for words in told] == ["compiling", "compiling"]

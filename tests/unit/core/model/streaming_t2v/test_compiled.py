@@ -39,6 +39,7 @@ def double(values: Tensor) -> Tensor:
 def with_backend(backend: Any, limit: int | None = None) -> Compiler:
     """As the compilers for CUDA, with a backend that a CPU has."""
     options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "backend": backend, "recompile_limit": limit}
+    options["isolate_recompiles"] = limit is not None
     compiler: Callable[..., Any] = torch.compile
     return lambda function: compiler(function, **options)
 
@@ -107,6 +108,15 @@ def test_the_compilers_of_gpus_take_more_shapes_than_torch_does_by_itself() -> N
     for length in range(2, 2 + MAX_SHAPES + 1):
         compiled(torch.ones(length))
     assert backend.graphs == MAX_SHAPES > TORCHS_LIMIT
+
+
+def test_networks_that_run_the_same_function_do_not_use_up_each_others_shapes() -> None:
+    backends = [CountingBackend(), CountingBackend()]
+    for backend in backends:
+        compiled = or_eager(with_backend(backend, 3))(double)
+        for length in range(2, 6):
+            compiled(torch.ones(length))
+    assert [backend.graphs for backend in backends] == [3, 3]
 
 
 def test_a_compiler_that_fails_is_asked_once_per_shape_and_other_shapes_are_compiled(
