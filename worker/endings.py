@@ -53,8 +53,8 @@ def fail_job(services: Services, job_id: str, error: JobError) -> None:
 
 
 def job_error(error: Exception, what: str, other_code: str) -> JobError:
-    """For the client: our own errors by code and in the words meant for clients; of others (`other_code`) only the class
-    is told. Retryable is what an outage of somebody's server has caused."""
+    """For the client: our own errors by code and in the words meant for clients; of others (`other_code`) the class
+    alone. Retryable is what an outage of somebody's server has caused."""
     ours = isinstance(error, LongtakeError)
     reason = error.public_message if ours else type(error).__name__
     outage = isinstance(error, StorageError | MediaFetchFailed) and not isinstance(error, ObjectNotFound)
