@@ -72,8 +72,9 @@ def close(services: Services, record: JobRecord) -> None:
         return
     try:
         services.storage.delete(unneeded_keys(record, services.storage.list(job_prefix(record.id))))
-    except StorageError as error:
-        logger.warning("%s: objects are left until the job is removed: %s", record.id, error)
+        services.store.swept(record.id)
+    except (StorageError, StoreError) as error:
+        logger.warning("%s: objects that nobody needs are left for the janitor: %s", record.id, error)
 
 
 def write_manifest(services: Services, record: JobRecord) -> bool:

@@ -372,7 +372,7 @@ class LaneWorker(ABC, Generic[State]):
         """Another try would end as this one did."""
         self._remembered.pop(record.id, None)
         self._services.store.release(lease, count_attempt=True)
-        fail_job(self._services, record.id, JobError(code=error.code, message=error.message, retryable=False))
+        fail_job(self._services, record.id, JobError(code=error.code, message=error.public_message, retryable=False))
         return Outcome.FAILED
 
     def _count_failure(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:

@@ -77,6 +77,8 @@ class _Memory:
     claims: dict[str, Lease] = field(default_factory=lambda: {})
     """What each worker claimed last."""
     tombstones: dict[str, datetime] = field(default_factory=lambda: {})
+    announced: dict[str, datetime] = field(default_factory=lambda: {})
+    unswept: set[str] = field(default_factory=lambda: set())
     stale_manifests: dict[str, int] = field(default_factory=lambda: {})
     commits: int = 0
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
@@ -92,6 +94,15 @@ class FakeJobStore(TransitionStore):
         self.memory = _Memory()
 
     def ping(self) -> None: ...
+
+    def announce(self, job_id: str) -> None:
+        self.memory.announced[job_id] = self._clock.now()
+
+    def announced_before(self, moment: datetime) -> Sequence[str]:
+        return [job_id for job_id, at in self.memory.announced.items() if at <= moment]
+
+    def forget_announced(self, job_id: str) -> None:
+        self.memory.announced.pop(job_id, None)
 
     def create(self, record: JobRecord) -> JobRecord:
         transition = transitions.create(record)
@@ -228,6 +239,7 @@ class FakeJobStore(TransitionStore):
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
             memory.rests = {key: at for key, at in memory.rests.items() if key[0] != job_id}
             memory.stale_manifests.pop(job_id, None)
+            memory.unswept.discard(job_id)
 
     def bury(self, job_id: str, until: datetime) -> None:
         self.memory.tombstones[job_id] = until
@@ -257,6 +269,13 @@ class FakeJobStore(TransitionStore):
                 return newest
             self.memory.stale_manifests.pop(record.id, None)
             return None
+
+    def unswept(self, limit: int) -> Sequence[JobRecord]:
+        with self.memory.changed:
+            return [self.memory.records[job_id] for job_id in sorted(self.memory.unswept)[:limit]]
+
+    def swept(self, job_id: str) -> None:
+        self.memory.unswept.discard(job_id)
 
     def stale_manifests(self) -> Sequence[JobRecord]:
         with self.memory.changed:
@@ -312,6 +331,9 @@ class FakeJobStore(TransitionStore):
         if record.revision != (before.revision if before else 0):
             memory.stale_manifests[record.id] = record.revision
         memory.records[record.id] = record
+        memory.announced.pop(record.id, None)
+        if record.status.is_terminal and not (before and before.status.is_terminal):
+            memory.unswept.add(record.id)
         memory.commits += transition.is_commit
         if transition.buried_until is not None:
             memory.tombstones[record.id] = transition.buried_until

@@ -79,6 +79,10 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
         pipe.incr(keys.COMMITS)
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
+    if before is None:
+        pipe.zrem(keys.ANNOUNCED, record.id)
+    if record.status.is_terminal and not (before and before.status.is_terminal):
+        pipe.sadd(keys.UNSWEPT, record.id)
     if transition.buried_until is not None:
         pipe.zadd(keys.TOMBSTONES, {record.id: transition.buried_until.timestamp()})
     if record.revision != (before.revision if before else 0):
@@ -182,6 +186,7 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
     pipe.delete(keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), *of_lanes)
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
+    pipe.srem(keys.UNSWEPT, job_id)
     for delivery_id in deliveries:
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:

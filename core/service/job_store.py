@@ -113,6 +113,18 @@ class RedisJobStore(TransitionStore):
         self._redis.ping()
 
     @keys.names_errors
+    def announce(self, job_id: str) -> None:
+        self._redis.zadd(keys.ANNOUNCED, {job_id: self._clock.now().timestamp()})
+
+    @keys.names_errors
+    def announced_before(self, moment: datetime) -> Sequence[str]:
+        return cast("list[str]", self._redis.zrangebyscore(keys.ANNOUNCED, "-inf", moment.timestamp()))
+
+    @keys.names_errors
+    def forget_announced(self, job_id: str) -> None:
+        self._redis.zrem(keys.ANNOUNCED, job_id)
+
+    @keys.names_errors
     def create(self, record: JobRecord) -> JobRecord:
         """Creating the very same record twice is creating it once (the first answer was lost)."""
         transition = transitions.create(record)
@@ -332,6 +344,14 @@ class RedisJobStore(TransitionStore):
         if answer == _DELETED:
             raise JobNotFound(f"there is no job {record.id}")
         return self.get(record.id) if answer == _NEWER_OWED else None
+
+    @keys.names_errors
+    def unswept(self, limit: int) -> Sequence[JobRecord]:
+        return self._records_of(cast("list[str]", self._redis.srandmember(keys.UNSWEPT, limit)))
+
+    @keys.names_errors
+    def swept(self, job_id: str) -> None:
+        self._redis.srem(keys.UNSWEPT, job_id)
 
     @keys.names_errors
     def stale_manifests(self) -> Sequence[JobRecord]:

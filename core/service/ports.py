@@ -89,6 +89,16 @@ class JobStore(Protocol):
 
     def ping(self) -> None: ...
 
+    def announce(self, job_id: str) -> None:
+        """Note that this job's manifest is about to be stored; `create` ends that."""
+        ...
+
+    def announced_before(self, moment: datetime) -> Sequence[str]:
+        """Jobs announced before `moment` that were not created."""
+        ...
+
+    def forget_announced(self, job_id: str) -> None: ...
+
     def create(self, record: JobRecord) -> JobRecord:
         """Store a queued job with its job.queued event."""
         ...
@@ -246,6 +256,14 @@ class JobStore(Protocol):
 
     def stale_manifests(self) -> Sequence[JobRecord]:
         """Jobs whose manifest is behind their record."""
+        ...
+
+    def unswept(self, limit: int) -> Sequence[JobRecord]:
+        """Some ended jobs whose objects nobody has looked through since."""
+        ...
+
+    def swept(self, job_id: str) -> None:
+        """Only what is needed is left of the job's objects."""
         ...
 
     def end_webhooks(self, job_id: str, ended: int) -> JobRecord:

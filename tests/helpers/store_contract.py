@@ -308,6 +308,24 @@ class StoreContract:
         ports.store.remove_tombstone(job.id)
         assert (ports.store.is_buried(job.id), ports.store.old_tombstones(later)) == (False, [])
 
+    def test_an_announced_job_is_forgotten_when_it_is_created(self, ports: StorePorts) -> None:
+        ports.store.announce(queued_job(1).id)
+        ports.store.announce("job_never")
+        ports.store.create(queued_job(1))
+        later = ports.clock.now() + timedelta(seconds=1)
+        assert ports.store.announced_before(later) == ["job_never"]
+        assert ports.store.announced_before(later - timedelta(days=1)) == []
+        ports.store.forget_announced("job_never")
+        assert ports.store.announced_before(later) == []
+
+    def test_an_ended_job_waits_to_be_swept(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.store.unswept(10) == []
+        ended = ports.store.fail(job.id, ERROR)
+        assert ports.store.unswept(10) == [ended]
+        ports.store.swept(job.id)
+        assert ports.store.unswept(10) == []
+
     def test_a_job_being_canceled_whose_worker_is_gone_is_abandoned(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.claim(job, ttl=SHORT)

@@ -137,6 +137,23 @@ def test_what_needs_redis_answers_503_and_nothing_else_does(
     assert service.http.post(f"/jobs/{job_id}/cancel").status_code == 202
 
 
+@pytest.mark.parametrize("outage", [storage_hangs, storage_gone])
+def test_a_job_that_cannot_be_stored_whole_is_refused_and_leaves_nothing(service: Service, outage: Outage) -> None:
+    """A manifest belongs to every job that was accepted."""
+    job_id = service.submit(num_frames=16).id
+    before = service.http.get("/jobs").json()["jobs"]
+    with outage(service):
+        for _ in range(3):
+            began = time.monotonic()
+            answer = service.http.post("/jobs", json=JOB)
+            assert time.monotonic() - began < LIMIT_SECONDS
+            assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert service.job(job_id).id == job_id
+    is_ready(service)
+    assert [job["id"] for job in service.http.get("/jobs").json()["jobs"]] == [job["id"] for job in before]
+
+
 @pytest.mark.parametrize(
     "outage",
     [redis_hangs, redis_gone, redis_full, redis_demoted, redis_cannot_save, storage_hangs, storage_gone],
