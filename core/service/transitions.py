@@ -101,7 +101,7 @@ def restore(record: JobRecord) -> Transition:
     past = _past(record)
     rows = [row for state, event, at in past for row in _deliveries(state, event, at)]
     events = tuple(_new_event(state, event, at) for state, event, at in past)
-    counted = _changed(record, lanes=lanes, num_events=0)
+    counted = _changed(record, lanes={**record.lanes, **lanes}, num_events=0)
     return _numbered(counted, Transition(counted, events=events, deliveries=tuple(rows[record.webhooks_ended :])))
 
 
