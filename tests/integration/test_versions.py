@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 import redis
+from fastapi.testclient import TestClient
 
+from api.app import create_app
+from api.ports import Ports
 from core.service import redis_client as keys
+from core.service.catalog import Catalog
 from core.service.embedded import EmbeddedRedis
 from core.service.errors import StoreDamaged
 from core.service.event_log import RedisEventLog
@@ -22,6 +26,7 @@ from core.service.orphans import find_orphans
 from core.service.outbox import RedisOutbox
 from core.service.redis_client import connect
 from core.service.schema import JobStatus, Lane
+from core.service.settings import Settings
 from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.fake_world import MODEL, MemoryCoordination, World
@@ -171,6 +176,31 @@ def test_a_job_that_cannot_be_read_breaks_no_list_no_pass_and_no_claim(
     assert "the record of job_a cannot be read" in caplog.text
     world.work(world.maker())
     assert world.store.get("job_b").status is JobStatus.SUCCEEDED
+
+
+def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    world.submit("job_a")
+    world.submit("job_b")
+    change_row(client, "job_a", **UNREADABLE)
+    settings = Settings()
+    ports = Ports(
+        store=world.store,
+        events=RedisEventLog(client),
+        workers=RedisWorkerRegistry(client),
+        storage=world.storage,
+        uploads=world.uploads,
+        queue=world.queue,
+        clock=world.clock,
+        catalog=Catalog(settings),
+    )
+    with TestClient(create_app(settings, ports)) as api:
+        assert [job["id"] for job in api.get("/jobs").json()["jobs"]] == ["job_b"]
+        answer = api.get("/jobs/job_a")
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_damaged")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert api.delete("/jobs/job_a").status_code == 503
 
 
 def test_a_row_that_is_no_json_is_left_out(world: RedisWorld, client: redis.Redis) -> None:
