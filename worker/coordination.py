@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import redis
 
-from core.service.redis_client import MANIFESTS_READ, names_errors
+from core.service.redis_client import MANIFESTS_BEING_READ, MANIFESTS_READ, names_errors
 from worker.ticker import Ticker
 
 LOCK_KEY = "longtake:janitor:lock"
@@ -24,6 +24,12 @@ _RENEW = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
+# What was written when the reading began is there no more where Redis has lost everything since.
+_MARK_READ = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+return 1
+"""
 
 
 class RedisCoordination:
@@ -34,6 +40,8 @@ class RedisCoordination:
         self._lock_seconds = lock_seconds
         self._release_lock = redis.register_script(_RELEASE)
         self._renew_lock = redis.register_script(_RENEW)
+        self._mark_read = redis.register_script(_MARK_READ)
+        self._reading = ""
 
     @contextmanager
     def exclusive(self) -> Generator[bool]:
@@ -53,8 +61,13 @@ class RedisCoordination:
         return bool(self._redis.exists(MANIFESTS_READ))
 
     @names_errors
-    def mark_manifests_read(self) -> None:
-        self._redis.set(MANIFESTS_READ, "1")
+    def begin_to_read(self) -> None:
+        self._reading = secrets.token_hex(8)
+        self._redis.set(MANIFESTS_BEING_READ, self._reading)
+
+    @names_errors
+    def mark_manifests_read(self) -> bool:
+        return bool(self._mark_read(keys=[MANIFESTS_BEING_READ, MANIFESTS_READ], args=[self._reading]))
 
     @names_errors
     def _take(self, token: str) -> bool:

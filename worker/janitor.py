@@ -49,7 +49,13 @@ class Coordination(Protocol):
 
     def manifests_read(self) -> bool: ...
 
-    def mark_manifests_read(self) -> None: ...
+    def begin_to_read(self) -> None:
+        """Before the first manifest is read."""
+        ...
+
+    def mark_manifests_read(self) -> bool:
+        """Every manifest is read. False, and nothing is marked, where the records were lost again meanwhile."""
+        ...
 
 
 class Janitor:
@@ -95,6 +101,7 @@ class Janitor:
     def _rebuild_once(self) -> None:
         if self._coordination.manifests_read():
             return
+        self._coordination.begin_to_read()
         for key in self._services.storage.list(TOMBSTONES_PREFIX):
             self._bury_again(job_id_of_tombstone(key))
         manifests = [key for key in self._services.storage.list(JOBS_PREFIX) if job_id_of_manifest(key) is not None]
@@ -103,7 +110,8 @@ class Janitor:
             logger.warning("the store had lost %d jobs, rebuilt from their manifests", restored)
         for key in self._services.storage.list(UPLOADS_PREFIX):
             self._adopt(key)
-        self._coordination.mark_manifests_read()
+        if not self._coordination.mark_manifests_read():
+            logger.warning("the store lost its records again while they were rebuilt; once more in the next pass")
 
     def _bury_again(self, job_id: str) -> None:
         """The deletion was told as done: what is left of the job goes, and nothing of it comes back."""

@@ -106,7 +106,7 @@ class FakeJobStore(TransitionStore):
 
     def create(self, record: JobRecord) -> JobRecord:
         transition = transitions.create(record)
-        if not self._put_new(transition) and self.get(record.id) != transition.record:
+        if not self._put_new(transition) and not transitions.is_same_job(self.get(record.id), record):
             raise JobStateConflict(f"{record.id} exists already")
         return transition.record
 

@@ -126,9 +126,10 @@ class RedisJobStore(TransitionStore):
 
     @keys.names_errors
     def create(self, record: JobRecord) -> JobRecord:
-        """Creating the very same record twice is creating it once (the first answer was lost)."""
+        """Creating the very same job twice is creating it once: the first answer was lost, or the janitor was faster
+        with its manifest. Workers may have begun with it meanwhile."""
         transition = transitions.create(record)
-        if not self._put_new(record.id, transition) and self.get(record.id) != transition.record:
+        if not self._put_new(record.id, transition) and not transitions.is_same_job(self.get(record.id), record):
             raise JobStateConflict(f"{record.id} exists already")
         return transition.record
 

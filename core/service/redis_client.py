@@ -72,6 +72,7 @@ ANNOUNCED = "longtake:jobs:announced"
 """Jobs whose manifest is being stored and whose record is not there yet, scored by the time of that."""
 UNSWEPT = "longtake:jobs:unswept"
 """Ended jobs that may still have objects which nobody needs any more."""
+MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
 MANIFESTS_READ = "longtake:janitor:manifests_read"
 """Gone where Redis has lost everything: then records are rebuilt from the manifests."""
 

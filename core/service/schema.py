@@ -303,6 +303,10 @@ class JobRecord(Stored):
     spec: JobSpec
     chunks: tuple[ChunkRecord, ...] = ()
     refined: tuple[ChunkRecord, ...] = Field(default=(), description="Of the same frames as `chunks`, refined.")
+    chunk_versions: tuple[int, ...] = Field(
+        default=(), description="`version` after the commit of each chunk; missing where an older version made it."
+    )
+    refined_versions: tuple[int, ...] = Field(default=(), description="The same for each refined chunk.")
     refine_done: int = Field(default=0, description="Pieces of refinement that are committed; see refine_plan.py.")
     lanes: dict[Lane | str, LaneState] = Field(
         default_factory=dict, description="By the name of the lane; a newer version may have more of them."

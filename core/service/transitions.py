@@ -86,9 +86,14 @@ class Transition:
 
 
 def create(record: JobRecord) -> Transition:
-    """A new queued job. Its record is as new, so that creating it again can be told from creating another."""
+    """A new queued job."""
     assert record.status is JobStatus.QUEUED, record.status
     return _with_event(record, EventType.JOB_QUEUED, record.created_at)
+
+
+def is_same_job(one: JobRecord, other: JobRecord) -> bool:
+    """Whether these are of one job, however far it has got."""
+    return (one.id, one.spec, one.created_at) == (other.id, other.spec, other.created_at)
 
 
 def restore(record: JobRecord) -> Transition:
@@ -200,6 +205,7 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
         _with_lane(record, lease.lane, LaneState(token=lease.token)),
         version=record.version + 1,
         chunks=(*record.chunks, chunk),
+        chunk_versions=(*record.chunk_versions, record.version + 1),
         fingerprints=_noted(record.fingerprints, chunk.index, fingerprint),
         first_chunk_at=record.first_chunk_at or at,
     )
@@ -262,7 +268,12 @@ def commit_refined(
         refine_states=_with_checksum(record.refine_states, done - 1, state_sha256),
     )
     told = [
-        _changed(counted, refined=(*record.refined, *new[: count + 1]), version=counted.version + count)
+        _changed(
+            counted,
+            refined=(*record.refined, *new[: count + 1]),
+            refined_versions=(*record.refined_versions, *range(counted.version, counted.version + count + 1)),
+            version=counted.version + count,
+        )
         for count in range(len(new))
     ]
     made = _wound_up(_finalizing_if_made(told[-1] if told else counted))
@@ -551,13 +562,19 @@ def _past(record: JobRecord) -> list[Told]:
 
 
 def _past_commits(started: JobRecord, record: JobRecord) -> Iterator[Told]:
-    """One event per chunk of either lane, in the order they were made."""
+    """One event per chunk of either lane, in the order of their commits; of a job that an older version has worked on,
+    in the order in which they were made."""
     of_lanes = (
-        (EventType.CHUNK_COMPLETED, "chunks", record.chunks),
-        (EventType.CHUNK_REFINED, "refined", record.refined),
+        (EventType.CHUNK_COMPLETED, "chunks", record.chunks, record.chunk_versions),
+        (EventType.CHUNK_REFINED, "refined", record.refined, record.refined_versions),
     )
-    commits = [(chunk.created_at, event, field, chunk) for event, field, chunks in of_lanes for chunk in chunks]
+    known = all(len(chunks) == len(versions) for _, _, chunks, versions in of_lanes)
+    commits = [
+        (version, chunk.created_at, event, field, chunk)
+        for event, field, chunks, versions in of_lanes
+        for chunk, version in zip(chunks, versions if known else [0] * len(chunks), strict=True)
+    ]
     past = started
-    for at, event, field, chunk in sorted(commits, key=lambda commit: commit[0]):
-        past = _changed(past, version=past.version + 1, **{field: (*getattr(past, field), chunk)})
+    for version, at, event, field, chunk in sorted(commits, key=lambda commit: commit[:2]):
+        past = _changed(past, version=version or past.version + 1, **{field: (*getattr(past, field), chunk)})
         yield _finalizing_if_made(past), event, at

@@ -152,5 +152,8 @@ class MemoryCoordination:
     def manifests_read(self) -> bool:
         return self.read
 
-    def mark_manifests_read(self) -> None:
+    def begin_to_read(self) -> None: ...
+
+    def mark_manifests_read(self) -> bool:
         self.read = True
+        return True

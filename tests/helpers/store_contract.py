@@ -96,6 +96,14 @@ class StoreContract:
         ports.store.create(queued_job())
         assert ports.event_types(queued_job()) == ["job.queued"]
 
+    def test_a_job_that_was_begun_before_its_creation_was_answered_is_created_once(self, ports: StorePorts) -> None:
+        """The answer was lost and a worker was faster than the next try, or a janitor had rebuilt it."""
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
+        ports.store.create(queued_job())
+        assert ports.event_types(job) == ["job.queued", "job.started", "chunk.completed"]
+
     def test_an_id_is_never_given_to_another_job(self, ports: StorePorts) -> None:
         ports.store.create(queued_job(seed=1))
         with pytest.raises(JobStateConflict):

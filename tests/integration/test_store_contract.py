@@ -27,6 +27,7 @@ from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.store_contract import ERROR, HOOKED, LONG, SHORT, StoreContract, StorePorts, progress, worker
+from worker.coordination import RedisCoordination
 
 T = TypeVar("T")
 NUM_RACERS = 8
@@ -105,6 +106,17 @@ def test_of_an_old_and_a_new_worker_only_the_new_one_commits(ports: StorePorts) 
     results = race(*[lambda lease=lease: ports.store.commit_chunk(lease, chunk, "f1") for lease in (old, new)])
     assert [type(result) for result in results] == [StaleLease, JobRecord]
     assert ports.event_types(job).count("chunk.completed") == 1
+
+
+def test_a_redis_that_is_lost_again_while_it_is_rebuilt_is_not_taken_for_whole(client: redis.Redis) -> None:
+    coordination, store = RedisCoordination(client), RedisJobStore(client, SystemClock(), retention_seconds=60.0)
+    coordination.begin_to_read()
+    client.flushall()
+    assert not coordination.mark_manifests_read()
+    assert not store.is_whole()
+    coordination.begin_to_read()
+    assert coordination.mark_manifests_read()
+    assert store.is_whole()
 
 
 def test_a_commit_and_a_cancel_at_once_are_both_kept(ports: StorePorts) -> None:

@@ -26,6 +26,8 @@ def full_record() -> JobRecord:
                 Lane.FINALIZE: LaneState(),
             },
             "refined": (chunk_of(job, 0),),
+            "chunk_versions": (1,),
+            "refined_versions": (2,),
             "refine_done": 1,
             "refine_states": (StateChecksum(piece=0, sha256="a"),),
             "repairs": (1,),

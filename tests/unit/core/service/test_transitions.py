@@ -367,3 +367,23 @@ def test_a_restored_refined_job_has_the_events_of_both_lanes_in_order() -> None:
         ("refined", 2),
     ]
     assert (events[-1].data["status"], events[-1].data["version"]) == ("finalizing", 6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "pieces"),
+    [("streaming", [(0,), (1, 2)]), ("lockstep", [(), (), (0,), (1,), (2,)])],
+)
+def test_a_restored_log_is_the_one_that_was_lost(schedule: str, pieces: list[tuple[int, ...]]) -> None:
+    """Clients go on after the entry that they know, and receivers know webhooks by ids that hold the version."""
+    job = queued_job(num_frames=40, refine=refine_spec(schedule=schedule, num_inference_steps=2))
+    log = [*(first := transitions.create(job)).events]
+    log += (change := transitions.claim(first.record, Lane.GENERATE, LATER, 0)).events
+    for index in range(3):
+        job = change.record
+        log += (change := transitions.commit_chunk(job, lease_of(job), chunk_of(job, index), "f", LATER)).events
+    for done, published in enumerate(pieces, start=1):
+        log += (change := refined(change.record, done, *published)).events
+    restored = transitions.restore(change.record).events
+    assert [(event.type, event.data["version"], event.data.get("chunk")) for event in restored] == [
+        (event.type, event.data["version"], event.data.get("chunk")) for event in log
+    ]
