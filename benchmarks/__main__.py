@@ -1,8 +1,8 @@
 """`python -m benchmarks`: run all measurements, or those of `--only`, print a table, leave a JSON file.
 
-`steps`: one denoising step, plain against default against compiled. `approximations`: what the opt-in ones save and
-cost. `refinement`: both schedules against the video's length. `service`: jobs on an embedded stack. GPUs have a command
-of their own, `python -m benchmarks.cuda`.
+`http`: requests per second of the API, also `--against` another checkout. `steps`: one denoising step, plain against
+default against compiled. `approximations`: what the opt-in ones save and cost. `refinement`: both schedules against the
+video's length. `service`: jobs on an embedded stack. GPUs have a command of their own, `python -m benchmarks.cuda`.
 
 The exit code tells whether it could measure, not whether a target was met: times depend on the machine.
 """
@@ -20,14 +20,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import footprint, jobs, machine
+from benchmarks import footprint, http, jobs, machine
 from benchmarks.figures import Figure, Report
 from cli.client import Client
 from cli.stack import StackOptions, running_stack
 from cli.stop_signal import Stopped, StopSignal
 from core.service.errors import LongtakeError
 
-GROUPS = ("service", "steps", "approximations", "refinement")
+GROUPS = ("service", "http", "steps", "approximations", "refinement")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -38,6 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="sprites", help="preset (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=64, help="frames per job (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="jobs, and starts of the API (default: %(default)s)")
+    parser.add_argument("--against", type=Path, help="another checkout, measured in turn (http)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -72,6 +73,9 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
     figures: list[Figure] = []
     if "service" in groups:
         figures += measure_service(args, stop, say)
+    if "http" in groups:
+        with stop.interruptible():
+            figures += http.measure(args.runs, args.against, say)
     with stop.interruptible():
         # Imported here: torch's threads would share the cores with the service while that is measured.
         if "steps" in groups:

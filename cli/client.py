@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import httpx
+from pydantic import ValidationError
 
 from core.service.errors import LongtakeError
 from core.service.schema import Job
@@ -36,6 +37,18 @@ class ApiUnreachable(LongtakeError):
     code = "api_unreachable"
 
 
+class ApiUnreadable(LongtakeError):
+    """The API answers what this version does not understand."""
+
+    code = "api_unreadable"
+
+
+class StorageUnreachable(LongtakeError):
+    """The object storage that a URL of the API leads to does not answer."""
+
+    code = "storage_unreachable"
+
+
 @dataclass(frozen=True)
 class ServerEvent:
     """One server-sent event."""
@@ -46,7 +59,8 @@ class ServerEvent:
 
 
 class Client:
-    """One connection pool to one API. All methods raise ApiRefused (with the API's own words) or ApiUnreachable."""
+    """One connection pool to one API. All methods raise ApiRefused (with the API's own words), ApiUnreachable,
+    ApiUnreadable or, where a URL leads to the object storage, StorageUnreachable."""
 
     def __init__(self, base_url: str = DEFAULT_BASE_URL, *, transport: httpx.BaseTransport | None = None) -> None:
         self.base_url = base_url.rstrip("/")
@@ -62,7 +76,7 @@ class Client:
 
     def submit(self, body: dict[str, Any]) -> Job:
         """POST /jobs. `body` is a JobRequest; the API checks it."""
-        return Job.model_validate(self._send("POST", "/jobs", json=body).json())
+        return self._read(self._send("POST", "/jobs", json=body))
 
     def upload(self, path: Path, content_type: str, show: Callable[[int, int], None]) -> str:
         """POST /uploads, then PUT the file where the answer says; the upload's id. `show` is called with (done, total)
@@ -86,13 +100,13 @@ class Client:
         response = self._send("GET", f"/jobs/{job_id}", headers={"If-None-Match": etag} if etag else None)
         if response.status_code == HTTPStatus.NOT_MODIFIED and known is not None:
             return known
-        job = Job.model_validate(response.json())
+        job = self._read(response)
         self._etags[job_id] = (response.headers.get("etag", ""), job)
         return job
 
     def cancel(self, job_id: str) -> Job:
         """POST /jobs/{id}/cancel."""
-        return Job.model_validate(self._send("POST", f"/jobs/{job_id}/cancel").json())
+        return self._read(self._send("POST", f"/jobs/{job_id}/cancel"))
 
     def models(self) -> dict[str, Any]:
         """GET /models, as it is."""
@@ -154,8 +168,34 @@ class Client:
             raise _refused(response)
         return response
 
-    def _unreachable(self, error: httpx.TransportError) -> ApiUnreachable:
+    def _read(self, response: httpx.Response) -> Job:
+        """Fields of a newer API are ignored; what cannot be read at all is said in one sentence."""
+        try:
+            return Job.model_validate(response.json())
+        except ValueError as error:  # no JSON, or pydantic's ValidationError
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: ValueError) -> ApiUnreadable:
+        where = "the body"
+        if isinstance(error, ValidationError):
+            where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+        message = f"{self.base_url} answers what this longtake cannot read: {where}"
+        return ApiUnreadable(message, fix="use the longtake of the same version as the API")
+
+    def _unreachable(self, error: httpx.TransportError) -> LongtakeError:
+        """The API, or the object store that one of its URLs leads to."""
+        if not self._is_of_api(error):
+            host = error.request.url.netloc.decode()
+            message = f"the object storage at {host} does not answer: {error}"
+            return StorageUnreachable(message, fix="is it running, and can this machine reach it?")
         return ApiUnreachable(f"{self.base_url} does not answer: {error}", fix="is `longtake up` running?")
+
+    def _is_of_api(self, error: httpx.TransportError) -> bool:
+        try:
+            asked = error.request.url
+        except RuntimeError:  # the error knows no request
+            return True
+        return asked.netloc == httpx.URL(self.base_url).netloc
 
 
 def _pieces(file: BinaryIO, size_bytes: int, show: Callable[[int, int], None]) -> Iterator[bytes]:

@@ -35,8 +35,9 @@ return 1
 class RedisCoordination:
     """worker.janitor.Coordination in the records' own Redis database. Raises StoreError where it does not answer."""
 
-    def __init__(self, redis: redis.Redis) -> None:
+    def __init__(self, redis: redis.Redis, lock_seconds: float = LOCK_SECONDS) -> None:
         self._redis = redis
+        self._lock_seconds = lock_seconds
         self._release_lock = redis.register_script(_RELEASE)
         self._renew_lock = redis.register_script(_RENEW)
         self._mark_read = redis.register_script(_MARK_READ)
@@ -48,11 +49,11 @@ class RedisCoordination:
         if not self._take(token):
             yield False
             return
-        renewing = Ticker("janitor-lock", LOCK_SECONDS / RENEWALS_PER_LOCK, lambda: self._renew(token)).start()
+        renewing = Ticker("janitor-lock", self._lock_seconds / RENEWALS_PER_LOCK, lambda: self._renew(token)).start()
         try:
             yield True
         finally:
-            renewing.stop(LOCK_SECONDS)
+            renewing.stop(self._lock_seconds)
             self._release(token)
 
     @names_errors
@@ -70,11 +71,11 @@ class RedisCoordination:
 
     @names_errors
     def _take(self, token: str) -> bool:
-        return bool(self._redis.set(LOCK_KEY, token, nx=True, px=_milliseconds(LOCK_SECONDS)))
+        return bool(self._redis.set(LOCK_KEY, token, nx=True, px=_milliseconds(self._lock_seconds)))
 
     @names_errors
     def _renew(self, token: str) -> None:
-        self._renew_lock(keys=[LOCK_KEY], args=[token, _milliseconds(LOCK_SECONDS)])
+        self._renew_lock(keys=[LOCK_KEY], args=[token, _milliseconds(self._lock_seconds)])
 
     @names_errors
     def _release(self, token: str) -> None:

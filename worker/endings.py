@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from core.service import manifest_writer, transitions
 from core.service.errors import JobNotFound, LongtakeError, MediaFetchFailed, ObjectNotFound, StorageError, StoreError
-from core.service.kept_objects import needed_keys
+from core.service.kept_objects import unneeded_keys
 from core.service.manifest import job_prefix
 from core.service.schema import JobError, JobRecord, Lane, WebhookEvent
 from worker.patience import ServerCall
@@ -53,10 +53,11 @@ def fail_job(services: Services, job_id: str, error: JobError) -> None:
 
 
 def job_error(error: Exception, what: str, other_code: str) -> JobError:
-    """For the client: our own errors by code and in their words; of others (`other_code`) only the class is told, since
-    their text is not meant for clients. Retryable is what an outage of somebody's server has caused."""
+    """For the client: our own errors by code and in words without addresses, keys and folders; of others (`other_code`)
+    only the class is told, since their text is not meant for clients. Retryable is what an outage of somebody's server
+    has caused."""
     ours = isinstance(error, LongtakeError)
-    reason = error.message if ours else type(error).__name__
+    reason = error.public_message if ours else type(error).__name__
     outage = isinstance(error, StorageError | MediaFetchFailed) and not isinstance(error, ObjectNotFound)
     code = error.code if ours else other_code
     return JobError(code=code, message=f"{what}, at last: {reason}", retryable=outage)
@@ -70,10 +71,10 @@ def close(services: Services, record: JobRecord) -> None:
     if not write_manifest(services, record):
         return
     try:
-        needed = needed_keys(record)
-        services.storage.delete([key for key in services.storage.list(job_prefix(record.id)) if key not in needed])
-    except StorageError as error:
-        logger.warning("%s: objects are left until the job is removed: %s", record.id, error)
+        services.storage.delete(unneeded_keys(record, services.storage.list(job_prefix(record.id))))
+        services.store.swept(record.id)
+    except (StorageError, StoreError) as error:
+        logger.warning("%s: objects that nobody needs are left for the janitor: %s", record.id, error)
 
 
 def write_manifest(services: Services, record: JobRecord) -> bool:

@@ -18,15 +18,13 @@ from core.service.manifest import chunk_key, frames_key, state_key
 from core.service.ports import Lease
 from core.service.schema import ChunkRecord, JobRecord, Lane
 from worker.given import GivenReader
-from worker.lane import STATE_TYPE, LaneWorker, NewObject, Outcome, store_may_pause
+from worker.lane import CANCEL_CHECK_SECONDS, STATE_TYPE, LaneWorker, NewObject, Outcome, store_may_pause
 from worker.lease_keeper import LeaseKeeper
 from worker.services import Activity, Services
 from worker.stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
 
-CANCEL_CHECK_SECONDS = 1.0
-"""Pause between two looks for a cancel while an image or video is read."""
 FIRST_FRAME = "first_frame"
 """Name of the counter in an object of exact frames; the frames themselves are `frames`."""
 

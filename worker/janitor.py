@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Protocol
 
-from core.service.errors import ObjectDamaged, ObjectNotFound, StorageError, UploadNotFound
+from core.service.errors import JobNotFound, ObjectDamaged, ObjectNotFound, StorageError, StoreDamaged, UploadNotFound
 from core.service.manifest import (
     JOBS_PREFIX,
     TOMBSTONES_PREFIX,
@@ -27,13 +27,17 @@ from core.service.manifest import (
 from core.service.media.uploads import UPLOADS_PREFIX, found_upload, upload_id_of_key
 from core.service.schema import JobRecord, Lane
 from core.service.transitions import TOMBSTONE_TIME
-from worker.endings import wind_up, write_manifest
+from worker.endings import close, wind_up, write_manifest
 from worker.services import Services
 
 logger = logging.getLogger(__name__)
 
 UPLOAD_GRACE = timedelta(minutes=1)
 """A job may have been accepted with an upload in its last moment, and not be stored yet."""
+
+ANNOUNCED_TIME = timedelta(seconds=30)
+"""Longer than any request that accepts a job takes."""
+SWEPT_IN_A_PASS = 50
 
 
 class Coordination(Protocol):
@@ -76,6 +80,10 @@ class Janitor:
                 self._remove_deleted()
                 self._remove_old_uploads()
                 self._remove_old_tombstones()
+                self._remove_never_created()
+            for record in self._services.store.unswept(SWEPT_IN_A_PASS):
+                if not record.delete_requested:
+                    close(self._services, record)
             self._write_stale_manifests()
 
     def _wake_workers(self) -> None:
@@ -117,6 +125,8 @@ class Janitor:
             return
         try:
             services.uploads.get(upload_id)
+        except StoreDamaged as error:
+            logger.error("%s; left alone", error)
         except UploadNotFound:
             stored, now = services.storage.look_up(key), services.clock.now()
             upload = found_upload(upload_id, stored.content_type, stored.size_bytes, services.settings, now)
@@ -164,6 +174,16 @@ class Janitor:
             storage.delete_prefix(job_prefix(job_id))
             storage.delete([tombstone_key(job_id)])
             store.remove_tombstone(job_id)
+
+    def _remove_never_created(self) -> None:
+        """Manifests of jobs that were not accepted in the end: their API died, or a server failed, in between."""
+        store, storage = self._services.store, self._services.storage
+        for job_id in store.announced_before(self._services.clock.now() - ANNOUNCED_TIME):
+            try:
+                store.get(job_id)
+            except JobNotFound:
+                storage.delete_prefix(job_prefix(job_id))
+            store.forget_announced(job_id)
 
     def _remove(self, job_id: str) -> None:
         """Objects first: a crash in between is mended by the next pass."""

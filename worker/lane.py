@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -53,6 +54,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK_TYPE = "video/mp4"
 STATE_TYPE = "application/octet-stream"
+CANCEL_CHECK_SECONDS = 1.0
+"""Pause between two looks for a cancel while there are no steps."""
 
 State = TypeVar("State")
 T = TypeVar("T")
@@ -206,6 +209,21 @@ class LaneWorker(ABC, Generic[State]):
         if self._services.drain.is_set():
             raise Interrupted(f"{self._services.worker} is stopping")
 
+    def _check_often(self, keeper: LeaseKeeper) -> Callable[[], None]:
+        """For whoever waits for something that may hang and can look often: asks the store for a cancel only now and
+        then."""
+        asked_at = time.monotonic()
+
+        def check() -> None:
+            nonlocal asked_at
+            self._check_stop(keeper)
+            if time.monotonic() - asked_at >= CANCEL_CHECK_SECONDS:
+                asked_at = time.monotonic()
+                with store_may_pause(keeper.job_id):
+                    self._check_cancel(keeper.job_id)
+
+        return check
+
     def _pause(self, keeper: LeaseKeeper) -> Pause:
         """Waits for a server that fails. Ends with the lease, a drain, a cancel or a deletion."""
 
@@ -227,7 +245,7 @@ class LaneWorker(ABC, Generic[State]):
         return ServerCall(lambda: patiently(action, self._pause(keeper)))
 
     def _get(self, key: str, keeper: LeaseKeeper) -> bytes:
-        return self._call(lambda: self._services.storage.get(key), keeper).result(lambda: self._check_stop(keeper))
+        return self._call(lambda: self._services.storage.get(key), keeper).result(self._check_often(keeper))
 
     def _get_checked(self, key: str, sha256: str | None, keeper: LeaseKeeper) -> bytes | None:
         """The object, or None where it is missing or not what was stored. An older version stored no checksum."""
@@ -245,8 +263,9 @@ class LaneWorker(ABC, Generic[State]):
         """All side by side; they must all be there before the commit."""
         put = self._services.storage.put
         calls = [self._call(partial(put, new.key, new.data, new.content_type), keeper) for new in objects]
+        check = self._check_often(keeper)
         for call in calls:
-            call.result(lambda: self._check_stop(keeper))
+            call.result(check)
 
     def _store_chunks(
         self,
@@ -353,7 +372,7 @@ class LaneWorker(ABC, Generic[State]):
         """Another try would end as this one did."""
         self._remembered.pop(record.id, None)
         self._services.store.release(lease, count_attempt=True)
-        fail_job(self._services, record.id, JobError(code=error.code, message=error.message, retryable=False))
+        fail_job(self._services, record.id, JobError(code=error.code, message=error.public_message, retryable=False))
         return Outcome.FAILED
 
     def _count_failure(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:

@@ -38,7 +38,7 @@ def patiently(action: Callable[[], T], pause: Pause) -> T:
             raise
         except (StorageError, StoreError) as error:
             logger.warning("%s; trying again in %.1f s", error.message, seconds)
-            reason = error.message
+            reason = error.public_message
         pause(seconds, reason)
         seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -12,21 +11,11 @@ from api.answers import JsonBody, conditional
 from api.openapi import REQUEST_BODY, may_fail
 from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
 from core.service.admission import admit, parse_request, queued_record, random_seed
-from core.service.errors import JobNotFound, ServiceFull
+from core.service.errors import ServiceFull
 from core.service.manifest_writer import create_job, write_manifest
 from core.service.media.references import ReferenceCheck
-from core.service.schema import (
-    LANES_WITH_STEPS,
-    ChunkList,
-    Job,
-    JobList,
-    JobRecord,
-    JobStatus,
-    JobSummary,
-    Lane,
-    Progress,
-    StepProgress,
-)
+from core.service.ports import Standing
+from core.service.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
 from core.service.tombstones import delete_job
 from core.service.views import chunk_views, job_summary, job_view, links_of, progress_of
 
@@ -64,7 +53,8 @@ def list_jobs(
 ) -> Response:
     """A page of jobs without their chunks. The next page is `next_cursor`, also in `Link: rel="next"`."""
     page = ports.store.list(status=status, limit=limit, cursor=cursor)
-    jobs = [_summary(ports, record, base_url) for record in page.jobs]
+    progress = [_progress_of(*found) for found in zip(page.jobs, ports.store.standings(page.jobs), strict=True)]
+    jobs = [job_summary(record, told, base_url) for record, told in zip(page.jobs, progress, strict=True)]
     headers = {"Cache-Control": "no-cache"}
     if page.next_cursor:
         query = {"status": status, "limit": limit, "cursor": page.next_cursor}
@@ -141,24 +131,12 @@ def delete(job_id: JobId, ports: PortsOfApp) -> Response:
 
 
 def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
-    return job_view(record, _progress(ports, record), ports.storage.url, base_url)
+    (standing,) = ports.store.standings([record])
+    return job_view(record, _progress_of(record, standing), ports.storage.url, base_url)
 
 
-def _summary(ports: Ports, record: JobRecord, base_url: str) -> JobSummary:
-    return job_summary(record, _progress(ports, record), base_url)
-
-
-def _progress(ports: Ports, record: JobRecord) -> Progress:
-    """Progress of a job; asks the store only for what its status can have."""
-    steps, queue_position = dict[Lane, StepProgress](), None
-    with suppress(JobNotFound):  # deleted since `record` was read: the view is of that moment
-        if record.status is JobStatus.RUNNING:
-            lanes = LANES_WITH_STEPS if record.spec.refine else (Lane.GENERATE,)
-            told = {lane: ports.store.progress(record.id, lane) for lane in lanes}
-            steps = {lane: step for lane, step in told.items() if step is not None}
-        elif record.status is JobStatus.QUEUED:
-            queue_position = ports.store.queue_position(record.id)
-    return progress_of(record, steps, queue_position)
+def _progress_of(record: JobRecord, standing: Standing) -> Progress:
+    return progress_of(record, standing.steps, standing.queue_position)
 
 
 def _accepted(job: Job, headers: dict[str, str]) -> Response:

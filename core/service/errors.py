@@ -276,6 +276,11 @@ class PresetError(LongtakeError):
 
     code = "preset_unusable"
 
+    @property
+    def public_message(self) -> str:
+        """Without the folders of the machine: those are in `message`, for operators."""
+        return _title_of(self)
+
 
 class ModelNotInstalled(PresetError):
     """The model's weights are not installed."""
@@ -287,6 +292,11 @@ class DownloadError(LongtakeError):
     """The files of the Hub cannot be had."""
 
     code = "download_failed"
+
+    @property
+    def public_message(self) -> str:
+        """Without addresses and folders: those are in `message`, for operators."""
+        return _title_of(self)
 
 
 class HubUnreachable(DownloadError):

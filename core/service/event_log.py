@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import redis
+from pydantic import ValidationError
 
 from core.service import redis_client as keys
 from core.service.schema import LANES_WITH_STEPS, EventType, JobEvent, StepProgress
@@ -34,8 +35,12 @@ def progress_fields(progress: StepProgress) -> dict[str, str]:
     return {"progress": progress.model_dump_json()}
 
 
-def progress_from_fields(fields: Mapping[str, str]) -> StepProgress:
-    return StepProgress.model_validate_json(fields["progress"])
+def progress_from_fields(fields: Mapping[str, str]) -> StepProgress | None:
+    """None for what another version reported in a way that this one cannot read."""
+    try:
+        return StepProgress.model_validate_json(fields["progress"])
+    except (ValidationError, KeyError):
+        return None
 
 
 class RedisEventLog:
@@ -69,8 +74,8 @@ class RedisEventLog:
         answer = self._redis.xread(cast(Any, streams), block=max(1, round(seconds * 1000)))
         entries = dict(cast(Any, answer or ()))
         events = [_event(job_id, entry) for entry in entries.get(keys.events_key(job_id), ())]
-        progress = [progress_from_fields(fields) for key in progress_after for _, fields in entries.get(key, ())]
-        return [*events, *progress]
+        reports = [progress_from_fields(fields) for key in progress_after for _, fields in entries.get(key, ())]
+        return [*events, *(report for report in reports if report is not None)]
 
     def _newest_id(self, key: str) -> str:
         newest = cast(list[StreamEntry], self._redis.xrevrange(key, count=1))

@@ -31,7 +31,7 @@ from core.service.job_rows import index_member
 from core.service.job_store import cursor_from_member, member_from_cursor
 from core.service.media.fit import fit
 from core.service.media.uploads import Upload
-from core.service.ports import Clock, Delivery, JobPage, Lease, StoredObject, Waiting, WorkerStatus
+from core.service.ports import Clock, Delivery, JobPage, Lease, Standing, StoredObject, Waiting, WorkerStatus
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
     LANES_WITH_STEPS,
@@ -77,6 +77,8 @@ class _Memory:
     claims: dict[str, Lease] = field(default_factory=lambda: {})
     """What each worker claimed last."""
     tombstones: dict[str, datetime] = field(default_factory=lambda: {})
+    announced: dict[str, datetime] = field(default_factory=lambda: {})
+    unswept: set[str] = field(default_factory=lambda: set())
     stale_manifests: dict[str, int] = field(default_factory=lambda: {})
     commits: int = 0
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
@@ -92,6 +94,15 @@ class FakeJobStore(TransitionStore):
         self.memory = _Memory()
 
     def ping(self) -> None: ...
+
+    def announce(self, job_id: str) -> None:
+        self.memory.announced[job_id] = self._clock.now()
+
+    def announced_before(self, moment: datetime) -> Sequence[str]:
+        return [job_id for job_id, at in self.memory.announced.items() if at <= moment]
+
+    def forget_announced(self, job_id: str) -> None:
+        self.memory.announced.pop(job_id, None)
 
     def create(self, record: JobRecord) -> JobRecord:
         transition = transitions.create(record)
@@ -228,6 +239,7 @@ class FakeJobStore(TransitionStore):
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
             memory.rests = {key: at for key, at in memory.rests.items() if key[0] != job_id}
             memory.stale_manifests.pop(job_id, None)
+            memory.unswept.discard(job_id)
 
     def bury(self, job_id: str, until: datetime) -> None:
         self.memory.tombstones[job_id] = until
@@ -258,6 +270,13 @@ class FakeJobStore(TransitionStore):
             self.memory.stale_manifests.pop(record.id, None)
             return None
 
+    def unswept(self, limit: int) -> Sequence[JobRecord]:
+        with self.memory.changed:
+            return [self.memory.records[job_id] for job_id in sorted(self.memory.unswept)[:limit]]
+
+    def swept(self, job_id: str) -> None:
+        self.memory.unswept.discard(job_id)
+
     def stale_manifests(self) -> Sequence[JobRecord]:
         with self.memory.changed:
             return [self.memory.records[job_id] for job_id in self.memory.stale_manifests]
@@ -274,9 +293,18 @@ class FakeJobStore(TransitionStore):
             return self.memory.progress.get((job_id, lane), (0, None))[1]
 
     def queue_position(self, job_id: str) -> int | None:
-        job = self.get(job_id)
-        queued = [r.id for r in self._sorted() if r.status is JobStatus.QUEUED and r.spec.model == job.spec.model]
-        return queued.index(job_id) + 1 if job_id in queued else None
+        return self._place(self.get(job_id))
+
+    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+        return [Standing(self._steps(record), self._place(record)) for record in records]
+
+    def _steps(self, record: JobRecord) -> Mapping[Lane, StepProgress]:
+        told = {lane: self.progress(record.id, lane) for lane in transitions.lanes_with_progress(record)}
+        return {lane: step for lane, step in told.items() if step is not None}
+
+    def _place(self, record: JobRecord) -> int | None:
+        queued = [r.id for r in self._sorted() if r.status is JobStatus.QUEUED and r.spec.model == record.spec.model]
+        return queued.index(record.id) + 1 if record.id in queued else None
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())
@@ -303,6 +331,9 @@ class FakeJobStore(TransitionStore):
         if record.revision != (before.revision if before else 0):
             memory.stale_manifests[record.id] = record.revision
         memory.records[record.id] = record
+        memory.announced.pop(record.id, None)
+        if record.status.is_terminal and not (before and before.status.is_terminal):
+            memory.unswept.add(record.id)
         memory.commits += transition.is_commit
         if transition.buried_until is not None:
             memory.tombstones[record.id] = transition.buried_until

@@ -79,6 +79,10 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
         pipe.incr(keys.COMMITS)
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
+    if before is None:
+        pipe.zrem(keys.ANNOUNCED, record.id)
+    if record.status.is_terminal and not (before and before.status.is_terminal):
+        pipe.sadd(keys.UNSWEPT, record.id)
     if transition.buried_until is not None:
         pipe.zadd(keys.TOMBSTONES, {record.id: transition.buried_until.timestamp()})
     if record.revision != (before.revision if before else 0):
@@ -141,8 +145,16 @@ def name_queues(pipe: Pipeline, queues: Iterable[str]) -> None:
         pipe.sadd(keys.READY_QUEUES, queue)
 
 
+def lane_of_queue(queue: str) -> Lane | None:
+    """None for a lane that only a newer version has."""
+    name = queue.split(":")[0]
+    return Lane(name) if name in set(Lane) else None
+
+
 def write_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
-    """Put a job into the queues that it belongs to: an older version knew of none."""
+    """Put a job into the queues that it belongs to: an older version knew of none, and wrote no manifest of a job that
+    waits."""
+    pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
     member, queues = index_member(record), _queues(record)
     for queue in sorted(queues):
         pipe.zadd(keys.ready_index(queue), {member: transitions.rank(record)})
@@ -174,6 +186,7 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
     pipe.delete(keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), *of_lanes)
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
+    pipe.srem(keys.UNSWEPT, job_id)
     for delivery_id in deliveries:
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:

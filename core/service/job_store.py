@@ -10,9 +10,10 @@ import base64
 import binascii
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import cast
 
 import redis
@@ -25,7 +26,7 @@ from core.service import transitions
 from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StoreDamaged
 from core.service.event_log import StreamEntry, progress_fields, progress_from_fields
 from core.service.job_rows import index_member
-from core.service.ports import Clock, JobPage, JobStore, Lease, Waiting
+from core.service.ports import Clock, JobPage, JobStore, Lease, Standing, Waiting
 from core.service.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.transition_store import TransitionStore
 from core.service.transitions import Transition
@@ -37,7 +38,7 @@ Rescue = Callable[[JobStore, str], bool]
 """Rebuild the record of one job from its manifest; False where it has none (core.service.rescue)."""
 
 CANDIDATES = 8
-"""Jobs looked at together by a worker that wants one: as many may have been taken a moment ago by others."""
+"""Jobs of a queue looked at together: some may have been taken a moment ago by others, or be of another version."""
 WORKER_LEASE_SECONDS = 86_400
 """How long it is remembered what a worker claimed last; only one that has just died is asked about."""
 
@@ -112,6 +113,18 @@ class RedisJobStore(TransitionStore):
         self._redis.ping()
 
     @keys.names_errors
+    def announce(self, job_id: str) -> None:
+        self._redis.zadd(keys.ANNOUNCED, {job_id: self._clock.now().timestamp()})
+
+    @keys.names_errors
+    def announced_before(self, moment: datetime) -> Sequence[str]:
+        return cast("list[str]", self._redis.zrangebyscore(keys.ANNOUNCED, "-inf", moment.timestamp()))
+
+    @keys.names_errors
+    def forget_announced(self, job_id: str) -> None:
+        self._redis.zrem(keys.ANNOUNCED, job_id)
+
+    @keys.names_errors
     def create(self, record: JobRecord) -> JobRecord:
         """Creating the very same job twice is creating it once: the first answer was lost, or the janitor was faster
         with its manifest. Workers may have begun with it meanwhile."""
@@ -161,9 +174,11 @@ class RedisJobStore(TransitionStore):
     def waiting(self) -> Sequence[Waiting]:
         found = list[Waiting]()
         for queue in sorted(cast("set[str]", self._redis.smembers(keys.READY_QUEUES))):
-            lane = Lane(queue.split(":")[0])
-            for job_id in self._free_jobs(lane, queue, 1):
-                found += [Waiting(lane, record) for record in self._records_of([job_id])]
+            lane = rows.lane_of_queue(queue)
+            if lane is not None:
+                free = self._free_in_order(lane, queue)
+                readable = (Waiting(lane, record) for job_id in free for record in self._records_of([job_id]))
+                found += islice(readable, 1)
         return found
 
     @keys.names_errors
@@ -183,8 +198,8 @@ class RedisJobStore(TransitionStore):
     def _index_all(self, statuses: Sequence[JobStatus]) -> int:
         listed = set(cast("list[str]", self._redis.zrange(keys.READY_JOBS, 0, -1)))
         active = [m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))]
-        missing = [member for member in active if member not in listed]
-        for record in self._records(missing):
+        missing = self._records([member for member in active if member not in listed])
+        for record in missing:
             with suppress(JobNotFound):
                 self._transact(record.id, lambda _pipe, now: Transition(now), also_write=rows.write_queue_entries)
         return len(missing)
@@ -195,18 +210,28 @@ class RedisJobStore(TransitionStore):
 
     @keys.names_errors
     def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
-        while candidates := self._free_jobs(lane, keys.ready_queue(lane, model), CANDIDATES):
-            for job_id in candidates:
-                try:
-                    lease = self.claim(job_id, lane, worker, ttl_seconds)
-                except (JobNotFound, StoreDamaged) as error:
-                    log.warning("%s is left in its queue: %s", job_id, error)
-                    lease = None
-                if lease is not None:
-                    return lease
-            if len(candidates) < CANDIDATES:
-                break  # else all were taken by others a moment ago: look again
+        for job_id in self._free_in_order(lane, keys.ready_queue(lane, model)):
+            try:
+                lease = self.claim(job_id, lane, worker, ttl_seconds)
+            except (JobNotFound, StoreDamaged) as error:
+                log.warning("%s is left in its queue: %s", job_id, error)
+                continue
+            if lease is not None:
+                return lease
         return None
+
+    def _free_in_order(self, lane: Lane, queue: str) -> Iterator[str]:
+        """Jobs of a queue that nobody works on, each once. Those that cannot be had, whatever the reason, are passed
+        over: however many there are, none keeps a worker from what comes after them."""
+        seen = set[str]()
+        while True:
+            limit = len(seen) + CANDIDATES
+            found = self._free_jobs(lane, queue, limit)
+            new = [job_id for job_id in found if job_id not in seen]
+            yield from new
+            seen.update(new)
+            if len(found) < limit:
+                return
 
     def _free_jobs(self, lane: Lane, queue: str, limit: int) -> list[str]:
         before, after = keys.lease_key(" ", lane).split(" ")
@@ -322,6 +347,14 @@ class RedisJobStore(TransitionStore):
         return self.get(record.id) if answer == _NEWER_OWED else None
 
     @keys.names_errors
+    def unswept(self, limit: int) -> Sequence[JobRecord]:
+        return self._records_of(cast("list[str]", self._redis.srandmember(keys.UNSWEPT, limit)))
+
+    @keys.names_errors
+    def swept(self, job_id: str) -> None:
+        self._redis.srem(keys.UNSWEPT, job_id)
+
+    @keys.names_errors
     def stale_manifests(self) -> Sequence[JobRecord]:
         return self._records_of(cast("list[str]", self._redis.zrange(keys.STALE_MANIFESTS, 0, -1)))
 
@@ -334,13 +367,30 @@ class RedisJobStore(TransitionStore):
     @keys.names_errors
     def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
         newest = cast("list[StreamEntry]", self._redis.xrevrange(keys.progress_key(job_id, lane), count=1))
-        return progress_from_fields(newest[0][1]) if newest else None
+        return _newest_progress(newest)
 
     @keys.names_errors
     def queue_position(self, job_id: str) -> int | None:
         record = self.get(job_id)
         rank = cast(int | None, self._redis.zrank(keys.queue_index(record.spec.model), index_member(record)))
         return None if rank is None else rank + 1
+
+    @keys.names_errors
+    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+        lanes = [(record, lane) for record in records for lane in transitions.lanes_with_progress(record)]
+        queued = [record for record in records if record.status is JobStatus.QUEUED]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record, lane in lanes:
+                pipe.xrevrange(keys.progress_key(record.id, lane), count=1)
+            for record in queued:
+                pipe.zrank(keys.queue_index(record.spec.model), index_member(record))
+            answers = pipe.execute()
+        steps = {
+            (record.id, lane): _newest_progress(entries)
+            for (record, lane), entries in zip(lanes, answers, strict=False)
+        }
+        ranks = {record.id: rank for record, rank in zip(queued, answers[len(lanes) :], strict=True)}
+        return [_standing(record, steps, ranks) for record in records]
 
     @keys.names_errors
     def count_active(self) -> int:
@@ -423,6 +473,18 @@ class RedisJobStore(TransitionStore):
 
 def _commits(client: redis.Redis) -> int:
     return int(cast("str | None", client.get(keys.COMMITS)) or 0)
+
+
+def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:
+    return progress_from_fields(entries[0][1]) if entries else None
+
+
+def _standing(
+    record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], ranks: Mapping[str, int | None]
+) -> Standing:
+    told = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
+    rank = ranks.get(record.id)
+    return Standing(told, None if rank is None else rank + 1)
 
 
 def cursor_from_member(member: str) -> str:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from core.service.manifest import (
     chunk_key,
+    chunks_prefix,
     frames_key,
+    frames_prefix,
     manifest_key,
     refine_state_key,
     refined_key,
+    refined_prefix,
+    refined_video_key,
     state_key,
+    states_prefix,
+    thumbnail_key,
+    video_key,
 )
 from core.service.schema import JobRecord
 
@@ -27,6 +36,23 @@ def needed_keys(record: JobRecord) -> frozenset[str]:
     else:
         needed |= _of_work(record)
     return frozenset(key for key in needed if key is not None)
+
+
+def unneeded_keys(record: JobRecord, stored: Iterable[str]) -> list[str]:
+    """Those of `stored` that the job does not need. What this version does not know is left alone: a newer one may have
+    stored it for a reason."""
+    needed, job = needed_keys(record), record.id
+    known = (
+        chunks_prefix(job),
+        refined_prefix(job),
+        states_prefix(job),
+        frames_prefix(job),
+        manifest_key(job),
+        video_key(job),
+        refined_video_key(job),
+        thumbnail_key(job),
+    )
+    return [key for key in stored if key not in needed and key.startswith(known)]
 
 
 def _of_work(record: JobRecord) -> set[str]:

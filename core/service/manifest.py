@@ -5,6 +5,7 @@ Pure text: reads and writes no storage. Holds no secret, but the webhook's URL.
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import ValidationError
@@ -38,6 +39,15 @@ def record_from_manifest(data: bytes) -> JobRecord:
         raise ObjectDamaged(message) from error
 
 
+def is_of_another_version(data: bytes) -> bool:
+    """Whether bytes that `record_from_manifest` refuses are a manifest all the same, of a version that can read it."""
+    try:
+        told = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and {"version", "job"} <= told.keys()
+
+
 def tombstone_key(job_id: str) -> str:
     """Says that the job is deleted, for a while after its objects are gone: a lost record is not rebuilt then."""
     return f"{TOMBSTONES_PREFIX}{job_id}"
@@ -63,13 +73,21 @@ def job_id_of_manifest(key: str) -> str | None:
     return job_id if key == manifest_key(job_id) and "/" not in job_id else None
 
 
+def chunks_prefix(job_id: str) -> str:
+    return f"{job_prefix(job_id)}chunks/"
+
+
 def chunk_key(job_id: str, index: int) -> str:
-    return f"{job_prefix(job_id)}chunks/{index:05d}.mp4"
+    return f"{chunks_prefix(job_id)}{index:05d}.mp4"
+
+
+def refined_prefix(job_id: str) -> str:
+    return f"{job_prefix(job_id)}refined/"
 
 
 def refined_key(job_id: str, index: int) -> str:
     """The same frames as chunk `index`, refined."""
-    return f"{job_prefix(job_id)}refined/{index:05d}.mp4"
+    return f"{refined_prefix(job_id)}{index:05d}.mp4"
 
 
 def state_key(job_id: str, index: int) -> str:

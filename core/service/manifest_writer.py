@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from core.service import transitions
-from core.service.errors import StoreError
 from core.service.manifest import manifest_bytes, manifest_key
 from core.service.ports import JobStore, Storage
 from core.service.schema import JobRecord
@@ -14,16 +13,13 @@ MANIFEST_TYPE = "application/json"
 def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecord:
     """Store a new job: its manifest first, so that a job that is known is never without one.
 
-    Raises StorageError, StoreError; then there is no job, or one that nobody was told of.
+    Raises StorageError, StoreError; then there is no job, or one that nobody was told of. The manifest of a job that is
+    not there in the end is removed by the janitor, for the job was announced.
     """
     created = transitions.create(record).record
+    store.announce(record.id)
     _put(storage, created)
-    try:
-        store.create(record)
-    except StoreError:
-        # Where the job was stored all the same, and only the answer was lost, the janitor writes its manifest again.
-        storage.delete([manifest_key(record.id)])
-        raise
+    store.create(record)
     store.manifest_stored(created)
     return created
 

@@ -5,15 +5,25 @@ The service leaves none; what a crash in the wrong moment leaves, `longtake gc` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from core.service.errors import JobNotFound, UploadNotFound
-from core.service.kept_objects import needed_keys
-from core.service.manifest import JOBS_PREFIX, TOMBSTONES_PREFIX, job_id_of_tombstone
+from core.service.errors import JobNotFound, ObjectDamaged, ObjectNotFound, StoreDamaged, UploadNotFound
+from core.service.kept_objects import unneeded_keys
+from core.service.manifest import (
+    JOBS_PREFIX,
+    TOMBSTONES_PREFIX,
+    is_of_another_version,
+    job_id_of_tombstone,
+    manifest_key,
+    record_from_manifest,
+)
 from core.service.media.uploads import UPLOADS_PREFIX, upload_id_of_key
 from core.service.ports import JobStore, Storage, UploadStore
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,16 +58,32 @@ def _of_jobs(store: JobStore, storage: Storage) -> Iterator[Orphan]:
     being_deleted = {record.id for record in store.deleted()}
     for job_id, keys in groupby(storage.list(JOBS_PREFIX), _job_id):
         if job_id not in being_deleted:  # else the janitor is about to remove them
-            needed, reason = _needs_of(job_id, store)
-            yield from [Orphan(key, reason) for key in keys if key not in needed]
+            yield from _of_job(job_id, keys, store, storage)
 
 
-def _needs_of(job_id: str, store: JobStore) -> tuple[frozenset[str], str]:
-    """Keys that the job needs, and why others are orphans."""
+def _of_job(job_id: str, keys: Iterable[str], store: JobStore, storage: Storage) -> Iterator[Orphan]:
+    """Nothing of a job that only another version can read: it knows what it needs."""
     try:
-        return needed_keys(store.get(job_id)), "not needed by its job"
+        yield from [Orphan(key, "not needed by its job") for key in unneeded_keys(store.get(job_id), keys)]
+    except StoreDamaged as error:
+        log.warning("%s; its objects are left alone", error)
     except JobNotFound:
-        return frozenset(), "of a job that was deleted" if store.is_buried(job_id) else "of no job"
+        if store.is_buried(job_id):
+            yield from [Orphan(key, "of a job that was deleted") for key in keys]
+        elif not _has_manifest_of_another_version(job_id, storage):
+            yield from [Orphan(key, "of no job") for key in keys]
+
+
+def _has_manifest_of_another_version(job_id: str, storage: Storage) -> bool:
+    try:
+        data = storage.get(manifest_key(job_id))
+    except ObjectNotFound:
+        return False
+    try:
+        record_from_manifest(data)
+    except ObjectDamaged:
+        return is_of_another_version(data)
+    return False
 
 
 def _job_id(key: str) -> str:
@@ -71,5 +97,7 @@ def _of_uploads(uploads: UploadStore, storage: Storage) -> Iterator[Orphan]:
             if upload_id is None:
                 raise UploadNotFound
             uploads.get(upload_id)
+        except StoreDamaged as error:
+            log.warning("%s; its object is left alone", error)
         except UploadNotFound:
             yield Orphan(key, "of no upload")

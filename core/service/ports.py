@@ -6,7 +6,7 @@ Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -54,6 +54,15 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What the store knows of a job beside its record: steps of what is being made, and its place in the queue."""
+
+    steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
+    queue_position: int | None = None
+    """1 = next of its model's queued jobs; None once started."""
+
+
+@dataclass(frozen=True)
 class Results:
     """Keys of what finalising made; None where there was nothing to make it of."""
 
@@ -79,6 +88,16 @@ class JobStore(Protocol):
     """
 
     def ping(self) -> None: ...
+
+    def announce(self, job_id: str) -> None:
+        """Note that this job's manifest is about to be stored; `create` ends that."""
+        ...
+
+    def announced_before(self, moment: datetime) -> Sequence[str]:
+        """Jobs announced before `moment` that were not created."""
+        ...
+
+    def forget_announced(self, job_id: str) -> None: ...
 
     def create(self, record: JobRecord) -> JobRecord:
         """Store a queued job with its job.queued event."""
@@ -239,6 +258,14 @@ class JobStore(Protocol):
         """Jobs whose manifest is behind their record."""
         ...
 
+    def unswept(self, limit: int) -> Sequence[JobRecord]:
+        """Some ended jobs whose objects nobody has looked through since."""
+        ...
+
+    def swept(self, job_id: str) -> None:
+        """Only what is needed is left of the job's objects."""
+        ...
+
     def end_webhooks(self, job_id: str, ended: int) -> JobRecord:
         """The first `ended` webhooks of the job need no further try."""
         ...
@@ -251,6 +278,10 @@ class JobStore(Protocol):
 
     def queue_position(self, job_id: str) -> int | None:
         """1 = next of its model's queued jobs; None once started."""
+        ...
+
+    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+        """Progress and place of each of these jobs, as its status can have them. One round trip for all."""
         ...
 
     def count_active(self) -> int: ...

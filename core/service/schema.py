@@ -225,7 +225,9 @@ class JobSpec(Stored):
     video: str | None = None
     refine: RefineSpec | None = None
     webhook_url: str | None = None
-    webhook_events: tuple[WebhookEvent, ...] = DEFAULT_WEBHOOK_EVENTS
+    webhook_events: tuple[WebhookEvent | str, ...] = Field(
+        default=DEFAULT_WEBHOOK_EVENTS, description="Those asked for; one that only a newer version knows is kept."
+    )
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
@@ -306,7 +308,9 @@ class JobRecord(Stored):
     )
     refined_versions: tuple[int, ...] = Field(default=(), description="The same for each refined chunk.")
     refine_done: int = Field(default=0, description="Pieces of refinement that are committed; see refine_plan.py.")
-    lanes: dict[Lane, LaneState] = Field(default_factory=dict)
+    lanes: dict[Lane | str, LaneState] = Field(
+        default_factory=dict, description="By the name of the lane; a newer version may have more of them."
+    )
     fingerprints: tuple[FingerprintChange, ...] = Field(
         default=(), description="Engine fingerprints: that of chunk 0 and every later change."
     )

@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     )
     max_attempts: Annotated[int, Field(ge=1)] = Field(default=3, description="Tries of one chunk before its job fails.")
     torch_threads: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="CPU threads of a model worker; 0: all cores."
+        default=0, description="CPU threads of a model worker; 0: all cores it may use (container limits count)."
     )
     torch_compile: bool = Field(
         default=False, description="GPU workers compile their steps (minutes at start, then faster); not for CPUs."

@@ -15,6 +15,7 @@ from core.service.errors import JobNotFound, JobStateConflict, StaleLease
 from core.service.ports import Delivery, Lease, Results
 from core.service.refine_plan import is_made, is_ready
 from core.service.schema import (
+    LANES_WITH_STEPS,
     ChunkRecord,
     EventType,
     FingerprintChange,
@@ -105,7 +106,7 @@ def restore(record: JobRecord) -> Transition:
     past = _past(record)
     rows = [row for state, event, at in past for row in _deliveries(state, event, at)]
     events = tuple(_new_event(state, event, at) for state, event, at in past)
-    counted = _changed(record, lanes=lanes, num_events=0)
+    counted = _changed(record, lanes={**record.lanes, **lanes}, num_events=0)
     return _numbered(counted, Transition(counted, events=events, deliveries=tuple(rows[record.webhooks_ended :])))
 
 
@@ -120,6 +121,13 @@ def wants(record: JobRecord, lane: Lane) -> bool:
     if record.repairs:
         return record.status is JobStatus.RUNNING
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
+
+
+def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:
+    """Lanes of which a step may have been reported."""
+    if record.status is not JobStatus.RUNNING:
+        return ()
+    return LANES_WITH_STEPS if record.spec.refine else (Lane.GENERATE,)
 
 
 def rank(record: JobRecord) -> int:

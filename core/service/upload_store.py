@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import cast
 
 import redis
+from pydantic import ValidationError
 
 from core.service import redis_client as keys
-from core.service.errors import UploadNotFound
+from core.service.errors import StoreDamaged, UploadNotFound
 from core.service.media.uploads import Upload
+
+log = logging.getLogger(__name__)
 
 
 class RedisUploadStore:
@@ -31,7 +35,7 @@ class RedisUploadStore:
         entry = cast(str | None, self._redis.get(keys.upload_key(upload_id)))
         if entry is None:
             raise UploadNotFound(f"there is no upload {upload_id}")
-        return Upload.model_validate_json(entry)
+        return _parse(upload_id, entry)
 
     @keys.names_errors
     def count(self) -> int:
@@ -41,7 +45,7 @@ class RedisUploadStore:
     def older_than(self, moment: datetime) -> Sequence[Upload]:
         ids = cast("list[str]", self._redis.zrangebyscore(keys.UPLOADS, "-inf", f"({moment.timestamp()}"))
         entries = cast("list[str | None]", self._redis.mget([keys.upload_key(one) for one in ids]) if ids else [])
-        return [Upload.model_validate_json(entry) for entry in entries if entry is not None]
+        return list(_readable(zip(ids, entries, strict=False)))
 
     @keys.names_errors
     def remove(self, upload_id: str) -> None:
@@ -49,3 +53,21 @@ class RedisUploadStore:
             pipe.delete(keys.upload_key(upload_id))
             pipe.zrem(keys.UPLOADS, upload_id)
             pipe.execute()
+
+
+def _parse(upload_id: str, entry: str) -> Upload:
+    """Raises StoreDamaged for an entry that this version cannot read."""
+    try:
+        return Upload.model_validate_json(entry)
+    except ValidationError as error:
+        raise StoreDamaged(f"the entry of {upload_id} cannot be read: {error.error_count()} errors in it") from error
+
+
+def _readable(entries: Iterable[tuple[str, str | None]]) -> Iterator[Upload]:
+    """One that cannot be read is left, with a line in the log, to a version that can."""
+    for upload_id, entry in entries:
+        try:
+            if entry is not None:
+                yield _parse(upload_id, entry)
+        except StoreDamaged as error:
+            log.error("%s; left out", error)

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -123,3 +123,45 @@ class RedisServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+
+
+@contextmanager
+def full(client: redis.Redis) -> Generator[None]:
+    """Its memory is used up: OOM for whatever needs more."""
+    client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+@contextmanager
+def demoted(client: redis.Redis) -> Generator[None]:
+    """A replica without a master, as after a failover: READONLY for whatever writes."""
+    client.replicaof(LOOPBACK, "1")
+    try:
+        yield
+    finally:
+        client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def unable_to_save(client: redis.Redis) -> Generator[None]:
+    """Its snapshot cannot be written, as on a full disk: MISCONF for whatever writes."""
+    folder = cast("dict[str, str]", client.config_get("dir"))["dir"]
+    snapshot = Path(folder) / cast("dict[str, str]", client.config_get("dbfilename"))["dbfilename"]
+    snapshot.unlink(missing_ok=True)
+    snapshot.mkdir()
+    client.config_set("save", "3600 1")
+    _save(client, "err")
+    try:
+        yield
+    finally:
+        snapshot.rmdir()
+        _save(client, "ok")
+        client.config_set("save", "")
+
+
+def _save(client: redis.Redis, status: str) -> None:
+    client.bgsave()
+    eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == status, f"a save that is {status}")  # pyright: ignore[reportIndexIssue]

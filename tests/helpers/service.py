@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ from pydantic import SecretStr
 
 from cli.child import Child, stop_all
 from cli.stack import settings_environment
+from core.service.clock import SystemClock
 from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from core.service.job_store import RedisJobStore
+from core.service.orphans import find_orphans
 from core.service.ports import WorkerKind, WorkerStatus
 from core.service.redis_client import connect
 from core.service.schema import Chunk, Job, JobStatus, Variant
 from core.service.settings import Settings
 from core.service.storage import S3Storage
+from core.service.upload_store import RedisUploadStore
 from core.service.webhooks import generate_secret
 from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
@@ -112,6 +117,14 @@ class Service:
         """Stop some children in order (SIGTERM), or all of them."""
         stop_all(children or self._children, STOP_GRACE_SECONDS)
         self._children = [child for child in self._children if child not in children] if children else []
+
+    def check_that_nothing_is_left(self) -> None:
+        """No object and no key belongs to nobody, as soon as a janitor has been there. Needs servers that run."""
+        with self.redis() as client:
+            store = RedisJobStore(client, SystemClock(), retention_seconds=self.settings.retention_seconds)
+            if store.is_whole():
+                look = partial(find_orphans, store, self.storage(), RedisUploadStore(client))
+                eventually(lambda: not [*look()], "every object and key to belong to somebody", seconds=20)
 
     def close(self) -> None:
         self.http.close()
@@ -228,5 +241,6 @@ def running_service(folder: Path, presets_dir: Path, **settings: Any) -> Generat
         service.start_servers()
         service.start_api()
         yield service
+        service.check_that_nothing_is_left()
     finally:
         service.close()

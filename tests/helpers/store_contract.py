@@ -23,6 +23,7 @@ from core.service.ports import (
     Lease,
     Outbox,
     Results,
+    Standing,
     UploadStore,
     WorkerRegistry,
     WorkerStatus,
@@ -315,6 +316,24 @@ class StoreContract:
         ports.store.remove_tombstone(job.id)
         assert (ports.store.is_buried(job.id), ports.store.old_tombstones(later)) == (False, [])
 
+    def test_an_announced_job_is_forgotten_when_it_is_created(self, ports: StorePorts) -> None:
+        ports.store.announce(queued_job(1).id)
+        ports.store.announce("job_never")
+        ports.store.create(queued_job(1))
+        later = ports.clock.now() + timedelta(seconds=1)
+        assert ports.store.announced_before(later) == ["job_never"]
+        assert ports.store.announced_before(later - timedelta(days=1)) == []
+        ports.store.forget_announced("job_never")
+        assert ports.store.announced_before(later) == []
+
+    def test_an_ended_job_waits_to_be_swept(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.store.unswept(10) == []
+        ended = ports.store.fail(job.id, ERROR)
+        assert ports.store.unswept(10) == [ended]
+        ports.store.swept(job.id)
+        assert ports.store.unswept(10) == []
+
     def test_a_job_being_canceled_whose_worker_is_gone_is_abandoned(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.claim(job, ttl=SHORT)
@@ -540,6 +559,28 @@ class StoreContract:
         assert [ports.store.queue_position(queued_job(number).id) for number in (1, 2, 3)] == [1, 1, 2]
         ports.claim(queued_job(1))
         assert [ports.store.queue_position(queued_job(number).id) for number in (1, 2, 3)] == [None, 1, 1]
+
+    def test_standings_of_many_jobs_are_read_together(self, ports: StorePorts) -> None:
+        records = [ports.store.create(queued_job(number, age_seconds=-number)) for number in (1, 2, 3)]
+        ports.claim(records[0])
+        ports.store.report_progress(records[0].id, progress(2))
+        running = ports.store.get(records[0].id)
+        assert ports.store.standings([]) == []
+        assert ports.store.standings([running, *records[1:]]) == [
+            Standing({Lane.GENERATE: progress(2)}, None),
+            Standing({}, 1),
+            Standing({}, 2),
+        ]
+
+    def test_a_job_deleted_since_it_was_read_has_no_standing(self, ports: StorePorts) -> None:
+        queued = ports.store.create(queued_job(1))
+        running = ports.store.create(queued_job(2))
+        ports.claim(running)
+        running = ports.store.get(running.id)
+        for job in (queued, running):
+            ports.store.request_delete(job.id)
+            ports.store.purge(job.id)
+        assert ports.store.standings([queued, running]) == [Standing(), Standing()]
 
     # Progress and following
 

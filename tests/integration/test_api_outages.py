@@ -16,6 +16,7 @@ import pytest
 
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
+from tests.helpers.redis_server import demoted, full, unable_to_save
 from tests.helpers.service import Service, running_service
 
 LIMIT_SECONDS = 2.0
@@ -71,22 +72,20 @@ def redis_gone(service: Service) -> Generator[None]:
 
 @contextmanager
 def redis_full(service: Service) -> Generator[None]:
-    with service.redis() as client:
-        client.config_set("maxmemory", "1")
-        try:
-            yield
-        finally:
-            client.config_set("maxmemory", "0")
+    with service.redis() as client, full(client):
+        yield
 
 
 @contextmanager
 def redis_demoted(service: Service) -> Generator[None]:
-    with service.redis() as client:
-        client.replicaof("127.0.0.1", "1")
-        try:
-            yield
-        finally:
-            client.replicaof("NO", "ONE")
+    with service.redis() as client, demoted(client):
+        yield
+
+
+@contextmanager
+def redis_cannot_save(service: Service) -> Generator[None]:
+    with service.redis() as client, unable_to_save(client):
+        yield
 
 
 @contextmanager
@@ -114,6 +113,7 @@ Outage = Callable[[Service], AbstractContextManager[None]]
         (redis_gone, "store_unavailable", True),
         (redis_full, "store_full", False),
         (redis_demoted, "store_read_only", False),
+        (redis_cannot_save, "store_read_only", False),
     ],
 )
 def test_what_needs_redis_answers_503_and_nothing_else_does(
@@ -137,7 +137,27 @@ def test_what_needs_redis_answers_503_and_nothing_else_does(
     assert service.http.post(f"/jobs/{job_id}/cancel").status_code == 202
 
 
-@pytest.mark.parametrize("outage", [redis_hangs, redis_gone, redis_full, redis_demoted, storage_hangs, storage_gone])
+@pytest.mark.parametrize("outage", [storage_hangs, storage_gone])
+def test_a_job_that_cannot_be_stored_whole_is_refused_and_leaves_nothing(service: Service, outage: Outage) -> None:
+    """A manifest belongs to every job that was accepted."""
+    job_id = service.submit(num_frames=16).id
+    before = service.http.get("/jobs").json()["jobs"]
+    with outage(service):
+        for _ in range(3):
+            began = time.monotonic()
+            answer = service.http.post("/jobs", json=JOB)
+            assert time.monotonic() - began < LIMIT_SECONDS
+            assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert service.job(job_id).id == job_id
+    is_ready(service)
+    assert [job["id"] for job in service.http.get("/jobs").json()["jobs"]] == [job["id"] for job in before]
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [redis_hangs, redis_gone, redis_full, redis_demoted, redis_cannot_save, storage_hangs, storage_gone],
+)
 def test_readiness_says_within_two_seconds_what_is_wrong(service: Service, outage: Outage) -> None:
     with outage(service):
         server = "redis" if "redis" in outage.__name__ else "storage"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core.service.clock import SystemClock
 from core.service.embedded import LOOPBACK, free_port
@@ -40,7 +41,10 @@ class Watched:
 
         def promoted() -> bool:
             with self.replica.client() as client:
-                return client.info("replication")["role"] == "master"
+                try:
+                    return client.info("replication")["role"] == "master"
+                except RedisConnectionError:  # Sentinel hangs up on all clients as it turns the roles
+                    return False
 
         eventually(promoted, "the replica to take over", seconds=60)
 

@@ -21,11 +21,13 @@ from core.service.settings import Settings
 from tests.helpers.celery_worker import working
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer, demoted, full
+from tests.helpers.redis_server import unable_to_save as unable_to_save_records
 from tests.helpers.service import Service, running_service
 from worker.self_probe import ProbeQueue, SelfProbe
 
 AWAY_SECONDS = 15.0
+REFUSING_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -105,6 +107,25 @@ def test_a_broker_that_fails_makes_workers_wait_in_the_same_process(
     service.wait_for_success(service.submit(model="slow", num_frames=16).id)
     assert pids(service) == before
     assert of_model(service).state in {"ready", "busy"}  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize("outage", [full, demoted, unable_to_save_records], ids=lambda one: one.__name__)
+def test_records_that_refuse_writes_in_the_midst_of_a_chunk_cost_no_process_and_no_try(
+    tmp_path: Path, outage: Callable[[redis.Redis], AbstractContextManager[None]]
+) -> None:
+    """Findings 1.1 and 10.9: workers left for each such error and loaded their weights again, and jobs failed."""
+    write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
+    with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service, service.redis() as client:
+        service.start_workers("slow")
+        before = pids(service)
+        job = service.submit(model="slow", num_frames=64)
+        service.wait_for_chunks(job.id, 1)
+        with outage(client):
+            waited_until = time.monotonic() + REFUSING_SECONDS
+            eventually(lambda: time.monotonic() > waited_until, "the outage to last")
+        service.wait_for_success(job.id)
+        assert pids(service) == before
+        assert service.logs(200).count("started, pid") == 2
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])

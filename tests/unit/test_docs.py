@@ -104,3 +104,32 @@ def test_the_api_page_names_every_field_of_a_request() -> None:
 def test_settings_named_in_documents_exist(document: Path) -> None:
     named = set(re.findall(r"\bLONGTAKE_([A-Z0-9_]*[A-Z0-9])", document.read_text()))
     assert named <= {name.upper() for name in Settings.model_fields}
+
+
+def promises() -> list[str]:
+    """Rows of the table of promises, headings between them left out."""
+    section = (REPOSITORY / "docs" / "operations.md").read_text().split("## Promises")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and not line.startswith("| what holds")]
+    return [row for row in rows if not row.startswith("| **")]
+
+
+def names_in(file_name: str) -> set[str]:
+    """Names of all tests in files of this name."""
+    files = (REPOSITORY / "tests").rglob(file_name)
+    return {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    rows = promises()
+    assert len(rows) >= 40
+    for row in rows:
+        file_names = re.findall(r"`(test_\w+\.py)::", row)
+        named = re.findall(r"`(?:test_\w+\.py::)?(test_\w+)`", row)
+        assert named, f"no test in: {row}"
+        assert {*named} <= {name for file_name in file_names for name in names_in(file_name)}, row
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_tests_named_in_documents_exist(document: Path) -> None:
+    for file_name, name in re.findall(r"`(test_\w+\.py)::(test_\w+)`", document.read_text()):
+        assert name in names_in(file_name), name

@@ -7,7 +7,6 @@ figure's insides.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 
 from core.model.arguments import whole
+from core.model.cores import usable_cores
 from core.model.evaluation import ablation_suite, seams_suite
 from core.model.evaluation.figures import CHUNK
 from core.model.evaluation.hard_cuts import NOT_MEASURED, can_count_cuts
@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 2 for what cannot be measured as asked, 130 where it was stopped."""
     arguments = parser().parse_args(argv)
-    arguments.threads = arguments.threads or max(1, (os.cpu_count() or 1) // arguments.processes)
+    arguments.threads = arguments.threads or max(1, usable_cores() // arguments.processes)
     try:
         return _SUITES[arguments.suite](arguments)
     except LongtakeError as error:
@@ -159,7 +159,7 @@ def _measure_speed(engine: Engine, facts: Preset) -> list[Row]:
         "measuring the speed of one video on all cores: nothing else should run (--no-speed leaves it out)\n"
     )
     speeds = frames_per_second(engine, default_spec(facts, "", CHUNK, 0))
-    name = f"frames per second, decoding included, {os.cpu_count()} cores"
+    name = f"frames per second, decoding included, {usable_cores()} cores"
     return [row_of(name, speeds, 4.0), row_of("the same, faster than it plays", speeds, 8.0)]
 
 

@@ -6,11 +6,11 @@ unet/ makes the first chunk too), and tokenizer/tokenizer.json. Small presets ar
 missing or damaged is named in a PresetError.
 """
 
-import os
 from pathlib import Path
 
 import torch
 
+from core.model.cores import usable_cores
 from core.model.first_chunk.choose import load_source
 from core.model.presets.facts import StreamingPreset, read_preset
 from core.model.presets.fingerprint import fingerprint
@@ -41,7 +41,7 @@ def load_engine(
     `device` None: CUDA where there is one, else CPU. `torch_threads` 0: all cores.
     `torch_compile` acts on CUDA only. `long_work` stands around what is loaded or compiled, now and later.
     """
-    torch.set_num_threads(torch_threads or os.cpu_count() or 1)
+    torch.set_num_threads(torch_threads or usable_cores())
     where = own_device(device)
     compiled = torch_compile and where.type == "cuda"
     preset = read_preset(folder)

@@ -5,11 +5,11 @@ preset.json says; layouts are in refiner_parts.py, denoising is elsewhere.
 """
 
 import logging
-import os
 from pathlib import Path
 
 import torch
 
+from core.model.cores import usable_cores
 from core.model.presets.facts import read_preset
 from core.model.presets.fingerprint import facts_digest, machine_facts
 from core.model.presets.refiner_parts import fetch_repository, parts_of_folder, parts_of_repository
@@ -54,7 +54,7 @@ def load_refiner(
 
     The arguments are those of `load_engine`.
     """
-    torch.set_num_threads(torch_threads or os.cpu_count() or 1)
+    torch.set_num_threads(torch_threads or usable_cores())
     where = own_device(device)
     facts = read_preset(folder).refiner
     if facts is None:

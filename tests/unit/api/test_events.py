@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ from anyio import to_thread
 from fastapi.testclient import TestClient
 
 from api.sse import Streams, follow_job
-from core.service.fakes import FakeEventLog
+from core.service.fakes import FakeEventLog, FakeStorage
 from core.service.schema import JobEvent, StepProgress
 from tests.helpers.api_world import QUICK, World, submit
 
@@ -181,3 +181,32 @@ def test_a_refined_chunk_is_told_with_its_url(api: TestClient, world: World) -> 
     assert isinstance(data, dict)
     assert event.type == "chunk.refined"
     assert data["chunk"]["url"] == f"https://storage.invalid/jobs/{job_id}/refined/00000.mp4"
+
+
+class ThreadsOfSigning(FakeStorage):
+    """Notes which threads sign URLs: credentials may have to be fetched for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = list[str]()
+
+    def url(self, key: str, *, download_name: str | None = None) -> str:
+        self.threads.append(current_thread().name)
+        return super().url(key, download_name=download_name)
+
+
+def test_urls_are_signed_off_the_event_loop(world: World) -> None:
+    storage = world.storage = ThreadsOfSigning()
+    with world.client() as api:
+        job_id = submit(api, num_frames=16)
+        world.finish(job_id)
+        storage.threads.clear()
+
+        async def read() -> str:
+            looping = current_thread().name
+            parts = [part async for part in follow_job(world.ports(), Streams(QUICK), job_id, "0-0")]
+            assert looping not in storage.threads
+            return "".join(parts)
+
+        assert "00000.mp4" in anyio.run(read)
+    assert storage.threads

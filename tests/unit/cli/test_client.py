@@ -9,7 +9,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.client import UPLOAD_PIECE_BYTES, ApiRefused, ApiUnreachable, Client, ServerEvent, parse_events
+from cli.client import (
+    UPLOAD_PIECE_BYTES,
+    ApiRefused,
+    ApiUnreachable,
+    ApiUnreadable,
+    Client,
+    ServerEvent,
+    StorageUnreachable,
+    parse_events,
+)
 from core.service.schema import JobStatus
 from tests.unit.cli.conftest import MakeJob
 
@@ -113,3 +122,58 @@ def test_a_storage_that_refuses_the_file_is_told_without_the_signature(tmp_path:
 
     with client_of(answer) as client, pytest.raises(ApiRefused, match=r"HTTP 403 from http://s3\.test/u$"):
         client.upload(tmp_path / "a.png", "image/png", lambda _done, _total: None)
+
+
+def test_fields_of_a_newer_api_are_ignored(make_job: MakeJob) -> None:
+    told = make_job(num_chunks=1).model_dump(mode="json")
+    newer = {"priority": 3, "progress": told["progress"] | {"watts": 300}, "links": told["links"] | {"retry": "?"}}
+    newer["chunks"] = [told["chunks"][0] | {"loudness": -23}]
+    newer["request"] = told["request"] | {"lens": "wide"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(202 if request.method == "POST" else 200, json=told | newer)
+
+    with client_of(answer) as client:
+        for job in (client.submit({}), client.job("job_x"), client.cancel("job_x")):
+            assert (job.id, job.progress.chunks_done, job.chunks[0].index) == ("job_x", 1, 0)
+
+
+def test_what_cannot_be_read_of_a_newer_api_is_one_sentence(make_job: MakeJob) -> None:
+    told = make_job().model_dump(mode="json") | {"status": "paused"}
+    unread = r"http://api\.test answers what this longtake cannot read: status"
+    with (
+        client_of(lambda _: httpx.Response(200, json=told)) as client,
+        pytest.raises(ApiUnreadable, match=unread) as error,
+    ):
+        client.job("job_x")
+    assert "version" in error.value.with_fix
+
+
+def test_an_answer_that_is_no_json_is_one_sentence() -> None:
+    with client_of(lambda _: httpx.Response(200, text="<html>")) as client, pytest.raises(ApiUnreadable):
+        client.job("job_x")
+
+
+def test_an_object_storage_that_is_down_is_not_taken_for_the_api(tmp_path: Path) -> None:
+    target = {"id": "upl_x", "method": "PUT", "url": "http://s3.test:9000/uploads/upl_x?secret=1", "headers": {}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "api.test" and request.method == "POST":
+            return httpx.Response(201, json=target)
+        if request.url.host == "api.test":
+            return httpx.Response(307, headers={"location": "http://s3.test:9000/jobs/video.mp4?secret=1"})
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(b"abc")
+    calls: list[Callable[[Client], object]] = [
+        lambda client: client.upload(file, "video/mp4", lambda _done, _total: None),
+        lambda client: client.fetch("http://s3.test:9000/jobs/chunk.mp4?secret=1"),
+        lambda client: client.download("http://api.test/jobs/job_x/video", tmp_path / "video.mp4"),
+    ]
+    for call in calls:
+        with client_of(answer) as client, pytest.raises(StorageUnreachable) as error:
+            call(client)
+        assert "object storage at s3.test:9000" in error.value.message
+        assert "longtake up" not in error.value.with_fix
+        assert "secret" not in error.value.with_fix

@@ -10,13 +10,22 @@ import pytest
 
 from core.service import queue
 from core.service.engine import EngineChunk, EngineState, OnStep
-from core.service.errors import JobNotFound, NotFinite, StorageFull, StoreUnavailable
+from core.service.errors import (
+    HubUnreachable,
+    JobNotFound,
+    NotFinite,
+    PresetError,
+    StorageFull,
+    StorageUnavailable,
+    StoreUnavailable,
+)
 from core.service.fakes import FakeEngine, FakeJobStore, FakeStorage
 from core.service.manifest import chunk_key, manifest_key, record_from_manifest, state_key
 from core.service.ports import Lease
 from core.service.schema import ChunkRecord, JobError, JobRecord, JobSpec, JobStatus, Lane
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, HookedEngine, HookedStorage, World
+from worker.endings import job_error
 from worker.lane import Outcome
 
 
@@ -248,6 +257,23 @@ def test_an_engine_error_counts_and_fails_the_job_at_the_limit_without_telling_p
     assert (record.error.code, record.error.retryable) == ("engine_error", False)
     assert record.error.message == "chunk 0 failed 3 times, at last: RuntimeError"
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]).status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PresetError("/srv/models/sprites/unet is damaged", fix="restore /srv/models"),
+        HubUnreachable("http://10.0.0.7:3128 does not answer"),
+        StorageUnavailable("http://10.0.0.7:9000 does not answer: PUT jobs/job_a/secret"),
+        StoreUnavailable("10.0.0.7:6379 does not answer"),
+        OSError(2, "No such file", "/srv/models/10.0.0.7"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_error_of_a_failed_job_shows_no_address_key_or_folder(error: Exception) -> None:
+    told = job_error(error, "chunk 3 failed 3 times", "engine_error").model_dump_json()
+    assert "chunk 3 failed 3 times, at last: " in told
+    assert not any(secret in told for secret in ("10.0.0.7", "/srv", "secret"))
 
 
 def test_a_commit_forgets_the_failures_before_it(world: World) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from core.service import queue
-from core.service.errors import JobNotFound, UploadNotFound
-from core.service.fakes import FakeJobStore, FakeTaskQueue
+from core.service.errors import JobNotFound, StorageUnavailable, StoreUnavailable, UploadNotFound
+from core.service.fakes import FakeJobStore, FakeStorage, FakeTaskQueue
 from core.service.manifest import chunk_key, job_prefix, manifest_key, record_from_manifest, tombstone_key
 from core.service.media.uploads import UPLOADS_PREFIX, UploadRequest, new_upload, upload_key
-from core.service.schema import JobError, JobStatus, Lane, RefineSchedule
+from core.service.schema import JobError, JobRecord, JobStatus, Lane, RefineSchedule
 from core.service.tombstones import delete_job
 from core.service.transitions import TOMBSTONE_TIME
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
@@ -369,3 +371,44 @@ def test_an_outage_of_the_object_store_keeps_the_record_of_an_upload(world: Worl
     world.storage.broken = True
     office.passes(1)
     assert world.uploads.get(upload_id)
+
+
+class RefusingStore(FakeJobStore):
+    """Refuses every new job."""
+
+    def create(self, record: JobRecord) -> JobRecord:
+        raise StoreUnavailable(record.id)
+
+
+def test_the_manifest_of_a_job_that_was_not_accepted_is_removed(world: World) -> None:
+    world.store = RefusingStore(world.clock)
+    office = Office(world)
+    office.coordination.mark_manifests_read()
+    with pytest.raises(StoreUnavailable):
+        world.submit()
+    office.passes(1)
+    assert manifest_key(JOB) in world.storage.objects
+    world.clock.advance(30)
+    office.passes(1)
+    assert not world.storage.objects
+    assert world.store.announced_before(world.clock.now()) == []
+
+
+def test_what_could_not_be_removed_at_a_jobs_end_is_removed_later(world: World) -> None:
+    class Unlisted(FakeStorage):
+        listed = False
+
+        def list(self, prefix: str) -> Iterator[str]:
+            if not self.listed:
+                raise StorageUnavailable
+            return super().list(prefix)
+
+    world.storage = Unlisted()
+    world.submit(num_frames=32, refine=refine_spec())
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert any("/frames/" in key for key in world.storage.objects)
+    world.storage.listed = True
+    Office(world).passes(1)
+    assert not any("/frames/" in key for key in world.storage.objects)
+    assert world.store.unswept(10) == []

@@ -1,0 +1,169 @@
+"""Requests per second that one API process answers: submitting, reading, polling and listing jobs.
+
+Against another checkout (`--against FOLDER`, for example a worktree of the commit before) both are measured in turn on
+the same kind of servers, so that only their ratio counts. No worker runs: what is measured is the door. The load comes
+from this process, over several connections, and shares the machine's cores with the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from benchmarks.figures import Figure
+from benchmarks.machine import REPOSITORY
+from cli.child import Child, stop_all
+from cli.stack import settings_environment
+from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from core.service.settings import Settings
+
+CONNECTIONS = 16
+SECONDS = 4.0
+START_SECONDS = 60.0
+BODY = json.dumps({"prompt": "a red circle moving left", "num_frames": 48, "seed": 1}).encode()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request; `of_job` gives it from a job's id and the ETag of its last answer."""
+
+    name: str
+    of_job: Callable[[str, str], bytes]
+    status: int
+
+
+KINDS = (
+    Kind("POST /jobs", lambda _job, _etag: _request("POST", "/jobs", BODY), 202),
+    Kind("GET /jobs/{id}", lambda job, _etag: _request("GET", f"/jobs/{job}"), 200),
+    Kind("GET /jobs/{id}, 304", lambda job, etag: _request("GET", f"/jobs/{job}", etag=etag), 304),
+    Kind("GET /jobs, 20 of them", lambda _job, _etag: _request("GET", "/jobs"), 200),
+)
+
+
+def measure(rounds: int, against: Path | None, say: Callable[[str], None]) -> list[Figure]:
+    """Each kind `rounds` times on this checkout and, in turn, on the other one."""
+    trees = [REPOSITORY, *([against.resolve()] if against else [])]
+    rates: dict[tuple[Path, str], list[float]] = {(tree, kind.name): [] for tree in trees for kind in KINDS}
+    slowest: dict[tuple[Path, str], list[float]] = {key: [] for key in rates}
+    with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
+        for turn in range(rounds):
+            for tree in trees:
+                say(f"round {turn + 1} of {rounds}: {tree.name}")
+                for kind, (rate, p99) in _one_round(tree, Path(folder) / f"{turn}-{tree.name}").items():
+                    rates[tree, kind].append(round(rate, 1))
+                    slowest[tree, kind].append(round(1000 * p99, 1))
+    return [figure for kind in KINDS for figure in _figures(kind.name, trees, rates, slowest)]
+
+
+def _figures(
+    kind: str,
+    trees: Sequence[Path],
+    rates: dict[tuple[Path, str], list[float]],
+    slowest: dict[tuple[Path, str], list[float]],
+) -> list[Figure]:
+    own, other = rates[trees[0], kind], rates[trees[-1], kind]
+    shown = [
+        Figure(kind, statistics.median(own), "requests/s", better="higher", samples=own),
+        Figure(f"{kind}, p99", statistics.median(slowest[trees[0], kind]), "ms", samples=slowest[trees[0], kind]),
+    ]
+    if len(trees) > 1:
+        ratio = statistics.median(own) / statistics.median(other)
+        note = f"{trees[-1].name}: {statistics.median(other):g} requests/s, samples {other}"
+        shown.append(Figure(f"{kind}, times as fast", round(ratio, 2), "x", better="higher", note=note))
+    return shown
+
+
+def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
+    """Rate and p99 in seconds of each kind, on fresh servers."""
+    with EmbeddedRedis(folder / "redis") as redis_server, EmbeddedS3(folder / "s3") as s3_server:
+        port = free_port()
+        serve = ["--factory", "api.app:create_app", "--port", str(port), "--no-access-log"]
+        environment = {**os.environ, **_environment(redis_server, s3_server), "PYTHONPATH": str(tree)}
+        command = [sys.executable, "-c", _IN_TREE.format(tree=str(tree)), *serve]
+        child = Child("the API", command, environment, folder / "api.log")
+        try:
+            job_id, etag = _first_job(port, child)
+            return {kind.name: asyncio.run(_load(port, kind, job_id, etag)) for kind in KINDS}
+        finally:
+            stop_all([child], 10)
+
+
+_IN_TREE = "import os, sys; os.chdir({tree!r}); sys.argv[0] = 'uvicorn'; import uvicorn; uvicorn.main()"
+"""Runs the uvicorn command in a checkout of its own: an installed package would otherwise come first."""
+
+
+def _environment(redis_server: EmbeddedRedis, s3_server: EmbeddedS3) -> dict[str, str]:
+    settings = Settings(
+        redis_url=redis_server.url(0),
+        broker_url=redis_server.url(1),
+        s3_endpoint_url=s3_server.endpoint_url,
+        s3_access_key_id=s3_server.access_key_id,
+        s3_secret_access_key=SecretStr(s3_server.secret_access_key),
+        max_queued_jobs=1_000_000,
+    )
+    chosen = settings_environment(settings)
+    return {name: value for name, value in chosen.items() if name != "LONGTAKE_PRESETS_DIR"}
+
+
+def _first_job(port: int, child: Child) -> tuple[str, str]:
+    """Twenty jobs, so that lists are full; id and ETag of the last one."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(http):
+            child.check()
+            assert time.monotonic() < deadline, "the API does not start"
+            time.sleep(0.1)
+        answers = [http.post("/jobs", content=BODY, headers={"content-type": "application/json"}) for _ in range(20)]
+        assert all(answer.status_code == 202 for answer in answers), answers[0].text
+        job_id = str(answers[-1].json()["id"])
+        return job_id, http.get(f"/jobs/{job_id}").headers["etag"]
+
+
+def _answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+async def _load(port: int, kind: Kind, job_id: str, etag: str) -> tuple[float, float]:
+    """Requests per second over all connections, and the 99th percentile of their seconds."""
+    request = kind.of_job(job_id, etag).replace(b"HOST", f"127.0.0.1:{port}".encode())
+    ends_at = time.perf_counter() + SECONDS
+    started = time.perf_counter()
+    of_each = await asyncio.gather(*(_one_connection(port, request, kind.status, ends_at) for _ in range(CONNECTIONS)))
+    taken = sorted(seconds for one in of_each for seconds in one)
+    return len(taken) / (time.perf_counter() - started), taken[int(0.99 * (len(taken) - 1))]
+
+
+async def _one_connection(port: int, request: bytes, status: int, ends_at: float) -> list[float]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    taken = list[float]()
+    while time.perf_counter() < ends_at:
+        started = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert int(head.split(b" ", 2)[1]) == status, head.decode()
+        length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
+        await reader.readexactly(int(length.split(b":")[1]))
+        taken.append(time.perf_counter() - started)
+    writer.close()
+    return taken
+
+
+def _request(method: str, path: str, body: bytes = b"", etag: str | None = None) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: HOST", "Content-Type: application/json"]
+    lines += [f"Content-Length: {len(body)}"] if body else []
+    lines += [f"If-None-Match: {etag}"] if etag else []
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,0 +1,110 @@
+"""The object store takes connections and says nothing, or is gone for long: workers leave, hear a cancel, and keep what
+they have made. Findings 10.3 and 10.8."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.service.clock import SystemClock
+from core.service.job_store import RedisJobStore
+from core.service.schema import JobStatus, Lane
+from tests.helpers.deadline import eventually
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.service import Service, running_service
+
+PROMPT_SECONDS = 10.0
+"""A put was waited for, 60 s a try."""
+AWAY_SECONDS = 8.0
+"""Four leases, and several pauses of a worker that waits."""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
+    with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service:
+        yield service
+
+
+@contextmanager
+def storage_hangs(service: Service) -> Generator[None]:
+    os.kill(service.s3_server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(service.s3_server.pid, signal.SIGCONT)
+
+
+def store_of(service: Service) -> RedisJobStore:
+    return RedisJobStore(service.redis(), SystemClock(), retention_seconds=3600)
+
+
+def wait_until_made(store: RedisJobStore, job_id: str) -> None:
+    """The chunk's last step is behind it by more than encoding takes."""
+
+    def made() -> bool:
+        progress = store.progress(job_id, Lane.GENERATE)
+        now = SystemClock().now()
+        return (
+            progress is not None and progress.step == progress.steps - 1 and (now - progress.at).total_seconds() > 1.5
+        )
+
+    eventually(made, "the chunk to be made", seconds=30)
+
+
+def test_a_worker_in_a_put_that_hangs_leaves_within_seconds_and_no_try_is_used_up(service: Service) -> None:
+    worker = service.start_worker("generate", "slow")
+    store = store_of(service)
+    job = service.submit(model="slow", num_frames=32)
+    eventually(lambda: store.progress(job.id, Lane.GENERATE), "the first step")
+    with storage_hangs(service):
+        wait_until_made(store, job.id)
+        began = time.monotonic()
+        service.stop(worker)
+        assert time.monotonic() - began < PROMPT_SECONDS
+        record = store.get(job.id)
+        assert (record.status, record.lane(Lane.GENERATE).attempts) == (JobStatus.RUNNING, 0)
+        assert not store.lease_alive(job.id, Lane.GENERATE)
+
+
+def test_a_cancel_is_heard_while_a_put_hangs(service: Service) -> None:
+    service.start_worker("generate", "slow")
+    store = store_of(service)
+    job = service.submit(model="slow", num_frames=32)
+    eventually(lambda: store.progress(job.id, Lane.GENERATE), "the first step")
+    with storage_hangs(service):
+        wait_until_made(store, job.id)
+        began = time.monotonic()
+        store.request_cancel(job.id)
+        eventually(lambda: store.get(job.id).status is JobStatus.FINALIZING, "the lane to be let go", seconds=60)
+        assert time.monotonic() - began < PROMPT_SECONDS
+    service.start_worker("cpu", wait=False)
+    assert service.wait_for_end(job.id).status is JobStatus.CANCELED
+
+
+def test_a_long_outage_of_the_object_store_uses_up_no_try_and_the_chunk_in_hand_is_kept(service: Service) -> None:
+    service.start_workers("slow")
+    store = store_of(service)
+    job = service.submit(model="slow", num_frames=64)
+    service.wait_for_chunks(job.id, 1)
+    service.s3_server.stop()
+    eventually(
+        lambda: any(status.reason for status in service.workers()), "a worker to say what it waits for", seconds=30
+    )
+    held = store.get(job.id).lane(Lane.GENERATE)
+    back_at = time.monotonic() + AWAY_SECONDS
+    eventually(lambda: time.monotonic() > back_at, "the outage to last", seconds=AWAY_SECONDS + 5)
+    lane = store.get(job.id).lane(Lane.GENERATE)
+    assert (lane.token, lane.held, lane.attempts) == (held.token, True, 0)
+    refused = service.http.post("/jobs", json={"model": "slow", "prompt": "a red square", "num_frames": 16})
+    assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+    service.s3_server.start()
+    ended = service.wait_for_success(job.id)
+    assert [chunk.index for chunk in ended.chunks] == [0, 1, 2, 3]
+    assert store.get(job.id).lane(Lane.GENERATE).deaths == 0

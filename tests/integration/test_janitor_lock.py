@@ -1,0 +1,72 @@
+"""One janitor at a time, on a real Redis: one that lives keeps its lock, one that is killed costs seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from core.service.embedded import EmbeddedRedis
+from core.service.redis_client import connect
+from tests.helpers.deadline import eventually
+from worker.coordination import LOCK_KEY, LOCK_SECONDS, RedisCoordination
+
+SHORT = 0.6
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+HOLDER = """
+import sys, threading
+from core.service.redis_client import connect
+from worker.coordination import RedisCoordination
+with RedisCoordination(connect(sys.argv[1]), lock_seconds=float(sys.argv[2])).exclusive() as mine:
+    print(mine, flush=True)
+    threading.Event().wait()
+"""
+"""A janitor in the midst of a pass that does not end."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with connect(server.url()) as client:
+        client.flushall()
+        yield client
+
+
+def is_free(client: redis.Redis) -> bool:
+    with RedisCoordination(client).exclusive() as mine:
+        return mine
+
+
+def test_a_janitor_killed_in_its_pass_keeps_others_away_for_no_longer_than_its_lock(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    command = [sys.executable, "-c", HOLDER, server.url(), str(SHORT)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        lasted_until = time.monotonic() + 3 * SHORT
+        eventually(lambda: time.monotonic() > lasted_until, "its pass to last longer than its lock")
+        assert not is_free(client)
+        holder.kill()
+        killed_at = time.monotonic()
+        eventually(lambda: is_free(client), "the next janitor", pause_seconds=0.02)
+    assert time.monotonic() - killed_at < SHORT + 1
+
+
+def test_the_lock_is_seconds_long(client: redis.Redis) -> None:
+    """Findings 10.12: it was 300 s, and so was every recovery after a kill of the CPU worker."""
+    with RedisCoordination(client).exclusive() as mine:
+        assert mine
+        assert 0 < int(client.pttl(LOCK_KEY)) <= 1000 * LOCK_SECONDS <= 10_000  # pyright: ignore[reportArgumentType]
+    assert is_free(client)

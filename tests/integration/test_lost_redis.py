@@ -1,0 +1,155 @@
+"""Redis loses everything: nobody is told meanwhile that a job does not exist, and what was told with 2xx is done.
+Findings 10.7."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from core.service.clock import SystemClock
+from core.service.embedded import EmbeddedRedis
+from core.service.errors import JobNotFound, StaleLease, StorageUnavailable
+from core.service.event_log import RedisEventLog
+from core.service.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
+from core.service.job_store import RedisJobStore
+from core.service.manifest_writer import create_job, write_manifest
+from core.service.outbox import RedisOutbox
+from core.service.redis_client import connect
+from core.service.rescue import Rescuer
+from core.service.schema import JobStatus, Lane
+from core.service.settings import Settings
+from core.service.tombstones import delete_job
+from tests.helpers.jobs import chunk_of, queued_job
+from worker.coordination import RedisCoordination
+from worker.janitor import Janitor
+from worker.services import Services
+
+HOOK: dict[str, Any] = {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed",)}
+
+
+class AwayStorage(FakeStorage):
+    """Does not answer while `away`."""
+
+    away = False
+
+    def get(self, key: str) -> bytes:
+        if self.away:
+            raise StorageUnavailable
+        return super().get(key)
+
+
+class Place:
+    """Records in a real Redis, objects in memory, as API and CPU worker see them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.storage = AwayStorage()
+        self.store = RedisJobStore(client, SystemClock(), retention_seconds=3600, rescue=Rescuer(self.storage))
+        services = Services(
+            self.store, self.storage, FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1"
+        )
+        self.janitor = Janitor(services, RedisCoordination(client))
+        self.janitor.run()
+
+    def lose(self) -> None:
+        self.client.flushall()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def place(server: EmbeddedRedis) -> Iterator[Place]:
+    with connect(server.url()) as client:
+        client.flushall()
+        yield Place(client)
+
+
+def test_a_job_is_there_for_whoever_asks_before_the_janitor_has_rebuilt_anything(place: Place) -> None:
+    job = create_job(place.store, place.storage, queued_job())
+    place.lose()
+    assert place.store.get(job.id).status is JobStatus.QUEUED
+    place.lose()
+    assert place.store.request_cancel(job.id).status is JobStatus.CANCELED
+
+
+def test_a_job_that_never_was_is_not_found_before_and_after(place: Place) -> None:
+    place.lose()
+    for _ in range(2):
+        with pytest.raises(JobNotFound):
+            place.store.get("job_nowhere")
+        with pytest.raises(JobNotFound):
+            place.store.get("../secret")
+        place.janitor.run()
+
+
+def test_nobody_is_told_that_a_job_does_not_exist_while_that_cannot_be_known(place: Place) -> None:
+    job = create_job(place.store, place.storage, queued_job())
+    place.lose()
+    place.storage.away = True
+    with pytest.raises(StorageUnavailable):
+        place.store.get(job.id)
+    place.storage.away = False
+    assert place.store.get(job.id).id == job.id
+
+
+def test_a_deleted_job_stays_deleted(place: Place) -> None:
+    job = create_job(place.store, place.storage, queued_job())
+    delete_job(place.store, place.storage, job.id)
+    place.lose()
+    with pytest.raises(JobNotFound):
+        place.store.get(job.id)
+    place.janitor.run()
+    place.lose()
+    with pytest.raises(JobNotFound):
+        place.store.get(job.id)
+
+
+def test_a_cancel_and_a_webhook_that_were_told_are_done_and_events_keep_their_ids(place: Place) -> None:
+    job = create_job(place.store, place.storage, queued_job(**HOOK))
+    lease = place.store.claim(job.id, Lane.GENERATE, "worker-1", 600)
+    assert lease
+    write_manifest(place.store, place.storage, place.store.commit_chunk(lease, chunk_of(job, 0), "f1"))
+    write_manifest(place.store, place.storage, place.store.request_cancel(job.id))
+    log, outbox = RedisEventLog(place.client), RedisOutbox(place.client)
+    before, (webhook,) = log.read(job.id), outbox.of_job(job.id)
+    place.lose()
+    place.janitor.run()
+    after = place.store.get(job.id)
+    assert (after.cancel_requested, after.status) == (True, JobStatus.FINALIZING)
+    assert [(event.id, event.type) for event in log.read(job.id)] == [(event.id, event.type) for event in before]
+    assert [row.id for row in outbox.of_job(job.id)] == [webhook.id]
+
+
+def test_a_stream_that_goes_on_after_the_loss_hears_nothing_twice(place: Place) -> None:
+    job = create_job(place.store, place.storage, queued_job())
+    lease = place.store.claim(job.id, Lane.GENERATE, "worker-1", 600)
+    assert lease
+    write_manifest(place.store, place.storage, place.store.commit_chunk(lease, chunk_of(job, 0), "f1"))
+    heard = RedisEventLog(place.client).read(job.id)[-1].id
+    place.lose()
+    place.janitor.run()
+    log = RedisEventLog(place.client)
+    assert log.read(job.id, heard) == []
+    again = place.store.claim(job.id, Lane.GENERATE, "worker-2", 600)
+    assert again
+    place.store.commit_chunk(again, chunk_of(job, 1), "f1")
+    assert [event.id for event in log.read(job.id, heard)] == ["4-0"]
+
+
+def test_a_worker_that_outlived_the_loss_commits_nothing(place: Place) -> None:
+    job = create_job(place.store, place.storage, queued_job())
+    old = place.store.claim(job.id, Lane.GENERATE, "worker-1", 600)
+    assert old
+    place.lose()
+    place.janitor.run()
+    assert place.store.claim(job.id, Lane.GENERATE, "worker-2", 600)
+    with pytest.raises(StaleLease):
+        place.store.commit_chunk(old, chunk_of(job, 0), "f1")
+    assert not place.store.renew(old, 600)

@@ -1,0 +1,94 @@
+"""How often Redis is asked: it does not grow with the jobs of a page, nor a janitor's pass with jobs that are well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from core.service.clock import SystemClock
+from core.service.embedded import EmbeddedRedis
+from core.service.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
+from core.service.job_store import RedisJobStore
+from core.service.redis_client import connect
+from core.service.schema import JobRecord, Lane, StepProgress
+from core.service.settings import Settings
+from tests.helpers.faulty_proxy import Behaviour, FaultyProxy
+from tests.helpers.jobs import DAY_ONE, queued_job
+from worker.coordination import RedisCoordination
+from worker.janitor import Janitor
+from worker.services import Services
+
+PAGE = 20
+TRIP_SECONDS = 0.05
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with connect(server.url()) as client:
+        client.flushall()
+        yield client
+
+
+def store_of(client: redis.Redis) -> RedisJobStore:
+    return RedisJobStore(client, SystemClock(), retention_seconds=3600)
+
+
+def fill(store: RedisJobStore, count: int, first: int = 0) -> list[JobRecord]:
+    """So many jobs, every other one in work."""
+    records = [store.create(queued_job(first + number, age_seconds=-number)) for number in range(count)]
+    for record in records[::2]:
+        assert store.claim(record.id, Lane.GENERATE, f"worker-{record.id}", 600)
+        store.report_progress(record.id, StepProgress(chunk_index=0, step=1, steps=4, at=DAY_ONE))
+        manifest_is_stored(store, record)
+    return records
+
+
+def manifest_is_stored(store: RedisJobStore, record: JobRecord) -> None:
+    store.manifest_stored(store.get(record.id))
+
+
+def test_a_page_of_jobs_is_read_in_as_many_round_trips_as_one_job(server: EmbeddedRedis, client: redis.Redis) -> None:
+    fill(store_of(client), PAGE)
+    with FaultyProxy(server.port) as proxy, connect(f"redis://127.0.0.1:{proxy.port}/0") as slow:
+        store = store_of(slow)
+        store.ping()
+        proxy.behave(Behaviour(delay_seconds=TRIP_SECONDS))
+        started_at = time.monotonic()
+        page = store.list(limit=PAGE)
+        standings = store.standings(page.jobs)
+        seconds = time.monotonic() - started_at
+    assert sum(Lane.GENERATE in standing.steps for standing in standings) == PAGE // 2
+    assert sorted(s.queue_position for s in standings if s.queue_position) == list(range(1, PAGE // 2 + 1))
+    assert seconds < TRIP_SECONDS * PAGE / 2
+
+
+def records_read(client: redis.Redis) -> int:
+    stats: dict[str, Any] = client.info("commandstats")  # pyright: ignore[reportAssignmentType]
+    return int(stats["cmdstat_hget"]["calls"])
+
+
+def test_a_pass_of_the_janitor_reads_no_job_that_is_well(client: redis.Redis) -> None:
+    store = store_of(client)
+    services = Services(store, FakeStorage(), FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1")
+    janitor = Janitor(services, RedisCoordination(client))
+
+    def cost_of_a_pass() -> int:
+        janitor.run()
+        before = records_read(client)
+        janitor.run()
+        return records_read(client) - before
+
+    fill(store, 10)
+    few = cost_of_a_pass()
+    fill(store, 100, first=1000)
+    assert cost_of_a_pass() <= few

@@ -1,0 +1,336 @@
+"""Other versions beside this one, on a real Redis: what they wrote is read, kept, or left alone. Never is it an end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.ports import Ports
+from core.service import redis_client as keys
+from core.service.catalog import Catalog
+from core.service.embedded import EmbeddedRedis
+from core.service.errors import StoreDamaged
+from core.service.event_log import RedisEventLog
+from core.service.job_store import CANDIDATES, RedisJobStore
+from core.service.manifest import chunk_key, job_prefix, manifest_key, video_key
+from core.service.media.uploads import UploadRequest, new_upload, upload_key
+from core.service.orphans import find_orphans
+from core.service.outbox import RedisOutbox
+from core.service.redis_client import connect
+from core.service.schema import JobStatus, Lane
+from core.service.settings import Settings
+from core.service.upload_store import RedisUploadStore
+from core.service.workers_registry import RedisWorkerRegistry
+from tests.helpers.fake_world import MODEL, MemoryCoordination, World
+from tests.helpers.store_contract import LONG, worker
+from tests.helpers.versions import FUTURE, VERSION_0_1_0, change_row, load_objects, load_redis, row
+from worker.janitor import Janitor
+
+OLD_JOBS = ("job_a", "job_b")
+UNREADABLE = {"status": "paused"}
+"""What a newer version may have written, and this one cannot read."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with connect(server.url()) as client:
+        client.flushall()
+        yield client
+
+
+class RedisWorld(World):
+    """A World whose records and uploads are in Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__()
+        self.store = RedisJobStore(client, self.clock, retention_seconds=7 * 86400.0)  # pyright: ignore[reportAttributeAccessIssue]
+        self.uploads = RedisUploadStore(client)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def clean(self) -> None:
+        """A pass of the janitor, which finds that Redis has lost everything where it has."""
+        Janitor(self.services("cpu-1"), MemoryCoordination()).run()
+
+    def read_json(self, key: str) -> dict[str, Any]:
+        return json.loads(self.storage.get(key))
+
+
+@pytest.fixture
+def world(client: redis.Redis) -> RedisWorld:
+    return RedisWorld(client)
+
+
+def calm_video() -> bytes:
+    """The video of the dump's jobs, made by this version alone."""
+    world = World()
+    world.submit()
+    world.work(world.maker())
+    return world.storage.get(video_key("job_a"))
+
+
+# The version before
+
+
+def test_jobs_of_the_version_before_are_put_into_the_queues_and_made_to_the_end(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    load_redis(VERSION_0_1_0, client)
+    load_objects(VERSION_0_1_0, world.storage)
+    world.clean()
+    world.work(world.maker())
+    calm = calm_video()
+    for job_id in OLD_JOBS:
+        assert world.store.get(job_id).status is JobStatus.SUCCEEDED
+        assert world.storage.get(video_key(job_id)) == calm
+    types = [event.type for event in RedisEventLog(client).read("job_a")]
+    assert types == ["job.queued", "job.started", *["chunk.completed"] * 3, "job.succeeded"]
+    assert {row.event_type for row in RedisOutbox(client).of_job("job_a")} == {"chunk.completed", "job.succeeded"}
+
+
+def test_waiting_jobs_of_the_version_before_get_the_manifest_that_they_lacked(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    load_redis(VERSION_0_1_0, client)
+    assert not world.storage.exists(manifest_key("job_b"))
+    world.clean()
+    client.flushall()
+    world.clean()
+    world.work(world.maker())
+    assert [world.store.get(job_id).status for job_id in OLD_JOBS] == [JobStatus.SUCCEEDED] * 2
+
+
+def test_manifests_of_the_version_before_are_rebuilt_and_their_jobs_end(world: RedisWorld) -> None:
+    load_objects(VERSION_0_1_0, world.storage)
+    world.clean()
+    world.work(world.maker())
+    assert world.storage.get(video_key("job_a")) == calm_video()
+
+
+def test_a_cancel_and_a_deletion_of_old_jobs_work(world: RedisWorld, client: redis.Redis) -> None:
+    load_redis(VERSION_0_1_0, client)
+    load_objects(VERSION_0_1_0, world.storage)
+    assert world.store.request_cancel("job_b").status is JobStatus.CANCELED
+    world.store.request_delete("job_a")
+    world.clean()
+    assert list(world.storage.list(job_prefix("job_a"))) == []
+
+
+# A newer one, before a roll-back or while both run
+
+
+def test_fields_from_the_future_survive_a_whole_life_with_a_lost_redis_in_between(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    world.submit()
+    spec = row(client, "job_a")["spec"] | FUTURE | {"webhook_events": ["job.paused"]}
+    change_row(client, "job_a", **FUTURE, spec=spec, lanes={"upscale": {"token": 3}})
+    maker = world.maker()
+    maker.work()
+    first = row(client, "job_a")["chunks"][0]
+    change_row(client, "job_a", chunks=[first | FUTURE])
+    maker.work()
+    client.flushall()
+    world.clean()
+    world.work(maker)
+    for last in (row(client, "job_a"), world.read_json(manifest_key("job_a"))["job"]):
+        assert last["status"] == "succeeded"
+        assert last["spec"]["webhook_events"] == ["job.paused"]
+        assert last["lanes"]["upscale"]["token"] == 3
+        assert [FUTURE.items() <= part.items() for part in (last, last["spec"], last["chunks"][0])] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        UNREADABLE,
+        {"error": "a sentence"},
+        {"created_at": "soon"},
+    ],
+    ids=["status", "type", "time"],
+)
+def test_a_job_that_cannot_be_read_breaks_no_list_no_pass_and_no_claim(
+    world: RedisWorld, client: redis.Redis, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    world.submit("job_a")
+    world.submit("job_b")
+    change_row(client, "job_a", **changes)
+    assert [record.id for record in world.store.list().jobs] == ["job_b"]
+    assert [record.id for record in world.store.active()] == ["job_b"]
+    with pytest.raises(StoreDamaged):
+        world.store.get("job_a")
+    with caplog.at_level(logging.ERROR):
+        world.clean()
+    assert "the record of job_a cannot be read" in caplog.text
+    world.work(world.maker())
+    assert world.store.get("job_b").status is JobStatus.SUCCEEDED
+
+
+def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    world.submit("job_a")
+    world.submit("job_b")
+    change_row(client, "job_a", **UNREADABLE)
+    settings = Settings()
+    ports = Ports(
+        store=world.store,
+        events=RedisEventLog(client),
+        workers=RedisWorkerRegistry(client),
+        storage=world.storage,
+        uploads=world.uploads,
+        queue=world.queue,
+        clock=world.clock,
+        catalog=Catalog(settings),
+    )
+    with TestClient(create_app(settings, ports)) as api:
+        assert [job["id"] for job in api.get("/jobs").json()["jobs"]] == ["job_b"]
+        answer = api.get("/jobs/job_a")
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_damaged")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert api.delete("/jobs/job_a").status_code == 503
+
+
+def test_a_row_that_is_no_json_is_left_out(world: RedisWorld, client: redis.Redis) -> None:
+    world.submit("job_a")
+    client.hset(keys.job_key("job_a"), "record", "{")
+    assert world.store.list().jobs == []
+    world.clean()
+
+
+def test_many_unreadable_jobs_at_the_head_of_a_queue_keep_nobody_waiting(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    for number in range(2 * CANDIDATES + 1):
+        world.submit(f"job_{number}")
+        change_row(client, f"job_{number}", **UNREADABLE)
+        world.clock.advance(1)
+    world.submit("job_last")
+    assert [head.record.id for head in world.store.waiting()] == ["job_last"]
+    lease = world.store.claim_next(Lane.GENERATE, MODEL, "w1", LONG)
+    assert lease
+    assert lease.job_id == "job_last"
+    assert world.store.claim_next(Lane.GENERATE, MODEL, "w2", LONG) is None
+
+
+def test_a_queue_of_a_lane_from_the_future_breaks_no_pass(world: RedisWorld, client: redis.Redis) -> None:
+    client.sadd(keys.READY_QUEUES, "upscale:sprites")
+    world.submit()
+    assert [head.record.id for head in world.store.waiting()] == ["job_a"]
+    world.clean()
+
+
+def test_an_unreadable_job_of_an_older_version_is_not_counted_as_queued_again(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    world.submit()
+    change_row(client, "job_a", **UNREADABLE)
+    client.delete(keys.READY_JOBS)
+    assert world.store.index_again() == 0
+
+
+def test_objects_of_a_newer_version_outlive_the_end_of_their_job_and_the_search_for_orphans(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    world.submit(num_frames=16)
+    newer = {f"{job_prefix('job_a')}sound/00000.opus", f"{job_prefix('job_a')}captions.vtt"}
+    for key in newer:
+        world.storage.put(key, b"?", "text/plain")
+    world.work(world.maker())
+    assert newer <= {*world.storage.list(job_prefix("job_a"))}
+    assert [*find_orphans(world.store, world.storage, world.uploads)] == []
+    change_row(client, "job_a", **UNREADABLE)
+    assert [*find_orphans(world.store, world.storage, world.uploads)] == []
+
+
+def test_objects_of_a_job_whose_manifest_only_a_newer_version_reads_are_no_orphans(world: RedisWorld) -> None:
+    world.storage.put(manifest_key("job_a"), json.dumps({"version": 2, "job": {"id": "job_a"}}).encode(), "text/plain")
+    world.storage.put(chunk_key("job_a", 0), b"?", "video/mp4")
+    world.clean()
+    assert world.store.list().jobs == []
+    assert [*find_orphans(world.store, world.storage, world.uploads)] == []
+
+
+def test_a_webhook_that_cannot_be_read_keeps_no_other_from_being_sent(world: RedisWorld, client: redis.Redis) -> None:
+    world.submit(num_frames=16, webhook_url="https://example.com/hook", webhook_events=("job.succeeded",))
+    world.work(world.maker())
+    outbox, deliveries = RedisOutbox(client), keys.deliveries_key("job_a")
+    (known,) = client.hvals(deliveries)  # pyright: ignore[reportGeneralTypeIssues]
+    newer = json.loads(str(known)) | {"id": "msg_new", "event_type": "job.paused"}
+    client.hset(deliveries, "msg_new", json.dumps(newer))
+    client.zadd(keys.OUTBOX_DUE, {keys.outbox_member("job_a", "msg_new"): 0})
+    assert [row.event_type for row in outbox.take_due(world.clock.now(), 10, 30.0)] == ["job.succeeded"]
+    assert [row.event_type for row in outbox.of_job("job_a")] == ["job.succeeded"]
+    assert client.hget(deliveries, "msg_new") == json.dumps(newer)
+
+
+def test_fields_of_a_webhook_from_the_future_are_kept_when_a_try_is_noted(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    world.submit(num_frames=16, webhook_url="https://example.com/hook", webhook_events=("job.succeeded",))
+    world.work(world.maker())
+    deliveries = keys.deliveries_key("job_a")
+    ((name, text),) = client.hgetall(deliveries).items()  # pyright: ignore[reportAttributeAccessIssue]
+    client.hset(deliveries, name, json.dumps(json.loads(text) | FUTURE))
+    outbox = RedisOutbox(client)
+    (due,) = outbox.take_due(world.clock.now(), 10, 30.0)
+    outbox.record(due.model_copy(update={"state": "delivered", "next_attempt_at": None}))
+    assert FUTURE.items() <= json.loads(str(client.hget(deliveries, name))).items()
+
+
+def test_a_worker_of_a_kind_from_the_future_hides_no_other(client: redis.Redis) -> None:
+    registry = RedisWorkerRegistry(client)
+    registry.report(worker("w1"), LONG)
+    newer = worker("w2").model_dump(mode="json")
+    client.set(keys.worker_key("w2"), json.dumps(newer | {"kind": "upscale"}))
+    client.set(keys.worker_key("w3"), json.dumps(newer | {"name": "w3", **FUTURE}))
+    client.sadd(keys.WORKERS, "w2", "w3")
+    assert [status.name for status in registry.all()] == ["w1", "w3"]
+
+
+def test_an_event_of_a_type_from_the_future_is_told_by_its_name(world: RedisWorld, client: redis.Redis) -> None:
+    world.submit()
+    fields: dict[Any, Any] = {"type": "job.paused", "at": "2026-01-01T00:00:00+00:00", "data": "{}", "more": "?"}
+    client.xadd(keys.events_key("job_a"), fields, id="2-0")
+    assert [str(event.type) for event in RedisEventLog(client).read("job_a")] == ["job.queued", "job.paused"]
+
+
+def test_progress_that_cannot_be_read_is_no_progress(world: RedisWorld, client: redis.Redis) -> None:
+    world.submit()
+    client.xadd(keys.progress_key("job_a", Lane.GENERATE), {"progress": '{"percent": 12}'})
+    assert world.store.progress("job_a", Lane.GENERATE) is None
+    client.xadd(keys.progress_key("job_a", Lane.REFINE), {"percent": "12"})
+    assert world.store.progress("job_a", Lane.REFINE) is None
+
+
+def test_an_upload_that_cannot_be_read_is_left_alone_and_hides_no_other(world: RedisWorld, client: redis.Redis) -> None:
+    request = UploadRequest(content_type="video/mp4", size_bytes=3)
+    known, newer = (new_upload(request, world.settings, world.clock.now()) for _ in range(2))
+    for upload in (known, newer):
+        world.uploads.create(upload)
+        world.storage.put(upload_key(upload.id), b"abc", "video/mp4")
+    client.set(keys.upload_key(newer.id), json.dumps({"id": newer.id, "parts": 3}))
+    with pytest.raises(StoreDamaged):
+        world.uploads.get(newer.id)
+    assert [*find_orphans(world.store, world.storage, world.uploads)] == []
+    world.clock.advance(10 * world.settings.upload_retention_seconds)
+    world.clean()
+    assert {*world.storage.list("uploads/")} == {newer.key}
+
+
+def test_the_dump_is_of_the_version_that_it_names() -> None:
+    told = json.loads(Path(VERSION_0_1_0).read_text())
+    assert "revision" not in told["redis"][keys.job_key("job_a")]["value"]["record"]
+    assert keys.READY_JOBS not in told["redis"]

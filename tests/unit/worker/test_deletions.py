@@ -1,0 +1,112 @@
+"""A deletion may fall at any call of a worker: it leaves no object, and no way back even where Redis is then lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.service.errors import JobNotFound
+from core.service.fakes import FakeEngine, FakeJobStore
+from core.service.manifest import JOBS_PREFIX, TOMBSTONES_PREFIX
+from core.service.orphans import find_orphans
+from core.service.schema import RefineSpec
+from core.service.tombstones import delete_job
+from core.service.transitions import TOMBSTONE_TIME
+from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.jobs import refine_spec
+from worker.janitor import Janitor
+from worker.services import Services
+
+SIDE = 32
+"""Pixels: few, for a job is made many times here."""
+
+
+class Interruption:
+    """Does something at the `at`-th call of a port, before or after the call itself."""
+
+    def __init__(self, at: int, act: Callable[[], object], *, before: bool) -> None:
+        self._at, self._act, self._before = at, act, before
+        self._calls = 0
+        self.done = False
+
+    def port(self, port: object) -> Any:
+        return _Port(port, self)
+
+    def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._calls += 1
+        now = self._calls == self._at
+        if now and self._before:
+            self._interrupt()
+        result = method(*args, **kwargs)
+        if now and not self._before:
+            self._interrupt()
+        return result
+
+    def _interrupt(self) -> None:
+        self.done = True
+        self._act()
+
+
+class _Port:
+    def __init__(self, port: object, interruption: Interruption) -> None:
+        self._port = port
+        self._interruption = interruption
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._port, name)
+        return lambda *args, **kwargs: self._interruption.call(method, *args, **kwargs)
+
+
+def services_with(world: World, interruption: Interruption) -> Services:
+    services = world.services("worker-1")
+    ports = {name: interruption.port(getattr(services, name)) for name in ("store", "storage")}
+    return replace(services, **ports)
+
+
+def clean(world: World) -> None:
+    """Until the tombstone has gone, too, with what a worker may have stored after the deletion."""
+    janitor = Janitor(world.services("cpu-1"), MemoryCoordination())
+    janitor.run()
+    world.clock.advance(TOMBSTONE_TIME.total_seconds() + 1)
+    janitor.run()
+
+
+def deleted_at(at: int, refine: RefineSpec | None, *, before: bool) -> tuple[World, bool]:
+    """A job that is deleted at the worker's `at`-th call; False where the worker was done before."""
+    world = World()
+    world.submit(num_frames=25, refine=refine)
+    interruption = Interruption(at, lambda: delete_job(world.store, world.storage, JOB), before=before)
+    services = services_with(world, interruption)
+    world.work(world.maker(FakeEngine(steps_per_chunk=1, height=SIDE, width=SIDE), services), services)
+    return world, interruption.done
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
+@pytest.mark.parametrize("refine", [None, refine_spec(num_inference_steps=1)], ids=["preview", "refined"])
+def test_a_deletion_at_any_call_leaves_no_object(refine: RefineSpec | None, before: bool) -> None:
+    at, deleted = 0, True
+    while deleted:
+        at += 1
+        world, deleted = deleted_at(at, refine, before=before)
+        if deleted:
+            clean(world)
+            assert [*world.storage.list("")] == [], f"deleted at call {at}"
+            assert [*find_orphans(world.store, world.storage, world.uploads)] == []
+    assert at > 20, "fewer calls than a job makes: the ports were not counted"
+
+
+def test_a_job_deleted_at_any_call_does_not_come_back_after_a_lost_redis() -> None:
+    at, deleted = 0, True
+    while deleted:
+        at += 1
+        world, deleted = deleted_at(at, None, before=False)
+        if deleted:
+            world.store = FakeJobStore(world.clock)
+            Janitor(world.services("cpu-1"), MemoryCoordination()).run()
+            with pytest.raises(JobNotFound):
+                world.store.get(JOB)
+            assert [*world.storage.list(JOBS_PREFIX)] == []
+            assert len([*world.storage.list(TOMBSTONES_PREFIX)]) == 1
