@@ -406,7 +406,7 @@ class FakeOutbox:
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         with self._memory.changed:
             own = [delivery for key, delivery in self._memory.deliveries.items() if key[0] == job_id]
-        return sorted(own, key=lambda delivery: (delivery.created_at, delivery.id))
+        return sorted(own, key=lambda delivery: delivery.order)
 
 
 class FakeWorkerRegistry:

@@ -70,7 +70,7 @@ class RedisOutbox:
     @keys.names_errors
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         rows = cast(list[str], self._redis.hvals(keys.deliveries_key(job_id)))
-        return sorted(_readable(rows), key=lambda delivery: (delivery.created_at, delivery.id))
+        return sorted(_readable(rows), key=lambda delivery: delivery.order)
 
 
 def _readable(rows: Iterable[str | None]) -> list[Delivery]:

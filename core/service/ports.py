@@ -5,6 +5,7 @@ Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -320,6 +321,13 @@ class Delivery(Stored):
     attempts: tuple[DeliveryAttempt, ...] = ()
     created_at: datetime
     next_attempt_at: datetime | None
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """Its place among the job's deliveries: two chunks may be refined at one time, the first has the lower
+        version."""
+        version = re.search(r"_(\d+)_[a-z_]+$", self.id)
+        return self.created_at, int(version[1]) if version else 0
 
 
 class Outbox(Protocol):

@@ -387,3 +387,22 @@ def test_a_restored_log_is_the_one_that_was_lost(schedule: str, pieces: list[tup
     assert [(event.type, event.data["version"], event.data.get("chunk")) for event in restored] == [
         (event.type, event.data["version"], event.data.get("chunk")) for event in log
     ]
+
+
+def test_deliveries_of_one_moment_are_ordered_by_their_version() -> None:
+    job = refined_job().model_copy(
+        update={
+            "version": 8,
+            "refine_done": 1,
+            "refined": (chunk_of(refined_job(), 0),),
+            "spec": queued_job(
+                num_frames=40,
+                refine=refine_spec(),
+                webhook_url="https://example.com/hook",
+                webhook_events=("chunk.refined",),
+            ).spec,
+        }
+    )
+    rows = refined(job, 2, 1, 2).deliveries
+    assert [row.id.split("_")[2] for row in rows] == ["9", "10"]
+    assert sorted(reversed(rows), key=lambda row: row.order) == list(rows)
