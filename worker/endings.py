@@ -105,6 +105,17 @@ def remove_deleted_objects(services: Services, job_id: str) -> None:
         logger.warning("%s: deleted, but objects are left for now: %s", job_id, error)
 
 
+def sweep_again(services: Services, job_id: str) -> None:
+    """Objects may have been stored for a job after its end: whoever comes too late says so."""
+    try:
+        if services.store.get(job_id).status.is_terminal:
+            services.store.sweep(job_id)
+    except JobNotFound:
+        remove_deleted_objects(services, job_id)
+    except StoreError as error:
+        logger.warning("%s: objects may be left: %s", job_id, error.message)
+
+
 def wants_webhook(record: JobRecord, event: WebhookEvent) -> bool:
     """Whether the store has put `event` into the outbox for this job."""
     return record.spec.webhook_url is not None and event in record.spec.webhook_events

@@ -26,12 +26,14 @@ from worker.endings import (
     fail_job,
     job_error,
     remove_deleted_objects,
+    sweep_again,
     wake,
     wants_webhook,
     write_manifest,
 )
 from worker.lane import Damaged, Outcome
 from worker.lease_keeper import LeaseKeeper
+from worker.own_disk import is_disk_trouble
 from worker.patience import ServerCall, patiently
 from worker.services import Services
 from worker.temporary import temporary_folder
@@ -90,6 +92,7 @@ def _finish(services: Services, record: JobRecord, lease: Lease, finalizer: _Fin
         raise
     except StaleLease as reason:
         logger.warning("%s: %s", record.id, reason)
+        sweep_again(services, record.id)
         return Outcome.DROPPED
     except Damaged as damage:
         return _repair(services, lease, damage)
@@ -132,7 +135,7 @@ def _interrupted(services: Services, lease: Lease, reason: Exception, *, lost: b
 
 def _record_failure(services: Services, record: JobRecord, lease: Lease, error: Exception) -> None:
     """Count the try, unless a server failed; the job comes back after a pause, unless it was the last try."""
-    counts = not isinstance(error, StorageError | StoreError)
+    counts = not (isinstance(error, StorageError | StoreError) or is_disk_trouble(error))
     attempts = record.lane(Lane.FINALIZE).attempts + counts
     rest = services.settings.janitor_interval_seconds * 2**attempts
     services.store.release(lease, count_attempt=counts, rest_seconds=rest)

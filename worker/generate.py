@@ -12,7 +12,7 @@ from collections.abc import Callable
 from safetensors import SafetensorError
 
 from core.service.engine import Engine, EngineState, FramesTHWC, pack
-from core.service.errors import MediaError, MediaFetchFailed, UrlRefused
+from core.service.errors import ChunkNotRepeatable, MediaError, MediaFetchFailed, UrlRefused
 from core.service.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.manifest import chunk_key, frames_key, state_key
 from core.service.ports import Lease
@@ -20,6 +20,7 @@ from core.service.schema import ChunkRecord, JobRecord, Lane
 from worker.given import GivenReader
 from worker.lane import CANCEL_CHECK_SECONDS, STATE_TYPE, LaneWorker, NewObject, Outcome, store_may_pause
 from worker.lease_keeper import LeaseKeeper
+from worker.own_disk import is_disk_trouble
 from worker.services import Activity, Services
 from worker.stopwatch import Stopwatch
 
@@ -79,6 +80,8 @@ class ChunkMaker(LaneWorker[EngineState]):
         (chunk,) = self._store_chunks(record, span.first_frame, made.frames, chunk_key, later, watch, keeper)
         sums = dict(zip(("state_sha256", "frames_sha256"), (each.sha256 for each in later), strict=False))
         first = record.chunks[index] if index < len(record.chunks) else chunk
+        if chunk.sha256 != first.sha256 and self._engine.fingerprint == record.fingerprint_of(index):
+            raise ChunkNotRepeatable(f"chunk {index} is damaged, and what it is made of has changed")
         kept = {"created_at": first.created_at, "timings": first.timings}
         return chunk.model_copy(update={**sums, **kept}), made.state
 
@@ -129,7 +132,9 @@ class ChunkMaker(LaneWorker[EngineState]):
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         """Of unusable media only a server that did not answer may do so at the next try; all else fails the job now."""
-        if not isinstance(error, MediaError | UrlRefused):
+        if isinstance(error, ChunkNotRepeatable):
+            return self._failed_for_good(record, lease, error)
+        if is_disk_trouble(error) or not isinstance(error, MediaError | UrlRefused):
             return super()._failed(record, lease, error, keeper)
         if not isinstance(error, MediaFetchFailed):
             return self._failed_for_good(record, lease, error)

@@ -75,12 +75,15 @@ class Janitor:
             self._wake_workers()
             for record in self._services.store.abandoned():
                 wind_up(self._services, record.id)
-            with _storage_may_fail():
-                self._remove_expired()
-                self._remove_deleted()
-                self._remove_old_uploads()
-                self._remove_old_tombstones()
-                self._remove_never_created()
+            for remove in (
+                self._remove_expired,
+                self._remove_deleted,
+                self._remove_old_uploads,
+                self._remove_old_tombstones,
+                self._remove_never_created,
+            ):
+                with _storage_may_fail():
+                    remove()
             for record in self._services.store.unswept(SWEPT_IN_A_PASS):
                 if not record.delete_requested:
                     close(self._services, record)

@@ -41,11 +41,13 @@ from worker.endings import (
     fail_job,
     job_error,
     remove_deleted_objects,
+    sweep_again,
     wake,
     wants_webhook,
     write_manifest,
 )
 from worker.lease_keeper import LeaseKeeper
+from worker.own_disk import is_disk_trouble
 from worker.patience import Pause, ServerCall, patiently
 from worker.services import Activity, NoActivity, Services
 from worker.stopwatch import Stopwatch
@@ -148,10 +150,11 @@ class LaneWorker(ABC, Generic[State]):
             self._activity.idle()
 
     def _wake_another(self) -> None:
-        """One message wakes one worker; it passes the word on while there is more to do."""
-        job_id = self._services.store.next_ready(self.lane, self._model)
-        if job_id is not None:
-            self._services.queue.wake(self.lane, self._model, job_id)
+        """One message wakes one worker; it passes the word on while there is more to do. The janitor does so too."""
+        with store_may_pause("the next job"):
+            job_id = self._services.store.next_ready(self.lane, self._model)
+            if job_id is not None:
+                self._services.queue.wake(self.lane, self._model, job_id)
 
     def _under_lease(self, lease: Lease, keeper: LeaseKeeper) -> Outcome:
         try:
@@ -169,6 +172,7 @@ class LaneWorker(ABC, Generic[State]):
             raise
         except StaleLease as reason:
             logger.warning("%s: %s", record.id, reason)
+            sweep_again(self._services, record.id)
             return Outcome.DROPPED
         except Damaged as damage:
             return self._repair(lease, damage, keeper)
@@ -345,6 +349,7 @@ class LaneWorker(ABC, Generic[State]):
         services, job_id = self._services, lease.job_id
         logger.info("%s: %s", job_id, reason)
         if keeper.lost.is_set():
+            sweep_again(services, job_id)
             return Outcome.INTERRUPTED
         services.store.release(lease, count_attempt=False)
         try:
@@ -354,6 +359,7 @@ class LaneWorker(ABC, Generic[State]):
             remove_deleted_objects(services, job_id)
             services.queue.janitor()
         else:
+            sweep_again(services, job_id)
             wake(services, record)
         return Outcome.INTERRUPTED
 
@@ -361,12 +367,19 @@ class LaneWorker(ABC, Generic[State]):
         """Raises `error`, unless it is a server's or was expected."""
         if isinstance(error, StorageError | StoreError):
             logger.warning("%s: %s", record.id, error.message)
-            self._services.store.release(lease, count_attempt=False, rest_seconds=self._rest_seconds(0))
-            return Outcome.INTERRUPTED
+            return self._put_off(lease)
+        if is_disk_trouble(error):
+            logger.error("%s: this worker's disk: %r", record.id, error)
+            return self._put_off(lease)
         if isinstance(error, NotFinite):
             return self._failed_for_good(record, lease, error)
         self._count_failure(record, lease, error, keeper)
         raise error
+
+    def _put_off(self, lease: Lease) -> Outcome:
+        """Not the job's fault: it comes back after a pause, and no try is counted."""
+        self._services.store.release(lease, count_attempt=False, rest_seconds=self._rest_seconds(0))
+        return Outcome.INTERRUPTED
 
     def _failed_for_good(self, record: JobRecord, lease: Lease, error: LongtakeError) -> Outcome:
         """Another try would end as this one did."""

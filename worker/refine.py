@@ -32,7 +32,7 @@ NO_FRAMES: FramesTHWC = np.empty((0, 0, 0, 3), dtype=np.uint8)
 
 
 class ChunkRefiner(LaneWorker[RefineState]):
-    """Refines on one engine, one call of `work_on` per task. The engine is loaded when the first task needs it."""
+    """Refines on one engine, one call of `work` per task. The engine is loaded when the first task needs it."""
 
     lane = Lane.REFINE
     commit_event = "chunk.refined"
@@ -49,7 +49,7 @@ class ChunkRefiner(LaneWorker[RefineState]):
         self._load = load
 
     def _next_piece(self, record: JobRecord) -> str:
-        return f"piece {record.refine_done} of {num_pieces(record.spec)} of the refinement"
+        return f"piece {record.refine_done + 1} of {num_pieces(record.spec)} of the refinement"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services, spec = self._services, record.spec
@@ -72,7 +72,8 @@ class ChunkRefiner(LaneWorker[RefineState]):
             lambda: services.store.commit_refined(lease, done, chunks, fingerprint, sha256),
             keeper,
         )
-        self._drop_old_state(record.id, piece)
+        if later:
+            self._drop_old_state(record.id, piece)
         logger.info("%s: refinement %d/%d committed", record.id, done, num_pieces(spec))
         return committed
 

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
     _require_whole(store)
     found = seen_twice(lambda: find_orphans(store, storage, RedisUploadStore(records)), PAUSE_SECONDS)
+    _require_whole(store)  # a Redis that was lost meanwhile has made everything seem to belong to nobody
     for orphan in found:
         print(f"{orphan.name}: {orphan.reason}")
         if not args.dry_run:

@@ -58,6 +58,7 @@ LongtakeError
 │   ├── StorageFull             no room left
 │   └── StorageMisconfigured    wrong address, key or bucket, or a bug of ours: waiting does not help
 ├── NameServiceUnavailable  DNS does not answer: waiting helps
+├── ChunkNotRepeatable      the same engine made other bytes of a chunk: what it was given has changed; the job fails
 ├── NotFinite               a network gave numbers that are not finite; the job fails
 └── SetupError              a missing binary, a port in use, a full disk: one sentence for a person
 
@@ -469,6 +470,12 @@ class NotFinite(LongtakeError):
     """A network gave numbers that are not finite."""
 
     code = "not_finite"
+
+
+class ChunkNotRepeatable(LongtakeError):
+    """A damaged chunk cannot be made again as it was."""
+
+    code = "chunk_not_repeatable"
 
 
 class SetupError(LongtakeError):

@@ -274,6 +274,9 @@ class FakeJobStore(TransitionStore):
         with self.memory.changed:
             return [self.memory.records[job_id] for job_id in sorted(self.memory.unswept)[:limit]]
 
+    def sweep(self, job_id: str) -> None:
+        self.memory.unswept.add(job_id)
+
     def swept(self, job_id: str) -> None:
         self.memory.unswept.discard(job_id)
 

@@ -351,6 +351,11 @@ class RedisJobStore(TransitionStore):
         return self._records_of(cast("list[str]", self._redis.srandmember(keys.UNSWEPT, limit)))
 
     @keys.names_errors
+    def sweep(self, job_id: str) -> None:
+        if self._redis.exists(keys.job_key(job_id)):
+            self._redis.sadd(keys.UNSWEPT, job_id)
+
+    @keys.names_errors
     def swept(self, job_id: str) -> None:
         self._redis.srem(keys.UNSWEPT, job_id)
 

@@ -19,6 +19,7 @@ from core.service.manifest import (
     thumbnail_key,
     video_key,
 )
+from core.service.refine_plan import num_pieces, refine_piece
 from core.service.schema import JobRecord
 
 STATES_APART = 8
@@ -65,8 +66,18 @@ def _of_work(record: JobRecord) -> set[str]:
     }
     states = {state_key(job, index) for index in range(num_chunks + 1)}
     frames = {frames_key(job, index) for index in range(num_chunks + 1)} if record.spec.refine else set[str]()
-    refining = {refine_state_key(job, piece) for piece in range(max(0, record.refine_done - 2), record.refine_done + 1)}
-    return making | states | frames | (refining if record.spec.refine else set())
+    ends = {video_key(job), refined_video_key(job), thumbnail_key(job)}
+    return making | states | frames | ends | _states_of_refinement(record)
+
+
+def _states_of_refinement(record: JobRecord) -> set[str]:
+    """Those that the next piece goes on from, the one before, and the one that the next piece leaves."""
+    if record.spec.refine is None:
+        return set()
+    done, last = record.refine_done, num_pieces(record.spec) - 1
+    goes_on_from = refine_piece(record.spec, min(done, last)).state_of
+    kept = {done - 1, done} if goes_on_from is None else {goes_on_from - 1, goes_on_from, done - 1, done}
+    return {refine_state_key(record.id, piece) for piece in kept if piece >= 0}
 
 
 def keeps_state(index: int, num_chunks: int) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from core.service import transitions
+from core.service.errors import StoreError
 from core.service.manifest import manifest_bytes, manifest_key
 from core.service.ports import JobStore, Storage
 from core.service.schema import JobRecord
@@ -20,7 +23,8 @@ def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecor
     store.announce(record.id)
     _put(storage, created)
     store.create(record)
-    store.manifest_stored(created)
+    with suppress(StoreError):  # the job is there: else the janitor writes its manifest once more
+        store.manifest_stored(created)
     return created
 
 

@@ -263,6 +263,10 @@ class JobStore(Protocol):
         """Some ended jobs whose objects nobody has looked through since."""
         ...
 
+    def sweep(self, job_id: str) -> None:
+        """Let the objects of this ended job be looked through again."""
+        ...
+
     def swept(self, job_id: str) -> None:
         """Only what is needed is left of the job's objects."""
         ...
@@ -323,11 +327,10 @@ class Delivery(Stored):
     next_attempt_at: datetime | None
 
     @property
-    def order(self) -> tuple[datetime, int]:
-        """Its place among the job's deliveries: two chunks may be refined at one time, the first has the lower
-        version."""
+    def order(self) -> tuple[int, datetime]:
+        """Its place among the job's deliveries: that of the commit, by the version that it left."""
         version = re.search(r"_(\d+)_[a-z_]+$", self.id)
-        return self.created_at, int(version[1]) if version else 0
+        return int(version[1]) if version else 0, self.created_at
 
 
 class Outbox(Protocol):

@@ -353,6 +353,11 @@ class JobRecord(Stored):
         """Engine fingerprint of the last commit."""
         return self.fingerprints[-1].fingerprint if self.fingerprints else None
 
+    def fingerprint_of(self, index: int) -> str | None:
+        """Of the engine that made chunk `index`."""
+        earlier = [change.fingerprint for change in self.fingerprints if change.from_chunk <= index]
+        return earlier[-1] if earlier else None
+
     def lane(self, lane: Lane) -> LaneState:
         """State of a lane; of one never claimed, too."""
         return self.lanes.get(lane, LaneState())

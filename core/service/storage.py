@@ -41,7 +41,7 @@ class Patience:
 
 
 WORKER = Patience(connect_seconds=5.0, read_seconds=20.0, attempts=2)
-"""A worker has its own loop around what fails (worker/uploads.py)."""
+"""A worker has its own loop around what fails (worker/patience.py)."""
 REQUEST = Patience(connect_seconds=0.5, read_seconds=1.2, attempts=1)
 """Somebody waits for an HTTP answer: within two seconds it is known whether there is one."""
 

@@ -218,13 +218,14 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
 def commit_repair(record: JobRecord, lease: Lease, chunk: ChunkRecord) -> Transition:
     """Chunk `chunk.index` was made again with all its objects. No event: clients have been told of it.
 
-    Idempotent. Raises StaleLease where the token is old or the chunk is none of the job's.
+    Idempotent. Raises StaleLease where the token is old, the chunk is none of the job's or the job no longer takes
+    chunks.
     """
     _require_newest(record, lease)
     if not record.lane(lease.lane).held:
         return Transition(record)
-    if chunk.index >= len(record.chunks):
-        raise StaleLease(f"chunk {chunk.index} of {record.id} was never made")
+    if chunk.index >= len(record.chunks) or record.status not in TAKES_CHUNKS:
+        raise StaleLease(f"chunk {chunk.index} of {record.id} is not to be made again: {record.status}")
     chunks = (*record.chunks[: chunk.index], chunk, *record.chunks[chunk.index + 1 :])
     repaired = _changed(
         _with_lane(record, lease.lane, LaneState(token=lease.token)),
@@ -246,7 +247,7 @@ def commit_refined(
 ) -> Transition:
     """Count one more piece of refinement (`done` of them now) and append the chunks that it publishes, often one.
 
-    Chunks that the job has already were made again, since a state was damaged; nobody is told of them twice.
+    Chunks that the job has already were made again, since something was damaged; nobody is told of them twice.
     `state_sha256` is of the state that the piece has left, where it left one.
     Idempotent as `commit_chunk`. Raises StaleLease where the token is old, the piece is not the next or the job no
     longer takes chunks.
@@ -260,9 +261,11 @@ def commit_refined(
     )
     if record.status not in TAKES_CHUNKS or not follows:
         raise StaleLease(f"piece {done} of refining {record.id} cannot follow: {record.refine_done}, {record.status}")
+    known = _made_again(record.refined, chunks)
     counted = _changed(
         _with_lane(record, lease.lane, LaneState(token=lease.token)),
         version=record.version + 1,
+        refined=known,
         refine_done=done,
         refine_fingerprints=_noted(record.refine_fingerprints, len(record.refined), fingerprint),
         refine_states=_with_checksum(record.refine_states, done - 1, state_sha256),
@@ -270,7 +273,7 @@ def commit_refined(
     told = [
         _changed(
             counted,
-            refined=(*record.refined, *new[: count + 1]),
+            refined=(*known, *new[: count + 1]),
             refined_versions=(*record.refined_versions, *range(counted.version, counted.version + count + 1)),
             version=counted.version + count,
         )
@@ -290,6 +293,18 @@ def commit_refined(
             )
         ),
     )
+
+
+def _made_again(known: tuple[ChunkRecord, ...], made: tuple[ChunkRecord, ...]) -> tuple[ChunkRecord, ...]:
+    """`known` with those of `made` in their places: an engine that has changed gives other bytes. When a chunk was
+    first made, and how long that took, stays."""
+    again = {chunk.index: chunk for chunk in made}
+
+    def newest(chunk: ChunkRecord) -> ChunkRecord:
+        kept = {"created_at": chunk.created_at, "timings": chunk.timings}
+        return again[chunk.index].model_copy(update=kept) if chunk.index in again else chunk
+
+    return tuple(map(newest, known))
 
 
 def repair(record: JobRecord, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> Transition:
@@ -321,7 +336,7 @@ def begin_finalizing(record: JobRecord) -> Transition:
         raise JobStateConflict(
             f"{record.id} has {record.frames_done} of {record.spec.num_frames} frames, {record.frames_refined} refined"
         )
-    return _durable(Transition(_moved(record, JobStatus.FINALIZING), progress_over=ALL_LANES))
+    return _durable(Transition(_moved(record, JobStatus.FINALIZING, repairs=()), progress_over=ALL_LANES))
 
 
 def finish(
@@ -574,7 +589,7 @@ def _past_commits(started: JobRecord, record: JobRecord) -> Iterator[Told]:
         for event, field, chunks, versions in of_lanes
         for chunk, version in zip(chunks, versions if known else [0] * len(chunks), strict=True)
     ]
-    past = started
-    for version, at, event, field, chunk in sorted(commits, key=lambda commit: commit[:2]):
+    past, ordered = started, sorted(commits, key=lambda commit: commit[:2])
+    for number, (version, at, event, field, chunk) in enumerate(ordered, 1):
         past = _changed(past, version=version or past.version + 1, **{field: (*getattr(past, field), chunk)})
-        yield _finalizing_if_made(past), event, at
+        yield _finalizing_if_made(past) if number == len(ordered) else past, event, at

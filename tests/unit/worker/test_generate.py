@@ -15,6 +15,7 @@ from core.service.errors import (
     JobNotFound,
     NotFinite,
     PresetError,
+    StaleLease,
     StorageFull,
     StorageUnavailable,
     StoreUnavailable,
@@ -454,3 +455,37 @@ def test_a_deleted_job_is_not_brought_back_by_a_late_commit(world: World) -> Non
         world.store.get(JOB)
     assert not world.store.lease_alive(JOB, Lane.GENERATE)
     assert queue.TASK_JANITOR in world.tasks()
+
+
+def test_a_chunk_that_cannot_be_made_again_as_it_was_fails_the_job(world: World) -> None:
+    class Changed(FakeEngine):
+        def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+            made = super().next_chunk(spec, state, on_step)
+            return EngineChunk(made.frames // 2, made.state, made.timings)
+
+    world.submit(num_frames=32)
+    world.maker().work()
+    world.maker().work()
+    lease = world.store.claim(JOB, Lane.FINALIZE, "cpu-1", 30)
+    assert lease
+    world.store.repair(lease, (0,))
+    assert world.maker(Changed()).work() is Outcome.FAILED
+    error = world.store.get(JOB).error
+    assert error is not None
+    assert error.code == "chunk_not_repeatable"
+
+
+def test_a_repair_that_comes_after_a_cancel_changes_nothing(world: World) -> None:
+    world.submit(num_frames=32)
+    world.maker().work()
+    world.maker().work()
+    finalizing = world.store.claim(JOB, Lane.FINALIZE, "cpu-1", 30)
+    assert finalizing
+    world.store.repair(finalizing, (0,))
+    repairing = world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
+    assert repairing
+    world.store.request_cancel(JOB)
+    ended = world.store.begin_finalizing(JOB)
+    assert ended.repairs == ()
+    with pytest.raises(StaleLease):
+        world.store.commit_repair(repairing, ended.chunks[0])

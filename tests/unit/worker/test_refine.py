@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(wor
     record = world.store.get(JOB)
     assert record.error is not None
     assert (record.status, record.error.code) == (JobStatus.FAILED, "engine_error")
-    assert record.error.message == "piece 0 of 4 of the refinement failed 3 times, at last: RuntimeError"
+    assert record.error.message == "piece 1 of 4 of the refinement failed 3 times, at last: RuntimeError"
     assert all(chunk.key in world.storage.objects for chunk in record.chunks)
 
 
@@ -342,3 +343,44 @@ def test_the_manifest_is_the_newest_record_whichever_lane_writes_last(world: Wor
     world.refiner().work()
     write_manifest(world.services(), older)
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == world.store.get(JOB)
+
+
+class OtherRefineEngine(FakeRefineEngine):
+    """Another engine: its frames are darker."""
+
+    def __init__(self) -> None:
+        super().__init__(fingerprint="other")
+
+    def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
+        made = super().refine_window(spec, state, frames, on_step)
+        return RefinedWindow(made.frames // 2, made.state, made.timings)
+
+
+def test_refined_chunks_made_again_by_another_engine_take_the_place_of_the_lost_ones(world: World) -> None:
+    submit(world)
+    generate(world, 5)
+    while world.store.get(JOB).status is JobStatus.RUNNING:
+        world.refiner().work()
+    before = world.store.get(JOB).refined
+    world.storage.objects[refined_key(JOB, 2)] = b"?"
+    world.work(world.maker(), refiner=world.refiner(OtherRefineEngine()))
+    record = world.store.get(JOB)
+    assert record.status is JobStatus.SUCCEEDED
+    assert [chunk.created_at for chunk in record.refined] == [chunk.created_at for chunk in before]
+    sums = [hashlib.sha256(data).hexdigest() for data in refined_bytes(world)]
+    assert sums == [chunk.sha256 for chunk in record.refined]
+    assert sums != [chunk.sha256 for chunk in before]
+
+
+def test_a_worker_whose_disk_is_full_uses_up_no_try(world: World) -> None:
+    class FullDisk(FakeRefineEngine):
+        def refine_window(
+            self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep
+        ) -> RefinedWindow:
+            del spec, state, frames, on_step
+            raise RuntimeError("cannot write") from OSError(errno.ENOSPC, "No space left on device")
+
+    submit(world)
+    generate(world, 2)
+    assert world.refiner(FullDisk()).work() is Outcome.INTERRUPTED
+    assert world.store.get(JOB).lane(Lane.REFINE).attempts == 0

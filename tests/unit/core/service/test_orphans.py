@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cli.commands.gc import seen_twice
-from core.service.manifest import chunk_key, manifest_key, tombstone_key
+from core.service.manifest import chunk_key, manifest_key, refine_state_key, tombstone_key, video_key
 from core.service.media.uploads import UploadRequest, new_upload, new_upload_id, upload_key
 from core.service.orphans import Orphan, find_orphans, remove
+from core.service.refine_plan import num_pieces, refine_piece
+from core.service.schema import JobError, JobStatus, RefineSchedule
 from core.service.tombstones import delete_job
-from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.fake_world import JOB, HookedEngine, MemoryCoordination, World
 from tests.helpers.jobs import refine_spec
 from worker.janitor import Janitor
 
@@ -70,3 +74,40 @@ def test_only_what_is_there_twice_counts() -> None:
     looks = iter([[Orphan("a", "?"), Orphan("b", "?")], [Orphan("b", "?"), Orphan("c", "?")]])
     assert seen_twice(lambda: next(looks), 0.0) == [Orphan("b", "?")]
     assert seen_twice(lambda: [], 0.0) == []
+
+
+@pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
+def test_no_step_of_a_refined_job_leaves_one(world: World, schedule: RefineSchedule) -> None:
+    world.submit(num_frames=72, refine=refine_spec(schedule=schedule))
+    maker, refiner = world.maker(), world.refiner()
+    while world.store.get(JOB).status is not JobStatus.FINALIZING:
+        maker.work()
+        refiner.work()
+        assert orphans(world) == {}
+    stored = set(world.storage.objects)
+    assert state_is_there(world)
+    world.storage.put(video_key(JOB), b"being finalised", "video/mp4")
+    assert orphans(world) == {}
+    assert stored < set(world.storage.objects)
+
+
+def state_is_there(world: World) -> bool:
+    """What the refiner went on from last is there to the end."""
+    pieces = num_pieces(world.store.get(JOB).spec)
+    last = refine_piece(world.store.get(JOB).spec, pieces - 1).state_of
+    return last is None or refine_state_key(JOB, last) in world.storage.objects
+
+
+def test_a_worker_that_comes_after_the_end_lets_its_objects_be_looked_through(world: World) -> None:
+    world.submit()
+    world.maker().work()
+
+    def end_the_job(step: int) -> None:
+        if step == 3:
+            world.store.fail(JOB, JobError(code="x", message="x", retryable=False))
+            world.store.swept(JOB)
+
+    world.maker(HookedEngine(end_the_job)).work()
+    assert [record.id for record in world.store.unswept(10)] == [JOB]
+    Janitor(world.services(), MemoryCoordination()).run()
+    assert orphans(world) == {}
