@@ -21,7 +21,7 @@ from core.service.ports import Clock, StoredObject
 from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
 from core.service.resolver import check_name
 from core.service.settings import Settings
-from core.service.storage_errors import code_of, failures_of_boto, storage_error
+from core.service.storage_errors import code_of, failures_of_boto, is_missing_bucket, storage_error
 
 # Some S3 servers (rclone among them) answer a byte range with status 200. A browser that may store such an answer takes
 # it for the whole object from then on: after playing chunk 0's head, the chunk itself would come out of its cache cut.
@@ -136,7 +136,9 @@ class S3Storage:
         """Makes the bucket where it is not there yet: an API may be asked before any worker has started."""
         try:
             self._put(key, data, content_type)
-        except StorageMisconfigured:
+        except StorageMisconfigured as refusal:
+            if not is_missing_bucket(refusal):
+                raise
             self.ensure_bucket()
             self._put(key, data, content_type)
 

@@ -122,3 +122,10 @@ def _meaning_of_answer(error: ClientError) -> type[StorageError]:
 
 def _status_of(error: ClientError) -> int:
     return int(cast("int", error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)))
+
+
+def is_missing_bucket(error: StorageError) -> bool:
+    """Whether `error` is S3's word that the bucket is not there."""
+    from botocore.exceptions import ClientError
+
+    return isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == "NoSuchBucket"
