@@ -29,6 +29,18 @@ def wake(services: Services, record: JobRecord, lanes: Iterable[Lane] = Lane) ->
             services.queue.wake(lane, record.spec.model, record.id)
 
 
+def wake_another(services: Services, lane: Lane, model: str) -> None:
+    """One message wakes one worker; it passes the word on while there is more to do. Where the store fails the janitor
+    does: whoever has just claimed a job must not lose it over this."""
+    try:
+        job_id = services.store.next_ready(lane, model)
+    except StoreError as error:
+        logger.warning("no other worker is woken: %s", error.message)
+        return
+    if job_id is not None:
+        services.queue.wake(lane, model, job_id)
+
+
 def wind_up(services: Services, job_id: str) -> None:
     """A cancelled job that nobody works on: finalise what exists. A deleted one: let the janitor remove it now."""
     try:

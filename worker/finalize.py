@@ -28,6 +28,7 @@ from worker.endings import (
     remove_deleted_objects,
     sweep_again,
     wake,
+    wake_another,
     wants_webhook,
     write_manifest,
 )
@@ -55,23 +56,17 @@ def finalize_next(services: Services) -> Outcome:
     ttl = services.settings.lease_ttl_seconds
     try:
         if services.drain.is_set():
-            _wake_another(services)
+            wake_another(services, Lane.FINALIZE, "")
             return Outcome.INTERRUPTED
         lease = services.store.claim_next(Lane.FINALIZE, "", services.worker, ttl)
         if lease is None:
             return Outcome.DROPPED
-        _wake_another(services)
+        wake_another(services, Lane.FINALIZE, "")
         with LeaseKeeper(services.store, lease, ttl) as keeper:
             return _under_lease(services, lease, _Finalizer(services, keeper))
     except StoreError as error:
         logger.warning("the store fails, the janitor wakes a worker later: %s", error.message)
         return Outcome.DROPPED
-
-
-def _wake_another(services: Services) -> None:
-    job_id = services.store.next_ready(Lane.FINALIZE, "")
-    if job_id is not None:
-        services.queue.wake(Lane.FINALIZE, "", job_id)
 
 
 def _under_lease(services: Services, lease: Lease, finalizer: _Finalizer) -> Outcome:

@@ -43,6 +43,7 @@ from worker.endings import (
     remove_deleted_objects,
     sweep_again,
     wake,
+    wake_another,
     wants_webhook,
     write_manifest,
 )
@@ -133,14 +134,14 @@ class LaneWorker(ABC, Generic[State]):
         services = self._services
         try:
             if services.drain.is_set():
-                self._wake_another()
+                wake_another(services, self.lane, self._model)
                 return Outcome.INTERRUPTED
             ttl = services.settings.lease_ttl_seconds
             lease = services.store.claim_next(self.lane, self._model, services.worker, ttl)
             if lease is None:
                 return Outcome.DROPPED
             self._activity.busy(lease.job_id)
-            self._wake_another()
+            wake_another(services, self.lane, self._model)
             with LeaseKeeper(services.store, lease, ttl) as keeper:
                 return self._under_lease(lease, keeper)
         except StoreError as error:
@@ -148,13 +149,6 @@ class LaneWorker(ABC, Generic[State]):
             return Outcome.DROPPED
         finally:
             self._activity.idle()
-
-    def _wake_another(self) -> None:
-        """One message wakes one worker; it passes the word on while there is more to do. The janitor does so too."""
-        with store_may_pause("the next job"):
-            job_id = self._services.store.next_ready(self.lane, self._model)
-            if job_id is not None:
-                self._services.queue.wake(self.lane, self._model, job_id)
 
     def _under_lease(self, lease: Lease, keeper: LeaseKeeper) -> Outcome:
         try:

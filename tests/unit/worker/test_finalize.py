@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from core.service import queue
+from core.service.errors import StoreUnavailable
+from core.service.fakes import FakeJobStore
 from core.service.manifest import chunk_key, manifest_key, record_from_manifest, state_key, thumbnail_key, video_key
 from core.service.schema import JobStatus, Lane
 from core.service.video.decode import decode_frames
@@ -157,3 +159,14 @@ def test_a_job_deleted_in_the_midst_leaves_nothing_that_the_janitor_cannot_remov
     assert not world.store.lease_alive(JOB, Lane.FINALIZE)
     assert world.tasks() == [queue.TASK_JANITOR]
     assert not world.storage.objects
+
+
+def test_a_store_that_fails_after_the_claim_costs_no_lease(world: World) -> None:
+    class Forgetful(FakeJobStore):
+        def next_ready(self, lane: Lane, model: str) -> str | None:
+            raise StoreUnavailable(f"{lane} {model}")
+
+    world.store = Forgetful(world.clock)
+    generated(world)
+    assert finalize(world) is Outcome.COMMITTED
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
