@@ -255,6 +255,14 @@ class JobError(Stored):
     retryable: bool
 
 
+class JobWarning(Stored):
+    """What is odd about a job but possible: it runs all the same."""
+
+    code: str
+    message: str
+    field: str | None = Field(default=None, description="The field of the request that it is about.")
+
+
 class LaneState(Stored):
     """One lane of work on a job: who may work on it, and what went wrong since the last commit."""
 
@@ -324,6 +332,7 @@ class JobRecord(Stored):
     refined_video_key: str | None = None
     thumbnail_key: str | None = None
     error: JobError | None = None
+    warnings: tuple[JobWarning, ...] = ()
     created_at: datetime
     started_at: datetime | None = None
     first_chunk_at: datetime | None = None
@@ -427,6 +436,7 @@ class JobSummary(Shown):
     progress: Progress
     links: Links
     error: JobError | None
+    warnings: tuple[JobWarning, ...] = Field(default=(), description="What is odd about the job but possible.")
     created_at: datetime
     started_at: datetime | None
     first_chunk_at: datetime | None

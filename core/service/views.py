@@ -68,6 +68,7 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dic
         "progress": progress,
         "links": links_of(record.id, base_url),
         "error": record.error,
+        "warnings": record.warnings,
         "created_at": record.created_at,
         "started_at": record.started_at,
         "first_chunk_at": record.first_chunk_at,

@@ -8,7 +8,16 @@ import pytest
 
 from core.service import manifest, transitions
 from core.service.errors import StorageError
-from core.service.schema import FingerprintChange, JobError, JobRecord, JobStatus, Lane, LaneState, StateChecksum
+from core.service.schema import (
+    FingerprintChange,
+    JobError,
+    JobRecord,
+    JobStatus,
+    JobWarning,
+    Lane,
+    LaneState,
+    StateChecksum,
+)
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
 
 
@@ -41,6 +50,7 @@ def full_record() -> JobRecord:
             "refined_video_key": "r",
             "thumbnail_key": "t",
             "error": JobError(code="boom", message="it broke", retryable=True),
+            "warnings": (JobWarning(code="odd", message="it is odd", field="prompt"),),
             "first_chunk_at": DAY_ONE,
             "finished_at": DAY_ONE,
             "expires_at": DAY_ONE,
