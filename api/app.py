@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
         version=openapi.api_version(),
         docs_url=None,
         redoc_url=None,
+        servers=[{"url": settings.public_base_url}] if settings.public_base_url else None,
         redirect_slashes=False,
         dependencies=[Depends(known_parameters)],
         lifespan=_lifespan,

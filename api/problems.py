@@ -157,7 +157,9 @@ class Problem(BaseModel):
     code: str = Field(examples=["too_few_frames"])
     field: str | None = Field(default=None, examples=["num_frames"])
     fix: str | None = Field(default=None, examples=["give at least 16 frames (2 seconds at 8 fps)"])
-    errors: list[ProblemError] = Field(default=[], description="All errors found in the request, this one first.")
+    errors: list[ProblemError] = Field(
+        default=[], description=f"What is wrong with the request, this one first; at most {MAX_ERRORS}."
+    )
 
 
 def problem_of(error: LongtakeError, prefix: str = "") -> Problem:

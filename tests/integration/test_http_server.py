@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -236,6 +239,27 @@ def test_a_client_that_leaves_within_its_body_is_one_line_in_the_log(server: Ser
         connection.sendall(b"POST /jobs HTTP/1.1\r\n" + JSON + b'Content-Length: 100\r\n\r\n{"prompt": ')
         server.is_alive()
     eventually(lambda: "POST /jobs: the client left" in server.log.read_text(), "the line in the log")
+
+
+def test_a_client_that_leaves_within_an_answer_leaves_no_traceback(server: Server) -> None:
+    """The server's log is looked at once all tests are through."""
+    for _ in range(20):
+        with server.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave with a reset
+            connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n")
+            connection.recv(100)
+    assert server.is_alive()
+
+
+def test_the_documentation_works_in_a_browser_without_any_other_server(server: Server) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium on this machine")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--dump-dom"]
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    command = [chromium, *options, offline, f"http://127.0.0.1:{server.port}/docs"]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert 'data-path="/jobs/{job_id}/playlist.m3u8"' in page
 
 
 def odd_requests() -> Iterator[bytes]:

@@ -137,6 +137,13 @@ def test_a_forwarded_name_must_be_allowed_as_well(world: World) -> None:
     assert answer.status_code == 421
 
 
+def test_the_document_names_the_public_address_of_the_settings(world: World) -> None:
+    public = "https://video.example/api"
+    with world.client(world.settings.model_copy(update={"public_base_url": public})) as api:
+        assert api.get("/openapi.json").json()["servers"] == [{"url": public}]
+        assert api.get("/jobs/job_nobody").json()["type"] == "/api/problems/job_not_found"
+
+
 def test_the_documentation_works_behind_a_prefix(world: World) -> None:
     with behind(world) as api:
         page = api.get("/docs", headers=TOLD)
