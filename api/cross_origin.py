@@ -11,7 +11,7 @@ import re
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MEDIA_PATH = re.compile(r"/jobs/[^/]+/(playlist\.m3u8|video)")
+MEDIA_PATH = re.compile(r"/jobs/[^/]+/(playlist\.m3u8|video(\.mp4)?|chunks/[^/]+\.mp4)")
 
 
 class OpenMedia:

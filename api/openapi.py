@@ -30,6 +30,7 @@ TITLES = {
     404: "There is no such job, or what is asked for does not exist yet (see `code`).",
     409: "The job's status does not allow this.",
     413: "The body has more than 64 KiB.",
+    416: "The video does not have the bytes that `Range` asks for.",
     415: "The body is not declared as application/json.",
     422: "A field or parameter is wrong; `errors` has them all.",
     503: "The service is full, or a part of it does not answer.",
