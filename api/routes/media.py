@@ -33,6 +33,10 @@ WhichVariant = Annotated[
 ByRedirect = Annotated[
     bool, Query(description="true: 307 to a fresh presigned URL of the object storage, whatever LONGTAKE_MEDIA says.")
 ]
+MEDIA_ELEMENTS = frozenset({"video", "audio"})
+"""Sec-Fetch-Dest (W3C Fetch Metadata) of a browser's own player; scripts in pages, hls.js among them, say `empty`."""
+NATIVE_START_CHUNKS = 3
+"""Chromium (156) takes a live playlist of one or two segments for broken; three it plays, also if it runs dry later."""
 
 
 class PlaylistResponse(Response):
@@ -67,9 +71,10 @@ async def playlist(
 ) -> Response:
     """Grows while the job runs and ends with the job. Its links are relative and never change.
 
-    Before the first chunk the answer is held back until there is one, for LONGTAKE_PLAYLIST_WAIT_SECONDS at most; then
-    it is 404 `playlist_not_ready` with Retry-After.
+    Before the first chunk (for a browser's own player: the third) the answer is held back until there is one, for
+    LONGTAKE_PLAYLIST_WAIT_SECONDS at most; then, without any, it is 404 `playlist_not_ready` with Retry-After.
     """
+    needed = NATIVE_START_CHUNKS if request.headers.get("sec-fetch-dest") in MEDIA_ELEMENTS else 1
 
     async def look() -> JobRecord:
         return _with_variant(await to_thread.run_sync(ports.store.get, job_id), variant)
@@ -77,13 +82,15 @@ async def playlist(
     async def give_up() -> bool:
         return streams.stopping or await request.is_disconnected()
 
-    record = await waits.until(look, lambda record: bool(_made(record, variant)) or record.status.is_terminal, give_up)
+    def enough(record: JobRecord) -> bool:
+        return len(_made(record, variant)) >= needed or _has_all(record, variant)
+
+    record = await waits.until(look, enough, give_up)
     chunks = _made(record, variant)
     if not chunks:
         raise _nothing_to_play(record)
-    complete = record.is_complete if variant == "preview" else record.is_refined
     entries = [_entry(chunk, variant) for chunk in chunks]
-    text = render_playlist(entries, record.spec.fps, ended=record.status.is_terminal or complete)
+    text = render_playlist(entries, record.spec.fps, ended=_has_all(record, variant))
     return conditional(request, text, CONTENT_TYPE)
 
 
@@ -163,6 +170,11 @@ def _with_variant(record: JobRecord, variant: Variant) -> JobRecord:
 
 def _made(record: JobRecord, variant: Variant) -> tuple[ChunkRecord, ...]:
     return record.chunks if variant == "preview" else record.refined
+
+
+def _has_all(record: JobRecord, variant: Variant) -> bool:
+    """No more chunks of it will come."""
+    return record.status.is_terminal or (record.is_complete if variant == "preview" else record.is_refined)
 
 
 def _entry(chunk: ChunkRecord, variant: Variant) -> PlaylistEntry:

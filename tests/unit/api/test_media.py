@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import current_thread, main_thread
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from core.service.fakes import FakeStorage
@@ -32,12 +33,16 @@ def proxy(world: World) -> Iterator[TestClient]:
         yield api
 
 
-def asked_while(api: TestClient, path: str, act: Callable[[], object]) -> Any:
+def state_of(api: TestClient) -> Any:
+    """What all requests of an API share."""
+    return cast(FastAPI, api.app).state
+
+
+def asked_while(api: TestClient, path: str, act: Callable[[], object], **options: Any) -> Any:
     """The answer to a GET that waits for what `act` does."""
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(api.get, path)
-        waits = api.app.state.playlist_waits  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
-        eventually(lambda: waits.waiting == 1, "the request to wait")
+        answer = pool.submit(api.get, path, **options)
+        eventually(lambda: state_of(api).playlist_waits.waiting == 1, "the request to wait")
         act()
         return answer.result(timeout=30)
 
@@ -66,6 +71,22 @@ def test_a_playlist_is_held_back_until_there_is_a_first_chunk(api: TestClient, w
     job_id = submit(api)
     answer = asked_while(api, f"/jobs/{job_id}/playlist.m3u8", lambda: world.make_chunk(job_id))
     assert (answer.status_code, answer.text.count("#EXTINF")) == (200, 1)
+
+
+def test_a_browser_s_own_player_gets_a_live_playlist_from_the_third_chunk_on(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=160)
+    world.make_chunk(job_id)
+    path, native = f"/jobs/{job_id}/playlist.m3u8", {"Sec-Fetch-Dest": "video"}
+    assert api.get(path, headers={"Sec-Fetch-Dest": "empty"}).text.count("#EXTINF") == 1
+    answer = asked_while(api, path, lambda: [world.make_chunk(job_id), world.make_chunk(job_id)], headers=native)
+    assert answer.text.count("#EXTINF") == 3
+
+
+def test_a_browser_s_own_player_gets_a_short_video_when_it_is_complete(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16)
+    world.make_chunk(job_id)
+    answer = api.get(f"/jobs/{job_id}/playlist.m3u8", headers={"Sec-Fetch-Dest": "video"})
+    assert "#EXT-X-ENDLIST" in answer.text
 
 
 def test_a_playlist_is_not_held_back_for_a_job_that_ends_without_a_chunk(api: TestClient) -> None:
@@ -298,8 +319,7 @@ def test_a_storage_that_is_away_is_503_and_no_half_an_answer(proxy: TestClient, 
 def test_more_videos_than_may_be_sent_at_a_time_are_told_to_come_back(world: World) -> None:
     with choosing(world, media="proxy", max_media_streams=1) as api:
         job_id = stored_job(api, world)
-        streams = api.app.state.media_streams  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
-        with streams.place():
+        with state_of(api).media_streams.place():
             answer = api.get(f"/jobs/{job_id}/video.mp4")
             assert (answer.status_code, answer.json()["code"]) == (503, "media_busy")
             assert int(answer.headers["retry-after"]) > 0
