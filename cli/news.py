@@ -22,10 +22,9 @@ STATUS_WORDS = {
 def news(before: Job | None, job: Job) -> list[str]:
     """Lines for what changed from `before` (None: everything is new) to `job`."""
     known = len(before.chunks) if before else 0
-    lines = [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
-    lines[:0] = [
-        f"warning   {warning_line(warning)}" for warning in job.warnings[len(before.warnings) if before else 0 :]
-    ]
+    warned = len(before.warnings) if before else 0
+    lines = [f"warning   {warning_line(warning)}" for warning in job.warnings[warned:]]
+    lines += [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
     known_refined = num_refined(before) if before else 0
     lines += [refined_line(chunk) for chunk in job.chunks[known_refined : num_refined(job)]]
     if before is None or before.status is not job.status:

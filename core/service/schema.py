@@ -183,8 +183,8 @@ class JobRequest(Frozen):
         default=None,
         ge=0,
         le=MAX_SEED,
-        description="Same seed and request, same video. Random if left out. At most 2^53 - 1: larger integers are rounded"
-        " by JavaScript.",
+        description="Same seed and request, same video. Random if left out. At most 2^53 - 1: larger integers are"
+        " rounded by JavaScript.",
     )
     model: str | None = Field(default=None, description="A name from GET /models.")
     guidance_scale: float | None = Field(

@@ -1,4 +1,4 @@
-"""Which words of a prompt a model knows, and what in it is the syntax of another tool. Needs the tokenizer only, no torch.
+"""Which words of a prompt a model knows, and what in it is the syntax of another tool. Needs the tokenizer, no torch.
 
 A word is known by its tokens. Whole-word vocabularies say "unknown" themselves. A byte-level vocabulary (CLIP's) takes
 any text apart, down to single bytes: there a word is known that has Latin letters and is not taken apart into crumbs.
@@ -21,36 +21,10 @@ _LARGE_VOCABULARY = 10_000
 """A vocabulary of fewer tokens takes ordinary words to pieces, too."""
 _MIN_JUDGED_LETTERS, _CRUMBS_PER_LETTER = 4, 0.6
 """`qwertyuiop` has 0.6 tokens per letter in CLIP's vocabulary, `Szczebrzeszyn` 0.54, `checkered` 0.22."""
-FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "is",
-        "it",
-        "of",
-        "on",
-        "or",
-        "over",
-        "than",
-        "that",
-        "the",
-        "then",
-        "this",
-        "to",
-        "was",
-        "were",
-        "while",
-        "with",
-    ]
-)
+FUNCTION_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "over", "than",
+    "that", "the", "then", "this", "to", "was", "were", "while", "with",
+})  # fmt: skip
 """They say nothing of a picture by themselves."""
 
 
