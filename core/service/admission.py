@@ -154,10 +154,10 @@ def admit(
 
     Raises a RequestError (also UnknownModel), or PresetError where the preset's files cannot be read.
     """
+    _check_characters(request)
     model = settings.default_model if request.model is None else request.model
     preset = catalog.get(model)
     facts = preset.facts
-    _check_characters(request)
     prompt = read_prompt(request.prompt, preset)
     negative_prompt = _negative_prompt(request, preset)
     fps = facts.fps if request.fps is None else parse_frame_rate(request.fps)

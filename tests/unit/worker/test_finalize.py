@@ -51,7 +51,7 @@ def test_the_video_has_exactly_the_frames_asked_for(world: World, num_frames: in
 def test_a_video_at_a_fractional_rate_has_every_frame_at_its_time(world: World) -> None:
     rate = Fraction(30000, 1001)
     assert finalize(generated(world, 40, fps=rate)) is Outcome.COMMITTED
-    with av.open(io.BytesIO(world.storage.objects[video_key(JOB)])) as container:
+    with av.open(io.BytesIO(world.storage.objects[video_key(JOB)]), mode="r") as container:
         stream = container.streams.video[0]
         times = [(frame.pts or 0) * (frame.time_base or 0) for frame in container.decode(stream)]
         assert stream.average_rate == rate

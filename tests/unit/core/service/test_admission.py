@@ -168,7 +168,7 @@ def test_control_and_bidirectional_characters_are_refused_in_every_text(
     settings: Settings, field: str, char: str
 ) -> None:
     refused = refusal(settings, **asking(field, f"a{char}b"))
-    assert (type(refused), refused.field) == (InvalidField, field) or field == "model"
+    assert (type(refused), refused.field) == (InvalidField, field)
     assert refused.message.startswith((f"{field} has control characters (U+", f"{field} has bidirectional formatting"))
 
 
@@ -187,7 +187,7 @@ def test_lone_surrogates_in_metadata_are_refused(settings: Settings, metadata: d
 
 
 def test_metadata_of_any_script_come_back_as_they_were_sent(settings: Settings) -> None:
-    metadata = {"نام": "می\u200cخواهم", "title": "👩\u200d🚀 e\u0301\n\u05d0\u200f"}
+    metadata = {"نام": "\u0645\u06cc\u200c\u062e", "title": "👩\u200d🚀 e\u0301\n\u05d0\u200f"}
     assert spec_of(settings, metadata=metadata).metadata == metadata
 
 

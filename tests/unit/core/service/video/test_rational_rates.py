@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.service.errors import VideoTooShort
 from core.service.frame_plan import CHUNK_FRAMES, chunk_span, num_chunks
 from core.service.frame_rate import MAX_DENOMINATOR, seconds_of
+from core.service.media.video import VideoLimits, last_frames
 from core.service.video.boxes import find_box
 from core.service.video.final_video import join_chunks
 from core.service.video.playlist import PlaylistEntry, render_playlist
 from core.service.video.segments import EncodedChunk, encode_chunk
-from tests.helpers.pictures import numbered_frames
+from tests.helpers.pictures import numbered_frames, numbers_are_in_order
 
 FILM = Fraction(24000, 1001)
 RATES = [FILM, Fraction(30000, 1001), Fraction(60000, 1001), Fraction(25, 2), Fraction(599_999, 10_000)]
@@ -110,6 +112,19 @@ def test_a_growing_playlist_keeps_the_durations_it_has_told() -> None:
     whole = render_playlist(entries, FILM, ended=False)
     for count in range(1, 50):
         assert whole.startswith(render_playlist(entries[:count], FILM, ended=False))
+
+
+def test_a_video_at_a_fractional_rate_is_gone_on_from_at_that_rate(tmp_path: Path) -> None:
+    join_chunks((chunk.data for chunk in encoded(40, FILM, size=32)), tmp_path / "video.mp4")
+    limits = VideoLimits(max_pixels=100_000, max_seconds=60, decode_seconds=30)
+    frames = last_frames(tmp_path / "video.mp4", fps=FILM, height=32, width=32, limits=limits, tick=lambda: None)
+    assert numbers_are_in_order(frames, first_frame=24)
+
+    with pytest.raises(VideoTooShort, match="15 frames at 9000/1001 frames per second") as caught:
+        last_frames(
+            tmp_path / "video.mp4", fps=Fraction(9000, 1001), height=32, width=32, limits=limits, tick=lambda: None
+        )
+    assert caught.value.fix == "give at least 1.77956 s of video, or ask for a higher fps"
 
 
 @pytest.mark.parametrize("fps", RATES, ids=str)
