@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
@@ -17,6 +20,7 @@ from core.service.errors import InvalidField, PromptNotUnderstood, PromptTooLong
 from core.service.prompts import ReadPrompt, read_negative_prompt, read_prompt
 from core.service.schema import WarningCode
 from core.service.settings import Settings
+from core.service.text import clean
 from core.service.words import Vocabulary, foreign_syntax
 from tests.helpers.presets import write_fake_preset
 
@@ -233,6 +237,14 @@ def test_a_negative_prompt_is_never_refused_for_its_words(sprites: PresetFolder)
     assert read_negative_prompt("\u200b", sprites).text == ""
     with pytest.raises(PromptTooLong):
         read_negative_prompt("red " * 31, sprites)
+
+
+@given(text=st.text())
+def test_any_text_is_either_cleaned_or_refused_by_name(sprites: PresetFolder, text: str) -> None:
+    for read in (read_prompt, read_negative_prompt):
+        with contextlib.suppress(RequestError):
+            cleaned = read(f"red {text}", sprites).text
+            assert cleaned == unicodedata.normalize("NFC", cleaned) == clean(cleaned).text
 
 
 @pytest.mark.parametrize("part", ["{|", "(:1", "_", "<a:", "[", "--a ", ": ", "((", "a'", "'", ":1111", "{x|||||"])
