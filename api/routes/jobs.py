@@ -38,10 +38,11 @@ def submit(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp, base_url:
     """
     check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, ports.resolve)
     admitted = admit(parse_request(body), ports.catalog, settings, random_seed, check, ports.resolve)
+    spec = admitted.spec
     if ports.store.count_active() >= settings.max_queued_jobs:
         raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")
-    record = create_job(ports.store, ports.storage, queued_record(admitted.spec, ports.clock.now(), admitted.warnings))
-    ports.queue.wake(Lane.GENERATE, record.spec.model, record.id)
+    record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now(), admitted.warnings))
+    ports.queue.wake(Lane.GENERATE, spec.model, record.id)
     headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
     return _accepted(_view(ports, record, base_url), headers)
 
