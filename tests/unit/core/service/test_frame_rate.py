@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -65,6 +65,7 @@ def test_a_rate_out_of_bounds_is_refused(sent: Any) -> None:
         Rated(fps=sent)
 
 
+@settings(deadline=None)
 @given(rates)
 def test_every_rate_is_read_back_from_what_is_stored(rate: Fraction) -> None:
     stored = Rated(fps=rate).model_dump_json()

@@ -9,7 +9,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -239,6 +239,7 @@ def test_a_negative_prompt_is_never_refused_for_its_words(sprites: PresetFolder)
         read_negative_prompt("red " * 31, sprites)
 
 
+@settings(deadline=None)
 @given(text=st.text())
 def test_any_text_is_either_cleaned_or_refused_by_name(sprites: PresetFolder, text: str) -> None:
     for read in (read_prompt, read_negative_prompt):
