@@ -19,6 +19,7 @@ from api.ports import Ports, real_ports
 from api.readiness import Probes, health_of
 from api.routes import events, health, home, jobs, media, models, problems_page, uploads
 from api.sse import Rhythm, Streams
+from api.stream_slots import StreamSlots, allow_open_files
 from core.service.settings import Settings
 
 
@@ -36,7 +37,8 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
-    app.state.streams = Streams(rhythm)
+    slots = StreamSlots(settings.max_event_streams, settings.max_event_streams_per_address)
+    app.state.streams = Streams(ports, slots, rhythm)
     for module in (jobs, uploads, media, events, models, health, home, problems_page):
         app.include_router(module.router)
     problems.install(app)
@@ -48,6 +50,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
+    streams.slots.fit_to(allow_open_files())
     with called_on_stop_signals(streams.stop):
         yield
 

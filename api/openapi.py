@@ -32,6 +32,7 @@ TITLES = {
     413: "The body has more than 64 KiB.",
     415: "The body is not declared as application/json.",
     422: "A field or parameter is wrong; `errors` has them all.",
+    429: "You hold as many event streams as one client may.",
     503: "The service is full, or a part of it does not answer.",
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
