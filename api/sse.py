@@ -111,7 +111,7 @@ async def follow_job(streams: Streams, job_id: str, after: str) -> AsyncGenerato
     hub = streams.hub()
     # What is logged already comes before the reader is asked to follow: most ended jobs need no more.
     story = _Story(streams, hub, job_id, after)
-    while not streams.stopping and (text := await story.next_of_log()):
+    while not streams.stopping and not story.is_over and (text := await story.next_of_log()):
         yield text
     if story.is_over:
         return
@@ -133,14 +133,14 @@ class _Story:
         self._silence = _Silence(streams.rhythm.heartbeat_seconds)
         self.is_over = False
 
-    async def next_of_log(self) -> str:
-        """Empty where there is nothing yet, or it cannot be had now. The client has its answer, which cannot become a
-        503 any more: it is kept, and goes on when the server is back."""
+    async def next_of_log(self) -> str | None:
+        """Empty where there is nothing yet, None where it cannot be had now. The client has its answer, which cannot
+        become a 503 any more: it is kept, and goes on when the server is back."""
         try:
             page = await self._hub.pages.after(self._job_id, self._after)
         except (StoreError, StorageError) as error:
             _log.debug("events of %s: %s", self._job_id, error)
-            return ""
+            return None
         if page is None:
             return ""
         self._after, self.is_over = page.last, page.over
@@ -154,10 +154,19 @@ class _Story:
         if text:
             self._silence.broken()
         elif listener.is_over:
-            self.is_over = True
+            return await self._last_words(listener)
         else:
             await listener.wait(self._pause(listener))
         return text
+
+    async def _last_words(self, listener: Listener) -> str:
+        """The job has ended. Its last event may be in the log though the reader has not seen it yet."""
+        text = await self.next_of_log()
+        if text is None:
+            await listener.wait(self._streams.rhythm.wait_seconds)
+        elif not text:
+            self.is_over = True
+        return text or ""
 
     def _pause(self, listener: Listener) -> float:
         """A log that does not give what its head promises is asked again."""
