@@ -5,6 +5,7 @@ Never imports torch or the worker, so that it starts in a moment and fits on the
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 
 from api import openapi, problems
 from api.cross_origin import OpenMedia
+from api.long_answers import LongAnswers
 from api.ports import Ports, real_ports
 from api.readiness import Probes, health_of
 from api.routes import events, health, home, jobs, media, models, problems_page, uploads
@@ -44,6 +46,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     problems.install(app)
     openapi.install(app)
     app.add_middleware(OpenMedia)
+    app.add_middleware(LongAnswers)  # the last one is the outermost
     return app
 
 
@@ -51,6 +54,7 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
     streams.slots.fit_to(allow_open_files())
+    gc.freeze()  # modules and routes stay: collections, for which all requests wait, need not go through them
     with called_on_stop_signals(streams.stop):
         yield
 

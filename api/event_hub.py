@@ -69,7 +69,7 @@ class Listener:
         self._reported = self._channel.num_reports
         return "".join(text for _, text in new)
 
-    def wake(self) -> None:
+    def wake(self, *_reason: object) -> None:
         if self._waiting is None:
             self._missed = True
         elif not self._waiting.done():

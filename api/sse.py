@@ -10,15 +10,16 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, Request
-from fastapi.responses import StreamingResponse
+from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from api.event_hub import Hub, Listener
+from api.long_answers import send_later
 from api.ports import Ports
 from api.problems import response_of
 from api.stream_slots import StreamSlots, client_of
@@ -29,6 +30,10 @@ READING_THREADS = 8
 """Threads for short reads of logs and records, shared by all streams: none of those that other requests need."""
 FROM_THE_BEGINNING = "0-0"
 STILL_HERE = ": still here\n\n"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would hold events back until its buffer is full
+}
 
 
 @dataclass(frozen=True)
@@ -76,47 +81,69 @@ async def _streams(request: Request) -> Streams:
 StreamsOfApp = Annotated[Streams, Depends(_streams)]
 
 
-class EventStreamResponse(StreamingResponse):
+class EventStreamResponse(Response):
     media_type = "text/event-stream"
 
 
 class JobStream(EventStreamResponse):
-    """One job's stream. It holds a place from its first byte until the client has left or the job has ended."""
+    """One job's stream. It holds a place from its head until the client has left or the job has ended."""
 
     def __init__(self, streams: Streams, job_id: str, after: str) -> None:
-        headers = {
-            "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",  # nginx would hold events back until its buffer is full
-        }
-        super().__init__(follow_job(streams, job_id, after), headers=headers)
-        self._slots = streams.slots
+        super().__init__(headers=_HEADERS)
+        del self.headers["Content-Length"]
+        self._streams = streams
+        self._job_id = job_id
+        self._after = after
+        self._place = ExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            place = self._slots.place(client_of(scope))
-            place.__enter__()
+            self._place.enter_context(self._streams.slots.place(client_of(scope)))
         except (TooManyStreams, TooManyStreamsOfClient) as error:
             await response_of(error)(scope, receive, send)
             return
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            place.__exit__(None, None, None)
-            await cast("AsyncGenerator[str]", self.body_iterator).aclose()
+        with self._place:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            self._place = self._place.pop_all()
+        await send_later(self, scope, receive, send)
+
+    def give_up(self) -> None:
+        self._place.close()
+
+    async def go_on(self, receive: Receive, send: Send) -> None:
+        left = asyncio.create_task(_client_has_left(receive))
+        parts = follow_job(self._streams, self._job_id, self._after, left)
+        with self._place:
+            try:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            finally:
+                left.cancel()
+                await parts.aclose()
 
 
-async def follow_job(streams: Streams, job_id: str, after: str) -> AsyncGenerator[str]:
-    """The stream's text, part by part, until the job's last event, its deletion, or the server's end."""
+async def _client_has_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def follow_job(
+    streams: Streams, job_id: str, after: str, left: asyncio.Future[None] | None = None
+) -> AsyncGenerator[str]:
+    """The stream's text, part by part, until the job's last event, its deletion, the server's end, or until `left`."""
+    left = left or asyncio.get_running_loop().create_future()
     yield f"retry: {round(streams.rhythm.retry_seconds * 1000)}\n\n"
     hub = streams.hub()
-    # What is logged already comes before the reader is asked to follow: most ended jobs need no more.
     story = _Story(streams, hub, job_id, after)
-    while not streams.stopping and not story.is_over and (text := await story.next_of_log()):
+    # What is logged already comes before the reader is asked to follow: most ended jobs need no more.
+    while not (streams.stopping or left.done() or story.is_over) and (text := await story.next_of_log()):
         yield text
     if story.is_over:
         return
     with hub.listener(job_id) as listener:
-        while not streams.stopping and not story.is_over:
+        left.add_done_callback(listener.wake)
+        while not (streams.stopping or left.done() or story.is_over):
             text = await story.next_text(listener)
             if text:
                 yield text
