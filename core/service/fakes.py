@@ -400,16 +400,15 @@ class FakeEventLog:
 
     def _position(self, job_id: str) -> LogPosition:
         log = self._memory.events.get(job_id, [])
-        reports = str(self._memory.num_reports)
-        return LogPosition(log[-1].id if log else "0-0", dict.fromkeys(LANES_WITH_STEPS, reports))
+        return LogPosition(log[-1].id if log else "0-0", str(self._memory.num_reports))
 
     def _news(self, job_id: str, position: LogPosition) -> JobNews:
         events = self.read(job_id, position.event)
-        told = {lane: self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS}
-        new = {lane: e for lane, e in told.items() if e is not None and e[0] > int(position.progress[lane])}
-        reports = {**position.progress, **{lane: str(number) for lane, (number, _) in new.items()}}
-        event_id = events[-1].id if events else position.event
-        return JobNews(job_id, events, [report for _, report in new.values()], LogPosition(event_id, reports))
+        told = [self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS]
+        new = [entry for entry in told if entry is not None and entry[0] > int(position.reports)]
+        reports = max((number for number, _ in new), default=int(position.reports))
+        after = LogPosition(events[-1].id if events else position.event, str(reports))
+        return JobNews(job_id, events, [report for _, report in new], after)
 
 
 class FakeOutbox:

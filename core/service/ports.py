@@ -294,10 +294,10 @@ class JobStore(Protocol):
 
 @dataclass(frozen=True)
 class LogPosition:
-    """Up to where one job's log was read, and the reports of each of its lanes."""
+    """Up to where one job's log was read, and (opaque) the reports of its lanes."""
 
     event: str
-    progress: Mapping[Lane, str]
+    reports: str
 
 
 @dataclass(frozen=True)

@@ -605,7 +605,7 @@ class StoreContract:
 
     def test_following_gives_at_once_what_is_there(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
-        start = LogPosition("0-0", ports.log.newest([job.id])[job.id].progress)
+        start = LogPosition("0-0", ports.log.newest([job.id])[job.id].reports)
         (news,) = ports.log.follow({job.id: start}, LONG)
         assert (news.job_id, news.events) == (job.id, ports.log.read(job.id))
         assert news.position == ports.log.newest([job.id])[job.id]
