@@ -53,8 +53,9 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
-    streams.slots.fit_to(allow_open_files())
-    gc.freeze()  # modules and routes stay: collections, for which all requests wait, need not go through them
+    if threading.current_thread() is threading.main_thread():  # the process is a server's, not a test's
+        streams.slots.fit_to(allow_open_files())
+        gc.freeze()  # modules and routes stay: collections, for which all requests wait, need not go through them
     with called_on_stop_signals(streams.stop):
         yield
 

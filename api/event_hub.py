@@ -119,6 +119,11 @@ class Hub:
         finally:
             self._leave(channel, listener)
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody listens."""
+        return not self._channels
+
     def wake_all(self) -> None:
         for channel in self._channels.values():
             for listener in channel.listeners:

@@ -112,8 +112,11 @@ class RedisEventLog:
             connection.send_packed_command([command])
             return connection.read_response()
 
+        def lost(_error: Exception) -> None:
+            connection.disconnect()
+
         try:
-            return connection.retry.call_with_retry(ask, lambda _error: connection.disconnect())
+            return connection.retry.call_with_retry(ask, lost)
         finally:
             pool.release(connection)
 
