@@ -5,6 +5,7 @@ Never imports torch or the worker, so that it starts in a moment and fits on the
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -18,6 +19,7 @@ from api import openapi, problems
 from api.boundary import Boundary
 from api.cross_origin import CrossOrigin
 from api.hosts import AllowedHosts
+from api.long_answers import LongAnswers
 from api.media_delivery import MediaStreams
 from api.methods import EveryMethod
 from api.parameters import known_parameters
@@ -27,6 +29,7 @@ from api.proxies import TrustedProxies
 from api.readiness import Probes, health_of
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
 from api.sse import Rhythm, Streams
+from api.stream_slots import StreamSlots, allow_open_files
 from core.service.addresses import networks_of
 from core.service.settings import Settings
 
@@ -49,7 +52,8 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
-    app.state.streams = Streams(rhythm)
+    slots = StreamSlots(settings.max_event_streams, settings.max_event_streams_per_address)
+    app.state.streams = Streams(ports, slots, rhythm)
     app.state.media_streams = MediaStreams(settings)
     app.state.playlist_waits = PlaylistWaits(settings)
     for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
@@ -68,11 +72,15 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(AllowedHosts, settings=settings)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
+    app.add_middleware(LongAnswers)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
+    if threading.current_thread() is threading.main_thread():  # the process is a server's, not a test's
+        streams.slots.fit_to(allow_open_files())
+        gc.freeze()  # modules and routes stay: collections, for which all requests wait, need not go through them
     with called_on_stop_signals(streams.stop):
         yield
     await cast(Ports, app.state.ports).objects.close()

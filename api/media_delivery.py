@@ -19,6 +19,7 @@ from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from api.answers import matches
+from api.paths import prefix_of
 from api.problems import response_of
 from core.service.errors import MediaBusy, RangeNotSatisfiable, StorageError
 from core.service.ports import ObjectPart, ObjectReader
@@ -124,7 +125,7 @@ class ObjectResponse(Response):
             except RangeNotSatisfiable as error:
                 size = self._media.size_bytes if error.total_bytes is None else error.total_bytes
                 unit = {} if size is None else {"Content-Range": f"bytes */{size}"}
-                await response_of(error, unit)(scope, receive, send)
+                await response_of(error, unit, prefix=prefix_of(scope))(scope, receive, send)
 
     async def _send(self, part: ObjectPart, receive: Receive, send: Send) -> None:
         """Until all is sent or the client leaves. Where the storage or the client stops, the answer stays incomplete,

@@ -33,6 +33,7 @@ TITLES = {
     415: "The body is not declared as application/json, or is compressed.",
     416: "The video does not have the bytes that `Range` asks for.",
     422: "A field or parameter is wrong; `errors` has them all.",
+    429: "You hold as many event streams as one client may.",
     503: "The service is full, or a part of it does not answer.",
 }
 EXAMPLES: dict[str, dict[str, Any]] = {

@@ -177,18 +177,6 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
     )
 
 
-def allow_many_connections() -> None:
-    """Raise the limit of open files as far as the system lets this process: each connection is one, and 1024, the
-    usual limit, is fewer than one API serves."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def parser() -> argparse.ArgumentParser:
     """What a command line may say; all else is in the settings."""
     made = argparse.ArgumentParser(prog="python -m api.server", description="The HTTP API of Longtake.")
@@ -205,7 +193,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     settings = Settings()
     logging.basicConfig(level=settings.log_level, format="%(levelname)s:     %(name)s: %(message)s")
-    allow_many_connections()
     uvicorn.Server(config_of(args, settings)).run()
 
 

@@ -1,8 +1,9 @@
 """`python -m benchmarks`: run all measurements, or those of `--only`, print a table, leave a JSON file.
 
-`http`: requests per second of the API, also `--against` another checkout. `steps`: one denoising step, plain against
-default against compiled. `approximations`: what the opt-in ones save and cost. `refinement`: both schedules against the
-video's length. `service`: jobs on an embedded stack. GPUs have a command of their own, `python -m benchmarks.cuda`.
+`http`: requests per second of the API, also `--against` another checkout. `streams`: what 2,000 event streams cost it.
+`steps`: one denoising step, plain against default against compiled. `approximations`: what the opt-in ones save and
+cost. `refinement`: both schedules against the video's length. `service`: jobs on an embedded stack.
+GPUs have a command of their own, `python -m benchmarks.cuda`.
 
 The exit code tells whether it could measure, not whether a target was met: times depend on the machine.
 """
@@ -20,14 +21,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import footprint, http, jobs, machine
+from benchmarks import footprint, http, jobs, machine, streams
 from benchmarks.figures import Figure, Report
 from cli.client import Client
 from cli.stack import StackOptions, running_stack
 from cli.stop_signal import Stopped, StopSignal
 from core.service.errors import LongtakeError
 
-GROUPS = ("service", "http", "steps", "approximations", "refinement")
+GROUPS = ("service", "http", "streams", "steps", "approximations", "refinement")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -76,6 +77,9 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
     if "http" in groups:
         with stop.interruptible():
             figures += http.measure(args.runs, args.against, say)
+    if "streams" in groups:
+        with stop.interruptible():
+            figures += streams.measure(args.runs, say)
     with stop.interruptible():
         # Imported here: torch's threads would share the cores with the service while that is measured.
         if "steps" in groups:

@@ -14,7 +14,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +85,26 @@ def _figures(
     return shown
 
 
-def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
-    """Rate and p99 in seconds of each kind, on fresh servers."""
+@dataclass(frozen=True)
+class Api:
+    """One API process on servers of its own, without workers."""
+
+    child: Child
+    port: int
+    redis_url: str
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+
+@contextmanager
+def api_process(folder: Path, tree: Path = REPOSITORY) -> Generator[Api]:
+    """Started from a checkout, until it answers."""
     with EmbeddedRedis(folder / "redis") as redis_server, EmbeddedS3(folder / "s3") as s3_server:
         port = free_port()
         serve = ["--factory", "api.app:create_app", "--port", str(port), "--no-access-log"]
@@ -93,10 +112,26 @@ def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
         command = [sys.executable, "-c", _IN_TREE.format(tree=str(tree)), *serve]
         child = Child("the API", command, environment, folder / "api.log")
         try:
-            job_id, etag = _first_job(port, child)
-            return {kind.name: asyncio.run(_load(port, kind, job_id, etag)) for kind in KINDS}
+            _wait_for_answer(port, child)
+            yield Api(child, port, redis_server.url(0))
         finally:
             stop_all([child], 10)
+
+
+def _wait_for_answer(port: int, child: Child) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(http):
+            child.check()
+            assert time.monotonic() < deadline, "the API does not start"
+            time.sleep(0.1)
+
+
+def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
+    """Rate and p99 in seconds of each kind, on fresh servers."""
+    with api_process(folder, tree) as api:
+        job_id, etag = _first_job(api.port)
+        return {kind.name: asyncio.run(_load(api.port, kind, job_id, etag)) for kind in KINDS}
 
 
 _IN_TREE = "import os, sys; os.chdir({tree!r}); sys.argv[0] = 'uvicorn'; import uvicorn; uvicorn.main()"
@@ -116,14 +151,9 @@ def _environment(redis_server: EmbeddedRedis, s3_server: EmbeddedS3) -> dict[str
     return {name: value for name, value in chosen.items() if name != "LONGTAKE_PRESETS_DIR"}
 
 
-def _first_job(port: int, child: Child) -> tuple[str, str]:
+def _first_job(port: int) -> tuple[str, str]:
     """Twenty jobs, so that lists are full; id and ETag of the last one."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(http):
-            child.check()
-            assert time.monotonic() < deadline, "the API does not start"
-            time.sleep(0.1)
         answers = [http.post("/jobs", content=BODY, headers={"content-type": "application/json"}) for _ in range(20)]
         assert all(answer.status_code == 202 for answer in answers), answers[0].text
         job_id = str(answers[-1].json()["id"])

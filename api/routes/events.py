@@ -5,27 +5,17 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from anyio import to_thread
-from fastapi import APIRouter, Header, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Header, Request, Response
 
 from api.openapi import may_fail
-from api.ports import BaseUrl, PortsOfApp
+from api.ports import BaseUrl
 from api.routes.jobs import JobId
-from api.sse import StreamsOfApp, follow_job, has_nothing_after
+from api.sse import FROM_THE_BEGINNING, EventStreamResponse, JobStream, StreamsOfApp
+from api.stream_slots import client_of
 from core.service.errors import InvalidField, StoreError
 
 router = APIRouter(tags=["jobs"])
-FROM_THE_BEGINNING = "0-0"
 _STREAM_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would hold events back until its buffer is full
-}
-
-
-class EventStreamResponse(StreamingResponse):
-    media_type = "text/event-stream"
 
 
 @router.get(
@@ -34,12 +24,12 @@ class EventStreamResponse(StreamingResponse):
     response_class=EventStreamResponse,
     responses={
         204: {"description": "The job has ended and there is nothing after Last-Event-ID: do not reconnect."},
-        **may_fail(404, 422, 503),
+        **may_fail(404, 422, 429, 503),
     },
 )
 async def events(
     job_id: JobId,
-    ports: PortsOfApp,
+    request: Request,
     streams: StreamsOfApp,
     base_url: BaseUrl,
     last_event_id: Annotated[str, Header(description="Resume after this event.")] = FROM_THE_BEGINNING,
@@ -52,14 +42,15 @@ async def events(
     A comment comes every 15 seconds of silence, also while Redis is away: the stream then goes on when it is back.
     """
     after = _checked(last_event_id)
+    streams.slots.check(client_of(request.scope))
     try:
-        if await to_thread.run_sync(has_nothing_after, ports, job_id, after):
+        if await streams.has_nothing_after(job_id, after):
             return Response(status_code=204)
     except StoreError:
         # A browser's EventSource, which asks for this type, never comes back after a 503: it gets a stream that waits.
         if EventStreamResponse.media_type not in accept:
             raise
-    return EventStreamResponse(follow_job(ports, streams, job_id, after, base_url), headers=_HEADERS)
+    return JobStream(streams, job_id, after, base_url)
 
 
 def _checked(event_id: str) -> str:

@@ -24,6 +24,8 @@ LongtakeError
 │   ├── MediaUnreadable         damaged or cut off
 │   └── VideoTooShort           fewer than 16 frames at the job's rate
 ├── ServiceFull             too many jobs wait already
+├── TooManyStreams          the server holds as many event streams as it may
+├── TooManyStreamsOfClient  one client holds as many event streams as it may
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
 ├── VideoNotReady           the final video does not exist yet
@@ -253,6 +255,18 @@ class ServiceFull(LongtakeError):
     """Too many jobs wait, or too many uploads are kept, already."""
 
     code = "service_full"
+
+
+class TooManyStreams(LongtakeError):
+    """This server holds as many event streams as it may."""
+
+    code = "too_many_streams"
+
+
+class TooManyStreamsOfClient(LongtakeError):
+    """This client holds as many event streams as one may."""
+
+    code = "too_many_streams_of_client"
 
 
 class JobNotFound(LongtakeError):

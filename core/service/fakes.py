@@ -12,7 +12,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -43,8 +43,10 @@ from core.service.media.uploads import Upload
 from core.service.ports import (
     Clock,
     Delivery,
+    JobNews,
     JobPage,
     Lease,
+    LogPosition,
     ObjectPart,
     Standing,
     StoredObject,
@@ -388,18 +390,35 @@ class FakeEventLog:
             log = self._memory.events.get(job_id, [])
             return [event for event in log if _order(event.id) > _order(after)][:limit]
 
-    def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
+    def newest(self, job_ids: Collection[str]) -> Mapping[str, LogPosition]:
         with self._memory.changed:
-            seen = self._memory.num_reports
+            return {job_id: self._position(job_id) for job_id in job_ids}
 
-            def news() -> list[JobEvent | StepProgress]:
-                told = [self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS]
-                return [
-                    *self.read(job_id, after),
-                    *(entry[1] for entry in told if entry is not None and entry[0] > seen),
-                ]
+    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobNews]:
+        with self._memory.changed:
+
+            def news() -> list[JobNews]:
+                found = [self._news(job_id, position) for job_id, position in positions.items()]
+                return [one for one in found if one.events or one.progress]
 
             return self._memory.changed.wait_for(news, timeout_seconds) or []
+
+    def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
+        with self._memory.changed:
+            records = {job_id: self._memory.records.get(job_id) for job_id in job_ids}
+        return [job_id for job_id, record in records.items() if record is None or transitions.shall_stop(record)]
+
+    def _position(self, job_id: str) -> LogPosition:
+        log = self._memory.events.get(job_id, [])
+        return LogPosition(log[-1].id if log else "0-0", str(self._memory.num_reports))
+
+    def _news(self, job_id: str, position: LogPosition) -> JobNews:
+        events = self.read(job_id, position.event)
+        told = [self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS]
+        new = [entry for entry in told if entry is not None and entry[0] > int(position.reports)]
+        reports = max((number for number, _ in new), default=int(position.reports))
+        after = LogPosition(events[-1].id if events else position.event, str(reports))
+        return JobNews(job_id, events, [report for _, report in new], after)
 
 
 class FakeOutbox:

@@ -6,7 +6,7 @@ Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -293,15 +293,44 @@ class JobStore(Protocol):
     def count_active(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class LogPosition:
+    """Up to where one job's log was read, and (opaque) the reports of its lanes."""
+
+    event: str
+    reports: str
+
+
+@dataclass(frozen=True)
+class JobNews:
+    """What happened to one job after a position; `position` is the one to go on from."""
+
+    job_id: str
+    events: Sequence[JobEvent]
+    progress: Sequence[StepProgress]
+    position: LogPosition
+
+
 class EventLog(Protocol):
-    """The append-only log of a job. Appending is the store's, inside its transaction."""
+    """The append-only logs of jobs. Appending is the store's, inside its transaction.
+
+    An entry that cannot be read is passed over: it must not keep a reader from the rest.
+    """
 
     def read(self, job_id: str, after: str = "0-0", limit: int = 1000) -> Sequence[JobEvent]: ...
 
-    def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
-        """Block until something happens after event id `after` or the time is up.
+    def newest(self, job_ids: Collection[str]) -> Mapping[str, LogPosition]:
+        """Where these jobs stand now; "0-0" where there is nothing yet. Does not wait."""
+        ...
 
-        Progress is returned only if it is newer than this call."""
+    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobNews]:
+        """Block until something happens to one of these jobs after its position, or the time is up.
+
+        `positions` maps job ids. Of a lane's progress only the last report is there."""
+        ...
+
+    def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
+        """Those of these jobs on which no worker goes on: ended, deleted, unknown, or being cancelled. Cheap."""
         ...
 
 

@@ -48,8 +48,9 @@ WORKER = Patience(connect_seconds=5.0, read_seconds=15.0, retries=6)
 REQUEST = Patience(connect_seconds=0.5, read_seconds=1.0, retries=1, retry_timeouts=False, max_connections=200)
 """Somebody waits for an HTTP answer: within two seconds it is known whether there is one. The retry is for a connection
 that was lost while it lay idle."""
-STREAM = Patience(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=400)
-"""Blocking reads of up to a second for event streams, in a pool that takes no connection from requests."""
+STREAM = Patience(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=16)
+"""Blocking reads of up to a second for all event streams of a process, by one connection; a few more for short reads of
+logs. A pool of its own: it takes no connection from requests."""
 
 JOB_KEYS = "longtake:job:"
 """How every key of a job begins, before its id."""
@@ -254,6 +255,11 @@ def job_key(job_id: str) -> str:
     Ends in a word of its own, so that no id that a client makes up can name another key.
     """
     return f"longtake:job:{job_id}:record"
+
+
+def job_id_of(key: str) -> str:
+    """The job to which a key belongs."""
+    return key.removeprefix(JOB_KEYS).split(":", 1)[0]
 
 
 def events_key(job_id: str) -> str:

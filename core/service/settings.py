@@ -103,6 +103,12 @@ class Settings(BaseSettings):
     max_queued_jobs: Annotated[int, Field(ge=1)] = Field(
         default=10000, description="Jobs not yet ended at which POST answers 503."
     )
+    max_event_streams: Annotated[int, Field(ge=1)] = Field(
+        default=5000, description="Event streams open in one API process at which another gets 503."
+    )
+    max_event_streams_per_address: Annotated[int, Field(ge=1)] = Field(
+        default=2500, description="Of these from one address (of IPv6: its /64) at which another gets 429."
+    )
     retention_seconds: Annotated[int, Field(ge=60)] = Field(
         default=7 * 86400, description="How long an ended job and its objects are kept."
     )

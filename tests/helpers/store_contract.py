@@ -21,6 +21,7 @@ from core.service.ports import (
     EventLog,
     JobStore,
     Lease,
+    LogPosition,
     Outbox,
     Results,
     Standing,
@@ -28,7 +29,7 @@ from core.service.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
-from core.service.schema import JobError, JobEvent, JobRecord, JobStatus, Lane, StepProgress
+from core.service.schema import JobError, JobRecord, JobStatus, Lane, StepProgress
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LONG, SHORT = 60.0, 0.2
@@ -604,30 +605,49 @@ class StoreContract:
 
     def test_following_gives_at_once_what_is_there(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
-        assert ports.log.follow(job.id, "0-0", LONG) == ports.log.read(job.id)
+        start = LogPosition("0-0", ports.log.newest([job.id])[job.id].reports)
+        (news,) = ports.log.follow({job.id: start}, LONG)
+        assert (news.job_id, news.events) == (job.id, ports.log.read(job.id))
+        assert news.position == ports.log.newest([job.id])[job.id]
 
-    def test_following_wakes_up_for_an_event(self, ports: StorePorts) -> None:
-        job = ports.store.create(queued_job())
-        last = ports.log.read(job.id)[-1].id
-        canceler = threading.Timer(0.1, ports.store.request_cancel, [job.id])
+    def test_following_wakes_up_for_an_event_of_any_job(self, ports: StorePorts) -> None:
+        jobs = [ports.store.create(queued_job(number)) for number in (1, 2, 3)]
+        positions = ports.log.newest([job.id for job in jobs])
+        canceler = threading.Timer(0.1, ports.store.request_cancel, [jobs[1].id])
         canceler.start()
-        (news,) = ports.log.follow(job.id, last, LONG)
+        (news,) = ports.log.follow(positions, LONG)
         canceler.join()
-        assert isinstance(news, JobEvent)
-        assert news.type == "job.canceled"
+        assert (news.job_id, [event.type for event in news.events]) == (jobs[1].id, ["job.canceled"])
+        assert ports.log.follow({**positions, jobs[1].id: news.position}, 0.01) == []
 
     def test_following_wakes_up_for_new_progress_only(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
-        last = ports.log.read(job.id)[-1].id
         ports.store.report_progress(job.id, progress(1))
+        positions = ports.log.newest([job.id])
         reporter = threading.Timer(0.1, ports.store.report_progress, [job.id, progress(2)])
         reporter.start()
-        assert ports.log.follow(job.id, last, LONG) == [progress(2)]
+        (news,) = ports.log.follow(positions, LONG)
         reporter.join()
+        assert (news.events, news.progress) == ([], [progress(2)])
+        assert ports.log.follow({job.id: news.position}, 0.01) == []
 
     def test_following_ends_when_the_time_is_up(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
-        assert ports.log.follow(job.id, ports.log.read(job.id)[-1].id, 0.01) == []
+        assert ports.log.follow(ports.log.newest([job.id, "job_unknown"]), 0.01) == []
+
+    def test_jobs_without_a_log_stand_at_its_beginning(self, ports: StorePorts) -> None:
+        assert ports.log.newest(["job_unknown"])["job_unknown"].event == "0-0"
+
+    def test_stopped_are_jobs_on_which_no_worker_goes_on(self, ports: StorePorts) -> None:
+        running, canceled, ended, deleted = (ports.store.create(queued_job(number)) for number in (1, 2, 3, 4))
+        ports.claim(running)
+        ports.claim(canceled)
+        ports.store.request_cancel(canceled.id)
+        ports.store.request_cancel(ended.id)
+        ports.store.request_delete(deleted.id)
+        ports.store.purge(deleted.id)
+        asked = [running.id, canceled.id, ended.id, deleted.id, "job_unknown"]
+        assert sorted(ports.log.stopped(asked)) == sorted(asked[1:])
 
     # Webhooks
 

@@ -21,7 +21,7 @@ from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
 from core.service.ports import Lease, Results
 from core.service.redis_client import connect
-from core.service.schema import JobEvent, JobRecord, JobStatus, Lane
+from core.service.schema import JobRecord, JobStatus, Lane
 from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
@@ -246,14 +246,13 @@ def test_a_follower_lives_through_a_restart(tmp_path: Path) -> None:
     with connect(first.url()) as client, ThreadPoolExecutor(1) as pool:
         ports = ports_on(client)
         job = ports.store.create(queued_job())
-        last = ports.log.read(job.id)[-1].id
-        following = pool.submit(ports.log.follow, job.id, last, LONG)
+        positions = ports.log.newest([job.id])
+        following = pool.submit(ports.log.follow, positions, LONG)
         first.stop()
         with EmbeddedRedis(tmp_path, port):
             ports.store.request_cancel(job.id)
-            (event,) = following.result(timeout=LONG)
-    assert isinstance(event, JobEvent)
-    assert event.type == "job.canceled"
+            (news,) = following.result(timeout=LONG)
+    assert [event.type for event in news.events] == ["job.canceled"]
 
 
 def test_a_redis_that_is_away_is_a_named_error() -> None:

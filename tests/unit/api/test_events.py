@@ -1,7 +1,9 @@
 """Following a job: the log first, then live, resumed where the client left off, ended with the job."""
 
+import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from threading import Event, Thread
 
@@ -10,9 +12,8 @@ import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
-from api.sse import Streams, follow_job
-from core.service.fakes import FakeEventLog
-from core.service.schema import JobEvent, StepProgress
+from api.sse import Rhythm, Streams, follow_job
+from api.stream_slots import StreamSlots
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 
 
@@ -74,6 +75,13 @@ def test_an_id_that_no_event_has_is_refused(api: TestClient, bad: str) -> None:
     assert (answer.status_code, answer.json()["field"]) == (422, "Last-Event-ID")
 
 
+LONG_SILENCE = replace(QUICK, heartbeat_seconds=60)
+
+
+def streams_of(world: World, rhythm: Rhythm = QUICK) -> Streams:
+    return Streams(world.ports(), StreamSlots(100, 100), rhythm)
+
+
 def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: str = "") -> str:
     """The stream's text while `act` runs in a thread once the log has been told; up to the end or to `stop_at`.
 
@@ -83,7 +91,7 @@ def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: 
     async def listen() -> str:
         text, over = "", Event()
         thread = Thread(target=act, args=(over,), daemon=True)
-        async for part in follow_job(world.ports(), Streams(QUICK), job_id, "0-0", BASE_URL):
+        async for part in follow_job(streams_of(world), job_id, "0-0", BASE_URL):
             text += part
             if thread.ident is None and "job.queued" in part:
                 thread.start()
@@ -133,42 +141,30 @@ def test_a_deleted_job_ends_its_stream(api: TestClient, world: World) -> None:
 
 
 def test_a_server_that_stops_ends_its_streams(api: TestClient, world: World) -> None:
-    streams, job_id = Streams(QUICK), submit(api)
+    streams, job_id = streams_of(world, LONG_SILENCE), submit(api)
 
     async def listen() -> list[str]:
         parts = list[str]()
-        async for part in follow_job(world.ports(), streams, job_id, "0-0", BASE_URL):
+        async for part in follow_job(streams, job_id, "0-0", BASE_URL):
             parts.append(part)
-            streams.stop()
+            asyncio.get_running_loop().call_later(0.05, streams.stop)  # while it waits
         return parts
 
-    assert anyio.run(listen) == ["retry: 2000\n\n"]
+    assert "job.queued" in anyio.run(listen)[-1]
 
 
-class WatchedLog(FakeEventLog):
-    """Notes how many of the streams' own threads are in use while one of them waits."""
+def test_waiting_streams_hold_no_threads_that_read_logs(api: TestClient, world: World) -> None:
+    streams, job_id = streams_of(world), submit(api)
 
-    def __init__(self, world: World, streams: Streams) -> None:
-        super().__init__(world.store)
-        self._streams = streams
-        self.in_use = list[float]()
+    async def listen() -> float:
+        async with aclosing(follow_job(streams, job_id, "0-0", BASE_URL)) as parts:
+            async for part in parts:
+                if "still here" in part:
+                    break
+            return streams.limiter.borrowed_tokens
+        raise AssertionError
 
-    def follow(self, job_id: str, after: str, timeout_seconds: float) -> Sequence[JobEvent | StepProgress]:
-        self.in_use.append(self._streams.limiter.borrowed_tokens)
-        return super().follow(job_id, after, timeout_seconds)
-
-
-def test_waiting_streams_take_no_threads_from_other_requests(api: TestClient, world: World) -> None:
-    streams, job_id = Streams(QUICK), submit(api, num_frames=16)
-    world.finish(job_id)
-    log = WatchedLog(world, streams)
-
-    async def listen() -> None:
-        async for _ in follow_job(replace(world.ports(), events=log), streams, job_id, "0-0", BASE_URL):
-            pass
-
-    anyio.run(listen)
-    assert log.in_use == [1]
+    assert anyio.run(listen) == 0
 
 
 def test_a_refined_chunk_is_told_with_its_url(api: TestClient, world: World) -> None:

@@ -1,0 +1,141 @@
+"""`python -m benchmarks.listeners PORT COUNT < ids of jobs`: a crowd that follows jobs, in a process of its own.
+
+Raw sockets on one event loop, so that the crowd costs the machine little beside the API that it measures. Listener n
+takes the n-th job, from the first one again behind the last. Prints `all listen` once each has its first event, and at
+the end one line of JSON, the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from api.stream_slots import allow_open_files
+
+CONNECTING_AT_ONCE = 32
+_ID = re.compile(rb"^id: (\d+-\d+)$", re.MULTILINE)
+_PROGRESS = re.compile(rb"^event: job\.progress$", re.MULTILINE)
+
+
+@dataclass
+class Heard:
+    """What a crowd reports: how many listeners had exactly these event ids, and reports of progress of all together.
+
+    `spread_seconds`: of each event id the time from the first to the last listener who had it.
+    """
+
+    ids: list[tuple[list[str], int]] = field(default_factory=lambda: [])
+    progress: int = 0
+    spread_seconds: dict[str, float] = field(default_factory=lambda: {})
+    failures: list[str] = field(default_factory=lambda: [])
+
+
+class Crowd:
+    """The process, from its start to its report."""
+
+    def __init__(self, port: int, count: int, job_ids: Sequence[str], folder: Path) -> None:
+        self._input = folder / "jobs-of-listeners"
+        self._input.write_text("\n".join(job_ids))
+        command = [sys.executable, "-m", "benchmarks.listeners", str(port), str(count)]
+        with self._input.open() as ids:
+            self._process = subprocess.Popen(command, stdin=ids, stdout=subprocess.PIPE, text=True)
+
+    def wait_until_all_listen(self) -> None:
+        line = self._line()
+        assert line == "all listen", line
+
+    def report(self) -> Heard:
+        """Waits for the end of all streams."""
+        return Heard(**json.loads(self._line()))
+
+    def __enter__(self) -> Crowd:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip()
+
+
+class _Listening:
+    """The crowd inside its process."""
+
+    def __init__(self, port: int, count: int, job_ids: Sequence[str]) -> None:
+        self._port = port
+        self._jobs = [job_ids[number % len(job_ids)] for number in range(count)]
+        self._door = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        self._silent = count
+        self._ids = Counter[tuple[str, ...]]()
+        self._times: dict[str, tuple[float, float]] = {}
+        self._heard = Heard()
+
+    async def run(self) -> Heard:
+        await asyncio.gather(*map(self._listen, self._jobs))
+        self._heard.ids = [(list(ids), count) for ids, count in self._ids.most_common()]
+        self._heard.spread_seconds = {event_id: last - first for event_id, (first, last) in self._times.items()}
+        return self._heard
+
+    async def _listen(self, job_id: str) -> None:
+        ids = list[str]()
+        async with self._door:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 14)
+            writer.write(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                self._heard.failures.append(head.decode(errors="replace"))
+                return
+            await self._next(reader, ids)
+        while await self._next(reader, ids):
+            pass
+        self._ids[tuple(ids)] += 1
+        writer.close()
+
+    async def _next(self, reader: asyncio.StreamReader, ids: list[str]) -> bool:
+        """Read up to an empty line. False at the end."""
+        try:
+            part = (await reader.readuntil(b"\n\n")).replace(b"\r", b"")
+        except asyncio.IncompleteReadError:
+            return False
+        now = time.monotonic()
+        for found in _ID.findall(part):
+            event_id = found.decode()
+            if not ids:
+                self._one_less_is_silent()
+            ids.append(event_id)
+            first, last = self._times.get(event_id, (now, now))
+            self._times[event_id] = (min(first, now), max(last, now))
+        self._heard.progress += len(_PROGRESS.findall(part))
+        return True
+
+    def _one_less_is_silent(self) -> None:
+        self._silent -= 1
+        if self._silent == 0:
+            print("all listen", flush=True)
+
+
+def main() -> None:
+    allow_open_files()
+    port, count = int(sys.argv[1]), int(sys.argv[2])
+
+    async def listen() -> Heard:
+        return await _Listening(port, count, sys.stdin.read().split()).run()
+
+    print(json.dumps(asdict(asyncio.run(listen()))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
