@@ -15,6 +15,7 @@ from core.service.errors import StoreUnavailable
 from core.service.fakes import FakeEventLog
 from core.service.schema import JobEvent
 from tests.helpers.api_world import World, submit
+from tests.helpers.deadline import one_turn
 
 
 class CountedLog(FakeEventLog):
@@ -53,7 +54,7 @@ def test_many_who_ask_at_once_cost_one_read(api: TestClient, world: World) -> No
         pages = pages_of(world, log)
         log.may_go_on.clear()
         asking = [asyncio.create_task(pages.after(job_id, "0-0")) for _ in range(100)]
-        await asyncio.sleep(0)
+        await one_turn()
         log.may_go_on.set()
         return list(await asyncio.gather(*asking))
 
@@ -113,7 +114,7 @@ def test_who_leaves_does_not_take_the_page_from_the_others(api: TestClient, worl
         pages = pages_of(world, log)
         log.may_go_on.clear()
         leaving, staying = (asyncio.create_task(pages.after(job_id, "0-0")) for _ in range(2))
-        await asyncio.sleep(0)
+        await one_turn()
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving

@@ -17,6 +17,7 @@ from core.service.errors import StoreDamaged, StoreUnavailable
 from core.service.fakes import FakeEventLog
 from core.service.ports import JobNews, LogPosition
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
+from tests.helpers.deadline import eventually_on_the_loop, one_turn
 
 PATIENCE_SECONDS = 30
 
@@ -78,7 +79,7 @@ def test_every_listener_gets_every_event_once_whenever_it_came(api: TestClient, 
         listening = list[asyncio.Task[str]]()
         while not working.done() or len(listening) < 50:
             listening.append(asyncio.create_task(listened(streams, job_id)))
-            await asyncio.sleep(0.001)
+            await one_turn(0.001)
         await working
         return list(await asyncio.gather(*listening))
 
@@ -97,8 +98,9 @@ def test_listeners_of_many_jobs_share_one_reader(api: TestClient, world: World) 
         listening = [
             asyncio.create_task(listened(streams, job_id, at_first=lambda: heard.append(""))) for job_id in job_ids * 3
         ]
-        while len(heard) < len(listening) or frozenset(job_ids) not in log.followed:
-            await asyncio.sleep(0.005)
+        await eventually_on_the_loop(
+            lambda: len(heard) == len(listening) and frozenset(job_ids) in log.followed, "all to be followed together"
+        )
         for job_id in job_ids:
             world.store.request_cancel(job_id)
         return list(await asyncio.gather(*listening))
