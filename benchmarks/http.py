@@ -1,4 +1,4 @@
-"""Requests per second that one API process answers: submitting, reading, polling and listing jobs.
+"""Requests per second that one API process answers: submitting, reading, polling and listing jobs, short and long ones.
 
 Against another checkout (`--against FOLDER`, for example a worktree of the commit before) both are measured in turn on
 the same kind of servers, so that only their ratio counts. No worker runs: what is measured is the door. The load comes
@@ -26,10 +26,17 @@ from benchmarks.figures import Figure
 from benchmarks.machine import REPOSITORY
 from cli.child import Child, stop_all
 from cli.stack import settings_environment
+from core.service.clock import SystemClock
 from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from core.service.frame_plan import CHUNK_FRAMES
+from core.service.job_store import RedisJobStore
+from core.service.manifest import chunk_key
+from core.service.redis_client import connect
+from core.service.schema import ChunkRecord, Lane
 from core.service.settings import Settings
 
 CONNECTIONS = 16
+LONG_CHUNKS = 600
 SECONDS = 4.0
 START_SECONDS = 60.0
 BODY = json.dumps({"prompt": "a red circle moving left", "num_frames": 48, "seed": 1}).encode()
@@ -37,18 +44,27 @@ BODY = json.dumps({"prompt": "a red circle moving left", "num_frames": 48, "seed
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request; `of_job` gives it from a job's id and the ETag of its last answer."""
+    """One kind of request. `{job}` in the path is the short job or, with `long`, the one of LONG_CHUNKS chunks; with
+    status 304 it is sent with the ETag of the last answer."""
 
     name: str
-    of_job: Callable[[str, str], bytes]
-    status: int
+    path: str
+    status: int = 200
+    method: str = "GET"
+    body: bytes = b""
+    long: bool = False
 
 
 KINDS = (
-    Kind("POST /jobs", lambda _job, _etag: _request("POST", "/jobs", BODY), 202),
-    Kind("GET /jobs/{id}", lambda job, _etag: _request("GET", f"/jobs/{job}"), 200),
-    Kind("GET /jobs/{id}, 304", lambda job, etag: _request("GET", f"/jobs/{job}", etag=etag), 304),
-    Kind("GET /jobs, 20 of them", lambda _job, _etag: _request("GET", "/jobs"), 200),
+    Kind("POST /jobs", "/jobs", 202, "POST", BODY),
+    Kind("GET /jobs/{id}", "/jobs/{job}"),
+    Kind("GET /jobs/{id}, 304", "/jobs/{job}", 304),
+    Kind("GET /jobs, 20 of them", "/jobs"),
+    Kind("GET /jobs/{id}, 600 chunks", "/jobs/{job}", long=True),
+    Kind("GET /jobs/{id}, 600 chunks, 304", "/jobs/{job}", 304, long=True),
+    Kind("GET playlist, 600 chunks", "/jobs/{job}/playlist.m3u8", long=True),
+    Kind("GET playlist, 600 chunks, 304", "/jobs/{job}/playlist.m3u8", 304, long=True),
+    Kind("GET the last of 600 chunks", "/jobs/{job}/chunks?after=598", long=True),
 )
 
 
@@ -119,7 +135,7 @@ def api_process(folder: Path, tree: Path = REPOSITORY) -> Generator[Api]:
 
 
 def _wait_for_answer(port: int, child: Child) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
+    with _client(port) as http:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(http):
             child.check()
@@ -130,8 +146,10 @@ def _wait_for_answer(port: int, child: Child) -> None:
 def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
     """Rate and p99 in seconds of each kind, on fresh servers."""
     with api_process(folder, tree) as api:
-        job_id, etag = _first_job(api.port)
-        return {kind.name: asyncio.run(_load(api.port, kind, job_id, etag)) for kind in KINDS}
+        with _client(api.port) as http:
+            short_job, long_job = _first_jobs(http, api.redis_url)
+            requests = {kind: _request_of(kind, http, long_job if kind.long else short_job) for kind in KINDS}
+        return {kind.name: asyncio.run(_load(api.port, kind, request)) for kind, request in requests.items()}
 
 
 _IN_TREE = "import os, sys; os.chdir({tree!r}); sys.argv[0] = 'uvicorn'; import uvicorn; uvicorn.main()"
@@ -146,18 +164,49 @@ def _environment(redis_server: EmbeddedRedis, s3_server: EmbeddedS3) -> dict[str
         s3_access_key_id=s3_server.access_key_id,
         s3_secret_access_key=SecretStr(s3_server.secret_access_key),
         max_queued_jobs=1_000_000,
+        max_frames=100_000,
     )
     chosen = settings_environment(settings)
     return {name: value for name, value in chosen.items() if name != "LONGTAKE_PRESETS_DIR"}
 
 
-def _first_job(port: int) -> tuple[str, str]:
-    """Twenty jobs, so that lists are full; id and ETag of the last one."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
-        answers = [http.post("/jobs", content=BODY, headers={"content-type": "application/json"}) for _ in range(20)]
-        assert all(answer.status_code == 202 for answer in answers), answers[0].text
-        job_id = str(answers[-1].json()["id"])
-        return job_id, http.get(f"/jobs/{job_id}").headers["etag"]
+def _client(port: int) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
+
+
+def _first_jobs(http: httpx.Client, redis_url: str) -> tuple[str, str]:
+    """A long job that is being made and, after it, twenty that wait, so that lists are full; the long one's id comes
+    second."""
+    long_job = _post(http, num_frames=CHUNK_FRAMES * LONG_CHUNKS + 1)
+    with connect(redis_url) as client:
+        _make_chunks(RedisJobStore(client, SystemClock(), retention_seconds=3600), long_job)
+    return [_post(http) for _ in range(20)][-1], long_job
+
+
+def _post(http: httpx.Client, **fields: object) -> str:
+    answer = http.post("/jobs", json={**json.loads(BODY), **fields})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def _make_chunks(store: RedisJobStore, job_id: str) -> None:
+    """Commits of a worker that stores nothing."""
+    for index in range(LONG_CHUNKS):
+        lease = store.claim(job_id, Lane.GENERATE, "benchmark", 60)
+        assert lease
+        timings: dict[str, float] = dict.fromkeys(("queue", "denoise", "decode", "encode", "upload", "commit"), 0.1234)
+        chunk = ChunkRecord(
+            index=index,
+            first_frame=CHUNK_FRAMES * index,
+            num_frames=CHUNK_FRAMES,
+            key=chunk_key(job_id, index),
+            head_bytes=782,
+            size_bytes=6000,
+            sha256="0" * 64,
+            created_at=SystemClock().now(),
+            timings=timings,
+        )
+        store.commit_chunk(lease, chunk, "benchmark")
 
 
 def _answers(http: httpx.Client) -> bool:
@@ -167,9 +216,15 @@ def _answers(http: httpx.Client) -> bool:
         return False
 
 
-async def _load(port: int, kind: Kind, job_id: str, etag: str) -> tuple[float, float]:
+def _request_of(kind: Kind, http: httpx.Client, job_id: str) -> bytes:
+    path = kind.path.format(job=job_id)
+    etag = http.get(path).headers["etag"] if kind.status == httpx.codes.NOT_MODIFIED.value else None
+    return _request(kind.method, path, kind.body, etag)
+
+
+async def _load(port: int, kind: Kind, request: bytes) -> tuple[float, float]:
     """Requests per second over all connections, and the 99th percentile of their seconds."""
-    request = kind.of_job(job_id, etag).replace(b"HOST", f"127.0.0.1:{port}".encode())
+    request = request.replace(b"HOST", f"127.0.0.1:{port}".encode())
     ends_at = time.perf_counter() + SECONDS
     started = time.perf_counter()
     of_each = await asyncio.gather(*(_one_connection(port, request, kind.status, ends_at) for _ in range(CONNECTIONS)))

@@ -228,7 +228,11 @@ class EmbeddedS3(_Embedded):
 
 # A short directory cache: what one request has put, the next one sees in any case; files changed beside the server show
 # after a second. Never 0s: rclone's cleaner then runs without a pause and takes a whole core (a put: 1 s, not 20 ms).
-_S3_OPTIONS = ("--config", "", "--allow-origin", "*", "--vfs-cache-mode", "off", "--dir-cache-time", "1s")
+# No ETags: they would be MD5 sums, for which rclone reads a whole object before it answers a request for a part of it.
+_S3_OPTIONS = (
+    *("--config", "", "--allow-origin", "*", "--vfs-cache-mode", "off", "--dir-cache-time", "1s"),
+    *("--etag-hash", ""),
+)
 
 
 def _accepts_connections(port: int) -> bool:

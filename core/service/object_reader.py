@@ -40,8 +40,10 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", re.ASCII)
 class S3ObjectReader:
     """ports.ObjectReader by presigned requests to the server's internal address. One for each event loop."""
 
-    def __init__(self, storage: S3Storage) -> None:
+    def __init__(self, storage: S3Storage, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` is what tests answer with."""
         self._storage = storage
+        self._transport = transport
         self._made_limiter: CapacityLimiter | None = None
         self._made_client: httpx.AsyncClient | None = None
 
@@ -54,6 +56,7 @@ class S3ObjectReader:
                 # As many connections as readers: LONGTAKE_MAX_MEDIA_STREAMS limits those before.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
                 trust_env=False,
+                transport=self._transport,
             )
         return self._made_client
 

@@ -33,8 +33,8 @@ from tests.helpers.service import Service, running_service
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 HLS_JS = "hls.js@1.7.4"
-LIVE = {"model": "live", "num_frames": 80, "fps": 16}
-"""Five chunks of a second each, one made in 0.5 s."""
+LIVE = {"model": "live", "num_frames": 64, "fps": 16}
+"""Four chunks of a second each, one made in 0.5 s."""
 STALL_SECONDS = 4.0
 
 
@@ -51,8 +51,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def finished(service: Service) -> Job:
-    """A job of 80 frames that has ended."""
-    return service.wait_for_success(service.submit(num_frames=80, fps=16).id)
+    """A job of 64 frames that has ended."""
+    return service.wait_for_success(service.submit(num_frames=64, fps=16).id)
 
 
 @pytest.fixture(scope="module")
@@ -105,19 +105,19 @@ def frames_by_gstreamer(url: str) -> int:
 
 
 def test_ffmpeg_plays_every_frame_live_from_before_the_first_chunk(service: Service) -> None:
-    assert frames_by_ffmpeg(service.submit(**LIVE).links.playlist) == 80
+    assert frames_by_ffmpeg(service.submit(**LIVE).links.playlist) == 64
 
 
 def test_ffmpeg_plays_every_frame_of_what_is_finished(finished: Job) -> None:
-    assert frames_by_ffmpeg(finished.links.playlist) == frames_by_ffmpeg(finished.links.video) == 80
+    assert frames_by_ffmpeg(finished.links.playlist) == frames_by_ffmpeg(finished.links.video) == 64
 
 
 def test_gstreamer_plays_live_from_before_the_first_chunk(service: Service) -> None:
-    assert frames_by_gstreamer(service.submit(**LIVE).links.playlist) == 80
+    assert frames_by_gstreamer(service.submit(**LIVE).links.playlist) == 64
 
 
 def test_gstreamer_plays_every_frame_of_what_is_finished(finished: Job) -> None:
-    assert frames_by_gstreamer(finished.links.playlist) == frames_by_gstreamer(finished.links.video) == 80
+    assert frames_by_gstreamer(finished.links.playlist) == frames_by_gstreamer(finished.links.video) == 64
 
 
 def test_curl_gets_206_and_exactly_the_bytes_it_asks_for(finished: Job, tmp_path: Path) -> None:
@@ -134,31 +134,31 @@ def test_curl_gets_206_and_exactly_the_bytes_it_asks_for(finished: Job, tmp_path
 def test_chromium_plays_the_playlist_live_from_before_the_first_chunk(service: Service, page: Page) -> None:
     play_natively(page, service.submit(**LIVE).links.playlist)
     ended = wait_until_ended(page)
-    assert (ended.seconds, ended.frames) == (pytest.approx(5, abs=0.1), 80)
+    assert (ended.seconds, ended.frames) == (pytest.approx(4, abs=0.1), 64)
 
 
 def test_chromium_plays_the_finished_playlist(finished: Job, page: Page) -> None:
     play_natively(page, finished.links.playlist)
-    assert wait_until_ended(page).frames == 80
+    assert wait_until_ended(page).frames == 64
 
 
 def test_chromium_jumps_about_in_the_final_video(finished: Job, page: Page) -> None:
     play_natively(page, finished.links.video)
     eventually(lambda: playing(page).seconds > 0.2, "the video to play")
-    page.evaluate("document.querySelector('video').currentTime = 4.5")
-    assert wait_until_ended(page).frames < 60
+    page.evaluate("document.querySelector('video').currentTime = 3.5")
+    assert wait_until_ended(page).frames < 50
 
 
 def test_hls_js_with_its_defaults_plays_live_from_before_the_first_chunk(
     service: Service, page: Page, hls_js: Path
 ) -> None:
     play_by_hls_js(page, service.submit(**LIVE).links.playlist, hls_js)
-    assert wait_until_ended(page).frames == 80
+    assert wait_until_ended(page).frames == 64
 
 
 def test_hls_js_plays_the_finished_playlist(finished: Job, page: Page, hls_js: Path) -> None:
     play_by_hls_js(page, finished.links.playlist, hls_js)
-    assert wait_until_ended(page).frames == 80
+    assert wait_until_ended(page).frames == 64
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -179,12 +179,12 @@ def submit(home: Page, prompt: str, frames: str = "80") -> None:
 
 
 def test_the_page_plays_a_job_live_and_finished(home: Page) -> None:
-    submit(home, "red live")
+    submit(home, "red live", "48")
     row = home.get_by_role("listitem").filter(has_text="red live")
     home.get_by_role("button", name="Play red live").click()
     eventually(lambda: playing(home).seconds > 0.5, "the video to play")
     assert "running" in (row.text_content() or "")
-    assert wait_until_ended(home).frames == 80
+    assert wait_until_ended(home).frames == 48
     expect(row).to_contain_text("succeeded", timeout=30_000)
     home.get_by_role("button", name="Play red live").click()
     eventually(lambda: 0 < playing(home).seconds < 2, "the video to begin again")
@@ -235,7 +235,7 @@ def test_the_page_keeps_focus_names_its_bars_and_rounds_its_seconds(home: Page, 
     expect(button).to_be_enabled()
     button.focus()
     service.wait_for_success(job.id)
-    expect(home.get_by_role("listitem").filter(has_text="red focus")).to_contain_text("succeeded, 5.0 s playable")
+    expect(home.get_by_role("listitem").filter(has_text="red focus")).to_contain_text("succeeded, 4.0 s playable")
     expect(button).to_be_focused()
     expect(home.get_by_role("progressbar", name="Frames made of red focus")).to_be_visible()
 

@@ -65,7 +65,7 @@ def test_refined_chunks_follow_while_the_video_grows(refining: Service) -> None:
     early = wait_for_refined(refining, job.id, 1)
     assert early.status is JobStatus.RUNNING
     live = refining.http.get(f"/jobs/{job.id}/playlist.m3u8", params={"variant": "refined"}).text
-    assert "refined/00000.mp4" in live
+    assert "chunks/0.mp4?variant=refined" in live
     ended = refining.wait_for_success(job.id)
     assert ended.progress.chunks_refined == ended.progress.chunks_total
     assert probe(refining.video(job.id)).num_frames == probe(refining.video(job.id, "refined")).num_frames == NUM_FRAMES
@@ -76,7 +76,7 @@ def test_refined_chunks_follow_while_the_video_grows(refining: Service) -> None:
 def test_events_tell_of_every_refined_chunk_with_its_url(refining: Service, uninterrupted: Job) -> None:
     text = refining.http.get(f"/jobs/{uninterrupted.id}/events").text
     assert text.count("event: chunk.refined") == len(uninterrupted.chunks)
-    assert "refined/00003.mp4" in text
+    assert "chunks/3.mp4?variant=refined" in text
 
 
 @pytest.mark.parametrize("kind", ["refine", "generate"])

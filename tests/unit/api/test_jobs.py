@@ -1,5 +1,7 @@
 """Submitting, listing, reading, canceling and deleting jobs over HTTP."""
 
+from functools import partial
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -83,6 +85,18 @@ def test_an_unchanged_job_is_not_sent_again(api: TestClient, world: World) -> No
     world.start(job_id)
     changed = api.get(f"/jobs/{job_id}", headers={"If-None-Match": etag})
     assert (changed.status_code, changed.json()["status"]) == (200, "running")
+
+
+def test_every_change_of_a_job_changes_its_etag(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=32, refine=True)
+    step = partial(world.step, step=3)
+    changes = (world.start, step, world.make_chunk, world.make_chunk, *[world.refine_chunk] * 2, world.finalize)
+    tags = [api.get(f"/jobs/{job_id}").headers["etag"]]
+    for change in changes:
+        change(job_id)
+        tags.append(api.get(f"/jobs/{job_id}").headers["etag"])
+        assert api.get(f"/jobs/{job_id}", headers={"If-None-Match": tags[-1]}).status_code == 304
+    assert len(set(tags)) == len(tags)
 
 
 def test_links_follow_the_public_address_of_the_settings(world: World) -> None:

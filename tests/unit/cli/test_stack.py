@@ -9,7 +9,15 @@ import pytest
 from pydantic import SecretStr
 
 from cli.environment import read_settings
-from cli.stack import kept_webhook_secret, only_user_of, require_free_port, settings_environment
+from cli.stack import (
+    StackOptions,
+    kept_webhook_secret,
+    only_user_of,
+    require_free_port,
+    settings_environment,
+    stack_settings,
+)
+from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
 from core.service.errors import SetupError
 from core.service.settings import Settings
 
@@ -33,6 +41,16 @@ def test_children_read_the_very_same_settings(monkeypatch: pytest.MonkeyPatch) -
     for name, value in settings_environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
+
+
+@pytest.mark.parametrize(("chosen", "media"), [(None, "proxy"), ("redirect", "redirect")])
+def test_the_api_of_a_stack_sends_media_itself_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, media: str
+) -> None:
+    if chosen is not None:
+        monkeypatch.setenv("LONGTAKE_MEDIA", chosen)
+    servers = EmbeddedRedis(tmp_path / "redis", free_port()), EmbeddedS3(tmp_path / "s3", free_port())
+    assert stack_settings(StackOptions(tmp_path), tmp_path, *servers).media == media
 
 
 def test_the_webhook_secret_is_kept_and_private(tmp_path: Path) -> None:
