@@ -26,7 +26,7 @@ from core.service.manifest import (
 )
 from core.service.media.uploads import UPLOADS_PREFIX, found_upload, upload_id_of_key
 from core.service.schema import JobRecord, Lane
-from core.service.transitions import TOMBSTONE_TIME
+from core.service.transitions import TOMBSTONE_TIME, awaits_media
 from worker.endings import close, wind_up, write_manifest
 from worker.services import Services
 
@@ -158,12 +158,12 @@ class Janitor:
                 self._remove(record.id)
 
     def _remove_old_uploads(self) -> None:
-        """Those that no new job may name any more, unless one that has no chunk yet still waits for them."""
+        """Those that no new job may name any more, unless one still waits for them."""
         keep = timedelta(seconds=self._services.settings.upload_retention_seconds) + UPLOAD_GRACE
         old = self._services.uploads.older_than(self._services.clock.now() - keep)
         if not old:
             return
-        waiting = [record.spec for record in self._services.store.active() if _begins_with_media(record)]
+        waiting = [record.spec for record in self._services.store.active() if awaits_media(record)]
         needed = {reference for spec in waiting for reference in (spec.image, spec.video)}
         for upload in old:
             if upload.id not in needed:
@@ -196,10 +196,6 @@ class Janitor:
     def _in_work(self, record: JobRecord) -> bool:
         """Somebody holds a lease."""
         return any(self._services.store.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
-
-
-def _begins_with_media(record: JobRecord) -> bool:
-    return not record.chunks and not record.delete_requested
 
 
 @contextmanager

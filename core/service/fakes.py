@@ -34,6 +34,7 @@ from core.service.media.uploads import Upload
 from core.service.ports import Clock, Delivery, JobPage, Lease, Standing, StoredObject, Waiting, WorkerStatus
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
+    LANES_OF_ANY_MODEL,
     LANES_WITH_STEPS,
     JobEvent,
     JobRecord,
@@ -154,6 +155,9 @@ class FakeJobStore(TransitionStore):
     def next_ready(self, lane: Lane, model: str) -> str | None:
         return next((record.id for record in self._free(lane, model)), None)
 
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        return [record.id for record in self._free(lane, model)][:limit]
+
     def index_again(self) -> int:
         return 0
 
@@ -167,7 +171,7 @@ class FakeJobStore(TransitionStore):
             record
             for record in self._sorted()
             if transitions.wants(record, lane)
-            and (lane is Lane.FINALIZE or record.spec.model == model)
+            and (lane in LANES_OF_ANY_MODEL or record.spec.model == model)
             and not self.lease_alive(record.id, lane)
             and not self._rests(record.id, lane)
         ]

@@ -22,7 +22,9 @@ from core.service.schema import (
     JobEvent,
     JobRecord,
     JobStatus,
+    JobWarning,
     Lane,
+    PreparedMedia,
     StepProgress,
     Stored,
 )
@@ -138,6 +140,10 @@ class JobStore(Protocol):
         """The job that `claim_next` would take now."""
         ...
 
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        """At most `limit` jobs that `claim_next` would take now, in its order."""
+        ...
+
     def index_again(self) -> int:
         """Put jobs that an older version has written into the queues; how many there were."""
         ...
@@ -148,8 +154,9 @@ class JobStore(Protocol):
 
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
         """Take the lane. None where another live lease holds it, it rests, or the job does not want this lane now
-        (generate: queued/running; refine: running, with the frames there; finalize: finalizing). Raises the fencing
-        token; the first claim of generate moves queued -> running with job.started."""
+        (prepare: queued/running, with media that is not ready; generate: queued/running, with media that is;
+        refine: running, with the frames there; finalize: finalizing). Raises the fencing token; the first claim of
+        generate moves queued -> running with job.started."""
         ...
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
@@ -187,9 +194,15 @@ class JobStore(Protocol):
         each) and left a state."""
         ...
 
-    def repair(self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> JobRecord:
-        """Give the lane back since objects of these chunks, or the refiner's states after piece `refine_from`, are
-        damaged; they are made again before anything else."""
+    def commit_prepare(self, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
+        """What the job begins with is stored; from now on it wants to be generated. Releases the lease."""
+        ...
+
+    def repair(
+        self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
+    ) -> JobRecord:
+        """Give the lane back since objects of these chunks, or the refiner's states after piece `refine_from`, or what
+        the job begins with (`media`), are damaged; they are made again before anything else."""
         ...
 
     def commit_repair(self, lease: Lease, chunk: ChunkRecord) -> JobRecord:

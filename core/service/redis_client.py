@@ -23,7 +23,7 @@ from core.service.errors import StoreMisconfigured
 from core.service.gate import Gate
 from core.service.redis_errors import FAILED_OVER, names_errors, naming_errors, store_error, word_of
 from core.service.resolver import check_name
-from core.service.schema import Lane
+from core.service.schema import LANES_OF_ANY_MODEL, Lane
 
 __all__ = ["connect", "names_errors", "naming_errors", "store_error"]
 
@@ -275,8 +275,8 @@ def lease_key(job_id: str, lane: Lane) -> str:
 
 
 def ready_queue(lane: Lane, model: str) -> str:
-    """Where jobs wait that want this lane. Videos are joined by any CPU worker, whatever made them."""
-    return lane.value if lane is Lane.FINALIZE else f"{lane.value}:{model}"
+    """Where jobs wait that want this lane. Any CPU worker prepares media and joins videos, whatever the model."""
+    return lane.value if lane in LANES_OF_ANY_MODEL else f"{lane.value}:{model}"
 
 
 def ready_index(queue: str) -> str:

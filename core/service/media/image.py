@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 
 from core.service.engine import FrameHWC
 from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
+from core.service.media.decoded import ignore_warning
+from core.service.schema import JobWarning
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _ANIMATED_FORMATS = frozenset({"PNG", "WEBP"})
@@ -25,12 +27,13 @@ _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFE
 """What Pillow's readers raise on damaged files; UnidentifiedImageError is an OSError."""
 
 
-def decode_image(path: Path, max_pixels: int) -> FrameHWC:
+def decode_image(path: Path, max_pixels: int, *, warn: Callable[[JobWarning], None] = ignore_warning) -> FrameHWC:
     """The picture in a PNG, JPEG or WebP file, turned upright as its EXIF says, transparency over white.
 
     Raises MediaTooLarge (by its header, nothing is decoded), MediaTypeRefused for animations, MediaUnreadable where
     the file is damaged or cut off. Colours are taken as sRGB; an embedded profile is not applied.
     """
+    del warn
     with _named_errors(max_pixels), Image.open(path, formats=_FORMATS) as image:
         if image.width * image.height > max_pixels:
             raise _too_large(f"{image.width} x {image.height}", max_pixels)

@@ -27,8 +27,10 @@ from PIL import Image
 from core.service.engine import FrameHWC, FramesTHWC
 from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
 from core.service.frame_plan import CHUNK_FRAMES
+from core.service.media.decoded import ignore_warning
 from core.service.media.fit import fit
 from core.service.media.types import SNIFFED_BYTES, WEBM, sniff
+from core.service.schema import JobWarning
 
 _CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9", "mpeg4", "mjpeg", "prores"}
@@ -86,12 +88,22 @@ class _Timeline:
         return self.seek_points[before - 1] if before else None
 
 
-def last_frames(path: Path, *, fps: int, height: int, width: int, limits: VideoLimits, tick: Tick) -> FramesTHWC:
+def last_frames(
+    path: Path,
+    *,
+    fps: int,
+    height: int,
+    width: int,
+    limits: VideoLimits,
+    tick: Tick,
+    warn: Callable[[JobWarning], None] = ignore_warning,
+) -> FramesTHWC:
     """16 frames, uint8 [16, height, width, 3], 1/fps apart, of which the last is the video's last.
 
     Each is the frame nearest in time; turned as the file's rotation says; cropped and resampled (fit.py). Brightness of
     HDR videos is not mapped. Raises VideoTooShort, MediaTooLarge, MediaTypeRefused or MediaUnreadable.
     """
+    del warn
     tick = _with_deadline(tick, limits.decode_seconds)
     with _opened(path, limits) as (container, stream):
         timeline = _read_timeline(container, stream, limits, tick)
