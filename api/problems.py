@@ -78,6 +78,8 @@ KINDS: dict[type[LongtakeError], Kind] = {
     errors.VideoNotReady: Kind(404, retry_after_seconds=2),
     errors.PlaylistNotReady: Kind(404, retry_after_seconds=2),
     errors.ServiceFull: Kind(503, retry_after_seconds=30),
+    errors.TooManyUploads: Kind(429, retry_after_seconds=60),
+    errors.UploadUnknown: Kind(404),
     errors.PresetError: Kind(503, retry_after_seconds=30, told=False),
     errors.ModelNotInstalled: Kind(503),
     **dict.fromkeys(_OUTAGES, Kind(503, retry_after_seconds=5, told=False)),

@@ -23,6 +23,8 @@ LongtakeError
 │   ├── MediaUnreadable         damaged or cut off
 │   └── VideoTooShort           fewer than 16 frames at the job's rate
 ├── ServiceFull             too many jobs wait already
+├── TooManyUploads          too many uploads of this client are kept already
+├── UploadUnknown           no upload with this id, where it is asked for itself
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
 ├── VideoNotReady           the final video does not exist yet
@@ -234,6 +236,18 @@ class ServiceFull(LongtakeError):
     """Too many jobs wait, or too many uploads are kept, already."""
 
     code = "service_full"
+
+
+class TooManyUploads(LongtakeError):
+    """Too many uploads of this client are kept already."""
+
+    code = "too_many_uploads"
+
+
+class UploadUnknown(LongtakeError):
+    """There is no upload with this id."""
+
+    code = "upload_unknown"
 
 
 class JobNotFound(LongtakeError):

@@ -441,6 +441,14 @@ class Storage(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Discarded:
+    """The object of a deleted upload, to be removed for the first time or once more."""
+
+    upload_id: str
+    late: bool
+
+
 class UploadStore(Protocol):
     """What clients said they would upload. Raises StoreError where the store does not answer."""
 
@@ -452,11 +460,38 @@ class UploadStore(Protocol):
 
     def count(self) -> int: ...
 
+    def count_of(self, client: str) -> int:
+        """Those of one client (media.uploads.client_mark)."""
+        ...
+
     def older_than(self, moment: datetime) -> Sequence[Upload]:
         """Uploads that were created before `moment`, oldest first."""
         ...
 
+    def unsent(self, moment: datetime) -> Sequence[Upload]:
+        """Uploads whose URL has ended before `moment` and of which it is not known whether their file was sent."""
+        ...
+
+    def sent(self, upload_id: str) -> None:
+        """The file of this upload is there."""
+        ...
+
     def remove(self, upload_id: str) -> None: ...
+
+    def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
+        """Its client has deleted it: from now on it is none. Its object is to go now, and again at `late`, for the URL
+        may still take a file. Raises UploadNotFound."""
+        ...
+
+    def is_discarded(self, upload_id: str) -> bool:
+        """Whether its object is still to go."""
+        ...
+
+    def discarded(self, moment: datetime) -> Sequence[Discarded]:
+        """Objects that are to go until `moment`."""
+        ...
+
+    def forget_discarded(self, discarded: Discarded) -> None: ...
 
 
 class TaskQueue(Protocol):

@@ -59,6 +59,10 @@ ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
 UPLOADS = "longtake:uploads"
+UNSENT_UPLOADS = "longtake:uploads:unsent"
+"""Those of which it is not known whether the file was sent, scored by the end of their URL."""
+DISCARDED_UPLOADS = "longtake:uploads:discarded"
+"""Those that a client has deleted, twice: their object goes at the score's time, once no job waits for it."""
 READY_QUEUES = "longtake:ready"
 """Names of all queues of `ready_index` that have ever had a job."""
 READY_JOBS = "longtake:jobs:ready"
@@ -304,6 +308,10 @@ def outbox_member(job_id: str, delivery_id: str) -> str:
 
 def upload_key(upload_id: str) -> str:
     return f"longtake:upload:{upload_id}"
+
+
+def uploads_of_client(client: str) -> str:
+    return f"longtake:uploads:client:{client}"
 
 
 def worker_key(name: str) -> str:

@@ -5,8 +5,10 @@ Pure data: what an upload is, where its object lies, how long it lives. Stored b
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from datetime import datetime, timedelta
+from ipaddress import IPv6Network, ip_address
 
 from pydantic import Field
 
@@ -17,8 +19,11 @@ from core.service.settings import Settings
 
 UPLOADS_PREFIX = "uploads/"
 ID_PREFIX = "upl_"
+SENDING_GRACE = timedelta(minutes=10)
+"""A file whose sending began before its URL ended may come in so long after."""
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _ID_LENGTH = 20
+_IPV4, _CLIENT_PREFIX = 4, 64
 
 
 class UploadRequest(Frozen):
@@ -36,6 +41,10 @@ class Upload(Stored):
     size_bytes: int = Field(description="As declared; no more is ever read.")
     created_at: datetime
     expires_at: datetime
+    url_expires_at: datetime | None = Field(
+        default=None, description="End of the URL that takes the file; unknown where an older version made the upload."
+    )
+    client: str | None = Field(default=None, description="Whose it is: `client_mark` of the address that asked for it.")
 
     @property
     def kind(self) -> MediaKind | None:
@@ -68,12 +77,29 @@ def upload_id_of_key(key: str) -> str | None:
     return upload_id if key.startswith(UPLOADS_PREFIX) and is_upload_id(upload_id) else None
 
 
+def url_end(upload: Upload, settings: Settings) -> datetime:
+    """When the upload's URL ends."""
+    return upload.url_expires_at or upload.created_at + timedelta(seconds=settings.upload_ttl_seconds)
+
+
 def max_bytes(kind: MediaKind, settings: Settings) -> int:
     """The longest file of a kind."""
     return settings.max_image_bytes if kind is MediaKind.IMAGE else settings.max_video_bytes
 
 
-def new_upload(request: UploadRequest, settings: Settings, now: datetime) -> Upload:
+def client_mark(address: str) -> str:
+    """Stands for a client's address where uploads are counted: the address itself is kept nowhere. An IPv6 client has a
+    whole /64 (RFC 6177), so that counts as one."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        named = address
+    else:
+        named = str(ip if ip.version == _IPV4 else IPv6Network((int(ip), _CLIENT_PREFIX), strict=False))
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+
+def new_upload(request: UploadRequest, settings: Settings, now: datetime, client: str | None = None) -> Upload:
     """The upload that `request` asks for. Raises InvalidField or UploadTooLarge."""
     kind = KIND_OF_TYPE.get(request.content_type)
     if kind is None:
@@ -83,7 +109,9 @@ def new_upload(request: UploadRequest, settings: Settings, now: datetime) -> Upl
     if request.size_bytes > most:
         message = f"size_bytes is {request.size_bytes}; {kind} files may have {most}"
         raise UploadTooLarge(message, field="size_bytes", fix=f"send at most {most} bytes")
-    return _upload(new_upload_id(), request.content_type, request.size_bytes, settings, now)
+    upload = _upload(new_upload_id(), request.content_type, request.size_bytes, settings, now)
+    url_expires_at = now + timedelta(seconds=settings.upload_ttl_seconds)
+    return upload.model_copy(update={"url_expires_at": url_expires_at, "client": client})
 
 
 def found_upload(upload_id: str, content_type: str, size_bytes: int, settings: Settings, now: datetime) -> Upload:
