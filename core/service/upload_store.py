@@ -93,7 +93,7 @@ class RedisUploadStore:
     @keys.names_errors
     def is_discarded(self, upload_id: str) -> bool:
         scores = self._redis.zmscore(keys.DISCARDED_UPLOADS, [upload_id, f"{upload_id}{_LATE}"])
-        return any(score is not None for score in cast("list[float | None]", scores))
+        return any(score is not None for score in scores)
 
     @keys.names_errors
     def discarded(self, moment: datetime) -> Sequence[Discarded]:

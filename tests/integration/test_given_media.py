@@ -162,9 +162,7 @@ def test_a_worker_killed_while_it_fetches_leaves_the_same_video(
     server.answers["/a"] = Answer(video.read_bytes(), after=threading.Event())
     job = service.submit(video=server.url("/a"), num_frames=32)
     eventually(lambda: bool(server.seen), "the server to be asked")
-    pid = service.worker_pid("fake")
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    os.kill(next(status.pid for status in service.workers() if status.kind == "cpu"), signal.SIGKILL)
     release(server, "/a")
     resumed = service.wait_for_success(job.id)
     assert [chunk.sha256 for chunk in resumed.chunks] == [chunk.sha256 for chunk in undisturbed.chunks]
@@ -194,6 +192,6 @@ def test_a_worker_refuses_an_address_that_became_private_after_the_job_was_accep
     settings = own_service.settings
     record = queued_record(job_spec(model="fake", video=server.url("/a")), datetime.now(UTC))
     RedisJobStore(own_service.redis(), SystemClock(), retention_seconds=600).create(record)
-    CeleryTaskQueue(make_celery_app(settings)).wake(Lane.GENERATE, "fake", record.id)
+    CeleryTaskQueue(make_celery_app(settings)).wake(Lane.PREPARE, "fake", record.id)
     assert failure_of(own_service, record.id) == "media_url_refused"
     assert server.seen == []

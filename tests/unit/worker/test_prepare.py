@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from core.service.address_guard import UrlUse
 from core.service.fakes import FakeTaskQueue, FakeWorkerRegistry
 from core.service.media.uploads import new_upload_id, upload_key
 from core.service.schema import JobStatus, JobWarning, Lane
+from core.service.settings import Settings
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import World
@@ -24,6 +26,14 @@ from worker.prepare import Places, Preparer, Source
 from worker.undertaker import give_back
 
 PNG = picture((200, 100, 50))
+
+
+def on_loopback(url: str, settings: Settings, use: UrlUse) -> Sequence[str]:
+    """All hosts are this machine."""
+    del url, settings, use
+    return ["127.0.0.1"]
+
+
 SLOW, QUICK = "slow.example.com", "quick.example.com"
 
 
@@ -38,7 +48,7 @@ def server() -> Iterator[MediaServer]:
 def preparing(world: World, **settings: int) -> Generator[Preparer]:
     world.settings = world.settings.model_copy(update={"media_fetches": 4, "media_fetches_per_host": 2, **settings})
     services = world.services("cpu-1")
-    reader = GivenReader(services, lambda *_: ["127.0.0.1"], decode_here)
+    reader = GivenReader(services, on_loopback, decode_here)
     preparer = Preparer(services, reader).start()
     try:
         yield preparer
@@ -138,7 +148,7 @@ def test_a_cancelled_job_ends_at_once_and_leaves_nothing(world: World, server: M
     submit(world, "job_a", server.url("/a", QUICK))
     gate = Gate()
     services = world.services("cpu-1")
-    preparer = Preparer(services, GivenReader(services, lambda *_: ["127.0.0.1"], gate)).start()
+    preparer = Preparer(services, GivenReader(services, on_loopback, gate)).start()
     eventually(lambda: gate.begun, "decoding to begin")
     assert world.store.request_cancel("job_a").status is JobStatus.CANCELED
     eventually(lambda: not world.store.lease_alive("job_a", Lane.PREPARE), "the place to be free")
