@@ -6,6 +6,7 @@ Over the storage port and core.service.media; knows no lease, no store and no en
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -113,9 +114,10 @@ class _CountedSink(MediaSink):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a job begins with, as it is stored (GivenMedia.to_bytes), and what was odd about it."""
+    """What a job begins with: a file as it is stored (GivenMedia.to_bytes), and what was odd about it."""
 
-    data: bytes
+    file: Path
+    sha256: str
     warnings: tuple[JobWarning, ...]
 
 
@@ -132,8 +134,10 @@ class GivenReader:
         self._decode = decode or DecodingProcesses(services.settings.media_decodes)
         self._budget = DiskBudget(services.settings.media_disk_bytes)
 
-    def read(self, spec: JobSpec, tick: Tick, pause: Pause) -> Pixels:
-        """What `spec` begins with. `tick` is called often; it and `pause` may raise to stop.
+    @contextmanager
+    def reading(self, spec: JobSpec, tick: Tick, pause: Pause) -> Generator[Pixels]:
+        """What `spec` begins with, in a file that goes in the end. `tick` is called often; it and `pause` may raise to
+        stop.
 
         Raises MediaError or UrlRefused where it cannot be used, StorageError where an upload cannot be read now,
         OSError where this machine's disk is full.
@@ -152,7 +156,10 @@ class GivenReader:
             else:
                 self._fetch(kind, reference, new_sink, tick)
             warnings = self._decode(order, tick)
-            return Pixels(order.result.read_bytes(), warnings)
+            room.take(order.result.stat().st_size)
+            with order.result.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            yield Pixels(order.result, sha256, warnings)
 
     def _copy_upload(self, upload_id: str, new_sink: Callable[[], MediaSink], tick: Tick) -> None:
         try:

@@ -177,6 +177,7 @@ class LaneWorker(ABC, Generic[State]):
         except StaleLease as reason:
             logger.warning("%s: %s", record.id, reason)
             sweep_again(self._services, record.id)
+            self._services.store.release(lease, count_attempt=False)  # it may be the job that has moved on
             return Outcome.DROPPED
         except Damaged as damage:
             return self._repair(lease, damage, keeper)

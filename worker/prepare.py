@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from core.service.engine import GivenMedia
@@ -23,7 +24,7 @@ from core.service.ports import Lease
 from core.service.schema import JobRecord, Lane, PreparedMedia
 from worker.endings import wake, write_manifest
 from worker.given import GivenReader, given_of
-from worker.lane import STATE_TYPE, LaneWorker, NewObject, Outcome
+from worker.lane import STATE_TYPE, LaneWorker, Outcome
 from worker.lease_keeper import LeaseKeeper
 from worker.names import slot_names
 from worker.own_disk import is_disk_trouble
@@ -58,10 +59,11 @@ class MediaPreparer(LaneWorker[GivenMedia]):
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
-        pixels = self._reader.read(record.spec, self._check_often(keeper), self._pause(keeper))
-        stored = NewObject(input_key(record.id, lease.token), pixels.data, STATE_TYPE)
-        self._put([stored], keeper)
-        prepared = PreparedMedia(key=stored.key, sha256=stored.sha256, at=services.clock.now())
+        key, check = input_key(record.id, lease.token), self._check_often(keeper)
+        with self._reader.reading(record.spec, check, self._pause(keeper)) as pixels:
+            # From the file: many may be on their way at a time, and a picture has up to 120 MB.
+            self._call(partial(services.storage.put_file, key, pixels.file, STATE_TYPE), keeper).result(check)
+        prepared = PreparedMedia(key=key, sha256=pixels.sha256, at=services.clock.now())
         ready = self._patiently(lambda: services.store.commit_prepare(lease, prepared, pixels.warnings), keeper)
         write_manifest(services, ready)
         logger.info("%s: what it begins with is ready", record.id)

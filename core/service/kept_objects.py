@@ -46,12 +46,14 @@ def unneeded_keys(record: JobRecord, stored: Iterable[str]) -> list[str]:
     """Those of `stored` that the job does not need. What this version does not know is left alone: a newer one may have
     stored it for a reason."""
     needed, job = needed_keys(record), record.id
+    # Tries to prepare that came to nothing may have left some; those are few, and go in the end.
+    inputs = (inputs_prefix(job),) if record.status.is_terminal else ()
     known = (
+        *inputs,
         chunks_prefix(job),
         refined_prefix(job),
         states_prefix(job),
         frames_prefix(job),
-        inputs_prefix(job),
         manifest_key(job),
         video_key(job),
         refined_video_key(job),
