@@ -18,6 +18,7 @@ from core.service.fakes import (
     FakeUploadStore,
 )
 from core.service.manifest_writer import create_job
+from core.service.media.uploads import new_upload_id, upload_key
 from core.service.refine_engine import RefinedWindow, RefineEngine, RefineState
 from core.service.schema import JobRecord, JobSpec, JobStatus
 from core.service.settings import Settings
@@ -78,13 +79,19 @@ class World:
         refiner = refiner or self.refiner()
         while (message := self.queue.take()) is not None:
             if message.task == queue.TASK_PREPARE_MEDIA:
-                self.preparer().work()
+                self.preparer(services).work()
             elif message.task == queue.TASK_GENERATE_CHUNK:
                 maker.work()
             elif message.task in {queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP}:
                 refiner.work()
             elif message.task == queue.TASK_FINALIZE_JOB:
                 finalize_next(services or self.services("cpu-1"))
+
+    def upload(self, data: bytes) -> str:
+        """The id of an upload whose record is lost: nobody removes it."""
+        upload_id = new_upload_id()
+        self.storage.put(upload_key(upload_id), data, "application/octet-stream")
+        return upload_id
 
     def cancel(self, job_id: str = JOB) -> JobRecord:
         """As the API does it."""
