@@ -48,6 +48,8 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "GET /jobs/{job_id}/events",
         "POST /jobs/{job_id}/cancel",
         "POST /uploads",
+        "GET /uploads/{upload_id}",
+        "DELETE /uploads/{upload_id}",
         "GET /models",
         "GET /healthz",
         "GET /readyz",
