@@ -61,8 +61,8 @@ test-fast: $(READY)
 	$(PYTEST) -n auto tests/unit
 
 test-integration: $(READY)
-	@echo "== integration tests: real Redis, S3 server, API and workers"
-	$(PYTEST) tests/integration
+	@echo "== integration tests: real Redis, S3 server, API and workers; two files at a time, most of each is waiting"
+	$(PYTEST) -n 2 --dist loadfile tests/integration
 
 # In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
 test: lint types test-fast test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)

@@ -1,4 +1,4 @@
-"""Makes the API: `uvicorn --factory api.app:create_app`. Puts routes, ports, errors and documents together.
+"""Makes the API, which `python -m api.server` runs. Puts routes, ports, errors and documents together.
 
 Never imports torch or the worker, so that it starts in a moment and fits on the smallest machine.
 """
@@ -11,14 +11,20 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import openapi, problems
-from api.cross_origin import OpenMedia
+from api.boundary import Boundary
+from api.cross_origin import CrossOrigin
+from api.hosts import AllowedHosts
+from api.methods import EveryMethod
+from api.parameters import known_parameters
 from api.ports import Ports, real_ports
+from api.proxies import TrustedProxies
 from api.readiness import Probes, health_of
-from api.routes import events, health, home, jobs, media, models, problems_page, uploads
+from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
 from api.sse import Rhythm, Streams
+from core.service.addresses import networks_of
 from core.service.settings import Settings
 
 
@@ -30,19 +36,33 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
         summary="Long videos from text, watched while they are made.",
         description=openapi.DESCRIPTION,
         version=openapi.api_version(),
+        docs_url=None,
         redoc_url=None,
+        servers=[{"url": settings.public_base_url}] if settings.public_base_url else None,
+        redirect_slashes=False,
+        dependencies=[Depends(known_parameters)],
         lifespan=_lifespan,
     )
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
     app.state.streams = Streams(rhythm)
-    for module in (jobs, uploads, media, events, models, health, home, problems_page):
+    for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(OpenMedia)
+    _add_middleware(app, settings)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """What stands before all routes; each is added around those before it, so the last one is the first to see a
+    request."""
+    app.add_middleware(EveryMethod)
+    app.add_middleware(Boundary)
+    app.add_middleware(CrossOrigin, origins=settings.cors_origins)
+    app.add_middleware(AllowedHosts, settings=settings)
+    app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
 
 
 @asynccontextmanager

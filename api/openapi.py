@@ -6,7 +6,7 @@ would.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ TITLES = {
     404: "There is no such job or upload, or what is asked for does not exist yet (see `code`).",
     409: "The job's status does not allow this.",
     413: "The body has more than 64 KiB.",
-    415: "The body is not declared as application/json.",
+    415: "The body is not declared as application/json, or is compressed.",
     422: "A field or parameter is wrong; `errors` has them all.",
     429: "This client has too many.",
     503: "The service is full, or a part of it does not answer.",
@@ -166,15 +166,21 @@ def _completed(made_by_fastapi: Callable[[], dict[str, Any]]) -> Callable[[], di
             schemas[model.__name__] = schema
         for not_ours in ("HTTPValidationError", "ValidationError"):
             schemas.pop(not_ours, None)
-        _drop_validation_answers(made)
+        _declare_refused_parameters(made)
         return made
 
     return document
 
 
-def _drop_validation_answers(document: dict[str, Any]) -> None:
-    """FastAPI promises a 422 of its own wherever there is a parameter; ours are problems, declared by the routes."""
-    paths = [*document["paths"].values(), *document["webhooks"].values()]
-    for operation in [operation for methods in paths for operation in methods.values()]:
-        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            del operation["responses"]["422"]
+def _declare_refused_parameters(document: dict[str, Any]) -> None:
+    """FastAPI promises a 422 of its own wherever there is a parameter; ours are problems, and every operation has
+    them: a query parameter that it does not know is refused, too."""
+    for operation in _operations(document["webhooks"]):
+        operation["responses"].pop("422", None)
+    for operation in _operations(document["paths"]):
+        if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
+            operation["responses"]["422"] = may_fail(422)[422]
+
+
+def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return (operation for methods in paths.values() for operation in methods.values())

@@ -11,17 +11,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.methods import methods_of
+from api.paths import path_of, prefix_of
 from core.service import errors
 from core.service.admission import error_of_detail
-from core.service.errors import LongtakeError, RequestError
+from core.service.errors import MAX_ECHO, LongtakeError, RequestError, shortened
 
 MEDIA_TYPE = "application/problem+json"
+MAX_SENTENCE = 1000
+"""Longest text of a field of a problem: what a client sent is cut much shorter where a message repeats it."""
+MAX_ERRORS = 50
+"""Most errors that one answer lists."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +55,42 @@ class NotJson(LongtakeError):
     """The request's Content-Type is not application/json."""
 
     code = "unsupported_media_type"
+
+
+class EncodedBody(NotJson):
+    """The request's body is compressed."""
+
+    code = "content_encoding_not_supported"
+
+
+class UnknownParameter(RequestError):
+    """The URL has a query parameter that does not exist."""
+
+    code = "unknown_parameter"
+
+
+class HostNotAllowed(LongtakeError):
+    """This server does not answer to this host name."""
+
+    code = "host_not_allowed"
+
+
+class MalformedHttp(LongtakeError):
+    """The request is not valid HTTP."""
+
+    code = "malformed_http"
+
+
+class HeadersTooLarge(LongtakeError):
+    """The request's headers are too large."""
+
+    code = "headers_too_large"
+
+
+class RequestTooSlow(LongtakeError):
+    """The request did not come in whole in time."""
+
+    code = "request_timeout"
 
 
 class InternalError(LongtakeError):
@@ -88,6 +132,11 @@ KINDS: dict[type[LongtakeError], Kind] = {
     MethodNotAllowed: Kind(405),
     BodyTooLarge: Kind(413),
     NotJson: Kind(415),
+    EncodedBody: Kind(415),
+    HostNotAllowed: Kind(421),
+    MalformedHttp: Kind(400),
+    HeadersTooLarge: Kind(431),
+    RequestTooSlow: Kind(408),
 }
 
 
@@ -110,23 +159,41 @@ class Problem(BaseModel):
     code: str = Field(examples=["too_few_frames"])
     field: str | None = Field(default=None, examples=["num_frames"])
     fix: str | None = Field(default=None, examples=["give at least 16 frames (2 seconds at 8 fps)"])
-    errors: list[ProblemError] = Field(default=[], description="All errors found in the request, this one first.")
+    errors: list[ProblemError] = Field(
+        default=[], description=f"What is wrong with the request, this one first; at most {MAX_ERRORS}."
+    )
 
 
-def problem_of(error: LongtakeError) -> Problem:
-    """The document that tells of `error`."""
+def problem_of(error: LongtakeError, prefix: str = "") -> Problem:
+    """The document that tells of `error`. `prefix` is the path under which clients reach this API."""
     kind, title = kind_of(type(error)), _title(type(error))
     found = (error, *error.also) if isinstance(error, RequestError) else ()
     return Problem(
-        type=f"/problems/{error.code}",
+        type=f"{prefix}/problems/{error.code}",
         title=title,
         status=kind.status,
-        detail=error.message if kind.told else title,
+        detail=escaped(error.message) if kind.told else title,
         code=error.code,
-        field=error.field if kind.told else None,
-        fix=error.fix if kind.told else "try again later; if it stays, tell the operator",
-        errors=[ProblemError(code=e.code, detail=e.message, field=e.field, fix=e.fix) for e in found],
+        field=_escaped(error.field) if kind.told else None,
+        fix=_escaped(error.fix) if kind.told else "try again later; if it stays, tell the operator",
+        errors=[
+            ProblemError(code=e.code, detail=escaped(e.message), field=_escaped(e.field), fix=_escaped(e.fix))
+            for e in found[:MAX_ERRORS]
+        ],
     )
+
+
+def escaped(text: str, most: int = MAX_SENTENCE) -> str:
+    """`text` as one harmless line for answers and logs: what does not print is written as an escape (control
+    characters, directions of writing, lone surrogates), and it is cut at `most` characters."""
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _escaped(text: str | None) -> str | None:
+    return None if text is None else escaped(text)
 
 
 def kind_of(error_class: type[LongtakeError]) -> Kind:
@@ -139,9 +206,9 @@ def documented_errors() -> dict[str, type[LongtakeError]]:
     return {error.code: error for error in _descendants(LongtakeError) if error in _ANSWERED or _is_request(error)}
 
 
-def response_of(error: LongtakeError, headers: Mapping[str, str] | None = None) -> Response:
+def response_of(error: LongtakeError, headers: Mapping[str, str] | None = None, prefix: str = "") -> Response:
     """The answer to a request that ended in `error`."""
-    problem, kind = problem_of(error), kind_of(type(error))
+    problem, kind = problem_of(error, prefix), kind_of(type(error))
     retry = {} if kind.retry_after_seconds is None else {"Retry-After": str(kind.retry_after_seconds)}
     return Response(
         problem.model_dump_json(),
@@ -156,7 +223,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LongtakeError, _on_longtake_error)
     app.add_exception_handler(RequestValidationError, _on_bad_parameter)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 async def _on_longtake_error(request: Request, error: Exception) -> Response:
@@ -165,34 +231,45 @@ async def _on_longtake_error(request: Request, error: Exception) -> Response:
     if not kind.told:
         # A server that is away is no bug: one line, and no traceback for each request meanwhile.
         bug = error if kind.retry_after_seconds is None else None
-        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=bug)
-    return response_of(error)
+        _log.error("%s %s: %s", request.method, escaped(request.url.path), error, exc_info=bug)
+    headers = {"Accept-Encoding": "identity"} if isinstance(error, EncodedBody) else None  # RFC 9110, 15.5.16
+    return response_of(error, headers, prefix_of(request.scope))
 
 
-async def _on_bad_parameter(_request: Request, error: Exception) -> Response:
+async def _on_bad_parameter(request: Request, error: Exception) -> Response:
     """A query parameter, path or header of the wrong type, found by FastAPI."""
     assert isinstance(error, RequestValidationError)
     details = cast(list[dict[str, Any]], error.errors())
     first, *others = [error_of_detail({**detail, "loc": tuple(detail["loc"])[1:]}) for detail in details]
     first.also = tuple(others)
-    return response_of(first)
+    return response_of(first, prefix=prefix_of(request.scope))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, wrong method."""
     assert isinstance(error, HTTPException)
+    allowed = methods_of(request.app, request.scope)
+    prefix = prefix_of(request.scope)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and allowed:
+        names = ", ".join(allowed)
+        refusal = MethodNotAllowed(f"{shortened(request.method, 20)} is not possible here", fix=f"use {names}")
+        return response_of(refusal, {"Allow": names}, prefix)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return response_of(UnknownPath(f"there is nothing at {request.url.path}", fix="see /docs for all paths"))
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
-        refusal = MethodNotAllowed(f"{request.method} is not possible here", fix=f"use {allowed}")
-        return response_of(refusal, error.headers)
-    return await _on_bug(request, error)
+        return _not_found(request, prefix)
+    _log.error("%s %s", request.method, escaped(request.url.path), exc_info=error)
+    return response_of(InternalError(), prefix=prefix)
 
 
-async def _on_bug(request: Request, error: Exception) -> Response:
-    _log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return response_of(InternalError())
+def _not_found(request: Request, prefix: str) -> Response:
+    """404; where only a slash at the end is too much, the way to the path without it."""
+    path = path_of(request.scope)
+    bare = path.removesuffix("/")
+    if bare != path and methods_of(request.app, {**request.scope, "path": bare, "root_path": ""}):
+        query = f"?{request.url.query}" if request.url.query else ""
+        if len(bare) + len(query) <= MAX_ECHO:
+            return RedirectResponse(f"{prefix}{quote(bare)}{query}", status_code=307)
+    error = UnknownPath(f"there is nothing at {shortened(path)}", fix="see /docs for all paths")
+    return response_of(error, prefix=prefix)
 
 
 def _title(error_class: type[LongtakeError]) -> str:

@@ -45,7 +45,7 @@ def measure(settings: Settings, log_dir: Path, *, runs: int, say: Callable[[str]
 def start_api_once(settings: Settings, log: Path) -> tuple[float, int, set[str]]:
     """Seconds from the start of the process until it is ready, its memory in bytes, and the files it has mapped."""
     port = free_port()
-    serve = ["uvicorn", "--factory", "api.app:create_app", "--port", str(port), "--no-access-log"]
+    serve = ["api.server", "--port", str(port)]
     started = time.perf_counter()
     child = Child("API", [sys.executable, "-m", *serve], {**os.environ, **settings_environment(settings)}, log)
     try:

@@ -1,6 +1,6 @@
 """The embedded stack: the whole service on one machine, without Docker or a cloud, as a context manager.
 
-Real Redis and a real S3 server (core.service.embedded), the API under uvicorn, one generation worker and one CPU
+Real Redis and a real S3 server (core.service.embedded), the API, one generation worker and one CPU
 worker as child processes on free loopback ports. Knows processes and settings; knows nothing of jobs.
 """
 
@@ -126,7 +126,7 @@ def only_user_of(data_dir: Path) -> Generator[None]:
 def require_free_port(host: str, port: int) -> None:
     """Raise SetupError where nothing can listen on host:port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As uvicorn does: a port in TIME_WAIT from the run before is free.
+        # As the API's server does: a port in TIME_WAIT from the run before is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -180,10 +180,10 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 def start_children(stack: Stack, options: StackOptions, port: int) -> None:
     """Start API and workers. Each is a command that a person, or docker-compose, could run as well."""
     environment = {**os.environ, **settings_environment(stack.settings), "PYTHONUNBUFFERED": "1"}
-    serve = ["uvicorn", "--factory", "api.app:create_app", "--host", options.host, "--port", str(port)]
+    serve = ["api.server", "--host", options.host, "--port", str(port), "--grace-seconds", "3"]
     work = ["cli.main", "worker", "--model", stack.settings.default_model]
     commands = {
-        "API": [*serve, "--no-access-log", "--timeout-graceful-shutdown", "3"],
+        "API": serve,
         "CPU worker": ["cli.main", "worker", "--kind", "cpu"],
         "generation worker": [*work, "--kind", "both", "--gpus", options.gpus],
     }

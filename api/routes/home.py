@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
+
+from api.pages import page
 
 router = APIRouter(include_in_schema=False)
 PAGE = Path(__file__).resolve().parents[1] / "home.html"
 
 
 @router.get("/")
-async def home() -> FileResponse:
-    return FileResponse(PAGE, headers={"Cache-Control": "no-cache"})
+def home() -> HTMLResponse:
+    return page(PAGE.read_text(encoding="utf-8"), foreign_media=True)
+
+
+@router.get("/favicon.ico")
+async def favicon() -> Response:
+    """Browsers ask for one without being told to; there is none."""
+    return Response(status_code=204, headers={"Cache-Control": "public, max-age=86400"})

@@ -55,7 +55,7 @@ def list_jobs(
     cursor: Annotated[str | None, Query(description="next_cursor of the page before.")] = None,
 ) -> Response:
     """A page of jobs without their chunks. The next page is `next_cursor`, also in `Link: rel="next"`."""
-    page = ports.store.list(status=status, limit=limit, cursor=cursor)
+    page = ports.store.list(status=status, limit=limit, cursor=cursor or None)
     progress = [_progress_of(*found) for found in zip(page.jobs, ports.store.standings(page.jobs), strict=True)]
     jobs = [job_summary(record, told, base_url) for record, told in zip(page.jobs, progress, strict=True)]
     headers = {"Cache-Control": "no-cache"}

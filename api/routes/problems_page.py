@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from api.problems import UnknownPath, documented_errors, kind_of
+from core.service.errors import shortened
 
 router = APIRouter(include_in_schema=False)
 
@@ -16,5 +17,5 @@ router = APIRouter(include_in_schema=False)
 async def problem_page(code: str) -> str:
     error_class = documented_errors().get(code)
     if error_class is None:
-        raise UnknownPath(f"there is no problem {code!r}", fix="see /docs")
+        raise UnknownPath(f"there is no problem {shortened(code, 64)}", fix="see /docs")
     return f"{code} (HTTP {kind_of(error_class).status})\n\n{inspect.getdoc(error_class)}\n"

@@ -11,6 +11,7 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -48,6 +49,8 @@ from core.service.schema import (
 from core.service.settings import Settings
 
 FIELDS_NOT_BUILT_YET = frozenset({"prompts", "priority", "engine"})
+MAX_UNKNOWN_FIELDS = 50
+"""Most that are told of, each with the field that was probably meant: finding that takes time."""
 Body = TypeVar("Body", bound=BaseModel)
 
 CheckReference = Callable[[MediaKind, str], None]
@@ -111,7 +114,8 @@ def parse_body(body: object, model: type[Body]) -> Body:
             "the body is not a JSON object", fix=f'send an object like {{"{next(iter(model.model_fields))}": "..."}}'
         )
     fields = cast(dict[str, Any], body)
-    errors = [_error_of_unknown_field(name, model) for name in fields if name not in model.model_fields]
+    unknown = islice((name for name in fields if name not in model.model_fields), MAX_UNKNOWN_FIELDS)
+    errors = [_error_of_unknown_field(name, model) for name in unknown]
     known = {name: value for name, value in fields.items() if name in model.model_fields}
     try:
         request = model.model_validate(known, strict=True)

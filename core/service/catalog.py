@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from tokenizers import Tokenizer
 
-from core.service.errors import ModelNotInstalled, PresetError, UnknownModel
+from core.service.errors import ModelNotInstalled, PresetError, UnknownModel, shortened
 from core.service.first_chunk_sources import BASE, SAMPLING, SourceChoice, source_name
 from core.service.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, JobSpec, Profile
 from core.service.settings import Settings
@@ -273,7 +273,9 @@ class Catalog:
         """Raises UnknownModel with the names that exist."""
         if name not in self._folders:
             known = ", ".join(self._folders) or "none installed"
-            raise UnknownModel(f"there is no model named {name!r}", field="model", fix=f"use one of: {known}")
+            raise UnknownModel(
+                f"there is no model named {shortened(name, 64)!r}", field="model", fix=f"use one of: {known}"
+            )
         return self._folders[name]
 
 

@@ -69,6 +69,14 @@ This module knows no HTTP status: api/problems.py maps the classes.
 
 from __future__ import annotations
 
+MAX_ECHO = 200
+"""Most characters of a client's own value that an answer repeats."""
+
+
+def shortened(value: str, most: int = MAX_ECHO) -> str:
+    """A client's own value, fit to be repeated in a message: cut at `most` characters."""
+    return value if len(value) <= most else f"{value[: most - 1]}…"
+
 
 class LongtakeError(Exception):
     """Something went wrong in Longtake."""

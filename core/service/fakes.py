@@ -25,7 +25,14 @@ from PIL import Image
 
 from core.service import queue, transitions
 from core.service.engine import EngineChunk, EngineState, FrameHWC, FramesTHWC, GivenMedia, OnStep
-from core.service.errors import JobNotFound, JobStateConflict, ObjectNotFound, StorageError, UploadNotFound
+from core.service.errors import (
+    JobNotFound,
+    JobStateConflict,
+    ObjectNotFound,
+    StorageError,
+    UploadNotFound,
+    shortened,
+)
 from core.service.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
 from core.service.job_rows import index_member
 from core.service.job_store import cursor_from_member, member_from_cursor
@@ -128,7 +135,7 @@ class FakeJobStore(TransitionStore):
         with self.memory.changed:
             record = self.memory.records.get(job_id)
         if record is None or record.delete_requested:
-            raise JobNotFound(f"there is no job {job_id}")
+            raise JobNotFound(f"there is no job {shortened(job_id, 64)}")
         return record
 
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:

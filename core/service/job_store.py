@@ -23,7 +23,7 @@ from redis.exceptions import WatchError
 from core.service import job_rows as rows
 from core.service import redis_client as keys
 from core.service import transitions
-from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StoreDamaged
+from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StoreDamaged, shortened
 from core.service.event_log import StreamEntry, progress_fields, progress_from_fields
 from core.service.job_rows import index_member
 from core.service.ports import Clock, JobPage, JobStore, Lease, Standing, Waiting
@@ -529,7 +529,7 @@ def _read(client: redis.Redis, job_id: str) -> JobRecord | None:
 
 def _found(job_id: str, record: JobRecord | None) -> JobRecord:
     if record is None:
-        raise JobNotFound(f"there is no job {job_id}")
+        raise JobNotFound(f"there is no job {shortened(job_id, 64)}")
     return record
 
 

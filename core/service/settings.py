@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.service.addresses import host_names, networks, origins
 from core.service.first_chunk_sources import source_name
 
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
@@ -39,6 +40,25 @@ class Settings(BaseSettings):
         default=3600, description="Least life of a presigned URL."
     )
     public_base_url: str | None = Field(default=None, description="Base of links in answers; unset: from the request.")
+    allowed_hosts: Annotated[str, AfterValidator(host_names)] | None = Field(
+        default=None,
+        description="Names in the Host header that are answered, with commas; `*.example.com`, `*`: any. Always: "
+        "addresses, names without a dot, the host of LONGTAKE_PUBLIC_BASE_URL.",
+    )
+    cors_origins: Annotated[str, AfterValidator(origins)] | None = Field(
+        default=None,
+        description="Origins whose pages may use the API, with commas; `*`: any. Unset: only media is open, to all.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(networks)] | None = Field(
+        default=None,
+        description="Addresses and networks of proxies, with commas, whose X-Forwarded-* or Forwarded headers count.",
+    )
+    request_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=20.0, description="Time from a request's first byte to its last; then 408."
+    )
+    keep_alive_seconds: Annotated[int, Field(ge=1)] = Field(
+        default=75, description="How long an idle connection is kept; longer than a proxy in front keeps it."
+    )
     presets_dir: Path = Field(default=SHIPPED_PRESETS_DIR, description="Folder of presets.")
     weights_dir: Path = Field(default=Path("~/.cache/longtake"), description="Folder of downloaded weights.")
     first_chunk_source: Annotated[str, AfterValidator(source_name)] | None = Field(

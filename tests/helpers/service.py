@@ -1,7 +1,7 @@
 """The whole service as processes, under a test's control: start, kill and restart each part; submit and watch jobs.
 
-Real Redis, real S3 server, uvicorn, `longtake worker`: the commands that people run. Ports are fixed for the life of a
-Service, so that a part can go away and come back.
+Real Redis, real S3 server, `python -m api.server`, `longtake worker`: the commands that people run. Ports are fixed
+for the life of a Service, so that a part can go away and come back.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Service:
 
     def start_api(self, *, wait: bool = True) -> Child:
         """Start the API and wait until it answers."""
-        serve = ["uvicorn", "--factory", "api.app:create_app", "--port", str(self.api_port), "--no-access-log"]
+        serve = ["api.server", "--port", str(self.api_port)]
         child = self._start("api", serve)
         if wait:
             eventually(lambda: self._alive(child) and self._answers(), "the API to answer")

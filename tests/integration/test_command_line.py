@@ -173,7 +173,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(presets: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("part", "sentence"), [("uvicorn", "the API ended with signal 9"), ("-server", "Redis ended with signal 9")]
+    ("part", "sentence"), [("api.server", "the API ended with signal 9"), ("-server", "Redis ended with signal 9")]
 )
 def test_a_part_that_dies_while_the_demo_starts_ends_it_in_one_sentence(
     part: str, sentence: str, presets: Path, tmp_path: Path

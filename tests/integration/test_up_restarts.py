@@ -19,7 +19,7 @@ from tests.helpers.presets import write_fake_preset
 PARTS = {
     "Redis": "-server ",
     "The S3 server": "serve s3",
-    "The API": "uvicorn",
+    "The API": "api.server",
     "The CPU worker": "--kind cpu",
     "The generation worker": "--kind both",
 }

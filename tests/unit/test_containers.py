@@ -19,6 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from api.server import parser
 from cli.main import parse_args
 from core.service.settings import Settings
 from tests.helpers.containers import (
@@ -54,11 +55,12 @@ def declared() -> list[Requirement]:
 
 
 def run_by_longtake(command: list[str]) -> None:
-    """Fails where the command line would be refused: by the parser of `longtake`, or as a uvicorn factory."""
+    """Fails where the command line would be refused: by the parser of `longtake`, or of the API's server."""
     if command[0] == "longtake":
         parse_args(command[1:])
     else:
-        assert command[:3] == ["uvicorn", "--factory", "api.app:create_app"], command
+        assert command[:3] == ["python", "-m", "api.server"], command
+        parser().parse_args(command[3:])
 
 
 def test_compose_file_follows_the_schema() -> None:

@@ -4,6 +4,7 @@ Knows file formats; knows no network, no schedule and no sampling.
 """
 
 import json
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -74,6 +75,19 @@ def read_weights(
         except (OSError, SafetensorError) as error:
             raise PresetError(f"{file} is damaged: {error}", fix=FIX) from error
     return weights
+
+
+def num_weights(folder: Path) -> int:
+    """Numbers in a folder's safetensors files, told by their headers; 0 where they cannot be read."""
+    try:
+        return sum(_num_weights_of(file) for file in _weight_files(folder))
+    except (OSError, SafetensorError, PresetError):
+        return 0
+
+
+def _num_weights_of(file: Path) -> int:
+    with safe_open(file, framework="pt") as content:
+        return sum(math.prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
 
 
 def _placed(stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -3,6 +3,7 @@
 Knows which folder holds which network; file formats are in files.py, sampling in facts.py.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,8 @@ from transformers import CLIPTextConfig, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.presets.facts import StreamingPreset
-from core.model.presets.files import FIX, load_module, read_tokenizer
+from core.model.presets.files import FIX, load_module, num_weights, read_tokenizer
+from core.model.presets.resident import Memory, Resident, memory_of
 from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
@@ -26,9 +28,31 @@ from core.model.streaming_t2v.network import StreamingNetwork
 from core.service.engine import LongWork, unannounced
 from core.service.errors import PresetError
 
+NETWORKS = ("unet", "cam", "conditioning", "first_chunk_unet")
+"""Folders whose weights are held once for each dtype."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Models whose networks can be moved together. What all dtypes share (autoencoder, encoders) stays where it is."""
+
+    models: LoadedModels
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for part in self._parts() for tensor in (*part.parameters(), *part.buffers()))
+
+    def move(self, device: torch.device) -> None:
+        for part in self._parts():
+            part.to(device)
+
+    def _parts(self) -> list[nn.Module]:
+        network, base = self.models.network, self.models.base
+        return [*network.parts.values(), *([] if base is network else [base.unet])]
+
 
 class WeightsFolder:
-    """The networks of one folder on one device; those of the windows in one dtype at a time."""
+    """The networks of one folder on one device, those of the windows once for each dtype that is asked for."""
 
     def __init__(
         self,
@@ -38,18 +62,20 @@ class WeightsFolder:
         with_base: bool = True,
         compiled: bool = False,
         long_work: LongWork = unannounced,
+        memory: Memory | None = None,
     ) -> None:
         """Loads the autoencoder and the encoders, which stay in float32. Raises PresetError.
 
         `with_base` False: first chunks come from elsewhere, so an untouched base UNet is not loaded.
         `compiled`: steps are compiled at their first use, for CUDA. `long_work` stands around loading and compiling.
+        `memory` decides whether networks of two dtypes are on the device at once; by default it is this machine's.
         """
         self._folder = folder
         self.device = device
         self._with_base = with_base
         self._compiled = compiled
         self._long_work = long_work
-        self._held: tuple[torch.dtype, LoadedModels] | None = None
+        self._resident = Resident(device, self._load, self._expected_bytes, memory or memory_of(device))
         self._vae = load_module(folder / "vae", build_vae, device)
         self._read_texts = ClipTextReader(
             read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
@@ -57,16 +83,17 @@ class WeightsFolder:
         self._read_pictures = ClipPictureReader(load_module(folder / "image_encoder", build_image_encoder, device))
 
     def at(self, dtype: torch.dtype) -> LoadedModels:
-        """All models with networks of `dtype`; those of another are given up first. Raises PresetError."""
-        if self._held is None or self._held[0] != dtype:
-            self._held = None
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            with self._long_work(f"loading networks in {dtype}"):
-                self._held = (dtype, self._load(dtype))
-        return self._held[1]
+        """All models with networks of `dtype`. Raises PresetError."""
+        if self._resident.is_here(dtype):
+            return self._resident.at(dtype).models
+        # Weights that are made in inference mode could not be moved later.
+        with self._long_work(f"loading networks in {dtype}"), torch.inference_mode(False):
+            return self._resident.at(dtype).models
 
-    def _load(self, dtype: torch.dtype) -> LoadedModels:
+    def _expected_bytes(self, dtype: torch.dtype) -> int:
+        return dtype.itemsize * sum(num_weights(self._folder / name) for name in NETWORKS)
+
+    def _load(self, dtype: torch.dtype) -> _Loaded:
         network = load_network(self._folder, self.device, dtype)
         untouched = self._folder / "first_chunk_unet"
         base: StreamingNetwork | UntouchedBase = network
@@ -78,7 +105,7 @@ class WeightsFolder:
         if self.device.type == "cuda":
             for part in (*network.parts.values(), base.unet):
                 lay_out_for_gpu(part)
-        return LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures)
+        return _Loaded(LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures))
 
 
 def build_vae(config: dict[str, Any]) -> AutoencoderKL:

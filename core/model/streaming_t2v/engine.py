@@ -63,7 +63,7 @@ class LoadedModels:
 
 
 class ModelLoader(Protocol):
-    """Holds a preset's models, the networks in one dtype at a time."""
+    """Holds a preset's models, the networks once for each dtype that is asked for."""
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +71,7 @@ class ModelLoader(Protocol):
         ...
 
     def at(self, dtype: torch.dtype) -> LoadedModels:
-        """The models with networks of `dtype`: those held, or loaded anew in their place. Raises errors.PresetError."""
+        """The models with networks of `dtype`, loaded at the first call. Raises errors.PresetError."""
         ...
 
 

@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from core.model.presets import load_engine, profile_recipes
 from core.model.presets.facts import read_preset
+from core.model.presets.files import num_weights
 from core.model.presets.fingerprint import fingerprint, weights_digest
-from core.model.presets.networks import WeightsFolder, load_network
+from core.model.presets.networks import NETWORKS, WeightsFolder, load_network
 from core.model.presets.random import write_random_preset
+from core.model.presets.resident import Memory
 from core.model.streaming_t2v.base_network import UntouchedBase
 from core.service.catalog import Catalog
 from core.service.engine import NOTHING_GIVEN
@@ -193,7 +195,7 @@ def test_the_same_seed_writes_the_same_preset(sound: Path, tmp_path: Path) -> No
     assert weights_digest(write_random_preset(tmp_path / "toy")) == weights_digest(sound)
 
 
-def test_networks_of_another_dtype_take_the_place_of_those_held(sound: Path) -> None:
+def test_networks_of_two_dtypes_are_both_held_and_read_from_the_files_once(sound: Path) -> None:
     weights = WeightsFolder(sound, torch.device("cpu"))
 
     half = weights.at(torch.bfloat16)
@@ -206,6 +208,41 @@ def test_networks_of_another_dtype_take_the_place_of_those_held(sound: Path) -> 
     assert half.vae.dtype == torch.float32
     stored = load_file(sound / "unet" / "model.safetensors")["conv_in.weight"]
     assert torch.equal(whole.network.unet.conv_in.weight, stored.float())  # from the files, not from bfloat16
+    assert weights.at(torch.bfloat16) is half
+    assert weights.at(torch.float32) is whole
+
+
+def test_networks_for_which_a_machine_has_no_room_take_turns(sound: Path) -> None:
+    weights = WeightsFolder(sound, torch.device("cpu"), memory=Memory(lambda: 0, lambda: 0))
+
+    half = weights.at(torch.bfloat16)
+    weights.at(torch.float32)
+
+    assert weights.at(torch.bfloat16) is not half
+
+
+def test_networks_that_are_loaded_within_a_chunk_can_be_moved_within_one(sound: Path) -> None:
+    weights = WeightsFolder(sound, torch.device("cpu"))
+
+    with torch.inference_mode():
+        models = weights.at(torch.float32)
+    for part in models.network.parts.values():
+        assert not any(weight.is_inference() for weight in part.parameters())
+
+
+def test_the_expected_size_of_networks_is_the_real_one(sound: Path) -> None:
+    expected: list[int] = []
+
+    def device_bytes() -> int:
+        expected.append(sum(num_weights(sound / name) for name in NETWORKS))
+        return 2**40
+
+    weights = WeightsFolder(sound, torch.device("cpu"), memory=Memory(device_bytes, device_bytes))
+    weights.at(torch.bfloat16)
+    models = weights.at(torch.float32)
+
+    real = sum(each.numel() for part in models.network.parts.values() for each in part.parameters())
+    assert expected == [real]
 
 
 def test_an_untouched_base_makes_the_first_chunk(folder: Path) -> None:

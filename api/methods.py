@@ -1,0 +1,70 @@
+"""HEAD wherever GET is, and OPTIONS on every path (RFC 9110, 9.3.2 and 9.3.7), once for all routes.
+
+Knows no route by name, and nothing of what routes answer.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ASKED_FOR = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+"""Methods that a route of this API may have."""
+SERVER_WIDE = "*"
+"""The target of `OPTIONS *`: the server, and no path of it."""
+
+
+def methods_of(app: FastAPI, scope: Scope) -> tuple[str, ...]:
+    """Every method that the path in `scope` takes, in order; none where there is nothing at this path."""
+    if scope["path"] == SERVER_WIDE:
+        return tuple(sorted({*ASKED_FOR, "OPTIONS"}))
+    found = {method for method in ASKED_FOR if _takes(app, scope, method)}
+    if "GET" in found:
+        found.add("HEAD")
+    return tuple(sorted({*found, "OPTIONS"})) if found else ()
+
+
+def _takes(app: FastAPI, scope: Scope, method: str) -> bool:
+    """A route takes this method itself."""
+    asked = {"type": "http", "method": method, "path": scope["path"], "root_path": scope.get("root_path", "")}
+    return any(route.matches(dict(asked))[0] is Match.FULL for route in app.router.routes)
+
+
+class _HeadersSent(Exception):
+    """The answer to a HEAD is complete: what would make its body shall not begin."""
+
+
+class EveryMethod:
+    """ASGI middleware: answers OPTIONS itself, and HEAD with what GET would answer, but the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await self._options(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD" and not _takes(scope["app"], scope, "HEAD"):
+            await self._head(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _options(self, scope: Scope, receive: Receive, send: Send) -> None:
+        allowed = methods_of(scope["app"], scope)
+        if not allowed:
+            await self._app(scope, receive, send)
+            return
+        await Response(status_code=204, headers={"Allow": ", ".join(allowed)})(scope, receive, send)
+
+    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_headers(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                raise _HeadersSent
+
+        with suppress(_HeadersSent):
+            await self._app({**scope, "method": "GET"}, receive, send_headers)

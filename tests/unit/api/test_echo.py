@@ -1,0 +1,95 @@
+"""No refusal repeats more than 200 characters of what a client sent, whatever field, header, path or query it was."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from core.service.errors import MAX_ECHO
+from core.service.schema import JobRequest
+from tests.helpers.api_world import PROMPT, World, submit
+
+LONG = "x" * 50_000
+TOO_LONG_AN_ECHO = "x" * (MAX_ECHO + 1)
+MOST_BYTES = 4000
+"""Far more than any refusal needs, far less than what was sent."""
+WRAPPED = ("{}", "http://{}.example/", "https://example.com/{}", "{}://example.com", "http://{}@example.com/", "upl_{}")
+
+
+def checked(answer: Any) -> None:
+    assert 400 <= answer.status_code < 500, answer.text[:300]
+    assert TOO_LONG_AN_ECHO not in answer.text
+    assert len(answer.content) < MOST_BYTES
+    assert all(len(value) < MOST_BYTES for value in answer.headers.values())
+
+
+def values() -> list[Any]:
+    texts: list[Any] = [form.format(LONG) for form in WRAPPED]
+    return [*texts, [LONG], {LONG: LONG}, {"strength": LONG, LONG: 1}, {"size": f"{LONG}x{LONG}"}, int("9" * 4000)]
+
+
+@pytest.mark.parametrize("field", [*JobRequest.model_fields, "unknown", LONG])
+def test_no_field_of_a_job_is_repeated(api: TestClient, field: str) -> None:
+    for value in values():
+        body = {"prompt": PROMPT, "webhook_url": "https://example.com/", field: value}
+        if field == "webhook_events":
+            body.pop("prompt")
+        checked(api.post("/jobs", json=body))
+
+
+@pytest.mark.parametrize("field", ["content_type", "size_bytes", "unknown", LONG])
+def test_no_field_of_an_upload_is_repeated(api: TestClient, field: str) -> None:
+    for value in values():
+        checked(api.post("/uploads", json={"content_type": "video/mp4", "size_bytes": 10, field: value}))
+
+
+@pytest.mark.parametrize(
+    "header", ["Content-Type", "Content-Encoding", "Host", "Last-Event-ID", "Expect", "X-Forwarded-Host"]
+)
+def test_no_header_is_repeated(world: World, header: str) -> None:
+    with world.client(world.settings.model_copy(update={"trusted_proxies": "127.0.0.1"})) as api:
+        local = TestClient(api.app, client=("127.0.0.1", 1))
+        for value in (LONG, f"{LONG}.example", f"application/json; charset={LONG}"):
+            sent = {"Content-Type": "application/json", header: value}
+            checked(local.post("/jobs", content=b'{"a": "\xff"}', headers=sent))
+            checked(local.get("/jobs/job_a/events", headers=sent))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/{}", "/jobs/{}", "/jobs/{}/", "/jobs/{}/events", "/jobs/{}/video", "/jobs/{}/playlist.m3u8", "/problems/{}",
+        "/jobs/{}/chunks", "/jobs/a/{}", "/docs/{}",
+    ],
+)  # fmt: skip
+def test_no_path_is_repeated(api: TestClient, path: str) -> None:
+    for method in ("GET", "DELETE", "POST", "PUT"):
+        checked(api.request(method, path.format(LONG)))
+    checked(api.post(f"/jobs/{LONG}/cancel"))
+
+
+@pytest.mark.parametrize(
+    "query", ["{}=1", "cursor={}", "limit={}", "status={}", "limit={}&limit={}", "after={}", "variant={}", "{}&{}"]
+)
+def test_no_query_is_repeated(api: TestClient, query: str) -> None:
+    job_id = submit(api)
+    paths = {"after": f"/jobs/{job_id}/chunks", "variant": f"/jobs/{job_id}/video"}
+    checked(api.get(f"{paths.get(query.partition('=')[0], '/jobs')}?{query.format(LONG[:20_000], LONG[:20_000])}"))
+
+
+def test_a_long_method_is_not_repeated(api: TestClient) -> None:
+    checked(api.request(LONG.upper(), "/jobs"))
+
+
+@pytest.mark.parametrize("mark", ["\x00", "\x1b[31m", "\u202e", "\x85", "\u2028"])
+def test_control_characters_come_back_as_escapes(api: TestClient, mark: str) -> None:
+    answers = [
+        api.post("/jobs", json={"prompt": PROMPT, f"a{mark}b": 1}),
+        api.post("/jobs", json={"prompt": PROMPT, "model": f"a{mark}b"}),
+        api.get("/jobs", params={f"a{mark}b": "1"}),
+        api.get(f"/nowhere/{quote(mark)}"),
+    ]
+    for answer in answers:
+        told = answer.json()
+        assert mark not in f"{told['detail']}{told['field']}{told['fix']}", told

@@ -1,0 +1,76 @@
+"""Lists of hosts, origins and networks, as settings and headers write them."""
+
+import pytest
+from pydantic import ValidationError
+
+from core.service.addresses import Authority, address_of, items_of, networks_of
+from core.service.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("video.example", "video.example", None),
+        ("video.example:8443", "video.example", 8443),
+        ("192.0.2.1:80", "192.0.2.1", 80),
+        ("[2001:db8::1]:80", "[2001:db8::1]", 80),
+        ("my_box", "my_box", None),
+    ],
+)
+def test_a_host_and_its_port(text: str, host: str, port: int | None) -> None:
+    assert Authority.parse(text) == Authority(host, port)
+    assert str(Authority(host, port)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a b", "a/b", "u@a", "a:", "a:x", "a:65536", "[zz]", "[::1", "::1", "é", "a" * 254, "a\n"]
+)
+def test_what_is_no_host(text: str) -> None:
+    assert Authority.parse(text) is None
+
+
+def test_lists_have_commas_and_may_be_empty() -> None:
+    assert items_of(" a, b ,,") == ("a", "b")
+    assert items_of(None) == items_of("") == networks_of(" ") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:4711", "192.0.2.1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("unknown", None),
+        ("video.example", None),
+        ("", None),
+    ],
+)
+def test_the_address_of_a_client(text: str, address: str | None) -> None:
+    assert address_of(text) == address
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("trusted_proxies", "10.0.0.0/8, proxy.example"),
+        ("trusted_proxies", "10.0.0.1/8"),
+        ("allowed_hosts", "https://video.example"),
+        ("allowed_hosts", "video.example:443"),
+        ("allowed_hosts", "a b"),
+        ("cors_origins", "app.example"),
+        ("cors_origins", "https://app.example/path"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_at_start(setting: str, text: str) -> None:
+    with pytest.raises(ValidationError, match=setting):
+        Settings(**{setting: text})  # pyright: ignore[reportArgumentType] - one setting at a time
+
+
+def test_settings_are_lists_with_commas() -> None:
+    settings = Settings(
+        trusted_proxies="10.0.0.0/8, ::1", allowed_hosts="video.example, *.lan.example, *", cors_origins="*"
+    )
+    assert len(networks_of(settings.trusted_proxies)) == 2
+    assert Settings(allowed_hosts="", trusted_proxies="", cors_origins="").allowed_hosts == ""
