@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.message import Message
 from typing import Annotated, NoReturn
 
@@ -101,15 +101,25 @@ def conditional(
     request: Request, body: str, media_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> Response:
     """200 with a strong ETag, or 304 where the client has these very bytes already (RFC 9110, 13.1.2)."""
-    data = body.encode()
-    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    return conditional_on(request, body, lambda: body, media_type, headers)
+
+
+def conditional_on(
+    request: Request,
+    source: str,
+    body: Callable[[], str],
+    media_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The same for a body that is dear to make and follows from `source` alone: it is made only where it is sent."""
+    etag = f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
     headers = {"Cache-Control": "no-cache", "ETag": etag, **(headers or {})}
-    if _matches(request.headers.get("if-none-match", ""), etag):
+    if matches(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    return Response(data, media_type=media_type, headers=headers)
+    return Response(body().encode(), media_type=media_type, headers=headers)
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
+def matches(if_none_match: str, etag: str) -> bool:
     """Weak comparison, as RFC 9110 asks for If-None-Match: proxies that compress make a tag weak."""
     given = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return etag in given or "*" in given

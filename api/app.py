@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
+from typing import cast
 
 from fastapi import Depends, FastAPI
 
@@ -17,8 +18,10 @@ from api import openapi, problems
 from api.boundary import Boundary
 from api.cross_origin import CrossOrigin
 from api.hosts import AllowedHosts
+from api.media_delivery import MediaStreams
 from api.methods import EveryMethod
 from api.parameters import known_parameters
+from api.playlist_waits import PlaylistWaits
 from api.ports import Ports, real_ports
 from api.proxies import TrustedProxies
 from api.readiness import Probes, health_of
@@ -47,6 +50,8 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     app.state.ports = ports = ports or real_ports(settings)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
     app.state.streams = Streams(rhythm)
+    app.state.media_streams = MediaStreams(settings)
+    app.state.playlist_waits = PlaylistWaits(settings)
     for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
@@ -70,6 +75,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
     with called_on_stop_signals(streams.stop):
         yield
+    await cast(Ports, app.state.ports).objects.close()
 
 
 @contextmanager

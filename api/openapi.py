@@ -31,6 +31,7 @@ TITLES = {
     409: "The job's status does not allow this.",
     413: "The body has more than 64 KiB.",
     415: "The body is not declared as application/json, or is compressed.",
+    416: "The video does not have the bytes that `Range` asks for.",
     422: "A field or parameter is wrong; `errors` has them all.",
     429: "This client has too many.",
     503: "The service is full, or a part of it does not answer.",

@@ -14,7 +14,17 @@ from fastapi import Depends, Request
 from api.readiness import Health
 from core.service.address_guard import Resolve, resolve_host
 from core.service.catalog import Catalog
-from core.service.ports import Clock, EventLog, JobStore, Storage, TaskQueue, UploadStore, WorkerRegistry, WorkerStatus
+from core.service.ports import (
+    Clock,
+    EventLog,
+    JobStore,
+    ObjectReader,
+    Storage,
+    TaskQueue,
+    UploadStore,
+    WorkerRegistry,
+    WorkerStatus,
+)
 from core.service.settings import Settings
 
 
@@ -26,6 +36,7 @@ class Ports:
     events: EventLog
     workers: WorkerRegistry
     storage: Storage
+    objects: ObjectReader
     uploads: UploadStore
     queue: TaskQueue
     clock: Clock
@@ -44,6 +55,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.gate import Gate
     from core.service.health import check_storage, check_store
     from core.service.job_store import RedisJobStore
+    from core.service.object_reader import S3ObjectReader
     from core.service.queue import CeleryTaskQueue, make_celery_app
     from core.service.rescue import Rescuer
     from core.service.resolver import BoundedResolver
@@ -66,6 +78,7 @@ def real_ports(settings: Settings) -> Ports:
         events=RedisEventLog(redis_client.connect(settings.redis_url, redis_client.STREAM)),
         workers=workers,
         storage=storage,
+        objects=S3ObjectReader(storage, Gate()),
         uploads=RedisUploadStore(redis),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -17,16 +17,13 @@ from fastapi import Depends, Request
 
 from api.ports import Ports
 from core.service.errors import JobNotFound, StorageError, StoreError
-from core.service.manifest import chunk_key, refined_key
-from core.service.schema import EventType, JobEvent, StepProgress
+from core.service.schema import EventType, JobEvent, StepProgress, Variant
+from core.service.views import chunk_url
 
 _log = logging.getLogger(__name__)
 TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
-KEY_OF_CHUNK: Mapping[str, Callable[[str, int], str]] = {
-    EventType.CHUNK_COMPLETED: chunk_key,
-    EventType.CHUNK_REFINED: refined_key,
-}
-"""Where the chunk lies that an event tells of."""
+VARIANT_OF_CHUNK: Mapping[str, Variant] = {EventType.CHUNK_COMPLETED: "preview", EventType.CHUNK_REFINED: "refined"}
+"""Of which variant the chunk is that an event tells of."""
 MAX_FOLLOWING_THREADS = 128
 """Streams beyond that many take turns: each still hears of everything, a little later."""
 
@@ -64,8 +61,9 @@ async def _streams(request: Request) -> Streams:
 StreamsOfApp = Annotated[Streams, Depends(_streams)]
 
 
-async def follow_job(ports: Ports, streams: Streams, job_id: str, after: str) -> AsyncIterator[str]:
-    """The stream's text, part by part, until the job's last event, its deletion, or the server's end.
+async def follow_job(ports: Ports, streams: Streams, job_id: str, after: str, base_url: str) -> AsyncIterator[str]:
+    """The stream's text, part by part, until the job's last event, its deletion, or the server's end. Chunks have links
+    below `base_url`.
 
     A client that leaves ends it too: Starlette cancels the iteration.
     """
@@ -74,7 +72,7 @@ async def follow_job(ports: Ports, streams: Streams, job_id: str, after: str) ->
     spoken_at = time.monotonic()
     while not streams.stopping:
         try:
-            news = await to_thread.run_sync(_news, ports, job_id, after, rhythm, limiter=streams.limiter)
+            news = await to_thread.run_sync(_news, ports, job_id, after, rhythm, base_url, limiter=streams.limiter)
             for text, after in news.parts:  # noqa: B007 - the last one's id is where the next look begins
                 yield text
                 spoken_at = time.monotonic()
@@ -100,13 +98,13 @@ class _News:
     over: bool
 
 
-def _news(ports: Ports, job_id: str, after: str, rhythm: Rhythm) -> _News:
-    """What has happened since `after`, as text. Blocking: signing a URL may ask for new credentials."""
+def _news(ports: Ports, job_id: str, after: str, rhythm: Rhythm, base_url: str) -> _News:
+    """What has happened since `after`, as text. Blocking."""
     parts = list[tuple[str, str]]()
     for item in ports.events.follow(job_id, after, rhythm.wait_seconds):
         if isinstance(item, JobEvent):
             after = item.id
-        parts.append((_text_of(item, ports), after))
+        parts.append((_text_of(item, base_url), after))
         if isinstance(item, JobEvent) and item.type in TERMINAL_EVENTS:
             return _News(parts, over=True)
     return _News(parts, over=False)
@@ -125,16 +123,16 @@ def _has_ended(ports: Ports, job_id: str) -> bool:
         return True
 
 
-def _text_of(item: JobEvent | StepProgress, ports: Ports) -> str:
+def _text_of(item: JobEvent | StepProgress, base_url: str) -> str:
     """One event of the stream. Progress has no id: it is not in the log, one resumes from the last event that is."""
     if isinstance(item, StepProgress):
         return f"event: job.progress\ndata: {item.model_dump_json()}\n\n"
-    event = _with_url(item, ports) if item.type in KEY_OF_CHUNK else item
+    event = _with_url(item, base_url) if item.type in VARIANT_OF_CHUNK else item
     return f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
 
 
-def _with_url(event: JobEvent, ports: Ports) -> JobEvent:
-    """A finished chunk's event with its URL, signed now: the log outlives every signature."""
+def _with_url(event: JobEvent, base_url: str) -> JobEvent:
+    """A finished chunk's event with its link, which is not in the log: it begins as the listener reaches this API."""
     chunk = event.data["chunk"]
-    url = ports.storage.url(KEY_OF_CHUNK[event.type](event.job_id, chunk["index"]))
+    url = chunk_url(base_url, event.job_id, chunk["index"], VARIANT_OF_CHUNK[event.type])
     return event.model_copy(update={"data": {**event.data, "chunk": {**chunk, "url": url}}})

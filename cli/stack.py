@@ -151,6 +151,7 @@ def stack_settings(
             "s3_secret_access_key": SecretStr(s3_server.secret_access_key),
             "webhook_secret": given.webhook_secret or SecretStr(kept_webhook_secret(data_dir)),
             "webhook_allow_private_addresses": options.allow_private_webhooks or given.webhook_allow_private_addresses,
+            "media": given.media if "media" in given.model_fields_set else "proxy",
             "default_model": options.model or given.default_model,
         }
     )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
 from api.openapi import may_fail
-from api.ports import PortsOfApp
+from api.ports import BaseUrl, PortsOfApp
 from api.routes.jobs import JobId
 from api.sse import StreamsOfApp, follow_job, has_nothing_after
 from core.service.errors import InvalidField, StoreError
@@ -41,6 +41,7 @@ async def events(
     job_id: JobId,
     ports: PortsOfApp,
     streams: StreamsOfApp,
+    base_url: BaseUrl,
     last_event_id: Annotated[str, Header(description="Resume after this event.")] = FROM_THE_BEGINNING,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
@@ -58,7 +59,7 @@ async def events(
         # A browser's EventSource, which asks for this type, never comes back after a 503: it gets a stream that waits.
         if EventStreamResponse.media_type not in accept:
             raise
-    return EventStreamResponse(follow_job(ports, streams, job_id, after), headers=_HEADERS)
+    return EventStreamResponse(follow_job(ports, streams, job_id, after, base_url), headers=_HEADERS)
 
 
 def _checked(event_id: str) -> str:

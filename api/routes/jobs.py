@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.answers import JsonBody, conditional
+from api.answers import JsonBody, conditional, conditional_on
 from api.openapi import REQUEST_BODY, may_fail
 from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
 from core.service.admission import admit, parse_request, queued_record, random_seed
@@ -73,7 +73,13 @@ def list_jobs(
 )
 def read_job(job_id: JobId, request: Request, ports: PortsOfApp, base_url: BaseUrl) -> Response:
     """The job as it stands, with all finished chunks. Polling with `If-None-Match` costs little."""
-    return conditional(request, _view(ports, ports.store.get(job_id), base_url).model_dump_json())
+    record = ports.store.get(job_id)
+    (standing,) = ports.store.standings([record])
+    progress = _progress_of(record, standing)
+    summary = job_summary(record, progress, base_url).model_dump_json()
+    # A chunk that is there changes with no commit but of its repair, which is a change of the manifest.
+    source = f"{summary} {record.version} {record.revision} {len(record.chunks)} {len(record.refined)}"
+    return conditional_on(request, source, lambda: job_view(record, progress, base_url).model_dump_json())
 
 
 @router.get(
@@ -89,11 +95,12 @@ def list_chunks(
     job_id: JobId,
     request: Request,
     ports: PortsOfApp,
+    base_url: BaseUrl,
     after: Annotated[int, Query(ge=-1, description="Only chunks after this index; -1 for all.")] = -1,
 ) -> Response:
     """Chunks in order, each a small MP4 that plays by itself. Where `status` is terminal no more will come."""
     record = ports.store.get(job_id)
-    chunks = chunk_views(record, ports.storage.url, after + 1)
+    chunks = chunk_views(record, base_url, after + 1)
     return conditional(request, ChunkList(status=record.status, chunks=chunks).model_dump_json())
 
 
@@ -136,7 +143,7 @@ def delete(job_id: JobId, ports: PortsOfApp) -> Response:
 
 def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
     (standing,) = ports.store.standings([record])
-    return job_view(record, _progress_of(record, standing), ports.storage.url, base_url)
+    return job_view(record, _progress_of(record, standing), base_url)
 
 
 def _progress_of(record: JobRecord, standing: Standing) -> Progress:

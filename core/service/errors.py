@@ -29,6 +29,10 @@ LongtakeError
 ├── JobStateConflict        the job's status does not allow this
 ├── VideoNotReady           the final video does not exist yet
 ├── PlaylistNotReady        the first chunk does not exist yet
+├── ChunkNotReady           this chunk does not exist yet
+├── ChunkNotFound           the job has no such chunk and will not get it
+├── RangeNotSatisfiable     bytes that the video does not have were asked for
+├── MediaBusy               too many videos are being sent already
 ├── StaleLease              another worker holds a newer fencing token; nothing was committed
 ├── Interrupted             cancel, drain or a lost lease stopped a chunk; nothing was committed
 ├── PresetError             a preset cannot be read or loaded
@@ -280,6 +284,36 @@ class PlaylistNotReady(LongtakeError):
     """There is nothing to play before the first chunk."""
 
     code = "playlist_not_ready"
+
+
+class ChunkNotReady(LongtakeError):
+    """This chunk does not exist yet."""
+
+    code = "chunk_not_ready"
+
+
+class ChunkNotFound(LongtakeError):
+    """The job has no such chunk and will not get it."""
+
+    code = "chunk_not_found"
+
+
+class RangeNotSatisfiable(LongtakeError):
+    """The video has no such bytes."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, total_bytes: int | None) -> None:
+        """`total_bytes` where it is known."""
+        has = "less" if total_bytes is None else f"{total_bytes} bytes"
+        super().__init__(f"the video has {has}", fix="ask for a range within it")
+        self.total_bytes = total_bytes
+
+
+class MediaBusy(LongtakeError):
+    """Too many videos are being sent already."""
+
+    code = "media_busy"
 
 
 class StaleLease(LongtakeError):

@@ -12,7 +12,8 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from core.service.errors import (
     JobNotFound,
     JobStateConflict,
     ObjectNotFound,
+    RangeNotSatisfiable,
     StorageError,
     UploadNotFound,
     shortened,
@@ -44,6 +46,7 @@ from core.service.ports import (
     Discarded,
     JobPage,
     Lease,
+    ObjectPart,
     Standing,
     StoredObject,
     Waiting,
@@ -513,6 +516,42 @@ class FakeStorage:
     def upload_url(self, key: str, headers: Mapping[str, str], ttl_seconds: int) -> str:
         signed = urlencode({**headers, "expires": ttl_seconds})
         return f"https://storage.invalid/{key}?{signed}"
+
+
+class FakeObjectReader:
+    """ports.ObjectReader over a FakeStorage. `piece_bytes` at a time; `open_now` counts who reads."""
+
+    def __init__(self, storage: FakeStorage, piece_bytes: int = PIECE_BYTES) -> None:
+        self._storage = storage
+        self._piece_bytes = piece_bytes
+        self.open_now = 0
+
+    @asynccontextmanager
+    async def open(self, key: str, byte_range: str | None) -> AsyncGenerator[ObjectPart]:
+        data = self._storage.get(key)
+        first, last = _span_of(byte_range, len(data))
+        self.open_now += 1
+        try:
+            yield ObjectPart(first, last, len(data), byte_range is not None, self._pieces(data[first : last + 1]))
+        finally:
+            self.open_now -= 1
+
+    async def _pieces(self, data: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(data), self._piece_bytes):
+            yield data[start : start + self._piece_bytes]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _span_of(byte_range: str | None, total_bytes: int) -> tuple[int, int]:
+    """First and last byte of a range such as 0-99, 100- or -5. Raises RangeNotSatisfiable."""
+    first, _, last = (byte_range or "0-").partition("-")
+    if not first:
+        return max(0, total_bytes - int(last)), total_bytes - 1
+    if int(first) >= total_bytes:
+        raise RangeNotSatisfiable(total_bytes)
+    return int(first), min(int(last or total_bytes - 1), total_bytes - 1)
 
 
 class FakeUploadStore:

@@ -6,7 +6,8 @@ Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -447,6 +448,33 @@ class Discarded:
 
     upload_id: str
     late: bool
+
+
+@dataclass(frozen=True)
+class ObjectPart:
+    """Bytes `first_byte` to `last_byte` (both included) of an object of `total_bytes`, as they come.
+
+    `is_range` is false where the whole was asked for, or where the server knows no ranges and sent it all the same."""
+
+    first_byte: int
+    last_byte: int
+    total_bytes: int
+    is_range: bool
+    pieces: AsyncIterator[bytes]
+
+
+class ObjectReader(Protocol):
+    """Objects for those who wait for them on an event loop: no thread is held while their bytes come."""
+
+    def open(self, key: str, byte_range: str | None) -> AbstractAsyncContextManager[ObjectPart]:
+        """The object, or of it the one `byte_range` of RFC 9110, 14.1.2, without the unit: `0-99`, `100-`, `-5`.
+
+        Within two seconds it is known whether there is an answer. Raises ObjectNotFound, RangeNotSatisfiable or another
+        StorageError; `pieces` raise StorageUnavailable where the bytes stop coming.
+        """
+        ...
+
+    async def close(self) -> None: ...
 
 
 class UploadStore(Protocol):

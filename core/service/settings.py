@@ -6,7 +6,7 @@ README.md has a table of them, and a test keeps the two equal.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -58,6 +58,22 @@ class Settings(BaseSettings):
     )
     keep_alive_seconds: Annotated[int, Field(ge=1)] = Field(
         default=75, description="How long an idle connection is kept; longer than a proxy in front keeps it."
+    )
+    media: Literal["proxy", "redirect"] = Field(
+        default="redirect",
+        description="proxy: the API sends videos itself (`up` does); redirect: 307 to the S3 server.",
+    )
+    max_media_streams: Annotated[int, Field(ge=1)] = Field(
+        default=256, description="Videos and chunks that one API process sends at a time; more get 503."
+    )
+    media_stall_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=60.0, description="A client that takes nothing of a video for this long is let go."
+    )
+    playlist_wait_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=60.0, description="How long a playlist is held back until there is a first chunk."
+    )
+    max_playlist_waits: Annotated[int, Field(ge=0)] = Field(
+        default=200, description="Playlists held back at a time in one API process; more are answered at once."
     )
     presets_dir: Path = Field(default=SHIPPED_PRESETS_DIR, description="Folder of presets.")
     weights_dir: Path = Field(default=Path("~/.cache/longtake"), description="Folder of downloaded weights.")

@@ -29,6 +29,8 @@ _CACHE_CONTROL = "no-store"
 _BUCKET_EXISTS_CODES = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _DELETE_BATCH = 1000  # the most that DeleteObjects takes
 _PIECE_BYTES = 1 << 20
+_INTERNAL_URL_SECONDS = 300
+"""It is used at once; clocks may differ."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,7 @@ class S3Storage:
         time turns. With temporary credentials it ends with them, if that is sooner."""
         least = self._settings.url_ttl_seconds
         period = max(1, min(least, MAX_EXPIRES_SECONDS - least))
-        now = self._clock.now() if self._clock else datetime.now(UTC)
-        seconds = int(now.timestamp())
+        seconds = int(self._now().timestamp())
         signed_at = datetime.fromtimestamp(seconds - seconds % period, UTC)
         query = {"response-content-disposition": f'attachment; filename="{download_name}"'} if download_name else {}
         expires = min(period + least, MAX_EXPIRES_SECONDS)
@@ -208,16 +209,26 @@ class S3Storage:
         return presign_get(self._public_endpoint, path, self._signing_key(), signed_at, expires, query)
 
     def upload_url(self, key: str, headers: Mapping[str, str], ttl_seconds: int) -> str:
-        now = self._clock.now() if self._clock else datetime.now(UTC)
-        signed_at = now.astimezone(UTC).replace(microsecond=0)
+        signed_at = self._now().replace(microsecond=0)
         path = f"/{self._bucket}/{key}"
         return presign_put(self._public_endpoint, path, self._signing_key(), signed_at, ttl_seconds, headers)
 
+    def internal_url(self, key: str) -> str:
+        """A presigned GET on the internal endpoint, to be used at once by this process."""
+        signed_at = self._now().replace(microsecond=0)
+        path = f"/{self._bucket}/{key}"
+        return presign_get(self._internal_endpoint, path, self._signing_key(), signed_at, _INTERNAL_URL_SECONDS)
+
+    def _now(self) -> datetime:
+        return (self._clock.now() if self._clock else datetime.now(UTC)).astimezone(UTC)
+
     @property
     def _public_endpoint(self) -> str:
-        settings = self._settings
-        endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url or self._client.meta.endpoint_url
-        return str(endpoint).rstrip("/")
+        return (self._settings.s3_public_endpoint_url or self._internal_endpoint).rstrip("/")
+
+    @property
+    def _internal_endpoint(self) -> str:
+        return str(self._settings.s3_endpoint_url or self._client.meta.endpoint_url).rstrip("/")
 
     def _signing_key(self) -> SigningKey:
         settings = self._settings

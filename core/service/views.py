@@ -5,7 +5,7 @@ Pure. Nothing here depends on the time of the call: an unchanged job gives an un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,8 @@ from core.service.schema import (
     Links,
     Progress,
     StepProgress,
+    Variant,
 )
-
-UrlOf = Callable[[str], str]
-"""Object key -> URL that a client can fetch (Storage.url)."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,9 @@ class Pace:
     realtime_factor: float
 
 
-def job_view(record: JobRecord, progress: Progress, url_of_chunk: UrlOf, base_url: str) -> Job:
+def job_view(record: JobRecord, progress: Progress, base_url: str) -> Job:
     """The whole job. `progress` is from `progress_of`; `base_url` has no slash at its end."""
-    return Job(**_summary_fields(record, progress, base_url), chunks=chunk_views(record, url_of_chunk))
+    return Job(**_summary_fields(record, progress, base_url), chunks=chunk_views(record, base_url))
 
 
 def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
@@ -46,18 +44,34 @@ def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSumm
     return JobSummary(**_summary_fields(record, progress, base_url))
 
 
-def chunk_views(record: JobRecord, url_of_chunk: UrlOf, first: int = 0) -> list[Chunk]:
+def chunk_views(record: JobRecord, base_url: str, first: int = 0) -> list[Chunk]:
     """Finished chunks from index `first` on, with the URLs they play from."""
-    refined = {chunk.index: chunk for chunk in record.refined}
-    return [_chunk_view(chunk, refined.get(chunk.index), url_of_chunk) for chunk in record.chunks[first:]]
+    refined = {chunk.index for chunk in record.refined}
+    return [_chunk_view(chunk, chunk.index in refined, record.id, base_url) for chunk in record.chunks[first:]]
 
 
-def _chunk_view(chunk: ChunkRecord, refined: ChunkRecord | None, url_of_chunk: UrlOf) -> Chunk:
+def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str) -> Chunk:
     return Chunk(
-        url=url_of_chunk(chunk.key),
-        refined_url=url_of_chunk(refined.key) if refined else None,
-        **chunk.model_dump(exclude={"key", "head_bytes"}),
+        url=chunk_url(base_url, job_id, chunk.index),
+        refined_url=chunk_url(base_url, job_id, chunk.index, "refined") if is_refined else None,
+        index=chunk.index,
+        first_frame=chunk.first_frame,
+        num_frames=chunk.num_frames,
+        size_bytes=chunk.size_bytes,
+        sha256=chunk.sha256,
+        created_at=chunk.created_at,
+        timings=chunk.timings,
     )
+
+
+def chunk_url(base_url: str, job_id: str, index: int, variant: Variant = "preview") -> str:
+    """Where a chunk plays from, for ever: what is behind it is fetched, or redirected to, when it is asked for."""
+    return f"{base_url}/jobs/{job_id}/{chunk_path(index, variant)}"
+
+
+def chunk_path(index: int, variant: Variant = "preview") -> str:
+    """The same relative to anything else of the job, for example its playlist."""
+    return f"chunks/{index}.mp4" + ("" if variant == "preview" else f"?variant={variant}")
 
 
 def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dict[str, Any]:
@@ -86,7 +100,7 @@ def links_of(job_id: str, base_url: str) -> Links:
         chunks=f"{job}/chunks",
         events=f"{job}/events",
         playlist=f"{job}/playlist.m3u8",
-        video=f"{job}/video",
+        video=f"{job}/video.mp4",
         cancel=f"{job}/cancel",
     )
 

@@ -15,6 +15,7 @@ from core.service.fakes import (
     FakeClock,
     FakeEventLog,
     FakeJobStore,
+    FakeObjectReader,
     FakeStorage,
     FakeTaskQueue,
     FakeUploadStore,
@@ -45,6 +46,7 @@ class World:
         self.events = FakeEventLog(self.store)
         self.workers = FakeWorkerRegistry(self.clock)
         self.uploads = FakeUploadStore()
+        self.objects = FakeObjectReader(self.storage)
 
     def ports(self) -> Ports:
         catalog = Catalog(self.settings)
@@ -53,6 +55,7 @@ class World:
             events=self.events,
             workers=self.workers,
             storage=self.storage,
+            objects=self.objects,
             uploads=self.uploads,
             queue=self.queue,
             clock=self.clock,

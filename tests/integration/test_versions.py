@@ -20,6 +20,7 @@ from core.service.catalog import Catalog
 from core.service.embedded import EmbeddedRedis
 from core.service.errors import StoreDamaged
 from core.service.event_log import RedisEventLog
+from core.service.fakes import FakeObjectReader
 from core.service.job_rows import index_member
 from core.service.job_store import CANDIDATES, RedisJobStore
 from core.service.manifest import chunk_key, job_prefix, manifest_key, video_key
@@ -234,6 +235,7 @@ def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
         events=RedisEventLog(client),
         workers=RedisWorkerRegistry(client),
         storage=world.storage,
+        objects=FakeObjectReader(world.storage),
         uploads=world.uploads,
         queue=world.queue,
         clock=world.clock,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from threading import Event, Thread, current_thread
+from threading import Event, Thread
 
 import anyio
 import pytest
@@ -11,9 +11,9 @@ from anyio import to_thread
 from fastapi.testclient import TestClient
 
 from api.sse import Streams, follow_job
-from core.service.fakes import FakeEventLog, FakeStorage
+from core.service.fakes import FakeEventLog
 from core.service.schema import JobEvent, StepProgress
-from tests.helpers.api_world import QUICK, World, submit
+from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 
 
 @dataclass
@@ -52,7 +52,7 @@ def test_a_finished_chunk_carries_its_url(api: TestClient, world: World) -> None
     event = parsed(api.get(f"/jobs/{job_id}/events").text)[2]
     data = event.data["data"]
     assert isinstance(data, dict)
-    assert data["chunk"]["url"] == f"https://storage.invalid/jobs/{job_id}/chunks/00000.mp4"
+    assert data["chunk"]["url"] == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4"
 
 
 def test_a_stream_resumes_after_the_last_event_that_was_heard(api: TestClient, world: World) -> None:
@@ -83,7 +83,7 @@ def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: 
     async def listen() -> str:
         text, over = "", Event()
         thread = Thread(target=act, args=(over,), daemon=True)
-        async for part in follow_job(world.ports(), Streams(QUICK), job_id, "0-0"):
+        async for part in follow_job(world.ports(), Streams(QUICK), job_id, "0-0", BASE_URL):
             text += part
             if thread.ident is None and "job.queued" in part:
                 thread.start()
@@ -137,7 +137,7 @@ def test_a_server_that_stops_ends_its_streams(api: TestClient, world: World) -> 
 
     async def listen() -> list[str]:
         parts = list[str]()
-        async for part in follow_job(world.ports(), streams, job_id, "0-0"):
+        async for part in follow_job(world.ports(), streams, job_id, "0-0", BASE_URL):
             parts.append(part)
             streams.stop()
         return parts
@@ -164,7 +164,7 @@ def test_waiting_streams_take_no_threads_from_other_requests(api: TestClient, wo
     log = WatchedLog(world, streams)
 
     async def listen() -> None:
-        async for _ in follow_job(replace(world.ports(), events=log), streams, job_id, "0-0"):
+        async for _ in follow_job(replace(world.ports(), events=log), streams, job_id, "0-0", BASE_URL):
             pass
 
     anyio.run(listen)
@@ -180,33 +180,4 @@ def test_a_refined_chunk_is_told_with_its_url(api: TestClient, world: World) -> 
     data = event.data["data"]
     assert isinstance(data, dict)
     assert event.type == "chunk.refined"
-    assert data["chunk"]["url"] == f"https://storage.invalid/jobs/{job_id}/refined/00000.mp4"
-
-
-class ThreadsOfSigning(FakeStorage):
-    """Notes which threads sign URLs: credentials may have to be fetched for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads = list[str]()
-
-    def url(self, key: str, *, download_name: str | None = None) -> str:
-        self.threads.append(current_thread().name)
-        return super().url(key, download_name=download_name)
-
-
-def test_urls_are_signed_off_the_event_loop(world: World) -> None:
-    storage = world.storage = ThreadsOfSigning()
-    with world.client() as api:
-        job_id = submit(api, num_frames=16)
-        world.finish(job_id)
-        storage.threads.clear()
-
-        async def read() -> str:
-            looping = current_thread().name
-            parts = [part async for part in follow_job(world.ports(), Streams(QUICK), job_id, "0-0")]
-            assert looping not in storage.threads
-            return "".join(parts)
-
-        assert "00000.mp4" in anyio.run(read)
-    assert storage.threads
+    assert data["chunk"]["url"] == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4?variant=refined"

@@ -42,7 +42,7 @@ def test_a_job_reads_as_it_stands(api: TestClient, world: World) -> None:
     job = Job.model_validate(api.get(f"/jobs/{job_id}").json())
     assert (job.status, job.version, job.progress.frames_done) == ("running", 1, 16)
     assert (job.progress.step, job.progress.steps, job.progress.eta_seconds) == (4, 8, 6.0)
-    assert job.chunks[0].url == f"https://storage.invalid/jobs/{job_id}/chunks/00000.mp4"
+    assert job.chunks[0].url == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4"
 
 
 def test_an_unchanged_job_is_not_sent_again(api: TestClient, world: World) -> None:

@@ -44,6 +44,8 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "DELETE /jobs/{job_id}",
         "GET /jobs/{job_id}/chunks",
         "GET /jobs/{job_id}/playlist.m3u8",
+        "GET /jobs/{job_id}/chunks/{index}.mp4",
+        "GET /jobs/{job_id}/video.mp4",
         "GET /jobs/{job_id}/video",
         "GET /jobs/{job_id}/events",
         "POST /jobs/{job_id}/cancel",

@@ -72,7 +72,7 @@ def build_job(
             chunks=f"{base}/chunks",
             events=f"{base}/events",
             playlist=f"{base}/playlist.m3u8",
-            video=f"{base}/video",
+            video=f"{base}/video.mp4",
             cancel=f"{base}/cancel",
         ),
         error=None,

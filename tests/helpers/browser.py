@@ -1,0 +1,84 @@
+"""A headless Chromium (Debian's) and what a test asks of a video element in it. Knows no service.
+
+Driven over the DevTools protocol by Playwright, which downloads no browser of its own then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.helpers.apt import program
+from tests.helpers.deadline import eventually
+
+_ARGUMENTS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")  # Chromium's sandbox does not take root
+_ASK = """() => {
+  const video = document.querySelector('video')
+  return [video.currentTime, video.duration, video.getVideoPlaybackQuality().totalVideoFrames, video.ended,
+          video.error ? video.error.message : (window.fatal ?? null)]
+}"""
+
+
+@contextmanager
+def chromium() -> Generator[Browser]:
+    """A browser. Skips the test, with its reason, where there is none."""
+    path = program("chromium", ["chromium"])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(frozen=True)
+class Playing:
+    """Where the video of a page stands. Times in seconds; `error` is the browser's, or what ended hls.js."""
+
+    seconds: float
+    duration: float | None
+    frames: int
+    ended: bool
+    error: str | None
+
+
+def playing(page: Page) -> Playing:
+    """How far the page's one video is."""
+    return Playing(*page.evaluate(_ASK))
+
+
+def play_natively(page: Page, url: str) -> None:
+    """Let the browser's own player play `url` in a page of another origin."""
+    page.set_content("<video muted crossorigin=anonymous></video>")
+    page.evaluate("url => { const v = document.querySelector('video'); v.src = url; v.play() }", url)
+
+
+def play_by_hls_js(page: Page, url: str, library: Path) -> None:
+    """Let hls.js, with its defaults, play `url` in a page of another origin."""
+    page.set_content("<video muted></video>")
+    page.add_script_tag(path=library)
+    page.evaluate(
+        """url => {
+          const hls = new Hls()
+          hls.on(Hls.Events.ERROR, (_, told) => { if (told.fatal) window.fatal = told.details })
+          hls.loadSource(url)
+          hls.attachMedia(document.querySelector('video'))
+          document.querySelector('video').play()
+        }""",
+        url,
+    )
+
+
+def wait_until_ended(page: Page, seconds: float = 60) -> Playing:
+    """The state of the page's video once it has ended. Fails at once where it cannot be played."""
+
+    def ended() -> Playing | None:
+        state = playing(page)
+        assert state.error is None, state
+        return state if state.ended else None
+
+    return eventually(ended, "the video to end", seconds=seconds)
