@@ -46,10 +46,15 @@ class Boundary:
             await self._app(scope, watched_receive, watched_send)
         except Exception as error:  # a request is a task, and this is its boundary
             request = f"{scope['method']} {escaped(scope['path'])}"
-            if isinstance(error, ClientDisconnect) or (left and isinstance(error, LEFT)):
+            if isinstance(error, ClientDisconnect) or (left and _is_for_want_of_a_client(error)):
                 _log.info("%s: the client left (%s)", request, type(error).__name__)
                 return
             if started:
                 raise  # the server logs it and cuts the answer off
             _log.error("%s", request, exc_info=error)
             await response_of(InternalError(), prefix=prefix_of(scope))(scope, receive, send)
+
+
+def _is_for_want_of_a_client(error: Exception) -> bool:
+    """Also where a task group has gathered several of them."""
+    return (error.split(LEFT)[1] is None) if isinstance(error, ExceptionGroup) else isinstance(error, LEFT)

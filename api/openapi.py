@@ -45,7 +45,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "summary": "Length, seed and a webhook",
         "value": {
             "prompt": "a blue square moving up over a dotted background",
-            "negative_prompt": "blurry",
+            "negative_prompt": "striped background",
             "seconds": 12,
             "fps": 8,
             "seed": 7,

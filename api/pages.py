@@ -11,7 +11,7 @@ import re
 
 from fastapi.responses import HTMLResponse
 
-_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_SCRIPT = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
 def policy_of(html: str, *, foreign_media: bool = False) -> str:

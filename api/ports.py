@@ -78,7 +78,7 @@ def real_ports(settings: Settings) -> Ports:
         events=RedisEventLog(redis_client.connect(settings.redis_url, redis_client.STREAM)),
         workers=workers,
         storage=storage,
-        objects=S3ObjectReader(storage, Gate()),
+        objects=S3ObjectReader(storage),
         uploads=RedisUploadStore(redis),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,

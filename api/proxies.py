@@ -30,7 +30,7 @@ class TrustedProxies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._networks and self._trusts((scope.get("client") or [""])[0]):
-            scope = _as_told(scope, Told.of(Headers(scope=scope), self._trusts))
+            _put(scope, Told.of(Headers(scope=scope), self._trusts))
         await self._app(scope, receive, send)
 
     def _trusts(self, host: str) -> bool:
@@ -99,20 +99,18 @@ def _prefix(told: Mapping[str, str]) -> str | None:
     return text if len(text) <= 200 and _PREFIX.fullmatch(text) else None
 
 
-def _as_told(scope: Scope, told: Told) -> Scope:
-    """The request as the client sent it. A prefix is what the proxy has taken off the path."""
+def _put(scope: Scope, told: Told) -> None:
+    """Make the request what the client sent, in place, so that the server's access log has it as well. A prefix is what
+    the proxy has taken off the path."""
     scheme = told.scheme or scope["scheme"]
-    changed: dict[str, object] = {"scheme": scheme, "headers": list(scope["headers"])}
-    if told.client:
-        changed["client"] = (told.client, 0)
-    if told.prefix:
-        changed["root_path"] = told.prefix
-        changed["path"] = told.prefix + scope["path"]
-    seen = {**scope, **changed}
     host = _host(told, scheme, Headers(scope=scope).get("host"))
+    scope.update(scheme=scheme, headers=list(scope["headers"]))
+    if told.client:
+        scope["client"] = (told.client, 0)
+    if told.prefix:
+        scope.update(root_path=told.prefix, path=told.prefix + scope["path"])
     if host is not None:
-        MutableHeaders(scope=seen)["host"] = host
-    return seen
+        MutableHeaders(scope=scope)["host"] = host
 
 
 def _host(told: Told, scheme: str, own: str | None) -> str | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from core.service.schema import Chunk, Job, JobStatus, Progress
+from fractions import Fraction
+
+from core.service.frame_rate import seconds_of
+from core.service.schema import Chunk, Job, JobStatus, JobWarning, Progress
 
 STATUS_WORDS = {
     JobStatus.QUEUED: "queued",
@@ -19,7 +22,9 @@ STATUS_WORDS = {
 def news(before: Job | None, job: Job) -> list[str]:
     """Lines for what changed from `before` (None: everything is new) to `job`."""
     known = len(before.chunks) if before else 0
-    lines = [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
+    warned = len(before.warnings) if before else 0
+    lines = [f"warning   {warning_line(warning)}" for warning in job.warnings[warned:]]
+    lines += [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
     known_refined = num_refined(before) if before else 0
     lines += [refined_line(chunk) for chunk in job.chunks[known_refined : num_refined(job)]]
     if before is None or before.status is not job.status:
@@ -27,10 +32,15 @@ def news(before: Job | None, job: Job) -> list[str]:
     return lines
 
 
-def chunk_line(chunk: Chunk, fps: int) -> str:
+def chunk_line(chunk: Chunk, fps: int | Fraction) -> str:
     """One finished chunk with the URL that plays it."""
-    playable = (chunk.first_frame + chunk.num_frames) / fps
+    playable = seconds_of(chunk.first_frame + chunk.num_frames, fps)
     return f"chunk {chunk.index:<3} {playable:.1f} s playable  {chunk.url}"
+
+
+def warning_line(warning: JobWarning) -> str:
+    """What is odd about the job."""
+    return f"{warning.field}: {warning.message}" if warning.field else warning.message
 
 
 def refined_line(chunk: Chunk) -> str:

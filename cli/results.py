@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from cli.client import Client
 from core.service.errors import SetupError
+from core.service.frame_rate import seconds_of
 from core.service.schema import Chunk, Job, JobSpec
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.decode import decode_frames
@@ -90,7 +92,8 @@ def subtitle(job: Job) -> str:
     return f"{spec.num_frames} frames at {spec.fps} fps, model {spec.model}, seed {spec.seed}"
 
 
-def row_label(chunk: Chunk, fps: int) -> str:
+def row_label(chunk: Chunk, fps: int | Fraction) -> str:
     """A row's name, and below it which frames and seconds it shows."""
     end = chunk.first_frame + chunk.num_frames
-    return f"chunk {chunk.index}\nframes {chunk.first_frame}-{end - 1}\n{chunk.first_frame / fps:.1f}-{end / fps:.1f} s"
+    begins, ends = seconds_of(chunk.first_frame, fps), seconds_of(end, fps)
+    return f"chunk {chunk.index}\nframes {chunk.first_frame}-{end - 1}\n{begins:.1f}-{ends:.1f} s"

@@ -33,12 +33,16 @@ WORKED_ON = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZ
     responses={202: {"model": Job}, **may_fail(400, 413, 415, 422, 503)},
 )
 def submit(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl) -> Response:
-    """Checks the request completely, stores the job and queues it. `Location` is the job; poll or follow its events."""
+    """Checks the request completely, stores the job and queues it. `Location` is the job; poll or follow its events.
+
+    What is odd about the request but possible is in `warnings` of the answer, and stays with the job.
+    """
     check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, ports.resolve)
-    spec = admit(parse_request(body), ports.catalog, settings, random_seed, check, ports.resolve)
+    admitted = admit(parse_request(body), ports.catalog, settings, random_seed, check, ports.resolve)
+    spec = admitted.spec
     if ports.store.count_active() >= settings.max_queued_jobs:
         raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")
-    record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now()))
+    record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now(), admitted.warnings))
     for lane in Lane:
         if wants(record, lane):
             ports.queue.wake(lane, spec.model, record.id)

@@ -11,6 +11,7 @@ from api.openapi import may_fail
 from api.ports import Ports, PortsOfApp, SettingsOfApp
 from core.service.catalog import Preset, PresetFolder, ProfileDefaults
 from core.service.errors import PresetError
+from core.service.frame_rate import FrameRate
 from core.service.limits import limit_of, refine_limits
 from core.service.ports import WorkerStatus
 from core.service.refine_request import possible_sizes
@@ -35,7 +36,7 @@ class ModelDefaults(BaseModel):
     """What a request gets where it says nothing."""
 
     num_frames: int
-    fps: int
+    fps: FrameRate
     negative_prompt: str
     profile: Profile
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--frames", type=int, dest="num_frames", help="length in frames, any number from 16 on")
     length.add_argument("--seconds", type=float, help="length in seconds of playback")
-    parser.add_argument("--fps", type=int, help="playback rate")
+    parser.add_argument("--fps", type=_rate, metavar="RATE", help="playback rate: 24, 23.976 or 30000/1001")
     parser.add_argument("--seed", type=int, help="same seed, same video; random if left out")
     parser.add_argument("--model", help="a name that `longtake models` lists")
     parser.add_argument("--guidance-scale", type=float, help="how strongly the prompt is followed")
@@ -64,6 +65,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_url_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the whole job as JSON")
     parser.add_argument("--watch", action="store_true", help="follow the job until it ends, as `longtake watch` does")
+
+
+def _rate(text: str) -> int | float | str:
+    """A number where it is one; anything else is for the API to judge."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
 
 
 REFINE_FIELDS = ("strength", "steps", "guidance_scale", "size", "schedule")
@@ -145,9 +157,14 @@ def _uploaded(client: Client, field: str, file: Path) -> str:
 def run(args: argparse.Namespace) -> int:
     from cli.client import Client
     from cli.commands.watch import watch_job
+    from cli.news import warning_line
 
     with Client(args.url) as client:
         given = {field: _given(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)}
         job = client.submit(request_body(args) | given)
         print(job.model_dump_json() if args.json else job.id, flush=True)
-        return watch_job(client, job.id, out=None) if args.watch else 0
+        if args.watch:
+            return watch_job(client, job.id, out=None)  # tells the warnings, too
+        for warning in job.warnings:
+            print(f"warning: {warning_line(warning)}", file=sys.stderr)
+        return 0

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import secrets
-import unicodedata
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -28,8 +29,10 @@ from core.service.errors import (
     UnknownField,
 )
 from core.service.frame_plan import seconds_to_frames
+from core.service.frame_rate import parse_frame_rate, seconds_of
 from core.service.limits import Limit, limit_of, refine_limits
 from core.service.media.types import MediaKind
+from core.service.prompts import ReadPrompt, check_length, read_negative_prompt, read_prompt
 from core.service.refine_request import check_lockstep, refine_spec_of
 from core.service.schema import (
     DEFAULT_PROFILE,
@@ -42,11 +45,14 @@ from core.service.schema import (
     JobRequest,
     JobSpec,
     JobStatus,
+    JobWarning,
     Profile,
     RefineSpec,
+    WarningCode,
     WebhookEvent,
 )
 from core.service.settings import Settings
+from core.service.text import check_characters
 
 FIELDS_NOT_BUILT_YET = frozenset({"prompts", "priority", "engine"})
 MAX_UNKNOWN_FIELDS = 50
@@ -57,8 +63,6 @@ CheckReference = Callable[[MediaKind, str], None]
 """media.references.ReferenceCheck: raises a RequestError where a URL or upload cannot be used."""
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that clients do not write
-_ALLOWED_CONTROLS = "\t\n\r"
-_NOT_TEXT = frozenset({"Cc", "Cs"})  # Unicode categories: control characters, surrogates
 _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "missing": ("is missing", "add it"),
     "string_type": ("is not a string", "give a string in quotes"),
@@ -69,6 +73,8 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "int_parsing": ("is not a whole number", "give a whole number"),
     "float_type": ("is not a number", "give a number without quotes"),
     "finite_number": ("is not a finite number", "give a finite number"),
+    "frame_rate_form": ("is neither a number nor a fraction", 'give a number, or a string such as "30000/1001"'),
+    "frame_rate_too_fine": ("has a denominator above {most} in lowest terms", "give at most four decimals"),
     "greater_than_equal": ("is below {ge}", "give at least {ge}"),
     "greater_than": ("is not above {gt}", "give more than {gt}"),
     "less_than_equal": ("is above {le}", "give at most {le}"),
@@ -82,6 +88,16 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "too_long": ("has more than {max_length} entries", "leave some out"),
 }
 """pydantic's error types that requests can raise: what is wrong, and the fix, both filled in from the error's ctx."""
+_REASONS = {("seed", "less_than_equal"): ": JavaScript and other JSON clients round larger integers"}
+"""What more the fix says of one field."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A complete request, and what is odd about it but possible."""
+
+    spec: JobSpec
+    warnings: tuple[JobWarning, ...] = ()
 
 
 def random_seed() -> int:
@@ -94,9 +110,9 @@ def new_job_id() -> str:
     return "job_" + "".join(secrets.choice(_BASE32_LOWER) for _ in range(20))
 
 
-def queued_record(spec: JobSpec, now: datetime) -> JobRecord:
+def queued_record(spec: JobSpec, now: datetime, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
     """The record of a job that was admitted at `now`."""
-    return JobRecord(id=new_job_id(), status=JobStatus.QUEUED, spec=spec, created_at=now)
+    return JobRecord(id=new_job_id(), status=JobStatus.QUEUED, spec=spec, created_at=now, warnings=warnings)
 
 
 def parse_request(body: object) -> JobRequest:
@@ -137,27 +153,28 @@ def admit(
     new_seed: Callable[[], int],
     check_reference: CheckReference,
     resolve: Resolve = resolve_host,
-) -> JobSpec:
-    """The request with every default filled in and every limit of preset and deployment checked.
+) -> Admitted:
+    """The request with every default filled in and every limit of preset and deployment checked; and its warnings.
 
     Raises a RequestError (also UnknownModel), or PresetError where the preset's files cannot be read.
     """
+    _check_characters(request)
     model = settings.default_model if request.model is None else request.model
     preset = catalog.get(model)
     facts = preset.facts
-    negative_prompt = facts.negative_prompt if request.negative_prompt is None else request.negative_prompt
-    _check_text("prompt", request.prompt, preset)
-    _check_text("negative_prompt", negative_prompt, preset)
-    fps = facts.fps if request.fps is None else request.fps
+    prompt = read_prompt(request.prompt, preset)
+    negative_prompt = _negative_prompt(request, preset)
+    fps = facts.fps if request.fps is None else parse_frame_rate(request.fps)
     _check_given_media(request, facts, check_reference)
     profile = _profile(request.profile or DEFAULT_PROFILE, facts)
-    refine = _refine(request, preset, settings)
-    num_frames = _num_frames(request, fps, limit_of("max_frames", facts, settings), settings.default_num_frames)
+    refine = _refine(request, prompt.text, preset, settings)
+    max_frames = limit_of("max_frames", facts, settings)
+    num_frames = _num_frames(request, fps, max_frames, settings.default_num_frames)
     if refine is not None:
         check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", facts, settings))
-    return JobSpec(
-        prompt=request.prompt,
-        negative_prompt=negative_prompt,
+    spec = JobSpec(
+        prompt=prompt.text,
+        negative_prompt=negative_prompt.text,
         num_frames=num_frames,
         fps=fps,
         seed=new_seed() if request.seed is None else request.seed,
@@ -173,6 +190,8 @@ def admit(
         webhook_events=_webhook_events(request),
         metadata=request.metadata or {},
     )
+    of_length = _length_warnings(request, spec, settings.default_num_frames)
+    return Admitted(spec, (*prompt.warnings, *negative_prompt.warnings, *_rate_warnings(request, fps), *of_length))
 
 
 def _error_of_unknown_field(name: object, model: type[BaseModel]) -> RequestError:
@@ -193,7 +212,8 @@ def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
     context = {name: _bound(value) for name, value in (detail.get("ctx") or {}).items()}
     too_long_text = detail["type"] == "string_too_long" and field in {"prompt", "negative_prompt"}
     error_class = PromptTooLong if too_long_text else InvalidField
-    return error_class(f"{field} {what.format(**context)}", field=field, fix=fix.format(**context))
+    reason = _REASONS.get((field, detail["type"]), "")
+    return error_class(f"{field} {what.format(**context)}", field=field, fix=fix.format(**context) + reason)
 
 
 def _bound(value: Any) -> Any:
@@ -208,22 +228,26 @@ def _path(location: tuple[object, ...]) -> str:
 
 
 def _part(name: object) -> str:
-    """A client's own name for something, made fit to be repeated to it: short, and valid Unicode."""
-    text = str(name)[:64]
-    return text.encode("utf-8", "backslashreplace").decode()
+    """A client's own name for something, made fit to be repeated to it: short, and nothing but visible text."""
+    shown = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(name)[:64])
+    return "".join(shown)
 
 
-def _check_text(field: str, text: str, preset: PresetFolder) -> None:
-    """Raise where `text` has characters that are no text, or more tokens than the preset's text encoder reads."""
-    if any(unicodedata.category(c) in _NOT_TEXT and c not in _ALLOWED_CONTROLS for c in text):
-        raise InvalidField(f"{field} has control characters", field=field, fix="leave them out")
-    if text and not any(c.isprintable() and not c.isspace() for c in text):
-        raise InvalidField(f"{field} has no visible text", field=field, fix="say what the video shows")
-    limit = preset.facts.max_prompt_tokens
-    num_tokens = preset.count_tokens(text)
-    if num_tokens > limit:
-        message = f"{field} has {num_tokens} tokens; this model reads {limit}"
-        raise PromptTooLong(message, field=field, fix=f"shorten it to at most {limit} tokens; nothing is cut silently")
+def _check_characters(request: JobRequest) -> None:
+    """Raise InvalidField where any text has characters that are none, or that change how other text is shown."""
+    for field in ("prompt", "negative_prompt", "model", "image", "video", "webhook_url"):
+        check_characters(field, getattr(request, field) or "")
+    for key, value in (request.metadata or {}).items():
+        for text in (key, value):
+            check_characters(f"metadata.{_part(key)}", text)
+
+
+def _negative_prompt(request: JobRequest, preset: PresetFolder) -> ReadPrompt:
+    """The preset's own is no matter of the client's: it gives no warnings."""
+    if request.negative_prompt is not None:
+        return read_negative_prompt(request.negative_prompt, preset)
+    check_length("negative_prompt", preset.facts.negative_prompt, preset)
+    return ReadPrompt(preset.facts.negative_prompt, ())
 
 
 def _check_refiner(prompt: str, preset: PresetFolder) -> None:
@@ -239,17 +263,17 @@ def _check_refiner(prompt: str, preset: PresetFolder) -> None:
         raise PromptTooLong(message, field="prompt", fix=fix)
 
 
-def _refine(request: JobRequest, preset: PresetFolder, settings: Settings) -> RefineSpec | None:
+def _refine(request: JobRequest, prompt: str, preset: PresetFolder, settings: Settings) -> RefineSpec | None:
     """How the video is refined, if at all."""
     refiner = preset.facts.refiner
     limits = None if refiner is None else refine_limits(preset.facts, refiner, settings)
     refine = refine_spec_of(request.refine, preset.facts, limits)
     if refine is not None:
-        _check_refiner(request.prompt, preset)
+        _check_refiner(prompt, preset)
     return refine
 
 
-def _num_frames(request: JobRequest, fps: int, limit: Limit, default: int) -> int:
+def _num_frames(request: JobRequest, fps: int | Fraction, limit: Limit, default: int) -> int:
     """Frames of the video, from num_frames or seconds or the deployment's default, as far as the model takes it."""
     if request.num_frames is not None and request.seconds is not None:
         raise InvalidField("both num_frames and seconds are given", field="seconds", fix="give one of them")
@@ -261,18 +285,38 @@ def _num_frames(request: JobRequest, fps: int, limit: Limit, default: int) -> in
     return _checked_length("num_frames", num_frames, fps, limit)
 
 
-def _checked_length(field: str, num_frames: int, fps: int, limit: Limit) -> int:
+def _checked_length(field: str, num_frames: int, fps: int | Fraction, limit: Limit) -> int:
     """`num_frames` where it is within limits; the errors speak of `field`, the one that the client gave."""
     if num_frames < MIN_FRAMES:
-        fix = f"give at least {MIN_FRAMES} frames ({MIN_FRAMES / fps:g} seconds at {fps} fps)"
+        fix = f"give at least {MIN_FRAMES} frames ({seconds_of(MIN_FRAMES, fps):g} seconds at {fps} fps)"
         raise TooFewFrames(
             f"{field} asks for {num_frames} frames; a video has at least {MIN_FRAMES}", field=field, fix=fix
         )
     if num_frames > limit.most:
-        fix = f"give at most {limit.most} frames ({limit.most / fps:g} seconds at {fps} fps)"
+        fix = f"give at most {limit.most} frames ({seconds_of(limit.most, fps):g} seconds at {fps} fps)"
         message = f"{field} asks for more than the {limit.most} frames allowed here, {limit.set_by}"
         raise TooManyFrames(message, field=field, fix=fix)
     return num_frames
+
+
+def _rate_warnings(request: JobRequest, fps: int | Fraction) -> list[JobWarning]:
+    """A decimal that was taken for an NTSC rate."""
+    if not isinstance(request.fps, float) or Fraction(repr(request.fps)) == fps:
+        return []
+    message = f"fps {request.fps:g} was taken for {fps}"
+    return [JobWarning(code=WarningCode.FRAME_RATE_SNAPPED, message=message, field="fps")]
+
+
+def _length_warnings(request: JobRequest, spec: JobSpec, default: int) -> list[JobWarning]:
+    """Another length than `seconds` or the deployment's default says."""
+    length = f"{spec.num_frames} frames, {seconds_of(spec.num_frames, spec.fps):g} s at {spec.fps} fps"
+    if request.seconds is not None and Fraction(repr(request.seconds)) * spec.fps != spec.num_frames:
+        message = f"{request.seconds:g} s is no whole number of frames; the video has {length}"
+        return [JobWarning(code=WarningCode.SECONDS_ROUNDED, message=message, field="seconds")]
+    if request.seconds is None and request.num_frames is None and spec.num_frames < default:
+        message = f"the default of {default} frames is more than {spec.model} makes; the video has {length}"
+        return [JobWarning(code=WarningCode.LENGTH_SHORTENED, message=message, field="num_frames")]
+    return []
 
 
 def _check_given_media(request: JobRequest, facts: Preset, check: CheckReference) -> None:

@@ -15,8 +15,10 @@ from tokenizers import Tokenizer
 
 from core.service.errors import ModelNotInstalled, PresetError, UnknownModel, shortened
 from core.service.first_chunk_sources import BASE, SAMPLING, SourceChoice, source_name
+from core.service.frame_rate import FrameRate
 from core.service.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, JobSpec, Profile
 from core.service.settings import Settings
+from core.service.words import Vocabulary, WordCheck
 
 MAX_STEPS = 1000
 """Of any sampler: the timesteps that models are trained with."""
@@ -125,7 +127,7 @@ class Preset(BaseModel):
     engine: str
     height: int = Field(gt=0, description="Pixels.")
     width: int = Field(gt=0, description="Pixels.")
-    fps: int = Field(ge=1, description="Frames per second the model was trained at; the default playback rate.")
+    fps: FrameRate = Field(description="Frames per second the model was trained at; the default playback rate.")
     max_prompt_tokens: int = Field(
         ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted."
     )
@@ -255,6 +257,14 @@ class PresetFolder:
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` without special tokens. Raises ModelNotInstalled."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._tokenizer)
+
+    def check_words(self, text: str) -> WordCheck:
+        """What of `text` the model knows. Raises ModelNotInstalled."""
+        return self._vocabulary.check(text)
 
 
 class Catalog:

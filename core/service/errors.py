@@ -7,6 +7,7 @@ LongtakeError
 │   ├── FieldNotSupported       a field that this version has not built yet
 │   ├── MalformedJson           the body is not JSON
 │   ├── PromptTooLong           more tokens than the text encoder reads
+│   ├── PromptNotUnderstood     no word that the model knows
 │   ├── UnknownModel            no such preset
 │   ├── TooManyFrames / TooFewFrames
 │   ├── UrlRefused              scheme, host or address not allowed
@@ -146,6 +147,12 @@ class PromptTooLong(RequestError):
     """The prompt has more tokens than the text encoder reads."""
 
     code = "prompt_too_long"
+
+
+class PromptNotUnderstood(RequestError):
+    """The model knows no word of the prompt."""
+
+    code = "prompt_not_understood"
 
 
 class UnknownModel(RequestError):

@@ -1,11 +1,12 @@
 """Frame arithmetic: how many chunks, windows and refinement windows a number of frames takes. No frame is ever dropped.
 
-Pure integers: knows nothing of tensors, jobs or files. Words as in docs/glossary.md (chunk, window, refinement window).
+Pure numbers: knows nothing of tensors, jobs or files. Words as in docs/glossary.md (chunk, window, refinement window).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 CHUNK_FRAMES = 16
 """Output frames of one chunk, and latents of one window."""
@@ -42,7 +43,7 @@ def num_windows(new_frames: int, surplus_frames: int = 0) -> int:
     return max(0, -(-(new_frames - surplus_frames) // NEW_FRAMES_PER_WINDOW))
 
 
-def seconds_to_frames(seconds: float, fps: int) -> int:
+def seconds_to_frames(seconds: float, fps: int | Fraction) -> int:
     """Frames that play `seconds` at `fps`, rounded to the nearest whole frame."""
     return round(seconds * fps)
 

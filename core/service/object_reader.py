@@ -13,7 +13,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import httpx
-from anyio import fail_after, to_thread
+from anyio import CapacityLimiter, fail_after, to_thread
 
 from core.service.errors import (
     ObjectDamaged,
@@ -23,7 +23,6 @@ from core.service.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from core.service.gate import Gate
 from core.service.ports import ObjectPart
 from core.service.resolver import check_name
 from core.service.storage import REQUEST, S3Storage
@@ -33,16 +32,17 @@ ANSWER_SECONDS = 1.7
 SILENCE_SECONDS = 20.0
 """Longest pause between two pieces."""
 _KEPT_CONNECTIONS = 32
+_SIGNING_THREADS = 8
+"""Of its own: a name server that hangs takes no thread from other requests."""
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", re.ASCII)
 
 
 class S3ObjectReader:
     """ports.ObjectReader by presigned requests to the server's internal address. One for each event loop."""
 
-    def __init__(self, storage: S3Storage, gate: Gate | None = None) -> None:
-        """With a `gate` objects are refused at once for a moment after the server did not answer."""
+    def __init__(self, storage: S3Storage) -> None:
         self._storage = storage
-        self._gate = gate or Gate()
+        self._made_limiter: CapacityLimiter | None = None
         self._made_client: httpx.AsyncClient | None = None
 
     @property
@@ -56,6 +56,13 @@ class S3ObjectReader:
                 trust_env=False,
             )
         return self._made_client
+
+    @property
+    def _limiter(self) -> CapacityLimiter:
+        """Likewise."""
+        if self._made_limiter is None:
+            self._made_limiter = CapacityLimiter(_SIGNING_THREADS)
+        return self._made_limiter
 
     async def close(self) -> None:
         if self._made_client is not None:
@@ -71,18 +78,14 @@ class S3ObjectReader:
             await answer.aclose()
 
     async def _ask(self, key: str, byte_range: str | None) -> httpx.Response:
-        if not self._gate.admits():
-            raise StorageUnavailable(f"reading {key}: it did not answer a moment ago")
+        """Needs no gate: who waits for a server that hangs holds neither a thread nor anybody else's connection."""
         try:
             with fail_after(ANSWER_SECONDS):
-                url = await to_thread.run_sync(self._url, key, abandon_on_cancel=True)
+                url = await to_thread.run_sync(self._url, key, abandon_on_cancel=True, limiter=self._limiter)
                 headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={byte_range}"} if byte_range else {})
-                answer = await self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
+                return await self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
         except (httpx.TransportError, OSError) as error:  # TimeoutError and gaierror are OSErrors
-            self._gate.failed()
             raise StorageUnavailable(f"reading {key}: {error!r}") from error
-        self._gate.passed()
-        return answer
 
     def _url(self, key: str) -> str:
         """Blocking: the name may have to be looked up, and credentials to be fetched."""

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from core.service.frame_rate import AskedFrameRate, FrameRate
+
 NOISE_LEVELS = 1000
 """Of the refiner's noise table; its steps go down from `strength` of it, no two on one level."""
 
@@ -72,7 +74,9 @@ Profile = Literal["fast", "reference"]
 DEFAULT_PROFILE: Profile = "fast"
 
 MIN_FRAMES = 16
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**53 - 1
+"""Of requests: the largest integer that every JSON client keeps exact (RFC 8259, section 6). Jobs of older versions
+may have seeds up to 2**63 - 1; they run as before."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
@@ -170,9 +174,17 @@ class JobRequest(Frozen):
     seconds: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="Length in seconds of playback, instead of num_frames."
     )
-    fps: int | None = Field(default=None, ge=1, le=60, description="Playback rate in frames per second.")
+    fps: AskedFrameRate | None = Field(
+        default=None,
+        description='Playback rate in frames per second, 1 to 60: a number, or a fraction such as "30000/1001". 23.976,'
+        " 29.97, 47.952 and 59.94 mean the NTSC rates; other decimals are exact (12.5 is 25/2).",
+    )
     seed: int | None = Field(
-        default=None, ge=0, le=MAX_SEED, description="Same seed and request, same video. Random if left out."
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="Same seed and request, same video. Random if left out. At most 2^53 - 1: larger integers are"
+        " rounded by JavaScript.",
     )
     model: str | None = Field(default=None, description="A name from GET /models.")
     guidance_scale: float | None = Field(
@@ -214,7 +226,7 @@ class JobSpec(Stored):
     prompt: str
     negative_prompt: str
     num_frames: int
-    fps: int
+    fps: FrameRate = Field(description='A number where it is whole, else "numerator/denominator" in lowest terms.')
     seed: int
     model: str
     guidance_scale: float
@@ -255,10 +267,30 @@ class JobError(Stored):
     retryable: bool
 
 
+class WarningCode(StrEnum):
+    """What requests are warned of. Codes of given media are beside their decoding."""
+
+    CHARACTERS_REMOVED = "characters_removed"
+    """Zero-width and other invisible characters are no longer in a prompt."""
+    UNKNOWN_WORDS = "unknown_words"
+    """The model does not know some words of a prompt."""
+    FOREIGN_SYNTAX = "foreign_syntax"
+    """A prompt has weights, tags or options of another tool."""
+    FRAME_RATE_SNAPPED = "frame_rate_snapped"
+    """A decimal `fps` was taken for the NTSC rate that it means."""
+    SECONDS_ROUNDED = "seconds_rounded"
+    """`seconds` is no whole number of frames."""
+    LENGTH_SHORTENED = "length_shortened"
+    """The deployment's default length is more than the model takes."""
+
+
 class JobWarning(Stored):
     """What is odd about a job but possible: it runs all the same."""
 
-    code: str
+    code: str = Field(
+        description=f"Stable. Of requests: {', '.join(WarningCode)}; media to begin with have more.",
+        examples=[WarningCode.UNKNOWN_WORDS],
+    )
     message: str
     field: str | None = Field(default=None, description="The field of the request that it is about.")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.service import transitions
 from core.service.frame_plan import num_chunks
+from core.service.frame_rate import seconds_of
 from core.service.schema import (
     Chunk,
     ChunkRecord,
@@ -122,7 +123,7 @@ def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_pos
         steps=making.steps if making else 0,
         refine_step=refining.step if refining else 0,
         refine_steps=refining.steps if refining else 0,
-        seconds_playable=record.frames_done / record.spec.fps,
+        seconds_playable=seconds_of(record.frames_done, record.spec.fps),
         seconds_per_chunk=pace.seconds_per_chunk if pace else None,
         realtime_factor=pace.realtime_factor if pace else None,
         eta_seconds=eta_seconds(record, making, refining),
@@ -147,7 +148,7 @@ def pace_of(chunks: Sequence[ChunkRecord], record: JobRecord) -> Pace | None:
     seconds = (chunks[-1].created_at - since).total_seconds()
     if seconds <= 0:
         return None
-    video_seconds = sum(chunk.num_frames for chunk in counted) / record.spec.fps
+    video_seconds = seconds_of(sum(chunk.num_frames for chunk in counted), record.spec.fps)
     return Pace(seconds / len(counted), video_seconds / seconds)
 
 

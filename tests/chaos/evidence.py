@@ -196,5 +196,5 @@ class Reader:
 
     def _digest(self, url: str) -> str:
         """Of the object behind a URL; what was answered instead where it cannot be had."""
-        answer = self._http.get(url)
+        answer = self._http.get(url, follow_redirects=True)
         return hashlib.sha256(answer.content).hexdigest() if answer.status_code == 200 else f"HTTP {answer.status_code}"

@@ -230,8 +230,8 @@ class Service:
 
 
 def fetch(url: str) -> bytes:
-    """A presigned URL's object, as any HTTP client would get it."""
-    response = httpx.get(url, trust_env=False)
+    """What is behind a chunk's link, as any HTTP client would get it."""
+    response = httpx.get(url, trust_env=False, follow_redirects=True)
     assert response.status_code == 200, response.text
     return response.content
 

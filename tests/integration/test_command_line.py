@@ -20,7 +20,7 @@ from core.service.video.time_slice import ROW_HEIGHT_PIXELS
 from tests.helpers.command_line import Running, running
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
-from tests.helpers.video import frames_of
+from tests.helpers.video import frames_of, probe
 
 SHEET_ROWS = 3
 
@@ -195,11 +195,14 @@ def test_nothing_outlives_an_up_that_is_killed(up: Running) -> None:
 
 def test_submit_and_watch_follow_a_job_of_a_running_service(up: Running, tmp_path: Path) -> None:
     url, clients = base_url(up), tmp_path / "clients"  # a family of their own: they end, the service stays
-    with running(["submit", "a red square", "--frames", "17", "--watch", "--url", url], clients, tmp_path) as submitted:
+    words = ["submit", "a (red:1.4) square", "--frames", "17", "--fps", "30000/1001", "--watch", "--url", url]
+    with running(words, clients, tmp_path) as submitted:
         assert submitted.process.wait(60) == 0, submitted.output
+    assert "warning   prompt: prompt has the syntax of other tools" in submitted.output
     job_id = submitted.output.splitlines()[0]
     with running(["watch", job_id, "--out", "out", "--url", url], clients, tmp_path) as watched:
         assert watched.process.wait(60) == 0, watched.output
-    assert len(frames_of((tmp_path / "out" / f"{job_id}.mp4").read_bytes())) == 17
+    times = probe((tmp_path / "out" / f"{job_id}.mp4").read_bytes()).times
+    assert times == tuple(round(frame * 1001 / 30000, 6) for frame in range(17))
     with running(["health", "api", "--url", url], clients, tmp_path) as health:
         assert health.process.wait(20) == 0, health.output

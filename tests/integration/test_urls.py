@@ -1,4 +1,4 @@
-"""The URLs that the API hands out open exactly one object for a while, and nothing else."""
+"""Links never change; the presigned URLs that they lead to open exactly one object for a while, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class LongAgo:
 
 @pytest.fixture(scope="module")
 def url(service: Service) -> str:
-    """A chunk's URL as the API gave it."""
-    return service.wait_for_success(service.submit(num_frames=32).id).chunks[0].url
+    """The presigned URL that a chunk's link leads to."""
+    link = service.wait_for_success(service.submit(num_frames=32).id).chunks[0].url
+    return httpx.get(link, trust_env=False).headers["location"]
 
 
 def refused(url: str) -> bool:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from api.app import create_app
 from api.problems import documented_errors, kind_of
 from cli.main import COMMANDS
-from core.service.schema import JobRequest
+from core.service.schema import JobRequest, WarningCode
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -98,6 +98,11 @@ def test_the_api_page_names_every_endpoint() -> None:
 def test_the_api_page_names_every_field_of_a_request() -> None:
     section = API_PAGE.split("## A request")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == list(JobRequest.model_fields)
+
+
+def test_the_api_page_names_every_warning_of_a_request() -> None:
+    section = API_PAGE.split("## Warnings")[1].split("\n## ")[0]
+    assert {*WarningCode} <= {*re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))

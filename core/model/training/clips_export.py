@@ -15,6 +15,7 @@ from core.model.presets.files import read_json
 from core.model.training.clips_workshop import UNTOUCHED, ClipsWorkshop
 from core.model.training.export import save_weights, write_json
 from core.service.catalog import REFINER_FOLDER, Preset
+from core.service.frame_rate import shown_frame_rate
 from core.service.refine_request import possible_sizes
 
 _UNCHANGED = ("vae", "text_encoder", "image_encoder", "tokenizer", REFINER_FOLDER)
@@ -50,7 +51,7 @@ def _facts(workshop: ClipsWorkshop) -> dict[str, Any]:
         "description": f"Trained from {own.name} on {len(workshop.cache.clips)} clips of {own.width}x{own.height}.",
         "height": own.height,
         "width": own.width,
-        "fps": own.fps,
+        "fps": shown_frame_rate(own.fps),
     }
 
 

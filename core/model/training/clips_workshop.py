@@ -41,6 +41,7 @@ from core.model.training.loop import CHECKPOINT, load_averaged, train
 from core.model.training.memory_stage import PAST, WINDOW, Memory
 from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, RecipeError
 from core.service.catalog import Catalog, PresetFolder
+from core.service.frame_rate import MAX_RATE, MIN_RATE
 from core.service.settings import Settings
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -69,7 +70,7 @@ class ClipsWorkshop:
                 "height": recipe.data.height,
                 "width": recipe.data.width,
                 # Presets have whole rates.
-                "fps": max(1, round(recipe.data.fps)),
+                "fps": min(MAX_RATE, max(MIN_RATE, round(recipe.data.fps))),
             }
         )
         self.device = parallel.join().device

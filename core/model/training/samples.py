@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ class Opening:
     frames: FramesTHWC
 
 
-def keeping(folder: Path, fps: int, show: Callable[[], Sequence[Row]]) -> Sampler:
+def keeping(folder: Path, fps: int | Fraction, show: Callable[[], Sequence[Row]]) -> Sampler:
     """A sampler that writes what `show` returns to samples/<steps>.png and .mp4 of a stage's folder."""
 
     def sample(step: int) -> None:
@@ -108,7 +109,7 @@ def side_by_side(clips: Sequence[FramesTHWC]) -> FramesTHWC:
     )
 
 
-def write_video(frames: FramesTHWC, fps: int, path: Path) -> None:
+def write_video(frames: FramesTHWC, fps: int | Fraction, path: Path) -> None:
     """An MP4 of any length."""
     firsts = range(0, len(frames), CHUNK_FRAMES)
     chunks = (

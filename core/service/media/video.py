@@ -27,6 +27,7 @@ from PIL import Image
 from core.service.engine import FrameHWC, FramesTHWC
 from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
 from core.service.frame_plan import CHUNK_FRAMES
+from core.service.frame_rate import seconds_of
 from core.service.media.decoded import ignore_warning
 from core.service.media.fit import fit
 from core.service.media.types import SNIFFED_BYTES, WEBM, sniff
@@ -91,7 +92,7 @@ class _Timeline:
 def last_frames(
     path: Path,
     *,
-    fps: int,
+    fps: int | Fraction,
     height: int,
     width: int,
     limits: VideoLimits,
@@ -226,12 +227,13 @@ def _check_end(container: InputContainer, end_seconds: float) -> None:
         raise _unreadable(f"it is cut off after {end_seconds:.1f} of {declared:.1f} s")
 
 
-def _moments(timeline: _Timeline, fps: int) -> list[Fraction]:
+def _moments(timeline: _Timeline, fps: int | Fraction) -> list[Fraction]:
     """16 moments in the stream's ticks, 1/fps apart, ending with the last frame's."""
     found = int(_seconds(timeline) * fps + _JITTER_FRAMES) + 1
     if found < CHUNK_FRAMES:
         message = f"the video has {found} frames at {fps} frames per second; {CHUNK_FRAMES} are needed to go on from"
-        raise VideoTooShort(message, fix=f"give at least {CHUNK_FRAMES / fps:g} s of video, or ask for a higher fps")
+        needed = seconds_of(CHUNK_FRAMES, fps)
+        raise VideoTooShort(message, fix=f"give at least {needed:g} s of video, or ask for a higher fps")
     ticks_between = 1 / (fps * timeline.tick_seconds)
     return [timeline.frames[-1] - (CHUNK_FRAMES - 1 - index) * ticks_between for index in range(CHUNK_FRAMES)]
 

@@ -26,8 +26,10 @@ class PlaylistEntry:
     num_frames: int
 
 
-def render_playlist(entries: Sequence[PlaylistEntry], fps: int, *, ended: bool) -> str:
-    """The playlist of a job's chunks, oldest first; valid also while there is none yet. `ended`: no more will come."""
+def render_playlist(entries: Sequence[PlaylistEntry], fps: int | Fraction, *, ended: bool) -> str:
+    """The playlist of a job's chunks, oldest first; valid also while there is none yet. `ended`: no more will come.
+
+    Durations are cut from one timeline of microseconds, so that their sum never drifts from the video's."""
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
@@ -40,16 +42,24 @@ def render_playlist(entries: Sequence[PlaylistEntry], fps: int, *, ended: bool) 
     ]
     if entries:
         lines.append(f'#EXT-X-MAP:URI="{entries[0].url}",BYTERANGE="{entries[0].head_bytes}@0"')
+    first_frame = 0
     for entry in entries:
-        lines += _segment(entry, fps)
+        lines += _segment(entry, first_frame, fps)
+        first_frame += entry.num_frames
     if ended:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
 
 
-def _segment(entry: PlaylistEntry, fps: int) -> list[str]:
+def _segment(entry: PlaylistEntry, first_frame: int, fps: int | Fraction) -> list[str]:
+    duration = _microseconds(first_frame + entry.num_frames, fps) - _microseconds(first_frame, fps)
     return [
-        f"#EXTINF:{entry.num_frames / fps:.6f},",
+        f"#EXTINF:{duration // 1_000_000}.{duration % 1_000_000:06d},",
         f"#EXT-X-BYTERANGE:{entry.size_bytes - entry.head_bytes}@{entry.head_bytes}",
         entry.url,
     ]
+
+
+def _microseconds(frame: int, fps: int | Fraction) -> int:
+    """When a frame begins, to the nearest microsecond."""
+    return round(Fraction(frame * 1_000_000) / fps)

@@ -1,7 +1,8 @@
 """Frames to one chunk: an MP4 object that plays by itself and is an HLS segment by byte range. In memory, no files.
 
 A chunk is ftyp+moov+moof+mdat. The head (ftyp+moov) has the same bytes in every chunk of a job, and decode time
-continues from chunk to chunk, so a playlist can name chunk 0's head as the init segment of all of them.
+continues from chunk to chunk, so a playlist can name chunk 0's head as the init segment of all of them. FFmpeg's
+timescale is the rate's numerator times a power of two: a frame is a whole number of ticks at any rational rate.
 Same frames, same bytes: one encoder thread, nothing of the clock in the file. Knows no job and no storage.
 """
 
@@ -56,7 +57,7 @@ class EncodedChunk:
     head_bytes: int
 
 
-def encode_chunk(frames_THWC: FramesTHWC, fps: int, index: int, first_frame: int) -> EncodedChunk:
+def encode_chunk(frames_THWC: FramesTHWC, fps: int | Fraction, index: int, first_frame: int) -> EncodedChunk:
     """Encode 1 to 16 frames as chunk `index`, whose first frame is number `first_frame` of the video.
 
     Raises FramesNotEncodable for frames that are not uint8 RGB of even size.
@@ -86,10 +87,10 @@ def _check(frames_THWC: FramesTHWC) -> None:
         )
 
 
-def _configure(stream: VideoStream, width: int, height: int, fps: int) -> None:
+def _configure(stream: VideoStream, width: int, height: int, fps: int | Fraction) -> None:
     codec: VideoCodecContext = stream.codec_context
     codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-    codec.time_base = Fraction(1, fps)
+    codec.time_base = 1 / Fraction(fps)
     codec.thread_count = 1
     # Said in the file, so that no player has to guess from the size (guesses differ: red turns orange).
     codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
@@ -97,7 +98,7 @@ def _configure(stream: VideoStream, width: int, height: int, fps: int) -> None:
     codec.options = {"crf": str(CONSTANT_RATE_FACTOR), "preset": "medium", "x264-params": _X264_PARAMS}
 
 
-def _video_frames(frames_THWC: FramesTHWC, fps: int, first_frame: int) -> Iterator[av.VideoFrame]:
+def _video_frames(frames_THWC: FramesTHWC, fps: int | Fraction, first_frame: int) -> Iterator[av.VideoFrame]:
     for offset, frame_HWC in enumerate(frames_THWC):
         rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")
         frame = rgb.reformat(
@@ -106,7 +107,7 @@ def _video_frames(frames_THWC: FramesTHWC, fps: int, first_frame: int) -> Iterat
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.AREA,  # sharper filters ring at the hard edges of small pictures
         )
-        frame.pts, frame.time_base = first_frame + offset, Fraction(1, fps)
+        frame.pts, frame.time_base = first_frame + offset, 1 / Fraction(fps)
         yield frame
 
 

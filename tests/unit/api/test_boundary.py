@@ -5,9 +5,11 @@ import logging
 from collections.abc import Iterable
 
 import pytest
+from anyio import BrokenResourceError, ClosedResourceError
 from fastapi.testclient import TestClient
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
+from api.boundary import Boundary
 from core.service.fakes import FakeJobStore
 from core.service.schema import JobRecord
 from tests.helpers.api_world import World, submit
@@ -54,6 +56,34 @@ def test_a_client_that_leaves_an_event_stream_ends_it_without_a_word(
     whole = {"type": "http.request", "body": b"", "more_body": False}
     asked(api, "GET", f"/jobs/{job_id}/events", [whole])
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (BrokenResourceError(), "INFO"),
+        (ConnectionResetError(), "INFO"),
+        (ExceptionGroup("two tasks", [BrokenResourceError(), ClosedResourceError()]), "INFO"),
+        (ExceptionGroup("two tasks", [BrokenResourceError(), KeyError()]), "ERROR"),
+        (KeyError("a bug"), "ERROR"),
+    ],
+)
+def test_what_fails_for_want_of_a_client_is_no_bug_and_all_else_is(
+    api: TestClient, error: Exception, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def route(_scope: Scope, receive: Receive, _send: Send) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+        raise error
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Message) -> None: ...
+
+    asyncio.run(Boundary(route)({"type": "http", "method": "GET", "path": "/x", "app": api.app}, receive, send))
+    assert [record.levelname for record in caplog.records if record.name == "api.boundary"] == [level]
 
 
 class BrokenStore(FakeJobStore):

@@ -21,6 +21,34 @@ def test_a_job_is_accepted_stored_and_queued(api: TestClient, world: World) -> N
     assert world.queue.messages == [SentMessage(queue.TASK_GENERATE_CHUNK, "generate.fake", job.id)]
 
 
+def test_what_is_odd_about_a_request_stays_with_its_job_as_warnings(api: TestClient, world: World) -> None:
+    answer = api.post("/jobs", json={"prompt": "a (red:1.4)\u200b circle", "seconds": 2.01, "fps": 29.97})
+    job = Job.model_validate(answer.json())
+    found = [(warning.code, warning.field) for warning in job.warnings]
+    assert found == [
+        ("characters_removed", "prompt"),
+        ("foreign_syntax", "prompt"),
+        ("frame_rate_snapped", "fps"),
+        ("seconds_rounded", "seconds"),
+    ]
+    assert (job.request.prompt, answer.json()["request"]["fps"]) == ("a (red:1.4) circle", "30000/1001")
+    assert api.get(f"/jobs/{job.id}").json()["warnings"] == answer.json()["warnings"]
+    assert api.get("/jobs").json()["jobs"][0]["warnings"] == answer.json()["warnings"]
+    assert record_from_manifest(world.storage.objects[manifest_key(job.id)]).warnings == job.warnings
+
+
+def test_a_plain_request_has_no_warnings_and_shows_a_whole_rate_as_a_number(api: TestClient) -> None:
+    answer = api.post("/jobs", json={"prompt": PROMPT, "fps": 24.0}).json()
+    assert (answer["warnings"], answer["request"]["fps"]) == ([], 24)
+
+
+def test_seconds_playable_follow_a_fractional_rate(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=48, fps="24000/1001")
+    world.make_chunk(job_id, seconds=4)
+    progress = Job.model_validate(api.get(f"/jobs/{job_id}").json()).progress
+    assert progress.seconds_playable == 16 * 1001 / 24000
+
+
 def test_refused_requests_leave_nothing_behind(api: TestClient, world: World) -> None:
     assert api.post("/jobs", json={"prompt": PROMPT, "num_frames": 3}).status_code == 422
     assert world.store.count_active() == 0

@@ -11,7 +11,7 @@ from core.service.errors import StoreError
 from core.service.fakes import FakeJobStore
 from core.service.ports import WorkerStatus
 from core.service.settings import Settings
-from tests.helpers.api_world import World
+from tests.helpers.api_world import PROMPT, World
 from tests.helpers.presets import MAX_PROMPT_TOKENS, change_facts, write_fake_preset
 
 
@@ -30,6 +30,13 @@ def test_models_come_with_limits_and_defaults(api: TestClient, world: World) -> 
         "max_frames": world.settings.max_frames,
     }
     assert (model["defaults"]["fps"], model["defaults"]["num_frames"]) == (8, world.settings.default_num_frames)
+
+
+def test_a_models_own_rate_may_be_a_fraction(api: TestClient, world: World) -> None:
+    change_facts(world.settings.presets_dir / "fake", fps="24000/1001")
+    assert api.get("/models").json()["models"][0]["defaults"]["fps"] == "24000/1001"
+    answer = api.post("/jobs", json={"prompt": PROMPT}).json()
+    assert (answer["request"]["fps"], answer["warnings"]) == ("24000/1001", [])
 
 
 def test_models_come_with_the_steps_sizes_and_lengths_that_may_be_asked(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from api.openapi import EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
 from core.service.admission import parse_body, parse_request
 from core.service.fakes import FAKE_START
 from core.service.media.uploads import UploadRequest, new_upload
-from core.service.schema import EventType, JobError, JobRequest, WebhookEvent
+from core.service.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
 from core.service.settings import Settings
 from core.service.webhooks import payload
 from tests.helpers.api_world import World, submit
@@ -68,6 +68,17 @@ def test_the_request_body_is_the_schema_that_admission_reads(document: dict[str,
     schema = document["components"]["schemas"]["JobRequest"]
     assert set(schema["properties"]) == set(JobRequest.model_fields)
     assert schema["additionalProperties"] is False
+
+
+def test_bounds_of_seeds_forms_of_rates_and_codes_of_warnings_are_said(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    asked, answered = schemas["JobRequest"]["properties"], schemas["JobSpec"]["properties"]
+    assert asked["seed"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
+    assert "maximum" not in answered["seed"], "jobs of older versions may have larger ones"
+    assert [form["type"] for form in asked["fps"]["anyOf"]] == ["number", "string", "null"]
+    assert [form["type"] for form in answered["fps"]["anyOf"]] == ["integer", "string"]
+    assert all(code in schemas["JobWarning"]["properties"]["code"]["description"] for code in WarningCode)
+    assert "warnings" in schemas["Job"]["properties"]
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

@@ -7,6 +7,8 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
+from api.pages import policy_of
+
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_a_page_loads_nothing_from_another_origin(api: TestClient, path: str) -> None:
@@ -35,6 +37,11 @@ def test_a_pages_policy_allows_its_own_scripts_and_no_others(api: TestClient, pa
     ]
     assert policy["script-src"].split(" ") == ["'self'", *(f"'sha256-{digest}'" for digest in hashes)]
     assert (policy["default-src"], policy["object-src"]) == ("'self'", "'none'")
+
+
+def test_scripts_are_allowed_whatever_their_attributes_and_files_are_not_taken_for_scripts() -> None:
+    html = '<script src="a.js"></script><script type="module">b()</script><script>c()</script>'
+    assert policy_of(html).count("sha256-") == 2
 
 
 def test_a_browsers_question_for_an_icon_is_no_error(api: TestClient) -> None:

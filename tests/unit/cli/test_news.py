@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cli.news import fraction_done, news, progress_line
-from core.service.schema import JobStatus
+from core.service.schema import JobStatus, JobWarning
 from tests.unit.cli.conftest import MakeJob
 
 
@@ -55,3 +55,13 @@ def test_progress_tells_of_both_lanes(make_job: MakeJob) -> None:
     progress = make_job(num_chunks=3, num_refined=1).progress.model_copy(update={"refine_step": 5, "refine_steps": 10})
     assert "chunks 3/3  refined 1/3, step 5/10" in progress_line(progress)
     assert fraction_done(progress) == pytest.approx(4.5 / 6)
+
+
+def test_each_warning_is_told_once_with_its_field(make_job: MakeJob) -> None:
+    warnings = (
+        JobWarning(code="unknown_words", message="what is a cat?", field="prompt"),
+        JobWarning(code="hdr", message="tone-mapped"),
+    )
+    before, after = (make_job().model_copy(update={"warnings": warnings[:count]}) for count in (1, 2))
+    assert news(None, before)[0] == "warning   prompt: what is a cat?"
+    assert news(before, after) == ["warning   tone-mapped"]

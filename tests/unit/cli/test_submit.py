@@ -30,6 +30,14 @@ def test_refinement_is_asked_for_by_a_flag_or_by_any_of_its_options() -> None:
     assert set(REFINE_FIELDS) == set(RefineOptions.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [("24", 24), ("23.976", 23.976), ("30000/1001", "30000/1001"), ("nan", "nan"), ("fast", "fast")],
+)
+def test_a_rate_is_sent_as_a_number_or_as_what_was_written(written: str, sent: object) -> None:
+    assert request_body(parse_args(["submit", "x", "--fps", written]))["fps"] == sent
+
+
 def test_metadata_and_events_may_be_repeated() -> None:
     words = "submit x --metadata a=1 --metadata b=c=d --webhook-event job.failed --webhook-event job.succeeded"
     body = request_body(parse_args(words.split()))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import threading
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
+import av
 import pytest
 from PIL import Image
 
@@ -44,6 +46,16 @@ def test_the_video_has_exactly_the_frames_asked_for(world: World, num_frames: in
     assert record.video_key == video_key(JOB)
     assert decode_frames(world.storage.objects[video_key(JOB)]).shape == (num_frames, 64, 64, 3)
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == record
+
+
+def test_a_video_at_a_fractional_rate_has_every_frame_at_its_time(world: World) -> None:
+    rate = Fraction(30000, 1001)
+    assert finalize(generated(world, 40, fps=rate)) is Outcome.COMMITTED
+    with av.open(io.BytesIO(world.storage.objects[video_key(JOB)]), mode="r") as container:
+        stream = container.streams.video[0]
+        times = [(frame.pts or 0) * (frame.time_base or 0) for frame in container.decode(stream)]
+        assert stream.average_rate == rate
+    assert times == [frame / rate for frame in range(40)]
 
 
 def test_the_thumbnail_is_a_picture_of_the_video(world: World) -> None:

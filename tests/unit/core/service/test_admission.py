@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.service.admission import FIELDS_NOT_BUILT_YET, admit, new_job_id, parse_request, random_seed
+from core.service.admission import FIELDS_NOT_BUILT_YET, Admitted, admit, new_job_id, parse_request, random_seed
 from core.service.catalog import Catalog
 from core.service.errors import (
     FieldNotSupported,
@@ -25,9 +25,9 @@ from core.service.errors import (
     WebhookUrlRefused,
 )
 from core.service.media.types import MediaKind
-from core.service.schema import DEFAULT_WEBHOOK_EVENTS, MAX_SEED, FirstChunkSampling, JobRequest, JobSpec
+from core.service.schema import DEFAULT_WEBHOOK_EVENTS, MAX_SEED, FirstChunkSampling, JobRequest, JobSpec, WarningCode
 from core.service.settings import Settings
-from tests.helpers.presets import MAX_PROMPT_TOKENS, change_facts, write_fake_preset
+from tests.helpers.presets import MAX_PROMPT_TOKENS, change_facts, copy_sprites, write_fake_preset
 
 PROMPT = "a red circle"
 
@@ -42,10 +42,14 @@ def no_media(_kind: MediaKind, reference: str) -> None:
     raise UploadNotFound(f"there is no {reference}")
 
 
-def spec_of(settings: Settings, **fields: Any) -> JobSpec:
+def admitted(settings: Settings, **fields: Any) -> Admitted:
     request = parse_request({"prompt": PROMPT, **fields})
     catalog = Catalog(settings)
     return admit(request, catalog, settings, lambda: 42, no_media, lambda _host, _port: ["8.8.8.8"])
+
+
+def spec_of(settings: Settings, **fields: Any) -> JobSpec:
+    return admitted(settings, **fields).spec
 
 
 def refusal(settings: Settings, **fields: Any) -> RequestError:
@@ -102,6 +106,91 @@ def test_seconds_become_frames_at_the_rate_of_playback(
     assert spec_of(settings, seconds=seconds, fps=fps).num_frames == num_frames
 
 
+def warnings_of(settings: Settings, **fields: Any) -> list[tuple[str, str | None]]:
+    return [(warning.code, warning.field) for warning in admitted(settings, **fields).warnings]
+
+
+@pytest.mark.parametrize(
+    ("fps", "shown", "warnings"),
+    [
+        (24, 24, []),
+        (24.0, 24, []),
+        (12.5, "25/2", []),
+        ("30000/1001", "30000/1001", []),
+        (23.976, "24000/1001", [("frame_rate_snapped", "fps")]),
+        (29.97, "30000/1001", [("frame_rate_snapped", "fps")]),
+        (59.94, "60000/1001", [("frame_rate_snapped", "fps")]),
+    ],
+)
+def test_rates_are_kept_exactly_and_a_snapped_one_is_warned_of(
+    settings: Settings, fps: float | str, shown: int | str, warnings: list[tuple[str, str]]
+) -> None:
+    assert spec_of(settings, fps=fps).model_dump(mode="json")["fps"] == shown
+    assert warnings_of(settings, fps=fps) == warnings
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_frames", "says"),
+    [
+        ({"seconds": 2.5}, 20, None),
+        ({"seconds": 2.06}, 16, "2.06 s is no whole number of frames; the video has 16 frames, 2 s at 8 fps"),
+        ({"seconds": 1.001, "fps": "24000/1001"}, 24, None),
+        ({"seconds": 4, "fps": 23.976}, 96, "4 s is no whole number of frames; the video has 96 frames, 4.004 s"),
+    ],
+)
+def test_seconds_that_are_no_whole_number_of_frames_are_warned_of(
+    settings: Settings, fields: dict[str, Any], num_frames: int, says: str | None
+) -> None:
+    found = admitted(settings, **fields)
+    told = [warning.message for warning in found.warnings if warning.code == WarningCode.SECONDS_ROUNDED]
+    assert found.spec.num_frames == num_frames
+    assert len(told) == (says is not None)
+    assert all(message.startswith(says or "") for message in told)
+
+
+def test_a_default_length_that_the_model_cannot_make_is_shortened_with_a_warning(settings: Settings) -> None:
+    change_facts(settings.presets_dir / "fake", limits={"max_frames": 32})
+    assert warnings_of(settings) == [("length_shortened", "num_frames")]
+    assert warnings_of(settings, num_frames=32) == []
+
+
+def test_a_presets_own_negative_prompt_is_no_matter_of_the_client(tmp_path: Path) -> None:
+    copy_sprites(tmp_path)
+    change_facts(tmp_path / "sprites", negative_prompt="ugly [blurry]")
+    settings = Settings(presets_dir=tmp_path)
+    assert warnings_of(settings) == []
+    assert warnings_of(settings, negative_prompt="ugly") == [("unknown_words", "negative_prompt")]
+
+
+@pytest.mark.parametrize("char", ["\x00", "\x1b", "\x9b", "\u202e", "\u202a", "\u2066", "\u2069"])
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt", "metadata.k", "model", "image", "video", "webhook_url"])
+def test_control_and_bidirectional_characters_are_refused_in_every_text(
+    settings: Settings, field: str, char: str
+) -> None:
+    refused = refusal(settings, **asking(field, f"a{char}b"))
+    assert (type(refused), refused.field) == (InvalidField, field)
+    assert refused.message.startswith((f"{field} has control characters (U+", f"{field} has bidirectional formatting"))
+
+
+def test_a_metadata_key_with_such_characters_is_named_readably(settings: Settings) -> None:
+    refused = refusal(settings, metadata={"a\x00\u202eb": "v"})
+    assert refused.field == "metadata.a\\x00\\u202eb"
+    assert refused.message.startswith("metadata.a\\x00\\u202eb has control characters (U+0000 at character 2)")
+
+
+@pytest.mark.parametrize("metadata", [{"a\ud800": "v"}, {"k": "\udfff"}])
+def test_lone_surrogates_in_metadata_are_refused(settings: Settings, metadata: dict[str, str]) -> None:
+    refused = refusal(settings, metadata=metadata)
+    assert "not valid Unicode" in refused.message
+    assert str(refused.field).startswith("metadata")
+    assert str(refused.field).encode()
+
+
+def test_metadata_of_any_script_come_back_as_they_were_sent(settings: Settings) -> None:
+    metadata = {"نام": "\u0645\u06cc\u200c\u062e", "title": "👩\u200d🚀 e\u0301\n\u05d0\u200f"}
+    assert spec_of(settings, metadata=metadata).metadata == metadata
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "field", "says"),
     [
@@ -135,7 +224,16 @@ def test_seconds_become_frames_at_the_rate_of_playback(
         ({"seconds": True}, InvalidField, "seconds", "not a number"),
         ({"fps": 0}, InvalidField, "fps", "below 1"),
         ({"fps": 61}, InvalidField, "fps", "above 60"),
-        ({"fps": 7.5}, InvalidField, "fps", "not a whole number"),
+        ({"fps": 60.001}, InvalidField, "fps", "above 60"),
+        ({"fps": "0/1"}, InvalidField, "fps", "below 1"),
+        ({"fps": "61/1"}, InvalidField, "fps", "above 60"),
+        ({"fps": "24"}, InvalidField, "fps", "neither a number nor a fraction"),
+        ({"fps": "30000/0"}, InvalidField, "fps", "neither a number nor a fraction"),
+        ({"fps": "30000 / 1001"}, InvalidField, "fps", "neither a number nor a fraction"),
+        ({"fps": True}, InvalidField, "fps", "neither a number nor a fraction"),
+        ({"fps": math.nan}, InvalidField, "fps", "neither a number nor a fraction"),
+        ({"fps": "200001/20000"}, InvalidField, "fps", "denominator above 10000"),
+        ({"fps": 12.34567}, InvalidField, "fps", "denominator above 10000"),
         ({"seed": -1}, InvalidField, "seed", "below 0"),
         ({"seed": MAX_SEED + 1}, InvalidField, "seed", "above"),
         ({"guidance_scale": 0.5}, InvalidField, "guidance_scale", "below 1"),
@@ -168,7 +266,15 @@ def test_what_is_refused_is_named(
 
 def test_bounds_are_said_as_people_write_them(settings: Settings) -> None:
     assert refusal(settings, guidance_scale=0.5).fix == "give at least 1"
-    assert refusal(settings, seed=MAX_SEED + 1).fix == f"give at most {MAX_SEED}"
+    assert refusal(settings, num_inference_steps=1001).fix == "give at most 1000"
+
+
+def test_a_seed_that_javascript_would_round_is_refused_with_the_reason(settings: Settings) -> None:
+    assert spec_of(settings, seed=9_007_199_254_740_991).seed == 2**53 - 1
+    refused = refusal(settings, seed=2**53)
+    assert (type(refused), refused.field) == (InvalidField, "seed")
+    assert refused.message == "seed is above 9007199254740991"
+    assert refused.fix == "give at most 9007199254740991: JavaScript and other JSON clients round larger integers"
 
 
 @pytest.mark.parametrize("body", [None, [], "a prompt", 3])
@@ -234,7 +340,7 @@ def test_private_webhooks_are_refused_unless_the_operator_allows_them(settings: 
     with pytest.raises(WebhookUrlRefused):
         admit(request, catalog, settings, random_seed, no_media)
     allowing = settings.model_copy(update={"webhook_allow_private_addresses": True})
-    assert admit(request, catalog, allowing, random_seed, no_media).webhook_url == "http://127.0.0.1:9/"
+    assert admit(request, catalog, allowing, random_seed, no_media).spec.webhook_url == "http://127.0.0.1:9/"
 
 
 def test_a_broken_preset_is_not_the_clients_fault(settings: Settings) -> None:

@@ -110,8 +110,8 @@ def test_commits_at_one_instant_have_no_pace() -> None:
 
 def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
     job = record(chunk(0, 2))
-    seen = job_view(job, progress_of(job, {}, None), lambda key: f"https://storage.invalid/{key}", "https://api")
-    assert seen.chunks[0].url == "https://storage.invalid/jobs/j/chunks/0.mp4"
+    seen = job_view(job, progress_of(job, {}, None), "https://api")
+    assert seen.chunks[0].url == f"https://api/jobs/{job.id}/chunks/0.mp4"
     assert "key" not in seen.chunks[0].model_dump()
     assert seen.progress.seconds_playable == 2.0
 
@@ -119,7 +119,7 @@ def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
 def test_a_summary_is_the_job_without_chunks() -> None:
     job = record(chunk(0, 2))
     progress = progress_of(job, {}, None)
-    whole = job_view(job, progress, str, "https://api").model_dump()
+    whole = job_view(job, progress, "https://api").model_dump()
     assert job_summary(job, progress, "https://api").model_dump() == {k: v for k, v in whole.items() if k != "chunks"}
 
 
@@ -131,7 +131,7 @@ def test_links_are_absolute() -> None:
 
 
 def test_a_chunk_keeps_its_timings() -> None:
-    assert chunk_views(record(chunk(0, 1)), str)[0].timings == {"denoise": 1.5}
+    assert chunk_views(record(chunk(0, 1)), "https://api")[0].timings == {"denoise": 1.5}
 
 
 def refined_record(schedule: RefineSchedule = "streaming", num_refined: int = 0) -> JobRecord:
@@ -158,7 +158,7 @@ def test_in_lockstep_the_first_refined_chunk_alone_promises_nothing() -> None:
 
 
 def test_refined_chunks_carry_both_urls() -> None:
-    views = chunk_views(refined_record(num_refined=1), str)
+    views = chunk_views(refined_record(num_refined=1), "https://api")
     assert [bool(view.refined_url) for view in views] == [True, False, False, False]
     assert progress_of(refined_record(num_refined=1), {}, None).chunks_refined == 1
     assert progress_of(record(), {}, None).chunks_refined is None
