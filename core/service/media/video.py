@@ -255,8 +255,11 @@ def _seconds(timeline: _Timeline) -> Fraction:
 
 
 def _check_end(container: InputContainer, end_seconds: float) -> None:
-    """A file that says it is longer than it is has lost its end, which is all that is wanted of it."""
-    declared = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
+    """A file that says it is longer than it is has lost its end, which is all that is wanted of it.
+
+    Some containers count their length from zero, some from their first frame: it is enough to have either.
+    """
+    declared = (min(container.start_time or 0, 0) + (container.duration or 0)) / av.time_base
     if declared - end_seconds > max(_LEAST_GAP_SECONDS, _GAP_SHARE * declared):
         raise _unreadable(f"it is cut off after {end_seconds:.1f} of {declared:.1f} s")
 
@@ -294,6 +297,8 @@ def _decoded_from(
 def _fitted(around: Neighbours[_Decoded], stream: VideoStream, height: int, width: int) -> FrameHWC:
     here = around.here
     _check_whole(here.frame)
+    if here.alpha_HW is not None and here.alpha_HW.shape != (here.frame.height, here.frame.width):
+        raise _unreadable("its transparency is of another size than its picture")
     if not here.frame.interlaced_frame:
         return fitted_frame(here.frame, stream, height, width, here.alpha_HW)
     beside = [neighbour and neighbour.frame for neighbour in (around.before, around.after)]
