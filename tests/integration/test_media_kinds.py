@@ -30,6 +30,7 @@ LIMITS = VideoLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=60.0)
 HEIGHT, WIDTH = 32, 40
 TOLERANCE = 2.0
 """Mean difference in grey levels."""
+ADDITION = "matroska_block_additional"
 LEAST_TELLING = 5.0
 """A wrong frame, turn or colour differs by more."""
 
@@ -138,6 +139,27 @@ def test_transparent_parts_are_white(
     assert difference(ours, fitted(np.rint(over_white), HEIGHT, WIDTH)) < TOLERANCE
     assert ours[:, :, 0].min() > 240, "the left is transparent"
     assert difference(ours, fitted(layers[..., :3], HEIGHT, WIDTH)) > LEAST_TELLING, "the hidden colour is another"
+
+
+def with_side_data_of(colours: Path, opacity: Path, target: Path) -> Path:
+    """The packets of one clip with the opacity of another's."""
+    with av.open(str(opacity)) as given:
+        extra = [bytes(packet.get_sidedata(ADDITION)) for packet in given.demux(video=0) if packet.size]
+    whole = colours.read_bytes()
+    with av.open(str(colours)) as given:
+        own = [bytes(packet.get_sidedata(ADDITION)) for packet in given.demux(video=0) if packet.size]
+    assert len(own[0]) >= len(extra[0]), "what takes its place must fit"
+    padded = extra[0] + bytes(len(own[0]) - len(extra[0]))
+    target.write_bytes(whole.replace(own[0][8:], padded[8:], 1))
+    return target
+
+
+def test_opacity_of_another_size_than_the_picture_is_unreadable(tmp_path: Path) -> None:
+    options = ("-c:v", "libvpx", "-crf", "4", "-b:v", "4M", "-auto-alt-ref", "0", "-pix_fmt", "yuva420p", "-g", "100")
+    colours = made(tmp_path / "colours.webm", *options, alpha=True)
+    smaller = made(tmp_path / "small.webm", "-vf", "scale=16:16", *options, alpha=True)
+    error = refusal(with_side_data_of(colours, smaller, tmp_path / "mixed.webm"))
+    assert (error.code, "of another size" in error.message) == (MediaUnreadable.code, True)
 
 
 def test_alpha_of_other_size_than_allowed_is_not_decoded(tmp_path: Path) -> None:
@@ -354,6 +376,21 @@ def test_clips_that_do_not_begin_at_zero(tmp_path: Path, name: str, offset: str,
 )
 def test_frames_that_lean_on_later_ones(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert_alike(made(tmp_path / "a.mkv", *options, rate="12", num_frames=48), fps=12)
+
+
+def test_a_picture_that_changes_its_size_on_the_way_is_fitted_frame_by_frame(tmp_path: Path) -> None:
+    """As video calls do when the line gets better."""
+    small = made(tmp_path / "small.webm", "-vf", "scale=32:24", *VP8, num_frames=8)
+    large = made(tmp_path / "large.webm", *VP8, num_frames=16)
+    path = tmp_path / "both.webm"
+    with av.open(str(path), "w") as out, av.open(str(small)) as first, av.open(str(large)) as second:
+        stream = out.add_stream_from_template(first.streams.video[0])
+        for start, part in ((0, first), (1000, second)):
+            for packet in part.demux(video=0):
+                if packet.pts is not None and packet.dts is not None:
+                    packet.pts, packet.dts, packet.stream = packet.pts + start, packet.dts + start, stream
+                    out.mux(packet)
+    assert difference(read(path), read(large)) < TOLERANCE
 
 
 # Matroska

@@ -15,8 +15,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from core.service.engine import FrameHWC
 from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
+from core.service.media.oddities import Warn, no_warnings
 from core.service.media.types import MediaKind
-from core.service.media.video import Warn, no_warnings
 from core.service.schema import JobWarning
 
 _FORMATS = ("PNG", "JPEG", "WEBP")

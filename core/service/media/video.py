@@ -32,6 +32,7 @@ from core.service.media.colour import hdr_curve, rgb_of
 from core.service.media.fit import fit
 from core.service.media.intact import missing_end
 from core.service.media.interlaced import Neighbours, deinterlaced, with_neighbours
+from core.service.media.oddities import Warn, no_warnings
 from core.service.media.orientation import orientation_of
 from core.service.media.types import MATROSKA, SNIFFED_BYTES, WEBM, MediaKind, sniff
 from core.service.schema import JobWarning
@@ -56,12 +57,6 @@ _ENCRYPTION = ("encryption_info", "encryption_init_info")
 
 Tick = Callable[[], None]
 """Called often while a video is read; may raise to stop."""
-Warn = Callable[[JobWarning], None]
-"""Takes what is odd about a file, but possible."""
-
-
-def no_warnings(_: JobWarning) -> None:
-    """For callers who do not care."""
 
 
 @dataclass(frozen=True)
