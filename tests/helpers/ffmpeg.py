@@ -46,7 +46,7 @@ def made(path: Path, *options: str, rate: str = "8", num_frames: int = 24, alpha
         opacity = np.broadcast_to(np.linspace(0, 255, frames.shape[2]).astype(np.uint8), frames.shape[:3])
         frames = np.concatenate([frames, opacity[..., None]], axis=-1)
     given = ("-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "-s", "64x48", "-r", rate, "-i", "-")
-    ffmpeg(*given, *options, str(path), stdin=frames.tobytes())
+    ffmpeg(*given, *options, "-threads", "1", str(path), stdin=frames.tobytes())
     return path
 
 
@@ -58,7 +58,7 @@ def decoded(
     `pixel_format`: rgb24, rgba, gbrp16le or gbrpf32le; the planes of the last two are put in the order of RGB.
     """
     output = ("-vsync", "passthrough", "-an", "-pix_fmt", pixel_format, "-f", "rawvideo", "-")
-    done = ffmpeg(*decoder, "-i", str(path), "-vf", f"{filters},showinfo", *output)
+    done = ffmpeg(*decoder, "-threads", "1", "-i", str(path), "-vf", f"{filters},showinfo", *output)
     told = done.stderr.decode(errors="replace")
     times = [float(time) for time in re.findall(r" pts_time:\s*(-?[\d.]+)", told)]
     size = re.search(r" s:(\d+)x(\d+) ", told)

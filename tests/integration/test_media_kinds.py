@@ -36,7 +36,7 @@ LEAST_TELLING = 5.0
 
 H264 = ("-c:v", "libx264", "-crf", "4", "-pix_fmt", "yuv420p")
 VP9 = ("-c:v", "libvpx-vp9", "-crf", "4", "-b:v", "0", "-deadline", "realtime", "-cpu-used", "8")
-VP8 = ("-c:v", "libvpx", "-crf", "4", "-b:v", "4M", "-deadline", "realtime", "-auto-alt-ref", "0")
+VP8 = ("-c:v", "libvpx", "-crf", "4", "-b:v", "4M", "-deadline", "realtime", "-auto-alt-ref", "0", "-cpu-used", "8")
 FRAGMENTED = ("-movflags", "frag_keyframe+empty_moov+default_base_moof", "-g", "6")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,20 +117,46 @@ def last_frames(
     with _opened(path, limits) as (container, stream):
         timeline = _read_timeline(container, stream, limits, tick)
     wanted = [timeline.nearest(moment) for moment in _moments(timeline, fps)]
-    fitted, warnings = dict[int, FrameHWC](), dict[str, JobWarning]()
+    warn = _once_each(warn)
     for start in dict.fromkeys((timeline.seek_point(wanted[0]), None)):  # a file's index may lead astray
         with _opened(path, limits) as (container, stream):
-            for around in with_neighbours(_decoded_from(container, stream, start, limits)):
-                tick()
-                pts = around.here.frame.pts
-                if pts is not None and pts in wanted:
-                    fitted[pts] = _fitted(around, stream, height, width)
-                    warnings |= {warning.code: warning for warning in _warnings_of(around.here.frame)}
-                if fitted.keys() == set(wanted):
-                    for warning in warnings.values():
-                        warn(warning)
-                    return np.stack([fitted[pts] for pts in wanted])
+            decoded = with_neighbours(_decoded_from(container, stream, start, limits))
+            found = _pictures(decoded, frozenset(wanted), partial(_fitted, stream, height, width), tick, warn)
+        if found.keys() == set(wanted):
+            return np.stack([found[pts] for pts in wanted])
     raise _unreadable("some of its last frames cannot be decoded")
+
+
+def _pictures(
+    decoded: Iterator[Neighbours[_Decoded]],
+    wanted: frozenset[int],
+    fitted: Callable[[Neighbours[_Decoded]], FrameHWC],
+    tick: Tick,
+    warn: Warn,
+) -> dict[int, FrameHWC]:
+    """Those of the wanted frames that come, by their time; decodes no further than the last of them."""
+    found = dict[int, FrameHWC]()
+    for around in decoded:
+        tick()
+        frame = around.here.frame
+        if frame.pts in wanted:
+            found[frame.pts] = fitted(around)
+            for warning in _warnings_of(frame):
+                warn(warning)
+        if found.keys() == wanted:
+            break
+    return found
+
+
+def _once_each(warn: Warn) -> Warn:
+    said = set[str]()
+
+    def once(warning: JobWarning) -> None:
+        if warning.code not in said:
+            said.add(warning.code)
+            warn(warning)
+
+    return once
 
 
 def _with_deadline(tick: Tick, seconds: float) -> Tick:
@@ -289,7 +316,7 @@ def _decoded_from(
         yield from map(_Decoded, container.decode(stream))
 
 
-def _fitted(around: Neighbours[_Decoded], stream: VideoStream, height: int, width: int) -> FrameHWC:
+def _fitted(stream: VideoStream, height: int, width: int, around: Neighbours[_Decoded]) -> FrameHWC:
     here = around.here
     _check_whole(here.frame)
     if here.alpha_HW is not None and here.alpha_HW.shape != (here.frame.height, here.frame.width):
