@@ -294,6 +294,15 @@ def test_depth_range_and_matrix_of_ordinary_colours(tmp_path: Path, options: tup
     assert_alike(made(tmp_path / "a.mov", *options))
 
 
+def test_a_matrix_that_is_reserved_is_none_and_one_that_is_not_known_is_refused(plain: Path, tmp_path: Path) -> None:
+    for name, matrix in (("reserved", 3), ("ictcp", 14)):
+        retag = ("-bsf:v", f"h264_metadata=matrix_coefficients={matrix}")
+        ffmpeg("-i", str(plain), "-c", "copy", *retag, str(tmp_path / f"{name}.mp4"))
+    assert difference(read(tmp_path / "reserved.mp4"), read(plain)) == 0
+    error = refusal(tmp_path / "ictcp.mp4")
+    assert (error.code, "matrix 14" in error.message) == (MediaTypeRefused.code, True)
+
+
 # Interlaced
 
 

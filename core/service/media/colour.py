@@ -11,12 +11,15 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpola
 from numpy.typing import NDArray
 
 from core.service.engine import FrameHWC
+from core.service.errors import MediaTypeRefused
 from core.service.media.tone import DEFAULT_PEAK_NITS, MOST_NITS, Curve, Gamut, Mapping
 
 _HD_LINES = 720
 """From here on a video that does not name its colour matrix is taken for BT.709, below for BT.601, as players do."""
-_MATRIX_UNSPECIFIED = 2
-"""AVCOL_SPC_UNSPECIFIED."""
+_UNNAMED_MATRICES = frozenset({2, 3})
+"""AVCOL_SPC_UNSPECIFIED, and AVCOL_SPC_RESERVED, which careless encoders write."""
+_MATRICES = frozenset({0, 1, 4, 5, 6, 7, 9})
+"""Those that libswscale knows (ITU-T H.273, table 4). Constant luminance, YCgCo and ICtCp are not among them."""
 
 _HDR_CURVES = {int(ColorTrc.SMPTE2084): Curve.PQ, int(ColorTrc.ARIB_STD_B67): Curve.HLG}
 _WIDE_GAMUTS = {
@@ -40,7 +43,10 @@ def hdr_curve(frame: av.VideoFrame) -> Curve | None:
 
 
 def rgb_of(frame: av.VideoFrame, alpha_HW: NDArray[np.uint8] | None = None) -> FrameHWC:
-    """`frame` over white, as transparent as its own format or `alpha_HW` (from beside the frame) says."""
+    """`frame` over white, as transparent as its own format or `alpha_HW` (from beside the frame) says.
+
+    Raises MediaTypeRefused for colours that are coded in a way that is not known here.
+    """
     mapping = _mapping(frame)
     has_alpha = any(component.is_alpha for component in frame.format.components)
     if mapping is None:
@@ -57,11 +63,19 @@ def rgb_of(frame: av.VideoFrame, alpha_HW: NDArray[np.uint8] | None = None) -> F
 
 
 def _pixels(frame: av.VideoFrame, pixel_format: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    says_nothing = frame.colorspace == _MATRIX_UNSPECIFIED
-    matrix = Colorspace.ITU709 if says_nothing and frame.height >= _HD_LINES else None
-    if says_nothing and hdr_curve(frame):
-        matrix = Colorspace.BT2020
-    return cast("NDArray[np.uint8]", frame.to_ndarray(format=pixel_format, src_colorspace=matrix))
+    return cast("NDArray[np.uint8]", frame.to_ndarray(format=pixel_format, src_colorspace=_matrix(frame)))
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """None for what the frame itself names."""
+    if frame.colorspace in _MATRICES:
+        return None
+    if frame.colorspace not in _UNNAMED_MATRICES:
+        message = f"the video's colours are coded in a way that is not taken (matrix {frame.colorspace} of H.273)"
+        raise MediaTypeRefused(message, fix="encode it with the matrix of BT.709 or BT.2020 (non-constant luminance)")
+    if hdr_curve(frame):
+        return Colorspace.BT2020
+    return Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
 
 
 def _mapping(frame: av.VideoFrame) -> Mapping | None:
