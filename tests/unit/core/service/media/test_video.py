@@ -147,9 +147,10 @@ def test_a_webm_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "cut.webm")
 
 
-def test_damaged_files_are_read_or_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["mp4", "matroska"])
+def test_damaged_files_are_read_or_refused_by_name(tmp_path: Path, suffix: str) -> None:
     rng = np.random.default_rng(3)
-    whole = clip(tmp_path / "a.mp4", 24, fps=8).read_bytes()
+    whole = clip(tmp_path / f"a.{suffix}", 24, fps=8).read_bytes()
     for _ in range(60):
         damaged = bytearray(whole)
         for position in rng.integers(12, len(whole), 4):
