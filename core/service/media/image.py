@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from core.service.engine import FrameHWC
 from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
-from core.service.media.oddities import Warn, no_warnings
+from core.service.media.decoded import ignore_warning
 from core.service.media.types import MediaKind
 from core.service.schema import JobWarning
 
@@ -32,7 +32,7 @@ _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFE
 """What Pillow's readers raise on damaged files; UnidentifiedImageError is an OSError."""
 
 
-def decode_image(path: Path, max_pixels: int, warn: Warn = no_warnings) -> FrameHWC:
+def decode_image(path: Path, max_pixels: int, *, warn: Callable[[JobWarning], None] = ignore_warning) -> FrameHWC:
     """The picture in a PNG, JPEG or WebP file in sRGB, turned upright as its EXIF says, transparency over white.
 
     Raises MediaTooLarge (by its header, nothing is decoded), MediaTypeRefused for animations, MediaUnreadable where
@@ -56,7 +56,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _in_srgb(image: Image.Image, warn: Warn) -> Image.Image:
+def _in_srgb(image: Image.Image, warn: Callable[[JobWarning], None]) -> Image.Image:
     """Phones embed Display P3, printers CMYK: without their profile colours come out pale, or wrong."""
     profile: bytes | None = image.info.get("icc_profile")
     if not profile or image.mode not in _PROFILED_MODES:

@@ -30,10 +30,10 @@ from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
 from core.service.frame_plan import CHUNK_FRAMES
 from core.service.media.alpha import AlphaHW, frames_with_alpha, has_alpha_stream
 from core.service.media.colour import hdr_curve, rgb_of
+from core.service.media.decoded import ignore_warning
 from core.service.media.fit import fit
 from core.service.media.intact import missing_end
 from core.service.media.interlaced import Neighbours, deinterlaced, with_neighbours
-from core.service.media.oddities import Warn, no_warnings
 from core.service.media.orientation import orientation_of
 from core.service.media.types import MATROSKA, SNIFFED_BYTES, WEBM, MediaKind, sniff
 from core.service.schema import JobWarning
@@ -58,6 +58,8 @@ _ENCRYPTION = ("encryption_info", "encryption_init_info")
 
 Tick = Callable[[], None]
 """Called often while a video is read; may raise to stop."""
+Warn = Callable[[JobWarning], None]
+"""Takes one warning; called at most once for each code."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def last_frames(
     width: int,
     limits: VideoLimits,
     tick: Tick,
-    warn: Warn = no_warnings,
+    warn: Warn = ignore_warning,
 ) -> FramesTHWC:
     """16 frames, uint8 [16, height, width, 3], 1/fps apart, of which the last is the video's last.
 

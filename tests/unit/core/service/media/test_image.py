@@ -152,7 +152,7 @@ def test_an_embedded_profile_is_applied(tmp_path: Path, name: str, mode: str) ->
 def test_a_profile_that_cannot_be_read_is_left_out_and_said_so(tmp_path: Path) -> None:
     (tmp_path / "given").write_bytes(picture((200, 100, 50), icc_profile=b"no profile"))
     warnings = list[JobWarning]()
-    frame = decode_image(tmp_path / "given", 1000, warnings.append)
+    frame = decode_image(tmp_path / "given", 1000, warn=warnings.append)
     assert frame[0, 0].tolist() == [200, 100, 50]
     assert [(warning.code, warning.field) for warning in warnings] == [("colour_profile_ignored", "image")]
 
