@@ -95,6 +95,13 @@ def test_a_video_is_fetched_from_a_url_and_no_log_shows_its_query(
     assert "s3cr3t" not in logs
 
 
+def test_what_chrome_records_is_taken_as_chrome_calls_it(service: Service, tmp_path: Path) -> None:
+    recording = clip(tmp_path / "a.matroska", NUM_GIVEN, fps=8, live="1").read_bytes()
+    upload_id = upload(service, recording, "video/x-matroska;codecs=avc1,opus")
+    job = service.wait_for_success(service.submit(video=upload_id, num_frames=16).id)
+    assert numbers_of(chunk_frames(job, 0)) == list(range(NUM_GIVEN - 16, NUM_GIVEN))
+
+
 def test_a_video_begins_with_an_uploaded_image(service: Service) -> None:
     upload_id = upload(service, picture((200, 100, 50), size=(300, 200)), "image/png")
     job = service.wait_for_success(service.submit(model="pictures", image=upload_id, num_frames=32).id)

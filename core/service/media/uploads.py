@@ -13,7 +13,7 @@ from ipaddress import IPv6Network, ip_address
 from pydantic import Field
 
 from core.service.errors import InvalidField, UploadTooLarge
-from core.service.media.types import KIND_OF_TYPE, MediaKind
+from core.service.media.types import KIND_OF_TYPE, UNKNOWN_TYPE, MediaKind, is_header_value, kinds_of
 from core.service.schema import Frozen, Stored
 from core.service.settings import Settings
 
@@ -29,7 +29,11 @@ _IPV4, _CLIENT_PREFIX = 4, 64
 class UploadRequest(Frozen):
     """Body of POST /uploads: what will be sent."""
 
-    content_type: str = Field(description="Type of the file.", examples=["video/mp4"])
+    content_type: str = Field(
+        description="Type of the file, as a browser or tool calls it: with or without parameters, in any case. "
+        "`application/octet-stream` where it is not known.",
+        examples=["video/mp4"],
+    )
     size_bytes: int = Field(gt=0, description="Its exact length.", examples=[1048576])
 
 
@@ -37,7 +41,7 @@ class Upload(Stored):
     """What the store keeps of an upload. `expires_at` ends its use; its object goes soon after."""
 
     id: str
-    content_type: str
+    content_type: str = Field(description="As declared, letter by letter: it is signed with the upload's URL.")
     size_bytes: int = Field(description="As declared; no more is ever read.")
     created_at: datetime
     expires_at: datetime
@@ -47,9 +51,9 @@ class Upload(Stored):
     client: str | None = Field(default=None, description="Whose it is: `client_mark` of the address that asked for it.")
 
     @property
-    def kind(self) -> MediaKind | None:
-        """None for an object of a type that is not taken (stored by somebody else); it serves no job."""
-        return KIND_OF_TYPE.get(self.content_type)
+    def kinds(self) -> frozenset[MediaKind]:
+        """What it may turn out to be. Empty for an object of a type that is not taken (stored by somebody else)."""
+        return kinds_of(self.content_type)
 
     @property
     def key(self) -> str:
@@ -101,13 +105,14 @@ def client_mark(address: str) -> str:
 
 def new_upload(request: UploadRequest, settings: Settings, now: datetime, client: str | None = None) -> Upload:
     """The upload that `request` asks for. Raises InvalidField or UploadTooLarge."""
-    kind = KIND_OF_TYPE.get(request.content_type)
-    if kind is None:
+    kinds = kinds_of(request.content_type)
+    if not kinds or not is_header_value(request.content_type):
         message = f"content_type {request.content_type[:64]!r} is not taken"
-        raise InvalidField(message, field="content_type", fix=f"send one of {', '.join(KIND_OF_TYPE)}")
-    most = max_bytes(kind, settings)
+        taken = ", ".join((*KIND_OF_TYPE, UNKNOWN_TYPE))
+        raise InvalidField(message, field="content_type", fix=f"send one of {taken}")
+    most = max(max_bytes(kind, settings) for kind in kinds)
     if request.size_bytes > most:
-        message = f"size_bytes is {request.size_bytes}; {kind} files may have {most}"
+        message = f"size_bytes is {request.size_bytes}; {' or '.join(sorted(kinds))} files may have {most}"
         raise UploadTooLarge(message, field="size_bytes", fix=f"send at most {most} bytes")
     upload = _upload(new_upload_id(), request.content_type, request.size_bytes, settings, now)
     url_expires_at = now + timedelta(seconds=settings.upload_ttl_seconds)

@@ -14,10 +14,12 @@ import pytest
 from core.service.address_guard import VIDEO, check_url
 from core.service.errors import (
     Interrupted,
+    MediaError,
     MediaFetchFailed,
     MediaTooLarge,
     MediaTypeRefused,
     MediaUnavailable,
+    MediaUnreadable,
     MediaUrlRefused,
 )
 from core.service.media.fetch import MAX_REDIRECTS, fetch
@@ -160,14 +162,16 @@ def test_what_is_no_video_is_not_fetched_to_the_end(fetching: Fetching, server: 
     server.answers["/a"] = Answer(
         b"<html>" + bytes(50_000), headers={"content-type": "video/mp4"}, after=threading.Event()
     )
-    with pytest.raises(MediaTypeRefused, match="something else"):
+    with pytest.raises(MediaTypeRefused, match="an HTML page"):
         fetching.get(server.url("/a", HOST))
 
 
-@pytest.mark.parametrize("body", [b"", b"\x89PNG\r\n\x1a\n"])
-def test_too_little_to_tell_is_refused(fetching: Fetching, server: MediaServer, body: bytes) -> None:
+@pytest.mark.parametrize(("body", "error"), [(b"", MediaUnreadable), (b"\x89PNG\r\n\x1a\n", MediaTypeRefused)])
+def test_too_little_to_tell_is_refused(
+    fetching: Fetching, server: MediaServer, body: bytes, error: type[MediaError]
+) -> None:
     server.answers["/a"] = Answer(body)
-    with pytest.raises(MediaTypeRefused):
+    with pytest.raises(error):
         fetching.get(server.url("/a", HOST))
 
 
