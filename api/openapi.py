@@ -27,13 +27,13 @@ stable `code`, the `field` at fault and the `fix`.
 """
 TITLES = {
     400: "The body is not JSON.",
-    404: "There is no such job, or what is asked for does not exist yet (see `code`).",
+    404: "There is no such job or upload, or what is asked for does not exist yet (see `code`).",
     409: "The job's status does not allow this.",
     413: "The body has more than 64 KiB.",
     415: "The body is not declared as application/json, or is compressed.",
     416: "The video does not have the bytes that `Range` asks for.",
     422: "A field or parameter is wrong; `errors` has them all.",
-    429: "You hold as many event streams as one client may.",
+    429: "This client has too many.",
     503: "The service is full, or a part of it does not answer.",
 }
 EXAMPLES: dict[str, dict[str, Any]] = {

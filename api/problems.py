@@ -128,6 +128,8 @@ KINDS: dict[type[LongtakeError], Kind] = {
     errors.ServiceFull: Kind(503, retry_after_seconds=30),
     errors.TooManyStreams: Kind(503, retry_after_seconds=30),
     errors.TooManyStreamsOfClient: Kind(429, retry_after_seconds=30),
+    errors.TooManyUploads: Kind(429, retry_after_seconds=60),
+    errors.UploadUnknown: Kind(404),
     errors.PresetError: Kind(503, retry_after_seconds=30, told=False),
     errors.ModelNotInstalled: Kind(503),
     **dict.fromkeys(_OUTAGES, Kind(503, retry_after_seconds=5, told=False)),

@@ -24,10 +24,12 @@ def _nothing() -> None: ...
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the tasks tell the process: somebody waits for the janitor or the webhook sender, the device is broken."""
+    """What the tasks tell the process: somebody waits for the janitor, the webhook sender or the preparer of media, the
+    device is broken."""
 
     wake_janitor: Callable[[], None] = _nothing
     wake_sender: Callable[[], None] = _nothing
+    wake_preparer: Callable[[], None] = _nothing
     device_broken: Callable[[], None] = _nothing
 
 
@@ -71,14 +73,18 @@ def _register_cpu(app: Celery, services: Services, hooks: Hooks) -> None:
     def finalize(_job_id: str) -> None:
         finalize_next(services)
 
-    # Webhooks and the janitor run in threads of their own (hence functions of no arguments that only wake them): a slow
-    # receiver or a long clean-up never holds up a finished video.
+    # Webhooks, the janitor and the preparer of media run in threads of their own (hence functions that only wake them):
+    # a slow receiver, a slow server or a long clean-up never holds up a finished video.
     def deliver_webhooks() -> None:
         hooks.wake_sender()
 
     def janitor() -> None:
         hooks.wake_janitor()
 
+    def prepare_media(_job_id: str) -> None:
+        hooks.wake_preparer()
+
     app.task(name=queue.TASK_FINALIZE_JOB)(finalize)
+    app.task(name=queue.TASK_PREPARE_MEDIA)(prepare_media)
     app.task(name=queue.TASK_DELIVER_WEBHOOKS)(deliver_webhooks)
     app.task(name=queue.TASK_JANITOR)(janitor)

@@ -6,21 +6,18 @@ Plain functions over ports: knows no Celery, no Redis, no S3, no torch.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from datetime import datetime
 
 from safetensors import SafetensorError
 
-from core.service.engine import Engine, EngineState, FramesTHWC, pack
-from core.service.errors import ChunkNotRepeatable, MediaError, MediaFetchFailed, UrlRefused
+from core.service.engine import NOTHING_GIVEN, Engine, EngineState, FramesTHWC, GivenMedia, pack
+from core.service.errors import ChunkNotRepeatable
 from core.service.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.manifest import chunk_key, frames_key, state_key
 from core.service.ports import Lease
 from core.service.schema import ChunkRecord, JobRecord, Lane
-from worker.given import GivenReader
-from worker.lane import CANCEL_CHECK_SECONDS, STATE_TYPE, LaneWorker, NewObject, Outcome, store_may_pause
+from worker.lane import STATE_TYPE, Damaged, LaneWorker, NewObject, Outcome
 from worker.lease_keeper import LeaseKeeper
-from worker.own_disk import is_disk_trouble
 from worker.services import Activity, Services
 from worker.stopwatch import Stopwatch
 
@@ -43,10 +40,8 @@ class ChunkMaker(LaneWorker[EngineState]):
         engine: Engine,
         model: str,
         activity: Activity | None = None,
-        given: GivenReader | None = None,
     ) -> None:
         super().__init__(services, model, activity)
-        self._given = given or GivenReader(services)
         self._engine = engine
 
     def _next_piece(self, record: JobRecord) -> str:
@@ -54,8 +49,7 @@ class ChunkMaker(LaneWorker[EngineState]):
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         index, store, spec = _next_index(record), self._services.store, record.spec
-        since = record.chunks[-1].created_at if record.chunks else record.created_at
-        watch = Stopwatch(self._waited(record, since))
+        watch = Stopwatch(self._waited(record, _ready_since(record)))
         with watch.phase("load"):
             state = self._state_before(index, record, keeper)
         logger.info("%s: making chunk %d of %d", record.id, index, num_chunks(spec.num_frames))
@@ -95,8 +89,7 @@ class ChunkMaker(LaneWorker[EngineState]):
         while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
             first -= 1
         if state is None:
-            given = self._given.read(record.spec, self._while_reading(record.id, keeper), self._pause(keeper))
-            state = self._engine.start(record.spec, given)
+            state = self._engine.start(record.spec, self._given(record, keeper))
         for again in range(first, index):
             logger.warning("%s: making chunk %d again for its state", record.id, again)
             _, state = self._make(again, record, state, Stopwatch(), keeper)
@@ -112,39 +105,34 @@ class ChunkMaker(LaneWorker[EngineState]):
             logger.warning("%s cannot be read: %s", key, error)
             return None
 
-    def _while_reading(self, job_id: str, keeper: LeaseKeeper) -> Callable[[], None]:
-        """Called often while what the job begins with is fetched and decoded; asks the store now and then.
-
-        Never a beat: these are no steps, and would make the watchdog expect the first step as soon.
-        """
-        asked_at = time.monotonic()
-
-        def tick() -> None:
-            nonlocal asked_at
-            self._check_stop(keeper)
-            if time.monotonic() - asked_at >= CANCEL_CHECK_SECONDS:
-                asked_at = time.monotonic()
-                self._activity.busy(job_id)
-                with store_may_pause(job_id):
-                    self._check_cancel(job_id)
-
-        return tick
+    def _given(self, record: JobRecord, keeper: LeaseKeeper) -> GivenMedia:
+        """The exact pixels that the job begins with. Where they are not what was stored they are prepared again; a
+        generation worker fetches nothing from strangers."""
+        if record.spec.image is None and record.spec.video is None:
+            return NOTHING_GIVEN
+        if record.prepared is None:
+            raise Damaged(media=True)
+        data = self._get_checked(record.prepared.key, record.prepared.sha256, keeper)
+        if data is None:
+            raise Damaged(media=True)
+        return GivenMedia.from_bytes(data)
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
-        """Of unusable media only a server that did not answer may do so at the next try; all else fails the job now."""
         if isinstance(error, ChunkNotRepeatable):
             return self._failed_for_good(record, lease, error)
-        if is_disk_trouble(error) or not isinstance(error, MediaError | UrlRefused):
-            return super()._failed(record, lease, error, keeper)
-        if not isinstance(error, MediaFetchFailed):
-            return self._failed_for_good(record, lease, error)
-        self._count_failure(record, lease, error, keeper)
-        return Outcome.FAILED
+        return super()._failed(record, lease, error, keeper)
 
 
 def _next_index(record: JobRecord) -> int:
     """The chunk to be made: a damaged one first."""
     return record.repairs[0] if record.repairs else len(record.chunks)
+
+
+def _ready_since(record: JobRecord) -> datetime:
+    """When the next chunk could begin."""
+    if record.chunks:
+        return record.chunks[-1].created_at
+    return record.prepared.at if record.prepared else record.created_at
 
 
 def _for_later(record: JobRecord, span: ChunkSpan, frames: FramesTHWC, state: EngineState) -> list[NewObject]:

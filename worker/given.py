@@ -1,99 +1,169 @@
-"""Brings what a job begins with, an image or the end of a video, to the worker and decodes it.
+"""Brings what a job begins with, an image or the end of a video, to a CPU worker and has it decoded.
 
-Over the storage port and core.service.media; knows no engine. Needed for chunk 0 only.
+Over the storage port and core.service.media; knows no lease, no store and no engine.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from core.service.address_guard import UrlUse, check_url, resolve_host
+from core.service.address_guard import Resolve, UrlUse, check_url
 from core.service.catalog import Catalog
-from core.service.engine import NOTHING_GIVEN, FramesTHWC, GivenMedia
-from core.service.errors import MediaFetchFailed, MediaUnavailable, ObjectNotFound
+from core.service.errors import MediaFetchFailed, MediaUnavailable, NameServiceUnavailable, ObjectNotFound
 from core.service.media.fetch import fetch
-from core.service.media.image import decode_image
 from core.service.media.references import URL_USE, shown
 from core.service.media.sink import MediaSink
 from core.service.media.types import MediaKind
 from core.service.media.uploads import is_upload_id, max_bytes, upload_key
-from core.service.media.video import VideoLimits, last_frames
-from core.service.schema import JobSpec
+from core.service.resolver import BoundedResolver
+from core.service.schema import JobSpec, JobWarning
 from core.service.settings import Settings
+from worker.decoding import Decode, DecodingProcesses, decode_order
 from worker.patience import Pause, patiently
 from worker.services import Services
 from worker.temporary import temporary_folder
 
 logger = logging.getLogger(__name__)
 
+RESOLVE_SECONDS = 10.0
+MAX_LOOKUPS = 256
+"""Name servers that never answer hold lookups for longer than anybody waits for them."""
+
 Tick = Callable[[], None]
 AllowedAddresses = Callable[[str, Settings, UrlUse], Sequence[str]]
 """(URL, settings, what for) -> the addresses that it may be fetched from, or UrlRefused."""
 
+_resolver = BoundedResolver(RESOLVE_SECONDS, max_lookups=MAX_LOOKUPS)
 
-def allowed_addresses(url: str, settings: Settings, use: UrlUse) -> Sequence[str]:
+
+def allowed_addresses(url: str, settings: Settings, use: UrlUse, resolver: Resolve = _resolver) -> Sequence[str]:
     """The same rules as when the job was accepted, on what the host's name means now.
 
     A name that does not resolve is no refusal here, as it did then: raises MediaFetchFailed.
     """
 
-    def resolve(host: str, port: int) -> list[str]:
+    def resolve(host: str, port: int) -> Sequence[str]:
         try:
-            return resolve_host(host, port)
-        except (OSError, UnicodeError) as error:
+            return resolver(host, port)
+        except (OSError, UnicodeError, NameServiceUnavailable) as error:
             raise MediaFetchFailed(f"the host {host!r} has no address", fix="try again, or upload it") from error
 
     return check_url(url, settings.media_allow_private_addresses, resolve, use)
 
 
+class DiskBudget:
+    """How many bytes of fetched files one process keeps. Who asks for more than there is is told that the disk is full,
+    and comes back later: what it gives back lets the others end."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._free = most_bytes
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def room(self) -> Generator[Room]:
+        """For one file, until it is gone."""
+        room = Room(self)
+        try:
+            yield room
+        finally:
+            room.clear()
+
+    def take(self, count: int) -> None:
+        """Raises OSError (ENOSPC)."""
+        with self._lock:
+            if count > self._free:
+                raise OSError(errno.ENOSPC, "no room for another image or video")
+            self._free -= count
+
+
+class Room:
+    """What one file has of a budget."""
+
+    def __init__(self, budget: DiskBudget) -> None:
+        self._budget = budget
+        self._taken = 0
+
+    def take(self, count: int) -> None:
+        self._budget.take(count)
+        self._taken += count
+
+    def clear(self) -> None:
+        self._budget.take(-self._taken)
+        self._taken = 0
+
+
+class _CountedSink(MediaSink):
+    """A sink, from its beginning, whose bytes need room."""
+
+    def __init__(self, path: Path, kind: MediaKind, most_bytes: int, room: Room) -> None:
+        super().__init__(path, kind, most_bytes)
+        room.clear()
+        self._room = room
+
+    def write(self, piece: bytes) -> None:
+        self._room.take(len(piece))
+        super().write(piece)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a job begins with: a file as it is stored (GivenMedia.to_bytes), and what was odd about it."""
+
+    file: Path
+    sha256: str
+    warnings: tuple[JobWarning, ...]
+
+
 class GivenReader:
-    """Reads what jobs were given."""
+    """Reads what jobs were given. One for all threads of a process."""
 
     def __init__(
-        self,
-        services: Services,
-        allowed: AllowedAddresses = allowed_addresses,
+        self, services: Services, allowed: AllowedAddresses = allowed_addresses, decode: Decode | None = None
     ) -> None:
         self._storage = services.storage
         self._settings = services.settings
         self._catalog = Catalog(services.settings)
         self._allowed = allowed
+        self._decode = decode or DecodingProcesses(services.settings.media_decodes)
+        self._budget = DiskBudget(services.settings.media_disk_bytes)
 
-    def read(self, spec: JobSpec, tick: Tick, pause: Pause) -> GivenMedia:
-        """What `spec` begins with, ready for the engine. `tick` is called often; it and `pause` may raise to stop.
+    @contextmanager
+    def reading(self, spec: JobSpec, tick: Tick, pause: Pause) -> Generator[Pixels]:
+        """What `spec` begins with, in a file that goes in the end. `tick` is called often; it and `pause` may raise to
+        stop.
 
-        Raises MediaError or UrlRefused where it cannot be used, StorageError where an upload cannot be read now.
+        Raises MediaError or UrlRefused where it cannot be used, StorageError where an upload cannot be read now,
+        OSError where this machine's disk is full.
         """
-        if spec.image is None and spec.video is None:
-            return NOTHING_GIVEN
-        with temporary_folder() as folder:
-            file = Path(folder) / "given"
-            if spec.image is not None:
-                self._bring(MediaKind.IMAGE, spec.image, file, tick, pause)
-                return GivenMedia(image=decode_image(file, self._settings.max_image_pixels))
-            assert spec.video is not None
-            self._bring(MediaKind.VIDEO, spec.video, file, tick, pause)
-            return GivenMedia(frames=self._last_frames(spec, file, tick))
+        kind, reference = given_of(spec)
+        facts = self._catalog.get(spec.model).facts
+        with temporary_folder() as name, self._budget.room() as room:
+            order = decode_order(kind, Path(name), spec, (facts.height, facts.width), self._settings)
 
-    def _last_frames(self, spec: JobSpec, file: Path, tick: Tick) -> FramesTHWC:
-        settings, facts = self._settings, self._catalog.get(spec.model).facts
-        limits = VideoLimits(
-            settings.max_video_pixels, settings.max_video_seconds, settings.media_decode_timeout_seconds
-        )
-        return last_frames(file, fps=spec.fps, height=facts.height, width=facts.width, limits=limits, tick=tick)
+            def new_sink() -> MediaSink:
+                return _CountedSink(order.file, kind, max_bytes(kind, self._settings), room)
 
-    def _bring(self, kind: MediaKind, reference: str, file: Path, tick: Tick, pause: Pause) -> None:
-        logger.info("fetching %s %s", kind, shown(reference))
-        if is_upload_id(reference):
-            patiently(lambda: self._copy_upload(kind, reference, file, tick), pause)
-        else:
-            self._fetch(kind, reference, file, tick)
+            logger.info("fetching %s %s", kind, shown(reference))
+            if is_upload_id(reference):
+                patiently(lambda: self._copy_upload(reference, new_sink, tick), pause)
+            else:
+                self._fetch(kind, reference, new_sink, tick)
+            warnings = self._decode(order, tick)
+            room.take(order.result.stat().st_size)
+            with order.result.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            yield Pixels(order.result, sha256, warnings)
 
-    def _copy_upload(self, kind: MediaKind, upload_id: str, file: Path, tick: Tick) -> None:
+    def _copy_upload(self, upload_id: str, new_sink: Callable[[], MediaSink], tick: Tick) -> None:
         try:
-            with MediaSink(file, kind, max_bytes(kind, self._settings)) as sink:
+            with new_sink() as sink:
                 for piece in self._storage.pieces(upload_key(upload_id)):
                     tick()
                     sink.write(piece)
@@ -101,8 +171,8 @@ class GivenReader:
         except ObjectNotFound as error:
             raise MediaUnavailable(f"the upload {upload_id} is gone", fix="upload it again") from error
 
-    def _fetch(self, kind: MediaKind, url: str, file: Path, tick: Tick) -> None:
-        with MediaSink(file, kind, max_bytes(kind, self._settings)) as sink:
+    def _fetch(self, kind: MediaKind, url: str, new_sink: Callable[[], MediaSink], tick: Tick) -> None:
+        with new_sink() as sink:
             fetch(
                 url,
                 sink,
@@ -110,3 +180,11 @@ class GivenReader:
                 timeout_seconds=self._settings.media_fetch_timeout_seconds,
                 tick=tick,
             )
+
+
+def given_of(spec: JobSpec) -> tuple[MediaKind, str]:
+    """What kind of media a job begins with, and its URL or upload."""
+    if spec.image is not None:
+        return MediaKind.IMAGE, spec.image
+    assert spec.video is not None, "the job begins with nothing"
+    return MediaKind.VIDEO, spec.video

@@ -24,9 +24,9 @@ from core.service.manifest import (
     record_from_manifest,
     tombstone_key,
 )
-from core.service.media.uploads import UPLOADS_PREFIX, found_upload, upload_id_of_key
+from core.service.media.uploads import SENDING_GRACE, UPLOADS_PREFIX, found_upload, upload_id_of_key, upload_key
 from core.service.schema import JobRecord, Lane
-from core.service.transitions import TOMBSTONE_TIME
+from core.service.transitions import TOMBSTONE_TIME, awaits_media
 from worker.endings import close, wind_up, write_manifest
 from worker.services import Services
 
@@ -78,7 +78,9 @@ class Janitor:
             for remove in (
                 self._remove_expired,
                 self._remove_deleted,
+                self._remove_unsent_uploads,
                 self._remove_old_uploads,
+                self._remove_deleted_uploads,
                 self._remove_old_tombstones,
                 self._remove_never_created,
             ):
@@ -158,17 +160,38 @@ class Janitor:
                 self._remove(record.id)
 
     def _remove_old_uploads(self) -> None:
-        """Those that no new job may name any more, unless one that has no chunk yet still waits for them."""
+        """Those that no new job may name any more, unless one still waits for them."""
         keep = timedelta(seconds=self._services.settings.upload_retention_seconds) + UPLOAD_GRACE
         old = self._services.uploads.older_than(self._services.clock.now() - keep)
-        if not old:
-            return
-        waiting = [record.spec for record in self._services.store.active() if _begins_with_media(record)]
-        needed = {reference for spec in waiting for reference in (spec.image, spec.video)}
+        needed = self._needed_uploads() if old else set[str]()
         for upload in old:
             if upload.id not in needed:
                 self._services.storage.delete_prefix(upload.key)
                 self._services.uploads.remove(upload.id)
+
+    def _remove_unsent_uploads(self) -> None:
+        """Those whose URL has ended before anything was sent to it."""
+        uploads, storage = self._services.uploads, self._services.storage
+        for upload in uploads.unsent(self._services.clock.now() - SENDING_GRACE):
+            if storage.exists(upload.key):
+                uploads.sent(upload.id)
+            else:
+                uploads.remove(upload.id)
+
+    def _remove_deleted_uploads(self) -> None:
+        """Objects of uploads that their clients have deleted, unless a job still waits for them."""
+        uploads = self._services.uploads
+        gone = uploads.discarded(self._services.clock.now())
+        needed = self._needed_uploads() if gone else set[str]()
+        for discarded in gone:
+            if discarded.upload_id not in needed:
+                self._services.storage.delete([upload_key(discarded.upload_id)])
+                uploads.forget_discarded(discarded)
+
+    def _needed_uploads(self) -> set[str]:
+        """Of jobs that are not prepared yet."""
+        waiting = [record.spec for record in self._services.store.active() if awaits_media(record)]
+        return {reference for spec in waiting for reference in (spec.image, spec.video) if reference}
 
     def _remove_old_tombstones(self) -> None:
         """With whatever a worker that stood still has put since."""
@@ -196,10 +219,6 @@ class Janitor:
     def _in_work(self, record: JobRecord) -> bool:
         """Somebody holds a lease."""
         return any(self._services.store.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
-
-
-def _begins_with_media(record: JobRecord) -> bool:
-    return not record.chunks and not record.delete_requested
 
 
 @contextmanager

@@ -98,10 +98,11 @@ class Remembered(Generic[State]):
 class Damaged(Exception):
     """Objects of the job are not what was stored: these chunks, or refinement after a piece, must be made again."""
 
-    def __init__(self, chunks: tuple[int, ...] = (), refine_from: int | None = None) -> None:
-        super().__init__(f"damaged: chunks {list(chunks)}, refinement from piece {refine_from}")
+    def __init__(self, chunks: tuple[int, ...] = (), refine_from: int | None = None, *, media: bool = False) -> None:
+        super().__init__(f"damaged: chunks {list(chunks)}, refinement from piece {refine_from}, media {media}")
         self.chunks = chunks
         self.refine_from = refine_from
+        self.media = media
 
 
 class LaneWorker(ABC, Generic[State]):
@@ -111,6 +112,10 @@ class LaneWorker(ABC, Generic[State]):
     commit_event: ClassVar[WebhookEvent]
     states_remembered: ClassVar[int]
     """Newest states kept in memory, so that a worker that goes on with a job need not fetch what it has just put."""
+    ends_workers: ClassVar[bool] = True
+    """Whether a piece may be what its workers die of."""
+    failure_code: ClassVar[str] = "engine_error"
+    """Of a job that fails for an error which is none of ours."""
 
     def __init__(self, services: Services, model: str, activity: Activity | None = None) -> None:
         self._services = services
@@ -142,18 +147,23 @@ class LaneWorker(ABC, Generic[State]):
                 return Outcome.DROPPED
             self._activity.busy(lease.job_id)
             wake_another(services, self.lane, self._model)
-            with LeaseKeeper(services.store, lease, ttl) as keeper:
-                return self._under_lease(lease, keeper)
+            return self.do(lease)
         except StoreError as error:
             logger.warning("the store fails, the janitor wakes a worker later: %s", error.message)
             return Outcome.DROPPED
         finally:
             self._activity.idle()
 
+    def do(self, lease: Lease) -> Outcome:
+        """The piece that was claimed with `lease`. Raises what the engine raised, after the try is recorded, and
+        StoreError where it cannot even be given back."""
+        with LeaseKeeper(self._services.store, lease, self._services.settings.lease_ttl_seconds) as keeper:
+            return self._under_lease(lease, keeper)
+
     def _under_lease(self, lease: Lease, keeper: LeaseKeeper) -> Outcome:
         try:
             record = self._patiently(lambda: self._services.store.get(lease.job_id), keeper)
-            if lease.poison:
+            if lease.poison and self.ends_workers:
                 return self._poisoned(record)
             return self._one_piece(record, lease, keeper)
         except (Interrupted, JobNotFound) as reason:
@@ -167,6 +177,7 @@ class LaneWorker(ABC, Generic[State]):
         except StaleLease as reason:
             logger.warning("%s: %s", record.id, reason)
             sweep_again(self._services, record.id)
+            self._services.store.release(lease, count_attempt=False)  # it may be the job that has moved on
             return Outcome.DROPPED
         except Damaged as damage:
             return self._repair(lease, damage, keeper)
@@ -333,7 +344,9 @@ class LaneWorker(ABC, Generic[State]):
         logger.warning("%s: %s", lease.job_id, damage)
         self._remembered.pop(lease.job_id, None)
         store = self._services.store
-        record = self._patiently(lambda: store.repair(lease, damage.chunks, refine_from=damage.refine_from), keeper)
+        record = self._patiently(
+            lambda: store.repair(lease, damage.chunks, refine_from=damage.refine_from, media=damage.media), keeper
+        )
         write_manifest(self._services, record)
         wake(self._services, record)
         return Outcome.INTERRUPTED
@@ -391,7 +404,7 @@ class LaneWorker(ABC, Generic[State]):
         piece = self._next_piece(record)
         logger.error("%s: try %d of %s failed: %r", record.id, attempts, piece, error)
         if attempts >= self._services.settings.max_attempts:
-            fail_job(self._services, record.id, job_error(error, f"{piece} failed {attempts} times", "engine_error"))
+            fail_job(self._services, record.id, job_error(error, f"{piece} failed {attempts} times", self.failure_code))
 
     def _rest_seconds(self, attempts: int) -> float:
         return self._services.settings.janitor_interval_seconds * 2**attempts

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
 
@@ -40,12 +40,13 @@ from core.service.ports import WorkerKind, WorkerStatus
 from core.service.queue import (
     CPU_QUEUE,
     JANITOR_QUEUE,
+    MEDIA_QUEUE,
     WEBHOOKS_QUEUE,
     CeleryTaskQueue,
     make_celery_app,
     worker_options,
 )
-from core.service.redis_client import REQUEST, connect
+from core.service.redis_client import REQUEST, WORKER, connect
 from core.service.rescue import Rescuer
 from core.service.settings import Settings
 from core.service.storage import S3Storage
@@ -59,6 +60,7 @@ from worker.engines import Engines, load_engines
 from worker.first_use import install
 from worker.janitor import Janitor
 from worker.names import process_name
+from worker.prepare import Preparer
 from worker.self_probe import ProbeQueue, SelfProbe
 from worker.services import Services
 from worker.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
@@ -70,6 +72,7 @@ logger = logging.getLogger("worker")
 RETRY_SECONDS = 3.0
 SENDER_SECONDS = 1.0
 PROBE_SECONDS = 2.0
+PREPARER_STOP_SECONDS = 5.0
 EXIT_DEVICE_BROKEN = 70
 EXIT_STALLED = 75
 
@@ -124,7 +127,9 @@ class Process:
         self._drain = threading.Event()
         self._exit_code = 0
         self._watchdog = Watchdog()
-        records = connect(settings.redis_url)
+        # A CPU worker prepares many media at a time, each with a thread that keeps its lease.
+        patience = replace(WORKER, max_connections=WORKER.max_connections + 2 * settings.media_fetches)
+        records = connect(settings.redis_url, patience)
         clock, storage = SystemClock(), S3Storage(settings)
         self._services = Services(
             store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
@@ -226,7 +231,10 @@ class Process:
 
     def _work(self, engines: Engines | None, stack: ExitStack) -> None:
         """Consume tasks until told to stop. Celery takes from several queues in turn."""
-        hooks, queues = Hooks(device_broken=self._on_device_broken), [CPU_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE]
+        hooks, queues = (
+            Hooks(device_broken=self._on_device_broken),
+            [CPU_QUEUE, MEDIA_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE],
+        )
         if engines is None:
             remove_left_behind()
             hooks = self._start_cpu_threads(stack)
@@ -270,7 +278,9 @@ class Process:
         janitor = Janitor(self._services, RedisCoordination(self._records))
         sending = self._start(stack, "webhooks", SENDER_SECONDS, lambda: self._send_all(sender))
         cleaning = self._start(stack, "janitor", self._settings.janitor_interval_seconds, janitor.run)
-        return Hooks(wake_janitor=cleaning.wake, wake_sender=sending.wake)
+        preparer = Preparer(self._services).start()
+        stack.callback(preparer.stop, PREPARER_STOP_SECONDS)
+        return Hooks(wake_janitor=cleaning.wake, wake_sender=sending.wake, wake_preparer=preparer.wake)
 
     def _send_all(self, sender: WebhookSender) -> None:
         while not self._drain.is_set() and sender.deliver_due():

@@ -180,7 +180,9 @@ class Supervisor:
 def run(*, kind: WorkerKind, model: str, gpus: str) -> int:
     """`longtake worker`: until SIGTERM or SIGINT; a second one kills. Raises SetupError where `gpus` means nothing."""
     chosen = choose_gpus(gpus, offered_gpus) if kind != "cpu" else []
-    supervisor = Supervisor(plan_children(kind, model, chosen), bury=Undertaker(Settings()).bury)
+    settings = Settings()
+    undertaker = Undertaker(settings, slots=settings.media_fetches if kind == "cpu" else 0)
+    supervisor = Supervisor(plan_children(kind, model, chosen), bury=undertaker.bury)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         (supervisor.hurry if supervisor.stop.is_set() else supervisor.stop).set()

@@ -16,6 +16,7 @@ from core.service.queue import CeleryTaskQueue, make_celery_app
 from core.service.redis_client import connect
 from core.service.settings import Settings
 from core.service.workers_registry import RedisWorkerRegistry
+from worker.names import slot_names
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,9 @@ logger = logging.getLogger(__name__)
 class Undertaker:
     """For processes that this machine has started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, slots: int = 0) -> None:
+        """`slots`: of how many parts each process consists that hold leases of their own."""
+        self._slots = slots
         records = connect(settings.redis_url)
         self._store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
         self._workers = RedisWorkerRegistry(records)
@@ -31,8 +34,11 @@ class Undertaker:
 
     def bury(self, worker: str) -> None:
         """Soon. Where the store does not answer the lease runs out by itself."""
-        arguments = (self._store, self._workers, self._queue, worker)
-        threading.Thread(target=give_back, args=arguments, name="undertaker", daemon=True).start()
+        threading.Thread(target=self._give_back_all, args=(worker,), name="undertaker", daemon=True).start()
+
+    def _give_back_all(self, worker: str) -> None:
+        for name in (worker, *slot_names(worker, self._slots)):
+            give_back(self._store, self._workers, self._queue, name)
 
 
 def give_back(store: JobStore, workers: WorkerRegistry, queue: TaskQueue, worker: str) -> None:

@@ -17,6 +17,7 @@ from core.service.media.references import ReferenceCheck
 from core.service.ports import Standing
 from core.service.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
 from core.service.tombstones import delete_job
+from core.service.transitions import wants
 from core.service.views import chunk_views, job_summary, job_view, links_of, progress_of
 
 router = APIRouter(tags=["jobs"])
@@ -42,7 +43,9 @@ def submit(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp, base_url:
     if ports.store.count_active() >= settings.max_queued_jobs:
         raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")
     record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now(), admitted.warnings))
-    ports.queue.wake(Lane.GENERATE, spec.model, record.id)
+    for lane in Lane:
+        if wants(record, lane):
+            ports.queue.wake(lane, spec.model, record.id)
     headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
     return _accepted(_view(ports, record, base_url), headers)
 
@@ -135,7 +138,8 @@ def cancel(job_id: JobId, ports: PortsOfApp, base_url: BaseUrl) -> Response:
 )
 def delete(job_id: JobId, ports: PortsOfApp) -> Response:
     """The job is gone at once for clients; its objects follow within seconds."""
-    being_worked_on = ports.store.get(job_id).status in WORKED_ON
+    record = ports.store.get(job_id)
+    being_worked_on = record.status in WORKED_ON or record.lane(Lane.PREPARE).held
     delete_job(ports.store, ports.storage, job_id)
     ports.queue.janitor()
     return Response(status_code=202 if being_worked_on else 204)

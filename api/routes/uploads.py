@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
 from api.answers import JsonBody
 from api.openapi import UPLOAD_BODY, may_fail
-from api.ports import PortsOfApp, SettingsOfApp
+from api.ports import Ports, PortsOfApp, SettingsOfApp
 from core.service.admission import parse_body
-from core.service.errors import ServiceFull
+from core.service.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound, UploadUnknown
 from core.service.media.types import MediaKind, types_of
-from core.service.media.uploads import Upload, UploadRequest, new_upload
-from core.service.schema import MIN_FRAMES, Frozen
+from core.service.media.uploads import SENDING_GRACE, Upload, UploadRequest, client_mark, new_upload, url_end
+from core.service.schema import MIN_FRAMES, Frozen, Shown
 from core.service.settings import Settings
 
 router = APIRouter(tags=["uploads"])
+UploadId = Annotated[str, Path(description="Id of the upload.", examples=["upl_k3mq5w7zr2ay4n6c5bqd"])]
 
 
 class ImageLimits(Frozen):
@@ -58,19 +59,31 @@ class UploadTarget(Frozen):
     limits: UploadLimits
 
 
+class UploadView(Shown):
+    """An upload as its client sees it later."""
+
+    id: str
+    content_type: str
+    size_bytes: int = Field(description="As declared.")
+    received: bool = Field(description="Whether the file is there as declared, so that a job may name it.")
+    created_at: datetime
+    expires_at: datetime = Field(description="The URL takes the file until then; nothing sent by then ends the upload.")
+    usable_until: datetime
+
+
 @router.post(
     "/uploads",
     status_code=201,
     summary="Upload an image or video",
     openapi_extra=UPLOAD_BODY,
-    responses={201: {"model": UploadTarget}, **may_fail(400, 413, 415, 422, 503)},
+    responses={201: {"model": UploadTarget}, **may_fail(400, 413, 415, 422, 429, 503)},
 )
-def create_upload(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp) -> Response:
+def create_upload(body: JsonBody, request: Request, ports: PortsOfApp, settings: SettingsOfApp) -> Response:
     """Answers a URL to PUT the file to, and an id to name in `POST /jobs`. Type and length are part of the URL's
     signature: the storage takes no other. What the file really is, is looked at when the job starts."""
-    upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now())
-    if ports.uploads.count() >= settings.max_uploads:
-        raise ServiceFull(f"{settings.max_uploads} uploads are kept already", fix="try again later")
+    client = client_mark(request.client.host if request.client else "")
+    upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client)
+    _check_room(ports, settings, client)
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
     ports.uploads.create(upload)
@@ -78,7 +91,7 @@ def create_upload(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp) ->
         id=upload.id,
         url=url,
         headers=headers,
-        expires_at=_url_expires_at(upload, settings),
+        expires_at=url_end(upload, settings),
         usable_until=upload.expires_at,
         limits=_limits(settings),
     )
@@ -87,8 +100,69 @@ def create_upload(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp) ->
     )
 
 
-def _url_expires_at(upload: Upload, settings: Settings) -> datetime:
-    return upload.created_at + timedelta(seconds=settings.upload_ttl_seconds)
+@router.get("/uploads/{upload_id}", summary="Read an upload", responses=may_fail(404, 503))
+def read_upload(upload_id: UploadId, ports: PortsOfApp, settings: SettingsOfApp) -> UploadView:
+    """Whether its file is there, and until when it can be sent and named."""
+    upload = _upload(ports, upload_id)
+    return UploadView(
+        id=upload.id,
+        content_type=upload.content_type,
+        size_bytes=upload.size_bytes,
+        received=_is_whole(ports, upload),
+        created_at=upload.created_at,
+        expires_at=url_end(upload, settings),
+        usable_until=upload.expires_at,
+    )
+
+
+@router.delete(
+    "/uploads/{upload_id}",
+    status_code=204,
+    summary="Delete an upload",
+    response_class=Response,
+    responses={204: {"description": "Deleted."}, **may_fail(404, 503)},
+)
+def delete_upload(upload_id: UploadId, ports: PortsOfApp, settings: SettingsOfApp) -> Response:
+    """No new job may name it from now on. Jobs that do already go on: its file is removed when none waits for it."""
+    late = url_end(_upload(ports, upload_id), settings) + SENDING_GRACE
+    try:
+        ports.uploads.discard(upload_id, ports.clock.now(), late)
+    except UploadNotFound as error:
+        raise _unknown(upload_id) from error
+    ports.queue.janitor()
+    return Response(status_code=204)
+
+
+def _check_room(ports: Ports, settings: Settings, client: str) -> None:
+    """Clients are told apart first: one that has too many learns that it can mend that itself."""
+    most = settings.max_uploads_per_client
+    if ports.uploads.count_of(client) >= most:
+        fix = "DELETE /uploads/{id} of those that you need no more, or try again later"
+        raise TooManyUploads(f"{most} uploads from your address are kept already", fix=fix)
+    if ports.uploads.count() >= settings.max_uploads:
+        raise ServiceFull(f"{settings.max_uploads} uploads are kept already", fix="try again later")
+
+
+def _upload(ports: Ports, upload_id: str) -> Upload:
+    """The upload, if its time is not over."""
+    try:
+        upload = ports.uploads.get(upload_id)
+    except UploadNotFound as error:
+        raise _unknown(upload_id) from error
+    if ports.clock.now() >= upload.expires_at:
+        raise _unknown(upload_id)
+    return upload
+
+
+def _unknown(upload_id: str) -> UploadUnknown:
+    return UploadUnknown(f"there is no upload {upload_id[:32]!r}")
+
+
+def _is_whole(ports: Ports, upload: Upload) -> bool:
+    try:
+        return ports.storage.look_up(upload.key).size_bytes == upload.size_bytes
+    except ObjectNotFound:
+        return False
 
 
 def _limits(settings: Settings) -> UploadLimits:

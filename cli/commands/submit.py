@@ -139,17 +139,16 @@ def _uploaded(client: Client, field: str, file: Path) -> str:
     """Upload a file and say so on stderr, as stdout is for the answer."""
     from cli.byte_meter import byte_meter
     from core.service.errors import InvalidField
-    from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, sniff, types_of
+    from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, describe, sniff, types_of
 
     if not file.is_file():
         raise InvalidField(f"--{field}: there is no file {file}", field=field, fix="give a file or an http(s) URL")
     with file.open("rb") as source:
-        content_type = sniff(source.read(SNIFFED_BYTES))
+        head = source.read(SNIFFED_BYTES)
+    content_type = sniff(head)
     if content_type is None or KIND_OF_TYPE[content_type] != field:
         taken = ", ".join(types_of(MediaKind(field)))
-        raise InvalidField(
-            f"--{field}: {file} is {content_type or 'of another type'}", field=field, fix=f"give {taken}"
-        )
+        raise InvalidField(f"--{field}: {file} is {describe(head)}", field=field, fix=f"give one of {taken}")
     with byte_meter(sys.stderr) as report:
         return client.upload(file, content_type, lambda done, total: report(f"uploading {file.name}", done, total))
 

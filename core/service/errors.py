@@ -26,6 +26,8 @@ LongtakeError
 ├── ServiceFull             too many jobs wait already
 ├── TooManyStreams          the server holds as many event streams as it may
 ├── TooManyStreamsOfClient  one client holds as many event streams as it may
+├── TooManyUploads          too many uploads of this client are kept already
+├── UploadUnknown           no upload with this id, where it is asked for itself
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
 ├── VideoNotReady           the final video does not exist yet
@@ -267,6 +269,18 @@ class TooManyStreamsOfClient(LongtakeError):
     """This client holds as many event streams as one may."""
 
     code = "too_many_streams_of_client"
+
+
+class TooManyUploads(LongtakeError):
+    """Too many uploads of this client are kept already."""
+
+    code = "too_many_uploads"
+
+
+class UploadUnknown(LongtakeError):
+    """There is no upload with this id."""
+
+    code = "upload_unknown"
 
 
 class JobNotFound(LongtakeError):

@@ -43,6 +43,7 @@ from core.service.media.uploads import Upload
 from core.service.ports import (
     Clock,
     Delivery,
+    Discarded,
     JobNews,
     JobPage,
     Lease,
@@ -55,6 +56,7 @@ from core.service.ports import (
 )
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.schema import (
+    LANES_OF_ANY_MODEL,
     LANES_WITH_STEPS,
     JobEvent,
     JobRecord,
@@ -175,6 +177,9 @@ class FakeJobStore(TransitionStore):
     def next_ready(self, lane: Lane, model: str) -> str | None:
         return next((record.id for record in self._free(lane, model)), None)
 
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        return [record.id for record in self._free(lane, model)][:limit]
+
     def index_again(self) -> int:
         return 0
 
@@ -188,7 +193,7 @@ class FakeJobStore(TransitionStore):
             record
             for record in self._sorted()
             if transitions.wants(record, lane)
-            and (lane is Lane.FINALIZE or record.spec.model == model)
+            and (lane in LANES_OF_ANY_MODEL or record.spec.model == model)
             and not self.lease_alive(record.id, lane)
             and not self._rests(record.id, lane)
         ]
@@ -573,9 +578,12 @@ class FakeUploadStore:
 
     def __init__(self) -> None:
         self._uploads: dict[str, Upload] = {}
+        self._unsent: set[str] = set()
+        self._discarded: dict[Discarded, datetime] = {}
 
     def create(self, upload: Upload) -> None:
         self._uploads[upload.id] = upload
+        self._unsent.add(upload.id)
 
     def get(self, upload_id: str) -> Upload:
         if upload_id not in self._uploads:
@@ -589,8 +597,33 @@ class FakeUploadStore:
         old = [upload for upload in self._uploads.values() if upload.created_at < moment]
         return sorted(old, key=lambda upload: upload.created_at)
 
+    def count_of(self, client: str) -> int:
+        return sum(upload.client == client for upload in self._uploads.values())
+
+    def unsent(self, moment: datetime) -> Sequence[Upload]:
+        found = [self._uploads[one] for one in self._unsent]
+        return [upload for upload in found if upload.url_expires_at is not None and upload.url_expires_at < moment]
+
+    def sent(self, upload_id: str) -> None:
+        self._unsent.discard(upload_id)
+
     def remove(self, upload_id: str) -> None:
         self._uploads.pop(upload_id, None)
+        self._unsent.discard(upload_id)
+
+    def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
+        self.get(upload_id)
+        self.remove(upload_id)
+        self._discarded |= {Discarded(upload_id, late=False): now, Discarded(upload_id, late=True): late}
+
+    def is_discarded(self, upload_id: str) -> bool:
+        return any(one.upload_id == upload_id for one in self._discarded)
+
+    def discarded(self, moment: datetime) -> Sequence[Discarded]:
+        return [one for one, at in self._discarded.items() if at <= moment]
+
+    def forget_discarded(self, discarded: Discarded) -> None:
+        self._discarded.pop(discarded, None)
 
 
 @dataclass(frozen=True)

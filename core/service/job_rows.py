@@ -155,7 +155,16 @@ def write_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
     """Put a job into the queues that it belongs to: an older version knew of none, and wrote no manifest of a job that
     waits."""
     pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
+    correct_queue_entries(pipe, record)
+
+
+def correct_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
+    """Put a job into the queues that it belongs to, and take it out of the others."""
     member, queues = index_member(record), _queues(record)
+    for lane in Lane:
+        queue = keys.ready_queue(lane, record.spec.model)
+        if queue not in queues:
+            pipe.zrem(keys.ready_index(queue), member)
     for queue in sorted(queues):
         pipe.zadd(keys.ready_index(queue), {member: transitions.rank(record)})
     if queues:
@@ -190,7 +199,9 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
     for delivery_id in deliveries:
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:
-        for index in sorted({*_indexes(record), keys.EXPIRY}):
+        # All queues, since an older version, which knows fewer lanes, may have changed the record without them.
+        queues = (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
+        for index in sorted({*_indexes(record), *queues, keys.EXPIRY}):
             pipe.zrem(index, index_member(record))
 
 

@@ -186,6 +186,10 @@ class RedisJobStore(TransitionStore):
         return next(iter(self._free_jobs(lane, keys.ready_queue(lane, model), 1)), None)
 
     @keys.names_errors
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        return self._free_jobs(lane, keys.ready_queue(lane, model), limit)
+
+    @keys.names_errors
     def index_again(self) -> int:
         """Costs a look at four counters where nothing is missing."""
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
@@ -253,9 +257,20 @@ class RedisJobStore(TransitionStore):
 
         claimed = self._transact(job_id, take, also_write=hold)
         if claimed is None:
+            self._correct_queues(job_id, lane)
             return None
         state = claimed.lane(lane)
         return Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
+
+    def _correct_queues(self, job_id: str, lane: Lane) -> None:
+        """A job that does not want the lane that somebody tried to claim may be in the queue of that lane, and in no
+        other: an older version, which knows fewer lanes, has put it there."""
+
+        def look(_pipe: Pipeline, record: JobRecord) -> Transition | None:
+            return None if transitions.wants(record, lane) else Transition(record)
+
+        with suppress(JobNotFound):
+            self._transact(job_id, look, also_write=rows.correct_queue_entries)
 
     @keys.names_errors
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:

@@ -9,6 +9,8 @@ from core.service.manifest import (
     chunks_prefix,
     frames_key,
     frames_prefix,
+    input_key,
+    inputs_prefix,
     manifest_key,
     refine_state_key,
     refined_key,
@@ -20,7 +22,8 @@ from core.service.manifest import (
     video_key,
 )
 from core.service.refine_plan import num_pieces, refine_piece
-from core.service.schema import JobRecord
+from core.service.schema import JobRecord, Lane
+from core.service.transitions import awaits_media
 
 STATES_APART = 8
 """Of an ended job every so many states are kept: to go on from any chunk, at most so many less one are made again."""
@@ -43,7 +46,10 @@ def unneeded_keys(record: JobRecord, stored: Iterable[str]) -> list[str]:
     """Those of `stored` that the job does not need. What this version does not know is left alone: a newer one may have
     stored it for a reason."""
     needed, job = needed_keys(record), record.id
+    # Tries to prepare that came to nothing may have left some; those are few, and go in the end.
+    inputs = (inputs_prefix(job),) if record.status.is_terminal else ()
     known = (
+        *inputs,
         chunks_prefix(job),
         refined_prefix(job),
         states_prefix(job),
@@ -67,7 +73,13 @@ def _of_work(record: JobRecord) -> set[str]:
     states = {state_key(job, index) for index in range(num_chunks + 1)}
     frames = {frames_key(job, index) for index in range(num_chunks + 1)} if record.spec.refine else set[str]()
     ends = {video_key(job), refined_video_key(job), thumbnail_key(job)}
-    return making | states | frames | ends | _states_of_refinement(record)
+    return making | states | frames | ends | _input(record) | _states_of_refinement(record)
+
+
+def _input(record: JobRecord) -> set[str]:
+    """What a running job begins with: ready, or being prepared."""
+    ready = {record.prepared.key} if record.prepared else set[str]()
+    return ready | ({input_key(record.id, record.lane(Lane.PREPARE).token)} if awaits_media(record) else set[str]())
 
 
 def _states_of_refinement(record: JobRecord) -> set[str]:

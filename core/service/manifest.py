@@ -90,6 +90,16 @@ def refined_key(job_id: str, index: int) -> str:
     return f"{refined_prefix(job_id)}{index:05d}.mp4"
 
 
+def inputs_prefix(job_id: str) -> str:
+    """Where the exact pixels lie that the job begins with."""
+    return f"{job_prefix(job_id)}input/"
+
+
+def input_key(job_id: str, token: int) -> str:
+    """What the holder of this fencing token has prepared: whoever comes too late overwrites nothing."""
+    return f"{inputs_prefix(job_id)}{token:05d}.safetensors"
+
+
 def state_key(job_id: str, index: int) -> str:
     """The engine's state after chunk `index`."""
     return f"{job_prefix(job_id)}state/generate/{index:05d}.safetensors"

@@ -100,4 +100,5 @@ def _of_uploads(uploads: UploadStore, storage: Storage) -> Iterator[Orphan]:
         except StoreDamaged as error:
             log.warning("%s; its object is left alone", error)
         except UploadNotFound:
-            yield Orphan(key, "of no upload")
+            if upload_id is None or not uploads.is_discarded(upload_id):  # else the janitor is about to remove it
+                yield Orphan(key, "of no upload")

@@ -23,7 +23,9 @@ from core.service.schema import (
     JobEvent,
     JobRecord,
     JobStatus,
+    JobWarning,
     Lane,
+    PreparedMedia,
     StepProgress,
     Stored,
 )
@@ -139,6 +141,10 @@ class JobStore(Protocol):
         """The job that `claim_next` would take now."""
         ...
 
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        """At most `limit` jobs that `claim_next` would take now, in its order."""
+        ...
+
     def index_again(self) -> int:
         """Put jobs that an older version has written into the queues; how many there were."""
         ...
@@ -149,8 +155,9 @@ class JobStore(Protocol):
 
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
         """Take the lane. None where another live lease holds it, it rests, or the job does not want this lane now
-        (generate: queued/running; refine: running, with the frames there; finalize: finalizing). Raises the fencing
-        token; the first claim of generate moves queued -> running with job.started."""
+        (prepare: queued/running, with media that is not ready; generate: queued/running, with media that is;
+        refine: running, with the frames there; finalize: finalizing). Raises the fencing token; the first claim of
+        generate moves queued -> running with job.started."""
         ...
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
@@ -188,9 +195,15 @@ class JobStore(Protocol):
         each) and left a state."""
         ...
 
-    def repair(self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> JobRecord:
-        """Give the lane back since objects of these chunks, or the refiner's states after piece `refine_from`, are
-        damaged; they are made again before anything else."""
+    def commit_prepare(self, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
+        """What the job begins with is stored; from now on it wants to be generated. Releases the lease."""
+        ...
+
+    def repair(
+        self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
+    ) -> JobRecord:
+        """Give the lane back since objects of these chunks, or the refiner's states after piece `refine_from`, or what
+        the job begins with (`media`), are damaged; they are made again before anything else."""
         ...
 
     def commit_repair(self, lease: Lease, chunk: ChunkRecord) -> JobRecord:
@@ -459,6 +472,14 @@ class Storage(Protocol):
 
 
 @dataclass(frozen=True)
+class Discarded:
+    """The object of a deleted upload, to be removed for the first time or once more."""
+
+    upload_id: str
+    late: bool
+
+
+@dataclass(frozen=True)
 class ObjectPart:
     """Bytes `first_byte` to `last_byte` (both included) of an object of `total_bytes`, as they come.
 
@@ -496,11 +517,38 @@ class UploadStore(Protocol):
 
     def count(self) -> int: ...
 
+    def count_of(self, client: str) -> int:
+        """Those of one client (media.uploads.client_mark)."""
+        ...
+
     def older_than(self, moment: datetime) -> Sequence[Upload]:
         """Uploads that were created before `moment`, oldest first."""
         ...
 
+    def unsent(self, moment: datetime) -> Sequence[Upload]:
+        """Uploads whose URL has ended before `moment` and of which it is not known whether their file was sent."""
+        ...
+
+    def sent(self, upload_id: str) -> None:
+        """The file of this upload is there."""
+        ...
+
     def remove(self, upload_id: str) -> None: ...
+
+    def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
+        """Its client has deleted it: from now on it is none. Its object is to go now, and again at `late`, for the URL
+        may still take a file. Raises UploadNotFound."""
+        ...
+
+    def is_discarded(self, upload_id: str) -> bool:
+        """Whether its object is still to go."""
+        ...
+
+    def discarded(self, moment: datetime) -> Sequence[Discarded]:
+        """Objects that are to go until `moment`."""
+        ...
+
+    def forget_discarded(self, discarded: Discarded) -> None: ...
 
 
 class TaskQueue(Protocol):

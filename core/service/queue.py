@@ -27,15 +27,19 @@ TASK_REFINE_WINDOW = "longtake.refine_window"
 TASK_REFINE_STEP = "longtake.refine_step"
 """Sent by an older version only: it told the schedules apart."""
 TASK_FINALIZE_JOB = "longtake.finalize_job"
+TASK_PREPARE_MEDIA = "longtake.prepare_media"
 TASK_DELIVER_WEBHOOKS = "longtake.deliver_webhooks"
 TASK_JANITOR = "longtake.janitor"
 TASK_OF_LANE = {
+    Lane.PREPARE: TASK_PREPARE_MEDIA,
     Lane.GENERATE: TASK_GENERATE_CHUNK,
     Lane.REFINE: TASK_REFINE_WINDOW,
     Lane.FINALIZE: TASK_FINALIZE_JOB,
 }
 CPU_QUEUE = "cpu"
 """Where workers wait that join videos."""
+MEDIA_QUEUE = "media"
+"""Where workers wait that fetch and decode what jobs begin with."""
 WEBHOOKS_QUEUE = "webhooks"
 JANITOR_QUEUE = "janitor"
 
@@ -49,6 +53,8 @@ def queue_of_lane(lane: Lane, model: str) -> str:
     """The queue whose messages wake workers for this lane of a model's jobs."""
     if lane is Lane.FINALIZE:
         return CPU_QUEUE
+    if lane is Lane.PREPARE:
+        return MEDIA_QUEUE
     return f"{lane.value}.{model}"
 
 

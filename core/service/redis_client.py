@@ -23,7 +23,7 @@ from core.service.errors import StoreMisconfigured
 from core.service.gate import Gate
 from core.service.redis_errors import FAILED_OVER, names_errors, naming_errors, store_error, word_of
 from core.service.resolver import check_name
-from core.service.schema import Lane
+from core.service.schema import LANES_OF_ANY_MODEL, Lane
 
 __all__ = ["connect", "names_errors", "naming_errors", "store_error"]
 
@@ -60,6 +60,10 @@ ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
 UPLOADS = "longtake:uploads"
+UNSENT_UPLOADS = "longtake:uploads:unsent"
+"""Those of which it is not known whether the file was sent, scored by the end of their URL."""
+DISCARDED_UPLOADS = "longtake:uploads:discarded"
+"""Those that a client has deleted, twice: their object goes at the score's time, once no job waits for it."""
 READY_QUEUES = "longtake:ready"
 """Names of all queues of `ready_index` that have ever had a job."""
 READY_JOBS = "longtake:jobs:ready"
@@ -281,8 +285,8 @@ def lease_key(job_id: str, lane: Lane) -> str:
 
 
 def ready_queue(lane: Lane, model: str) -> str:
-    """Where jobs wait that want this lane. Videos are joined by any CPU worker, whatever made them."""
-    return lane.value if lane is Lane.FINALIZE else f"{lane.value}:{model}"
+    """Where jobs wait that want this lane. Any CPU worker prepares media and joins videos, whatever the model."""
+    return lane.value if lane in LANES_OF_ANY_MODEL else f"{lane.value}:{model}"
 
 
 def ready_index(queue: str) -> str:
@@ -310,6 +314,10 @@ def outbox_member(job_id: str, delivery_id: str) -> str:
 
 def upload_key(upload_id: str) -> str:
     return f"longtake:upload:{upload_id}"
+
+
+def uploads_of_client(client: str) -> str:
+    return f"longtake:uploads:client:{client}"
 
 
 def worker_key(name: str) -> str:

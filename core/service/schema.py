@@ -313,7 +313,16 @@ class StateChecksum(Stored):
     sha256: str
 
 
+class PreparedMedia(Stored):
+    """What a job begins with, fetched and decoded: an object of exact pixels."""
+
+    key: str
+    sha256: str
+    at: datetime
+
+
 class Lane(StrEnum):
+    PREPARE = "prepare"
     GENERATE = "generate"
     REFINE = "refine"
     FINALIZE = "finalize"
@@ -321,6 +330,8 @@ class Lane(StrEnum):
 
 LANES_WITH_STEPS = (Lane.GENERATE, Lane.REFINE)
 """Lanes that tell their progress."""
+LANES_OF_ANY_MODEL = (Lane.PREPARE, Lane.FINALIZE)
+"""Lanes that need no engine: one queue for the jobs of all models, for CPU workers."""
 
 
 class FingerprintChange(Stored):
@@ -357,6 +368,10 @@ class JobRecord(Stored):
     refine_fingerprints: tuple[FingerprintChange, ...] = ()
     refine_states: tuple[StateChecksum, ...] = Field(default=(), description="Of the refiner's states that are kept.")
     repairs: tuple[int, ...] = Field(default=(), description="Chunks whose objects are damaged and are made again.")
+    prepared: PreparedMedia | None = Field(default=None, description="What the job begins with, once it is ready.")
+    prepare_again: bool = Field(
+        default=False, description="That is damaged or missing, and needed although there are chunks already."
+    )
     webhooks_ended: int = Field(default=0, description="Webhooks of this job that need no further try, in their order.")
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -433,6 +448,9 @@ class Progress(Shown):
     )
     eta_seconds: float | None
     queue_position: int | None = Field(description="1 = next to start; null once started.")
+    preparing: bool = Field(
+        default=False, description="`image` or `video` is being fetched and decoded, or waits for that."
+    )
 
 
 class Chunk(Shown):

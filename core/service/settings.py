@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     max_uploads: Annotated[int, Field(ge=1)] = Field(
         default=1000, description="Uploads kept at which POST /uploads answers 503."
     )
+    max_uploads_per_client: Annotated[int, Field(ge=1)] = Field(
+        default=100, description="Uploads kept of one client's address at which POST /uploads answers it 429."
+    )
     max_image_bytes: Annotated[int, Field(ge=1)] = Field(default=20_000_000, description="Largest image file taken.")
     max_video_bytes: Annotated[int, Field(ge=1, le=5_000_000_000)] = Field(
         default=500_000_000, description="Largest video file taken."
@@ -137,6 +140,21 @@ class Settings(BaseSettings):
     )
     media_decode_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="Time that decoding a video may take."
+    )
+    media_fetches: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=32, description="Images and videos that one CPU worker fetches or decodes at a time."
+    )
+    media_fetches_per_host: Annotated[int, Field(ge=1)] = Field(
+        default=4, description="The same from one host; jobs that name others pass those that wait for it."
+    )
+    media_decodes: Annotated[int, Field(ge=1)] = Field(
+        default=2, description="Images and videos that one CPU worker decodes at a time, a process each."
+    )
+    media_decode_memory_bytes: Annotated[int, Field(ge=100_000_000)] = Field(
+        default=2_000_000_000, description="Memory that decoding one image or video may take."
+    )
+    media_disk_bytes: Annotated[int, Field(ge=1)] = Field(
+        default=4_000_000_000, description="Fetched files that one CPU worker keeps in TMPDIR at a time."
     )
     media_allow_private_addresses: bool = Field(
         default=False, description="Allow images and videos from private and loopback addresses."

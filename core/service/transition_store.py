@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from core.service import transitions
 from core.service.ports import Clock, Lease, Results
-from core.service.schema import ChunkRecord, JobError, JobRecord
+from core.service.schema import ChunkRecord, JobError, JobRecord, JobWarning, PreparedMedia
 from core.service.transitions import Transition
 
 
@@ -46,9 +46,15 @@ class TransitionStore(ABC):
             lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now, state_sha256),
         )
 
-    def repair(self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> JobRecord:
+    def commit_prepare(self, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
+        return self._change(lease.job_id, lambda record: transitions.commit_prepare(record, lease, prepared, warnings))
+
+    def repair(
+        self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
+    ) -> JobRecord:
         return self._change(
-            lease.job_id, lambda record: transitions.repair(record, lease, chunks, refine_from=refine_from)
+            lease.job_id,
+            lambda record: transitions.repair(record, lease, chunks, refine_from=refine_from, media=media),
         )
 
     def commit_repair(self, lease: Lease, chunk: ChunkRecord) -> JobRecord:

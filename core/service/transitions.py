@@ -22,8 +22,10 @@ from core.service.schema import (
     JobError,
     JobRecord,
     JobStatus,
+    JobWarning,
     Lane,
     LaneState,
+    PreparedMedia,
     StateChecksum,
 )
 from core.service.webhooks import payload
@@ -114,13 +116,24 @@ def wants(record: JobRecord, lane: Lane) -> bool:
     """Whether there is work for this lane now."""
     if record.delete_requested:
         return False
+    if lane is Lane.PREPARE:
+        return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and awaits_media(record)
     if lane is Lane.FINALIZE:
         return record.status is JobStatus.FINALIZING
     if lane is Lane.REFINE:
         return record.status is JobStatus.RUNNING and not record.repairs and is_ready(record)
+    if awaits_media(record):
+        return False
     if record.repairs:
         return record.status is JobStatus.RUNNING
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
+
+
+def awaits_media(record: JobRecord) -> bool:
+    """Whether the image or video that the job begins with must be prepared before anything is generated: needed for
+    chunk 0 only, and where that (or the state after it) must be made again."""
+    given = record.spec.image is not None or record.spec.video is not None
+    return given and record.prepared is None and (not record.chunks or record.prepare_again)
 
 
 def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:
@@ -146,7 +159,7 @@ def shall_stop(record: JobRecord) -> bool:
 
 
 def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transition:
-    """Hand the lane to a new worker, with the next fencing token. The first claim starts the job.
+    """Hand the lane to a new worker, with the next fencing token. The first claim but for preparing starts the job.
 
     A lane that is still held by a claim without a lease was left by a worker that died. `commits` are those of all jobs
     so far.
@@ -155,7 +168,7 @@ def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transiti
     state = _after_death(record.lane(lane), commits)
     held = _changed_lane(state, token=state.token + 1, held=True, commits_at_claim=commits)
     claimed = _with_lane(record, lane, held)
-    if record.status is not JobStatus.QUEUED:
+    if record.status is not JobStatus.QUEUED or lane is Lane.PREPARE:
         return Transition(claimed)
     return _with_event(_moved(claimed, JobStatus.RUNNING, started_at=at), EventType.JOB_STARTED, at)
 
@@ -189,6 +202,28 @@ def _given_back(record: JobRecord, lane: Lane, state: LaneState, rest_seconds: f
     """The lane is free; a job that is to be cancelled is wound up as soon as nobody works on it."""
     free = _wound_up(_with_lane(record, lane, state))
     return Transition(free, released=lane, rest_seconds=rest_seconds, progress_over=(lane,))
+
+
+def commit_prepare(
+    record: JobRecord, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()
+) -> Transition:
+    """What the job begins with is ready; `warnings` are of it. No event: clients see it in the job's progress.
+
+    Idempotent. Raises StaleLease where the token is old or the job has ended.
+    """
+    _require_newest(record, lease)
+    if record.prepared == prepared:
+        return Transition(record)
+    if record.status not in {JobStatus.QUEUED, *TAKES_CHUNKS} or not awaits_media(record):
+        raise StaleLease(f"nothing is to be prepared for {record.id}: {record.status}")
+    new = tuple(warning for warning in warnings if warning not in record.warnings)
+    ready = _changed(
+        _with_lane(record, lease.lane, LaneState(token=lease.token)),
+        prepared=prepared,
+        prepare_again=False,
+        warnings=(*record.warnings, *new),
+    )
+    return _durable(Transition(_wound_up(ready), released=lease.lane, is_commit=True))
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:
@@ -307,9 +342,12 @@ def _made_again(known: tuple[ChunkRecord, ...], made: tuple[ChunkRecord, ...]) -
     return tuple(map(newest, known))
 
 
-def repair(record: JobRecord, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None) -> Transition:
+def repair(
+    record: JobRecord, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
+) -> Transition:
     """Objects of these chunks are damaged or missing, or refined ones (then refinement goes on after piece
-    `refine_from`): the lane is given back, and a job that was to be finalised goes back to work.
+    `refine_from`), or what the job begins with (`media`): the lane is given back, and a job that was to be finalised
+    goes back to work.
 
     Raises StaleLease where the token is old.
     """
@@ -317,6 +355,8 @@ def repair(record: JobRecord, lease: Lease, chunks: tuple[int, ...], *, refine_f
     changes: dict[str, object] = {"repairs": tuple(sorted({*record.repairs, *chunks}))}
     if refine_from is not None:
         changes["refine_done"] = min(record.refine_done, refine_from)
+    if media:
+        changes |= {"prepared": None, "prepare_again": True}
     if record.status is JobStatus.FINALIZING:
         changes["status"] = JobStatus.RUNNING
     state = _changed_lane(record.lane(lease.lane), held=False)

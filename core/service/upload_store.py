@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import cast
 
@@ -13,6 +14,9 @@ from pydantic import ValidationError
 from core.service import redis_client as keys
 from core.service.errors import StoreDamaged, UploadNotFound
 from core.service.media.uploads import Upload
+from core.service.ports import Discarded
+
+_LATE = " late"
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,10 @@ class RedisUploadStore:
         with self._redis.pipeline() as pipe:
             pipe.set(keys.upload_key(upload.id), upload.model_dump_json())
             pipe.zadd(keys.UPLOADS, {upload.id: upload.created_at.timestamp()})
+            if upload.url_expires_at is not None:
+                pipe.zadd(keys.UNSENT_UPLOADS, {upload.id: upload.url_expires_at.timestamp()})
+            if upload.client is not None:
+                pipe.sadd(keys.uploads_of_client(upload.client), upload.id)
             pipe.execute()
 
     @keys.names_errors
@@ -42,17 +50,60 @@ class RedisUploadStore:
         return int(self._redis.zcard(keys.UPLOADS))  # pyright: ignore[reportArgumentType]
 
     @keys.names_errors
+    def count_of(self, client: str) -> int:
+        return int(self._redis.scard(keys.uploads_of_client(client)))  # pyright: ignore[reportArgumentType]
+
+    @keys.names_errors
     def older_than(self, moment: datetime) -> Sequence[Upload]:
-        ids = cast("list[str]", self._redis.zrangebyscore(keys.UPLOADS, "-inf", f"({moment.timestamp()}"))
+        return self._before(keys.UPLOADS, moment)
+
+    @keys.names_errors
+    def unsent(self, moment: datetime) -> Sequence[Upload]:
+        return self._before(keys.UNSENT_UPLOADS, moment)
+
+    def _before(self, index: str, moment: datetime) -> Sequence[Upload]:
+        ids = cast("list[str]", self._redis.zrangebyscore(index, "-inf", f"({moment.timestamp()}"))
         entries = cast("list[str | None]", self._redis.mget([keys.upload_key(one) for one in ids]) if ids else [])
         return list(_readable(zip(ids, entries, strict=False)))
 
     @keys.names_errors
+    def sent(self, upload_id: str) -> None:
+        self._redis.zrem(keys.UNSENT_UPLOADS, upload_id)
+
+    @keys.names_errors
     def remove(self, upload_id: str) -> None:
+        with suppress(UploadNotFound, StoreDamaged):
+            self._remove(self.get(upload_id))
+
+    @keys.names_errors
+    def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
+        self._remove(self.get(upload_id), {upload_id: now.timestamp(), f"{upload_id}{_LATE}": late.timestamp()})
+
+    def _remove(self, upload: Upload, discarded: Mapping[str, float] | None = None) -> None:
         with self._redis.pipeline() as pipe:
-            pipe.delete(keys.upload_key(upload_id))
-            pipe.zrem(keys.UPLOADS, upload_id)
+            pipe.delete(keys.upload_key(upload.id))
+            pipe.zrem(keys.UPLOADS, upload.id)
+            pipe.zrem(keys.UNSENT_UPLOADS, upload.id)
+            if upload.client is not None:
+                pipe.srem(keys.uploads_of_client(upload.client), upload.id)
+            if discarded:
+                pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
             pipe.execute()
+
+    @keys.names_errors
+    def is_discarded(self, upload_id: str) -> bool:
+        scores = self._redis.zmscore(keys.DISCARDED_UPLOADS, [upload_id, f"{upload_id}{_LATE}"])
+        return any(score is not None for score in scores)
+
+    @keys.names_errors
+    def discarded(self, moment: datetime) -> Sequence[Discarded]:
+        found = cast("list[str]", self._redis.zrangebyscore(keys.DISCARDED_UPLOADS, "-inf", moment.timestamp()))
+        return [Discarded(member.removesuffix(_LATE), member.endswith(_LATE)) for member in found]
+
+    @keys.names_errors
+    def forget_discarded(self, discarded: Discarded) -> None:
+        member = f"{discarded.upload_id}{_LATE}" if discarded.late else discarded.upload_id
+        self._redis.zrem(keys.DISCARDED_UPLOADS, member)
 
 
 def _parse(upload_id: str, entry: str) -> Upload:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.service import transitions
 from core.service.frame_plan import num_chunks
 from core.service.frame_rate import seconds_of
 from core.service.schema import (
@@ -127,6 +128,7 @@ def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_pos
         realtime_factor=pace.realtime_factor if pace else None,
         eta_seconds=eta_seconds(record, making, refining),
         queue_position=queue_position,
+        preparing=transitions.wants(record, Lane.PREPARE),
     )
 
 

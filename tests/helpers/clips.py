@@ -20,7 +20,7 @@ from PIL import Image
 
 from core.service.engine import FrameHWC
 
-CODECS = {"mp4": "libx264", "mov": "libx264", "webm": "libvpx-vp9"}
+CODECS = {"mp4": "libx264", "mov": "libx264", "matroska": "libx264", "webm": "libvpx-vp9"}
 DIGITS = 8
 STEP = 28
 """Brightness from one digit to the next: no codec takes one for the other."""

@@ -18,14 +18,17 @@ from core.service.fakes import (
     FakeUploadStore,
 )
 from core.service.manifest_writer import create_job
+from core.service.media.uploads import new_upload_id, upload_key
 from core.service.refine_engine import RefinedWindow, RefineEngine, RefineState
-from core.service.schema import JobRecord, JobSpec, JobStatus, Lane
+from core.service.schema import JobRecord, JobSpec, JobStatus
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
+from worker.decoding import decode_here
 from worker.endings import wake
 from worker.finalize import finalize_next
 from worker.generate import ChunkMaker
 from worker.given import AllowedAddresses, GivenReader, allowed_addresses
+from worker.prepare import MediaPreparer
 from worker.refine import ChunkRefiner
 from worker.services import Services
 
@@ -49,14 +52,15 @@ class World:
     def services(self, worker: str = "worker-1") -> Services:
         return Services(self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker)
 
-    def maker(
-        self,
-        engine: Engine | None = None,
-        services: Services | None = None,
-        allowed: AllowedAddresses = allowed_addresses,
-    ) -> ChunkMaker:
-        services = services or self.services()
-        return ChunkMaker(services, engine or FakeEngine(), MODEL, given=GivenReader(services, allowed))
+    def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
+        return ChunkMaker(services or self.services(), engine or FakeEngine(), MODEL)
+
+    def preparer(
+        self, services: Services | None = None, allowed: AllowedAddresses = allowed_addresses
+    ) -> MediaPreparer:
+        """One that decodes in this process."""
+        services = services or self.services("cpu-1")
+        return MediaPreparer(services, GivenReader(services, allowed, decode_here))
 
     def refiner(self, engine: RefineEngine | None = None, services: Services | None = None) -> ChunkRefiner:
         refiner = engine or FakeRefineEngine()
@@ -67,19 +71,27 @@ class World:
         spec = job_spec(**{"num_frames": 40, **changes})
         record = JobRecord(id=job_id, status=JobStatus.QUEUED, spec=spec, created_at=self.clock.now())
         created = create_job(self.store, self.storage, record)
-        self.queue.wake(Lane.GENERATE, spec.model, job_id)
+        wake(self.services(), created)
         return created
 
     def work(self, maker: ChunkMaker, services: Services | None = None, refiner: ChunkRefiner | None = None) -> None:
         """Take messages until none is left."""
         refiner = refiner or self.refiner()
         while (message := self.queue.take()) is not None:
-            if message.task == queue.TASK_GENERATE_CHUNK:
+            if message.task == queue.TASK_PREPARE_MEDIA:
+                self.preparer(services).work()
+            elif message.task == queue.TASK_GENERATE_CHUNK:
                 maker.work()
             elif message.task in {queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP}:
                 refiner.work()
             elif message.task == queue.TASK_FINALIZE_JOB:
                 finalize_next(services or self.services("cpu-1"))
+
+    def upload(self, data: bytes) -> str:
+        """The id of an upload whose record is lost: nobody removes it."""
+        upload_id = new_upload_id()
+        self.storage.put(upload_key(upload_id), data, "application/octet-stream")
+        return upload_id
 
     def cancel(self, job_id: str = JOB) -> JobRecord:
         """As the API does it."""

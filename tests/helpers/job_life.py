@@ -35,6 +35,7 @@ from core.service.manifest import (
     video_key,
 )
 from core.service.manifest_writer import create_job, write_manifest
+from core.service.media.uploads import ID_PREFIX, upload_key
 from core.service.outbox import RedisOutbox
 from core.service.ports import Delivery, Lease
 from core.service.refine_engine import RefinedWindow, RefineState
@@ -43,13 +44,18 @@ from core.service.schema import JobEvent, JobRecord, JobSpec, JobStatus, Lane
 from core.service.settings import Settings
 from core.service.tombstones import delete_job
 from core.service.upload_store import RedisUploadStore
+from tests.helpers.clips import picture
 from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, refine_spec
 from worker.coordination import RedisCoordination
+from worker.decoding import decode_here
+from worker.endings import wake
 from worker.finalize import finalize_next
 from worker.generate import ChunkMaker
+from worker.given import GivenReader
 from worker.janitor import Janitor
 from worker.lane import Outcome
+from worker.prepare import MediaPreparer
 from worker.refine import ChunkRefiner
 from worker.services import Services
 from worker.undertaker import give_back
@@ -63,7 +69,7 @@ HANG_SECONDS = 120.0
 BATCH = 64
 HOLD_SECONDS = 30.0
 
-Kind = Literal["plain", "streaming", "lockstep"]
+Kind = Literal["plain", "streaming", "lockstep", "picture"]
 StoreMode = Literal["up", "away", "deaf"]
 """deaf: it does what it is asked, and the answer is lost."""
 Settled = Literal["delivered", "failed", "pending"]
@@ -218,6 +224,12 @@ class ObjectStore(FakeStorage):
         super().__init__()
         self.overtaken = set[str]()
 
+    def delete_prefix(self, prefix: str) -> int:
+        """The upload with which jobs begin is never too old."""
+        count = super().delete_prefix(prefix)
+        put_picture(self)
+        return count
+
     def put(self, key: str, data: bytes, content_type: str) -> None:
         if (job_id := job_id_of_manifest(key)) is not None:
             before = record_from_manifest(self.objects[key]) if key in self.objects else None
@@ -226,7 +238,7 @@ class ObjectStore(FakeStorage):
         super().put(key, data, content_type)
 
 
-FENCED = frozenset({"commit_chunk", "commit_refined", "commit_repair", "repair", "finish"})
+FENCED = frozenset({"commit_prepare", "commit_chunk", "commit_refined", "commit_repair", "repair", "finish"})
 
 
 class Server:
@@ -325,12 +337,14 @@ class Worker:
         self._generation += 1
         self.process = Process(f"{self._slot}-{self._generation}")
         self.services = self._service.services(self.process)
+        self._preparer = MediaPreparer(self.services, GivenReader(self.services, decode=decode_here))
         self._maker = ChunkMaker(self.services, MoodyEngine(self), MODEL)
         self._refiner = ChunkRefiner(self.services, lambda: MoodyRefineEngine(self), MODEL)
 
     def work(self, lane: Lane, stop: Stop | None = None) -> object:
         """One piece on a lane."""
         works: dict[Lane, Callable[[], Outcome]] = {
+            Lane.PREPARE: self._preparer.work,
             Lane.GENERATE: self._maker.work,
             Lane.REFINE: self._refiner.work,
             Lane.FINALIZE: lambda: finalize_next(self.services),
@@ -387,6 +401,7 @@ class Service:
         self.store_port = cast("Any", Server(self.store, self))
         self.outbox = RedisOutbox(self.redis)
         self.log = RedisEventLog(self.redis)
+        put_picture(self.storage)
         self.workers = {slot: Worker(self, slot) for slot in ("w1", "w2")}
         self.others = {name: Process(name) for name in ("api", "janitor", "sender")}
 
@@ -410,7 +425,7 @@ class Service:
 
         def post() -> None:
             create_job(services.store, services.storage, record)
-            services.queue.wake(Lane.GENERATE, record.spec.model, record.id)
+            wake(services, record)
             told()
 
         self.others["api"].run(post, stop)
@@ -543,10 +558,13 @@ WEBHOOKS: dict[str, Any] = {
     "webhook_url": "https://receiver.example/",
     "webhook_events": ("job.succeeded", "job.failed", "job.canceled", "chunk.completed", "chunk.refined"),
 }
+PICTURE = f"{ID_PREFIX}{'a' * 20}"
+"""An upload that is there for all jobs, and for ever: nobody but this module knows of it."""
 REQUESTS: dict[Kind, dict[str, Any]] = {
     "plain": {"num_frames": 40},
     "streaming": {"num_frames": 40, "refine": refine_spec(num_inference_steps=1)},
     "lockstep": {"num_frames": 25, "refine": refine_spec(num_inference_steps=2, schedule="lockstep")},
+    "picture": {"num_frames": 32, "image": PICTURE},
 }
 SEEDS = (3, 500)
 """Two jobs of a kind with different pictures, so that one's bytes are never taken for the other's."""
@@ -557,6 +575,11 @@ def new_job(number: int, kind: Kind, clock: FakeClock, *, webhooks: bool) -> Job
     spec = job_spec(**REQUESTS[kind], seed=SEEDS[number % 2], metadata={"job": job_id})
     spec = spec.model_copy(update=WEBHOOKS) if webhooks else spec
     return JobRecord(id=job_id, status=JobStatus.QUEUED, spec=spec, created_at=clock.now())
+
+
+def put_picture(storage: FakeStorage) -> None:
+    """What jobs of the kind `picture` begin with."""
+    storage.put(upload_key(PICTURE), picture((200, 100, 50), size=(SIDE, SIDE)), "image/png")
 
 
 @dataclass(frozen=True)
@@ -572,6 +595,7 @@ class Calm:
 @cache
 def calm(kind: Kind, seed: int) -> Calm:
     world = World()
+    put_picture(world.storage)
     spec = world.submit("job_calm", **REQUESTS[kind], seed=seed).spec
     world.work(world.maker(MoodyEngine()))
     record, objects = world.store.get("job_calm"), world.storage.objects

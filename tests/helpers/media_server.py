@@ -12,13 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Answer:
-    """What a path is answered. `after`: half of the body comes at once, the rest when this is set. An empty header is
-    not sent."""
+    """What a path is answered. `after`: half of the body comes at once, the rest when this is set. With
+    `seconds_per_byte` the body comes byte by byte. An empty header is not sent."""
 
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: {})
     after: threading.Event | None = None
+    seconds_per_byte: float = 0.0
 
 
 def redirect(url: str) -> Answer:
@@ -32,6 +33,7 @@ class MediaServer:
     port: int = 0
     answers: dict[str, Answer] = field(default_factory=lambda: {})
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=lambda: [])
+    closing: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -54,6 +56,7 @@ def serving_media(tls: ssl.SSLContext | None = None) -> Generator[MediaServer]:
     try:
         yield media
     finally:
+        media.closing.set()
         for answer in media.answers.values():
             if answer.after is not None:
                 answer.after.set()
@@ -72,6 +75,8 @@ def _handler(media: MediaServer) -> type[BaseHTTPRequestHandler]:
                 if value:
                     self.send_header(name, value)
             self.end_headers()
+            if answer.seconds_per_byte:
+                return self.trickle(answer)
             half = len(answer.body) // 2 if answer.after else len(answer.body)
             try:
                 self.wfile.write(answer.body[:half])
@@ -80,6 +85,16 @@ def _handler(media: MediaServer) -> type[BaseHTTPRequestHandler]:
                     self.wfile.write(answer.body[half:])
             except OSError:
                 self.close_connection = True  # the client has left
+
+        def trickle(self, answer: Answer) -> None:
+            self.close_connection = True
+            for number in range(len(answer.body)):
+                try:
+                    self.wfile.write(answer.body[number : number + 1])
+                except OSError:
+                    return  # the client has left
+                if media.closing.wait(answer.seconds_per_byte):
+                    return
 
         def log_message(self, format: str, *args: object) -> None: ...
 

@@ -113,6 +113,9 @@ class Service:
         ready = {status.pid for status in self.workers() if status.state in {"ready", "busy"}}
         return any(child.pid in ready for child in psutil.Process(supervisor.pid).children())
 
+    def children(self) -> list[Child]:
+        return [*self._children]
+
     def stop(self, *children: Child) -> None:
         """Stop some children in order (SIGTERM), or all of them."""
         stop_all(children or self._children, STOP_GRACE_SECONDS)

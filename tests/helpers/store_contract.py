@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease, UploadNotFound
+from core.service.manifest import input_key
 from core.service.media.uploads import Upload, new_upload_id
 from core.service.ports import (
     Clock,
@@ -29,11 +30,21 @@ from core.service.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
-from core.service.schema import JobError, JobRecord, JobStatus, Lane, StepProgress
+from core.service.schema import (
+    JobError,
+    JobRecord,
+    JobStatus,
+    JobWarning,
+    Lane,
+    PreparedMedia,
+    StepProgress,
+)
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LONG, SHORT = 60.0, 0.2
 """Lease times in seconds: one that outlives a test, one that a test can wait for."""
+WITH_VIDEO: dict[str, Any] = {"video": "https://example.com/a.mp4"}
+ODD = JobWarning(code="odd", message="the clip is odd", field="video")
 ERROR = JobError(code="boom", message="it broke", retryable=False)
 HOOKED: dict[str, Any] = {
     "webhook_url": "https://example.com/hook",
@@ -74,6 +85,11 @@ class StorePorts:
 
 def progress(step: int) -> StepProgress:
     return StepProgress(chunk_index=0, step=step, steps=4, at=DAY_ONE)
+
+
+def prepared_of(lease: Lease) -> PreparedMedia:
+    """What the holder of the lease has prepared."""
+    return PreparedMedia(key=input_key(lease.job_id, lease.token), sha256=f"{lease.token:064x}", at=DAY_ONE)
 
 
 def worker(name: str) -> WorkerStatus:
@@ -228,6 +244,87 @@ class StoreContract:
         assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
         assert ports.store.claim_next(Lane.GENERATE, job.spec.model, "w1", LONG) is None
         assert not ports.store.lease_alive(job.id, Lane.GENERATE)
+
+    # What a job begins with
+
+    def test_a_job_with_media_waits_for_any_cpu_worker_and_then_for_an_engine(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**WITH_VIDEO))
+        assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
+        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
+        assert ports.store.ready(Lane.PREPARE, "", 10) == [job.id]
+        lease = ports.claim(job, Lane.PREPARE)
+        assert ports.store.ready(Lane.PREPARE, "", 10) == []
+        assert ports.store.get(job.id).status is JobStatus.QUEUED
+        assert ports.store.queue_position(job.id) == 1
+        ready = ports.store.commit_prepare(lease, prepared_of(lease), (ODD,))
+        assert (ready.status, ready.prepared, ready.warnings) == (JobStatus.QUEUED, prepared_of(lease), (ODD,))
+        assert not ports.store.lease_alive(job.id, Lane.PREPARE)
+        assert ports.store.next_ready(Lane.PREPARE, "") is None
+        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        assert ready.revision == job.revision + 1, "the manifest must have it"
+        ports.make_all_chunks(job)
+        assert ports.event_types(job)[:3] == ["job.queued", "job.started", "chunk.completed"]
+
+    def test_ready_jobs_are_told_in_order_up_to_a_limit(self, ports: StorePorts) -> None:
+        for number, age in ((1, 10), (2, 30), (3, 20)):
+            ports.store.create(queued_job(number, age_seconds=age, **WITH_VIDEO))
+        assert ports.store.ready(Lane.PREPARE, "", 2) == [queued_job(2).id, queued_job(3).id]
+
+    def test_preparing_is_committed_once_and_by_the_newest_token_only(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**WITH_VIDEO))
+        first = ports.claim(job, Lane.PREPARE, ttl=SHORT)
+        ports.wait_until_free(job.id, Lane.PREPARE)
+        second = ports.claim(job, Lane.PREPARE, worker="w2")
+        with pytest.raises(StaleLease):
+            ports.store.commit_prepare(first, prepared_of(first))
+        ready = ports.store.commit_prepare(second, prepared_of(second))
+        assert ports.store.commit_prepare(second, prepared_of(second)) == ready
+
+    def test_a_job_cancelled_or_deleted_while_it_is_prepared_is_gone_at_once(self, ports: StorePorts) -> None:
+        canceled, deleted = (ports.store.create(queued_job(number, **WITH_VIDEO)) for number in (1, 2))
+        leases = [ports.claim(canceled, Lane.PREPARE), ports.claim(deleted, Lane.PREPARE, worker="w2")]
+        assert ports.store.request_cancel(canceled.id).status is JobStatus.CANCELED
+        ports.store.request_delete(deleted.id)
+        assert ports.store.cancel_requested(canceled.id)
+        with pytest.raises(StaleLease):
+            ports.store.commit_prepare(leases[0], prepared_of(leases[0]))
+        with pytest.raises(JobNotFound):
+            ports.store.commit_prepare(leases[1], prepared_of(leases[1]))
+        assert ports.store.lease_alive(deleted.id, Lane.PREPARE), "the janitor waits for it"
+        for lease in leases:
+            ports.store.release(lease, count_attempt=False)
+            assert not ports.store.lease_alive(lease.job_id, Lane.PREPARE)
+        assert ports.store.ready(Lane.PREPARE, "", 10) == []
+
+    def test_lost_media_are_prepared_again_before_anything_else(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**WITH_VIDEO))
+        lease = ports.claim(job, Lane.PREPARE)
+        ports.store.commit_prepare(lease, prepared_of(lease))
+        ports.make_chunk(job, 0)
+        ports.store.repair(ports.claim(job), (), media=True)
+        assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
+        again = ports.claim(job, Lane.PREPARE)
+        ports.store.commit_prepare(again, prepared_of(again))
+        assert ports.make_chunk(job, 1).status is JobStatus.FINALIZING
+
+    def test_a_running_job_cancelled_while_its_media_are_prepared_again_is_wound_up(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**WITH_VIDEO))
+        lease = ports.claim(job, Lane.PREPARE)
+        ports.store.commit_prepare(lease, prepared_of(lease))
+        ports.make_chunk(job, 0)
+        ports.store.repair(ports.claim(job), (), media=True)
+        again = ports.claim(job, Lane.PREPARE)
+        assert ports.store.request_cancel(job.id).status is JobStatus.CANCELING
+        assert ports.store.commit_prepare(again, prepared_of(again)).status is JobStatus.FINALIZING
+
+    def test_what_is_prepared_is_restored(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**WITH_VIDEO))
+        lease = ports.claim(job, Lane.PREPARE)
+        ready = ports.store.commit_prepare(lease, prepared_of(lease))
+        ports.store.purge(job.id)
+        assert ports.store.restore(ready)
+        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        assert ports.event_types(job) == ["job.queued"]
 
     # Who is next
 
@@ -738,12 +835,50 @@ class StoreContract:
         ports.uploads.remove(uploads[2].id)
         assert ports.uploads.older_than(now - timedelta(hours=1)) == [uploads[1]]
 
+    def test_uploads_are_counted_for_each_client(self, ports: StorePorts) -> None:
+        mine, other = (upload_at(ports.clock.now(), client=client) for client in ("a", "b"))
+        for one in (mine, other):
+            ports.uploads.create(one)
+        assert [ports.uploads.count_of(client) for client in ("a", "b", "c")] == [1, 1, 0]
+        ports.uploads.remove(mine.id)
+        assert [ports.uploads.count_of(client) for client in ("a", "b", "c")] == [0, 1, 0]
 
-def upload_at(moment: datetime) -> Upload:
+    def test_uploads_whose_url_has_ended_are_told_until_their_file_is_known_to_be_there(
+        self, ports: StorePorts
+    ) -> None:
+        now = ports.clock.now().replace(microsecond=0)
+        ended, going = (upload_at(now, url_expires_at=now + timedelta(hours=hours)) for hours in (-1, 1))
+        for one in (ended, going, upload_at(now)):
+            ports.uploads.create(one)
+        assert ports.uploads.unsent(now) == [ended]
+        ports.uploads.sent(ended.id)
+        assert ports.uploads.unsent(now) == []
+        assert ports.uploads.count() == 3
+
+    def test_the_object_of_a_discarded_upload_is_to_go_twice(self, ports: StorePorts) -> None:
+        now = ports.clock.now().replace(microsecond=0)
+        one, later = upload_at(now, client="a"), now + timedelta(hours=1)
+        ports.uploads.create(one)
+        ports.uploads.discard(one.id, now, later)
+        with pytest.raises(UploadNotFound):
+            ports.uploads.discard(one.id, now, later)
+        assert (ports.uploads.count(), ports.uploads.count_of("a")) == (0, 0)
+        (first,) = ports.uploads.discarded(now)
+        ports.uploads.forget_discarded(first)
+        assert ports.uploads.discarded(now) == []
+        assert ports.uploads.is_discarded(one.id)
+        (second,) = ports.uploads.discarded(later)
+        assert (first.late, second.late, second.upload_id) == (False, True, one.id)
+        ports.uploads.forget_discarded(second)
+        assert not ports.uploads.is_discarded(one.id)
+
+
+def upload_at(moment: datetime, **more: Any) -> Upload:
     return Upload(
         id=new_upload_id(),
         content_type="video/mp4",
         size_bytes=7,
         created_at=moment,
         expires_at=moment + timedelta(days=1),
+        **more,
     )

@@ -95,6 +95,13 @@ def test_a_video_is_fetched_from_a_url_and_no_log_shows_its_query(
     assert "s3cr3t" not in logs
 
 
+def test_what_chrome_records_is_taken_as_chrome_calls_it(service: Service, tmp_path: Path) -> None:
+    recording = clip(tmp_path / "a.matroska", NUM_GIVEN, fps=8, live="1").read_bytes()
+    upload_id = upload(service, recording, "video/x-matroska;codecs=avc1,opus")
+    job = service.wait_for_success(service.submit(video=upload_id, num_frames=16).id)
+    assert numbers_of(chunk_frames(job, 0)) == list(range(NUM_GIVEN - 16, NUM_GIVEN))
+
+
 def test_a_video_begins_with_an_uploaded_image(service: Service) -> None:
     upload_id = upload(service, picture((200, 100, 50), size=(300, 200)), "image/png")
     job = service.wait_for_success(service.submit(model="pictures", image=upload_id, num_frames=32).id)
@@ -162,9 +169,7 @@ def test_a_worker_killed_while_it_fetches_leaves_the_same_video(
     server.answers["/a"] = Answer(video.read_bytes(), after=threading.Event())
     job = service.submit(video=server.url("/a"), num_frames=32)
     eventually(lambda: bool(server.seen), "the server to be asked")
-    pid = service.worker_pid("fake")
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    os.kill(next(status.pid for status in service.workers() if status.kind == "cpu"), signal.SIGKILL)
     release(server, "/a")
     resumed = service.wait_for_success(job.id)
     assert [chunk.sha256 for chunk in resumed.chunks] == [chunk.sha256 for chunk in undisturbed.chunks]
@@ -194,6 +199,6 @@ def test_a_worker_refuses_an_address_that_became_private_after_the_job_was_accep
     settings = own_service.settings
     record = queued_record(job_spec(model="fake", video=server.url("/a")), datetime.now(UTC))
     RedisJobStore(own_service.redis(), SystemClock(), retention_seconds=600).create(record)
-    CeleryTaskQueue(make_celery_app(settings)).wake(Lane.GENERATE, "fake", record.id)
+    CeleryTaskQueue(make_celery_app(settings)).wake(Lane.PREPARE, "fake", record.id)
     assert failure_of(own_service, record.id) == "media_url_refused"
     assert server.seen == []

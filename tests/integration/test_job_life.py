@@ -34,6 +34,7 @@ import worker.lane
 from core.service.embedded import EmbeddedRedis
 from core.service.errors import JobNotFound
 from core.service.manifest import job_id_of_manifest, job_prefix, manifest_key, refined_video_key, video_key
+from core.service.media.uploads import upload_key
 from core.service.orphans import find_orphans, remove
 from core.service.redis_client import connect
 from core.service.schema import EventType, JobEvent, JobRecord, JobStatus, Lane
@@ -41,6 +42,7 @@ from core.service.transitions import POISON_DEATHS, TOMBSTONE_TIME
 from core.service.upload_store import RedisUploadStore
 from core.service.video.final_video import join_chunks
 from tests.helpers.job_life import (
+    PICTURE,
     InOrder,
     Kind,
     Service,
@@ -121,7 +123,7 @@ class JobLife(RuleBasedStateMachine):
     @precondition(lambda self: len(self.lives) < MAX_JOBS and not self.service.others["api"].parked)
     @rule(
         target=jobs,
-        kind=st.sampled_from(["plain", "streaming", "lockstep"]),
+        kind=st.sampled_from(["plain", "streaming", "lockstep", "picture"]),
         webhooks=st.booleans(),
         stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()),
     )
@@ -479,6 +481,7 @@ class JobLife(RuleBasedStateMachine):
         self.service.janitor()
         uploads = RedisUploadStore(self.client)
         found = [*find_orphans(self.service.store, self.service.storage, uploads)]
+        found = [orphan for orphan in found if orphan.name != upload_key(PICTURE)]
         unsure = [orphan for orphan in found if any(self.is_unsure(life, orphan.name) for life in self.lives.values())]
         assert found == unsure
         for orphan in unsure:

@@ -219,6 +219,17 @@ def test_an_upload_url_takes_the_declared_type_and_length_only(storage: S3Storag
     assert storage.look_up("uploads/a") == StoredObject(10, "image/png")
 
 
+@pytest.mark.parametrize(
+    "content_type", ["video/webm;codecs=vp8,opus", 'video/mp4; codecs="avc1.42E01E, mp4a.40.2"', "VIDEO/X-MATROSKA"]
+)
+def test_an_upload_url_takes_types_as_browsers_write_them(storage: S3Storage, content_type: str) -> None:
+    url = storage.upload_url("uploads/b", {"content-type": content_type, "content-length": "10"}, 60)
+
+    assert put(url, bytes(10), content_type.partition(";")[0] + ";x=y") == 403
+    assert put(url, bytes(10), content_type) == 200
+    assert storage.look_up("uploads/b") == StoredObject(10, content_type)
+
+
 def test_an_upload_url_opens_nothing_else(storage: S3Storage) -> None:
     url = storage.upload_url("uploads/a", {"content-type": "image/png", "content-length": "10"}, 60)
 

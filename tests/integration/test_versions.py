@@ -14,15 +14,17 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.ports import Ports
+from core.service import queue
 from core.service import redis_client as keys
 from core.service.catalog import Catalog
 from core.service.embedded import EmbeddedRedis
 from core.service.errors import StoreDamaged
 from core.service.event_log import RedisEventLog
 from core.service.fakes import FakeObjectReader
+from core.service.job_rows import index_member
 from core.service.job_store import CANDIDATES, RedisJobStore
 from core.service.manifest import chunk_key, job_prefix, manifest_key, video_key
-from core.service.media.uploads import UploadRequest, new_upload, upload_key
+from core.service.media.uploads import UploadRequest, new_upload, new_upload_id, upload_key
 from core.service.orphans import find_orphans
 from core.service.outbox import RedisOutbox
 from core.service.redis_client import connect
@@ -30,7 +32,9 @@ from core.service.schema import JobStatus, Lane
 from core.service.settings import Settings
 from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
+from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryCoordination, World
+from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.store_contract import LONG, worker
 from tests.helpers.versions import FUTURE, VERSION_0_1_0, change_row, load_objects, load_redis, row
 from worker.janitor import Janitor
@@ -118,6 +122,46 @@ def test_manifests_of_the_version_before_are_rebuilt_and_their_jobs_end(world: R
     world.clean()
     world.work(world.maker())
     assert world.storage.get(video_key("job_a")) == calm_video()
+
+
+def queued_by_an_older_version(world: RedisWorld, client: redis.Redis) -> str:
+    """A job that begins with a picture and waits for an engine, where older workers fetch."""
+    upload_id = new_upload_id()
+    world.storage.put(upload_key(upload_id), picture((200, 100, 50)), "image/png")
+    record = world.submit(image=upload_id)
+    member = index_member(record)
+    client.zrem(keys.ready_index(keys.ready_queue(Lane.PREPARE, MODEL)), member)
+    client.zadd(keys.ready_index(keys.ready_queue(Lane.GENERATE, MODEL)), {member: 1})
+    client.sadd(keys.READY_QUEUES, keys.ready_queue(Lane.GENERATE, MODEL))
+    world.queue.messages.clear()
+    return record.id
+
+
+def test_a_job_that_an_older_version_queued_for_an_engine_is_prepared_first(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    job_id = queued_by_an_older_version(world, client)
+    maker = world.maker()
+    world.clean()
+    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
+    world.work(maker)
+    assert world.store.get(job_id).status is JobStatus.QUEUED
+    world.clean()
+    assert world.tasks() == [queue.TASK_PREPARE_MEDIA]
+    world.work(maker)
+    assert world.store.get(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_that_an_older_worker_has_begun_by_itself_leaves_the_queue_of_those_to_be_prepared(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    job_id = queued_by_an_older_version(world, client)
+    world.maker().work()
+    change_row(client, job_id, status="running", chunks=[chunk_of(queued_job(), 0).model_dump(mode="json")])
+    assert world.store.ready(Lane.PREPARE, "", 10) == [job_id]
+    assert world.store.claim(job_id, Lane.PREPARE, "cpu-1", LONG) is None
+    assert world.store.ready(Lane.PREPARE, "", 10) == []
+    assert world.store.next_ready(Lane.GENERATE, MODEL) == job_id
 
 
 def test_a_cancel_and_a_deletion_of_old_jobs_work(world: RedisWorld, client: redis.Redis) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.service.address_guard import IMAGE, VIDEO, Resolve, UrlUse, check_url
-from core.service.errors import InvalidField, ObjectNotFound, UploadIncomplete, UploadNotFound
+from core.service.errors import InvalidField, ObjectNotFound, UploadIncomplete, UploadNotFound, UploadTooLarge
 from core.service.media.types import MediaKind
-from core.service.media.uploads import ID_PREFIX, Upload
+from core.service.media.uploads import ID_PREFIX, Upload, max_bytes
 from core.service.ports import Clock, Storage, UploadStore
 from core.service.settings import Settings
 
@@ -19,7 +19,8 @@ URL_USE: dict[MediaKind, UrlUse] = {MediaKind.IMAGE: IMAGE, MediaKind.VIDEO: VID
 
 @dataclass(frozen=True)
 class ReferenceCheck:
-    """Call it with a field and its text. Raises MediaUrlRefused, UploadNotFound, UploadIncomplete or InvalidField."""
+    """Call it with a field and its text. Raises MediaUrlRefused, UploadNotFound, UploadIncomplete, UploadTooLarge
+    or InvalidField."""
 
     uploads: UploadStore
     storage: Storage
@@ -35,9 +36,13 @@ class ReferenceCheck:
 
     def _check_upload(self, kind: MediaKind, upload_id: str) -> None:
         upload = self._upload(kind, upload_id)
-        if upload.kind is not kind:
+        if kind not in upload.kinds:
             message = f"{upload_id} is an upload of type {upload.content_type}"
             raise InvalidField(message, field=kind, fix=f"name it as the field that it is, or upload {kind} bytes")
+        most = max_bytes(kind, self.settings)
+        if upload.size_bytes > most:  # declared without its kind, and allowed as the other
+            message = f"{upload_id} has {upload.size_bytes} bytes; {kind} files may have {most}"
+            raise UploadTooLarge(message, field=kind, fix="give a smaller file")
         try:
             stored = self.storage.look_up(upload.key)
         except ObjectNotFound as error:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from core.service.errors import MediaFetchFailed, MediaTooLarge, MediaTypeRefused
-from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, sniff, types_of
+from core.service.errors import MediaFetchFailed, MediaTooLarge, MediaTypeRefused, MediaUnreadable
+from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, describe, sniff, types_of
 
 
 class MediaSink:
@@ -53,16 +53,30 @@ class MediaSink:
             raise MediaFetchFailed(f"the worker cannot keep it: {error.strerror}", fix="try again later") from error
 
     def finish(self) -> None:
-        """All has come. Raises MediaTypeRefused where it was too little to tell."""
+        """All has come. Raises MediaUnreadable where nothing did, MediaTypeRefused where it was too little to tell."""
+        if not self._head:
+            raise MediaUnreadable(f"the {self._kind} has no bytes", fix="give a whole file")
         self._check_type()
         self._file.flush()
 
     def _check_type(self) -> None:
         content_type = sniff(self._head)
-        if content_type is None or KIND_OF_TYPE[content_type] is not self._kind:
-            found = content_type or "something else"
-            taken = ", ".join(types_of(self._kind))
-            raise MediaTypeRefused(f"the {self._kind} is {found}, by its first bytes", fix=f"give one of {taken}")
+        if content_type is None:
+            raise self._refused(describe(self._head), self._fix_of_pages() or self._fix())
+        found = KIND_OF_TYPE[content_type]
+        if found is not self._kind:
+            raise self._refused(content_type, f"give it as `{found}`, or {self._fix()}")
+
+    def _refused(self, found: str, fix: str) -> MediaTypeRefused:
+        return MediaTypeRefused(f"the {self._kind} is {found}, by its first bytes", fix=fix)
+
+    def _fix(self) -> str:
+        return f"give one of {', '.join(types_of(self._kind))}"
+
+    def _fix_of_pages(self) -> str | None:
+        """Servers answer with a page where a login or a click is needed, and with status 200."""
+        is_page = describe(self._head) in {"an HTML page", "a JSON text", "an XML text"}
+        return f"give the URL of the {self._kind} file itself, one that needs no login" if is_page else None
 
     def _too_large(self) -> MediaTooLarge:
         message = f"the {self._kind} has more than the {self._max_bytes} bytes allowed"

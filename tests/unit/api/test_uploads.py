@@ -9,8 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.media.uploads import upload_key
-from tests.helpers.api_world import PROMPT, World
+from api.app import create_app
+from core.service.manifest import input_key
+from core.service.media.uploads import client_mark, upload_key
+from core.service.schema import JobWarning, Lane, PreparedMedia
+from tests.helpers.api_world import BASE_URL, PROMPT, World
 from tests.helpers.presets import copy_sprites, write_fake_preset
 
 MP4 = {"content_type": "video/mp4", "size_bytes": 1000}
@@ -41,6 +44,24 @@ def test_the_answer_says_where_and_how_to_send_the_file(api: TestClient, world: 
     assert world.uploads.get(target["id"]).size_bytes == 1000
 
 
+@pytest.mark.parametrize(
+    "declared",
+    ["video/webm;codecs=vp8,opus", "VIDEO/MP4", "image/jpg", "video/x-matroska;codecs=avc1,opus", "video/x-m4v"],
+)
+def test_types_are_taken_as_browsers_call_them_and_the_answer_says_to_send_just_that(
+    api: TestClient, declared: str
+) -> None:
+    answer = api.post("/uploads", json={"content_type": declared, "size_bytes": 3})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["headers"] == {"content-type": declared, "content-length": "3"}
+    assert parse_qs(urlsplit(answer.json()["url"]).query)["content-type"] == [declared]
+
+
+def test_a_file_whose_type_nobody_knows_may_be_uploaded(api: TestClient, world: World) -> None:
+    video = upload(api, world, "application/octet-stream")
+    assert api.post("/jobs", json={"prompt": PROMPT, "video": video}).status_code == 202
+
+
 def test_the_answer_says_how_long_and_how_much(api: TestClient, world: World) -> None:
     target = api.post("/uploads", json=MP4).json()
     now = world.clock.now()
@@ -56,6 +77,7 @@ def test_the_answer_says_how_long_and_how_much(api: TestClient, world: World) ->
     ("body", "code", "field"),
     [
         ({"content_type": "image/gif", "size_bytes": 1}, "invalid_field", "content_type"),
+        ({"content_type": "video/mp4\r\nx-amz-acl: public-read", "size_bytes": 1}, "invalid_field", "content_type"),
         ({"content_type": "image/png", "size_bytes": 0}, "invalid_field", "size_bytes"),
         ({"content_type": "image/png", "size_bytes": "7"}, "invalid_field", "size_bytes"),
         ({"content_type": "image/png"}, "invalid_field", "size_bytes"),
@@ -75,6 +97,68 @@ def test_when_too_many_are_kept_no_more_are_taken(world: World) -> None:
         answer = api.post("/uploads", json=MP4)
     assert (answer.status_code, answer.json()["code"]) == (503, "service_full")
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_thousand_empty_uploads_of_one_client_keep_no_other_from_uploading(world: World) -> None:
+    with world.client() as api:
+        flood = [api.post("/uploads", json=MP4) for _ in range(1000)]
+        refused = flood[-1]
+        assert sum(answer.status_code == 201 for answer in flood) == world.settings.max_uploads_per_client
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_uploads")
+        assert int(refused.headers["retry-after"]) > 0
+        assert api.delete(f"/uploads/{flood[0].json()['id']}").status_code == 204
+        assert api.post("/uploads", json=MP4).status_code == 201, "it may make room itself"
+    app = create_app(world.settings, world.ports())
+    with TestClient(app, base_url=BASE_URL, client=("198.51.100.7", 1)) as other:
+        assert other.post("/uploads", json=MP4).status_code == 201
+
+
+def test_no_address_of_a_client_is_kept(api: TestClient, world: World) -> None:
+    upload_id = api.post("/uploads", json=MP4).json()["id"]
+    assert "testclient" not in world.uploads.get(upload_id).model_dump_json()
+    assert client_mark("2001:db8::1") == client_mark("2001:db8::ffff") != client_mark("2001:db8:0:1::1")
+    assert client_mark("198.51.100.7") != client_mark("198.51.100.8")
+
+
+def test_an_upload_tells_whether_its_file_is_there(api: TestClient, world: World) -> None:
+    target = api.post("/uploads", json={"content_type": "video/mp4", "size_bytes": 3}).json()
+    before = api.get(f"/uploads/{target['id']}").json()
+    world.storage.put(upload_key(target["id"]), b"abc", "video/mp4")
+    after = api.get(f"/uploads/{target['id']}").json()
+    assert (before["received"], after["received"]) == (False, True)
+    assert {name: after[name] for name in ("id", "expires_at", "usable_until")}.items() <= target.items()
+
+
+def test_a_deleted_upload_is_none_any_more(api: TestClient, world: World) -> None:
+    video = upload(api, world)
+    answer = api.delete(f"/uploads/{video}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    for again in (api.delete(f"/uploads/{video}"), api.get(f"/uploads/{video}"), api.get("/uploads/upl_x")):
+        assert (again.status_code, again.json()["code"]) == (404, "upload_unknown")
+    assert refusal(api, video=video) == (422, "upload_not_found", "video")
+    assert [message.task for message in world.queue.messages] == ["longtake.janitor"]
+
+
+def test_a_job_that_names_an_upload_before_it_is_deleted_keeps_it(api: TestClient, world: World) -> None:
+    video = upload(api, world)
+    job_id = api.post("/jobs", json={"prompt": PROMPT, "video": video}).json()["id"]
+    assert api.delete(f"/uploads/{video}").status_code == 204
+    assert world.storage.exists(upload_key(video)), "the janitor removes it when no job waits for it"
+    assert api.get(f"/jobs/{job_id}").json()["status"] == "queued"
+
+
+def test_a_job_says_that_what_it_begins_with_is_being_prepared(api: TestClient, world: World) -> None:
+    job = api.post("/jobs", json={"prompt": PROMPT, "video": upload(api, world)}).json()
+    assert (job["progress"]["preparing"], job["progress"]["queue_position"]) == (True, 1)
+    assert [message.task for message in world.queue.messages] == ["longtake.prepare_media"]
+    lease = world.store.claim(job["id"], Lane.PREPARE, "cpu-1", 30)
+    assert lease
+    ready = PreparedMedia(key=input_key(job["id"], lease.token), sha256="a", at=world.clock.now())
+    odd = JobWarning(code="odd", message="the clip is odd", field="video")
+    world.store.commit_prepare(lease, ready, (odd,))
+    job = api.get(f"/jobs/{job['id']}").json()
+    assert (job["status"], job["progress"]["preparing"]) == ("queued", False)
+    assert job["warnings"] == [odd.model_dump()]
 
 
 def test_a_job_may_go_on_from_an_uploaded_video(api: TestClient, world: World) -> None:

@@ -58,7 +58,7 @@ def test_every_field_of_a_request_can_be_given() -> None:
     ("name", "content", "says"),
     [
         ("missing.mp4", None, "there is no file"),
-        ("clip.mp4", b"not a video at all", "of another type"),
+        ("clip.mp4", b"not a video at all", "is a text"),
         ("picture.mp4", b"\x89PNG\r\n\x1a\n", "is image/png"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 
@@ -15,6 +15,7 @@ from core.service.manifest import manifest_key, refined_video_key, thumbnail_key
 from core.service.refine_engine import RefinedWindow, RefineState
 from core.service.refine_plan import num_pieces
 from core.service.schema import JobSpec, JobStatus, RefineSpec
+from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
 from tests.helpers.jobs import refine_spec
 from worker.janitor import Janitor
@@ -135,47 +136,55 @@ def results(world: World) -> list[object]:
     return [record.status, [chunk.sha256 for chunk in (*record.chunks, *record.refined)], *files]
 
 
-def undisturbed(**request: Any) -> list[object]:
+Kind = Literal["preview", "streaming", "lockstep", "picture"]
+REFINED: dict[Kind, RefineSpec] = {
+    "streaming": refine_spec(num_inference_steps=1),
+    "lockstep": refine_spec(num_inference_steps=2, schedule="lockstep"),
+}
+
+
+def submit(world: World, kind: Kind) -> JobSpec:
+    image = world.upload(picture((200, 100, 50), size=(SIDE, SIDE))) if kind == "picture" else None
+    return world.submit(num_frames=NUM_FRAMES, refine=REFINED.get(kind), image=image).spec
+
+
+def undisturbed(kind: Kind) -> list[object]:
     """What a job comes to that nothing happens to."""
     world = World()
-    world.submit(num_frames=NUM_FRAMES, **request)
+    submit(world, kind)
     world.work(world.maker(CountingEngine()))
     return results(world)
 
 
-STREAMING = refine_spec(num_inference_steps=1)
-LOCKSTEP = refine_spec(num_inference_steps=2, schedule="lockstep")
-
-
 @pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
-@pytest.mark.parametrize("refine", [None, STREAMING, LOCKSTEP], ids=["preview", "streaming", "lockstep"])
-def test_a_kill_at_any_call_costs_at_most_one_piece_and_no_byte(before: bool, refine: RefineSpec | None) -> None:
-    expected = undisturbed(refine=refine)
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_kill_at_any_call_costs_at_most_one_piece_and_no_byte(before: bool, kind: Kind) -> None:
+    expected = undisturbed(kind)
     assert expected[0] is JobStatus.SUCCEEDED
     at, killed = 0, True
     while killed:
         at += 1
         world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
         process = Mortal(at, before=before)
-        spec = world.submit(num_frames=NUM_FRAMES, refine=refine).spec
+        spec = submit(world, kind)
         work_until_killed(world, engine, refiner, process)
         recover(world, engine, refiner)
         assert results(world) == expected, f"killed at call {at}"
-        pieces = NUM_CHUNKS + (num_pieces(spec) if refine else 0)
+        pieces = NUM_CHUNKS + (num_pieces(spec) if spec.refine else 0)
         assert engine.made + refiner.made <= pieces + 1, f"killed at call {at}"
         killed = process.dead
     assert at > 20, "fewer calls than a job makes: the ports were not counted"
 
 
-@pytest.mark.parametrize("refine", [None, STREAMING], ids=["preview", "streaming"])
-def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(refine: RefineSpec | None) -> None:
-    expected = undisturbed(refine=refine)
+@pytest.mark.parametrize("kind", ["preview", "streaming", "picture"])
+def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(kind: Kind) -> None:
+    expected = undisturbed(kind)
     at, killed = 0, True
     while killed:
         at += 1
         world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
         process = Mortal(at, before=False)
-        world.submit(num_frames=NUM_FRAMES, refine=refine)
+        submit(world, kind)
         work_until_killed(world, engine, refiner, process)
         lose_the_store(world)
         recover(world, engine, refiner)

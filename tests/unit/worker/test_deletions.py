@@ -11,15 +11,19 @@ import pytest
 from core.service.errors import JobNotFound
 from core.service.fakes import FakeEngine, FakeJobStore
 from core.service.manifest import JOBS_PREFIX, TOMBSTONES_PREFIX
+from core.service.media.uploads import upload_id_of_key
 from core.service.orphans import find_orphans
 from core.service.schema import RefineSpec
 from core.service.tombstones import delete_job
 from core.service.transitions import TOMBSTONE_TIME
+from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
 from tests.helpers.jobs import refine_spec
 from worker.janitor import Janitor
 from worker.services import Services
 
+CALLS_TO_PREPARE = 14
+"""More calls of ports than the preparing of one picture needs."""
 SIDE = 32
 """Pixels: few, for a job is made many times here."""
 
@@ -74,10 +78,11 @@ def clean(world: World) -> None:
     janitor.run()
 
 
-def deleted_at(at: int, refine: RefineSpec | None, *, before: bool) -> tuple[World, bool]:
+def deleted_at(at: int, refine: RefineSpec | None, *, before: bool, with_image: bool = False) -> tuple[World, bool]:
     """A job that is deleted at the worker's `at`-th call; False where the worker was done before."""
     world = World()
-    world.submit(num_frames=25, refine=refine)
+    image = world.upload(picture((200, 100, 50), size=(SIDE, SIDE))) if with_image else None
+    world.submit(num_frames=25, refine=refine, image=image)
     interruption = Interruption(at, lambda: delete_job(world.store, world.storage, JOB), before=before)
     services = services_with(world, interruption)
     world.work(world.maker(FakeEngine(steps_per_chunk=1, height=SIDE, width=SIDE), services), services)
@@ -96,6 +101,17 @@ def test_a_deletion_at_any_call_leaves_no_object(refine: RefineSpec | None, befo
             assert [*world.storage.list("")] == [], f"deleted at call {at}"
             assert [*find_orphans(world.store, world.storage, world.uploads)] == []
     assert at > 20, "fewer calls than a job makes: the ports were not counted"
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
+def test_a_deletion_at_any_call_while_media_are_prepared_leaves_no_object(before: bool) -> None:
+    at, deleted = 0, True
+    while deleted and at < CALLS_TO_PREPARE:
+        at += 1
+        world, deleted = deleted_at(at, None, before=before, with_image=True)
+        clean(world)
+        left = [key for key in world.storage.list("") if upload_id_of_key(key) is None]
+        assert left == [], f"deleted at call {at}"
 
 
 def test_a_job_deleted_at_any_call_does_not_come_back_after_a_lost_redis() -> None:

@@ -1,11 +1,11 @@
-"""Jobs that begin with an image or a video: read once, before the first step, and every way that can go wrong."""
+"""Jobs that begin with an image or a video: read once, before an engine is asked, and every way that can go wrong."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,30 +13,24 @@ import pytest
 
 from core.service import queue
 from core.service.address_guard import VIDEO, UrlUse, check_url
-from core.service.engine import EngineChunk, EngineState, FrameHWC, OnStep
+from core.service.engine import FrameHWC
 from core.service.errors import MediaFetchFailed
-from core.service.fakes import FakeEngine
-from core.service.manifest import chunk_key, manifest_key, record_from_manifest
+from core.service.manifest import chunk_key, inputs_prefix, job_prefix, manifest_key, record_from_manifest
 from core.service.media.uploads import new_upload_id, upload_key
-from core.service.schema import JobError, JobSpec, JobStatus, Lane
+from core.service.schema import JobError, JobStatus, JobWarning, Lane, PreparedMedia
 from core.service.settings import Settings
+from core.service.transitions import LONELY_DEATHS
 from tests.helpers.clips import clip, numbers_of, picture
 from tests.helpers.deadline import eventually
-from tests.helpers.fake_world import JOB, MODEL, World
+from tests.helpers.fake_world import JOB, World
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
-from worker.generate import ChunkMaker, Outcome
+from worker.decoding import DecodeOrder, decode_here
 from worker.given import GivenReader, allowed_addresses
-from worker.services import NoActivity
+from worker.lane import Outcome
+from worker.prepare import MediaPreparer
 
 HOST = "videos.example.com"
-
-
-class NoEngine(FakeEngine):
-    """Must not be asked for anything."""
-
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:  # noqa: ARG002 - the port's
-        raise AssertionError("the engine was asked for a chunk")
 
 
 def as_if_public(url: str, settings: Settings, use: UrlUse) -> Sequence[str]:
@@ -92,11 +86,14 @@ def test_an_image_is_what_the_video_begins_with(world: World) -> None:
     assert np.abs(first_chunk(world, 2)[:, -1, -1].astype(int) - [200, 100, 50]).max() <= 8
 
 
-def test_later_chunks_and_other_workers_do_not_need_it_any_more(world: World, video: bytes) -> None:
+def test_workers_with_engines_do_not_need_it_any_more_once_it_is_prepared(world: World, video: bytes) -> None:
     upload_id = uploaded(world, video)
     world.submit(video=upload_id)
-    world.maker().work()
+    assert world.maker().work() is Outcome.DROPPED, "not ready for an engine yet"
+    assert world.preparer().work() is Outcome.COMMITTED
+    assert (world.store.get(JOB).status, world.tasks()[-1]) == (JobStatus.QUEUED, queue.TASK_GENERATE_CHUNK)
     del world.storage.objects[upload_key(upload_id)]
+    assert world.maker().work() is Outcome.COMMITTED
     assert world.maker(services=world.services("worker-2")).work() is Outcome.COMMITTED
 
 
@@ -106,8 +103,10 @@ def test_a_worker_killed_after_reading_it_costs_nothing(world: World, video: byt
     for job_id in ("job_b", "job_c"):
         world.submit(job_id, video=upload_id, num_frames=16)
         if job_id == "job_c":
-            assert world.store.claim(job_id, Lane.GENERATE, "killed", 30) is not None
+            assert world.store.claim(job_id, Lane.PREPARE, "killed", 30) is not None
             world.clock.advance(31)
+        world.preparer().work()
+        assert world.store.get(job_id).lane(Lane.PREPARE).attempts == 0
         world.maker().work()
         bytes_of_chunk.append(world.storage.objects[chunk_key(job_id, 0)])
     assert bytes_of_chunk[0] == bytes_of_chunk[1]
@@ -120,11 +119,12 @@ def test_it_is_fetched_from_a_url_and_logs_do_not_show_the_query(
     world.submit(video=server.url("/old?signature=secret", HOST))
     with caplog.at_level(logging.INFO):
         logging.getLogger("httpx").setLevel(logging.WARNING)  # as worker.process does
-        assert world.maker(allowed=as_if_public).work() is Outcome.COMMITTED
+        assert world.preparer(allowed=as_if_public).work() is Outcome.COMMITTED
     assert server.paths() == ["/old?signature=secret", "/new?signature=second"]
     assert f"{HOST}:{server.port}/old?..." in caplog.text
     assert "secret" not in caplog.text
     assert "second" not in caplog.text
+    world.maker().work()
     assert numbers_of(first_chunk(world)) == list(range(24, 40))
 
 
@@ -132,20 +132,20 @@ def test_it_is_fetched_from_a_url_and_logs_do_not_show_the_query(
 def test_a_redirect_to_a_private_address_fails_the_job(world: World, server: MediaServer, field: str) -> None:
     server.answers["/a"] = redirect(server.url("/secret"))
     world.submit(**{field: server.url("/a", HOST)})
-    error = failure(world, world.maker(NoEngine(), allowed=as_if_public).work())
+    error = failure(world, world.preparer(allowed=as_if_public).work())
     assert (error.code, error.retryable) == ("media_url_refused", False)
     assert server.paths() == ["/a"]
 
 
 def test_an_address_that_became_private_fails_the_job(world: World, server: MediaServer) -> None:
     world.submit(video=server.url("/a"))
-    assert failure(world, world.maker(NoEngine()).work()).code == "media_url_refused"
+    assert failure(world, world.preparer().work()).code == "media_url_refused"
     assert server.seen == []
 
 
 def test_a_video_that_is_too_short_fails_the_job_and_says_how_long_it_is(world: World, tmp_path: Path) -> None:
     world.submit(video=uploaded(world, clip(tmp_path / "b.mp4", 9, fps=8).read_bytes()))
-    error = failure(world, world.maker(NoEngine()).work())
+    error = failure(world, world.preparer().work())
     assert (error.code, error.retryable) == ("video_too_short", False)
     assert "has 9 frames at 8 frames per second" in error.message
 
@@ -153,47 +153,47 @@ def test_a_video_that_is_too_short_fails_the_job_and_says_how_long_it_is(world: 
 def test_too_many_pixels_fail_the_job(world: World) -> None:
     world.settings = world.settings.model_copy(update={"max_image_pixels": 100})
     world.submit(image=uploaded(world, picture((1, 2, 3))))
-    assert failure(world, world.maker(NoEngine()).work()).code == "media_too_large"
+    assert failure(world, world.preparer().work()).code == "media_too_large"
 
 
 def test_too_many_bytes_fail_the_job(world: World, video: bytes) -> None:
     world.settings = world.settings.model_copy(update={"max_video_bytes": len(video) - 1})
     world.submit(video=uploaded(world, video))
-    assert failure(world, world.maker(NoEngine()).work()).code == "media_too_large"
+    assert failure(world, world.preparer().work()).code == "media_too_large"
 
 
 @pytest.mark.parametrize("data", [b"<html>" + bytes(100), picture((1, 2, 3))])
 def test_bytes_that_are_no_video_fail_the_job(world: World, data: bytes) -> None:
     world.submit(video=uploaded(world, data))
-    assert failure(world, world.maker(NoEngine()).work()).code == "media_type_refused"
+    assert failure(world, world.preparer().work()).code == "media_type_refused"
 
 
 def test_an_upload_that_is_gone_fails_the_job(world: World) -> None:
     world.submit(video=new_upload_id())
-    assert failure(world, world.maker(NoEngine()).work()).code == "media_unavailable"
+    assert failure(world, world.preparer().work()).code == "media_unavailable"
 
 
 def test_a_server_that_fails_is_asked_again_and_in_the_end_the_client_may(world: World, server: MediaServer) -> None:
     server.answers["/a"] = Answer(status=503)
     world.submit(video=server.url("/a", HOST))
-    maker = world.maker(NoEngine(), allowed=as_if_public)
+    preparer = world.preparer(allowed=as_if_public)
     for tries in (1, 2):
-        assert maker.work() is Outcome.FAILED
+        assert preparer.work() is Outcome.FAILED
         record = world.store.get(JOB)
-        assert (record.status, record.lane(Lane.GENERATE).attempts) == (JobStatus.RUNNING, tries)
+        assert (record.status, record.lane(Lane.PREPARE).attempts) == (JobStatus.QUEUED, tries)
         world.rest()
-    error = failure(world, maker.work())
+    error = failure(world, preparer.work())
     assert (error.code, error.retryable) == ("media_fetch_failed", True)
 
 
 def test_a_server_that_recovers_costs_only_a_try(world: World, server: MediaServer, video: bytes) -> None:
     server.answers["/a"] = Answer(status=503)
     world.submit(video=server.url("/a", HOST))
-    maker = world.maker(allowed=as_if_public)
-    maker.work()
+    preparer = world.preparer(allowed=as_if_public)
+    preparer.work()
     server.answers["/a"] = Answer(video)
     world.rest()
-    assert maker.work() is Outcome.COMMITTED
+    assert preparer.work() is Outcome.COMMITTED
 
 
 def test_an_outage_of_the_object_store_is_waited_for(world: World, video: bytes) -> None:
@@ -201,7 +201,7 @@ def test_an_outage_of_the_object_store_is_waited_for(world: World, video: bytes)
     world.storage.broken = True
     mended = threading.Timer(0.3, setattr, (world.storage, "broken", False))
     mended.start()
-    assert world.maker().work() is Outcome.COMMITTED
+    assert world.preparer().work() is Outcome.COMMITTED
     mended.join()
 
 
@@ -223,9 +223,10 @@ def test_a_cancel_does_not_wait_for_a_slow_server(world: World, server: MediaSer
     server.answers["/a"] = Answer(video, after=threading.Event())
     world.submit(video=server.url("/a", HOST))
     with once_asked(server, lambda: world.store.request_cancel(JOB)):
-        assert world.maker(NoEngine(), allowed=as_if_public).work() is Outcome.INTERRUPTED
-    assert world.store.get(JOB).lane(Lane.GENERATE).attempts == 0
-    assert queue.TASK_FINALIZE_JOB in world.tasks()
+        assert world.preparer(allowed=as_if_public).work() is Outcome.INTERRUPTED
+    record = world.store.get(JOB)
+    assert (record.status, record.lane(Lane.PREPARE).attempts) == (JobStatus.CANCELED, 0)
+    assert not world.store.lease_alive(JOB, Lane.PREPARE)
 
 
 def test_a_drain_does_not_wait_for_a_slow_server_and_the_try_does_not_count(
@@ -236,9 +237,9 @@ def test_a_drain_does_not_wait_for_a_slow_server_and_the_try_does_not_count(
     world.queue.messages.clear()
     services = world.services()
     with once_asked(server, services.drain.set):
-        assert world.maker(NoEngine(), services, as_if_public).work() is Outcome.INTERRUPTED
-    assert world.store.get(JOB).lane(Lane.GENERATE).attempts == 0
-    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
+        assert world.preparer(services, as_if_public).work() is Outcome.INTERRUPTED
+    assert world.store.get(JOB).lane(Lane.PREPARE).attempts == 0
+    assert world.tasks() == [queue.TASK_PREPARE_MEDIA]
 
 
 def test_a_host_without_an_address_may_have_one_at_the_next_try() -> None:
@@ -246,43 +247,117 @@ def test_a_host_without_an_address_may_have_one_at_the_next_try() -> None:
         allowed_addresses(f"https://{'a' * 64}.test/", Settings(), VIDEO)
 
 
-class Beats(NoActivity):
-    """Counts what a watchdog would measure."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def busy(self, job_id: str) -> None:
-        self.calls.append(job_id)
-
-    def beat(self) -> None:
-        self.calls.append("beat")
-
-    def waiting(self, reason: str) -> None: ...
-
-    def loading(self, words: str) -> AbstractContextManager[None]:
-        del words
-        return nullcontext()
-
-    def idle(self) -> None: ...
+def prepared_job(world: World, data: bytes, num_frames: int = 40) -> PreparedMedia:
+    """What is ready of JOB, which begins with an upload of this video."""
+    world.submit(video=uploaded(world, data), num_frames=num_frames)
+    world.preparer().work()
+    prepared = world.store.get(JOB).prepared
+    assert prepared is not None
+    return prepared
 
 
-def test_reading_is_no_measure_for_the_watchdog(world: World, server: MediaServer, video: bytes) -> None:
-    beats = Beats()
-    server.answers["/a"] = Answer(video, after=threading.Event())
+@pytest.mark.parametrize("missing", [True, False])
+def test_what_is_prepared_and_damaged_is_prepared_again(world: World, video: bytes, missing: bool) -> None:
+    prepared = prepared_job(world, video)
+    world.storage.objects[prepared.key] = b"?"
+    if missing:
+        del world.storage.objects[prepared.key]
+    assert world.maker().work() is Outcome.INTERRUPTED
+    assert world.store.get(JOB).lane(Lane.GENERATE).attempts == 0
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert numbers_of(first_chunk(world)) == list(range(24, 40))
+
+
+def test_all_states_lost_after_chunk_1_begin_again_with_what_is_prepared(world: World, video: bytes) -> None:
+    prepared_job(world, video)
+    maker = world.maker()
+    maker.work()
+    before = world.storage.objects[chunk_key(JOB, 0)]
+    world.storage.delete_prefix(f"{job_prefix(JOB)}state/")
+    assert world.maker(services=world.services("worker-2")).work() is Outcome.COMMITTED
+    assert world.storage.objects[chunk_key(JOB, 0)] == before
+
+
+def test_all_states_and_what_is_prepared_lost_are_made_again_of_the_upload(world: World, video: bytes) -> None:
+    prepared = prepared_job(world, video)
+    world.maker().work()
+    before = world.storage.objects[chunk_key(JOB, 0)]
+    world.storage.delete([prepared.key, *world.storage.list(f"{job_prefix(JOB)}state/")])
+    assert world.maker(services=world.services("worker-2")).work() is Outcome.INTERRUPTED
+    assert world.maker(services=world.services("worker-2")).work() is Outcome.DROPPED, "not before it is prepared"
+    world.work(world.maker(services=world.services("worker-3")))
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert world.storage.objects[chunk_key(JOB, 0)] == before
+
+
+def test_a_stranger_who_gives_another_video_meanwhile_fails_the_job_and_no_frames_are_mixed(
+    world: World, server: MediaServer, video: bytes, tmp_path: Path
+) -> None:
+    server.answers["/a"] = Answer(video)
     world.submit(video=server.url("/a", HOST))
-    services = world.services()
-    maker = ChunkMaker(services, FakeEngine(), MODEL, beats, given=GivenReader(services, as_if_public))
+    preparer = world.preparer(allowed=as_if_public)
+    preparer.work()
+    world.maker().work()
+    server.answers["/a"] = Answer(clip(tmp_path / "b.mp4", 60, fps=8, height=64, width=64).read_bytes())
+    world.storage.delete([*world.storage.list(f"{job_prefix(JOB)}state/"), *world.storage.list(inputs_prefix(JOB))])
+    maker = world.maker(services=world.services("worker-2"))
+    assert [maker.work(), preparer.work(), maker.work()] == [Outcome.INTERRUPTED, Outcome.COMMITTED, Outcome.FAILED]
+    error = world.store.get(JOB).error
+    assert error is not None
+    assert error.code == "chunk_not_repeatable"
 
-    def answer_after_a_sign_of_life() -> None:
-        eventually(lambda: len(beats.calls) > 1, "a sign of life")
-        release(server)
 
-    with once_asked(server, answer_after_a_sign_of_life):
-        assert maker.work() is Outcome.COMMITTED
-    assert set(beats.calls) == {JOB}
-    assert maker.work() is Outcome.COMMITTED
-    assert beats.calls.count("beat") == 4, "each step of the second chunk"
+def test_what_is_prepared_survives_the_loss_of_redis_and_nothing_is_fetched_again(
+    world: World, server: MediaServer, video: bytes
+) -> None:
+    server.answers["/a"] = Answer(video)
+    world.submit(video=server.url("/a", HOST))
+    world.preparer(allowed=as_if_public).work()
+    world.store.purge(JOB)
+    assert world.store.restore(record_from_manifest(world.storage.objects[manifest_key(JOB)]))
+    assert world.maker().work() is Outcome.COMMITTED
+    assert server.paths() == ["/a"]
+
+
+def test_the_exact_pixels_go_when_the_job_has_ended(world: World, video: bytes) -> None:
+    prepared = prepared_job(world, video, num_frames=16)
+    assert prepared.key in world.storage.objects
+    world.work(world.maker())
+    assert list(world.storage.list(inputs_prefix(JOB))) == []
+
+
+def test_what_is_odd_about_the_file_is_told_in_the_jobs_warnings_once(world: World, video: bytes) -> None:
+    odd = JobWarning(code="hdr_converted", message="the clip is HDR", field="video")
+
+    def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+        decode_here(order, tick)
+        return (odd,)
+
+    world.submit(video=uploaded(world, video))
+    preparer = MediaPreparer(world.services(), GivenReader(world.services(), decode=decode))
+    preparer.work()
+    world.storage.delete([*world.storage.list(inputs_prefix(JOB))])
+    world.maker().work()
+    preparer.work()
+    assert world.store.get(JOB).warnings == (odd,)
+
+
+def test_files_beyond_the_room_on_disk_come_back_later_and_no_try_counts(world: World, video: bytes) -> None:
+    world.settings = world.settings.model_copy(update={"media_disk_bytes": len(video) - 1})
+    world.submit(video=uploaded(world, video))
+    assert world.preparer().work() is Outcome.INTERRUPTED
+    assert world.store.get(JOB).lane(Lane.PREPARE).attempts == 0
+    assert world.preparer().work() is Outcome.DROPPED, "it rests"
+
+
+def test_any_number_of_workers_may_die_while_they_prepare(world: World, video: bytes) -> None:
+    """What strangers made is decoded elsewhere; a job that is in work beside a deadly one is not to blame."""
+    world.submit(video=uploaded(world, video))
+    for number in range(LONELY_DEATHS + 1):
+        assert world.store.claim(JOB, Lane.PREPARE, f"killed-{number}", 30)
+        world.clock.advance(31)
+    assert world.preparer().work() is Outcome.COMMITTED
 
 
 def release(server: MediaServer) -> None:

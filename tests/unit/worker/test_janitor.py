@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from core.service import queue
 from core.service.errors import JobNotFound, StorageUnavailable, StoreUnavailable, UploadNotFound
 from core.service.fakes import FakeJobStore, FakeStorage, FakeTaskQueue
-from core.service.manifest import chunk_key, job_prefix, manifest_key, record_from_manifest, tombstone_key
-from core.service.media.uploads import UPLOADS_PREFIX, UploadRequest, new_upload, upload_key
-from core.service.schema import JobError, JobRecord, JobStatus, Lane, RefineSchedule
+from core.service.manifest import chunk_key, input_key, job_prefix, manifest_key, record_from_manifest, tombstone_key
+from core.service.media.uploads import SENDING_GRACE, UPLOADS_PREFIX, Upload, UploadRequest, new_upload, upload_key
+from core.service.orphans import find_orphans
+from core.service.schema import JobRecord, JobStatus, Lane, PreparedMedia, RefineSchedule
 from core.service.tombstones import delete_job
 from core.service.transitions import TOMBSTONE_TIME
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
@@ -331,23 +333,80 @@ def test_an_old_upload_goes_with_its_object_and_its_neighbour_stays(world: World
         world.uploads.get(old)
 
 
-def test_an_upload_stays_while_a_job_waits_for_it_and_goes_after_its_first_chunk(world: World, office: Office) -> None:
+def test_an_upload_stays_while_a_job_waits_for_it_and_goes_when_that_is_prepared(world: World, office: Office) -> None:
     video = new_upload_of(world)
     world.submit(video=video)
-    world.store.claim(JOB, Lane.GENERATE, "worker-1", 10 * 86400)
+    lease = world.store.claim(JOB, Lane.PREPARE, "cpu-1", 10 * 86400)
+    assert lease
     world.clock.advance(2 * world.settings.upload_retention_seconds)
     office.passes(1)
     assert world.storage.exists(upload_key(video))
-    world.store.request_cancel(JOB)
-    world.store.begin_finalizing(JOB)
-    world.store.fail(JOB, JobError(code="x", message="x", retryable=False))
+    now = world.clock.now()
+    world.store.commit_prepare(lease, PreparedMedia(key=input_key(JOB, lease.token), sha256="a", at=now))
     office.passes(1)
     assert not world.storage.exists(upload_key(video))
 
 
-def test_an_upload_that_was_never_sent_is_forgotten(world: World, office: Office) -> None:
+def test_a_job_whose_preparer_was_killed_comes_back(world: World, office: Office) -> None:
+    world.submit(video="https://example.com/a.mp4")
+    world.store.claim(JOB, Lane.PREPARE, "killed", 30)
+    world.queue.messages.clear()
+    office.passes(1)
+    assert world.tasks() == []
+    world.clock.advance(31)
+    office.passes(1)
+    assert world.tasks() == [queue.TASK_PREPARE_MEDIA]
+
+
+def declared_upload(world: World) -> Upload:
+    """One of which nothing was sent."""
     upload = new_upload(UploadRequest(content_type="video/mp4", size_bytes=3), world.settings, world.clock.now())
     world.uploads.create(upload)
+    return upload
+
+
+def test_an_upload_that_was_never_sent_ends_with_its_url(world: World, office: Office) -> None:
+    sent, empty = new_upload_of(world), [declared_upload(world) for _ in range(3)]
+    world.clock.advance(world.settings.upload_ttl_seconds)
+    office.janitor.run()
+    assert world.uploads.count() == 4, "a file may still be on its way"
+    world.clock.advance(SENDING_GRACE.total_seconds() + 1)
+    office.janitor.run()
+    assert [one.id for one in world.uploads.older_than(world.clock.now())] == [sent]
+    assert empty
+    assert world.uploads.unsent(world.clock.now()) == [], "it is looked at once"
+
+
+def test_an_upload_that_its_client_has_deleted_goes_with_its_object(world: World, office: Office) -> None:
+    upload_id, now = new_upload_of(world), world.clock.now()
+    world.uploads.discard(upload_id, now, now + timedelta(hours=1))
+    office.janitor.run()
+    assert not world.storage.exists(upload_key(upload_id))
+    world.storage.put(upload_key(upload_id), b"abc", "video/mp4")  # the URL still took it
+    assert [*find_orphans(world.store, world.storage, world.uploads)] == []
+    world.clock.advance(3601)
+    office.janitor.run()
+    assert not world.storage.exists(upload_key(upload_id))
+    assert not world.uploads.is_discarded(upload_id)
+
+
+def test_a_deleted_upload_stays_until_no_job_waits_for_it(world: World, office: Office) -> None:
+    video, now = new_upload_of(world), world.clock.now()
+    world.submit(video=video)
+    world.uploads.discard(video, now, now + timedelta(hours=1))
+    office.janitor.run()
+    assert world.storage.exists(upload_key(video))
+    assert [*find_orphans(world.store, world.storage, world.uploads)] == []
+    lease = world.store.claim(JOB, Lane.PREPARE, "cpu-1", 30)
+    assert lease
+    world.store.commit_prepare(lease, PreparedMedia(key=input_key(JOB, lease.token), sha256="a", at=now))
+    office.janitor.run()
+    assert not world.storage.exists(upload_key(video))
+
+
+def test_an_old_upload_that_was_never_sent_is_forgotten(world: World, office: Office) -> None:
+    """As an older version has stored it."""
+    world.uploads.create(declared_upload(world).model_copy(update={"url_expires_at": None}))
     world.clock.advance(2 * world.settings.upload_retention_seconds)
     office.passes(1)
     assert world.uploads.older_than(world.clock.now()) == []

@@ -16,6 +16,7 @@ from core.service.schema import (
     JobWarning,
     Lane,
     LaneState,
+    PreparedMedia,
     StateChecksum,
 )
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
@@ -40,6 +41,8 @@ def full_record() -> JobRecord:
             "refine_done": 1,
             "refine_states": (StateChecksum(piece=0, sha256="a"),),
             "repairs": (1,),
+            "prepared": PreparedMedia(key="p", sha256="a", at=DAY_ONE),
+            "prepare_again": True,
             "webhooks_ended": 2,
             "num_events": 5,
             "fingerprints": (FingerprintChange(from_chunk=0, fingerprint="f1"),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 from core.service.address_guard import VIDEO, check_url
 from core.service.errors import (
     Interrupted,
+    MediaError,
     MediaFetchFailed,
     MediaTooLarge,
     MediaTypeRefused,
     MediaUnavailable,
+    MediaUnreadable,
     MediaUrlRefused,
 )
 from core.service.media.fetch import MAX_REDIRECTS, fetch
@@ -56,9 +59,18 @@ class Fetching:
         timeout_seconds: float = 10.0,
         allowed: Callable[[str], Sequence[str]] = as_if_public,
         tick: Callable[[], None] = lambda: None,
+        grace_seconds: float = 20.0,
     ) -> bytes:
         with MediaSink(self.file, MediaKind.VIDEO, max_bytes) as sink:
-            fetch(url, sink, allowed=allowed, timeout_seconds=timeout_seconds, tick=tick, tls=self.tls)
+            fetch(
+                url,
+                sink,
+                allowed=allowed,
+                timeout_seconds=timeout_seconds,
+                tick=tick,
+                tls=self.tls,
+                grace_seconds=grace_seconds,
+            )
         return self.file.read_bytes()
 
 
@@ -74,6 +86,27 @@ def test_the_checked_address_is_asked_under_the_url_s_own_host(fetching: Fetchin
     assert path == "/a.mp4?key=1"
     assert headers["host"] == f"{HOST}:{server.port}"
     assert headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("says_how_much", [True, False])
+def test_a_server_too_slow_to_end_in_time_is_left_early(
+    fetching: Fetching, server: MediaServer, says_how_much: bool
+) -> None:
+    length = {"content-length": str(len(MP4)) if says_how_much else "", "connection": "close"}
+    server.answers["/slow"] = Answer(MP4, headers=length, seconds_per_byte=0.02)
+    began = time.monotonic()
+    with pytest.raises(MediaFetchFailed, match="too slowly"):
+        fetching.get(server.url("/slow", HOST), timeout_seconds=60, grace_seconds=0.5)
+    assert time.monotonic() - began < 30
+
+
+def test_a_server_that_pauses_and_is_in_time_all_the_same_is_not_too_slow(
+    fetching: Fetching, server: MediaServer
+) -> None:
+    answer = server.answers["/a"] = Answer(MP4, after=threading.Event())
+    assert answer.after
+    threading.Timer(0.5, answer.after.set).start()
+    assert fetching.get(server.url("/a", HOST), grace_seconds=0.2, timeout_seconds=60) == MP4
 
 
 def test_tls_names_the_host_and_verifies_it(fetching: Fetching) -> None:
@@ -129,14 +162,16 @@ def test_what_is_no_video_is_not_fetched_to_the_end(fetching: Fetching, server: 
     server.answers["/a"] = Answer(
         b"<html>" + bytes(50_000), headers={"content-type": "video/mp4"}, after=threading.Event()
     )
-    with pytest.raises(MediaTypeRefused, match="something else"):
+    with pytest.raises(MediaTypeRefused, match="an HTML page"):
         fetching.get(server.url("/a", HOST))
 
 
-@pytest.mark.parametrize("body", [b"", b"\x89PNG\r\n\x1a\n"])
-def test_too_little_to_tell_is_refused(fetching: Fetching, server: MediaServer, body: bytes) -> None:
+@pytest.mark.parametrize(("body", "error"), [(b"", MediaUnreadable), (b"\x89PNG\r\n\x1a\n", MediaTypeRefused)])
+def test_too_little_to_tell_is_refused(
+    fetching: Fetching, server: MediaServer, body: bytes, error: type[MediaError]
+) -> None:
     server.answers["/a"] = Answer(body)
-    with pytest.raises(MediaTypeRefused):
+    with pytest.raises(error):
         fetching.get(server.url("/a", HOST))
 
 

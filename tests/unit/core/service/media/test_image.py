@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from core.service.engine import FrameHWC
 from core.service.errors import MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable
 from core.service.media.image import decode_image
+from core.service.schema import JobWarning
 from tests.helpers.clips import picture, png_bomb
 
 ROTATE_TO_SHOW = 6
@@ -108,3 +110,53 @@ def test_damaged_files_are_read_or_refused_by_name(tmp_path: Path, name: str) ->
 def test_other_formats_are_not_even_tried(tmp_path: Path) -> None:
     with pytest.raises(MediaUnreadable):
         decoded(picture((1, 2, 3), format="TIFF"), tmp_path)
+
+
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+"""X, Y, Z of red, green and blue under D50, as phones embed them."""
+P3_TO_SRGB = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+
+
+def profile(primaries: tuple[tuple[float, float, float], ...] = DISPLAY_P3) -> bytes:
+    """An ICC profile of these primaries with gamma 2.2 (ICC.1:2001-04)."""
+
+    def xyz(values: tuple[float, float, float]) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+    gamma = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(2.2 * 256))
+    tags = {b"wtpt": xyz((0.9642, 1.0, 0.8249))}
+    tags |= {name + b"XYZ": xyz(of) for name, of in zip((b"r", b"g", b"b"), primaries, strict=True)}
+    tags |= {name + b"TRC": gamma for name in (b"r", b"g", b"b")}
+    start, index, data = 132 + 12 * len(tags), b"", b""
+    for name, content in tags.items():
+        index += name + struct.pack(">II", start + len(data), len(content))
+        data += content
+    header = struct.pack(">I4sI4s4s4s", start + len(data), b"\0" * 4, 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + index + data
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_embedded_profile_is_applied(tmp_path: Path, name: str, mode: str) -> None:
+    if (name, mode) == ("JPEG", "RGBA"):
+        mode = "RGB"
+    colour = (200, 100, 50, 255)[: len(mode)]
+    frame = decoded(picture(colour, mode, format=name, icc_profile=profile()), tmp_path)
+    light = P3_TO_SRGB @ ((np.array([200, 100, 50]) / 255) ** 2.2)
+    expected = 255 * (1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(frame[10, 20] - expected).max() <= 4
+    assert np.abs(expected - [200, 100, 50]).max() > 10
+
+
+def test_a_profile_that_cannot_be_read_is_left_out_and_said_so(tmp_path: Path) -> None:
+    (tmp_path / "given").write_bytes(picture((200, 100, 50), icc_profile=b"no profile"))
+    warnings = list[JobWarning]()
+    frame = decode_image(tmp_path / "given", 1000, warn=warnings.append)
+    assert frame[0, 0].tolist() == [200, 100, 50]
+    assert [(warning.code, warning.field) for warning in warnings] == [("colour_profile_ignored", "image")]
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
+def test_damaged_exif_says_nothing(tmp_path: Path, name: str) -> None:
+    assert decoded(picture((9, 9, 9), format=name, exif=b"Exif\0\0garbage"), tmp_path).shape == (20, 40, 3)

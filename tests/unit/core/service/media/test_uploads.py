@@ -60,7 +60,7 @@ def door() -> Door:
 def test_an_upload_lives_as_long_as_the_settings_say() -> None:
     upload = new_upload(UploadRequest(content_type="image/png", size_bytes=1), SETTINGS, FAKE_START)
     assert upload.expires_at == FAKE_START + timedelta(seconds=SETTINGS.upload_retention_seconds)
-    assert (upload.kind, upload.key) == (MediaKind.IMAGE, f"uploads/{upload.id}")
+    assert (upload.kinds, upload.key) == ({MediaKind.IMAGE}, f"uploads/{upload.id}")
 
 
 def test_other_types_and_larger_files_are_refused() -> None:
@@ -71,6 +71,31 @@ def test_other_types_and_larger_files_are_refused() -> None:
         new_upload(UploadRequest(content_type=content_type, size_bytes=most), SETTINGS, FAKE_START)
         with pytest.raises(UploadTooLarge, match=str(most)):
             new_upload(UploadRequest(content_type=content_type, size_bytes=most + 1), SETTINGS, FAKE_START)
+
+
+@pytest.mark.parametrize("declared", ["video/webm;codecs=vp8,opus", "VIDEO/MP4", "video/x-matroska;codecs=avc1"])
+def test_a_type_is_taken_as_a_browser_calls_it_and_kept_letter_by_letter(declared: str) -> None:
+    upload = new_upload(UploadRequest(content_type=declared, size_bytes=1), SETTINGS, FAKE_START)
+    assert (upload.content_type, upload.kinds) == (declared, {MediaKind.VIDEO})
+
+
+@pytest.mark.parametrize("declared", ["video/mp4\r\nx-amz-acl: public-read", "video/mp4;  a=b", "video/mp4;a=\u00e9"])
+def test_a_type_that_cannot_be_sent_as_a_header_is_refused(declared: str) -> None:
+    with pytest.raises(InvalidField, match="content_type"):
+        new_upload(UploadRequest(content_type=declared, size_bytes=1), SETTINGS, FAKE_START)
+
+
+def test_an_upload_of_unknown_type_serves_as_either_kind_within_the_limits_of_that_kind(door: Door) -> None:
+    for size_bytes, is_small in ((10, True), (SETTINGS.max_image_bytes + 1, False)):
+        request = UploadRequest(content_type="application/octet-stream", size_bytes=size_bytes)
+        upload = new_upload(request, SETTINGS, FAKE_START)
+        door.uploads.create(upload)
+        door.storage.put(upload.key, bytes(size_bytes), "application/octet-stream")
+        door.check(MediaKind.VIDEO, upload.id)
+        if is_small:
+            door.check(MediaKind.IMAGE, upload.id)
+        else:
+            assert isinstance(door.refusal(upload.id, MediaKind.IMAGE), UploadTooLarge)
 
 
 def test_ids_are_known_by_their_form() -> None:

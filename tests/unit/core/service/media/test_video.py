@@ -143,13 +143,14 @@ def test_a_video_that_is_cut_off_is_refused(tmp_path: Path, part: float) -> None
 def test_a_webm_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     whole = clip(tmp_path / "a.webm", 120).read_bytes()
     (tmp_path / "cut.webm").write_bytes(whole[: len(whole) * 6 // 10])
-    with pytest.raises(MediaUnreadable, match=r"cut off after [\d.]+ of 5\.0 s"):
+    with pytest.raises(MediaUnreadable, match=r"cut off: it has \d+ of at least \d+ bytes"):
         read(tmp_path / "cut.webm")
 
 
-def test_damaged_files_are_read_or_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["mp4", "matroska"])
+def test_damaged_files_are_read_or_refused_by_name(tmp_path: Path, suffix: str) -> None:
     rng = np.random.default_rng(3)
-    whole = clip(tmp_path / "a.mp4", 24, fps=8).read_bytes()
+    whole = clip(tmp_path / f"a.{suffix}", 24, fps=8).read_bytes()
     for _ in range(60):
         damaged = bytearray(whole)
         for position in rng.integers(12, len(whole), 4):
@@ -173,7 +174,7 @@ def test_a_file_without_video_is_refused(tmp_path: Path) -> None:
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         silence.sample_rate = 16000
         container.mux([*stream.encode(silence), *stream.encode(None)])
-    with pytest.raises(MediaTypeRefused, match="no video stream"):
+    with pytest.raises(MediaTypeRefused, match="sound but no picture"):
         read(path)
 
 

@@ -1,0 +1,22 @@
+"""What decoding a given image or video gives. Knows no files and no job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.service.engine import FrameHWC, FramesTHWC
+from core.service.schema import JobWarning
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture, or the last frames of a video; `warnings` tell what was odd about the file but possible."""
+
+    image: FrameHWC | None = None
+    frames: FramesTHWC | None = None
+    warnings: tuple[JobWarning, ...] = ()
+
+
+def ignore_warning(warning: JobWarning) -> None:
+    """For those who do not want to know."""
+    del warning

@@ -1,0 +1,130 @@
+"""Whether a video file is all there, by the lengths that its own parts declare. Knows no codec and decodes nothing.
+
+FFmpeg reads cut files as far as it can and says nothing, or that there is no stream: right for a player, wrong for who
+needs the end. What declares no length (live recordings) cannot be seen to be cut between two parts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+Tick = Callable[[], None]
+"""Called for every part; may raise to stop."""
+
+_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"sidx", b"free", b"skip", b"wide", b"uuid", b"meta"})
+"""Boxes that stand at the top of a file. Behind the last one there may be rubbish, which is none of them."""
+_INDEXES = frozenset({b"moov"})
+_BOX_HEADER, _LONG_BOX_HEADER = 8, 16
+
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_EBML = 0x1A45DFA3
+_ENTERED = frozenset({_SEGMENT, _CLUSTER})
+"""Elements of Matroska whose children are looked at one by one, where their own length is unknown."""
+_ELEMENTS = _ENTERED | frozenset(
+    {
+        _EBML,
+        0x114D9B74,  # SeekHead
+        0x1549A966,  # Info
+        0x1654AE6B,  # Tracks
+        0x1C53BB6B,  # Cues
+        0x1254C367,  # Tags
+        0x1043A770,  # Chapters
+        0x1941A469,  # Attachments
+        0xE7,  # Timestamp
+        0xA3,  # SimpleBlock
+        0xA0,  # BlockGroup
+        0xA7,  # Position
+        0xAB,  # PrevSize
+        0xEC,  # Void
+        0xBF,  # CRC-32
+    }
+)
+"""RFC 9559, section 5.1: what a Segment and a Cluster hold."""
+_MOST_ELEMENT_HEADER = 12
+
+
+def missing_end(path: Path, tick: Tick) -> str | None:
+    """What shows that a Matroska, MP4 or QuickTime file is cut off, in words; None where nothing does."""
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        is_matroska = file.read(4) == _EBML.to_bytes(4, "big")
+        missing = _missing_of_matroska if is_matroska else _missing_of_boxes
+        return missing(file, size_bytes, tick)
+
+
+def _missing_of_boxes(file: BinaryIO, size_bytes: int, tick: Tick) -> str | None:
+    has_index = False
+    for name, end in _boxes(file, size_bytes):
+        tick()
+        if end > size_bytes:
+            return _cut(size_bytes, end)
+        has_index = has_index or name in _INDEXES
+    return None if has_index else "it is cut off, or was never finished: its index (moov) is missing"
+
+
+def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Name and end of each box at the top (ISO/IEC 14496-12, section 4.2)."""
+    start = 0
+    while start < size_bytes:
+        file.seek(start)
+        header = file.read(_LONG_BOX_HEADER)
+        name = header[4:8]
+        if len(header) < _BOX_HEADER or name not in _BOXES:
+            # Not a box that belongs here: rubbish, or one of somebody's own.
+            length = int.from_bytes(header[:4], "big")
+            if len(header) < _BOX_HEADER or length < _BOX_HEADER or start + length > size_bytes:
+                return
+        start = _end_of_box(header, start, size_bytes)
+        yield name, start
+
+
+def _end_of_box(header: bytes, start: int, size_bytes: int) -> int:
+    (length,) = struct.unpack(">I", header[:4])
+    if length == 0:  # up to the end of the file
+        return size_bytes
+    if length == 1 and len(header) == _LONG_BOX_HEADER:
+        (length,) = struct.unpack(">Q", header[8:])
+    return start + max(length, _BOX_HEADER)
+
+
+def _missing_of_matroska(file: BinaryIO, size_bytes: int, tick: Tick) -> str | None:
+    position = 0
+    while position < size_bytes:
+        tick()
+        file.seek(position)
+        identity, length, header_length = _element(file.read(_MOST_ELEMENT_HEADER))
+        if identity not in _ELEMENTS:
+            return None  # rubbish at the end, or something newer
+        position += header_length
+        if length is None:
+            if identity not in _ENTERED:
+                return None
+            continue
+        if position + length > size_bytes:
+            return _cut(size_bytes, position + length)
+        position += length
+    return None
+
+
+def _element(header: bytes) -> tuple[int | None, int | None, int]:
+    """ID, length of what follows (None: unknown) and own length of an element's header (RFC 8794, sections 5 and 6)."""
+    id_length = _vint_length(header)
+    length_length = _vint_length(header[id_length:])
+    both = id_length + length_length
+    if not id_length or not length_length or both > len(header):
+        return None, None, 0
+    mask = (1 << (7 * length_length)) - 1
+    length = int.from_bytes(header[id_length:both], "big") & mask
+    return int.from_bytes(header[:id_length], "big"), None if length == mask else length, both
+
+
+def _vint_length(data: bytes) -> int:
+    """0 for what is none."""
+    return 9 - data[0].bit_length() if data and data[0] else 0
+
+
+def _cut(has_bytes: int, needs_bytes: int) -> str:
+    return f"it is cut off: it has {has_bytes} of at least {needs_bytes} bytes"
