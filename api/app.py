@@ -19,12 +19,13 @@ from api.ports import Ports, real_ports
 from api.readiness import Probes, health_of
 from api.routes import events, health, home, jobs, media, models, problems_page, uploads
 from api.sse import Rhythm, Streams
-from core.service.settings import Settings
+from core.service.errors import SetupError
+from core.service.settings import Settings, read_settings
 
 
 def create_app(settings: Settings | None = None, ports: Ports | None = None, rhythm: Rhythm | None = None) -> FastAPI:
     """The application. Without `settings` they come from the environment; without `ports` the real ones are made."""
-    settings = settings or Settings()
+    settings = settings or _settings_of_environment()
     app = FastAPI(
         title="Longtake",
         summary="Long videos from text, watched while they are made.",
@@ -43,6 +44,14 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     openapi.install(app)
     app.add_middleware(OpenMedia)
     return app
+
+
+def _settings_of_environment() -> Settings:
+    """A variable that is wrong ends the server with one sentence, instead of a traceback with what is in it."""
+    try:
+        return read_settings()
+    except SetupError as error:
+        raise SystemExit(error.with_fix) from error
 
 
 @asynccontextmanager

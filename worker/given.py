@@ -6,13 +6,13 @@ Over the storage port and core.service.media; knows no engine. Needed for chunk 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from core.service.address_guard import UrlUse, check_url, resolve_host
 from core.service.catalog import Catalog
 from core.service.engine import NOTHING_GIVEN, FramesTHWC, GivenMedia
-from core.service.errors import MediaFetchFailed, MediaUnavailable, ObjectNotFound
+from core.service.errors import MediaUnavailable, ObjectNotFound
+from core.service.media.addresses import MediaAddresses, media_addresses
 from core.service.media.fetch import fetch
 from core.service.media.image import decode_image
 from core.service.media.references import URL_USE, shown
@@ -21,7 +21,6 @@ from core.service.media.types import MediaKind
 from core.service.media.uploads import is_upload_id, max_bytes, upload_key
 from core.service.media.video import VideoLimits, last_frames
 from core.service.schema import JobSpec
-from core.service.settings import Settings
 from worker.patience import Pause, patiently
 from worker.services import Services
 from worker.temporary import temporary_folder
@@ -29,23 +28,8 @@ from worker.temporary import temporary_folder
 logger = logging.getLogger(__name__)
 
 Tick = Callable[[], None]
-AllowedAddresses = Callable[[str, Settings, UrlUse], Sequence[str]]
-"""(URL, settings, what for) -> the addresses that it may be fetched from, or UrlRefused."""
-
-
-def allowed_addresses(url: str, settings: Settings, use: UrlUse) -> Sequence[str]:
-    """The same rules as when the job was accepted, on what the host's name means now.
-
-    A name that does not resolve is no refusal here, as it did then: raises MediaFetchFailed.
-    """
-
-    def resolve(host: str, port: int) -> list[str]:
-        try:
-            return resolve_host(host, port)
-        except (OSError, UnicodeError) as error:
-            raise MediaFetchFailed(f"the host {host!r} has no address", fix="try again, or upload it") from error
-
-    return check_url(url, settings.media_allow_private_addresses, resolve, use)
+AllowedAddresses = MediaAddresses
+allowed_addresses = media_addresses()
 
 
 class GivenReader:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import redis
@@ -22,6 +21,8 @@ from core.service.ports import Delivery
 from core.service.schema import JobRecord, JobStatus, Lane
 from core.service.transitions import NewEvent, Transition
 
+DUE_AT_ONCE_SECONDS = 1e9
+"""New webhooks are due so long ago."""
 RESTING = "rests"
 """What stands in place of a lease's token while nobody may claim the lane."""
 
@@ -118,7 +119,8 @@ def _free_lane(pipe: Pipeline, transition: Transition) -> None:
 
 def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
     pipe.hset(keys.deliveries_key(delivery.job_id), delivery.id, delivery.model_dump_json())
-    due = (delivery.next_attempt_at or datetime.max.replace(tzinfo=UTC)).timestamp()
+    # Due at once, whatever the clocks of this machine and of Redis say; the order stays that of writing.
+    due = delivery.created_at.timestamp() - DUE_AT_ONCE_SECONDS
     pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(delivery.job_id, delivery.id): due})
 
 

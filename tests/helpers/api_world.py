@@ -23,6 +23,7 @@ from core.service.fakes import (
 from core.service.frame_plan import chunk_span
 from core.service.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
 from core.service.ports import Results
+from core.service.resolver import BoundedResolver
 from core.service.schema import ChunkRecord, JobRecord, Lane, StepProgress
 from core.service.settings import Settings
 
@@ -57,7 +58,7 @@ class World:
             queue=self.queue,
             clock=self.clock,
             catalog=catalog,
-            resolve=self._resolve,
+            resolve=BoundedResolver(resolve=self._resolve),
         )
 
     def client(self, settings: Settings | None = None) -> TestClient:

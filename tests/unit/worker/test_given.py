@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,10 +15,12 @@ import pytest
 from core.service import queue
 from core.service.address_guard import VIDEO, UrlUse, check_url
 from core.service.engine import EngineChunk, EngineState, FrameHWC, OnStep
-from core.service.errors import MediaFetchFailed
+from core.service.errors import MediaFetchFailed, MediaUrlRefused
 from core.service.fakes import FakeEngine
 from core.service.manifest import chunk_key, manifest_key, record_from_manifest
+from core.service.media.addresses import media_addresses
 from core.service.media.uploads import new_upload_id, upload_key
+from core.service.resolver import BoundedResolver
 from core.service.schema import JobError, JobSpec, JobStatus, Lane
 from core.service.settings import Settings
 from tests.helpers.clips import clip, numbers_of, picture
@@ -26,7 +29,7 @@ from tests.helpers.fake_world import JOB, MODEL, World
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
 from worker.generate import ChunkMaker, Outcome
-from worker.given import GivenReader, allowed_addresses
+from worker.given import GivenReader
 from worker.services import NoActivity
 
 HOST = "videos.example.com"
@@ -241,9 +244,24 @@ def test_a_drain_does_not_wait_for_a_slow_server_and_the_try_does_not_count(
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
 
 
-def test_a_host_without_an_address_may_have_one_at_the_next_try() -> None:
-    with pytest.raises(MediaFetchFailed, match="has no address"):
-        allowed_addresses(f"https://{'a' * 64}.test/", Settings(), VIDEO)
+def test_a_name_server_that_does_not_answer_may_answer_at_the_next_try() -> None:
+    def resolve(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_AGAIN, f"{host}:{port}")
+
+    with pytest.raises(MediaFetchFailed, match="cannot be looked up"):
+        media_addresses(BoundedResolver(resolve=resolve))("https://example.com/", Settings(), VIDEO)
+
+
+def test_a_host_that_does_not_resolve_and_a_private_one_are_refused_alike() -> None:
+    def refusal(resolve: Callable[[str, int], Sequence[str]]) -> str:
+        with pytest.raises(MediaUrlRefused) as caught:
+            media_addresses(BoundedResolver(resolve=resolve))("https://intranet.test/", Settings(), VIDEO)
+        return f"{caught.value.message} {caught.value.fix}"
+
+    def unknown(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port}")
+
+    assert refusal(unknown) == refusal(lambda _host, _port: ["10.0.0.1"])
 
 
 class Beats(NoActivity):
