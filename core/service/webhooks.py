@@ -51,7 +51,8 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
     if chunks is not None:
         data["chunk"] = chunks[-1].model_dump(include={"index", "first_frame", "num_frames"})
     if record.error is not None:
-        data["error"] = record.error.model_dump() | {"message": record.error.message[:MAX_ERROR_CHARACTERS]}
+        message = record.error.message[:MAX_ERROR_CHARACTERS]
+        data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,6 +122,8 @@ class World:
 
     @staticmethod
     def _resolve(host: str, _port: int) -> list[str]:
+        if host.endswith(".nowhere"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return ["10.0.0.1"] if host.endswith(".internal") else ["8.8.8.8"]
 
 

@@ -43,16 +43,16 @@ def answering(answer: bytes | None, *, hang_up: bool = True) -> Generator[int]:
 
 
 @contextmanager
-def swallowing() -> Generator[int]:
+def swallowing(address: str = LOOPBACK, port: int = 0) -> Generator[int]:
     """A port to which nobody gets connected: its queue is full, so the kernel drops whatever comes, as a black hole on
     the way would."""
-    with socket.create_server((LOOPBACK, 0), backlog=0) as listener:
+    with socket.create_server((address, port), backlog=0) as listener:
         port = int(listener.getsockname()[1])
         fillers = [socket.socket() for _ in range(4)]
         try:
             for filler in fillers:
                 filler.setblocking(False)
-                filler.connect_ex((LOOPBACK, port))
+                filler.connect_ex((address, port))
             yield port
         finally:
             for filler in fillers:

@@ -1,4 +1,4 @@
-"""Webhook deliveries are apart from one another: real Redis, real sockets, receivers of every kind, one sender or two."""
+"""Webhook deliveries are apart from one another: real Redis, real sockets, any kind of receiver, one sender or two."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +19,7 @@ from core.service.ports import Delivery
 from core.service.resolver import BoundedResolver
 from core.service.settings import Settings
 from core.service.webhooks import TOLERANCE_SECONDS, generate_secret, verify
+from tests.helpers.canned_server import swallowing
 from tests.helpers.fake_world import JOB, World
 from worker.deliver import WebhookSender
 from worker.webhook_post import look_up_with, retry_after_seconds
@@ -294,3 +295,40 @@ def test_a_webhook_that_waits_for_its_next_try_is_not_counted(world: World, rece
     office.chunk_done()
     office.sender.deliver_due()
     assert world.store.get(JOB).webhooks_ended == 0
+
+
+@pytest.mark.parametrize("dead", ["swallows", "refuses"])
+def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: str) -> None:
+    """The first one swallows whatever comes, or refuses; nobody listens at the second."""
+
+    async def several(_url: str) -> Sequence[str]:
+        return ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
+
+    office = Office(world, receiver.port)
+    office.chunk_done()
+    with swallowing("127.0.0.3", receiver.port) if dead == "swallows" else nullcontext():
+        WebhookSender(office.outbox, world.store, world.clock, office.settings, look_up=several).deliver_due()
+    assert office.only().state == "delivered"
+    assert office.only().attempts[0].duration_seconds < 3
+    assert len(receiver.received) == 1
+
+
+def test_whatever_a_try_raises_is_its_own_failed_try(world: World, receiver: Receiver) -> None:
+    """Also what nobody has foreseen: here the look-up of one host breaks in an odd way."""
+
+    async def odd(url: str) -> Sequence[str]:
+        if url == office.url:
+            raise OverflowError("date value out of range")
+        return ["127.0.0.1"]
+
+    office = Office(world, 1)
+    office.chunk_done()
+    world.submit(
+        "job_b", num_frames=16, webhook_url=f"http://{HOST}:{receiver.port}/b", webhook_events=("job.canceled",)
+    )
+    world.store.request_cancel("job_b")
+    sender = WebhookSender(office.outbox, world.store, world.clock, office.settings, look_up=odd, jitter=lambda: 0.0)
+    assert sender.deliver_due() == 2
+    assert office.only().attempts[0].error == "the try failed: OverflowError"
+    assert office.only().next_attempt_at == world.clock.now() + timedelta(seconds=5)
+    assert [row.state for row in office.outbox.of_job("job_b")] == ["delivered"]
