@@ -141,6 +141,9 @@ class _Round:
         self._tried: set[str] = set()
         """Of the held ones those whose outcome is being written: they may be settled already."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ended_of: dict[str, int] = {}
+        """Of each job whose record is being told of it: how many of its first webhooks have ended."""
+        self._notes: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
         self._away = False
@@ -174,9 +177,10 @@ class _Round:
                     await self._wait()
             await self._end()
         finally:
-            for task in (renewing, *self._tasks.values()):
+            left = [renewing, *self._tasks.values(), *self._notes]
+            for task in left:
                 task.cancel()
-            await asyncio.gather(renewing, *self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
             self._threads.shutdown(wait=False)
         return self._num_tries
 
@@ -245,6 +249,7 @@ class _Round:
         with suppress(StoreError):
             await self._call(lambda: self._outbox.give_back(waiting))
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._notes, return_exceptions=True)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -292,9 +297,28 @@ class _Round:
         logger.info("webhook %s: %s (%s)", delivery.id, after.state, answer.error or answer.status_code)
         ended = await self._patiently(lambda: self._outbox.record(after, delay_seconds))
         if after.state != "pending":
-            # In the job's record, so that a lost Redis does not send again what has arrived.
-            with suppress(JobNotFound):
-                await self._patiently(lambda: self._store.end_webhooks(delivery.job_id, ended))
+            self._note_ended(delivery.job_id, ended)
+
+    def _note_ended(self, job_id: str, ended: int) -> None:
+        """In the job's record, so that a lost Redis does not send again what has arrived. The record of a long job is
+        large: while one number is being written newer ones wait, and only the newest of them is written."""
+        is_being_written = job_id in self._ended_of
+        self._ended_of[job_id] = ended
+        if not is_being_written:
+            task = asyncio.create_task(self._write_ended(job_id))
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    async def _write_ended(self, job_id: str) -> None:
+        written = -1
+        try:
+            while (ended := self._ended_of[job_id]) > written:
+                await self._patiently(lambda ended=ended: self._store.end_webhooks(job_id, ended))
+                written = ended
+        except (JobNotFound, StoreError) as error:
+            logger.info("%s: not noted that webhooks have ended: %s", job_id, error.message)
+        finally:
+            del self._ended_of[job_id]
 
     async def _patiently(self, work: Callable[[], T]) -> T:
         """A store that is away is waited for, unless the sender shall stop: the receiver need not hear it twice."""

@@ -122,6 +122,7 @@ def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
     # Due at once, whatever the clocks of this machine and of Redis say; the order stays that of writing.
     due = delivery.created_at.timestamp() - DUE_AT_ONCE_SECONDS
     pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(delivery.job_id, delivery.id): due})
+    pipe.zadd(keys.unsent_key(delivery.job_id), {delivery.id: delivery.order[0]})
 
 
 def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
@@ -186,7 +187,9 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
 def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
-    pipe.delete(keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), *of_lanes)
+    pipe.delete(
+        keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), keys.unsent_key(job_id), *of_lanes
+    )
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
     pipe.srem(keys.UNSWEPT, job_id)
     for delivery_id in deliveries:

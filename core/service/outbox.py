@@ -25,33 +25,40 @@ log = logging.getLogger(__name__)
 BEHIND_SECONDS = 30.0
 """Rows behind a pending one are looked at again so much later, at the earliest. Settling that one wakes the next."""
 
-# ids of a job sort as ports.Delivery.order says: by the version in them. ARGV[1] is the time, or '' for Redis' own.
+# ARGV[1] is the time, or '' for Redis' own, ARGV[2] how keys of jobs begin. `unsent` lists the pending rows of a job by
+# their place; rows that an older version has written come into it when they are due, those that it has settled go.
 _COMMON = """
-local due = KEYS[1]
+local due, prefix = KEYS[1], ARGV[2]
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
+local function unsent(job) return prefix .. job .. ':unsent' end
 local function place(id) return tonumber(string.match(id, '_(%d+)_[a-z_]+$')) or 0 end
-local function is_before(a, b)
-  local x, y = place(a), place(b)
-  if x ~= y then return x < y end
-  return a < b
-end
+-- Several of one place sort by id, as sorted sets do: chunk_completed, chunk_refined, job_succeeded.
 local function set_due(member, at) redis.call('ZADD', due, 'XX', string.format('%.6f', at), member) end
-local function first_pending(job, ids, passed_over)
-  local first
-  for _, id in ipairs(ids) do
-    local member = job .. ' ' .. id
-    if not passed_over[member] and (not first or is_before(id, first)) and redis.call('ZSCORE', due, member) then
-      first = id
+local function words_from(first)
+  local words = {}
+  for i = first, #ARGV do words[ARGV[i]] = true end
+  return words
+end
+local function first_pending(job, passed_over)
+  local at = 0
+  while true do
+    local id = redis.call('ZRANGE', unsent(job), at, at)[1]
+    if not id then return nil end
+    if not redis.call('ZSCORE', due, job .. ' ' .. id) then
+      redis.call('ZREM', unsent(job), id)
+    elseif passed_over[job .. ' ' .. id] then
+      at = at + 1
+    else
+      return id
     end
   end
-  return first
 end
-local function wake_first(job, ids, passed_over)
-  local first = first_pending(job, ids, passed_over)
+local function wake_first(job, passed_over)
+  local first = first_pending(job, passed_over)
   if first and tonumber(redis.call('ZSCORE', due, job .. ' ' .. first)) > now then
     set_due(job .. ' ' .. first, now)
   end
@@ -63,32 +70,29 @@ end
 _TAKE_DUE = (
     _COMMON
     + """
-local limit, hold, behind, prefix = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local passed_over = {}
-for i = 6, #ARGV do passed_over[ARGV[i]] = true end
+local limit, hold, behind, passed_over = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), words_from(6)
 local members = redis.call('ZRANGEBYSCORE', due, '-inf', string.format('%.6f', now), 'LIMIT', 0, limit)
-local heads, all_ids, taken = {}, {}, {}
+local taken, rows = {}, {}
 for _, member in ipairs(members) do
   local job, id = string.match(member, '^(%S+) (%S+)$')
-  local row = job and redis.call('HEXISTS', prefix .. job .. ':deliveries', id) == 1
-  if row and not heads[job] then
-    all_ids[job] = redis.call('HKEYS', prefix .. job .. ':deliveries')
-    heads[job] = first_pending(job, all_ids[job], passed_over)
-  end
-  if not row then
-    redis.call('ZREM', due, member)
-  elseif passed_over[member] then
-    set_due(member, now + behind)
-  elseif id ~= heads[job] then
-    local head_due = tonumber(redis.call('ZSCORE', due, job .. ' ' .. heads[job]))
-    set_due(member, math.max(now + behind, head_due + 1))
+  if job and redis.call('HEXISTS', prefix .. job .. ':deliveries', id) == 1 then
+    redis.call('ZADD', unsent(job), place(id), id)
+    table.insert(rows, {member, job, id})
   else
-    local previous = ''
-    for _, other in ipairs(all_ids[job]) do
-      if is_before(other, id) and (previous == '' or is_before(previous, other)) then previous = other end
-    end
+    redis.call('ZREM', due, member)
+  end
+end
+for _, row in ipairs(rows) do
+  local member, job, id = row[1], row[2], row[3]
+  local head = first_pending(job, passed_over)
+  if passed_over[member] then
+    set_due(member, now + behind)
+  elseif id ~= head then
+    set_due(member, math.max(now + behind, tonumber(redis.call('ZSCORE', due, job .. ' ' .. head)) + 1))
+  else
     set_due(member, now + hold)
-    table.insert(taken, {job, id, redis.call('ZSCORE', due, member), previous})
+    local disabled = redis.call('HGET', prefix .. job .. ':record', 'webhooks_disabled') or ''
+    table.insert(taken, {job, id, redis.call('ZSCORE', due, member), disabled})
   end
 end
 return {#members, taken}
@@ -99,8 +103,8 @@ return {#members, taken}
 _HOLD = (
     _COMMON
     + """
-local seconds, held = tonumber(ARGV[2]), {}
-for i = 3, #ARGV, 2 do
+local seconds, held = tonumber(ARGV[3]), {}
+for i = 4, #ARGV, 2 do
   local score = redis.call('ZSCORE', due, ARGV[i])
   if score and score == ARGV[i + 1] then
     set_due(ARGV[i], now + seconds)
@@ -119,10 +123,8 @@ return held
 _RECORD = (
     _COMMON
     + """
-local deliveries, job, id, row, delay, proof = KEYS[2], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local passed_over = {}
-for i = 7, #ARGV do passed_over[ARGV[i]] = true end
-local member = job .. ' ' .. id
+local job, id, row, delay, proof, state = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local passed_over, deliveries, member = words_from(9), prefix .. ARGV[3] .. ':deliveries', ARGV[3] .. ' ' .. ARGV[4]
 if redis.call('HEXISTS', deliveries, id) == 0 then
   redis.call('ZREM', due, member)
   return 0
@@ -130,37 +132,38 @@ end
 local score = redis.call('ZSCORE', due, member)
 if score and (not delay or proof == '' or proof == score) then
   redis.call('HSET', deliveries, id, row)
-  if delay then set_due(member, now + delay) else redis.call('ZREM', due, member) end
+  if delay then
+    set_due(member, now + delay)
+  else
+    redis.call('ZREM', due, member)
+    redis.call('ZREM', unsent(job), id)
+  end
+  if state == 'disabled' and redis.call('EXISTS', prefix .. job .. ':record') == 1 then
+    redis.call('HSET', prefix .. job .. ':record', 'webhooks_disabled', '1')
+  end
 end
-local ids, none = redis.call('HKEYS', deliveries), {}
-if not delay then wake_first(job, ids, passed_over) end
-local first, ended = first_pending(job, ids, none), 0
-for _, other in ipairs(ids) do
-  if not first or is_before(other, first) then ended = ended + 1 end
+if not delay then wake_first(job, passed_over) end
+local first, ended = first_pending(job, {}), 0
+for _, other in ipairs(redis.call('HKEYS', deliveries)) do
+  local is_behind = first and (place(other) > place(first) or place(other) == place(first) and other >= first)
+  if not is_behind then ended = ended + 1 end
 end
 return ended
 """
 )
 
 # Of a job whose first row is passed over, the next one.
-_WAKE = (
-    _COMMON
-    + """
-local passed_over = {}
-for i = 3, #ARGV do passed_over[ARGV[i]] = true end
-wake_first(ARGV[2], redis.call('HKEYS', KEYS[2]), passed_over)
-"""
-)
+_WAKE = _COMMON + "wake_first(ARGV[3], words_from(4))"
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """A row as the script has taken it. `proof`: of the hold; `previous`: id of the row before it, or ""."""
+    """A row as the script has taken it. `proof`: of the hold; `disabled`: "" unless the receiver wants no more."""
 
     job_id: str
     delivery_id: str
     proof: str
-    previous: str
+    disabled: str
 
     @property
     def member(self) -> str:
@@ -194,7 +197,7 @@ class RedisOutbox:
     def _take(self, limit: int, hold_seconds: float) -> tuple[int, list[_Taken]]:
         with self._lock:
             passed_over = sorted(self._unreadable)
-        arguments = [self._time(), limit, hold_seconds, BEHIND_SECONDS, keys.JOB_KEYS, *passed_over]
+        arguments = [self._time(), keys.JOB_KEYS, limit, hold_seconds, BEHIND_SECONDS, *passed_over]
         looked_at, rows = cast("tuple[int, list[list[str]]]", self._take_due(keys=[keys.OUTBOX_DUE], args=arguments))
         return looked_at, [_Taken(*row) for row in rows]
 
@@ -202,18 +205,17 @@ class RedisOutbox:
         """The rows, without those that cannot be read and those that a refusal before them has disabled."""
         with self._redis.pipeline(transaction=False) as pipe:
             for row in taken:
-                pipe.hmget(keys.deliveries_key(row.job_id), [row.delivery_id, row.previous])
-            texts = cast("list[list[str | None]]", pipe.execute())
+                pipe.hget(keys.deliveries_key(row.job_id), row.delivery_id)
+            texts = cast("list[str | None]", pipe.execute())
         found = list[Delivery]()
-        for row, (text, previous) in zip(taken, texts, strict=True):
+        for row, text in zip(taken, texts, strict=True):
             delivery = _read(text)
             if delivery is None:
                 self._pass_over(row)
                 continue
             with self._lock:
                 self._proofs[row.member] = row.proof
-            before = _read(previous)
-            if before is not None and before.state == "disabled":
+            if row.disabled:
                 self.record(delivery.model_copy(update={"state": "disabled", "next_attempt_at": None}))
             else:
                 found.append(delivery)
@@ -223,8 +225,8 @@ class RedisOutbox:
         with self._lock:
             self._unreadable.add(row.member)
             passed_over = sorted(self._unreadable)
-        arguments = [self._time(), row.job_id, *passed_over]
-        self._wake(keys=[keys.OUTBOX_DUE, keys.deliveries_key(row.job_id)], args=arguments)
+        arguments = [self._time(), keys.JOB_KEYS, row.job_id, *passed_over]
+        self._wake(keys=[keys.OUTBOX_DUE], args=arguments)
 
     @keys.names_errors
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
@@ -248,7 +250,7 @@ class RedisOutbox:
             return []
         with self._lock:
             pairs = [word for row in deliveries for word in (_member(row), self._proofs.get(_member(row), ""))]
-        arguments = [self._time(), seconds, *pairs]
+        arguments = [self._time(), keys.JOB_KEYS, seconds, *pairs]
         proofs = cast("list[str]", self._hold(keys=[keys.OUTBOX_DUE], args=arguments))
         return list(zip(deliveries, proofs, strict=True))
 
@@ -259,14 +261,16 @@ class RedisOutbox:
             passed_over = sorted(self._unreadable)
         arguments = [
             self._time(),
+            keys.JOB_KEYS,
             delivery.job_id,
             delivery.id,
             delivery.model_dump_json(),
             delay_seconds if delivery.state == "pending" else "",
             proof,
+            delivery.state,
             *passed_over,
         ]
-        ended = self._record(keys=[keys.OUTBOX_DUE, keys.deliveries_key(delivery.job_id)], args=arguments)
+        ended = self._record(keys=[keys.OUTBOX_DUE], args=arguments)
         with self._lock:
             self._proofs.pop(_member(delivery), None)
         return int(cast("int", ended))

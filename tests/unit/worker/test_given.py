@@ -173,7 +173,8 @@ def test_bytes_that_are_no_video_fail_the_job(world: World, data: bytes) -> None
 
 def test_an_upload_that_is_gone_fails_the_job(world: World) -> None:
     world.submit(video=new_upload_id())
-    assert failure(world, world.maker(NoEngine()).work()).code == "media_unavailable"
+    error = failure(world, world.maker(NoEngine()).work())
+    assert (error.code, error.fix) == ("media_unavailable", "upload it again")
 
 
 def test_a_server_that_fails_is_asked_again_and_in_the_end_the_client_may(world: World, server: MediaServer) -> None:
@@ -186,7 +187,15 @@ def test_a_server_that_fails_is_asked_again_and_in_the_end_the_client_may(world:
         assert (record.status, record.lane(Lane.GENERATE).attempts) == (JobStatus.RUNNING, tries)
         world.rest()
     error = failure(world, maker.work())
-    assert (error.code, error.retryable) == ("media_fetch_failed", True)
+    assert (error.code, error.retryable, error.fix) == ("media_fetch_failed", True, "try again later")
+
+
+def test_a_redirect_to_a_host_that_cannot_be_fails_the_job_by_its_own_name(world: World, server: MediaServer) -> None:
+    server.answers["/a"] = redirect("http://xn--/")
+    world.submit(video=server.url("/a", HOST))
+    error = failure(world, world.maker(NoEngine(), allowed=as_if_public).work())
+    assert (error.code, error.retryable) == ("media_url_refused", False)
+    assert error.fix
 
 
 def test_a_server_that_recovers_costs_only_a_try(world: World, server: MediaServer, video: bytes) -> None:
