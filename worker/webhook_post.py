@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of an answer, from the first byte to the end of its headers, interim answers (1xx) included."""
+ROOM_SECONDS = 0.3
+"""For a name's look-up to begin: else other deliveries go first."""
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 USER_AGENT = "Longtake-Webhooks/1"
 
@@ -53,7 +55,7 @@ def look_up_with(resolver: BoundedResolver, settings: Settings) -> LookUp:
     async def look_up(url: str) -> Sequence[str]:
         place = host_and_port(url)
         try:
-            addresses = () if place is None else await resolver.ask(*place)
+            addresses = () if place is None else await resolver.ask(*place, room_seconds=ROOM_SECONDS)
         except (OSError, UnicodeError):
             addresses = ()
         return allowed_addresses(url, WEBHOOK, settings, lambda _host, _port: addresses)

@@ -2,7 +2,8 @@
 and more, and whoever asked holds a thread for so long. Knows no HTTP.
 
 Look-ups run in threads of their own, so many at a time and no more, and only a share of these below one domain: a name
-server that never answers costs its own domain's clients, not others.
+server that never answers costs its own domain's clients, not others. Whoever finds no room waits for it, within the
+limit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -24,6 +26,8 @@ REQUEST_SECONDS = 1.5
 """An HTTP client waits for the answer."""
 WORKER_SECONDS = 5.0
 """A worker that fetches or sends may wait for a slow name server."""
+LOOK_SECONDS = 0.05
+"""Pause between two looks for room on an event loop."""
 MAX_LOOKUPS, MAX_LOOKUPS_PER_DOMAIN = 128, 8
 _LONGEST_SECOND_LEVEL = 3
 """Of a country's second-level domain, as in co.uk: a label so short below two letters is no customer's domain."""
@@ -34,7 +38,7 @@ class LookupsBusy(NameServiceUnavailable):
 
 
 class BoundedResolver:
-    """address_guard.Resolve with limits: raises NameServiceUnavailable after `seconds`, or LookupsBusy at once while
+    """address_guard.Resolve with limits: raises NameServiceUnavailable after `seconds`, LookupsBusy where until then
     too many lookups hang, at all or below the name's domain. The same name is looked up once at a time."""
 
     def __init__(
@@ -48,7 +52,8 @@ class BoundedResolver:
         self._resolve = resolve
         self._max_lookups = max_lookups
         self._max_per_domain = max_per_domain
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        """Notified when there is room again."""
         self._running: dict[tuple[str, int], Future[Sequence[str]]] = {}
         self._per_domain = Counter[str]()
 
@@ -63,31 +68,42 @@ class BoundedResolver:
 
     def within(self, host: str, port: int, seconds: float) -> Sequence[str]:
         """The same with another limit."""
+        deadline = time.monotonic() + seconds
         try:
-            return self._lookup(host, port).result(seconds)
+            while (found := self._lookup(host, port)) is None:
+                self._wait_for_room(host, deadline)
+            return found.result(max(deadline - time.monotonic(), 0.0))
         except FutureTimeoutError as error:
             raise _late(seconds) from error
         except socket.gaierror as error:
             raise _translated(error) from error
 
-    async def ask(self, host: str, port: int) -> Sequence[str]:
-        """The same on an event loop: waits without a thread."""
-        answer = asyncio.wrap_future(self._lookup(host, port))
+    async def ask(self, host: str, port: int, room_seconds: float | None = None) -> Sequence[str]:
+        """The same on an event loop: waits without a thread, for room no longer than `room_seconds`."""
+        deadline = time.monotonic() + (self._seconds if room_seconds is None else room_seconds)
         try:
             async with asyncio.timeout(self._seconds):
-                return await answer
+                while (found := self._lookup(host, port)) is None:
+                    if time.monotonic() >= deadline:
+                        raise self._busy(host)
+                    await asyncio.sleep(LOOK_SECONDS)
+                return await asyncio.wrap_future(found)
         except TimeoutError as error:
             raise _late(self._seconds) from error
         except socket.gaierror as error:
             raise _translated(error) from error
 
-    def _lookup(self, host: str, port: int) -> Future[Sequence[str]]:
+    def _lookup(self, host: str, port: int) -> Future[Sequence[str]] | None:
+        """The look-up, under way or begun now; None where there is no room for it."""
         domain = domain_of(host)
+        if not domain:
+            return self._read(host, port)
         with self._lock:
             running = self._running.get((host, port))
             if running is not None:
                 return running
-            self._require_room(domain)
+            if self._is_full(domain):
+                return None
             running = self._running[host, port] = Future()
             running.set_running_or_notify_cancel()  # whoever stops waiting takes it from nobody else
             self._per_domain[domain] += 1
@@ -95,12 +111,31 @@ class BoundedResolver:
         work.start()
         return running
 
-    def _require_room(self, domain: str) -> None:
-        if len(self._running) >= self._max_lookups:
-            raise LookupsBusy(_UNAVAILABLE.format("too many lookups are under way"), fix="try again later")
-        if domain and self._per_domain[domain] >= self._max_per_domain:
-            why = "the name server of this host's domain does not answer"
-            raise LookupsBusy(_UNAVAILABLE.format(why), fix="try again later")
+    def _read(self, host: str, port: int) -> Future[Sequence[str]]:
+        """Of an address, which no name server is asked for."""
+        done = Future[Sequence[str]]()
+        try:
+            done.set_result(self._resolve(host, port))
+        except OSError as error:
+            done.set_exception(error)
+        return done
+
+    def _is_full(self, domain: str) -> bool:
+        return len(self._running) >= self._max_lookups or self._per_domain[domain] >= self._max_per_domain
+
+    def _wait_for_room(self, host: str, deadline: float) -> None:
+        """Return where there may be some. Raises LookupsBusy after `deadline` (time.monotonic)."""
+        with self._lock:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._busy(host)
+            if self._is_full(domain_of(host)):
+                self._lock.wait(left)
+
+    def _busy(self, host: str) -> LookupsBusy:
+        crowded = len(self._running) >= self._max_lookups
+        why = "too many lookups are under way" if crowded else f"too many names below {domain_of(host)[:200]} hang"
+        return LookupsBusy(_UNAVAILABLE.format(why), fix="try again later")
 
     def _run(self, host: str, port: int, running: Future[Sequence[str]]) -> None:
         addresses, failure = list[str](), None
@@ -121,6 +156,7 @@ class BoundedResolver:
             self._per_domain[domain] -= 1
             if self._per_domain[domain] <= 0:
                 del self._per_domain[domain]
+            self._lock.notify_all()
 
 
 def domain_of(host: str) -> str:

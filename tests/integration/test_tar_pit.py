@@ -12,7 +12,6 @@ import pytest
 
 from core.service.clock import SystemClock
 from core.service.job_store import RedisJobStore
-from core.service.settings import Settings
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import queued_job
 from tests.helpers.name_server import HERE, PIT, PUBLIC, launcher, serving_names, why_not
@@ -68,7 +67,7 @@ def seconds_of_looks(service: Service, path: str) -> list[float]:
 def test_fifty_posts_of_clients_whose_name_servers_are_dead_slow_nobody_down(
     service: Service, client: httpx.Client, num_domains: int
 ) -> None:
-    """Below one domain all but a few are refused at once; with ten all of them wait."""
+    """Below one domain all but a few wait for room; with ten all of them are looked up."""
     job_id = service.submit().id
     urls = [f"http://h{n}.{PIT}.d{num_domains}-{n % num_domains}.example/hook" for n in range(NUM_POSTS)]
     with ThreadPoolExecutor(NUM_POSTS) as clients:
@@ -79,8 +78,7 @@ def test_fifty_posts_of_clients_whose_name_servers_are_dead_slow_nobody_down(
     assert good.status_code == 202, good.text
     assert good_seconds < 2
     assert looks[-1] < 1, looks
-    late = sum(seconds > 1 for _, seconds in answers)
-    assert late == NUM_POSTS if num_domains > 1 else late <= 2 * Settings().max_name_lookups_per_domain
+    assert min(seconds for _, seconds in answers) > 1
     assert {answer.json()["code"] for answer, _ in answers} == {"name_service_unavailable"}
     assert {answer.status_code for answer, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < 5

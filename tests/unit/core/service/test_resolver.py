@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_the_same_name_is_looked_up_once_at_a_time() -> None:
     pit.answer.set()
 
 
-def test_too_many_lookups_that_hang_refuse_others_at_once() -> None:
+def test_while_too_many_lookups_hang_others_are_refused() -> None:
     pit = TarPit()
     resolve = BoundedResolver(0.05, pit, max_lookups=3)
     for number in range(5):
@@ -96,7 +97,7 @@ def test_a_dead_name_server_of_one_domain_leaves_room_for_others() -> None:
             bounded(f"host{number}.pit.example", 443)
         refusals.append(caught.value.message)
     assert pit.asked == 4
-    assert sum("does not answer" in words for words in refusals) == 56
+    assert sum("below pit.example hang" in words for words in refusals) == 56
     assert bounded("good.example", 443) == ["8.8.8.8"]
     pit.answer.set()
 
@@ -142,3 +143,33 @@ def test_who_waits_on_an_event_loop_waits_without_a_thread_and_takes_the_answer_
     assert pit.asked == 1
     pit.answer.set()
     assert bounded.within("example.com", 443, 5) == ["8.8.8.8"]
+
+
+def test_a_crowd_with_a_name_server_that_answers_waits_its_turn() -> None:
+    """More names below one domain than may be looked up at a time: none is refused."""
+    in_turn = threading.Semaphore(4)
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        assert in_turn.acquire(blocking=False), f"{host}:{port} is one too many"
+        threading.Event().wait(0.01)
+        in_turn.release()
+        return ["8.8.8.8"]
+
+    bounded = BoundedResolver(20, resolve, max_per_domain=4)
+
+    async def all_at_once() -> list[Sequence[str]]:
+        return list(await asyncio.gather(*(bounded.ask(f"h{n}.example.com", 443) for n in range(40))))
+
+    assert asyncio.run(all_at_once()) == [["8.8.8.8"]] * 40
+    with ThreadPoolExecutor(20) as clients:
+        found = [clients.submit(bounded, f"t{n}.example.com", 443) for n in range(40)]
+        assert [one.result() for one in found] == [["8.8.8.8"]] * 40
+
+
+def test_an_address_needs_no_room() -> None:
+    pit = TarPit()
+    bounded = BoundedResolver(0.05, lambda host, port: ["10.0.0.1"] if host == "10.0.0.1" else pit(host, port), 1)
+    with pytest.raises(NameServiceUnavailable):
+        bounded("example.com", 443)
+    assert bounded("10.0.0.1", 443) == ["10.0.0.1"]
+    pit.answer.set()
