@@ -69,8 +69,8 @@ def test_what_a_killed_sender_had_in_hand_is_sent_again_within_seconds(own_servi
         first = eventually(receiver.first, "the first try")
         pid = next(worker.pid for worker in service.workers() if worker.kind == "cpu")
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: len(receiver.tries) == 2, "the second try", seconds=20)
+        eventually(lambda: len(receiver.tries) == 2, "the second try", seconds=30)
         second = receiver.tries[1]
     assert second.headers["webhook-id"] == first.headers["webhook-id"]
-    assert second.at - first.at < 15
+    assert second.at - first.at < 20
     assert receiver.types() == ["job.canceled"]
