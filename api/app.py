@@ -28,12 +28,13 @@ from api.readiness import Probes, health_of
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
 from api.sse import Rhythm, Streams
 from core.service.addresses import networks_of
-from core.service.settings import Settings
+from core.service.errors import SetupError
+from core.service.settings import Settings, read_settings
 
 
 def create_app(settings: Settings | None = None, ports: Ports | None = None, rhythm: Rhythm | None = None) -> FastAPI:
     """The application. Without `settings` they come from the environment; without `ports` the real ones are made."""
-    settings = settings or Settings()
+    settings = settings or _settings_of_environment()
     app = FastAPI(
         title="Longtake",
         summary="Long videos from text, watched while they are made.",
@@ -68,6 +69,14 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(AllowedHosts, settings=settings)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
+
+
+def _settings_of_environment() -> Settings:
+    """A variable that is wrong ends the server with one sentence, instead of a traceback with what is in it."""
+    try:
+        return read_settings()
+    except SetupError as error:
+        raise SystemExit(error.with_fix) from error
 
 
 @asynccontextmanager

@@ -6,13 +6,12 @@ The real ones are made in `real_ports`, where Redis, Celery and boto3 are import
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from api.readiness import Health
-from core.service.address_guard import Resolve, resolve_host
 from core.service.catalog import Catalog
 from core.service.ports import (
     Clock,
@@ -25,6 +24,7 @@ from core.service.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
+from core.service.resolver import REQUEST_SECONDS, BoundedResolver
 from core.service.settings import Settings
 
 
@@ -41,7 +41,8 @@ class Ports:
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
-    resolve: Resolve = resolve_host
+    resolve: BoundedResolver = field(default_factory=BoundedResolver)
+    """Looks the names in clients' URLs up."""
     health: Health | None = None
     """How /readyz asks; None: by what the ports offer."""
 
@@ -58,7 +59,6 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.object_reader import S3ObjectReader
     from core.service.queue import CeleryTaskQueue, make_celery_app
     from core.service.rescue import Rescuer
-    from core.service.resolver import BoundedResolver
     from core.service.upload_store import RedisUploadStore
     from core.service.workers_registry import RedisWorkerRegistry
 
@@ -83,7 +83,7 @@ def real_ports(settings: Settings) -> Ports:
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),
-        resolve=BoundedResolver(),
+        resolve=BoundedResolver.of(settings, REQUEST_SECONDS),
         health=Health(ask_store, lambda: check_storage(storage)),
     )
 

@@ -1,7 +1,8 @@
-"""Sends webhooks from the outbox: signed, to a checked and pinned address, with retries. Runs on CPU workers only.
+"""Sends webhooks from the outbox, each as a task of its own on one event loop. Runs on CPU workers only.
 
-Knows the outbox by its port. A batch is sent side by side, each within webhook_timeout_seconds from the first look-up
-to the last byte, and one that failed waits in the outbox for its next try: a dead receiver holds nobody up for long.
+A delivery has its own deadline, its own errors and its own record, written as soon as it has ended: none waits for
+another, but for an earlier one of its job. What is taken is held for seconds, and held on to while it waits or is on
+its way: a killed sender's come back at once. Knows the outbox by its port, and HTTP only by webhook_post.py.
 """
 
 from __future__ import annotations
@@ -10,48 +11,48 @@ import asyncio
 import logging
 import random
 import ssl
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from itertools import takewhile
-from typing import Literal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal, TypeVar
 
 import httpx
 
 from core.service import webhooks
-from core.service.address_guard import check_url
-from core.service.errors import JobNotFound, SetupError, WebhookUrlRefused
-from core.service.pinned_url import pin
+from core.service.address_guard import host_and_port
+from core.service.errors import JobNotFound, StoreError
 from core.service.ports import Clock, Delivery, DeliveryAttempt, JobStore, Outbox
+from core.service.resolver import WORKER_SECONDS, BoundedResolver, LookupsBusy
 from core.service.settings import Settings
+from worker.webhook_post import Answer, LookUp, Poster, look_up_with
+from worker.webhook_shares import AddressBusy, Line, Lines, Shares
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 BATCH_SIZE = 64
-MAX_ANSWER_BYTES = 4096
-"""An answer is read only as far as this (its text is used for nothing)."""
-HOLD_MARGIN_SECONDS = 15.0
-LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
+"""Taken from the outbox at a time."""
+LOOK_SECONDS = 1.0
+"""Pause between two looks at the outbox where nobody has woken the sender."""
+HOLD_SECONDS = 6.0
+RENEW_SECONDS = 1.5
+MAX_HELD = 2000
+"""Deliveries that one sender keeps waiting or on their way; others are left in the outbox."""
+MAX_WAITING_PER_LINE = 500
+LATER_SECONDS = 3.0
+"""After this a delivery that has found no room is taken again."""
+STORE_PAUSE_SECONDS = 1.0
+OUTBOX_THREADS = 4
 GONE = 410
-USER_AGENT = "Longtake-Webhooks/1"
-
-CheckUrl = Callable[[str, bool], Sequence[str]]
-"""address_guard.check_url: (url, allow_private) -> addresses, or WebhookUrlRefused."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of one try. `status_code` is None where no answer came, `error` then says why."""
-
-    status_code: int | None = None
-    error: str | None = None
-    retry_after_seconds: float = 0.0
 
 
 class WebhookSender:
-    """Delivers what is due."""
+    """Delivers what is due, in a thread of its own between `start` and `stop`."""
 
     def __init__(
         self,
@@ -60,133 +61,288 @@ class WebhookSender:
         clock: Clock,
         settings: Settings,
         *,
-        check: CheckUrl = check_url,
+        look_up: LookUp | None = None,
         tls: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._outbox = outbox
-        self._store = store
-        self._clock = clock
-        self._settings = settings
-        self._check = check
-        self._tls = tls or httpx.create_ssl_context(trust_env=False)
-        self._jitter = jitter
+        resolver = BoundedResolver.of(settings, WORKER_SECONDS)
+        tls = tls or httpx.create_ssl_context(trust_env=False)
+        poster = Poster(settings, look_up or look_up_with(resolver, settings), tls)
+        self._new_round = lambda: _Round(outbox, store, clock, settings, poster, jitter)
+        self._round: _Round | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
+
+    def start(self) -> WebhookSender:
+        self._thread.start()
+        return self
+
+    def wake(self) -> None:
+        """Something may be due."""
+        with self._lock:
+            if self._round is not None:
+                self._round.wake()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Take no more, give back what waits, and let what is on its way end, for so long at most."""
+        self._stopping.set()
+        with self._lock:
+            if self._round is not None:
+                self._round.stop()
+        self._thread.join(timeout_seconds)
 
     def deliver_due(self) -> int:
-        """Try each due delivery once, side by side; returns how many were due. Call again until 0."""
-        hold_seconds = self._settings.webhook_timeout_seconds + HOLD_MARGIN_SECONDS
-        due = self._outbox.take_due(self._clock.now(), BATCH_SIZE, hold_seconds)
-        wanted = [delivery for delivery in due if not self._dropped(delivery)]
-        for delivery, attempt, answer in asyncio.run(self._try_all(wanted)) if wanted else ():
-            after = after_attempt(delivery, attempt, answer, self._clock.now(), self._jitter())
-            logger.info("webhook %s: %s (%s)", delivery.id, after.state, answer.error or answer.status_code)
-            self._outbox.record(after)
-        for job_id in {delivery.job_id for delivery in due}:
-            self._note_ended(job_id)
-        return len(due)
+        """Deliver until nothing is due and nothing on its way, and return how many tries that took."""
+        return asyncio.run(self._new_round().run(until_idle=True))
 
-    def _note_ended(self, job_id: str) -> None:
-        """In the job's record, so that a lost Redis does not send again what has arrived."""
-        ended = takewhile(lambda row: row.state != "pending", self._outbox.of_job(job_id))
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                asyncio.run(self._rounds())
+            except Exception:  # the thread's outermost frame: the next round may do better
+                logger.exception("the webhook sender failed")
+                self._stopping.wait(STORE_PAUSE_SECONDS)
+
+    async def _rounds(self) -> None:
+        one = self._new_round()
+        with self._lock:
+            self._round = one
+            if self._stopping.is_set():
+                return
         try:
-            self._store.end_webhooks(job_id, sum(1 for _ in ended))
-        except JobNotFound:
-            return
+            await one.run()
+        finally:
+            with self._lock:
+                self._round = None
 
-    def _dropped(self, delivery: Delivery) -> bool:
-        """The receiver has answered 410 to another event of this job: it wants no more of them."""
-        disabled = any(other.state == "disabled" for other in self._outbox.of_job(delivery.job_id))
-        if disabled:
-            self._outbox.record(delivery.model_copy(update={"state": "disabled", "next_attempt_at": None}))
-        return disabled
 
-    async def _try_all(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, DeliveryAttempt, Answer]]:
-        return await asyncio.gather(*(self._timed_try(delivery) for delivery in deliveries))
+class _Round:
+    """The sender's state on one event loop."""
 
-    async def _timed_try(self, delivery: Delivery) -> tuple[Delivery, DeliveryAttempt, Answer]:
-        at, started = self._clock.now(), time.perf_counter()
-        answer = await self._try(delivery, at)
-        seconds = time.perf_counter() - started
-        attempt = DeliveryAttempt(
-            at=at, status_code=answer.status_code, error=answer.error, duration_seconds=round(seconds, 3)
+    def __init__(
+        self,
+        outbox: Outbox,
+        store: JobStore,
+        clock: Clock,
+        settings: Settings,
+        poster: Poster,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._outbox, self._store, self._clock, self._poster, self._jitter = outbox, store, clock, poster, jitter
+        self._lines = Lines[Delivery](
+            Shares(
+                settings.webhook_concurrency,
+                settings.webhook_concurrency_per_receiver,
+                settings.webhook_concurrency_per_address,
+            )
         )
-        return delivery, attempt, answer
+        self._held: dict[str, Delivery] = {}
+        self._tried: set[str] = set()
+        """Of the held ones those whose outcome is being written: they may be settled already."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ended_of: dict[str, int] = {}
+        """Of each job whose record is being told of it: how many of its first webhooks have ended."""
+        self._notes: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._away = False
+        self._num_tries = 0
+        # Redis blocks; its calls must not wait behind those of others in the loop's own pool.
+        self._threads = ThreadPoolExecutor(OUTBOX_THREADS, "outbox")
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def _try(self, delivery: Delivery, now: datetime) -> Answer:
-        timeout_seconds = self._settings.webhook_timeout_seconds
+    def wake(self) -> None:
+        """From any thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(self._woken.set)
+
+    def stop(self) -> None:
+        """From any thread."""
+        self._stopping = True
+        self.wake()
+
+    async def run(self, *, until_idle: bool = False) -> int:
+        """Deliver until `stop`, or until nothing is due; how many tries that took."""
+        self._loop = asyncio.get_running_loop()
+        renewing = asyncio.create_task(self._renew())
         try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._post(delivery, now)
-        except TimeoutError:
-            return Answer(error=f"no answer within {timeout_seconds:g} s")
-        except WebhookUrlRefused as error:
-            return Answer(error=error.message)
-        except SetupError as error:
-            logger.error("webhooks cannot be signed: %s", error.message)
-            return Answer(error="the service has no usable signing secret")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return Answer(error=f"{type(error).__name__}: {error}"[:200])
+            while not self._stopping:
+                found = await self._take()
+                self._start()
+                if until_idle and not found and not self._held:
+                    break
+                if not found:
+                    await self._wait()
+            await self._end()
+        finally:
+            left = [renewing, *self._tasks.values(), *self._notes]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            self._threads.shutdown(wait=False)
+        return self._num_tries
 
-    async def _post(self, delivery: Delivery, now: datetime) -> Answer:
-        allow_private = self._settings.webhook_allow_private_addresses
-        addresses = await asyncio.to_thread(self._check, delivery.url, allow_private)
-        pinned = pin(delivery.url, addresses[0])
-        async with (
-            # No environment: a proxy named there would be told addresses that only we may see. The timeout is that of
-            # one wait; _try limits the whole.
-            httpx.AsyncClient(
-                verify=self._tls,
-                trust_env=False,
-                follow_redirects=False,
-                timeout=self._settings.webhook_timeout_seconds,
-            ) as client,
-            client.stream(
-                "POST",
-                pinned.url,
-                content=delivery.body,
-                headers={**self._signed(delivery, now), **pinned.headers},
-                extensions=dict(pinned.extensions),
-            ) as response,
-        ):
-            await _read_some(response)
-            return Answer(response.status_code, None, retry_after_seconds(response.headers.get("retry-after"), now))
+    async def _wait(self) -> None:
+        """Until LOOK_SECONDS are over or something has changed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
 
-    def _signed(self, delivery: Delivery, now: datetime) -> dict[str, str]:
-        secret = self._settings.webhook_secret
-        if secret is None:
-            raise SetupError("LONGTAKE_WEBHOOK_SECRET is not set", field="webhook_secret")
-        signed = webhooks.headers(secret.get_secret_value(), delivery.id, int(now.timestamp()), delivery.body)
-        return {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
+    # --- taking and holding ------------------------------------------------------------------------------------------
 
+    async def _take(self) -> bool:
+        """Take what is due, as far as there is room. Whether there was any."""
+        room = min(BATCH_SIZE, MAX_HELD - len(self._held))
+        if room <= 0:
+            return False
+        try:
+            due = await self._call(lambda: self._outbox.take_due(room, HOLD_SECONDS))
+            self._away = False
+            await self._sort(due)
+        except StoreError as error:
+            logger.log(logging.DEBUG if self._away else logging.WARNING, "webhooks wait: %s", error.message)
+            self._away = True
+            return False
+        return bool(due)
 
-async def _read_some(response: httpx.Response) -> None:
-    """Take the answer off the wire, up to MAX_ANSWER_BYTES."""
-    read_bytes = 0
-    async for piece in response.aiter_raw():
-        read_bytes += len(piece)
-        if read_bytes >= MAX_ANSWER_BYTES:
+    async def _sort(self, due: Sequence[Delivery]) -> None:
+        """Put each in its line, or back where that is long."""
+        too_many = list[Delivery]()
+        for delivery in due:
+            line = _line_of(delivery)
+            if delivery.id in self._held:
+                continue  # it was lost for a moment, and is on its way all the same
+            if self._lines.length(line) >= MAX_WAITING_PER_LINE:
+                too_many.append(delivery)
+            else:
+                self._held[delivery.id] = delivery
+                self._lines.add(line, delivery)
+        if too_many:
+            await self._call(lambda: self._outbox.give_back(too_many, LATER_SECONDS))
+
+    async def _renew(self) -> None:
+        """Keep holding what is held. What somebody else may have by now is let go."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            ours = list(self._held.values())
+            try:
+                still = await self._call(lambda ours=ours: self._outbox.hold(ours, HOLD_SECONDS))
+            except StoreError:
+                continue  # told elsewhere; nobody else can take them now either
+            lost = {row.id for row in ours} - {row.id for row in still}
+            for delivery_id in (lost & self._held.keys()) - self._tried:
+                self._let_go(delivery_id)
+
+    def _let_go(self, delivery_id: str) -> None:
+        logger.warning("webhook %s: the hold on it was lost", delivery_id)
+        self._held.pop(delivery_id, None)
+        self._lines.keep({id(row) for row in self._held.values()})
+        if (task := self._tasks.get(delivery_id)) is not None:
+            task.cancel()
+
+    async def _end(self) -> None:
+        """Give back what waits; what is on its way has its deadline."""
+        waiting = self._lines.remove_all()
+        with suppress(StoreError):
+            await self._call(lambda: self._outbox.give_back(waiting))
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._notes, return_exceptions=True)
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._stopping:
             return
+        for line, delivery in self._lines.start_next():
+            task = self._tasks[delivery.id] = asyncio.create_task(self._deliver(delivery))
+            task.add_done_callback(partial(self._ended, delivery.id, line))
 
+    def _ended(self, delivery_id: str, line: Line, _task: asyncio.Task[None]) -> None:
+        self._held.pop(delivery_id, None)
+        self._tried.discard(delivery_id)
+        self._tasks.pop(delivery_id, None)
+        self._lines.end(line)
+        self._start()
+        self._woken.set()  # the next of its job may be due
 
-def retry_after_seconds(header: str | None, now: datetime) -> float:
-    """What a Retry-After header asks for: seconds or an HTTP date (RFC 9110, 10.2.3); 0 for none and for nonsense."""
-    if header is None:
-        return 0.0
-    if header.strip().isascii() and header.strip().isdigit():
-        seconds = float(header)
-    else:
+    async def _deliver(self, delivery: Delivery) -> None:
+        """One delivery, from its try to its record. Whatever goes wrong is this one's alone."""
         try:
-            at = parsedate_to_datetime(header)
-        except ValueError:
-            return 0.0
-        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+            await self._try_and_record(delivery)
+        except Exception:  # a task's boundary: its hold ends, and it comes back
+            logger.exception("webhook %s: nothing could be recorded", delivery.id)
+
+    async def _try_and_record(self, delivery: Delivery) -> None:
+        at, started = self._clock.now(), time.perf_counter()
+        try:
+            answer = await self._poster.post(delivery, at, self._lines.at_addresses)
+        except (AddressBusy, LookupsBusy):
+            self._tried.add(delivery.id)
+            await self._patiently(lambda: self._outbox.give_back([delivery], LATER_SECONDS))
+            return
+        except Exception as error:  # whatever a receiver has brought about is a failed try of this delivery
+            logger.exception("webhook %s: a try failed in a way that nobody has foreseen", delivery.id)
+            answer = Answer(error=f"the try failed: {type(error).__name__}")
+        seconds = round(time.perf_counter() - started, 3)
+        self._num_tries += 1
+        attempt = DeliveryAttempt(at=at, status_code=answer.status_code, error=answer.error, duration_seconds=seconds)
+        await self._record(delivery, attempt, answer)
+
+    async def _record(self, delivery: Delivery, attempt: DeliveryAttempt, answer: Answer) -> None:
+        after, delay_seconds = after_attempt(delivery, attempt, answer, self._clock.now(), self._jitter())
+        self._tried.add(delivery.id)
+        logger.info("webhook %s: %s (%s)", delivery.id, after.state, answer.error or answer.status_code)
+        ended = await self._patiently(lambda: self._outbox.record(after, delay_seconds))
+        if after.state != "pending":
+            self._note_ended(delivery.job_id, ended)
+
+    def _note_ended(self, job_id: str, ended: int) -> None:
+        """In the job's record, so that a lost Redis does not send again what has arrived. The record of a long job is
+        large: while one number is being written newer ones wait, and only the newest of them is written."""
+        is_being_written = job_id in self._ended_of
+        self._ended_of[job_id] = ended
+        if not is_being_written:
+            task = asyncio.create_task(self._write_ended(job_id))
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    async def _write_ended(self, job_id: str) -> None:
+        written = -1
+        try:
+            while (ended := self._ended_of[job_id]) > written:
+                await self._patiently(lambda ended=ended: self._store.end_webhooks(job_id, ended))
+                written = ended
+        except (JobNotFound, StoreError) as error:
+            logger.info("%s: not noted that webhooks have ended: %s", job_id, error.message)
+        finally:
+            del self._ended_of[job_id]
+
+    async def _patiently(self, work: Callable[[], T]) -> T:
+        """A store that is away is waited for, unless the sender shall stop: the receiver need not hear it twice."""
+        while True:
+            try:
+                return await self._call(work)
+            except StoreError:
+                if self._stopping:
+                    raise
+                await asyncio.sleep(STORE_PAUSE_SECONDS)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _line_of(delivery: Delivery) -> Line:
+    host, port = host_and_port(delivery.url) or ("", 0)
+    return f"{host}:{port}", bool(delivery.attempts)
 
 
 def after_attempt(
     delivery: Delivery, attempt: DeliveryAttempt, answer: Answer, now: datetime, jitter: float
-) -> Delivery:
-    """The delivery with this attempt noted and what is to happen next. `jitter` is 0 to 1."""
+) -> tuple[Delivery, float]:
+    """The delivery with this attempt noted, and in how many seconds the next is due. `jitter` is 0 to 1."""
     attempts = (*delivery.attempts, attempt)
     state: Literal["pending", "delivered", "failed", "disabled"] = "pending"
     delay_seconds = webhooks.retry_delay_seconds(len(attempts), jitter)
@@ -196,7 +352,6 @@ def after_attempt(
         state = "disabled"
     elif delay_seconds is None:
         state = "failed"
-    due = None
-    if state == "pending" and delay_seconds is not None:
-        due = now + timedelta(seconds=max(delay_seconds, answer.retry_after_seconds))
-    return delivery.model_copy(update={"state": state, "attempts": attempts, "next_attempt_at": due})
+    pause_seconds = max(delay_seconds or 0.0, answer.retry_after_seconds)
+    due = now + timedelta(seconds=pause_seconds) if state == "pending" else None
+    return delivery.model_copy(update={"state": state, "attempts": attempts, "next_attempt_at": due}), pause_seconds

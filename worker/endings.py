@@ -72,7 +72,14 @@ def job_error(error: Exception, what: str, other_code: str) -> JobError:
     reason = error.public_message if ours else type(error).__name__
     outage = isinstance(error, StorageError | MediaFetchFailed) and not isinstance(error, ObjectNotFound)
     code = error.code if ours else other_code
-    return JobError(code=code, message=f"{what}, at last: {reason}", retryable=outage)
+    fix = error.public_fix if ours else None
+    return JobError(code=code, message=f"{what}, at last: {reason}", retryable=outage, fix=fix)
+
+
+def poison_error(message: str) -> JobError:
+    """Of a job that ends the processes which work on it."""
+    fix = "submit it again with other values, and tell the operator: the workers' logs say how they ended"
+    return JobError(code="poison_job", message=message, retryable=False, fix=fix)
 
 
 def close(services: Services, record: JobRecord) -> None:

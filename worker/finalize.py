@@ -17,7 +17,7 @@ from typing import TypeVar
 from core.service.errors import Interrupted, JobNotFound, ObjectNotFound, StaleLease, StorageError, StoreError
 from core.service.manifest import refined_video_key, thumbnail_key, video_key
 from core.service.ports import Lease, Results
-from core.service.schema import ChunkRecord, JobError, JobRecord, JobStatus, Lane, WebhookEvent
+from core.service.schema import ChunkRecord, JobRecord, JobStatus, Lane, WebhookEvent
 from core.service.video.contact_sheet import thumbnail
 from core.service.video.decode import decode_frames
 from core.service.video.final_video import join_chunks
@@ -25,6 +25,7 @@ from worker.endings import (
     close,
     fail_job,
     job_error,
+    poison_error,
     remove_deleted_objects,
     sweep_again,
     wake,
@@ -142,7 +143,7 @@ def _record_failure(services: Services, record: JobRecord, lease: Lease, error: 
 
 def _poisoned(services: Services, record: JobRecord) -> Outcome:
     message = f"{record.lane(Lane.FINALIZE).deaths} workers died one after the other while they joined the video"
-    fail_job(services, record.id, JobError(code="poison_job", message=message, retryable=False))
+    fail_job(services, record.id, poison_error(message))
     return Outcome.FAILED
 
 

@@ -9,22 +9,20 @@ import errno
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.service.address_guard import Resolve, UrlUse, check_url
 from core.service.catalog import Catalog
-from core.service.errors import MediaFetchFailed, MediaUnavailable, NameServiceUnavailable, ObjectNotFound
+from core.service.errors import MediaUnavailable, ObjectNotFound
+from core.service.media.addresses import MediaAddresses, media_addresses
 from core.service.media.fetch import fetch
 from core.service.media.references import URL_USE, shown
 from core.service.media.sink import MediaSink
 from core.service.media.types import MediaKind
 from core.service.media.uploads import is_upload_id, max_bytes, upload_key
-from core.service.resolver import BoundedResolver
 from core.service.schema import JobSpec, JobWarning
-from core.service.settings import Settings
 from worker.decoding import Decode, DecodingProcesses, decode_order
 from worker.patience import Pause, patiently
 from worker.services import Services
@@ -32,30 +30,9 @@ from worker.temporary import temporary_folder
 
 logger = logging.getLogger(__name__)
 
-RESOLVE_SECONDS = 10.0
-MAX_LOOKUPS = 256
-"""Name servers that never answer hold lookups for longer than anybody waits for them."""
-
 Tick = Callable[[], None]
-AllowedAddresses = Callable[[str, Settings, UrlUse], Sequence[str]]
-"""(URL, settings, what for) -> the addresses that it may be fetched from, or UrlRefused."""
-
-_resolver = BoundedResolver(RESOLVE_SECONDS, max_lookups=MAX_LOOKUPS)
-
-
-def allowed_addresses(url: str, settings: Settings, use: UrlUse, resolver: Resolve = _resolver) -> Sequence[str]:
-    """The same rules as when the job was accepted, on what the host's name means now.
-
-    A name that does not resolve is no refusal here, as it did then: raises MediaFetchFailed.
-    """
-
-    def resolve(host: str, port: int) -> Sequence[str]:
-        try:
-            return resolver(host, port)
-        except (OSError, UnicodeError, NameServiceUnavailable) as error:
-            raise MediaFetchFailed(f"the host {host!r} has no address", fix="try again, or upload it") from error
-
-    return check_url(url, settings.media_allow_private_addresses, resolve, use)
+AllowedAddresses = MediaAddresses
+allowed_addresses = media_addresses()
 
 
 class DiskBudget:

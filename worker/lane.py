@@ -40,6 +40,7 @@ from core.service.video.segments import EncodedChunk, encode_chunk
 from worker.endings import (
     fail_job,
     job_error,
+    poison_error,
     remove_deleted_objects,
     sweep_again,
     wake,
@@ -392,7 +393,8 @@ class LaneWorker(ABC, Generic[State]):
         """Another try would end as this one did."""
         self._remembered.pop(record.id, None)
         self._services.store.release(lease, count_attempt=True)
-        fail_job(self._services, record.id, JobError(code=error.code, message=error.public_message, retryable=False))
+        told = JobError(code=error.code, message=error.public_message, retryable=False, fix=error.public_fix)
+        fail_job(self._services, record.id, told)
         return Outcome.FAILED
 
     def _count_failure(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:
@@ -413,7 +415,7 @@ class LaneWorker(ABC, Generic[State]):
         """Too many workers have died of this piece."""
         state, piece = record.lane(self.lane), self._next_piece(record)
         message = f"{state.deaths} workers died one after the other while they made {piece}"
-        fail_job(self._services, record.id, JobError(code="poison_job", message=message, retryable=False))
+        fail_job(self._services, record.id, poison_error(message))
         return Outcome.FAILED
 
 

@@ -32,7 +32,7 @@ from celery.worker.state import active_requests
 from core.service.catalog import PresetFolder
 from core.service.clock import SystemClock
 from core.service.device_fault import is_device_fault
-from core.service.errors import LongtakeError, StoreError
+from core.service.errors import LongtakeError, SetupError, StoreError
 from core.service.health import check_store
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
@@ -48,7 +48,7 @@ from core.service.queue import (
 )
 from core.service.redis_client import REQUEST, WORKER, connect
 from core.service.rescue import Rescuer
-from core.service.settings import Settings
+from core.service.settings import Settings, read_settings
 from core.service.storage import S3Storage
 from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
@@ -70,10 +70,11 @@ from worker.ticker import Ticker
 logger = logging.getLogger("worker")
 
 RETRY_SECONDS = 3.0
-SENDER_SECONDS = 1.0
 PROBE_SECONDS = 2.0
 PREPARER_STOP_SECONDS = 5.0
 EXIT_DEVICE_BROKEN = 70
+EXIT_SETTINGS = 78
+"""As sysexits.h calls a wrong configuration."""
 EXIT_STALLED = 75
 
 
@@ -89,7 +90,11 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `python -m worker.process`; returns the exit code."""
-    settings = Settings()
+    try:
+        settings = read_settings()
+    except SetupError as error:
+        sys.stderr.write(f"{error.with_fix}\n")
+        return EXIT_SETTINGS
     options = read_options(sys.argv[1:] if arguments is None else arguments, settings)
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -276,15 +281,12 @@ class Process:
     def _start_cpu_threads(self, stack: ExitStack) -> Hooks:
         sender = WebhookSender(RedisOutbox(self._records), self._services.store, self._services.clock, self._settings)
         janitor = Janitor(self._services, RedisCoordination(self._records))
-        sending = self._start(stack, "webhooks", SENDER_SECONDS, lambda: self._send_all(sender))
+        stack.callback(sender.stop, self._settings.webhook_timeout_seconds)
+        sender.start()
         cleaning = self._start(stack, "janitor", self._settings.janitor_interval_seconds, janitor.run)
         preparer = Preparer(self._services).start()
         stack.callback(preparer.stop, PREPARER_STOP_SECONDS)
-        return Hooks(wake_janitor=cleaning.wake, wake_sender=sending.wake, wake_preparer=preparer.wake)
-
-    def _send_all(self, sender: WebhookSender) -> None:
-        while not self._drain.is_set() and sender.deliver_due():
-            pass
+        return Hooks(wake_janitor=cleaning.wake, wake_sender=sender.wake, wake_preparer=preparer.wake)
 
     def _look_after(self) -> None:
         """Every few seconds: notice a dead supervisor, notice standing still, report.

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.answers import JsonBody, conditional, conditional_on
+from api.names import NamesOfBody
 from api.openapi import REQUEST_BODY, may_fail
 from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
 from core.service.admission import admit, parse_request, queued_record, random_seed
@@ -32,13 +33,15 @@ WORKED_ON = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZ
     openapi_extra=REQUEST_BODY,
     responses={202: {"model": Job}, **may_fail(400, 413, 415, 422, 503)},
 )
-def submit(body: JsonBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl) -> Response:
+def submit(
+    body: JsonBody, names: NamesOfBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl
+) -> Response:
     """Checks the request completely, stores the job and queues it. `Location` is the job; poll or follow its events.
 
     What is odd about the request but possible is in `warnings` of the answer, and stays with the job.
     """
-    check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, ports.resolve)
-    admitted = admit(parse_request(body), ports.catalog, settings, random_seed, check, ports.resolve)
+    check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, names)
+    admitted = admit(parse_request(body), ports.catalog, settings, random_seed, check, names)
     spec = admitted.spec
     if ports.store.count_active() >= settings.max_queued_jobs:
         raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")

@@ -1,24 +1,87 @@
-"""Decides which addresses a client's URL may lead to: http(s) URLs whose host resolves to public addresses only.
+"""Decides which addresses a client's URL may lead to: http(s) URLs on allowed ports whose host resolves to public
+addresses only. Addresses of clouds' own services (metadata, credentials) are refused whatever the operator allows.
 
 Knows nothing of HTTP itself. Whoever connects does so to exactly the addresses returned here, so that a second DNS
-answer cannot lead it elsewhere (DNS rebinding), and asks again before every try and at every redirect.
+answer cannot lead it elsewhere (DNS rebinding), and asks again before every try and at every redirect. A client hears
+one and the same refusal for a host that does not resolve and for one that it may not reach: answers must not tell which
+names and addresses an operator's network has. The log tells the operator.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 from core.service.errors import MediaUrlRefused, UrlRefused, WebhookUrlRefused
+from core.service.settings import Settings
+from core.service.url_ports import DEFAULT_URL_PORTS, UrlPorts
+
+logger = logging.getLogger(__name__)
 
 Resolve = Callable[[str, int], Sequence[str]]
 """(host, port) -> every address of the host as text. Raises OSError or UnicodeError where there is none."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+MAX_SHOWN_CHARACTERS = 200
+"""Of a host's name in a refusal."""
+
+_NAT64 = ip_network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an IPv4 address."""
+_GLOBAL_UNICAST = ip_network("2000::/3")
+"""RFC 4291, 2.4: no other IPv6 address is routed on the internet."""
+
+_CLOUD_SERVICES = tuple(
+    map(
+        ip_network,
+        (
+            "169.254.0.0/16",  # link-local: metadata (.169.254), credentials of ECS and EKS (.170.2, .170.23)
+            "fe80::/10",  # the same in IPv6
+            "168.63.129.16/32",  # Azure's agent: certificates and secrets of the machine
+            "100.100.100.200/32",  # Alibaba Cloud
+            "192.0.0.192/32",  # Oracle Cloud Classic
+            "fd00:ec2::/32",  # AWS
+            "fd20:ce::/32",  # Google Cloud
+            "fd00:42::42/128",  # Scaleway
+        ),
+    )
+)
+"""What a cloud offers to the machine itself: refused even where private addresses are allowed."""
+
+_NOT_PUBLIC = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # shared address space (RFC 6598)
+            "127.0.0.0/8",
+            "172.16.0.0/12",
+            "192.0.0.0/24",  # protocol assignments (RFC 6890)
+            "192.0.2.0/24",  # documentation (RFC 5737), also 198.51.100.0/24 and 203.0.113.0/24
+            "192.31.196.0/24",  # AS112 (RFC 7535), also 192.175.48.0/24
+            "192.52.193.0/24",  # AMT (RFC 7450)
+            "192.88.99.0/24",  # 6to4 relays (RFC 7526)
+            "192.168.0.0/16",
+            "192.175.48.0/24",
+            "198.18.0.0/15",  # benchmarks (RFC 2544)
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",  # multicast, reserved, broadcast
+            "161.26.0.0/16",  # IBM Cloud's services, seen from inside only; also 166.8.0.0/14
+            "166.8.0.0/14",
+            "199.36.153.0/28",  # Google's APIs, seen from inside only
+            "2001::/23",  # protocol assignments (RFC 2928): Teredo, benchmarks, ORCHID
+            "2001:db8::/32",  # documentation (RFC 3849)
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation (RFC 9637)
+        ),
+    )
+)
+"""IANA's special-purpose registries, and what clouds have inside."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +91,24 @@ class UrlUse:
     refusal: type[UrlRefused]
     field: str
     setting: str
+    allows_private: Callable[[Settings], bool]
 
 
-WEBHOOK = UrlUse(WebhookUrlRefused, "webhook_url", "LONGTAKE_WEBHOOK_ALLOW_PRIVATE_ADDRESSES")
-IMAGE = UrlUse(MediaUrlRefused, "image", "LONGTAKE_MEDIA_ALLOW_PRIVATE_ADDRESSES")
-VIDEO = UrlUse(MediaUrlRefused, "video", "LONGTAKE_MEDIA_ALLOW_PRIVATE_ADDRESSES")
+WEBHOOK = UrlUse(
+    WebhookUrlRefused,
+    "webhook_url",
+    "LONGTAKE_WEBHOOK_ALLOW_PRIVATE_ADDRESSES",
+    lambda settings: settings.webhook_allow_private_addresses,
+)
+IMAGE, VIDEO = (
+    UrlUse(
+        MediaUrlRefused,
+        field,
+        "LONGTAKE_MEDIA_ALLOW_PRIVATE_ADDRESSES",
+        lambda settings: settings.media_allow_private_addresses,
+    )
+    for field in ("image", "video")
+)
 
 
 def resolve_host(host: str, port: int) -> list[str]:
@@ -41,18 +117,40 @@ def resolve_host(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
+def allowed_addresses(url: str, use: UrlUse, settings: Settings, resolve: Resolve) -> list[str]:
+    """check_url by the rules of this deployment."""
+    ports = UrlPorts.read(settings.allowed_url_ports)
+    return check_url(url, use.allows_private(settings), resolve, use, ports)
+
+
 def check_url(
-    url: str, allow_private: bool = False, resolve: Resolve = resolve_host, use: UrlUse = WEBHOOK
+    url: str,
+    allow_private: bool = False,
+    resolve: Resolve = resolve_host,
+    use: UrlUse = WEBHOOK,
+    ports: UrlPorts = UrlPorts.read(DEFAULT_URL_PORTS),  # noqa: B008 - frozen
 ) -> list[str]:
     """The addresses that a request to `url` may connect to, all of them checked; never empty.
 
     Raises the refusal of `use` for anything but http(s)://host[:port]..., for userinfo, for a host that does not
-    resolve, and, unless `allow_private`, for a host with any address that is not public.
+    resolve or has an address of a cloud's own services, and, unless `allow_private`, for a host with any address that
+    is not public and for a port that is not in `ports`. What `resolve` raises beside OSError and UnicodeError passes.
     """
     try:
-        return _allowed_addresses(url, allow_private, resolve)
+        host, port = _host_and_port(_split(url))
+        if not allow_private:
+            _check_port(port, ports)
+        return _allowed_addresses(host, port, allow_private, resolve)
     except _Refused as refused:
         raise use.refusal(refused.message, field=use.field, fix=refused.fix.format(setting=use.setting)) from refused
+
+
+def host_and_port(url: str) -> tuple[str, int] | None:
+    """What check_url would look up; None for a URL that it refuses by its looks."""
+    try:
+        return _host_and_port(_split(url))
+    except _Refused:
+        return None
 
 
 class _Refused(Exception):
@@ -63,36 +161,48 @@ class _Refused(Exception):
         self.message, self.fix = message, fix
 
 
-def _allowed_addresses(url: str, allow_private: bool, resolve: Resolve) -> list[str]:
-    host, port = _host_and_port(_split(url))
+def _check_port(port: int, ports: UrlPorts) -> None:
+    if port not in ports:
+        raise _Refused(f"the URL's port {port} is not allowed", "use another; LONGTAKE_ALLOWED_URL_PORTS lists them")
+
+
+def _allowed_addresses(host: str, port: int, allow_private: bool, resolve: Resolve) -> list[str]:
     try:
         addresses = list(resolve(host, port))
     except (OSError, UnicodeError):
         addresses = []
-    if not addresses:
-        raise _Refused(f"the host {host!r} has no address", "use a host name that resolves")
-    if not allow_private and not all(is_public(address) for address in addresses):
-        # The address itself is not told: answers must not map the operator's network.
+    allowed = is_no_cloud_service if allow_private else is_public
+    if not addresses or not all(map(allowed, addresses)):
+        logger.info("the host %r is refused: its addresses are %s", host[:MAX_SHOWN_CHARACTERS], addresses[:8])
         raise _Refused(
-            f"the host {host!r} is, or resolves to, an address that is not public",
-            "use a public address, or let the operator set {setting}=true",
+            f"the host {host[:MAX_SHOWN_CHARACTERS]!r} has no address, or one that is not allowed",
+            "use a host name that resolves to public addresses only, or let the operator set {setting}=true",
         )
     return addresses
 
 
 def is_public(address: str) -> bool:
     """Whether the whole internet can own this address; IPv4 addresses wrapped in IPv6 are judged by what they wrap."""
+    ip = _read(address)
+    if ip is None or not is_no_cloud_service(address):
+        return False
+    if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
+    return ip.is_global and not any(ip in network for network in _NOT_PUBLIC if network.version == ip.version)
+
+
+def is_no_cloud_service(address: str) -> bool:
+    """Whether this is an address, and not one at which a cloud tells a machine its secrets."""
+    ip = _read(address)
+    return ip is not None and not any(ip in network for network in _CLOUD_SERVICES if network.version == ip.version)
+
+
+def _read(address: str) -> IPv4Address | IPv6Address | None:
+    """The IPv4 address inside a mapped (RFC 4291), 6to4 (RFC 3056) or NAT64 (RFC 6052) one, else `address` itself."""
     try:
-        ip = _unwrapped(ip_address(address))
+        ip = ip_address(address)
     except ValueError:
-        return False
-    if isinstance(ip, IPv6Address) and ip.is_site_local:
-        return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-def _unwrapped(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address inside a mapped (RFC 4291), 6to4 (RFC 3056) or NAT64 (RFC 6052) address, else `ip` itself."""
+        return None
     if isinstance(ip, IPv4Address):
         return ip
     if ip in _NAT64:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from core.service.address_guard import Resolve, check_url, resolve_host
+from core.service.address_guard import WEBHOOK, Resolve, allowed_addresses, resolve_host
 from core.service.catalog import Catalog, Preset, PresetFolder, ProfileDefaults, SamplingDefaults
 from core.service.errors import (
     FieldNotSupported,
@@ -186,7 +186,7 @@ def admit(
         image=request.image,
         video=request.video,
         refine=refine,
-        webhook_url=_webhook_url(request, settings.webhook_allow_private_addresses, resolve),
+        webhook_url=_webhook_url(request, settings, resolve),
         webhook_events=_webhook_events(request),
         metadata=request.metadata or {},
     )
@@ -360,9 +360,9 @@ def _first_chunk(
     )
 
 
-def _webhook_url(request: JobRequest, allow_private: bool, resolve: Resolve) -> str | None:
+def _webhook_url(request: JobRequest, settings: Settings, resolve: Resolve) -> str | None:
     if request.webhook_url is not None:
-        check_url(request.webhook_url, allow_private, resolve)
+        allowed_addresses(request.webhook_url, WEBHOOK, settings, resolve)
     return request.webhook_url
 
 

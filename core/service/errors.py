@@ -103,6 +103,11 @@ class LongtakeError(Exception):
         return self.message
 
     @property
+    def public_fix(self) -> str | None:
+        """What to do about it, as clients may read it: nothing where the message is not theirs to read."""
+        return self.fix if self.public_message == self.message else None
+
+    @property
     def with_fix(self) -> str:
         """The message, and in brackets what to do about it where that is known: for a terminal."""
         return f"{self.message} ({self.fix})" if self.fix else self.message

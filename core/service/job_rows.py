@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import redis
@@ -22,6 +21,8 @@ from core.service.ports import Delivery
 from core.service.schema import JobRecord, JobStatus, Lane
 from core.service.transitions import NewEvent, Transition
 
+DUE_AT_ONCE_SECONDS = 1e9
+"""New webhooks are due so long ago."""
 RESTING = "rests"
 """What stands in place of a lease's token while nobody may claim the lane."""
 
@@ -118,8 +119,10 @@ def _free_lane(pipe: Pipeline, transition: Transition) -> None:
 
 def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
     pipe.hset(keys.deliveries_key(delivery.job_id), delivery.id, delivery.model_dump_json())
-    due = (delivery.next_attempt_at or datetime.max.replace(tzinfo=UTC)).timestamp()
+    # Due at once, whatever the clocks of this machine and of Redis say; the order stays that of writing.
+    due = delivery.created_at.timestamp() - DUE_AT_ONCE_SECONDS
     pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(delivery.job_id, delivery.id): due})
+    pipe.zadd(keys.unsent_key(delivery.job_id), {delivery.id: delivery.order[0]})
 
 
 def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
@@ -193,7 +196,9 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
 def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
-    pipe.delete(keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), *of_lanes)
+    pipe.delete(
+        keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), keys.unsent_key(job_id), *of_lanes
+    )
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
     pipe.srem(keys.UNSWEPT, job_id)
     for delivery_id in deliveries:

@@ -350,12 +350,23 @@ class Delivery(Stored):
 class Outbox(Protocol):
     """Webhooks waiting to be delivered. Rows are added by the store, inside its transaction."""
 
-    def take_due(self, now: datetime, limit: int, hold_seconds: float) -> Sequence[Delivery]:
-        """Due deliveries, each hidden from other takers for `hold_seconds` (a crashed sender's come back)."""
+    def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
+        """Deliveries that are due, of each job only the first one that is pending. Each is hidden from other takers for
+        `hold_seconds`: those of a sender that is killed come back then. Behind a disabled one the rest is disabled."""
         ...
 
-    def record(self, delivery: Delivery) -> None:
-        """Store the outcome of an attempt; a pending one is due again at next_attempt_at. No-op for a purged job."""
+    def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
+        """Hide these for so much longer. Those that are still held: of the others somebody else may have taken hold."""
+        ...
+
+    def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
+        """Let these be taken again in so many seconds, without a try."""
+        ...
+
+    def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
+        """Store the outcome of an attempt; a pending one is due again in `delay_seconds`, one that has ended lets the
+        next of its job be taken. No-op for a purged job, for a delivery that has ended, and for a failed try of one
+        that somebody else holds by now. Returns how many of the job have ended before its first pending one."""
         ...
 
     def of_job(self, job_id: str) -> Sequence[Delivery]: ...

@@ -273,6 +273,11 @@ def deliveries_key(job_id: str) -> str:
     return f"longtake:job:{job_id}:deliveries"
 
 
+def unsent_key(job_id: str) -> str:
+    """Ids of the job's deliveries that have not ended, by their place."""
+    return f"longtake:job:{job_id}:unsent"
+
+
 def lease_key(job_id: str, lane: Lane) -> str:
     """The fencing token of the live lease; expires with it."""
     return f"longtake:job:{job_id}:lease:{lane}"

@@ -1,10 +1,18 @@
 """Names to addresses within a time limit. The system's resolver has none: with a dead name server it takes ten seconds
-and more, and whoever asked holds a thread for so long. Knows no HTTP."""
+and more, and whoever asked holds a thread for so long. Knows no HTTP.
+
+Look-ups run in threads of their own, so many at a time and no more, and only a share of these below one domain: a name
+server that never answers costs its own domain's clients, not others. Whoever finds no room waits for it, within the
+limit.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -12,62 +20,167 @@ from ipaddress import ip_address
 
 from core.service.address_guard import Resolve, resolve_host
 from core.service.errors import NameServiceUnavailable
+from core.service.settings import Settings
 
 REQUEST_SECONDS = 1.5
-MAX_LOOKUPS = 64
-"""Lookups at a time in one process; with so many under way the name server is not answering anyway."""
+"""An HTTP client waits for the answer."""
+WORKER_SECONDS = 5.0
+"""A worker that fetches or sends may wait for a slow name server."""
+LOOK_SECONDS = 0.05
+"""Pause between two looks for room on an event loop."""
+MAX_LOOKUPS, MAX_LOOKUPS_PER_DOMAIN = 128, 8
+_LONGEST_SECOND_LEVEL = 3
+"""Of a country's second-level domain, as in co.uk: a label so short below two letters is no customer's domain."""
+
+
+class LookupsBusy(NameServiceUnavailable):
+    """Too many host names are being looked up."""
 
 
 class BoundedResolver:
-    """address_guard.Resolve with a limit: raises NameServiceUnavailable after `seconds`, or at once while too many
-    lookups hang. The same name is looked up once at a time."""
+    """address_guard.Resolve with limits: raises NameServiceUnavailable after `seconds`, LookupsBusy where until then
+    too many lookups hang, at all or below the name's domain. The same name is looked up once at a time."""
 
     def __init__(
-        self, seconds: float = REQUEST_SECONDS, resolve: Resolve = resolve_host, max_lookups: int = MAX_LOOKUPS
+        self,
+        seconds: float = REQUEST_SECONDS,
+        resolve: Resolve = resolve_host,
+        max_lookups: int = MAX_LOOKUPS,
+        max_per_domain: int = MAX_LOOKUPS_PER_DOMAIN,
     ) -> None:
         self._seconds = seconds
         self._resolve = resolve
         self._max_lookups = max_lookups
-        self._lock = threading.Lock()
+        self._max_per_domain = max_per_domain
+        self._lock = threading.Condition()
+        """Notified when there is room again."""
         self._running: dict[tuple[str, int], Future[Sequence[str]]] = {}
+        self._per_domain = Counter[str]()
+
+    @staticmethod
+    def of(settings: Settings, seconds: float) -> BoundedResolver:
+        """A pool of look-ups of its own, as large as the settings say."""
+        limits = settings.max_name_lookups, settings.max_name_lookups_per_domain
+        return BoundedResolver(seconds, resolve_host, *limits)
 
     def __call__(self, host: str, port: int) -> Sequence[str]:
         return self.within(host, port, self._seconds)
 
     def within(self, host: str, port: int, seconds: float) -> Sequence[str]:
         """The same with another limit."""
+        deadline = time.monotonic() + seconds
         try:
-            return self._lookup(host, port).result(seconds)
+            while (found := self._lookup(host, port)) is None:
+                self._wait_for_room(host, deadline)
+            return found.result(max(deadline - time.monotonic(), 0.0))
         except FutureTimeoutError as error:
-            raise self._unavailable(f"no answer within {seconds:g} s") from error
+            raise _late(seconds) from error
         except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise self._unavailable("a temporary failure") from error
-            raise
+            raise _translated(error) from error
 
-    def _lookup(self, host: str, port: int) -> Future[Sequence[str]]:
+    async def ask(self, host: str, port: int, room_seconds: float | None = None) -> Sequence[str]:
+        """The same on an event loop: waits without a thread, for room no longer than `room_seconds`."""
+        deadline = time.monotonic() + (self._seconds if room_seconds is None else room_seconds)
+        try:
+            async with asyncio.timeout(self._seconds):
+                while (found := self._lookup(host, port)) is None:
+                    if time.monotonic() >= deadline:
+                        raise self._busy(host)
+                    await asyncio.sleep(LOOK_SECONDS)
+                return await asyncio.wrap_future(found)
+        except TimeoutError as error:
+            raise _late(self._seconds) from error
+        except socket.gaierror as error:
+            raise _translated(error) from error
+
+    def _lookup(self, host: str, port: int) -> Future[Sequence[str]] | None:
+        """The look-up, under way or begun now; None where there is no room for it."""
+        domain = domain_of(host)
+        if not domain:
+            return self._read(host, port)
         with self._lock:
             running = self._running.get((host, port))
             if running is not None:
                 return running
-            if len(self._running) >= self._max_lookups:
-                raise self._unavailable("too many lookups are under way")
+            if self._is_full(domain):
+                return None
             running = self._running[host, port] = Future()
-        threading.Thread(target=self._run, args=(host, port, running), name="resolver", daemon=True).start()
+            running.set_running_or_notify_cancel()  # whoever stops waiting takes it from nobody else
+            self._per_domain[domain] += 1
+        work = threading.Thread(target=self._run, args=(host, port, running), name="resolver", daemon=True)
+        work.start()
         return running
 
-    def _run(self, host: str, port: int, running: Future[Sequence[str]]) -> None:
+    def _read(self, host: str, port: int) -> Future[Sequence[str]]:
+        """Of an address, which no name server is asked for."""
+        done = Future[Sequence[str]]()
         try:
-            running.set_result(self._resolve(host, port))
-        except BaseException as error:  # the thread's outermost frame: whoever waits gets it
-            running.set_exception(error)
-        finally:
-            with self._lock:
-                del self._running[host, port]
+            done.set_result(self._resolve(host, port))
+        except OSError as error:
+            done.set_exception(error)
+        return done
 
-    @staticmethod
-    def _unavailable(why: str) -> NameServiceUnavailable:
-        return NameServiceUnavailable(f"host names cannot be looked up at the moment: {why}", fix="try again later")
+    def _is_full(self, domain: str) -> bool:
+        return len(self._running) >= self._max_lookups or self._per_domain[domain] >= self._max_per_domain
+
+    def _wait_for_room(self, host: str, deadline: float) -> None:
+        """Return where there may be some. Raises LookupsBusy after `deadline` (time.monotonic)."""
+        with self._lock:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._busy(host)
+            if self._is_full(domain_of(host)):
+                self._lock.wait(left)
+
+    def _busy(self, host: str) -> LookupsBusy:
+        crowded = len(self._running) >= self._max_lookups
+        why = "too many lookups are under way" if crowded else f"too many names below {domain_of(host)[:200]} hang"
+        return LookupsBusy(_UNAVAILABLE.format(why), fix="try again later")
+
+    def _run(self, host: str, port: int, running: Future[Sequence[str]]) -> None:
+        addresses, failure = list[str](), None
+        try:
+            addresses = list(self._resolve(host, port))
+        except BaseException as error:  # the thread's outermost frame: whoever waits gets it
+            failure = error
+        self._forget(host, port)
+        if failure is None:
+            running.set_result(addresses)
+        else:
+            running.set_exception(failure)
+
+    def _forget(self, host: str, port: int) -> None:
+        domain = domain_of(host)
+        with self._lock:
+            del self._running[host, port]
+            self._per_domain[domain] -= 1
+            if self._per_domain[domain] <= 0:
+                del self._per_domain[domain]
+            self._lock.notify_all()
+
+
+def domain_of(host: str) -> str:
+    """The part of a name that one owner's name servers answer for, as far as its looks tell: `example.com` of
+    `a.b.example.com`, `example.co.uk` of `a.example.co.uk`. "" for an address, which no name server is asked for."""
+    if _is_address(host):
+        return ""
+    labels = host.rstrip(".").lower().split(".")
+    below_country = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= _LONGEST_SECOND_LEVEL
+    return ".".join(labels[-3 if below_country else -2 :])
+
+
+_UNAVAILABLE = "host names cannot be looked up at the moment: {}"
+
+
+def _late(seconds: float) -> NameServiceUnavailable:
+    return NameServiceUnavailable(_UNAVAILABLE.format(f"no answer within {seconds:g} s"), fix="try again later")
+
+
+def _translated(error: socket.gaierror) -> Exception:
+    """A temporary failure is no fault of the name."""
+    if error.errno == socket.EAI_AGAIN:
+        return NameServiceUnavailable(_UNAVAILABLE.format("a temporary failure"), fix="try again later")
+    return error
 
 
 def check_name(host: str | None, port: int | None, seconds: float) -> None:
@@ -81,12 +194,12 @@ def check_name(host: str | None, port: int | None, seconds: float) -> None:
         raise socket.gaierror(socket.EAI_AGAIN, error.message) from error
 
 
-_names_of_servers = BoundedResolver()
-
-
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:
         return False
     return True
+
+
+_names_of_servers = BoundedResolver()

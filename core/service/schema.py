@@ -265,6 +265,7 @@ class JobError(Stored):
     code: str
     message: str
     retryable: bool
+    fix: str | None = Field(default=None, description="What would mend it, where that is known.")
 
 
 class WarningCode(StrEnum):

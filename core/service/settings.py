@@ -8,11 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.service.addresses import host_names, networks, origins
+from core.service.errors import SetupError
 from core.service.first_chunk_sources import source_name
+from core.service.url_ports import DEFAULT_URL_PORTS, port_list
+from core.service.webhook_secret import usable_secret
 
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
 
@@ -20,7 +23,7 @@ SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
 class Settings(BaseSettings):
     """One frozen object, made once by each process's entry point and passed on."""
 
-    model_config = SettingsConfigDict(env_prefix="LONGTAKE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="LONGTAKE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0", description="Records, events, leases; may be sentinel://."
@@ -153,14 +156,34 @@ class Settings(BaseSettings):
     media_allow_private_addresses: bool = Field(
         default=False, description="Allow images and videos from private and loopback addresses."
     )
-    webhook_secret: SecretStr | None = Field(
+    webhook_secret: Annotated[SecretStr, AfterValidator(usable_secret)] | None = Field(
         default=None, description="whsec_... key that signs webhooks; `up` makes one."
     )
     webhook_allow_private_addresses: bool = Field(
         default=False, description="Allow webhooks to private and loopback addresses."
     )
     webhook_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=15.0, description="Time a receiver has to answer."
+        default=15.0, description="Time a receiver has to answer, from the look-up of its name to the headers."
+    )
+    webhook_concurrency: Annotated[int, Field(ge=2)] = Field(
+        default=256,
+        description="Webhooks that one CPU worker sends at a time; second and later tries take half at most.",
+    )
+    webhook_concurrency_per_receiver: Annotated[int, Field(ge=1)] = Field(
+        default=8, description="Of these, to one host and port."
+    )
+    webhook_concurrency_per_address: Annotated[int, Field(ge=1)] = Field(
+        default=64, description="Of these, to one IP address, whatever names it has."
+    )
+    allowed_url_ports: Annotated[str, AfterValidator(port_list)] = Field(
+        default=DEFAULT_URL_PORTS,
+        description="Ports of webhooks, images and videos, or `all`; not asked where private addresses are allowed.",
+    )
+    max_name_lookups: Annotated[int, Field(ge=1)] = Field(
+        default=128, description="Host names of clients looked up at a time, per process."
+    )
+    max_name_lookups_per_domain: Annotated[int, Field(ge=1)] = Field(
+        default=8, description="Of these, below one domain: a dead name server takes no more."
     )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
         default=15.0, description="A worker silent this long has lost its chunk."
@@ -180,3 +203,14 @@ class Settings(BaseSettings):
         default=False, description="GPU workers compile their steps (minutes at start, then faster); not for CPUs."
     )
     log_level: str = Field(default="INFO", description="Python log level of every process.")
+
+
+def read_settings() -> Settings:
+    """Settings from the environment. Raises SetupError naming the first variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        what = first["msg"].removeprefix("Value error, ")  # pydantic's word for our own validators
+        raise SetupError(f"the environment variable LONGTAKE_{name} is wrong: {what}") from error

@@ -574,7 +574,7 @@ def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
             mode="json", include={"index", "first_frame", "num_frames", "size_bytes", "sha256"}
         )
     if record.error is not None:
-        data["error"] = record.error.model_dump()
+        data["error"] = record.error.model_dump(exclude_none=True)
     return data
 
 

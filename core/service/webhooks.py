@@ -1,23 +1,23 @@
 """Webhooks as Standard Webhooks 1.0.0 says: body, signature, retry schedule. Pure: knows no HTTP, no store, no clock.
 
-A secret is `whsec_` + base64 of 24 to 64 random bytes. Wherever a secret is taken, several separated by spaces may
-stand (rotation): all of them sign, any of them verifies.
+Wherever a secret (webhook_secret.py) is taken, several separated by spaces may stand (rotation): all of them sign, any
+of them verifies.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from core.service.errors import SetupError
 from core.service.schema import EventType, JobRecord
+from core.service.webhook_secret import generate_secret, keys_of
+
+__all__ = ["generate_secret"]
 
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
@@ -27,17 +27,11 @@ MAX_BODY_BYTES = 20_000
 MAX_ERROR_CHARACTERS = 1_000
 TOLERANCE_SECONDS = 300
 
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix of every secret, not one
 _SIGNATURE_VERSION = "v1"
 _MINUTE, _HOUR = 60, 3600
 RETRY_SCHEDULE_SECONDS: tuple[int, ...] = (0, 5, 30, 2 * _MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR, 24 * _HOUR)
 """Pause before try 0, 1, 2, ... of a delivery; after the last it has failed for good."""
 _MAX_JITTER = 0.2
-
-
-def generate_secret() -> str:
-    """A new signing secret of 32 random bytes."""
-    return _SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode("ascii")
 
 
 def payload(event: EventType, record: JobRecord, at: datetime) -> str:
@@ -57,7 +51,8 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
     if chunks is not None:
         data["chunk"] = chunks[-1].model_dump(include={"index", "first_frame", "num_frames"})
     if record.error is not None:
-        data["error"] = record.error.model_dump() | {"message": record.error.message[:MAX_ERROR_CHARACTERS]}
+        message = record.error.message[:MAX_ERROR_CHARACTERS]
+        data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
 
 
@@ -67,7 +62,7 @@ def sign(secret: str, webhook_id: str, timestamp: int, body: str) -> str:
     Raises SetupError for a malformed secret.
     """
     assert "." not in webhook_id, webhook_id
-    return " ".join(f"{_SIGNATURE_VERSION},{_digest(key, webhook_id, timestamp, body)}" for key in _keys(secret))
+    return " ".join(f"{_SIGNATURE_VERSION},{_digest(key, webhook_id, timestamp, body)}" for key in keys_of(secret))
 
 
 def headers(secret: str, webhook_id: str, timestamp: int, body: str) -> dict[str, str]:
@@ -87,7 +82,7 @@ def verify(secret: str, headers: Mapping[str, str], body: str, tolerance_seconds
         return False
     if abs(now.timestamp() - int(stamp)) > tolerance_seconds:
         return False
-    expected = [f"{_SIGNATURE_VERSION},{_digest(key, webhook_id, int(stamp), body)}" for key in _keys(secret)]
+    expected = [f"{_SIGNATURE_VERSION},{_digest(key, webhook_id, int(stamp), body)}" for key in keys_of(secret)]
     # Bytes, because compare_digest refuses text outside ASCII, which a stranger's header may hold.
     given = [signature.encode() for signature in signatures.split()]
     return any([hmac.compare_digest(ours.encode(), theirs) for ours in expected for theirs in given])
@@ -107,28 +102,3 @@ def _rfc3339(at: datetime) -> str:
 def _digest(key: bytes, webhook_id: str, timestamp: int, body: str) -> str:
     signed_text = f"{webhook_id}.{timestamp}.{body}".encode()
     return base64.b64encode(hmac.new(key, signed_text, hashlib.sha256).digest()).decode("ascii")
-
-
-def _keys(secret: str) -> list[bytes]:
-    keys = [_key(part) for part in secret.split()]
-    if not keys:
-        raise _malformed()
-    return keys
-
-
-def _key(secret: str) -> bytes:
-    try:
-        key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
-    except binascii.Error as error:
-        raise _malformed() from error
-    if not secret.startswith(_SECRET_PREFIX) or not 24 <= len(key) <= 64:
-        raise _malformed()
-    return key
-
-
-def _malformed() -> SetupError:
-    return SetupError(
-        "LONGTAKE_WEBHOOK_SECRET is not whsec_ followed by base64 of 24 to 64 bytes",
-        field="webhook_secret",
-        fix='make one: python -c "from core.service.webhooks import generate_secret; print(generate_secret())"',
-    )

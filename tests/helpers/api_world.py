@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from core.service.fakes import (
 from core.service.frame_plan import chunk_span
 from core.service.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
 from core.service.ports import Results
+from core.service.resolver import BoundedResolver
 from core.service.schema import ChunkRecord, JobRecord, Lane, StepProgress
 from core.service.settings import Settings
 
@@ -60,7 +62,7 @@ class World:
             queue=self.queue,
             clock=self.clock,
             catalog=catalog,
-            resolve=self._resolve,
+            resolve=BoundedResolver(resolve=self._resolve),
         )
 
     def client(self, settings: Settings | None = None) -> TestClient:
@@ -123,6 +125,8 @@ class World:
 
     @staticmethod
     def _resolve(host: str, _port: int) -> list[str]:
+        if host.endswith(".nowhere"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return ["10.0.0.1"] if host.endswith(".internal") else ["8.8.8.8"]
 
 

@@ -25,12 +25,13 @@ def s3_error(status: int, code: str, message: str = "words") -> bytes:
 
 
 @contextmanager
-def answering(answer: bytes | None) -> Generator[int]:
-    """A server that says `answer` to whatever comes and hangs up; None: it stays silent. Its port."""
+def answering(answer: bytes | None, *, hang_up: bool = True) -> Generator[int]:
+    """A server that says `answer` to whatever comes and hangs up, or keeps the connection; None: it stays silent. Its
+    port."""
     stop, held = threading.Event(), list[socket.socket]()
     with socket.create_server((LOOPBACK, 0)) as listener:
         listener.settimeout(0.1)
-        serving = threading.Thread(target=_serve, args=(listener, answer, stop, held))
+        serving = threading.Thread(target=_serve, args=(listener, answer, hang_up, stop, held))
         serving.start()
         try:
             yield int(listener.getsockname()[1])
@@ -41,17 +42,40 @@ def answering(answer: bytes | None) -> Generator[int]:
                 connection.close()
 
 
-def _serve(listener: socket.socket, answer: bytes | None, stop: threading.Event, held: list[socket.socket]) -> None:
+@contextmanager
+def swallowing(address: str = LOOPBACK, port: int = 0) -> Generator[int]:
+    """A port to which nobody gets connected: its queue is full, so the kernel drops whatever comes, as a black hole on
+    the way would."""
+    with socket.create_server((address, port), backlog=0) as listener:
+        port = int(listener.getsockname()[1])
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex((address, port))
+            yield port
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+def _serve(
+    listener: socket.socket,
+    answer: bytes | None,
+    hang_up: bool,
+    stop: threading.Event,
+    held: list[socket.socket],
+) -> None:
     while not stop.is_set():
         with suppress(TimeoutError):
             connection, _ = listener.accept()
             held.append(connection)
             if answer is not None:
                 with suppress(OSError):
-                    _give(connection, answer)
+                    _give(connection, answer, hang_up)
 
 
-def _give(connection: socket.socket, answer: bytes) -> None:
+def _give(connection: socket.socket, answer: bytes, hang_up: bool) -> None:
     connection.settimeout(2)
     received = connection.recv(65536)
     if b"Expect: 100-continue" in received:  # boto sends a body only when it is told to go on
@@ -61,6 +85,8 @@ def _give(connection: socket.socket, answer: bytes) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     else:
         connection.sendall(answer)
+        if not hang_up:
+            return
         with suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
     connection.close()

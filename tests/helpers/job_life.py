@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from itertools import takewhile
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import redis
@@ -399,7 +398,7 @@ class Service:
         """For the test's own eyes: never away, rebuilds nothing."""
         self.store = RedisJobStore(self.redis, self.clock, retention_seconds=retention, rescue=Rescuer(self.storage))
         self.store_port = cast("Any", Server(self.store, self))
-        self.outbox = RedisOutbox(self.redis)
+        self.outbox = RedisOutbox(self.redis, now=self.clock.now)
         self.log = RedisEventLog(self.redis)
         put_picture(self.storage)
         self.workers = {slot: Worker(self, slot) for slot in ("w1", "w2")}
@@ -469,17 +468,15 @@ class Service:
         outbox, store = process.port(Server(self.outbox, self)), self.services(process).store
 
         def send() -> None:
-            due = outbox.take_due(self.clock.now(), BATCH, HOLD_SECONDS)
-            for delivery in due:
-                self._settle(delivery, outcome)
-                later = self.clock.now() if outcome == "pending" else None
-                outbox.record(delivery.model_copy(update={"state": outcome, "next_attempt_at": later}))
-            for job_id in sorted({delivery.job_id for delivery in due}):
-                ended = sum(1 for _ in takewhile(lambda row: row.state != "pending", outbox.of_job(job_id)))
-                try:
-                    store.end_webhooks(job_id, ended)
-                except JobNotFound:
-                    continue
+            due = outbox.take_due(BATCH, HOLD_SECONDS)
+            while due:
+                for delivery in due:
+                    self._settle(delivery, outcome)
+                    later = self.clock.now() if outcome == "pending" else None
+                    ended = outbox.record(delivery.model_copy(update={"state": outcome, "next_attempt_at": later}))
+                    with suppress(JobNotFound):
+                        store.end_webhooks(delivery.job_id, ended)
+                due = () if outcome == "pending" else outbox.take_due(BATCH, HOLD_SECONDS)
 
         process.run(send, stop)
 

@@ -50,6 +50,8 @@ class Service:
         self.webhook_secret = generate_secret()
         self._presets_dir = presets_dir
         self._chosen = settings
+        self.launcher: list[str] = []
+        """What every process' command begins with."""
         self.fronts: dict[str, Any] = {}
         """Settings that only the processes are given: addresses of proxies, while tests read the servers directly."""
         self._children: list[Child] = []
@@ -167,7 +169,7 @@ class Service:
     def _start(self, name: str, module: Sequence[str]) -> Child:
         environment = {**os.environ, **self.environment(), "OMP_NUM_THREADS": "1"}
         log = self.folder / f"{name}.log"
-        child = Child(name, [sys.executable, "-m", *module], environment, log)
+        child = Child(name, [*self.launcher, sys.executable, "-m", *module], environment, log)
         self._children.append(child)
         return child
 

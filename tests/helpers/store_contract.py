@@ -63,6 +63,8 @@ class StorePorts:
     uploads: UploadStore
     clock: Clock
     wait_until_free: Callable[[str, Lane], None]
+    pass_time: Callable[[float], None]
+    """Lets seconds pass for the outbox."""
 
     def claim(self, job: JobRecord, lane: Lane = Lane.GENERATE, *, ttl: float = LONG, worker: str = "w1") -> Lease:
         lease = self.store.claim(job.id, lane, worker, ttl)
@@ -583,7 +585,7 @@ class StoreContract:
         ports.store.report_progress(job.id, progress(2))
         assert (ports.store.active(), ports.store.list().jobs, ports.log.read(job.id)) == ([], [], [])
         assert ports.store.progress(job.id, Lane.GENERATE) is None
-        assert ports.outbox.take_due(ports.clock.now(), 10, LONG) == []
+        assert ports.outbox.take_due(10, LONG) == []
         assert not ports.store.lease_alive(job.id, Lane.GENERATE)
 
     def test_purging_a_job_that_is_gone_does_nothing(self, ports: StorePorts) -> None:
@@ -741,48 +743,101 @@ class StoreContract:
     def test_a_taken_delivery_is_hidden_until_the_hold_ends(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**HOOKED))
         ports.make_chunk(job, 0)
-        now = ports.clock.now()
-        (row,) = ports.outbox.take_due(now, 10, hold_seconds=30)
-        assert ports.outbox.take_due(now + timedelta(seconds=29), 10, 30) == []
-        assert ports.outbox.take_due(now + timedelta(seconds=31), 10, 30) == [row]
+        (row,) = ports.outbox.take_due(10, hold_seconds=30)
+        ports.pass_time(29)
+        assert ports.outbox.take_due(10, 30) == []
+        ports.pass_time(2)
+        assert ports.outbox.take_due(10, 30) == [row]
+
+    def test_a_hold_that_is_renewed_goes_on(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_chunk(job, 0)
+        (row,) = ports.outbox.take_due(10, hold_seconds=30)
+        ports.pass_time(29)
+        assert ports.outbox.hold([row], 30) == [row]
+        ports.pass_time(29)
+        assert ports.outbox.take_due(10, 30) == []
+
+    def test_a_delivery_given_back_is_due_after_its_pause(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_chunk(job, 0)
+        (row,) = ports.outbox.take_due(10, LONG)
+        ports.outbox.give_back([row], 3)
+        ports.pass_time(2)
+        assert ports.outbox.take_due(10, LONG) == []
+        ports.pass_time(2)
+        assert ports.outbox.take_due(10, LONG) == [row]
 
     def test_at_most_limit_deliveries_are_taken(self, ports: StorePorts) -> None:
+        for number in range(3):
+            ports.make_chunk(ports.store.create(queued_job(number, **HOOKED)), 0)
+        assert len(ports.outbox.take_due(2, LONG)) == 2
+        assert len(ports.outbox.take_due(5, LONG)) == 1
+
+    def test_of_a_job_only_the_first_delivery_that_has_not_ended_is_taken(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**HOOKED))
         ports.make_all_chunks(job)
-        now = ports.clock.now()
-        assert len(ports.outbox.take_due(now, 1, LONG)) == 1
-        assert len(ports.outbox.take_due(now, 5, LONG)) == 1
+        ports.finish(job)
+        rows = ports.outbox.of_job(job.id)
+        for number, row in enumerate(rows):
+            assert ports.outbox.take_due(10, LONG) == [row]
+            assert ports.outbox.take_due(10, LONG) == []
+            assert ports.outbox.record(row.model_copy(update={"state": "delivered"})) == number + 1
+
+    def test_what_comes_after_a_delivery_that_waits_for_its_next_try_waits_too(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_all_chunks(job)
+        (first,) = ports.outbox.take_due(10, LONG)
+        assert ports.outbox.record(first, 300) == 0
+        ports.pass_time(299)
+        assert ports.outbox.take_due(10, LONG) == []
+        ports.pass_time(2)
+        assert ports.outbox.take_due(10, LONG) == [first]
+        ports.outbox.record(first.model_copy(update={"state": "failed"}))
+        assert ports.outbox.take_due(10, LONG) == [ports.outbox.of_job(job.id)[1]]
+
+    def test_behind_a_disabled_delivery_the_rest_of_the_job_is_disabled(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**HOOKED))
+        ports.make_all_chunks(job)
+        (first,) = ports.outbox.take_due(10, LONG)
+        ports.outbox.record(first.model_copy(update={"state": "disabled"}))
+        assert ports.outbox.take_due(10, LONG) == []
+        ports.finish(job)
+        assert ports.outbox.take_due(10, LONG) == []
+        assert [row.state for row in ports.outbox.of_job(job.id)] == ["disabled"] * 3
 
     @pytest.mark.parametrize("state", ["delivered", "failed", "disabled"])
     def test_a_settled_delivery_is_never_due_again(self, ports: StorePorts, state: str) -> None:
         job = ports.store.create(queued_job(**HOOKED))
         ports.make_chunk(job, 0)
-        now = ports.clock.now()
-        (row,) = ports.outbox.take_due(now, 10, LONG)
-        tried = DeliveryAttempt(at=now, status_code=500, error=None, duration_seconds=0.1)
+        (row,) = ports.outbox.take_due(10, LONG)
+        tried = DeliveryAttempt(at=ports.clock.now(), status_code=500, error=None, duration_seconds=0.1)
         settled = row.model_copy(update={"state": state, "attempts": (tried,), "next_attempt_at": None})
         ports.outbox.record(settled)
-        assert ports.outbox.take_due(now + timedelta(days=9), 10, LONG) == []
+        ports.outbox.record(row, 0)
+        ports.pass_time(9 * 86400)
+        assert ports.outbox.take_due(10, LONG) == []
         assert ports.outbox.of_job(job.id) == [settled]
 
     def test_a_failed_attempt_is_due_again_at_its_time(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**HOOKED))
         ports.make_chunk(job, 0)
-        now = ports.clock.now()
-        (row,) = ports.outbox.take_due(now, 10, LONG)
-        again = row.model_copy(update={"next_attempt_at": now + timedelta(seconds=300)})
-        ports.outbox.record(again)
-        assert ports.outbox.take_due(now + timedelta(seconds=299), 10, LONG) == []
-        assert ports.outbox.take_due(now + timedelta(seconds=300), 10, LONG) == [again]
+        (row,) = ports.outbox.take_due(10, LONG)
+        ports.outbox.record(row, 300)
+        ports.pass_time(299)
+        assert ports.outbox.take_due(10, LONG) == []
+        ports.pass_time(2)
+        assert ports.outbox.take_due(10, LONG) == [row]
 
     def test_the_outcome_of_a_purged_jobs_delivery_is_dropped(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**HOOKED))
         ports.make_chunk(job, 0)
-        (row,) = ports.outbox.take_due(ports.clock.now(), 10, LONG)
+        (row,) = ports.outbox.take_due(10, LONG)
         ports.store.purge(job.id)
         ports.outbox.record(row)
         assert ports.outbox.of_job(job.id) == []
-        assert ports.outbox.take_due(ports.clock.now() + timedelta(days=9), 10, LONG) == []
+        ports.pass_time(9 * 86400)
+        assert ports.outbox.take_due(10, LONG) == []
 
     # Workers
 

@@ -1,14 +1,18 @@
-"""A webhook receiver for tests: keeps every try as it came, and answers with the status codes it is told to."""
+"""A webhook receiver for tests: keeps every try as it came, and answers with the status codes it is told to, or not."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+HANG = 999
+"""In place of a status code."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Try:
     headers: Mapping[str, str]
     body: str
     answered: int
+    at: float = field(default_factory=time.monotonic)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -26,11 +31,12 @@ class Try:
 
 @dataclass
 class WebhookReceiver:
-    """`answers` are used up one by one; after them 204."""
+    """`answers` are used up one by one; after them 204. HANG: the connection is kept without an answer."""
 
     url: str
     answers: list[int] = field(default_factory=lambda: [])
     tries: list[Try] = field(default_factory=lambda: [])
+    over: threading.Event = field(default_factory=threading.Event)
 
     def first(self) -> Try | None:
         return self.tries[0] if self.tries else None
@@ -51,6 +57,7 @@ def receiving_webhooks(answers: Sequence[int] = ()) -> Generator[WebhookReceiver
     try:
         yield receiver
     finally:
+        receiver.over.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -62,6 +69,9 @@ def _handler(receiver: WebhookReceiver) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
             status = receiver.answers.pop(0) if receiver.answers else 204
             receiver.tries.append(Try(dict(self.headers.items()), body, status))
+            if status == HANG:
+                receiver.over.wait(300)
+                return
             self.send_response(status)
             self.end_headers()
 

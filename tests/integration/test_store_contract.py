@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -48,18 +49,24 @@ def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
 
 def ports_on(client: redis.Redis) -> StorePorts:
     store = RedisJobStore(client, SystemClock(), retention_seconds=60.0)
+    later = timedelta()
 
     def wait(job_id: str, lane: Lane) -> None:
         eventually(lambda: not store.lease_alive(job_id, lane), "the lease to run out", pause_seconds=0.02)
 
+    def pass_time(seconds: float) -> None:
+        nonlocal later
+        later += timedelta(seconds=seconds)
+
     return StorePorts(
         store,
         RedisEventLog(client),
-        RedisOutbox(client),
+        RedisOutbox(client, now=lambda: SystemClock().now() + later),
         RedisWorkerRegistry(client),
         RedisUploadStore(client),
         SystemClock(),
         wait,
+        pass_time,
     )
 
 
@@ -168,8 +175,7 @@ def test_two_senders_never_take_the_same_delivery(ports: StorePorts) -> None:
     for number in range(20):
         job = ports.store.create(queued_job(number, **HOOKED))
         ports.make_chunk(job, 0)
-    now = ports.clock.now()
-    taken = race(*[lambda: ports.outbox.take_due(now, 10, LONG)] * 4)
+    taken = race(*[lambda: ports.outbox.take_due(10, LONG)] * 4)
     ids = [row.id for rows in taken if not isinstance(rows, BaseException) for row in rows]
     assert len(ids) == len(set(ids)) == 20
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import UTC, datetime
 
 from core.service import webhooks
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service
-from tests.helpers.webhook_receiver import Try, WebhookReceiver, receiving_webhooks
+from tests.helpers.webhook_receiver import HANG, Try, WebhookReceiver, receiving_webhooks
 
 
 def verifies(service: Service, attempt: Try) -> bool:
@@ -55,3 +57,20 @@ def test_cancel_is_told(service: Service, receiver: WebhookReceiver) -> None:
     service.wait_for_chunks(job.id, 1)
     service.http.post(f"/jobs/{job.id}/cancel")
     eventually(lambda: receiver.types() == ["job.canceled"], "the webhook")
+
+
+def test_what_a_killed_sender_had_in_hand_is_sent_again_within_seconds(own_service: Service) -> None:
+    """kill -9 in the midst of a try; another process goes on with it as soon as the hold has ended."""
+    service = own_service
+    service.start_worker("cpu")
+    with receiving_webhooks(answers=[HANG]) as receiver:
+        job = service.submit(num_frames=16, webhook_url=receiver.url)
+        service.http.post(f"/jobs/{job.id}/cancel")
+        first = eventually(receiver.first, "the first try")
+        pid = next(worker.pid for worker in service.workers() if worker.kind == "cpu")
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(receiver.tries) == 2, "the second try", seconds=30)
+        second = receiver.tries[1]
+    assert second.headers["webhook-id"] == first.headers["webhook-id"]
+    assert second.at - first.at < 20
+    assert receiver.types() == ["job.canceled"]

@@ -9,12 +9,14 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
+from urllib.parse import urljoin
 
+import httpcore
 import httpx
 
+from core.service.checked_connection import HTTP_ERRORS, CheckedBackend, close, request
 from core.service.errors import MediaFetchFailed, MediaUnavailable
 from core.service.media.sink import MediaSink
-from core.service.pinned_url import pin
 
 MAX_REDIRECTS = 3
 USER_AGENT = "Longtake-Media/1"
@@ -23,6 +25,7 @@ GRACE_SECONDS = 20.0
 """How long a server may take to get going once it has begun to answer."""
 LEAST_BYTES_PER_SECOND = 1000
 _OR_UPLOAD = "give a faster server, or upload it"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAY_RECOVER = frozenset({408, 425, 429})
 """Client errors that go away by themselves; server errors (5xx) are taken for such as well."""
 
@@ -106,54 +109,50 @@ async def _within(seconds: float, work: Coroutine[None, None, None]) -> None:
             await work
     except TimeoutError as error:
         raise MediaFetchFailed(f"not all of it came within {seconds:g} s", fix="try again, or upload it") from error
-    except (httpx.HTTPError, OSError) as error:
+    except (*HTTP_ERRORS, OSError) as error:
         # Only the class is told: the text may repeat the URL or an address.
         raise MediaFetchFailed(f"its server failed: {type(error).__name__}", fix="try again, or upload it") from error
-    except httpx.InvalidURL as error:
-        raise MediaUnavailable("the URL, or one that it redirects to, cannot be read") from error
 
 
 async def _follow(url: str, sink: MediaSink, allowed: AllowedAddresses, tls: ssl.SSLContext, pace: _Pace) -> None:
-    # No environment: a proxy named there would be told addresses that only we may see.
-    async with httpx.AsyncClient(
-        verify=tls, trust_env=False, follow_redirects=False, timeout=pace.timeout_seconds
-    ) as client:
-        for _ in range(MAX_REDIRECTS + 1):
-            # Looking up names blocks, hence the thread.
-            addresses = await asyncio.to_thread(allowed, url)
-            location = await _hop(client, url, addresses, sink, pace)
-            if location is None:
-                return
-            url = str(httpx.URL(url).join(location))
+    for _ in range(MAX_REDIRECTS + 1):
+        # Looking up names blocks, hence the thread.
+        addresses = await asyncio.to_thread(allowed, url)
+        location = await _get(url, addresses, sink, tls, pace)
+        if location is None:
+            return
+        url = _next_url(url, location)
     raise MediaUnavailable(f"its server redirects more than {MAX_REDIRECTS} times", fix="give the last URL")
 
 
-async def _hop(
-    client: httpx.AsyncClient, url: str, addresses: Sequence[str], sink: MediaSink, pace: _Pace
-) -> str | None:
-    """Fetch from the first address that can be connected to; the URL to go on to, or None where all is in the sink."""
-    for address in addresses[:-1]:
-        try:
-            return await _get(client, url, address, sink, pace)
-        except httpx.ConnectError:
-            continue
-    return await _get(client, url, addresses[-1], sink, pace)
+def _next_url(url: str, location: bytes) -> str:
+    """Where a redirect leads (RFC 9110, 10.2.2). What no URL may be is refused by whoever checks it."""
+    try:
+        return urljoin(url, location.decode("latin-1"))
+    except ValueError as error:
+        raise MediaUnavailable("the URL that it redirects to cannot be read", fix="give the last URL") from error
 
 
-async def _get(client: httpx.AsyncClient, url: str, address: str, sink: MediaSink, pace: _Pace) -> str | None:
-    pinned = pin(url, address)
+async def _get(url: str, addresses: Sequence[str], sink: MediaSink, tls: ssl.SSLContext, pace: _Pace) -> bytes | None:
+    """Fetch from the first address that can be connected to; where to go on, or None where all is in the sink."""
     # As it is: what is packed on the way could unpack to far more than the limit.
-    headers = {**pinned.headers, "user-agent": USER_AGENT, "accept-encoding": "identity"}
-    async with client.stream("GET", pinned.url, headers=headers, extensions=dict(pinned.extensions)) as response:
-        if response.has_redirect_location:
-            return response.headers["location"]
-        _check_status(response.status_code)
-        expected = int(response.headers.get("content-length") or 0)
+    headers = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"}
+    # httpcore reads no environment: a proxy named there would be told addresses that only we may see.
+    pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=CheckedBackend(addresses))
+    try:
+        response = await pool.handle_async_request(request("GET", url, headers, b"", pace.timeout_seconds))
+        told = {name.lower(): value for name, value in response.headers}
+        if response.status in _REDIRECTS and b"location" in told:
+            return told[b"location"]
+        _check_status(response.status)
+        expected = int(told.get(b"content-length") or 0)
         sink.expect(expected)
         pace.begin(expected)
-        async for piece in response.aiter_raw():
+        async for piece in response.aiter_stream():
             sink.write(piece)
             pace.note(len(piece))
+    finally:
+        await close(pool)
     sink.finish()
     return None
 

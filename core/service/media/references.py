@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.service.address_guard import IMAGE, VIDEO, Resolve, UrlUse, check_url
+from core.service.address_guard import IMAGE, VIDEO, Resolve, UrlUse, allowed_addresses
 from core.service.errors import InvalidField, ObjectNotFound, UploadIncomplete, UploadNotFound, UploadTooLarge
 from core.service.media.types import MediaKind
 from core.service.media.uploads import ID_PREFIX, Upload, max_bytes
@@ -32,7 +32,7 @@ class ReferenceCheck:
         if reference.startswith(ID_PREFIX):
             self._check_upload(kind, reference)
         else:
-            check_url(reference, self.settings.media_allow_private_addresses, self.resolve, URL_USE[kind])
+            allowed_addresses(reference, URL_USE[kind], self.settings, self.resolve)
 
     def _check_upload(self, kind: MediaKind, upload_id: str) -> None:
         upload = self._upload(kind, upload_id)

@@ -76,8 +76,24 @@ def test_lone_surrogates_come_back_as_a_problem(api: TestClient) -> None:
 
 
 def test_webhooks_into_the_operators_network_are_refused(api: TestClient) -> None:
-    answer = api.post("/jobs", json={"prompt": PROMPT, "webhook_url": "http://redis.internal:6379/"})
+    answer = api.post("/jobs", json={"prompt": PROMPT, "webhook_url": "http://redis.internal:8080/"})
     assert problem(answer, 422, "webhook_url_refused").field == "webhook_url"
+
+
+def test_a_host_that_does_not_resolve_is_answered_as_one_that_is_private(api: TestClient) -> None:
+    """Else answers would tell which names an operator's network has."""
+
+    def answer(field: str, host: str) -> str:
+        return api.post("/jobs", json={"prompt": PROMPT, field: f"http://{host}/"}).text.replace(host, "HOST")
+
+    for field in ("webhook_url", "video"):
+        assert answer(field, "db.internal") == answer(field, "db.nowhere")
+        assert "refused" in answer(field, "db.internal")
+
+
+def test_a_port_that_no_web_server_has_is_refused(api: TestClient) -> None:
+    answer = api.post("/jobs", json={"prompt": PROMPT, "webhook_url": "http://example.com:6379/"})
+    assert "port 6379" in problem(answer, 422, "webhook_url_refused").detail
 
 
 @pytest.mark.parametrize("path", ["", "/chunks", "/playlist.m3u8", "/video", "/events"])

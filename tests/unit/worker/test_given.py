@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ import pytest
 from core.service import queue
 from core.service.address_guard import VIDEO, UrlUse, check_url
 from core.service.engine import FrameHWC
-from core.service.errors import MediaFetchFailed
+from core.service.errors import MediaFetchFailed, MediaUrlRefused
 from core.service.manifest import chunk_key, inputs_prefix, job_prefix, manifest_key, record_from_manifest
+from core.service.media.addresses import media_addresses
 from core.service.media.uploads import new_upload_id, upload_key
+from core.service.resolver import BoundedResolver
 from core.service.schema import JobError, JobStatus, JobWarning, Lane, PreparedMedia
 from core.service.settings import Settings
 from core.service.transitions import LONELY_DEATHS
@@ -26,7 +29,7 @@ from tests.helpers.fake_world import JOB, World
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
 from worker.decoding import DecodeOrder, decode_here
-from worker.given import GivenReader, allowed_addresses
+from worker.given import GivenReader
 from worker.lane import Outcome
 from worker.prepare import MediaPreparer
 
@@ -170,7 +173,8 @@ def test_bytes_that_are_no_video_fail_the_job(world: World, data: bytes) -> None
 
 def test_an_upload_that_is_gone_fails_the_job(world: World) -> None:
     world.submit(video=new_upload_id())
-    assert failure(world, world.preparer().work()).code == "media_unavailable"
+    error = failure(world, world.preparer().work())
+    assert (error.code, error.fix) == ("media_unavailable", "upload it again")
 
 
 def test_a_server_that_fails_is_asked_again_and_in_the_end_the_client_may(world: World, server: MediaServer) -> None:
@@ -183,7 +187,15 @@ def test_a_server_that_fails_is_asked_again_and_in_the_end_the_client_may(world:
         assert (record.status, record.lane(Lane.PREPARE).attempts) == (JobStatus.QUEUED, tries)
         world.rest()
     error = failure(world, preparer.work())
-    assert (error.code, error.retryable) == ("media_fetch_failed", True)
+    assert (error.code, error.retryable, error.fix) == ("media_fetch_failed", True, "try again later")
+
+
+def test_a_redirect_to_a_host_that_cannot_be_fails_the_job_by_its_own_name(world: World, server: MediaServer) -> None:
+    server.answers["/a"] = redirect("http://xn--/")
+    world.submit(video=server.url("/a", HOST))
+    error = failure(world, world.preparer(allowed=as_if_public).work())
+    assert (error.code, error.retryable) == ("media_url_refused", False)
+    assert error.fix
 
 
 def test_a_server_that_recovers_costs_only_a_try(world: World, server: MediaServer, video: bytes) -> None:
@@ -242,9 +254,24 @@ def test_a_drain_does_not_wait_for_a_slow_server_and_the_try_does_not_count(
     assert world.tasks() == [queue.TASK_PREPARE_MEDIA]
 
 
-def test_a_host_without_an_address_may_have_one_at_the_next_try() -> None:
-    with pytest.raises(MediaFetchFailed, match="has no address"):
-        allowed_addresses(f"https://{'a' * 64}.test/", Settings(), VIDEO)
+def test_a_name_server_that_does_not_answer_may_answer_at_the_next_try() -> None:
+    def resolve(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_AGAIN, f"{host}:{port}")
+
+    with pytest.raises(MediaFetchFailed, match="cannot be looked up"):
+        media_addresses(BoundedResolver(resolve=resolve))("https://example.com/", Settings(), VIDEO)
+
+
+def test_a_host_that_does_not_resolve_and_a_private_one_are_refused_alike() -> None:
+    def refusal(resolve: Callable[[str, int], Sequence[str]]) -> str:
+        with pytest.raises(MediaUrlRefused) as caught:
+            media_addresses(BoundedResolver(resolve=resolve))("https://intranet.test/", Settings(), VIDEO)
+        return f"{caught.value.message} {caught.value.fix}"
+
+    def unknown(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port}")
+
+    assert refusal(unknown) == refusal(lambda _host, _port: ["10.0.0.1"])
 
 
 def prepared_job(world: World, data: bytes, num_frames: int = 40) -> PreparedMedia:

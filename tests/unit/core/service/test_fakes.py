@@ -39,7 +39,9 @@ def ports() -> StorePorts:
         clock.advance(SHORT)
 
     workers, uploads = FakeWorkerRegistry(clock), FakeUploadStore()
-    return StorePorts(store, FakeEventLog(store), FakeOutbox(store), workers, uploads, clock, advance)
+    return StorePorts(
+        store, FakeEventLog(store), FakeOutbox(store, clock), workers, uploads, clock, advance, clock.advance
+    )
 
 
 class TestFakeStores(StoreContract):

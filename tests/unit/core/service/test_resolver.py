@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from core.service.address_guard import check_url
 from core.service.errors import NameServiceUnavailable, WebhookUrlRefused
-from core.service.resolver import BoundedResolver, check_name
+from core.service.resolver import BoundedResolver, check_name, domain_of
+from tests.helpers.deadline import eventually
 
 
 class TarPit:
@@ -46,7 +49,7 @@ def test_the_same_name_is_looked_up_once_at_a_time() -> None:
     pit.answer.set()
 
 
-def test_too_many_lookups_that_hang_refuse_others_at_once() -> None:
+def test_while_too_many_lookups_hang_others_are_refused() -> None:
     pit = TarPit()
     resolve = BoundedResolver(0.05, pit, max_lookups=3)
     for number in range(5):
@@ -79,3 +82,94 @@ def test_a_temporary_failure_of_the_name_service_is_no_fault_of_the_url() -> Non
 def test_addresses_and_sockets_need_no_name_service() -> None:
     for host in ("127.0.0.1", "::1", "", None):
         check_name(host, 6379, 0.0)
+
+
+def test_a_dead_name_server_of_one_domain_leaves_room_for_others() -> None:
+    pit = TarPit()
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        return pit(host, port) if host.endswith(".pit.example") else ["8.8.8.8"]
+
+    bounded = BoundedResolver(0.05, resolve, max_lookups=64, max_per_domain=4)
+    refusals = list[str]()
+    for number in range(60):
+        with pytest.raises(NameServiceUnavailable) as caught:
+            bounded(f"host{number}.pit.example", 443)
+        refusals.append(caught.value.message)
+    assert pit.asked == 4
+    assert sum("below pit.example hang" in words for words in refusals) == 56
+    assert bounded("good.example", 443) == ["8.8.8.8"]
+    pit.answer.set()
+
+
+def test_room_comes_back_with_the_answers() -> None:
+    pit = TarPit()
+    bounded = BoundedResolver(0.05, pit, max_lookups=1, max_per_domain=1)
+    with pytest.raises(NameServiceUnavailable):
+        bounded("a.example.com", 443)
+    pit.answer.set()
+    eventually(lambda: _answers(bounded, "b.example.com"), "room for another look-up")
+
+
+def _answers(resolve: BoundedResolver, host: str) -> bool:
+    try:
+        return bool(resolve(host, 443))
+    except NameServiceUnavailable:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("example.com", "example.com"), ("a.b.Example.com.", "example.com"), ("a.example.co.uk", "example.co.uk"),
+        ("a.b.example.de", "example.de"), ("localhost", "localhost"), ("10.0.0.1", ""), ("::1", ""),
+    ],
+)  # fmt: skip
+def test_a_domain_is_what_one_owners_name_servers_answer_for(host: str, domain: str) -> None:
+    assert domain_of(host) == domain
+
+
+def test_who_waits_on_an_event_loop_waits_without_a_thread_and_takes_the_answer_from_nobody_else() -> None:
+    pit = TarPit()
+    bounded = BoundedResolver(0.2, pit)
+
+    async def all_at_once() -> list[object]:
+        waits = [bounded.ask("example.com", 443) for _ in range(500)]
+        return list(await asyncio.gather(*waits, return_exceptions=True))
+
+    began = time.monotonic()
+    assert all(isinstance(outcome, NameServiceUnavailable) for outcome in asyncio.run(all_at_once()))
+    assert time.monotonic() - began < 5
+    assert pit.asked == 1
+    pit.answer.set()
+    assert bounded.within("example.com", 443, 5) == ["8.8.8.8"]
+
+
+def test_a_crowd_with_a_name_server_that_answers_waits_its_turn() -> None:
+    """More names below one domain than may be looked up at a time: none is refused."""
+    in_turn = threading.Semaphore(4)
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        assert in_turn.acquire(blocking=False), f"{host}:{port} is one too many"
+        threading.Event().wait(0.01)
+        in_turn.release()
+        return ["8.8.8.8"]
+
+    bounded = BoundedResolver(20, resolve, max_per_domain=4)
+
+    async def all_at_once() -> list[Sequence[str]]:
+        return list(await asyncio.gather(*(bounded.ask(f"h{n}.example.com", 443) for n in range(40))))
+
+    assert asyncio.run(all_at_once()) == [["8.8.8.8"]] * 40
+    with ThreadPoolExecutor(20) as clients:
+        found = [clients.submit(bounded, f"t{n}.example.com", 443) for n in range(40)]
+        assert [one.result() for one in found] == [["8.8.8.8"]] * 40
+
+
+def test_an_address_needs_no_room() -> None:
+    pit = TarPit()
+    bounded = BoundedResolver(0.05, lambda host, port: ["10.0.0.1"] if host == "10.0.0.1" else pit(host, port), 1)
+    with pytest.raises(NameServiceUnavailable):
+        bounded("example.com", 443)
+    assert bounded("10.0.0.1", 443) == ["10.0.0.1"]
+    pit.answer.set()

@@ -25,6 +25,7 @@ from core.service.errors import (
 from core.service.media.fetch import MAX_REDIRECTS, fetch
 from core.service.media.sink import MediaSink
 from core.service.media.types import MediaKind
+from tests.helpers.canned_server import swallowing
 from tests.helpers.deadline import eventually
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 
@@ -226,3 +227,20 @@ def test_a_connection_that_breaks_may_be_tried_again(fetching: Fetching, server:
     with pytest.raises(MediaFetchFailed):
         fetching.get(server.url("/a", HOST))
     eventually(lambda: len(server.seen) == 1, "one request")
+
+
+@pytest.mark.parametrize(
+    "target", ["http://xn--/", "http://[::1", "http://a b/", "http://\\@127.0.0.1/", "//", "http:///x"]
+)
+def test_a_redirect_to_what_is_no_url_is_refused_by_name(fetching: Fetching, server: MediaServer, target: str) -> None:
+    server.answers["/1"] = redirect(target)
+    with pytest.raises((MediaUrlRefused, MediaUnavailable)):
+        fetching.get(server.url("/1", HOST))
+
+
+def test_a_dead_address_of_several_costs_a_moment(fetching: Fetching, server: MediaServer) -> None:
+    server.answers["/a.mp4"] = Answer(MP4)
+    with swallowing("127.0.0.3", server.port):
+        began = time.monotonic()
+        assert fetching.get(server.url("/a.mp4", HOST), allowed=lambda _: ["127.0.0.3", "127.0.0.1"]) == MP4
+    assert time.monotonic() - began < 5

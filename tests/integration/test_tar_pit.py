@@ -1,0 +1,100 @@
+"""A name server that never answers: a real one, asked by a real API and a real CPU worker through /etc/resolv.conf."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from core.service.clock import SystemClock
+from core.service.job_store import RedisJobStore
+from tests.helpers.deadline import eventually
+from tests.helpers.jobs import queued_job
+from tests.helpers.name_server import HERE, PIT, PUBLIC, launcher, serving_names, why_not
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.service import Service
+from tests.helpers.webhook_receiver import WebhookReceiver
+
+NUM_POSTS = 60
+NUM_LOOKS = 40
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("pit")
+    write_fake_preset(folder / "presets", "fake")
+    service = Service(folder, folder / "presets", default_model="fake", webhook_allow_private_addresses=True)
+    with ExitStack() as stack:
+        stack.enter_context(serving_names())
+        stack.callback(service.close)
+        service.launcher = [*launcher(folder)]
+        service.start_servers()
+        service.start_api()
+        service.start_worker("cpu")
+        yield service
+
+
+def post(client: httpx.Client, url: str) -> tuple[httpx.Response, float]:
+    """POST /jobs with this webhook; the answer, and how long it took."""
+    began = time.monotonic()
+    answer = client.post("/jobs", json={"prompt": "a red square", "webhook_url": url})
+    return answer, time.monotonic() - began
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    limits = httpx.Limits(max_connections=2 * NUM_POSTS)
+    with httpx.Client(base_url=service.http.base_url, limits=limits, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def seconds_of_looks(service: Service, path: str) -> list[float]:
+    """How long each of some GETs takes."""
+    seconds = list[float]()
+    for _ in range(NUM_LOOKS):
+        began = time.monotonic()
+        assert service.http.get(path).status_code == 200
+        seconds.append(time.monotonic() - began)
+    return sorted(seconds)
+
+
+@pytest.mark.parametrize("num_domains", [1, 10])
+def test_fifty_posts_of_clients_whose_name_servers_are_dead_slow_nobody_down(
+    service: Service, client: httpx.Client, num_domains: int
+) -> None:
+    """Below one domain all but a few wait for room; with ten all of them are looked up."""
+    job_id = service.submit().id
+    urls = [f"http://h{n}.{PIT}.d{num_domains}-{n % num_domains}.example/hook" for n in range(NUM_POSTS)]
+    with ThreadPoolExecutor(NUM_POSTS) as clients:
+        stuck = [clients.submit(post, client, url) for url in urls]
+        good, good_seconds = post(client, f"https://hooks.{PUBLIC}/hook")
+        looks = seconds_of_looks(service, f"/jobs/{job_id}")
+        answers = [done.result() for done in stuck]
+    assert good.status_code == 202, good.text
+    assert good_seconds < 2
+    assert looks[-1] < 1, looks
+    assert min(seconds for _, seconds in answers) > 1
+    assert {answer.json()["code"] for answer, _ in answers} == {"name_service_unavailable"}
+    assert {answer.status_code for answer, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 5
+
+
+def test_receivers_in_a_tar_pit_keep_no_other_from_its_webhook(service: Service, receiver: WebhookReceiver) -> None:
+    with service.redis() as client:
+        store = RedisJobStore(client, SystemClock(), retention_seconds=600.0)
+
+        def canceled(number: int, url: str) -> str:
+            job = store.create(queued_job(number, webhook_url=url, webhook_events=("job.canceled",)))
+            store.request_cancel(job.id)
+            return job.id
+
+        for number in range(30):
+            canceled(number, f"http://h{number}.{PIT}.example/hook")
+        port = receiver.url.rpartition(":")[2]
+        jobs = [canceled(100 + number, f"http://receiver{number}.{HERE}:{port}") for number in range(10)]
+        eventually(lambda: len(receiver.tries) == len(jobs), "webhooks of good receivers", seconds=6)

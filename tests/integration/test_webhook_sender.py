@@ -1,0 +1,227 @@
+"""Webhook deliveries are apart from one another: real Redis, real sockets, any kind of receiver, one sender or two."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from core.service.clock import SystemClock
+from core.service.embedded import EmbeddedRedis
+from core.service.job_store import RedisJobStore
+from core.service.outbox import RedisOutbox
+from core.service.ports import Delivery
+from core.service.redis_client import connect
+from core.service.schema import Lane
+from core.service.settings import Settings
+from core.service.webhooks import generate_secret
+from tests.helpers.deadline import eventually
+from tests.helpers.hostile_receivers import ACCEPTING, FAILING, SILENT
+from tests.helpers.jobs import chunk_of, queued_job
+from tests.helpers.webhook_receiver import HANG, WebhookReceiver, receiving_webhooks
+from worker.deliver import WebhookSender
+
+GOOD_SECONDS = 2.0
+NUM_GOOD = 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+class Office:
+    """Jobs with webhooks, and senders of them. `later`: how far the outbox' clock is ahead."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self.store = RedisJobStore(client, SystemClock(), retention_seconds=600.0)
+        self.settings = settings
+        self.later = 0.0
+        self._client = client
+        self._num_jobs = 0
+
+    def outbox(self) -> RedisOutbox:
+        return RedisOutbox(self._client, now=lambda: SystemClock().now() + timedelta(seconds=self.later))
+
+    @contextmanager
+    def sending(self, senders: int = 1) -> Generator[list[WebhookSender]]:
+        running = [WebhookSender(self.outbox(), self.store, SystemClock(), self.settings) for _ in range(senders)]
+        for sender in running:
+            sender.start()
+        try:
+            yield running
+        finally:
+            for sender in running:
+                sender.stop(5)
+
+    def job(self, url: str, **changes: Any) -> str:
+        job = queued_job(self._num_jobs, webhook_url=url, **changes)
+        self._num_jobs += 1
+        return self.store.create(job).id
+
+    def canceled_job(self, url: str) -> str:
+        """A job that has one webhook to send."""
+        job_id = self.job(url, webhook_events=("job.canceled",))
+        self.store.request_cancel(job_id)
+        return job_id
+
+    def chunk(self, job_id: str, index: int) -> None:
+        lease = self.store.claim(job_id, Lane.GENERATE, "w1", 60)
+        assert lease is not None
+        self.store.commit_chunk(lease, chunk_of(self.store.get(job_id), index), "f1")
+
+    def only(self, job_id: str) -> Delivery:
+        (delivery,) = self.outbox().of_job(job_id)
+        return delivery
+
+    def tried(self, job_id: str) -> Delivery | None:
+        delivery = self.only(job_id)
+        return delivery if delivery.attempts else None
+
+    def is_delivered(self, job_id: str) -> bool:
+        return all(row.state == "delivered" for row in self.outbox().of_job(job_id))
+
+
+@pytest.fixture
+def office(server: EmbeddedRedis) -> Iterator[Office]:
+    with connect(server.url()) as client:
+        client.flushall()
+        yield Office(
+            client,
+            Settings(
+                webhook_secret=SecretStr(generate_secret()),
+                webhook_allow_private_addresses=True,
+                webhook_timeout_seconds=4.0,
+            ),
+        )
+
+
+def url_of(port: int) -> str:
+    return f"http://127.0.0.1:{port}/hook"
+
+
+def check_good_ones(office: Office, receiver: WebhookReceiver, sender: WebhookSender) -> None:
+    """Each of some new webhooks arrives in time, and once."""
+    before = len(receiver.tries)
+    jobs = [office.canceled_job(receiver.url) for _ in range(NUM_GOOD)]
+    sender.wake()
+    arrive = lambda: len(receiver.tries) - before >= NUM_GOOD  # noqa: E731
+    eventually(arrive, f"{NUM_GOOD} webhooks of a good receiver", seconds=GOOD_SECONDS)
+    eventually(lambda: all(map(office.is_delivered, jobs)), "their records", seconds=GOOD_SECONDS)
+
+
+def check_none_came_twice(receiver: WebhookReceiver) -> None:
+    counts = Counter(attempt.headers["webhook-id"] for attempt in receiver.tries)
+    assert max(counts.values()) == 1, counts.most_common(3)
+
+
+def test_receivers_of_every_kind_delay_no_other_and_each_failure_stays_its_own(
+    office: Office, receiver: WebhookReceiver
+) -> None:
+    kinds = {**SILENT, **FAILING, **ACCEPTING}
+    with ExitStack() as stack:
+        urls = {kind: url_of(stack.enter_context(make())) for kind, make in kinds.items()}
+        jobs = {kind: [office.canceled_job(url) for _ in range(3)] for kind, url in urls.items()}
+        (sender,) = stack.enter_context(office.sending())
+        for _ in range(3):
+            check_good_ones(office, receiver, sender)
+        tried = {
+            kind: [eventually(lambda job=job: office.tried(job), f"a try of: {kind}", seconds=20) for job in ids]
+            for kind, ids in jobs.items()
+        }
+    check_none_came_twice(receiver)
+    states = {kind: {row.state for row in rows} for kind, rows in tried.items()}
+    assert states == {kind: {"delivered" if kind in ACCEPTING else "pending"} for kind in kinds}
+    words = {kind: {row.attempts[0].error for row in rows} for kind, rows in tried.items()}
+    assert all(words[kind] == {"no answer within 4 s"} for kind in SILENT), words
+    assert words["is no HTTP server"] == {"its answer is not HTTP/1.1 (RemoteProtocolError)"}
+    assert words["has broken headers"] == {"its answer is not HTTP/1.1 (RemoteProtocolError)"}
+    assert words["floods with 100 Continue"] == {"its answer has no end within 65536 bytes (TooMuch)"}
+    assert tried["redirects to xn--"][0].attempts[0].status_code == 302
+    assert tried["has a Retry-After beyond all time"][0].attempts[0].status_code == 503
+
+
+def test_a_thousand_webhooks_to_a_receiver_that_hangs_never_fill_the_sender(
+    office: Office, receiver: WebhookReceiver
+) -> None:
+    with receiving_webhooks(answers=[HANG] * 5000) as hanging:
+        for _ in range(1000):
+            office.canceled_job(hanging.url)
+        with office.sending() as (sender,):
+            eventually(lambda: len(hanging.tries) >= 8, "the share of one receiver", seconds=10)
+            for _ in range(3):
+                check_good_ones(office, receiver, sender)
+            assert len(hanging.tries) <= 3 * office.settings.webhook_concurrency_per_receiver
+    check_none_came_twice(receiver)
+
+
+def test_events_of_a_job_arrive_in_order_also_after_an_outage_of_the_receiver(office: Office) -> None:
+    with receiving_webhooks(answers=[503, 503]) as receiver, office.sending() as (sender,):
+        job_id = office.job(receiver.url, num_frames=160, webhook_events=("chunk.completed",))
+        for index in range(6):
+            office.chunk(job_id, index)
+            sender.wake()
+        for num_tries, pause_seconds in ((1, 7), (2, 40)):
+            eventually(lambda num=num_tries: _noted(office, job_id) == num, "a refused try", seconds=10)
+            assert len(receiver.tries) == num_tries
+            office.later += pause_seconds
+            sender.wake()
+        eventually(lambda: office.is_delivered(job_id), "all six events", seconds=10)
+    told = [json.loads(attempt.body)["data"]["chunk"]["index"] for attempt in receiver.tries]
+    assert told == [0, 0, 0, 1, 2, 3, 4, 5]
+    assert office.store.get(job_id).webhooks_ended == 6
+
+
+def _noted(office: Office, job_id: str) -> int:
+    return sum(len(row.attempts) for row in office.outbox().of_job(job_id))
+
+
+def test_a_receiver_that_has_gone_is_told_nothing_more_of_the_job(office: Office) -> None:
+    with receiving_webhooks(answers=[204, 410]) as receiver, office.sending() as (sender,):
+        job_id = office.job(receiver.url, num_frames=160, webhook_events=("chunk.completed",))
+        for index in range(4):
+            office.chunk(job_id, index)
+        sender.wake()
+        states = ["delivered", "disabled", "disabled", "disabled"]
+        eventually(lambda: [row.state for row in office.outbox().of_job(job_id)] == states, "the rest to be disabled")
+    assert [attempt.answered for attempt in receiver.tries] == [204, 410]
+
+
+def test_two_senders_send_each_webhook_once(office: Office, receiver: WebhookReceiver) -> None:
+    jobs = [office.canceled_job(receiver.url) for _ in range(100)]
+    with office.sending(senders=2):
+        eventually(lambda: all(map(office.is_delivered, jobs)), "100 webhooks", seconds=20)
+    check_none_came_twice(receiver)
+    assert len(receiver.tries) == 100
+
+
+def test_a_try_that_takes_longer_than_the_hold_is_not_made_by_another_sender_too(office: Office) -> None:
+    office.settings = office.settings.model_copy(update={"webhook_timeout_seconds": 9.0})
+    with receiving_webhooks(answers=[HANG]) as receiver, office.sending(senders=2):
+        job_id = office.canceled_job(receiver.url)
+        delivery = eventually(lambda: office.tried(job_id), "the try to end", seconds=20)
+        assert delivery.attempts[0].error == "no answer within 9 s"
+        assert len(receiver.tries) == 1
+
+
+def test_new_webhooks_are_due_at_once_whatever_the_clock_of_their_writer_says(
+    server: EmbeddedRedis, office: Office, receiver: WebhookReceiver
+) -> None:
+    class FastClock(SystemClock):
+        def now(self) -> Any:
+            return super().now() + timedelta(hours=1)
+
+    with connect(server.url()) as client:
+        office.store = RedisJobStore(client, FastClock(), retention_seconds=600.0)
+        job_id = office.canceled_job(receiver.url)
+        sender = WebhookSender(RedisOutbox(client), office.store, SystemClock(), office.settings)
+        assert sender.deliver_due() == 1
+        assert office.is_delivered(job_id)

@@ -1,0 +1,53 @@
+"""Settings that are wrong are refused at the start, with the variable's name and what would mend it."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from api.app import create_app
+from core.service.errors import SetupError
+from core.service.settings import read_settings
+from core.service.webhooks import generate_secret
+from worker import process
+
+SHORT = "whsec_" + base64.b64encode(b"x" * 23).decode()
+LONG = "whsec_" + base64.b64encode(b"x" * 65).decode()
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "does not begin with whsec_"),
+        ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "does not begin with whsec_"),
+        ("whsec_not base64", "is not base64"),
+        ("whsec_ÄÖÜ", "is not base64"),
+        ("whsec_AAAA", "has a key of 3 bytes"),
+        (SHORT, "has a key of 23 bytes"),
+        (LONG, "has a key of 65 bytes"),
+        (f"{generate_secret()} {SHORT}", "has a key of 23 bytes"),
+        (" ", "is empty"),
+    ],
+)
+def test_a_malformed_webhook_secret_is_refused_at_start(
+    secret: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LONGTAKE_WEBHOOK_SECRET", secret)
+    with pytest.raises(SetupError) as caught:
+        read_settings()
+    told = caught.value.message
+    assert "LONGTAKE_WEBHOOK_SECRET is wrong" in told
+    assert why in told
+    assert "generate_secret" in told
+    assert secret.strip() == "" or secret not in told
+
+    with pytest.raises(SystemExit, match="LONGTAKE_WEBHOOK_SECRET is wrong"):
+        create_app()
+    assert process.main(["--kind", "cpu"]) == process.EXIT_SETTINGS
+    assert "LONGTAKE_WEBHOOK_SECRET is wrong" in capsys.readouterr().err
+
+
+def test_several_webhook_secrets_may_stand_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_WEBHOOK_SECRET", f"{generate_secret()} {generate_secret()}")
+    assert read_settings().webhook_secret
