@@ -149,7 +149,7 @@ def test_links_are_absolute() -> None:
 
 
 def test_a_chunk_keeps_its_timings() -> None:
-    assert chunk_views(record(chunk(0, 1)), str)[0].timings == {"denoise": 1.5}
+    assert chunk_views(record(chunk(0, 1)), "https://api")[0].timings == {"denoise": 1.5}
 
 
 def refined_record(schedule: RefineSchedule = "streaming", num_refined: int = 0) -> JobRecord:
@@ -176,7 +176,7 @@ def test_in_lockstep_the_first_refined_chunk_alone_promises_nothing() -> None:
 
 
 def test_refined_chunks_carry_both_urls() -> None:
-    views = chunk_views(refined_record(num_refined=1), str)
+    views = chunk_views(refined_record(num_refined=1), "https://api")
     assert [bool(view.refined_url) for view in views] == [True, False, False, False]
     assert progress_of(refined_record(num_refined=1), {}, None).chunks_refined == 1
     assert progress_of(record(), {}, None).chunks_refined is None
