@@ -19,7 +19,7 @@ from core.service.ports import Standing
 from core.service.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
 from core.service.tombstones import delete_job
 from core.service.transitions import wants
-from core.service.views import chunk_views, job_summary, job_view, links_of, progress_of
+from core.service.views import chunk_views, job_json, job_summary, job_view, links_of, progress_of
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]
@@ -82,11 +82,10 @@ def read_job(job_id: JobId, request: Request, ports: PortsOfApp, base_url: BaseU
     """The job as it stands, with all finished chunks. Polling with `If-None-Match` costs little."""
     record = ports.store.get(job_id)
     (standing,) = ports.store.standings([record])
-    progress = _progress_of(record, standing)
-    summary = job_summary(record, progress, base_url).model_dump_json()
+    summary = job_summary(record, _progress_of(record, standing), base_url).model_dump_json()
     # A chunk that is there changes with no commit but of its repair, which is a change of the manifest.
     source = f"{summary} {record.version} {record.revision} {len(record.chunks)} {len(record.refined)}"
-    return conditional_on(request, source, lambda: job_view(record, progress, base_url).model_dump_json())
+    return conditional_on(request, source, lambda: job_json(summary, chunk_views(record, base_url)))
 
 
 @router.get(

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from core.service import transitions
 from core.service.frame_plan import num_chunks
 from core.service.frame_rate import seconds_of
@@ -43,6 +45,14 @@ def job_view(record: JobRecord, progress: Progress, base_url: str) -> Job:
 def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
     """The job without its chunks, for lists."""
     return JobSummary(**_summary_fields(record, progress, base_url))
+
+
+def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:
+    """A Job as JSON, of its JobSummary as JSON and its chunks: what was written once is not made again."""
+    return f'{summary_json[:-1]},"chunks":{_CHUNKS.dump_json(chunks).decode()}}}'
+
+
+_CHUNKS = TypeAdapter(Sequence[Chunk])
 
 
 def chunk_views(record: JobRecord, base_url: str, first: int = 0) -> list[Chunk]:

@@ -7,7 +7,17 @@ import pytest
 
 from core.service.fakes import FAKE_START
 from core.service.schema import ChunkRecord, JobRecord, JobStatus, Lane, RefineSchedule, StepProgress
-from core.service.views import Pace, chunk_views, eta_seconds, job_summary, job_view, links_of, pace_of, progress_of
+from core.service.views import (
+    Pace,
+    chunk_views,
+    eta_seconds,
+    job_json,
+    job_summary,
+    job_view,
+    links_of,
+    pace_of,
+    progress_of,
+)
 from tests.helpers.jobs import job_spec, refine_spec
 
 SPEC = job_spec(
@@ -114,6 +124,14 @@ def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
     assert seen.chunks[0].url == f"https://api/jobs/{job.id}/chunks/0.mp4"
     assert "key" not in seen.chunks[0].model_dump()
     assert seen.progress.seconds_playable == 2.0
+
+
+def test_a_job_in_json_is_its_summary_and_its_chunks() -> None:
+    for job in (record(), record(chunk(0, 2), chunk(1, 4))):
+        progress = progress_of(job, {}, None)
+        summary = job_summary(job, progress, "https://api").model_dump_json()
+        whole = job_view(job, progress, "https://api").model_dump_json()
+        assert job_json(summary, chunk_views(job, "https://api")) == whole
 
 
 def test_a_summary_is_the_job_without_chunks() -> None:
