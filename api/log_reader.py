@@ -3,8 +3,8 @@
 Each round is one blocking read over all jobs. A job that is new joins with the next round, at most WAIT_SECONDS later;
 until then its listeners read its log themselves, so nothing is missed and only a live event may be that much later.
 (Waking the reader for it would need CLIENT UNBLOCK, which managed servers refuse, or writes to a Redis that may be
-read-only.) After a round the thread rests in proportion to what it cost: however many jobs are followed, that is at most
-a fifth of a core here and a tenth of Redis (2,000 jobs: an event is told some 20 ms later). What it finds is rendered
+read-only.) After a round the thread rests in proportion to what it cost: however many jobs are followed, that is
+a fifth of a core here and a tenth of Redis at most (2,000 jobs: some 20 ms). What it finds is rendered
 here, once for all listeners. Knows no listener.
 
 A Redis that is away is waited for. A job whose keys cannot be read is left out for a while: it must not end the others.
