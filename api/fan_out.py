@@ -1,6 +1,6 @@
 """Wakes listeners so that thousands of them leave the event loop to other requests in between.
 
-A slice of listeners is woken, then the loop rests as long as they took (events), or nine times as long (progress:
+A slice of listeners is woken, then the loop rests three times as long as they took (events), or nine times (progress:
 whoever is woken later sends a newer report instead). So news cost other requests a part of the loop and never a long
 wait, whatever the machine and however many listen. Jobs take turns: a job with one listener waits for no other job's
 thousands. Knows neither jobs nor Redis.
@@ -15,7 +15,7 @@ from typing import Protocol
 
 SLICE = 8
 """Listeners woken together: about a millisecond of work."""
-REST_AFTER_EVENTS = 1.0
+REST_AFTER_EVENTS = 3.0
 REST_AFTER_PROGRESS = 9.0
 """Times the time that a slice took."""
 

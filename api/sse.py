@@ -107,6 +107,9 @@ class JobStream(EventStreamResponse):
             return
         with self._place:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
             self._place = self._place.pop_all()
         await send_later(self, scope, receive, send)
 

@@ -11,8 +11,9 @@ import anyio
 import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
+from starlette.types import Message, Scope
 
-from api.sse import Rhythm, Streams, follow_job
+from api.sse import JobStream, Rhythm, Streams, follow_job
 from api.stream_slots import StreamSlots
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 
@@ -177,3 +178,22 @@ def test_a_refined_chunk_is_told_with_its_url(api: TestClient, world: World) -> 
     assert isinstance(data, dict)
     assert event.type == "chunk.refined"
     assert data["chunk"]["url"] == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4?variant=refined"
+
+
+def test_a_stream_whose_head_alone_is_asked_for_ends_there(world: World) -> None:
+    streams, sent = streams_of(world), list[Message]()
+
+    async def ask() -> None:
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope: Scope = {"type": "http", "method": "HEAD", "client": ("127.0.0.1", 1)}
+        async with asyncio.timeout(30):
+            await JobStream(streams, "job_a", "0-0", BASE_URL)(scope, never, send)
+
+    async def never() -> Message:
+        raise AssertionError
+
+    anyio.run(ask)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert streams.slots.taken == 0
