@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from core.service.addresses import host_names, networks, origins
 from core.service.errors import SetupError
 from core.service.first_chunk_sources import source_name
+from core.service.s3_addressing import Addressing
 from core.service.url_ports import DEFAULT_URL_PORTS, port_list
 from core.service.webhook_secret import usable_secret
 
@@ -38,6 +39,9 @@ class Settings(BaseSettings):
     s3_bucket: str = Field(default="longtake", description="Bucket of all objects.")
     s3_access_key_id: str | None = Field(default=None, description="Access key; unset: boto3's own credential chain.")
     s3_secret_access_key: SecretStr | None = Field(default=None, description="Secret of the access key.")
+    s3_addressing: Addressing = Field(
+        default="path", description="path, virtual (bucket in the host name) or auto; some providers take only one."
+    )
     s3_region: str = Field(default="us-east-1", description="Region used for signing.")
     url_ttl_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
         default=3600, description="Least life of a presigned URL."

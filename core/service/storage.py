@@ -20,6 +20,7 @@ from core.service.gate import Gate
 from core.service.ports import Clock, StoredObject
 from core.service.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
 from core.service.resolver import check_name
+from core.service.s3_addressing import place_of, style_of
 from core.service.settings import Settings
 from core.service.storage_errors import code_of, failures_of_boto, is_missing_bucket, storage_error
 
@@ -97,7 +98,7 @@ class S3Storage:
         settings, patience = self._settings, self._patience
         config = Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path"},
+            s3={"addressing_style": style_of(settings.s3_addressing, settings.s3_endpoint_url)},
             request_checksum_calculation="when_required",  # servers other than AWS refuse the newer default
             response_checksum_validation="when_required",
             retries={"mode": "standard", "total_max_attempts": patience.attempts},
@@ -205,19 +206,22 @@ class S3Storage:
         signed_at = datetime.fromtimestamp(seconds - seconds % period, UTC)
         query = {"response-content-disposition": f'attachment; filename="{download_name}"'} if download_name else {}
         expires = min(period + least, MAX_EXPIRES_SECONDS)
-        path = f"/{self._bucket}/{key}"
-        return presign_get(self._public_endpoint, path, self._signing_key(), signed_at, expires, query)
+        endpoint, path = self._place(self._public_endpoint, key)
+        return presign_get(endpoint, path, self._signing_key(), signed_at, expires, query)
 
     def upload_url(self, key: str, headers: Mapping[str, str], ttl_seconds: int) -> str:
         signed_at = self._now().replace(microsecond=0)
-        path = f"/{self._bucket}/{key}"
-        return presign_put(self._public_endpoint, path, self._signing_key(), signed_at, ttl_seconds, headers)
+        endpoint, path = self._place(self._public_endpoint, key)
+        return presign_put(endpoint, path, self._signing_key(), signed_at, ttl_seconds, headers)
 
     def internal_url(self, key: str) -> str:
         """A presigned GET on the internal endpoint, to be used at once by this process."""
         signed_at = self._now().replace(microsecond=0)
-        path = f"/{self._bucket}/{key}"
-        return presign_get(self._internal_endpoint, path, self._signing_key(), signed_at, _INTERNAL_URL_SECONDS)
+        endpoint, path = self._place(self._internal_endpoint, key)
+        return presign_get(endpoint, path, self._signing_key(), signed_at, _INTERNAL_URL_SECONDS)
+
+    def _place(self, endpoint: str, key: str) -> tuple[str, str]:
+        return place_of(endpoint, self._bucket, key, style_of(self._settings.s3_addressing, endpoint))
 
     def _now(self) -> datetime:
         return (self._clock.now() if self._clock else datetime.now(UTC)).astimezone(UTC)

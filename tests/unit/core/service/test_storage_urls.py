@@ -6,11 +6,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
 
+from core.service.s3_addressing import style_of
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 
@@ -66,6 +68,34 @@ def test_urls_are_for_the_public_address() -> None:
 
 def test_urls_are_for_the_internal_address_where_there_is_no_other() -> None:
     assert S3Storage(settings(), ClockAt()).url(KEY).startswith(f"http://s3.internal:9000/longtake/{KEY}?")
+
+
+@pytest.mark.parametrize("endpoint", ["https://s3.example.com", "https://s3.example.com:8443"])
+@pytest.mark.parametrize("style", ["path", "virtual"])
+def test_providers_that_take_only_one_style_of_address_get_it_as_boto_writes_it(
+    endpoint: str, style: Literal["path", "virtual"]
+) -> None:
+    chosen = settings().model_copy(update={"s3_endpoint_url": endpoint, "s3_addressing": style})
+    storage = S3Storage(chosen, ClockAt())
+    client: Any = storage._client  # pyright: ignore[reportPrivateUsage] - the client that puts the objects
+    asked = urlsplit(client.generate_presigned_url("get_object", Params={"Bucket": "longtake", "Key": KEY}))
+    for url in (storage.url(KEY), storage.internal_url(KEY), storage.upload_url(KEY, {}, 60)):
+        assert urlsplit(url)[:3] == asked[:3]
+    assert ("longtake." in asked.netloc) == (style == "virtual")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "style"),
+    [
+        ("http://127.0.0.1:9000", "path"),
+        ("http://[::1]:9000", "path"),
+        ("http://minio:9000", "path"),
+        ("https://oss-cn-hangzhou.aliyuncs.com", "virtual"),
+        (None, "virtual"),
+    ],
+)
+def test_addresses_and_short_names_have_no_hosts_below_them(endpoint: str | None, style: str) -> None:
+    assert style_of("auto", endpoint) == style
 
 
 def test_a_download_name_is_part_of_the_url() -> None:
