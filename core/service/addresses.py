@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Self
 
 Network = IPv4Network | IPv6Network
+_CLIENT_PREFIX = 64
 _AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?", re.ASCII)
 
 
@@ -82,3 +83,12 @@ def address_of(text: str) -> str | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
+
+
+def client_network(host: str) -> str:
+    """What is counted as one client: an IPv4 address, or the /64 of an IPv6 address, which one client usually has
+    whole (RFC 6177). `host` itself where it is no address."""
+    address = address_of(host)
+    if address is None or ":" not in address:
+        return address or host
+    return str(IPv6Network((address.partition("%")[0], _CLIENT_PREFIX), strict=False))

@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     max_name_lookups_per_domain: Annotated[int, Field(ge=1)] = Field(
         default=8, description="Of these, below one domain: a dead name server takes no more."
     )
+    max_name_lookups_per_client: Annotated[int, Field(ge=1)] = Field(
+        default=32, description="Of these, for one address of a client (of IPv6: its /64), in the API."
+    )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
         default=15.0, description="A worker silent this long has lost its chunk."
     )

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from core.service.addresses import Authority, address_of, items_of, networks_of
+from core.service.addresses import Authority, address_of, client_network, items_of, networks_of
 from core.service.settings import Settings
 
 
@@ -74,3 +74,20 @@ def test_settings_are_lists_with_commas() -> None:
     )
     assert len(networks_of(settings.trusted_proxies)) == 2
     assert Settings(allowed_hosts="", trusted_proxies="", cors_origins="").allowed_hosts == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_what_counts_as_one_client(host: str, client: str) -> None:
+    assert client_network(host) == client
