@@ -14,9 +14,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.service.addresses import Authority, Network, address_of, items_of
+from core.service.url_ports import DEFAULT_PORTS
 
 X_FORWARDED = ("for", "proto", "host", "port", "prefix")
-DEFAULT_PORTS = {"http": 80, "https": 443}
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 _PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"\\]*)"|([^\s;,"]*))\s*')
 

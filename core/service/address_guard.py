@@ -16,18 +16,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
-from core.service.errors import MediaUrlRefused, UrlRefused, WebhookUrlRefused
+from core.service.errors import MediaUrlRefused, UrlRefused, WebhookUrlRefused, shortened
 from core.service.settings import Settings
-from core.service.url_ports import DEFAULT_URL_PORTS, UrlPorts
+from core.service.url_ports import DEFAULT_PORTS, DEFAULT_URL_PORTS, UrlPorts
 
 logger = logging.getLogger(__name__)
 
 Resolve = Callable[[str, int], Sequence[str]]
 """(host, port) -> every address of the host as text. Raises OSError or UnicodeError where there is none."""
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
-MAX_SHOWN_CHARACTERS = 200
-"""Of a host's name in a refusal."""
 
 _NAT64 = ip_network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
@@ -173,9 +169,9 @@ def _allowed_addresses(host: str, port: int, allow_private: bool, resolve: Resol
         addresses = []
     allowed = is_no_cloud_service if allow_private else is_public
     if not addresses or not all(map(allowed, addresses)):
-        logger.info("the host %r is refused: its addresses are %s", host[:MAX_SHOWN_CHARACTERS], addresses[:8])
+        logger.info("the host %r is refused: its addresses are %s", shortened(host), addresses[:8])
         raise _Refused(
-            f"the host {host[:MAX_SHOWN_CHARACTERS]!r} has no address, or one that is not allowed",
+            f"the host {shortened(host)!r} has no address, or one that is not allowed",
             "use a host name that resolves to public addresses only, or let the operator set {setting}=true",
         )
     return addresses
@@ -221,7 +217,9 @@ def _split(url: str) -> SplitResult:
     except ValueError as error:
         raise _Refused("the URL cannot be read", "give a URL like https://example.com/path") from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise _Refused(f"the URL's scheme is {parts.scheme or 'missing'!r}", "start it with https:// or http://")
+        raise _Refused(
+            f"the URL's scheme is {shortened(parts.scheme or 'missing')!r}", "start it with https:// or http://"
+        )
     if "@" in parts.netloc:
         raise _Refused("the URL holds a user name or password", "leave them out")
     return parts
