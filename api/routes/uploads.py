@@ -68,7 +68,7 @@ class UploadView(Shown):
     received: bool = Field(description="Whether the file is there as declared, so that a job may name it.")
     created_at: datetime
     expires_at: datetime = Field(
-        description="The URL takes the file until then. Nothing sent: the upload ends 10 minutes later."
+        description="The URL takes the file until then; nothing sent 10 minutes later ends it."
     )
     usable_until: datetime
 

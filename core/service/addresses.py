@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
 from core.service.url_ports import DEFAULT_PORTS
@@ -64,15 +64,6 @@ def host_names(text: str) -> str:
     return text
 
 
-def origins(text: str) -> str:
-    """`text` where it is a list of web origins (scheme, host, port: RFC 6454) or `*`. Raises ValueError."""
-    for item in items_of(text):
-        scheme, _, authority = item.rstrip("/").partition("://")
-        if item != "*" and (not scheme.isalnum() or Authority.parse(authority) is None):
-            raise ValueError(f"{item!r} is no origin; give scheme and host, such as https://app.example")
-    return text
-
-
 def base_url(text: str) -> str:
     """`text` without slashes at its end, where links can begin with it: http(s), a host, and a path or none. Raises
     ValueError with a sentence for the operator."""
@@ -82,6 +73,25 @@ def base_url(text: str) -> str:
     if text and not usable:
         raise ValueError("give http(s)://, a host and at most a path, such as https://video.example/longtake")
     return text.rstrip("/")
+
+
+def origins(text: str) -> str:
+    """`text` where it is a list of web origins (scheme, host, port: RFC 6454) or `*`. Raises ValueError."""
+    for item in items_of(text):
+        scheme, _, authority = item.rstrip("/").partition("://")
+        if item != "*" and (not scheme.isalnum() or Authority.parse(authority) is None):
+            raise ValueError(f"{item!r} is no origin; give scheme and host, such as https://app.example")
+    return text
+
+
+def client_network(host: str) -> str:
+    """Who counts as one client at the address `host`: an IPv4 address, also where it is written as IPv6, and of IPv6
+    the /64 that one client usually has (RFC 6177). What is no address counts as it is."""
+    address = address_of(host)
+    if address is None:
+        return host
+    ip = ip_address(address)
+    return address if isinstance(ip, IPv4Address) else str(IPv6Network((int(ip), _CLIENT_PREFIX), strict=False))
 
 
 def address_of(text: str) -> str | None:
@@ -97,12 +107,3 @@ def address_of(text: str) -> str | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
-
-
-def client_network(host: str) -> str:
-    """What is counted as one client: an IPv4 address, or the /64 of an IPv6 address, which one client usually has
-    whole (RFC 6177). `host` itself where it is no address."""
-    address = address_of(host)
-    if address is None or ":" not in address:
-        return address or host
-    return str(IPv6Network((address.partition("%")[0], _CLIENT_PREFIX), strict=False))
