@@ -125,11 +125,15 @@ def test_a_thousand_empty_uploads_of_one_client_keep_no_other_from_uploading(ser
     """The flood comes from another address of this machine, many connections at once."""
     most, declared = service.settings.max_uploads_per_client, {"content_type": "video/mp4", "size_bytes": 3}
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
+
+    def post(_: int) -> httpx.Response:
+        return flooder.post("/uploads", json=declared)
+
     with (
         httpx.Client(base_url=service.http.base_url, transport=transport, timeout=60) as flooder,
         ThreadPoolExecutor(16) as connections,
     ):
-        flood = [*connections.map(lambda _: flooder.post("/uploads", json=declared), range(1000))]
+        flood = [*connections.map(post, range(1000))]
         upload_id = upload(service, video.read_bytes(), "video/mp4")
         made = [answer.json()["id"] for answer in flood if answer.status_code == 201]
         assert {answer.status_code for answer in flood} == {201, 429}
