@@ -37,7 +37,7 @@ from core.service.settings import Settings, read_settings
 
 def create_app(settings: Settings | None = None, ports: Ports | None = None, rhythm: Rhythm | None = None) -> FastAPI:
     """The application. Without `settings` they come from the environment; without `ports` the real ones are made."""
-    settings = settings or _settings_of_environment()
+    settings = settings or settings_of_environment()
     app = FastAPI(
         title="Longtake",
         summary="Long videos from text, watched while they are made.",
@@ -76,7 +76,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(LongAnswers)
 
 
-def _settings_of_environment() -> Settings:
+def settings_of_environment() -> Settings:
     """A variable that is wrong ends the server with one sentence, instead of a traceback with what is in it."""
     try:
         return read_settings()

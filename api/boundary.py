@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.paths import prefix_of
-from api.problems import InternalError, escaped, response_of
+from api.problems import InternalError, response_of
+from core.service.errors import shortened
 
 _log = logging.getLogger(__name__)
 LEFT = (ClientDisconnect, BrokenResourceError, ClosedResourceError, ConnectionResetError, BrokenPipeError)
@@ -45,7 +46,7 @@ class Boundary:
         try:
             await self._app(scope, watched_receive, watched_send)
         except Exception as error:  # a request is a task, and this is its boundary
-            request = f"{scope['method']} {escaped(scope['path'])}"
+            request = f"{scope['method']} {shortened(scope['path'])}"
             if isinstance(error, ClientDisconnect) or (left and _is_for_want_of_a_client(error)):
                 _log.info("%s: the client left (%s)", request, type(error).__name__)
                 return

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.paths import prefix_of
 from api.problems import HostNotAllowed, MalformedHttp, response_of
 from core.service.addresses import Authority, items_of
+from core.service.errors import shortened
 from core.service.settings import Settings
 
 
@@ -44,9 +45,10 @@ class AllowedHosts:
             return MalformedHttp("the header Host is no host and port", fix="send a valid Host header")
         if self._answers_to(authority.host):
             return None
+        name = shortened(authority.host)
         return HostNotAllowed(
-            f"this server does not answer to the name {authority.host}",
-            fix=f"use its address, or add the name to LONGTAKE_ALLOWED_HOSTS: {authority.host}",
+            f"this server does not answer to the name {name}",
+            fix=f"use its address, or add the name to LONGTAKE_ALLOWED_HOSTS: {name}",
         )
 
     def _answers_to(self, host: str) -> bool:

@@ -1,29 +1,42 @@
 """Looks up the host names in a request before a thread takes the request on: waiting for a name server costs no thread,
-so clients whose names take long keep no other route waiting. Judges nothing: who needs the addresses checks them.
+so clients whose names take long keep no other route waiting. A body that is no request costs no look-up. Judges
+nothing: who needs the addresses checks them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from api.answers import JsonBody
 from api.ports import PortsOfApp
 from core.service.address_guard import Resolve, host_and_port
+from core.service.addresses import client_network
+from core.service.admission import parse_request
 from core.service.resolver import BoundedResolver
+from core.service.schema import JobRequest
 
 URL_FIELDS = ("webhook_url", "image", "video")
 
 Place = tuple[str, int]
 
 
-async def _names_of_body(body: JsonBody, ports: PortsOfApp) -> Resolve:
+def _job_request(body: JsonBody) -> JobRequest:
+    return parse_request(body)
+
+
+RequestOfBody = Annotated[JobRequest, Depends(_job_request)]
+"""The job that a body asks for."""
+
+
+async def _names_of_body(wanted: RequestOfBody, request: Request, ports: PortsOfApp) -> Resolve:
     """Tells what the look-ups gave, or raises what they raised."""
-    places = sorted(_places(body))
-    asked = [_ask(ports.resolve, place) for place in places]
+    places = sorted(_places(wanted))
+    client = client_network(request.client.host if request.client else "")
+    asked = [_ask(ports.resolve, place, client) for place in places]
     found = dict(zip(places, await asyncio.gather(*asked), strict=True))
 
     def resolve(host: str, port: int) -> Sequence[str]:
@@ -38,15 +51,14 @@ async def _names_of_body(body: JsonBody, ports: PortsOfApp) -> Resolve:
 NamesOfBody = Annotated[Resolve, Depends(_names_of_body)]
 
 
-def _places(body: object) -> set[Place]:
-    """Hosts and ports of the URLs in a job request, whatever else it is."""
-    fields = cast("Mapping[str, object]", body) if isinstance(body, Mapping) else {}
-    texts = (fields.get(name) for name in URL_FIELDS)
-    return {place for text in texts if isinstance(text, str) and (place := host_and_port(text)) is not None}
+def _places(wanted: JobRequest) -> set[Place]:
+    """Hosts and ports of the URLs in a job request."""
+    texts = (getattr(wanted, name) for name in URL_FIELDS)
+    return {place for text in texts if text is not None and (place := host_and_port(text)) is not None}
 
 
-async def _ask(resolver: BoundedResolver, place: Place) -> Sequence[str] | Exception:
+async def _ask(resolver: BoundedResolver, place: Place, client: str) -> Sequence[str] | Exception:
     try:
-        return await resolver.ask(*place)
+        return await resolver.ask(*place, client=client)
     except Exception as error:  # told to whoever asks for this name
         return error

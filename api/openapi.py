@@ -140,7 +140,8 @@ def _receive(
     webhook_timestamp: Annotated[int, Header(description="Unix seconds of this try.")],
     webhook_signature: Annotated[str, Header(description="v1,base64(HMAC-SHA256(secret, id.timestamp.body)) ...")],
 ) -> None:
-    """Sent to the request's webhook_url. Answer 2xx within 15 seconds, or 410 to hear no more of this job.
+    """Sent to the request's webhook_url. Answer 2xx, or 410 to hear no more of this job, within the service's
+    LONGTAKE_WEBHOOK_TIMEOUT_SECONDS (15 unless set).
 
     Anything else is tried again for about 31 hours.
     """

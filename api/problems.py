@@ -178,28 +178,24 @@ def problem_of(error: LongtakeError, prefix: str = "") -> Problem:
         type=f"{prefix}/problems/{error.code}",
         title=title,
         status=kind.status,
-        detail=escaped(error.message) if kind.told else title,
+        detail=_sentence(error.message) if kind.told else title,
         code=error.code,
-        field=_escaped(error.field) if kind.told else None,
-        fix=_escaped(error.fix) if kind.told else "try again later; if it stays, tell the operator",
+        field=error.field and _sentence(error.field) if kind.told else None,
+        fix=error.fix and _sentence(error.fix) if kind.told else "try again later; if it stays, tell the operator",
         errors=[
-            ProblemError(code=e.code, detail=escaped(e.message), field=_escaped(e.field), fix=_escaped(e.fix))
+            ProblemError(
+                code=e.code,
+                detail=_sentence(e.message),
+                field=e.field and _sentence(e.field),
+                fix=e.fix and _sentence(e.fix),
+            )
             for e in found[:MAX_ERRORS]
         ],
     )
 
 
-def escaped(text: str, most: int = MAX_SENTENCE) -> str:
-    """`text` as one harmless line for answers and logs: what does not print is written as an escape (control
-    characters, directions of writing, lone surrogates), and it is cut at `most` characters."""
-    text = text if len(text) <= most else f"{text[: most - 1]}…"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _escaped(text: str | None) -> str | None:
-    return None if text is None else escaped(text)
+def _sentence(text: str) -> str:
+    return shortened(text, MAX_SENTENCE)
 
 
 def kind_of(error_class: type[LongtakeError]) -> Kind:
@@ -237,7 +233,7 @@ async def _on_longtake_error(request: Request, error: Exception) -> Response:
     if not kind.told:
         # A server that is away is no bug: one line, and no traceback for each request meanwhile.
         bug = error if kind.retry_after_seconds is None else None
-        _log.error("%s %s: %s", request.method, escaped(request.url.path), error, exc_info=bug)
+        _log.error("%s %s: %s", request.method, shortened(request.url.path), error, exc_info=bug)
     headers = {"Accept-Encoding": "identity"} if isinstance(error, EncodedBody) else None  # RFC 9110, 15.5.16
     return response_of(error, headers, prefix_of(request.scope))
 
@@ -262,7 +258,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return response_of(refusal, {"Allow": names}, prefix)
     if error.status_code == HTTPStatus.NOT_FOUND:
         return _not_found(request, prefix)
-    _log.error("%s %s", request.method, escaped(request.url.path), exc_info=error)
+    _log.error("%s %s", request.method, shortened(request.url.path), exc_info=error)
     return response_of(InternalError(), prefix=prefix)
 
 

@@ -14,9 +14,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.service.addresses import Authority, Network, address_of, items_of
+from core.service.url_ports import DEFAULT_PORTS
 
 X_FORWARDED = ("for", "proto", "host", "port", "prefix")
-DEFAULT_PORTS = {"http": 80, "https": 443}
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 _PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"\\]*)"|([^\s;,"]*))\s*')
 
@@ -53,31 +53,35 @@ class Told:
         """From X-Forwarded-* where there is any of them, else from Forwarded: a proxy sets one kind, and the other
         may be the client's own."""
         lists = {name: _values(headers, f"x-forwarded-{name}") for name in X_FORWARDED}
-        if not any(lists.values()):
-            lists = _forwarded(headers)
-        client, hops = None, 1
-        for hop in reversed(lists["for"]):
-            client = address_of(hop)
-            if client is None or not trusts(client):
-                break
-            hops += 1
-        told = {name: values[-min(hops, len(values))] for name, values in lists.items() if values}
+        if any(lists.values()):
+            client, hops = _client(lists["for"], trusts)
+            told = {name: values[-min(hops, len(values))] for name, values in lists.items() if values}
+        else:
+            elements = [_pairs(element) for element in _values(headers, "forwarded")]
+            client, hops = _client([element.get("for", "") for element in elements], trusts)
+            told = elements[-min(hops, len(elements))] if elements else {}
         return cls(client, _scheme(told), _authority(told), _port(told), _prefix(told))
+
+
+def _client(hops: Sequence[str], trusts: Callable[[str], bool]) -> tuple[str | None, int]:
+    """Whom the outermost trusted proxy was asked by, and which entry from the end is that proxy's, counted from 1."""
+    client, nearest = None, 1
+    for hop in reversed(hops):
+        client = address_of(hop)
+        if client is None or not trusts(client):
+            break
+        nearest += 1
+    return client, nearest
 
 
 def _values(headers: Headers, name: str) -> list[str]:
     return [value for line in headers.getlist(name) for value in items_of(line)]
 
 
-def _forwarded(headers: Headers) -> dict[str, list[str]]:
-    """The lists of RFC 7239: one element per proxy, the nearest one last."""
-    lists: dict[str, list[str]] = {name: [] for name in X_FORWARDED}
-    for element in _values(headers, "forwarded"):
-        pairs = [match for part in element.split(";") if (match := _PAIR.fullmatch(part))]
-        for match in pairs:
-            if (name := match[1].lower()) in lists:
-                lists[name].append(match[2] if match[2] is not None else match[3])
-    return lists
+def _pairs(element: str) -> dict[str, str]:
+    """What one proxy says (RFC 7239, 4: an element for each, the nearest one last)."""
+    found = [match for part in element.split(";") if (match := _PAIR.fullmatch(part))]
+    return {match[1].lower(): match[2] if match[2] is not None else match[3] for match in found}
 
 
 def _scheme(told: Mapping[str, str]) -> str | None:

@@ -20,6 +20,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from api.app import create_app, settings_of_environment
 from api.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from core.service.errors import LongtakeError
 from core.service.settings import Settings
@@ -163,7 +164,7 @@ def _words_of(error: h11.RemoteProtocolError) -> str:
 def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
     """How uvicorn runs. Its own reading of proxies' headers is off: api/proxies.py is the only one."""
     return uvicorn.Config(
-        "api.app:create_app",
+        partial(create_app, settings),
         factory=True,
         host=args.host,
         port=args.port,
@@ -191,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    settings = Settings()
+    settings = settings_of_environment()
     logging.basicConfig(level=settings.log_level, format="%(levelname)s:     %(name)s: %(message)s")
     uvicorn.Server(config_of(args, settings)).run()
 

@@ -21,15 +21,14 @@ import httpx
 from pydantic import SecretStr
 
 from cli.child import Child, stop_all
-from cli.environment import read_settings
 from cli.keeper import Part
 from cli.stop_signal import StopSignal
 from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port, prepare_folder
 from core.service.errors import SetupError, StoreError
 from core.service.ports import WorkerStatus
 from core.service.redis_client import connect
-from core.service.settings import Settings
-from core.service.webhooks import generate_secret
+from core.service.settings import Settings, read_settings
+from core.service.webhook_secret import generate_secret
 from core.service.workers_registry import RedisWorkerRegistry
 
 MIN_FREE_BYTES = 200 * 2**20

@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.answers import JsonBody, conditional, conditional_on
-from api.names import NamesOfBody
+from api.answers import conditional, conditional_on
+from api.names import NamesOfBody, RequestOfBody
 from api.openapi import REQUEST_BODY, may_fail
 from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
-from core.service.admission import admit, parse_request, queued_record, random_seed
+from core.service.admission import admit, queued_record, random_seed
 from core.service.errors import ServiceFull
 from core.service.manifest_writer import create_job, write_manifest
 from core.service.media.references import ReferenceCheck
@@ -34,14 +34,14 @@ WORKED_ON = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZ
     responses={202: {"model": Job}, **may_fail(400, 413, 415, 422, 503)},
 )
 def submit(
-    body: JsonBody, names: NamesOfBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl
+    wanted: RequestOfBody, names: NamesOfBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl
 ) -> Response:
     """Checks the request completely, stores the job and queues it. `Location` is the job; poll or follow its events.
 
     What is odd about the request but possible is in `warnings` of the answer, and stays with the job.
     """
     check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, names)
-    admitted = admit(parse_request(body), ports.catalog, settings, random_seed, check, names)
+    admitted = admit(wanted, ports.catalog, settings, random_seed, check, names)
     spec = admitted.spec
     if ports.store.count_active() >= settings.max_queued_jobs:
         raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")

@@ -67,7 +67,9 @@ class UploadView(Shown):
     size_bytes: int = Field(description="As declared.")
     received: bool = Field(description="Whether the file is there as declared, so that a job may name it.")
     created_at: datetime
-    expires_at: datetime = Field(description="The URL takes the file until then; nothing sent by then ends the upload.")
+    expires_at: datetime = Field(
+        description="The URL takes the file until then; nothing sent 10 minutes later ends it."
+    )
     usable_until: datetime
 
 

@@ -29,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.environment import read_settings
     from core.service.clock import SystemClock
     from core.service.job_store import RedisJobStore
     from core.service.orphans import find_orphans, remove
     from core.service.redis_client import connect
+    from core.service.settings import read_settings
     from core.service.storage import S3Storage
     from core.service.upload_store import RedisUploadStore
 

@@ -51,8 +51,8 @@ def _api(url: str) -> tuple[bool, str]:
 def _worker(kind: str) -> tuple[bool, str]:
     from socket import gethostname
 
-    from cli.environment import read_settings
     from core.service.redis_client import connect
+    from core.service.settings import read_settings
     from core.service.workers_registry import RedisWorkerRegistry
 
     with connect(read_settings().redis_url) as client:

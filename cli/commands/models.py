@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.environment import read_settings
     from core.service.catalog import Catalog
+    from core.service.settings import read_settings
 
     del args
     settings = read_settings()

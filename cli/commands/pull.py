@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.environment import read_settings
     from cli.stop_signal import Stopped, StopSignal
     from core.service.catalog import Catalog
+    from core.service.settings import read_settings
 
     preset = Catalog(read_settings()).get(args.model)
     stop = StopSignal()

@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
 def _pull_if_needed(model: str | None, screen: Screen) -> None:
     """The weights of the model to be served, before anything starts: a download may take hours."""
     from cli.commands.pull import install
-    from cli.environment import read_settings
     from core.service.catalog import Catalog
+    from core.service.settings import read_settings
 
     settings = read_settings()
     catalog, name = Catalog(settings), model or settings.default_model

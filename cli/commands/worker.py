@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.environment import read_settings
+    from core.service.settings import read_settings
     from worker import supervisor
 
     settings = read_settings()

@@ -16,21 +16,22 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
-from core.service.errors import MediaUrlRefused, UrlRefused, WebhookUrlRefused
+from core.service.errors import MediaUrlRefused, UrlRefused, WebhookUrlRefused, shortened
 from core.service.settings import Settings
-from core.service.url_ports import DEFAULT_URL_PORTS, UrlPorts
+from core.service.url_ports import DEFAULT_PORTS, DEFAULT_URL_PORTS, UrlPorts
 
 logger = logging.getLogger(__name__)
 
 Resolve = Callable[[str, int], Sequence[str]]
 """(host, port) -> every address of the host as text. Raises OSError or UnicodeError where there is none."""
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-MAX_SHOWN_CHARACTERS = 200
-"""Of a host's name in a refusal."""
-
+_IPV4_BITS = 0xFFFFFFFF
 _NAT64 = ip_network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
+_LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
+"""RFC 8215: an operator's own translation; the IPv4 address is where the length of its prefix puts it."""
+_COMPATIBLE = ip_network("::/96")
+"""RFC 4291, 2.5.5.1: IPv4-compatible addresses, given up but read by some."""
 _GLOBAL_UNICAST = ip_network("2000::/3")
 """RFC 4291, 2.4: no other IPv6 address is routed on the internet."""
 
@@ -173,9 +174,9 @@ def _allowed_addresses(host: str, port: int, allow_private: bool, resolve: Resol
         addresses = []
     allowed = is_no_cloud_service if allow_private else is_public
     if not addresses or not all(map(allowed, addresses)):
-        logger.info("the host %r is refused: its addresses are %s", host[:MAX_SHOWN_CHARACTERS], addresses[:8])
+        logger.info("the host %r is refused: its addresses are %s", shortened(host), addresses[:8])
         raise _Refused(
-            f"the host {host[:MAX_SHOWN_CHARACTERS]!r} has no address, or one that is not allowed",
+            f"the host {shortened(host)!r} has no address, or one that is not allowed",
             "use a host name that resolves to public addresses only, or let the operator set {setting}=true",
         )
     return addresses
@@ -194,7 +195,10 @@ def is_public(address: str) -> bool:
 def is_no_cloud_service(address: str) -> bool:
     """Whether this is an address, and not one at which a cloud tells a machine its secrets."""
     ip = _read(address)
-    return ip is not None and not any(ip in network for network in _CLOUD_SERVICES if network.version == ip.version)
+    if ip is None:
+        return False
+    read = (ip, *_other_readings(ip))
+    return not any(one in network for one in read for network in _CLOUD_SERVICES if network.version == one.version)
 
 
 def _read(address: str) -> IPv4Address | IPv6Address | None:
@@ -206,8 +210,21 @@ def _read(address: str) -> IPv4Address | IPv6Address | None:
     if isinstance(ip, IPv4Address):
         return ip
     if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
+        return IPv4Address(int(ip) & _IPV4_BITS)
     return ip.ipv4_mapped or ip.sixtofour or ip
+
+
+def _other_readings(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
+    """IPv4 addresses that an IPv6 address which is not public may stand for within an operator's network."""
+    bits = int(ip)
+    if ip in _COMPATIBLE:
+        return (IPv4Address(bits & _IPV4_BITS),)
+    if ip not in _LOCAL_NAT64:
+        return ()
+    # RFC 6052, 2.2: after a prefix of 48, 56 or 64 bits, but around the bits 64 to 71; after one of 96 at the end.
+    around = (bits >> 64 << 56) | (bits & (1 << 56) - 1)
+    found = (around >> 120 - prefix - 32 for prefix in (48, 56, 64))
+    return tuple(IPv4Address(number & _IPV4_BITS) for number in (*found, bits))
 
 
 def _split(url: str) -> SplitResult:
@@ -221,7 +238,9 @@ def _split(url: str) -> SplitResult:
     except ValueError as error:
         raise _Refused("the URL cannot be read", "give a URL like https://example.com/path") from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise _Refused(f"the URL's scheme is {parts.scheme or 'missing'!r}", "start it with https:// or http://")
+        raise _Refused(
+            f"the URL's scheme is {shortened(parts.scheme or 'missing')!r}", "start it with https:// or http://"
+        )
     if "@" in parts.netloc:
         raise _Refused("the URL holds a user name or password", "leave them out")
     return parts

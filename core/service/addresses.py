@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
+from core.service.url_ports import DEFAULT_PORTS
+
 Network = IPv4Network | IPv6Network
-_AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?", re.ASCII)
+_CLIENT_PREFIX = 64
+_PATH = re.compile(r"[A-Za-z0-9._~/%!$&'()*+,;=:@-]*", re.ASCII)
+_AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{0,5}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Authority:
-    """`host:port` of a URL or Host header (RFC 3986, 3.2); IPv6 addresses keep their brackets."""
+    """`host:port` of a URL or Host header (RFC 3986, 3.2). IPv6 addresses keep their brackets; empty ports are none."""
 
     host: str
     port: int | None
@@ -60,6 +64,17 @@ def host_names(text: str) -> str:
     return text
 
 
+def base_url(text: str) -> str:
+    """`text` without slashes at its end, where links can begin with it: http(s), a host, and a path or none. Raises
+    ValueError with a sentence for the operator."""
+    scheme, _, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    usable = scheme.lower() in DEFAULT_PORTS and Authority.parse(authority) and _PATH.fullmatch(slash + path)
+    if text and not usable:
+        raise ValueError("give http(s)://, a host and at most a path, such as https://video.example/longtake")
+    return text.rstrip("/")
+
+
 def origins(text: str) -> str:
     """`text` where it is a list of web origins (scheme, host, port: RFC 6454) or `*`. Raises ValueError."""
     for item in items_of(text):
@@ -67,6 +82,16 @@ def origins(text: str) -> str:
         if item != "*" and (not scheme.isalnum() or Authority.parse(authority) is None):
             raise ValueError(f"{item!r} is no origin; give scheme and host, such as https://app.example")
     return text
+
+
+def client_network(host: str) -> str:
+    """Who counts as one client at the address `host`: an IPv4 address, also where it is written as IPv6, and of IPv6
+    the /64 that one client usually has (RFC 6177). What is no address counts as it is."""
+    address = address_of(host)
+    if address is None:
+        return host
+    ip = ip_address(address)
+    return address if isinstance(ip, IPv4Address) else str(IPv6Network((int(ip), _CLIENT_PREFIX), strict=False))
 
 
 def address_of(text: str) -> str | None:

@@ -27,6 +27,7 @@ from core.service.errors import (
     TooFewFrames,
     TooManyFrames,
     UnknownField,
+    shortened,
 )
 from core.service.frame_plan import seconds_to_frames
 from core.service.frame_rate import parse_frame_rate, seconds_of
@@ -55,6 +56,8 @@ from core.service.settings import Settings
 from core.service.text import check_characters
 
 FIELDS_NOT_BUILT_YET = frozenset({"prompts", "priority", "engine"})
+MAX_NAME = 64
+"""Most characters of a client's own name for a field that a refusal repeats."""
 MAX_UNKNOWN_FIELDS = 50
 """Most that are told of, each with the field that was probably meant: finding that takes time."""
 Body = TypeVar("Body", bound=BaseModel)
@@ -228,9 +231,8 @@ def _path(location: tuple[object, ...]) -> str:
 
 
 def _part(name: object) -> str:
-    """A client's own name for something, made fit to be repeated to it: short, and nothing but visible text."""
-    shown = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(name)[:64])
-    return "".join(shown)
+    """A client's own name for something, made fit to be repeated to it."""
+    return shortened(str(name), MAX_NAME)
 
 
 def _check_characters(request: JobRequest) -> None:

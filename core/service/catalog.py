@@ -284,7 +284,7 @@ class Catalog:
         if name not in self._folders:
             known = ", ".join(self._folders) or "none installed"
             raise UnknownModel(
-                f"there is no model named {shortened(name, 64)!r}", field="model", fix=f"use one of: {known}"
+                f"there is no model named '{shortened(name, 64)}'", field="model", fix=f"use one of: {known}"
             )
         return self._folders[name]
 

@@ -81,8 +81,12 @@ MAX_ECHO = 200
 
 
 def shortened(value: str, most: int = MAX_ECHO) -> str:
-    """A client's own value, fit to be repeated in a message: cut at `most` characters."""
-    return value if len(value) <= most else f"{value[: most - 1]}…"
+    """A client's own value as one harmless line for messages and logs: cut at `most` characters; what does not print
+    (control characters, directions of writing, lone surrogates) is written as an escape."""
+    cut = value if len(value) <= most else f"{value[: most - 1]}…"
+    if cut.isprintable():
+        return cut
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
 
 
 class LongtakeError(Exception):

@@ -1,9 +1,9 @@
 """Names to addresses within a time limit. The system's resolver has none: with a dead name server it takes ten seconds
 and more, and whoever asked holds a thread for so long. Knows no HTTP.
 
-Look-ups run in threads of their own, so many at a time and no more, and only a share of these below one domain: a name
-server that never answers costs its own domain's clients, not others. Whoever finds no room waits for it, within the
-limit.
+Look-ups run in threads of their own, so many at a time and no more, and only a share of these below one domain and for
+one client: a name server that never answers costs its own domain's clients, and a client with many such names costs
+itself, not others. Whoever finds no room waits for it, within the limit.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from core.service.address_guard import Resolve, resolve_host
-from core.service.errors import NameServiceUnavailable
+from core.service.errors import NameServiceUnavailable, shortened
 from core.service.settings import Settings
 
 REQUEST_SECONDS = 1.5
@@ -28,7 +29,7 @@ WORKER_SECONDS = 5.0
 """A worker that fetches or sends may wait for a slow name server."""
 LOOK_SECONDS = 0.05
 """Pause between two looks for room on an event loop."""
-MAX_LOOKUPS, MAX_LOOKUPS_PER_DOMAIN = 128, 8
+MAX_LOOKUPS, MAX_LOOKUPS_PER_DOMAIN, MAX_LOOKUPS_PER_CLIENT = 128, 8, 32
 _LONGEST_SECOND_LEVEL = 3
 """Of a country's second-level domain, as in co.uk: a label so short below two letters is no customer's domain."""
 
@@ -37,9 +38,19 @@ class LookupsBusy(NameServiceUnavailable):
     """Too many host names are being looked up."""
 
 
+@dataclass(frozen=True)
+class _Lookup:
+    """One that is under way, and whose shares it takes from; "" has none."""
+
+    domain: str
+    client: str
+    found: Future[Sequence[str]] = field(default_factory=Future[Sequence[str]])
+
+
 class BoundedResolver:
     """address_guard.Resolve with limits: raises NameServiceUnavailable after `seconds`, LookupsBusy where until then
-    too many lookups hang, at all or below the name's domain. The same name is looked up once at a time."""
+    too many lookups hang, at all, below the name's domain or for the same client. The same name is looked up once at a
+    time."""
 
     def __init__(
         self,
@@ -47,21 +58,28 @@ class BoundedResolver:
         resolve: Resolve = resolve_host,
         max_lookups: int = MAX_LOOKUPS,
         max_per_domain: int = MAX_LOOKUPS_PER_DOMAIN,
+        max_per_client: int = MAX_LOOKUPS_PER_CLIENT,
     ) -> None:
         self._seconds = seconds
         self._resolve = resolve
         self._max_lookups = max_lookups
         self._max_per_domain = max_per_domain
+        self._max_per_client = max_per_client
         self._lock = threading.Condition()
         """Notified when there is room again."""
-        self._running: dict[tuple[str, int], Future[Sequence[str]]] = {}
-        self._per_domain = Counter[str]()
+        self._running: dict[tuple[str, int], _Lookup] = {}
+        self._per_domain, self._per_client = Counter[str](), Counter[str]()
 
     @staticmethod
     def of(settings: Settings, seconds: float) -> BoundedResolver:
         """A pool of look-ups of its own, as large as the settings say."""
-        limits = settings.max_name_lookups, settings.max_name_lookups_per_domain
-        return BoundedResolver(seconds, resolve_host, *limits)
+        return BoundedResolver(
+            seconds,
+            resolve_host,
+            settings.max_name_lookups,
+            settings.max_name_lookups_per_domain,
+            settings.max_name_lookups_per_client,
+        )
 
     def __call__(self, host: str, port: int) -> Sequence[str]:
         return self.within(host, port, self._seconds)
@@ -78,22 +96,24 @@ class BoundedResolver:
         except socket.gaierror as error:
             raise _translated(error) from error
 
-    async def ask(self, host: str, port: int, room_seconds: float | None = None) -> Sequence[str]:
-        """The same on an event loop: waits without a thread, for room no longer than `room_seconds`."""
+    async def ask(self, host: str, port: int, room_seconds: float | None = None, client: str = "") -> Sequence[str]:
+        """The same on an event loop: waits without a thread, for room no longer than `room_seconds`. `client` is whose
+        name it is, where clients have shares."""
         deadline = time.monotonic() + (self._seconds if room_seconds is None else room_seconds)
+        found: Future[Sequence[str]] | None = None
         try:
             async with asyncio.timeout(self._seconds):
-                while (found := self._lookup(host, port)) is None:
+                while (found := self._lookup(host, port, client)) is None:
                     if time.monotonic() >= deadline:
-                        raise self._busy(host)
+                        raise self._busy(host, client)
                     await asyncio.sleep(LOOK_SECONDS)
                 return await asyncio.wrap_future(found)
         except TimeoutError as error:
-            raise _late(self._seconds) from error
+            raise (_late(self._seconds) if found else self._busy(host, client)) from error
         except socket.gaierror as error:
             raise _translated(error) from error
 
-    def _lookup(self, host: str, port: int) -> Future[Sequence[str]] | None:
+    def _lookup(self, host: str, port: int, client: str = "") -> Future[Sequence[str]] | None:
         """The look-up, under way or begun now; None where there is no room for it."""
         domain = domain_of(host)
         if not domain:
@@ -101,15 +121,24 @@ class BoundedResolver:
         with self._lock:
             running = self._running.get((host, port))
             if running is not None:
-                return running
-            if self._is_full(domain):
+                return running.found
+            if self._is_full(domain, client):
                 return None
-            running = self._running[host, port] = Future()
-            running.set_running_or_notify_cancel()  # whoever stops waiting takes it from nobody else
+            found = (begun := _Lookup(domain, client)).found
+            found.set_running_or_notify_cancel()  # whoever stops waiting takes it from nobody else
+            self._running[host, port] = begun
             self._per_domain[domain] += 1
-        work = threading.Thread(target=self._run, args=(host, port, running), name="resolver", daemon=True)
-        work.start()
-        return running
+            self._per_client[client] += 1
+        self._start(host, port, found)
+        return found
+
+    def _start(self, host: str, port: int, found: Future[Sequence[str]]) -> None:
+        try:
+            threading.Thread(target=self._run, args=(host, port, found), name="resolver", daemon=True).start()
+        except (RuntimeError, MemoryError):
+            self._forget(host, port)
+            why = "the process may start no thread"
+            found.set_exception(LookupsBusy(_UNAVAILABLE.format(why), fix="try again later"))
 
     def _read(self, host: str, port: int) -> Future[Sequence[str]]:
         """Of an address, which no name server is asked for."""
@@ -120,8 +149,15 @@ class BoundedResolver:
             done.set_exception(error)
         return done
 
-    def _is_full(self, domain: str) -> bool:
-        return len(self._running) >= self._max_lookups or self._per_domain[domain] >= self._max_per_domain
+    def _is_full(self, domain: str, client: str = "") -> bool:
+        return (
+            len(self._running) >= self._max_lookups
+            or self._per_domain[domain] >= self._max_per_domain
+            or self._has_its_share(client)
+        )
+
+    def _has_its_share(self, client: str) -> bool:
+        return bool(client) and self._per_client[client] >= self._max_per_client
 
     def _wait_for_room(self, host: str, deadline: float) -> None:
         """Return where there may be some. Raises LookupsBusy after `deadline` (time.monotonic)."""
@@ -132,12 +168,15 @@ class BoundedResolver:
             if self._is_full(domain_of(host)):
                 self._lock.wait(left)
 
-    def _busy(self, host: str) -> LookupsBusy:
-        crowded = len(self._running) >= self._max_lookups
-        why = "too many lookups are under way" if crowded else f"too many names below {domain_of(host)[:200]} hang"
+    def _busy(self, host: str, client: str = "") -> LookupsBusy:
+        why = f"too many names below {shortened(domain_of(host))} hang"
+        if len(self._running) >= self._max_lookups:
+            why = "too many lookups are under way"
+        elif self._has_its_share(client):
+            why = "too many names that your address gave hang"
         return LookupsBusy(_UNAVAILABLE.format(why), fix="try again later")
 
-    def _run(self, host: str, port: int, running: Future[Sequence[str]]) -> None:
+    def _run(self, host: str, port: int, found: Future[Sequence[str]]) -> None:
         addresses, failure = list[str](), None
         try:
             addresses = list(self._resolve(host, port))
@@ -145,17 +184,17 @@ class BoundedResolver:
             failure = error
         self._forget(host, port)
         if failure is None:
-            running.set_result(addresses)
+            found.set_result(addresses)
         else:
-            running.set_exception(failure)
+            found.set_exception(failure)
 
     def _forget(self, host: str, port: int) -> None:
-        domain = domain_of(host)
         with self._lock:
-            del self._running[host, port]
-            self._per_domain[domain] -= 1
-            if self._per_domain[domain] <= 0:
-                del self._per_domain[domain]
+            ended = self._running.pop((host, port))
+            for running, whose in ((self._per_domain, ended.domain), (self._per_client, ended.client)):
+                running[whose] -= 1
+                if running[whose] <= 0:
+                    del running[whose]
             self._lock.notify_all()
 
 

@@ -11,14 +11,21 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.service.addresses import host_names, networks, origins
+from core.service.addresses import base_url, host_names, networks, origins
 from core.service.errors import SetupError
 from core.service.first_chunk_sources import source_name
 from core.service.s3_addressing import Addressing
 from core.service.url_ports import DEFAULT_URL_PORTS, port_list
 from core.service.webhook_secret import usable_secret
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise ValueError(f"use one of {', '.join(LOG_LEVELS)}")
+    return text.upper()
 
 
 class Settings(BaseSettings):
@@ -46,7 +53,9 @@ class Settings(BaseSettings):
     url_ttl_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
         default=3600, description="Least life of a presigned URL."
     )
-    public_base_url: str | None = Field(default=None, description="Base of links in answers; unset: from the request.")
+    public_base_url: Annotated[str, AfterValidator(base_url)] | None = Field(
+        default=None, description="Base of links in answers; unset: from the request."
+    )
     allowed_hosts: Annotated[str, AfterValidator(host_names)] | None = Field(
         default=None,
         description="Names in the Host header that are answered, with commas; `*.example.com`, `*`: any. Always: "
@@ -195,6 +204,9 @@ class Settings(BaseSettings):
     max_name_lookups_per_domain: Annotated[int, Field(ge=1)] = Field(
         default=8, description="Of these, below one domain: a dead name server takes no more."
     )
+    max_name_lookups_per_client: Annotated[int, Field(ge=1)] = Field(
+        default=32, description="Of these, for one address of a client (of IPv6: its /64), in the API."
+    )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
         default=15.0, description="A worker silent this long has lost its chunk."
     )
@@ -212,7 +224,9 @@ class Settings(BaseSettings):
     torch_compile: bool = Field(
         default=False, description="GPU workers compile their steps (minutes at start, then faster); not for CPUs."
     )
-    log_level: str = Field(default="INFO", description="Python log level of every process.")
+    log_level: Annotated[str, AfterValidator(_log_level)] = Field(
+        default="INFO", description="Python log level of every process."
+    )
 
 
 def read_settings() -> Settings:

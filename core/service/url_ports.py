@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""Of each scheme, where a URL names no port."""
 DEFAULT_URL_PORTS = "80,443,8000-8999"
 ALL_PORTS = "all"
 MAX_PORT = 65535

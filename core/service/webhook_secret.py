@@ -15,7 +15,7 @@ from core.service.errors import SetupError
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix of every secret, not one
 MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64
 _FORM = f"{SECRET_PREFIX} followed by base64 of {MIN_KEY_BYTES} to {MAX_KEY_BYTES} random bytes"
-_FIX = 'make one: python -c "from core.service.webhooks import generate_secret; print(generate_secret())"'
+_FIX = 'make one: python -c "from core.service.webhook_secret import generate_secret; print(generate_secret())"'
 
 
 def generate_secret() -> str:

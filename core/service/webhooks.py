@@ -15,9 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.service.schema import EventType, JobRecord
-from core.service.webhook_secret import generate_secret, keys_of
-
-__all__ = ["generate_secret"]
+from core.service.webhook_secret import keys_of
 
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"

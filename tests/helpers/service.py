@@ -31,7 +31,7 @@ from core.service.schema import Chunk, Job, JobStatus, Variant
 from core.service.settings import Settings
 from core.service.storage import S3Storage
 from core.service.upload_store import RedisUploadStore
-from core.service.webhooks import generate_secret
+from core.service.webhook_secret import generate_secret
 from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
 

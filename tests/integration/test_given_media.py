@@ -9,9 +9,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -117,6 +119,28 @@ def test_the_storage_takes_only_what_was_declared(service: Service) -> None:
     refused = service.http.post("/jobs", json={"prompt": "x", "video": target["id"]})
     assert (refused.status_code, refused.json()["code"]) == (422, "upload_incomplete")
     assert send(target, bytes(1000)) == 200
+
+
+def test_a_thousand_empty_uploads_of_one_client_keep_no_other_from_uploading(service: Service, video: Path) -> None:
+    """The flood comes from another address of this machine, many connections at once."""
+    most, declared = service.settings.max_uploads_per_client, {"content_type": "video/mp4", "size_bytes": 3}
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+
+    def post(_: int) -> httpx.Response:
+        return flooder.post("/uploads", json=declared)
+
+    with (
+        httpx.Client(base_url=service.http.base_url, transport=transport, timeout=60) as flooder,
+        ThreadPoolExecutor(16) as connections,
+    ):
+        flood = [*connections.map(post, range(1000))]
+        upload_id = upload(service, video.read_bytes(), "video/mp4")
+        made = [answer.json()["id"] for answer in flood if answer.status_code == 201]
+        assert {answer.status_code for answer in flood} == {201, 429}
+        assert most <= len(made) < 2 * most  # the count is looked at before each is stored
+        assert service.submit(video=upload_id, num_frames=16).id
+        for one in made:
+            assert flooder.delete(f"/uploads/{one}").status_code == 204
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(service: Service) -> None:

@@ -85,6 +85,20 @@ def parsed(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
     return int(status.split()[1]), headers, json.loads(body) if body.startswith(b"{") else {}
 
 
+@pytest.mark.parametrize(
+    "command", [["-m", "api.server"], ["-m", "uvicorn", "--factory", "api.app:create_app"]], ids=["own", "uvicorn"]
+)
+def test_a_wrong_setting_ends_the_server_with_one_sentence(command: list[str]) -> None:
+    environment = {**os.environ, "LONGTAKE_WEBHOOK_SECRET": "whsec_AAAA"}
+    ended = subprocess.run(
+        [sys.executable, *command, "--port", str(free_port())],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    (sentence,) = ended.stderr.splitlines()
+    assert sentence.startswith("the environment variable LONGTAKE_WEBHOOK_SECRET is wrong: it has a key of 3 bytes")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("api"))

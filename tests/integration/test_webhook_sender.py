@@ -21,7 +21,7 @@ from core.service.ports import Delivery
 from core.service.redis_client import connect
 from core.service.schema import Lane
 from core.service.settings import Settings
-from core.service.webhooks import generate_secret
+from core.service.webhook_secret import generate_secret
 from tests.helpers.deadline import eventually
 from tests.helpers.hostile_receivers import ACCEPTING, FAILING, SILENT
 from tests.helpers.jobs import chunk_of, queued_job

@@ -93,6 +93,20 @@ def test_compose_settings_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.redis_url != settings.broker_url
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALLOWED_HOSTS", "video.example"),
+        ("TRUSTED_PROXIES", "192.0.2.10"),
+        ("PUBLIC_BASE_URL", "https://video.example"),
+        ("CORS_ORIGINS", "https://app.example"),
+    ],
+)
+def test_compose_passes_on_what_stands_before_the_api(name: str, value: str) -> None:
+    environment = compose({**DEMO_SECRETS, name: value})["services"]["api"]["environment"]
+    assert environment[f"LONGTAKE_{name}"] == value
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_compose_commands_of_our_services_are_ones_longtake_takes(name: str) -> None:
     service = compose()["services"][name]

@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.service.address_guard import IMAGE, VIDEO, Resolve, UrlUse, allowed_addresses
-from core.service.errors import InvalidField, ObjectNotFound, UploadIncomplete, UploadNotFound, UploadTooLarge
+from core.service.errors import (
+    InvalidField,
+    ObjectNotFound,
+    UploadIncomplete,
+    UploadNotFound,
+    UploadTooLarge,
+    shortened,
+)
 from core.service.media.types import MediaKind
 from core.service.media.uploads import ID_PREFIX, Upload, max_bytes
 from core.service.ports import Clock, Storage, UploadStore
@@ -54,7 +61,9 @@ class ReferenceCheck:
 
     def _upload(self, kind: MediaKind, upload_id: str) -> Upload:
         """The upload, if its time is not over."""
-        refused = UploadNotFound(f"there is no upload {upload_id[:32]!r}", field=kind, fix="POST /uploads first")
+        refused = UploadNotFound(
+            f"there is no upload {shortened(upload_id, 32)}", field=kind, fix="POST /uploads first"
+        )
         try:
             upload = self.uploads.get(upload_id)
         except UploadNotFound as error:

@@ -16,6 +16,7 @@ def served(world: World, **settings: Any) -> TestClient:
     "host",
     [
         "localhost",
+        "localhost:",
         "LOCALHOST:8000",
         "127.0.0.1:8000",
         "[::1]:8000",

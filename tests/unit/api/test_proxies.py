@@ -98,6 +98,16 @@ def seen(headers: Mapping[str, str], client: str = "10.0.0.1", proxies: str = "1
             "2001:db8::1",
         ),
         ({"Forwarded": "for=203.0.113.9, for=198.51.100.7;proto=https"}, "https://inner:8000/jobs", "198.51.100.7"),
+        (
+            {"Forwarded": "for=203.0.113.9;host=evil.example;proto=https, for=198.51.100.7, for=10.0.0.9;proto=http"},
+            "http://inner:8000/jobs",
+            "198.51.100.7",
+        ),
+        (
+            {"Forwarded": "proto=http;host=evil.example, for=198.51.100.7;host=a.example;proto=https, for=10.0.0.9"},
+            "https://a.example/jobs",
+            "198.51.100.7",
+        ),
         ({"Forwarded": "host=evil.example", "X-Forwarded-Proto": "https"}, "https://inner:8000/jobs", "10.0.0.1"),
         ({"X-Forwarded-Prefix": "/a/b/"}, "http://inner:8000/a/b/jobs", "10.0.0.1"),
     ],

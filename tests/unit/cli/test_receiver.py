@@ -9,8 +9,9 @@ import pytest
 
 from cli.receiver import Receiver, WebhookMissing, running_receiver
 from core.service import webhooks
+from core.service.webhook_secret import generate_secret
 
-SECRET = webhooks.generate_secret()
+SECRET = generate_secret()
 BODY = '{"type":"job.succeeded","timestamp":"2026-01-02T03:04:05.000Z","data":{"id":"job_x"}}'
 
 
@@ -27,7 +28,7 @@ def test_a_signed_webhook_is_accepted_and_handed_over() -> None:
 
 def test_a_wrong_signature_is_refused_and_counted() -> None:
     with running_receiver(SECRET) as receiver:
-        assert post(receiver, webhooks.generate_secret()) == 400
+        assert post(receiver, generate_secret()) == 400
         with pytest.raises(WebhookMissing, match="1 with a wrong signature"):
             receiver.wait_for_end("job_x", 0.05, lambda: None)
 

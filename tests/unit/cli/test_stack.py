@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.environment import read_settings
 from cli.stack import (
     StackOptions,
     kept_webhook_secret,
@@ -19,7 +18,7 @@ from cli.stack import (
 )
 from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
 from core.service.errors import SetupError
-from core.service.settings import Settings
+from core.service.settings import Settings, read_settings
 
 
 def test_a_port_in_use_is_named() -> None:

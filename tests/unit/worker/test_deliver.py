@@ -18,7 +18,8 @@ from core.service.fakes import FakeOutbox
 from core.service.ports import Delivery
 from core.service.resolver import BoundedResolver
 from core.service.settings import Settings
-from core.service.webhooks import TOLERANCE_SECONDS, generate_secret, verify
+from core.service.webhook_secret import generate_secret
+from core.service.webhooks import TOLERANCE_SECONDS, verify
 from tests.helpers.canned_server import swallowing
 from tests.helpers.fake_world import JOB, World
 from worker.deliver import WebhookSender

@@ -73,7 +73,7 @@ def test_malformed_urls_are_refused_with_reason_field_and_fix(url: str, reason: 
         "168.63.129.16", "100.100.100.200", "192.0.0.192", "169.254.170.2", "169.254.170.23", "fd00:ec2::254",
         "fd20:ce::254", "198.18.0.1", "192.0.2.1", "192.88.99.1", "199.36.153.8", "161.26.0.10", "::7f00:1",
         "::ffff:0:7f00:1", "64:ff9b:1::1", "2001:db8::1", "3fff::1", "5f00::1", "2002:a83f:8110::",
-        "::ffff:168.63.129.16",
+        "::ffff:168.63.129.16", "64:ff9b:1::808:808", "::808:808",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
@@ -130,7 +130,8 @@ def test_a_host_that_does_not_resolve_is_refused_in_the_very_words_of_one_that_i
 @pytest.mark.parametrize(
     "address",
     ["169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254",
-     "fe80::a9fe:a9fe", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::"],
+     "fe80::a9fe:a9fe", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::",
+     "::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:a9fe:a9:fe00::", "::a83f:8110"],
 )  # fmt: skip
 def test_what_a_cloud_tells_a_machine_is_refused_even_where_private_addresses_are_allowed(address: str) -> None:
     with pytest.raises(WebhookUrlRefused, match=REFUSED):

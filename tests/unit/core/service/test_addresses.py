@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from core.service.addresses import Authority, address_of, items_of, networks_of
+from core.service.addresses import Authority, address_of, client_network, items_of, networks_of
 from core.service.settings import Settings
 
 
@@ -15,15 +15,17 @@ from core.service.settings import Settings
         ("192.0.2.1:80", "192.0.2.1", 80),
         ("[2001:db8::1]:80", "[2001:db8::1]", 80),
         ("my_box", "my_box", None),
+        ("localhost:", "localhost", None),
+        ("[::1]:", "[::1]", None),
     ],
 )
 def test_a_host_and_its_port(text: str, host: str, port: int | None) -> None:
     assert Authority.parse(text) == Authority(host, port)
-    assert str(Authority(host, port)) == text
+    assert str(Authority(host, port)) == text.removesuffix(":")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a b", "a/b", "u@a", "a:", "a:x", "a:65536", "[zz]", "[::1", "::1", "é", "a" * 254, "a\n"]
+    "text", ["", "a b", "a/b", "u@a", "a:x", "a:65536", "[zz]", "[::1", "::1", "é", "a" * 254, "a\n"]
 )
 def test_what_is_no_host(text: str) -> None:
     assert Authority.parse(text) is None
@@ -52,6 +54,22 @@ def test_the_address_of_a_client(text: str, address: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_one_client_is_an_ipv4_address_or_an_ipv6_network(host: str, client: str) -> None:
+    assert client_network(host) == client
+
+
+@pytest.mark.parametrize(
     ("setting", "text"),
     [
         ("trusted_proxies", "10.0.0.0/8, proxy.example"),
@@ -61,6 +79,18 @@ def test_the_address_of_a_client(text: str, address: str | None) -> None:
         ("allowed_hosts", "a b"),
         ("cors_origins", "app.example"),
         ("cors_origins", "https://app.example/path"),
+        ("public_base_url", "video.example"),
+        ("public_base_url", "ftp://video.example"),
+        ("public_base_url", "https://"),
+        ("public_base_url", "https:///path"),
+        ("public_base_url", "https://user@video.example"),
+        ("public_base_url", "https://video.example:99999"),
+        ("public_base_url", "https://video.example/?a=b"),
+        ("public_base_url", "https://video.example/#a"),
+        ("public_base_url", "https://video.example/a b"),
+        ("public_base_url", "https://video.example\n"),
+        ("log_level", "LOUD"),
+        ("log_level", ""),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_at_start(setting: str, text: str) -> None:
@@ -74,3 +104,20 @@ def test_settings_are_lists_with_commas() -> None:
     )
     assert len(networks_of(settings.trusted_proxies)) == 2
     assert Settings(allowed_hosts="", trusted_proxies="", cors_origins="").allowed_hosts == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ("https://video.example", "https://video.example"),
+        ("http://192.0.2.1:8000//", "http://192.0.2.1:8000"),
+        ("HTTPS://[2001:db8::1]/longtake/", "HTTPS://[2001:db8::1]/longtake"),
+        ("", ""),
+    ],
+)
+def test_the_base_of_links_has_no_slash_at_its_end(text: str, base: str) -> None:
+    assert Settings(public_base_url=text).public_base_url == base
+
+
+def test_log_levels_are_taken_in_any_case() -> None:
+    assert Settings(log_level="debug").log_level == "DEBUG"

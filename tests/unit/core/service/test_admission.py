@@ -251,7 +251,7 @@ def test_metadata_of_any_script_come_back_as_they_were_sent(settings: Settings) 
         ({"metadata": {"": "x"}}, InvalidField, "metadata.", "empty"),
         ({"metadata": {"k": 1}}, InvalidField, "metadata.k", "not a string"),
         ({"metadata": {"k": "v" * 513}}, InvalidField, "metadata.k", "more than 512 characters"),
-        ({"metadata": {"k" * 65: "v"}}, InvalidField, f"metadata.{'k' * 64}", "more than 64 characters"),
+        ({"metadata": {"k" * 65: "v"}}, InvalidField, f"metadata.{'k' * 63}…", "more than 64 characters"),
         ({"metadata": {str(n): "" for n in range(17)}}, InvalidField, "metadata", "more than 16 entries"),
         ({"metadata": ["a"]}, InvalidField, "metadata", "not an object"),
     ],

@@ -13,7 +13,7 @@ import pytest
 
 from core.service.address_guard import check_url
 from core.service.errors import NameServiceUnavailable, WebhookUrlRefused
-from core.service.resolver import BoundedResolver, check_name, domain_of
+from core.service.resolver import BoundedResolver, LookupsBusy, check_name, domain_of
 from tests.helpers.deadline import eventually
 
 
@@ -173,3 +173,31 @@ def test_an_address_needs_no_room() -> None:
         bounded("example.com", 443)
     assert bounded("10.0.0.1", 443) == ["10.0.0.1"]
     pit.answer.set()
+
+
+def test_one_client_with_dead_names_below_many_domains_leaves_room_for_others() -> None:
+    pit = TarPit()
+    bounded = BoundedResolver(0.2, lambda host, port: pit(host, port) if "pit" in host else ["8.8.8.8"], 16, 4, 8)
+
+    async def flood_and_others() -> tuple[list[object], list[Sequence[str]]]:
+        waits = [bounded.ask(f"h{n}.pit{n}.example", 443, client="192.0.2.1") for n in range(30)]
+        flood = await asyncio.gather(*waits, return_exceptions=True)
+        return list(flood), [await bounded.ask(f"good{n}.example", 443, client="192.0.2.2") for n in range(3)]
+
+    flood, others = asyncio.run(flood_and_others())
+    assert pit.asked == 8
+    assert sum("your address" in str(refusal) for refusal in flood) == 22
+    assert others == [["8.8.8.8"]] * 3
+    pit.answer.set()
+
+
+def test_a_look_up_for_which_there_is_no_thread_leaves_no_entry() -> None:
+    """Threads with stacks that no address space has room for: none can be started."""
+    bounded = BoundedResolver(5, lambda _host, _port: ["8.8.8.8"], max_lookups=1)
+    usual = threading.stack_size(1 << 47)
+    try:
+        with pytest.raises(LookupsBusy, match="no thread"):
+            bounded("example.com", 443)
+    finally:
+        threading.stack_size(usual)
+    assert bounded("example.com", 443) == ["8.8.8.8"]

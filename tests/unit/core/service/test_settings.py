@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import re
+import subprocess
+import sys
 
 import pytest
 
 from api.app import create_app
 from core.service.errors import SetupError
 from core.service.settings import read_settings
-from core.service.webhooks import generate_secret
+from core.service.webhook_secret import generate_secret
 from worker import process
 
 SHORT = "whsec_" + base64.b64encode(b"x" * 23).decode()
@@ -47,6 +50,16 @@ def test_a_malformed_webhook_secret_is_refused_at_start(
         create_app()
     assert process.main(["--kind", "cpu"]) == process.EXIT_SETTINGS
     assert "LONGTAKE_WEBHOOK_SECRET is wrong" in capsys.readouterr().err
+
+
+def test_the_command_that_the_refusal_names_makes_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_WEBHOOK_SECRET", "whsec_AAAA")
+    with pytest.raises(SetupError) as caught:
+        read_settings()
+    (program,) = re.findall(r'python -c "(.+)"', caught.value.message)
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setenv("LONGTAKE_WEBHOOK_SECRET", made)
+    assert read_settings().webhook_secret
 
 
 def test_several_webhook_secrets_may_stand_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from core.service.errors import SetupError
 from core.service.schema import ChunkRecord, EventType, JobError, JobRecord, JobStatus
+from core.service.webhook_secret import generate_secret
 from core.service.webhooks import (
     MAX_BODY_BYTES,
     RETRY_SCHEDULE_SECONDS,
     TOLERANCE_SECONDS,
-    generate_secret,
     headers,
     payload,
     retry_delay_seconds,
