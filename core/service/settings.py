@@ -150,6 +150,9 @@ class Settings(BaseSettings):
     media_fetches_per_host: Annotated[int, Field(ge=1)] = Field(
         default=4, description="The same from one host; jobs that name others pass those that wait for it."
     )
+    media_ready_ahead: Annotated[int, Field(ge=1)] = Field(
+        default=16, description="Jobs of one model that have not begun whose images and videos are kept ready."
+    )
     media_decodes: Annotated[int, Field(ge=1)] = Field(
         default=2, description="Images and videos that one CPU worker decodes at a time, a process each."
     )
