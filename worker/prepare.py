@@ -73,7 +73,8 @@ class MediaPreparer(LaneWorker[GivenMedia]):
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
         key, check = input_key(record.id, lease.token), self._check_often(keeper)
-        with self._reader.reading(record.spec, check, self._pause(keeper)) as pixels:
+        source = self._patiently(lambda: Source.of(record.spec, services.uploads), keeper)
+        with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as pixels:
             # From the file: many may be on their way at a time, and a picture has up to 120 MB.
             self._call(partial(services.storage.put_file, key, pixels.file, STATE_TYPE), keeper).result(check)
         prepared = PreparedMedia(key=key, sha256=pixels.sha256, at=services.clock.now())

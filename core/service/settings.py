@@ -5,10 +5,12 @@ README.md has a table of them, and a test keeps the two equal.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.service.addresses import host_names, networks, origins
@@ -18,6 +20,12 @@ from core.service.url_ports import DEFAULT_URL_PORTS, port_list
 from core.service.webhook_secret import usable_secret
 
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
+
+MEDIA_DISK_KEPT_FREE = 8
+"""One part in so many of `media_disk_bytes` is for small files only."""
+_SIZES_OF_MEDIA = frozenset({"max_image_bytes", "max_image_pixels", "max_video_bytes"})
+_FRAMES_BYTES = 16 * 1920 * 1080 * 3
+"""The frames that are made of a video, at the size of a large preset."""
 
 
 class Settings(BaseSettings):
@@ -212,6 +220,32 @@ class Settings(BaseSettings):
         default=False, description="GPU workers compile their steps (minutes at start, then faster); not for CPUs."
     )
     log_level: str = Field(default="INFO", description="Python log level of every process.")
+
+    @field_validator("media_disk_bytes")
+    @classmethod
+    def _holds_the_largest_file(cls, disk_bytes: int, info: ValidationInfo) -> int:
+        """A file that never finds room would be fetched again and again."""
+        given = info.data
+        if not given.keys() >= _SIZES_OF_MEDIA:
+            return disk_bytes
+        needed = math.ceil(_largest(given) * MEDIA_DISK_KEPT_FREE / (MEDIA_DISK_KEPT_FREE - 1))
+        if disk_bytes < needed:
+            raise ValueError(
+                f"{disk_bytes} bytes do not hold the largest image or video allowed; set {needed} or more, or lower "
+                "LONGTAKE_MAX_VIDEO_BYTES, LONGTAKE_MAX_IMAGE_BYTES or LONGTAKE_MAX_IMAGE_PIXELS"
+            )
+        return disk_bytes
+
+    @property
+    def largest_media_bytes(self) -> int:
+        """What one image or video may take on a CPU worker's disk, with what is made of it."""
+        return _largest(self.model_dump(include=set(_SIZES_OF_MEDIA)))
+
+
+def _largest(sizes: Mapping[str, int]) -> int:
+    """The largest file with its pixels."""
+    image = sizes["max_image_bytes"] + 3 * sizes["max_image_pixels"]
+    return max(image, sizes["max_video_bytes"] + _FRAMES_BYTES)
 
 
 def read_settings() -> Settings:
