@@ -362,7 +362,7 @@ def repair(
     if refine_from is not None:
         changes["refine_done"] = min(record.refine_done, refine_from)
     if media:
-        changes |= {"prepared": None, "prepare_again": True}
+        changes |= {"prepared": None, "prepare_again": True, "media_repairs": record.media_repairs + 1}
     if record.status is JobStatus.FINALIZING:
         changes["status"] = JobStatus.RUNNING
     state = _changed_lane(record.lane(lease.lane), held=False)

@@ -297,6 +297,17 @@ def test_what_is_prepared_and_damaged_is_prepared_again(world: World, video: byt
     assert numbers_of(first_chunk(world)) == list(range(24, 40))
 
 
+def test_a_storage_that_loses_what_is_prepared_each_time_fails_the_job_in_the_end(world: World, video: bytes) -> None:
+    prepared_job(world, video)
+    for _ in range(world.settings.max_attempts):
+        world.storage.delete([*world.storage.list(inputs_prefix(JOB))])
+        assert world.maker().work() is Outcome.INTERRUPTED
+        assert world.preparer().work() is Outcome.COMMITTED
+    world.storage.delete([*world.storage.list(inputs_prefix(JOB))])
+    error = failure(world, world.maker().work())
+    assert (error.code, error.retryable) == ("prepare_error", True)
+
+
 def test_all_states_lost_after_chunk_1_begin_again_with_what_is_prepared(world: World, video: bytes) -> None:
     prepared_job(world, video)
     maker = world.maker()

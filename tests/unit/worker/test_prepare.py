@@ -14,8 +14,10 @@ import pytest
 from core.service.address_guard import UrlUse
 from core.service.errors import StorageError
 from core.service.fakes import FakeJobStore, FakeTaskQueue, FakeWorkerRegistry
+from core.service.media.addresses import media_addresses
 from core.service.media.uploads import UploadRequest, new_upload, new_upload_id, upload_key
 from core.service.ports import Lease
+from core.service.resolver import BoundedResolver
 from core.service.schema import JobStatus, JobWarning, Lane
 from core.service.settings import Settings
 from tests.helpers.clips import picture
@@ -275,6 +277,30 @@ def test_a_long_queue_is_looked_through_now_and_then_only(world: World, server: 
         store.asked_for.clear()
         preparer.look()
     assert (store.asked_for[0], max(store.asked_for)) == (FIRST_LOOK, MOST_LOOKED_AT)
+
+
+def test_a_name_server_that_never_answers_takes_its_own_domains_places_only(world: World, server: MediaServer) -> None:
+    answers = threading.Event()
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        del port
+        if host.endswith(".pit.example"):
+            answers.wait(30)
+        return ["127.0.0.1"]
+
+    world.settings = world.settings.model_copy(
+        update={"media_fetches": 4, "media_fetches_per_host": 1, "media_allow_private_addresses": True}
+    )
+    for number in range(12):
+        submit(world, f"job_pit_{number}", server.url("/a", f"a{number}.pit.example"))
+    submit(world, "job_quick", server.url("/a", QUICK))
+    services = world.services("cpu-1")
+    preparer = Preparer(services, GivenReader(services, media_addresses(BoundedResolver(30, resolve)), decode_here))
+    preparer.look()
+    eventually(lambda: is_ready(world, "job_quick"), "the other to be ready")
+    assert not any(is_ready(world, f"job_pit_{number}") for number in range(12))
+    services.drain.set()
+    answers.set()
 
 
 @dataclass
