@@ -150,25 +150,27 @@ class Settings(BaseSettings):
         default=300.0, description="Time the server of an image or video has to give all of it."
     )
     media_decode_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=60.0, description="Time that decoding a video may take."
+        default=60.0, description="Processor time that decoding a file may take, in each of two threads."
     )
     media_fetches: Annotated[int, Field(ge=1, le=256)] = Field(
         default=32, description="Images and videos that one CPU worker fetches or decodes at a time."
     )
     media_fetches_per_host: Annotated[int, Field(ge=1)] = Field(
-        default=4, description="The same from one host; jobs that name others pass those that wait for it."
+        default=4, description="The same of one host, or one client's uploads; other jobs pass those that wait for it."
     )
     media_ready_ahead: Annotated[int, Field(ge=1)] = Field(
         default=16, description="Jobs of one model that have not begun whose images and videos are kept ready."
     )
     media_decodes: Annotated[int, Field(ge=1)] = Field(
-        default=2, description="Images and videos that one CPU worker decodes at a time, a process each."
+        default=2,
+        description="Images and videos that a CPU worker decodes at a time; of one domain or client one less.",
     )
     media_decode_memory_bytes: Annotated[int, Field(ge=100_000_000)] = Field(
         default=2_000_000_000, description="Memory that decoding one image or video may take."
     )
     media_disk_bytes: Annotated[int, Field(ge=1)] = Field(
-        default=4_000_000_000, description="Fetched files that one CPU worker keeps in TMPDIR at a time."
+        default=4_000_000_000,
+        description="Fetched files that a CPU worker keeps in TMPDIR; of one domain or client a quarter.",
     )
     media_allow_private_addresses: bool = Field(
         default=False, description="Allow images and videos from private and loopback addresses."
