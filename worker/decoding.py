@@ -298,16 +298,16 @@ def _limit(order: DecodeOrder) -> None:
     cpu_seconds = math.ceil(time.process_time() + order.decode_seconds * DECODER_THREADS) + 1
     pixels = max(order.max_image_pixels, CHUNK_FRAMES * order.height * order.width)
     file_bytes = _RGB * pixels + _BYTES_BESIDE_PIXELS
-    _set_limit(resource.RLIMIT_CPU, cpu_seconds)
+    _set_limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)  # equal ones would kill without SIGXCPU
     _set_limit(resource.RLIMIT_FSIZE, file_bytes)
     _set_limit(resource.RLIMIT_CORE, 0)
     _limit_memory(order.memory_bytes)
 
 
-def _set_limit(which: int, most: int) -> None:
-    """Where the system allows no such limit, it goes on without."""
+def _set_limit(which: int, most: int, hard: int | None = None) -> None:
+    """For good. Where the system has none, or a lower one, it goes on with that."""
     with suppress(ValueError, OSError):
-        resource.setrlimit(which, (most, resource.getrlimit(which)[1]))
+        resource.setrlimit(which, (most, most if hard is None else hard))
 
 
 def _limit_memory(more_bytes: int) -> None:

@@ -29,7 +29,7 @@ from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
-from worker.decoding import DecodeOrder, decode_here
+from worker.decoding import DecodeOrder, DecodingStalled, decode_here
 from worker.given import DiskBudget, GivenReader, Room
 from worker.lane import Outcome
 from worker.prepare import MediaPreparer
@@ -412,6 +412,24 @@ def test_files_beyond_the_room_on_disk_come_back_later_and_no_try_counts(world: 
     assert preparer.work() is Outcome.DROPPED, "it rests"
     world.rest()
     assert preparer.work() is Outcome.COMMITTED
+
+
+def test_a_decoder_that_stands_still_costs_its_job_a_try_and_in_the_end_the_client_is_told(
+    world: World, video: bytes
+) -> None:
+    def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+        tick()
+        raise DecodingStalled(f"decoding the {order.kind} did not end")
+
+    world.submit(video=uploaded(world, video))
+    preparer = MediaPreparer(world.services("cpu-1"), GivenReader(world.services("cpu-1"), decode=decode))
+    for tries in (1, 2, 3):
+        assert world.store.get(JOB).status is JobStatus.QUEUED
+        with pytest.raises(DecodingStalled):
+            preparer.work()
+        assert world.store.get(JOB).lane(Lane.PREPARE).attempts == tries
+        world.rest()
+    assert failure(world, Outcome.FAILED).code == "prepare_error"
 
 
 MB = 1_000_000
