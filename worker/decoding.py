@@ -1,7 +1,7 @@
-"""Decodes what strangers have made, each file in a process of its own with a limit of time and memory.
+"""Decodes what strangers have made, each file in a process of its own with limits of time, memory and files.
 
 A file that crashes FFmpeg, hangs it or wants too much memory costs only the job that named it. The process is given no
-keys: the service's settings are not in its environment. Knows no job, no store and no network.
+keys: of the environment it has but a few names. Knows no job, no store and no network.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,10 +28,11 @@ from pydantic import BaseModel, ConfigDict
 from core.service import errors
 from core.service.engine import GivenMedia
 from core.service.errors import MediaError, MediaTooLarge, MediaUnreadable
-from core.service.media.decoded import Decoded
+from core.service.frame_plan import CHUNK_FRAMES
+from core.service.media.decoded import Decoded, Tick
 from core.service.media.image import decode_image
 from core.service.media.types import MediaKind
-from core.service.media.video import VideoLimits, last_frames
+from core.service.media.video import DECODER_THREADS, VideoLimits, last_frames
 from core.service.schema import JobSpec, JobWarning
 from core.service.settings import Settings
 
@@ -40,7 +42,15 @@ COMMAND = (sys.executable, "-m", "worker.decoding")
 CHECK_SECONDS = 0.2
 START_SECONDS = 15.0
 """How long a process may take to begin; not counted as decoding."""
+WALL_FACTOR = 4.0
+"""A decoder may take so many times its `decode_seconds` by the clock: others want the processors, too. Only processor
+time tells that a file is too much."""
 BEGUN = "begun"
+_ALLOWED_NAMES = frozenset({"PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME", "VIRTUAL_ENV"})
+_ALLOWED_PREFIXES = ("PYTHON", "LC_")
+"""What of its environment the process is given."""
+_BYTES_BESIDE_PIXELS = 1_000_000
+_RGB = 3
 LAST_WORDS = 500
 _DEATH_OF_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
@@ -53,9 +63,6 @@ _MEDIA_ERRORS: Mapping[str, type[MediaError]] = {
         errors.VideoTooShort,
     )
 }
-
-Tick = Callable[[], None]
-"""Called often; may raise to stop."""
 
 
 class DecodeOrder(BaseModel):
@@ -73,7 +80,15 @@ class DecodeOrder(BaseModel):
     max_video_pixels: int
     max_video_seconds: float
     decode_seconds: float
+    """Of processor time, in each of DECODER_THREADS."""
     memory_bytes: int
+    owner: str = ""
+    """Whose file it is: of no owner are all the places taken."""
+
+    @property
+    def wall_seconds(self) -> float:
+        """How long it may take by the clock."""
+        return self.decode_seconds * WALL_FACTOR
 
 
 Decode = Callable[[DecodeOrder, Tick], tuple[JobWarning, ...]]
@@ -81,7 +96,7 @@ Decode = Callable[[DecodeOrder, Tick], tuple[JobWarning, ...]]
 
 
 def decode_order(
-    kind: MediaKind, folder: Path, spec: JobSpec, size: tuple[int, int], settings: Settings
+    kind: MediaKind, folder: Path, spec: JobSpec, size: tuple[int, int], settings: Settings, owner: str = ""
 ) -> DecodeOrder:
     """`folder` holds the file `given`; `size` is the preset's height and width."""
     return DecodeOrder(
@@ -96,6 +111,7 @@ def decode_order(
         max_video_seconds=settings.max_video_seconds,
         decode_seconds=settings.media_decode_timeout_seconds,
         memory_bytes=settings.media_decode_memory_bytes,
+        owner=owner,
     )
 
 
@@ -124,37 +140,69 @@ def _decoded(order: DecodeOrder, tick: Tick) -> Decoded:
     return Decoded(frames=frames, warnings=tuple(warnings))
 
 
+class DecodingStalled(Exception):
+    """A decoder stood still, or the machine had no time for it: another try may go well."""
+
+
+class _Places:
+    """So many files are decoded at a time, and of one owner at least one fewer, where there is more than one place."""
+
+    def __init__(self, at_a_time: int) -> None:
+        self._free = at_a_time
+        self._per_owner = max(1, at_a_time - 1)
+        self._taken = Counter[str]()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def one_for(self, owner: str, tick: Tick) -> Generator[None]:
+        while not self._take(owner):
+            tick()
+        try:
+            yield
+        finally:
+            self._give_back(owner)
+
+    def _take(self, owner: str) -> bool:
+        """False where there was none for a moment."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._has_one_for(owner), CHECK_SECONDS):
+                return False
+            self._free -= 1
+            self._taken[owner] += 1
+            return True
+
+    def _has_one_for(self, owner: str) -> bool:
+        return self._free > 0 and self._taken[owner] < self._per_owner
+
+    def _give_back(self, owner: str) -> None:
+        with self._changed:
+            self._free += 1
+            self._taken[owner] -= 1
+            self._taken += Counter()  # forgets those who have none
+            self._changed.notify_all()
+
+
 class DecodingProcesses:
     """A `Decode` with a process for each file, `at_a_time` of them."""
 
     def __init__(self, at_a_time: int, command: Sequence[str] = COMMAND, start_seconds: float = START_SECONDS) -> None:
-        self._places = threading.BoundedSemaphore(at_a_time)
+        self._places = _Places(at_a_time)
         self._command = command
         self._start_seconds = start_seconds
 
     def __call__(self, order: DecodeOrder, tick: Tick) -> tuple[JobWarning, ...]:
-        with self._place(tick), _running(self._command, order) as process:
+        with self._places.one_for(order.owner, tick), _running(self._command, order) as process:
             answer = self._await(process, order, tick)
         if answer is None:
             raise MediaUnreadable(f"the {order.kind} ends the program that decodes it", fix="encode it anew")
         return _warnings_of(answer, order.kind)
 
-    @contextmanager
-    def _place(self, tick: Tick) -> Generator[None]:
-        while not self._places.acquire(timeout=CHECK_SECONDS):
-            tick()
-        try:
-            yield
-        finally:
-            self._places.release()
-
     def _await(self, process: subprocess.Popen[bytes], order: DecodeOrder, tick: Tick) -> Mapping[str, Any] | None:
         """What it says at its end; None where it has ended without a word. Raises where it does not end."""
-        until = time.monotonic() + self._start_seconds + order.decode_seconds
+        until = time.monotonic() + self._start_seconds + order.wall_seconds
         while process.poll() is None:
             if time.monotonic() > until:
-                message = f"decoding the {order.kind} did not end within {order.decode_seconds:g} s"
-                raise MediaUnreadable(message, fix="encode it anew")
+                raise DecodingStalled(f"decoding the {order.kind} did not end within {order.wall_seconds:g} s")
             with suppress(subprocess.TimeoutExpired):
                 process.wait(CHECK_SECONDS)
             tick()
@@ -168,7 +216,7 @@ def _running(command: Sequence[str], order: DecodeOrder) -> Generator[subprocess
         (order.file.parent / "answer").open("wb") as answer,
         (order.file.parent / "words").open("wb") as words,
         subprocess.Popen(  # noqa: S603 - ours
-            command, stdin=subprocess.PIPE, stdout=answer, stderr=words, env=_without_keys(os.environ)
+            command, stdin=subprocess.PIPE, stdout=answer, stderr=words, env=_allowed(os.environ)
         ) as process,
     ):
         try:
@@ -185,6 +233,9 @@ def _answer(process: subprocess.Popen[bytes], order: DecodeOrder) -> Mapping[str
     said = (order.file.parent / "answer").read_text().splitlines()
     if process.returncode == 0:
         return json.loads(said[-1])
+    if process.returncode == -signal.SIGXCPU:
+        message = f"the {order.kind} takes more than {order.decode_seconds:g} s to decode"
+        raise MediaTooLarge(message, fix="give a shorter or smaller one")
     words = (order.file.parent / "words").read_bytes()[-LAST_WORDS:].decode(errors="replace")
     logger.error("decoding has ended with %s: %s", process.returncode, words.strip())
     if said != [BEGUN]:
@@ -203,8 +254,11 @@ def _warnings_of(answer: Mapping[str, Any], kind: MediaKind) -> tuple[JobWarning
     return tuple(JobWarning.model_validate(warning) for warning in answer["warnings"])
 
 
-def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in environment.items() if not name.startswith(("LONGTAKE_", "AWS_"))}
+def _allowed(environment: Mapping[str, str]) -> dict[str, str]:
+    """No other names: whatever keys a deployment has there are not among them."""
+    return {
+        name: text for name, text in environment.items() if name in _ALLOWED_NAMES or name.startswith(_ALLOWED_PREFIXES)
+    }
 
 
 # --- within the process -----------------------------------------------------------------------------------------------
@@ -215,8 +269,8 @@ def main() -> int:
     _end_with_parent()
     order = DecodeOrder.model_validate_json(sys.stdin.buffer.read())
     # Whoever hangs within FFmpeg hears nothing; this signal ends the process all the same.
-    signal.alarm(math.ceil(START_SECONDS + order.decode_seconds))
-    _limit_memory(order.memory_bytes)
+    signal.alarm(math.ceil(START_SECONDS + order.wall_seconds))
+    _limit(order)
     _say(BEGUN)
     _say(json.dumps(_outcome(order)))
     return 0
@@ -239,15 +293,30 @@ def _outcome(order: DecodeOrder) -> dict[str, Any]:
     return {"warnings": [warning.model_dump(mode="json") for warning in warnings]}
 
 
+def _limit(order: DecodeOrder) -> None:
+    """Processor time, a little beyond what is told politely; files, of which its last words are one; and memory."""
+    cpu_seconds = math.ceil(time.process_time() + order.decode_seconds * DECODER_THREADS) + 1
+    pixels = max(order.max_image_pixels, CHUNK_FRAMES * order.height * order.width)
+    file_bytes = _RGB * pixels + _BYTES_BESIDE_PIXELS
+    _set_limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)  # equal ones would kill without SIGXCPU
+    _set_limit(resource.RLIMIT_FSIZE, file_bytes)
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _limit_memory(order.memory_bytes)
+
+
+def _set_limit(which: int, most: int, hard: int | None = None) -> None:
+    """For good. Where the system has none, or a lower one, it goes on with that."""
+    with suppress(ValueError, OSError):
+        resource.setrlimit(which, (most, most if hard is None else hard))
+
+
 def _limit_memory(more_bytes: int) -> None:
     """So much more than the program itself has. Not every system can."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:
         return
-    most = pages * resource.getpagesize() + more_bytes
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more_bytes)
 
 
 def _end_with_parent() -> None:

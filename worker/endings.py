@@ -76,6 +76,14 @@ def job_error(error: Exception, what: str, other_code: str) -> JobError:
     return JobError(code=code, message=f"{what}, at last: {reason}", retryable=outage, fix=fix)
 
 
+def media_lost_error(times: int) -> JobError:
+    """Of a job whose media were prepared again and again, and were never what had been stored."""
+    message = f"what was prepared of its image or video was damaged or missing {times} times"
+    return JobError(
+        code="prepare_error", message=message, retryable=True, fix="tell the operator: storage loses objects"
+    )
+
+
 def poison_error(message: str) -> JobError:
     """Of a job that ends the processes which work on it."""
     fix = "submit it again with other values, and tell the operator: the workers' logs say how they ended"

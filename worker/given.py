@@ -9,20 +9,23 @@ import errno
 import hashlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.service.catalog import Catalog
-from core.service.errors import MediaUnavailable, ObjectNotFound
+from core.service.errors import MediaTooLarge, MediaUnavailable, ObjectNotFound
 from core.service.media.addresses import MediaAddresses, media_addresses
+from core.service.media.decoded import Tick
 from core.service.media.fetch import fetch
 from core.service.media.references import URL_USE, shown
 from core.service.media.sink import MediaSink
 from core.service.media.types import MediaKind
 from core.service.media.uploads import is_upload_id, max_bytes, upload_key
 from core.service.schema import JobSpec, JobWarning
+from core.service.settings import MEDIA_DISK_KEPT_FREE
 from worker.decoding import Decode, DecodingProcesses, decode_order
 from worker.patience import Pause, patiently
 from worker.services import Services
@@ -30,49 +33,69 @@ from worker.temporary import temporary_folder
 
 logger = logging.getLogger(__name__)
 
-Tick = Callable[[], None]
 AllowedAddresses = MediaAddresses
-allowed_addresses = media_addresses()
+OWNERS = 4
+"""One owner's files have a quarter of the disk; or what one of the largest needs, where that is more."""
+SMALL_FILE_BYTES = 20_000_000
+"""Files up to here have a part of the disk that larger ones leave alone (MEDIA_DISK_KEPT_FREE)."""
 
 
 class DiskBudget:
-    """How many bytes of fetched files one process keeps. Who asks for more than there is is told that the disk is full,
-    and comes back later: what it gives back lets the others end."""
+    """How many bytes of fetched files one process keeps, and how many of one owner. Who asks for more than there is is
+    told that the disk is full, and comes back later: what it gives back lets the others end."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, largest_bytes: int) -> None:
+        """`largest_bytes`: what one file may need."""
         self._free = most_bytes
+        self._kept_free = most_bytes // MEDIA_DISK_KEPT_FREE
+        self._share = min(max(most_bytes // OWNERS, largest_bytes), most_bytes - self._kept_free)
+        self._taken = Counter[str]()
         self._lock = threading.Lock()
 
     @contextmanager
-    def room(self) -> Generator[Room]:
+    def room(self, owner: str) -> Generator[Room]:
         """For one file, until it is gone."""
-        room = Room(self)
+        room = Room(self, owner)
         try:
             yield room
         finally:
             room.clear()
 
-    def take(self, count: int) -> None:
-        """Raises OSError (ENOSPC)."""
+    def take(self, owner: str, has: int, count: int) -> None:
+        """`count` bytes more for a file that `has` some. Raises OSError (ENOSPC), and MediaTooLarge for a file that
+        would find no room if it were alone."""
+        needs = has + count
+        if needs > self._share:
+            message = f"it needs more than the {self._share} bytes of disk that one file may take"
+            raise MediaTooLarge(message, fix="give a smaller one")
         with self._lock:
-            if count > self._free:
+            free = self._free - (self._kept_free if needs > SMALL_FILE_BYTES else 0)
+            if count > free or self._taken[owner] + count > self._share:
                 raise OSError(errno.ENOSPC, "no room for another image or video")
             self._free -= count
+            self._taken[owner] += count
+
+    def give_back(self, owner: str, count: int) -> None:
+        with self._lock:
+            self._free += count
+            self._taken[owner] -= count
+            self._taken += Counter()  # forgets those who have none
 
 
 class Room:
     """What one file has of a budget."""
 
-    def __init__(self, budget: DiskBudget) -> None:
+    def __init__(self, budget: DiskBudget, owner: str) -> None:
         self._budget = budget
+        self._owner = owner
         self._taken = 0
 
     def take(self, count: int) -> None:
-        self._budget.take(count)
+        self._budget.take(self._owner, self._taken, count)
         self._taken += count
 
     def clear(self) -> None:
-        self._budget.take(-self._taken)
+        self._budget.give_back(self._owner, self._taken)
         self._taken = 0
 
 
@@ -102,27 +125,27 @@ class GivenReader:
     """Reads what jobs were given. One for all threads of a process."""
 
     def __init__(
-        self, services: Services, allowed: AllowedAddresses = allowed_addresses, decode: Decode | None = None
+        self, services: Services, allowed: AllowedAddresses | None = None, decode: Decode | None = None
     ) -> None:
         self._storage = services.storage
         self._settings = services.settings
         self._catalog = Catalog(services.settings)
-        self._allowed = allowed
+        self._allowed = allowed or media_addresses()
         self._decode = decode or DecodingProcesses(services.settings.media_decodes)
-        self._budget = DiskBudget(services.settings.media_disk_bytes)
+        self._budget = DiskBudget(services.settings.media_disk_bytes, services.settings.largest_media_bytes)
 
     @contextmanager
-    def reading(self, spec: JobSpec, tick: Tick, pause: Pause) -> Generator[Pixels]:
+    def reading(self, spec: JobSpec, tick: Tick, pause: Pause, owner: str = "") -> Generator[Pixels]:
         """What `spec` begins with, in a file that goes in the end. `tick` is called often; it and `pause` may raise to
-        stop.
+        stop. No `owner` has all of the disk, or all decoders.
 
         Raises MediaError or UrlRefused where it cannot be used, StorageError where an upload cannot be read now,
         OSError where this machine's disk is full.
         """
         kind, reference = given_of(spec)
         facts = self._catalog.get(spec.model).facts
-        with temporary_folder() as name, self._budget.room() as room:
-            order = decode_order(kind, Path(name), spec, (facts.height, facts.width), self._settings)
+        with temporary_folder() as name, self._budget.room(owner) as room:
+            order = decode_order(kind, Path(name), spec, (facts.height, facts.width), self._settings, owner)
 
             def new_sink() -> MediaSink:
                 return _CountedSink(order.file, kind, max_bytes(kind, self._settings), room)

@@ -40,6 +40,7 @@ from core.service.video.segments import EncodedChunk, encode_chunk
 from worker.endings import (
     fail_job,
     job_error,
+    media_lost_error,
     poison_error,
     remove_deleted_objects,
     sweep_again,
@@ -348,6 +349,9 @@ class LaneWorker(ABC, Generic[State]):
         record = self._patiently(
             lambda: store.repair(lease, damage.chunks, refine_from=damage.refine_from, media=damage.media), keeper
         )
+        if record.media_repairs > self._services.settings.max_attempts:
+            fail_job(self._services, record.id, media_lost_error(record.media_repairs))
+            return Outcome.FAILED
         write_manifest(self._services, record)
         wake(self._services, record)
         return Outcome.INTERRUPTED

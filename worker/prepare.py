@@ -1,31 +1,40 @@
 """The prepare lane: fetches and decodes what a job begins with before a worker with an engine is asked for it.
 
 MediaPreparer does it for one job as any lane does its pieces. Preparer gives places in a CPU worker to jobs, so that no
-host, however slow, and neither uploads nor URLs have all of them. Over ports only; given.py
-sees to the bytes.
+host, however slow, and neither uploads nor URLs have all of them, and no further ahead of the engines than a setting
+says: what is ready is far larger than what was given. Over ports only; given.py sees to the bytes.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import sys
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from urllib.parse import urlsplit
 
 from core.service.engine import GivenMedia
-from core.service.errors import JobNotFound, MediaError, MediaFetchFailed, StoreDamaged, StoreError, UrlRefused
+from core.service.errors import (
+    JobNotFound,
+    MediaError,
+    MediaFetchFailed,
+    StorageError,
+    StoreDamaged,
+    StoreError,
+    UrlRefused,
+)
 from core.service.manifest import input_key
-from core.service.media.uploads import is_upload_id
 from core.service.ports import Lease
-from core.service.schema import JobRecord, Lane, PreparedMedia
+from core.service.schema import JobRecord, JobStatus, Lane, PreparedMedia
 from worker.endings import wake, write_manifest
 from worker.given import GivenReader, given_of
 from worker.lane import STATE_TYPE, LaneWorker, Outcome
 from worker.lease_keeper import LeaseKeeper
+from worker.media_places import Places, Source
 from worker.names import slot_names
 from worker.own_disk import is_disk_trouble
 from worker.services import Services
@@ -37,7 +46,11 @@ PASS_SECONDS = 1.0
 """Pause between two looks for jobs: a message wakes one CPU worker, and its places may all be taken."""
 FIRST_LOOK, LOOKS_GROW = 32, 8
 """Jobs looked at in one pass, and how much further it looks where all of them have to wait for their hosts."""
-HOSTS_REMEMBERED = 20_000
+MOST_LOOKED_AT, FAR_LOOK_SECONDS = 2000, 10.0
+"""No further than that, but once in so long."""
+JOBS_REMEMBERED = 20_000
+_OF_ONE_JOB = (JobNotFound, StoreDamaged, StorageError)
+"""Why one job cannot be read or claimed, whatever becomes of the others."""
 _SHORT_OF = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 """What this machine may be short of when a process is to be started."""
 
@@ -60,7 +73,8 @@ class MediaPreparer(LaneWorker[GivenMedia]):
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
         key, check = input_key(record.id, lease.token), self._check_often(keeper)
-        with self._reader.reading(record.spec, check, self._pause(keeper)) as pixels:
+        source = self._patiently(lambda: Source.of(record.spec, services.uploads), keeper)
+        with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as pixels:
             # From the file: many may be on their way at a time, and a picture has up to 120 MB.
             self._call(partial(services.storage.put_file, key, pixels.file, STATE_TYPE), keeper).result(check)
         prepared = PreparedMedia(key=key, sha256=pixels.sha256, at=services.clock.now())
@@ -86,64 +100,58 @@ class MediaPreparer(LaneWorker[GivenMedia]):
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a job's media comes from; `host` is None for an upload."""
+class _Waiting:
+    """What is remembered of a job that waits."""
 
-    host: str | None
-
-    @staticmethod
-    def of(record: JobRecord) -> Source:
-        _, reference = given_of(record.spec)
-        return Source(None if is_upload_id(reference) else urlsplit(reference).hostname or "")
+    source: Source
+    model: str
 
 
-class Places:
-    """Who has the places: at most so many for one host, and neither uploads nor URLs have them all."""
+class _Pass:
+    """What one look at the queue has found: whose places are taken, and of which models enough is ready."""
 
-    def __init__(self, slots: Sequence[str], per_host: int) -> None:
-        self._free = list(reversed(slots))
-        self._per_host = per_host
-        self._per_kind = max(1, len(slots) - len(slots) // 4)
-        self._taken = Counter[Source]()
-        self._lock = threading.Lock()
+    def __init__(self, services: Services) -> None:
+        self.full = set[Source]()
+        self._store = services.store
+        self._most_ahead = services.settings.media_ready_ahead
+        self._room = dict[str, int]()
+        self._begun_are_over = False
 
-    @property
-    def any_free(self) -> bool:
-        return bool(self._free)
+    def has_room_for(self, job_id: str, model: str) -> bool:
+        """Whether what is ready of a model may become more. A job that has begun needs its media now."""
+        if model not in self._room:
+            self._room[model] = self._most_ahead - self._store.count_prepared(model, self._most_ahead)
+        return self._room[model] > 0 or self._has_begun(job_id)
 
-    def has_one_for(self, source: Source) -> bool:
-        with self._lock:
-            same_kind = sum(
-                count for taken, count in self._taken.items() if (taken.host is None) == (source.host is None)
-            )
-            mine = self._per_kind if source.host is None else self._per_host
-            return bool(self._free) and same_kind < self._per_kind and self._taken[source] < mine
+    def note_begun(self, model: str) -> None:
+        self._room[model] -= 1
 
-    def take(self, source: Source) -> str:
-        """The slot."""
-        with self._lock:
-            self._taken[source] += 1
-            return self._free.pop()
-
-    def give_back(self, slot: str, source: Source) -> None:
-        with self._lock:
-            self._taken[source] -= 1
-            if not self._taken[source]:
-                del self._taken[source]
-            self._free.append(slot)
+    def _has_begun(self, job_id: str) -> bool:
+        """These come first in the queue."""
+        if not self._begun_are_over:
+            with suppress(*_OF_ONE_JOB):
+                self._begun_are_over = self._store.get(job_id).status is JobStatus.QUEUED
+        return not self._begun_are_over
 
 
 class Preparer:
     """Prepares media of many jobs at a time, a thread for each. Jobs whose source has no place left wait, and others
     pass them."""
 
-    def __init__(self, services: Services, reader: GivenReader | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        reader: GivenReader | None = None,
+        new_thread: Callable[..., threading.Thread] = threading.Thread,
+    ) -> None:
         self._services = services
+        self._new_thread = new_thread
         self._reader = reader or GivenReader(services)
         settings = services.settings
         slots = slot_names(services.worker, settings.media_fetches)
         self._places = Places(slots, settings.media_fetches_per_host)
-        self._sources = dict[str, Source]()
+        self._known = dict[str, _Waiting]()
+        self._looks_far_at = time.monotonic()
         self._threads = dict[str, threading.Thread]()
         self._ticker = Ticker("media", PASS_SECONDS, self.look)
 
@@ -163,51 +171,76 @@ class Preparer:
 
     def look(self) -> None:
         """Begin with as many jobs as there are places for."""
+        this_pass = _Pass(self._services)
         for job_id in self._candidates():
             if self._services.drain.is_set() or not self._places.any_free:
                 return
-            source = self._source_of(job_id)
-            if source is not None and self._places.has_one_for(source):
-                self._begin(job_id, source)
+            waiting = self._waiting_of(job_id)
+            if waiting is None or waiting.source in this_pass.full:
+                continue
+            if not self._places.has_one_for(waiting.source):
+                this_pass.full.add(waiting.source)
+            elif this_pass.has_room_for(job_id, waiting.model) and self._begin(job_id, waiting.source):
+                this_pass.note_begun(waiting.model)
 
     def _candidates(self) -> Iterator[str]:
         """Jobs in order, each once, as many as are asked for."""
-        seen, limit = set[str](), FIRST_LOOK
+        seen, limit, most = set[str](), FIRST_LOOK, self._most_looked_at()
         while self._places.any_free:
             found = self._services.store.ready(Lane.PREPARE, "", limit)
             yield from [job_id for job_id in found if job_id not in seen]
-            if len(found) < limit:
+            if len(found) < limit or limit >= most:
                 return
             seen.update(found)
-            limit *= LOOKS_GROW
+            limit = min(limit * LOOKS_GROW, most)
 
-    def _source_of(self, job_id: str) -> Source | None:
+    def _most_looked_at(self) -> int:
+        """Of a long queue all is looked at now and then only: it costs Redis time, and nobody is hidden for long."""
+        if time.monotonic() < self._looks_far_at:
+            return MOST_LOOKED_AT
+        self._looks_far_at = time.monotonic() + FAR_LOOK_SECONDS
+        return sys.maxsize
+
+    def _waiting_of(self, job_id: str) -> _Waiting | None:
         """None for a job that cannot be read."""
-        if job_id not in self._sources:
-            if len(self._sources) >= HOSTS_REMEMBERED:
-                self._sources.clear()
-            try:
-                self._sources[job_id] = Source.of(self._services.store.get(job_id))
-            except (JobNotFound, StoreDamaged) as error:
-                logger.debug("%s is left in its queue: %s", job_id, error)
-                return None
-        return self._sources[job_id]
+        if known := self._known.get(job_id):
+            return known
+        try:
+            spec = self._services.store.get(job_id).spec
+        except _OF_ONE_JOB as error:
+            logger.debug("%s is left in its queue: %s", job_id, error)
+            return None
+        if len(self._known) >= JOBS_REMEMBERED:
+            self._known.clear()
+        waiting = self._known[job_id] = _Waiting(Source.of(spec, self._services.uploads), spec.model)
+        return waiting
 
-    def _begin(self, job_id: str, source: Source) -> None:
+    def _begin(self, job_id: str, source: Source) -> bool:
+        """False where it cannot be had. Whatever is raised, its place and its lease are given back."""
         slot = self._places.take(source)
+        lease: Lease | None = None
         try:
             lease = self._services.store.claim(job_id, Lane.PREPARE, slot, self._services.settings.lease_ttl_seconds)
-        except (JobNotFound, StoreDamaged):
-            lease = None
-        except StoreError:
+            if lease is not None:
+                self._start(lease, slot, source)
+                return True
+        except _OF_ONE_JOB as error:
+            logger.debug("%s is left in its queue: %s", job_id, error)
+        except BaseException:
             self._places.give_back(slot, source)
+            if lease is not None:
+                with suppress(StoreError):  # then it ends by itself
+                    self._services.store.release(lease, count_attempt=False)
             raise
-        if lease is None:
-            self._places.give_back(slot, source)
-            return
-        thread = threading.Thread(target=self._work, args=(lease, slot, source), name=f"media-{job_id}", daemon=True)
-        self._threads[slot] = thread
+        self._places.give_back(slot, source)
+        return False
+
+    def _start(self, lease: Lease, slot: str, source: Source) -> None:
+        """Raises RuntimeError where this machine can have no more threads."""
+        thread = self._new_thread(target=partial(self._work, lease, slot, source), name=f"media-{lease.job_id}")
+        thread.daemon = True
         thread.start()
+        self._threads[slot] = thread
 
     def _work(self, lease: Lease, slot: str, source: Source) -> None:
         try:
@@ -218,5 +251,5 @@ class Preparer:
             logger.exception("%s cannot be prepared", lease.job_id)
         finally:
             self._places.give_back(slot, source)
-            self._sources.pop(lease.job_id, None)
+            self._known.pop(lease.job_id, None)
             self._ticker.wake()

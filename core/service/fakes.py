@@ -180,6 +180,10 @@ class FakeJobStore(TransitionStore):
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
         return [record.id for record in self._free(lane, model)][:limit]
 
+    def count_prepared(self, model: str, limit: int) -> int:
+        ahead = [r for r in self._sorted() if r.spec.model == model and transitions.is_prepared_ahead(r)]
+        return min(len(ahead), limit)
+
     def index_again(self) -> int:
         return 0
 

@@ -189,6 +189,8 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
     listed = [keys.ALL_JOBS, keys.status_index(record.status)]
     if record.status is JobStatus.QUEUED:
         listed.append(keys.queue_index(record.spec.model))
+    if transitions.is_prepared_ahead(record):
+        listed.append(keys.prepared_index(record.spec.model))
     queues = {keys.ready_index(queue): transitions.rank(record) for queue in _queues(record)}
     return {**dict.fromkeys([*listed, *([keys.READY_JOBS] if queues else [])], 0), **queues}
 
@@ -206,7 +208,8 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
     if record is not None:
         # All queues, since an older version, which knows fewer lanes, may have changed the record without them.
         queues = (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
-        for index in sorted({*_indexes(record), *queues, keys.EXPIRY}):
+        prepared = keys.prepared_index(record.spec.model)
+        for index in sorted({*_indexes(record), *queues, keys.EXPIRY, prepared}):
             pipe.zrem(index, index_member(record))
 
 

@@ -190,6 +190,16 @@ class RedisJobStore(TransitionStore):
         return self._free_jobs(lane, keys.ready_queue(lane, model), limit)
 
     @keys.names_errors
+    def count_prepared(self, model: str, limit: int) -> int:
+        """Looks at the records: an older version, which does not know the index, leaves jobs in it."""
+        index = keys.prepared_index(model)
+        listed = cast("list[str]", self._redis.zrange(index, 0, limit - 1))
+        ahead = {index_member(one) for one in self._records(listed) if transitions.is_prepared_ahead(one)}
+        if begun := [member for member in listed if member not in ahead]:
+            self._redis.zrem(index, *begun)
+        return len(ahead)
+
+    @keys.names_errors
     def index_again(self) -> int:
         """Costs a look at four counters where nothing is missing."""
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)

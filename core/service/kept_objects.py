@@ -9,7 +9,6 @@ from core.service.manifest import (
     chunks_prefix,
     frames_key,
     frames_prefix,
-    input_key,
     inputs_prefix,
     manifest_key,
     refine_state_key,
@@ -22,15 +21,15 @@ from core.service.manifest import (
     video_key,
 )
 from core.service.refine_plan import num_pieces, refine_piece
-from core.service.schema import JobRecord, Lane
-from core.service.transitions import awaits_media
+from core.service.schema import JobRecord
 
 STATES_APART = 8
 """Of an ended job every so many states are kept: to go on from any chunk, at most so many less one are made again."""
 
 
 def needed_keys(record: JobRecord) -> frozenset[str]:
-    """Keys of all objects that a job needs: all it has while it runs; of its states a few once it has ended."""
+    """Keys of all objects that a job needs beside what it begins with: all it has while it runs; of its states a few
+    once it has ended."""
     job, num_chunks = record.id, len(record.chunks)
     needed = {manifest_key(job), record.video_key, record.refined_video_key, record.thumbnail_key}
     needed |= {chunk_key(job, chunk.index) for chunk in record.chunks}
@@ -46,7 +45,8 @@ def unneeded_keys(record: JobRecord, stored: Iterable[str]) -> list[str]:
     """Those of `stored` that the job does not need. What this version does not know is left alone: a newer one may have
     stored it for a reason."""
     needed, job = needed_keys(record), record.id
-    # Tries to prepare that came to nothing may have left some; those are few, and go in the end.
+    # What a running job begins with is needed; tries to prepare that came to nothing may have left more: few, that go
+    # in the end.
     inputs = (inputs_prefix(job),) if record.status.is_terminal else ()
     known = (
         *inputs,
@@ -73,13 +73,7 @@ def _of_work(record: JobRecord) -> set[str]:
     states = {state_key(job, index) for index in range(num_chunks + 1)}
     frames = {frames_key(job, index) for index in range(num_chunks + 1)} if record.spec.refine else set[str]()
     ends = {video_key(job), refined_video_key(job), thumbnail_key(job)}
-    return making | states | frames | ends | _input(record) | _states_of_refinement(record)
-
-
-def _input(record: JobRecord) -> set[str]:
-    """What a running job begins with: ready, or being prepared."""
-    ready = {record.prepared.key} if record.prepared else set[str]()
-    return ready | ({input_key(record.id, record.lane(Lane.PREPARE).token)} if awaits_media(record) else set[str]())
+    return making | states | frames | ends | _states_of_refinement(record)
 
 
 def _states_of_refinement(record: JobRecord) -> set[str]:

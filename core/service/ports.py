@@ -145,6 +145,10 @@ class JobStore(Protocol):
         """At most `limit` jobs that `claim_next` would take now, in its order."""
         ...
 
+    def count_prepared(self, model: str, limit: int) -> int:
+        """Jobs of a model whose media are ready and that have not begun; `limit` where there are more."""
+        ...
+
     def index_again(self) -> int:
         """Put jobs that an older version has written into the queues; how many there were."""
         ...

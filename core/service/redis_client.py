@@ -312,6 +312,11 @@ def queue_index(model: str) -> str:
     return f"longtake:jobs:queued:{model}"
 
 
+def prepared_index(model: str) -> str:
+    """Jobs whose media are ready and that have not begun."""
+    return f"longtake:jobs:prepared:{model}"
+
+
 def outbox_member(job_id: str, delivery_id: str) -> str:
     """How a delivery is named in OUTBOX_DUE. Neither id contains a space."""
     return f"{job_id} {delivery_id}"

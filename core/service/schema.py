@@ -373,6 +373,7 @@ class JobRecord(Stored):
     prepare_again: bool = Field(
         default=False, description="That is damaged or missing, and needed although there are chunks already."
     )
+    media_repairs: int = Field(default=0, description="How often that was so.")
     webhooks_ended: int = Field(default=0, description="Webhooks of this job that need no further try, in their order.")
     cancel_requested: bool = False
     delete_requested: bool = False

@@ -5,10 +5,12 @@ README.md has a table of them, and a test keeps the two equal.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.service.addresses import base_url, host_names, networks, origins
@@ -20,6 +22,12 @@ from core.service.webhook_secret import usable_secret
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
+
+MEDIA_DISK_KEPT_FREE = 8
+"""One part in so many of `media_disk_bytes` is for small files only."""
+_SIZES_OF_MEDIA = frozenset({"max_image_bytes", "max_image_pixels", "max_video_bytes"})
+_FRAMES_BYTES = 16 * 1920 * 1080 * 3
+"""The frames that are made of a video, at the size of a large preset."""
 
 
 def _log_level(text: str) -> str:
@@ -155,22 +163,27 @@ class Settings(BaseSettings):
         default=300.0, description="Time the server of an image or video has to give all of it."
     )
     media_decode_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=60.0, description="Time that decoding a video may take."
+        default=60.0, description="Processor time that decoding a file may take, in each of two threads."
     )
     media_fetches: Annotated[int, Field(ge=1, le=256)] = Field(
         default=32, description="Images and videos that one CPU worker fetches or decodes at a time."
     )
     media_fetches_per_host: Annotated[int, Field(ge=1)] = Field(
-        default=4, description="The same from one host; jobs that name others pass those that wait for it."
+        default=4, description="The same of one host, or one client's uploads; other jobs pass those that wait for it."
+    )
+    media_ready_ahead: Annotated[int, Field(ge=1)] = Field(
+        default=16, description="Jobs of one model that have not begun whose images and videos are kept ready."
     )
     media_decodes: Annotated[int, Field(ge=1)] = Field(
-        default=2, description="Images and videos that one CPU worker decodes at a time, a process each."
+        default=2,
+        description="Images and videos that a CPU worker decodes at a time; of one domain or client one less.",
     )
     media_decode_memory_bytes: Annotated[int, Field(ge=100_000_000)] = Field(
         default=2_000_000_000, description="Memory that decoding one image or video may take."
     )
     media_disk_bytes: Annotated[int, Field(ge=1)] = Field(
-        default=4_000_000_000, description="Fetched files that one CPU worker keeps in TMPDIR at a time."
+        default=4_000_000_000,
+        description="Fetched files that a CPU worker keeps in TMPDIR; of one domain or client a quarter.",
     )
     media_allow_private_addresses: bool = Field(
         default=False, description="Allow images and videos from private and loopback addresses."
@@ -227,6 +240,32 @@ class Settings(BaseSettings):
     log_level: Annotated[str, AfterValidator(_log_level)] = Field(
         default="INFO", description="Python log level of every process."
     )
+
+    @field_validator("media_disk_bytes")
+    @classmethod
+    def _holds_the_largest_file(cls, disk_bytes: int, info: ValidationInfo) -> int:
+        """A file that never finds room would be fetched again and again."""
+        given = info.data
+        if not given.keys() >= _SIZES_OF_MEDIA:
+            return disk_bytes
+        needed = math.ceil(_largest(given) * MEDIA_DISK_KEPT_FREE / (MEDIA_DISK_KEPT_FREE - 1))
+        if disk_bytes < needed:
+            raise ValueError(
+                f"{disk_bytes} bytes do not hold the largest image or video allowed; set {needed} or more, or lower "
+                "LONGTAKE_MAX_VIDEO_BYTES, LONGTAKE_MAX_IMAGE_BYTES or LONGTAKE_MAX_IMAGE_PIXELS"
+            )
+        return disk_bytes
+
+    @property
+    def largest_media_bytes(self) -> int:
+        """What one image or video may take on a CPU worker's disk, with what is made of it."""
+        return _largest(self.model_dump(include=set(_SIZES_OF_MEDIA)))
+
+
+def _largest(sizes: Mapping[str, int]) -> int:
+    """The largest file with its pixels."""
+    image = sizes["max_image_bytes"] + 3 * sizes["max_image_pixels"]
+    return max(image, sizes["max_video_bytes"] + _FRAMES_BYTES)
 
 
 def read_settings() -> Settings:

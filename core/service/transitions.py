@@ -143,6 +143,11 @@ def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:
     return LANES_WITH_STEPS if record.spec.refine else (Lane.GENERATE,)
 
 
+def is_prepared_ahead(record: JobRecord) -> bool:
+    """Whether the job's media are ready and it has not begun."""
+    return record.status is JobStatus.QUEUED and record.prepared is not None and not record.delete_requested
+
+
 def rank(record: JobRecord) -> int:
     """Which jobs come first where several want a lane: what has begun, then what is new; among equals the oldest."""
     return 1 if record.status is JobStatus.QUEUED else 0
@@ -223,7 +228,8 @@ def commit_prepare(
         prepare_again=False,
         warnings=(*record.warnings, *new),
     )
-    return _durable(Transition(_wound_up(ready), released=lease.lane, is_commit=True))
+    # No commit as others count them: CPU workers get on while all workers with engines have an outage.
+    return _durable(Transition(_wound_up(ready), released=lease.lane))
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:
@@ -356,7 +362,7 @@ def repair(
     if refine_from is not None:
         changes["refine_done"] = min(record.refine_done, refine_from)
     if media:
-        changes |= {"prepared": None, "prepare_again": True}
+        changes |= {"prepared": None, "prepare_again": True, "media_repairs": record.media_repairs + 1}
     if record.status is JobStatus.FINALIZING:
         changes["status"] = JobStatus.RUNNING
     state = _changed_lane(record.lane(lease.lane), held=False)

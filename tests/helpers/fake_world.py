@@ -27,7 +27,7 @@ from worker.decoding import decode_here
 from worker.endings import wake
 from worker.finalize import finalize_next
 from worker.generate import ChunkMaker
-from worker.given import AllowedAddresses, GivenReader, allowed_addresses
+from worker.given import AllowedAddresses, GivenReader
 from worker.prepare import MediaPreparer
 from worker.refine import ChunkRefiner
 from worker.services import Services
@@ -55,9 +55,7 @@ class World:
     def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
         return ChunkMaker(services or self.services(), engine or FakeEngine(), MODEL)
 
-    def preparer(
-        self, services: Services | None = None, allowed: AllowedAddresses = allowed_addresses
-    ) -> MediaPreparer:
+    def preparer(self, services: Services | None = None, allowed: AllowedAddresses | None = None) -> MediaPreparer:
         """One that decodes in this process."""
         services = services or self.services("cpu-1")
         return MediaPreparer(services, GivenReader(services, allowed, decode_here))

@@ -272,6 +272,21 @@ class StoreContract:
             ports.store.create(queued_job(number, age_seconds=age, **WITH_VIDEO))
         assert ports.store.ready(Lane.PREPARE, "", 2) == [queued_job(2).id, queued_job(3).id]
 
+    def test_jobs_that_are_ready_and_have_not_begun_are_counted_by_model(self, ports: StorePorts) -> None:
+        jobs = [ports.store.create(queued_job(number, **WITH_VIDEO)) for number in range(5)]
+        model = jobs[0].spec.model
+        for job in jobs[:4]:
+            lease = ports.claim(job, Lane.PREPARE)
+            ports.store.commit_prepare(lease, prepared_of(lease))
+        assert [ports.store.count_prepared(model, limit) for limit in (16, 2)] == [4, 2]
+        assert ports.store.count_prepared("another", 16) == 0
+        ports.claim(jobs[0])
+        ports.store.request_cancel(jobs[1].id)
+        ports.store.request_delete(jobs[2].id)
+        assert ports.store.count_prepared(model, 16) == 1
+        ports.store.purge(jobs[3].id)
+        assert ports.store.count_prepared(model, 16) == 0
+
     def test_preparing_is_committed_once_and_by_the_newest_token_only(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**WITH_VIDEO))
         first = ports.claim(job, Lane.PREPARE, ttl=SHORT)
@@ -386,6 +401,16 @@ class StoreContract:
             ports.make_chunk(other, index)
             ports.store.give_back_of("doomed")
         assert ports.claim(poison).poison
+
+    def test_media_that_are_prepared_during_an_outage_of_engines_make_nobody_poison(self, ports: StorePorts) -> None:
+        unlucky = ports.store.create(queued_job(1))
+        for number in range(2, 8):
+            assert not ports.claim(unlucky, worker="doomed").poison
+            other = ports.store.create(queued_job(number, **WITH_VIDEO))
+            lease = ports.claim(other, Lane.PREPARE)
+            ports.store.commit_prepare(lease, prepared_of(lease))
+            ports.store.give_back_of("doomed")
+        assert not ports.claim(unlucky).poison
 
     # Manifests and tombstones
 

@@ -18,6 +18,7 @@ from core.service.clock import SystemClock
 from core.service.embedded import EmbeddedRedis, free_port
 from core.service.errors import JobStateConflict, StaleLease, StoreError
 from core.service.event_log import RedisEventLog
+from core.service.job_rows import index_member
 from core.service.job_store import RedisJobStore
 from core.service.outbox import RedisOutbox
 from core.service.ports import Lease, Results
@@ -264,3 +265,13 @@ def test_a_follower_lives_through_a_restart(tmp_path: Path) -> None:
 def test_a_redis_that_is_away_is_a_named_error() -> None:
     with connect(f"redis://127.0.0.1:{free_port()}/0") as client, pytest.raises(StoreError):
         ports_on(client).store.ping()
+
+
+def test_jobs_that_an_older_version_has_begun_or_ended_are_not_counted_as_ready(
+    client: redis.Redis, ports: StorePorts
+) -> None:
+    job = ports.store.create(queued_job())
+    index = keys.prepared_index(job.spec.model)
+    client.zadd(index, {index_member(job): 0, "0000000000000001:job_gone": 0})
+    assert ports.store.count_prepared(job.spec.model, 16) == 0
+    assert client.zcard(index) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.service.engine import FrameHWC, FramesTHWC
@@ -15,6 +16,10 @@ class Decoded:
     image: FrameHWC | None = None
     frames: FramesTHWC | None = None
     warnings: tuple[JobWarning, ...] = ()
+
+
+Tick = Callable[[], None]
+"""Called often while something is fetched, read or decoded; may raise to stop."""
 
 
 def ignore_warning(warning: JobWarning) -> None:

@@ -7,12 +7,11 @@ needs the end. What declares no length (live recordings) cannot be seen to be cu
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-Tick = Callable[[], None]
-"""Called for every part; may raise to stop."""
+from core.service.media.decoded import Tick
 
 _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"sidx", b"free", b"skip", b"wide", b"uuid", b"meta"})
 """Boxes that stand at the top of a file. Behind the last one there may be rubbish, which is none of them."""

@@ -30,7 +30,7 @@ from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
 from core.service.frame_plan import CHUNK_FRAMES
 from core.service.media.alpha import AlphaHW, frames_with_alpha, has_alpha_stream
 from core.service.media.colour import hdr_curve, rgb_of
-from core.service.media.decoded import ignore_warning
+from core.service.media.decoded import Tick, ignore_warning
 from core.service.media.fit import fit
 from core.service.media.intact import missing_end
 from core.service.media.interlaced import Neighbours, deinterlaced, with_neighbours
@@ -45,7 +45,7 @@ _CODECS = frozenset(
 _MOST_STREAMS = 16
 _MOST_FRAMES_PER_SECOND = 240
 """Bounds the number of frames, together with the longest duration."""
-_DECODER_THREADS = 2
+DECODER_THREADS = 2
 _JITTER_FRAMES = 0.1
 """Times are rounded in files (to milliseconds in WebM): so much of a frame may be missing from 16 of them."""
 _LEAST_GAP_SECONDS, _GAP_SHARE = 1.0, 0.05
@@ -56,15 +56,14 @@ _PICTURES_OF_SOUND = Disposition.attached_pic | Disposition.timed_thumbnails
 """Covers and chapter pictures: FFmpeg shows them as video streams."""
 _ENCRYPTION = ("encryption_info", "encryption_init_info")
 
-Tick = Callable[[], None]
-"""Called often while a video is read; may raise to stop."""
 Warn = Callable[[JobWarning], None]
 """Takes one warning; called at most once for each code."""
 
 
 @dataclass(frozen=True)
 class VideoLimits:
-    """What a video may ask of the machine. `decode_seconds` bounds both passes together."""
+    """What a video may ask of the machine. `decode_seconds` bounds both passes together: of processor time, in each of
+    DECODER_THREADS."""
 
     max_pixels: int
     max_seconds: float
@@ -162,11 +161,12 @@ def _once_each(warn: Warn) -> Warn:
 
 
 def _with_deadline(tick: Tick, seconds: float) -> Tick:
-    until = time.monotonic() + seconds
+    """Processor time: a machine that has much else to do makes no video too large."""
+    until = time.process_time() + seconds * DECODER_THREADS
 
     def checked() -> None:
         tick()
-        if time.monotonic() > until:
+        if time.process_time() > until:
             raise MediaTooLarge(
                 f"the video takes more than {seconds:g} s to decode", fix="give a shorter or smaller one"
             )
@@ -186,8 +186,12 @@ def _opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, 
             stream = _video_stream(container, limits)
             stream.codec_context.options = decoder_options
             stream.codec_context.thread_type = "AUTO"
-            stream.codec_context.thread_count = 1 if has_alpha_stream(stream) else _DECODER_THREADS
+            stream.codec_context.thread_count = 1 if has_alpha_stream(stream) else DECODER_THREADS
             yield container, stream
+    except MemoryError as error:  # FFmpeg's own is both
+        raise MediaTooLarge(
+            "decoding the video needs more memory than it may take", fix="give a smaller one"
+        ) from error
     except FFmpegError as error:
         raise _unreadable(error.strerror or "FFmpeg cannot read it") from error
 

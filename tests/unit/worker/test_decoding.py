@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -25,15 +26,17 @@ from core.service.settings import Settings
 from tests.helpers.clips import clip, picture
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
-from worker.decoding import BEGUN, DecodeOrder, DecodingProcesses, decode_here, decode_order
+from worker.decoding import BEGUN, DecodeOrder, DecodingProcesses, DecodingStalled, decode_here, decode_order
 
 ODD = JobWarning(code="odd", message="it is odd", field="video")
 
 
-def order_for(folder: Path, data: bytes, kind: MediaKind = MediaKind.VIDEO, **limits: float) -> DecodeOrder:
+def order_for(
+    folder: Path, data: bytes, kind: MediaKind = MediaKind.VIDEO, owner: str = "", **limits: float
+) -> DecodeOrder:
     folder.mkdir(exist_ok=True)
     (folder / "given").write_bytes(data)
-    return decode_order(kind, folder, job_spec(), (64, 64), Settings().model_copy(update=limits))
+    return decode_order(kind, folder, job_spec(), (64, 64), Settings().model_copy(update=limits), owner)
 
 
 def nothing() -> None: ...
@@ -68,7 +71,7 @@ def test_its_errors_are_raised_here(tmp_path: Path) -> None:
 def test_more_memory_than_allowed_fails_the_job_that_wants_it(tmp_path: Path) -> None:
     large = picture((1, 2, 3), size=(8000, 5000))
     order = order_for(tmp_path / "x", large, MediaKind.IMAGE, media_decode_memory_bytes=100_000_000)
-    with pytest.raises((MediaTooLarge, MediaUnreadable)):
+    with pytest.raises(MediaTooLarge, match="memory"):
         DecodingProcesses(1)(order, nothing)
 
 
@@ -85,9 +88,42 @@ def test_a_program_that_cannot_start_is_not_the_files_fault(tmp_path: Path) -> N
 
 def test_a_hang_ends_with_its_time(tmp_path: Path) -> None:
     order = order_for(tmp_path / "x", b"?", media_decode_timeout_seconds=0.2)
-    with pytest.raises(MediaUnreadable, match="did not end within"):
+    with pytest.raises(DecodingStalled, match="did not end within"):
         program(hangs(tmp_path))(order, nothing)
     assert not is_alive(tmp_path)
+
+
+def test_processor_time_without_end_is_the_files_fault(tmp_path: Path) -> None:
+    """With the real limits, and a decoder that never looks at the time itself."""
+    spin = "d.decode_here = lambda order, tick: all(iter(lambda: 1, 0))"
+    decode = DecodingProcesses(1, [sys.executable, "-c", f"import worker.decoding as d; {spin}; d.main()"])
+    with pytest.raises(MediaTooLarge, match="to decode"):
+        decode(order_for(tmp_path / "x", b"?", media_decode_timeout_seconds=0.5), nothing)
+
+
+def test_hanging_decoders_of_one_owner_leave_a_place_to_others(tmp_path: Path) -> None:
+    told = "import json, signal, sys; order = json.load(sys.stdin); 'bad' in order['file'] and signal.pause()"
+    decode = DecodingProcesses(2, [sys.executable, "-c", f"{told}; print(json.dumps({{'warnings': []}}))"])
+    stopped = threading.Event()
+
+    def stop() -> None:
+        if stopped.is_set():
+            raise Interrupted
+
+    def hang(number: int) -> None:
+        with pytest.raises(Interrupted):
+            decode(order_for(tmp_path / f"bad-{number}", b"?", owner="bad"), stop)
+
+    threads = [threading.Thread(target=hang, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: any(tmp_path.glob("bad-*/answer")), "one to begin")
+    for number in range(2):
+        assert decode(order_for(tmp_path / f"good-{number}", b"?", owner="good"), nothing) == ()
+    assert len(list(tmp_path.glob("bad-*/answer"))) == 1
+    stopped.set()
+    for thread in threads:
+        thread.join()
 
 
 def test_whoever_is_told_to_stop_waits_for_no_decoder(tmp_path: Path) -> None:
@@ -108,12 +144,17 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_it_is_given_no_keys_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LONGTAKE_S3_SECRET_ACCESS_KEY", "s3cr3t")
-    told = "{'code': 'media_type_refused', 'message': str([n for n in os.environ if 'LONGTAKE' in n]), 'fix': ''}"
+    for name in ("LONGTAKE_S3_SECRET_ACCESS_KEY", "AZURE_CLIENT_SECRET", "REDIS_URL", "MY_TOKEN"):
+        monkeypatch.setenv(name, "s3cr3t")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    told = "{'code': 'media_type_refused', 'message': str(sorted(os.environ)), 'fix': ''}"
     tell = program(f"import json, os; print(json.dumps({told}))")
     with pytest.raises(MediaTypeRefused) as raised:
         tell(order_for(tmp_path / "x", b"?"), nothing)
-    assert raised.value.message == "[]"
+    allowed = r"(PATH|LD_LIBRARY_PATH|LANG|TMPDIR|HOME|VIRTUAL_ENV|PYTHON\w*|LC_\w+)"
+    names = raised.value.message.strip("[]").replace("'", "").split(", ")
+    assert [name for name in names if not re.fullmatch(allowed, name)] == []
+    assert "LC_ALL" in names
 
 
 def test_only_so_many_at_a_time(tmp_path: Path) -> None:

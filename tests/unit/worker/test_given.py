@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import threading
@@ -15,7 +16,7 @@ import pytest
 from core.service import queue
 from core.service.address_guard import VIDEO, UrlUse, check_url
 from core.service.engine import FrameHWC
-from core.service.errors import MediaFetchFailed, MediaUrlRefused
+from core.service.errors import MediaFetchFailed, MediaTooLarge, MediaUrlRefused
 from core.service.manifest import chunk_key, inputs_prefix, job_prefix, manifest_key, record_from_manifest
 from core.service.media.addresses import media_addresses
 from core.service.media.uploads import new_upload_id, upload_key
@@ -28,8 +29,8 @@ from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
-from worker.decoding import DecodeOrder, decode_here
-from worker.given import GivenReader
+from worker.decoding import DecodeOrder, DecodingStalled, decode_here
+from worker.given import DiskBudget, GivenReader, Room
 from worker.lane import Outcome
 from worker.prepare import MediaPreparer
 
@@ -296,6 +297,17 @@ def test_what_is_prepared_and_damaged_is_prepared_again(world: World, video: byt
     assert numbers_of(first_chunk(world)) == list(range(24, 40))
 
 
+def test_a_storage_that_loses_what_is_prepared_each_time_fails_the_job_in_the_end(world: World, video: bytes) -> None:
+    prepared_job(world, video)
+    for _ in range(world.settings.max_attempts):
+        world.storage.delete([*world.storage.list(inputs_prefix(JOB))])
+        assert world.maker().work() is Outcome.INTERRUPTED
+        assert world.preparer().work() is Outcome.COMMITTED
+    world.storage.delete([*world.storage.list(inputs_prefix(JOB))])
+    error = failure(world, world.maker().work())
+    assert (error.code, error.retryable) == ("prepare_error", True)
+
+
 def test_all_states_lost_after_chunk_1_begin_again_with_what_is_prepared(world: World, video: bytes) -> None:
     prepared_job(world, video)
     maker = world.maker()
@@ -370,12 +382,95 @@ def test_what_is_odd_about_the_file_is_told_in_the_jobs_warnings_once(world: Wor
     assert world.store.get(JOB).warnings == (odd,)
 
 
-def test_files_beyond_the_room_on_disk_come_back_later_and_no_try_counts(world: World, video: bytes) -> None:
+def test_a_file_that_finds_no_room_on_an_empty_disk_fails_and_is_not_fetched_for_ever(
+    world: World, video: bytes
+) -> None:
     world.settings = world.settings.model_copy(update={"media_disk_bytes": len(video) - 1})
     world.submit(video=uploaded(world, video))
-    assert world.preparer().work() is Outcome.INTERRUPTED
-    assert world.store.get(JOB).lane(Lane.PREPARE).attempts == 0
-    assert world.preparer().work() is Outcome.DROPPED, "it rests"
+    error = failure(world, world.preparer().work())
+    assert (error.code, error.retryable) == ("media_too_large", False)
+
+
+def test_files_beyond_the_room_on_disk_come_back_later_and_no_try_counts(world: World, video: bytes) -> None:
+    world.settings = world.settings.model_copy(update={"media_disk_bytes": 3 * len(video) // 2})
+    for job_id in (JOB, "job_later"):
+        world.submit(job_id, video=uploaded(world, video))
+    meanwhile: list[Outcome] = []
+
+    def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+        tick()
+        if not meanwhile:
+            meanwhile.append(preparer.work())
+        order.result.write_bytes(b"")
+        return ()
+
+    services = world.services("cpu-1")
+    preparer = MediaPreparer(services, GivenReader(services, decode=decode))
+    assert preparer.work() is Outcome.COMMITTED
+    assert meanwhile == [Outcome.INTERRUPTED]
+    assert world.store.get("job_later").lane(Lane.PREPARE).attempts == 0
+    assert preparer.work() is Outcome.DROPPED, "it rests"
+    world.rest()
+    assert preparer.work() is Outcome.COMMITTED
+
+
+def test_a_decoder_that_stands_still_costs_its_job_a_try_and_in_the_end_the_client_is_told(
+    world: World, video: bytes
+) -> None:
+    def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+        tick()
+        raise DecodingStalled(f"decoding the {order.kind} did not end")
+
+    world.submit(video=uploaded(world, video))
+    preparer = MediaPreparer(world.services("cpu-1"), GivenReader(world.services("cpu-1"), decode=decode))
+    for tries in (1, 2, 3):
+        assert world.store.get(JOB).status is JobStatus.QUEUED
+        with pytest.raises(DecodingStalled):
+            preparer.work()
+        assert world.store.get(JOB).lane(Lane.PREPARE).attempts == tries
+        world.rest()
+    assert failure(world, Outcome.FAILED).code == "prepare_error"
+
+
+MB = 1_000_000
+
+
+def taken(budget: DiskBudget, owner: str, *sizes: int) -> Room:
+    room = Room(budget, owner)
+    for size in sizes:
+        room.take(size)
+    return room
+
+
+def is_full(budget: DiskBudget, owner: str, *sizes: int) -> bool:
+    try:
+        taken(budget, owner, *sizes).clear()
+    except OSError as error:
+        return error.errno == errno.ENOSPC
+    return False
+
+
+def test_no_owner_has_more_than_a_quarter_of_the_disk() -> None:
+    budget = DiskBudget(4000 * MB, 600 * MB)
+    rooms = [taken(budget, "slow", 490 * MB), taken(budget, "slow", 490 * MB)]
+    assert is_full(budget, "slow", 490 * MB)
+    assert not is_full(budget, "other", 490 * MB, 100 * MB)
+    rooms[0].clear()
+    assert not is_full(budget, "slow", 490 * MB)
+
+
+def test_small_files_find_room_when_large_ones_have_all_of_theirs() -> None:
+    budget = DiskBudget(4000 * MB, 600 * MB)
+    for number in range(7):
+        taken(budget, f"slow-{number}", 490 * MB)
+    assert is_full(budget, "large", 15 * MB, 490 * MB)
+    assert not is_full(budget, "small", 15 * MB)
+
+
+def test_a_file_larger_than_a_share_is_too_large_however_much_room_there_is() -> None:
+    with pytest.raises(MediaTooLarge):
+        taken(DiskBudget(4000 * MB, 600 * MB), "a", 900 * MB, 200 * MB)
+    assert not is_full(DiskBudget(1000 * MB, 600 * MB), "a", 600 * MB), "but never one of the size allowed"
 
 
 def test_any_number_of_workers_may_die_while_they_prepare(world: World, video: bytes) -> None:

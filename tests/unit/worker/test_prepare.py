@@ -5,24 +5,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.service.address_guard import UrlUse
-from core.service.fakes import FakeTaskQueue, FakeWorkerRegistry
-from core.service.media.uploads import new_upload_id, upload_key
+from core.service.errors import StorageError
+from core.service.fakes import FakeJobStore, FakeTaskQueue, FakeWorkerRegistry
+from core.service.media.addresses import media_addresses
+from core.service.media.uploads import UploadRequest, new_upload, new_upload_id, upload_key
+from core.service.ports import Lease
+from core.service.resolver import BoundedResolver
 from core.service.schema import JobStatus, JobWarning, Lane
 from core.service.settings import Settings
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import World
+from tests.helpers.jobs import job_spec, queued_job
 from tests.helpers.media_server import Answer, MediaServer, serving_media
 from worker.decoding import DecodeOrder, decode_here
 from worker.given import GivenReader
+from worker.media_places import Places, Source
 from worker.names import slot_names
-from worker.prepare import Places, Preparer, Source
+from worker.prepare import FIRST_LOOK, MOST_LOOKED_AT, Preparer
 from worker.undertaker import give_back
 
 PNG = picture((200, 100, 50))
@@ -112,22 +119,188 @@ def test_what_a_dead_process_had_in_hand_is_given_back_for_each_of_its_places(wo
     assert len(world.store.ready(Lane.PREPARE, "", 10)) == 3
 
 
+def upload_of(client: str) -> Source:
+    return Source(is_upload=True, host=client, domain=client)
+
+
 def test_uploads_and_urls_leave_each_other_room() -> None:
-    upload, hosts = Source(None), [Source(f"host-{number}") for number in range(8)]
-    for mine, others in ((hosts, [upload]), ([upload] * 8, hosts)):
+    uploads, hosts = [upload_of(str(n)) for n in range(8)], [Source.of_host(f"host-{n}") for n in range(8)]
+    for mine, others in ((hosts, uploads), (uploads, hosts)):
         places = Places(slot_names("cpu-1", 4), per_host=1)
-        taken = [places.take(source) for source in mine if places.has_one_for(source)]
-        assert len(taken) == 3
+        assert len(all_that_have_places(places, mine)) == 3
         assert places.has_one_for(others[0])
 
 
 def test_one_place_serves_everybody_in_turn() -> None:
     places = Places(slot_names("cpu-1", 1), per_host=4)
-    for source in (Source(None), Source("a")):
+    for source in (upload_of("a"), Source.of_host("a")):
         assert places.has_one_for(source)
         slot = places.take(source)
         assert not places.has_one_for(source)
         places.give_back(slot, source)
+
+
+def all_that_have_places(places: Places, sources: Sequence[Source]) -> list[str]:
+    return [places.take(source) for source in sources if places.has_one_for(source)]
+
+
+@pytest.mark.parametrize("zone", ["evil.example", "evil.co.uk"])
+def test_names_below_one_domain_share_the_places_of_two_hosts(zone: str) -> None:
+    places = Places(slot_names("cpu-1", 32), per_host=4)
+    assert len(all_that_have_places(places, [Source.of_host(f"a{n}.{zone}") for n in range(24)])) == 8
+    assert places.has_one_for(Source.of_host("a.other.co.uk"))
+
+
+def test_uploads_of_one_client_have_no_more_places_than_one_host(world: World) -> None:
+    def upload(client: str | None) -> Source:
+        made = new_upload(UploadRequest(content_type="image/png", size_bytes=9), Settings(), world.clock.now(), client)
+        world.uploads.create(made)
+        return Source.of(job_spec(image=made.id), world.uploads)
+
+    places = Places(slot_names("cpu-1", 32), per_host=4)
+    assert len(all_that_have_places(places, [upload("one") for _ in range(32)])) == 4
+    assert places.has_one_for(upload("other"))
+    assert upload(None) != upload(None), "an older version's: each by itself"
+
+
+def test_who_deletes_the_uploads_that_jobs_name_gets_no_more_places(world: World) -> None:
+    places = Places(slot_names("cpu-1", 32), per_host=4)
+    deleted = [Source.of(job_spec(image=new_upload_id()), world.uploads) for _ in range(32)]
+    assert len(all_that_have_places(places, deleted)) == 4
+
+
+def test_no_more_is_prepared_than_a_setting_says_ahead_of_what_begins(world: World, server: MediaServer) -> None:
+    for number in range(8):
+        submit(world, f"job_{number}", server.url("/a", QUICK))
+
+    def ready() -> list[str]:
+        return [f"job_{number}" for number in range(8) if is_ready(world, f"job_{number}")]
+
+    with preparing(world, media_fetches=1, media_ready_ahead=2) as preparer:
+        eventually(lambda: len(ready()) == 2, "two to be ready")
+        preparer.look()
+        preparer.look()
+        assert ready() == ["job_0", "job_1"]
+        assert world.store.claim("job_0", Lane.GENERATE, "gpu", 30)
+        eventually(lambda: ready() == ["job_0", "job_1", "job_2"], "the next to be ready")
+        preparer.look()
+        assert len(server.seen) == 3
+
+
+def test_jobs_that_have_begun_are_prepared_again_however_many_are_ready(world: World, server: MediaServer) -> None:
+    submit(world, "job_begun", server.url("/a", QUICK))
+    submit(world, "job_ready", server.url("/a", QUICK))
+    submit(world, "job_waits", server.url("/a", QUICK))
+    with preparing(world, media_fetches=1, media_ready_ahead=1):
+        eventually(lambda: is_ready(world, "job_begun"), "the first to be ready")
+        lease = world.store.claim("job_begun", Lane.GENERATE, "gpu", 30)
+        assert lease
+        eventually(lambda: is_ready(world, "job_ready"), "the second to be ready")
+        world.store.repair(lease, (), media=True)
+        eventually(lambda: is_ready(world, "job_begun"), "it to be ready again")
+        assert not is_ready(world, "job_waits")
+
+
+@dataclass
+class Store:
+    """A port of which some calls fail."""
+
+    store: FakeJobStore
+    unreadable: str = ""
+    asked_for: list[int] = field(default_factory=list[int])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        self.asked_for.append(limit)
+        return self.store.ready(lane, model, limit)
+
+    def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
+        if job_id == self.unreadable:
+            raise StorageError("its manifest cannot be read")
+        return self.store.claim(job_id, lane, worker, ttl_seconds)
+
+
+@contextmanager
+def looking(world: World, store: Store, **others: Any) -> Generator[Preparer]:
+    """One that looks when it is told to only."""
+    services = replace(world.services("cpu-1"), store=store)
+    try:
+        yield Preparer(services, GivenReader(services, on_loopback, decode_here), **others)
+    finally:
+        services.drain.set()
+
+
+def test_a_job_that_cannot_be_claimed_takes_no_place_and_hides_no_other(world: World, server: MediaServer) -> None:
+    world.settings = world.settings.model_copy(update={"media_fetches": 1})
+    submit(world, "job_a", server.url("/a", QUICK))
+    submit(world, "job_b", server.url("/a", QUICK))
+    with looking(world, Store(world.store, unreadable="job_a")) as preparer:
+        preparer.look()
+        eventually(lambda: is_ready(world, "job_b"), "the other to be ready")
+
+
+class NoThread(threading.Thread):
+    """This machine can have no more."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_thread_that_cannot_start_costs_no_place_and_no_lease(world: World, server: MediaServer) -> None:
+    world.settings = world.settings.model_copy(update={"media_fetches": 1})
+    submit(world, "job_a", server.url("/a", QUICK))
+    kinds = [NoThread, NoThread, threading.Thread]
+
+    def new_thread(**given: Any) -> threading.Thread:
+        return kinds.pop(0)(**given)
+
+    with looking(world, Store(world.store), new_thread=new_thread) as preparer:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="new thread"):
+                preparer.look()
+            assert not world.store.lease_alive("job_a", Lane.PREPARE)
+        preparer.look()
+        eventually(lambda: is_ready(world, "job_a"), "it to be ready all the same")
+    assert world.store.get("job_a").lane(Lane.PREPARE).attempts == 0
+
+
+def test_a_long_queue_is_looked_through_now_and_then_only(world: World, server: MediaServer) -> None:
+    world.settings = world.settings.model_copy(update={"media_fetches_per_host": 1})
+    for number in range(MOST_LOOKED_AT + 5):
+        world.store.create(queued_job(number, image=server.url("/slow", SLOW)))
+    store = Store(world.store)
+    with looking(world, store) as preparer:
+        preparer.look()
+        assert max(store.asked_for) > MOST_LOOKED_AT, "nobody is hidden for ever"
+        store.asked_for.clear()
+        preparer.look()
+    assert (store.asked_for[0], max(store.asked_for)) == (FIRST_LOOK, MOST_LOOKED_AT)
+
+
+def test_a_name_server_that_never_answers_takes_its_own_domains_places_only(world: World, server: MediaServer) -> None:
+    answers = threading.Event()
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        del port
+        if host.endswith(".pit.example"):
+            answers.wait(30)
+        return ["127.0.0.1"]
+
+    world.settings = world.settings.model_copy(
+        update={"media_fetches": 4, "media_fetches_per_host": 1, "media_allow_private_addresses": True}
+    )
+    for number in range(12):
+        submit(world, f"job_pit_{number}", server.url("/a", f"a{number}.pit.example"))
+    submit(world, "job_quick", server.url("/a", QUICK))
+    services = world.services("cpu-1")
+    preparer = Preparer(services, GivenReader(services, media_addresses(BoundedResolver(30, resolve)), decode_here))
+    preparer.look()
+    eventually(lambda: is_ready(world, "job_quick"), "the other to be ready")
+    assert not any(is_ready(world, f"job_pit_{number}") for number in range(12))
+    services.drain.set()
+    answers.set()
 
 
 @dataclass

@@ -43,6 +43,7 @@ def full_record() -> JobRecord:
             "repairs": (1,),
             "prepared": PreparedMedia(key="p", sha256="a", at=DAY_ONE),
             "prepare_again": True,
+            "media_repairs": 1,
             "webhooks_ended": 2,
             "num_events": 5,
             "fingerprints": (FingerprintChange(from_chunk=0, fingerprint="f1"),),

@@ -65,3 +65,12 @@ def test_the_command_that_the_refusal_names_makes_a_secret(monkeypatch: pytest.M
 def test_several_webhook_secrets_may_stand_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAKE_WEBHOOK_SECRET", f"{generate_secret()} {generate_secret()}")
     assert read_settings().webhook_secret
+
+
+def test_a_disk_that_cannot_hold_the_largest_file_allowed_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_MAX_VIDEO_BYTES", "4500000000")
+    with pytest.raises(SetupError, match=r"LONGTAKE_MEDIA_DISK_BYTES is wrong: .* do not hold the largest") as caught:
+        read_settings()
+    assert "LONGTAKE_MAX_VIDEO_BYTES" in caught.value.message
+    monkeypatch.setenv("LONGTAKE_MEDIA_DISK_BYTES", "6000000000")
+    assert read_settings().media_disk_bytes == 6_000_000_000

@@ -11,7 +11,16 @@ from core.service import transitions
 from core.service.errors import JobNotFound, JobStateConflict, StaleLease
 from core.service.ports import Lease, Results
 from core.service.refine_plan import is_made
-from core.service.schema import EventType, FingerprintChange, JobError, JobRecord, JobStatus, Lane, LaneState
+from core.service.schema import (
+    EventType,
+    FingerprintChange,
+    JobError,
+    JobRecord,
+    JobStatus,
+    Lane,
+    LaneState,
+    PreparedMedia,
+)
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LATER = DAY_ONE + timedelta(seconds=90)
@@ -87,6 +96,15 @@ def test_a_death_is_lonely_where_no_other_job_got_on() -> None:
     lonely = transitions.claim(job, Lane.GENERATE, LATER, 7).record.lane(Lane.GENERATE)
     among_others = transitions.claim(job, Lane.GENERATE, LATER, 8).record.lane(Lane.GENERATE)
     assert [(state.deaths, state.lonely_deaths) for state in (lonely, among_others)] == [(1, 1), (1, 0)]
+
+
+def test_only_what_needs_an_engine_shows_that_others_got_on() -> None:
+    job = queued_job(video="https://example.com/a.mp4")
+    held = transitions.claim(job, Lane.PREPARE, LATER, 0).record
+    prepared = PreparedMedia(key="jobs/a/input/1", sha256="0" * 64, at=LATER)
+    assert not transitions.commit_prepare(held, lease_of(held, Lane.PREPARE), prepared).is_commit
+    made = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
+    assert transitions.commit_chunk(made, lease_of(made), chunk_of(made, 0), "f", LATER).is_commit
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.error import MemoryError as MemoryOfFFmpeg
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
@@ -200,3 +202,14 @@ def test_a_video_that_does_not_name_its_colours_is_taken_for_what_its_size_sugge
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert np.abs(read(path).astype(int) - [220, 30, 40]).max() <= 4
+
+
+def test_memory_that_ffmpeg_does_not_get_makes_a_video_too_large_not_damaged(tmp_path: Path) -> None:
+    ticks = iter(range(20))
+
+    def out_of_memory() -> None:
+        if next(ticks, None) is None:
+            raise MemoryOfFFmpeg(errno.ENOMEM, "Cannot allocate memory")
+
+    with pytest.raises(MediaTooLarge, match="memory"):
+        last_frames(clip(tmp_path / "a.mp4", 40, fps=8), fps=8, height=32, width=32, limits=LIMITS, tick=out_of_memory)
