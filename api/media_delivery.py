@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from anyio import create_task_group, fail_after
+from anyio import create_task_group
 from anyio.abc import TaskGroup
 from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
@@ -33,10 +33,9 @@ _ONE_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-0{0,17}[1-9]\d{0,17})", re.A
 
 
 class MediaStreams:
-    """Who is being sent something, in one process: how many may be, and how long one may take nothing."""
+    """Who is being sent something, in one process: how many may be."""
 
     def __init__(self, settings: Settings) -> None:
-        self.stall_seconds = settings.media_stall_seconds
         self._most = settings.max_media_streams
         self._now = 0
 
@@ -128,15 +127,16 @@ class ObjectResponse(Response):
                 await response_of(error, unit, prefix=prefix_of(scope))(scope, receive, send)
 
     async def _send(self, part: ObjectPart, receive: Receive, send: Send) -> None:
-        """Until all is sent or the client leaves. Where the storage or the client stops, the answer stays incomplete,
-        and the server closes the connection: that is how HTTP tells that something is missing."""
+        """Until all is sent or the client leaves; one that takes nothing leaves by the server's hand (api/server.py).
+        Where the storage stops, the answer stays incomplete, and the server closes the connection: that is how HTTP
+        tells that something is missing."""
         await send(self._start(part))
         async with create_task_group() as group:
             group.start_soon(_leave_with_client, receive, group)
             try:
                 await self._send_pieces(part, send)
-            except (StorageError, TimeoutError) as error:
-                _log.warning("sending %s: %s", self._media.key, error or "the client takes nothing")
+            except StorageError as error:
+                _log.warning("sending %s: %s", self._media.key, error)
             group.cancel_scope.cancel()
 
     def _start(self, part: ObjectPart) -> dict[str, object]:
@@ -152,8 +152,7 @@ class ObjectResponse(Response):
 
     async def _send_pieces(self, part: ObjectPart, send: Send) -> None:
         async for piece in part.pieces:
-            with fail_after(self._streams.stall_seconds):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

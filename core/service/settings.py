@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         default=256, description="Videos and chunks that one API process sends at a time; more get 503."
     )
     media_stall_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=60.0, description="A client that takes nothing of a video for this long is let go."
+        default=60.0, description="A client that takes nothing of any answer for this long is let go."
     )
     playlist_wait_seconds: Annotated[float, Field(ge=0)] = Field(
         default=60.0, description="How long a playlist is held back until there is a first chunk."
