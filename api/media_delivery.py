@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -20,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.answers import matches
 from api.paths import prefix_of
+from api.places import Refusal, RefusingPlaces, client_of
 from api.problems import response_of
-from core.service.errors import MediaBusy, RangeNotSatisfiable, StorageError
+from core.service.errors import MediaBusy, RangeNotSatisfiable, StorageError, TooManyMediaStreamsOfClient
 from core.service.ports import ObjectPart, ObjectReader
 from core.service.settings import Settings
 
@@ -32,23 +32,13 @@ FOR_GOOD = "public, max-age=86400, immutable"
 _ONE_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-0{0,17}[1-9]\d{0,17})", re.ASCII)
 
 
-class MediaStreams:
-    """Who is being sent something, in one process: how many may be."""
+class MediaStreams(RefusingPlaces):
+    """Who is being sent something, in one process. Raises MediaBusy or TooManyMediaStreamsOfClient."""
 
     def __init__(self, settings: Settings) -> None:
-        self._most = settings.max_media_streams
-        self._now = 0
-
-    @contextmanager
-    def place(self) -> Generator[None]:
-        """One of the places. Raises MediaBusy where all are taken. On the event loop only."""
-        if self._now >= self._most:
-            raise MediaBusy(f"{self._most} videos are being sent already", fix="ask again after Retry-After seconds")
-        self._now += 1
-        try:
-            yield
-        finally:
-            self._now -= 1
+        fix = "ask again after Retry-After seconds"
+        refusal = Refusal("videos are being sent", fix, MediaBusy, TooManyMediaStreamsOfClient)
+        super().__init__(settings.max_media_streams, settings.max_media_streams_per_address, refusal)
 
 
 async def _media_streams(request: Request) -> MediaStreams:
@@ -117,7 +107,7 @@ class ObjectResponse(Response):
         self._range = byte_range
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.place():
+        with self._streams.place(client_of(scope)):
             try:
                 async with self._reader.open(self._media.key, self._range) as part:
                     await self._send(part, receive, send)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
 Network = IPv4Network | IPv6Network
+_CLIENT_PREFIX = 64
 _AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?", re.ASCII)
 
 
@@ -67,6 +68,16 @@ def origins(text: str) -> str:
         if item != "*" and (not scheme.isalnum() or Authority.parse(authority) is None):
             raise ValueError(f"{item!r} is no origin; give scheme and host, such as https://app.example")
     return text
+
+
+def client_network(host: str) -> str:
+    """Who counts as one client at the address `host`: an IPv4 address, also where it is written as IPv6, and of IPv6
+    the /64 that one client usually has (RFC 6177). What is no address counts as it is."""
+    address = address_of(host)
+    if address is None:
+        return host
+    ip = ip_address(address)
+    return address if isinstance(ip, IPv4Address) else str(IPv6Network((int(ip), _CLIENT_PREFIX), strict=False))
 
 
 def address_of(text: str) -> str | None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from core.service.addresses import Authority, address_of, items_of, networks_of
+from core.service.addresses import Authority, address_of, client_network, items_of, networks_of
 from core.service.settings import Settings
 
 
@@ -49,6 +49,22 @@ def test_lists_have_commas_and_may_be_empty() -> None:
 )
 def test_the_address_of_a_client(text: str, address: str | None) -> None:
     assert address_of(text) == address
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_one_client_is_an_ipv4_address_or_an_ipv6_network(host: str, client: str) -> None:
+    assert client_network(host) == client
 
 
 @pytest.mark.parametrize(
