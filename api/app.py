@@ -23,13 +23,13 @@ from api.long_answers import LongAnswers
 from api.media_delivery import MediaStreams
 from api.methods import EveryMethod
 from api.parameters import known_parameters
+from api.places import allow_open_files, files_for_others
 from api.playlist_waits import PlaylistWaits
 from api.ports import Ports, real_ports
 from api.proxies import TrustedProxies
 from api.readiness import Probes, health_of
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
-from api.sse import Rhythm, Streams
-from api.stream_slots import StreamSlots, allow_open_files
+from api.sse import Rhythm, Streams, event_places
 from core.service.addresses import networks_of
 from core.service.errors import SetupError
 from core.service.settings import Settings, read_settings
@@ -53,8 +53,8 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
-    slots = StreamSlots(settings.max_event_streams, settings.max_event_streams_per_address)
-    app.state.streams = Streams(ports, slots, rhythm)
+    places = event_places(settings.max_event_streams, settings.max_event_streams_per_address)
+    app.state.streams = Streams(ports, places, rhythm)
     app.state.media_streams = MediaStreams(settings)
     app.state.playlist_waits = PlaylistWaits(settings)
     for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
@@ -88,7 +88,7 @@ def settings_of_environment() -> Settings:
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
     if threading.current_thread() is threading.main_thread():  # the process is a server's, not a test's
-        streams.slots.fit_to(allow_open_files())
+        streams.places.fit_to(allow_open_files() - files_for_others(app.state.settings))
         gc.freeze()  # modules and routes stay: collections, for which all requests wait, need not go through them
     with called_on_stop_signals(streams.stop):
         yield

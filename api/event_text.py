@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ from core.service.views import chunk_url
 TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
 VARIANT_OF_CHUNK: Mapping[str, Variant] = {EventType.CHUNK_COMPLETED: "preview", EventType.CHUNK_REFINED: "refined"}
 """Of which variant the chunk is that an event of this type is about."""
-_BASE_URL = "\0base"
-"""Stands for the address under which a listener reaches this API. No text of a job has such a character."""
+_BASE_URL = f"base-url-{secrets.token_hex(16)}"
+"""Stands for the address under which a listener reaches this API. Random, so that no text of a job holds it; the same
+in JSON."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Page:
 
     def text_for(self, base_url: str) -> str:
         """For a listener who reaches this API under `base_url`, without a slash at the end."""
-        return self.text.replace(_in_json(_BASE_URL), _in_json(base_url))
+        return self.text.replace(_BASE_URL, json.dumps(base_url)[1:-1])
 
 
 def page_of(events: Sequence[JobEvent]) -> Page:
@@ -54,7 +56,3 @@ def _with_url(event: JobEvent) -> JobEvent:
     chunk = event.data["chunk"]
     url = chunk_url(_BASE_URL, event.job_id, chunk["index"], VARIANT_OF_CHUNK[event.type])
     return event.model_copy(update={"data": {**event.data, "chunk": {**chunk, "url": url}}})
-
-
-def _in_json(text: str) -> str:
-    return json.dumps(text)[1:-1]

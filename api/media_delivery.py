@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from anyio import create_task_group, fail_after
+from anyio import create_task_group
 from anyio.abc import TaskGroup
 from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from api.answers import matches
 from api.paths import prefix_of
+from api.places import Refusal, RefusingPlaces, client_of
 from api.problems import response_of
-from core.service.errors import MediaBusy, RangeNotSatisfiable, StorageError
+from core.service.errors import MediaBusy, RangeNotSatisfiable, StorageError, TooManyMediaStreamsOfClient
 from core.service.ports import ObjectPart, ObjectReader
 from core.service.settings import Settings
 
@@ -32,24 +32,13 @@ FOR_GOOD = "public, max-age=86400, immutable"
 _ONE_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-0{0,17}[1-9]\d{0,17})", re.ASCII)
 
 
-class MediaStreams:
-    """Who is being sent something, in one process: how many may be, and how long one may take nothing."""
+class MediaStreams(RefusingPlaces):
+    """Who is being sent something, in one process. Raises MediaBusy or TooManyMediaStreamsOfClient."""
 
     def __init__(self, settings: Settings) -> None:
-        self.stall_seconds = settings.media_stall_seconds
-        self._most = settings.max_media_streams
-        self._now = 0
-
-    @contextmanager
-    def place(self) -> Generator[None]:
-        """One of the places. Raises MediaBusy where all are taken. On the event loop only."""
-        if self._now >= self._most:
-            raise MediaBusy(f"{self._most} videos are being sent already", fix="ask again after Retry-After seconds")
-        self._now += 1
-        try:
-            yield
-        finally:
-            self._now -= 1
+        fix = "ask again after Retry-After seconds"
+        refusal = Refusal("videos are being sent", fix, MediaBusy, TooManyMediaStreamsOfClient)
+        super().__init__(settings.max_media_streams, settings.max_media_streams_per_address, refusal)
 
 
 async def _media_streams(request: Request) -> MediaStreams:
@@ -118,7 +107,7 @@ class ObjectResponse(Response):
         self._range = byte_range
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.place():
+        with self._streams.place(client_of(scope)):
             try:
                 async with self._reader.open(self._media.key, self._range) as part:
                     await self._send(part, receive, send)
@@ -128,15 +117,16 @@ class ObjectResponse(Response):
                 await response_of(error, unit, prefix=prefix_of(scope))(scope, receive, send)
 
     async def _send(self, part: ObjectPart, receive: Receive, send: Send) -> None:
-        """Until all is sent or the client leaves. Where the storage or the client stops, the answer stays incomplete,
-        and the server closes the connection: that is how HTTP tells that something is missing."""
+        """Until all is sent or the client leaves; one that takes nothing leaves by the server's hand (api/server.py).
+        Where the storage stops, the answer stays incomplete, and the server closes the connection: that is how HTTP
+        tells that something is missing."""
         await send(self._start(part))
         async with create_task_group() as group:
             group.start_soon(_leave_with_client, receive, group)
             try:
                 await self._send_pieces(part, send)
-            except (StorageError, TimeoutError) as error:
-                _log.warning("sending %s: %s", self._media.key, error or "the client takes nothing")
+            except StorageError as error:
+                _log.warning("sending %s: %s", self._media.key, error)
             group.cancel_scope.cancel()
 
     def _start(self, part: ObjectPart) -> dict[str, object]:
@@ -152,8 +142,7 @@ class ObjectResponse(Response):
 
     async def _send_pieces(self, part: ObjectPart, send: Send) -> None:
         async for piece in part.pieces:
-            with fail_after(self._streams.stall_seconds):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar, cast
 from anyio import current_time, sleep
 from fastapi import Depends, Request
 
+from api.places import Places
 from core.service.settings import Settings
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -24,22 +25,26 @@ class PlaylistWaits:
 
     def __init__(self, settings: Settings) -> None:
         self._seconds = settings.playlist_wait_seconds
-        self._most = settings.max_playlist_waits
-        self.waiting = 0
+        self._places = Places(settings.max_playlist_waits, settings.max_playlist_waits_per_address)
+
+    @property
+    def waiting(self) -> int:
+        return self._places.taken
 
     async def until(
-        self, look: Callable[[], Awaitable[T]], enough: Callable[[T], bool], give_up: Callable[[], Awaitable[bool]]
+        self,
+        client: str,
+        look: Callable[[], Awaitable[T]],
+        enough: Callable[[T], bool],
+        give_up: Callable[[], Awaitable[bool]],
     ) -> T:
         """What `look` gives, as soon as it is `enough`; what it is by then where the time is up, where too many wait
-        already, or where `give_up` says so."""
+        already, in all or of `client` (places.client_of), or where `give_up` says so."""
         seen = await look()
-        if enough(seen) or self.waiting >= self._most:
+        if enough(seen) or not self._places.has_room(client):
             return seen
-        self.waiting += 1
-        try:
+        with self._places.hold(client):
             return await self._wait(seen, look, enough, give_up)
-        finally:
-            self.waiting -= 1
 
     async def _wait(
         self,

@@ -1,8 +1,10 @@
-"""Runs the API: `python -m api.server`. uvicorn with limits that it lacks: half-sent requests end, framing is strict.
+"""Runs the API: `python -m api.server`. uvicorn with limits that it lacks: half-sent requests and answers that nobody
+takes end, framing is strict.
 
 Knows bytes, connections and clocks; nothing of jobs. A request must come in whole within
 LONGTAKE_REQUEST_TIMEOUT_SECONDS, counted from its first byte (on a new connection from the beginning): slow headers,
-slow bodies and connections that say nothing end alike, so they cannot keep the API from others.
+slow bodies and connections that say nothing end alike, so they cannot keep the API from others. Of an answer, whatever
+its route, something must be taken every LONGTAKE_MEDIA_STALL_SECONDS.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import socket
+import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,8 +31,11 @@ from core.service.settings import Settings
 
 MAX_HEADER_BYTES = 32 * 1024
 """Request line and headers together; more is answered 431."""
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: closing drops what was not sent."""
 WAITING = frozenset({h11.IDLE, h11.SEND_BODY})
 """States of a client from which more of a request may come."""
+_log = logging.getLogger(__name__)
 
 
 class StrictConnection(h11.Connection):
@@ -70,21 +77,62 @@ def _checked(request: h11.Request) -> h11.Request:
 
 
 class Protocol(H11Protocol):
-    """One connection. `request_timeout_seconds` is for each request on it."""
+    """One connection. `request_timeout_seconds` is for each request on it; its client is let go once it has taken
+    nothing of an answer for `stall_seconds`."""
 
-    def __init__(self, *args: Any, request_timeout_seconds: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, request_timeout_seconds: float, stall_seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = StrictConnection()
         self._request_timeout_seconds = request_timeout_seconds
+        self._stall_seconds = stall_seconds
         self._deadline: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # so that pause_writing is called as soon as anything waits
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
+        self._stop_looking()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Called when bytes wait for the client, also on a connection that is closed as soon as they are taken."""
+        super().pause_writing()
+        self._look_again(self._untaken_bytes())
+
+    def resume_writing(self) -> None:
+        self._stop_looking()
+        super().resume_writing()
+
+    def _look_again(self, untaken_bytes: int) -> None:
+        self._next_look = self.loop.call_later(self._stall_seconds, self._look_at_what_is_taken, untaken_bytes)
+
+    def _look_at_what_is_taken(self, untaken_before: int) -> None:
+        untaken = self._untaken_bytes()
+        if untaken < untaken_before:
+            self._look_again(untaken)
+        else:
+            self._let_go()
+
+    def _stop_looking(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
+
+    def _untaken_bytes(self) -> int:
+        """All that waits: the system's buffer takes more only when a good part of it is free, which a slow client may
+        need minutes for."""
+        return self.transport.get_write_buffer_size() + _unacknowledged_bytes(self.transport)
+
+    def _let_go(self) -> None:
+        """Close at once: `close` would wait until all is taken. With a reset, so that the system's buffer goes too. The
+        route hears what it hears of a client that leaves."""
+        _log.info("a client has taken nothing of an answer for %g seconds", self._stall_seconds)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -155,6 +203,18 @@ class Protocol(H11Protocol):
         """Nothing: an offer to upgrade (curl's h2c, a WebSocket) may be passed over (RFC 9110, 7.8)."""
 
 
+def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """What the system holds for the client; 0 where it does not tell."""
+    try:
+        import fcntl  # not on Windows
+        import termios
+
+        told = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (ImportError, OSError):
+        return 0
+    return int.from_bytes(told, sys.byteorder)
+
+
 def _words_of(error: h11.RemoteProtocolError) -> str:
     """h11's own words where they repeat nothing of the client's."""
     words = str(error)
@@ -168,7 +228,11 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
         factory=True,
         host=args.host,
         port=args.port,
-        http=partial(Protocol, request_timeout_seconds=settings.request_timeout_seconds),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            Protocol,
+            request_timeout_seconds=settings.request_timeout_seconds,
+            stall_seconds=settings.media_stall_seconds,
+        ),
         ws="none",
         proxy_headers=False,
         log_level=settings.log_level.lower(),

@@ -21,9 +21,9 @@ from starlette.types import Receive, Scope, Send
 from api.event_hub import Hub, Listener
 from api.long_answers import send_later
 from api.paths import prefix_of
+from api.places import Refusal, RefusingPlaces, client_of
 from api.ports import Ports
 from api.problems import response_of
-from api.stream_slots import StreamSlots, client_of
 from core.service.errors import StoreError, TooManyStreams, TooManyStreamsOfClient
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,13 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would hold events back until its buffer is full
 }
+
+
+def event_places(limit: int, limit_of_client: int) -> RefusingPlaces:
+    """Places of event streams. An open one costs a socket and some memory, no thread and no Redis connection."""
+    fix = "close streams that nobody reads, or poll links.self with If-None-Match"
+    refusal = Refusal("event streams are open", fix, TooManyStreams, TooManyStreamsOfClient)
+    return RefusingPlaces(limit, limit_of_client, refusal)
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,9 @@ class Rhythm:
 class Streams:
     """What all event streams of a process share: places, threads, the reader of logs, and the sign to end."""
 
-    def __init__(self, ports: Ports, slots: StreamSlots, rhythm: Rhythm | None = None) -> None:
+    def __init__(self, ports: Ports, places: RefusingPlaces, rhythm: Rhythm | None = None) -> None:
         self.ports = ports
-        self.slots = slots
+        self.places = places
         self.rhythm = rhythm or Rhythm()
         self.limiter = CapacityLimiter(READING_THREADS)
         self.stopping = False
@@ -101,15 +108,12 @@ class JobStream(EventStreamResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._place.enter_context(self._streams.slots.place(client_of(scope)))
+            self._place.enter_context(self._streams.places.place(client_of(scope)))
         except (TooManyStreams, TooManyStreamsOfClient) as error:
             await response_of(error, prefix=prefix_of(scope))(scope, receive, send)
             return
         with self._place:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if scope["method"] == "HEAD":
-                await send({"type": "http.response.body", "body": b""})
-                return
             self._place = self._place.pop_all()
         await send_later(self, scope, receive, send)
 

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from api.openapi import may_fail
+from api.places import client_of
 from api.ports import BaseUrl
 from api.routes.jobs import JobId
 from api.sse import FROM_THE_BEGINNING, EventStreamResponse, JobStream, StreamsOfApp
-from api.stream_slots import client_of
 from core.service.errors import InvalidField, StoreError
 
 router = APIRouter(tags=["jobs"])
@@ -42,7 +42,7 @@ async def events(
     A comment comes every 15 seconds of silence, also while Redis is away: the stream then goes on when it is back.
     """
     after = _checked(last_event_id)
-    streams.slots.check(client_of(request.scope))
+    streams.places.check(client_of(request.scope))
     try:
         if await streams.has_nothing_after(job_id, after):
             return Response(status_code=204)

@@ -15,6 +15,7 @@ from fastapi.responses import RedirectResponse
 from api.answers import conditional
 from api.media_delivery import FOR_GOOD, MediaObject, MediaStreams, MediaStreamsOfApp, deliver
 from api.openapi import may_fail
+from api.places import client_of
 from api.playlist_waits import PlaylistWaitsOfApp
 from api.ports import Ports, PortsOfApp, SettingsOfApp
 from api.routes.jobs import JobId
@@ -51,7 +52,7 @@ MEDIA_ANSWERS = {
     206: {"description": "The bytes that Range asks for; one range is served, of several the whole."},
     304: {"description": "Unchanged since If-None-Match."},
     307: {"description": "Redirect to the object storage."},
-    **may_fail(404, 409, 416, 422, 503),
+    **may_fail(404, 409, 416, 422, 429, 503),
 }
 
 
@@ -85,7 +86,7 @@ async def playlist(
     def enough(record: JobRecord) -> bool:
         return len(_made(record, variant)) >= needed or _has_all(record, variant)
 
-    record = await waits.until(look, enough, give_up)
+    record = await waits.until(client_of(request.scope), look, enough, give_up)
     chunks = _made(record, variant)
     if not chunks:
         raise _nothing_to_play(record)

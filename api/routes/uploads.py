@@ -83,7 +83,7 @@ class UploadView(Shown):
 def create_upload(body: JsonBody, request: Request, ports: PortsOfApp, settings: SettingsOfApp) -> Response:
     """Answers a URL to PUT the file to, and an id to name in `POST /jobs`. Type and length are part of the URL's
     signature: the storage takes no other. What the file really is, is looked at when the job starts."""
-    client = client_mark(request.client.host if request.client else "")
+    client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
     upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client)
     _check_room(ports, settings, client)
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
@@ -139,7 +139,7 @@ def _check_room(ports: Ports, settings: Settings, client: str) -> None:
     """Clients are told apart first: one that has too many learns that it can mend that itself."""
     most = settings.max_uploads_per_client
     if ports.uploads.count_of(client) >= most:
-        fix = "DELETE /uploads/{id} of those that you need no more, or try again later"
+        fix = "DELETE /uploads/{id} of those that you need no more, or wait: unsent ones end at `expires_at`"
         raise TooManyUploads(f"{most} uploads from your address are kept already", fix=fix)
     if ports.uploads.count() >= settings.max_uploads:
         raise ServiceFull(f"{settings.max_uploads} uploads are kept already", fix="try again later")

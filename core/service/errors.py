@@ -36,6 +36,7 @@ LongtakeError
 ├── ChunkNotFound           the job has no such chunk and will not get it
 ├── RangeNotSatisfiable     bytes that the video does not have were asked for
 ├── MediaBusy               too many videos are being sent already
+├── TooManyMediaStreamsOfClient  one client is being sent as many videos as it may
 ├── StaleLease              another worker holds a newer fencing token; nothing was committed
 ├── Interrupted             cancel, drain or a lost lease stopped a chunk; nothing was committed
 ├── PresetError             a preset cannot be read or loaded
@@ -344,6 +345,12 @@ class MediaBusy(LongtakeError):
     """Too many videos are being sent already."""
 
     code = "media_busy"
+
+
+class TooManyMediaStreamsOfClient(LongtakeError):
+    """This client is being sent as many videos as one may."""
+
+    code = "too_many_media_streams_of_client"
 
 
 class StaleLease(LongtakeError):

@@ -639,6 +639,9 @@ class FakeUploadStore:
         old = [upload for upload in self._uploads.values() if upload.created_at < moment]
         return sorted(old, key=lambda upload: upload.created_at)
 
+    def client_key(self) -> bytes:
+        return b"a key of tests"
+
     def count_of(self, client: str) -> int:
         return sum(upload.client == client for upload in self._uploads.values())
 

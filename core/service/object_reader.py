@@ -34,7 +34,8 @@ SILENCE_SECONDS = 20.0
 _KEPT_CONNECTIONS = 32
 _SIGNING_THREADS = 8
 """Of its own: a name server that hangs takes no thread from other requests."""
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", re.ASCII)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})", re.ASCII)
 
 
 class S3ObjectReader:
@@ -116,8 +117,12 @@ def _meaning(status: int) -> type[StorageError]:
 
 
 def _part_of(answer: httpx.Response, key: str) -> ObjectPart:
-    """What was answered: a range also where the status is 200 (rclone), the whole where the server knows no ranges."""
-    length = int(answer.headers.get("content-length", -1))
+    """What was answered: a range also where the status is 200 (rclone), the whole where the server knows no ranges.
+    Raises ObjectDamaged where its length is not told, or is another one than its range has."""
+    told = answer.headers.get("content-length", "")
+    if not _LENGTH.fullmatch(told):
+        raise ObjectDamaged(f"reading {key}: Content-Length is {told[:40]!r}")
+    length = int(told)
     found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
     is_range = found is not None and found[1] is not None
     first, last, total = map(int, found.groups()) if found and is_range else (0, length - 1, length)

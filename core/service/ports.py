@@ -532,6 +532,10 @@ class UploadStore(Protocol):
 
     def count(self) -> int: ...
 
+    def client_key(self) -> bytes:
+        """The secret of media.uploads.client_mark: random, made at its first use, the same for all processes."""
+        ...
+
     def count_of(self, client: str) -> int:
         """Those of one client (media.uploads.client_mark)."""
         ...

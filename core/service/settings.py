@@ -90,14 +90,20 @@ class Settings(BaseSettings):
     max_media_streams: Annotated[int, Field(ge=1)] = Field(
         default=256, description="Videos and chunks that one API process sends at a time; more get 503."
     )
+    max_media_streams_per_address: Annotated[int, Field(ge=1)] = Field(
+        default=64, description="Of these to one address (of IPv6: its /64) at which another gets 429."
+    )
     media_stall_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=60.0, description="A client that takes nothing of a video for this long is let go."
+        default=60.0, description="A client that takes nothing of any answer for this long is let go."
     )
     playlist_wait_seconds: Annotated[float, Field(ge=0)] = Field(
         default=60.0, description="How long a playlist is held back until there is a first chunk."
     )
     max_playlist_waits: Annotated[int, Field(ge=0)] = Field(
         default=200, description="Playlists held back at a time in one API process; more are answered at once."
+    )
+    max_playlist_waits_per_address: Annotated[int, Field(ge=0)] = Field(
+        default=50, description="Of these of one address (of IPv6: its /64); more are answered at once."
     )
     presets_dir: Path = Field(default=SHIPPED_PRESETS_DIR, description="Folder of presets.")
     weights_dir: Path = Field(default=Path("~/.cache/longtake"), description="Folder of downloaded weights.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -48,6 +49,13 @@ class RedisUploadStore:
     @keys.names_errors
     def count(self) -> int:
         return int(self._redis.zcard(keys.UPLOADS))  # pyright: ignore[reportArgumentType]
+
+    @keys.names_errors
+    def client_key(self) -> bytes:
+        with self._redis.pipeline() as pipe:
+            pipe.set(keys.UPLOADS_CLIENT_KEY, secrets.token_hex(32), nx=True)
+            pipe.get(keys.UPLOADS_CLIENT_KEY)
+            return bytes.fromhex(pipe.execute()[1])
 
     @keys.names_errors
     def count_of(self, client: str) -> int:

@@ -923,6 +923,9 @@ class StoreContract:
         ports.uploads.remove(mine.id)
         assert [ports.uploads.count_of(client) for client in ("a", "b", "c")] == [0, 1, 0]
 
+    def test_the_key_of_clients_marks_is_made_once(self, ports: StorePorts) -> None:
+        assert ports.uploads.client_key() == ports.uploads.client_key() != b""
+
     def test_uploads_whose_url_has_ended_are_told_until_their_file_is_known_to_be_there(
         self, ports: StorePorts
     ) -> None:

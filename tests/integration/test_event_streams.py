@@ -17,6 +17,7 @@ from cli.child import Child
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
+from tests.helpers.slow_clients import taking_little
 
 LISTENERS = 2000
 TRIES = 3
@@ -118,6 +119,29 @@ def test_one_that_never_reads_delays_nobody(service: Service) -> None:
             received += other.recv(1 << 20)
         assert time.monotonic() - began < 30
         assert service.http.get("/healthz").status_code == 200
+
+
+def test_the_place_of_one_that_never_reads_becomes_free(service: Service) -> None:
+    service.choose(media_stall_seconds=2.0, max_event_streams_per_address=1)
+    api = service.start_api()
+    try:
+        job_id, hand = service.submit(num_frames=16 * 400).id, Hand(service.settings.redis_url)
+        for _ in range(400):
+            hand.make_chunk(job_id)
+        with taking_little(service.api_port) as deaf:
+            deaf.sendall(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert deaf.recv(12) == b"HTTP/1.1 200"
+            assert status_of_stream(service, job_id) == 429
+            eventually(lambda: status_of_stream(service, job_id) == 200, "the place to be free", seconds=20)
+    finally:
+        service.stop(api)
+        service.choose(media_stall_seconds=60.0, max_event_streams_per_address=STREAMS_OF_ONE)
+    assert "completing response" not in service.logs(lines=1000)
+
+
+def status_of_stream(service: Service, job_id: str) -> int:
+    with service.http.stream("GET", f"/jobs/{job_id}/events") as answer:
+        return answer.status_code
 
 
 def test_a_server_that_stops_ends_thousands_of_streams_at_once(service: Service, api: Child, tmp_path: Path) -> None:

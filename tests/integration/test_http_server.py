@@ -25,11 +25,13 @@ import pytest
 from cli.child import Child
 from core.service.embedded import free_port
 from tests.helpers.deadline import eventually
+from tests.helpers.slow_clients import taking_little
 
 TIMEOUT_SECONDS = 1.0
 IMPATIENT = {
     "LONGTAKE_REQUEST_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
     "LONGTAKE_KEEP_ALIVE_SECONDS": "1",
+    "LONGTAKE_MEDIA_STALL_SECONDS": "2",
     "LONGTAKE_TRUSTED_PROXIES": "127.0.0.2",
     "LONGTAKE_ALLOWED_HOSTS": "video.example",
     "LONGTAKE_REDIS_URL": "redis://127.0.0.1:1/0",
@@ -263,6 +265,37 @@ def test_a_client_that_leaves_within_an_answer_leaves_no_traceback(server: Serve
             connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n")
             connection.recv(100)
     assert server.is_alive()
+
+
+BUNDLE = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n"
+"""More than a megabyte of answer."""
+
+
+def test_clients_that_take_nothing_of_an_answer_are_let_go_without_an_error(server: Server) -> None:
+    api, errors = psutil.Process(server.child.pid), server.log.read_text().count("ERROR")
+    with ExitStack() as opened:
+        for _ in range(20):
+            opened.enter_context(taking_little(server.port)).sendall(BUNDLE)
+        eventually(lambda: len(api.net_connections("tcp")) >= 20, "the connections to be there")
+        eventually(lambda: len(api.net_connections("tcp")) < 5, "the connections to be closed", seconds=20)
+    assert server.log.read_text().count("ERROR") == errors
+
+
+def test_a_client_that_takes_little_but_takes_on_is_kept(server: Server) -> None:
+    parts, ends_at = list[bytes](), time.monotonic() + 6  # three times as long as one may take nothing
+
+    def take_some() -> bool:
+        parts.append(connection.recv(2000))
+        return time.monotonic() > ends_at
+
+    with taking_little(server.port) as connection:
+        connection.sendall(BUNDLE)
+        eventually(take_some, "the time to be over", pause_seconds=0.1)
+        assert all(parts)
+        length = int(parsed(parts[0])[1]["content-length"])
+        assert len(b"".join(parts)) < length / 2
+        connection.settimeout(1)
+        assert len(b"".join(parts)) + len(everything(connection)) > length
 
 
 def test_the_documentation_works_in_a_browser_without_any_other_server(server: Server) -> None:

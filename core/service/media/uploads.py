@@ -6,12 +6,13 @@ Pure data: what an upload is, where its object lies, how long it lives. Stored b
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from datetime import datetime, timedelta
-from ipaddress import IPv6Network, ip_address
 
 from pydantic import Field
 
+from core.service.addresses import client_network
 from core.service.errors import InvalidField, UploadTooLarge
 from core.service.media.types import KIND_OF_TYPE, UNKNOWN_TYPE, MediaKind, is_header_value, kinds_of
 from core.service.schema import Frozen, Stored
@@ -23,7 +24,6 @@ SENDING_GRACE = timedelta(minutes=10)
 """A file whose sending began before its URL ended may come in so long after."""
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _ID_LENGTH = 20
-_IPV4, _CLIENT_PREFIX = 4, 64
 
 
 class UploadRequest(Frozen):
@@ -91,16 +91,10 @@ def max_bytes(kind: MediaKind, settings: Settings) -> int:
     return settings.max_image_bytes if kind is MediaKind.IMAGE else settings.max_video_bytes
 
 
-def client_mark(address: str) -> str:
-    """Stands for a client's address where uploads are counted: the address itself is kept nowhere. An IPv6 client has a
-    whole /64 (RFC 6177), so that counts as one."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        named = address
-    else:
-        named = str(ip if ip.version == _IPV4 else IPv6Network((int(ip), _CLIENT_PREFIX), strict=False))
-    return hashlib.sha256(named.encode()).hexdigest()[:16]
+def client_mark(address: str, key: bytes) -> str:
+    """Stands for a client (addresses.client_network) where uploads are counted: the address itself is kept nowhere.
+    `key` is UploadStore.client_key: without it all IPv4 addresses could be tried in seconds."""
+    return hmac.digest(key, client_network(address).encode(), hashlib.sha256).hex()[:16]
 
 
 def new_upload(request: UploadRequest, settings: Settings, now: datetime, client: str | None = None) -> Upload:

@@ -11,10 +11,8 @@ import anyio
 import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
-from starlette.types import Message, Scope
 
-from api.sse import JobStream, Rhythm, Streams, follow_job
-from api.stream_slots import StreamSlots
+from api.sse import Rhythm, Streams, event_places, follow_job
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 
 
@@ -80,7 +78,7 @@ LONG_SILENCE = replace(QUICK, heartbeat_seconds=60)
 
 
 def streams_of(world: World, rhythm: Rhythm = QUICK) -> Streams:
-    return Streams(world.ports(), StreamSlots(100, 100), rhythm)
+    return Streams(world.ports(), event_places(100, 100), rhythm)
 
 
 def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: str = "") -> str:
@@ -178,22 +176,3 @@ def test_a_refined_chunk_is_told_with_its_url(api: TestClient, world: World) -> 
     assert isinstance(data, dict)
     assert event.type == "chunk.refined"
     assert data["chunk"]["url"] == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4?variant=refined"
-
-
-def test_a_stream_whose_head_alone_is_asked_for_ends_there(world: World) -> None:
-    streams, sent = streams_of(world), list[Message]()
-
-    async def ask() -> None:
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        scope: Scope = {"type": "http", "method": "HEAD", "client": ("127.0.0.1", 1)}
-        async with asyncio.timeout(30):
-            await JobStream(streams, "job_a", "0-0", BASE_URL)(scope, never, send)
-
-    async def never() -> Message:
-        raise AssertionError
-
-    anyio.run(ask)
-    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
-    assert streams.slots.taken == 0

@@ -11,8 +11,7 @@ import anyio
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
-from api.sse import Streams, follow_job
-from api.stream_slots import StreamSlots
+from api.sse import Streams, event_places, follow_job
 from core.service.errors import StoreDamaged, StoreUnavailable
 from core.service.fakes import FakeEventLog
 from core.service.ports import JobNews, LogPosition
@@ -50,7 +49,7 @@ class WatchedLog(FakeEventLog):
 
 
 def streams_on(world: World, log: FakeEventLog) -> Streams:
-    return Streams(replace(world.ports(), events=log), StreamSlots(1000, 1000), QUICK)
+    return Streams(replace(world.ports(), events=log), event_places(1000, 1000), QUICK)
 
 
 def ids_in(text: str) -> list[str]:

@@ -95,6 +95,19 @@ def test_a_playlist_is_not_held_back_for_a_job_that_ends_without_a_chunk(api: Te
     assert (answer.status_code, answer.json()["code"]) == (409, "job_state_conflict")
 
 
+def test_playlists_that_one_client_has_held_back_keep_no_other_from_waiting(world: World) -> None:
+    with choosing(world, max_playlist_waits_per_address=1) as api, ThreadPoolExecutor(2) as pool:
+        job_id = submit(api)
+        path = f"/jobs/{job_id}/playlist.m3u8"
+        waiting = [pool.submit(api.get, path)]
+        eventually(lambda: state_of(api).playlist_waits.waiting == 1, "the first to wait")
+        assert api.get(path).json()["code"] == "playlist_not_ready"
+        waiting.append(pool.submit(TestClient(api.app, base_url=BASE_URL, client=("198.51.100.7", 1)).get, path))
+        eventually(lambda: state_of(api).playlist_waits.waiting == 2, "the other client to wait")
+        world.make_chunk(job_id)
+        assert [answer.result(timeout=30).status_code for answer in waiting] == [200, 200]
+
+
 def test_more_playlists_than_may_wait_are_answered_at_once(world: World) -> None:
     with choosing(world, max_playlist_waits=0) as api:
         assert api.get(f"/jobs/{submit(api)}/playlist.m3u8").status_code == 404
@@ -319,7 +332,7 @@ def test_a_storage_that_is_away_is_503_and_no_half_an_answer(proxy: TestClient, 
 def test_more_videos_than_may_be_sent_at_a_time_are_told_to_come_back(world: World) -> None:
     with choosing(world, media="proxy", max_media_streams=1) as api:
         job_id = stored_job(api, world)
-        with state_of(api).media_streams.place():
+        with state_of(api).media_streams.place("somebody else"):
             answer = api.get(f"/jobs/{job_id}/video.mp4")
             assert (answer.status_code, answer.json()["code"]) == (503, "media_busy")
             assert int(answer.headers["retry-after"]) > 0
@@ -328,6 +341,18 @@ def test_more_videos_than_may_be_sent_at_a_time_are_told_to_come_back(world: Wor
         assert api.get(f"/jobs/{job_id}/video.mp4", headers={"Range": "bytes=9000-"}).status_code == 416
         assert api.get(f"/jobs/{job_id}/video.mp4").content == VIDEO
     assert eventually(lambda: world.objects.open_now == 0, "every object to be closed")
+
+
+def test_videos_sent_to_one_client_take_no_other_s_place(world: World) -> None:
+    with choosing(world, media="proxy", max_media_streams_per_address=1) as api:
+        path = f"/jobs/{stored_job(api, world)}/video.mp4"
+        with state_of(api).media_streams.place("testclient"):
+            answer = api.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_media_streams_of_client")
+            assert int(answer.headers["retry-after"]) > 0
+            other = TestClient(api.app, base_url=BASE_URL, client=("198.51.100.7", 1))
+            assert other.get(path).content == VIDEO
+        assert api.get(path).content == VIDEO
 
 
 # --- both variants, every origin --------------------------------------------------------------------------------------

@@ -109,6 +109,13 @@ def test_lengths_that_do_not_fit_are_damage() -> None:
         read(answering(206, DATA[10:20], content_range="bytes 10-29/100"), "10-29")
 
 
+@pytest.mark.parametrize("length", [None, "-1", "many", "", "3, 3", "9" * 5000])
+def test_a_length_that_is_missing_or_no_number_is_damage(length: str | None) -> None:
+    headers = {} if length is None else {"content-length": length}
+    with pytest.raises(ObjectDamaged):
+        read(lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(b"abc")))
+
+
 def test_a_server_that_is_away_is_named() -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")

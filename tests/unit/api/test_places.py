@@ -1,4 +1,4 @@
-"""Open event streams are limited, in all and per client, and the answer says what to do instead."""
+"""What a process holds at a time is limited, in all and per client, and the answer says what to do instead."""
 
 from contextlib import suppress
 from typing import Any, cast
@@ -6,29 +6,30 @@ from typing import Any, cast
 import pytest
 from fastapi.testclient import TestClient
 
-from api.stream_slots import FILES_FOR_OTHERS, StreamSlots, allow_open_files, client_of
+from api.places import RefusingPlaces, allow_open_files, client_of, files_for_others
+from api.sse import event_places
 from core.service.errors import TooManyStreams, TooManyStreamsOfClient
 from core.service.settings import Settings
 from tests.helpers.api_world import World, submit
 
 
 def test_a_place_is_given_back_however_the_stream_ends() -> None:
-    slots = StreamSlots(1, 1)
-    with suppress(ZeroDivisionError), slots.place("a"):
-        assert slots.taken == 1
+    places = event_places(1, 1)
+    with suppress(ZeroDivisionError), places.place("a"):
+        assert places.taken == 1
         raise ZeroDivisionError
-    with slots.place("a"):
+    with places.place("a"):
         pass
-    assert slots.taken == 0
+    assert places.taken == 0
 
 
 def test_one_client_cannot_take_all_places() -> None:
-    slots = StreamSlots(3, 2)
-    with slots.place("a"), slots.place("a"):
+    places = event_places(3, 2)
+    with places.place("a"), places.place("a"):
         with pytest.raises(TooManyStreamsOfClient):
-            slots.check("a")
-        with slots.place("b"), pytest.raises(TooManyStreams):
-            slots.check("c")
+            places.check("a")
+        with places.place("b"), pytest.raises(TooManyStreams):
+            places.check("c")
 
 
 def limited(world: World, **limits: Any) -> TestClient:
@@ -48,37 +49,30 @@ def test_a_stream_beyond_the_limit_is_refused_with_a_way_out(
     with limited(world, **limits) as api:
         job_id = submit(api, num_frames=16)
         world.finish(job_id)
-        slots: StreamSlots = cast(Any, api.app).state.streams.slots
-        with slots.place("testclient"):
+        places: RefusingPlaces = cast(Any, api.app).state.streams.places
+        with places.place("testclient"):
             answer = api.get(f"/jobs/{job_id}/events")
             assert (answer.status_code, answer.json()["code"]) == (status, code)
             assert int(answer.headers["Retry-After"]) > 0
             assert "poll" in answer.json()["fix"]
             assert api.get(f"/jobs/{job_id}").status_code == 200
         assert api.get(f"/jobs/{job_id}/events").status_code == 200
-        assert slots.taken == 0
+        assert places.taken == 0
 
 
-@pytest.mark.parametrize(
-    ("peer", "client"),
-    [
-        (("203.0.113.7", 5000), "203.0.113.7"),
-        (("2001:db8:1:2:aaaa::1", 5000), "2001:db8:1:2::/64"),
-        (("::ffff:203.0.113.7", 5000), "::ffff:203.0.113.7"),
-        (("testclient", 5000), "testclient"),
-        (None, ""),
-    ],
-)
-def test_a_client_is_its_address_and_of_ipv6_its_network(peer: tuple[str, int] | None, client: str) -> None:
-    assert client_of({"type": "http", "client": peer}) == client
+def test_a_mapped_address_is_the_same_client() -> None:
+    assert client_of({"type": "http", "client": ("::ffff:203.0.113.7", 1)}) == "203.0.113.7"
+    assert client_of({"type": "http", "client": None}) == ""
 
 
-def test_the_limit_leaves_files_for_others(caplog: pytest.LogCaptureFixture) -> None:
-    slots = StreamSlots(5000, 5000)
-    slots.fit_to(100_000)
-    assert slots.limit == 5000
-    slots.fit_to(1024)
-    assert slots.limit == 1024 - FILES_FOR_OTHERS
+def test_the_limit_leaves_files_for_all_videos_and_playlists(caplog: pytest.LogCaptureFixture) -> None:
+    others = files_for_others(Settings(max_media_streams=256, max_playlist_waits=200))
+    assert others >= 2 * 256 + 200 + 256
+    places = event_places(5000, 5000)
+    places.fit_to(100_000 - others)
+    assert places.limit == 5000
+    places.fit_to(1024 - others)
+    assert places.limit == 1024 - others
     assert "ulimit -n" in caplog.text
 
 
