@@ -219,6 +219,7 @@ class _Round:
             if (full := self._lines.full(line)) is None:
                 self._held[delivery.id] = delivery
                 self._lines.add(line, delivery)
+                self._start()  # makes room in its line
             else:
                 back[round(self._returns.delay_seconds(full, time.monotonic()) / RETURN_STEP_SECONDS)].append(delivery)
         for steps, rows in back.items():
