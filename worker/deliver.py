@@ -88,10 +88,16 @@ class WebhookSender:
 
     def stop(self, timeout_seconds: float) -> None:
         """Take no more, give back what waits, and let what is on its way end, for so long at most."""
+        self.tell_to_stop()
+        self.join(timeout_seconds)
+
+    def tell_to_stop(self) -> None:
         self._stopping.set()
         with self._lock:
             if self._round is not None:
                 self._round.stop()
+
+    def join(self, timeout_seconds: float) -> None:
         self._thread.join(timeout_seconds)
 
     def deliver_due(self) -> int:
