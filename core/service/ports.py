@@ -529,7 +529,7 @@ class UploadStore(Protocol):
     def count(self) -> int: ...
 
     def count_of(self, client: str) -> int:
-        """Those of one client (media.uploads.client_mark)."""
+        """Those of one client (media.uploads.client_mark) that can still be used."""
         ...
 
     def older_than(self, moment: datetime) -> Sequence[Upload]:

@@ -898,6 +898,12 @@ class StoreContract:
         ports.uploads.remove(mine.id)
         assert [ports.uploads.count_of(client) for client in ("a", "b", "c")] == [0, 1, 0]
 
+    def test_an_upload_whose_time_is_over_counts_for_no_client(self, ports: StorePorts) -> None:
+        now = ports.clock.now()
+        for moment in (now, now - timedelta(days=2), now - timedelta(seconds=1)):
+            ports.uploads.create(upload_at(moment, client="a"))
+        assert (ports.uploads.count_of("a"), ports.uploads.count()) == (2, 3)
+
     def test_uploads_whose_url_has_ended_are_told_until_their_file_is_known_to_be_there(
         self, ports: StorePorts
     ) -> None:
