@@ -389,7 +389,7 @@ class Outbox(Protocol):
         ...
 
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        """Let these be taken again in so many seconds, without a try."""
+        """Let these be taken again in so many seconds, without a try. Those whose hold was lost stay as they are."""
         ...
 
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
