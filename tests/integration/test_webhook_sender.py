@@ -86,8 +86,7 @@ class Office:
         example = self.only(self.canceled_job("http://example.com"))
         with self._client.pipeline(transaction=False) as pipe:
             for number, url in enumerate(url for url in urls for _ in range(of_each)):
-                own = {"job_id": f"job_of_backlog_{number}", "id": f"msg_of_backlog_{number}_0_job_canceled", "url": url}
-                row = example.model_copy(update=own)
+                row = example.model_copy(update={"job_id": f"job_{number}", "id": f"msg_{number}_0_done", "url": url})
                 pipe.hset(keys.deliveries_key(row.job_id), row.id, row.model_dump_json())
                 pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(row.job_id, row.id): time.time() - 3600})
             pipe.delete(keys.deliveries_key(example.job_id))
