@@ -13,6 +13,7 @@ import random
 import ssl
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,24 +29,25 @@ from core.service.errors import JobNotFound, StoreError
 from core.service.ports import Clock, Delivery, DeliveryAttempt, JobStore, Outbox
 from core.service.resolver import WORKER_SECONDS, BoundedResolver, LookupsBusy
 from core.service.settings import Settings
+from worker.patience import ANSWERS
 from worker.webhook_post import Answer, LookUp, Poster, look_up_with
-from worker.webhook_shares import AddressBusy, Line, Lines, Shares
+from worker.webhook_shares import AddressBusy, Line, Lines, Returns, Shares
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BATCH_SIZE = 64
+BATCH_SIZE = 128
 """Taken from the outbox at a time."""
 LOOK_SECONDS = 1.0
 """Pause between two looks at the outbox where nobody has woken the sender."""
 HOLD_SECONDS = 6.0
 RENEW_SECONDS = 1.5
-MAX_HELD = 2000
-"""Deliveries that one sender keeps waiting or on their way; others are left in the outbox."""
-MAX_WAITING_PER_LINE = 500
 LATER_SECONDS = 3.0
-"""After this a delivery that has found no room is taken again."""
+"""After this a delivery is taken again whose address, or whose name's look-up, has found no room."""
+DAMAGED_SECONDS = 600.0
+"""After this one is sent again whose outcome the store cannot keep, though it works."""
+RETURN_STEP_SECONDS = 0.25
 STORE_PAUSE_SECONDS = 1.0
 OUTBOX_THREADS = 4
 GONE = 410
@@ -86,10 +88,16 @@ class WebhookSender:
 
     def stop(self, timeout_seconds: float) -> None:
         """Take no more, give back what waits, and let what is on its way end, for so long at most."""
+        self.tell_to_stop()
+        self.join(timeout_seconds)
+
+    def tell_to_stop(self) -> None:
         self._stopping.set()
         with self._lock:
             if self._round is not None:
                 self._round.stop()
+
+    def join(self, timeout_seconds: float) -> None:
         self._thread.join(timeout_seconds)
 
     def deliver_due(self) -> int:
@@ -134,9 +142,11 @@ class _Round:
             Shares(
                 settings.webhook_concurrency,
                 settings.webhook_concurrency_per_receiver,
+                settings.webhook_concurrency_per_domain,
                 settings.webhook_concurrency_per_address,
             )
         )
+        self._returns = Returns()
         self._held: dict[str, Delivery] = {}
         self._tried: set[str] = set()
         """Of the held ones those whose outcome is being written: they may be settled already."""
@@ -194,12 +204,9 @@ class _Round:
     # --- taking and holding ------------------------------------------------------------------------------------------
 
     async def _take(self) -> bool:
-        """Take what is due, as far as there is room. Whether there was any."""
-        room = min(BATCH_SIZE, MAX_HELD - len(self._held))
-        if room <= 0:
-            return False
+        """Take what is due. Whether there was any. What waits here stops nobody: what has no room goes back."""
         try:
-            due = await self._call(lambda: self._outbox.take_due(room, HOLD_SECONDS))
+            due = await self._call(lambda: self._outbox.take_due(BATCH_SIZE, HOLD_SECONDS))
             self._away = False
             await self._sort(due)
         except StoreError as error:
@@ -209,38 +216,47 @@ class _Round:
         return bool(due)
 
     async def _sort(self, due: Sequence[Delivery]) -> None:
-        """Put each in its line, or back where that is long."""
-        too_many = list[Delivery]()
+        """Put each in its line, or back where that is full: all that come back in the same second together."""
+        back = defaultdict[int, list[Delivery]](list)
         for delivery in due:
             line = _line_of(delivery)
             if delivery.id in self._held:
                 continue  # it was lost for a moment, and is on its way all the same
-            if self._lines.length(line) >= MAX_WAITING_PER_LINE:
-                too_many.append(delivery)
-            else:
+            if (full := self._lines.full(line)) is None:
                 self._held[delivery.id] = delivery
                 self._lines.add(line, delivery)
-        if too_many:
-            await self._call(lambda: self._outbox.give_back(too_many, LATER_SECONDS))
+                self._start()  # makes room in its line
+            else:
+                back[round(self._returns.delay_seconds(full, time.monotonic()) / RETURN_STEP_SECONDS)].append(delivery)
+        for steps, rows in back.items():
+            await self._call(lambda rows=rows, steps=steps: self._outbox.give_back(rows, steps * RETURN_STEP_SECONDS))
 
     async def _renew(self) -> None:
         """Keep holding what is held. What somebody else may have by now is let go."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            ours = list(self._held.values())
             try:
-                still = await self._call(lambda ours=ours: self._outbox.hold(ours, HOLD_SECONDS))
+                await self._hold_on()
             except StoreError:
                 continue  # told elsewhere; nobody else can take them now either
-            lost = {row.id for row in ours} - {row.id for row in still}
-            for delivery_id in (lost & self._held.keys()) - self._tried:
-                self._let_go(delivery_id)
+            except Exception:  # this task's boundary: without it every hold would end, and two would send the same
+                logger.exception("holding on to webhooks failed")
 
-    def _let_go(self, delivery_id: str) -> None:
-        logger.warning("webhook %s: the hold on it was lost", delivery_id)
-        self._held.pop(delivery_id, None)
-        self._lines.keep({id(row) for row in self._held.values()})
-        if (task := self._tasks.get(delivery_id)) is not None:
+    async def _hold_on(self) -> None:
+        ours = list(self._held.values())
+        still = await self._call(lambda: self._outbox.hold(ours, HOLD_SECONDS))
+        held = {row.id for row in still}
+        lost = [row for row in ours if row.id not in held and row.id in self._held and row.id not in self._tried]
+        for delivery in lost:
+            self._let_go(delivery)
+        if lost:
+            await self._call(lambda: self._outbox.give_back(lost))
+
+    def _let_go(self, delivery: Delivery) -> None:
+        logger.warning("webhook %s: the hold on it was lost", delivery.id)
+        self._held.pop(delivery.id, None)
+        self._lines.remove(_line_of(delivery), delivery)
+        if (task := self._tasks.get(delivery.id)) is not None:
             task.cancel()
 
     async def _end(self) -> None:
@@ -272,6 +288,10 @@ class _Round:
         """One delivery, from its try to its record. Whatever goes wrong is this one's alone."""
         try:
             await self._try_and_record(delivery)
+        except ANSWERS as error:  # at once it would be sent again and again
+            logger.error("webhook %s: its outcome cannot be kept: %s", delivery.id, error.message)
+            with suppress(StoreError):
+                await self._call(lambda: self._outbox.give_back([delivery], DAMAGED_SECONDS))
         except Exception:  # a task's boundary: its hold ends, and it comes back
             logger.exception("webhook %s: nothing could be recorded", delivery.id)
 
@@ -281,7 +301,7 @@ class _Round:
             answer = await self._poster.post(delivery, at, self._lines.at_addresses)
         except (AddressBusy, LookupsBusy):
             self._tried.add(delivery.id)
-            await self._patiently(lambda: self._outbox.give_back([delivery], LATER_SECONDS))
+            await self._patiently(lambda: self._outbox.give_back([delivery], self._busy_seconds(delivery)))
             return
         except Exception as error:  # whatever a receiver has brought about is a failed try of this delivery
             logger.exception("webhook %s: a try failed in a way that nobody has foreseen", delivery.id)
@@ -290,6 +310,9 @@ class _Round:
         self._num_tries += 1
         attempt = DeliveryAttempt(at=at, status_code=answer.status_code, error=answer.error, duration_seconds=seconds)
         await self._record(delivery, attempt, answer)
+
+    def _busy_seconds(self, delivery: Delivery) -> float:
+        return max(LATER_SECONDS, self._returns.delay_seconds(_line_of(delivery).owner, time.monotonic()))
 
     async def _record(self, delivery: Delivery, attempt: DeliveryAttempt, answer: Answer) -> None:
         after, delay_seconds = after_attempt(delivery, attempt, answer, self._clock.now(), self._jitter())
@@ -325,6 +348,8 @@ class _Round:
         while True:
             try:
                 return await self._call(work)
+            except ANSWERS:
+                raise
             except StoreError:
                 if self._stopping:
                     raise
@@ -336,7 +361,7 @@ class _Round:
 
 def _line_of(delivery: Delivery) -> Line:
     host, port = host_and_port(delivery.url) or ("", 0)
-    return f"{host}:{port}", bool(delivery.attempts)
+    return Line.of(host, port, tried=bool(delivery.attempts))
 
 
 def after_attempt(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from typing import Protocol
 
@@ -170,13 +170,15 @@ class Janitor:
                 self._services.uploads.remove(upload.id)
 
     def _remove_unsent_uploads(self) -> None:
-        """Those whose URL has ended before anything was sent to it."""
+        """Those whose URL has ended before anything was sent to it. A file that comes all the same goes, too."""
         uploads, storage = self._services.uploads, self._services.storage
         for upload in uploads.unsent(self._services.clock.now() - SENDING_GRACE):
             if storage.exists(upload.key):
                 uploads.sent(upload.id)
-            else:
-                uploads.remove(upload.id)
+                continue
+            now = self._services.clock.now()
+            with suppress(UploadNotFound):  # its client was faster
+                uploads.discard(upload.id, now, now + SENDING_GRACE)
 
     def _remove_deleted_uploads(self) -> None:
         """Objects of uploads that their clients have deleted, unless a job still waits for them."""

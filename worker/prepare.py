@@ -34,6 +34,7 @@ from worker.endings import wake, write_manifest
 from worker.given import GivenReader, given_of
 from worker.lane import STATE_TYPE, LaneWorker, Outcome
 from worker.lease_keeper import LeaseKeeper
+from worker.leaving import Deadline
 from worker.media_places import Places, Source
 from worker.names import slot_names
 from worker.own_disk import is_disk_trouble
@@ -165,9 +166,19 @@ class Preparer:
 
     def stop(self, timeout_seconds: float) -> None:
         """After the drain was asked for: leave when all that is in hand is given back, or after so long."""
-        self._ticker.stop(timeout_seconds)
+        self.tell_to_stop()
+        self.join(timeout_seconds)
+
+    def tell_to_stop(self) -> None:
+        """Begin with no more."""
+        self._ticker.tell_to_stop()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for all that is in hand, so long at most altogether."""
+        deadline = Deadline(timeout_seconds)
+        self._ticker.join(deadline.left_seconds)
         for thread in [*self._threads.values()]:
-            thread.join(timeout_seconds)
+            thread.join(deadline.left_seconds)
 
     def look(self) -> None:
         """Begin with as many jobs as there are places for."""

@@ -59,6 +59,7 @@ from worker.deliver import WebhookSender
 from worker.engines import Engines, load_engines
 from worker.first_use import install
 from worker.janitor import Janitor
+from worker.leaving import Stoppable, stop_together
 from worker.names import process_name
 from worker.prepare import Preparer
 from worker.self_probe import ProbeQueue, SelfProbe
@@ -281,11 +282,13 @@ class Process:
     def _start_cpu_threads(self, stack: ExitStack) -> Hooks:
         sender = WebhookSender(RedisOutbox(self._records), self._services.store, self._services.clock, self._settings)
         janitor = Janitor(self._services, RedisCoordination(self._records))
-        stack.callback(sender.stop, self._settings.webhook_timeout_seconds)
-        sender.start()
-        cleaning = self._start(stack, "janitor", self._settings.janitor_interval_seconds, janitor.run)
-        preparer = Preparer(self._services).start()
-        stack.callback(preparer.stop, PREPARER_STOP_SECONDS)
+        cleaning = Ticker("janitor", self._settings.janitor_interval_seconds, janitor.run)
+        preparer = Preparer(self._services)
+        seconds = self._settings.webhook_timeout_seconds  # a webhook under way may take its time
+        together: dict[Stoppable, float] = {preparer: PREPARER_STOP_SECONDS, sender: seconds, cleaning: seconds}
+        stack.callback(stop_together, together)
+        for one in (sender, cleaning, preparer):
+            one.start()
         return Hooks(wake_janitor=cleaning.wake, wake_sender=sender.wake, wake_preparer=preparer.wake)
 
     def _look_after(self) -> None:

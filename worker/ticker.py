@@ -32,8 +32,16 @@ class Ticker:
 
     def stop(self, timeout_seconds: float) -> None:
         """Stop after the call in progress, waiting for it so long at most."""
+        self.tell_to_stop()
+        self.join(timeout_seconds)
+
+    def tell_to_stop(self) -> None:
+        """Stop after the call in progress."""
         self._stopping.set()
         self._wake.set()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait until it has stopped, so long at most."""
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:

@@ -19,7 +19,7 @@ import httpcore
 
 from core.service import webhooks
 from core.service.address_guard import WEBHOOK, allowed_addresses, host_and_port
-from core.service.checked_connection import HTTP_ERRORS, CheckedBackend, TooMuch, close, request
+from core.service.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, TooMuch, close, request
 from core.service.errors import NameServiceUnavailable, SetupError, WebhookUrlRefused
 from core.service.ports import Delivery
 from core.service.resolver import BoundedResolver, LookupsBusy
@@ -98,7 +98,7 @@ class Poster:
         self, delivery: Delivery, addresses: Sequence[str], now: datetime, after_the_answer: AsyncExitStack
     ) -> Answer:
         # httpcore reads no environment: a proxy named there would be told addresses that only we may see.
-        backend = CheckedBackend(addresses, MAX_HEAD_BYTES)
+        backend = CheckedBackend(addresses, ReadLimit(MAX_HEAD_BYTES))
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
         after_the_answer.push_async_callback(close, pool)
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, **self._signed(delivery, now)}

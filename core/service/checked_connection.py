@@ -27,12 +27,22 @@ class TooMuch(httpcore.ReadError):
     """The server sent more bytes than may be read."""
 
 
-class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to `addresses` only. `max_bytes`: a connection gives no more than about so much."""
+class ReadLimit:
+    """How many bytes may still be read; more are allowed when it is known what comes."""
 
-    def __init__(self, addresses: Sequence[str], max_bytes: int | None = None) -> None:
+    def __init__(self, left_bytes: int) -> None:
+        self.left_bytes = left_bytes
+
+    def allow(self, more_bytes: int) -> None:
+        self.left_bytes += more_bytes
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to `addresses` only. Its connections give no more than about what `limit` says, all together."""
+
+    def __init__(self, addresses: Sequence[str], limit: ReadLimit) -> None:
         self._addresses = addresses[:MAX_ADDRESSES]
-        self._max_bytes = max_bytes
+        self._limit = limit
         self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(
@@ -43,8 +53,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,  # noqa: ARG002 - the port's signature
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        stream = await self._first_connection(port, timeout)
-        return stream if self._max_bytes is None else _LimitedStream(stream, self._max_bytes)
+        return _LimitedStream(await self._first_connection(port, timeout), self._limit)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -78,15 +87,15 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 class _LimitedStream(httpcore.AsyncNetworkStream):
     """Reads only so much. What is read at once may go a little beyond."""
 
-    def __init__(self, inner: httpcore.AsyncNetworkStream, left_bytes: int) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkStream, limit: ReadLimit) -> None:
         self._inner = inner
-        self._left_bytes = left_bytes
+        self._limit = limit
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._left_bytes <= 0:
+        if self._limit.left_bytes <= 0:
             raise TooMuch("more bytes than may be read")
         data = await self._inner.read(max_bytes, timeout)
-        self._left_bytes -= len(data)
+        self._limit.left_bytes -= len(data)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -99,7 +108,7 @@ class _LimitedStream(httpcore.AsyncNetworkStream):
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         stream = await self._inner.start_tls(ssl_context, server_hostname, timeout)
-        return _LimitedStream(stream, self._left_bytes)
+        return _LimitedStream(stream, self._limit)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

@@ -618,7 +618,8 @@ def _span_of(byte_range: str | None, total_bytes: int) -> tuple[int, int]:
 class FakeUploadStore:
     """ports.UploadStore in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or FakeClock()
         self._uploads: dict[str, Upload] = {}
         self._unsent: set[str] = set()
         self._discarded: dict[Discarded, datetime] = {}
@@ -643,7 +644,8 @@ class FakeUploadStore:
         return b"a key of tests"
 
     def count_of(self, client: str) -> int:
-        return sum(upload.client == client for upload in self._uploads.values())
+        now = self._clock.now()
+        return sum(upload.client == client and upload.expires_at > now for upload in self._uploads.values())
 
     def unsent(self, moment: datetime) -> Sequence[Upload]:
         found = [self._uploads[one] for one in self._unsent]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 BEHIND_SECONDS = 30.0
 """Rows behind a pending one are looked at again so much later, at the earliest. Settling that one wakes the next."""
+MAX_UNREADABLE = 1000
+"""Remembered rows that cannot be read, for each look at what is due names them all. One that was forgotten keeps the
+rest of its job waiting, until a version that can read it has sent it."""
 
 # ARGV[1] is the time, or '' for Redis' own, ARGV[2] how keys of jobs begin. `unsent` lists the pending rows of a job by
 # their place; rows that an older version has written come into it when they are due, those that it has settled go.
@@ -183,8 +187,8 @@ class RedisOutbox:
         self._wake = redis.register_script(_WAKE)
         self._lock = threading.Lock()
         self._proofs: dict[str, str] = {}
-        self._unreadable: set[str] = set()
-        """Rows that only another version can read: they keep no other row of their job waiting here."""
+        self._unreadable: OrderedDict[str, str] = OrderedDict()
+        """Rows that only another version can read, and their jobs: they keep no other row of their job waiting here."""
 
     @keys.names_errors
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
@@ -195,8 +199,7 @@ class RedisOutbox:
                 return found
 
     def _take(self, limit: int, hold_seconds: float) -> tuple[int, list[_Taken]]:
-        with self._lock:
-            passed_over = sorted(self._unreadable)
+        passed_over = self._passed_over()
         arguments = [self._time(), keys.JOB_KEYS, limit, hold_seconds, BEHIND_SECONDS, *passed_over]
         looked_at, rows = cast("tuple[int, list[list[str]]]", self._take_due(keys=[keys.OUTBOX_DUE], args=arguments))
         return looked_at, [_Taken(*row) for row in rows]
@@ -223,10 +226,16 @@ class RedisOutbox:
 
     def _pass_over(self, row: _Taken) -> None:
         with self._lock:
-            self._unreadable.add(row.member)
-            passed_over = sorted(self._unreadable)
-        arguments = [self._time(), keys.JOB_KEYS, row.job_id, *passed_over]
+            self._unreadable[row.member] = row.job_id
+            while len(self._unreadable) > MAX_UNREADABLE:
+                self._unreadable.popitem(last=False)
+        arguments = [self._time(), keys.JOB_KEYS, row.job_id, *self._passed_over(row.job_id)]
         self._wake(keys=[keys.OUTBOX_DUE], args=arguments)
+
+    def _passed_over(self, job_id: str | None = None) -> list[str]:
+        """Unreadable rows, of one job or of all."""
+        with self._lock:
+            return [member for member, job in self._unreadable.items() if job_id in (None, job)]
 
     @keys.names_errors
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
@@ -240,6 +249,9 @@ class RedisOutbox:
     @keys.names_errors
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         self._push(deliveries, delay_seconds)
+        self._forget(deliveries)  # also those whose hold was lost
+
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
         with self._lock:
             for delivery in deliveries:
                 self._proofs.pop(_member(delivery), None)
@@ -258,7 +270,6 @@ class RedisOutbox:
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
         with self._lock:
             proof = self._proofs.get(_member(delivery), "")
-            passed_over = sorted(self._unreadable)
         arguments = [
             self._time(),
             keys.JOB_KEYS,
@@ -268,11 +279,10 @@ class RedisOutbox:
             delay_seconds if delivery.state == "pending" else "",
             proof,
             delivery.state,
-            *passed_over,
+            *self._passed_over(delivery.job_id),
         ]
         ended = self._record(keys=[keys.OUTBOX_DUE], args=arguments)
-        with self._lock:
-            self._proofs.pop(_member(delivery), None)
+        self._forget([delivery])
         return int(cast("int", ended))
 
     @keys.names_errors

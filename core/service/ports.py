@@ -393,7 +393,7 @@ class Outbox(Protocol):
         ...
 
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        """Let these be taken again in so many seconds, without a try."""
+        """Let these be taken again in so many seconds, without a try. Those whose hold was lost stay as they are."""
         ...
 
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
@@ -537,7 +537,7 @@ class UploadStore(Protocol):
         ...
 
     def count_of(self, client: str) -> int:
-        """Those of one client (media.uploads.client_mark)."""
+        """Those of one client (media.uploads.client_mark) that can still be used."""
         ...
 
     def older_than(self, moment: datetime) -> Sequence[Upload]:

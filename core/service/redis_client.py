@@ -329,7 +329,8 @@ def upload_key(upload_id: str) -> str:
 
 
 def uploads_of_client(client: str) -> str:
-    return f"longtake:uploads:client:{client}"
+    """Scored by the end of their use: what an older version removes without knowing of this counts no longer then."""
+    return f"longtake:uploads:of_client:{client}"
 
 
 def worker_key(name: str) -> str:

@@ -210,6 +210,9 @@ class Settings(BaseSettings):
     webhook_concurrency_per_receiver: Annotated[int, Field(ge=1)] = Field(
         default=8, description="Of these, to one host and port."
     )
+    webhook_concurrency_per_domain: Annotated[int, Field(ge=1)] = Field(
+        default=32, description="Of these, to all hosts below one domain."
+    )
     webhook_concurrency_per_address: Annotated[int, Field(ge=1)] = Field(
         default=64, description="Of these, to one IP address, whatever names it has."
     )

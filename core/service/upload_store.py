@@ -36,7 +36,8 @@ class RedisUploadStore:
             if upload.url_expires_at is not None:
                 pipe.zadd(keys.UNSENT_UPLOADS, {upload.id: upload.url_expires_at.timestamp()})
             if upload.client is not None:
-                pipe.sadd(keys.uploads_of_client(upload.client), upload.id)
+                pipe.zadd(keys.uploads_of_client(upload.client), {upload.id: upload.expires_at.timestamp()})
+                pipe.zremrangebyscore(keys.uploads_of_client(upload.client), "-inf", upload.created_at.timestamp())
             pipe.execute()
 
     @keys.names_errors
@@ -59,7 +60,9 @@ class RedisUploadStore:
 
     @keys.names_errors
     def count_of(self, client: str) -> int:
-        return int(self._redis.scard(keys.uploads_of_client(client)))  # pyright: ignore[reportArgumentType]
+        seconds, _ = self._redis.time()
+        of_client = keys.uploads_of_client(client)
+        return int(self._redis.zcount(of_client, seconds, "+inf"))  # pyright: ignore[reportArgumentType]
 
     @keys.names_errors
     def older_than(self, moment: datetime) -> Sequence[Upload]:
@@ -72,7 +75,10 @@ class RedisUploadStore:
     def _before(self, index: str, moment: datetime) -> Sequence[Upload]:
         ids = cast("list[str]", self._redis.zrangebyscore(index, "-inf", f"({moment.timestamp()}"))
         entries = cast("list[str | None]", self._redis.mget([keys.upload_key(one) for one in ids]) if ids else [])
-        return list(_readable(zip(ids, entries, strict=False)))
+        gone = [upload_id for upload_id, entry in zip(ids, entries, strict=True) if entry is None]
+        if gone:  # removed by an older version, which does not know every index
+            self._redis.zrem(index, *gone)
+        return list(_readable(zip(ids, entries, strict=True)))
 
     @keys.names_errors
     def sent(self, upload_id: str) -> None:
@@ -93,7 +99,7 @@ class RedisUploadStore:
             pipe.zrem(keys.UPLOADS, upload.id)
             pipe.zrem(keys.UNSENT_UPLOADS, upload.id)
             if upload.client is not None:
-                pipe.srem(keys.uploads_of_client(upload.client), upload.id)
+                pipe.zrem(keys.uploads_of_client(upload.client), upload.id)
             if discarded:
                 pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
             pipe.execute()

@@ -47,7 +47,7 @@ class World:
         self.store = FakeJobStore(self.clock)
         self.events = FakeEventLog(self.store)
         self.workers = FakeWorkerRegistry(self.clock)
-        self.uploads = FakeUploadStore()
+        self.uploads = FakeUploadStore(self.clock)
         self.objects = FakeObjectReader(self.storage)
 
     def ports(self) -> Ports:

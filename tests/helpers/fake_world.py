@@ -47,7 +47,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = FakeJobStore(self.clock)
-        self.uploads = FakeUploadStore()
+        self.uploads = FakeUploadStore(self.clock)
 
     def services(self, worker: str = "worker-1") -> Services:
         return Services(self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker)

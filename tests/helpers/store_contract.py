@@ -926,6 +926,12 @@ class StoreContract:
     def test_the_key_of_clients_marks_is_made_once(self, ports: StorePorts) -> None:
         assert ports.uploads.client_key() == ports.uploads.client_key() != b""
 
+    def test_an_upload_whose_time_is_over_counts_for_no_client(self, ports: StorePorts) -> None:
+        now = ports.clock.now()
+        for moment in (now, now - timedelta(days=2), now - timedelta(seconds=1)):
+            ports.uploads.create(upload_at(moment, client="a"))
+        assert (ports.uploads.count_of("a"), ports.uploads.count()) == (2, 3)
+
     def test_uploads_whose_url_has_ended_are_told_until_their_file_is_known_to_be_there(
         self, ports: StorePorts
     ) -> None:

@@ -28,7 +28,17 @@ from core.service.upload_store import RedisUploadStore
 from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import chunk_of, queued_job
-from tests.helpers.store_contract import ERROR, HOOKED, LONG, SHORT, StoreContract, StorePorts, progress, worker
+from tests.helpers.store_contract import (
+    ERROR,
+    HOOKED,
+    LONG,
+    SHORT,
+    StoreContract,
+    StorePorts,
+    progress,
+    upload_at,
+    worker,
+)
 from worker.coordination import RedisCoordination
 
 T = TypeVar("T")
@@ -95,6 +105,20 @@ class TestRedisStores(StoreContract):
     def test_a_silent_worker_disappears(self, ports: StorePorts) -> None:
         ports.workers.report(worker("a"), SHORT)
         eventually(lambda: ports.workers.all() == [], "the entry to expire", pause_seconds=0.02)
+
+
+def test_what_an_older_version_leaves_of_an_upload_goes(ports: StorePorts, client: redis.Redis) -> None:
+    """It removes the entry, and knows neither clients nor the index of what was not sent."""
+    now = ports.clock.now()
+    upload = upload_at(now - timedelta(days=2), client="a", url_expires_at=now - timedelta(hours=1))
+    ports.uploads.create(upload)
+    client.delete(keys.upload_key(upload.id))
+    client.zrem(keys.UPLOADS, upload.id)
+    assert ports.uploads.count_of("a") == 0
+    assert ports.uploads.unsent(now) == []
+    assert client.zcard(keys.UNSENT_UPLOADS) == 0
+    ports.uploads.create(upload_at(now, client="a"))
+    assert client.zcard(keys.uploads_of_client("a")) == 1
 
 
 def test_of_many_claimers_one_gets_the_lease(ports: StorePorts) -> None:

@@ -26,7 +26,7 @@ from core.service.job_store import CANDIDATES, RedisJobStore
 from core.service.manifest import chunk_key, job_prefix, manifest_key, video_key
 from core.service.media.uploads import UploadRequest, new_upload, new_upload_id, upload_key
 from core.service.orphans import find_orphans
-from core.service.outbox import RedisOutbox
+from core.service.outbox import MAX_UNREADABLE, RedisOutbox
 from core.service.redis_client import connect
 from core.service.schema import JobStatus, Lane
 from core.service.settings import Settings
@@ -320,6 +320,21 @@ def test_a_webhook_that_cannot_be_read_keeps_no_other_from_being_sent(world: Red
     assert [row.event_type for row in outbox.take_due(10, 30.0)] == ["job.succeeded"]
     assert [row.event_type for row in outbox.of_job("job_a")] == ["job.succeeded"]
     assert client.hget(deliveries, "msg_new") == json.dumps(newer)
+
+
+def test_however_many_webhooks_cannot_be_read_the_others_are_sent(world: RedisWorld, client: redis.Redis) -> None:
+    """More than are remembered, of jobs of their own, and due before."""
+    world.submit(num_frames=16, webhook_url="https://example.com/hook", webhook_events=("job.succeeded",))
+    world.work(world.maker())
+    with client.pipeline() as pipe:
+        for number in range(MAX_UNREADABLE + 200):
+            job_id = f"job_{number}"
+            pipe.hset(keys.deliveries_key(job_id), "msg_0_a", json.dumps({"event_type": "job.paused"}))
+            pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(job_id, "msg_0_a"): 0})
+        pipe.execute()
+    outbox = RedisOutbox(client)
+    assert [row.job_id for row in outbox.take_due(100, 30.0)] == ["job_a"]
+    assert outbox.take_due(100, 30.0) == []
 
 
 def test_fields_of_a_webhook_from_the_future_are_kept_when_a_try_is_noted(

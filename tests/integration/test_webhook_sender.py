@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from pydantic import SecretStr
 
+from core.service import redis_client as keys
 from core.service.clock import SystemClock
 from core.service.embedded import EmbeddedRedis
 from core.service.job_store import RedisJobStore
@@ -27,6 +31,7 @@ from tests.helpers.hostile_receivers import ACCEPTING, FAILING, SILENT
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.webhook_receiver import HANG, WebhookReceiver, receiving_webhooks
 from worker.deliver import WebhookSender
+from worker.webhook_post import LookUp
 
 GOOD_SECONDS = 2.0
 NUM_GOOD = 20
@@ -52,8 +57,11 @@ class Office:
         return RedisOutbox(self._client, now=lambda: SystemClock().now() + timedelta(seconds=self.later))
 
     @contextmanager
-    def sending(self, senders: int = 1) -> Generator[list[WebhookSender]]:
-        running = [WebhookSender(self.outbox(), self.store, SystemClock(), self.settings) for _ in range(senders)]
+    def sending(self, senders: int = 1, look_up: LookUp | None = None) -> Generator[list[WebhookSender]]:
+        clock = SystemClock()
+        running = [
+            WebhookSender(self.outbox(), self.store, clock, self.settings, look_up=look_up) for _ in range(senders)
+        ]
         for sender in running:
             sender.start()
         try:
@@ -72,6 +80,17 @@ class Office:
         job_id = self.job(url, webhook_events=("job.canceled",))
         self.store.request_cancel(job_id)
         return job_id
+
+    def backlog(self, urls: Sequence[str], of_each: int) -> None:
+        """So many webhooks that were due an hour ago, each of a job of its own, without all the rest of a job."""
+        example = self.only(self.canceled_job("http://example.com"))
+        with self._client.pipeline(transaction=False) as pipe:
+            for number, url in enumerate(url for url in urls for _ in range(of_each)):
+                row = example.model_copy(update={"job_id": f"job_{number}", "id": f"msg_{number}_0_done", "url": url})
+                pipe.hset(keys.deliveries_key(row.job_id), row.id, row.model_dump_json())
+                pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(row.job_id, row.id): time.time() - 3600})
+            pipe.delete(keys.deliveries_key(example.job_id))
+            pipe.execute()
 
     def chunk(self, job_id: str, index: int) -> None:
         lease = self.store.claim(job_id, Lane.GENERATE, "w1", 60)
@@ -160,6 +179,38 @@ def test_a_thousand_webhooks_to_a_receiver_that_hangs_never_fill_the_sender(
             for _ in range(3):
                 check_good_ones(office, receiver, sender)
             assert len(hanging.tries) <= 3 * office.settings.webhook_concurrency_per_receiver
+    check_none_came_twice(receiver)
+
+
+@contextmanager
+def hanging_everywhere() -> Generator[int]:
+    """A port of all loopback addresses where connections are made, and no more."""
+    with socket.create_server(("", 0), backlog=4096) as listener:
+        yield int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("names", "of_each"),
+    [
+        ([f"h{number}.dead.example" for number in range(300)], 15),
+        ([f"hooks.dead{number}.example" for number in range(8)], 510),
+    ],
+    ids=["many names of one domain", "several domains"],
+)
+def test_a_backlog_of_receivers_that_hang_delays_no_other(
+    office: Office, receiver: WebhookReceiver, names: list[str], of_each: int
+) -> None:
+    """Their names lead to a few addresses each has for itself, and all that waits for them is older."""
+    address_of = {name: f"127.0.1.{number % 8}" for number, name in enumerate(names)}
+
+    async def look_up(url: str) -> Sequence[str]:
+        return [address_of.get(str(urlsplit(url).hostname), "127.0.0.1")]
+
+    with hanging_everywhere() as port:
+        office.backlog([f"http://{name}:{port}/" for name in names], of_each)
+        with office.sending(look_up=look_up) as (sender,):
+            for _ in range(4):
+                check_good_ones(office, receiver, sender)
     check_none_came_twice(receiver)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import httpcore
 import httpx
 
-from core.service.checked_connection import HTTP_ERRORS, CheckedBackend, close, request
+from core.service.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, close, request
 from core.service.errors import MediaFetchFailed, MediaUnavailable
 from core.service.media.sink import MediaSink
 
@@ -23,7 +23,13 @@ USER_AGENT = "Longtake-Media/1"
 TICK_SECONDS = 0.5
 GRACE_SECONDS = 20.0
 """How long a server may take to get going once it has begun to answer."""
+ANSWER_SECONDS = 30.0
+"""How long a server, once it is asked, may take until its status line and headers are there."""
 LEAST_BYTES_PER_SECOND = 1000
+MAX_HEAD_BYTES = 64 * 1024
+"""Of an answer, from the first byte to the end of its headers, interim answers (1xx) included."""
+_CHUNKS_SHARE = 64
+"""A body that comes in chunks is longer than the file by their lengths: by no more than this part of it."""
 _OR_UPLOAD = "give a faster server, or upload it"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAY_RECOVER = frozenset({408, 425, 429})
@@ -43,16 +49,18 @@ def fetch(
     timeout_seconds: float,
     tick: Tick,
     tls: ssl.SSLContext | None = None,
+    answer_seconds: float = ANSWER_SECONDS,
     grace_seconds: float = GRACE_SECONDS,
 ) -> None:
-    """Write what is at `url` into `sink`. `timeout_seconds` is for all of it, redirects included. A server that has
-    begun to answer is left before that where it would not be in time, as it looks after `grace_seconds`.
+    """Write what is at `url` into `sink`. `timeout_seconds` is for all of it, redirects included. A server is left
+    before that where it has not begun to answer after `answer_seconds`, and one that has where it would not be in
+    time, as it looks after `grace_seconds`.
 
     Raises MediaFetchFailed where another try may help, MediaUnavailable where the server refuses, what `allowed`,
     `sink` and `tick` raise. No error's text has a URL's path or query: they may be secrets.
     """
     tls = tls or httpx.create_ssl_context(trust_env=False)
-    pace = _Pace(timeout_seconds, grace_seconds)
+    pace = _Pace(timeout_seconds, answer_seconds, grace_seconds)
 
     def watch() -> None:
         tick()
@@ -62,14 +70,20 @@ def fetch(
 
 
 class _Pace:
-    """How fast a server sends, from its first byte on."""
+    """How fast servers answer and send, from the moment when they are asked."""
 
-    def __init__(self, timeout_seconds: float, grace_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, answer_seconds: float, grace_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
+        self._answer_seconds = answer_seconds
         self._grace = grace_seconds
-        self._asked_at = time.monotonic()
+        self._began_at = time.monotonic()
+        self._asked_at: float | None = None
         self._answered_at: float | None = None
         self._received = self._expected = 0
+
+    def ask(self) -> None:
+        """A server is asked: the first one, or that of a redirect."""
+        self._asked_at = time.monotonic()
 
     def begin(self, expected: int) -> None:
         """The server answers; `expected` bytes will come, as it says (0: it does not)."""
@@ -80,10 +94,14 @@ class _Pace:
 
     def check(self) -> None:
         """Raises MediaFetchFailed."""
-        if self._answered_at is None:
-            return
-        sending = time.monotonic() - self._answered_at
-        left = self._asked_at + self.timeout_seconds - self._answered_at
+        if self._answered_at is not None:
+            self._check_sending(self._answered_at)
+        elif self._asked_at is not None and time.monotonic() - self._asked_at > self._answer_seconds:
+            raise MediaFetchFailed(f"its server has not answered within {self._answer_seconds:g} s", fix=_OR_UPLOAD)
+
+    def _check_sending(self, answered_at: float) -> None:
+        sending = time.monotonic() - answered_at
+        left = self._began_at + self.timeout_seconds - answered_at
         needed = max(self._expected / left, LEAST_BYTES_PER_SECOND) if left > 0 else 0
         if sending > self._grace and self._received < needed * sending:
             rate = self._received / sending
@@ -138,8 +156,10 @@ async def _get(url: str, addresses: Sequence[str], sink: MediaSink, tls: ssl.SSL
     # As it is: what is packed on the way could unpack to far more than the limit.
     headers = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"}
     # httpcore reads no environment: a proxy named there would be told addresses that only we may see.
-    pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=CheckedBackend(addresses))
+    limit = ReadLimit(MAX_HEAD_BYTES)
+    pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=CheckedBackend(addresses, limit))
     try:
+        pace.ask()
         response = await pool.handle_async_request(request("GET", url, headers, b"", pace.timeout_seconds))
         told = {name.lower(): value for name, value in response.headers}
         if response.status in _REDIRECTS and b"location" in told:
@@ -147,6 +167,7 @@ async def _get(url: str, addresses: Sequence[str], sink: MediaSink, tls: ssl.SSL
         _check_status(response.status)
         expected = int(told.get(b"content-length") or 0)
         sink.expect(expected)
+        limit.allow(sink.max_bytes + sink.max_bytes // _CHUNKS_SHARE)
         pace.begin(expected)
         async for piece in response.aiter_stream():
             sink.write(piece)

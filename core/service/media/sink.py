@@ -23,7 +23,7 @@ class MediaSink:
     def __init__(self, path: Path, kind: MediaKind, max_bytes: int) -> None:
         self._file = path.open("wb")
         self._kind = kind
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._head = b""
         self._size = 0
 
@@ -35,13 +35,13 @@ class MediaSink:
 
     def expect(self, size_bytes: int) -> None:
         """What a server says will come. Raises MediaTooLarge."""
-        if size_bytes > self._max_bytes:
+        if size_bytes > self.max_bytes:
             raise self._too_large()
 
     def write(self, piece: bytes) -> None:
         """Raises MediaTooLarge, MediaTypeRefused, or MediaFetchFailed where the disk is full."""
         self._size += len(piece)
-        if self._size > self._max_bytes:
+        if self._size > self.max_bytes:
             raise self._too_large()
         known = len(self._head) >= SNIFFED_BYTES
         self._head += piece[: SNIFFED_BYTES - len(self._head)]
@@ -79,5 +79,5 @@ class MediaSink:
         return f"give the URL of the {self._kind} file itself, one that needs no login" if is_page else None
 
     def _too_large(self) -> MediaTooLarge:
-        message = f"the {self._kind} has more than the {self._max_bytes} bytes allowed"
+        message = f"the {self._kind} has more than the {self.max_bytes} bytes allowed"
         return MediaTooLarge(message, fix="give a smaller file")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from core.service.errors import StoreDamaged
 from core.service.fakes import FakeOutbox
 from core.service.ports import Delivery
 from core.service.resolver import BoundedResolver
@@ -21,8 +22,9 @@ from core.service.settings import Settings
 from core.service.webhook_secret import generate_secret
 from core.service.webhooks import TOLERANCE_SECONDS, verify
 from tests.helpers.canned_server import swallowing
+from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
-from worker.deliver import WebhookSender
+from worker.deliver import DAMAGED_SECONDS, WebhookSender
 from worker.webhook_post import look_up_with, retry_after_seconds
 
 SECRET = generate_secret()
@@ -333,3 +335,57 @@ def test_whatever_a_try_raises_is_its_own_failed_try(world: World, receiver: Rec
     assert office.only().attempts[0].error == "the try failed: OverflowError"
     assert office.only().next_attempt_at == world.clock.now() + timedelta(seconds=5)
     assert [row.state for row in office.outbox.of_job("job_b")] == ["delivered"]
+
+
+class BrokenOutbox(FakeOutbox):
+    """Raises `errors`, one at each call of `record` or `hold`, until none is left."""
+
+    def __init__(self, world: World, *errors: Exception) -> None:
+        super().__init__(world.store, world.clock)
+        self.errors = list(errors)
+        self.num_holds = 0
+
+    def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
+        self._fail()
+        return super().record(delivery, delay_seconds)
+
+    def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
+        self.num_holds += 1
+        self._fail()
+        return super().hold(deliveries, seconds)
+
+    def _fail(self) -> None:
+        if self.errors:
+            raise self.errors.pop()
+
+
+def test_an_outcome_that_a_working_store_cannot_keep_is_not_written_again_and_again(
+    world: World, receiver: Receiver
+) -> None:
+    office = Office(world, receiver.port)
+    office.chunk_done()
+    outbox = BrokenOutbox(world, StoreDamaged("Redis holds a key of another type"))
+    sender = WebhookSender(outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback)
+    assert sender.deliver_due() == 1
+    assert office.only().state == "pending"
+    world.clock.advance(DAMAGED_SECONDS - 1)
+    assert sender.deliver_due() == 0, "the receiver would hear it every few seconds"
+    world.clock.advance(2)
+    assert sender.deliver_due() == 1
+    assert office.only().state == "delivered"
+
+
+def test_holding_on_goes_on_whatever_one_call_raises(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.deliver.RENEW_SECONDS", 0.02)
+    receiver.hold = threading.Event()
+    office = Office(world, receiver.port)
+    office.chunk_done()
+    outbox = BrokenOutbox(world, ValueError("an answer that nobody has foreseen"))
+    sender = WebhookSender(outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback).start()
+    try:
+        eventually(lambda: outbox.num_holds > 2, "holds after one that broke", seconds=10)
+    finally:
+        receiver.hold.set()
+        sender.stop(10)

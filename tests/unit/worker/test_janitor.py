@@ -377,6 +377,19 @@ def test_an_upload_that_was_never_sent_ends_with_its_url(world: World, office: O
     assert world.uploads.unsent(world.clock.now()) == [], "it is looked at once"
 
 
+def test_a_file_that_comes_after_its_upload_has_ended_goes(world: World, office: Office) -> None:
+    upload = declared_upload(world)
+    world.clock.advance(world.settings.upload_ttl_seconds + SENDING_GRACE.total_seconds() + 1)
+    office.janitor.run()
+    assert world.uploads.count() == 0
+    world.storage.put(upload.key, b"abc", "video/mp4")
+    assert [*find_orphans(world.store, world.storage, world.uploads)] == [], "the janitor is about to remove it"
+    world.clock.advance(SENDING_GRACE.total_seconds() + 1)
+    office.janitor.run()
+    assert not world.storage.exists(upload.key)
+    assert not world.uploads.is_discarded(upload.id)
+
+
 def test_an_upload_that_its_client_has_deleted_goes_with_its_object(world: World, office: Office) -> None:
     upload_id, now = new_upload_of(world), world.clock.now()
     world.uploads.discard(upload_id, now, now + timedelta(hours=1))

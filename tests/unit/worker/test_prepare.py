@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -328,3 +329,27 @@ def test_a_cancelled_job_ends_at_once_and_leaves_nothing(world: World, server: M
     assert not gate.begun[0].parent.exists()
     services.drain.set()
     preparer.stop(10)
+
+
+def test_many_that_do_not_come_to_an_end_keep_a_worker_that_stops_no_longer_than_one(
+    world: World, server: MediaServer
+) -> None:
+    never = threading.Event()
+
+    def hang(_order: DecodeOrder, _tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+        never.wait(60)
+        return ()
+
+    world.settings = world.settings.model_copy(update={"media_fetches": 16, "media_fetches_per_host": 8})
+    for number in range(8):
+        submit(world, f"job_{number}", server.url("/a", QUICK))
+    services = world.services("cpu-1")
+    preparer = Preparer(services, GivenReader(services, on_loopback, hang)).start()
+    try:
+        eventually(lambda: len(server.seen) == 8, "all to be in hand")
+        began = time.monotonic()
+        preparer.stop(0.5)
+        assert time.monotonic() - began < 2.5
+    finally:
+        never.set()
+        preparer.stop(10)

@@ -38,7 +38,7 @@ def ports() -> StorePorts:
     def advance(_job_id: str, _lane: Lane) -> None:
         clock.advance(SHORT)
 
-    workers, uploads = FakeWorkerRegistry(clock), FakeUploadStore()
+    workers, uploads = FakeWorkerRegistry(clock), FakeUploadStore(clock)
     return StorePorts(
         store, FakeEventLog(store), FakeOutbox(store, clock), workers, uploads, clock, advance, clock.advance
     )

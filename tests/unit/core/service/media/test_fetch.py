@@ -25,7 +25,7 @@ from core.service.errors import (
 from core.service.media.fetch import MAX_REDIRECTS, fetch
 from core.service.media.sink import MediaSink
 from core.service.media.types import MediaKind
-from tests.helpers.canned_server import swallowing
+from tests.helpers.canned_server import answering, swallowing
 from tests.helpers.deadline import eventually
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 
@@ -60,6 +60,7 @@ class Fetching:
         timeout_seconds: float = 10.0,
         allowed: Callable[[str], Sequence[str]] = as_if_public,
         tick: Callable[[], None] = lambda: None,
+        answer_seconds: float = 30.0,
         grace_seconds: float = 20.0,
     ) -> bytes:
         with MediaSink(self.file, MediaKind.VIDEO, max_bytes) as sink:
@@ -70,6 +71,7 @@ class Fetching:
                 timeout_seconds=timeout_seconds,
                 tick=tick,
                 tls=self.tls,
+                answer_seconds=answer_seconds,
                 grace_seconds=grace_seconds,
             )
         return self.file.read_bytes()
@@ -195,6 +197,36 @@ def test_a_slow_server_is_given_up(fetching: Fetching, server: MediaServer) -> N
     server.answers["/a"] = Answer(MP4, after=threading.Event())
     with pytest.raises(MediaFetchFailed, match=r"within 0\.3 s"):
         fetching.get(server.url("/a", HOST), timeout_seconds=0.3)
+
+
+@pytest.mark.parametrize("says", [None, b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-A: "])
+def test_a_server_that_does_not_answer_is_left_long_before_its_time_is_over(
+    fetching: Fetching, says: bytes | None
+) -> None:
+    with answering(says, hang_up=False) as port:
+        began = time.monotonic()
+        with pytest.raises(MediaFetchFailed, match=r"not answered within 0\.5 s"):
+            fetching.get(f"http://{HOST}:{port}/a", timeout_seconds=60, answer_seconds=0.5)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"HTTP/1.1 100 Continue\r\n\r\n" * 50_000, b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 1_000_000],
+    ids=["1xx", "head"],
+)
+def test_a_server_that_sends_anything_but_an_answer_is_left_at_once(fetching: Fetching, says: bytes) -> None:
+    began = time.monotonic()
+    with answering(says, hang_up=False) as port, pytest.raises(MediaFetchFailed):
+        fetching.get(f"http://{HOST}:{port}/a", timeout_seconds=60)
+    assert time.monotonic() - began < 20
+
+
+def test_a_file_of_the_largest_size_may_come_in_chunks(fetching: Fetching) -> None:
+    chunks = b"".join(b"400\r\n" + MP4[at : at + 1024] + b"\r\n" for at in range(0, 100 * 1024, 1024))
+    says = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    with answering(says) as port:
+        assert fetching.get(f"http://{HOST}:{port}/a", max_bytes=100 * 1024) == MP4[: 100 * 1024]
 
 
 def test_waiting_for_a_silent_server_can_be_stopped(fetching: Fetching, server: MediaServer) -> None:
