@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -24,6 +23,7 @@ import pytest
 
 from cli.child import Child
 from core.service.embedded import free_port
+from tests.helpers.apt import program
 from tests.helpers.deadline import eventually
 from tests.helpers.slow_clients import taking_little
 
@@ -299,9 +299,7 @@ def test_a_client_that_takes_little_but_takes_on_is_kept(server: Server) -> None
 
 
 def test_the_documentation_works_in_a_browser_without_any_other_server(server: Server) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium on this machine")
+    chromium = program("chromium", ["chromium"])
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--dump-dom"]
     offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     command = [chromium, *options, offline, f"http://127.0.0.1:{server.port}/docs"]
