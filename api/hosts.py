@@ -5,7 +5,6 @@ Such an attack needs a name that a stranger can register, so addresses and names
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -13,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.paths import prefix_of
 from api.problems import HostNotAllowed, MalformedHttp, response_of
-from core.service.addresses import Authority, items_of
+from core.service.addresses import Authority, is_address, items_of
 from core.service.errors import shortened
 from core.service.settings import Settings
 
@@ -58,10 +57,4 @@ class AllowedHosts:
 
 def is_no_public_name(host: str) -> bool:
     """An address, or a name that nobody can register: without a dot, or under localhost (RFC 6761, 6.3)."""
-    if "." not in host or host.endswith(".localhost"):
-        return True
-    try:
-        ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
+    return "." not in host or host.endswith(".localhost") or is_address(host.strip("[]"))

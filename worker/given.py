@@ -33,7 +33,6 @@ from worker.temporary import temporary_folder
 
 logger = logging.getLogger(__name__)
 
-AllowedAddresses = MediaAddresses
 OWNERS = 4
 """One owner's files have a quarter of the disk; or what one of the largest needs, where that is more."""
 SMALL_FILE_BYTES = 20_000_000
@@ -124,9 +123,7 @@ class Pixels:
 class GivenReader:
     """Reads what jobs were given. One for all threads of a process."""
 
-    def __init__(
-        self, services: Services, allowed: AllowedAddresses | None = None, decode: Decode | None = None
-    ) -> None:
+    def __init__(self, services: Services, allowed: MediaAddresses | None = None, decode: Decode | None = None) -> None:
         self._storage = services.storage
         self._settings = services.settings
         self._catalog = Catalog(services.settings)

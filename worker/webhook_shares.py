@@ -9,9 +9,9 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Generic, NamedTuple, TypeVar
 
+from core.service.addresses import client_network
 from core.service.resolver import domain_of
 
 T = TypeVar("T")
@@ -22,8 +22,6 @@ MAX_WAITING = 2000
 RETURNS_PER_SECOND, ALL_RETURNS_PER_SECOND = 100.0, 1000.0
 """How fast what one full line or domain has no room for comes back, and what all of them have."""
 FIRST_RETURN_SECONDS, LAST_RETURN_SECONDS = 1.0, 60.0
-_IPV6_OWNER_BITS = 64
-"""One customer of a provider has at least a network of this size."""
 
 
 class Line(NamedTuple):
@@ -35,7 +33,7 @@ class Line(NamedTuple):
 
     @staticmethod
     def of(host: str, port: int, *, tried: bool) -> Line:
-        return Line(f"{host}:{port}", tried, domain_of(host) or f"{_ADDRESS}{_owner(host)}" if host else "")
+        return Line(f"{host}:{port}", tried, domain_of(host) or f"{_ADDRESS}{client_network(host)}" if host else "")
 
     @property
     def owners_waiting(self) -> tuple[str, bool]:
@@ -64,7 +62,7 @@ class Shares:
     def tried_before(self) -> int:
         return max(1, self.total // 2)
 
-    def of_owner(self, line: Line) -> int:
+    def ofclient_network(self, line: Line) -> int:
         return self.per_address if line.owner.startswith(_ADDRESS) else self.per_domain
 
 
@@ -82,7 +80,7 @@ class Lines(Generic[T]):
     def full(self, line: Line) -> str | None:
         """What has no room for one more to wait: the receiver, its owner, or "" for all. None where there is room."""
         waiting = self._owners_waiting[line.owners_waiting]
-        if waiting >= WAITING_PER_RUNNING * self.shares.of_owner(line):
+        if waiting >= WAITING_PER_RUNNING * self.shares.ofclient_network(line):
             return line.owner
         if waiting and self._owners_waiting.total() >= MAX_WAITING:
             return ""
@@ -122,7 +120,7 @@ class Lines(Generic[T]):
     @contextmanager
     def at_addresses(self, addresses: Sequence[str]) -> Generator[None]:
         """Hold a share of each address. Raises AddressBusy where one has none left."""
-        owners = {_owner(address) for address in addresses}
+        owners = {client_network(address) for address in addresses}
         if any(self._addresses[owner] >= self.shares.per_address for owner in owners):
             raise AddressBusy
         self._addresses.update(owners)
@@ -141,7 +139,7 @@ class Lines(Generic[T]):
     def _has_room(self, line: Line) -> bool:
         if self._running[line.receiver] >= self.shares.per_receiver:
             return False
-        if self._running[line.owner] >= self.shares.of_owner(line):
+        if self._running[line.owner] >= self.shares.ofclient_network(line):
             return False
         return not line.tried or self._running[True] < self.shares.tried_before
 
@@ -181,14 +179,3 @@ def _count_down(counter: Counter[K], key: K) -> None:
     counter[key] -= 1
     if counter[key] <= 0:
         del counter[key]
-
-
-def _owner(address: str) -> str:
-    """An IPv4 address, or the network that an IPv6 address shares with others of its owner."""
-    try:
-        ip = ip_address(address)
-    except ValueError:  # what looks like none, nor like a name: whoever connects refuses it
-        return address
-    if isinstance(ip, IPv6Address):
-        return str(ip_network((int(ip), _IPV6_OWNER_BITS), strict=False))
-    return str(ip)

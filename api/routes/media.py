@@ -6,10 +6,11 @@ What is behind a link is the setting `media`: the API sends the object itself, o
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from api.answers import conditional
@@ -95,6 +96,45 @@ async def playlist(
     return conditional(request, text, CONTENT_TYPE)
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """One request for a stored video: which variant of which job, and how it is sent."""
+
+    job_id: str
+    request: Request
+    ports: Ports
+    settings: Settings
+    streams: MediaStreams
+    variant: Variant
+    by_redirect: bool
+
+    async def record(self) -> JobRecord:
+        """The job, where such a variant of its video was asked for."""
+        return _with_variant(await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
+
+    async def answer(self, media: MediaObject) -> Response:
+        """The object itself, or the way to it. HEAD is answered here in any case: a presigned URL is for GET only."""
+        if self.request.method == "HEAD" or (self.settings.media == "proxy" and not self.by_redirect):
+            return await deliver(self.request, self.ports.objects, self.streams, media)
+        url = await to_thread.run_sync(lambda: self.ports.storage.url(media.key, download_name=media.download_name))
+        return RedirectResponse(url, status_code=307, headers={"Cache-Control": "no-cache"})
+
+
+async def _delivery(
+    job_id: JobId,
+    request: Request,
+    ports: PortsOfApp,
+    settings: SettingsOfApp,
+    streams: MediaStreamsOfApp,
+    variant: WhichVariant = "preview",
+    redirect: ByRedirect = False,
+) -> Delivery:
+    return Delivery(job_id, request, ports, settings, streams, variant, redirect)
+
+
+DeliveryOfRequest = Annotated[Delivery, Depends(_delivery)]
+
+
 @router.head("/jobs/{job_id}/chunks/{index}.mp4", include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/chunks/{index}.mp4",
@@ -103,21 +143,15 @@ async def playlist(
     responses=MEDIA_ANSWERS,
 )
 async def chunk(
-    job_id: JobId,
     index: Annotated[int, Path(ge=0, le=999_999, description="Index of the chunk, from 0.")],
-    request: Request,
-    ports: PortsOfApp,
-    settings: SettingsOfApp,
-    streams: MediaStreamsOfApp,
-    variant: WhichVariant = "preview",
-    redirect: ByRedirect = False,
+    delivery: DeliveryOfRequest,
 ) -> Response:
     """Its bytes never change, so it may be cached; only a last chunk shorter than 16 frames is asked for anew."""
-    record = _with_variant(await to_thread.run_sync(ports.store.get, job_id), variant)
-    made = _made(record, variant)
+    record = await delivery.record()
+    made = _made(record, delivery.variant)
     if index >= len(made):
         raise _no_chunk(record, index)
-    return await _answer(request, ports, settings, streams, _chunk_object(made[index]), redirect)
+    return await delivery.answer(_chunk_object(made[index]))
 
 
 @router.head("/jobs/{job_id}/video.mp4", include_in_schema=False)
@@ -127,18 +161,9 @@ async def chunk(
     response_class=VideoResponse,
     responses=MEDIA_ANSWERS,
 )
-async def video_file(
-    job_id: JobId,
-    request: Request,
-    ports: PortsOfApp,
-    settings: SettingsOfApp,
-    streams: MediaStreamsOfApp,
-    variant: WhichVariant = "preview",
-    redirect: ByRedirect = False,
-) -> Response:
+async def video_file(delivery: DeliveryOfRequest) -> Response:
     """The whole video as one file, once the job has ended. Before that 404 `video_not_ready`."""
-    record = _with_variant(await to_thread.run_sync(ports.store.get, job_id), variant)
-    return await _answer(request, ports, settings, streams, _video_object(record, variant, "inline"), redirect)
+    return await delivery.answer(_video_object(await delivery.record(), delivery.variant, "inline"))
 
 
 @router.head("/jobs/{job_id}/video", include_in_schema=False)
@@ -148,18 +173,9 @@ async def video_file(
     response_class=VideoResponse,
     responses=MEDIA_ANSWERS,
 )
-async def video(
-    job_id: JobId,
-    request: Request,
-    ports: PortsOfApp,
-    settings: SettingsOfApp,
-    streams: MediaStreamsOfApp,
-    variant: WhichVariant = "preview",
-    redirect: ByRedirect = False,
-) -> Response:
+async def video(delivery: DeliveryOfRequest) -> Response:
     """The same as video.mp4, but browsers save it under the job's id instead of showing it."""
-    record = _with_variant(await to_thread.run_sync(ports.store.get, job_id), variant)
-    return await _answer(request, ports, settings, streams, _video_object(record, variant, "attachment"), redirect)
+    return await delivery.answer(_video_object(await delivery.record(), delivery.variant, "attachment"))
 
 
 def _with_variant(record: JobRecord, variant: Variant) -> JobRecord:
@@ -202,16 +218,6 @@ def _video_object(record: JobRecord, variant: Variant, shown_as: str) -> MediaOb
     etag = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:32]
     name = record.id if variant == "preview" else f"{record.id}_refined"
     return MediaObject(key, f'"{etag}"', disposition=f'{shown_as}; filename="{name}.mp4"', download_name=f"{name}.mp4")
-
-
-async def _answer(
-    request: Request, ports: Ports, settings: Settings, streams: MediaStreams, media: MediaObject, by_redirect: bool
-) -> Response:
-    """The object itself, or the way to it. HEAD is answered here in any case: a presigned URL is for GET only."""
-    if request.method == "HEAD" or (settings.media == "proxy" and not by_redirect):
-        return await deliver(request, ports.objects, streams, media)
-    url = await to_thread.run_sync(lambda: ports.storage.url(media.key, download_name=media.download_name))
-    return RedirectResponse(url, status_code=307, headers={"Cache-Control": "no-cache"})
 
 
 def _nothing_to_play(record: JobRecord) -> PlaylistNotReady | JobStateConflict:

@@ -94,6 +94,15 @@ def client_network(host: str) -> str:
     return address if isinstance(ip, IPv4Address) else str(IPv6Network((int(ip), _CLIENT_PREFIX), strict=False))
 
 
+def is_address(host: str) -> bool:
+    """`host`, without a port and brackets, is an IP address and no name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def address_of(text: str) -> str | None:
     """The IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`; None where there is none.
 

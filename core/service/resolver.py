@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from core.service.address_guard import Resolve, resolve_host
+from core.service.addresses import is_address
 from core.service.errors import NameServiceUnavailable, shortened
 from core.service.settings import Settings
 
@@ -201,7 +201,7 @@ class BoundedResolver:
 def domain_of(host: str) -> str:
     """The part of a name that one owner's name servers answer for, as far as its looks tell: `example.com` of
     `a.b.example.com`, `example.co.uk` of `a.example.co.uk`. "" for an address, which no name server is asked for."""
-    if _is_address(host):
+    if is_address(host):
         return ""
     labels = host.rstrip(".").lower().split(".")
     below_country = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= _LONGEST_SECOND_LEVEL
@@ -225,20 +225,12 @@ def _translated(error: socket.gaierror) -> Exception:
 def check_name(host: str | None, port: int | None, seconds: float) -> None:
     """Return once `host` can be looked up; a look-up right after that is answered from a cache or as fast. Raises
     socket.gaierror where there is no such name or no answer within `seconds`."""
-    if not host or _is_address(host):
+    if not host or is_address(host):
         return
     try:
         _names_of_servers.within(host, port or 0, seconds)
     except NameServiceUnavailable as error:
         raise socket.gaierror(socket.EAI_AGAIN, error.message) from error
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 _names_of_servers = BoundedResolver()

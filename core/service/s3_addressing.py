@@ -5,9 +5,10 @@ Some providers take only one of the two. Pure: knows no client and no signature.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
+
+from core.service.addresses import is_address
 
 Addressing = Literal["path", "virtual", "auto"]
 
@@ -18,7 +19,7 @@ def style_of(addressing: Addressing, endpoint: str | None) -> Literal["path", "v
     if addressing != "auto":
         return addressing
     host = urlsplit(endpoint).hostname or "" if endpoint else "amazonaws.com"
-    return "path" if "." not in host or _is_address(host) else "virtual"
+    return "path" if "." not in host or is_address(host) else "virtual"
 
 
 def place_of(endpoint: str, bucket: str, key: str, style: Literal["path", "virtual"]) -> tuple[str, str]:
@@ -27,11 +28,3 @@ def place_of(endpoint: str, bucket: str, key: str, style: Literal["path", "virtu
         return endpoint, f"/{bucket}/{key}"
     scheme, _, rest = endpoint.partition("://")
     return f"{scheme}://{bucket}.{rest}", f"/{key}"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -18,6 +18,7 @@ from core.service.fakes import (
     FakeUploadStore,
 )
 from core.service.manifest_writer import create_job
+from core.service.media.addresses import MediaAddresses
 from core.service.media.uploads import new_upload_id, upload_key
 from core.service.refine_engine import RefinedWindow, RefineEngine, RefineState
 from core.service.schema import JobRecord, JobSpec, JobStatus
@@ -27,7 +28,7 @@ from worker.decoding import decode_here
 from worker.endings import wake
 from worker.finalize import finalize_next
 from worker.generate import ChunkMaker
-from worker.given import AllowedAddresses, GivenReader
+from worker.given import GivenReader
 from worker.prepare import MediaPreparer
 from worker.refine import ChunkRefiner
 from worker.services import Services
@@ -55,7 +56,7 @@ class World:
     def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
         return ChunkMaker(services or self.services(), engine or FakeEngine(), MODEL)
 
-    def preparer(self, services: Services | None = None, allowed: AllowedAddresses | None = None) -> MediaPreparer:
+    def preparer(self, services: Services | None = None, allowed: MediaAddresses | None = None) -> MediaPreparer:
         """One that decodes in this process."""
         services = services or self.services("cpu-1")
         return MediaPreparer(services, GivenReader(services, allowed, decode_here))
