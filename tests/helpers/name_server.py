@@ -18,7 +18,8 @@ from pathlib import Path
 
 PIT, PUBLIC, HERE = "pit", "good.example", "here.example"
 PUBLIC_ADDRESS, LOOPBACK = "8.8.8.8", "127.0.0.1"
-SERVER_ADDRESS = "127.53.53.53"
+SERVER_ADDRESS = f"127.53.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
+"""One of this process alone: the port must be 53, and test processes run side by side."""
 _TYPE_A, _NO_ERROR, _NO_SUCH_NAME = 1, 0x8180, 0x8183
 
 
