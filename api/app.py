@@ -15,23 +15,23 @@ from typing import cast
 
 from fastapi import Depends, FastAPI
 
-from api import openapi, problems
-from api.boundary import Boundary
-from api.cross_origin import CrossOrigin
-from api.hosts import AllowedHosts
-from api.long_answers import LongAnswers
-from api.media_delivery import MediaStreams
-from api.methods import EveryMethod
-from api.parameters import known_parameters
-from api.places import allow_open_files, files_for_others
-from api.playlist_waits import PlaylistWaits
-from api.ports import Ports, real_ports
-from api.proxies import TrustedProxies
-from api.readiness import Probes, health_of
+from api.backends.ports import Ports, real_ports
+from api.backends.readiness import Probes, health_of
+from api.events.sse import Rhythm, Streams, event_places
+from api.http import openapi, problems
+from api.http.client_limits import allow_open_files, files_for_others
+from api.http.cross_origin import CrossOrigin
+from api.http.hosts import AllowedHosts
+from api.http.long_responses import LongAnswers
+from api.http.methods import EveryMethod
+from api.http.parameters import known_parameters
+from api.http.proxies import TrustedProxies
+from api.http.request_errors import Boundary
+from api.media.delivery import MediaStreams
+from api.media.playlist_waits import PlaylistWaits
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
-from api.sse import Rhythm, Streams, event_places
-from core.service.addresses import networks_of
-from core.service.errors import SetupError
+from core.service.domain.addresses import networks_of
+from core.service.domain.errors import SetupError
 from core.service.settings import Settings, read_settings
 
 

@@ -25,8 +25,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
-from api.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
-from core.service.errors import LongtakeError
+from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
+from core.service.domain.errors import LongtakeError
 from core.service.settings import Settings
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -222,7 +222,7 @@ def _words_of(error: h11.RemoteProtocolError) -> str:
 
 
 def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
-    """How uvicorn runs. Its own reading of proxies' headers is off: api/proxies.py is the only one."""
+    """How uvicorn runs. Its own reading of proxies' headers is off: api/http/proxies.py is the only one."""
     return uvicorn.Config(
         partial(create_app, settings),
         factory=True,

@@ -23,10 +23,10 @@ from rich.table import Table
 
 from benchmarks import footprint, http, jobs, machine, streams
 from benchmarks.figures import Figure, Report
-from cli.client import Client
-from cli.stack import StackOptions, running_stack
-from cli.stop_signal import Stopped, StopSignal
-from core.service.errors import LongtakeError
+from cli.processes.stack import StackOptions, running_stack
+from cli.processes.stop_signal import Stopped, StopSignal
+from client.client import Client
+from core.service.domain.errors import LongtakeError
 
 GROUPS = ("service", "http", "streams", "steps", "approximations", "refinement")
 RESULTS = Path(__file__).parent / "results"

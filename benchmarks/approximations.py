@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.figures import Figure
-from core.model.presets import load_engine
-from core.service.engine import NOTHING_GIVEN, Engine, EngineState, ignore_step
-from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec
+from core.model.engines.streaming_t2v.loading import load_engine
+from core.service.domain.engine import NOTHING_GIVEN, Engine, EngineState, ignore_step
+from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec
 from core.service.settings import SHIPPED_PRESETS_DIR
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,8 @@ from benchmarks.cuda_refiner import rounded
 from benchmarks.cuda_rig import Rig
 from benchmarks.figures import Figure
 from benchmarks.steps import flops
-from core.service.engine import NOTHING_GIVEN, EngineChunk, EngineState, ignore_step
-from core.service.frame_plan import CHUNK_FRAMES
+from core.service.domain.engine import NOTHING_GIVEN, EngineChunk, EngineState, ignore_step
+from core.service.domain.frame_plan import CHUNK_FRAMES
 
 WINDOWS_PER_CHUNK = 2
 CHUNKS = 4

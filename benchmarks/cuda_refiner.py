@@ -16,13 +16,13 @@ from benchmarks.cuda_rig import GUIDANCE, Rig
 from benchmarks.figures import Figure
 from benchmarks.networks import SEED, random_refiner_unet, random_vae
 from benchmarks.refinement import job
+from core.model.networks.base_network import UntouchedBase
 from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
 from core.model.refinement.schedule import vid2vid_sigmas
-from core.model.streaming_t2v.base_network import UntouchedBase
-from core.service.engine import FramesTHWC, ignore_step
-from core.service.frame_plan import refinement_windows
-from core.service.refine_engine import RefineState
-from core.service.schema import JobSpec
+from core.service.domain.engine import FramesTHWC, ignore_step
+from core.service.domain.frame_plan import refinement_windows
+from core.service.domain.refiner import RefineState
+from core.service.domain.schema import JobSpec
 
 STEPS = 30
 _NUM_FRAMES = 40

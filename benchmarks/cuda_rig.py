@@ -26,18 +26,18 @@ from benchmarks.networks import (
     random_text_encoder,
     random_vae,
 )
+from core.model.engines.streaming_t2v.engine import EngineFacts, LoadedModels, ProfileRecipes, StreamingT2VEngine
+from core.model.engines.streaming_t2v.window import Recipe
+from core.model.networks.base_network import UntouchedBase
+from core.model.networks.compilation import Compiler, for_cuda, in_one_graph
+from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.kernels import lay_out_for_gpu
 from core.model.presets.random import word_tokenizer
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
-from core.model.streaming_t2v.base_network import UntouchedBase
-from core.model.streaming_t2v.chunk_loop import Recipe
-from core.model.streaming_t2v.compiled import Compiler, for_cuda, in_one_graph
-from core.model.streaming_t2v.encoders import ClipPictureReader, ClipTextReader
-from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, ProfileRecipes, StreamingT2VEngine
-from core.model.streaming_t2v.kernels import lay_out_for_gpu
-from core.service.engine import EngineChunk, EngineState, GivenMedia, OnStep, ignore_step
-from core.service.frame_plan import CHUNK_FRAMES
-from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
+from core.service.domain.engine import EngineChunk, EngineState, GivenMedia, OnStep, ignore_step
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
 
 Value = TypeVar("Value")
 GUIDANCE = 7.5

@@ -26,8 +26,8 @@ from benchmarks.networks import (
     random_vae,
 )
 from benchmarks.steps import default_step
+from core.model.networks.base_network import UntouchedBase
 from core.model.sampling.vae import decode_frames, encode_frames
-from core.model.streaming_t2v.base_network import UntouchedBase
 
 TIMESTEP = 500
 NOT_FINITE = 1e9

@@ -13,9 +13,9 @@ import httpx
 import psutil
 
 from benchmarks.figures import Figure
-from cli.child import Child
-from cli.stack import settings_environment
-from core.service.embedded import free_port
+from cli.processes.child import Child
+from cli.processes.embedded import free_port
+from cli.processes.stack import settings_environment
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 
 REQUESTS_BEFORE_MEMORY = 50

@@ -24,15 +24,15 @@ from pydantic import SecretStr
 
 from benchmarks.figures import Figure
 from benchmarks.machine import REPOSITORY
-from cli.child import Child, stop_all
-from cli.stack import settings_environment
+from cli.processes.child import Child, stop_all
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from cli.processes.stack import settings_environment
 from core.service.clock import SystemClock
-from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
-from core.service.frame_plan import CHUNK_FRAMES
-from core.service.job_store import RedisJobStore
-from core.service.manifest import chunk_key
-from core.service.redis_client import connect
-from core.service.schema import ChunkRecord, Lane
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.manifest import chunk_key
+from core.service.domain.schema import ChunkRecord, Lane
+from core.service.redis.client import connect
+from core.service.redis.job_store import RedisJobStore
 from core.service.settings import Settings
 
 CONNECTIONS = 16

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from benchmarks.figures import Figure
-from cli.client import Client
-from core.service.schema import Job
+from client.client import Client
+from core.service.domain.schema import Job
 
 NOT_ENGINE = frozenset({"queue", "load", "encode", "upload", "commit"})
 """Phases of a chunk that the service adds; all others are the engine's."""

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from api.places import allow_open_files
+from api.http.client_limits import allow_open_files
 
 CONNECTING_AT_ONCE = 32
 _ID = re.compile(rb"^id: (\d+-\d+)$", re.MULTILINE)

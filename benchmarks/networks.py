@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
+from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.cam import PUBLISHED_PICTURE_CHANNELS, CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.refinement.unet import with_vid2vid_resampling
-from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
-from core.model.streaming_t2v.cam import PUBLISHED_PICTURE_CHANNELS, CamFeatureExtractor, CamMergers
-from core.model.streaming_t2v.network import StreamingNetwork
 
 SEED = 0
 

@@ -24,12 +24,12 @@ import numpy as np
 import psutil
 
 from benchmarks.figures import Figure
-from core.model.presets import load_refiner
+from core.model.engines.streaming_t2v.loading import load_refiner
 from core.model.presets.random import write_random_preset
-from core.service.engine import FramesTHWC, ignore_step
-from core.service.frame_plan import chunk_span, num_chunks, refinement_windows
-from core.service.refine_engine import RefineEngine, RefineState
-from core.service.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, RefineSchedule, RefineSpec
+from core.service.domain.engine import FramesTHWC, ignore_step
+from core.service.domain.frame_plan import chunk_span, num_chunks, refinement_windows
+from core.service.domain.refiner import RefineEngine, RefineState
+from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, RefineSchedule, RefineSpec
 
 LENGTHS = (48, 240, 1200)
 NUM_STEPS = 2

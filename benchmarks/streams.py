@@ -25,12 +25,12 @@ from benchmarks.figures import Figure
 from benchmarks.http import api_process
 from benchmarks.listeners import Crowd
 from core.service.clock import SystemClock
-from core.service.frame_plan import chunk_span
-from core.service.job_store import RedisJobStore
-from core.service.manifest import chunk_key
-from core.service.ports import Lease, Results
-from core.service.redis_client import connect
-from core.service.schema import ChunkRecord, Lane, StepProgress
+from core.service.domain.frame_plan import chunk_span
+from core.service.domain.manifest import chunk_key
+from core.service.domain.ports import Lease, Results
+from core.service.domain.schema import ChunkRecord, Lane, StepProgress
+from core.service.redis.client import connect
+from core.service.redis.job_store import RedisJobStore
 
 LISTENERS = 2000
 SECONDS_OF_A_ROUND = 4.0

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from cli.commands import convert, demo, evaluate, gc, health, models, pull, submit, train, up, watch, worker
-from core.service.errors import ConversionError, LongtakeError
+from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (demo, up, submit, watch, models, worker, pull, convert, train, evaluate, gc, health)
 PASSES_ON = (train, evaluate)

@@ -8,15 +8,15 @@ from typing import Any
 
 from celery import Celery
 
-from core.service import queue
-from core.service.device_fault import is_device_fault
+from core.service.domain.device_fault import is_device_fault
+from core.service.redis import queue
 from core.service.settings import Settings
 from worker.engines import Engines
-from worker.finalize import finalize_next
-from worker.generate import ChunkMaker
-from worker.lane import LaneWorker
-from worker.refine import ChunkRefiner
-from worker.services import Activity, Services
+from worker.lanes.finalize import finalize_next
+from worker.lanes.generate import ChunkMaker
+from worker.lanes.lane import LaneWorker
+from worker.lanes.refine import ChunkRefiner
+from worker.runtime.services import Activity, Services
 
 
 def _nothing() -> None: ...

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, cast
 
-from core.service.catalog import Catalog, Preset, PresetFolder
-from core.service.engine import Engine, LongWork, unannounced
-from core.service.errors import PresetError
-from core.service.fakes import FakeEngine, FakeRefineEngine
-from core.service.queue import queue_of_lane
-from core.service.refine_engine import RefineEngine
-from core.service.schema import DEFAULT_PROFILE, Lane
+from core.service.admission.catalog import Catalog, Preset, PresetFolder
+from core.service.domain.engine import Engine, LongWork, unannounced
+from core.service.domain.errors import PresetError
+from core.service.domain.refiner import RefineEngine
+from core.service.domain.schema import DEFAULT_PROFILE, Lane
+from core.service.redis.queue import queue_of_lane
 from core.service.settings import Settings
-from worker.services import Activity, NoActivity
+from core.service.testing.fakes import FakeEngine, FakeRefineEngine
+from worker.runtime.services import Activity, NoActivity
 
-ENGINE_MODULES = {"streaming_t2v": "core.model.presets"}
+ENGINE_MODULES = {"streaming_t2v": "core.model.engines.streaming_t2v.loading"}
 """Where `load_engine` and `load_refiner` of an engine are."""
 
 Install = Callable[[PresetFolder], None]
@@ -86,8 +86,8 @@ def load_engine(
     """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what the model half raises.
 
     `install` sees to its weights before they are read; `long_work` stands around what the engine loads or compiles.
-    A preset whose preset.json says `"engine": "fake"` is served by core.service.fakes.FakeEngine, which draws a moving
-    square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
+    A preset whose preset.json says `"engine": "fake"` is served by FakeEngine (core.service.testing.fakes), which
+    draws a moving square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
     """
     folder = Catalog(settings).get(model)
     facts = folder.facts

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 
-from core.service.errors import SetupError
+from core.service.domain.errors import SetupError
 
 _GPU = re.compile(r"^GPU (\d+): ")
 _MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[0-9A-Za-z/-]+)\)")

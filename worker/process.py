@@ -29,15 +29,17 @@ from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.worker.state import active_requests
 
-from core.service.catalog import PresetFolder
+from core.service.admission.catalog import PresetFolder
 from core.service.clock import SystemClock
-from core.service.device_fault import is_device_fault
-from core.service.errors import LongtakeError, SetupError, StoreError
-from core.service.health import check_store
-from core.service.job_store import RedisJobStore
-from core.service.outbox import RedisOutbox
-from core.service.ports import WorkerKind, WorkerStatus
-from core.service.queue import (
+from core.service.domain.device_fault import is_device_fault
+from core.service.domain.errors import LongtakeError, SetupError, StoreError
+from core.service.domain.ports import WorkerKind, WorkerStatus
+from core.service.records.rebuild import Rescuer
+from core.service.redis.client import REQUEST, WORKER, connect
+from core.service.redis.health import check_store
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.outbox import RedisOutbox
+from core.service.redis.queue import (
     CPU_QUEUE,
     JANITOR_QUEUE,
     MEDIA_QUEUE,
@@ -46,27 +48,25 @@ from core.service.queue import (
     make_celery_app,
     worker_options,
 )
-from core.service.redis_client import REQUEST, WORKER, connect
-from core.service.rescue import Rescuer
+from core.service.redis.upload_store import RedisUploadStore
+from core.service.redis.worker_registry import RedisWorkerRegistry
+from core.service.s3.storage import S3Storage
 from core.service.settings import Settings, read_settings
-from core.service.storage import S3Storage
-from core.service.upload_store import RedisUploadStore
-from core.service.workers_registry import RedisWorkerRegistry
 from worker.app import Hooks, make_worker_app
-from worker.consumer import BrokerWatch, PatientConsumer
-from worker.coordination import RedisCoordination
-from worker.deliver import WebhookSender
 from worker.engines import Engines, load_engines
-from worker.first_use import install
-from worker.janitor import Janitor
-from worker.leaving import Stoppable, stop_together
-from worker.names import process_name
-from worker.prepare import Preparer
-from worker.self_probe import ProbeQueue, SelfProbe
-from worker.services import Services
-from worker.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
-from worker.temporary import remove_left_behind
-from worker.ticker import Ticker
+from worker.ensure_weights import install
+from worker.lanes.prepare import Preparer
+from worker.maintenance.janitor import Janitor
+from worker.maintenance.janitor_lock import RedisCoordination
+from worker.runtime.consumer import BrokerWatch, PatientConsumer
+from worker.runtime.names import process_name
+from worker.runtime.self_probe import ProbeQueue, SelfProbe
+from worker.runtime.services import Services
+from worker.runtime.status import REPORT_SECONDS, ProcessActivity, StatusBoard, Watchdog
+from worker.runtime.temporary_folders import remove_left_behind
+from worker.runtime.thread_shutdown import Stoppable, stop_together
+from worker.runtime.ticker import Ticker
+from worker.webhooks.deliver import WebhookSender
 
 logger = logging.getLogger("worker")
 

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
-from core.service.ports import WorkerKind
+from core.service.domain.ports import WorkerKind
 from core.service.settings import Settings
 from worker.gpus import choose_gpus, offered_gpus
-from worker.names import process_name
-from worker.undertaker import Undertaker
+from worker.maintenance.dead_workers import Undertaker
+from worker.runtime.names import process_name
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from importlib.resources import files
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
-from api.pages import page
-from api.problems import UnknownPath
+from api.http.pages import page
+from api.http.problems import UnknownPath
 
 router = APIRouter(include_in_schema=False)
 MEDIA_TYPES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}

@@ -1,4 +1,4 @@
-"""A job's events as a stream. How the stream runs is in api/sse.py; here is what HTTP says about it."""
+"""A job's events as a stream. How the stream runs is in api/events/sse.py; here is what HTTP says about it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from api.openapi import may_fail
-from api.places import client_of
-from api.ports import BaseUrl
+from api.backends.ports import BaseUrl
+from api.events.sse import FROM_THE_BEGINNING, EventStreamResponse, JobStream, StreamsOfApp
+from api.http.client_limits import client_of
+from api.http.openapi import may_fail
 from api.routes.jobs import JobId
-from api.sse import FROM_THE_BEGINNING, EventStreamResponse, JobStream, StreamsOfApp
-from core.service.errors import InvalidField, StoreError
+from core.service.domain.errors import InvalidField, StoreError
 
 router = APIRouter(tags=["jobs"])
 _STREAM_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)

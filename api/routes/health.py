@@ -8,8 +8,8 @@ from typing import Annotated, Literal, cast
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from api.readiness import Probes
-from core.service.ports import WorkerStatus
+from api.backends.readiness import Probes
+from core.service.domain.ports import WorkerStatus
 
 router = APIRouter(tags=["health"])
 

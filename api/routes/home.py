@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
-from api.pages import page
+from api.http.pages import page
 
 router = APIRouter(include_in_schema=False)
 PAGE = Path(__file__).resolve().parents[1] / "home.html"

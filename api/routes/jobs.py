@@ -7,19 +7,19 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.answers import conditional, conditional_on
-from api.names import NamesOfBody, RequestOfBody
-from api.openapi import REQUEST_BODY, may_fail
-from api.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
-from core.service.admission import admit, queued_record, random_seed
-from core.service.errors import ServiceFull
-from core.service.manifest_writer import create_job, write_manifest
-from core.service.media.references import ReferenceCheck
-from core.service.ports import Standing
-from core.service.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
-from core.service.tombstones import delete_job
-from core.service.transitions import wants
-from core.service.views import chunk_views, job_json, job_summary, job_view, links_of, progress_of
+from api.backends.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
+from api.http.host_lookup import NamesOfBody, RequestOfBody
+from api.http.openapi import REQUEST_BODY, may_fail
+from api.http.responses import conditional, conditional_on
+from core.service.admission.admission import admit, queued_record, random_seed
+from core.service.admission.media_references import ReferenceCheck
+from core.service.domain.errors import ServiceFull
+from core.service.domain.ports import Standing
+from core.service.domain.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
+from core.service.domain.transitions import wants
+from core.service.domain.views import chunk_views, job_json, job_summary, job_view, links_of, progress_of
+from core.service.records.manifest_writer import create_job, write_manifest
+from core.service.records.tombstones import delete_job
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]

@@ -13,20 +13,20 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from api.answers import conditional
-from api.media_delivery import FOR_GOOD, MediaObject, MediaStreams, MediaStreamsOfApp, deliver
-from api.openapi import may_fail
-from api.places import client_of
-from api.playlist_waits import PlaylistWaitsOfApp
-from api.ports import Ports, PortsOfApp, SettingsOfApp
+from api.backends.ports import Ports, PortsOfApp, SettingsOfApp
+from api.events.sse import StreamsOfApp
+from api.http.client_limits import client_of
+from api.http.openapi import may_fail
+from api.http.responses import conditional
+from api.media.delivery import FOR_GOOD, MediaObject, MediaStreams, MediaStreamsOfApp, deliver
+from api.media.playlist_waits import PlaylistWaitsOfApp
 from api.routes.jobs import JobId
-from api.sse import StreamsOfApp
-from core.service.errors import ChunkNotFound, ChunkNotReady, JobStateConflict, PlaylistNotReady, VideoNotReady
-from core.service.frame_plan import CHUNK_FRAMES, num_chunks
-from core.service.schema import ChunkRecord, JobRecord, Variant
+from core.service.domain.errors import ChunkNotFound, ChunkNotReady, JobStateConflict, PlaylistNotReady, VideoNotReady
+from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
+from core.service.domain.schema import ChunkRecord, JobRecord, Variant
+from core.service.domain.views import chunk_path
 from core.service.settings import Settings
 from core.service.video.playlist import CONTENT_TYPE, PlaylistEntry, render_playlist
-from core.service.views import chunk_path
 
 router = APIRouter(tags=["media"])
 WhichVariant = Annotated[

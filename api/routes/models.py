@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from api.openapi import may_fail
-from api.ports import Ports, PortsOfApp, SettingsOfApp
-from core.service.catalog import Preset, PresetFolder, ProfileDefaults
-from core.service.errors import PresetError
-from core.service.frame_rate import FrameRate
-from core.service.limits import limit_of, refine_limits
-from core.service.ports import WorkerStatus
-from core.service.refine_request import possible_sizes
-from core.service.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, Profile
+from api.backends.ports import Ports, PortsOfApp, SettingsOfApp
+from api.http.openapi import may_fail
+from core.service.admission.catalog import Preset, PresetFolder, ProfileDefaults
+from core.service.admission.limits import limit_of, refine_limits
+from core.service.admission.refine_request import possible_sizes
+from core.service.domain.errors import PresetError
+from core.service.domain.frame_rate import FrameRate
+from core.service.domain.ports import WorkerStatus
+from core.service.domain.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, Profile
 from core.service.settings import Settings
 
 router = APIRouter(tags=["models"])

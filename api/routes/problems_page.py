@@ -7,8 +7,8 @@ import inspect
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from api.problems import UnknownPath, documented_errors, kind_of
-from core.service.errors import shortened
+from api.http.problems import UnknownPath, documented_errors, kind_of
+from core.service.domain.errors import shortened
 
 router = APIRouter(include_in_schema=False)
 

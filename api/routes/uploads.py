@@ -8,14 +8,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from api.answers import JsonBody
-from api.openapi import UPLOAD_BODY, may_fail
-from api.ports import Ports, PortsOfApp, SettingsOfApp
-from core.service.admission import parse_body
-from core.service.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound, UploadUnknown
-from core.service.media.types import MediaKind, types_of
-from core.service.media.uploads import SENDING_GRACE, Upload, UploadRequest, client_mark, new_upload, url_end
-from core.service.schema import MIN_FRAMES, Frozen, Shown
+from api.backends.ports import Ports, PortsOfApp, SettingsOfApp
+from api.http.openapi import UPLOAD_BODY, may_fail
+from api.http.responses import JsonBody
+from core.service.admission.admission import parse_body
+from core.service.domain.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound, UploadUnknown
+from core.service.domain.media_types import MediaKind, types_of
+from core.service.domain.schema import MIN_FRAMES, Frozen, Shown
+from core.service.domain.uploads import Upload, client_mark
+from core.service.media.uploads import SENDING_GRACE, UploadRequest, new_upload, url_end
 from core.service.settings import Settings
 
 router = APIRouter(tags=["uploads"])

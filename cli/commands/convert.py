@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cli.byte_meter import Report
+    from cli.output.byte_meter import Report
     from core.model.convert.summary import Summary
 
 NAME = "convert"
@@ -95,7 +95,7 @@ def _add(
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.stop_signal import Stopped, StopSignal
+    from cli.processes.stop_signal import Stopped, StopSignal
 
     stop = StopSignal()
     stop.install()
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from cli.byte_meter import byte_meter
+    from cli.output.byte_meter import byte_meter
 
     convert = _conversion(args)
     with byte_meter(sys.stderr) as report:
@@ -119,7 +119,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _conversion(args: argparse.Namespace) -> Callable[[Report], Summary]:
     """The conversion that the arguments ask for, still to be started."""
-    from cli.model_half import needing_model_half
+    from cli.commands.model_extra import needing_model_half
 
     with needing_model_half("converting"):
         from core.model.convert.streaming_t2v import convert_checkpoint
@@ -150,7 +150,7 @@ def _row(name: str, num_parameters: int, num_bytes: int, remark: str) -> str:
 
 
 def _verify(folder: Path) -> int:
-    from cli.byte_meter import byte_meter
+    from cli.output.byte_meter import byte_meter
     from core.model.checksums import read_sums, verify_sums
 
     total = sum((folder / name).stat().st_size for name in read_sums(folder) if (folder / name).is_file())

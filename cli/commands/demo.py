@@ -6,14 +6,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cli.client import Client
-    from cli.receiver import Receiver
-    from cli.results import RefineApart
-    from cli.screen import Screen
-    from cli.stack import Stack
-    from cli.stop_signal import StopSignal
-    from core.service.engine import FramesTHWC
-    from core.service.schema import Job, JobSpec
+    from cli.output.results import RefineApart
+    from cli.output.terminal import Screen
+    from cli.processes.stack import Stack
+    from cli.processes.stop_signal import StopSignal
+    from cli.processes.webhook_receiver import Receiver
+    from client.client import Client
+    from core.service.domain.engine import FramesTHWC
+    from core.service.domain.schema import Job, JobSpec
     from core.service.settings import Settings
 
 NAME = "demo"
@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.screen import Screen
-    from cli.stop_signal import Stopped, StopSignal
+    from cli.output.terminal import Screen
+    from cli.processes.stop_signal import Stopped, StopSignal
 
     screen, stop = Screen(), StopSignal()
     stop.install()
@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace, screen: Screen, stop: StopSignal) -> int:
-    from cli.client import Client
-    from cli.demo_folder import demo_folder
-    from cli.receiver import running_receiver
-    from cli.stack import StackOptions, running_stack
+    from cli.output.demo_folder import demo_folder
+    from cli.processes.stack import StackOptions, running_stack
+    from cli.processes.webhook_receiver import running_receiver
+    from client.client import Client
 
     screen.say("stack     starting Redis, S3, the API and two workers")
     with demo_folder() as folder:
@@ -78,9 +78,9 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     """Submit, watch, await the webhook, save, sum up. A job that fails still gets its webhook checked."""
     from pathlib import Path
 
-    from cli.follow import follow
-    from cli.results import save_results
-    from cli.summary import summarize
+    from cli.output.results import save_results
+    from cli.output.summary import summarize
+    from client.follow import follow
 
     screen.say(f"stack     Redis is {stack.redis_program}")
     screen.say(f"stack     ready: API {stack.base_url} (docs at {stack.base_url}/docs)")
@@ -113,7 +113,7 @@ def _apart(screen: Screen, settings: Settings) -> RefineApart:
     """Refines a preview in independent windows, for the picture only: beside them it is seen what ours do not show."""
 
     def refine(spec: JobSpec, preview: FramesTHWC) -> FramesTHWC:
-        from core.service.refine_apart import refine_apart
+        from cli.output.independent_windows import refine_apart
         from worker.engines import load_refiner
 
         screen.say("picture   refining the preview once more, in independent windows")

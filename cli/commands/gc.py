@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.service.orphans import Orphan
-    from core.service.ports import JobStore
+    from core.service.domain.ports import JobStore
+    from core.service.records.orphans import Orphan
 
 NAME = "gc"
 SUMMARY = "find and remove objects and keys that belong to no job"
@@ -30,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from core.service.clock import SystemClock
-    from core.service.job_store import RedisJobStore
-    from core.service.orphans import find_orphans, remove
-    from core.service.redis_client import connect
+    from core.service.records.orphans import find_orphans, remove
+    from core.service.redis.client import connect
+    from core.service.redis.job_store import RedisJobStore
+    from core.service.redis.upload_store import RedisUploadStore
+    from core.service.s3.storage import S3Storage
     from core.service.settings import read_settings
-    from core.service.storage import S3Storage
-    from core.service.upload_store import RedisUploadStore
 
     settings = read_settings()
     records, storage = connect(settings.redis_url), S3Storage(settings)
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _require_whole(store: JobStore) -> None:
     """Raises SetupError where Redis has lost the records: then everything would seem to belong to nobody."""
-    from core.service.errors import SetupError
+    from core.service.domain.errors import SetupError
 
     if not store.is_whole():
         raise SetupError(

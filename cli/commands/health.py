@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.service.ports import WorkerStatus
+    from core.service.domain.ports import WorkerStatus
 
 NAME = "health"
 SUMMARY = "exit code 0 where the API or this machine's worker is healthy"
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _api(url: str) -> tuple[bool, str]:
-    from cli.client import Client
+    from client.client import Client
 
     with Client(url) as client:
         ready = client.ready()
@@ -51,9 +51,9 @@ def _api(url: str) -> tuple[bool, str]:
 def _worker(kind: str) -> tuple[bool, str]:
     from socket import gethostname
 
-    from core.service.redis_client import connect
+    from core.service.redis.client import connect
+    from core.service.redis.worker_registry import RedisWorkerRegistry
     from core.service.settings import read_settings
-    from core.service.workers_registry import RedisWorkerRegistry
 
     with connect(read_settings().redis_url) as client:
         return worker_health(RedisWorkerRegistry(client).all(), kind, gethostname())

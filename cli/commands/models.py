@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from core.service.catalog import Catalog
+    from core.service.admission.catalog import Catalog
     from core.service.settings import read_settings
 
     del args

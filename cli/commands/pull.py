@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.model.convert.summary import DtypeName
-    from core.service.catalog import PresetFolder
+    from core.service.admission.catalog import PresetFolder
 
 NAME = "pull"
 SUMMARY = "download the weights of a model"
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.stop_signal import Stopped, StopSignal
-    from core.service.catalog import Catalog
+    from cli.processes.stop_signal import Stopped, StopSignal
+    from core.service.admission.catalog import Catalog
     from core.service.settings import read_settings
 
     preset = Catalog(read_settings()).get(args.model)
@@ -61,8 +61,8 @@ def install(
     preset: PresetFolder, revision: str | None = None, dtype: DtypeName | None = None, *, refiner: bool = False
 ) -> None:
     """Pull a preset, with its progress on stderr. Nothing happens where it is installed as asked."""
-    from cli.byte_meter import byte_meter
-    from cli.model_half import needing_model_half
+    from cli.commands.model_extra import needing_model_half
+    from cli.output.byte_meter import byte_meter
 
     with needing_model_half("pulling"):
         from core.model.hub import pull

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cli.client import Client
+    from client.client import Client
 
 NAME = "submit"
 SUMMARY = "submit a job to a running service"
@@ -118,7 +118,7 @@ def request_body(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _key_value(entry: str) -> tuple[str, str]:
-    from core.service.errors import InvalidField
+    from core.service.domain.errors import InvalidField
 
     key, separator, value = entry.partition("=")
     if not separator:
@@ -128,7 +128,7 @@ def _key_value(entry: str) -> tuple[str, str]:
 
 def _given(client: Client, field: str, text: str) -> str:
     """A URL or upload id as it is; a file is uploaded first."""
-    from core.service.media.uploads import is_upload_id
+    from core.service.domain.uploads import is_upload_id
 
     if text.startswith(("http://", "https://")) or is_upload_id(text):
         return text
@@ -137,9 +137,9 @@ def _given(client: Client, field: str, text: str) -> str:
 
 def _uploaded(client: Client, field: str, file: Path) -> str:
     """Upload a file and say so on stderr, as stdout is for the answer."""
-    from cli.byte_meter import byte_meter
-    from core.service.errors import InvalidField
-    from core.service.media.types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, describe, sniff, types_of
+    from cli.output.byte_meter import byte_meter
+    from core.service.domain.errors import InvalidField
+    from core.service.domain.media_types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, describe, sniff, types_of
 
     if not file.is_file():
         raise InvalidField(f"--{field}: there is no file {file}", field=field, fix="give a file or an http(s) URL")
@@ -154,9 +154,9 @@ def _uploaded(client: Client, field: str, file: Path) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.client import Client
     from cli.commands.watch import watch_job
-    from cli.news import warning_line
+    from cli.output.job_diff import warning_line
+    from client.client import Client
 
     with Client(args.url) as client:
         given = {field: _given(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)}

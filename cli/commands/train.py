@@ -1,8 +1,8 @@
-"""`longtake train`: hands its arguments to core.model.training.run."""
+"""`longtake train`: hands its arguments to core.model.training.command."""
 
 from __future__ import annotations
 
-from cli.passed_on import no_arguments, passed_on
+from cli.commands.delegate import no_arguments, passed_on
 
 NAME = "train"
 SUMMARY = "train a preset's weights"
@@ -10,4 +10,4 @@ DESCRIPTION = "Runs the training recipes of core.model.training."
 EXAMPLES = "`longtake train --help` is answered by the training code itself."
 
 add_arguments = no_arguments
-run = passed_on("training", "core.model.training.run", "model,train", "tensorboard")
+run = passed_on("training", "core.model.training.command", "model,train", "tensorboard")

@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cli.screen import Screen
-    from cli.stack import Stack
-    from cli.stop_signal import StopSignal
+    from cli.output.terminal import Screen
+    from cli.processes.stack import Stack
+    from cli.processes.stop_signal import StopSignal
 
 NAME = "up"
 SUMMARY = "start the whole service on this machine and keep it running"
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cli.screen import Screen
-    from cli.stack import StackOptions, running_stack
-    from cli.stop_signal import Stopped, StopSignal
+    from cli.output.terminal import Screen
+    from cli.processes.stack import StackOptions, running_stack
+    from cli.processes.stop_signal import Stopped, StopSignal
 
     screen, stop = Screen(), StopSignal()
     stop.install()
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 def _pull_if_needed(model: str | None, screen: Screen) -> None:
     """The weights of the model to be served, before anything starts: a download may take hours."""
     from cli.commands.pull import install
-    from core.service.catalog import Catalog
+    from core.service.admission.catalog import Catalog
     from core.service.settings import read_settings
 
     settings = read_settings()
@@ -90,7 +90,7 @@ def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:
     import time
 
     from cli.commands.demo import DEFAULT_PROMPT
-    from cli.keeper import Keeper
+    from cli.processes.restarts import Keeper
 
     screen.say(f"Redis is {stack.redis_program}")
     screen.say(f"ready: {stack.base_url} (docs at {stack.base_url}/docs, logs in {stack.data_dir / 'logs'})")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cli.client import Client
+    from client.client import Client
 
 NAME = "watch"
 SUMMARY = "follow a job: progress, chunk URLs, result"
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.client import Client
+    from client.client import Client
 
     with Client(args.url) as client:
         return watch_job(client, args.job, args.out)
@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
 
 def watch_job(client: Client, job_id: str, out: Path | None) -> int:
     """Show a job until it ends; exit code 0 where it succeeded."""
-    from cli.follow import follow
-    from cli.results import save_results
-    from cli.screen import Screen
-    from cli.summary import summarize
+    from cli.output.results import save_results
+    from cli.output.summary import summarize
+    from cli.output.terminal import Screen
+    from client.follow import follow
 
     screen = Screen()
     screen.say(f"playlist  {client.job(job_id).links.playlist}")

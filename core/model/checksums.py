@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from core.service.errors import WeightsDamaged
+from core.service.domain.errors import WeightsDamaged
 
 SUMS_FILE = "SHA256SUMS"
 _BLOCK_BYTES = 4 << 20

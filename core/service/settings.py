@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.service.addresses import base_url, host_names, networks, origins
-from core.service.errors import SetupError
-from core.service.first_chunk_sources import source_name
-from core.service.s3_addressing import Addressing
-from core.service.url_ports import DEFAULT_URL_PORTS, port_list
-from core.service.webhook_secret import usable_secret
+from core.service.domain.addresses import base_url, host_names, networks, origins
+from core.service.domain.errors import SetupError
+from core.service.domain.first_chunk_sources import source_name
+from core.service.domain.s3_addressing import Addressing
+from core.service.domain.url_ports import DEFAULT_URL_PORTS, port_list
+from core.service.domain.webhook_secret import usable_secret
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from core.service.storage import S3Storage
+from core.service.s3.storage import S3Storage
 from tests.chaos.clients import NUMBER_KEY, TERMINAL, Call, Submission
 from tests.helpers.webhook_receiver import Try
 

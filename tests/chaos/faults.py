@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, TypeVar
 import psutil
 from redis.exceptions import RedisError
 
-from core.service.errors import LongtakeError
+from core.service.domain.errors import LongtakeError
 from tests.chaos.world import LEASE_SECONDS, S3_AS_OVER_A_NETWORK, World
 from tests.helpers.deadline import DeadlinePassed, eventually
 from tests.helpers.faulty_proxy import (

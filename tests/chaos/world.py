@@ -18,12 +18,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from cli.child import Child
-from core.service.embedded import EmbeddedRedis, EmbeddedS3
-from core.service.errors import LongtakeError, SetupError
-from core.service.ports import WorkerStatus
-from core.service.storage import S3Storage
-from core.service.workers_registry import RedisWorkerRegistry
+from cli.processes.child import Child
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from core.service.domain.errors import LongtakeError, SetupError
+from core.service.domain.ports import WorkerStatus
+from core.service.redis.worker_registry import RedisWorkerRegistry
+from core.service.s3.storage import S3Storage
 from tests.helpers.deadline import eventually
 from tests.helpers.faulty_proxy import PASS, Behaviour, FaultyProxy
 from tests.helpers.presets import write_fake_preset

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from core.model.streaming_t2v.apm import preprocess_picture
+from core.model.networks.picture_preprocessing import preprocess_picture
 from tests.golden.folder import GoldenError
 from tests.golden.formula import evaluate
 from tests.golden.report import Finding

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from core.model.streaming_t2v.network import StreamingNetwork, predict_base, predict_noise, with_image_tokens
-from core.model.streaming_t2v.plain import PlainNetwork
+from core.model.engines.streaming_t2v.network import StreamingNetwork, predict_noise
+from core.model.engines.streaming_t2v.reference_network import PlainNetwork
+from core.model.networks.base_network import predict_base, with_image_tokens
 from tests.golden.networks import golden_network, in_float64
 from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem

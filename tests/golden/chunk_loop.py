@@ -15,17 +15,17 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
+from core.model.engines.streaming_t2v.denoisers import window_denoiser
+from core.model.engines.streaming_t2v.network import StreamingNetwork
+from core.model.engines.streaming_t2v.reference_network import PlainNetwork, guided
+from core.model.engines.streaming_t2v.window import Recipe, as_conditioning, sample_latents, window_context
+from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import draw_frames_first, draw_video, seeded
 from core.model.sampling.samplers import Denoiser, SamplingPlan, sample
 from core.model.sampling.schedules import schedule_from_config
 from core.model.sampling.vae import decode_frames
-from core.model.streaming_t2v.apm import preprocess_picture
-from core.model.streaming_t2v.chunk_loop import Recipe, as_conditioning, sample_latents, window_context
-from core.model.streaming_t2v.denoisers import window_denoiser
-from core.model.streaming_t2v.network import StreamingNetwork
-from core.model.streaming_t2v.plain import PlainNetwork, guided
-from core.service.engine import ignore_step
+from core.service.domain.engine import ignore_step
 from tests.golden.cam_apm_unet import expanded
 from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.networks import golden_network

@@ -7,11 +7,11 @@ from typing import Any
 
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 
-from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
-from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.streaming_t2v.checkpoint import from_official
-from core.model.streaming_t2v.network import StreamingNetwork
-from core.model.streaming_t2v.unet import skip_channels
+from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.checkpoint import from_official
+from core.model.engines.streaming_t2v.network import StreamingNetwork
+from core.model.networks.unet_halves import skip_channels
 from tests.golden.folder import NETWORK_STEM, GoldenError, GoldenFolder
 
 _FIXED = {

@@ -14,7 +14,7 @@ from core.model.refinement.noise import START
 from core.model.refinement.schedule import RefinementSchedule, refinement_schedule, vid2vid_sigmas
 from core.model.refinement.solver import published_start, rescaled_guidance
 from core.model.refinement.windows import Refiner, start_lockstep, step_lockstep
-from core.service.frame_plan import RefinementWindow
+from core.service.domain.frame_plan import RefinementWindow
 from tests.golden.folder import GoldenError
 from tests.golden.report import Finding
 from tests.golden.stem import Stem

@@ -5,10 +5,9 @@ from typing import Any
 
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 
+from core.model.engines.streaming_t2v.reference_network import predict_base_plainly
+from core.model.networks.base_network import UntouchedBase, predict_base
 from core.model.refinement.unet import with_vid2vid_resampling
-from core.model.streaming_t2v.base_network import UntouchedBase
-from core.model.streaming_t2v.network import predict_base
-from core.model.streaming_t2v.plain import predict_base_plainly
 from tests.golden.cam_apm_unet import SAME_IN_FLOAT64
 from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.report import Finding, largest_error

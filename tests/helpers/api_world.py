@@ -9,10 +9,16 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.ports import Ports
-from api.sse import Rhythm
-from core.service.catalog import Catalog
-from core.service.fakes import (
+from api.backends.ports import Ports
+from api.events.sse import Rhythm
+from core.service.admission.catalog import Catalog
+from core.service.domain.frame_plan import chunk_span
+from core.service.domain.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
+from core.service.domain.ports import Results
+from core.service.domain.schema import ChunkRecord, JobRecord, Lane, StepProgress
+from core.service.net.resolver import BoundedResolver
+from core.service.settings import Settings
+from core.service.testing.fakes import (
     FakeClock,
     FakeEventLog,
     FakeJobStore,
@@ -22,12 +28,6 @@ from core.service.fakes import (
     FakeUploadStore,
     FakeWorkerRegistry,
 )
-from core.service.frame_plan import chunk_span
-from core.service.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
-from core.service.ports import Results
-from core.service.resolver import BoundedResolver
-from core.service.schema import ChunkRecord, JobRecord, Lane, StepProgress
-from core.service.settings import Settings
 
 BASE_URL = "http://testserver"
 PROMPT = "a red circle"

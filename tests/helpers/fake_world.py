@@ -6,9 +6,15 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from core.service import queue
-from core.service.engine import Engine, EngineChunk, EngineState, FramesTHWC, OnStep
-from core.service.fakes import (
+from core.service.domain.engine import Engine, EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
+from core.service.domain.schema import JobRecord, JobSpec, JobStatus
+from core.service.domain.uploads import new_upload_id, upload_key
+from core.service.media.allowed_addresses import MediaAddresses
+from core.service.records.manifest_writer import create_job
+from core.service.redis import queue
+from core.service.settings import Settings
+from core.service.testing.fakes import (
     FakeClock,
     FakeEngine,
     FakeJobStore,
@@ -17,21 +23,15 @@ from core.service.fakes import (
     FakeTaskQueue,
     FakeUploadStore,
 )
-from core.service.manifest_writer import create_job
-from core.service.media.addresses import MediaAddresses
-from core.service.media.uploads import new_upload_id, upload_key
-from core.service.refine_engine import RefinedWindow, RefineEngine, RefineState
-from core.service.schema import JobRecord, JobSpec, JobStatus
-from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
-from worker.decoding import decode_here
-from worker.endings import wake
-from worker.finalize import finalize_next
-from worker.generate import ChunkMaker
-from worker.given import GivenReader
-from worker.prepare import MediaPreparer
-from worker.refine import ChunkRefiner
-from worker.services import Services
+from worker.lanes.completion import wake
+from worker.lanes.finalize import finalize_next
+from worker.lanes.generate import ChunkMaker
+from worker.lanes.prepare import MediaPreparer
+from worker.lanes.refine import ChunkRefiner
+from worker.media.decode_process import decode_here
+from worker.media.input_media import GivenReader
+from worker.runtime.services import Services
 
 JOB = "job_a"
 MODEL = job_spec().model
@@ -150,7 +150,7 @@ class HookedStorage(FakeStorage):
 
 
 class MemoryCoordination:
-    """worker.janitor.Coordination of one process."""
+    """worker.maintenance.janitor.Coordination of one process."""
 
     def __init__(self) -> None:
         self.taken = False

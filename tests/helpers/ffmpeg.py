@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.service.engine import FrameHWC, FramesTHWC
+from core.service.domain.engine import FrameHWC, FramesTHWC
 from core.service.media.fit import fit
 from tests.helpers.apt import program
 

@@ -17,14 +17,9 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 import redis
 
-from core.service import job_rows, queue
-from core.service import redis_client as keys
-from core.service.engine import EngineChunk, EngineState, FramesTHWC, OnStep
-from core.service.errors import JobNotFound, LongtakeError, StorageError, StoreError, StoreUnavailable
-from core.service.event_log import RedisEventLog
-from core.service.fakes import FakeClock, FakeEngine, FakeRefineEngine, FakeStorage, FakeTaskQueue, FakeWorkerRegistry
-from core.service.job_store import RedisJobStore
-from core.service.manifest import (
+from core.service.domain.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.domain.errors import JobNotFound, LongtakeError, StorageError, StoreError, StoreUnavailable
+from core.service.domain.manifest import (
     chunk_key,
     job_id_of_manifest,
     manifest_key,
@@ -33,31 +28,43 @@ from core.service.manifest import (
     refined_video_key,
     video_key,
 )
-from core.service.manifest_writer import create_job, write_manifest
-from core.service.media.uploads import ID_PREFIX, upload_key
-from core.service.outbox import RedisOutbox
-from core.service.ports import Delivery, Lease
-from core.service.refine_engine import RefinedWindow, RefineState
-from core.service.rescue import Rescuer
-from core.service.schema import JobEvent, JobRecord, JobSpec, JobStatus, Lane
+from core.service.domain.ports import Delivery, Lease
+from core.service.domain.refiner import RefinedWindow, RefineState
+from core.service.domain.schema import JobEvent, JobRecord, JobSpec, JobStatus, Lane
+from core.service.domain.uploads import ID_PREFIX, upload_key
+from core.service.records.manifest_writer import create_job, write_manifest
+from core.service.records.rebuild import Rescuer
+from core.service.records.tombstones import delete_job
+from core.service.redis import client as keys
+from core.service.redis import job_rows, queue
+from core.service.redis.event_log import RedisEventLog
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.outbox import RedisOutbox
+from core.service.redis.upload_store import RedisUploadStore
 from core.service.settings import Settings
-from core.service.tombstones import delete_job
-from core.service.upload_store import RedisUploadStore
+from core.service.testing.fakes import (
+    FakeClock,
+    FakeEngine,
+    FakeRefineEngine,
+    FakeStorage,
+    FakeTaskQueue,
+    FakeWorkerRegistry,
+)
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, refine_spec
-from worker.coordination import RedisCoordination
-from worker.decoding import decode_here
-from worker.endings import wake
-from worker.finalize import finalize_next
-from worker.generate import ChunkMaker
-from worker.given import GivenReader
-from worker.janitor import Janitor
-from worker.lane import Outcome
-from worker.prepare import MediaPreparer
-from worker.refine import ChunkRefiner
-from worker.services import Services
-from worker.undertaker import give_back
+from worker.lanes.completion import wake
+from worker.lanes.finalize import finalize_next
+from worker.lanes.generate import ChunkMaker
+from worker.lanes.lane import Outcome
+from worker.lanes.prepare import MediaPreparer
+from worker.lanes.refine import ChunkRefiner
+from worker.maintenance.dead_workers import give_back
+from worker.maintenance.janitor import Janitor
+from worker.maintenance.janitor_lock import RedisCoordination
+from worker.media.decode_process import decode_here
+from worker.media.input_media import GivenReader
+from worker.runtime.services import Services
 
 SIDE = 32
 """Pixels: few, for thousands of chunks are made."""
@@ -267,7 +274,7 @@ class Server:
 
 
 class _Lock:
-    """worker.janitor.Coordination of one janitor."""
+    """worker.maintenance.janitor.Coordination of one janitor."""
 
     def __init__(self, service: Service, process: Process) -> None:
         self._service = service

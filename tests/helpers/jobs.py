@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from core.service.frame_plan import chunk_span
-from core.service.manifest import chunk_key
-from core.service.schema import ChunkRecord, FirstChunkSampling, JobRecord, JobSpec, JobStatus, RefineSpec
+from core.service.domain.frame_plan import chunk_span
+from core.service.domain.manifest import chunk_key
+from core.service.domain.schema import ChunkRecord, FirstChunkSampling, JobRecord, JobSpec, JobStatus, RefineSpec
 
 DAY_ONE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

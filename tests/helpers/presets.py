@@ -26,7 +26,7 @@ def write_fake_preset(
     first_chunk_source: str = "base",
     refiner: bool = False,
 ) -> Path:
-    """A preset of core.service.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token.
+    """A preset of core.service.testing.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token.
 
     It takes an image where `first_chunk_source` is svd, and refines to 128x128 where there is a `refiner`."""
     folder = presets_dir / name

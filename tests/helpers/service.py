@@ -19,20 +19,20 @@ import psutil
 import redis
 from pydantic import SecretStr
 
-from cli.child import Child, stop_all
-from cli.stack import settings_environment
+from cli.processes.child import Child, stop_all
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from cli.processes.stack import settings_environment
 from core.service.clock import SystemClock
-from core.service.embedded import EmbeddedRedis, EmbeddedS3, free_port
-from core.service.job_store import RedisJobStore
-from core.service.orphans import find_orphans
-from core.service.ports import WorkerKind, WorkerStatus
-from core.service.redis_client import connect
-from core.service.schema import Chunk, Job, JobStatus, Variant
+from core.service.domain.ports import WorkerKind, WorkerStatus
+from core.service.domain.schema import Chunk, Job, JobStatus, Variant
+from core.service.domain.webhook_secret import generate_secret
+from core.service.records.orphans import find_orphans
+from core.service.redis.client import connect
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.upload_store import RedisUploadStore
+from core.service.redis.worker_registry import RedisWorkerRegistry
+from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
-from core.service.storage import S3Storage
-from core.service.upload_store import RedisUploadStore
-from core.service.webhook_secret import generate_secret
-from core.service.workers_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
 
 STOP_GRACE_SECONDS = 20.0

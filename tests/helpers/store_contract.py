@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from core.service.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease, UploadNotFound
-from core.service.manifest import input_key
-from core.service.media.uploads import Upload, new_upload_id
-from core.service.ports import (
+from core.service.domain.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease, UploadNotFound
+from core.service.domain.manifest import input_key
+from core.service.domain.ports import (
     Clock,
     DeliveryAttempt,
     EventLog,
@@ -30,7 +29,7 @@ from core.service.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
-from core.service.schema import (
+from core.service.domain.schema import (
     JobError,
     JobRecord,
     JobStatus,
@@ -39,6 +38,7 @@ from core.service.schema import (
     PreparedMedia,
     StepProgress,
 )
+from core.service.domain.uploads import Upload, new_upload_id
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LONG, SHORT = 60.0, 0.2

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import redis
 
-from core.service import redis_client as keys
-from core.service.fakes import FakeStorage
+from core.service.redis import client as keys
+from core.service.testing.fakes import FakeStorage
 
 VERSION_0_1_0 = Path(__file__).resolve().parents[1] / "integration" / "versions" / "0_1_0.json"
 """All keys and objects of version 0.1.0 with `job_a`, one chunk of three made, and `job_b`, which waits."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import settings_environment
+from cli.processes.stack import settings_environment
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
 from worker.process import EXIT_DEVICE_BROKEN
@@ -19,7 +19,7 @@ WORKER = """
 import sys
 import redis.exceptions
 import torch
-from core.service.errors import PresetError
+from core.service.domain.errors import PresetError
 from core.service.settings import Settings
 from worker.process import Process, read_options
 

@@ -14,8 +14,8 @@ import pytest
 import redis
 from celery import Celery
 
-from core.service.embedded import LOOPBACK
-from core.service.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
+from cli.processes.embedded import LOOPBACK
+from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
 from core.service.settings import Settings
 from tests.helpers.celery_worker import working
 from tests.helpers.deadline import eventually

@@ -16,9 +16,9 @@ import psutil
 import redis
 from pydantic import SecretStr
 
-from core.service.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port
+from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
-from core.service.storage import S3Storage
 from tests.helpers.containers import DEMO_SECRETS, compose
 from tests.helpers.deadline import eventually
 

@@ -37,7 +37,7 @@ LOAD = """
 import sys
 from pathlib import Path
 import torch
-from core.model.presets.networks import load_network
+from core.model.engines.streaming_t2v.networks import load_network
 print("ready", flush=True)
 sys.stdin.readline()
 load_network(Path(sys.argv[1]), dtype=torch.bfloat16)

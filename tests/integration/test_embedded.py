@@ -15,10 +15,10 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from core.service.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port, prepare_folder
-from core.service.errors import SetupError
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port, prepare_folder
+from core.service.domain.errors import SetupError
+from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
-from core.service.storage import S3Storage
 from tests.helpers.deadline import eventually
 
 
@@ -267,7 +267,7 @@ def test_a_port_that_was_taken_while_its_server_was_away_is_one_clear_sentence(t
 def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     code = textwrap.dedent(f"""
         import time, pathlib
-        from core.service.embedded import EmbeddedRedis, EmbeddedS3
+        from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
         folder = pathlib.Path({str(tmp_path)!r})
         print(EmbeddedRedis(folder).start().pid, EmbeddedS3(folder).start().pid, flush=True)
         time.sleep(600)

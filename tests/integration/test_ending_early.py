@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.service.manifest import job_prefix
-from core.service.schema import JobStatus
+from core.service.domain.manifest import job_prefix
+from core.service.domain.schema import JobStatus
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service
 from tests.helpers.video import probe

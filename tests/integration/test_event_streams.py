@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.listeners import Crowd
 from benchmarks.streams import MAX_MORE_MEGABYTES, MAX_TIMES_AS_SLOW, Hand, Measured, measure_crowd
-from cli.child import Child
+from cli.processes.child import Child
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service

@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from core.service.embedded import EmbeddedRedis, EmbeddedS3
-from core.service.errors import StorageError
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from core.service.domain.errors import StorageError
+from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
-from core.service.storage import S3Storage
 from tests.helpers.deadline import eventually
 from tests.helpers.faulty_proxy import (
     LOOPBACK,

@@ -17,12 +17,12 @@ import httpx
 import numpy as np
 import pytest
 
-from core.service.admission import queued_record
+from core.service.admission.admission import queued_record
 from core.service.clock import SystemClock
-from core.service.engine import FramesTHWC
-from core.service.job_store import RedisJobStore
-from core.service.queue import CeleryTaskQueue, make_celery_app
-from core.service.schema import Job, JobStatus, Lane
+from core.service.domain.engine import FramesTHWC
+from core.service.domain.schema import Job, JobStatus, Lane
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from tests.helpers.clips import clip, numbers_of, picture, png_bomb
 from tests.helpers.command_line import Running
 from tests.helpers.deadline import eventually

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from core.service.clock import SystemClock
-from core.service.job_store import RedisJobStore
-from core.service.schema import JobStatus, Lane
+from core.service.domain.schema import JobStatus, Lane
+from core.service.redis.job_store import RedisJobStore
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service

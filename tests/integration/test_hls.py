@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import SecretStr
 
-from core.service.embedded import EmbeddedS3
-from core.service.frame_plan import chunk_span, num_chunks
+from cli.processes.embedded import EmbeddedS3
+from core.service.domain.frame_plan import chunk_span, num_chunks
+from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
-from core.service.storage import S3Storage
 from core.service.video.decode import decode_frames
 from core.service.video.playlist import CONTENT_TYPE, PlaylistEntry, render_playlist
 from core.service.video.segments import encode_chunk

@@ -21,8 +21,8 @@ import httpx
 import psutil
 import pytest
 
-from cli.child import Child
-from core.service.embedded import free_port
+from cli.processes.child import Child
+from cli.processes.embedded import free_port
 from tests.helpers.apt import program
 from tests.helpers.deadline import eventually
 from tests.helpers.slow_clients import taking_little

@@ -17,17 +17,17 @@ import pytest
 from safetensors import safe_open
 
 from core.model.checksums import verify_sums
+from core.model.engines.streaming_t2v.loading import load_engine, load_refiner
 from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
-from core.model.presets import load_engine, load_refiner
 from core.model.presets.fingerprint import weights_digest
 from core.model.presets.random import write_random_preset
-from core.service.catalog import Catalog, HubFiles, PresetFolder
-from core.service.engine import NOTHING_GIVEN, FramesTHWC
-from core.service.errors import CheckpointMismatch, DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
-from core.service.refine_engine import RefineState
-from core.service.schema import RefineSpec
+from core.service.admission.catalog import Catalog, HubFiles, PresetFolder
+from core.service.domain.engine import NOTHING_GIVEN, FramesTHWC
+from core.service.domain.errors import CheckpointMismatch, DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
+from core.service.domain.refiner import RefineState
+from core.service.domain.schema import RefineSpec
 from core.service.settings import Settings
 from tests.helpers.command_line import Running
 from tests.helpers.hub_repositories import (
@@ -355,7 +355,7 @@ def test_up_downloads_before_it_starts(hub: Hub, preset: PresetFolder, tmp_path:
 
 
 MAKE_A_CHUNK = """
-from core.service.engine import NOTHING_GIVEN
+from core.service.domain.engine import NOTHING_GIVEN
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
 from worker.engines import load_engine
@@ -417,8 +417,8 @@ def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
 
 FETCH_PICTURE_MODELS = """
 import logging, torch
-from core.model.first_chunk.pipelines import Place
-from core.model.first_chunk.svd import fetch_picture_model, load_picture_model
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Place
+from core.model.engines.streaming_t2v.first_chunk.svd import fetch_picture_model, load_picture_model
 
 logging.basicConfig(format="%(message)s")
 place = Place(torch.device("cpu"))

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import redis
 
-from core.service.embedded import EmbeddedRedis
-from core.service.redis_client import connect
+from cli.processes.embedded import EmbeddedRedis
+from core.service.redis.client import connect
 from tests.helpers.deadline import eventually
-from worker.coordination import LOCK_KEY, LOCK_SECONDS, RedisCoordination
+from worker.maintenance.janitor_lock import LOCK_KEY, LOCK_SECONDS, RedisCoordination
 
 SHORT = 0.6
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 HOLDER = """
 import sys, threading
-from core.service.redis_client import connect
-from worker.coordination import RedisCoordination
+from core.service.redis.client import connect
+from worker.maintenance.janitor_lock import RedisCoordination
 with RedisCoordination(connect(sys.argv[1]), lock_seconds=float(sys.argv[2])).exclusive() as mine:
     print(mine, flush=True)
     threading.Event().wait()

@@ -28,18 +28,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-import worker.endings
-import worker.finalize
-import worker.lane
-from core.service.embedded import EmbeddedRedis
-from core.service.errors import JobNotFound
-from core.service.manifest import job_id_of_manifest, job_prefix, manifest_key, refined_video_key, video_key
-from core.service.media.uploads import upload_key
-from core.service.orphans import find_orphans, remove
-from core.service.redis_client import connect
-from core.service.schema import EventType, JobEvent, JobRecord, JobStatus, Lane
-from core.service.transitions import POISON_DEATHS, TOMBSTONE_TIME
-from core.service.upload_store import RedisUploadStore
+import worker.lanes.completion
+import worker.lanes.finalize
+import worker.lanes.lane
+from cli.processes.embedded import EmbeddedRedis
+from core.service.domain.errors import JobNotFound
+from core.service.domain.manifest import job_id_of_manifest, job_prefix, manifest_key, refined_video_key, video_key
+from core.service.domain.schema import EventType, JobEvent, JobRecord, JobStatus, Lane
+from core.service.domain.transitions import POISON_DEATHS, TOMBSTONE_TIME
+from core.service.domain.uploads import upload_key
+from core.service.records.orphans import find_orphans, remove
+from core.service.redis.client import connect
+from core.service.redis.upload_store import RedisUploadStore
 from core.service.video.final_video import join_chunks
 from tests.helpers.job_life import (
     PICTURE,
@@ -533,7 +533,7 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _calls_in_order() -> Iterator[None]:
     """No port is patched, only the threads in which ports are called: see InOrder."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (worker.endings, worker.finalize, worker.lane):
+        for module in (worker.lanes.completion, worker.lanes.finalize, worker.lanes.lane):
             patch.setattr(module, "ServerCall", InOrder)
         yield
 

@@ -9,23 +9,23 @@ from typing import Any
 import pytest
 import redis
 
+from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
-from core.service.embedded import EmbeddedRedis
-from core.service.errors import JobNotFound, StaleLease, StorageUnavailable
-from core.service.event_log import RedisEventLog
-from core.service.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
-from core.service.job_store import RedisJobStore
-from core.service.manifest_writer import create_job, write_manifest
-from core.service.outbox import RedisOutbox
-from core.service.redis_client import connect
-from core.service.rescue import Rescuer
-from core.service.schema import JobStatus, Lane
+from core.service.domain.errors import JobNotFound, StaleLease, StorageUnavailable
+from core.service.domain.schema import JobStatus, Lane
+from core.service.records.manifest_writer import create_job, write_manifest
+from core.service.records.rebuild import Rescuer
+from core.service.records.tombstones import delete_job
+from core.service.redis.client import connect
+from core.service.redis.event_log import RedisEventLog
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.outbox import RedisOutbox
 from core.service.settings import Settings
-from core.service.tombstones import delete_job
+from core.service.testing.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
 from tests.helpers.jobs import chunk_of, queued_job
-from worker.coordination import RedisCoordination
-from worker.janitor import Janitor
-from worker.services import Services
+from worker.maintenance.janitor import Janitor
+from worker.maintenance.janitor_lock import RedisCoordination
+from worker.runtime.services import Services
 
 HOOK: dict[str, Any] = {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed",)}
 

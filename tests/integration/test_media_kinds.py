@@ -18,12 +18,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.service.engine import FramesTHWC
-from core.service.errors import MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
+from core.service.domain.engine import FramesTHWC
+from core.service.domain.errors import MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
+from core.service.domain.media_types import SNIFFED_BYTES, sniff
+from core.service.domain.schema import JobWarning
 from core.service.media.image import decode_image
-from core.service.media.types import SNIFFED_BYTES, sniff
 from core.service.media.video import VideoLimits, last_frames
-from core.service.schema import JobWarning
 from tests.helpers.ffmpeg import decoded, ffmpeg, fitted, last_of, made, telling_frame
 
 LIMITS = VideoLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=60.0)

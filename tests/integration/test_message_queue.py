@@ -12,9 +12,11 @@ import redis
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from core.service import queue
-from core.service.embedded import EmbeddedRedis, free_port
-from core.service.queue import (
+from cli.processes.embedded import EmbeddedRedis, free_port
+from core.service.domain.schema import Lane
+from core.service.redis import queue
+from core.service.redis.client import connect
+from core.service.redis.queue import (
     CPU_QUEUE,
     JANITOR_QUEUE,
     TASK_DELIVER_WEBHOOKS,
@@ -22,8 +24,6 @@ from core.service.queue import (
     WEBHOOKS_QUEUE,
     CeleryTaskQueue,
 )
-from core.service.redis_client import connect
-from core.service.schema import Lane
 from core.service.settings import Settings
 from tests.helpers.deadline import eventually
 

@@ -23,8 +23,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from core.service.manifest import video_key
-from core.service.schema import Job
+from core.service.domain.manifest import video_key
+from core.service.domain.schema import Job
 from tests.helpers.apt import program
 from tests.helpers.browser import chromium, play_by_hls_js, play_natively, playing, wait_until_ended
 from tests.helpers.deadline import eventually

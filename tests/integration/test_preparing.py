@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from core.service.clock import SystemClock
-from core.service.job_store import RedisJobStore
-from core.service.manifest import inputs_prefix
-from core.service.schema import JobStatus, Lane
+from core.service.domain.manifest import inputs_prefix
+from core.service.domain.schema import JobStatus, Lane
+from core.service.redis.job_store import RedisJobStore
 from tests.helpers.clips import clip
 from tests.helpers.deadline import eventually
 from tests.helpers.given import upload

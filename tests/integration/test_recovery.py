@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.service.schema import Job, JobStatus
+from core.service.domain.schema import Job, JobStatus
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, fetch, running_service

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from core.service import redis_client
+from cli.processes.embedded import LOOPBACK
 from core.service.clock import SystemClock
-from core.service.embedded import LOOPBACK
-from core.service.errors import (
+from core.service.domain.errors import (
     StoreDamaged,
     StoreError,
     StoreFull,
@@ -23,10 +22,11 @@ from core.service.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from core.service.gate import Gate
-from core.service.job_store import RedisJobStore
-from core.service.redis_client import REQUEST, Patience, connect, naming_errors
-from core.service.schema import JobRecord, JobStatus, Lane
+from core.service.domain.schema import JobRecord, JobStatus, Lane
+from core.service.net.circuit_breaker import Gate
+from core.service.redis import client as redis_client
+from core.service.redis.client import REQUEST, Patience, connect, naming_errors
+from core.service.redis.job_store import RedisJobStore
 from tests.helpers.canned_server import answering
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec

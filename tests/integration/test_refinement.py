@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.service.manifest import frames_prefix
-from core.service.schema import Job, JobStatus
+from core.service.domain.manifest import frames_prefix
+from core.service.domain.schema import Job, JobStatus
 from core.service.video.decode import decode_frames
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset

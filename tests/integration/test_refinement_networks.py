@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.model.presets.random import write_random_preset
-from core.service.schema import Job
+from core.service.domain.schema import Job
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service, fetch, running_service
 

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import redis
 
+from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
-from core.service.embedded import EmbeddedRedis
-from core.service.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
-from core.service.job_store import RedisJobStore
-from core.service.redis_client import connect
-from core.service.schema import JobRecord, Lane, StepProgress
+from core.service.domain.schema import JobRecord, Lane, StepProgress
+from core.service.redis.client import connect
+from core.service.redis.job_store import RedisJobStore
 from core.service.settings import Settings
+from core.service.testing.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
 from tests.helpers.faulty_proxy import Behaviour, FaultyProxy
 from tests.helpers.jobs import DAY_ONE, queued_job
-from worker.coordination import RedisCoordination
-from worker.janitor import Janitor
-from worker.services import Services
+from worker.maintenance.janitor import Janitor
+from worker.maintenance.janitor_lock import RedisCoordination
+from worker.runtime.services import Services
 
 PAGE = 20
 TRIP_SECONDS = 0.05

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from cli.processes.embedded import LOOPBACK, free_port
 from core.service.clock import SystemClock
-from core.service.embedded import LOOPBACK, free_port
-from core.service.errors import StoreError, StoreMisconfigured, StoreUnavailable
-from core.service.gate import Gate
-from core.service.job_store import RedisJobStore
-from core.service.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
-from core.service.redis_client import REQUEST, SentinelUrl, connect, naming_errors
-from core.service.schema import JobRecord, JobStatus
+from core.service.domain.errors import StoreError, StoreMisconfigured, StoreUnavailable
+from core.service.domain.schema import JobRecord, JobStatus
+from core.service.net.circuit_breaker import Gate
+from core.service.redis.client import REQUEST, SentinelUrl, connect, naming_errors
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
 from core.service.settings import Settings
 from tests.helpers.celery_worker import working
 from tests.helpers.deadline import eventually

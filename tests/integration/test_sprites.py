@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from core.service.schema import Job, JobStatus
+from core.service.domain.schema import Job, JobStatus
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from core.service.embedded import EmbeddedS3, free_port
-from core.service.errors import ObjectNotFound, StorageError
-from core.service.ports import StoredObject
+from cli.processes.embedded import EmbeddedS3, free_port
+from core.service.domain.errors import ObjectNotFound, StorageError
+from core.service.domain.ports import StoredObject
+from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
-from core.service.storage import S3Storage
 
 HTTP = httpx.Client(timeout=60)
 CHUNK = bytes(range(256)) * 40

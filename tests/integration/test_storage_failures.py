@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.service.embedded import EmbeddedS3, free_port
-from core.service.errors import (
+from cli.processes.embedded import EmbeddedS3, free_port
+from core.service.domain.errors import (
     ObjectNotFound,
     StorageError,
     StorageFull,
@@ -23,9 +23,9 @@ from core.service.errors import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from core.service.gate import Gate
+from core.service.net.circuit_breaker import Gate
+from core.service.s3.storage import REQUEST, Patience, S3Storage
 from core.service.settings import Settings
-from core.service.storage import REQUEST, Patience, S3Storage
 from tests.helpers.canned_server import LOOPBACK, RESET, answering, http_answer, s3_error
 from tests.helpers.deadline import eventually
 

@@ -13,19 +13,19 @@ from typing import TypeVar, cast
 import pytest
 import redis
 
-from core.service import redis_client as keys
+from cli.processes.embedded import EmbeddedRedis, free_port
 from core.service.clock import SystemClock
-from core.service.embedded import EmbeddedRedis, free_port
-from core.service.errors import JobStateConflict, StaleLease, StoreError
-from core.service.event_log import RedisEventLog
-from core.service.job_rows import index_member
-from core.service.job_store import RedisJobStore
-from core.service.outbox import RedisOutbox
-from core.service.ports import Lease, Results
-from core.service.redis_client import connect
-from core.service.schema import JobRecord, JobStatus, Lane
-from core.service.upload_store import RedisUploadStore
-from core.service.workers_registry import RedisWorkerRegistry
+from core.service.domain.errors import JobStateConflict, StaleLease, StoreError
+from core.service.domain.ports import Lease, Results
+from core.service.domain.schema import JobRecord, JobStatus, Lane
+from core.service.redis import client as keys
+from core.service.redis.client import connect
+from core.service.redis.event_log import RedisEventLog
+from core.service.redis.job_rows import index_member
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.outbox import RedisOutbox
+from core.service.redis.upload_store import RedisUploadStore
+from core.service.redis.worker_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.store_contract import (
@@ -39,7 +39,7 @@ from tests.helpers.store_contract import (
     upload_at,
     worker,
 )
-from worker.coordination import RedisCoordination
+from worker.maintenance.janitor_lock import RedisCoordination
 
 T = TypeVar("T")
 NUM_RACERS = 8

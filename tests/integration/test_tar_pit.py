@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from core.service.clock import SystemClock
-from core.service.job_store import RedisJobStore
+from core.service.redis.job_store import RedisJobStore
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import queued_job
 from tests.helpers.name_server import HERE, PIT, PUBLIC, launcher, serving_names, why_not

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from core.model.training.command import run
 from core.model.training.loop import StageMissing, check_trained
 from core.model.training.parallel import launch
 from core.model.training.recipe import Recipe, load_recipe
-from core.model.training.run import run
-from core.model.training.workshop import Workshop
+from core.model.training.sprites_run import Workshop
 
 
 def trained(recipe: Recipe, folder: Path, processes: int) -> dict[str, Any]:

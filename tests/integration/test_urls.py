@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from core.service.manifest import chunk_key
-from core.service.storage import S3Storage
+from core.service.domain.manifest import chunk_key
+from core.service.s3.storage import S3Storage
 from tests.helpers.service import Service, fetch
 
 

@@ -13,31 +13,32 @@ import redis
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.ports import Ports
-from core.service import queue
-from core.service import redis_client as keys
-from core.service.catalog import Catalog
-from core.service.embedded import EmbeddedRedis
-from core.service.errors import StoreDamaged
-from core.service.event_log import RedisEventLog
-from core.service.fakes import FakeObjectReader
-from core.service.job_rows import index_member
-from core.service.job_store import CANDIDATES, RedisJobStore
-from core.service.manifest import chunk_key, job_prefix, manifest_key, video_key
-from core.service.media.uploads import UploadRequest, new_upload, new_upload_id, upload_key
-from core.service.orphans import find_orphans
-from core.service.outbox import MAX_UNREADABLE, RedisOutbox
-from core.service.redis_client import connect
-from core.service.schema import JobStatus, Lane
+from api.backends.ports import Ports
+from cli.processes.embedded import EmbeddedRedis
+from core.service.admission.catalog import Catalog
+from core.service.domain.errors import StoreDamaged
+from core.service.domain.manifest import chunk_key, job_prefix, manifest_key, video_key
+from core.service.domain.schema import JobStatus, Lane
+from core.service.domain.uploads import new_upload_id, upload_key
+from core.service.media.uploads import UploadRequest, new_upload
+from core.service.records.orphans import find_orphans
+from core.service.redis import client as keys
+from core.service.redis import queue
+from core.service.redis.client import connect
+from core.service.redis.event_log import RedisEventLog
+from core.service.redis.job_rows import index_member
+from core.service.redis.job_store import CANDIDATES, RedisJobStore
+from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
+from core.service.redis.upload_store import RedisUploadStore
+from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
-from core.service.upload_store import RedisUploadStore
-from core.service.workers_registry import RedisWorkerRegistry
+from core.service.testing.fakes import FakeObjectReader
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryCoordination, World
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.store_contract import LONG, worker
 from tests.helpers.versions import FUTURE, VERSION_0_1_0, change_row, load_objects, load_redis, row
-from worker.janitor import Janitor
+from worker.maintenance.janitor import Janitor
 
 OLD_JOBS = ("job_a", "job_b")
 UNREADABLE = {"status": "paused"}

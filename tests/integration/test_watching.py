@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cli.client import ServerEvent, parse_events
-from core.service.schema import JobStatus, Progress
+from client.client import ServerEvent, parse_events
+from core.service.domain.schema import JobStatus, Progress
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service, fetch
 from tests.helpers.video import frames_of, probe

@@ -6,7 +6,7 @@ import os
 import signal
 from datetime import UTC, datetime
 
-from core.service import webhooks
+from core.service.domain import webhooks
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service
 from tests.helpers.webhook_receiver import HANG, Try, WebhookReceiver, receiving_webhooks

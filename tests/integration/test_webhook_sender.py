@@ -16,22 +16,22 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from core.service import redis_client as keys
+from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
-from core.service.embedded import EmbeddedRedis
-from core.service.job_store import RedisJobStore
-from core.service.outbox import RedisOutbox
-from core.service.ports import Delivery
-from core.service.redis_client import connect
-from core.service.schema import Lane
+from core.service.domain.ports import Delivery
+from core.service.domain.schema import Lane
+from core.service.domain.webhook_secret import generate_secret
+from core.service.redis import client as keys
+from core.service.redis.client import connect
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.outbox import RedisOutbox
 from core.service.settings import Settings
-from core.service.webhook_secret import generate_secret
 from tests.helpers.deadline import eventually
 from tests.helpers.hostile_receivers import ACCEPTING, FAILING, SILENT
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.webhook_receiver import HANG, WebhookReceiver, receiving_webhooks
-from worker.deliver import WebhookSender
-from worker.webhook_post import LookUp
+from worker.webhooks.deliver import WebhookSender
+from worker.webhooks.post import LookUp
 
 GOOD_SECONDS = 2.0
 NUM_GOOD = 20

@@ -13,10 +13,10 @@ import pytest
 import redis
 from celery import Celery
 
-from core.service.embedded import LOOPBACK
-from core.service.ports import WorkerStatus
-from core.service.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
-from core.service.redis_client import REQUEST, connect
+from cli.processes.embedded import LOOPBACK
+from core.service.domain.ports import WorkerStatus
+from core.service.redis.client import REQUEST, connect
+from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
 from core.service.settings import Settings
 from tests.helpers.celery_worker import working
 from tests.helpers.deadline import eventually
@@ -24,7 +24,7 @@ from tests.helpers.presets import write_fake_preset
 from tests.helpers.redis_server import RedisServer, demoted, full
 from tests.helpers.redis_server import unable_to_save as unable_to_save_records
 from tests.helpers.service import Service, running_service
-from worker.self_probe import ProbeQueue, SelfProbe
+from worker.runtime.self_probe import ProbeQueue, SelfProbe
 
 AWAY_SECONDS = 15.0
 REFUSING_SECONDS = 5.0

@@ -16,12 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.stack import settings_environment
+from cli.processes.stack import settings_environment
 from core.service.clock import SystemClock
-from core.service.job_store import RedisJobStore
-from core.service.ports import WorkerStatus
-from core.service.queue import CeleryTaskQueue, make_celery_app
-from core.service.schema import JobRecord, JobStatus, Lane
+from core.service.domain.ports import WorkerStatus
+from core.service.domain.schema import JobRecord, JobStatus, Lane
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset

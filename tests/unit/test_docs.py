@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from api.app import create_app
-from api.problems import documented_errors, kind_of
+from api.http.problems import documented_errors, kind_of
 from cli.main import COMMANDS
-from core.service.schema import JobRequest, WarningCode
+from core.service.domain.schema import JobRequest, WarningCode
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]

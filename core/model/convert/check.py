@@ -13,7 +13,7 @@ import torch
 
 from core.model.convert.expected import Expected
 from core.model.convert.lazy_tensor import LazyTensor, Shape
-from core.service.errors import CheckpointMismatch
+from core.service.domain.errors import CheckpointMismatch
 
 NUM_SHOWN = 20
 """Entries of a group of faults that are named in full; a file of another model has thousands."""

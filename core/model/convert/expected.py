@@ -20,10 +20,10 @@ from core.model.convert.ldm_vae import ldm_name, shape_in_ldm
 from core.model.convert.open_clip import TextSizes, text_frame_shapes, visual_shapes
 from core.model.convert.refiner_names import RefinerLayout, shape_in_refiner
 from core.model.convert.sizes import Config, StreamingSizes, text_config
-from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
-from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.streaming_t2v.checkpoint import StreamingWeights, to_official
-from core.model.streaming_t2v.cross_attention import spatial_cross_attentions
+from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.checkpoint import StreamingWeights, to_official
+from core.model.networks.cross_attention import spatial_cross_attentions
 
 VAE = "vae."
 TEXT_ENCODER = "text_encoder.text_model."

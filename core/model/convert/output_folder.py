@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.model.convert.disk import Disk
-from core.service.errors import OutputDiskFull, OutputRefused
+from core.service.domain.errors import OutputDiskFull, OutputRefused
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

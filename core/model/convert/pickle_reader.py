@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
-from core.service.errors import CheckpointUnreadable
+from core.service.domain.errors import CheckpointUnreadable
 
 Node: TypeAlias = Any
 """What a pickle may hold: None, bool, int, float, str, bytes, list, tuple, dict, set, or a class of this module."""

@@ -26,7 +26,7 @@ from core.model.convert.pickle_reader import (
     TensorReference,
     read_pickle,
 )
-from core.service.errors import CheckpointUnreadable, CheckpointUnsafe, ShardMissing
+from core.service.domain.errors import CheckpointUnreadable, CheckpointUnsafe, ShardMissing
 
 INDEX_SUFFIX = ".index.json"
 _ZIP_MAGIC = b"PK\x03\x04"

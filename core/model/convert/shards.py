@@ -17,7 +17,7 @@ from torch import Tensor
 from core.model.convert.disk import Disk
 from core.model.convert.lazy_tensor import LazyTensor
 from core.model.convert.summary import Part
-from core.service.errors import WeightsOutOfRange
+from core.service.domain.errors import WeightsOutOfRange
 
 SHARD_BYTES = 2_000_000_000
 _DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}

@@ -9,15 +9,15 @@ from pathlib import Path
 from core.model.convert.check import settle_sizes
 from core.model.convert.disk import Disk
 from core.model.convert.expected import TEXT_ENCODER, VAE, VISUAL, expected_streaming, layer_names
+from core.model.convert.infer_sizes import shapes_of, streaming_sizes
 from core.model.convert.lazy_tensor import LazyTensor
 from core.model.convert.ldm_vae import modern_attention
 from core.model.convert.open_clip import visual_to_transformers
 from core.model.convert.safe_file import open_checkpoint
 from core.model.convert.sizes import StreamingSizes, text_config, vision_config
 from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, silent
-from core.model.convert.told_sizes import shapes_of, streaming_sizes
 from core.model.convert.weights_folder import write_weights_folder
-from core.model.streaming_t2v.checkpoint import from_official
+from core.model.engines.streaming_t2v.checkpoint import from_official
 
 MODEL = "streaming_t2v.ckpt"
 Tensors = dict[str, LazyTensor]

@@ -12,12 +12,12 @@ from pathlib import Path
 from core.model.convert.check import settle_sizes
 from core.model.convert.disk import Disk
 from core.model.convert.expected import Expected, Renamed, ldm_vae_table, refiner_table
+from core.model.convert.infer_sizes import below, ldm_vae_sizes, refiner_sizes, shapes_of, text_tower_sizes
 from core.model.convert.lazy_tensor import LazyTensor
 from core.model.convert.open_clip import TextSizes, text_shapes, text_to_transformers
 from core.model.convert.safe_file import LazyTensors, open_checkpoint
 from core.model.convert.sizes import Config, text_config, unet_config, vae_config
 from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, silent
-from core.model.convert.told_sizes import below, ldm_vae_sizes, refiner_sizes, shapes_of, text_tower_sizes
 from core.model.convert.weights_folder import write_weights_folder
 
 UNET_MODEL = "non_ema_0035000.pth (the UNet of MS-Vid2Vid-XL)"

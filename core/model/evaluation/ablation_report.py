@@ -15,7 +15,7 @@ import numpy as np
 
 from core.model.evaluation.bootstrap import Interval, interval
 from core.model.evaluation.chart import Mark, Panel, chart
-from core.model.evaluation.measuring import Measured
+from core.model.evaluation.measurements import Measured
 
 Better = Literal["higher", "lower"]
 

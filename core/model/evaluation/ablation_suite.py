@@ -16,22 +16,22 @@ from pathlib import Path
 import torch
 
 from core.model.checksums import file_sha256
+from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.evaluation.ablation_report import Comparison, Figure, Ordering
 from core.model.evaluation.hard_cuts import NOT_MEASURED, can_count_cuts
-from core.model.evaluation.measuring import Measured, Measurer
+from core.model.evaluation.measurements import Measured, Measurer
 from core.model.evaluation.progress import progress_bar
 from core.model.evaluation.report import write_sheet
 from core.model.evaluation.sprites_suite import suite_orders
-from core.model.evaluation.tower import Tower
 from core.model.evaluation.upper_bound import AutoencoderStudio
 from core.model.evaluation.videos import EngineStudio, Studio, fulfil
-from core.model.presets.facts import StreamingPreset
+from core.model.evaluation.vision_tower import Tower
 from core.model.training.ablation import CONDITIONINGS, HISTORY_NOISES, Ablation, Budget, Variant, train_variants
 from core.model.training.loop import CheckpointError
 from core.model.training.recipe import Recipe, RecipeError, load_recipe
 from core.model.training.samples import engine_around
-from core.model.training.sprites_facts import preset_facts
-from core.service.schema import DEFAULT_PROFILE
+from core.model.training.sprites_config import preset_facts
+from core.service.domain.schema import DEFAULT_PROFILE
 
 _FOLDER = "ablations"
 """Of all studies: they share variants."""

@@ -29,8 +29,8 @@ from core.model.refinement.windows import (
     refine_streaming,
     refine_window,
 )
-from core.service.engine import ignore_step
-from core.service.frame_plan import RefinementWindow, refinement_windows, unblended, within
+from core.service.domain.engine import ignore_step
+from core.service.domain.frame_plan import RefinementWindow, refinement_windows, unblended, within
 
 Score = TypeVar("Score", float, npt.NDArray[np.float64])
 Way = Callable[[Refiner, Tensor], Tensor]

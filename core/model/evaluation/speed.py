@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from core.model.evaluation.videos import chunks
-from core.service.engine import Engine
-from core.service.schema import JobSpec
+from core.service.domain.engine import Engine
+from core.service.domain.schema import JobSpec
 
 NUM_FRAMES = 64
 

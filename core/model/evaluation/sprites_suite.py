@@ -12,7 +12,7 @@ import numpy as np
 
 from core.model.evaluation.videos import Order
 from core.model.training import captions, sprites
-from core.service.catalog import Preset, default_spec
+from core.service.admission.catalog import Preset, default_spec
 
 SUITE_SEED = 2024
 

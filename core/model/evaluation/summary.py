@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.model.evaluation.bootstrap import interval
-from core.model.evaluation.measuring import Measured
+from core.model.evaluation.measurements import Measured
 
 _Z = 1.96
 """Two-sided 95 % of a normal distribution."""

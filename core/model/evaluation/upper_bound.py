@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from core.model.evaluation.measuring import Measured, Measurer
+from core.model.engines.streaming_t2v.networks import build_vae
+from core.model.evaluation.measurements import Measured, Measurer
 from core.model.evaluation.reader import Frames
 from core.model.evaluation.videos import Order
 from core.model.presets.files import load_module
-from core.model.presets.networks import build_vae
 from core.model.sampling.vae import reconstructed
 from core.model.training import sprites
 from core.model.training.vae_stage import to_signal

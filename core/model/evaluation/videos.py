@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from core.model.evaluation.measuring import Measured, Measurer
+from core.model.evaluation.measurements import Measured, Measurer
 from core.model.evaluation.reader import Frames
 from core.model.training import sprites
-from core.service.embedded import end_with_parent
-from core.service.engine import NOTHING_GIVEN, Engine, ignore_step
-from core.service.schema import JobSpec
+from core.processes import end_with_parent
+from core.service.domain.engine import NOTHING_GIVEN, Engine, ignore_step
+from core.service.domain.schema import JobSpec
 
 
 @dataclass(frozen=True)

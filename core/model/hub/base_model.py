@@ -15,7 +15,7 @@ from core.model.convert.expected import build_unet
 from core.model.convert.lazy_tensor import LazyTensor
 from core.model.convert.safe_file import open_checkpoint
 from core.model.convert.summary import Part
-from core.service.errors import CheckpointMismatch, CheckpointUnreadable
+from core.service.domain.errors import CheckpointMismatch, CheckpointUnreadable
 
 FOLDER = "first_chunk_unet"
 PADDING_ID = 0

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.model.checksums import file_sha256
 from core.model.convert.summary import DtypeName
-from core.service.errors import DownloadDamaged
+from core.service.domain.errors import DownloadDamaged
 
 
 class FilePin(BaseModel):

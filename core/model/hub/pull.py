@@ -15,8 +15,8 @@ from core.model.hub.install import OriginalFiles, install, install_refiner
 from core.model.hub.originals import Hub, Originals, Report
 from core.model.hub.pins import RepositoryPin, read_pins
 from core.model.hub.repository import HuggingFaceHub
-from core.service.catalog import Download, HubFiles, PresetFolder
-from core.service.errors import HubUnreachable, SetupError
+from core.service.admission.catalog import Download, HubFiles, PresetFolder
+from core.service.domain.errors import HubUnreachable, SetupError
 
 LOOK_AGAIN_SECONDS = 0.5
 

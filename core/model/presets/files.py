@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from core.service.errors import PresetError
+from core.service.domain.errors import PresetError
 
 FIX = "restore the preset's files"
 Model = TypeVar("Model", bound=nn.Module)

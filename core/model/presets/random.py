@@ -18,8 +18,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
-from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 
 TEXT_TOKENS = 24
 TEXT_WIDTH = 32

@@ -1,6 +1,6 @@
 """WindowRefiner: preview frames become refined ones, a window (streaming) or a step (lockstep) at a time.
 
-Implements core.service.refine_engine.RefineEngine. Frames are enlarged, encoded, padded to a size the network takes,
+Implements core.service.domain.refiner.RefineEngine. Frames are enlarged, encoded, padded to a size the network takes,
 noised, denoised in windows (windows.py) and decoded; only what a window publishes is decoded. All randomness follows
 from the request's seed. Knows nothing of files, queues or storage; what it needs comes loaded.
 
@@ -20,6 +20,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
+from core.model.networks.base_network import UntouchedBase
+from core.model.networks.encoders import TextReader
 from core.model.refinement.blending import draw_cut
 from core.model.refinement.noise import cut_generator, shared_noise
 from core.model.refinement.schedule import refinement_schedule
@@ -46,10 +48,8 @@ from core.model.sampling.vae import (
     to_pictures,
     to_uint8,
 )
-from core.model.streaming_t2v.base_network import UntouchedBase
-from core.model.streaming_t2v.encoders import TextReader
-from core.service.engine import FramesTHWC, OnStep
-from core.service.frame_plan import (
+from core.service.domain.engine import FramesTHWC, OnStep
+from core.service.domain.frame_plan import (
     CHUNK_FRAMES,
     REFINEMENT_OVERLAP_FRAMES,
     first_shared_with_next,
@@ -57,8 +57,8 @@ from core.service.frame_plan import (
     refinement_windows,
     within,
 )
-from core.service.refine_engine import RefinedWindow, RefineState
-from core.service.schema import JobSpec, RefineSpec
+from core.service.domain.refiner import RefinedWindow, RefineState
+from core.service.domain.schema import JobSpec, RefineSpec
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.service.schema import NOISE_LEVELS
+from core.service.domain.schema import NOISE_LEVELS
 
 _LOG_SNR_LIMIT = 15.0
 _ALMOST_ZERO_SIGNAL = 2.0**-24

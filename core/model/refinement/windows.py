@@ -20,7 +20,7 @@ from core.model.refinement.noise import START, FrameNoise
 from core.model.refinement.schedule import RefinementSchedule
 from core.model.refinement.solver import advance, clean_from, network_input, noised
 from core.model.sampling.schedules import Prediction
-from core.service.frame_plan import RefinementWindow, first_shared_with_next, published_by, within
+from core.service.domain.frame_plan import RefinementWindow, first_shared_with_next, published_by, within
 
 WindowPredictor = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
 """(noised windows [1, C, F, H, W] in the network's scale, timestep) -> guided prediction of each, batched or not."""

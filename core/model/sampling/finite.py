@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from core.service.errors import NotFinite
+from core.service.domain.errors import NotFinite
 
 FIX = "the model's weights may be damaged; on a GPU try profile reference, which computes in float32"
 

@@ -23,8 +23,8 @@ from core.model.training.export import write_json
 from core.model.training.loop import CHECKPOINT, CheckpointError, OtherRun, load_averaged, train
 from core.model.training.memory_stage import Dropouts, Memory, MemoryTask
 from core.model.training.recipe import Recipe
+from core.model.training.sprites_run import Workshop
 from core.model.training.variants import Way, replace_conditioning
-from core.model.training.workshop import Workshop
 
 BASE = ("clip", "vae", "video", "sight")
 """The stages that a variant is trained around."""

@@ -22,8 +22,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.model.networks.encoders import ClipTextReader
 from core.model.sampling.vae import encode_frames, to_pictures
-from core.model.streaming_t2v.encoders import ClipTextReader
 from core.model.training import parallel
 from core.model.training.clip_files import Clip, ClipsError, ClipUnusable, read_frames
 from core.model.training.recipe import ClipsData

@@ -17,8 +17,8 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from core.service.engine import FramesTHWC
-from core.service.errors import LongtakeError, MediaError
+from core.service.domain.engine import FramesTHWC
+from core.service.domain.errors import LongtakeError, MediaError
 from core.service.media.video import fitted_frame
 
 CAPTIONS = "captions.jsonl"

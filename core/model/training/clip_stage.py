@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from core.model.streaming_t2v.apm import preprocess_picture
+from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.training import captions, data, sprites
 from core.model.training.vae_stage import to_signal
 

@@ -12,11 +12,11 @@ from typing import Any
 from torch import nn
 
 from core.model.presets.files import read_json
-from core.model.training.clips_workshop import UNTOUCHED, ClipsWorkshop
+from core.model.training.clips_run import UNTOUCHED, ClipsWorkshop
 from core.model.training.export import save_weights, write_json
-from core.service.catalog import REFINER_FOLDER, Preset
-from core.service.frame_rate import shown_frame_rate
-from core.service.refine_request import possible_sizes
+from core.service.admission.catalog import REFINER_FOLDER, Preset
+from core.service.admission.refine_request import possible_sizes
+from core.service.domain.frame_rate import shown_frame_rate
 
 _UNCHANGED = ("vae", "text_encoder", "image_encoder", "tokenizer", REFINER_FOLDER)
 

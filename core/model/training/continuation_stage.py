@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
+from core.model.engines.streaming_t2v.network import predict_noise
 from core.model.sampling.schedules import NoiseSchedule
 from core.model.sampling.vae import scaling_factor
-from core.model.streaming_t2v.network import predict_noise
-from core.model.training import diffusion, past
+from core.model.training import diffusion
+from core.model.training import history as past
 from core.model.training.clip_cache import ClipCache
 from core.model.training.memory_stage import PAST, WINDOW, Dropouts, Memory
 

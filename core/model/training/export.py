@@ -18,9 +18,9 @@ from transformers import PreTrainedTokenizerFast
 from core.model.training import data, parallel
 from core.model.training.decoder_stage import decoder_parts
 from core.model.training.memory_stage import CONDITIONING
-from core.model.training.sprites_facts import preset_facts, refiner_facts
-from core.model.training.workshop import Workshop
-from core.service.catalog import REFINER_FOLDER
+from core.model.training.sprites_config import preset_facts, refiner_facts
+from core.model.training.sprites_run import Workshop
+from core.service.admission.catalog import REFINER_FOLDER
 
 CLIP_HEADS = "clip_heads.safetensors"
 """What brings the text encoder's and the vision tower's states together: read by the evaluation alone."""

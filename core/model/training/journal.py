@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from core.model.training import parallel
-from core.service.errors import SetupError
+from core.service.domain.errors import SetupError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter

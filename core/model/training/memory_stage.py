@@ -20,13 +20,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
-from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.streaming_t2v.network import predict_noise
-from core.model.training import data, diffusion, past
+from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.network import predict_noise
+from core.model.training import data, diffusion
+from core.model.training import history as past
 from core.model.training.base_stage import caption_states, drop_captions, without_dropout
 from core.model.training.clip_stage import PICTURE_WIDTH
-from core.model.training.sight_stage import build_picture_encoder
+from core.model.training.picture_encoder_stage import build_picture_encoder
 
 STAGE = 3
 PAST = 16

@@ -30,7 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from core.service.embedded import end_with_parent
+from core.processes import end_with_parent
 
 Precision = Literal["no", "fp16", "bf16"]
 """What autocast computes in; "no" is float32 throughout. Weights and their averages are float32 in any case."""

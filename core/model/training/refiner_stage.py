@@ -31,8 +31,8 @@ from core.model.sampling.vae import to_uint8
 from core.model.training import data, diffusion, sprites
 from core.model.training.base_stage import caption_states, drop_captions
 from core.model.training.vae_stage import to_signal
-from core.service.frame_plan import REFINEMENT_WINDOW_FRAMES
-from core.service.schema import NOISE_LEVELS
+from core.service.domain.frame_plan import REFINEMENT_WINDOW_FRAMES
+from core.service.domain.schema import NOISE_LEVELS
 
 STAGE = 8
 SCALE = 2

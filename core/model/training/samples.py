@@ -19,25 +19,25 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 
-from core.model.first_chunk.base import BaseFirstChunk
-from core.model.first_chunk.source import FirstChunkRequest
-from core.model.presets import profile_recipes
-from core.model.presets.facts import StreamingPreset
+from core.model.engines.streaming_t2v.engine import EngineFacts, LoadedModels, StreamingT2VEngine
+from core.model.engines.streaming_t2v.first_chunk.base import BaseFirstChunk
+from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
+from core.model.engines.streaming_t2v.loading import profile_recipes
+from core.model.engines.streaming_t2v.network import StreamingNetwork
+from core.model.engines.streaming_t2v.preset import StreamingPreset
+from core.model.networks.base_network import UntouchedBase
+from core.model.networks.encoders import PictureReader, TextReader
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.sampling.noise import seeded_for
 from core.model.sampling.vae import downsampling, to_uint8
-from core.model.streaming_t2v.base_network import UntouchedBase
-from core.model.streaming_t2v.encoders import PictureReader, TextReader
-from core.model.streaming_t2v.engine import EngineFacts, LoadedModels, StreamingT2VEngine
-from core.model.streaming_t2v.network import StreamingNetwork
 from core.model.training.loop import Sampler
 from core.model.training.memory_stage import Memory
-from core.service.catalog import default_spec
-from core.service.engine import FramesTHWC, GivenMedia, ignore_step
-from core.service.frame_plan import CHUNK_FRAMES
-from core.service.refine_engine import RefineState
-from core.service.refine_request import refine_spec_of
-from core.service.schema import DEFAULT_PROFILE
+from core.service.admission.catalog import default_spec
+from core.service.admission.refine_request import refine_spec_of
+from core.service.domain.engine import FramesTHWC, GivenMedia, ignore_step
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.refiner import RefineState
+from core.service.domain.schema import DEFAULT_PROFILE
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.final_video import join_chunks
 from core.service.video.segments import encode_chunk

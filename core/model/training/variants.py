@@ -17,9 +17,9 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.model.streaming_t2v.cam import CamFeatureExtractor
-from core.model.streaming_t2v.layouts import batch_to_frames
-from core.model.streaming_t2v.unet import EncodedHalf, EncoderNetwork, encode_half
+from core.model.engines.streaming_t2v.cam import CamFeatureExtractor
+from core.model.networks.layouts import batch_to_frames
+from core.model.networks.unet_halves import EncodedHalf, EncoderNetwork, encode_half
 from core.model.training.base_stage import without_dropout
 from core.model.training.memory_stage import CONDITIONING, WINDOW, Memory
 

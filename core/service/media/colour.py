@@ -10,9 +10,9 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation
 from numpy.typing import NDArray
 
-from core.service.engine import FrameHWC
-from core.service.errors import MediaTypeRefused
-from core.service.media.tone import DEFAULT_PEAK_NITS, MOST_NITS, Curve, Gamut, Mapping
+from core.service.domain.engine import FrameHWC
+from core.service.domain.errors import MediaTypeRefused
+from core.service.media.tone_mapping import DEFAULT_PEAK_NITS, MOST_NITS, Curve, Gamut, Mapping
 
 _HD_LINES = 720
 """From here on a video that does not name its colour matrix is taken for BT.709, below for BT.601, as players do."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.service.engine import FrameHWC, FramesTHWC
-from core.service.schema import JobWarning
+from core.service.domain.engine import FrameHWC, FramesTHWC
+from core.service.domain.schema import JobWarning
 
 
 @dataclass(frozen=True)

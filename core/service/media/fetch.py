@@ -1,5 +1,5 @@
 """Gets an image or video from a stranger's URL: every hop checked and pinned, few hops, little time, no more bytes
-than allowed. Knows no job; where the bytes go is sink.py's matter.
+than allowed. Knows no job; where the bytes go is limited_file.py's matter.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from urllib.parse import urljoin
 import httpcore
 import httpx
 
-from core.service.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, close, request
-from core.service.errors import MediaFetchFailed, MediaUnavailable
-from core.service.media.sink import MediaSink
+from core.service.domain.errors import MediaFetchFailed, MediaUnavailable
+from core.service.media.limited_file import MediaSink
+from core.service.net.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, close, request
 
 MAX_REDIRECTS = 3
 USER_AGENT = "Longtake-Media/1"

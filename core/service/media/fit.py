@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image
 
-from core.service.engine import FrameHWC
+from core.service.domain.engine import FrameHWC
 
 
 def fit(picture: Image.Image, height: int, width: int, pixel_aspect: Fraction = Fraction(1)) -> FrameHWC:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from core.service.engine import FrameHWC
-from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
+from core.service.domain.engine import FrameHWC
+from core.service.domain.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
+from core.service.domain.media_types import MediaKind
+from core.service.domain.schema import JobWarning
 from core.service.media.decoded import ignore_warning
-from core.service.media.types import MediaKind
-from core.service.schema import JobWarning
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _ANIMATED_FORMATS = frozenset({"PNG", "WEBP"})

@@ -25,18 +25,18 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from PIL import Image
 
-from core.service.engine import FrameHWC, FramesTHWC
-from core.service.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
-from core.service.frame_plan import CHUNK_FRAMES
+from core.service.domain.engine import FrameHWC, FramesTHWC
+from core.service.domain.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.media_types import MATROSKA, SNIFFED_BYTES, WEBM, MediaKind, sniff
+from core.service.domain.schema import JobWarning
 from core.service.media.alpha import AlphaHW, frames_with_alpha, has_alpha_stream
 from core.service.media.colour import hdr_curve, rgb_of
 from core.service.media.decoded import Tick, ignore_warning
+from core.service.media.deinterlace import Neighbours, deinterlaced, with_neighbours
 from core.service.media.fit import fit
-from core.service.media.intact import missing_end
-from core.service.media.interlaced import Neighbours, deinterlaced, with_neighbours
 from core.service.media.orientation import orientation_of
-from core.service.media.types import MATROSKA, SNIFFED_BYTES, WEBM, MediaKind, sniff
-from core.service.schema import JobWarning
+from core.service.media.truncation import missing_end
 
 _CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9", "mpeg4", "mjpeg", "prores"}
@@ -106,7 +106,7 @@ def last_frames(
 ) -> FramesTHWC:
     """16 frames, uint8 [16, height, width, 3], 1/fps apart, of which the last is the video's last.
 
-    Each is the frame nearest in time; whole (interlaced.py), in the colours of an ordinary screen and over white
+    Each is the frame nearest in time; whole (deinterlace.py), in the colours of an ordinary screen and over white
     (colour.py), turned and mirrored as the file says (orientation.py), cropped and resampled (fit.py). `warn` hears of
     what is not shown as it was made: `hdr_tone_mapped`, `deinterlaced`, `rotation_rounded`.
     Raises VideoTooShort, MediaTooLarge, MediaTypeRefused or MediaUnreadable.

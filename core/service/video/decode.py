@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from core.service.errors import LongtakeError
+from core.service.domain.errors import LongtakeError
 from core.service.video.segments import FramesTHWC
 
 # FFmpeg begins a live playlist three chunks before its end otherwise. Other formats do not know the option.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from core.service.frame_plan import CHUNK_FRAMES
+from core.service.domain.frame_plan import CHUNK_FRAMES
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
 

@@ -20,8 +20,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 
-from core.service.errors import LongtakeError
-from core.service.frame_plan import CHUNK_FRAMES
+from core.service.domain.errors import LongtakeError
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.video.boxes import iter_boxes
 
 FramesTHWC = npt.NDArray[np.uint8]

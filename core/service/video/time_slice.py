@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from core.service.frame_plan import refinement_windows
+from core.service.domain.frame_plan import refinement_windows
 from core.service.video.segments import FramesTHWC
 
 ROW_HEIGHT_PIXELS = 256

@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.errors import MAX_ECHO
-from core.service.schema import JobRequest
+from core.service.domain.errors import MAX_ECHO
+from core.service.domain.schema import JobRequest
 from tests.helpers.api_world import PROMPT, World, submit
 
 LENGTHS = (MAX_ECHO + 1, 250, 1_500, 50_000)

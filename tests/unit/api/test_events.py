@@ -12,7 +12,7 @@ import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
-from api.sse import Rhythm, Streams, event_places, follow_job
+from api.events.sse import Rhythm, Streams, event_places, follow_job
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 
 

@@ -11,10 +11,10 @@ import anyio
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
-from api.sse import Streams, event_places, follow_job
-from core.service.errors import StoreDamaged, StoreUnavailable
-from core.service.fakes import FakeEventLog
-from core.service.ports import JobNews, LogPosition
+from api.events.sse import Streams, event_places, follow_job
+from core.service.domain.errors import StoreDamaged, StoreUnavailable
+from core.service.domain.ports import JobNews, LogPosition
+from core.service.testing.fakes import FakeEventLog
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 from tests.helpers.deadline import eventually_on_the_loop, one_turn
 

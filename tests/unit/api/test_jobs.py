@@ -5,10 +5,10 @@ from functools import partial
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service import queue
-from core.service.fakes import SentMessage
-from core.service.manifest import manifest_key, record_from_manifest, tombstone_key
-from core.service.schema import ChunkList, Job, JobStatus, Lane, StepProgress
+from core.service.domain.manifest import manifest_key, record_from_manifest, tombstone_key
+from core.service.domain.schema import ChunkList, Job, JobStatus, Lane, StepProgress
+from core.service.redis import queue
+from core.service.testing.fakes import SentMessage
 from tests.helpers.api_world import BASE_URL, PROMPT, World, submit
 
 

@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from core.service.manifest import input_key
-from core.service.media.uploads import client_mark, upload_key
-from core.service.schema import JobWarning, Lane, PreparedMedia
+from core.service.domain.manifest import input_key
+from core.service.domain.schema import JobWarning, Lane, PreparedMedia
+from core.service.domain.uploads import client_mark, upload_key
 from tests.helpers.api_world import BASE_URL, PROMPT, World
 from tests.helpers.presets import copy_sprites, write_fake_preset
 

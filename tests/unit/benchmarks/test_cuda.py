@@ -16,7 +16,7 @@ from benchmarks.cuda_engine import repeated
 from benchmarks.cuda_rig import FULL, TOY, Rig, Scale
 from benchmarks.figures import Figure, Report
 from benchmarks.ledger import Ledger
-from core.service.engine import EngineChunk, EngineState, OnStep, ignore_step
+from core.service.domain.engine import EngineChunk, EngineState, OnStep, ignore_step
 
 COMPILING = {"graphs", "refiner-compiled"}
 QUICK = ",".join(name for name in MODES if name not in COMPILING)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.figures import Figure, Report
 from benchmarks.jobs import frames_per_second, overhead_percents
-from core.service.schema import Chunk, Job, JobStatus, Links, Progress
+from core.service.domain.schema import Chunk, Job, JobStatus, Links, Progress
 from tests.helpers.jobs import job_spec
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.refinement import Measured, figures_of, flatness, forget_peak, measure_here, peak
 from core.model.presets.random import write_random_preset
-from core.service.schema import RefineSchedule
+from core.service.domain.schema import RefineSchedule
 
 
 @pytest.mark.parametrize("schedule", ["streaming", "lockstep"])

@@ -228,7 +228,7 @@ def test_a_piece_that_was_committed_twice_is_told_unless_redis_forgot_or_it_was_
 
 
 def test_commits_are_counted_in_the_logs_of_workers(tmp_path: Path) -> None:
-    line = "2026-01-01 00:00:00,000 INFO worker.generate: job_a: chunk 1 of 16 frames committed\n"
+    line = "2026-01-01 00:00:00,000 INFO worker.lanes.generate: job_a: chunk 1 of 16 frames committed\n"
     (tmp_path / "worker-0.log").write_text(line + line.replace("chunk 1 of 16 frames", "refinement 2/5"))
     (tmp_path / "worker-1.log").write_text(line + "INFO job_a: 1 is dropped\n")
     assert logged_commits(tmp_path) == {("job_a", "chunk 1"): 2, ("job_a", "refinement 2"): 1}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.service.schema import Chunk, Job, JobStatus, Links, Progress
+from core.service.domain.schema import Chunk, Job, JobStatus, Links, Progress
 from tests.helpers.jobs import job_spec
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

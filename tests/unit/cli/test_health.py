@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from cli.commands.health import worker_health
-from core.service.ports import WorkerStatus
+from core.service.domain.ports import WorkerStatus
 
 
 def worker(

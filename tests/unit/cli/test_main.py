@@ -10,7 +10,7 @@ import pytest
 
 from cli.commands import models
 from cli.main import COMMANDS, PASSES_ON, main, parse_args, run_command
-from core.service.errors import SetupError
+from core.service.domain.errors import SetupError
 
 
 def test_help_names_every_command_and_starts_without_models_or_servers() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from cli.commands.submit import REFINE_FIELDS, REQUEST_FIELDS, request_body
 from cli.main import parse_args
-from core.service.errors import InvalidField
-from core.service.schema import JobRequest, RefineOptions
+from core.service.domain.errors import InvalidField
+from core.service.domain.schema import JobRequest, RefineOptions
 
 
 def test_only_what_was_given_is_sent() -> None:

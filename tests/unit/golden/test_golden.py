@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.model.streaming_t2v.apm import CLIP_MEAN, CLIP_STD, preprocess_picture
+from core.model.networks.picture_preprocessing import CLIP_MEAN, CLIP_STD, preprocess_picture
 from tests.golden.__main__ import main
 from tests.golden.folder import GoldenFolder
 from tests.golden.made_up import MadeUp, write_loop_stem, write_network_stem, write_stem

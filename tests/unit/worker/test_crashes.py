@@ -9,17 +9,17 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from core.service.engine import EngineChunk, EngineState, FramesTHWC, OnStep
-from core.service.fakes import FakeEngine, FakeJobStore, FakeRefineEngine
-from core.service.manifest import manifest_key, refined_video_key, thumbnail_key, video_key
-from core.service.refine_engine import RefinedWindow, RefineState
-from core.service.refine_plan import num_pieces
-from core.service.schema import JobSpec, JobStatus, RefineSpec
+from core.service.domain.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.domain.manifest import manifest_key, refined_video_key, thumbnail_key, video_key
+from core.service.domain.refine_plan import num_pieces
+from core.service.domain.refiner import RefinedWindow, RefineState
+from core.service.domain.schema import JobSpec, JobStatus, RefineSpec
+from core.service.testing.fakes import FakeEngine, FakeJobStore, FakeRefineEngine
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
 from tests.helpers.jobs import refine_spec
-from worker.janitor import Janitor
-from worker.services import Services
+from worker.maintenance.janitor import Janitor
+from worker.runtime.services import Services
 
 NUM_FRAMES = 25
 """Two chunks, and two refinement windows, of which the last slides back."""

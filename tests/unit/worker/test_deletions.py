@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from core.service.errors import JobNotFound
-from core.service.fakes import FakeEngine, FakeJobStore
-from core.service.manifest import JOBS_PREFIX, TOMBSTONES_PREFIX
-from core.service.media.uploads import upload_id_of_key
-from core.service.orphans import find_orphans
-from core.service.schema import RefineSpec
-from core.service.tombstones import delete_job
-from core.service.transitions import TOMBSTONE_TIME
+from core.service.domain.errors import JobNotFound
+from core.service.domain.manifest import JOBS_PREFIX, TOMBSTONES_PREFIX
+from core.service.domain.schema import RefineSpec
+from core.service.domain.transitions import TOMBSTONE_TIME
+from core.service.domain.uploads import upload_id_of_key
+from core.service.records.orphans import find_orphans
+from core.service.records.tombstones import delete_job
+from core.service.testing.fakes import FakeEngine, FakeJobStore
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryCoordination, World
 from tests.helpers.jobs import refine_spec
-from worker.janitor import Janitor
-from worker.services import Services
+from worker.maintenance.janitor import Janitor
+from worker.runtime.services import Services
 
 CALLS_TO_PREPARE = 14
 """More calls of ports than the preparing of one picture needs."""

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from core.service.engine import NOTHING_GIVEN
-from core.service.errors import PresetError, UnknownModel
-from core.service.fakes import FakeRefineEngine
+from core.service.domain.engine import NOTHING_GIVEN
+from core.service.domain.errors import PresetError, UnknownModel
 from core.service.settings import Settings
+from core.service.testing.fakes import FakeRefineEngine
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from worker.engines import load_engine, load_engines, load_refiner
-from worker.services import NoActivity
+from worker.runtime.services import NoActivity
 
 
 @pytest.mark.parametrize(

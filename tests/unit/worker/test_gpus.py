@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.service.errors import SetupError
+from core.service.domain.errors import SetupError
 from worker.gpus import choose_gpus, offered_gpus, parse_listing
 
 TWO_GPUS = """\

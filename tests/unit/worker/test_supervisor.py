@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.helpers.deadline import eventually
-from worker.names import process_name
+from worker.runtime.names import process_name
 from worker.supervisor import ChildPlan, Supervisor, plan_children
 
 SLEEPS = "import threading; threading.Event().wait(60)"

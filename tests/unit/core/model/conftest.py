@@ -12,9 +12,9 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from core.model.streaming_t2v.apm import ApmMixers, TokenExpander
-from core.model.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.streaming_t2v.network import StreamingNetwork
+from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.network import StreamingNetwork
 from tests.golden import networks
 from tests.golden.folder import GoldenFolder
 

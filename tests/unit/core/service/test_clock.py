@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from core.service.clock import SystemClock
-from core.service.fakes import FakeClock
-from core.service.ports import Clock
+from core.service.domain.ports import Clock
+from core.service.testing.fakes import FakeClock
 
 
 def test_the_system_clock_tells_utc() -> None:

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from api.app import create_app
-from core.service.errors import SetupError
+from core.service.domain.errors import SetupError
+from core.service.domain.webhook_secret import generate_secret
 from core.service.settings import read_settings
-from core.service.webhook_secret import generate_secret
 from worker import process
 
 SHORT = "whsec_" + base64.b64encode(b"x" * 23).decode()

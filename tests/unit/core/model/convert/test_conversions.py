@@ -24,10 +24,10 @@ from core.model.convert.shards import group_into_shards, shard_names, write_part
 from core.model.convert.streaming_t2v import convert_checkpoint
 from core.model.convert.summary import DtypeName, Part
 from core.model.convert.vid2vid import convert_refiner
+from core.model.engines.streaming_t2v.checkpoint import StreamingWeights, to_official
+from core.model.engines.streaming_t2v.networks import load_network
 from core.model.presets.files import load_module
-from core.model.presets.networks import load_network
-from core.model.streaming_t2v.checkpoint import StreamingWeights, to_official
-from core.service.errors import CheckpointMismatch, WeightsDamaged, WeightsOutOfRange
+from core.service.domain.errors import CheckpointMismatch, WeightsDamaged, WeightsOutOfRange
 from tests.helpers.checkpoints import (
     SMALL_STREAMING,
     save_lightning,

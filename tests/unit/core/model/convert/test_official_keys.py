@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from core.model.convert.expected import DEAD_TEXT_TOWER, expected_streaming, refiner_table, vae_shapes
+from core.model.convert.infer_sizes import refiner_sizes, streaming_sizes
 from core.model.convert.lazy_tensor import Shape
 from core.model.convert.sizes import StreamingSizes, unet_config
-from core.model.convert.told_sizes import refiner_sizes, streaming_sizes
 
 FOLDER = Path(__file__).parent
 

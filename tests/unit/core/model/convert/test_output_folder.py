@@ -16,8 +16,8 @@ from core.model.convert.output_folder import appearing_folder
 from core.model.convert.safe_file import open_checkpoint
 from core.model.convert.summary import Part, silent
 from core.model.convert.weights_folder import write_weights_folder
-from core.service.errors import OutputDiskFull, OutputRefused
-from core.service.fakes import SmallDisk
+from core.service.domain.errors import OutputDiskFull, OutputRefused
+from core.service.testing.fakes import SmallDisk
 
 
 def fill(out: Path, disk: Disk | None = None, *, num_bytes: int = 4) -> None:

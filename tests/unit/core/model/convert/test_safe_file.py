@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.model.convert.safe_file import open_checkpoint
-from core.service.errors import CheckpointUnreadable, CheckpointUnsafe, ConversionError, ShardMissing
+from core.service.domain.errors import CheckpointUnreadable, CheckpointUnsafe, ConversionError, ShardMissing
 from tests.helpers.checkpoints import save_lightning, write_torch_zip
 
 

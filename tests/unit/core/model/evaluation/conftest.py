@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from core.model.training.command import main
 from core.model.training.recipe import Recipe, load_recipe
-from core.model.training.run import main
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import torch
 
 from core.model.evaluation.ablation_report import Comparison, Figure, Ordering
 from core.model.evaluation.ablation_suite import FIGURES, STUDIES
-from core.model.evaluation.measuring import Measured
-from core.model.evaluation.run import main
+from core.model.evaluation.command import main
+from core.model.evaluation.measurements import Measured
 from core.model.evaluation.videos import load_frames
 from core.model.training.ablation import CONDITIONINGS, Ablation, Budget, train_variants
 from core.model.training.loop import OtherRun

@@ -24,7 +24,7 @@ from core.model.refinement.blending import draw_cut
 from core.model.refinement.noise import cut_generator, shared_noise
 from core.model.refinement.schedule import refinement_schedule, vid2vid_sigmas
 from core.model.refinement.windows import Refiner
-from core.service.frame_plan import refinement_windows
+from core.service.domain.frame_plan import refinement_windows
 
 NUM_FRAMES = 56
 SIGMAS = vid2vid_sigmas()

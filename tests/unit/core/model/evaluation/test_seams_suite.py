@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.model.evaluation import seams_suite
-from core.model.evaluation.run import main
+from core.model.evaluation.command import main
 from core.model.evaluation.seams import WAYS
 from core.model.evaluation.seams_suite import GIVEN, ROWS, TRUE, Asked, Figures, Report, figures_of
 from core.model.presets.random import write_random_preset

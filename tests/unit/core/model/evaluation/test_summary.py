@@ -7,9 +7,9 @@ import pytest
 
 from core.model.evaluation.block_flow import FlowFigures
 from core.model.evaluation.figures import VideoFigures
-from core.model.evaluation.measuring import Measured
+from core.model.evaluation.measurements import Measured
 from core.model.evaluation.summary import FIRST_CHUNK, LONG_VIDEO, SEAMS, as_markdown, row_of, summarise, wilson
-from core.model.evaluation.tower import TowerFigures
+from core.model.evaluation.vision_tower import TowerFigures
 
 ALL = (*FIRST_CHUNK, *LONG_VIDEO, *SEAMS)
 PERFECT = Measured(

@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 
 from core.model.convert.lazy_tensor import LazyTensor
 from core.model.hub.base_model import base_unet, clip_tokenizer
-from core.service.errors import CheckpointMismatch, CheckpointUnreadable, ConversionError
+from core.service.domain.errors import CheckpointMismatch, CheckpointUnreadable, ConversionError
 from tests.helpers.hub_repositories import MERGES, VOCABULARY, write_base_repository
 
 END, START = len(VOCABULARY) - 1, len(VOCABULARY) - 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.model.hub.pins import FilePin, Pins, RepositoryPin, read_pins
-from core.service.errors import DownloadDamaged
+from core.service.domain.errors import DownloadDamaged
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

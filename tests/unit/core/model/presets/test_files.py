@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from core.model.presets.files import load_module
-from core.service.errors import PresetError
+from core.service.domain.errors import PresetError
 
 
 def build(config: dict[str, Any]) -> nn.Module:

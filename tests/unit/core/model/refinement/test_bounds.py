@@ -11,8 +11,8 @@ from core.model.refinement.schedule import refinement_schedule, vid2vid_sigmas
 from core.model.refinement.solver import rescaled_guidance
 from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming
 from core.model.sampling.schedules import Prediction, make_schedule
-from core.service.engine import ignore_step
-from core.service.frame_plan import refinement_windows
+from core.service.domain.engine import ignore_step
+from core.service.domain.frame_plan import refinement_windows
 
 TABLES = {
     "vid2vid": vid2vid_sigmas(),

@@ -9,16 +9,16 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor
 
+from core.model.networks.base_network import UntouchedBase
 from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.refinement.windows import refine_streaming as refine_in_streaming
-from core.model.streaming_t2v.base_network import UntouchedBase
-from core.service.engine import FramesTHWC, ignore_step
-from core.service.errors import Interrupted, NotFinite
-from core.service.frame_plan import published_by, refinement_windows
-from core.service.refine_engine import RefineEngine, RefineState
-from core.service.schema import JobSpec, RefineSchedule, RefineSpec
+from core.service.domain.engine import FramesTHWC, ignore_step
+from core.service.domain.errors import Interrupted, NotFinite
+from core.service.domain.frame_plan import published_by, refinement_windows
+from core.service.domain.refiner import RefineEngine, RefineState
+from core.service.domain.schema import JobSpec, RefineSchedule, RefineSpec
 from tests.helpers.jobs import job_spec
 from tests.helpers.poison import INFINITY, NAN, poisoned
 

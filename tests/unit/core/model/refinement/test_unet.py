@@ -8,9 +8,8 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from core.model.networks.base_network import UntouchedBase, predict_base
 from core.model.refinement.unet import nearest_latent_size, with_vid2vid_resampling
-from core.model.streaming_t2v.base_network import UntouchedBase
-from core.model.streaming_t2v.network import predict_base
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from core.model.refinement.noise import START, cut_generator, shared_noise
 from core.model.refinement.schedule import RefinementSchedule, refinement_schedule, vid2vid_sigmas
 from core.model.refinement.solver import published_start, rescaled_guidance
 from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming, refine_window
-from core.service.engine import ignore_step
-from core.service.frame_plan import refinement_windows
+from core.service.domain.engine import ignore_step
+from core.service.domain.frame_plan import refinement_windows
 
 GOLDEN = Path(__file__).parents[4] / "references" / "randomized_blending.safetensors"
 SHAPE_CHW = (2, 3, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.model.sampling.noise import seeded, seeded_for, state_of
-from core.service.schema import MAX_SEED
+from core.service.domain.schema import MAX_SEED
 
 
 @pytest.mark.parametrize("seed", [0, MAX_SEED, 2**63 - 1])

@@ -20,7 +20,7 @@ from core.model.sampling.schedules import (
     solver_timesteps,
     spaced_timesteps,
 )
-from core.service.engine import ignore_step
+from core.service.domain.engine import ignore_step
 
 STABLE: dict[str, Any] = {
     "num_train_timesteps": 1000,

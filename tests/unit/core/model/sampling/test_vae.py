@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.model.sampling.finite import FiniteCheck, clamped
 from core.model.sampling.vae import decode_frames, encode_frames, frames_per_call, to_pictures, to_uint8, use_tiles
-from core.service.errors import NotFinite
+from core.service.domain.errors import NotFinite
 from tests.helpers.poison import INFINITY, NAN, poisoned
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.model.training.clip_files import CAPTIONS, ClipsError, ClipUnusable, read_clips, read_frames
-from core.service.engine import FramesTHWC
+from core.service.domain.engine import FramesTHWC
 from tests.helpers.clips import clip, numbers_of
 
 

@@ -12,11 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from core.model.training import samples
+from core.model.training.command import check_precision, main
 from core.model.training.loop import OtherRun, Plan, train
 from core.model.training.memory_stage import Dropouts
 from core.model.training.recipe import RecipeError, load_recipe, parse_recipe
-from core.model.training.run import check_precision, main
-from core.service.errors import SetupError
+from core.service.domain.errors import SetupError
 from core.service.video.decode import decode_frames
 
 PLAN = Plan(steps=4, learning_rate=1e-2, final_rate=1.0, warmup_steps=0, mixed_precision="no", log_every_steps=1)

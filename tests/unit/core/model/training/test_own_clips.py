@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from core.model.presets import load_engine
-from core.model.presets.facts import StreamingPreset, read_preset
+from core.model.engines.streaming_t2v.loading import load_engine
+from core.model.engines.streaming_t2v.network import predict_noise
+from core.model.engines.streaming_t2v.preset import StreamingPreset, read_preset
+from core.model.networks.base_network import predict_base
+from core.model.networks.blocks import set_gradient_checkpointing
 from core.model.presets.random import write_random_preset
-from core.model.streaming_t2v.blocks import set_gradient_checkpointing
-from core.model.streaming_t2v.network import predict_base, predict_noise
 from core.model.training.clip_cache import SKIPPED
 from core.model.training.clips_export import export_continued
-from core.model.training.clips_workshop import ClipsWorkshop
+from core.model.training.clips_run import ClipsWorkshop
+from core.model.training.command import main
 from core.model.training.continuation_stage import ContinuationTask
 from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, load_recipe
-from core.model.training.run import main
-from core.service.engine import NOTHING_GIVEN
+from core.service.domain.engine import NOTHING_GIVEN
 from tests.helpers.clips import clip
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import change_facts

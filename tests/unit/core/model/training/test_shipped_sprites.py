@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
+from core.model.engines.streaming_t2v.loading import load_engine, load_refiner
+from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.evaluation.videos import chunks
-from core.model.presets import load_engine, load_refiner
-from core.model.presets.facts import read_preset
-from core.model.streaming_t2v.engine import StreamingT2VEngine
 from core.model.training import data, sprites
-from core.service.catalog import default_spec
-from core.service.engine import FramesTHWC, ignore_step
-from core.service.refine_engine import RefineState
-from core.service.refine_request import refine_spec_of
+from core.service.admission.catalog import default_spec
+from core.service.admission.refine_request import refine_spec_of
+from core.service.domain.engine import FramesTHWC, ignore_step
+from core.service.domain.refiner import RefineState
 
 PRESET = Path(__file__).parents[5] / "core/model/presets/sprites"
 HUES = {"red": 0, "yellow": 52, "green": 127, "blue": 231}

@@ -10,20 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.model.presets import load_refiner
-from core.model.presets.facts import read_preset
-from core.model.streaming_t2v.network import predict_base, predict_noise
+from core.model.engines.streaming_t2v.loading import load_refiner
+from core.model.engines.streaming_t2v.network import predict_noise
+from core.model.engines.streaming_t2v.preset import read_preset
+from core.model.networks.base_network import predict_base
 from core.model.training.base_stage import build_unet
-from core.model.training.beginning import begin_with
+from core.model.training.command import main
 from core.model.training.export import export_preset
 from core.model.training.loop import Plan, StageMissing, load_averaged, train
 from core.model.training.memory_stage import CONDITIONING, build_memory
 from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe, parse_recipe
-from core.model.training.run import main
+from core.model.training.sprites_run import Workshop
 from core.model.training.vae_stage import VaeTask, build_vae
-from core.model.training.workshop import Workshop
-from core.service.refine_engine import RefineState
-from core.service.schema import RefineSpec
+from core.model.training.warm_start import begin_with
+from core.service.domain.refiner import RefineState
+from core.service.domain.schema import RefineSpec
 from tests.helpers.jobs import job_spec
 
 pytestmark = pytest.mark.timeout(900)

@@ -8,7 +8,8 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.model.streaming_t2v.network import predict_base, predict_noise
+from core.model.engines.streaming_t2v.network import predict_noise
+from core.model.networks.base_network import predict_base
 from core.model.training.base_stage import build_unet
 from core.model.training.memory_stage import CONDITIONING, WINDOW, Memory, build_memory
 from core.model.training.variants import Way, known_frames, padded_to_window, replace_conditioning

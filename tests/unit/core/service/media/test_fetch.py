@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.service.address_guard import VIDEO, check_url
-from core.service.errors import (
+from core.service.domain.errors import (
     Interrupted,
     MediaError,
     MediaFetchFailed,
@@ -22,9 +21,10 @@ from core.service.errors import (
     MediaUnreadable,
     MediaUrlRefused,
 )
+from core.service.domain.media_types import MediaKind
 from core.service.media.fetch import MAX_REDIRECTS, fetch
-from core.service.media.sink import MediaSink
-from core.service.media.types import MediaKind
+from core.service.media.limited_file import MediaSink
+from core.service.net.address_guard import VIDEO, check_url
 from tests.helpers.canned_server import answering, swallowing
 from tests.helpers.deadline import eventually
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.service.engine import FrameHWC
-from core.service.errors import MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable
+from core.service.domain.engine import FrameHWC
+from core.service.domain.errors import MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable
+from core.service.domain.schema import JobWarning
 from core.service.media.image import decode_image
-from core.service.schema import JobWarning
 from tests.helpers.clips import picture, png_bomb
 
 ROTATE_TO_SHOW = 6

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.service.errors import (
+from core.service.admission.media_references import ReferenceCheck, shown
+from core.service.domain.errors import (
     InvalidField,
     MediaUrlRefused,
     RequestError,
@@ -15,19 +16,11 @@ from core.service.errors import (
     UploadNotFound,
     UploadTooLarge,
 )
-from core.service.fakes import FAKE_START, FakeClock, FakeStorage, FakeUploadStore
-from core.service.media.references import ReferenceCheck, shown
-from core.service.media.types import MediaKind
-from core.service.media.uploads import (
-    Upload,
-    UploadRequest,
-    is_upload_id,
-    new_upload,
-    new_upload_id,
-    upload_id_of_key,
-    upload_key,
-)
+from core.service.domain.media_types import MediaKind
+from core.service.domain.uploads import Upload, is_upload_id, new_upload_id, upload_id_of_key, upload_key
+from core.service.media.uploads import UploadRequest, new_upload
 from core.service.settings import Settings
+from core.service.testing.fakes import FAKE_START, FakeClock, FakeStorage, FakeUploadStore
 
 SETTINGS = Settings()
 

@@ -14,8 +14,15 @@ from av.error import MemoryError as MemoryOfFFmpeg
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
-from core.service.engine import FramesTHWC
-from core.service.errors import Interrupted, MediaError, MediaTooLarge, MediaTypeRefused, MediaUnreadable, VideoTooShort
+from core.service.domain.engine import FramesTHWC
+from core.service.domain.errors import (
+    Interrupted,
+    MediaError,
+    MediaTooLarge,
+    MediaTypeRefused,
+    MediaUnreadable,
+    VideoTooShort,
+)
 from core.service.media.video import VideoLimits, last_frames
 from core.service.video.segments import encode_chunk
 from tests.helpers.clips import clip, faststart, numbers_of

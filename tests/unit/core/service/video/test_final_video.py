@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from core.service.frame_plan import chunk_span, num_chunks
+from core.service.domain.frame_plan import chunk_span, num_chunks
 from core.service.video.boxes import iter_boxes
 from core.service.video.decode import VideoUnreadable, decode_frames
 from core.service.video.final_video import join_chunks

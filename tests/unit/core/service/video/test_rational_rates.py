@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.service.errors import VideoTooShort
-from core.service.frame_plan import CHUNK_FRAMES, chunk_span, num_chunks
-from core.service.frame_rate import MAX_DENOMINATOR, seconds_of
+from core.service.domain.errors import VideoTooShort
+from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, num_chunks
+from core.service.domain.frame_rate import MAX_DENOMINATOR, seconds_of
 from core.service.media.video import VideoLimits, last_frames
 from core.service.video.boxes import find_box
 from core.service.video.final_video import join_chunks

@@ -1,0 +1,108 @@
+"""What the API's routes work with: the ports of the service in one frozen bundle, and how a route asks for them.
+
+The real ones are made in `real_ports`, where Redis, Celery and boto3 are imported; tests pass the fakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.backends.readiness import Health
+from core.service.admission.catalog import Catalog
+from core.service.domain.ports import (
+    Clock,
+    EventLog,
+    JobStore,
+    ObjectReader,
+    Storage,
+    TaskQueue,
+    UploadStore,
+    WorkerRegistry,
+    WorkerStatus,
+)
+from core.service.net.resolver import REQUEST_SECONDS, BoundedResolver
+from core.service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything that the API talks to."""
+
+    store: JobStore
+    events: EventLog
+    workers: WorkerRegistry
+    storage: Storage
+    objects: ObjectReader
+    uploads: UploadStore
+    queue: TaskQueue
+    clock: Clock
+    catalog: Catalog
+    resolve: BoundedResolver = field(default_factory=BoundedResolver)
+    """Looks the names in clients' URLs up."""
+    health: Health | None = None
+    """How /readyz asks; None: by what the ports offer."""
+
+
+def real_ports(settings: Settings) -> Ports:
+    """Redis, S3 and Celery as `settings` say. Connects to nothing yet."""
+    from core.service.clock import SystemClock
+    from core.service.net.circuit_breaker import Gate
+    from core.service.records.rebuild import Rescuer
+    from core.service.redis import client as redis_client
+    from core.service.redis.event_log import RedisEventLog
+    from core.service.redis.health import check_storage, check_store
+    from core.service.redis.job_store import RedisJobStore
+    from core.service.redis.queue import CeleryTaskQueue, make_celery_app
+    from core.service.redis.upload_store import RedisUploadStore
+    from core.service.redis.worker_registry import RedisWorkerRegistry
+    from core.service.s3 import storage as object_store
+    from core.service.s3.object_reader import S3ObjectReader
+
+    # Somebody waits for each answer: short timeouts, and a gate per server so that one that hangs holds few threads.
+    redis = redis_client.connect(settings.redis_url, redis_client.REQUEST, Gate())
+    broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, Gate())
+    storage = object_store.S3Storage(settings, patience=object_store.REQUEST, gate=Gate())
+    workers = RedisWorkerRegistry(redis)
+    clock = SystemClock()
+
+    def ask_store() -> Sequence[WorkerStatus]:
+        check_store(redis)
+        return workers.all()
+
+    return Ports(
+        store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
+        events=RedisEventLog(redis_client.connect(settings.redis_url, redis_client.STREAM)),
+        workers=workers,
+        storage=storage,
+        objects=S3ObjectReader(storage),
+        uploads=RedisUploadStore(redis),
+        queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
+        clock=clock,
+        catalog=Catalog(settings),
+        resolve=BoundedResolver.of(settings, REQUEST_SECONDS),
+        health=Health(ask_store, lambda: check_storage(storage)),
+    )
+
+
+async def _ports(request: Request) -> Ports:
+    return cast(Ports, request.app.state.ports)
+
+
+async def _settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+async def _base_url(request: Request) -> str:
+    settings = cast(Settings, request.app.state.settings)
+    return (settings.public_base_url or str(request.base_url)).rstrip("/")
+
+
+# async on purpose: FastAPI runs those on the event loop, without a hop to the thread pool.
+PortsOfApp = Annotated[Ports, Depends(_ports)]
+SettingsOfApp = Annotated[Settings, Depends(_settings)]
+BaseUrl = Annotated[str, Depends(_base_url)]
+"""Where clients reach this API, without a slash at the end."""

@@ -1,0 +1,1 @@
+"""Server-sent events: one reader thread for all listeners of a process."""

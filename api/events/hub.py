@@ -1,0 +1,191 @@
+"""Who listens to which job, on one event loop: takes what the log reader found and wakes those whom it concerns.
+
+A listener keeps no queue. It knows the id of the last event that it sent and asks whether its job's log goes further
+(api/events/pages.py); of progress only the newest report is kept. So a client that is slow costs no memory, and what it
+has missed of the log it still gets. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from anyio import CapacityLimiter, to_thread
+
+from api.backends.ports import Ports
+from api.events.fan_out import FanOut
+from api.events.log_reader import LogReader, Update
+from api.events.pages import Pages
+from core.service.domain.errors import JobNotFound, LongtakeError
+from core.service.domain.schema import Lane
+
+
+def order(event_id: str) -> tuple[int, int]:
+    """Redis stream ids sort by their two numbers."""
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+class Channel:
+    """One job that somebody listens to."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.head: str | None = None
+        """Id of the newest event; None until the reader has looked."""
+        self.progress: dict[Lane, tuple[int, str]] = {}
+        """The newest report of each lane, numbered through all lanes."""
+        self.num_reports = 0
+        self.over = False
+        """No event will come any more, though the log does not end with a last one."""
+        self.listeners = set[Listener]()
+        self.heard_at = time.monotonic()
+
+
+class Listener:
+    """One open stream."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._reported = channel.num_reports
+        self._waiting: asyncio.Future[None] | None = None
+        self._missed = False
+
+    def is_behind(self, after: str) -> bool:
+        """The log goes further than event id `after`."""
+        head = self._channel.head
+        return head is not None and order(head) > order(after)
+
+    @property
+    def is_over(self) -> bool:
+        return self._channel.over
+
+    def new_progress(self) -> str:
+        """Reports that this listener has not had yet."""
+        new = sorted(entry for entry in self._channel.progress.values() if entry[0] > self._reported)
+        self._reported = self._channel.num_reports
+        return "".join(text for _, text in new)
+
+    def wake(self, *_reason: object) -> None:
+        if self._waiting is None:
+            self._missed = True
+        elif not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        """Until there is news, some of which may have come since the last wait, or the time is up."""
+        if self._missed or seconds <= 0:
+            self._missed = False
+            return
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting, self._missed = None, False
+
+
+class Hub:
+    """All listeners of one event loop. `limiter` bounds the threads in which logs and records are read for them."""
+
+    def __init__(self, ports: Ports, limiter: CapacityLimiter, retry_seconds: float, silence_seconds: float) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.pages = Pages(ports, limiter)
+        self._ports = ports
+        self._limiter = limiter
+        self._silence_seconds = silence_seconds
+        self._fan_out = FanOut(self.loop)
+        self._reader = LogReader(ports, self._hear, retry_seconds)
+        self._channels: dict[str, Channel] = {}
+        self._silence: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def listener(self, job_id: str) -> Generator[Listener]:
+        channel = self._channels.get(job_id)
+        if channel is None:
+            channel = self._channels[job_id] = Channel(job_id)
+            self._reader.follow(job_id)
+        listener = Listener(channel)
+        channel.listeners.add(listener)
+        if self._silence is None or self._silence.done():
+            self._silence = self.loop.create_task(self._look_after_the_silent())
+        try:
+            yield listener
+        finally:
+            self._leave(channel, listener)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody listens."""
+        return not self._channels
+
+    def wake_all(self) -> None:
+        for channel in self._channels.values():
+            for listener in channel.listeners:
+                listener.wake()
+
+    def _leave(self, channel: Channel, listener: Listener) -> None:
+        channel.listeners.discard(listener)
+        if not channel.listeners:
+            self._channels.pop(channel.job_id, None)
+            self._reader.leave(channel.job_id)
+
+    def _hear(self, updates: Sequence[Update]) -> bool:
+        """Called in the reader's thread."""
+        try:
+            self.loop.call_soon_threadsafe(self._apply_all, updates)
+        except RuntimeError:
+            return False  # the loop is closed
+        return True
+
+    def _apply_all(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            channel = self._channels.get(update.job_id)
+            if channel is not None:
+                self._apply(channel, update)
+
+    def _apply(self, channel: Channel, update: Update) -> None:
+        channel.heard_at = time.monotonic()
+        if update.head is not None:
+            if update.page is not None and channel.head is not None:
+                self.pages.put(channel.job_id, channel.head, update.page)
+            channel.head = update.head
+            channel.progress.clear()  # reports of a piece that is done, or will be reported again
+            self._fan_out.events(channel, channel.listeners)
+        for lane, text in update.progress.items():
+            channel.num_reports += 1
+            channel.progress[lane] = (channel.num_reports, text)
+            self._fan_out.progress(channel, channel.listeners)
+
+    async def _look_after_the_silent(self) -> None:
+        """A job of which nothing is heard may be deleted, or have ended with its last event lost."""
+        while self._channels:
+            await asyncio.sleep(self._silence_seconds / 2)
+            long_ago = time.monotonic() - self._silence_seconds
+            silent = [job_id for job_id, channel in self._channels.items() if channel.heard_at <= long_ago]
+            with contextlib.suppress(LongtakeError):
+                for job_id in await to_thread.run_sync(self._ended_of, silent, limiter=self._limiter):
+                    self._end(job_id)
+
+    def _ended_of(self, job_ids: Sequence[str]) -> list[str]:
+        stopped = self._ports.events.stopped(job_ids) if job_ids else ()
+        return [job_id for job_id in stopped if self._has_ended(job_id)]
+
+    def _has_ended(self, job_id: str) -> bool:
+        try:
+            return self._ports.store.get(job_id).status.is_terminal
+        except JobNotFound:
+            return True
+        except LongtakeError:
+            return False  # not known now; the others are looked after all the same
+
+    def _end(self, job_id: str) -> None:
+        channel = self._channels.get(job_id)
+        if channel is not None:
+            channel.over = True
+            self._fan_out.events(channel, channel.listeners)

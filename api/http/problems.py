@@ -1,0 +1,292 @@
+"""Errors as answers: every LongtakeError class becomes a status and an RFC 9457 problem document.
+
+The only place that knows which status an error has. What clients cannot act on (a broken preset, an unreachable
+storage, a bug) is logged in full and told without detail.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from api.http.methods import methods_of
+from api.http.paths import path_of, prefix_of
+from core.service.admission.admission import error_of_detail
+from core.service.domain import errors
+from core.service.domain.errors import MAX_ECHO, LongtakeError, RequestError, shortened
+
+MEDIA_TYPE = "application/problem+json"
+MAX_SENTENCE = 1000
+"""Longest text of a field of a problem: what a client sent is cut much shorter where a message repeats it."""
+MAX_ERRORS = 50
+"""Most errors that one answer lists."""
+_log = logging.getLogger(__name__)
+
+
+class UnknownPath(LongtakeError):
+    """There is nothing at this path."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(LongtakeError):
+    """This path does not take this method."""
+
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(LongtakeError):
+    """The request's body is too large."""
+
+    code = "body_too_large"
+
+
+class NotJson(LongtakeError):
+    """The request's Content-Type is not application/json."""
+
+    code = "unsupported_media_type"
+
+
+class EncodedBody(NotJson):
+    """The request's body is compressed."""
+
+    code = "content_encoding_not_supported"
+
+
+class UnknownParameter(RequestError):
+    """The URL has a query parameter that does not exist."""
+
+    code = "unknown_parameter"
+
+
+class HostNotAllowed(LongtakeError):
+    """This server does not answer to this host name."""
+
+    code = "host_not_allowed"
+
+
+class MalformedHttp(LongtakeError):
+    """The request is not valid HTTP."""
+
+    code = "malformed_http"
+
+
+class HeadersTooLarge(LongtakeError):
+    """The request's headers are too large."""
+
+    code = "headers_too_large"
+
+
+class RequestTooSlow(LongtakeError):
+    """The request did not come in whole in time."""
+
+    code = "request_timeout"
+
+
+class InternalError(LongtakeError):
+    """Something went wrong inside the service; it has been logged."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a class of errors is answered. `told` says whether the error's own words reach the client."""
+
+    status: int
+    retry_after_seconds: int | None = None
+    told: bool = True
+
+
+_OUTAGES: tuple[type[LongtakeError], ...] = (
+    errors.StoreError, errors.StoreUnavailable, errors.StoreReadOnly, errors.StoreFull, errors.StoreDamaged,
+    errors.StoreMisconfigured, errors.StorageError, errors.StorageUnavailable, errors.StorageReadOnly,
+    errors.StorageFull, errors.StorageMisconfigured, errors.ObjectNotFound, errors.ObjectDamaged,
+)  # fmt: skip
+"""Servers behind this one that do not do what was asked: a client can only come back later."""
+
+KINDS: dict[type[LongtakeError], Kind] = {
+    LongtakeError: Kind(500, told=False),
+    errors.RequestError: Kind(422),
+    errors.MalformedJson: Kind(400),
+    errors.JobNotFound: Kind(404),
+    errors.JobStateConflict: Kind(409),
+    errors.VideoNotReady: Kind(404, retry_after_seconds=2),
+    errors.PlaylistNotReady: Kind(404, retry_after_seconds=2),
+    errors.ChunkNotReady: Kind(404, retry_after_seconds=2),
+    errors.ChunkNotFound: Kind(404),
+    errors.RangeNotSatisfiable: Kind(416),
+    errors.MediaBusy: Kind(503, retry_after_seconds=5),
+    errors.TooManyMediaStreamsOfClient: Kind(429, retry_after_seconds=5),
+    errors.ServiceFull: Kind(503, retry_after_seconds=30),
+    errors.TooManyStreams: Kind(503, retry_after_seconds=30),
+    errors.TooManyStreamsOfClient: Kind(429, retry_after_seconds=30),
+    errors.TooManyUploads: Kind(429),
+    errors.UploadUnknown: Kind(404),
+    errors.PresetError: Kind(503, retry_after_seconds=30, told=False),
+    errors.ModelNotInstalled: Kind(503),
+    **dict.fromkeys(_OUTAGES, Kind(503, retry_after_seconds=5, told=False)),
+    errors.NameServiceUnavailable: Kind(503, retry_after_seconds=5),
+    UnknownPath: Kind(404),
+    MethodNotAllowed: Kind(405),
+    BodyTooLarge: Kind(413),
+    NotJson: Kind(415),
+    EncodedBody: Kind(415),
+    HostNotAllowed: Kind(421),
+    MalformedHttp: Kind(400),
+    HeadersTooLarge: Kind(431),
+    RequestTooSlow: Kind(408),
+}
+
+
+class ProblemError(BaseModel):
+    """One of several errors in a request."""
+
+    code: str
+    detail: str
+    field: str | None
+    fix: str | None
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document. `code` is stable; `field` and `fix` say what to change."""
+
+    type: str = Field(description="Where this kind of problem is described.", examples=["/problems/too_few_frames"])
+    title: str = Field(examples=["A video has at least 16 frames."])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["num_frames asks for 8 frames; a video has at least 16"])
+    code: str = Field(examples=["too_few_frames"])
+    field: str | None = Field(default=None, examples=["num_frames"])
+    fix: str | None = Field(default=None, examples=["give at least 16 frames (2 seconds at 8 fps)"])
+    errors: list[ProblemError] = Field(
+        default=[], description=f"What is wrong with the request, this one first; at most {MAX_ERRORS}."
+    )
+
+
+def problem_of(error: LongtakeError, prefix: str = "") -> Problem:
+    """The document that tells of `error`. `prefix` is the path under which clients reach this API."""
+    kind, title = kind_of(type(error)), _title(type(error))
+    found = (error, *error.also) if isinstance(error, RequestError) else ()
+    return Problem(
+        type=f"{prefix}/problems/{error.code}",
+        title=title,
+        status=kind.status,
+        detail=_sentence(error.message) if kind.told else title,
+        code=error.code,
+        field=error.field and _sentence(error.field) if kind.told else None,
+        fix=error.fix and _sentence(error.fix) if kind.told else "try again later; if it stays, tell the operator",
+        errors=[
+            ProblemError(
+                code=e.code,
+                detail=_sentence(e.message),
+                field=e.field and _sentence(e.field),
+                fix=e.fix and _sentence(e.fix),
+            )
+            for e in found[:MAX_ERRORS]
+        ],
+    )
+
+
+def _sentence(text: str) -> str:
+    return shortened(text, MAX_SENTENCE)
+
+
+def kind_of(error_class: type[LongtakeError]) -> Kind:
+    """How errors of a class are answered: as its nearest ancestor in KINDS."""
+    return next(KINDS[ancestor] for ancestor in error_class.__mro__ if ancestor in KINDS)
+
+
+def documented_errors() -> dict[str, type[LongtakeError]]:
+    """Every code that an answer may carry, with its class."""
+    return {error.code: error for error in _descendants(LongtakeError) if error in _ANSWERED or _is_request(error)}
+
+
+def response_of(error: LongtakeError, headers: Mapping[str, str] | None = None, prefix: str = "") -> Response:
+    """The answer to a request that ended in `error`."""
+    problem, kind = problem_of(error, prefix), kind_of(type(error))
+    retry = {} if kind.retry_after_seconds is None else {"Retry-After": str(kind.retry_after_seconds)}
+    return Response(
+        problem.model_dump_json(),
+        status_code=kind.status,
+        media_type=MEDIA_TYPE,
+        headers={**(headers or {}), **retry, "Cache-Control": "no-store"},
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem document."""
+    app.add_exception_handler(LongtakeError, _on_longtake_error)
+    app.add_exception_handler(RequestValidationError, _on_bad_parameter)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_longtake_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LongtakeError)
+    kind = kind_of(type(error))
+    if not kind.told:
+        # A server that is away is no bug: one line, and no traceback for each request meanwhile.
+        bug = error if kind.retry_after_seconds is None else None
+        _log.error("%s %s: %s", request.method, shortened(request.url.path), error, exc_info=bug)
+    headers = {"Accept-Encoding": "identity"} if isinstance(error, EncodedBody) else None  # RFC 9110, 15.5.16
+    return response_of(error, headers, prefix_of(request.scope))
+
+
+async def _on_bad_parameter(request: Request, error: Exception) -> Response:
+    """A query parameter, path or header of the wrong type, found by FastAPI."""
+    assert isinstance(error, RequestValidationError)
+    details = cast(list[dict[str, Any]], error.errors())
+    first, *others = [error_of_detail({**detail, "loc": tuple(detail["loc"])[1:]}) for detail in details]
+    first.also = tuple(others)
+    return response_of(first, prefix=prefix_of(request.scope))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such path, wrong method."""
+    assert isinstance(error, HTTPException)
+    allowed = methods_of(request.app, request.scope)
+    prefix = prefix_of(request.scope)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and allowed:
+        names = ", ".join(allowed)
+        refusal = MethodNotAllowed(f"{shortened(request.method, 20)} is not possible here", fix=f"use {names}")
+        return response_of(refusal, {"Allow": names}, prefix)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return _not_found(request, prefix)
+    _log.error("%s %s", request.method, shortened(request.url.path), exc_info=error)
+    return response_of(InternalError(), prefix=prefix)
+
+
+def _not_found(request: Request, prefix: str) -> Response:
+    """404; where only a slash at the end is too much, the way to the path without it."""
+    path = path_of(request.scope)
+    bare = path.removesuffix("/")
+    if bare != path and methods_of(request.app, {**request.scope, "path": bare, "root_path": ""}):
+        query = f"?{request.url.query}" if request.url.query else ""
+        if len(bare) + len(query) <= MAX_ECHO:
+            return RedirectResponse(f"{prefix}{quote(bare)}{query}", status_code=307)
+    error = UnknownPath(f"there is nothing at {shortened(path)}", fix="see /docs for all paths")
+    return response_of(error, prefix=prefix)
+
+
+def _title(error_class: type[LongtakeError]) -> str:
+    return (error_class.__doc__ or "").strip().splitlines()[0]
+
+
+def _descendants(error_class: type[LongtakeError]) -> Iterator[type[LongtakeError]]:
+    for child in error_class.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+def _is_request(error_class: type[LongtakeError]) -> bool:
+    return issubclass(error_class, RequestError)
+
+
+_ANSWERED = frozenset(KINDS) - {LongtakeError} | {InternalError}

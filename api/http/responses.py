@@ -1,0 +1,125 @@
+"""Reading bodies and writing conditional answers: what several routes share about HTTP itself."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from email.message import Message
+from typing import Annotated, NoReturn
+
+from fastapi import Depends, Request, Response
+
+from api.http.problems import BodyTooLarge, EncodedBody, NotJson
+from core.service.domain.errors import MalformedJson, shortened
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+async def _json_body(request: Request) -> object:
+    """The decoded JSON body. Raises NotJson, EncodedBody, BodyTooLarge or MalformedJson.
+
+    The media type is required: browsers send anything else from any web page without asking (no CORS preflight).
+    """
+    declared = Message()
+    declared["Content-Type"] = request.headers.get("content-type", "text/plain")
+    media_type = declared.get_content_type()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise NotJson(fix="send the header Content-Type: application/json")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise EncodedBody(f"the body is declared as {shortened(encoding, 40)}", fix="send it without Content-Encoding")
+    data = await _limited_body(request)
+    return parse_json(_text_of(data, str(declared.get_content_charset() or "")))
+
+
+def parse_json(text: str) -> object:
+    """The value of a JSON text (RFC 8259). Raises MalformedJson, also for a key given twice and for NaN."""
+    if not text.strip():
+        raise MalformedJson("the body is empty", fix='send a JSON object, such as {"prompt": "..."}')
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise MalformedJson(f"the body is not valid JSON: {error.msg} ({where})", fix="correct the JSON") from error
+    except RecursionError as error:
+        raise MalformedJson("the body has too many brackets within brackets", fix="send a flatter body") from error
+    except ValueError as error:
+        raise MalformedJson("the body has a number with too many digits", fix="send a shorter number") from error
+
+
+def _text_of(data: bytes, charset: str) -> str:
+    """The body as text: JSON is UTF-8 (RFC 8259, 8.1), a byte order mark is passed over. Raises MalformedJson."""
+    wide = _wide_encoding(data)
+    if wide:
+        raise MalformedJson(f"the body is {wide}; JSON is sent as UTF-8", fix="encode the body as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
+        said = f"; the header declares the charset {shortened(charset, 40)}" if charset else ""
+        found = f"the body is not UTF-8 at byte {at} (0x{data[at]:02X}){said}"
+        raise MalformedJson(found, fix="encode the body as UTF-8, whatever its charset header says") from error
+
+
+def _wide_encoding(data: bytes) -> str | None:
+    """UTF-16 or UTF-32, by their marks or by the zeros that JSON's first characters have there; None for all else."""
+    guess = json.detect_encoding(data)
+    return None if guess.startswith("utf-8") else guess.replace("-le", "").replace("-be", "").upper()
+
+
+def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object. Readers differ in which of two equal keys counts, so neither does here (RFC 8259, 4)."""
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    times = Counter(name for name, _ in pairs)
+    twice = shortened(next(name for name in made if times[name] > 1), 64)
+    raise MalformedJson(f"the key {twice} is given twice", field=twice, fix="give it once")
+
+
+JsonBody = Annotated[object, Depends(_json_body)]
+
+
+async def _limited_body(request: Request) -> bytes:
+    """The body, read no further than MAX_BODY_BYTES."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_BODY_BYTES:
+            raise BodyTooLarge(f"the body has more than {MAX_BODY_BYTES} bytes", fix="send a smaller body")
+    return bytes(data)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedJson(f"{name} is not JSON", fix="give a finite number")
+
+
+def conditional(
+    request: Request, body: str, media_type: str = "application/json", headers: Mapping[str, str] | None = None
+) -> Response:
+    """200 with a strong ETag, or 304 where the client has these very bytes already (RFC 9110, 13.1.2)."""
+    return conditional_on(request, body, lambda: body, media_type, headers)
+
+
+def conditional_on(
+    request: Request,
+    source: str,
+    body: Callable[[], str],
+    media_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The same for a body that is dear to make and follows from `source` alone: it is made only where it is sent."""
+    etag = f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
+    headers = {"Cache-Control": "no-cache", "ETag": etag, **(headers or {})}
+    if matches(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body().encode(), media_type=media_type, headers=headers)
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """Weak comparison, as RFC 9110 asks for If-None-Match: proxies that compress make a tag weak."""
+    given = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in given or "*" in given

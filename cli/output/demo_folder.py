@@ -1,0 +1,28 @@
+"""The demo's data folder: temporary, but kept where something failed, because the logs are in it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.service.domain.errors import LongtakeError
+
+
+@contextmanager
+def demo_folder() -> Generator[Path]:
+    """A new folder, removed at the end; after a LongtakeError it is kept and named on stderr."""
+    folder = Path(tempfile.mkdtemp(prefix="longtake-demo-"))
+    keep = False
+    try:
+        yield folder
+    except LongtakeError:
+        keep = True
+        print(f"longtake: the demo's logs are in {folder / 'logs'}", file=sys.stderr)
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""What is new about a job, as plain lines for a person. Pure: two views of a job in, text out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from core.service.domain.frame_rate import seconds_of
+from core.service.domain.schema import Chunk, Job, JobStatus, JobWarning, Progress
+
+STATUS_WORDS = {
+    JobStatus.QUEUED: "queued",
+    JobStatus.RUNNING: "running",
+    JobStatus.CANCELING: "canceling: what exists is kept",
+    JobStatus.FINALIZING: "finalizing: joining the chunks without re-encoding",
+    JobStatus.SUCCEEDED: "succeeded",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELED: "canceled",
+    JobStatus.EXPIRED: "expired",
+}
+
+
+def news(before: Job | None, job: Job) -> list[str]:
+    """Lines for what changed from `before` (None: everything is new) to `job`."""
+    known = len(before.chunks) if before else 0
+    warned = len(before.warnings) if before else 0
+    lines = [f"warning   {warning_line(warning)}" for warning in job.warnings[warned:]]
+    lines += [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
+    known_refined = num_refined(before) if before else 0
+    lines += [refined_line(chunk) for chunk in job.chunks[known_refined : num_refined(job)]]
+    if before is None or before.status is not job.status:
+        lines.append(f"job       {STATUS_WORDS[job.status]}")
+    return lines
+
+
+def chunk_line(chunk: Chunk, fps: int | Fraction) -> str:
+    """One finished chunk with the URL that plays it."""
+    playable = seconds_of(chunk.first_frame + chunk.num_frames, fps)
+    return f"chunk {chunk.index:<3} {playable:.1f} s playable  {chunk.url}"
+
+
+def warning_line(warning: JobWarning) -> str:
+    """What is odd about the job."""
+    return f"{warning.field}: {warning.message}" if warning.field else warning.message
+
+
+def refined_line(chunk: Chunk) -> str:
+    """One refined chunk with the URL that plays it."""
+    return f"refined {chunk.index:<3} {chunk.refined_url}"
+
+
+def num_refined(job: Job) -> int:
+    """Chunks that are refined."""
+    return sum(chunk.refined_url is not None for chunk in job.chunks)
+
+
+def progress_line(progress: Progress) -> str:
+    """Where the job stands, in one short line."""
+    parts = [
+        _step(progress),
+        f"chunks {progress.chunks_done}/{progress.chunks_total}",
+        *_refinement(progress),
+        f"{progress.seconds_playable:.1f} s playable",
+        "ETA " + ("?" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"),
+    ]
+    return "  ".join(parts)
+
+
+def _refinement(progress: Progress) -> list[str]:
+    """Where the second lane stands, if the job has one."""
+    if progress.chunks_refined is None:
+        return []
+    step = f", step {progress.refine_step}/{progress.refine_steps}" if progress.refine_steps else ""
+    return [f"refined {progress.chunks_refined}/{progress.chunks_total}{step}"]
+
+
+def _step(progress: Progress) -> str:
+    if progress.queue_position is not None:
+        return f"place {progress.queue_position} in the queue"
+    if progress.steps:
+        return f"step {progress.step}/{progress.steps}"
+    return "all chunks are made" if progress.chunks_done == progress.chunks_total else "between two chunks"
+
+
+def fraction_done(progress: Progress) -> float:
+    """0 to 1; moves with every denoising step. With two lanes each is half of the way."""
+    making = progress.chunks_done + _part(progress.step, progress.steps)
+    if progress.chunks_refined is None:
+        return min(1.0, making / max(1, progress.chunks_total))
+    refining = progress.chunks_refined + _part(progress.refine_step, progress.refine_steps)
+    return min(1.0, (making + refining) / max(1, 2 * progress.chunks_total))
+
+
+def _part(step: int, steps: int) -> float:
+    return step / steps if steps else 0.0

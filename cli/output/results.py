@@ -1,0 +1,99 @@
+"""Saves what a job made: its final video and a contact sheet with a row per chunk; of a refined job both variants.
+
+Asks only the HTTP API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from client.client import Client
+from core.service.domain.errors import SetupError
+from core.service.domain.frame_rate import seconds_of
+from core.service.domain.schema import Chunk, Job, JobSpec
+from core.service.video.contact_sheet import contact_sheet
+from core.service.video.decode import decode_frames
+from core.service.video.segments import FramesTHWC
+from core.service.video.time_slice import time_slices
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where the files lie."""
+
+    video: Path
+    sheet: Path
+    refined_video: Path | None = None
+    time_slice: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        return [file for file in (self.video, self.refined_video, self.sheet, self.time_slice) if file is not None]
+
+
+RefineApart = Callable[[JobSpec, FramesTHWC], FramesTHWC]
+"""(request, preview frames) -> the same frames refined in windows that do not know of each other."""
+
+
+def save_results(client: Client, job: Job, out_dir: Path, refine_apart: RefineApart | None = None) -> Saved:
+    """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects).
+
+    Of a refined job also <job id>_refined.mp4, and <job id>_time.png: one column of both videos over time, with
+    `refine_apart` also of what it makes of the preview.
+    """
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"the folder {out_dir} cannot be made: {error.strerror}") from error
+    video, sheet = out_dir / f"{job.id}.mp4", out_dir / f"{job.id}.png"
+    client.download(job.links.video, video)
+    preview = [decode_frames(client.fetch(chunk.url)) for chunk in job.chunks]
+    refined = [decode_frames(client.fetch(chunk.refined_url)) for chunk in job.chunks if chunk.refined_url]
+    rows, labels = sheet_rows(job, preview, refined)
+    contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job)).save(sheet)
+    if not refined:
+        return Saved(video, sheet)
+    refined_video, time_slice = out_dir / f"{job.id}_refined.mp4", out_dir / f"{job.id}_time.png"
+    client.download(f"{job.links.video}?variant=refined", refined_video)
+    videos = {"preview": np.concatenate(preview), "refined": np.concatenate(refined)}
+    if refine_apart is not None:
+        videos = {
+            "preview": videos["preview"],
+            "independent\nwindows": refine_apart(job.request, videos["preview"]),
+            "ours": videos["refined"],
+        }
+    time_slices(list(videos.values()), list(videos)).save(time_slice)
+    return Saved(video, sheet, refined_video, time_slice)
+
+
+def sheet_rows(
+    job: Job, preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
+) -> tuple[list[FramesTHWC], list[str]]:
+    """Rows of the sheet with their labels: each chunk, and below it the same chunk refined."""
+    rows, labels = list[FramesTHWC](), list[str]()
+    for chunk, frames, better in zip_longest(job.chunks, preview, refined):
+        rows.append(frames)
+        labels.append(row_label(chunk, job.request.fps))
+        if better is not None:
+            rows.append(better)
+            labels.append(f"refined {chunk.index}\n{better.shape[2]}x{better.shape[1]}")
+    return rows, labels
+
+
+def subtitle(job: Job) -> str:
+    """What the video can be made again with."""
+    spec = job.request
+    return f"{spec.num_frames} frames at {spec.fps} fps, model {spec.model}, seed {spec.seed}"
+
+
+def row_label(chunk: Chunk, fps: int | Fraction) -> str:
+    """A row's name, and below it which frames and seconds it shows."""
+    end = chunk.first_frame + chunk.num_frames
+    begins, ends = seconds_of(chunk.first_frame, fps), seconds_of(end, fps)
+    return f"chunk {chunk.index}\nframes {chunk.first_frame}-{end - 1}\n{begins:.1f}-{ends:.1f} s"

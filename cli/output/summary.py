@@ -1,0 +1,52 @@
+"""Where a job's time went, from the job itself. Pure: knows the job schema, prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.service.domain.schema import Chunk, Job
+
+PHASES = ("denoise", "decode", "encode", "upload", "queue")
+OTHER = "other"
+LEAST_SHOWN_SECONDS = 0.05
+"""A phase beside PHASES that took less goes into `other`."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Times in seconds; None where the job did not get that far. `phases` adds up to `wall_seconds`."""
+
+    first_chunk_seconds: float | None
+    seconds_per_chunk: float | None
+    frames_per_second: float | None
+    wall_seconds: float | None
+    phases: dict[str, float]
+
+
+def summarize(job: Job) -> Summary:
+    """Time to first chunk counts from the POST; frames per second count from the start of the first chunk."""
+    last_chunk_at = job.chunks[-1].created_at if job.chunks else None
+    making = _seconds(job.started_at, last_chunk_at)
+    wall = _seconds(job.created_at, last_chunk_at)
+    return Summary(
+        first_chunk_seconds=_seconds(job.created_at, job.first_chunk_at),
+        seconds_per_chunk=making / len(job.chunks) if making else None,
+        frames_per_second=job.progress.frames_done / making if making else None,
+        wall_seconds=wall,
+        phases=_phases(job.chunks, wall),
+    )
+
+
+def _phases(chunks: Sequence[Chunk], wall: float | None) -> dict[str, float]:
+    """Seconds by phase over all chunks: the known phases, then what else workers spent time on, then the rest."""
+    more = sorted({phase for chunk in chunks for phase in chunk.timings} - set(PHASES))
+    totals = {phase: sum(chunk.timings.get(phase, 0.0) for chunk in chunks) for phase in (*PHASES, *more)}
+    shown = {phase: seconds for phase, seconds in totals.items() if phase in PHASES or seconds >= LEAST_SHOWN_SECONDS}
+    named = sum(shown.values())
+    return {**shown, OTHER: max(0.0, (wall or named) - named)}
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return (end - start).total_seconds() if start and end else None

@@ -1,0 +1,1 @@
+"""The engines, one folder each. Engines never import one another."""

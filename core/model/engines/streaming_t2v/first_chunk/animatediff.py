@@ -1,0 +1,70 @@
+"""First chunk by AnimateDiff (Guo et al. 2024): Stable Diffusion 1.5 fine-tuned on photographs, with a motion adapter.
+
+Scheduler, sizes and the negative prompt are those of StreamingT2V's published code. Knows nothing of windows.
+"""
+
+from typing import Any
+
+from diffusers.models.unets.unet_motion_model import MotionAdapter
+from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load
+from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
+from core.model.sampling.pictures import fit
+from core.model.sampling.samplers import OnStep
+from core.service.domain.frame_plan import CHUNK_FRAMES
+
+BASE = "SG161222/Realistic_Vision_V5.1_noVAE"
+ADAPTER = "guoyww/animatediff-motion-adapter-v1-5-2"
+NEGATIVE_PROMPT = "bad quality, worse quality"
+"""For requests without one: the published code always used it."""
+
+
+class AnimateDiffFirstChunk:
+    """16 frames of the pipeline at its own size (512x512), resampled to the preset's."""
+
+    def __init__(self, pipeline: AnimateDiffPipeline, height: int, width: int) -> None:
+        """`height`, `width`: of the preset, in pixels."""
+        self.pipeline: Any = pipeline
+        self._size = (height, width)
+
+    def __call__(self, request: FirstChunkRequest, on_step: OnStep) -> Tensor:
+        """Pictures [16, 3, P, R] in [0, 1]."""
+        refuse_image(request)
+        arguments = {
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt or NEGATIVE_PROMPT,
+            "num_frames": CHUNK_FRAMES,
+            "num_inference_steps": request.num_inference_steps,
+            "guidance_scale": request.guidance_scale,
+            "generator": request.generator,
+            "output_type": "pt",
+        }
+        result = Steps(on_step, request.num_inference_steps).run(self.pipeline, arguments)
+        return fit(first_frames("animatediff", result.frames), *self._size)
+
+
+def load_animatediff(
+    height: int, width: int, place: Place, *, base: str = BASE, adapter: str = ADAPTER
+) -> AnimateDiffFirstChunk:
+    """Load both parts, from the Hub or from folders. Raises PresetError."""
+
+    def make() -> Any:
+        motion: Any = MotionAdapter.from_pretrained(adapter, dtype=place.dtype)
+        scheduler: Any = DDIMScheduler.from_pretrained(
+            base,
+            subfolder="scheduler",
+            clip_sample=False,
+            timestep_spacing="linspace",
+            beta_schedule="linear",
+            steps_offset=1,
+        )
+        pipeline: Any = AnimateDiffPipeline.from_pretrained(
+            base, motion_adapter=motion, scheduler=scheduler, dtype=place.dtype
+        )
+        pipeline.vae.enable_slicing()
+        return pipeline
+
+    return AnimateDiffFirstChunk(load("animatediff", make, place), height, width)

@@ -1,0 +1,78 @@
+"""First chunk by any text-to-video pipeline that diffusers loads from a Hub id or a folder.
+
+Asks a pipeline for what it says it takes; one that could not act on a request's fields is refused when it is loaded.
+"""
+
+from typing import Any
+
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load, parameters_of
+from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
+from core.model.sampling.pictures import fit
+from core.model.sampling.samplers import OnStep
+from core.service.domain.errors import PresetError
+from core.service.domain.frame_plan import CHUNK_FRAMES
+
+NEEDED = frozenset(
+    {
+        "prompt",
+        "negative_prompt",
+        "num_frames",
+        "num_inference_steps",
+        "guidance_scale",
+        "generator",
+        "output_type",
+    }
+)
+
+
+class TextToVideoFirstChunk:
+    """The first 16 frames of a pipeline at its own size, resampled to the preset's."""
+
+    def __init__(self, source: str, pipeline: DiffusionPipeline, height: int, width: int) -> None:
+        """`source`: its name, for errors. Raises PresetError where the pipeline does not take what requests ask."""
+        missing = sorted(NEEDED - parameters_of(pipeline))
+        if missing:
+            raise PresetError(
+                f"{source} ({type(pipeline).__name__}) does not take {', '.join(missing)}",
+                fix="choose a text-to-video pipeline",
+            )
+        self._source = source
+        self._pipeline: Any = pipeline
+        self._size = (height, width)
+
+    def __call__(self, request: FirstChunkRequest, on_step: OnStep) -> Tensor:
+        """Pictures [16, 3, P, R] in [0, 1]."""
+        refuse_image(request)
+        arguments = {
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt,
+            "num_frames": num_frames_for(self._pipeline),
+            "num_inference_steps": request.num_inference_steps,
+            "guidance_scale": request.guidance_scale,
+            "generator": request.generator,
+            "output_type": "pt",
+        }
+        result = Steps(on_step, request.num_inference_steps).run(self._pipeline, arguments)
+        return fit(first_frames(self._source, result.frames), *self._size)
+
+
+def num_frames_for(pipeline: Any) -> int:
+    """Least frames that hold a chunk: 16, or 1 more than a multiple of what a causal video autoencoder packs."""
+    for name in ("vae_scale_factor_temporal", "vae_temporal_compression_ratio"):
+        packed = getattr(pipeline, name, None)
+        if packed:
+            return 1 + -(-(CHUNK_FRAMES - 1) // packed) * packed
+    return CHUNK_FRAMES
+
+
+def load_text_to_video(repository: str, height: int, width: int, place: Place) -> TextToVideoFirstChunk:
+    """Load a pipeline by Hub id, "ORG/NAME@REVISION", or folder. Raises PresetError."""
+    name, _, revision = repository.partition("@")
+
+    def make() -> Any:
+        return DiffusionPipeline.from_pretrained(name, revision=revision or None, dtype=place.dtype)
+
+    return TextToVideoFirstChunk(repository, load(repository, make, place), height, width)

@@ -1,0 +1,176 @@
+"""The networks of a weights folder, built from its configs, loaded, placed on a device.
+
+Knows which folder holds which network; file formats are in files.py, sampling in preset.py.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPVisionConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
+
+from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.engine import LoadedModels
+from core.model.engines.streaming_t2v.network import StreamingNetwork
+from core.model.engines.streaming_t2v.preset import StreamingPreset
+from core.model.engines.streaming_t2v.resident import Memory, Resident, memory_of
+from core.model.networks.base_network import UntouchedBase
+from core.model.networks.compilation import for_cuda, or_eager
+from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.kernels import lay_out_for_gpu
+from core.model.presets.files import FIX, load_module, num_weights, read_tokenizer
+from core.service.domain.engine import LongWork, unannounced
+from core.service.domain.errors import PresetError
+
+NETWORKS = ("unet", "cam", "conditioning", "first_chunk_unet")
+"""Folders whose weights are held once for each dtype."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Models whose networks can be moved together. What all dtypes share (autoencoder, encoders) stays where it is."""
+
+    models: LoadedModels
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for part in self._parts() for tensor in (*part.parameters(), *part.buffers()))
+
+    def move(self, device: torch.device) -> None:
+        for part in self._parts():
+            part.to(device)
+
+    def _parts(self) -> list[nn.Module]:
+        network, base = self.models.network, self.models.base
+        return [*network.parts.values(), *([] if base is network else [base.unet])]
+
+
+class WeightsFolder:
+    """The networks of one folder on one device, those of the windows once for each dtype that is asked for."""
+
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        *,
+        with_base: bool = True,
+        compiled: bool = False,
+        long_work: LongWork = unannounced,
+        memory: Memory | None = None,
+    ) -> None:
+        """Loads the autoencoder and the encoders, which stay in float32. Raises PresetError.
+
+        `with_base` False: first chunks come from elsewhere, so an untouched base UNet is not loaded.
+        `compiled`: steps are compiled at their first use, for CUDA. `long_work` stands around loading and compiling.
+        `memory` decides whether networks of two dtypes are on the device at once; by default it is this machine's.
+        """
+        self._folder = folder
+        self.device = device
+        self._with_base = with_base
+        self._compiled = compiled
+        self._long_work = long_work
+        self._resident = Resident(device, self._load, self._expected_bytes, memory or memory_of(device))
+        self._vae = load_module(folder / "vae", build_vae, device)
+        self._read_texts = ClipTextReader(
+            read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
+        )
+        self._read_pictures = ClipPictureReader(load_module(folder / "image_encoder", build_image_encoder, device))
+
+    def at(self, dtype: torch.dtype) -> LoadedModels:
+        """All models with networks of `dtype`. Raises PresetError."""
+        if self._resident.is_here(dtype):
+            return self._resident.at(dtype).models
+        # Weights that are made in inference mode could not be moved later.
+        with self._long_work(f"loading networks in {dtype}"), torch.inference_mode(False):
+            return self._resident.at(dtype).models
+
+    def _expected_bytes(self, dtype: torch.dtype) -> int:
+        return dtype.itemsize * sum(num_weights(self._folder / name) for name in NETWORKS)
+
+    def _load(self, dtype: torch.dtype) -> _Loaded:
+        network = load_network(self._folder, self.device, dtype)
+        untouched = self._folder / "first_chunk_unet"
+        base: StreamingNetwork | UntouchedBase = network
+        if self._with_base and untouched.is_dir():
+            base = UntouchedBase(load_module(untouched, build_unet, self.device, dtype))
+        if self._compiled:
+            for each in {network, base}:
+                each.compile(or_eager(for_cuda, self._long_work))
+        if self.device.type == "cuda":
+            for part in (*network.parts.values(), base.unet):
+                lay_out_for_gpu(part)
+        return _Loaded(LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures))
+
+
+def build_vae(config: dict[str, Any]) -> AutoencoderKL:
+    return cast(AutoencoderKL, AutoencoderKL.from_config(config))
+
+
+def build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig.from_dict(config))
+
+
+def build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjection:
+    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
+
+
+def build_unet(config: dict[str, Any]) -> UNet3DConditionModel:
+    return cast(UNet3DConditionModel, UNet3DConditionModel.from_config(config))
+
+
+def load_network(
+    folder: Path, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> StreamingNetwork:
+    """UNet, CAM and conditioning parts of a preset; their sizes follow from the UNet's configuration."""
+    unet = load_module(folder / "unet", build_unet, device, dtype)
+    cam = load_module(folder / "cam", lambda config: build_cam(unet, config), device, dtype)
+    parts = load_module(folder / "conditioning", lambda config: build_conditioning(unet, config), device, dtype)
+    return StreamingNetwork(
+        unet,
+        cam,
+        cast(CamMergers, parts["mergers"]),
+        cast(ApmMixers, parts["mixers"]),
+        cast(TokenExpander, parts["expander"]),
+    )
+
+
+def build_cam(unet: UNet3DConditionModel, config: dict[str, Any]) -> CamFeatureExtractor:
+    """CAM of a UNet, with fresh weights."""
+    return CamFeatureExtractor(
+        dict(cast(Any, unet.config)), config["picture_channels"], config["num_conditioning_frames"]
+    )
+
+
+def build_conditioning(unet: UNet3DConditionModel, config: dict[str, Any]) -> nn.ModuleDict:
+    """Mergers, mixers and expander of a UNet, with fresh weights."""
+    unet_config = dict(cast(Any, unet.config))
+    num_tokens = config["num_image_tokens"]
+    return nn.ModuleDict(
+        {
+            "mergers": CamMergers.for_unet(unet_config),
+            "mixers": ApmMixers.for_unet(unet, config["num_text_tokens"], num_tokens),
+            "expander": TokenExpander(
+                config["embedding_width"], config["inner_width"], num_tokens, unet_config["cross_attention_dim"]
+            ),
+        }
+    )
+
+
+def check_sizes(folder: Path, preset: StreamingPreset, models: LoadedModels) -> None:
+    """What preset.json promises must be what the networks take."""
+    reader = cast(ClipTextReader, models.read_texts)
+    network = models.network
+    facts = {
+        "max_prompt_tokens": (preset.max_prompt_tokens, reader.max_prompt_tokens),
+        "text tokens of the mixers": (cast(Any, network.mixers.mixers[0]).num_text_tokens, reader.num_tokens),
+        "height, width": ((preset.height % 8, preset.width % 8), (0, 0)),
+    }
+    for name, (stated, actual) in facts.items():
+        if stated != actual:
+            raise PresetError(f"{folder}: {name} is {stated}, the networks take {actual}", fix=FIX)

@@ -1,0 +1,118 @@
+"""One autoregressive window: 16 latents of which the first 8 repeat the past and the last 8 are new.
+
+The past reaches a window only through CAM (the last 8 decoded frames), APM (the anchor frame) and the text: all 16
+latents start from noise. Draws follow the published order: initial noise, then one draw per step, frames first, from
+one CPU generator per video. Knows nothing of requests, uint8 or files.
+
+Shapes: B guidance batch, C latent channels, F frames, G conditioning frames, H, W latent rows and columns, P, R picture
+rows and columns, L text tokens, K image tokens, D text width.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+
+from core.model.engines.streaming_t2v.network import StreamingNetwork
+from core.model.networks.base_network import BaseNetwork, ReadKeysValues
+from core.model.networks.encoders import PictureReader
+from core.model.sampling.noise import draw_frames_first, draw_video
+from core.model.sampling.samplers import Denoiser, OnStep, SamplingPlan, sample
+from core.model.sampling.schedules import NoiseSchedule
+from core.model.sampling.vae import decode_frames
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How latents are sampled."""
+
+    plan: SamplingPlan
+    schedule: NoiseSchedule
+    guidance_scale: float
+    guidance_interval: tuple[float, float] | None = None
+    """Noise levels, deviations in [0, 1] of the noise in the sample, between which guidance acts. None: everywhere.
+
+    An approximation (arXiv 2404.07724): outside it the unconditional half is not computed.
+    """
+    deep_feature_steps: int = 1
+    """Steps that share one computation of the deep features of a window. Above 1 an approximation."""
+
+    def guides_at(self, timestep: int) -> bool:
+        """Whether guidance acts at a timestep."""
+        if self.guidance_interval is None:
+            return True
+        low, high = self.guidance_interval
+        return low <= float((1 - self.schedule.signal_at(timestep)) ** 0.5) <= high
+
+    def with_request(self, num_steps: int, guidance_scale: float) -> "Recipe":
+        """The same sampler with a request's steps and guidance."""
+        return replace(self, plan=replace(self.plan, num_steps=num_steps), guidance_scale=guidance_scale)
+
+
+@dataclass(frozen=True)
+class VideoContext:
+    """What no step and no window of a video changes."""
+
+    read: ReadKeysValues
+    text_states_BLD: Tensor
+    """Guidance batch: [unconditional, conditional], or the conditional alone where nothing is guided."""
+
+    @property
+    def conditional(self) -> "VideoContext":
+        """The conditional half alone."""
+        return VideoContext(self.read.last(), self.text_states_BLD[-1:])
+
+
+def first_chunk_context(network: BaseNetwork, text_states_BLD: Tensor) -> VideoContext:
+    """Context of the base UNet: the text alone."""
+    states = text_states_BLD.to(network.weight.dtype)
+    return VideoContext(network.read(states, None), states)
+
+
+def window_context(
+    network: StreamingNetwork, text_states_BLD: Tensor, read_pictures: PictureReader, anchor_3PR: Tensor
+) -> VideoContext:
+    """Context of all windows of a video: text and anchor ([3, P, R] in [-1, 1])."""
+    states = text_states_BLD.to(network.weight.dtype)
+    tokens = anchor_tokens(network, read_pictures, anchor_3PR, num_halves=states.shape[0])
+    return VideoContext(network.read(states, tokens), states)
+
+
+def anchor_tokens(
+    network: StreamingNetwork, read_pictures: PictureReader, anchor_3PR: Tensor, num_halves: int
+) -> Tensor:
+    """Image tokens [B, K, D]; the unconditional half reads a mid-grey picture, not zero tokens."""
+    pictures = [torch.zeros_like(anchor_3PR), anchor_3PR][-num_halves:]
+    embeddings = read_pictures(torch.stack(pictures))
+    tokens: Tensor = network.expander(embeddings.to(network.weight.dtype))
+    return tokens
+
+
+def sample_latents(
+    denoise: Denoiser,
+    recipe: Recipe,
+    shape_1CFHW: tuple[int, ...],
+    device: torch.device,
+    generator: torch.Generator,
+    on_step: OnStep,
+) -> Tensor:
+    """Latents [1, C, F, H, W] of a window or a first chunk, all F frames."""
+    return sample(
+        recipe.plan,
+        denoise,
+        draw_video(generator, shape_1CFHW, device),
+        recipe.schedule,
+        lambda: draw_frames_first(generator, shape_1CFHW, device),
+        on_step,
+    )
+
+
+def decode_new_frames(vae: AutoencoderKL, latents_1CFHW: Tensor, num_conditioning_frames: int) -> Tensor:
+    """Pictures [F-G, 3, P, R] in [0, 1] of a window's new frames; the repeated ones are never decoded."""
+    return decode_frames(vae, latents_1CFHW[0, :, num_conditioning_frames:])
+
+
+def as_conditioning(pictures_F3PR: Tensor) -> Tensor:
+    """Pictures in [0, 1] as the networks read them: [-1, 1], without rounding to uint8 in between."""
+    return pictures_F3PR * 2.0 - 1.0

@@ -1,0 +1,1 @@
+"""Networks and layers that engines share: UNet halves, attention, kernels, encoders."""

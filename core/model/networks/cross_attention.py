@@ -1,0 +1,140 @@
+"""Cross-attention over one text per video instead of one copy per frame.
+
+diffusers' UNet3D repeats the text for every frame and projects the copies; all frames read the same keys and values, so
+one projection per batch item does. The layers below fold frames into the query, optionally mix the anchor picture's
+tokens in (APM) and can hold keys and values that were computed once per video. Knows nothing of CAM, samplers or files.
+
+Shapes: B batch, F frames, N = B*F (batch-major), Q pixels, L text tokens, K image tokens, D text width, C channels,
+M heads, E head width.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.model.networks.attention import AttentionLayer, project_out, split_heads
+from core.model.networks.kernels import dense
+
+Mixer = Callable[[Tensor], Tensor]
+"""Maps text and image tokens [B, L+K, D] to the text-shaped states [B, L, D] that keys and values are made of."""
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """What one cross-attention layer reads: keys and values, each [B, M, L, E]."""
+
+    keys_BMLE: Tensor
+    values_BMLE: Tensor
+
+    def last(self) -> "KeysValues":
+        """Those of the last text alone."""
+        return KeysValues(self.keys_BMLE[-1:], self.values_BMLE[-1:])
+
+
+class FrameSharedCrossAttention:
+    """diffusers attention processor: all frames of a batch item share one set of keys and values."""
+
+    def __init__(self, mixer: Mixer | None = None) -> None:
+        """`mixer` is applied to the states before keys and values; it passes plain text through unchanged."""
+        self.mixer = mixer
+        self.held: KeysValues | None = None
+
+    def keys_values(self, attention: AttentionLayer, states_BLD: Tensor) -> KeysValues:
+        """Project text states [B, L, D] (or [B, L+K, D] with image tokens) for `attention`."""
+        mixed_BLD = states_BLD if self.mixer is None else self.mixer(states_BLD)
+        return KeysValues(
+            split_heads(dense(attention.to_k, mixed_BLD), attention.heads),
+            split_heads(dense(attention.to_v, mixed_BLD), attention.heads),
+        )
+
+    def __call__(
+        self,
+        attn: AttentionLayer,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,  # noqa: ARG002 - diffusers passes it; UNet3D never masks
+    ) -> Tensor:
+        """Attend hidden states [N, Q, C] to the held keys and values, or to states [B, L, D] where none are held."""
+        read = self.held
+        if read is None:
+            if encoder_hidden_states is None:
+                raise ValueError("a cross-attention layer needs text states, or keys and values held for it")
+            read = self.keys_values(attn, encoder_hidden_states)
+        num_texts = read.keys_BMLE.shape[0]
+        query_BSC = dense(attn.to_q, hidden_states).reshape(num_texts, -1, attn.to_q.out_features)
+        read_BMSE = functional.scaled_dot_product_attention(
+            split_heads(query_BSC, attn.heads), read.keys_BMLE, read.values_BMLE
+        )
+        return project_out(attn, read_BMSE.transpose(1, 2).reshape(*hidden_states.shape[:2], -1))
+
+
+def spatial_cross_attentions(network: nn.Module) -> dict[str, AttentionLayer]:
+    """The layers that read text, by the name of their transformer ("down_blocks.0.attentions.1"), in forward order.
+
+    Works on a whole UNet (16 layers at four levels) and on its encoder half (7 layers).
+    """
+    order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
+    found: dict[str, AttentionLayer] = {}
+    for name, module in network.named_modules():
+        parts = name.split(".")
+        if isinstance(module, Attention) and parts[-1] == "attn2" and "attentions" in parts and parts[0] in order:
+            found[name.removesuffix(".transformer_blocks.0.attn2")] = cast(AttentionLayer, module)
+    return dict(sorted(found.items(), key=lambda item: order[item[0].split(".")[0]]))
+
+
+class SharedTextLayers:
+    """The text-reading layers of one network: puts frame-shared processors in and out, holds keys and values."""
+
+    def __init__(self, network: nn.Module, mixers: Mapping[str, Mixer] | None = None) -> None:
+        """Nothing changes before `inject`. `mixers` (APM) go by layer name; a layer without one reads plain text."""
+        self._layers = spatial_cross_attentions(network)
+        unknown = set(mixers or {}) - set(self._layers)
+        if unknown:
+            raise ValueError(f"no such text-reading layers: {sorted(unknown)}")
+        self._processors = {name: FrameSharedCrossAttention((mixers or {}).get(name)) for name in self._layers}
+        self._originals: dict[str, Any] = {}  # diffusers' own processors, of its many classes
+
+    @property
+    def injected(self) -> bool:
+        """Whether the network runs with these processors now."""
+        return bool(self._originals)
+
+    def inject(self) -> "SharedTextLayers":
+        """Replace the processors; the network then takes text states per batch item, repeated or not."""
+        if not self.injected:
+            self._originals = {name: layer.get_processor() for name, layer in self._layers.items()}
+            for name, layer in self._layers.items():
+                layer.set_processor(self._processors[name])
+        return self
+
+    def eject(self) -> None:
+        """Give the network back exactly as it was."""
+        for name, processor in self._originals.items():
+            self._layers[name].set_processor(processor)
+        self._originals = {}
+
+    def keys_values(self, states_BLD: Tensor) -> tuple[KeysValues, ...]:
+        """Keys and values of every layer for these states; neither timestep nor frame changes them."""
+        return tuple(self._processors[name].keys_values(layer, states_BLD) for name, layer in self._layers.items())
+
+    @contextmanager
+    def hold(self, keys_values: tuple[KeysValues, ...]) -> Generator[None, None, None]:
+        """Within the block every layer reads these keys and values and ignores the states it is given."""
+        for processor, held in zip(self._processors.values(), keys_values, strict=True):
+            processor.held = held
+        try:
+            yield
+        finally:
+            for processor in self._processors.values():
+                processor.held = None
+
+
+def repeat_per_frame(values: Tensor, num_frames: int) -> Tensor:
+    """[B, ...] -> [B*F, ...], batch-major."""
+    return torch.repeat_interleave(values, num_frames, dim=0)

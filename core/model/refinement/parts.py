@@ -1,0 +1,150 @@
+"""The networks of a refiner, from a preset's weights folder or from any repository in diffusers' layout.
+
+Such a repository (zeroscope_v2_XL is one) holds a video pipeline on UNet3DConditionModel, with model_index.json. Knows
+layouts and what a refiner is made of; knows no sampling.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from tokenizers import Tokenizer
+from transformers.models.clip.modeling_clip import CLIPTextModel
+
+from core.model.engines.streaming_t2v.first_chunk.pipelines import root_of
+from core.model.engines.streaming_t2v.networks import build_text_encoder, build_unet, build_vae
+from core.model.presets.files import load_module, read_tokenizer
+from core.model.presets.fingerprint import weights_digest
+from core.model.sampling.schedules import BetaKind, Prediction
+from core.service.admission.catalog import DIFFUSERS_REFINER, REFINER_FOLDER
+from core.service.admission.refine_request import NOISE_LEVELS
+from core.service.domain.errors import PresetError
+
+_KNOWN_SCHEDULES: dict[str, tuple[Any, ...]] = {
+    "beta_schedule": get_args(BetaKind),
+    "prediction_type": get_args(Prediction),
+    "num_train_timesteps": (NOISE_LEVELS,),
+    "trained_betas": (None,),
+}
+
+
+@dataclass(frozen=True)
+class RefinerParts:
+    """Everything with weights, in evaluation mode, on one device; autoencoder and text encoder in float32."""
+
+    unet: UNet3DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: Tokenizer
+    scheduler: dict[str, Any] | None
+    """The repository's own, a configuration with diffusers' keys; see `noise_schedule`."""
+    digest: str
+    """What the weights are."""
+
+    def noise_schedule(self) -> dict[str, Any] | None:
+        """`scheduler`, proven to be of a kind that is known here. Raises PresetError."""
+        for name, known in _KNOWN_SCHEDULES.items():
+            if self.scheduler is not None and self.scheduler.get(name, known[0]) not in known:
+                allowed = " or ".join(str(value) for value in known)
+                raise PresetError(
+                    f"{self.digest}: {name} of its scheduler is {self.scheduler[name]}, not {allowed}",
+                    fix="give the refiner a `scheduler` in preset.json that says how it was trained",
+                )
+        return self.scheduler
+
+
+def parts_of_folder(weights: Path, device: torch.device, dtype: torch.dtype) -> RefinerParts:
+    """Those of <weights>/refiner/, completed by the preset's own. Raises PresetError naming the file at fault.
+
+    Its vae/ may hold a decoder alone: latents are then read by the preset's encoder.
+    """
+    own = weights / REFINER_FOLDER
+    vae, text_encoder, tokenizer = (_own_or_shared(weights, part) for part in ("vae", "text_encoder", "tokenizer"))
+    shared = [weights / "vae", *(part for part in (text_encoder, tokenizer) if part.parent == weights)]
+    return RefinerParts(
+        unet=load_module(own / "unet", build_unet, device, dtype),
+        vae=load_module(vae, build_vae, device, rest=weights / "vae"),
+        text_encoder=load_module(text_encoder, build_text_encoder, device),
+        tokenizer=read_tokenizer(tokenizer.parent),
+        scheduler=None,
+        digest=" ".join(weights_digest(folder) for folder in (own, *shared)),
+    )
+
+
+def _own_or_shared(weights: Path, part: str) -> Path:
+    """The refiner's part, or the preset's where the refiner brings none."""
+    own = weights / REFINER_FOLDER / part
+    return own if own.is_dir() else weights / part
+
+
+def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -> RefinerParts:
+    """Those of "diffusers:ORG/NAME", "diffusers:ORG/NAME@REVISION" or "diffusers:FOLDER". Raises PresetError.
+
+    A repository of the Hub is downloaded into its usual cache, or taken from there.
+    """
+    folder = fetch_repository(source)
+    with _naming(source):
+        pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), dtype=torch.float32)
+    _check_networks(source, pipeline)
+    return RefinerParts(
+        unet=_ready(pipeline.unet.to(device, dtype)),
+        vae=_ready(pipeline.vae.to(device)),
+        text_encoder=_ready(pipeline.text_encoder.to(device)),
+        tokenizer=_padding_tokenizer(pipeline.tokenizer),
+        scheduler=dict(pipeline.scheduler.config),
+        digest=f"{source} {folder.name if folder.parent.name == 'snapshots' else weights_digest(folder)}",
+    )
+
+
+def fetch_repository(source: str) -> Path:
+    """The folder of a repository, downloaded where it is not here. Raises PresetError."""
+    with _naming(source):
+        return _local(source.removeprefix(DIFFUSERS_REFINER))
+
+
+@contextmanager
+def _naming(source: str) -> Generator[None]:
+    try:
+        yield
+    except (OSError, ValueError, AttributeError) as error:  # what diffusers raises for files, ids and configs
+        raise PresetError(
+            f"the refiner {source} cannot be loaded: {root_of(error)}",
+            fix="check its name and the network, or put its files in place: docs/models.md says how",
+        ) from error
+
+
+def _local(repository: str) -> Path:
+    """A folder of that name, or the snapshot of the repository in the Hub's cache, whose name is the commit."""
+    if Path(repository).is_dir():
+        return Path(repository)
+    name, _, revision = repository.partition("@")
+    return Path(cast(str, DiffusionPipeline.download(name, revision=revision or None)))
+
+
+def _check_networks(source: str, pipeline: Any) -> None:
+    """Raise where the pipeline is made of something else than a refiner here."""
+    kinds = {"unet": UNet3DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+    for name, kind in kinds.items():
+        found = getattr(pipeline, name, None)
+        if not isinstance(found, kind):
+            raise PresetError(
+                f"{source}: its {name} is {type(found).__name__}, not {kind.__name__}",
+                fix="choose a model that diffusers runs with VideoToVideoSDPipeline",
+            )
+
+
+def _ready(model: Any) -> Any:
+    return model.eval().requires_grad_(False)
+
+
+def _padding_tokenizer(of_pipeline: Any) -> Tokenizer:
+    """The pipeline's tokenizer, padding as the pipeline pads."""
+    tokenizer = Tokenizer.from_str(of_pipeline.backend_tokenizer.to_str())
+    tokenizer.enable_padding(pad_id=of_pipeline.pad_token_id, pad_token=of_pipeline.pad_token)
+    return tokenizer

@@ -1,0 +1,80 @@
+"""Checks what a request names as its image or video, a URL or an upload, before a job is made of it.
+
+Over ports. The worker checks URLs again when it fetches: what is true here may have changed by then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.service.domain.errors import (
+    InvalidField,
+    ObjectNotFound,
+    UploadIncomplete,
+    UploadNotFound,
+    UploadTooLarge,
+    shortened,
+)
+from core.service.domain.media_types import MediaKind
+from core.service.domain.ports import Clock, Storage, UploadStore
+from core.service.domain.uploads import ID_PREFIX, Upload
+from core.service.media.uploads import max_bytes
+from core.service.net.address_guard import IMAGE, VIDEO, Resolve, UrlUse, allowed_addresses
+from core.service.settings import Settings
+
+URL_USE: dict[MediaKind, UrlUse] = {MediaKind.IMAGE: IMAGE, MediaKind.VIDEO: VIDEO}
+
+
+@dataclass(frozen=True)
+class ReferenceCheck:
+    """Call it with a field and its text. Raises MediaUrlRefused, UploadNotFound, UploadIncomplete, UploadTooLarge
+    or InvalidField."""
+
+    uploads: UploadStore
+    storage: Storage
+    clock: Clock
+    settings: Settings
+    resolve: Resolve
+
+    def __call__(self, kind: MediaKind, reference: str) -> None:
+        if reference.startswith(ID_PREFIX):
+            self._check_upload(kind, reference)
+        else:
+            allowed_addresses(reference, URL_USE[kind], self.settings, self.resolve)
+
+    def _check_upload(self, kind: MediaKind, upload_id: str) -> None:
+        upload = self._upload(kind, upload_id)
+        if kind not in upload.kinds:
+            message = f"{upload_id} is an upload of type {upload.content_type}"
+            raise InvalidField(message, field=kind, fix=f"name it as the field that it is, or upload {kind} bytes")
+        most = max_bytes(kind, self.settings)
+        if upload.size_bytes > most:  # declared without its kind, and allowed as the other
+            message = f"{upload_id} has {upload.size_bytes} bytes; {kind} files may have {most}"
+            raise UploadTooLarge(message, field=kind, fix="give a smaller file")
+        try:
+            stored = self.storage.look_up(upload.key)
+        except ObjectNotFound as error:
+            message = f"nothing has been sent to {upload_id} yet"
+            raise UploadIncomplete(message, field=kind, fix="PUT the file to the upload's url first") from error
+        if stored.size_bytes != upload.size_bytes:
+            message = f"{upload_id} has {stored.size_bytes} bytes, not the {upload.size_bytes} that were declared"
+            raise UploadIncomplete(message, field=kind, fix="PUT the whole file again, or POST /uploads anew")
+
+    def _upload(self, kind: MediaKind, upload_id: str) -> Upload:
+        """The upload, if its time is not over."""
+        refused = UploadNotFound(
+            f"there is no upload {shortened(upload_id, 32)}", field=kind, fix="POST /uploads first"
+        )
+        try:
+            upload = self.uploads.get(upload_id)
+        except UploadNotFound as error:
+            raise refused from error
+        if self.clock.now() >= upload.expires_at:
+            raise refused
+        return upload
+
+
+def shown(reference: str) -> str:
+    """A reference as it may stand in a log: without query and fragment, where secrets live."""
+    bare = reference.partition("?")[0].partition("#")[0]
+    return bare if bare == reference else f"{bare}?..."

@@ -1,0 +1,82 @@
+"""Refinement as a row of pieces, one task each: what a piece reads, what it publishes, and when it can be done.
+
+Streaming: piece k is refinement window k. Lockstep: one piece per denoising step of the whole video, then one per chunk
+that is decoded. Pure: knows specs and frame counts only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.service.domain.frame_plan import (
+    CHUNK_FRAMES,
+    ChunkSpan,
+    chunk_span,
+    num_chunks,
+    published_by,
+    refinement_windows,
+)
+from core.service.domain.schema import JobRecord, JobSpec, RefineSpec
+
+
+@dataclass(frozen=True)
+class RefinePiece:
+    """Piece `index` of a job's refinement reads preview frames `needs`, goes on from the state that piece `state_of`
+    left (None: from none), and publishes refined frames `publishes`."""
+
+    index: int
+    state_of: int | None
+    needs: range
+    publishes: range
+
+
+def refine_spec(spec: JobSpec) -> RefineSpec:
+    """How the job is refined; only for jobs that are."""
+    assert spec.refine is not None, "a job without `refine` has no refinement"
+    return spec.refine
+
+
+def num_pieces(spec: JobSpec) -> int:
+    """Pieces of the whole refinement."""
+    refine = refine_spec(spec)
+    if refine.schedule == "streaming":
+        return len(refinement_windows(spec.num_frames))
+    return refine.num_inference_steps + num_chunks(spec.num_frames)
+
+
+def refine_piece(spec: JobSpec, index: int) -> RefinePiece:
+    """Piece `index` of num_pieces(spec)."""
+    assert 0 <= index < num_pieces(spec), (index, num_pieces(spec))
+    refine, before = refine_spec(spec), index - 1 if index else None
+    if refine.schedule == "streaming":
+        windows = refinement_windows(spec.num_frames)
+        window = windows[index]
+        return RefinePiece(index, before, range(window.first_frame, window.end_frame), published_by(windows, index))
+    num_steps = refine.num_inference_steps
+    if index < num_steps:
+        return RefinePiece(index, before, range(spec.num_frames if index == 0 else 0), range(0))
+    span = chunk_span(index - num_steps, spec.num_frames)
+    return RefinePiece(index, num_steps - 1, range(0), range(span.first_frame, span.first_frame + span.num_frames))
+
+
+def is_ready(record: JobRecord) -> bool:
+    """Whether the job's next piece exists and all that it reads is made. Lockstep begins when the last frame is."""
+    if record.spec.refine is None or record.refine_done >= num_pieces(record.spec):
+        return False
+    if record.spec.refine.schedule == "lockstep":
+        return record.is_complete
+    return record.frames_done >= refine_piece(record.spec, record.refine_done).needs.stop
+
+
+def is_made(record: JobRecord) -> bool:
+    """Whether nothing is left but to join the chunks."""
+    refined = record.spec.refine is None or record.refine_done >= num_pieces(record.spec)
+    return record.is_complete and refined and not record.repairs
+
+
+def spans_of(frames: range, num_frames: int) -> list[ChunkSpan]:
+    """The chunks that published frames make up."""
+    first, last = frames.start // CHUNK_FRAMES, -(-frames.stop // CHUNK_FRAMES)
+    spans = [chunk_span(index, num_frames) for index in range(first, last)]
+    assert sum(span.num_frames for span in spans) == len(frames), (frames, spans)
+    return spans

@@ -1,0 +1,204 @@
+"""Jobs as clients see them, computed from the record: progress, links, URLs of chunks.
+
+Pure. Nothing here depends on the time of the call: an unchanged job gives an unchanged view, so ETags hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from core.service.domain import transitions
+from core.service.domain.frame_plan import num_chunks
+from core.service.domain.frame_rate import seconds_of
+from core.service.domain.schema import (
+    Chunk,
+    ChunkRecord,
+    Job,
+    JobRecord,
+    JobStatus,
+    JobSummary,
+    Lane,
+    Links,
+    Progress,
+    StepProgress,
+    Variant,
+)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast chunks come: seconds from one to the next, and seconds of video made per second."""
+
+    seconds_per_chunk: float
+    realtime_factor: float
+
+
+def job_view(record: JobRecord, progress: Progress, base_url: str) -> Job:
+    """The whole job. `progress` is from `progress_of`; `base_url` has no slash at its end."""
+    return Job(**_summary_fields(record, progress, base_url), chunks=chunk_views(record, base_url))
+
+
+def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
+    """The job without its chunks, for lists."""
+    return JobSummary(**_summary_fields(record, progress, base_url))
+
+
+def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:
+    """A Job as JSON, of its JobSummary as JSON and its chunks: what was written once is not made again."""
+    return f'{summary_json[:-1]},"chunks":{_CHUNKS.dump_json(chunks).decode()}}}'
+
+
+_CHUNKS = TypeAdapter(Sequence[Chunk])
+
+
+def chunk_views(record: JobRecord, base_url: str, first: int = 0) -> list[Chunk]:
+    """Finished chunks from index `first` on, with the URLs they play from."""
+    refined = {chunk.index for chunk in record.refined}
+    return [_chunk_view(chunk, chunk.index in refined, record.id, base_url) for chunk in record.chunks[first:]]
+
+
+def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str) -> Chunk:
+    return Chunk(
+        url=chunk_url(base_url, job_id, chunk.index),
+        refined_url=chunk_url(base_url, job_id, chunk.index, "refined") if is_refined else None,
+        index=chunk.index,
+        first_frame=chunk.first_frame,
+        num_frames=chunk.num_frames,
+        size_bytes=chunk.size_bytes,
+        sha256=chunk.sha256,
+        created_at=chunk.created_at,
+        timings=chunk.timings,
+    )
+
+
+def chunk_url(base_url: str, job_id: str, index: int, variant: Variant = "preview") -> str:
+    """Where a chunk plays from, for ever: what is behind it is fetched, or redirected to, when it is asked for."""
+    return f"{base_url}/jobs/{job_id}/{chunk_path(index, variant)}"
+
+
+def chunk_path(index: int, variant: Variant = "preview") -> str:
+    """The same relative to anything else of the job, for example its playlist."""
+    return f"chunks/{index}.mp4" + ("" if variant == "preview" else f"?variant={variant}")
+
+
+def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "status": record.status,
+        "version": record.version,
+        "request": record.spec,
+        "progress": progress,
+        "links": links_of(record.id, base_url),
+        "error": record.error,
+        "warnings": record.warnings,
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "first_chunk_at": record.first_chunk_at,
+        "finished_at": record.finished_at,
+        "expires_at": record.expires_at,
+    }
+
+
+def links_of(job_id: str, base_url: str) -> Links:
+    """Absolute URLs of everything that hangs on a job."""
+    job = f"{base_url}/jobs/{job_id}"
+    return Links(
+        self=job,
+        chunks=f"{job}/chunks",
+        events=f"{job}/events",
+        playlist=f"{job}/playlist.m3u8",
+        video=f"{job}/video.mp4",
+        cancel=f"{job}/cancel",
+    )
+
+
+def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_position: int | None) -> Progress:
+    """Where a job stands. `steps` count only for the chunk that comes next on their lane."""
+    if record.status is not JobStatus.RUNNING:
+        steps = {}
+    making = _of_chunk(steps.get(Lane.GENERATE), len(record.chunks))
+    refining = _of_chunk(steps.get(Lane.REFINE), len(record.refined))
+    pace = pace_of(record.chunks, record)
+    return Progress(
+        frames_done=record.frames_done,
+        frames_total=record.spec.num_frames,
+        chunks_done=len(record.chunks),
+        chunks_total=num_chunks(record.spec.num_frames),
+        chunks_refined=None if record.spec.refine is None else len(record.refined),
+        step=making.step if making else 0,
+        steps=making.steps if making else 0,
+        refine_step=refining.step if refining else 0,
+        refine_steps=refining.steps if refining else 0,
+        seconds_playable=seconds_of(record.frames_done, record.spec.fps),
+        seconds_per_chunk=pace.seconds_per_chunk if pace else None,
+        realtime_factor=pace.realtime_factor if pace else None,
+        eta_seconds=eta_seconds(record, making, refining),
+        queue_position=queue_position,
+        preparing=transitions.wants(record, Lane.PREPARE),
+    )
+
+
+def _of_chunk(progress: StepProgress | None, index: int) -> StepProgress | None:
+    return progress if progress and progress.chunk_index == index else None
+
+
+def pace_of(chunks: Sequence[ChunkRecord], record: JobRecord) -> Pace | None:
+    """The mean pace between commits of a lane's chunks; with one chunk, the pace from start to it; before that None.
+
+    The first chunk is left out as soon as there is another: it comes from another network and waits for warm-up.
+    """
+    if len(chunks) == 0 or record.started_at is None:
+        return None
+    since = chunks[0].created_at if len(chunks) > 1 else record.started_at
+    counted = chunks[1:] or chunks
+    seconds = (chunks[-1].created_at - since).total_seconds()
+    if seconds <= 0:
+        return None
+    video_seconds = seconds_of(sum(chunk.num_frames for chunk in counted), record.spec.fps)
+    return Pace(seconds / len(counted), video_seconds / seconds)
+
+
+def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepProgress | None) -> float | None:
+    """Seconds until the last frame of the slower lane, counted from the newest commit or step.
+
+    None where nothing is known or the job has ended."""
+    if record.status is JobStatus.FINALIZING:
+        return 0.0
+    if record.status is not JobStatus.RUNNING or record.started_at is None:
+        return None
+    made = _lane_eta(record, record.chunks, making)
+    if record.spec.refine is None or made is None:
+        return made
+    lockstep = record.spec.refine.schedule == "lockstep"
+    refined = _lockstep_eta(record, refining) if lockstep else _lane_eta(record, record.refined, refining)
+    return None if refined is None else max(made, refined)
+
+
+def _lockstep_eta(record: JobRecord, progress: StepProgress | None) -> float | None:
+    """Of the steps of the whole video, which began when its last frame was made; then of its chunks.
+
+    These are decoded only, but the first one's time holds all the steps: it tells no pace of the others.
+    """
+    if record.refined:
+        return _lane_eta(record, record.refined, progress) if len(record.refined) > 1 else None
+    if not progress or not progress.step:
+        return None
+    taken = (progress.at - record.chunks[-1].created_at).total_seconds()
+    return max(0.0, taken * (progress.steps / progress.step - 1))
+
+
+def _lane_eta(record: JobRecord, chunks: Sequence[ChunkRecord], progress: StepProgress | None) -> float | None:
+    fraction = progress.step / progress.steps if progress and progress.steps else 0.0
+    pace = pace_of(chunks, record)
+    if pace:
+        seconds_per_chunk = pace.seconds_per_chunk
+    elif progress and record.started_at and fraction > 0:
+        seconds_per_chunk = (progress.at - record.started_at).total_seconds() / fraction
+    else:
+        return None
+    chunks_left = num_chunks(record.spec.num_frames) - len(chunks) - fraction
+    return max(0.0, chunks_left * seconds_per_chunk)

@@ -1,0 +1,102 @@
+"""Webhooks as Standard Webhooks 1.0.0 says: body, signature, retry schedule. Pure: knows no HTTP, no store, no clock.
+
+Wherever a secret (webhook_secret.py) is taken, several separated by spaces may stand (rotation): all of them sign, any
+of them verifies.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from core.service.domain.schema import EventType, JobRecord
+from core.service.domain.webhook_secret import keys_of
+
+ID_HEADER = "webhook-id"
+TIMESTAMP_HEADER = "webhook-timestamp"
+SIGNATURE_HEADER = "webhook-signature"
+
+MAX_BODY_BYTES = 20_000
+MAX_ERROR_CHARACTERS = 1_000
+TOLERANCE_SECONDS = 300
+
+_SIGNATURE_VERSION = "v1"
+_MINUTE, _HOUR = 60, 3600
+RETRY_SCHEDULE_SECONDS: tuple[int, ...] = (0, 5, 30, 2 * _MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR, 24 * _HOUR)
+"""Pause before try 0, 1, 2, ... of a delivery; after the last it has failed for good."""
+_MAX_JITTER = 0.2
+
+
+def payload(event: EventType, record: JobRecord, at: datetime) -> str:
+    """The body that tells of `event`, which left the job as `record`. `at` is when it happened.
+
+    Thin on purpose (well below MAX_BODY_BYTES, whatever the request was): a receiver reads the job by its id.
+    """
+    data: dict[str, Any] = {
+        "id": record.id,
+        "status": record.status.value,
+        "version": record.version,
+        "frames_done": record.frames_done,
+        "frames_total": record.spec.num_frames,
+        "chunks_done": len(record.chunks),
+    }
+    chunks = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event)
+    if chunks is not None:
+        data["chunk"] = chunks[-1].model_dump(include={"index", "first_frame", "num_frames"})
+    if record.error is not None:
+        message = record.error.message[:MAX_ERROR_CHARACTERS]
+        data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
+    return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
+
+
+def sign(secret: str, webhook_id: str, timestamp: int, body: str) -> str:
+    """Value of the webhook-signature header: one `v1,<base64>` per secret. `timestamp` is unix seconds of this try.
+
+    Raises SetupError for a malformed secret.
+    """
+    assert "." not in webhook_id, webhook_id
+    return " ".join(f"{_SIGNATURE_VERSION},{_digest(key, webhook_id, timestamp, body)}" for key in keys_of(secret))
+
+
+def headers(secret: str, webhook_id: str, timestamp: int, body: str) -> dict[str, str]:
+    """The three headers of one try; `webhook_id` is the same on every try of a delivery."""
+    return {
+        ID_HEADER: webhook_id,
+        TIMESTAMP_HEADER: str(timestamp),
+        SIGNATURE_HEADER: sign(secret, webhook_id, timestamp, body),
+    }
+
+
+def verify(secret: str, headers: Mapping[str, str], body: str, tolerance_seconds: float, now: datetime) -> bool:
+    """True where a signature in `headers` (names in any case) is ours and the try at most `tolerance_seconds` off."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    webhook_id, stamp, signatures = (lower.get(h, "") for h in (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER))
+    if not (webhook_id and stamp.isascii() and stamp.isdigit()):
+        return False
+    if abs(now.timestamp() - int(stamp)) > tolerance_seconds:
+        return False
+    expected = [f"{_SIGNATURE_VERSION},{_digest(key, webhook_id, int(stamp), body)}" for key in keys_of(secret)]
+    # Bytes, because compare_digest refuses text outside ASCII, which a stranger's header may hold.
+    given = [signature.encode() for signature in signatures.split()]
+    return any([hmac.compare_digest(ours.encode(), theirs) for ours in expected for theirs in given])
+
+
+def retry_delay_seconds(attempts: int, jitter: float = 0.0) -> float | None:
+    """Pause after `attempts` failed tries, stretched by up to a fifth as `jitter` goes from 0 to 1; None: give up."""
+    if attempts >= len(RETRY_SCHEDULE_SECONDS):
+        return None
+    return RETRY_SCHEDULE_SECONDS[attempts] * (1.0 + _MAX_JITTER * jitter)
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _digest(key: bytes, webhook_id: str, timestamp: int, body: str) -> str:
+    signed_text = f"{webhook_id}.{timestamp}.{body}".encode()
+    return base64.b64encode(hmac.new(key, signed_text, hashlib.sha256).digest()).decode("ascii")

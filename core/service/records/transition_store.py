@@ -1,0 +1,86 @@
+"""The changes of a job store that are one transition each: the same over every kind of memory.
+
+Pure but for the clock: how a record is read, changed and written in one step is the store's own business.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import timedelta
+
+from core.service.domain import transitions
+from core.service.domain.ports import Clock, Lease, Results
+from core.service.domain.schema import ChunkRecord, JobError, JobRecord, JobWarning, PreparedMedia
+from core.service.domain.transitions import Transition
+
+
+class TransitionStore(ABC):
+    """A part of ports.JobStore. Ended jobs expire `retention_seconds` later."""
+
+    def __init__(self, clock: Clock, retention_seconds: float) -> None:
+        self._clock = clock
+        self._retention = timedelta(seconds=retention_seconds)
+
+    @abstractmethod
+    def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
+        """Apply a transition to a job's record in one step; the new record. Raises JobNotFound."""
+
+    def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id, lambda record: transitions.commit_chunk(record, lease, chunk, fingerprint, now)
+        )
+
+    def commit_refined(
+        self,
+        lease: Lease,
+        done: int,
+        chunks: tuple[ChunkRecord, ...],
+        fingerprint: str,
+        state_sha256: str | None = None,
+    ) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id,
+            lambda record: transitions.commit_refined(record, lease, done, chunks, fingerprint, now, state_sha256),
+        )
+
+    def commit_prepare(self, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
+        return self._change(lease.job_id, lambda record: transitions.commit_prepare(record, lease, prepared, warnings))
+
+    def repair(
+        self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
+    ) -> JobRecord:
+        return self._change(
+            lease.job_id,
+            lambda record: transitions.repair(record, lease, chunks, refine_from=refine_from, media=media),
+        )
+
+    def commit_repair(self, lease: Lease, chunk: ChunkRecord) -> JobRecord:
+        return self._change(lease.job_id, lambda record: transitions.commit_repair(record, lease, chunk))
+
+    def end_webhooks(self, job_id: str, ended: int) -> JobRecord:
+        return self._change(job_id, lambda record: transitions.end_webhooks(record, ended))
+
+    def begin_finalizing(self, job_id: str) -> JobRecord:
+        return self._change(job_id, transitions.begin_finalizing)
+
+    def finish(self, lease: Lease, results: Results) -> JobRecord:
+        now = self._clock.now()
+        return self._change(
+            lease.job_id,
+            lambda record: transitions.finish(record, lease, results=results, at=now, retention=self._retention),
+        )
+
+    def fail(self, job_id: str, error: JobError) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.fail(record, error, now, self._retention))
+
+    def request_cancel(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
+
+    def request_delete(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.request_delete(record, now, self._retention))

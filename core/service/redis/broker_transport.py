@@ -1,0 +1,99 @@
+"""kombu's Redis transport with two faults mended, and how our settings become kombu's.
+
+A message is a hint here, the job's record is the truth, so a message may be lost or come twice. What must not happen is
+that a worker stops to consume, or ends, because of one message. Knows no task and no job.
+"""
+
+from __future__ import annotations
+
+import logging
+from queue import Empty
+from typing import Any, cast
+from urllib.parse import quote
+
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as kombu_redis
+from kombu.transport.virtual import QoS as VirtualQoS
+
+from core.service.redis.client import HEALTH_CHECK_SECONDS, Patience, SentinelUrl
+
+log = logging.getLogger(__name__)
+
+LONGEST_READ_SECONDS = 5.0
+"""kombu waits for messages without blocking, and a worker that shall stop waits for all else."""
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What kombu raises for a message that is not JSON, or not one of its own."""
+
+
+class _QoS(kombu_redis.QoS):
+    """kombu counts a message as being worked on until its acknowledgement has reached Redis. Where that fails (Redis is
+    away as the task ends) it counts it for ever, and with one message at a time the worker never consumes again."""
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        except BaseException:
+            VirtualQoS.ack(self, delivery_tag)  # forgotten here; Redis hands it out again, which does no harm
+            raise
+
+
+class _DropsUnreadable:
+    """A channel to which an unreadable message is one line in the log; by itself it would end the worker."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        qos = cast(Any, self).qos
+        before = set(qos._delivered)
+        try:
+            return super()._brpop_read(**options)  # pyright: ignore[reportAttributeAccessIssue]
+        except _UNREADABLE as error:
+            log.error("a broker message that cannot be read was dropped: %s: %s", type(error).__name__, error)
+            for tag in set(qos._delivered) - before:
+                qos.ack(tag)
+            raise Empty from error
+
+
+class _Channel(_DropsUnreadable, kombu_redis.Channel):
+    QoS = _QoS
+
+
+class _SentinelChannel(_DropsUnreadable, kombu_redis.SentinelChannel):
+    QoS = _QoS
+
+
+class Transport(kombu_redis.Transport):
+    Channel = _Channel
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):
+    Channel = _SentinelChannel
+
+
+# By scheme and not as `broker_transport`: kombu forgets that one when it goes to the next of several addresses.
+TRANSPORT_ALIASES.update(
+    redis=f"{__name__}:Transport", rediss=f"{__name__}:Transport", sentinel=f"{__name__}:SentinelTransport"
+)
+
+
+def kombu_url(broker_url: str) -> str:
+    """Our broker URL as kombu reads it: it wants one URL per Sentinel."""
+    if not broker_url.startswith("sentinel://"):
+        return broker_url
+    url = SentinelUrl.read(broker_url)
+    login = f"{quote(url.username or '', safe='')}:{quote(url.password, safe='')}@" if url.password else ""
+    return ";".join(f"sentinel://{login}{host}:{port}/{url.database}" for host, port in url.hosts)
+
+
+def transport_options(broker_url: str, patience: Patience) -> dict[str, Any]:
+    """Timeouts, and where there are Sentinels the name of the master and how to speak to them."""
+    read_seconds = min(patience.read_seconds, LONGEST_READ_SECONDS)
+    timeouts = {"socket_timeout": read_seconds, "socket_connect_timeout": patience.connect_seconds}
+    options = {
+        **timeouts,
+        "socket_keepalive": True,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+        "retry_on_timeout": patience.retry_timeouts,
+    }
+    if broker_url.startswith("sentinel://"):
+        url = SentinelUrl.read(broker_url)
+        options |= {"master_name": url.master, "sentinel_kwargs": {**timeouts, **url.sentinel_options}}
+    return options

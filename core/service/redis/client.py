@@ -1,0 +1,337 @@
+"""How Longtake talks to Redis: the client, how patient it is, and the names of all keys.
+
+Knows no job logic. Values are text (decode_responses), every key starts with "longtake:". What Redis' failures mean is
+in errors.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+
+from core.service.domain.errors import StoreMisconfigured
+from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane
+from core.service.net.circuit_breaker import Gate
+from core.service.net.resolver import check_name
+from core.service.redis.errors import FAILED_OVER, names_errors, naming_errors, store_error, word_of
+
+__all__ = ["connect", "names_errors", "naming_errors", "store_error"]
+
+HEALTH_CHECK_SECONDS = 15
+"""A connection idle this long is pinged before use: a restarted Redis is noticed before a command is lost."""
+SENTINEL_PORT = 26379
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one call may take. `read_seconds` is the longest wait for an answer: a blocking read asks for less."""
+
+    connect_seconds: float
+    read_seconds: float
+    retries: int
+    retry_timeouts: bool = True
+    max_connections: int = 100
+
+
+WORKER = Patience(connect_seconds=5.0, read_seconds=15.0, retries=6)
+"""Some three seconds of retries: a Redis that restarts is waited for, one that is gone is reported."""
+REQUEST = Patience(connect_seconds=0.5, read_seconds=1.0, retries=1, retry_timeouts=False, max_connections=200)
+"""Somebody waits for an HTTP answer: within two seconds it is known whether there is one. The retry is for a connection
+that was lost while it lay idle."""
+STREAM = Patience(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=16)
+"""Blocking reads of up to a second for all event streams of a process, by one connection; a few more for short reads of
+logs. A pool of its own: it takes no connection from requests."""
+
+JOB_KEYS = "longtake:job:"
+"""How every key of a job begins, before its id."""
+OUTBOX_DUE = "longtake:outbox:due"
+WORKERS = "longtake:workers"
+ALL_JOBS = "longtake:jobs:all"
+DELETED_JOBS = "longtake:jobs:deleted"
+EXPIRY = "longtake:jobs:expiry"
+UPLOADS = "longtake:uploads"
+UNSENT_UPLOADS = "longtake:uploads:unsent"
+"""Those of which it is not known whether the file was sent, scored by the end of their URL."""
+DISCARDED_UPLOADS = "longtake:uploads:discarded"
+"""Those that a client has deleted, twice: their object goes at the score's time, once no job waits for it."""
+UPLOADS_CLIENT_KEY = "longtake:uploads:client_key"
+"""Secret with which addresses of clients become marks."""
+READY_QUEUES = "longtake:ready"
+"""Names of all queues of `ready_index` that have ever had a job."""
+READY_JOBS = "longtake:jobs:ready"
+"""Jobs that are in one of these queues. Every job not yet ended is, but those that are being cancelled."""
+COMMITS = "longtake:commits"
+STALE_MANIFESTS = "longtake:manifests:stale"
+"""Jobs whose manifest is behind their record, scored by the revision that it must have."""
+TOMBSTONES = "longtake:tombstones"
+"""Deleted jobs, scored by the time at which their tombstone may go."""
+ANNOUNCED = "longtake:jobs:announced"
+"""Jobs whose manifest is being stored and whose record is not there yet, scored by the time of that."""
+UNSWEPT = "longtake:jobs:unswept"
+"""Ended jobs that may still have objects which nobody needs any more."""
+MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
+MANIFESTS_READ = "longtake:janitor:manifests_read"
+"""Gone where Redis has lost everything: then records are rebuilt from the manifests."""
+
+
+def connect(redis_url: str, patience: Patience = WORKER, gate: Gate | None = None) -> redis.Redis:
+    """A client (a pool of connections, safe to share between threads). Does not connect yet.
+
+    `redis_url` is redis://, rediss:// or unix:// as redis-py reads them, or
+    `sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/[DATABASE]?master=NAME[&sentinel_password=...]`.
+    With a `gate` calls are refused at once for a moment after the server did not answer. Raises StoreMisconfigured.
+    """
+    options = _options(patience)
+    if redis_url.startswith("sentinel://"):
+        return redis.Redis(connection_pool=_sentinel_pool(SentinelUrl.read(redis_url), options, gate))
+    try:
+        of_url = cast("dict[str, Any]", parse_url(redis_url))
+    except ValueError as error:
+        raise StoreMisconfigured(f"Redis' URL cannot be read: {error}", fix="use redis://HOST:PORT/DATABASE") from error
+    connection_class = _CONNECTIONS[cast("type", of_url.pop("connection_class", Connection))]
+    if connection_class is _UnixConnection:
+        del options["socket_keepalive"]
+    return redis.Redis(connection_pool=_Pool(gate, connection_class=connection_class, **{**options, **of_url}))
+
+
+def _options(patience: Patience) -> dict[str, Any]:
+    retried = (RedisConnectionError, RedisTimeoutError) if patience.retry_timeouts else (RedisConnectionError,)
+    backoff = ExponentialWithJitterBackoff(base=0.1, cap=1.0)
+    return {
+        "decode_responses": True,
+        "socket_timeout": patience.read_seconds,
+        "socket_connect_timeout": patience.connect_seconds,
+        "socket_keepalive": True,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+        "retry": Retry(backoff, patience.retries, supported_errors=retried),
+        "max_connections": patience.max_connections,
+    }
+
+
+@dataclass(frozen=True)
+class SentinelUrl:
+    """A sentinel:// URL in its parts. User and password are those of the master."""
+
+    master: str
+    hosts: tuple[tuple[str, int], ...]
+    database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sentinel_password: str | None = field(default=None, repr=False)
+
+    @staticmethod
+    def read(url: str) -> SentinelUrl:
+        """Raises StoreMisconfigured."""
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        login, _, places = parts.netloc.rpartition("@")
+        user, _, password = login.partition(":")
+        try:
+            return SentinelUrl(
+                master=query["master"][0],
+                hosts=tuple(_host_and_port(place) for place in places.split(",")),
+                database=int(parts.path.strip("/") or 0),
+                username=unquote(user) or None,
+                password=unquote(password) or None,
+                sentinel_password=query.get("sentinel_password", [None])[0],
+            )
+        except (KeyError, ValueError) as error:
+            raise StoreMisconfigured(
+                "the sentinel URL cannot be read", fix="use sentinel://HOST:PORT,HOST:PORT/DATABASE?master=NAME"
+            ) from error
+
+    @property
+    def sentinel_options(self) -> dict[str, Any]:
+        """How the Sentinels themselves are spoken to, beyond timeouts."""
+        return {"password": self.sentinel_password} if self.sentinel_password else {}
+
+
+def _host_and_port(place: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{place}")
+    if not parts.hostname:
+        raise ValueError("no host")
+    return parts.hostname, parts.port or SENTINEL_PORT
+
+
+class _NotesRefusals(Connection):
+    """Notes that its server refuses writes as one does that has lost its role to another."""
+
+    failed_over = False
+
+    def _connect(self) -> Any:
+        check_name(self.host, self.port, self.socket_connect_timeout or WORKER.connect_seconds)
+        return super()._connect()
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().read_response(*args, **kwargs)
+        except RedisError as error:
+            if word_of(error) in FAILED_OVER:
+                self.failed_over = True
+            raise
+
+
+class _TcpConnection(_NotesRefusals):
+    pass
+
+
+class _TlsConnection(_NotesRefusals, SSLConnection):
+    pass
+
+
+class _UnixConnection(UnixDomainSocketConnection):
+    failed_over = False
+
+
+class _SentinelConnection(_NotesRefusals, SentinelManagedConnection):
+    pass
+
+
+_CONNECTIONS: dict[type, type] = {
+    Connection: _TcpConnection,
+    SSLConnection: _TlsConnection,
+    UnixDomainSocketConnection: _UnixConnection,
+}
+
+
+class _Pool(ConnectionPool):
+    """Drops its connections once their server refuses writes, so that the next call finds whoever took over behind the
+    same address; and asks a gate before each use of one."""
+
+    def __init__(self, gate: Gate | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gate = gate
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        if self.gate is not None and not self.gate.admits():
+            raise RedisConnectionError("it did not answer a moment ago")
+        try:
+            return super().get_connection(*args, **kwargs)
+        except MaxConnectionsError:
+            raise
+        except (RedisError, OSError):
+            if self.gate is not None:
+                self.gate.failed()
+            raise
+
+    def release(self, connection: Any) -> None:
+        answered, failed_over = connection.is_connected, connection.failed_over
+        if failed_over:
+            connection.failed_over = False
+            connection.disconnect()
+        super().release(connection)
+        if failed_over:
+            self.disconnect(inuse_connections=False)
+        if self.gate is not None:
+            (self.gate.passed if answered or failed_over else self.gate.failed)()
+
+
+class _SentinelPool(_Pool, SentinelConnectionPool):
+    pass
+
+
+def _sentinel_pool(url: SentinelUrl, options: dict[str, Any], gate: Gate | None) -> _SentinelPool:
+    of_sentinels = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "socket_keepalive")}
+    of_sentinels["retry"] = Retry(NoBackoff(), 0)  # the next Sentinel is asked instead
+    sentinels = Sentinel(list(url.hosts), sentinel_kwargs={**of_sentinels, **url.sentinel_options})
+    login = {"username": url.username, "password": url.password, "db": url.database}
+    return _SentinelPool(
+        gate,
+        service_name=url.master,
+        sentinel_manager=sentinels,
+        connection_class=_SentinelConnection,
+        **options,
+        **login,
+    )
+
+
+def job_key(job_id: str) -> str:
+    """Hash of a job: `record` (JSON), `stop` ("1": whoever works on it shall stop) and the record's `revision`.
+
+    Ends in a word of its own, so that no id that a client makes up can name another key.
+    """
+    return f"longtake:job:{job_id}:record"
+
+
+def job_id_of(key: str) -> str:
+    """The job to which a key belongs."""
+    return key.removeprefix(JOB_KEYS).split(":", 1)[0]
+
+
+def events_key(job_id: str) -> str:
+    return f"longtake:job:{job_id}:events"
+
+
+def progress_key(job_id: str, lane: Lane) -> str:
+    return f"longtake:job:{job_id}:progress:{lane}"
+
+
+def deliveries_key(job_id: str) -> str:
+    """Hash: delivery id -> JSON."""
+    return f"longtake:job:{job_id}:deliveries"
+
+
+def unsent_key(job_id: str) -> str:
+    """Ids of the job's deliveries that have not ended, by their place."""
+    return f"longtake:job:{job_id}:unsent"
+
+
+def lease_key(job_id: str, lane: Lane) -> str:
+    """The fencing token of the live lease; expires with it."""
+    return f"longtake:job:{job_id}:lease:{lane}"
+
+
+def ready_queue(lane: Lane, model: str) -> str:
+    """Where jobs wait that want this lane. Any CPU worker prepares media and joins videos, whatever the model."""
+    return lane.value if lane in LANES_OF_ANY_MODEL else f"{lane.value}:{model}"
+
+
+def ready_index(queue: str) -> str:
+    """Of one `ready_queue`: jobs by rank, then age. They stay there while a worker has the lane."""
+    return f"{READY_QUEUES}:{queue}"
+
+
+def worker_lease_key(name: str) -> str:
+    """What a worker claimed last: job, lane and token."""
+    return f"{worker_key(name)}:lease"
+
+
+def status_index(status: str) -> str:
+    return f"longtake:jobs:status:{status}"
+
+
+def queue_index(model: str) -> str:
+    return f"longtake:jobs:queued:{model}"
+
+
+def prepared_index(model: str) -> str:
+    """Jobs whose media are ready and that have not begun."""
+    return f"longtake:jobs:prepared:{model}"
+
+
+def outbox_member(job_id: str, delivery_id: str) -> str:
+    """How a delivery is named in OUTBOX_DUE. Neither id contains a space."""
+    return f"{job_id} {delivery_id}"
+
+
+def upload_key(upload_id: str) -> str:
+    return f"longtake:upload:{upload_id}"
+
+
+def uploads_of_client(client: str) -> str:
+    """Scored by the end of their use: what an older version removes without knowing of this counts no longer then."""
+    return f"longtake:uploads:of_client:{client}"
+
+
+def worker_key(name: str) -> str:
+    return f"longtake:worker:{name}"

@@ -1,0 +1,158 @@
+"""What every failure of Redis means: one StoreError class per meaning, whatever class redis-py throws.
+
+Redis names an error by the first word of its answer. That word decides here, not redis-py's class, since redis-py has
+classes for some words only, and inside of transactions and scripts the word stands in the middle of the text.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    DataError,
+    ExecAbortError,
+    MasterDownError,
+    MaxConnectionsError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from core.service.domain.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MEANINGS: dict[str, tuple[type[StoreError], str]] = {
+    "OOM": (StoreFull, "Redis is full"),
+    "MISCONF": (StoreReadOnly, "Redis cannot save and refuses writes"),
+    "READONLY": (StoreReadOnly, "Redis is a replica and refuses writes"),
+    "NOREPLICAS": (StoreReadOnly, "Redis has too few replicas and refuses writes"),
+    "LOADING": (StoreUnavailable, "Redis is loading its data"),
+    "BUSY": (StoreUnavailable, "Redis is busy with a script"),
+    "MASTERDOWN": (StoreUnavailable, "Redis is a replica without its master"),
+    "CLUSTERDOWN": (StoreUnavailable, "the Redis cluster is down"),
+    "TRYAGAIN": (StoreUnavailable, "Redis is moving its data"),
+    "WRONGTYPE": (StoreDamaged, "Redis holds a key of another type"),
+    "NOAUTH": (StoreMisconfigured, "Redis asks for a password"),
+    "WRONGPASS": (StoreMisconfigured, "Redis refuses the password"),
+    "NOPERM": (StoreMisconfigured, "Redis refuses the user"),
+    "MOVED": (StoreMisconfigured, "Redis is a cluster, which is not supported"),
+    "ASK": (StoreMisconfigured, "Redis is a cluster, which is not supported"),
+    "CROSSSLOT": (StoreMisconfigured, "Redis is a cluster, which is not supported"),
+}
+_FIXES: dict[type[StoreError], str] = {
+    StoreUnavailable: "check that Redis runs and its URL",
+    StoreReadOnly: "check Redis' disk, its replicas and that its URL leads to the master",
+    StoreFull: "delete jobs or give Redis more memory or disk",
+    StoreDamaged: "check what else writes to this Redis database",
+    StoreMisconfigured: "check Redis' URL, user, password and rights",
+}
+_WORD = re.compile(rf"(?<![A-Z])({'|'.join(_MEANINGS)})(?![A-Z])")
+_OF_CLASS: dict[type[Exception], str] = {
+    BusyLoadingError: "LOADING",
+    MasterDownError: "MASTERDOWN",
+    NoPermissionError: "NOPERM",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+}
+"""redis-py cuts the word off where it has a class for it; its newer versions keep it beside."""
+_NO_SPACE = "No space left on device"
+_OF_PIPELINE = "caused error: "
+"""redis-py puts the command before this, and a command may hold a client's own words."""
+
+FAILED_OVER = frozenset({"READONLY", "MASTERDOWN", "NOREPLICAS"})
+"""Answers of a server that may have lost its role to another behind the same address."""
+
+
+def word_of(error: RedisError) -> str | None:
+    """The word by which Redis named its refusal; None where it gave none that is known here."""
+    code = getattr(error, "status_code", None) or _OF_CLASS.get(type(error))
+    if code in _MEANINGS:
+        return code
+    found = _WORD.search(str(error).rpartition(_OF_PIPELINE)[2])
+    return None if found is None else found[1]
+
+
+def store_error(error: Exception) -> StoreError:
+    """`error` by its meaning. Its text is for operators: it may hold addresses and keys."""
+    kind, words = _meaning(error)
+    return kind(f"{words}: {error}", fix=_FIXES[kind])
+
+
+def _meaning(error: Exception) -> tuple[type[StoreError], str]:
+    if isinstance(error, UnicodeDecodeError):
+        return StoreDamaged, "Redis holds bytes that are no text"
+    if isinstance(error, ResponseError) or (isinstance(error, RedisError) and word_of(error) is not None):
+        return _meaning_of_answer(error)
+    if isinstance(error, MaxConnectionsError):
+        return StoreUnavailable, "too many connections to Redis at once"
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return StoreMisconfigured, "Redis refuses the user or password"
+    if isinstance(error, RedisConnectionError) and "Invalid Database" in str(error):
+        return StoreMisconfigured, "Redis has no such database"
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+        return StoreUnavailable, "Redis does not answer"
+    if isinstance(error, DataError):
+        return StoreMisconfigured, "Redis cannot be sent this"
+    return StoreUnavailable, "Redis does not answer as Redis does"  # InvalidResponse and the like: half an answer
+
+
+def _meaning_of_answer(error: RedisError) -> tuple[type[StoreError], str]:
+    word = word_of(error)
+    if word == "MISCONF" and _NO_SPACE in str(error):
+        return StoreFull, "Redis' disk is full"
+    if word is not None:
+        return _MEANINGS[word]
+    if isinstance(error, ExecAbortError):
+        return StoreUnavailable, "Redis gave a transaction up"
+    return StoreMisconfigured, "Redis refuses a command"
+
+
+@contextmanager
+def naming_errors() -> Generator[None]:
+    """Let every failure of Redis leave this block as a StoreError."""
+    try:
+        yield
+    except (RedisError, OSError, UnicodeDecodeError) as error:
+        raise store_error(error) from error
+
+
+def names_errors(method: Callable[P, T]) -> Callable[P, T]:
+    """Let every failure of Redis leave `method`, which may be a generator, as a StoreError: callers know no Redis."""
+    if inspect.isgeneratorfunction(method):
+
+        @wraps(method)
+        def generated(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with naming_errors():
+                yield from cast("Generator[Any]", method(*args, **kwargs))
+
+        return cast("Callable[P, T]", generated)
+
+    @wraps(method)
+    def named(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:  # not naming_errors(): this stands around every call, and a context manager costs microseconds
+            return method(*args, **kwargs)
+        except (RedisError, OSError, UnicodeDecodeError) as error:
+            raise store_error(error) from error
+
+    return named

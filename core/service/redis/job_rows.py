@@ -1,0 +1,217 @@
+"""How a job lies in Redis: which keys and index entries a change of its record writes, and what is removed with it.
+
+Only queues commands into a pipeline that job_store.py executes. Knows no leases but to free one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import redis
+from pydantic import ValidationError
+from redis.client import Pipeline
+
+from core.service.domain import transitions
+from core.service.domain.errors import StoreDamaged
+from core.service.domain.ports import Delivery
+from core.service.domain.schema import JobRecord, JobStatus, Lane
+from core.service.domain.transitions import NewEvent, Transition
+from core.service.redis import client as keys
+from core.service.redis.event_log import event_fields
+
+DUE_AT_ONCE_SECONDS = 1e9
+"""New webhooks are due so long ago."""
+RESTING = "rests"
+"""What stands in place of a lease's token while nobody may claim the lane."""
+
+# Entry n of the log is n-0: a log written anew has the ids that clients know. One whose newer entries have other ids
+# (an older version wrote them) gets ids of Redis' own.
+_APPEND = """
+local fields = {unpack(ARGV, 2)}
+local answer = redis.pcall('XADD', KEYS[1], ARGV[1], unpack(fields))
+if type(answer) == 'table' and answer.err then return redis.call('XADD', KEYS[1], '*', unpack(fields)) end
+return answer
+"""
+
+log = logging.getLogger(__name__)
+
+
+def parse_record(job_id: str, row: str) -> JobRecord:
+    """Raises StoreDamaged for a row that this version cannot read."""
+    try:
+        return JobRecord.model_validate_json(row)
+    except ValidationError as error:
+        raise StoreDamaged(f"the record of {job_id} cannot be read: {error.error_count()} errors in it") from error
+
+
+def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
+    """The records of (job id, row). A missing row is left out, and so, with a line in the log, is one that cannot be
+    read."""
+    found = list[JobRecord]()
+    for job_id, row in rows:
+        try:
+            found += [] if row is None else [parse_record(job_id, row)]
+        except StoreDamaged as error:
+            log.error("%s; left out", error)
+    return found
+
+
+def index_member(record: JobRecord) -> str:
+    """How a job is named in an index: sorts by time of creation (microseconds), then id."""
+    return f"{round(record.created_at.timestamp() * 1_000_000):016d}:{record.id}"
+
+
+def job_id_of_member(member: str) -> str:
+    return member.split(":")[1]
+
+
+def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> None:
+    """Queue all of a transition."""
+    record = transition.record
+    pipe.hset(keys.job_key(record.id), mapping=_fields(record))
+    _append_events(pipe, record, transition.events)
+    for delivery in transition.deliveries:
+        _write_delivery(pipe, delivery)
+    if transition.progress_over:
+        pipe.delete(*(keys.progress_key(record.id, lane) for lane in transition.progress_over))
+    if transition.is_commit:
+        pipe.incr(keys.COMMITS)
+    _free_lane(pipe, transition)
+    _write_indexes(pipe, before, record)
+    if before is None:
+        pipe.zrem(keys.ANNOUNCED, record.id)
+    if record.status.is_terminal and not (before and before.status.is_terminal):
+        pipe.sadd(keys.UNSWEPT, record.id)
+    if transition.buried_until is not None:
+        pipe.zadd(keys.TOMBSTONES, {record.id: transition.buried_until.timestamp()})
+    if record.revision != (before.revision if before else 0):
+        pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
+
+
+def _fields(record: JobRecord) -> dict[Any, Any]:
+    """The record, and beside it what is asked for without reading all of it."""
+    return {
+        "record": record.model_dump_json(),
+        "stop": "1" if transitions.shall_stop(record) else "0",
+        "revision": str(record.revision),
+    }
+
+
+def _append_events(pipe: Pipeline, record: JobRecord, events: Sequence[NewEvent]) -> None:
+    first = None if record.num_events is None else record.num_events - len(events) + 1
+    for offset, event in enumerate(events):
+        event_id = "*" if first is None else f"{first + offset}-0"
+        fields = [word for pair in event_fields(event).items() for word in pair]
+        pipe.eval(_APPEND, 1, keys.events_key(record.id), event_id, *fields)
+
+
+def _free_lane(pipe: Pipeline, transition: Transition) -> None:
+    if transition.released is None:
+        return
+    lease = keys.lease_key(transition.record.id, transition.released)
+    if transition.rest_seconds > 0:
+        pipe.set(lease, RESTING, px=round(transition.rest_seconds * 1000))
+    else:
+        pipe.delete(lease)
+
+
+def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
+    pipe.hset(keys.deliveries_key(delivery.job_id), delivery.id, delivery.model_dump_json())
+    # Due at once, whatever the clocks of this machine and of Redis say; the order stays that of writing.
+    due = delivery.created_at.timestamp() - DUE_AT_ONCE_SECONDS
+    pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(delivery.job_id, delivery.id): due})
+    pipe.zadd(keys.unsent_key(delivery.job_id), {delivery.id: delivery.order[0]})
+
+
+def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
+    member = index_member(after)
+    old, new = _indexes(before), _indexes(after)
+    for index in sorted(old.keys() - new.keys()):
+        pipe.zrem(index, member)
+    for index in sorted(new.keys()):
+        if old.get(index) != new[index]:
+            pipe.zadd(index, {member: new[index]})
+    queues = _queues(after)
+    if before is None or queues != _queues(before):
+        name_queues(pipe, queues)
+    if after.expires_at is None or after.delete_requested:
+        pipe.zrem(keys.EXPIRY, member)
+    else:
+        pipe.zadd(keys.EXPIRY, {member: after.expires_at.timestamp()})
+
+
+def name_queues(pipe: Pipeline, queues: Iterable[str]) -> None:
+    """Make the janitor look at these queues."""
+    for queue in sorted(queues):
+        pipe.sadd(keys.READY_QUEUES, queue)
+
+
+def lane_of_queue(queue: str) -> Lane | None:
+    """None for a lane that only a newer version has."""
+    name = queue.split(":")[0]
+    return Lane(name) if name in set(Lane) else None
+
+
+def write_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
+    """Put a job into the queues that it belongs to: an older version knew of none, and wrote no manifest of a job that
+    waits."""
+    pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
+    correct_queue_entries(pipe, record)
+
+
+def correct_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
+    """Put a job into the queues that it belongs to, and take it out of the others."""
+    member, queues = index_member(record), _queues(record)
+    for lane in Lane:
+        queue = keys.ready_queue(lane, record.spec.model)
+        if queue not in queues:
+            pipe.zrem(keys.ready_index(queue), member)
+    for queue in sorted(queues):
+        pipe.zadd(keys.ready_index(queue), {member: transitions.rank(record)})
+    if queues:
+        pipe.zadd(keys.READY_JOBS, {member: 0})
+    name_queues(pipe, queues)
+
+
+def _queues(record: JobRecord) -> frozenset[str]:
+    wanted = (lane for lane in Lane if transitions.wants(record, lane))
+    return frozenset(keys.ready_queue(lane, record.spec.model) for lane in wanted)
+
+
+def _indexes(record: JobRecord | None) -> dict[str, int]:
+    """The indexes that list a record, and its score there; all but the queues are ordered by age alone."""
+    if record is None:
+        return {}
+    if record.delete_requested:
+        return {keys.DELETED_JOBS: 0}
+    listed = [keys.ALL_JOBS, keys.status_index(record.status)]
+    if record.status is JobStatus.QUEUED:
+        listed.append(keys.queue_index(record.spec.model))
+    if transitions.is_prepared_ahead(record):
+        listed.append(keys.prepared_index(record.spec.model))
+    queues = {keys.ready_index(queue): transitions.rank(record) for queue in _queues(record)}
+    return {**dict.fromkeys([*listed, *([keys.READY_JOBS] if queues else [])], 0), **queues}
+
+
+def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
+    """Queue the removal of every key and index entry of a job."""
+    of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
+    pipe.delete(
+        keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), keys.unsent_key(job_id), *of_lanes
+    )
+    pipe.zrem(keys.STALE_MANIFESTS, job_id)
+    pipe.srem(keys.UNSWEPT, job_id)
+    for delivery_id in deliveries:
+        pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
+    if record is not None:
+        # All queues, since an older version, which knows fewer lanes, may have changed the record without them.
+        queues = (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
+        prepared = keys.prepared_index(record.spec.model)
+        for index in sorted({*_indexes(record), *queues, keys.EXPIRY, prepared}):
+            pipe.zrem(index, index_member(record))
+
+
+def read_row(client: redis.Redis, job_id: str) -> str | None:
+    return cast("str | None", client.hget(keys.job_key(job_id), "record"))

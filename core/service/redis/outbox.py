@@ -1,0 +1,308 @@
+"""The webhook outbox in Redis: deliveries per job, and one sorted set of what is due when.
+
+Rows are added by job_store.py inside the transaction that changes the job. Sends nothing and signs nothing. A row is in
+the sorted set as long as it is pending; older versions keep to that too, so they can work beside this one. Time is
+Redis' own, so clocks of senders do not matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import redis
+from pydantic import ValidationError
+
+from core.service.domain.ports import Delivery
+from core.service.redis import client as keys
+
+log = logging.getLogger(__name__)
+
+BEHIND_SECONDS = 30.0
+"""Rows behind a pending one are looked at again so much later, at the earliest. Settling that one wakes the next."""
+MAX_UNREADABLE = 1000
+"""Remembered rows that cannot be read, for each look at what is due names them all. One that was forgotten keeps the
+rest of its job waiting, until a version that can read it has sent it."""
+
+# ARGV[1] is the time, or '' for Redis' own, ARGV[2] how keys of jobs begin. `unsent` lists the pending rows of a job by
+# their place; rows that an older version has written come into it when they are due, those that it has settled go.
+_COMMON = """
+local due, prefix = KEYS[1], ARGV[2]
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+local function unsent(job) return prefix .. job .. ':unsent' end
+local function place(id) return tonumber(string.match(id, '_(%d+)_[a-z_]+$')) or 0 end
+-- Several of one place sort by id, as sorted sets do: chunk_completed, chunk_refined, job_succeeded.
+local function set_due(member, at) redis.call('ZADD', due, 'XX', string.format('%.6f', at), member) end
+local function words_from(first)
+  local words = {}
+  for i = first, #ARGV do words[ARGV[i]] = true end
+  return words
+end
+local function first_pending(job, passed_over)
+  local at = 0
+  while true do
+    local id = redis.call('ZRANGE', unsent(job), at, at)[1]
+    if not id then return nil end
+    if not redis.call('ZSCORE', due, job .. ' ' .. id) then
+      redis.call('ZREM', unsent(job), id)
+    elseif passed_over[job .. ' ' .. id] then
+      at = at + 1
+    else
+      return id
+    end
+  end
+end
+local function wake_first(job, passed_over)
+  local first = first_pending(job, passed_over)
+  if first and tonumber(redis.call('ZSCORE', due, job .. ' ' .. first)) > now then
+    set_due(job .. ' ' .. first, now)
+  end
+end
+"""
+
+# Taking is one step, so that two senders never take the same row: each taken one is pushed `hold` into the future, and
+# its score there is the proof of whoever took it. Only the first pending row of a job is taken.
+_TAKE_DUE = (
+    _COMMON
+    + """
+local limit, hold, behind, passed_over = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), words_from(6)
+local members = redis.call('ZRANGEBYSCORE', due, '-inf', string.format('%.6f', now), 'LIMIT', 0, limit)
+local taken, rows = {}, {}
+for _, member in ipairs(members) do
+  local job, id = string.match(member, '^(%S+) (%S+)$')
+  if job and redis.call('HEXISTS', prefix .. job .. ':deliveries', id) == 1 then
+    redis.call('ZADD', unsent(job), place(id), id)
+    table.insert(rows, {member, job, id})
+  else
+    redis.call('ZREM', due, member)
+  end
+end
+for _, row in ipairs(rows) do
+  local member, job, id = row[1], row[2], row[3]
+  local head = first_pending(job, passed_over)
+  if passed_over[member] then
+    set_due(member, now + behind)
+  elseif id ~= head then
+    set_due(member, math.max(now + behind, tonumber(redis.call('ZSCORE', due, job .. ' ' .. head)) + 1))
+  else
+    set_due(member, now + hold)
+    local disabled = redis.call('HGET', prefix .. job .. ':record', 'webhooks_disabled') or ''
+    table.insert(taken, {job, id, redis.call('ZSCORE', due, member), disabled})
+  end
+end
+return {#members, taken}
+"""
+)
+
+# Only what is still held is renewed, or given back.
+_HOLD = (
+    _COMMON
+    + """
+local seconds, held = tonumber(ARGV[3]), {}
+for i = 4, #ARGV, 2 do
+  local score = redis.call('ZSCORE', due, ARGV[i])
+  if score and score == ARGV[i + 1] then
+    set_due(ARGV[i], now + seconds)
+    score = redis.call('ZSCORE', due, ARGV[i])
+  else
+    score = ''
+  end
+  table.insert(held, score)
+end
+return held
+"""
+)
+
+# A row of a job that was purged meanwhile must not come back, nor one that somebody else has settled. A try that failed
+# counts only while the row is held: another sender may be at it by now.
+_RECORD = (
+    _COMMON
+    + """
+local job, id, row, delay, proof, state = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local passed_over, deliveries, member = words_from(9), prefix .. ARGV[3] .. ':deliveries', ARGV[3] .. ' ' .. ARGV[4]
+if redis.call('HEXISTS', deliveries, id) == 0 then
+  redis.call('ZREM', due, member)
+  return 0
+end
+local score = redis.call('ZSCORE', due, member)
+if score and (not delay or proof == '' or proof == score) then
+  redis.call('HSET', deliveries, id, row)
+  if delay then
+    set_due(member, now + delay)
+  else
+    redis.call('ZREM', due, member)
+    redis.call('ZREM', unsent(job), id)
+  end
+  if state == 'disabled' and redis.call('EXISTS', prefix .. job .. ':record') == 1 then
+    redis.call('HSET', prefix .. job .. ':record', 'webhooks_disabled', '1')
+  end
+end
+if not delay then wake_first(job, passed_over) end
+local first, ended = first_pending(job, {}), 0
+for _, other in ipairs(redis.call('HKEYS', deliveries)) do
+  local is_behind = first and (place(other) > place(first) or place(other) == place(first) and other >= first)
+  if not is_behind then ended = ended + 1 end
+end
+return ended
+"""
+)
+
+# Of a job whose first row is passed over, the next one.
+_WAKE = _COMMON + "wake_first(ARGV[3], words_from(4))"
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A row as the script has taken it. `proof`: of the hold; `disabled`: "" unless the receiver wants no more."""
+
+    job_id: str
+    delivery_id: str
+    proof: str
+    disabled: str
+
+    @property
+    def member(self) -> str:
+        return keys.outbox_member(self.job_id, self.delivery_id)
+
+
+class RedisOutbox:
+    """ports.Outbox."""
+
+    def __init__(self, redis: redis.Redis, now: Callable[[], datetime] | None = None) -> None:
+        """`now`: in place of Redis' own clock, for tests."""
+        self._redis = redis
+        self._now = now
+        self._take_due = redis.register_script(_TAKE_DUE)
+        self._hold = redis.register_script(_HOLD)
+        self._record = redis.register_script(_RECORD)
+        self._wake = redis.register_script(_WAKE)
+        self._lock = threading.Lock()
+        self._proofs: dict[str, str] = {}
+        self._unreadable: OrderedDict[str, str] = OrderedDict()
+        """Rows that only another version can read, and their jobs: they keep no other row of their job waiting here."""
+
+    @keys.names_errors
+    def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
+        while True:
+            looked_at, taken = self._take(limit, hold_seconds)
+            found = self._readable_of(taken)
+            if found or looked_at == 0 or (looked_at < limit and not taken):
+                return found
+
+    def _take(self, limit: int, hold_seconds: float) -> tuple[int, list[_Taken]]:
+        passed_over = self._passed_over()
+        arguments = [self._time(), keys.JOB_KEYS, limit, hold_seconds, BEHIND_SECONDS, *passed_over]
+        looked_at, rows = cast("tuple[int, list[list[str]]]", self._take_due(keys=[keys.OUTBOX_DUE], args=arguments))
+        return looked_at, [_Taken(*row) for row in rows]
+
+    def _readable_of(self, taken: Sequence[_Taken]) -> list[Delivery]:
+        """The rows, without those that cannot be read and those that a refusal before them has disabled."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for row in taken:
+                pipe.hget(keys.deliveries_key(row.job_id), row.delivery_id)
+            texts = cast("list[str | None]", pipe.execute())
+        found = list[Delivery]()
+        for row, text in zip(taken, texts, strict=True):
+            delivery = _read(text)
+            if delivery is None:
+                self._pass_over(row)
+                continue
+            with self._lock:
+                self._proofs[row.member] = row.proof
+            if row.disabled:
+                self.record(delivery.model_copy(update={"state": "disabled", "next_attempt_at": None}))
+            else:
+                found.append(delivery)
+        return found
+
+    def _pass_over(self, row: _Taken) -> None:
+        with self._lock:
+            self._unreadable[row.member] = row.job_id
+            while len(self._unreadable) > MAX_UNREADABLE:
+                self._unreadable.popitem(last=False)
+        arguments = [self._time(), keys.JOB_KEYS, row.job_id, *self._passed_over(row.job_id)]
+        self._wake(keys=[keys.OUTBOX_DUE], args=arguments)
+
+    def _passed_over(self, job_id: str | None = None) -> list[str]:
+        """Unreadable rows, of one job or of all."""
+        with self._lock:
+            return [member for member, job in self._unreadable.items() if job_id in (None, job)]
+
+    @keys.names_errors
+    def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
+        kept = self._push(deliveries, seconds)
+        with self._lock:
+            for delivery, proof in kept:
+                if proof:
+                    self._proofs[_member(delivery)] = proof
+        return [delivery for delivery, proof in kept if proof]
+
+    @keys.names_errors
+    def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
+        self._push(deliveries, delay_seconds)
+        self._forget(deliveries)  # also those whose hold was lost
+
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        with self._lock:
+            for delivery in deliveries:
+                self._proofs.pop(_member(delivery), None)
+
+    def _push(self, deliveries: Sequence[Delivery], seconds: float) -> list[tuple[Delivery, str]]:
+        """Let these be due in so many seconds; each with the new proof, or "" where it is not held any more."""
+        if not deliveries:
+            return []
+        with self._lock:
+            pairs = [word for row in deliveries for word in (_member(row), self._proofs.get(_member(row), ""))]
+        arguments = [self._time(), keys.JOB_KEYS, seconds, *pairs]
+        proofs = cast("list[str]", self._hold(keys=[keys.OUTBOX_DUE], args=arguments))
+        return list(zip(deliveries, proofs, strict=True))
+
+    @keys.names_errors
+    def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
+        with self._lock:
+            proof = self._proofs.get(_member(delivery), "")
+        arguments = [
+            self._time(),
+            keys.JOB_KEYS,
+            delivery.job_id,
+            delivery.id,
+            delivery.model_dump_json(),
+            delay_seconds if delivery.state == "pending" else "",
+            proof,
+            delivery.state,
+            *self._passed_over(delivery.job_id),
+        ]
+        ended = self._record(keys=[keys.OUTBOX_DUE], args=arguments)
+        self._forget([delivery])
+        return int(cast("int", ended))
+
+    @keys.names_errors
+    def of_job(self, job_id: str) -> Sequence[Delivery]:
+        rows = cast("list[str]", self._redis.hvals(keys.deliveries_key(job_id)))
+        found = [delivery for row in rows if (delivery := _read(row)) is not None]
+        return sorted(found, key=lambda delivery: delivery.order)
+
+    def _time(self) -> str | float:
+        return "" if self._now is None else self._now().timestamp()
+
+
+def _member(delivery: Delivery) -> str:
+    return keys.outbox_member(delivery.job_id, delivery.id)
+
+
+def _read(row: str | None) -> Delivery | None:
+    """None for no row, and, with a line in the log, for one that is left to a version that can read it."""
+    try:
+        return None if row is None else Delivery.model_validate_json(row)
+    except ValidationError as error:
+        log.error("a delivery cannot be read and is left out: %d errors in it", error.error_count())
+        return None

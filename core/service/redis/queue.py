@@ -1,0 +1,146 @@
+"""The Celery side of the service: app, all of its configuration, task names, and how workers are woken.
+
+A message only wakes a worker, which then asks the store what comes next. So one that waits is enough for a queue:
+whoever takes it passes the word on while there is more to do. One that cannot be sent is left to the janitor. Knows no
+job and imports no task; worker/ registers those.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from core.service.domain.errors import StoreError
+from core.service.domain.schema import Lane
+from core.service.redis.broker_transport import kombu_url, transport_options
+from core.service.redis.client import WORKER, Patience, connect, names_errors
+from core.service.settings import Settings
+
+TASK_GENERATE_CHUNK = "longtake.generate_chunk"
+TASK_REFINE_WINDOW = "longtake.refine_window"
+TASK_REFINE_STEP = "longtake.refine_step"
+"""Sent by an older version only: it told the schedules apart."""
+TASK_FINALIZE_JOB = "longtake.finalize_job"
+TASK_PREPARE_MEDIA = "longtake.prepare_media"
+TASK_DELIVER_WEBHOOKS = "longtake.deliver_webhooks"
+TASK_JANITOR = "longtake.janitor"
+TASK_OF_LANE = {
+    Lane.PREPARE: TASK_PREPARE_MEDIA,
+    Lane.GENERATE: TASK_GENERATE_CHUNK,
+    Lane.REFINE: TASK_REFINE_WINDOW,
+    Lane.FINALIZE: TASK_FINALIZE_JOB,
+}
+CPU_QUEUE = "cpu"
+"""Where workers wait that join videos."""
+MEDIA_QUEUE = "media"
+"""Where workers wait that fetch and decode what jobs begin with."""
+WEBHOOKS_QUEUE = "webhooks"
+JANITOR_QUEUE = "janitor"
+
+UNACKED_RESTORE_SECONDS = 5
+"""How often a worker looks for messages of dead workers whose visibility timeout has passed."""
+
+log = logging.getLogger(__name__)
+
+
+def queue_of_lane(lane: Lane, model: str) -> str:
+    """The queue whose messages wake workers for this lane of a model's jobs."""
+    if lane is Lane.FINALIZE:
+        return CPU_QUEUE
+    if lane is Lane.PREPARE:
+        return MEDIA_QUEUE
+    return f"{lane.value}.{model}"
+
+
+def make_celery_app(settings: Settings, patience: Patience = WORKER) -> Celery:
+    """The app that API and workers share. Everything Celery can be told is told here."""
+    app = Celery("longtake", broker=kombu_url(settings.broker_url), set_as_current=False)
+    app.conf.update(
+        longtake_broker_url=settings.broker_url,
+        # Results are in the job record.
+        task_ignore_result=True,
+        # A message is done with when its chunk is committed, and a worker holds one at a time.
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        # One chunk per process, in a thread, so that Celery's own loop stays alive beside it; no fork after CUDA.
+        worker_pool="threads",
+        worker_concurrency=1,
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=CPU_QUEUE,
+        task_create_missing_queues=True,
+        # Cancel and drain are cooperative and status is in Redis: nothing listens to Celery's own chatter.
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        # Our processes set up logging.
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # Also after Redis has refused something (a replica, a failed save): Celery would end the process.
+        broker_channel_error_retry=True,
+        broker_connection_timeout=patience.connect_seconds,
+        task_publish_retry=patience.retry_timeouts,
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout_seconds,
+            "unacked_restore_interval": UNACKED_RESTORE_SECONDS,
+            "unacked_restore_throttle": 1,
+            **transport_options(settings.broker_url, patience),
+        },
+    )
+    return app
+
+
+def worker_options(queues: Sequence[str], name: str) -> dict[str, Any]:
+    """Arguments of `app.Worker(...)`, where Celery takes what its configuration cannot say."""
+    return {
+        "queues": list(queues),
+        "hostname": name,
+        "pool": "threads",
+        "concurrency": 1,
+        "without_gossip": True,
+        "without_mingle": True,
+        "without_heartbeat": True,
+        "task_events": False,
+    }
+
+
+class CeleryTaskQueue:
+    """ports.TaskQueue."""
+
+    def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
+        """`broker` is the client that is asked what waits; without one it is a patient one of its own."""
+        self._app = app
+        self._broker = broker or _client(str(app.conf.longtake_broker_url))
+
+    def wake(self, lane: Lane, model: str, job_id: str) -> None:
+        self._send(TASK_OF_LANE[lane], queue_of_lane(lane, model), job_id)
+
+    def deliver_webhooks(self) -> None:
+        self._send(TASK_DELIVER_WEBHOOKS, WEBHOOKS_QUEUE)
+
+    def janitor(self) -> None:
+        self._send(TASK_JANITOR, JANITOR_QUEUE)
+
+    def _send(self, task: str, queue: str, *args: str) -> None:
+        try:
+            if self._length(queue) == 0:
+                self._app.send_task(task, args=args, queue=queue)
+        except (StoreError, OperationalError) as error:
+            log.warning("%s%s was not sent, the janitor will: %s", task, args, error)
+
+    @names_errors
+    def _length(self, queue: str) -> int:
+        """Messages that wait. One in a worker's hands does not count: the worker may have looked already."""
+        return self._broker.llen(queue)
+
+
+@cache
+def _client(broker_url: str) -> redis.Redis:
+    return connect(broker_url)

@@ -1,0 +1,138 @@
+"""Which uploads clients have asked for, in Redis: one JSON entry each, and an index by time. Knows no objects."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import cast
+
+import redis
+from pydantic import ValidationError
+
+from core.service.domain.errors import StoreDamaged, UploadNotFound
+from core.service.domain.ports import Discarded
+from core.service.domain.uploads import Upload
+from core.service.redis import client as keys
+
+_LATE = " late"
+
+log = logging.getLogger(__name__)
+
+
+class RedisUploadStore:
+    """ports.UploadStore. `redis` is from redis_client.connect."""
+
+    def __init__(self, redis: redis.Redis) -> None:
+        self._redis = redis
+
+    @keys.names_errors
+    def create(self, upload: Upload) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.set(keys.upload_key(upload.id), upload.model_dump_json())
+            pipe.zadd(keys.UPLOADS, {upload.id: upload.created_at.timestamp()})
+            if upload.url_expires_at is not None:
+                pipe.zadd(keys.UNSENT_UPLOADS, {upload.id: upload.url_expires_at.timestamp()})
+            if upload.client is not None:
+                pipe.zadd(keys.uploads_of_client(upload.client), {upload.id: upload.expires_at.timestamp()})
+                pipe.zremrangebyscore(keys.uploads_of_client(upload.client), "-inf", upload.created_at.timestamp())
+            pipe.execute()
+
+    @keys.names_errors
+    def get(self, upload_id: str) -> Upload:
+        entry = cast(str | None, self._redis.get(keys.upload_key(upload_id)))
+        if entry is None:
+            raise UploadNotFound(f"there is no upload {upload_id}")
+        return _parse(upload_id, entry)
+
+    @keys.names_errors
+    def count(self) -> int:
+        return int(self._redis.zcard(keys.UPLOADS))  # pyright: ignore[reportArgumentType]
+
+    @keys.names_errors
+    def client_key(self) -> bytes:
+        with self._redis.pipeline() as pipe:
+            pipe.set(keys.UPLOADS_CLIENT_KEY, secrets.token_hex(32), nx=True)
+            pipe.get(keys.UPLOADS_CLIENT_KEY)
+            return bytes.fromhex(pipe.execute()[1])
+
+    @keys.names_errors
+    def count_of(self, client: str) -> int:
+        seconds, _ = self._redis.time()
+        of_client = keys.uploads_of_client(client)
+        return int(self._redis.zcount(of_client, seconds, "+inf"))  # pyright: ignore[reportArgumentType]
+
+    @keys.names_errors
+    def older_than(self, moment: datetime) -> Sequence[Upload]:
+        return self._before(keys.UPLOADS, moment)
+
+    @keys.names_errors
+    def unsent(self, moment: datetime) -> Sequence[Upload]:
+        return self._before(keys.UNSENT_UPLOADS, moment)
+
+    def _before(self, index: str, moment: datetime) -> Sequence[Upload]:
+        ids = cast("list[str]", self._redis.zrangebyscore(index, "-inf", f"({moment.timestamp()}"))
+        entries = cast("list[str | None]", self._redis.mget([keys.upload_key(one) for one in ids]) if ids else [])
+        gone = [upload_id for upload_id, entry in zip(ids, entries, strict=True) if entry is None]
+        if gone:  # removed by an older version, which does not know every index
+            self._redis.zrem(index, *gone)
+        return list(_readable(zip(ids, entries, strict=True)))
+
+    @keys.names_errors
+    def sent(self, upload_id: str) -> None:
+        self._redis.zrem(keys.UNSENT_UPLOADS, upload_id)
+
+    @keys.names_errors
+    def remove(self, upload_id: str) -> None:
+        with suppress(UploadNotFound, StoreDamaged):
+            self._remove(self.get(upload_id))
+
+    @keys.names_errors
+    def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
+        self._remove(self.get(upload_id), {upload_id: now.timestamp(), f"{upload_id}{_LATE}": late.timestamp()})
+
+    def _remove(self, upload: Upload, discarded: Mapping[str, float] | None = None) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.delete(keys.upload_key(upload.id))
+            pipe.zrem(keys.UPLOADS, upload.id)
+            pipe.zrem(keys.UNSENT_UPLOADS, upload.id)
+            if upload.client is not None:
+                pipe.zrem(keys.uploads_of_client(upload.client), upload.id)
+            if discarded:
+                pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
+            pipe.execute()
+
+    @keys.names_errors
+    def is_discarded(self, upload_id: str) -> bool:
+        scores = self._redis.zmscore(keys.DISCARDED_UPLOADS, [upload_id, f"{upload_id}{_LATE}"])
+        return any(score is not None for score in scores)
+
+    @keys.names_errors
+    def discarded(self, moment: datetime) -> Sequence[Discarded]:
+        found = cast("list[str]", self._redis.zrangebyscore(keys.DISCARDED_UPLOADS, "-inf", moment.timestamp()))
+        return [Discarded(member.removesuffix(_LATE), member.endswith(_LATE)) for member in found]
+
+    @keys.names_errors
+    def forget_discarded(self, discarded: Discarded) -> None:
+        member = f"{discarded.upload_id}{_LATE}" if discarded.late else discarded.upload_id
+        self._redis.zrem(keys.DISCARDED_UPLOADS, member)
+
+
+def _parse(upload_id: str, entry: str) -> Upload:
+    """Raises StoreDamaged for an entry that this version cannot read."""
+    try:
+        return Upload.model_validate_json(entry)
+    except ValidationError as error:
+        raise StoreDamaged(f"the entry of {upload_id} cannot be read: {error.error_count()} errors in it") from error
+
+
+def _readable(entries: Iterable[tuple[str, str | None]]) -> Iterator[Upload]:
+    """One that cannot be read is left, with a line in the log, to a version that can."""
+    for upload_id, entry in entries:
+        try:
+            if entry is not None:
+                yield _parse(upload_id, entry)
+        except StoreDamaged as error:
+            log.error("%s; left out", error)

@@ -1,0 +1,57 @@
+"""Which worker processes are there, in Redis: one expiring entry each. Knows nothing of what they do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import redis
+from pydantic import ValidationError
+
+from core.service.domain.ports import WorkerStatus
+from core.service.redis import client as keys
+
+log = logging.getLogger(__name__)
+
+
+class RedisWorkerRegistry:
+    """ports.WorkerRegistry."""
+
+    def __init__(self, redis: redis.Redis) -> None:
+        self._redis = redis
+
+    @keys.names_errors
+    def report(self, status: WorkerStatus, ttl_seconds: float) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.set(keys.worker_key(status.name), status.model_dump_json(), px=round(ttl_seconds * 1000))
+            pipe.sadd(keys.WORKERS, status.name)
+            pipe.execute()
+
+    @keys.names_errors
+    def remove(self, name: str) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.delete(keys.worker_key(name))
+            pipe.srem(keys.WORKERS, name)
+            pipe.execute()
+
+    @keys.names_errors
+    def all(self) -> Sequence[WorkerStatus]:
+        """Sorted by name. Names whose entry has expired are forgotten on the way; a late report brings them back."""
+        names = sorted(cast(set[str], self._redis.smembers(keys.WORKERS)))
+        if not names:
+            return []
+        entries = cast(list[str | None], self._redis.mget([keys.worker_key(name) for name in names]))
+        gone = [name for name, entry in zip(names, entries, strict=True) if entry is None]
+        if gone:
+            self._redis.srem(keys.WORKERS, *gone)
+        return [status for entry in entries if entry is not None and (status := _read(entry)) is not None]
+
+
+def _read(entry: str) -> WorkerStatus | None:
+    """None for what this version cannot read: a newer worker's kind or state."""
+    try:
+        return WorkerStatus.model_validate_json(entry)
+    except ValidationError as error:
+        log.warning("a worker's status cannot be read and is left out: %d errors in it", error.error_count())
+        return None

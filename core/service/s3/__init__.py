@@ -1,0 +1,1 @@
+"""The object storage ports over any S3 server, and presigned URLs."""

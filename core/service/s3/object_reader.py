@@ -1,0 +1,139 @@
+"""Objects read on an event loop (ports.ObjectReader): what the API streams of an S3 server to players, piece by piece.
+
+No thread is held while bytes come, and a reader that takes its time slows only itself: what it does not take is not
+read from the server. Knows keys and byte ranges; knows no HTTP of the API and no job.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import httpx
+from anyio import CapacityLimiter, fail_after, to_thread
+
+from core.service.domain.errors import (
+    ObjectDamaged,
+    ObjectNotFound,
+    RangeNotSatisfiable,
+    StorageError,
+    StorageMisconfigured,
+    StorageUnavailable,
+)
+from core.service.domain.ports import ObjectPart
+from core.service.net.resolver import check_name
+from core.service.s3.storage import REQUEST, S3Storage
+
+ANSWER_SECONDS = 1.7
+"""Within this it is known whether the server answers, connecting included."""
+SILENCE_SECONDS = 20.0
+"""Longest pause between two pieces."""
+_KEPT_CONNECTIONS = 32
+_SIGNING_THREADS = 8
+"""Of its own: a name server that hangs takes no thread from other requests."""
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})", re.ASCII)
+
+
+class S3ObjectReader:
+    """ports.ObjectReader by presigned requests to the server's internal address. One for each event loop."""
+
+    def __init__(self, storage: S3Storage, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` is what tests answer with."""
+        self._storage = storage
+        self._transport = transport
+        self._made_limiter: CapacityLimiter | None = None
+        self._made_client: httpx.AsyncClient | None = None
+
+    @property
+    def _client(self) -> httpx.AsyncClient:
+        """Made on the event loop that uses it."""
+        if self._made_client is None:
+            self._made_client = httpx.AsyncClient(
+                timeout=httpx.Timeout(SILENCE_SECONDS, connect=ANSWER_SECONDS, pool=ANSWER_SECONDS),
+                # As many connections as readers: LONGTAKE_MAX_MEDIA_STREAMS limits those before.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+                trust_env=False,
+                transport=self._transport,
+            )
+        return self._made_client
+
+    @property
+    def _limiter(self) -> CapacityLimiter:
+        """Likewise."""
+        if self._made_limiter is None:
+            self._made_limiter = CapacityLimiter(_SIGNING_THREADS)
+        return self._made_limiter
+
+    async def close(self) -> None:
+        if self._made_client is not None:
+            await self._made_client.aclose()
+
+    @asynccontextmanager
+    async def open(self, key: str, byte_range: str | None) -> AsyncGenerator[ObjectPart]:
+        answer = await self._ask(key, byte_range)
+        try:
+            _check(answer, key)
+            yield _part_of(answer, key)
+        finally:
+            await answer.aclose()
+
+    async def _ask(self, key: str, byte_range: str | None) -> httpx.Response:
+        """Needs no gate: who waits for a server that hangs holds neither a thread nor anybody else's connection."""
+        try:
+            with fail_after(ANSWER_SECONDS):
+                url = await to_thread.run_sync(self._url, key, abandon_on_cancel=True, limiter=self._limiter)
+                headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={byte_range}"} if byte_range else {})
+                return await self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
+        except (httpx.TransportError, OSError) as error:  # TimeoutError and gaierror are OSErrors
+            raise StorageUnavailable(f"reading {key}: {error!r}") from error
+
+    def _url(self, key: str) -> str:
+        """Blocking: the name may have to be looked up, and credentials to be fetched."""
+        url = self._storage.internal_url(key)
+        parts = urlsplit(url)
+        check_name(parts.hostname, parts.port, REQUEST.connect_seconds)
+        return url
+
+
+def _check(answer: httpx.Response, key: str) -> None:
+    """Raise what an answer that is no success means."""
+    if answer.is_success:
+        return
+    if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+        raise RangeNotSatisfiable(int(found[3]) if found else None)
+    raise _meaning(answer.status_code)(f"reading {key}: HTTP {answer.status_code}")
+
+
+def _meaning(status: int) -> type[StorageError]:
+    if status == HTTPStatus.NOT_FOUND:
+        return ObjectNotFound
+    busy = status >= 500 or status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+    return StorageUnavailable if busy else StorageMisconfigured
+
+
+def _part_of(answer: httpx.Response, key: str) -> ObjectPart:
+    """What was answered: a range also where the status is 200 (rclone), the whole where the server knows no ranges.
+    Raises ObjectDamaged where its length is not told, or is another one than its range has."""
+    told = answer.headers.get("content-length", "")
+    if not _LENGTH.fullmatch(told):
+        raise ObjectDamaged(f"reading {key}: Content-Length is {told[:40]!r}")
+    length = int(told)
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    is_range = found is not None and found[1] is not None
+    first, last, total = map(int, found.groups()) if found and is_range else (0, length - 1, length)
+    if length != last - first + 1:
+        raise ObjectDamaged(f"reading {key}: {length} bytes come as {first}-{last} of {total}")
+    return ObjectPart(first, last, total, is_range, _pieces(answer, key))
+
+
+async def _pieces(answer: httpx.Response, key: str) -> AsyncIterator[bytes]:
+    try:
+        async for piece in answer.aiter_raw():
+            yield piece
+    except httpx.TransportError as error:
+        raise StorageUnavailable(f"reading {key}: {error!r}") from error

@@ -1,0 +1,122 @@
+"""The OpenAPI document is complete, consistent in itself and true."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, cast, get_args
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.http.openapi import EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
+from core.service.admission.admission import parse_body, parse_request
+from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
+from core.service.domain.webhooks import payload
+from core.service.media.uploads import UploadRequest, new_upload
+from core.service.settings import Settings
+from core.service.testing.fakes import FAKE_START
+from tests.helpers.api_world import World, submit
+
+
+@pytest.fixture
+def document(api: TestClient) -> dict[str, Any]:
+    return cast(dict[str, Any], api.get("/openapi.json").json())
+
+
+def refs_in(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in cast(dict[str, object], node).items():
+            if name == "$ref":
+                yield str(value)
+            else:
+                yield from refs_in(value)
+    elif isinstance(node, list):
+        for value in cast(list[object], node):
+            yield from refs_in(value)
+
+
+def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    operations = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert operations == {
+        "POST /jobs",
+        "GET /jobs",
+        "GET /jobs/{job_id}",
+        "DELETE /jobs/{job_id}",
+        "GET /jobs/{job_id}/chunks",
+        "GET /jobs/{job_id}/playlist.m3u8",
+        "GET /jobs/{job_id}/chunks/{index}.mp4",
+        "GET /jobs/{job_id}/video.mp4",
+        "GET /jobs/{job_id}/video",
+        "GET /jobs/{job_id}/events",
+        "POST /jobs/{job_id}/cancel",
+        "POST /uploads",
+        "GET /uploads/{upload_id}",
+        "DELETE /uploads/{upload_id}",
+        "GET /models",
+        "GET /healthz",
+        "GET /readyz",
+    }
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(refs_in(document)) <= schemas
+    assert "#/components/schemas/JobRequest" in refs_in(document)
+
+
+def test_the_request_body_is_the_schema_that_admission_reads(document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["JobRequest"]
+    assert set(schema["properties"]) == set(JobRequest.model_fields)
+    assert schema["additionalProperties"] is False
+
+
+def test_bounds_of_seeds_forms_of_rates_and_codes_of_warnings_are_said(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    asked, answered = schemas["JobRequest"]["properties"], schemas["JobSpec"]["properties"]
+    assert asked["seed"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
+    assert "maximum" not in answered["seed"], "jobs of older versions may have larger ones"
+    assert [form["type"] for form in asked["fps"]["anyOf"]] == ["number", "string", "null"]
+    assert [form["type"] for form in answered["fps"]["anyOf"]] == ["integer", "string"]
+    assert all(code in schemas["JobWarning"]["properties"]["code"]["description"] for code in WarningCode)
+    assert "warnings" in schemas["Job"]["properties"]
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_the_examples_are_valid_requests(name: str) -> None:
+    assert parse_request(EXAMPLES[name]["value"]).prompt
+
+
+@pytest.mark.parametrize("name", sorted(UPLOAD_EXAMPLES))
+def test_the_examples_are_valid_uploads(name: str) -> None:
+    request = parse_body(UPLOAD_EXAMPLES[name]["value"], UploadRequest)
+    assert new_upload(request, Settings(), FAKE_START).kinds == {name}
+
+
+def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            failures = {code: r for code, r in operation["responses"].items() if code >= "400" and path != "/readyz"}
+            types = {kind for response in failures.values() for kind in response["content"]}
+            assert types <= {"application/problem+json"}, (method, path)
+
+
+def test_webhooks_are_described(document: dict[str, Any]) -> None:
+    assert set(document["webhooks"]) == set(get_args(WebhookEvent))
+    parameters = document["webhooks"]["job.failed"]["post"]["parameters"]
+    assert {p["name"] for p in parameters} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+
+
+def test_webhooks_are_sent_as_described(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    world.make_chunk(job_id)
+    record = world.store.get(job_id)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    chunk = WebhookBody.model_validate_json(payload(EventType.CHUNK_COMPLETED, record, at))
+    assert chunk.data.chunk == {"index": 0, "first_frame": 0, "num_frames": 16}
+    failed = world.store.fail(job_id, JobError(code="out_of_memory", message="no room", retryable=False))
+    body = WebhookBody.model_validate_json(payload(EventType.JOB_FAILED, failed, at))
+    assert (body.type, body.data.error) == ("job.failed", failed.error)
+
+
+def test_the_documentation_page_is_served(api: TestClient) -> None:
+    assert "openapi.json" in api.get("/docs").text

@@ -1,0 +1,159 @@
+"""The catalog reads presets without torch and names what is wrong with one."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from core.service.admission.catalog import Catalog
+from core.service.domain.errors import ModelNotInstalled, PresetError, UnknownModel
+from core.service.settings import Settings
+
+SAMPLING = {"num_inference_steps": 4, "guidance_scale": 5.0}
+FACTS = {
+    "name": "tiny",
+    "description": "for tests",
+    "engine": "fake",
+    "height": 64,
+    "width": 64,
+    "fps": 8,
+    "max_prompt_tokens": 4,
+    "profiles": {"fast": {"windows": SAMPLING, "first_chunk": SAMPLING}},
+}
+
+
+def write_preset(folder: Path, facts: Mapping[str, object]) -> None:
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "preset.json").write_text(json.dumps(facts))
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "a": 1, "red": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+
+
+def test_presets_are_found_by_folder_and_unknown_names_list_them(tmp_path: Path) -> None:
+    write_preset(tmp_path / "tiny", FACTS)
+    catalog = Catalog(Settings(presets_dir=tmp_path))
+    assert catalog.names() == ["tiny"]
+    with pytest.raises(UnknownModel) as caught:
+        catalog.get("huge")
+    assert caught.value.fix == "use one of: tiny"
+
+
+def test_tokens_are_counted_without_special_tokens(tmp_path: Path) -> None:
+    write_preset(tmp_path / "tiny", FACTS)
+    assert Catalog(Settings(presets_dir=tmp_path)).get("tiny").count_tokens("a red circle") == 3
+
+
+def test_a_broken_preset_names_the_file_and_the_field(tmp_path: Path) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "fps": 0})
+    with pytest.raises(PresetError, match=r"preset\.json: fps: "):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+
+
+DOWNLOAD = {
+    "checkpoint": {"repository": "org/method", "revision": "main", "files": ["all.ckpt"]},
+    "base": {"repository": "org/base", "revision": "main", "files": ["unet/model.safetensors", "vocab.json"]},
+}
+
+
+def test_a_model_that_was_not_downloaded_says_which_files_and_what_gets_them(tmp_path: Path) -> None:
+    write_preset(tmp_path / "presets" / "large", {**FACTS, "download": DOWNLOAD})
+    settings = Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights")
+    folder = Catalog(settings).get("large")
+
+    with pytest.raises(ModelNotInstalled) as caught:
+        folder.count_tokens("a red circle")
+    assert not folder.installed
+    assert str(tmp_path) not in caught.value.message  # clients read it, too
+    assert "all.ckpt of org/method" in caught.value.message
+    assert "longtake pull large" in str(caught.value.fix)
+
+
+def test_a_downloaded_model_s_tokenizer_lies_with_its_weights(tmp_path: Path) -> None:
+    write_preset(tmp_path / "presets" / "large", {**FACTS, "download": DOWNLOAD})
+    (tmp_path / "weights" / "large").mkdir(parents=True)
+    (tmp_path / "presets" / "large" / "tokenizer").rename(tmp_path / "weights" / "large" / "tokenizer")
+    folder = Catalog(Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights")).get("large")
+
+    assert folder.installed
+    assert folder.count_tokens("a red circle") == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "where"),
+    [({"max_steps": 5}, "max_steps"), ({"max_frames": 8}, "max_frames"), ({"max_refine_steps": 1001}, "")],
+)
+def test_limits_that_a_preset_cannot_set_are_named(tmp_path: Path, limits: Mapping[str, int], where: str) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "limits": limits})
+    with pytest.raises(PresetError, match=rf"preset\.json: limits\.{where}"):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+
+
+REFINER = {
+    **{"height": 128, "width": 128, "max_side": 256},
+    **{"strength": 0.6, "num_inference_steps": 4, "guidance_scale": 2.0},
+}
+
+
+def test_a_refiner_of_a_downloaded_model_is_an_extra(tmp_path: Path) -> None:
+    write_preset(tmp_path / "presets" / "large", {**FACTS, "download": DOWNLOAD, "refiner": REFINER})
+    (tmp_path / "weights" / "large").mkdir(parents=True)
+    folder = Catalog(Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights")).get("large")
+
+    assert folder.installed
+    with pytest.raises(ModelNotInstalled, match="the refiner of large is not installed") as caught:
+        folder.require_refiner()
+    assert (caught.value.field, str(tmp_path) in str(caught.value)) == ("refine", False)
+    assert "`longtake pull large --refiner`" in str(caught.value.fix)
+
+    (tmp_path / "weights" / "large" / "refiner").mkdir()
+    folder.require_refiner()
+
+
+def test_a_refiner_of_a_repository_of_its_own_is_always_there(tmp_path: Path) -> None:
+    refiner = {**REFINER, "source": "diffusers:org/video-xl"}
+    write_preset(tmp_path / "large", {**FACTS, "download": DOWNLOAD, "refiner": refiner})
+    assert Catalog(Settings(presets_dir=tmp_path, weights_dir=tmp_path / "weights")).get("large").refines
+
+
+@pytest.mark.parametrize("source", ["org/video-xl", "diffusers:", "base"])
+def test_an_unknown_refiner_source_is_refused(tmp_path: Path, source: str) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "refiner": {**REFINER, "source": source}})
+    with pytest.raises(PresetError, match=r"preset\.json: refiner\.source: "):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+
+
+@pytest.mark.parametrize("refiner", [None, REFINER])
+def test_a_shipped_model_refines_where_it_names_a_refiner(tmp_path: Path, refiner: Mapping[str, object] | None) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "refiner": refiner})
+    assert Catalog(Settings(presets_dir=tmp_path)).get("tiny").refines == (refiner is not None)
+
+
+@pytest.mark.parametrize(
+    ("source", "steps", "accepts_image"),
+    [(None, 4, False), ("base", 4, False), ("animatediff", 25, False), ("svd", 25, True), ("diffusers:a/b", 50, False)],
+)
+def test_another_first_chunk_source_brings_its_own_sampling(
+    tmp_path: Path, source: str | None, steps: int, accepts_image: bool
+) -> None:
+    write_preset(tmp_path / "tiny", FACTS)
+
+    facts = Catalog(Settings(presets_dir=tmp_path, first_chunk_source=source)).get("tiny").facts
+
+    assert facts.profiles["fast"].first_chunk.num_inference_steps == steps
+    assert facts.profiles["fast"].windows.num_inference_steps == 4
+    assert facts.accepts_image == accepts_image
+
+
+@pytest.mark.parametrize("source", ["", "sdv", "diffusers", "diffusers:", "svd:x/y", "base:"])
+def test_an_unknown_first_chunk_source_is_refused(tmp_path: Path, source: str) -> None:
+    with pytest.raises(ValidationError, match="is not base, animatediff, svd or diffusers:ORG/NAME"):
+        Settings(first_chunk_source=source)
+    write_preset(tmp_path / "tiny", {**FACTS, "first_chunk_source": source})
+    with pytest.raises(PresetError, match=r"first_chunk_source: '.*' is not base, animatediff"):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts

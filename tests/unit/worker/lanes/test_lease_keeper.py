@@ -1,0 +1,77 @@
+"""The lease is renewed while work goes on, and its loss is noticed."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from core.service.domain.errors import Interrupted, StoreError
+from core.service.domain.ports import Lease
+from core.service.domain.schema import Lane
+from core.service.testing.fakes import FakeJobStore
+from tests.helpers.fake_world import JOB, World
+from worker.lanes.lease_keeper import LeaseKeeper
+
+
+class AwayStore(FakeJobStore):
+    """A store that does not answer while `away` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = threading.Event()
+        self.asked = threading.Event()
+
+    def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+        self.asked.set()
+        if self.away.is_set():
+            raise StoreError
+        return super().renew(lease, ttl_seconds)
+
+
+def claimed(world: World) -> Lease:
+    world.submit()
+    lease = world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
+    assert lease is not None
+    return lease
+
+
+def test_a_lease_is_renewed_while_the_keeper_runs(world: World) -> None:
+    world.store = AwayStore()
+    with LeaseKeeper(world.store, claimed(world), 0.03) as keeper:
+        for _ in range(3):
+            assert world.store.asked.wait(10)
+            world.store.asked.clear()
+        keeper.check()
+
+
+def test_a_lease_taken_by_another_is_lost(world: World) -> None:
+    lease = claimed(world)
+    with LeaseKeeper(world.store, lease, 0.03) as keeper:
+        world.clock.advance(31)
+        world.store.claim(JOB, Lane.GENERATE, "worker-2", 1000)
+        assert keeper.lost.wait(10)
+        with pytest.raises(Interrupted, match="another worker"):
+            keeper.check()
+
+
+def test_a_job_deleted_and_removed_loses_its_lease(world: World) -> None:
+    lease = claimed(world)
+    with LeaseKeeper(world.store, lease, 0.03) as keeper:
+        world.store.purge(JOB)
+        assert keeper.lost.wait(10)
+
+
+def test_a_store_that_is_away_for_longer_than_the_lease_takes_nothing_away(world: World) -> None:
+    world.store = AwayStore()
+    world.store.away.set()
+    with LeaseKeeper(world.store, claimed(world), 0.03) as keeper:
+        for _ in range(5):
+            assert world.store.asked.wait(10)
+            world.store.asked.clear()
+        keeper.check()
+        world.store.away.clear()
+        world.store.asked.clear()
+        assert world.store.asked.wait(10)
+        keeper.check()
+        assert world.store.lease_alive(JOB, Lane.GENERATE)

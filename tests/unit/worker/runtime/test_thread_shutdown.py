@@ -1,0 +1,41 @@
+"""Threads of a process that stops end within the time of one."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from worker.runtime.thread_shutdown import stop_together
+
+
+class Worker:
+    """A thread that ends some time after it was told, or never."""
+
+    def __init__(self, ends_with: threading.Event | None = None) -> None:
+        self.told = threading.Event()
+        self._ends_with = ends_with or threading.Event()
+        self._thread = threading.Thread(target=self._ends_with.wait, daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def tell_to_stop(self) -> None:
+        self.told.set()
+
+    def join(self, timeout_seconds: float) -> None:
+        self._thread.join(timeout_seconds)
+
+
+def test_all_are_told_before_any_is_waited_for() -> None:
+    last = Worker()
+    first = Worker(ends_with=last.told)
+    stop_together({first: 10.0, last: 0.0})
+    assert first.ended
+
+
+def test_many_that_hang_cost_the_time_of_one() -> None:
+    began = time.monotonic()
+    stop_together({Worker(): 0.3 for _ in range(32)})
+    assert time.monotonic() - began < 3

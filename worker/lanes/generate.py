@@ -1,0 +1,144 @@
+"""The generate lane: one task, one chunk. Load the state, run the engine, store, commit (lane.py does the rest).
+
+Plain functions over ports: knows no Celery, no Redis, no S3, no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from safetensors import SafetensorError
+
+from core.service.domain.engine import NOTHING_GIVEN, Engine, EngineState, FramesTHWC, GivenMedia, pack
+from core.service.domain.errors import ChunkNotRepeatable
+from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
+from core.service.domain.manifest import chunk_key, frames_key, state_key
+from core.service.domain.ports import Lease
+from core.service.domain.schema import ChunkRecord, JobRecord, Lane
+from worker.lanes.lane import STATE_TYPE, Damaged, LaneWorker, NewObject, Outcome
+from worker.lanes.lease_keeper import LeaseKeeper
+from worker.runtime.services import Activity, Services
+from worker.runtime.stopwatch import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+FIRST_FRAME = "first_frame"
+"""Name of the counter in an object of exact frames; the frames themselves are `frames`."""
+
+
+class ChunkMaker(LaneWorker[EngineState]):
+    """Makes chunks on one engine, one call of `work` per task."""
+
+    lane = Lane.GENERATE
+    commit_event = "chunk.completed"
+    states_remembered = 8
+
+    def __init__(
+        self,
+        services: Services,
+        engine: Engine,
+        model: str,
+        activity: Activity | None = None,
+    ) -> None:
+        super().__init__(services, model, activity)
+        self._engine = engine
+
+    def _next_piece(self, record: JobRecord) -> str:
+        return f"chunk {_next_index(record)}"
+
+    def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
+        index, store, spec = _next_index(record), self._services.store, record.spec
+        watch = Stopwatch(self._waited(record, _ready_since(record)))
+        with watch.phase("load"):
+            state = self._state_before(index, record, keeper)
+        logger.info("%s: making chunk %d of %d", record.id, index, num_chunks(spec.num_frames))
+        chunk, after = self._make(index, record, state, watch, keeper)
+        if index < len(record.chunks):
+            return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
+        fingerprint = self._engine.fingerprint
+        committed = self._commit(lease, after, lambda: store.commit_chunk(lease, chunk, fingerprint), keeper)
+        logger.info("%s: chunk %d of %d frames committed", record.id, index, chunk.num_frames)
+        return committed
+
+    def _make(
+        self, index: int, record: JobRecord, state: EngineState, watch: Stopwatch, keeper: LeaseKeeper
+    ) -> tuple[ChunkRecord, EngineState]:
+        """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps the
+        time at which it was first made."""
+        span = chunk_span(index, record.spec.num_frames)
+        made = self._engine.next_chunk(record.spec, state, self._on_step(record.id, index, keeper))
+        assert len(made.frames) == span.num_frames, (made.frames.shape, span)
+        watch.add(made.timings)
+        later = _for_later(record, span, made.frames, made.state)
+        (chunk,) = self._store_chunks(record, span.first_frame, made.frames, chunk_key, later, watch, keeper)
+        sums = dict(zip(("state_sha256", "frames_sha256"), (each.sha256 for each in later), strict=False))
+        first = record.chunks[index] if index < len(record.chunks) else chunk
+        if chunk.sha256 != first.sha256 and self._engine.fingerprint == record.fingerprint_of(index):
+            raise ChunkNotRepeatable(f"chunk {index} is damaged, and what it is made of has changed")
+        kept = {"created_at": first.created_at, "timings": first.timings}
+        return chunk.model_copy(update={**sums, **kept}), made.state
+
+    def _state_before(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
+        """The state that chunk `index` goes on from. One that is damaged or missing is made again from the newest good
+        one."""
+        remembered = self._remembered_of(record)
+        if remembered is not None and remembered.state.frames_done == index * CHUNK_FRAMES:
+            return remembered.state
+        first, state = index, None
+        while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
+            first -= 1
+        if state is None:
+            state = self._engine.start(record.spec, self._given(record, keeper))
+        for again in range(first, index):
+            logger.warning("%s: making chunk %d again for its state", record.id, again)
+            _, state = self._make(again, record, state, Stopwatch(), keeper)
+        return state
+
+    def _stored_state(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState | None:
+        """The state after chunk `index`; None where it is missing or damaged."""
+        key = state_key(record.id, index)
+        data = self._get_checked(key, record.chunks[index].state_sha256, keeper)
+        try:
+            return None if data is None else EngineState.from_bytes(data)
+        except (SafetensorError, KeyError) as error:
+            logger.warning("%s cannot be read: %s", key, error)
+            return None
+
+    def _given(self, record: JobRecord, keeper: LeaseKeeper) -> GivenMedia:
+        """The exact pixels that the job begins with. Where they are not what was stored they are prepared again; a
+        generation worker fetches nothing from strangers."""
+        if record.spec.image is None and record.spec.video is None:
+            return NOTHING_GIVEN
+        if record.prepared is None:
+            raise Damaged(media=True)
+        data = self._get_checked(record.prepared.key, record.prepared.sha256, keeper)
+        if data is None:
+            raise Damaged(media=True)
+        return GivenMedia.from_bytes(data)
+
+    def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
+        if isinstance(error, ChunkNotRepeatable):
+            return self._failed_for_good(record, lease, error)
+        return super()._failed(record, lease, error, keeper)
+
+
+def _next_index(record: JobRecord) -> int:
+    """The chunk to be made: a damaged one first."""
+    return record.repairs[0] if record.repairs else len(record.chunks)
+
+
+def _ready_since(record: JobRecord) -> datetime:
+    """When the next chunk could begin."""
+    if record.chunks:
+        return record.chunks[-1].created_at
+    return record.prepared.at if record.prepared else record.created_at
+
+
+def _for_later(record: JobRecord, span: ChunkSpan, frames: FramesTHWC, state: EngineState) -> list[NewObject]:
+    """What the next chunk needs and, where the job is refined, the refiner: the exact frames."""
+    state_object = NewObject(state_key(record.id, span.index), state.to_bytes(), STATE_TYPE)
+    if record.spec.refine is None:
+        return [state_object]
+    exact = pack({"frames": frames}, FIRST_FRAME, span.first_frame)
+    return [state_object, NewObject(frames_key(record.id, span.index), exact, STATE_TYPE)]

@@ -1,0 +1,62 @@
+"""Keeps a lease alive while a chunk is made, in a thread of its own, and says so when the lease is lost.
+
+Knows the store only through its port; does not know what the lease is for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import TracebackType
+
+from core.service.domain.errors import Interrupted, StoreError
+from core.service.domain.ports import JobStore, Lease
+
+logger = logging.getLogger(__name__)
+
+RENEWALS_PER_TTL = 3
+
+
+class LeaseKeeper:
+    """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl until left; `lost` is set once it is not ours.
+
+    A store that does not answer takes no lease away: nobody else can claim it either, and the fencing token decides
+    when the store is back.
+    """
+
+    def __init__(self, store: JobStore, lease: Lease, ttl_seconds: float) -> None:
+        self.lost = threading.Event()
+        self.job_id = lease.job_id
+        self._store = store
+        self._lease = lease
+        self._ttl = ttl_seconds
+        self._reason = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"lease-{lease.job_id}", daemon=True)
+
+    def __enter__(self) -> LeaseKeeper:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise Interrupted where the lease is lost."""
+        if self.lost.is_set():
+            raise Interrupted(f"the lease is lost: {self._reason}")
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._ttl / RENEWALS_PER_TTL):
+            try:
+                if not self._store.renew(self._lease, self._ttl):
+                    return self._give_up("another worker holds it, or the job is deleted")
+            except StoreError as error:
+                logger.warning("cannot renew the lease on %s: %s", self.job_id, error)
+
+    def _give_up(self, reason: str) -> None:
+        self._reason = reason
+        self.lost.set()

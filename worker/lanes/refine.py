@@ -1,0 +1,154 @@
+"""The refine lane: one task, one piece of refinement (core/service/domain/refine_plan.py says what that is).
+
+Reads the exact frames that the generate lane leaves, never its lossy chunks. Over ports only, as lane.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import numpy as np
+
+from core.service.domain.engine import FramesTHWC, OnStep, unpack
+from core.service.domain.errors import StorageError
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.manifest import frames_key, refine_state_key, refined_key
+from core.service.domain.ports import Lease
+from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece, refine_spec
+from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
+from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, Lane
+from worker.lanes.generate import FIRST_FRAME
+from worker.lanes.lane import STATE_TYPE, Damaged, LaneWorker, NewObject
+from worker.lanes.lease_keeper import LeaseKeeper
+from worker.runtime.services import Activity, Services
+from worker.runtime.stopwatch import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+NO_FRAMES: FramesTHWC = np.empty((0, 0, 0, 3), dtype=np.uint8)
+
+
+class ChunkRefiner(LaneWorker[RefineState]):
+    """Refines on one engine, one call of `work` per task. The engine is loaded when the first task needs it."""
+
+    lane = Lane.REFINE
+    commit_event = "chunk.refined"
+    states_remembered = 2
+
+    def __init__(
+        self,
+        services: Services,
+        load: Callable[[], RefineEngine],
+        model: str,
+        activity: Activity | None = None,
+    ) -> None:
+        super().__init__(services, model, activity)
+        self._load = load
+
+    def _next_piece(self, record: JobRecord) -> str:
+        return f"piece {record.refine_done + 1} of {num_pieces(record.spec)} of the refinement"
+
+    def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
+        services, spec = self._services, record.spec
+        piece = refine_piece(spec, record.refine_done)
+        watch = Stopwatch(self._waited(record, _ready_since(record)))
+        with watch.phase("load"):
+            engine = self._load()
+            state = self._load_state(record, piece, keeper)
+            frames = self._read_frames(record, piece.needs, keeper)
+        on_step = self._on_step(record.id, len(record.refined), keeper)
+        made = _refined(engine, spec, piece, state, frames, on_step)
+        assert len(made.frames) == len(piece.publishes), (made.frames.shape, piece)
+        watch.add(made.timings)
+        later = [] if made.state is state else [_state_object(record.id, piece, made.state)]
+        chunks = self._store_chunks(record, piece.publishes.start, made.frames, refined_key, later, watch, keeper)
+        done, fingerprint, sha256 = piece.index + 1, engine.fingerprint, later[0].sha256 if later else None
+        committed = self._commit(
+            lease,
+            made.state,
+            lambda: services.store.commit_refined(lease, done, chunks, fingerprint, sha256),
+            keeper,
+        )
+        if later:
+            self._drop_old_state(record.id, piece)
+        logger.info("%s: refinement %d/%d committed", record.id, done, num_pieces(spec))
+        return committed
+
+    def _drop_old_state(self, job_id: str, piece: RefinePiece) -> None:
+        """States are large. Kept are the newest and the one it was made of, for a manifest that was not written."""
+        try:
+            if piece.state_of is not None:
+                self._services.storage.delete_prefix(refine_state_key(job_id, piece.state_of - 1))
+        except StorageError as error:
+            logger.warning("%s: an old state is left until the job ends: %s", job_id, error)
+
+    def _load_state(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> RefineState:
+        if piece.state_of is None:
+            return RefineState()
+        remembered = self._remembered_of(record)
+        if remembered is not None:
+            return remembered.state
+        data = self._get_checked(refine_state_key(record.id, piece.state_of), _checksum(record, piece.state_of), keeper)
+        if data is None:
+            raise Damaged(refine_from=self._newest_good(record, piece.state_of, keeper))
+        return RefineState.from_bytes(data)
+
+    def _newest_good(self, record: JobRecord, state_of: int, keeper: LeaseKeeper) -> int:
+        """The piece to go on with where the state after piece `state_of` is lost: the one before is kept as well."""
+        before = state_of - 1
+        checksum = _checksum(record, before)
+        good = checksum is not None and self._get_checked(refine_state_key(record.id, before), checksum, keeper)
+        return before + 1 if good else 0
+
+    def _read_frames(self, record: JobRecord, wanted: range, keeper: LeaseKeeper) -> FramesTHWC:
+        """The exact preview frames `wanted`, from the objects of the chunks that hold them."""
+        if not wanted:
+            return NO_FRAMES
+        first, end = wanted.start // CHUNK_FRAMES, -(-wanted.stop // CHUNK_FRAMES)
+        objects = {chunk.index: self._frames_object(record.id, chunk, keeper) for chunk in record.chunks[first:end]}
+        damaged = tuple(index for index, data in objects.items() if data is None)
+        if damaged:
+            raise Damaged(damaged)
+        frames = np.concatenate([unpack(data, FIRST_FRAME)[0]["frames"] for data in objects.values() if data])
+        return frames[wanted.start - first * CHUNK_FRAMES :][: len(wanted)]
+
+    def _frames_object(self, job_id: str, chunk: ChunkRecord, keeper: LeaseKeeper) -> bytes | None:
+        return self._get_checked(frames_key(job_id, chunk.index), chunk.frames_sha256, keeper)
+
+
+def _checksum(record: JobRecord, piece: int) -> str | None:
+    """Of the state after a piece; None where none is known."""
+    return next((one.sha256 for one in record.refine_states if one.piece == piece), None)
+
+
+def _ready_since(record: JobRecord) -> datetime:
+    """When the next piece could begin: after the last refined chunk, and after the newest frames that it reads.
+
+    Pieces of lockstep that read none go on from a state that was made of all of them.
+    """
+    piece = refine_piece(record.spec, record.refine_done)
+    end = piece.needs.stop or record.spec.num_frames
+    newest = record.chunks[(end - 1) // CHUNK_FRAMES].created_at
+    return max(newest, record.refined[-1].created_at) if record.refined else newest
+
+
+def _state_object(job_id: str, piece: RefinePiece, state: RefineState) -> NewObject:
+    return NewObject(refine_state_key(job_id, piece.index), state.to_bytes(), STATE_TYPE)
+
+
+def _refined(
+    engine: RefineEngine, spec: JobSpec, piece: RefinePiece, state: RefineState, frames: FramesTHWC, on_step: OnStep
+) -> RefinedWindow:
+    """One piece of either schedule."""
+    if refine_spec(spec).schedule == "streaming":
+        return engine.refine_window(spec, state, frames, on_step)
+    started = time.perf_counter()
+    if piece.publishes:
+        decoded = engine.finish_lockstep(spec, state, piece.publishes)
+        return RefinedWindow(decoded, state, {"decode": time.perf_counter() - started})
+    before = engine.start_lockstep(spec, frames) if piece.index == 0 else state
+    after = engine.step_lockstep(spec, before, on_step)
+    return RefinedWindow(NO_FRAMES, after, {"denoise": time.perf_counter() - started})

@@ -1,0 +1,1 @@
+"""The janitor, its lock, and the leases of workers that have died."""

@@ -1,0 +1,239 @@
+"""Makes records, queues, leases and objects agree again: messages only wake workers, the record is the truth.
+
+Each pass wakes workers for what nobody does, winds up what nobody is left to wind up, removes deleted and expired jobs
+and old uploads, writes manifests that are behind, and, where Redis has lost everything, rebuilds the records from what
+is in the object store. What a pass costs grows with what is wrong, not with what is stored. Every action may be
+repeated and may meet others doing the same. Over ports only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
+from typing import Protocol
+
+from core.service.domain.errors import (
+    JobNotFound,
+    ObjectDamaged,
+    ObjectNotFound,
+    StorageError,
+    StoreDamaged,
+    UploadNotFound,
+)
+from core.service.domain.manifest import (
+    JOBS_PREFIX,
+    TOMBSTONES_PREFIX,
+    job_id_of_manifest,
+    job_id_of_tombstone,
+    job_prefix,
+    record_from_manifest,
+    tombstone_key,
+)
+from core.service.domain.schema import JobRecord, Lane
+from core.service.domain.transitions import TOMBSTONE_TIME, awaits_media
+from core.service.domain.uploads import UPLOADS_PREFIX, upload_id_of_key, upload_key
+from core.service.media.uploads import SENDING_GRACE, found_upload
+from worker.lanes.completion import close, wind_up, write_manifest
+from worker.runtime.services import Services
+
+logger = logging.getLogger(__name__)
+
+UPLOAD_GRACE = timedelta(minutes=1)
+"""A job may have been accepted with an upload in its last moment, and not be stored yet."""
+
+ANNOUNCED_TIME = timedelta(seconds=30)
+"""Longer than any request that accepts a job takes."""
+SWEPT_IN_A_PASS = 50
+
+
+class Coordination(Protocol):
+    """What janitors of several processes share; lost together with the records."""
+
+    def exclusive(self) -> AbstractContextManager[bool]:
+        """False inside where another janitor is at work."""
+        ...
+
+    def manifests_read(self) -> bool: ...
+
+    def begin_to_read(self) -> None:
+        """Before the first manifest is read."""
+        ...
+
+    def mark_manifests_read(self) -> bool:
+        """Every manifest is read. False, and nothing is marked, where the records were lost again meanwhile."""
+        ...
+
+
+class Janitor:
+    """One pass a call of `run`."""
+
+    def __init__(self, services: Services, coordination: Coordination) -> None:
+        self._services = services
+        self._coordination = coordination
+
+    def run(self) -> None:
+        """One pass, or nothing where another janitor is at it. A broken object store stops only what needs it."""
+        with self._coordination.exclusive() as mine:
+            if not mine:
+                return
+            with _storage_may_fail():
+                self._rebuild_once()
+            self._wake_workers()
+            for record in self._services.store.abandoned():
+                wind_up(self._services, record.id)
+            for remove in (
+                self._remove_expired,
+                self._remove_deleted,
+                self._remove_unsent_uploads,
+                self._remove_old_uploads,
+                self._remove_deleted_uploads,
+                self._remove_old_tombstones,
+                self._remove_never_created,
+            ):
+                with _storage_may_fail():
+                    remove()
+            for record in self._services.store.unswept(SWEPT_IN_A_PASS):
+                if not record.delete_requested:
+                    close(self._services, record)
+            self._write_stale_manifests()
+
+    def _wake_workers(self) -> None:
+        added = self._services.store.index_again()
+        if added:
+            logger.warning("%d jobs of an older version are put into the queues", added)
+        for head in self._services.store.waiting():
+            self._services.queue.wake(head.lane, head.record.spec.model, head.record.id)
+
+    def _write_stale_manifests(self) -> None:
+        for record in self._services.store.stale_manifests():
+            if not record.delete_requested:
+                write_manifest(self._services, record)
+
+    def _rebuild_once(self) -> None:
+        if self._coordination.manifests_read():
+            return
+        self._coordination.begin_to_read()
+        for key in self._services.storage.list(TOMBSTONES_PREFIX):
+            self._bury_again(job_id_of_tombstone(key))
+        manifests = [key for key in self._services.storage.list(JOBS_PREFIX) if job_id_of_manifest(key) is not None]
+        restored = sum(self._restore(key) for key in manifests)
+        if restored:
+            logger.warning("the store had lost %d jobs, rebuilt from their manifests", restored)
+        for key in self._services.storage.list(UPLOADS_PREFIX):
+            self._adopt(key)
+        if not self._coordination.mark_manifests_read():
+            logger.warning("the store lost its records again while they were rebuilt; once more in the next pass")
+
+    def _bury_again(self, job_id: str) -> None:
+        """The deletion was told as done: what is left of the job goes, and nothing of it comes back."""
+        self._services.store.bury(job_id, self._services.clock.now() + TOMBSTONE_TIME)
+        self._services.storage.delete_prefix(job_prefix(job_id))
+
+    def _adopt(self, key: str) -> None:
+        """An upload whose record is lost begins its life again, so that it can be used, and ends some day."""
+        services, upload_id = self._services, upload_id_of_key(key)
+        if upload_id is None:
+            return
+        try:
+            services.uploads.get(upload_id)
+        except StoreDamaged as error:
+            logger.error("%s; left alone", error)
+        except UploadNotFound:
+            stored, now = services.storage.look_up(key), services.clock.now()
+            upload = found_upload(upload_id, stored.content_type, stored.size_bytes, services.settings, now)
+            services.uploads.create(upload)
+
+    def _restore(self, key: str) -> bool:
+        try:
+            data = self._services.storage.get(key)
+        except ObjectNotFound:
+            return False
+        try:
+            return self._services.store.restore(record_from_manifest(data))
+        except ObjectDamaged as error:
+            logger.error("%s cannot be read, its job is not rebuilt: %s", key, error)
+            return False
+
+    def _remove_expired(self) -> None:
+        for record in self._services.store.expired(self._services.clock.now()):
+            logger.info("%s: expired, removed", record.id)
+            self._remove(record.id)
+
+    def _remove_deleted(self) -> None:
+        for record in self._services.store.deleted():
+            if not self._in_work(record):
+                logger.info("%s: deleted, removed", record.id)
+                self._remove(record.id)
+
+    def _remove_old_uploads(self) -> None:
+        """Those that no new job may name any more, unless one still waits for them."""
+        keep = timedelta(seconds=self._services.settings.upload_retention_seconds) + UPLOAD_GRACE
+        old = self._services.uploads.older_than(self._services.clock.now() - keep)
+        needed = self._needed_uploads() if old else set[str]()
+        for upload in old:
+            if upload.id not in needed:
+                self._services.storage.delete_prefix(upload.key)
+                self._services.uploads.remove(upload.id)
+
+    def _remove_unsent_uploads(self) -> None:
+        """Those whose URL has ended before anything was sent to it. A file that comes all the same goes, too."""
+        uploads, storage = self._services.uploads, self._services.storage
+        for upload in uploads.unsent(self._services.clock.now() - SENDING_GRACE):
+            if storage.exists(upload.key):
+                uploads.sent(upload.id)
+                continue
+            now = self._services.clock.now()
+            with suppress(UploadNotFound):  # its client was faster
+                uploads.discard(upload.id, now, now + SENDING_GRACE)
+
+    def _remove_deleted_uploads(self) -> None:
+        """Objects of uploads that their clients have deleted, unless a job still waits for them."""
+        uploads = self._services.uploads
+        gone = uploads.discarded(self._services.clock.now())
+        needed = self._needed_uploads() if gone else set[str]()
+        for discarded in gone:
+            if discarded.upload_id not in needed:
+                self._services.storage.delete([upload_key(discarded.upload_id)])
+                uploads.forget_discarded(discarded)
+
+    def _needed_uploads(self) -> set[str]:
+        """Of jobs that are not prepared yet."""
+        waiting = [record.spec for record in self._services.store.active() if awaits_media(record)]
+        return {reference for spec in waiting for reference in (spec.image, spec.video) if reference}
+
+    def _remove_old_tombstones(self) -> None:
+        """With whatever a worker that stood still has put since."""
+        store, storage = self._services.store, self._services.storage
+        for job_id in store.old_tombstones(self._services.clock.now()):
+            storage.delete_prefix(job_prefix(job_id))
+            storage.delete([tombstone_key(job_id)])
+            store.remove_tombstone(job_id)
+
+    def _remove_never_created(self) -> None:
+        """Manifests of jobs that were not accepted in the end: their API died, or a server failed, in between."""
+        store, storage = self._services.store, self._services.storage
+        for job_id in store.announced_before(self._services.clock.now() - ANNOUNCED_TIME):
+            try:
+                store.get(job_id)
+            except JobNotFound:
+                storage.delete_prefix(job_prefix(job_id))
+            store.forget_announced(job_id)
+
+    def _remove(self, job_id: str) -> None:
+        """Objects first: a crash in between is mended by the next pass."""
+        self._services.storage.delete_prefix(job_prefix(job_id))
+        self._services.store.purge(job_id)
+
+    def _in_work(self, record: JobRecord) -> bool:
+        """Somebody holds a lease."""
+        return any(self._services.store.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
+
+
+@contextmanager
+def _storage_may_fail() -> Generator[None]:
+    try:
+        yield
+    except StorageError as error:
+        logger.warning("the object store failed, left for the next pass: %s", error)

@@ -1,0 +1,1 @@
+"""Input media of clients: fetched, and decoded in processes of their own."""

@@ -1,0 +1,108 @@
+"""Whose images and videos a CPU worker may be busy with: places, of which no source has all, and neither have uploads
+or URLs. Over the port of uploads; knows no lease.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from core.service.domain.errors import StoreDamaged, UploadNotFound
+from core.service.domain.ports import UploadStore
+from core.service.domain.schema import JobSpec
+from core.service.domain.uploads import is_upload_id
+from core.service.net.resolver import domain_of
+from worker.media.input_media import given_of
+
+HOSTS_PER_DOMAIN = 2
+"""The hosts of one domain have so many shares together: names below one's own domain cost nothing."""
+_NOBODY = ""
+"""Stands for the clients of uploads that have no entry any more, be it deleted or lost."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where media come from: the host of a URL and its domain (of an address: itself), or the client of an upload."""
+
+    is_upload: bool
+    host: str
+    domain: str
+
+    @staticmethod
+    def of(spec: JobSpec, uploads: UploadStore) -> Source:
+        """Raises StoreError."""
+        _, reference = given_of(spec)
+        if not is_upload_id(reference):
+            return Source.of_host(urlsplit(reference).hostname or "")
+        client = _client_of(reference, uploads)
+        return Source(is_upload=True, host=client, domain=client)
+
+    @staticmethod
+    def of_host(host: str) -> Source:
+        return Source(is_upload=False, host=host, domain=domain_of(host) or host)
+
+    @property
+    def owner(self) -> str:
+        """Whom the shares of decoders and of disk are counted for."""
+        return f"{'client' if self.is_upload else 'domain'} {self.domain}"
+
+
+def _client_of(upload_id: str, uploads: UploadStore) -> str:
+    """The client's mark; the upload itself where its entry, an older version's, has none. Of a deleted upload nothing
+    is known: were each of these a source, whoever deletes what his jobs name would have all places."""
+    try:
+        return uploads.get(upload_id).client or upload_id
+    except StoreDamaged:
+        return upload_id
+    except UploadNotFound:
+        return _NOBODY
+
+
+class Places:
+    """Who has the places: so many at most for one host, one domain or one client, and neither uploads nor URLs have
+    them all."""
+
+    def __init__(self, slots: Sequence[str], per_host: int) -> None:
+        self._free = list(reversed(slots))
+        self._per_host = per_host
+        self._per_kind = max(1, len(slots) - len(slots) // 4)
+        self._taken = Counter[Source]()
+        self._lock = threading.Lock()
+
+    @property
+    def any_free(self) -> bool:
+        return bool(self._free)
+
+    def has_one_for(self, source: Source) -> bool:
+        with self._lock:
+            same_kind = self._count(source.is_upload)
+            same_domain = self._count(source.is_upload, source.domain)
+            return (
+                bool(self._free)
+                and same_kind < self._per_kind
+                and self._taken[source] < self._per_host
+                and same_domain < HOSTS_PER_DOMAIN * self._per_host
+            )
+
+    def _count(self, is_upload: bool, domain: str | None = None) -> int:
+        return sum(
+            count
+            for taken, count in self._taken.items()
+            if taken.is_upload == is_upload and domain in {None, taken.domain}
+        )
+
+    def take(self, source: Source) -> str:
+        """The slot."""
+        with self._lock:
+            self._taken[source] += 1
+            return self._free.pop()
+
+    def give_back(self, slot: str, source: Source) -> None:
+        with self._lock:
+            self._taken[source] -= 1
+            if not self._taken[source]:
+                del self._taken[source]
+            self._free.append(slot)

@@ -1,0 +1,1 @@
+"""What every worker process runs on: services, retries of servers, threads, status."""

@@ -1,0 +1,173 @@
+"""What a worker process says of itself, and its guard against standing still. Knows the registry by its port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Literal
+
+from core.service.domain.errors import StoreError
+from core.service.domain.ports import WorkerRegistry, WorkerStatus
+
+REPORT_SECONDS = 2.0
+REPORTS_PER_TTL = 5
+
+State = Literal["starting", "ready", "busy", "not_ready", "draining"]
+
+
+class StatusBoard:
+    """The process's WorkerStatus, reported whenever it changes and by `report` (call it every REPORT_SECONDS)."""
+
+    def __init__(self, registry: WorkerRegistry, status: WorkerStatus) -> None:
+        self._registry = registry
+        self._status = status
+        self._lock = threading.Lock()
+
+    @property
+    def status(self) -> WorkerStatus:
+        return self._status
+
+    def report(self) -> None:
+        """Raises StoreError where nobody can be told."""
+        with self._lock:
+            self._registry.report(self._status, REPORT_SECONDS * REPORTS_PER_TTL)
+
+    def set(self, state: State, *, reason: str | None = None, job_id: str | None = None) -> None:
+        """Change, and report at once if that is possible. A draining process stays draining."""
+        with self._lock:
+            if self._status.state == "draining":
+                return
+            self._status = self._status.model_copy(update={"state": state, "reason": reason, "job_id": job_id})
+        with suppress(StoreError):  # the next regular report tells it
+            self.report()
+
+    def note(self, reason: str | None) -> None:
+        """Another reason in the same state, told by the next regular report: the registry may be what is waited for."""
+        with self._lock:
+            if self._status.reason != reason and self._status.state != "draining":
+                self._status = self._status.model_copy(update={"reason": reason})
+
+    def set_device(self, device: str) -> None:
+        with self._lock:
+            self._status = self._status.model_copy(update={"device": device})
+
+    def leave(self) -> None:
+        """The process ends: its entry goes."""
+        with suppress(StoreError):  # it expires
+            self._registry.remove(self._status.name)
+
+
+class Watchdog:
+    """Knows when a busy process has stopped moving on, measured by how it moved before.
+
+    Steps of one model take alike, so a pause many times the longest so far is a hang. Before the first two steps of a
+    process there is no measure, and what is loaded or compiled has none: then `first_seconds` counts. Only the time
+    from one step to the next is a measure; whatever came between is none.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        least_seconds: float = 300.0,
+        first_seconds: float = 1800.0,
+        factor: float = 20.0,
+    ) -> None:
+        self._monotonic = monotonic
+        self._least = least_seconds
+        self._first = first_seconds
+        self._factor = factor
+        self._lock = threading.Lock()  # uploads beat from threads of their own
+        self._last_sign: float | None = None
+        self._sign_was_step = False
+        self._longest: float | None = None
+        self._loading = 0
+
+    def busy(self) -> None:
+        """A task begins, or is known to go on."""
+        with self._lock:
+            self._note_sign()
+
+    def idle(self) -> None:
+        with self._lock:
+            self._last_sign = None
+
+    def beat(self) -> None:
+        """A step is done."""
+        with self._lock:
+            if self._last_sign is not None and self._sign_was_step:
+                self._longest = max(self._longest or 0.0, self._monotonic() - self._last_sign)
+            self._note_sign(step=True)
+
+    def alive(self) -> None:
+        """Something moved that is no step. Nothing where the process is idle."""
+        with self._lock:
+            if self._last_sign is not None:
+                self._note_sign()
+
+    @contextmanager
+    def loading(self) -> Generator[None]:
+        """Within, a pause may be as long as before the first step of a process. May be nested."""
+        self._count_loading(1)
+        try:
+            yield
+        finally:
+            self._count_loading(-1)
+
+    def stalled_seconds(self) -> float | None:
+        """How long nothing has moved, where that is too long; else None."""
+        with self._lock:
+            if self._last_sign is None:
+                return None
+            paused = self._monotonic() - self._last_sign
+            return paused if paused > self._limit() else None
+
+    def _limit(self) -> float:
+        if self._longest is None or self._loading:
+            return self._first
+        return max(self._least, self._factor * self._longest)
+
+    def _note_sign(self, *, step: bool = False) -> None:
+        self._last_sign = self._monotonic()
+        self._sign_was_step = step
+
+    def _count_loading(self, change: int) -> None:
+        with self._lock:
+            self._loading += change
+        self.alive()
+
+
+class ProcessActivity:
+    """worker.runtime.services.Activity of a real process: tells the board and the watchdog."""
+
+    def __init__(self, board: StatusBoard, watchdog: Watchdog) -> None:
+        self._board = board
+        self._watchdog = watchdog
+
+    def busy(self, job_id: str) -> None:
+        self._watchdog.busy()
+        self._board.set("busy", job_id=job_id)
+
+    def beat(self) -> None:
+        self._watchdog.beat()
+        self._board.note(None)
+
+    def waiting(self, reason: str) -> None:
+        self._watchdog.alive()
+        self._board.note(reason)
+
+    @contextmanager
+    def loading(self, words: str) -> Generator[None]:
+        before = self._board.status.reason
+        with self._watchdog.loading():
+            self._board.note(words)
+            try:
+                yield
+            finally:
+                self._board.note(before)
+
+    def idle(self) -> None:
+        self._watchdog.idle()
+        self._board.set("ready")

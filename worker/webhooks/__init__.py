@@ -1,0 +1,1 @@
+"""Webhooks sent from the outbox: retries, limits per receiver, the signed POST."""
