@@ -10,6 +10,6 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
-def end_with_parent() -> None:
-    """In the child: be terminated by the kernel when the thread that started it ends, even by SIGKILL. Linux only."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
+    """In the child: get the signal `by` when the thread that started it ends, even by SIGKILL. Linux only."""
+    _libc.prctl(_PR_SET_PDEATHSIG, by)

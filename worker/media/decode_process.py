@@ -6,7 +6,6 @@ keys: of the environment it has but a few names. Knows no job, no store and no n
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
@@ -25,6 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from core.processes import end_with_parent
 from core.service.domain import errors
 from core.service.domain.engine import GivenMedia
 from core.service.domain.errors import MediaError, MediaTooLarge, MediaUnreadable
@@ -52,8 +52,6 @@ _ALLOWED_PREFIXES = ("PYTHON", "LC_")
 _BYTES_BESIDE_PIXELS = 1_000_000
 _RGB = 3
 LAST_WORDS = 500
-_DEATH_OF_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 _MEDIA_ERRORS: Mapping[str, type[MediaError]] = {
     error.code: error
     for error in (
@@ -266,7 +264,8 @@ def _allowed(environment: Mapping[str, str]) -> dict[str, str]:
 
 def main() -> int:
     """`python -m worker.media.decode_process`: an order on stdin, the outcome as a line of JSON on stdout."""
-    _end_with_parent()
+    if sys.platform == "linux":  # elsewhere its alarm ends what a killed worker has left
+        end_with_parent(by=signal.SIGKILL)
     order = DecodeOrder.model_validate_json(sys.stdin.buffer.read())
     # Whoever hangs within FFmpeg hears nothing; this signal ends the process all the same.
     signal.alarm(math.ceil(START_SECONDS + order.wall_seconds))
@@ -317,12 +316,6 @@ def _limit_memory(more_bytes: int) -> None:
     except OSError:
         return
     _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more_bytes)
-
-
-def _end_with_parent() -> None:
-    """A worker that is killed cannot end it (Linux; elsewhere its alarm does)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DEATH_OF_PARENT, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Shares:
     def tried_before(self) -> int:
         return max(1, self.total // 2)
 
-    def ofclient_network(self, line: Line) -> int:
+    def of_owner(self, line: Line) -> int:
         return self.per_address if line.owner.startswith(_ADDRESS) else self.per_domain
 
 
@@ -80,7 +80,7 @@ class Lines(Generic[T]):
     def full(self, line: Line) -> str | None:
         """What has no room for one more to wait: the receiver, its owner, or "" for all. None where there is room."""
         waiting = self._owners_waiting[line.owners_waiting]
-        if waiting >= WAITING_PER_RUNNING * self.shares.ofclient_network(line):
+        if waiting >= WAITING_PER_RUNNING * self.shares.of_owner(line):
             return line.owner
         if waiting and self._owners_waiting.total() >= MAX_WAITING:
             return ""
@@ -139,7 +139,7 @@ class Lines(Generic[T]):
     def _has_room(self, line: Line) -> bool:
         if self._running[line.receiver] >= self.shares.per_receiver:
             return False
-        if self._running[line.owner] >= self.shares.ofclient_network(line):
+        if self._running[line.owner] >= self.shares.of_owner(line):
             return False
         return not line.tried or self._running[True] < self.shares.tried_before
 

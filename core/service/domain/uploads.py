@@ -14,14 +14,8 @@ from core.service.domain.media_types import MediaKind, kinds_of
 from core.service.domain.schema import Stored
 
 UPLOADS_PREFIX = "uploads/"
-
-
 ID_PREFIX = "upl_"
-
-
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
-
-
 _ID_LENGTH = 20
 
 

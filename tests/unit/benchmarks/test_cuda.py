@@ -17,6 +17,7 @@ from benchmarks.cuda_rig import FULL, TOY, Rig, Scale
 from benchmarks.figures import Figure, Report
 from benchmarks.ledger import Ledger
 from core.service.domain.engine import EngineChunk, EngineState, OnStep, ignore_step
+from tests.helpers.compiler import reset_compiler
 
 COMPILING = {"graphs", "refiner-compiled"}
 QUICK = ",".join(name for name in MODES if name not in COMPILING)
@@ -25,9 +26,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled_before() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] - pytest calls it
-    torch.compiler.reset()
+    reset_compiler()
     yield
-    torch.compiler.reset()
+    reset_compiler()
 
 
 def rows(path: Path) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from client.client import (
     parse_events,
 )
 from core.service.domain.schema import JobStatus
-from tests.unit.cli.conftest import MakeJob
+from tests.helpers.shown_jobs import MakeJob
 
 
 def client_of(answer: Callable[[httpx.Request], httpx.Response]) -> Client:

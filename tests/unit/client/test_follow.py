@@ -11,7 +11,7 @@ from client.client import Client
 from client.follow import follow, with_progress
 from core.service.domain.errors import SetupError
 from core.service.domain.schema import Job, JobStatus
-from tests.unit.cli.conftest import MakeJob
+from tests.helpers.shown_jobs import MakeJob
 
 
 class ScriptedApi:

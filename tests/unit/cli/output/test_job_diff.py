@@ -6,7 +6,7 @@ import pytest
 
 from cli.output.job_diff import fraction_done, news, progress_line
 from core.service.domain.schema import JobStatus, JobWarning
-from tests.unit.cli.conftest import MakeJob
+from tests.helpers.shown_jobs import MakeJob
 
 
 def test_each_chunk_is_told_once_with_its_url(make_job: MakeJob) -> None:

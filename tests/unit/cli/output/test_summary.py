@@ -6,7 +6,7 @@ import pytest
 
 from cli.output.summary import summarize
 from core.service.domain.schema import JobStatus
-from tests.unit.cli.conftest import MakeJob
+from tests.helpers.shown_jobs import MakeJob
 
 
 def test_figures_come_from_the_job_s_own_times(make_job: MakeJob) -> None:

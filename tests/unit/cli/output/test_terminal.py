@@ -10,7 +10,7 @@ import pytest
 from cli.output.summary import summarize
 from cli.output.terminal import Screen
 from core.service.domain.schema import JobStatus
-from tests.unit.cli.conftest import MakeJob
+from tests.helpers.shown_jobs import MakeJob
 
 
 def clock(step_seconds: float) -> Callable[[], float]:

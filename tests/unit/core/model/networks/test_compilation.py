@@ -19,16 +19,17 @@ from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import MAX_SHAPES, Compiler, EagerWhereItMust, in_one_graph, or_eager
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
+from tests.helpers.compiler import reset_compiler
 
 TORCHS_LIMIT = 8
 
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled_before() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] - pytest calls it
-    torch.compiler.reset()
+    reset_compiler()
     with torch.inference_mode():
         yield
-    torch.compiler.reset()
+    reset_compiler()
 
 
 def double(values: Tensor) -> Tensor:
