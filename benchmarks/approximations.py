@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Figure
 from core.model.engines.streaming_t2v.loading import load_engine
-from core.service.domain.engine import NOTHING_GIVEN, Engine, EngineState, ignore_step
+from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineState, ignore_step
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec
 from core.service.settings import SHIPPED_PRESETS_DIR
 
@@ -88,7 +88,7 @@ def job(prompt: str) -> JobSpec:
 
 def first_chunk(engine: Engine, prompt: str) -> tuple[JobSpec, EngineState]:
     spec = job(prompt)
-    return spec, engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), ignore_step).state
+    return spec, engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), ignore_step).state
 
 
 def compare(name: str, results: list[dict[str, Timed]]) -> list[Figure]:

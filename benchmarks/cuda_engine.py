@@ -17,7 +17,7 @@ from benchmarks.cuda_refiner import rounded
 from benchmarks.cuda_rig import Rig
 from benchmarks.figures import Figure
 from benchmarks.steps import flops
-from core.service.domain.engine import NOTHING_GIVEN, EngineChunk, EngineState, ignore_step
+from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, ignore_step
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
 WINDOWS_PER_CHUNK = 2
@@ -95,7 +95,7 @@ def memory(rig: Rig) -> Iterator[Figure]:
     rig.after_given_frames()
     yield Figure("memory: every network loaded", rounded(rig.held_gigabytes()), "GB")
     rig.forget_peak()
-    first = rig.engine.next_chunk(rig.spec(2), rig.engine.start(rig.spec(2), NOTHING_GIVEN), ignore_step)
+    first = rig.engine.next_chunk(rig.spec(2), rig.engine.start(rig.spec(2), NO_INPUT_MEDIA), ignore_step)
     yield Figure("memory: peak of a first chunk", rounded(rig.peak_gigabytes()), "GB", target=16)
     peaks = list(peaks_of_chunks(rig, first.state))
     known = [peak for peak in peaks if peak is not None]

@@ -17,7 +17,7 @@ from benchmarks.figures import Figure
 from benchmarks.networks import SEED, random_refiner_unet, random_vae
 from benchmarks.refinement import job
 from core.model.networks.base_network import UntouchedBase
-from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
+from core.model.refinement.engine import RefinerConfig, RefinerModels, WindowRefiner
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.service.domain.engine import FramesTHWC, ignore_step
 from core.service.domain.frame_plan import refinement_windows
@@ -74,8 +74,8 @@ def make_refiner(rig: Rig) -> tuple[WindowRefiner, UntouchedBase]:
         shape = (len(texts), size.text_tokens, size.text_width)
         return torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(rig.device)
 
-    laws = RefinerLaws(vid2vid_sigmas(), "v_prediction", 0.2, vid2vid_resampling=True, windows_per_batch=1)
-    return WindowRefiner(RefinerModels(network, vae, read_texts), laws, "random"), network
+    config = RefinerConfig(vid2vid_sigmas(), "v_prediction", 0.2, vid2vid_resampling=True, windows_per_batch=1)
+    return WindowRefiner(RefinerModels(network, vae, read_texts), config, "random"), network
 
 
 def window(rig: Rig, refiner: WindowRefiner, steps: int) -> FramesTHWC:

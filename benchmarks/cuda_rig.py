@@ -26,8 +26,8 @@ from benchmarks.networks import (
     random_text_encoder,
     random_vae,
 )
-from core.model.engines.streaming_t2v.engine import EngineFacts, LoadedModels, ProfileRecipes, StreamingT2VEngine
-from core.model.engines.streaming_t2v.window import Recipe
+from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, ProfileConfig, StreamingT2VEngine
+from core.model.engines.streaming_t2v.window import SamplingConfig
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import Compiler, for_cuda, in_one_graph
 from core.model.networks.encoders import ClipPictureReader, ClipTextReader
@@ -35,7 +35,7 @@ from core.model.networks.kernels import lay_out_for_gpu
 from core.model.presets.random import word_tokenizer
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
-from core.service.domain.engine import EngineChunk, EngineState, GivenMedia, OnStep, ignore_step
+from core.service.domain.engine import EngineChunk, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
 
@@ -116,10 +116,10 @@ class Rig:
     @cached_property
     def engine(self) -> StreamingT2VEngine:
         """The service's own."""
-        recipe = Recipe(SamplingPlan("ddim", 50), make_schedule(), GUIDANCE)
+        config = SamplingConfig(SamplingPlan("ddim", 50), make_schedule(), GUIDANCE)
         pixels = 8 * self.scale.size.latent_size
-        profiles: dict[Profile, ProfileRecipes] = {DEFAULT_PROFILE: ProfileRecipes(recipe, recipe, self.dtype)}
-        return StreamingT2VEngine(_Held(self.device, self.models), EngineFacts(pixels, pixels, profiles, "random"))
+        profiles: dict[Profile, ProfileConfig] = {DEFAULT_PROFILE: ProfileConfig(config, config, self.dtype)}
+        return StreamingT2VEngine(_Held(self.device, self.models), EngineConfig(pixels, pixels, profiles, "random"))
 
     def forget(self) -> None:
         """Give up engine and models, so that others have the memory."""
@@ -155,7 +155,7 @@ class Rig:
         pixels = 8 * self.scale.size.latent_size
         frames = np.random.default_rng(SEED).integers(0, 256, (CHUNK_FRAMES, pixels, pixels, 3), np.uint8)
         spec = self.spec(2)
-        start = self.engine.start(spec, GivenMedia(frames=frames))
+        start = self.engine.start(spec, InputMedia(frames=frames))
         return self.engine.next_chunk(spec, start, ignore_step).state
 
     def chunk(self, steps: int, state: EngineState, on_step: OnStep = ignore_step) -> EngineChunk:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from api.backends.ports import Ports
 from api.events.text import Page, page_of, progress_text
 from core.service.domain.errors import StoreDamaged, StoreError
-from core.service.domain.ports import JobNews, LogPosition
+from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.domain.schema import Lane
 
 WAIT_SECONDS = 0.25
@@ -134,7 +134,7 @@ class LogReader:
         self._positions.update(found)
         return [Update(job_id, head=position.event) for job_id, position in found.items()]
 
-    def _update(self, news: JobNews) -> Update:
+    def _update(self, news: JobUpdates) -> Update:
         progress = {report.lane: progress_text(report) for report in news.progress}
         if not news.events:
             return Update(news.job_id, progress=progress)

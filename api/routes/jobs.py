@@ -14,7 +14,7 @@ from api.http.responses import conditional, conditional_on
 from core.service.admission.admission import admit, queued_record, random_seed
 from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import ServiceFull
-from core.service.domain.ports import Standing
+from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
 from core.service.domain.transitions import wants
 from core.service.domain.views import chunk_views, job_json, job_summary, job_view, links_of, progress_of
@@ -63,7 +63,7 @@ def list_jobs(
 ) -> Response:
     """A page of jobs without their chunks. The next page is `next_cursor`, also in `Link: rel="next"`."""
     page = ports.store.list(status=status, limit=limit, cursor=cursor or None)
-    progress = [_progress_of(*found) for found in zip(page.jobs, ports.store.standings(page.jobs), strict=True)]
+    progress = [_progress_of(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
     jobs = [job_summary(record, told, base_url) for record, told in zip(page.jobs, progress, strict=True)]
     headers = {"Cache-Control": "no-cache"}
     if page.next_cursor:
@@ -81,7 +81,7 @@ def list_jobs(
 def read_job(job_id: JobId, request: Request, ports: PortsOfApp, base_url: BaseUrl) -> Response:
     """The job as it stands, with all finished chunks. Polling with `If-None-Match` costs little."""
     record = ports.store.get(job_id)
-    (standing,) = ports.store.standings([record])
+    (standing,) = ports.store.live_statuses([record])
     summary = job_summary(record, _progress_of(record, standing), base_url).model_dump_json()
     # A chunk that is there changes with no commit but of its repair, which is a change of the manifest.
     source = f"{summary} {record.version} {record.revision} {len(record.chunks)} {len(record.refined)}"
@@ -148,11 +148,11 @@ def delete(job_id: JobId, ports: PortsOfApp) -> Response:
 
 
 def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
-    (standing,) = ports.store.standings([record])
+    (standing,) = ports.store.live_statuses([record])
     return job_view(record, _progress_of(record, standing), base_url)
 
 
-def _progress_of(record: JobRecord, standing: Standing) -> Progress:
+def _progress_of(record: JobRecord, standing: LiveStatus) -> Progress:
     return progress_of(record, standing.steps, standing.queue_position)
 
 

@@ -12,7 +12,7 @@ def no_arguments(parser: argparse.ArgumentParser) -> None:
     del parser
 
 
-def passed_on(what: str, module: str, extras: str, *later: str) -> Callable[[argparse.Namespace], int]:
+def delegate(what: str, module: str, extras: str, *later: str) -> Callable[[argparse.Namespace], int]:
     """Runs `main` of a module of core.model, which needs these extras of this project. `what` names it for people.
 
     `later`: packages that it imports only once it is at work, and that must be there before it begins.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.commands.delegate import no_arguments, passed_on
+from cli.commands.delegate import delegate, no_arguments
 
 NAME = "evaluate"
 SUMMARY = "measure what a preset's videos show"
@@ -10,4 +10,4 @@ DESCRIPTION = "Runs the suites of core.model.evaluation."
 EXAMPLES = "`longtake evaluate --help` is answered by the evaluation code itself."
 
 add_arguments = no_arguments
-run = passed_on("evaluation", "core.model.evaluation.command", extras="model")
+run = delegate("evaluation", "core.model.evaluation.command", extras="model")

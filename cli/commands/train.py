@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.commands.delegate import no_arguments, passed_on
+from cli.commands.delegate import delegate, no_arguments
 
 NAME = "train"
 SUMMARY = "train a preset's weights"
@@ -10,4 +10,4 @@ DESCRIPTION = "Runs the training recipes of core.model.training."
 EXAMPLES = "`longtake train --help` is answered by the training code itself."
 
 add_arguments = no_arguments
-run = passed_on("training", "core.model.training.command", "model,train", "tensorboard")
+run = delegate("training", "core.model.training.command", "model,train", "tensorboard")

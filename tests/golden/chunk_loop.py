@@ -18,7 +18,7 @@ from torch.nn import functional
 from core.model.engines.streaming_t2v.denoisers import window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.reference_network import PlainNetwork, guided
-from core.model.engines.streaming_t2v.window import Recipe, as_conditioning, sample_latents, window_context
+from core.model.engines.streaming_t2v.window import SamplingConfig, as_conditioning, sample_latents, window_context
 from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import draw_frames_first, draw_video, seeded
@@ -45,7 +45,7 @@ class Loop:
     stem: Stem
     network: StreamingNetwork
     vae: AutoencoderKL
-    recipe: Recipe
+    config: SamplingConfig
     text_BLD: Tensor
     """Both guidance halves, unconditional first."""
 
@@ -102,7 +102,7 @@ def run(stem: Stem) -> Iterator[Finding]:
         yield from _compare(stem, name, plain, served)
 
 
-def _recipe(stem: Stem) -> Recipe:
+def _recipe(stem: Stem) -> SamplingConfig:
     scheduler: dict[str, Any] = stem.config["scheduler"]
     if scheduler["type"] != "DDIM" or scheduler["clip_sample"]:
         raise GoldenError(f"{stem.name}: only DDIM without clipping is followed, not {scheduler}")
@@ -114,7 +114,7 @@ def _recipe(stem: Stem) -> Recipe:
         offset=scheduler["steps_offset"],
     )
     schedule = schedule_from_config({**scheduler, "prediction_type": scheduler["prediction"]})
-    return Recipe(plan, schedule, stem.config["guidance_scale"])
+    return SamplingConfig(plan, schedule, stem.config["guidance_scale"])
 
 
 def _vae(stem: Stem) -> AutoencoderKL:
@@ -135,7 +135,7 @@ def _vae(stem: Stem) -> AutoencoderKL:
 
 
 def _timesteps(loop: Loop) -> Finding:
-    ours = torch.tensor(loop.recipe.plan.timesteps(loop.recipe.schedule))
+    ours = torch.tensor(loop.config.plan.timesteps(loop.config.schedule))
     return Finding("config.timesteps", largest_error(ours, torch.tensor(loop.stem.config["timesteps"])), 0.0)
 
 
@@ -167,7 +167,7 @@ def _recorded(loop: Loop, window: str) -> tuple[Tensor, list[Tensor]]:
 def _plain_windows(loop: Loop, tokens: Tensor) -> Iterator[Window]:
     """Windows by the plain path, decoded frame by frame as published."""
     network, past = PlainNetwork(loop.network), loop.first_past()
-    halves = num_halves(loop.recipe.guidance_scale)
+    halves = num_halves(loop.config.guidance_scale)
     text, tokens = loop.text_BLD[-halves:], tokens[-halves:]
     for name in loop.windows():
         conditioning = past
@@ -175,7 +175,7 @@ def _plain_windows(loop: Loop, tokens: Tensor) -> Iterator[Window]:
         def predict(batch: Tensor, timestep: int, conditioning: Tensor = conditioning) -> Tensor:
             return network.predict(batch, torch.tensor(timestep), text, tokens, conditioning)
 
-        window = _sampled(loop, name, guided(predict, loop.recipe.guidance_scale))
+        window = _sampled(loop, name, guided(predict, loop.config.guidance_scale))
         yield window
         past = _next_past(loop, window.frames_F3PR)
 
@@ -191,7 +191,7 @@ def _sampled(loop: Loop, name: str, denoise: Denoiser) -> Window:
         return predictions[-1]
 
     noises = iter(draws)
-    last = sample(loop.recipe.plan, recording, start, loop.recipe.schedule, lambda: next(noises), ignore_step)
+    last = sample(loop.config.plan, recording, start, loop.config.schedule, lambda: next(noises), ignore_step)
     latents = torch.stack([_frames_first(x) for x in (*seen[1:], last)])
     frames = torch.cat([decode_frames(loop.vae, last[0, :, i : i + 1]) for i in range(last.shape[2])])
     return Window(torch.stack([_frames_first(p) for p in predictions]), latents, frames)
@@ -201,12 +201,12 @@ def _served_windows(loop: Loop) -> Iterator[Tensor]:
     """Last latents [F, C, H, W] of every window by the path that serves."""
     generator, past = _generator(loop), loop.first_past()
     context = window_context(
-        loop.network, loop.text_BLD[-num_halves(loop.recipe.guidance_scale) :], loop.read_pictures, loop.anchor()
+        loop.network, loop.text_BLD[-num_halves(loop.config.guidance_scale) :], loop.read_pictures, loop.anchor()
     )
     for name in loop.windows():
         start = loop.stem.given(f"draw.{name}.initial_noise")
-        denoise = window_denoiser(loop.network, context, past, loop.recipe)
-        latents = sample_latents(denoise, loop.recipe, tuple(start.shape), start.device, generator, ignore_step)
+        denoise = window_denoiser(loop.network, context, past, loop.config)
+        latents = sample_latents(denoise, loop.config, tuple(start.shape), start.device, generator, ignore_step)
         yield _frames_first(latents)
         past = _next_past(loop, decode_frames(loop.vae, latents[0]))
 

@@ -63,7 +63,7 @@ from worker.maintenance.dead_workers import give_back
 from worker.maintenance.janitor import Janitor
 from worker.maintenance.janitor_lock import RedisCoordination
 from worker.media.decode_process import decode_here
-from worker.media.input_media import GivenReader
+from worker.media.input_media import InputMediaReader
 from worker.runtime.services import Services
 
 SIDE = 32
@@ -343,7 +343,7 @@ class Worker:
         self._generation += 1
         self.process = Process(f"{self._slot}-{self._generation}")
         self.services = self._service.services(self.process)
-        self._preparer = MediaPreparer(self.services, GivenReader(self.services, decode=decode_here))
+        self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_here))
         self._maker = ChunkMaker(self.services, MoodyEngine(self), MODEL)
         self._refiner = ChunkRefiner(self.services, lambda: MoodyRefineEngine(self), MODEL)
 

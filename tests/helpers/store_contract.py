@@ -1,4 +1,4 @@
-"""The laws of the job store, event log, outbox and worker registry, as one suite for the real ones and the fakes.
+"""The contract of the job store, event log, outbox and worker registry, as one suite for the real ones and the fakes.
 
 A module that wants it run has a fixture `ports` and a class `Test...(StoreContract)`.
 """
@@ -21,10 +21,10 @@ from core.service.domain.ports import (
     EventLog,
     JobStore,
     Lease,
+    LiveStatus,
     LogPosition,
     Outbox,
     Results,
-    Standing,
     UploadStore,
     WorkerRegistry,
     WorkerStatus,
@@ -690,11 +690,11 @@ class StoreContract:
         ports.claim(records[0])
         ports.store.report_progress(records[0].id, progress(2))
         running = ports.store.get(records[0].id)
-        assert ports.store.standings([]) == []
-        assert ports.store.standings([running, *records[1:]]) == [
-            Standing({Lane.GENERATE: progress(2)}, None),
-            Standing({}, 1),
-            Standing({}, 2),
+        assert ports.store.live_statuses([]) == []
+        assert ports.store.live_statuses([running, *records[1:]]) == [
+            LiveStatus({Lane.GENERATE: progress(2)}, None),
+            LiveStatus({}, 1),
+            LiveStatus({}, 2),
         ]
 
     def test_a_job_deleted_since_it_was_read_has_no_standing(self, ports: StorePorts) -> None:
@@ -705,7 +705,7 @@ class StoreContract:
         for job in (queued, running):
             ports.store.request_delete(job.id)
             ports.store.purge(job.id)
-        assert ports.store.standings([queued, running]) == [Standing(), Standing()]
+        assert ports.store.live_statuses([queued, running]) == [LiveStatus(), LiveStatus()]
 
     # Progress and following
 

@@ -24,7 +24,7 @@ from core.model.hub.repository import HuggingFaceHub
 from core.model.presets.fingerprint import weights_digest
 from core.model.presets.random import write_random_preset
 from core.service.admission.catalog import Catalog, HubFiles, PresetFolder
-from core.service.domain.engine import NOTHING_GIVEN, FramesTHWC
+from core.service.domain.engine import NO_INPUT_MEDIA, FramesTHWC
 from core.service.domain.errors import CheckpointMismatch, DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
 from core.service.domain.refiner import RefineState
 from core.service.domain.schema import RefineSpec
@@ -100,7 +100,7 @@ def test_a_pulled_preset_makes_a_chunk(hub: Hub, preset: PresetFolder) -> None:
     assert verify_sums(weights) > 12
     engine = load_engine(preset.path, weights=weights, device="cpu", torch_threads=1)
     spec = job_spec(prompt="red cat", model="modelscope", num_frames=24, num_inference_steps=2)
-    first = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda _step, _steps: None)
+    first = engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), lambda _step, _steps: None)
     second = engine.next_chunk(spec, first.state, lambda _step, _steps: None)
     assert first.frames.shape == (16, 32, 32, 3)
     assert second.frames.shape == (8, 32, 32, 3)
@@ -355,14 +355,14 @@ def test_up_downloads_before_it_starts(hub: Hub, preset: PresetFolder, tmp_path:
 
 
 MAKE_A_CHUNK = """
-from core.service.domain.engine import NOTHING_GIVEN
+from core.service.domain.engine import NO_INPUT_MEDIA
 from core.service.settings import Settings
 from tests.helpers.jobs import job_spec
 from worker.engines import load_engine
 
 engine = load_engine(Settings(), "toy")
 spec = job_spec(prompt="a cat", model="toy", num_frames=16)
-chunk = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda step, steps: None)
+chunk = engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), lambda step, steps: None)
 print(engine.fingerprint, chunk.frames.shape)
 """
 

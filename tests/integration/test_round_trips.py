@@ -65,10 +65,10 @@ def test_a_page_of_jobs_is_read_in_as_many_round_trips_as_one_job(server: Embedd
         proxy.behave(Behaviour(delay_seconds=TRIP_SECONDS))
         started_at = time.monotonic()
         page = store.list(limit=PAGE)
-        standings = store.standings(page.jobs)
+        live_statuses = store.live_statuses(page.jobs)
         seconds = time.monotonic() - started_at
-    assert sum(Lane.GENERATE in standing.steps for standing in standings) == PAGE // 2
-    assert sorted(s.queue_position for s in standings if s.queue_position) == list(range(1, PAGE // 2 + 1))
+    assert sum(Lane.GENERATE in standing.steps for standing in live_statuses) == PAGE // 2
+    assert sorted(s.queue_position for s in live_statuses if s.queue_position) == list(range(1, PAGE // 2 + 1))
     assert seconds < TRIP_SECONDS * PAGE / 2
 
 

@@ -15,7 +15,7 @@ from core.model.training.command import run
 from core.model.training.loop import StageMissing, check_trained
 from core.model.training.parallel import launch
 from core.model.training.recipe import Recipe, load_recipe
-from core.model.training.sprites_run import Workshop
+from core.model.training.sprites_run import TrainingRun
 
 
 def trained(recipe: Recipe, folder: Path, processes: int) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_two_processes_encode_the_bank_that_one_encodes(tmp_path: Path) -> None:
 
 
 def encode_bank(recipe: Recipe, folder: Path) -> None:
-    bank = Workshop(recipe, folder).bank
+    bank = TrainingRun(recipe, folder).bank
     assert len(bank.latents_ktchw) == len(bank.scenes)
 
 

@@ -1,4 +1,4 @@
-"""The laws of the folders: who imports whom, how a file opens, what no code may do. Reads code, runs none of it
+"""The import rules of the folders: who imports whom, how a file opens, what no code may do. Reads code, runs none of it
 except the torch-free packages, in processes of their own.
 """
 

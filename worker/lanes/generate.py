@@ -10,7 +10,7 @@ from datetime import datetime
 
 from safetensors import SafetensorError
 
-from core.service.domain.engine import NOTHING_GIVEN, Engine, EngineState, FramesTHWC, GivenMedia, pack
+from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineState, FramesTHWC, InputMedia, pack
 from core.service.domain.errors import ChunkNotRepeatable
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.domain.manifest import chunk_key, frames_key, state_key
@@ -105,17 +105,17 @@ class ChunkMaker(LaneWorker[EngineState]):
             logger.warning("%s cannot be read: %s", key, error)
             return None
 
-    def _given(self, record: JobRecord, keeper: LeaseKeeper) -> GivenMedia:
+    def _given(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
         """The exact pixels that the job begins with. Where they are not what was stored they are prepared again; a
         generation worker fetches nothing from strangers."""
         if record.spec.image is None and record.spec.video is None:
-            return NOTHING_GIVEN
+            return NO_INPUT_MEDIA
         if record.prepared is None:
             raise Damaged(media=True)
         data = self._get_checked(record.prepared.key, record.prepared.sha256, keeper)
         if data is None:
             raise Damaged(media=True)
-        return GivenMedia.from_bytes(data)
+        return InputMedia.from_bytes(data)
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         if isinstance(error, ChunkNotRepeatable):

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from core.service.domain.engine import GivenMedia
+from core.service.domain.engine import InputMedia
 from core.service.domain.errors import (
     JobNotFound,
     MediaError,
@@ -33,7 +33,7 @@ from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia
 from worker.lanes.completion import wake, write_manifest
 from worker.lanes.lane import STATE_TYPE, LaneWorker, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
-from worker.media.input_media import GivenReader, given_of
+from worker.media.input_media import InputMediaReader, given_of
 from worker.media.media_concurrency import Places, Source
 from worker.runtime.disk_errors import is_disk_trouble
 from worker.runtime.names import slot_names
@@ -56,7 +56,7 @@ _SHORT_OF = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 """What this machine may be short of when a process is to be started."""
 
 
-class MediaPreparer(LaneWorker[GivenMedia]):
+class MediaPreparer(LaneWorker[InputMedia]):
     """Prepares the media of jobs of any model, one at a time."""
 
     lane = Lane.PREPARE
@@ -64,7 +64,7 @@ class MediaPreparer(LaneWorker[GivenMedia]):
     failure_code = "prepare_error"
     states_remembered = 0
 
-    def __init__(self, services: Services, reader: GivenReader) -> None:
+    def __init__(self, services: Services, reader: InputMediaReader) -> None:
         super().__init__(services, "")
         self._reader = reader
 
@@ -142,12 +142,12 @@ class Preparer:
     def __init__(
         self,
         services: Services,
-        reader: GivenReader | None = None,
+        reader: InputMediaReader | None = None,
         new_thread: Callable[..., threading.Thread] = threading.Thread,
     ) -> None:
         self._services = services
         self._new_thread = new_thread
-        self._reader = reader or GivenReader(services)
+        self._reader = reader or InputMediaReader(services)
         settings = services.settings
         slots = slot_names(services.worker, settings.media_fetches)
         self._places = Places(slots, settings.media_fetches_per_host)

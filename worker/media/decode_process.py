@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.processes import end_with_parent
 from core.service.domain import errors
-from core.service.domain.engine import GivenMedia
+from core.service.domain.engine import InputMedia
 from core.service.domain.errors import MediaError, MediaTooLarge, MediaUnreadable
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.media_types import MediaKind
@@ -64,7 +64,7 @@ _MEDIA_ERRORS: Mapping[str, type[MediaError]] = {
 
 
 class DecodeOrder(BaseModel):
-    """What to decode, within which limits, and where the exact pixels go (GivenMedia.to_bytes)."""
+    """What to decode, within which limits, and where the exact pixels go (InputMedia.to_bytes)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -116,7 +116,7 @@ def decode_order(
 def decode_here(order: DecodeOrder, tick: Tick) -> tuple[JobWarning, ...]:
     """In this very process."""
     decoded = _decoded(order, tick)
-    order.result.write_bytes(GivenMedia(image=decoded.image, frames=decoded.frames).to_bytes())
+    order.result.write_bytes(InputMedia(image=decoded.image, frames=decoded.frames).to_bytes())
     return decoded.warnings
 
 

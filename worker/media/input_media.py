@@ -114,14 +114,14 @@ class _CountedSink(MediaSink):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a job begins with: a file as it is stored (GivenMedia.to_bytes), and what was odd about it."""
+    """What a job begins with: a file as it is stored (InputMedia.to_bytes), and what was odd about it."""
 
     file: Path
     sha256: str
     warnings: tuple[JobWarning, ...]
 
 
-class GivenReader:
+class InputMediaReader:
     """Reads what jobs were given. One for all threads of a process."""
 
     def __init__(self, services: Services, allowed: MediaAddresses | None = None, decode: Decode | None = None) -> None:

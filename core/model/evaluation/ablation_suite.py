@@ -209,19 +209,19 @@ def open_variant(bench: Bench, variant: Variant, threads: int) -> Studio:
     """An engine whose windows are conditioned the variant's way."""
     torch.set_num_threads(threads)
     ablation = bench.ablation
-    shop, memory = ablation.workshop, ablation.trained(variant)
-    weights = [shop.folder / "video" / "last.pt", ablation.checkpoint(variant)]
+    training_run, memory = ablation.training_run, ablation.trained(variant)
+    weights = [training_run.folder / "video" / "last.pt", ablation.checkpoint(variant)]
     line = " ".join([variant.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
-    parts = replace(shop.parts, preset=bench.preset)
-    return EngineStudio(engine_around(parts, shop.unet, memory, line), _measurer(ablation))
+    parts = replace(training_run.parts, preset=bench.preset)
+    return EngineStudio(engine_around(parts, training_run.unet, memory, line), _measurer(ablation))
 
 
 def open_true_clips(bench: Bench, threads: int) -> Studio:
     """What the figures are at best."""
     torch.set_num_threads(threads)
     ablation = bench.ablation
-    return AutoencoderStudio(ablation.workshop.scaled_vae, _measurer(ablation))
+    return AutoencoderStudio(ablation.training_run.scaled_vae, _measurer(ablation))
 
 
 def _measurer(ablation: Ablation) -> Measurer:
-    return Measurer(Tower(ablation.workshop.image_encoder, ablation.workshop.words))
+    return Measurer(Tower(ablation.training_run.image_encoder, ablation.training_run.words))

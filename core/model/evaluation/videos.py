@@ -25,7 +25,7 @@ from core.model.evaluation.measurements import Measured, Measurer
 from core.model.evaluation.reader import Frames
 from core.model.training import sprites
 from core.processes import end_with_parent
-from core.service.domain.engine import NOTHING_GIVEN, Engine, ignore_step
+from core.service.domain.engine import NO_INPUT_MEDIA, Engine, ignore_step
 from core.service.domain.schema import JobSpec
 
 
@@ -149,7 +149,7 @@ def make_video(engine: Engine, spec: JobSpec) -> Frames:
 
 def chunks(engine: Engine, spec: JobSpec) -> Iterator[Frames]:
     """The chunks of a request, each made when it is asked for."""
-    state = engine.start(spec, NOTHING_GIVEN)
+    state = engine.start(spec, NO_INPUT_MEDIA)
     while state.frames_done < spec.num_frames:
         chunk = engine.next_chunk(spec, state, ignore_step)
         state = chunk.state

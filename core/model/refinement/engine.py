@@ -71,7 +71,7 @@ class RefinerModels:
 
 
 @dataclass(frozen=True)
-class RefinerLaws:
+class RefinerConfig:
     """What the network was trained for."""
 
     sigmas_T: Tensor
@@ -99,10 +99,10 @@ class LatentVideo:
 class WindowRefiner:
     """A refiner network as the service's RefineEngine."""
 
-    def __init__(self, models: RefinerModels, laws: RefinerLaws, fingerprint: str) -> None:
+    def __init__(self, models: RefinerModels, config: RefinerConfig, fingerprint: str) -> None:
         """`models` must be in evaluation mode."""
         self._models = models
-        self._laws = laws
+        self._laws = config
         self._fingerprint = fingerprint
 
     @property
@@ -234,12 +234,12 @@ class _Predictor:
     states_BLD: Tensor
     """[unconditional, conditional]."""
     guidance_scale: float
-    laws: RefinerLaws
+    config: RefinerConfig
     before_batch: Callable[[], None]
 
     def __call__(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
         """Windows [1, C, F, H, W], all of one length, in the network's scale -> guided predictions."""
-        size = self.laws.windows_per_batch
+        size = self.config.windows_per_batch
         batches = [windows[first : first + size] for first in range(0, len(windows), size)]
         return [prediction for batch in batches for prediction in self._batch(batch, timestep)]
 
@@ -255,7 +255,7 @@ class _Predictor:
             return [window.to(home) for window in predicted.split(1)]
         # Guidance is rescaled window by window: its deviation is a window's own.
         pairs = zip(*(half.split(1) for half in predicted.chunk(2)), strict=True)
-        return [rescaled_guidance(u, c, self.guidance_scale, self.laws.guidance_rescale).to(home) for u, c in pairs]
+        return [rescaled_guidance(u, c, self.guidance_scale, self.config.guidance_rescale).to(home) for u, c in pairs]
 
 
 def _asked(spec: JobSpec) -> RefineSpec:

@@ -64,16 +64,16 @@ def load_refiner(
         parts = parts_of_folder(weights or folder, where, dtype)
     else:
         parts = parts_of_repository(facts.source, where, dtype)
-    laws = facts.laws(parts.noise_schedule() if facts.scheduler is None else None)
+    config = facts.config(parts.noise_schedule() if facts.scheduler is None else None)
     if facts.vae_tile is not None:
         use_tiles(parts.vae, facts.vae_tile)
     if where.type == "cuda":
         lay_out_for_gpu(parts.unet)
-    unet = with_vid2vid_resampling(parts.unet) if laws.vid2vid_resampling else parts.unet
+    unet = with_vid2vid_resampling(parts.unet) if config.vid2vid_resampling else parts.unet
     network = UntouchedBase(unet)
     compiled = torch_compile and where.type == "cuda"
     if compiled:
         network.compile(or_eager(in_one_graph, long_work))
     reader = ClipTextReader(parts.tokenizer, parts.text_encoder)
     line = f"refiner {parts.digest}; preset {facts_digest(folder)}; {machine_facts(where)}"
-    return WindowRefiner(RefinerModels(network, parts.vae, reader), laws, line + ("; compiled" if compiled else ""))
+    return WindowRefiner(RefinerModels(network, parts.vae, reader), config, line + ("; compiled" if compiled else ""))

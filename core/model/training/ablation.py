@@ -1,7 +1,7 @@
 """Train memories that differ in one thing around the same frozen base, on the same data, for the same number of steps.
 
 A variant is trained in one go: with an anchor, CAM and APM together from the first step. Every variant has the same
-seed, batches and learning rate, so all see the same windows in the same order. Knows workshops; measures nothing.
+seed, batches and learning rate, so all see the same windows in the same order. Knows training_runs; measures nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.model.training.export import write_json
 from core.model.training.loop import CHECKPOINT, CheckpointError, OtherRun, load_averaged, train
 from core.model.training.memory_stage import Dropouts, Memory, MemoryTask
 from core.model.training.recipe import Recipe
-from core.model.training.sprites_run import Workshop
+from core.model.training.sprites_run import TrainingRun
 from core.model.training.variants import Way, replace_conditioning
 
 BASE = ("clip", "vae", "video", "sight")
@@ -81,7 +81,7 @@ class Ablation:
 
     def __init__(self, recipe: Recipe, work: Path, folder: Path, budget: Budget) -> None:
         """`work`: where the recipe's stages clip, vae, video and sight were trained."""
-        self.workshop = Workshop(recipe, work)
+        self.training_run = TrainingRun(recipe, work)
         self.folder = folder
         self.budget = budget
 
@@ -103,41 +103,42 @@ class Ablation:
     @cached_property
     def _base(self) -> dict[str, str]:
         """SHA-256 of the base's checkpoints."""
-        return {stage: file_sha256(self.workshop.folder / stage / CHECKPOINT) for stage in BASE}
+        return {stage: file_sha256(self.training_run.folder / stage / CHECKPOINT) for stage in BASE}
 
     def train(self, variant: Variant) -> int:
         """Train from where its checkpoint left it; returns the steps so far. Raises loop.StageMissing."""
         if parallel.rank() == 0:
             write_json(self.folder / variant.name / _BASE_FILE, self._base)
-        plan = replace(self.workshop.recipe.stages["cam"].plan, steps=self.budget.steps, minutes=math.inf)
-        return train(self.task(variant), plan, self.folder / variant.name, origin=self.workshop.recipe.origin("cam"))
+        recipe = self.training_run.recipe
+        plan = replace(recipe.stages["cam"].plan, steps=self.budget.steps, minutes=math.inf)
+        return train(self.task(variant), plan, self.folder / variant.name, origin=recipe.origin("cam"))
 
     def task(self, variant: Variant) -> MemoryTask:
         """The variant's task at step 0. Raises loop.StageMissing."""
-        shop = self.workshop
-        stage = shop.recipe.stages["apm" if variant.with_anchor else "cam"]
+        training_run = self.training_run
+        stage = training_run.recipe.stages["apm" if variant.with_anchor else "cam"]
         dropouts = stage.dropouts or Dropouts()
         if variant.history_noise is not None:
             dropouts = replace(dropouts, history_noise=variant.history_noise)
         return MemoryTask(
-            shop.unet,
-            shop.text_encoder,
-            shop.image_encoder if variant.with_anchor else None,
-            shop.vae,
-            shop.tokenizer,
+            training_run.unet,
+            training_run.text_encoder,
+            training_run.image_encoder if variant.with_anchor else None,
+            training_run.vae,
+            training_run.tokenizer,
             self.untrained(variant),
-            shop.bank,
-            shop.recipe.seed,
-            shop.recipe.stages["cam"].batch,
-            shop.latent_scale,
+            training_run.bank,
+            training_run.recipe.seed,
+            training_run.recipe.stages["cam"].batch,
+            training_run.latent_scale,
             dropouts,
         )
 
     def untrained(self, variant: Variant) -> Memory:
         """The variant before its first step; the picture encoder may already see (stage `sight`)."""
-        memory = self.workshop.untrained_memory(self.workshop.unet)
-        load_averaged(self.workshop.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
-        return replace_conditioning(memory, variant.way, self.workshop.unet, self._encode)
+        memory = self.training_run.untrained_memory(self.training_run.unet)
+        load_averaged(self.training_run.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
+        return replace_conditioning(memory, variant.way, self.training_run.unet, self._encode)
 
     def trained(self, variant: Variant) -> Memory:
         """The variant with its averaged weights, frozen. Raises loop.StageMissing."""
@@ -154,7 +155,7 @@ class Ablation:
 
     def _encode(self, pictures_n3pr: Tensor) -> Tensor:
         """Pictures as the latents that the base samples."""
-        return encode_frames(self.workshop.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
+        return encode_frames(self.training_run.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
 
 
 def train_variants(recipe: Recipe, work: Path, folder: Path, budget: Budget, variants: Sequence[Variant]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from core.model.presets.files import read_json
-from core.model.training.clips_run import UNTOUCHED, ClipsWorkshop
+from core.model.training.clips_run import UNTOUCHED, ClipsTrainingRun
 from core.model.training.export import save_weights, write_json
 from core.service.admission.catalog import REFINER_FOLDER, Preset
 from core.service.admission.refine_request import possible_sizes
@@ -21,34 +21,34 @@ from core.service.domain.frame_rate import shown_frame_rate
 _UNCHANGED = ("vae", "text_encoder", "image_encoder", "tokenizer", REFINER_FOLDER)
 
 
-def export_continued(workshop: ClipsWorkshop, folder: Path) -> None:
+def export_continued(training_run: ClipsTrainingRun, folder: Path) -> None:
     """Write the preset into `folder`; parts already there are replaced. Raises StageMissing."""
-    unet, memory = workshop.trained()
-    weights = workshop.preset.weights
+    unet, memory = training_run.trained()
+    weights = training_run.preset.weights
     for part in _UNCHANGED:
         _copy(weights / part, folder / part)
-    if workshop.has_trained("apm"):
-        _save(unet, weights / workshop.untouched_folder, folder / "unet")
-        _copy(weights / workshop.untouched_folder, folder / UNTOUCHED)
+    if training_run.has_trained("apm"):
+        _save(unet, weights / training_run.untouched_folder, folder / "unet")
+        _copy(weights / training_run.untouched_folder, folder / UNTOUCHED)
     else:
-        _copy(weights / workshop.base_folder, folder / "unet")
+        _copy(weights / training_run.base_folder, folder / "unet")
         shutil.rmtree(folder / UNTOUCHED, ignore_errors=True)
     _save(memory.cam, weights / "cam", folder / "cam")
     _save(nn.ModuleDict(memory.conditioning), weights / "conditioning", folder / "conditioning")
-    write_json(folder / "preset.json", _facts(workshop))
+    write_json(folder / "preset.json", _facts(training_run))
 
 
-def _facts(workshop: ClipsWorkshop) -> dict[str, Any]:
+def _facts(training_run: ClipsTrainingRun) -> dict[str, Any]:
     """preset.json of the preset that training began with, under the recipe's name, size and rate, weights beside it."""
-    facts = read_json(workshop.preset.path / "preset.json")
+    facts = read_json(training_run.preset.path / "preset.json")
     facts.pop("download", None)
-    given, own = facts.pop("refiner", None), workshop.facts
-    size = _refined_size(own) if workshop.refiner_is_there else None
+    given, own = facts.pop("refiner", None), training_run.facts
+    size = _refined_size(own) if training_run.refiner_is_there else None
     if size is not None:
         facts["refiner"] = given | size
     return facts | {
-        "name": workshop.recipe.name,
-        "description": f"Trained from {own.name} on {len(workshop.cache.clips)} clips of {own.width}x{own.height}.",
+        "name": training_run.recipe.name,
+        "description": f"Trained from {own.name} on {len(training_run.cache.clips)} clips of {own.width}x{own.height}.",
         "height": own.height,
         "width": own.width,
         "fps": shown_frame_rate(own.fps),

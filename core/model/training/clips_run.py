@@ -51,7 +51,7 @@ _SHOWN = 2
 """Clips that samples continue."""
 
 
-class ClipsWorkshop:
+class ClipsTrainingRun:
     """One recipe in one working folder, on the device this process trains on."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:

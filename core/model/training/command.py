@@ -17,11 +17,11 @@ import torch
 from core.model.arguments import above_zero, whole
 from core.model.training import parallel
 from core.model.training.clips_export import export_continued
-from core.model.training.clips_run import ClipsWorkshop, find_preset
+from core.model.training.clips_run import ClipsTrainingRun, find_preset
 from core.model.training.export import export_preset
 from core.model.training.loop import CheckpointError, check_trained
 from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe
-from core.model.training.sprites_run import Workshop
+from core.model.training.sprites_run import TrainingRun
 from core.model.training.warm_start import begin_with
 from core.service.domain.errors import LongtakeError
 
@@ -122,9 +122,9 @@ def begin(recipe: Recipe, preset: str, chosen: Sequence[str], folder: Path) -> N
     """Let the stages that have no checkpoint begin with a preset's weights. Raises RecipeError, LongtakeError."""
     if recipe.networks.source != "sprites":
         raise RecipeError(f"--begin-with: recipe {recipe.name!r} begins with the preset that its [networks] names")
-    workshop, weights = Workshop(recipe, folder), find_preset(preset).weights
+    training_run, weights = TrainingRun(recipe, folder), find_preset(preset).weights
     if parallel.rank() == 0:
-        begun = begin_with(workshop, weights, chosen)
+        begun = begin_with(training_run, weights, chosen)
         parallel.tell(f"with the weights of {preset} begin: {', '.join(begun) or 'no stages, all have been begun'}")
     parallel.wait_for_all()
 
@@ -135,8 +135,8 @@ def check(recipe: Recipe, stages: Sequence[str] | None, folder: Path, processes:
     check_precision(recipe, processes)
     check_predecessors(recipe, chosen_stages(recipe, stages), folder)
     # Reads the captions of one's own clips, and finds the preset that training begins with.
-    workshop = workshop_of(recipe, folder)
-    if isinstance(workshop, ClipsWorkshop) and target.resolve() in workshop.preset_folders:
+    training_run = training_run_of(recipe, folder)
+    if isinstance(training_run, ClipsTrainingRun) and target.resolve() in training_run.preset_folders:
         raise RecipeError(f"--export {target}: training begins with the preset there; choose another folder")
 
 
@@ -147,31 +147,31 @@ def chosen_stages(recipe: Recipe, stages: Sequence[str] | None) -> list[str]:
 
 def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path | None) -> None:
     """Train the stages asked for, in the recipe's order; export where that made or changed a whole preset."""
-    workshop = workshop_of(recipe, folder)
+    training_run = training_run_of(recipe, folder)
     chosen = chosen_stages(recipe, stages)
     for stage in chosen:
         parallel.tell(f"{stage}: training")
-        steps = workshop.run(stage)
+        steps = training_run.run(stage)
         parallel.tell(f"{stage}: {steps} steps done")
     last_needed = "apm" if "apm" in recipe.stages else "cam"
-    is_whole = chosen[-1] in (last_needed, "decoder", "refiner") and workshop.has_trained(last_needed)
+    is_whole = chosen[-1] in (last_needed, "decoder", "refiner") and training_run.has_trained(last_needed)
     if is_whole or export is not None:
         target = export or folder / PRESET
-        write_preset(workshop, target)
+        write_preset(training_run, target)
         parallel.tell(f"preset written to {target}")
 
 
-def workshop_of(recipe: Recipe, folder: Path) -> Workshop | ClipsWorkshop:
+def training_run_of(recipe: Recipe, folder: Path) -> TrainingRun | ClipsTrainingRun:
     """The networks and data that the recipe names."""
-    return Workshop(recipe, folder) if recipe.networks.source == "sprites" else ClipsWorkshop(recipe, folder)
+    return TrainingRun(recipe, folder) if recipe.networks.source == "sprites" else ClipsTrainingRun(recipe, folder)
 
 
-def write_preset(workshop: Workshop | ClipsWorkshop, folder: Path) -> None:
+def write_preset(training_run: TrainingRun | ClipsTrainingRun, folder: Path) -> None:
     """The preset of what was trained, written by the first of the processes that come here."""
-    if isinstance(workshop, Workshop):
-        export_preset(workshop, folder)
+    if isinstance(training_run, TrainingRun):
+        export_preset(training_run, folder)
     elif parallel.rank() == 0:
-        export_continued(workshop, folder)
+        export_continued(training_run, folder)
 
 
 def check_stages(recipe: Recipe, stages: Sequence[str] | None) -> None:

@@ -19,20 +19,20 @@ from core.model.training import data, parallel
 from core.model.training.decoder_stage import decoder_parts
 from core.model.training.memory_stage import CONDITIONING
 from core.model.training.sprites_config import preset_facts, refiner_facts
-from core.model.training.sprites_run import Workshop
+from core.model.training.sprites_run import TrainingRun
 from core.service.admission.catalog import REFINER_FOLDER
 
 CLIP_HEADS = "clip_heads.safetensors"
 """What brings the text encoder's and the vision tower's states together: read by the evaluation alone."""
 
 
-def export_preset(workshop: Workshop, folder: Path) -> None:
+def export_preset(training_run: TrainingRun, folder: Path) -> None:
     """Write every part of the preset into `folder`; files already there are replaced.
 
     A refiner only where one was trained: nothing else of a preset needs it. Processes that train together all come
     here, as the latents' scale is read off the bank, which they encode together; the first one writes.
     """
-    vae = workshop.scaled_vae
+    vae = training_run.scaled_vae
     if parallel.rank() != 0:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,19 +40,19 @@ def export_preset(workshop: Workshop, folder: Path) -> None:
     shutil.rmtree(folder / REFINER_FOLDER, ignore_errors=True)
     for name, model in (
         ("vae", vae),
-        ("unet", workshop.unet),
-        ("text_encoder", workshop.text_encoder),
-        ("image_encoder", workshop.image_encoder),
+        ("unet", training_run.unet),
+        ("text_encoder", training_run.text_encoder),
+        ("image_encoder", training_run.image_encoder),
     ):
         _save_library_model(model, folder / name)
-    save_memory(workshop, folder)
-    save_clip_heads(workshop, folder / CLIP_HEADS)
+    save_memory(training_run, folder)
+    save_clip_heads(training_run, folder / CLIP_HEADS)
     save_tokenizer(folder / "tokenizer")
     facts = preset_facts()
-    if workshop.has_trained("refiner"):
-        _save_library_model(workshop.refiner, folder / REFINER_FOLDER / "unet")
-        if workshop.has_trained("decoder"):
-            _save_decoder(workshop.refiner_vae, folder / REFINER_FOLDER / "vae")
+    if training_run.has_trained("refiner"):
+        _save_library_model(training_run.refiner, folder / REFINER_FOLDER / "unet")
+        if training_run.has_trained("decoder"):
+            _save_decoder(training_run.refiner_vae, folder / REFINER_FOLDER / "vae")
         facts["refiner"] = refiner_facts()
     write_json(folder / "preset.json", facts)
 
@@ -81,9 +81,9 @@ def _halve(folder: Path) -> None:
         save_file(weights, path, metadata={"format": "pt"})
 
 
-def save_memory(workshop: Workshop, folder: Path) -> None:
+def save_memory(training_run: TrainingRun, folder: Path) -> None:
     """cam/ and conditioning/: configs from which the modules are rebuilt, and their weights."""
-    memory, networks = workshop.memory, workshop.networks
+    memory, networks = training_run.memory, training_run.networks
     write_json(
         folder / "cam" / "config.json",
         {"picture_channels": list(networks.picture_channels), "num_conditioning_frames": CONDITIONING},
@@ -101,9 +101,9 @@ def save_memory(workshop: Workshop, folder: Path) -> None:
     save_weights(nn.ModuleDict(memory.conditioning), folder / "conditioning" / "model.safetensors")
 
 
-def save_clip_heads(workshop: Workshop, path: Path) -> None:
+def save_clip_heads(training_run: TrainingRun, path: Path) -> None:
     """The heads of the contrastive stage, under its own names."""
-    save_weights(workshop.words.heads, path)
+    save_weights(training_run.words.heads, path)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

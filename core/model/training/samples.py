@@ -19,10 +19,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 
-from core.model.engines.streaming_t2v.engine import EngineFacts, LoadedModels, StreamingT2VEngine
+from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.base import BaseFirstChunk
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
-from core.model.engines.streaming_t2v.loading import profile_recipes
+from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.base_network import UntouchedBase
@@ -34,7 +34,7 @@ from core.model.training.loop import Sampler
 from core.model.training.memory_stage import Memory
 from core.service.admission.catalog import default_spec
 from core.service.admission.refine_request import refine_spec_of
-from core.service.domain.engine import FramesTHWC, GivenMedia, ignore_step
+from core.service.domain.engine import FramesTHWC, InputMedia, ignore_step
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.refiner import RefineState
 from core.service.domain.schema import DEFAULT_PROFILE
@@ -120,7 +120,7 @@ def write_video(frames: FramesTHWC, fps: int | Fraction, path: Path) -> None:
 
 def first_chunks(parts: Parts, unet: UNet3DConditionModel, prompts: Sequence[str]) -> list[Row]:
     """What the base alone makes of prompts."""
-    recipe = profile_recipes(parts.preset, unet.device)[DEFAULT_PROFILE].first_chunk
+    recipe = profile_configs(parts.preset, unet.device)[DEFAULT_PROFILE].first_chunk
     factor = downsampling(parts.vae)
     shape = (1, unet.conv_in.in_channels, CHUNK_FRAMES, parts.preset.height // factor, parts.preset.width // factor)
     with _processors_kept(unet):
@@ -149,14 +149,14 @@ def engine_around(parts: Parts, unet: UNet3DConditionModel, memory: Memory, fing
     """The service's engine on networks that are in memory. It puts attention processors of its own into `unet`."""
     network = StreamingNetwork(unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
     models = LoadedModels(network, network, parts.vae, parts.read_texts, parts.read_pictures)
-    profiles = profile_recipes(parts.preset, unet.device)
-    facts = EngineFacts(parts.preset.height, parts.preset.width, profiles, fingerprint)
+    profiles = profile_configs(parts.preset, unet.device)
+    facts = EngineConfig(parts.preset.height, parts.preset.width, profiles, fingerprint)
     return StreamingT2VEngine(_Held(models, unet.device), facts)
 
 
 def _continued(engine: StreamingT2VEngine, preset: StreamingPreset, opening: Opening) -> FramesTHWC:
     spec = default_spec(preset, opening.prompt, 2 * CHUNK_FRAMES, _SEED)
-    given = engine.next_chunk(spec, engine.start(spec, GivenMedia(frames=opening.frames)), ignore_step)
+    given = engine.next_chunk(spec, engine.start(spec, InputMedia(frames=opening.frames)), ignore_step)
     return np.concatenate([given.frames, engine.next_chunk(spec, given.state, ignore_step).frames])
 
 
@@ -166,7 +166,7 @@ def refined(parts: Parts, unet: UNet3DConditionModel, opening: Opening) -> list[
     assert facts is not None
     with _processors_kept(unet):
         engine = WindowRefiner(
-            RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), facts.laws(), "in training"
+            RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), facts.config(), "in training"
         )
         plain = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED)
         spec = plain.model_copy(update={"refine": refine_spec_of(True, parts.preset)})

@@ -39,7 +39,7 @@ _SHOWN, _SHOWN_SEED = 2, 11
 """Scenes of a sample; fewer where there are hardly any to train on."""
 
 
-class Workshop:
+class TrainingRun:
     """One recipe in one working folder. Parts are built once, seeded by the recipe, and shared by its stages."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:

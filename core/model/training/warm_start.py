@@ -17,7 +17,7 @@ from core.model.presets.files import read_weights
 from core.model.training.decoder_stage import decoder_parts
 from core.model.training.loop import CHECKPOINT, begin_stage
 from core.model.training.recipe import RecipeError
-from core.model.training.sprites_run import Workshop
+from core.model.training.sprites_run import TrainingRun
 from core.service.admission.catalog import REFINER_FOLDER
 
 _GOES_ON_FROM = {"video": "image", "apm": "cam"}
@@ -25,7 +25,7 @@ _GOES_ON_FROM = {"video": "image", "apm": "cam"}
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def begin_with(workshop: Workshop, preset: Path, chosen: Sequence[str]) -> list[str]:
+def begin_with(training_run: TrainingRun, preset: Path, chosen: Sequence[str]) -> list[str]:
     """Give stages without a checkpoint the weights in a preset's folder; returns the names of those that got some.
 
     A preset holds nothing of the stage `sight`, and of `decoder` and `refiner` only where it has a refiner. A chosen
@@ -34,28 +34,28 @@ def begin_with(workshop: Workshop, preset: Path, chosen: Sequence[str]) -> list[
     """
     begun: list[str] = []
     # All are read before any is written: a preset that does not fit leaves nothing behind.
-    for stage, modules in list(_stages_of(workshop, preset)):
+    for stage, modules in list(_stages_of(training_run, preset)):
         goes_on = stage in chosen and _GOES_ON_FROM.get(stage) in chosen
-        if goes_on or (workshop.folder / stage / CHECKPOINT).exists():
+        if goes_on or (training_run.folder / stage / CHECKPOINT).exists():
             continue
-        begin_stage(workshop.folder / stage, modules)
+        begin_stage(training_run.folder / stage, modules)
         begun.append(stage)
     return begun
 
 
-def _stages_of(workshop: Workshop, preset: Path) -> Iterator[tuple[str, Mapping[str, nn.Module]]]:
+def _stages_of(training_run: TrainingRun, preset: Path) -> Iterator[tuple[str, Mapping[str, nn.Module]]]:
     """Stages with what they train, holding the preset's weights."""
-    words = workshop.untrained_words()
+    words = training_run.untrained_words()
     _filled(words.text_encoder, preset / "text_encoder")
     _filled(words.image_encoder, preset / "image_encoder")
     _filled(words.heads, preset)
     yield "clip", words.modules
-    vae = _filled(workshop.untrained_vae(), preset / "vae")
+    vae = _filled(training_run.untrained_vae(), preset / "vae")
     yield "vae", {"vae": vae}
-    unet = _filled(workshop.untrained_unet(), preset / "unet")
+    unet = _filled(training_run.untrained_unet(), preset / "unet")
     yield "image", {"unet": unet}
     yield "video", {"unet": unet}
-    memory = workshop.untrained_memory(unet)
+    memory = training_run.untrained_memory(unet)
     _filled(memory.cam, preset / "cam")
     _filled(nn.ModuleDict(memory.conditioning), preset / "conditioning")
     yield "cam", {"cam": memory.cam, "mergers": memory.mergers}
@@ -66,7 +66,7 @@ def _stages_of(workshop: Workshop, preset: Path) -> Iterator[tuple[str, Mapping[
         _filled(nn.ModuleDict(parts), refiner / "vae")
         yield "decoder", parts
     if (refiner / "unet").is_dir():
-        yield "refiner", {"refiner": _filled(workshop.untrained_refiner(), refiner / "unet")}
+        yield "refiner", {"refiner": _filled(training_run.untrained_refiner(), refiner / "unet")}
 
 
 def _filled(module: ModuleT, folder: Path) -> ModuleT:

@@ -98,7 +98,7 @@ class PresetLimits(BaseModel):
     max_lockstep_frames: int | None = Field(default=None, ge=MIN_FRAMES)
 
 
-class RefinerFacts(BaseModel):
+class RefinerDefaults(BaseModel):
     """The torch-free facts of a preset's refiner: defaults and limits. Keys that only the engine reads are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -138,7 +138,7 @@ class Preset(BaseModel):
         default=BASE, description="What makes the first 16 frames: base, animatediff, svd or diffusers:ORG/NAME."
     )
     download: Download | None = None
-    refiner: RefinerFacts | None = Field(default=None, description="None: videos of this preset cannot be refined.")
+    refiner: RefinerDefaults | None = Field(default=None, description="None: videos of this preset cannot be refined.")
     limits: PresetLimits = Field(default=PresetLimits(), description="What requests may ask, below the deployment's.")
 
     @property

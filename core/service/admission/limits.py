@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.service.admission.catalog import LimitName, Preset, RefinerFacts
+from core.service.admission.catalog import LimitName, Preset, RefinerDefaults
 from core.service.domain.errors import InvalidField
 from core.service.domain.first_chunk_sources import BASE, MAX_PIPELINE_STEPS
 from core.service.settings import Settings
@@ -52,7 +52,7 @@ def limit_of(name: LimitName, facts: Preset, settings: Settings, own: int = 0) -
     return limit
 
 
-def refine_limits(facts: Preset, refiner: RefinerFacts, settings: Settings) -> RefineLimits:
+def refine_limits(facts: Preset, refiner: RefinerDefaults, settings: Settings) -> RefineLimits:
     """Those of a preset's refiner."""
     return RefineLimits(
         steps=limit_of("max_refine_steps", facts, settings, refiner.num_inference_steps),

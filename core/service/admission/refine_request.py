@@ -5,7 +5,7 @@ Refusals name the nearest that works. Pure. Part of admission.py's door; knows n
 
 from __future__ import annotations
 
-from core.service.admission.catalog import Preset, RefinerFacts
+from core.service.admission.catalog import Preset, RefinerDefaults
 from core.service.admission.limits import Limit, RefineLimits
 from core.service.domain.errors import FieldNotSupported, InvalidField
 from core.service.domain.schema import NOISE_LEVELS, RefineOptions, RefineSpec
@@ -68,7 +68,7 @@ def check_lockstep(refine: RefineSpec, num_frames: int, limit: Limit) -> None:
         raise InvalidField(message, field="refine.schedule", fix=fix)
 
 
-def _size(text: str | None, facts: Preset, refiner: RefinerFacts, limits: RefineLimits | None) -> tuple[int, int]:
+def _size(text: str | None, facts: Preset, refiner: RefinerDefaults, limits: RefineLimits | None) -> tuple[int, int]:
     """Width and height asked for. Raises InvalidField that names the nearest size that works."""
     if text is None:
         return refiner.width, refiner.height
@@ -87,7 +87,7 @@ def _size(text: str | None, facts: Preset, refiner: RefinerFacts, limits: Refine
     raise InvalidField(f"refining to {text} is not possible: {rule}", field="refine.size", fix=fix)
 
 
-def possible_sizes(facts: Preset, refiner: RefinerFacts, max_pixels: int | None = None) -> list[tuple[int, int]]:
+def possible_sizes(facts: Preset, refiner: RefinerDefaults, max_pixels: int | None = None) -> list[tuple[int, int]]:
     """(width, height) of every size that the refiner does, smallest first; its default is always one.
 
     `max_pixels`: of a frame, where they are limited.

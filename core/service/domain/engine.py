@@ -45,15 +45,15 @@ def unannounced(words: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-GIVEN_VERSION = 1
-"""Of the layout in which GivenMedia is stored."""
+INPUT_MEDIA_VERSION = 1
+"""Of the layout in which InputMedia is stored."""
 
 FrameHWC = NDArray[np.uint8]
 """One RGB picture, uint8, shape (height, width, 3)."""
 
 
 @dataclass(frozen=True)
-class GivenMedia:
+class InputMedia:
     """What a request brought beside its text, decoded.
 
     `image` has any size: the engine fits it. `frames` are 16 of the preset's size: they are chunk 0 as they stand.
@@ -65,16 +65,16 @@ class GivenMedia:
     def to_bytes(self) -> bytes:
         """As safetensors: equal pixels give equal bytes."""
         parts = {"image": self.image, "frames": self.frames}
-        return pack({name: part for name, part in parts.items() if part is not None}, "version", GIVEN_VERSION)
+        return pack({name: part for name, part in parts.items() if part is not None}, "version", INPUT_MEDIA_VERSION)
 
     @staticmethod
-    def from_bytes(data: bytes) -> GivenMedia:
+    def from_bytes(data: bytes) -> InputMedia:
         """Inverse of `to_bytes`. Raises safetensors.SafetensorError on damaged bytes."""
         arrays, _ = unpack(data, "version")
-        return GivenMedia(image=arrays.get("image"), frames=arrays.get("frames"))
+        return InputMedia(image=arrays.get("image"), frames=arrays.get("frames"))
 
 
-NOTHING_GIVEN = GivenMedia()
+NO_INPUT_MEDIA = InputMedia()
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Engine(Protocol):
         """Load what the first chunk would otherwise wait for. Raises errors.PresetError."""
         ...
 
-    def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
+    def start(self, spec: JobSpec, given: InputMedia) -> EngineState:
         """The state before chunk 0, which carries what was given. Cheap: no denoising."""
         ...
 

@@ -1,6 +1,6 @@
 """The ports of the service: what it needs of a store, an object storage, a task queue and a clock.
 
-Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with the same laws: fakes.py.
+Real ones: job_store.py (Redis), storage.py (S3), queue.py (Celery). Fakes with the same contract: fakes.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Standing:
+class LiveStatus:
     """What the store knows of a job beside its record: steps of what is being made, and its place in the queue."""
 
     steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
@@ -303,7 +303,7 @@ class JobStore(Protocol):
         """1 = next of its model's queued jobs; None once started."""
         ...
 
-    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+    def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
         """Progress and place of each of these jobs, as its status can have them. One round trip for all."""
         ...
 
@@ -319,7 +319,7 @@ class LogPosition:
 
 
 @dataclass(frozen=True)
-class JobNews:
+class JobUpdates:
     """What happened to one job after a position; `position` is the one to go on from."""
 
     job_id: str
@@ -340,7 +340,7 @@ class EventLog(Protocol):
         """Where these jobs stand now; "0-0" where there is nothing yet. Does not wait."""
         ...
 
-    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobNews]:
+    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         """Block until something happens to one of these jobs after its position, or the time is up.
 
         `positions` maps job ids. Of a lane's progress only the last report is there."""

@@ -20,7 +20,7 @@ from typing import Any, cast
 import redis
 from pydantic import ValidationError
 
-from core.service.domain.ports import JobNews, LogPosition
+from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.domain.schema import LANES_WITH_STEPS, EventType, JobEvent, StepProgress
 from core.service.domain.transitions import NewEvent
 from core.service.redis import client as keys
@@ -95,7 +95,7 @@ class RedisEventLog:
         }
 
     @keys.names_errors
-    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobNews]:
+    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         if not positions:
             return []
         block = max(1, round(min(timeout_seconds, BLOCK_SECONDS) * 1000))  # 0 would wait for ever
@@ -173,14 +173,14 @@ def _entries_of(answer: Any) -> Iterator[tuple[str, list[StreamEntry]]]:
         yield key, [(entry_id, dict(zip(words[::2], words[1::2], strict=True))) for entry_id, words in entries]
 
 
-def _news(job_id: str, position: LogPosition, found: Mapping[str, Sequence[StreamEntry]]) -> JobNews:
+def _news(job_id: str, position: LogPosition, found: Mapping[str, Sequence[StreamEntry]]) -> JobUpdates:
     """What an XREAD found of one job."""
     entries = found.get(keys.events_key(job_id), ())
     of_lanes = [found.get(keys.progress_key(job_id, lane), ()) for lane in LANES_WITH_STEPS]
     reports = [progress_from_fields(of_lane[-1][1]) for of_lane in of_lanes if of_lane]
     before = position.reports.split(" ")
     after = [of_lane[-1][0] if of_lane else old for of_lane, old in zip(of_lanes, before, strict=True)]
-    return JobNews(
+    return JobUpdates(
         job_id,
         _events(job_id, entries),
         [report for report in reports if report is not None],

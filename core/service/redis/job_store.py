@@ -22,7 +22,7 @@ from redis.exceptions import WatchError
 
 from core.service.domain import transitions
 from core.service.domain.errors import InvalidField, JobNotFound, JobStateConflict, StoreDamaged, shortened
-from core.service.domain.ports import Clock, JobPage, JobStore, Lease, Standing, Waiting
+from core.service.domain.ports import Clock, JobPage, JobStore, Lease, LiveStatus, Waiting
 from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.domain.transitions import Transition
 from core.service.records.transition_store import TransitionStore
@@ -406,7 +406,7 @@ class RedisJobStore(TransitionStore):
         return None if rank is None else rank + 1
 
     @keys.names_errors
-    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
+    def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
         lanes = [(record, lane) for record in records for lane in transitions.lanes_with_progress(record)]
         queued = [record for record in records if record.status is JobStatus.QUEUED]
         with self._redis.pipeline(transaction=False) as pipe:
@@ -511,10 +511,10 @@ def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:
 
 def _standing(
     record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], ranks: Mapping[str, int | None]
-) -> Standing:
+) -> LiveStatus:
     told = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
     rank = ranks.get(record.id)
-    return Standing(told, None if rank is None else rank + 1)
+    return LiveStatus(told, None if rank is None else rank + 1)
 
 
 def cursor_from_member(member: str) -> str:

@@ -1,4 +1,4 @@
-"""In-memory twins of every port, with the same laws: for tests, and for trying the service without servers.
+"""In-memory twins of every port, with the same contract: for tests, and for trying the service without servers.
 
 The job store applies the same pure transitions as the real one; tests/integration/test_store_contract.py runs one suite
 over both. The engine draws a moving square, without torch.
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.service.domain import transitions
-from core.service.domain.engine import EngineChunk, EngineState, FrameHWC, FramesTHWC, GivenMedia, OnStep
+from core.service.domain.engine import EngineChunk, EngineState, FrameHWC, FramesTHWC, InputMedia, OnStep
 from core.service.domain.errors import (
     JobNotFound,
     JobStateConflict,
@@ -40,12 +40,12 @@ from core.service.domain.ports import (
     Clock,
     Delivery,
     Discarded,
-    JobNews,
     JobPage,
+    JobUpdates,
     Lease,
+    LiveStatus,
     LogPosition,
     ObjectPart,
-    Standing,
     StoredObject,
     Waiting,
     WorkerStatus,
@@ -329,8 +329,8 @@ class FakeJobStore(TransitionStore):
     def queue_position(self, job_id: str) -> int | None:
         return self._place(self.get(job_id))
 
-    def standings(self, records: Sequence[JobRecord]) -> Sequence[Standing]:
-        return [Standing(self._steps(record), self._place(record)) for record in records]
+    def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
+        return [LiveStatus(self._steps(record), self._place(record)) for record in records]
 
     def _steps(self, record: JobRecord) -> Mapping[Lane, StepProgress]:
         told = {lane: self.progress(record.id, lane) for lane in transitions.lanes_with_progress(record)}
@@ -404,10 +404,10 @@ class FakeEventLog:
         with self._memory.changed:
             return {job_id: self._position(job_id) for job_id in job_ids}
 
-    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobNews]:
+    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         with self._memory.changed:
 
-            def news() -> list[JobNews]:
+            def news() -> list[JobUpdates]:
                 found = [self._news(job_id, position) for job_id, position in positions.items()]
                 return [one for one in found if one.events or one.progress]
 
@@ -422,13 +422,13 @@ class FakeEventLog:
         log = self._memory.events.get(job_id, [])
         return LogPosition(log[-1].id if log else "0-0", str(self._memory.num_reports))
 
-    def _news(self, job_id: str, position: LogPosition) -> JobNews:
+    def _news(self, job_id: str, position: LogPosition) -> JobUpdates:
         events = self.read(job_id, position.event)
         told = [self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS]
         new = [entry for entry in told if entry is not None and entry[0] > int(position.reports)]
         reports = max((number for number, _ in new), default=int(position.reports))
         after = LogPosition(events[-1].id if events else position.event, str(reports))
-        return JobNews(job_id, events, [report for _, report in new], after)
+        return JobUpdates(job_id, events, [report for _, report in new], after)
 
 
 class FakeOutbox:
@@ -735,7 +735,7 @@ class FakeEngine:
 
     def warm_up(self) -> None: ...
 
-    def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
+    def start(self, spec: JobSpec, given: InputMedia) -> EngineState:
         """A given picture, or the last of the given frames, is the field over which the square goes on."""
         arrays: dict[str, NDArray[Any]] = {"phase": np.asarray([spec.seed % 997], dtype=np.int64)}
         if given.image is not None:

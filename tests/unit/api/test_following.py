@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from api.events.sse import Streams, event_places, follow_job
 from core.service.domain.errors import StoreDamaged, StoreUnavailable
-from core.service.domain.ports import JobNews, LogPosition
+from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.testing.fakes import FakeEventLog
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 from tests.helpers.deadline import eventually_on_the_loop, one_turn
@@ -35,7 +35,7 @@ class WatchedLog(FakeEventLog):
         self._fail(job_ids)
         return super().newest(job_ids)
 
-    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobNews]:
+    def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         self._fail(positions)
         self.threads.add(threading.current_thread().name)
         self.followed.add(frozenset(positions))

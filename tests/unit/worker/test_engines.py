@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from core.service.domain.engine import NOTHING_GIVEN
+from core.service.domain.engine import NO_INPUT_MEDIA
 from core.service.domain.errors import PresetError, UnknownModel
 from core.service.settings import Settings
 from core.service.testing.fakes import FakeRefineEngine
@@ -69,7 +69,7 @@ def test_a_preset_may_ask_for_the_fake_engine(tmp_path: Path) -> None:
         num_inference_steps=3,
     )  # fmt: skip
     steps: list[tuple[int, int]] = []
-    chunk = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda step, of: steps.append((step, of)))
+    chunk = engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), lambda step, of: steps.append((step, of)))
     assert chunk.frames.shape == (16, 64, 64, 3)
     assert steps == [(0, 3), (1, 3), (2, 3)]
 

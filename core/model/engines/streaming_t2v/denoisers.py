@@ -1,6 +1,6 @@
 """Networks as denoisers: one guided prediction per call, for windows and for the first chunk.
 
-Both halves of guidance start from one sample. Two approximations can be asked for by a recipe: guidance in a part of
+Both halves of guidance start from one sample. Two approximations can be asked for by a config: guidance in a part of
 the schedule only, and deep features kept for some steps. Knows no sampler, no draws and no pixels.
 
 Shapes: A samples, B texts (2 where guided, else 1), C latent channels, F frames, G conditioning frames, H, W latent
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.window import Recipe, VideoContext
+from core.model.engines.streaming_t2v.window import SamplingConfig, VideoContext
 from core.model.networks.base_network import BaseNetwork
 from core.model.sampling.guidance import guide
 from core.model.sampling.samplers import Denoiser
@@ -22,26 +22,26 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents [A, C, F, H, W], timestep, text states [B, L, D]) -> predictions [B, C, F, H, W]."""
 
 
-def base_denoiser(network: BaseNetwork, context: VideoContext, recipe: Recipe) -> Denoiser:
+def base_denoiser(network: BaseNetwork, context: VideoContext, config: SamplingConfig) -> Denoiser:
     """Guided prediction of the base UNet."""
-    return _guided(network, context, recipe, network.predict)
+    return _guided(network, context, config, network.predict)
 
 
 def window_denoiser(
-    network: StreamingNetwork, context: VideoContext, conditioning_G3PR: Tensor, recipe: Recipe
+    network: StreamingNetwork, context: VideoContext, conditioning_G3PR: Tensor, config: SamplingConfig
 ) -> Denoiser:
     """Guided prediction for one window.
 
     `conditioning_G3PR`: the last frames of the past in [-1, 1]; they are embedded here, once.
     """
     embedded = network.cam.embed_pictures(conditioning_G3PR.to(context.text_states_BLD.dtype))
-    if recipe.deep_feature_steps > 1:
-        return _guided(network, context, recipe, ReusingStep(network, embedded, recipe.deep_feature_steps))
+    if config.deep_feature_steps > 1:
+        return _guided(network, context, config, ReusingStep(network, embedded, config.deep_feature_steps))
 
     def step(latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
         return network.predict_window(latents_ACFHW, timestep, text_states_BLD, embedded)
 
-    return _guided(network, context, recipe, step)
+    return _guided(network, context, config, step)
 
 
 class ReusingStep:
@@ -76,15 +76,15 @@ class ReusingStep:
         )
 
 
-def _guided(network: BaseNetwork, context: VideoContext, recipe: Recipe, step: Step) -> Denoiser:
-    """`step` for both halves in one call, or for the conditional half where the recipe guides nothing."""
+def _guided(network: BaseNetwork, context: VideoContext, config: SamplingConfig, step: Step) -> Denoiser:
+    """`step` for both halves in one call, or for the conditional half where the config guides nothing."""
     conditional = context.conditional
 
     def denoise(x: Tensor, timestep: int) -> Tensor:
-        now = context if recipe.guides_at(timestep) else conditional
+        now = context if config.guides_at(timestep) else conditional
         moment = torch.tensor(timestep, device=x.device)
         with network.hold(now.read):
             predictions = step(x.to(now.text_states_BLD.dtype), moment, now.text_states_BLD)
-        return guide(predictions.float(), recipe.guidance_scale)
+        return guide(predictions.float(), config.guidance_scale)
 
     return denoise

@@ -25,7 +25,7 @@ from core.model.engines.streaming_t2v.first_chunk.base import BaseFirstChunk
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, FirstChunkSource
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.window import (
-    Recipe,
+    SamplingConfig,
     VideoContext,
     as_conditioning,
     decode_new_frames,
@@ -40,11 +40,11 @@ from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
 from core.model.sampling.vae import downsampling, to_uint8
 from core.service.domain.engine import (
-    NOTHING_GIVEN,
+    NO_INPUT_MEDIA,
     EngineChunk,
     EngineState,
     FramesTHWC,
-    GivenMedia,
+    InputMedia,
     OnStep,
     ignore_step,
 )
@@ -84,22 +84,22 @@ class ModelLoader(Protocol):
 
 
 @dataclass(frozen=True)
-class ProfileRecipes:
-    """How a profile samples. A request's steps and guidance scales replace those of the recipes."""
+class ProfileConfig:
+    """How a profile samples. A request's steps and guidance scales replace those of the configs."""
 
-    windows: Recipe
-    first_chunk: Recipe
+    windows: SamplingConfig
+    first_chunk: SamplingConfig
     dtype: torch.dtype
     """Of the networks."""
 
 
 @dataclass(frozen=True)
-class EngineFacts:
+class EngineConfig:
     """What a preset fixes."""
 
     height: int
     width: int
-    profiles: Mapping[Profile, ProfileRecipes]
+    profiles: Mapping[Profile, ProfileConfig]
     fingerprint: str
 
 
@@ -124,7 +124,7 @@ class Recent(Generic[Key, Value]):
 class StreamingT2VEngine:
     """The published method as an engine: base UNet for chunk 0, then two windows per chunk."""
 
-    def __init__(self, loader: ModelLoader, facts: EngineFacts, first_chunk: FirstChunkSource | None = None) -> None:
+    def __init__(self, loader: ModelLoader, facts: EngineConfig, first_chunk: FirstChunkSource | None = None) -> None:
         """`first_chunk` None: the preset's own base UNet."""
         self._loader = loader
         self._facts = facts
@@ -148,7 +148,7 @@ class StreamingT2VEngine:
 
         A first-chunk source of another model is left out: its steps are not the engine's.
         """
-        recipes = self._facts.profiles[DEFAULT_PROFILE]
+        configs = self._facts.profiles[DEFAULT_PROFILE]
         spec = JobSpec(
             prompt="",
             negative_prompt="",
@@ -156,17 +156,17 @@ class StreamingT2VEngine:
             fps=1,
             seed=0,
             model="",
-            guidance_scale=recipes.windows.guidance_scale,
+            guidance_scale=configs.windows.guidance_scale,
             num_inference_steps=1,
             profile=DEFAULT_PROFILE,
-            first_chunk=FirstChunkSampling(num_inference_steps=1, guidance_scale=recipes.first_chunk.guidance_scale),
+            first_chunk=FirstChunkSampling(num_inference_steps=1, guidance_scale=configs.first_chunk.guidance_scale),
         )
         black = np.zeros((CHUNK_FRAMES, self._facts.height, self._facts.width, 3), np.uint8)
-        given = NOTHING_GIVEN if self._own_source is None else GivenMedia(frames=black)
+        given = NO_INPUT_MEDIA if self._own_source is None else InputMedia(frames=black)
         first = self._chunk(spec, self.start(spec, given), ignore_step)
         self._chunk(spec, first.state, ignore_step)
 
-    def start(self, spec: JobSpec, given: GivenMedia) -> EngineState:
+    def start(self, spec: JobSpec, given: InputMedia) -> EngineState:
         """The state before chunk 0: what was given, and the windows' generator at its start, as published."""
         arrays: dict[str, NDArray[Any]] = {"generator": state_of(seeded(spec.seed))}
         if given.frames is not None:
@@ -221,8 +221,8 @@ class StreamingT2VEngine:
     def _source(self, profile: Profile) -> FirstChunkSource:
         if self._own_source is not None:
             return self._own_source
-        models, recipe = self._models(profile), self._facts.profiles[profile].first_chunk
-        return BaseFirstChunk(models.base, models.read_texts, models.vae, recipe, self._latent_shape(models))
+        models, config = self._models(profile), self._facts.profiles[profile].first_chunk
+        return BaseFirstChunk(models.base, models.read_texts, models.vae, config, self._latent_shape(models))
 
     def _later_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """Surplus frames of the chunk before, then as many windows as the chunk needs."""
@@ -242,15 +242,15 @@ class StreamingT2VEngine:
     ) -> tuple[FramesTHWC, EngineState]:
         """8 new frames, and the state after them."""
         models = watch.run("prepare", lambda: self._models(spec.profile))
-        recipe = self._facts.profiles[spec.profile].windows.with_request(spec.num_inference_steps, spec.guidance_scale)
+        config = self._facts.profiles[spec.profile].windows.with_request(spec.num_inference_steps, spec.guidance_scale)
         context = watch.run("prepare", lambda: self._window_context(models, spec, state))
         generator = restored(state.arrays["generator"])
         past = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
         latents = watch.run(
             "denoise",
             lambda: sample_latents(
-                window_denoiser(models.network, context, past, recipe),
-                recipe,
+                window_denoiser(models.network, context, past, config),
+                config,
                 self._latent_shape(models),
                 self._loader.device,
                 generator,

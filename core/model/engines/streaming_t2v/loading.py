@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from core.model.cores import usable_cores
-from core.model.engines.streaming_t2v.engine import EngineFacts, ProfileRecipes, StreamingT2VEngine
+from core.model.engines.streaming_t2v.engine import EngineConfig, ProfileConfig, StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.choose import load_source
 from core.model.engines.streaming_t2v.networks import WeightsFolder, check_sizes
 from core.model.engines.streaming_t2v.preset import StreamingPreset, read_preset
@@ -49,19 +49,19 @@ def load_engine(
     loader = WeightsFolder(
         weights or folder, where, with_base=choice.kind == "base", compiled=compiled, long_work=long_work
     )
-    profiles = profile_recipes(preset, where)
+    profiles = profile_configs(preset, where)
     check_sizes(weights or folder, preset, loader.at(profiles[DEFAULT_PROFILE].dtype))
     source = load_source(choice, preset.height, preset.width, where, long_work)
     line = fingerprint(folder, weights or folder, where, choice, compiled=compiled)
-    return StreamingT2VEngine(loader, EngineFacts(preset.height, preset.width, profiles, line), source)
+    return StreamingT2VEngine(loader, EngineConfig(preset.height, preset.width, profiles, line), source)
 
 
-def profile_recipes(preset: StreamingPreset, device: torch.device) -> dict[Profile, ProfileRecipes]:
+def profile_configs(preset: StreamingPreset, device: torch.device) -> dict[Profile, ProfileConfig]:
     """How each profile samples. Half precision is for GPUs: a CPU computes in float32 whatever a profile says."""
     return {
-        name: ProfileRecipes(
-            preset.recipe(profile.windows),
-            preset.recipe(profile.first_chunk),
+        name: ProfileConfig(
+            preset.config(profile.windows),
+            preset.config(profile.first_chunk),
             getattr(torch, profile.gpu_dtype) if device.type == "cuda" else torch.float32,
         )
         for name, profile in preset.profiles.items()

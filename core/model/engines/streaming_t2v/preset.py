@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from core.model.engines.streaming_t2v.window import Recipe
+from core.model.engines.streaming_t2v.window import SamplingConfig
 from core.model.presets.files import FIX
-from core.model.refinement.engine import RefinerLaws
+from core.model.refinement.engine import RefinerConfig
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.sampling.samplers import SamplerName, SamplingPlan
 from core.model.sampling.schedules import NoiseSchedule, Spacing, schedule_from_config
-from core.service.admission.catalog import MAX_STEPS, Preset, ProfileDefaults, RefinerFacts, SamplingDefaults
+from core.service.admission.catalog import MAX_STEPS, Preset, ProfileDefaults, RefinerDefaults, SamplingDefaults
 from core.service.domain.errors import PresetError
 from core.service.domain.schema import NOISE_LEVELS, Profile
 
@@ -43,7 +43,7 @@ class ProfileFacts(ProfileDefaults):
     gpu_dtype: GpuDtype
 
 
-class RefinerPreset(RefinerFacts):
+class RefinerPreset(RefinerDefaults):
     """The refiner of a preset with what only its engine reads."""
 
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -69,11 +69,11 @@ class RefinerPreset(RefinerFacts):
             raise ValueError(f"num_train_timesteps is {scheduler['num_train_timesteps']}, not {NOISE_LEVELS}")
         return scheduler
 
-    def laws(self, scheduler_of_source: dict[str, Any] | None = None) -> RefinerLaws:
+    def config(self, scheduler_of_source: dict[str, Any] | None = None) -> RefinerConfig:
         """What the network was trained for."""
         config = scheduler_of_source if self.scheduler is None else self.scheduler
         schedule = None if config is None else schedule_from_config(config)
-        return RefinerLaws(
+        return RefinerConfig(
             sigmas_T=vid2vid_sigmas() if schedule is None else (1 - schedule.alphas_cumprod_T).sqrt(),
             prediction="v_prediction" if schedule is None else schedule.prediction,
             guidance_rescale=self.guidance_rescale,
@@ -92,7 +92,7 @@ class StreamingPreset(Preset):
     refiner: RefinerPreset | None = None  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
     scheduler: dict[str, Any]
 
-    def recipe(self, sampling: SamplingFacts) -> Recipe:
+    def config(self, sampling: SamplingFacts) -> SamplingConfig:
         """How latents are sampled with these defaults."""
         plan = SamplingPlan(
             sampling.sampler,
@@ -101,7 +101,7 @@ class StreamingPreset(Preset):
             spacing=sampling.timestep_spacing or self.scheduler.get("timestep_spacing", "leading"),
             offset=self.scheduler.get("steps_offset", 0),
         )
-        return Recipe(
+        return SamplingConfig(
             plan, self.schedule, sampling.guidance_scale, sampling.guidance_interval, sampling.deep_feature_steps
         )
 

@@ -24,7 +24,7 @@ from core.model.sampling.vae import decode_frames
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SamplingConfig:
     """How latents are sampled."""
 
     plan: SamplingPlan
@@ -45,7 +45,7 @@ class Recipe:
         low, high = self.guidance_interval
         return low <= float((1 - self.schedule.signal_at(timestep)) ** 0.5) <= high
 
-    def with_request(self, num_steps: int, guidance_scale: float) -> "Recipe":
+    def with_request(self, num_steps: int, guidance_scale: float) -> "SamplingConfig":
         """The same sampler with a request's steps and guidance."""
         return replace(self, plan=replace(self.plan, num_steps=num_steps), guidance_scale=guidance_scale)
 
@@ -91,7 +91,7 @@ def anchor_tokens(
 
 def sample_latents(
     denoise: Denoiser,
-    recipe: Recipe,
+    config: SamplingConfig,
     shape_1CFHW: tuple[int, ...],
     device: torch.device,
     generator: torch.Generator,
@@ -99,10 +99,10 @@ def sample_latents(
 ) -> Tensor:
     """Latents [1, C, F, H, W] of a window or a first chunk, all F frames."""
     return sample(
-        recipe.plan,
+        config.plan,
         denoise,
         draw_video(generator, shape_1CFHW, device),
-        recipe.schedule,
+        config.schedule,
         lambda: draw_frames_first(generator, shape_1CFHW, device),
         on_step,
     )

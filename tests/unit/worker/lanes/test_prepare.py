@@ -30,7 +30,7 @@ from tests.helpers.media_server import Answer, MediaServer, serving_media
 from worker.lanes.prepare import FIRST_LOOK, MOST_LOOKED_AT, Preparer
 from worker.maintenance.dead_workers import give_back
 from worker.media.decode_process import DecodeOrder, decode_here
-from worker.media.input_media import GivenReader
+from worker.media.input_media import InputMediaReader
 from worker.media.media_concurrency import Places, Source
 from worker.runtime.names import slot_names
 
@@ -57,7 +57,7 @@ def server() -> Iterator[MediaServer]:
 def preparing(world: World, **settings: int) -> Generator[Preparer]:
     world.settings = world.settings.model_copy(update={"media_fetches": 4, "media_fetches_per_host": 2, **settings})
     services = world.services("cpu-1")
-    reader = GivenReader(services, on_loopback, decode_here)
+    reader = InputMediaReader(services, on_loopback, decode_here)
     preparer = Preparer(services, reader).start()
     try:
         yield preparer
@@ -229,7 +229,7 @@ def looking(world: World, store: Store, **others: Any) -> Generator[Preparer]:
     """One that looks when it is told to only."""
     services = replace(world.services("cpu-1"), store=store)
     try:
-        yield Preparer(services, GivenReader(services, on_loopback, decode_here), **others)
+        yield Preparer(services, InputMediaReader(services, on_loopback, decode_here), **others)
     finally:
         services.drain.set()
 
@@ -297,7 +297,9 @@ def test_a_name_server_that_never_answers_takes_its_own_domains_places_only(worl
         submit(world, f"job_pit_{number}", server.url("/a", f"a{number}.pit.example"))
     submit(world, "job_quick", server.url("/a", QUICK))
     services = world.services("cpu-1")
-    preparer = Preparer(services, GivenReader(services, media_addresses(BoundedResolver(30, resolve)), decode_here))
+    preparer = Preparer(
+        services, InputMediaReader(services, media_addresses(BoundedResolver(30, resolve)), decode_here)
+    )
     preparer.look()
     eventually(lambda: is_ready(world, "job_quick"), "the other to be ready")
     assert not any(is_ready(world, f"job_pit_{number}") for number in range(12))
@@ -323,7 +325,7 @@ def test_a_cancelled_job_ends_at_once_and_leaves_nothing(world: World, server: M
     submit(world, "job_a", server.url("/a", QUICK))
     gate = Gate()
     services = world.services("cpu-1")
-    preparer = Preparer(services, GivenReader(services, on_loopback, gate)).start()
+    preparer = Preparer(services, InputMediaReader(services, on_loopback, gate)).start()
     eventually(lambda: gate.begun, "decoding to begin")
     assert world.store.request_cancel("job_a").status is JobStatus.CANCELED
     eventually(lambda: not world.store.lease_alive("job_a", Lane.PREPARE), "the place to be free")
@@ -345,7 +347,7 @@ def test_many_that_do_not_come_to_an_end_keep_a_worker_that_stops_no_longer_than
     for number in range(8):
         submit(world, f"job_{number}", server.url("/a", QUICK))
     services = world.services("cpu-1")
-    preparer = Preparer(services, GivenReader(services, on_loopback, hang)).start()
+    preparer = Preparer(services, InputMediaReader(services, on_loopback, hang)).start()
     try:
         eventually(lambda: len(server.seen) == 8, "all to be in hand")
         began = time.monotonic()

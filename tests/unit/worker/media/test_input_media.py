@@ -32,7 +32,7 @@ from tests.helpers.video import frames_of
 from worker.lanes.lane import Outcome
 from worker.lanes.prepare import MediaPreparer
 from worker.media.decode_process import DecodeOrder, DecodingStalled, decode_here
-from worker.media.input_media import DiskBudget, GivenReader, Room
+from worker.media.input_media import DiskBudget, InputMediaReader, Room
 
 HOST = "videos.example.com"
 
@@ -374,7 +374,7 @@ def test_what_is_odd_about_the_file_is_told_in_the_jobs_warnings_once(world: Wor
         return (odd,)
 
     world.submit(video=uploaded(world, video))
-    preparer = MediaPreparer(world.services(), GivenReader(world.services(), decode=decode))
+    preparer = MediaPreparer(world.services(), InputMediaReader(world.services(), decode=decode))
     preparer.work()
     world.storage.delete([*world.storage.list(inputs_prefix(JOB))])
     world.maker().work()
@@ -405,7 +405,7 @@ def test_files_beyond_the_room_on_disk_come_back_later_and_no_try_counts(world: 
         return ()
 
     services = world.services("cpu-1")
-    preparer = MediaPreparer(services, GivenReader(services, decode=decode))
+    preparer = MediaPreparer(services, InputMediaReader(services, decode=decode))
     assert preparer.work() is Outcome.COMMITTED
     assert meanwhile == [Outcome.INTERRUPTED]
     assert world.store.get("job_later").lane(Lane.PREPARE).attempts == 0
@@ -422,7 +422,7 @@ def test_a_decoder_that_stands_still_costs_its_job_a_try_and_in_the_end_the_clie
         raise DecodingStalled(f"decoding the {order.kind} did not end")
 
     world.submit(video=uploaded(world, video))
-    preparer = MediaPreparer(world.services("cpu-1"), GivenReader(world.services("cpu-1"), decode=decode))
+    preparer = MediaPreparer(world.services("cpu-1"), InputMediaReader(world.services("cpu-1"), decode=decode))
     for tries in (1, 2, 3):
         assert world.store.get(JOB).status is JobStatus.QUEUED
         with pytest.raises(DecodingStalled):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.model.engines.streaming_t2v.denoisers import base_denoiser
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
-from core.model.engines.streaming_t2v.window import Recipe, first_chunk_context, sample_latents
+from core.model.engines.streaming_t2v.window import SamplingConfig, first_chunk_context, sample_latents
 from core.model.networks.base_network import BaseNetwork
 from core.model.networks.encoders import TextReader
 from core.model.sampling.guidance import num_halves
@@ -20,12 +20,12 @@ from core.model.sampling.vae import decode_frames
 
 @dataclass(frozen=True)
 class BaseFirstChunk:
-    """16 frames sampled by `recipe`, of which a request's steps and guidance replace its own."""
+    """16 frames sampled by `config`, of which a request's steps and guidance replace its own."""
 
     network: BaseNetwork
     read_texts: TextReader
     vae: AutoencoderKL
-    recipe: Recipe
+    config: SamplingConfig
     latent_shape: tuple[int, ...]
     """[1, C, F, H, W]."""
 
@@ -34,8 +34,8 @@ class BaseFirstChunk:
         refuse_image(request)
         texts = [request.negative_prompt, request.prompt][-num_halves(request.guidance_scale) :]
         context = first_chunk_context(self.network, self.read_texts(texts))
-        recipe = self.recipe.with_request(request.num_inference_steps, request.guidance_scale)
-        denoise = base_denoiser(self.network, context, recipe)
+        config = self.config.with_request(request.num_inference_steps, request.guidance_scale)
+        denoise = base_denoiser(self.network, context, config)
         device = self.network.weight.device
-        latents = sample_latents(denoise, recipe, self.latent_shape, device, request.generator, on_step)
+        latents = sample_latents(denoise, config, self.latent_shape, device, request.generator, on_step)
         return decode_frames(self.vae, latents[0])

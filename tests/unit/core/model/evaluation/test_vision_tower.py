@@ -11,7 +11,7 @@ from core.model.presets.random import write_random_preset
 from core.model.training import sprites
 from core.model.training.export import CLIP_HEADS, save_clip_heads
 from core.model.training.recipe import Recipe
-from core.model.training.sprites_run import Workshop
+from core.model.training.sprites_run import TrainingRun
 
 
 def test_a_still_video_is_its_anchor(tmp_path: Path) -> None:
@@ -33,11 +33,11 @@ def test_another_scene_is_further_from_the_anchor(tmp_path: Path) -> None:
 def test_texts_are_compared_with_the_contrastive_stages_heads(
     toy_recipe: Recipe, toy_work: Path, tmp_path: Path
 ) -> None:
-    workshop = Workshop(toy_recipe, toy_work)
-    words = workshop.words
+    training_run = TrainingRun(toy_recipe, toy_work)
+    words = training_run.words
     frames = sprites.render(sprites.sample_scene(np.random.default_rng(0)), 32)
     likeness = Tower(words.image_encoder, words).measure(frames, "a red circle").text_likeness_at_end
     assert likeness is not None
     assert -1 <= likeness <= 1
-    save_clip_heads(workshop, tmp_path / CLIP_HEADS)
+    save_clip_heads(training_run, tmp_path / CLIP_HEADS)
     assert set(load_file(tmp_path / CLIP_HEADS)) == set(words.heads.state_dict())

@@ -14,7 +14,7 @@ from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit
 
 from core.model.engines.streaming_t2v.denoisers import base_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.window import Recipe, VideoContext
+from core.model.engines.streaming_t2v.window import SamplingConfig, VideoContext
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import MAX_SHAPES, Compiler, EagerWhereItMust, in_one_graph, or_eager
 from core.model.sampling.samplers import SamplingPlan
@@ -200,9 +200,9 @@ def test_a_network_serves_more_sizes_than_the_compiler_takes(two_level_network: 
 
 def test_a_first_chunk_is_compiled_too(two_level_network: StreamingNetwork) -> None:
     text, latents = torch.randn(2, 6, 12), torch.randn(1, 4, 16, 4, 4)
-    recipe = Recipe(SamplingPlan("ddim", 2), make_schedule(), guidance_scale=5.0)
+    config = SamplingConfig(SamplingPlan("ddim", 2), make_schedule(), guidance_scale=5.0)
     for network in (two_level_network, UntouchedBase(two_level_network.unet)):
-        denoise = base_denoiser(network, VideoContext(network.read(text, None), text), recipe)
+        denoise = base_denoiser(network, VideoContext(network.read(text, None), text), config)
         plain = denoise(latents, 500)
         backend = CountingBackend()
         network.compile(with_backend(backend))

@@ -10,7 +10,7 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor
 
 from core.model.networks.base_network import UntouchedBase
-from core.model.refinement.engine import RefinerLaws, RefinerModels, WindowRefiner
+from core.model.refinement.engine import RefinerConfig, RefinerModels, WindowRefiner
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.refinement.windows import refine_streaming as refine_in_streaming
@@ -30,7 +30,7 @@ def read_texts(texts: list[str]) -> Tensor:
     return torch.stack([torch.full((3, 8), float(len(text))) for text in texts])
 
 
-LAWS = RefinerLaws(vid2vid_sigmas(), "v_prediction", 0.2, vid2vid_resampling=True, windows_per_batch=2)
+LAWS = RefinerConfig(vid2vid_sigmas(), "v_prediction", 0.2, vid2vid_resampling=True, windows_per_batch=2)
 
 
 @pytest.fixture(scope="module")

@@ -137,10 +137,10 @@ def test_noise_levels_are_the_published_refiners_or_a_schedulers(
 
     facts = read_preset(folder).refiner
     assert facts is not None
-    laws = facts.model_copy(update=changes).laws()
+    config = facts.model_copy(update=changes).config()
 
-    assert laws.prediction == prediction
-    assert float(laws.sigmas_T[-1]) == pytest.approx(last_sigma, abs=1e-4)
+    assert config.prediction == prediction
+    assert float(config.sigmas_T[-1]) == pytest.approx(last_sigma, abs=1e-4)
 
 
 @pytest.fixture(scope="module")

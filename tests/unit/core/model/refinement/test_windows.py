@@ -1,4 +1,4 @@
-"""The refiner's laws against the published numbers and against what they promise."""
+"""The refiner against the published numbers and against what they promise."""
 
 import math
 from collections import Counter

@@ -17,11 +17,11 @@ from core.model.networks.blocks import set_gradient_checkpointing
 from core.model.presets.random import write_random_preset
 from core.model.training.clip_cache import SKIPPED
 from core.model.training.clips_export import export_continued
-from core.model.training.clips_run import ClipsWorkshop
+from core.model.training.clips_run import ClipsTrainingRun
 from core.model.training.command import main
 from core.model.training.continuation_stage import ContinuationTask
 from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, load_recipe
-from core.service.domain.engine import NOTHING_GIVEN
+from core.service.domain.engine import NO_INPUT_MEDIA
 from tests.helpers.clips import clip
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import change_facts
@@ -109,19 +109,19 @@ def test_unusable_clips_are_listed_with_the_reason(trained: Path) -> None:
 
 def test_a_second_run_encodes_nothing_again(recipe: Recipe, trained: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in trained.glob("cache/*/*/*")}
-    assert len(ClipsWorkshop(recipe, trained).cache.clips) == 3
+    assert len(ClipsTrainingRun(recipe, trained).cache.clips) == 3
     assert before == {file: file.stat().st_mtime_ns for file in trained.glob("cache/*/*/*")}
 
 
 def test_every_clip_is_seen_once_before_any_is_seen_twice(recipe: Recipe, trained: Path) -> None:
-    cache = ClipsWorkshop(recipe, trained).cache
+    cache = ClipsTrainingRun(recipe, trained).cache
     places = [cache.clip_at(place) for place in range(9)]
     assert all(sorted(places[first : first + 3]) == [0, 1, 2] for first in (0, 3, 6))
 
 
 def test_temporal_layers_stay_as_they_were_and_spatial_ones_learn(recipe: Recipe, trained: Path) -> None:
-    workshop = ClipsWorkshop(recipe, trained)
-    before, after = workshop.untrained_unet().state_dict(), workshop.trained()[0].state_dict()
+    training_run = ClipsTrainingRun(recipe, trained)
+    before, after = training_run.untrained_unet().state_dict(), training_run.trained()[0].state_dict()
     changed = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert any(".attentions." in name for name in changed)
     assert not [name for name in changed if "temp_" in name or name.startswith("transformer_in")]
@@ -130,17 +130,17 @@ def test_temporal_layers_stay_as_they_were_and_spatial_ones_learn(recipe: Recipe
 def test_the_exported_preset_makes_videos(trained: Path) -> None:
     engine = load_engine(trained / "preset", device="cpu", torch_threads=1)
     spec = job_spec(num_frames=24, num_inference_steps=1)
-    first = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda _step, _steps: None)
+    first = engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), lambda _step, _steps: None)
     assert engine.next_chunk(spec, first.state, lambda _step, _steps: None).frames.shape == (8, 64, 64, 3)
 
 
 def test_the_exported_first_chunk_comes_from_the_base_that_was_given(recipe: Recipe, trained: Path) -> None:
-    given = ClipsWorkshop(recipe, trained).preset.weights / "unet" / "model.safetensors"
+    given = ClipsTrainingRun(recipe, trained).preset.weights / "unet" / "model.safetensors"
     assert (trained / "preset/first_chunk_unet/model.safetensors").read_bytes() == given.read_bytes()
 
 
 def exported_facts(recipe: Recipe, trained: Path, target: Path) -> StreamingPreset:
-    export_continued(ClipsWorkshop(recipe, trained), target)
+    export_continued(ClipsTrainingRun(recipe, trained), target)
     return read_preset(target)
 
 
@@ -172,9 +172,9 @@ def test_samples_show_clips_and_how_they_go_on(trained: Path) -> None:
 
 
 def test_new_memories_leave_the_base_bit_equal(recipe: Recipe, tmp_path: Path) -> None:
-    workshop = ClipsWorkshop(recipe, tmp_path)
-    unet = workshop.untrained_unet()
-    memory = workshop.untrained_memory(unet)
+    training_run = ClipsTrainingRun(recipe, tmp_path)
+    unet = training_run.untrained_unet()
+    memory = training_run.untrained_memory(unet)
     memory.mixers.layers_of(unet).inject()
     generator = torch.Generator().manual_seed(0)
     latents, pictures, text, tokens = (
@@ -195,7 +195,7 @@ def gradients(task: ContinuationTask, checkpointing: bool) -> list[torch.Tensor]
 
 
 def test_gradient_checkpointing_changes_no_gradient(recipe: Recipe, trained: Path) -> None:
-    task = ClipsWorkshop(recipe, trained).task("apm")
+    task = ClipsTrainingRun(recipe, trained).task("apm")
     kept, recomputed = gradients(task, False), gradients(task, True)
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(kept, recomputed, strict=True))
 
@@ -227,8 +227,8 @@ def test_pretrained_memories_go_on_from_the_preset(recipe_file: Path, tmp_path: 
     text = recipe_file.read_text().replace("gradient_checkpointing", 'memory = "pretrained"\ngradient_checkpointing')
     pretrained = recipe_file.with_name("pretrained.toml")
     pretrained.write_text(text)
-    workshop = ClipsWorkshop(load_recipe(str(pretrained)), tmp_path)
-    memory = workshop.untrained_memory(workshop.untrained_unet())
+    training_run = ClipsTrainingRun(load_recipe(str(pretrained)), tmp_path)
+    memory = training_run.untrained_memory(training_run.untrained_unet())
     # A random preset's memories act; new ones would be zero.
     assert memory.mergers.mid.proj_out.weight.any()
     assert all(weight.requires_grad for weight in memory.cam.parameters())

@@ -20,7 +20,7 @@ from core.model.training.export import export_preset
 from core.model.training.loop import Plan, StageMissing, load_averaged, train
 from core.model.training.memory_stage import CONDITIONING, build_memory
 from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe, parse_recipe
-from core.model.training.sprites_run import Workshop
+from core.model.training.sprites_run import TrainingRun
 from core.model.training.vae_stage import VaeTask, build_vae
 from core.model.training.warm_start import begin_with
 from core.service.domain.refiner import RefineState
@@ -94,10 +94,10 @@ def test_exported_refiner_refines(trained: Path) -> None:
 
 
 def test_preset_without_a_trained_refiner_names_none(toy: Recipe, trained: Path, tmp_path: Path) -> None:
-    export_preset(Workshop(toy, trained), tmp_path / "preset")
+    export_preset(TrainingRun(toy, trained), tmp_path / "preset")
     assert (tmp_path / "preset" / "refiner").is_dir()
     shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("refiner", "preset"))
-    export_preset(Workshop(toy, tmp_path / "work"), tmp_path / "preset")
+    export_preset(TrainingRun(toy, tmp_path / "work"), tmp_path / "preset")
     assert read_preset(tmp_path / "preset").refiner is None
     assert not (tmp_path / "preset" / "refiner").exists()
 
@@ -105,9 +105,9 @@ def test_preset_without_a_trained_refiner_names_none(toy: Recipe, trained: Path,
 def test_preset_without_a_trained_decoder_keeps_none_of_an_earlier_export(
     toy: Recipe, trained: Path, tmp_path: Path
 ) -> None:
-    export_preset(Workshop(toy, trained), tmp_path / "preset")
+    export_preset(TrainingRun(toy, trained), tmp_path / "preset")
     shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("decoder", "preset"))
-    export_preset(Workshop(toy, tmp_path / "work"), tmp_path / "preset")
+    export_preset(TrainingRun(toy, tmp_path / "work"), tmp_path / "preset")
     assert [part.name for part in (tmp_path / "preset" / "refiner").iterdir()] == ["unet"]
 
 
@@ -121,7 +121,7 @@ def begun(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_stages_begin_with_the_weights_of_a_preset(toy: Recipe, trained: Path, begun: Path) -> None:
-    ours, theirs = (Workshop(toy, folder) for folder in (begun, trained))
+    ours, theirs = (TrainingRun(toy, folder) for folder in (begun, trained))
     pairs = [(ours.memory.cam, theirs.memory.cam), (ours.words.heads, theirs.words.heads), (ours.vae, theirs.vae)]
     pairs += [(ours.refiner, theirs.refiner), (ours.refiner_vae, theirs.refiner_vae)]
     for one, other in pairs:
@@ -138,10 +138,10 @@ def test_a_stage_begun_with_given_weights_trains_on_from_them(begun: Path) -> No
 def test_a_stage_that_goes_on_from_a_chosen_one_begins_with_what_that_one_learns(
     toy: Recipe, trained: Path, tmp_path: Path
 ) -> None:
-    assert begin_with(Workshop(toy, tmp_path), trained / "preset", ["image", "video", "apm"]) == [
+    assert begin_with(TrainingRun(toy, tmp_path), trained / "preset", ["image", "video", "apm"]) == [
         *("clip", "vae", "image", "cam", "apm", "decoder", "refiner")
     ]
-    assert begin_with(Workshop(toy, tmp_path), trained / "preset", []) == ["video"]
+    assert begin_with(TrainingRun(toy, tmp_path), trained / "preset", []) == ["video"]
 
 
 def test_weights_of_other_sizes_to_begin_with_are_refused(
@@ -158,7 +158,7 @@ def test_beginning_with_a_preset_is_for_recipes_that_begin_from_nothing(capsys: 
 
 
 def test_full_size_refiner_stays_small() -> None:
-    unet = build_unet(Workshop(load_recipe("sprites"), Path()).networks.refiner_channels)
+    unet = build_unet(TrainingRun(load_recipe("sprites"), Path()).networks.refiner_channels)
     assert 2 * sum(weight.numel() for weight in unet.parameters()) <= 8e6
 
 
@@ -190,7 +190,7 @@ def memory_inputs(side: int) -> list[Tensor]:
 
 @pytest.mark.parametrize("with_anchor", [False, True])
 def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path: Path, with_anchor: bool) -> None:
-    unet = Workshop(toy, tmp_path).untrained_unet()
+    unet = TrainingRun(toy, tmp_path).untrained_unet()
     memory = build_memory(unet, (4, 4, 4, 4), image_tokens=2)
     latents, pictures, text, tokens = memory_inputs(side=16)
     moment = torch.tensor([10, 900])
@@ -207,7 +207,7 @@ def test_memories_leave_the_base_bit_equal_before_training(toy: Recipe, tmp_path
 
 def test_memories_leave_the_base_equal_to_rounding_at_the_size_of_sprites(toy: Recipe, tmp_path: Path) -> None:
     # The deepest of four levels is a single pixel there: see memory_stage.
-    unet = Workshop(toy, tmp_path).untrained_unet()
+    unet = TrainingRun(toy, tmp_path).untrained_unet()
     memory = build_memory(unet, (4, 4, 4, 4), image_tokens=2)
     memory.mixers.layers_of(unet).inject()
     latents, pictures, text, tokens = memory_inputs(side=8)
@@ -220,13 +220,13 @@ def test_memories_leave_the_base_equal_to_rounding_at_the_size_of_sprites(toy: R
 
 @pytest.mark.parametrize("stage", ["cam", "apm"])
 def test_base_is_frozen_in_memory_stages(toy: Recipe, trained: Path, stage: str) -> None:
-    workshop = Workshop(toy, trained)
-    task = workshop.task(stage)
-    before = {name: weight.clone() for name, weight in workshop.unet.state_dict().items()}
+    training_run = TrainingRun(toy, trained)
+    task = training_run.task(stage)
+    before = {name: weight.clone() for name, weight in training_run.unet.state_dict().items()}
     task.loss(0).backward()
-    assert all(parameter.grad is None for parameter in workshop.unet.parameters())
+    assert all(parameter.grad is None for parameter in training_run.unet.parameters())
     assert set(task.modules) >= {"cam", "mergers"}
-    after = workshop.unet.state_dict()
+    after = training_run.unet.state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
@@ -237,9 +237,9 @@ def test_stages_that_have_something_to_see_show_it(trained: Path, stage: str) ->
 
 @pytest.mark.parametrize("stage", ["video", "apm", "refiner"])
 def test_sampling_leaves_the_networks_as_they_were(toy: Recipe, trained: Path, stage: str) -> None:
-    workshop = Workshop(toy, trained)
-    task = workshop.task(stage)
-    sample = workshop.sampler(stage, task)
+    training_run = TrainingRun(toy, trained)
+    task = training_run.task(stage)
+    sample = training_run.sampler(stage, task)
     assert sample is not None
     before = task.loss(3)
     sample(9)
@@ -248,16 +248,16 @@ def test_sampling_leaves_the_networks_as_they_were(toy: Recipe, trained: Path, s
 
 def test_stage_without_its_predecessor_says_which_one_is_missing(toy: Recipe, tmp_path: Path) -> None:
     with pytest.raises(StageMissing, match="'video'"):
-        Workshop(toy, tmp_path).task("cam")
+        TrainingRun(toy, tmp_path).task("cam")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_needs_what_is_said_and_no_other(toy: Recipe, trained: Path, tmp_path: Path, stage: str) -> None:
     for needed in NEEDS[stage]:
         with pytest.raises(StageMissing):
-            Workshop(toy, tmp_path).task(stage)
+            TrainingRun(toy, tmp_path).task(stage)
         (tmp_path / needed).symlink_to(trained / needed)
-    Workshop(toy, tmp_path).task(stage)
+    TrainingRun(toy, tmp_path).task(stage)
 
 
 def test_unknown_recipe_is_refused_with_the_shipped_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,7 +273,7 @@ def test_recipe_with_an_unknown_entry_is_refused() -> None:
 
 
 def test_same_step_gives_the_same_loss(toy: Recipe, trained: Path) -> None:
-    task = Workshop(toy, trained).task("apm")
+    task = TrainingRun(toy, trained).task("apm")
     assert torch.equal(task.loss(3), task.loss(3))
 
 

@@ -1,4 +1,4 @@
-"""The fakes keep the laws of the real ports; tests/integration/test_store_contract.py holds the real ones to them."""
+"""The fakes keep the contract of the real ports; test_store_contract.py holds the real ones to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.service.domain.engine import NOTHING_GIVEN, EngineState, GivenMedia
+from core.service.domain.engine import NO_INPUT_MEDIA, EngineState, InputMedia
 from core.service.domain.errors import Interrupted, ObjectNotFound, StorageError
 from core.service.domain.ports import StoredObject, TaskQueue
 from core.service.domain.schema import Lane
@@ -90,7 +90,7 @@ def test_a_message_that_waits_is_not_sent_twice() -> None:
 
 def test_the_engine_gives_the_same_bytes_from_a_stored_state() -> None:
     engine, spec = FakeEngine(), job_spec(num_frames=35)
-    first = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), no_step)
+    first = engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), no_step)
     straight = engine.next_chunk(spec, first.state, no_step)
     resumed = FakeEngine().next_chunk(spec, EngineState.from_bytes(first.state.to_bytes()), no_step)
     assert np.array_equal(straight.frames, resumed.frames)
@@ -99,7 +99,7 @@ def test_the_engine_gives_the_same_bytes_from_a_stored_state() -> None:
 
 def test_the_engine_makes_exactly_the_frames_asked_for() -> None:
     engine, spec = FakeEngine(height=32, width=48), job_spec(num_frames=35)
-    state, shapes = engine.start(spec, NOTHING_GIVEN), list[tuple[int, ...]]()
+    state, shapes = engine.start(spec, NO_INPUT_MEDIA), list[tuple[int, ...]]()
     while state.frames_done < 35:
         chunk = engine.next_chunk(spec, state, no_step)
         shapes.append(chunk.frames.shape)
@@ -109,7 +109,7 @@ def test_the_engine_makes_exactly_the_frames_asked_for() -> None:
 
 def test_the_square_moves_without_a_jump_between_chunks() -> None:
     engine, spec = FakeEngine(), job_spec()
-    first = engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), no_step)
+    first = engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), no_step)
     second = engine.next_chunk(spec, first.state, no_step)
     frames = np.concatenate([first.frames, second.frames]).astype(np.int16)
     changed_pixels = (np.diff(frames, axis=0) != 0).any(axis=-1).sum(axis=(1, 2))
@@ -120,7 +120,7 @@ def test_the_square_moves_without_a_jump_between_chunks() -> None:
 def test_the_prompt_decides_the_colour() -> None:
     engine = FakeEngine()
     red, blue = (
-        engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), no_step).frames
+        engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), no_step).frames
         for spec in (job_spec(prompt="red"), job_spec(prompt="blue"))
     )
     assert not np.array_equal(red, blue)
@@ -133,14 +133,14 @@ def test_the_engine_lets_an_interruption_through() -> None:
 
     engine = FakeEngine()
     with pytest.raises(Interrupted):
-        engine.next_chunk(job_spec(), engine.start(job_spec(), NOTHING_GIVEN), stop_at_two)
+        engine.next_chunk(job_spec(), engine.start(job_spec(), NO_INPUT_MEDIA), stop_at_two)
 
 
 def test_a_longer_chunk_has_more_steps() -> None:
     seen: list[tuple[int, int]] = []
     engine = FakeEngine(steps_per_chunk=3)
     engine.next_chunk(
-        job_spec(), engine.start(job_spec(), NOTHING_GIVEN), lambda step, steps: seen.append((step, steps))
+        job_spec(), engine.start(job_spec(), NO_INPUT_MEDIA), lambda step, steps: seen.append((step, steps))
     )
     assert seen == [(0, 3), (1, 3), (2, 3)]
 
@@ -148,7 +148,7 @@ def test_a_longer_chunk_has_more_steps() -> None:
 def test_given_frames_are_the_first_chunk_and_the_field_of_the_next() -> None:
     engine, spec = FakeEngine(), job_spec()
     frames = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
-    first = engine.next_chunk(spec, engine.start(spec, GivenMedia(frames=frames)), no_step)
+    first = engine.next_chunk(spec, engine.start(spec, InputMedia(frames=frames)), no_step)
     second = engine.next_chunk(spec, EngineState.from_bytes(first.state.to_bytes()), no_step)
     assert np.array_equal(first.frames, frames)
     assert np.array_equal(second.frames[0, -1, -1], frames[-1, -1, -1])
@@ -158,7 +158,7 @@ def test_given_frames_are_the_first_chunk_and_the_field_of_the_next() -> None:
 def test_a_given_image_of_any_size_is_the_field() -> None:
     engine, spec = FakeEngine(), job_spec()
     image = np.full((20, 90, 3), (9, 99, 199), dtype=np.uint8)
-    chunk = engine.next_chunk(spec, engine.start(spec, GivenMedia(image=image)), no_step)
+    chunk = engine.next_chunk(spec, engine.start(spec, InputMedia(image=image)), no_step)
     assert chunk.frames[5, -1, -1].tolist() == [9, 99, 199]
 
 

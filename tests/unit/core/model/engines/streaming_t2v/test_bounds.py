@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.model.engines.streaming_t2v.denoisers import base_denoiser, window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.window import Recipe, VideoContext, sample_latents
+from core.model.engines.streaming_t2v.window import SamplingConfig, VideoContext, sample_latents
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import seeded
 from core.model.sampling.samplers import SamplingPlan
@@ -38,12 +38,12 @@ def test_windows_are_finite_with_the_fewest_steps(
     two_level_network: StreamingNetwork, plan: dict[str, Any], schedule: NoiseSchedule, num_steps: int, scale: float
 ) -> None:
     net, text = two_level_network, rand(2, 6, 12)[-num_halves(scale) :]
-    recipe = Recipe(SamplingPlan(num_steps=num_steps, **plan), schedule, scale)
+    config = SamplingConfig(SamplingPlan(num_steps=num_steps, **plan), schedule, scale)
     context = VideoContext(net.read(text, rand(2, 3, 12)[-num_halves(scale) :]), text)
 
-    denoise = window_denoiser(net, context, rand(8, 3, 16, 16), recipe)
+    denoise = window_denoiser(net, context, rand(8, 3, 16, 16), config)
 
-    assert sample_latents(denoise, recipe, (1, 4, 8, 2, 2), CPU, seeded(3), ignore_step).isfinite().all()
+    assert sample_latents(denoise, config, (1, 4, 8, 2, 2), CPU, seeded(3), ignore_step).isfinite().all()
 
 
 @torch.inference_mode()
@@ -51,10 +51,10 @@ def test_windows_are_finite_with_the_fewest_steps(
 def test_the_network_is_finite_with_the_most_steps_and_guidance(two_level_network: StreamingNetwork, name: str) -> None:
     """One frame of one latent in the base UNet: what a step costs here is Python."""
     net, text, (plan, schedule) = two_level_network, rand(2, 6, 12), PRESETS[name]
-    recipe, seen = Recipe(SamplingPlan(num_steps=1000, **plan), schedule, 30.0), list[int]()
+    config, seen = SamplingConfig(SamplingPlan(num_steps=1000, **plan), schedule, 30.0), list[int]()
 
-    denoise = base_denoiser(net, VideoContext(net.read(text, None), text), recipe)
-    latents = sample_latents(denoise, recipe, (1, 4, 1, 2, 2), CPU, seeded(3), lambda step, _steps: seen.append(step))
+    denoise = base_denoiser(net, VideoContext(net.read(text, None), text), config)
+    latents = sample_latents(denoise, config, (1, 4, 1, 2, 2), CPU, seeded(3), lambda step, _steps: seen.append(step))
 
     assert latents.isfinite().all()
     assert seen == list(range(1000))

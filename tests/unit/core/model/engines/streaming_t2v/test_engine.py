@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.engine import (
-    EngineFacts,
+    EngineConfig,
     LoadedModels,
-    ProfileRecipes,
+    ProfileConfig,
     Recent,
     StreamingT2VEngine,
 )
@@ -22,7 +22,7 @@ from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.presets.random import write_random_preset
 from core.model.sampling.samplers import OnStep
-from core.service.domain.engine import NOTHING_GIVEN, Engine, EngineChunk, EngineState, GivenMedia, ignore_step
+from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, PromptTooLong
 from core.service.domain.schema import FirstChunkSampling, JobSpec, Profile
 from tests.helpers.jobs import job_spec
@@ -70,7 +70,7 @@ class Run:
 
 def make_video(engine: Engine, spec: JobSpec) -> Run:
     """All chunks of a request."""
-    run = Run([engine.start(spec, NOTHING_GIVEN)], [])
+    run = Run([engine.start(spec, NO_INPUT_MEDIA)], [])
     while run.states[-1].frames_done < spec.num_frames:
         run.chunks.append(engine.next_chunk(spec, run.states[-1], ignore_step))
         run.states.append(run.chunks[-1].state)
@@ -181,7 +181,7 @@ def test_every_field_acts_on_the_windows(engine: Engine, whole: Run, change: dic
 
 def test_seed_acts_on_first_chunk_and_windows(engine: Engine, whole: Run) -> None:
     other_seed = ONE_WINDOW.model_copy(update={"seed": 34})
-    start = engine.start(other_seed, NOTHING_GIVEN)
+    start = engine.start(other_seed, NO_INPUT_MEDIA)
     grafted = EngineState(16, {**whole.states[1].arrays, "generator": start.arrays["generator"]})
 
     first = engine.next_chunk(other_seed, start, ignore_step)
@@ -219,7 +219,7 @@ def test_over_long_text_is_refused(engine: Engine) -> None:
     wordy = SPEC.model_copy(update={"prompt": "red " * 30})
 
     with pytest.raises(PromptTooLong):
-        engine.next_chunk(wordy, engine.start(wordy, NOTHING_GIVEN), ignore_step)
+        engine.next_chunk(wordy, engine.start(wordy, NO_INPUT_MEDIA), ignore_step)
 
 
 def test_asking_beyond_the_end_is_a_mistake(engine: Engine, whole: Run) -> None:
@@ -236,7 +236,7 @@ def test_warm_up_changes_no_result(folder: Path, whole: Run) -> None:
     warmed = load_engine(folder, device="cpu", torch_threads=1)
     warmed.warm_up()
 
-    chunk = warmed.next_chunk(SPEC, warmed.start(SPEC, NOTHING_GIVEN), ignore_step)
+    chunk = warmed.next_chunk(SPEC, warmed.start(SPEC, NO_INPUT_MEDIA), ignore_step)
 
     assert isinstance(warmed, StreamingT2VEngine)
     assert chunk.frames.tobytes() == whole.chunks[0].frames.tobytes()
@@ -262,17 +262,17 @@ def test_given_frames_are_chunk_0_and_nothing_is_denoised_for_it(engine: Engine)
     def refuse(step: int, steps: int) -> None:
         raise AssertionError((step, steps))
 
-    first = engine.next_chunk(SPEC, engine.start(SPEC, GivenMedia(frames=GIVEN_FRAMES)), refuse)
+    first = engine.next_chunk(SPEC, engine.start(SPEC, InputMedia(frames=GIVEN_FRAMES)), refuse)
 
     assert first.frames.tobytes() == GIVEN_FRAMES.tobytes()
     assert set(first.state.arrays) == {"generator", "anchor_frame", "conditioning_frames"}
     assert np.array_equal(first.state.arrays["anchor_frame"], GIVEN_FRAMES[0].transpose(2, 0, 1) / np.float32(255))
-    assert np.array_equal(first.state.arrays["generator"], engine.start(SPEC, NOTHING_GIVEN).arrays["generator"])
+    assert np.array_equal(first.state.arrays["generator"], engine.start(SPEC, NO_INPUT_MEDIA).arrays["generator"])
 
 
 def test_windows_continue_what_was_given(engine: Engine, whole: Run) -> None:
     def second_chunk(frames: Any) -> bytes:
-        first = engine.next_chunk(ONE_WINDOW, engine.start(ONE_WINDOW, GivenMedia(frames=frames)), ignore_step)
+        first = engine.next_chunk(ONE_WINDOW, engine.start(ONE_WINDOW, InputMedia(frames=frames)), ignore_step)
         return engine.next_chunk(ONE_WINDOW, first.state, ignore_step).frames.tobytes()
 
     assert second_chunk(GIVEN_FRAMES) == second_chunk(GIVEN_FRAMES)
@@ -281,7 +281,7 @@ def test_windows_continue_what_was_given(engine: Engine, whole: Run) -> None:
 
 
 def test_given_frames_survive_the_state_s_bytes(engine: Engine) -> None:
-    start = engine.start(SPEC, GivenMedia(frames=GIVEN_FRAMES))
+    start = engine.start(SPEC, InputMedia(frames=GIVEN_FRAMES))
 
     carried = EngineState.from_bytes(start.to_bytes())
 
@@ -290,11 +290,11 @@ def test_given_frames_survive_the_state_s_bytes(engine: Engine) -> None:
 
 def test_given_frames_of_another_size_are_a_mistake(engine: Engine) -> None:
     with pytest.raises(ValueError, match="given frames are"):
-        engine.start(SPEC, GivenMedia(frames=GIVEN_FRAMES[:8]))
+        engine.start(SPEC, InputMedia(frames=GIVEN_FRAMES[:8]))
 
 
 def test_an_image_is_refused_where_the_source_begins_with_text(engine: Engine) -> None:
-    start = engine.start(SPEC, GivenMedia(image=GIVEN_FRAMES[0]))
+    start = engine.start(SPEC, InputMedia(image=GIVEN_FRAMES[0]))
 
     with pytest.raises(FieldNotSupported):
         engine.next_chunk(SPEC, start, ignore_step)
@@ -335,15 +335,15 @@ class OtherDtypes:
         return self._weights.at(torch.float32)
 
 
-def facts_of(folder: Path, **dtypes: torch.dtype) -> EngineFacts:
+def facts_of(folder: Path, **dtypes: torch.dtype) -> EngineConfig:
     preset = read_preset(folder)
-    profiles: dict[Profile, ProfileRecipes] = {
-        name: ProfileRecipes(
-            preset.recipe(profile.windows), preset.recipe(profile.first_chunk), dtypes.get(name, torch.float32)
+    profiles: dict[Profile, ProfileConfig] = {
+        name: ProfileConfig(
+            preset.config(profile.windows), preset.config(profile.first_chunk), dtypes.get(name, torch.float32)
         )
         for name, profile in preset.profiles.items()
     }
-    return EngineFacts(64, 64, profiles, "")
+    return EngineConfig(64, 64, profiles, "")
 
 
 def test_another_source_is_asked_with_every_field_of_the_request(folder: Path) -> None:
@@ -353,7 +353,7 @@ def test_another_source_is_asked_with_every_field_of_the_request(folder: Path) -
     spec = SPEC.model_copy(update={"first_chunk": sampling, "negative_prompt": "plain"})
     image = GIVEN_FRAMES[0]
 
-    chunk = engine.next_chunk(spec, engine.start(spec, GivenMedia(image=image)), ignore_step)
+    chunk = engine.next_chunk(spec, engine.start(spec, InputMedia(image=image)), ignore_step)
 
     asked = source.asked[0]
     assert (asked.prompt, asked.negative_prompt, asked.image) == (spec.prompt, "plain", image)

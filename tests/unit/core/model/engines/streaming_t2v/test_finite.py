@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.model.engines.streaming_t2v.engine import EngineFacts, LoadedModels, StreamingT2VEngine
+from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
-from core.model.engines.streaming_t2v.loading import profile_recipes
+from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.encoders import ClipPictureReader, ClipTextReader
 from core.model.presets.random import write_random_preset
 from core.model.sampling.samplers import OnStep
-from core.service.domain.engine import NOTHING_GIVEN, EngineState, GivenMedia, ignore_step
+from core.service.domain.engine import NO_INPUT_MEDIA, EngineState, InputMedia, ignore_step
 from core.service.domain.errors import NotFinite
 from core.service.domain.schema import FirstChunkSampling
 from tests.helpers.jobs import job_spec
@@ -33,7 +33,7 @@ SPEC = job_spec(
     num_inference_steps=1,
     first_chunk=FirstChunkSampling(num_inference_steps=1, guidance_scale=2.0),
 )
-GIVEN = GivenMedia(frames=np.random.default_rng(1).integers(0, 256, (16, 64, 64, 3), np.uint8))
+GIVEN = InputMedia(frames=np.random.default_rng(1).integers(0, 256, (16, 64, 64, 3), np.uint8))
 
 PARTS: dict[str, Callable[[LoadedModels], nn.Module]] = {
     "unet": lambda models: models.network.unet,
@@ -68,7 +68,7 @@ def engine(folder: Path, weights: WeightsFolder) -> StreamingT2VEngine:
 
 
 def engine_of(folder: Path, weights: WeightsFolder, source: Any = None) -> StreamingT2VEngine:
-    return StreamingT2VEngine(weights, EngineFacts(64, 64, profile_recipes(read_preset(folder), CPU), ""), source)
+    return StreamingT2VEngine(weights, EngineConfig(64, 64, profile_configs(read_preset(folder), CPU), ""), source)
 
 
 def after_16_given_frames(engine: StreamingT2VEngine) -> EngineState:
@@ -102,7 +102,7 @@ def test_one_damaged_weight_fails_the_first_chunk(
         poisoned(PARTS[part](weights.at(torch.float32)), value),
         pytest.raises(NotFinite, match="chunk 0, first chunk: "),
     ):
-        engine.next_chunk(SPEC, engine.start(SPEC, NOTHING_GIVEN), ignore_step)
+        engine.next_chunk(SPEC, engine.start(SPEC, NO_INPUT_MEDIA), ignore_step)
 
 
 def test_a_window_after_the_first_of_a_chunk_is_checked_too(engine: StreamingT2VEngine, weights: WeightsFolder) -> None:
@@ -143,7 +143,7 @@ def test_a_state_that_is_not_finite_is_not_gone_on_from(engine: StreamingT2VEngi
 
 
 def test_every_array_of_every_state_is_finite(engine: StreamingT2VEngine) -> None:
-    state = engine.start(SPEC, NOTHING_GIVEN)
+    state = engine.start(SPEC, NO_INPUT_MEDIA)
     while state.frames_done < SPEC.num_frames:
         state = engine.next_chunk(SPEC, state, ignore_step).state
         assert all(np.isfinite(array).all() for array in state.arrays.values())
@@ -160,7 +160,7 @@ def test_pictures_of_another_source_are_checked(folder: Path, weights: WeightsFo
     engine = engine_of(folder, weights, one_bad_pixel)
 
     with pytest.raises(NotFinite, match="chunk 0, first chunk: "):
-        engine.next_chunk(SPEC, engine.start(SPEC, NOTHING_GIVEN), ignore_step)
+        engine.next_chunk(SPEC, engine.start(SPEC, NO_INPUT_MEDIA), ignore_step)
 
 
 def test_warming_up_on_damaged_weights_says_so(engine: StreamingT2VEngine, weights: WeightsFolder) -> None:

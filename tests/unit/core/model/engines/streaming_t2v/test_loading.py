@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.model.engines.streaming_t2v.loading import load_engine, profile_recipes
+from core.model.engines.streaming_t2v.loading import load_engine, profile_configs
 from core.model.engines.streaming_t2v.networks import NETWORKS, WeightsFolder, load_network
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.engines.streaming_t2v.resident import Memory
@@ -20,7 +20,7 @@ from core.model.presets.files import num_weights
 from core.model.presets.fingerprint import fingerprint, weights_digest
 from core.model.presets.random import write_random_preset
 from core.service.admission.catalog import Catalog
-from core.service.domain.engine import NOTHING_GIVEN
+from core.service.domain.engine import NO_INPUT_MEDIA
 from core.service.domain.errors import PresetError
 from core.service.domain.first_chunk_sources import SourceChoice
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
@@ -150,7 +150,7 @@ def test_half_precision_weights_are_computed_in_float32(sound: Path) -> None:
 def test_recipes_follow_the_preset(sound: Path) -> None:
     preset = read_preset(sound)
 
-    windows, first = preset.recipe(preset.profiles["fast"].windows), preset.recipe(preset.profiles["fast"].first_chunk)
+    windows, first = preset.config(preset.profiles["fast"].windows), preset.config(preset.profiles["fast"].first_chunk)
 
     assert (windows.plan.sampler, windows.plan.eta, windows.plan.num_steps) == ("ddim", 1.0, 4)
     assert first.plan.sampler == "dpm_solver_pp"
@@ -163,9 +163,9 @@ def test_approximations_are_off_until_a_preset_asks_for_them(sound: Path) -> Non
     windows = preset.profiles["fast"].windows
     asked = windows.model_copy(update={"guidance_interval": (0.2, 0.9), "deep_feature_steps": 2})
 
-    recipes = [preset.recipe(facts) for facts in (windows, asked)]
+    configs = [preset.config(facts) for facts in (windows, asked)]
 
-    found = [(recipe.guidance_interval, recipe.deep_feature_steps) for recipe in recipes]
+    found = [(config.guidance_interval, config.deep_feature_steps) for config in configs]
     assert found == [(None, 1), ((0.2, 0.9), 2)]
 
 
@@ -262,7 +262,7 @@ def test_an_untouched_base_with_the_same_weights_makes_the_same_first_chunk(fold
 
     def first_chunk() -> bytes:
         engine = load_engine(folder, device="cpu", torch_threads=1)
-        return engine.next_chunk(spec, engine.start(spec, NOTHING_GIVEN), lambda _step, _steps: None).frames.tobytes()
+        return engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), lambda _step, _steps: None).frames.tobytes()
 
     shared = first_chunk()
     shutil.copytree(folder / "unet", folder / "first_chunk_unet")
@@ -284,7 +284,7 @@ def test_modelscope_samples_as_published() -> None:
     preset = read_preset(SHIPPED_PRESETS_DIR / "modelscope")
     reference = preset.profiles["reference"]
 
-    windows, first = preset.recipe(reference.windows), preset.recipe(reference.first_chunk)
+    windows, first = preset.config(reference.windows), preset.config(reference.first_chunk)
 
     assert (windows.plan.sampler, windows.plan.eta, windows.guidance_scale) == ("ddim", 1.0, 7.5)
     assert windows.plan.timesteps(windows.schedule) == tuple(range(981, 0, -20))
@@ -306,7 +306,7 @@ def test_modelscope_s_fast_profile_takes_half_the_steps() -> None:
 def test_profiles_pick_the_networks_dtype_on_a_gpu_and_float32_on_a_cpu(sound: Path) -> None:
     preset = read_preset(sound)
 
-    dtypes = {kind: profile_recipes(preset, torch.device(kind)) for kind in ("cuda", "cpu")}
+    dtypes = {kind: profile_configs(preset, torch.device(kind)) for kind in ("cuda", "cpu")}
 
     assert (dtypes["cuda"]["fast"].dtype, dtypes["cuda"]["reference"].dtype) == (torch.bfloat16, torch.float32)
     assert (dtypes["cpu"]["fast"].dtype, dtypes["cpu"]["reference"].dtype) == (torch.float32, torch.float32)

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.model.engines.streaming_t2v.denoisers import base_denoiser, window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork, predict_and_keep, predict_noise
 from core.model.engines.streaming_t2v.reference_network import PlainNetwork
-from core.model.engines.streaming_t2v.window import Recipe, VideoContext, decode_new_frames, sample_latents
+from core.model.engines.streaming_t2v.window import SamplingConfig, VideoContext, decode_new_frames, sample_latents
 from core.model.networks.attention import fused
 from core.model.networks.base_network import predict_base
 from core.model.networks.blocks import convolve_along_time, upsample
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 SIZES = [(8, 12), (9, 7)]
-RECIPE = Recipe(SamplingPlan("ddim", 3), make_schedule(), guidance_scale=5.0)
+RECIPE = SamplingConfig(SamplingPlan("ddim", 3), make_schedule(), guidance_scale=5.0)
 
 
 @pytest.fixture(autouse=True)
@@ -231,8 +231,8 @@ def test_gradients_are_those_of_the_plain_path(tiny_network: StreamingNetwork) -
 def test_guidance_outside_its_interval_is_the_conditional_prediction(tiny_network: StreamingNetwork) -> None:
     context, latents = make_context(tiny_network, None), rand(1, 4, 16, 8, 12)
     unguided = base_denoiser(tiny_network, context.conditional, RECIPE)
-    limited = Recipe(RECIPE.plan, RECIPE.schedule, 5.0, guidance_interval=(0.3, 0.8))
-    approximate, full = (base_denoiser(tiny_network, context, recipe) for recipe in (limited, RECIPE))
+    limited = SamplingConfig(RECIPE.plan, RECIPE.schedule, 5.0, guidance_interval=(0.3, 0.8))
+    approximate, full = (base_denoiser(tiny_network, context, config) for config in (limited, RECIPE))
 
     levels = {t: float((1 - RECIPE.schedule.signal_at(t)) ** 0.5) for t in (20, 300, 990)}
     assert levels[20] < 0.3 < levels[300] < 0.8 < levels[990]
@@ -242,7 +242,7 @@ def test_guidance_outside_its_interval_is_the_conditional_prediction(tiny_networ
 
 def test_deep_features_are_kept_for_as_many_steps_as_asked(tiny_network: StreamingNetwork) -> None:
     context, past = make_context(tiny_network, rand(2, 3, 12, seed=2)), rand(8, 3, 64, 96)
-    reusing = Recipe(RECIPE.plan, RECIPE.schedule, 5.0, deep_feature_steps=2)
+    reusing = SamplingConfig(RECIPE.plan, RECIPE.schedule, 5.0, deep_feature_steps=2)
     full = window_denoiser(tiny_network, context, past, RECIPE)
     approximate = window_denoiser(tiny_network, context, past, reusing)
 

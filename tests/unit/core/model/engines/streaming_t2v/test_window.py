@@ -16,7 +16,7 @@ from torch.nn import functional
 from core.model.engines.streaming_t2v.denoisers import window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.window import (
-    Recipe,
+    SamplingConfig,
     VideoContext,
     anchor_tokens,
     as_conditioning,
@@ -57,11 +57,11 @@ class Golden:
         prefix = "image_encoder.model.visual.proj."
         return functional.linear(pooled, self.tensors[prefix + "weight"], self.tensors[prefix + "bias"])
 
-    def recipe(self) -> Recipe:
+    def sampling(self) -> SamplingConfig:
         """Sampling as the sidecar says."""
         scheduler = {**self.config["scheduler"], "prediction_type": self.config["scheduler"]["prediction"]}
         plan = SamplingPlan("ddim", self.config["steps"], eta=self.config["eta"], offset=scheduler["steps_offset"])
-        return Recipe(plan, schedule_from_config(scheduler), self.config["guidance_scale"])
+        return SamplingConfig(plan, schedule_from_config(scheduler), self.config["guidance_scale"])
 
     def past(self) -> Tensor:
         """Conditioning frames of the first window, [8, 3, 64, 64] in [-1, 1]."""
@@ -112,9 +112,9 @@ def test_seed_33_gives_the_published_draws(golden: Golden) -> None:
 
 
 def test_timesteps_are_the_published_ones(golden: Golden) -> None:
-    recipe = golden.recipe()
+    config = golden.sampling()
 
-    assert list(recipe.plan.timesteps(recipe.schedule)) == golden.config["timesteps"]
+    assert list(config.plan.timesteps(config.schedule)) == golden.config["timesteps"]
 
 
 def test_anchor_and_grey_picture_become_the_reference_tokens(golden: Golden, golden_network: StreamingNetwork) -> None:
@@ -134,7 +134,7 @@ def test_stored_predictions_lead_to_the_stored_latents(golden: Golden) -> None:
         del x, timestep
         return next(predictions).transpose(0, 1).unsqueeze(0)
 
-    latents = run(replay, golden.recipe(), seeded(33))
+    latents = run(replay, golden.sampling(), seeded(33))
 
     torch.testing.assert_close(
         frames_first(latents), golden.tensors["out.chunk1.latents_after_step"][-1], atol=1e-5, rtol=0
@@ -144,8 +144,8 @@ def test_stored_predictions_lead_to_the_stored_latents(golden: Golden) -> None:
 def test_every_step_of_a_window_matches_the_reference(
     golden: Golden, golden_network: StreamingNetwork, context: VideoContext
 ) -> None:
-    recipe, generator = golden.recipe(), seeded(33)
-    denoise = window_denoiser(golden_network, context, golden.past(), recipe)
+    config, generator = golden.sampling(), seeded(33)
+    denoise = window_denoiser(golden_network, context, golden.past(), config)
     seen: list[Tensor] = []
     guided_predictions: list[Tensor] = []
 
@@ -154,7 +154,7 @@ def test_every_step_of_a_window_matches_the_reference(
         guided_predictions.append(denoise(x, timestep))
         return guided_predictions[-1]
 
-    last = run(recording, recipe, generator)
+    last = run(recording, config, generator)
 
     latents = torch.stack([*seen[1:], frames_first(last)])
     predictions = torch.stack([frames_first(p) for p in guided_predictions])
@@ -162,14 +162,14 @@ def test_every_step_of_a_window_matches_the_reference(
     torch.testing.assert_close(latents, golden.tensors["out.chunk1.latents_after_step"], atol=LATENT_TOLERANCE, rtol=0)
 
 
-def run(denoise: Denoiser, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def run(denoise: Denoiser, config: SamplingConfig, generator: torch.Generator) -> Tensor:
     """Sample a window's latents with any denoiser, draws as published."""
     start = draw_video(generator, SHAPE, CPU)
     return sample(
-        recipe.plan,
+        config.plan,
         denoise,
         start,
-        recipe.schedule,
+        config.schedule,
         lambda: draw_frames_first(generator, SHAPE, CPU),
         ignore_step,
     )
@@ -178,11 +178,11 @@ def run(denoise: Denoiser, recipe: Recipe, generator: torch.Generator) -> Tensor
 def test_two_windows_in_a_row_match_the_reference(
     golden: Golden, golden_network: StreamingNetwork, context: VideoContext, vae: AutoencoderKL
 ) -> None:
-    recipe, generator, past = golden.recipe(), seeded(33), golden.past()
+    config, generator, past = golden.sampling(), seeded(33), golden.past()
 
     for window, latent_tolerance, pixel_tolerance in (("chunk1", LATENT_TOLERANCE, 3e-4), ("chunk2", 5e-2, 1e-3)):
-        denoise = window_denoiser(golden_network, context, past, recipe)
-        latents = sample_latents(denoise, recipe, SHAPE, CPU, generator, ignore_step)
+        denoise = window_denoiser(golden_network, context, past, config)
+        latents = sample_latents(denoise, config, SHAPE, CPU, generator, ignore_step)
         new = decode_new_frames(vae, latents, 8)
         past = as_conditioning(new)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.model.engines.streaming_t2v.first_chunk.base import BaseFirstChunk
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
-from core.model.engines.streaming_t2v.window import Recipe
+from core.model.engines.streaming_t2v.window import SamplingConfig
 from core.model.networks.base_network import UntouchedBase
 from core.model.sampling.noise import seeded
 from core.model.sampling.samplers import SamplingPlan
@@ -48,8 +48,8 @@ def source(pipelines: Path) -> BaseFirstChunk:
         states: Tensor = parts.text_encoder(ids).last_hidden_state
         return states
 
-    recipe = Recipe(PLAN, make_schedule(), 9.0)
-    return BaseFirstChunk(UntouchedBase(parts.unet), read_texts, parts.vae, recipe, SHAPE)
+    config = SamplingConfig(PLAN, make_schedule(), 9.0)
+    return BaseFirstChunk(UntouchedBase(parts.unet), read_texts, parts.vae, config, SHAPE)
 
 
 @torch.inference_mode()
