@@ -1,0 +1,108 @@
+"""What clients read: jobs, chunks, progress, events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from core.service.domain.schema.base import Shown
+from core.service.domain.schema.record import JobError, JobWarning
+from core.service.domain.schema.spec import JobSpec
+from core.service.domain.schema.status import EventType, JobStatus
+
+
+class Progress(Shown):
+    """Progress of a job as clients see it."""
+
+    frames_done: int
+    frames_total: int
+    chunks_done: int
+    chunks_total: int
+    chunks_refined: int | None = Field(default=None, description="Chunks that are refined; null where none shall be.")
+    step: int = Field(description="Denoising steps done of the chunk now being made.")
+    steps: int = Field(description="Denoising steps of that chunk; 0 when none is being made.")
+    refine_step: int = Field(default=0, description="Denoising steps done of the piece now being refined.")
+    refine_steps: int = Field(default=0, description="Denoising steps of that piece; 0 when none is being refined.")
+    seconds_playable: float
+    seconds_per_chunk: float | None = Field(description="Mean time between commits so far.")
+    realtime_factor: float | None = Field(
+        description="Seconds of video made per second; above 1 it can be watched without a stall."
+    )
+    eta_seconds: float | None
+    queue_position: int | None = Field(description="1 = next to start; null once started.")
+    preparing: bool = Field(
+        default=False, description="`image` or `video` is being fetched and decoded, or waits for that."
+    )
+
+
+class Chunk(Shown):
+    """A finished chunk as clients see it: `url` plays by itself."""
+
+    index: int
+    first_frame: int
+    num_frames: int
+    url: str
+    refined_url: str | None = Field(default=None, description="The same frames refined, as soon as they are.")
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    timings: dict[str, float]
+
+
+class Links(Shown):
+    self: str
+    chunks: str
+    events: str
+    playlist: str
+    video: str
+    cancel: str
+
+
+class JobSummary(Shown):
+    """A job as clients see it in lists: without its chunks."""
+
+    id: str
+    status: JobStatus
+    version: int
+    request: JobSpec
+    progress: Progress
+    links: Links
+    error: JobError | None
+    warnings: tuple[JobWarning, ...] = Field(default=(), description="What is odd about the job but possible.")
+    created_at: datetime
+    started_at: datetime | None
+    first_chunk_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+
+
+class Job(JobSummary):
+    """A job as clients see it."""
+
+    chunks: list[Chunk]
+
+
+class JobList(Shown):
+    """A page of GET /jobs."""
+
+    jobs: list[JobSummary]
+    next_cursor: str | None = Field(description="Give it as ?cursor= for the next page; null on the last one.")
+
+
+class ChunkList(Shown):
+    """Answer of GET /jobs/{id}/chunks. Where `status` is terminal no more chunks will come."""
+
+    status: JobStatus
+    chunks: list[Chunk]
+
+
+class JobEvent(Shown):
+    """One entry of a job's event log. `id` is the Redis stream id, the SSE id and the resume point."""
+
+    id: str
+    type: EventType | str = Field(description="One of EventType, or what a newer version has logged.")
+    job_id: str
+    at: datetime
+    data: dict[str, Any]

@@ -1,0 +1,155 @@
+"""JobRequest: the body of POST /jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, StringConstraints, Tag
+
+from core.service.domain.frame_rate import AskedFrameRate
+from core.service.domain.schema.base import Frozen
+from core.service.domain.schema.status import WebhookEvent
+
+NOISE_LEVELS = 1000
+"""Of the refiner's noise table; its steps go down from `strength` of it, no two on one level."""
+
+
+Profile = Literal["fast", "reference"]
+
+
+DEFAULT_PROFILE: Profile = "fast"
+
+
+MIN_FRAMES = 16
+
+
+MAX_SEED = 2**53 - 1
+"""Of requests: the largest integer that every JSON client keeps exact (RFC 8259, section 6). Jobs of older versions
+may have seeds up to 2**63 - 1; they run as before."""
+
+
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class FirstChunkOptions(Frozen):
+    """How the first 16 frames are sampled, where it should differ from the profile."""
+
+    num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float | None = Field(default=None, ge=1.0, le=30.0, description="How strongly the prompt acts.")
+
+
+RefineSchedule = Literal["streaming", "lockstep"]
+
+
+Variant = Literal["preview", "refined"]
+
+
+class RefineOptions(Frozen):
+    """How the video is refined, where it should differ from the model's defaults.
+
+    The least strength hangs on the steps, and the most steps on the strength: refine_request.py checks these two, which
+    are only told here.
+    """
+
+    strength: float | None = Field(
+        default=None,
+        le=1,
+        allow_inf_nan=False,
+        description="How much may change: 1 redraws everything.",
+        json_schema_extra={"exclusiveMinimum": 0},
+    )
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Denoising steps per refinement window.",
+        json_schema_extra={"exclusiveMaximum": NOISE_LEVELS},
+    )
+    guidance_scale: float | None = Field(
+        default=None, ge=1.0, le=30.0, description="How strongly the prompt acts on the details."
+    )
+    size: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")] | None = Field(
+        default=None, description="WIDTHxHEIGHT in pixels, with the sides of the preview in the same proportion."
+    )
+    schedule: RefineSchedule | None = Field(
+        default=None,
+        description="streaming (default): window by window while the video grows; lockstep: all windows together,"
+        " once the last frame is made.",
+    )
+
+
+REFINE_TAGS = ("[flag]", "[options]")
+"""Which of its two forms `refine` has, as pydantic's locations of errors say it."""
+
+
+def _form_of_refine(value: object) -> str:
+    return "[options]" if isinstance(value, dict | RefineOptions) else "[flag]"
+
+
+RefineAsked = Annotated[
+    Annotated[bool, Tag("[flag]")] | Annotated[RefineOptions, Tag("[options]")], Discriminator(_form_of_refine)
+]
+
+
+class JobRequest(Frozen):
+    """Body of POST /jobs. Fields left out take the preset's defaults; give num_frames or seconds, not both."""
+
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)] = Field(
+        description="What the video shows, in plain English.",
+        examples=["a red circle moving left over a striped background"],
+    )
+    negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
+        default=None, description="What it should not show."
+    )
+    num_frames: int | None = Field(
+        default=None, description="Length in frames, at least 16; any number, also 17 or 100."
+    )
+    seconds: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Length in seconds of playback, instead of num_frames."
+    )
+    fps: AskedFrameRate | None = Field(
+        default=None,
+        description='Playback rate in frames per second, 1 to 60: a number, or a fraction such as "30000/1001". 23.976,'
+        " 29.97, 47.952 and 59.94 mean the NTSC rates; other decimals are exact (12.5 is 25/2).",
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="Same seed and request, same video. Random if left out. At most 2^53 - 1: larger integers are"
+        " rounded by JavaScript.",
+    )
+    model: str | None = Field(default=None, description="A name from GET /models.")
+    guidance_scale: float | None = Field(
+        default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed."
+    )
+    num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps per window.")
+    profile: Profile | None = Field(
+        default=None, description="fast (default), or reference: sampling exactly as published, slower."
+    )
+    first_chunk: FirstChunkOptions | None = Field(
+        default=None,
+        description="Steps and guidance of the first 16 frames; the fields above act on everything after them.",
+    )
+    image: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        default=None, description="The picture that the video begins with: an http(s) URL, or an id from POST /uploads."
+    )
+    video: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        default=None,
+        description="A video to be continued, as a URL or upload id: its last 16 frames are the first of the result.",
+    )
+    refine: RefineAsked | None = Field(
+        default=None, description="Also make the video in a higher resolution; true for the model's defaults."
+    )
+    webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        default=None, description="Called with a signed POST when one of webhook_events happens."
+    )
+    webhook_events: list[WebhookEvent] | None = Field(
+        default=None,
+        description="Default: job.succeeded, job.failed, job.canceled; on request chunk.completed and chunk.refined.",
+    )
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = Field(
+        default=None, description="Up to 16 short strings, returned with the job."
+    )
