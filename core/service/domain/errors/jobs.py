@@ -1,0 +1,119 @@
+"""Errors of jobs, uploads and their answers: missing, in the wrong state, over a limit, or stopped."""
+
+from __future__ import annotations
+
+from core.service.domain.errors.base import LongtakeError
+
+
+class ServiceFull(LongtakeError):
+    """Too many jobs wait, or too many uploads are kept, already."""
+
+    code = "service_full"
+
+
+class TooManyStreams(LongtakeError):
+    """This server holds as many event streams as it may."""
+
+    code = "too_many_streams"
+
+
+class TooManyStreamsOfClient(LongtakeError):
+    """This client holds as many event streams as one may."""
+
+    code = "too_many_streams_of_client"
+
+
+class TooManyUploads(LongtakeError):
+    """Too many uploads of this client are kept already."""
+
+    code = "too_many_uploads"
+
+
+class UploadUnknown(LongtakeError):
+    """There is no upload with this id."""
+
+    code = "upload_unknown"
+
+
+class JobNotFound(LongtakeError):
+    """There is no job with this id."""
+
+    code = "job_not_found"
+
+
+class JobStateConflict(LongtakeError):
+    """The job's status does not allow this."""
+
+    code = "job_state_conflict"
+
+
+class VideoNotReady(LongtakeError):
+    """The final video does not exist yet."""
+
+    code = "video_not_ready"
+
+
+class PlaylistNotReady(LongtakeError):
+    """There is nothing to play before the first chunk."""
+
+    code = "playlist_not_ready"
+
+
+class ChunkNotReady(LongtakeError):
+    """This chunk does not exist yet."""
+
+    code = "chunk_not_ready"
+
+
+class ChunkNotFound(LongtakeError):
+    """The job has no such chunk and will not get it."""
+
+    code = "chunk_not_found"
+
+
+class RangeNotSatisfiable(LongtakeError):
+    """The video has no such bytes."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, total_bytes: int | None) -> None:
+        """`total_bytes` where it is known."""
+        has = "less" if total_bytes is None else f"{total_bytes} bytes"
+        super().__init__(f"the video has {has}", fix="ask for a range within it")
+        self.total_bytes = total_bytes
+
+
+class MediaBusy(LongtakeError):
+    """Too many videos are being sent already."""
+
+    code = "media_busy"
+
+
+class TooManyMediaStreamsOfClient(LongtakeError):
+    """This client is being sent as many videos as one may."""
+
+    code = "too_many_media_streams_of_client"
+
+
+class StaleLease(LongtakeError):
+    """Another worker holds a newer lease on this lane; nothing was committed."""
+
+    code = "stale_lease"
+
+
+class Interrupted(LongtakeError):
+    """The chunk was stopped between two denoising steps; nothing was committed."""
+
+    code = "interrupted"
+
+
+class NotFinite(LongtakeError):
+    """A network gave numbers that are not finite."""
+
+    code = "not_finite"
+
+
+class ChunkNotRepeatable(LongtakeError):
+    """A damaged chunk cannot be made again as it was."""
+
+    code = "chunk_not_repeatable"

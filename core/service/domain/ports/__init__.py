@@ -1,0 +1,39 @@
+"""The ports: what the service needs of a job store, an object store, a task queue and a clock, as Protocols.
+
+Implementations: `core.service.redis`, `core.service.s3`. Fakes with the same contract: `core.service.testing`.
+"""
+
+from core.service.domain.ports.clock import Clock
+from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
+from core.service.domain.ports.job_store import JobPage, JobStore, Lease, LiveStatus, Results, Waiting
+from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
+from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
+from core.service.domain.ports.task_queue import TaskQueue
+from core.service.domain.ports.uploads import Discarded, UploadStore
+from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerStatus
+
+__all__ = [
+    "Clock",
+    "Delivery",
+    "DeliveryAttempt",
+    "Discarded",
+    "EventLog",
+    "JobPage",
+    "JobStore",
+    "JobUpdates",
+    "Lease",
+    "LiveStatus",
+    "LogPosition",
+    "ObjectPart",
+    "ObjectReader",
+    "Outbox",
+    "Results",
+    "Storage",
+    "StoredObject",
+    "TaskQueue",
+    "UploadStore",
+    "Waiting",
+    "WorkerKind",
+    "WorkerRegistry",
+    "WorkerStatus",
+]

@@ -1,0 +1,37 @@
+"""The worker registry port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, Protocol
+
+from core.service.domain.schema import Stored
+
+WorkerKind = Literal["both", "generate", "refine", "cpu"]
+"""What a worker process does: both generates and refines."""
+
+
+class WorkerStatus(Stored):
+    """What a worker process says of itself every few seconds. `reason` tells why it is not ready."""
+
+    name: str
+    kind: WorkerKind
+    model: str | None
+    state: Literal["starting", "ready", "busy", "not_ready", "draining"]
+    reason: str | None = None
+    device: str
+    pid: int
+    cuda_visible_devices: str | None = None
+    job_id: str | None = None
+    started_at: datetime
+
+
+class WorkerRegistry(Protocol):
+    """Who is there. An entry that is not refreshed disappears."""
+
+    def report(self, status: WorkerStatus, ttl_seconds: float) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def all(self) -> Sequence[WorkerStatus]: ...

@@ -1,0 +1,72 @@
+"""Every change of a job as a pure function: JobRecord -> Transition. Only here is the status graph enforced.
+
+A store applies a Transition (the new record with its events, webhook deliveries and released lane) in one transaction.
+`rules` answers questions about a record; `lanes`, `commits`, `lifecycle` and `restore` change it.
+"""
+
+from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
+from core.service.domain.transitions.events import NewEvent
+from core.service.domain.transitions.lanes import abandon, claim, release
+from core.service.domain.transitions.lifecycle import (
+    TOMBSTONE_TIME,
+    begin_finalizing,
+    create,
+    end_webhooks,
+    fail,
+    finish,
+    request_cancel,
+    request_delete,
+)
+from core.service.domain.transitions.restore import TOKENS_SKIPPED_BY_RESTORE, restore
+from core.service.domain.transitions.rules import (
+    ACTIVE_STATUSES,
+    LONELY_DEATHS,
+    NEXT_STATUSES,
+    POISON_DEATHS,
+    TAKES_CHUNKS,
+    awaits_media,
+    is_poison,
+    is_prepared_ahead,
+    is_same_job,
+    lanes_with_progress,
+    rank,
+    shall_stop,
+    wants,
+)
+from core.service.domain.transitions.transition import Transition
+
+__all__ = [
+    "ACTIVE_STATUSES",
+    "LONELY_DEATHS",
+    "NEXT_STATUSES",
+    "POISON_DEATHS",
+    "TAKES_CHUNKS",
+    "TOKENS_SKIPPED_BY_RESTORE",
+    "TOMBSTONE_TIME",
+    "NewEvent",
+    "Transition",
+    "abandon",
+    "awaits_media",
+    "begin_finalizing",
+    "claim",
+    "commit_chunk",
+    "commit_prepare",
+    "commit_refined",
+    "commit_repair",
+    "create",
+    "end_webhooks",
+    "fail",
+    "finish",
+    "is_poison",
+    "is_prepared_ahead",
+    "is_same_job",
+    "lanes_with_progress",
+    "rank",
+    "release",
+    "repair",
+    "request_cancel",
+    "request_delete",
+    "restore",
+    "shall_stop",
+    "wants",
+]

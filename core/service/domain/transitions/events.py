@@ -1,0 +1,63 @@
+"""Log entries and webhook deliveries of a change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core.service.domain.ports import Delivery
+from core.service.domain.schema import EventType, JobRecord
+from core.service.domain.webhooks import payload
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An entry for the job's event log, before the log has given it an id."""
+
+    type: EventType
+    at: datetime
+    data: dict[str, Any]
+
+
+def new_event(record: JobRecord, event_type: EventType, at: datetime) -> NewEvent:
+    return NewEvent(event_type, at, _event_data(record, event_type))
+
+
+def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
+    """What an entry of the log tells beside its type: thin, and true at that moment for ever."""
+    data: dict[str, Any] = {
+        "status": record.status.value,
+        "version": record.version,
+        "frames_done": record.frames_done,
+        "frames_total": record.spec.num_frames,
+    }
+    chunks = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event_type)
+    if chunks is not None:
+        data["chunk"] = chunks[-1].model_dump(
+            mode="json", include={"index", "first_frame", "num_frames", "size_bytes", "sha256"}
+        )
+    if record.error is not None:
+        data["error"] = record.error.model_dump(exclude_none=True)
+    return data
+
+
+def deliveries_for(record: JobRecord, event_type: EventType, at: datetime) -> tuple[Delivery, ...]:
+    if record.spec.webhook_url is None or event_type.value not in record.spec.webhook_events:
+        return ()
+    return (
+        Delivery(
+            id=_delivery_id(record, event_type),
+            job_id=record.id,
+            event_type=event_type,
+            url=record.spec.webhook_url,
+            body=payload(event_type, record, at),
+            created_at=at,
+            next_attempt_at=at,
+        ),
+    )
+
+
+def _delivery_id(record: JobRecord, event_type: EventType) -> str:
+    """Derived, not drawn: an event told twice carries the same id. No '.', which the signed text uses as separator."""
+    return f"msg_{record.id.removeprefix('job_')}_{record.version}_{event_type.value.replace('.', '_')}"

@@ -1,0 +1,63 @@
+"""Claiming a lane, releasing it, and counting the deaths of its workers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from core.service.domain.ports import Lease
+from core.service.domain.schema import EventType, JobRecord, JobStatus, Lane, LaneState
+from core.service.domain.transitions.rules import wants
+from core.service.domain.transitions.transition import (
+    Transition,
+    finalizing_if_canceled,
+    moved_to,
+    updated_lane,
+    with_event,
+    with_lane,
+)
+
+
+def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transition:
+    """Hand the lane to a new worker, with the next fencing token. The first claim but for preparing starts the job.
+
+    A lane that is still held by a claim without a lease was left by a worker that died. `commits` are those of all jobs
+    so far.
+    """
+    assert wants(record, lane), (record.id, record.status, lane)
+    state = _with_death_counted(record.lane(lane), commits)
+    held = updated_lane(state, token=state.token + 1, held=True, commits_at_claim=commits)
+    claimed = with_lane(record, lane, held)
+    if record.status is not JobStatus.QUEUED or lane is Lane.PREPARE:
+        return Transition(claimed)
+    return with_event(moved_to(claimed, JobStatus.RUNNING, started_at=at), EventType.JOB_STARTED, at)
+
+
+def release(record: JobRecord, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> Transition | None:
+    """Give the lane back without a commit; None where the lease is no longer the newest one or was given back."""
+    state = record.lane(lease.lane)
+    if state.token != lease.token or not state.held:
+        return None
+    attempts = state.attempts + 1 if count_attempt else state.attempts
+    return _with_lane_freed(record, lease.lane, updated_lane(state, held=False, attempts=attempts), rest_seconds)
+
+
+def abandon(record: JobRecord, lane: Lane, token: int, commits: int) -> Transition | None:
+    """The worker that holds the lane under `token` has died; None where it does not hold it any more."""
+    state = record.lane(lane)
+    if state.token != token or not state.held:
+        return None
+    return _with_lane_freed(record, lane, _with_death_counted(state, commits))
+
+
+def _with_death_counted(state: LaneState, commits: int) -> LaneState:
+    """The lane with a death counted, where its holder has died: who commits or gives back does not hold it."""
+    if not state.held:
+        return state
+    lonely = state.lonely_deaths + (commits == state.commits_at_claim)
+    return updated_lane(state, held=False, deaths=state.deaths + 1, lonely_deaths=lonely)
+
+
+def _with_lane_freed(record: JobRecord, lane: Lane, state: LaneState, rest_seconds: float = 0.0) -> Transition:
+    """The lane is free; a job that is to be cancelled is wound up as soon as nobody works on it."""
+    free = finalizing_if_canceled(with_lane(record, lane, state))
+    return Transition(free, released=lane, rest_seconds=rest_seconds, progress_over=(lane,))

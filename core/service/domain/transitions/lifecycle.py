@@ -1,0 +1,128 @@
+"""Creating, finishing, failing, cancelling and deleting a job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from core.service.domain.errors import JobStateConflict, StaleLease
+from core.service.domain.ports import Lease, Results
+from core.service.domain.refine_plan import is_made
+from core.service.domain.schema import EventType, JobError, JobRecord, JobStatus, LaneState
+from core.service.domain.transitions.events import new_event
+from core.service.domain.transitions.rules import ALL_LANES
+from core.service.domain.transitions.transition import (
+    Transition,
+    ended_as,
+    finalizing_if_canceled,
+    moved_to,
+    require_newest_lease,
+    require_not_deleted,
+    updated,
+    with_event,
+    with_event_count,
+    with_lane,
+    with_revision,
+)
+
+TOMBSTONE_TIME = timedelta(days=1)
+"""How long a deletion is remembered: longer than any worker that stood still may wake up to store something."""
+
+
+def create(record: JobRecord) -> Transition:
+    """A new queued job."""
+    assert record.status is JobStatus.QUEUED, record.status
+    return with_event(record, EventType.JOB_QUEUED, record.created_at)
+
+
+def begin_finalizing(record: JobRecord) -> Transition:
+    """running | canceling -> finalizing. Idempotent, also once the job has ended.
+
+    Raises JobStateConflict where frames are missing and nobody asked to stop: a video would be silently short.
+    """
+    require_not_deleted(record)
+    if record.status is JobStatus.FINALIZING or record.status.is_terminal:
+        return Transition(record)
+    if not (is_made(record) or record.cancel_requested):
+        raise JobStateConflict(
+            f"{record.id} has {record.frames_done} of {record.spec.num_frames} frames, {record.frames_refined} refined"
+        )
+    return with_revision(Transition(moved_to(record, JobStatus.FINALIZING, repairs=()), progress_over=ALL_LANES))
+
+
+def finish(
+    record: JobRecord,
+    lease: Lease,
+    *,
+    results: Results,
+    at: datetime,
+    retention: timedelta,
+) -> Transition:
+    """finalizing -> canceled where cancel was requested (only possible before all frames were made), else succeeded.
+
+    Repeated under one lease it changes nothing. Raises StaleLease where the token is old or the job is elsewhere.
+    """
+    require_newest_lease(record, lease)
+    if record.status in {JobStatus.SUCCEEDED, JobStatus.CANCELED}:
+        return Transition(record)
+    if record.status is not JobStatus.FINALIZING:
+        raise StaleLease(f"{record.id} is {record.status}, not finalizing")
+    status = JobStatus.CANCELED if record.cancel_requested else JobStatus.SUCCEEDED
+    stored = with_lane(record, lease.lane, LaneState(token=lease.token))
+    ended = ended_as(stored, status, at, retention, **asdict(results))
+    return with_event(
+        ended, EventType(f"job.{status}"), at, released=lease.lane, progress_over=ALL_LANES, is_commit=True
+    )
+
+
+def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta) -> Transition:
+    """Any status but a terminal one -> failed; a job that has ended stays as it ended."""
+    require_not_deleted(record)
+    if record.status.is_terminal:
+        return Transition(record)
+    ended = ended_as(record, JobStatus.FAILED, at, retention, error=error)
+    return with_event(ended, EventType.JOB_FAILED, at, progress_over=ALL_LANES)
+
+
+def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Transition:
+    """queued -> canceled at once, running -> canceling. Idempotent. Raises JobStateConflict where it is too late."""
+    require_not_deleted(record)
+    if record.cancel_requested and record.status is not JobStatus.FAILED:
+        return Transition(record)
+    if record.status is JobStatus.RUNNING:
+        return with_revision(
+            Transition(finalizing_if_canceled(moved_to(record, JobStatus.CANCELING, cancel_requested=True)))
+        )
+    if record.status is not JobStatus.QUEUED:
+        raise JobStateConflict(f"a job that is {record.status} cannot be canceled", fix="DELETE removes an ended job")
+    ended = ended_as(record, JobStatus.CANCELED, at, retention, cancel_requested=True)
+    return with_event(ended, EventType.JOB_CANCELED, at)
+
+
+def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Transition:
+    """Mark for deletion; a job not yet ended is canceled without finalising.
+
+    The log says job.canceled so that whoever follows it is released, but no webhook is written: the deletion that
+    follows takes undelivered ones with it.
+    """
+    require_not_deleted(record)
+    if record.status.is_terminal:
+        return Transition(updated(record, delete_requested=True), buried_until=at + TOMBSTONE_TIME)
+    ended = ended_as(record, JobStatus.CANCELED, at, retention, cancel_requested=True, delete_requested=True)
+    return with_event_count(
+        record,
+        Transition(
+            ended,
+            events=(new_event(ended, EventType.JOB_CANCELED, at),),
+            progress_over=ALL_LANES,
+            buried_until=at + TOMBSTONE_TIME,
+        ),
+    )
+
+
+def end_webhooks(record: JobRecord, ended: int) -> Transition:
+    """The first `ended` webhooks of the job need no further try. The last one is worth a manifest."""
+    if ended <= record.webhooks_ended:
+        return Transition(record)
+    noted = Transition(updated(record, webhooks_ended=ended))
+    return with_revision(noted) if record.status.is_terminal else noted

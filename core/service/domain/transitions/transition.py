@@ -1,0 +1,119 @@
+"""Transition, what a store writes in one transaction, and the steps that changes are built of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from core.service.domain.errors import JobNotFound, StaleLease
+from core.service.domain.ports import Delivery, Lease
+from core.service.domain.refine_plan import is_made
+from core.service.domain.schema import EventType, JobRecord, JobStatus, Lane, LaneState
+from core.service.domain.transitions.events import NewEvent, deliveries_for, new_event
+from core.service.domain.transitions.rules import NEXT_STATUSES
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What a store writes in one transaction."""
+
+    record: JobRecord
+    events: tuple[NewEvent, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    released: Lane | None = None
+    rest_seconds: float = 0.0
+    """How long nobody may claim the lane that is given back."""
+    progress_over: tuple[Lane, ...] = ()
+    """Lanes whose progress is cleared."""
+    buried_until: datetime | None = None
+    """Until when the deletion is remembered."""
+    is_commit: bool = False
+    """A piece of work is done: others that died meanwhile did not die of a general outage."""
+
+
+def require_not_deleted(record: JobRecord) -> None:
+    if record.delete_requested:
+        raise JobNotFound(f"there is no job {record.id}")
+
+
+def require_newest_lease(record: JobRecord, lease: Lease) -> None:
+    require_not_deleted(record)
+    newest = record.lane(lease.lane).token
+    if lease.token != newest:
+        raise StaleLease(
+            f"{lease.worker} holds token {lease.token} of {record.id}/{lease.lane}, the newest is {newest}"
+        )
+
+
+def updated(record: JobRecord, **changes: object) -> JobRecord:
+    return record.model_copy(update=changes)
+
+
+def updated_lane(state: LaneState, **changes: object) -> LaneState:
+    return state.model_copy(update=changes)
+
+
+def moved_to(record: JobRecord, status: JobStatus, **changes: object) -> JobRecord:
+    assert status in NEXT_STATUSES[record.status], (record.status, status)
+    return updated(record, status=status, **changes)
+
+
+def ended_as(record: JobRecord, status: JobStatus, at: datetime, retention: timedelta, **changes: object) -> JobRecord:
+    return moved_to(record, status, finished_at=at, expires_at=at + retention, **changes)
+
+
+def with_lane(record: JobRecord, lane: Lane, state: LaneState) -> JobRecord:
+    return updated(record, lanes={**record.lanes, lane: state})
+
+
+def finalizing_if_made(record: JobRecord) -> JobRecord:
+    return moved_to(record, JobStatus.FINALIZING) if is_made(record) else record
+
+
+def finalizing_if_canceled(record: JobRecord) -> JobRecord:
+    """A job that is to be cancelled is finalised with what it has as soon as nobody works on it."""
+    busy = any(record.lane(lane).held for lane in Lane)
+    return (
+        moved_to(record, JobStatus.FINALIZING, repairs=())
+        if record.status is JobStatus.CANCELING and not busy
+        else record
+    )
+
+
+def with_revision(transition: Transition) -> Transition:
+    """With a change of the record that must reach the manifest."""
+    record = transition.record
+    return replace(transition, record=updated(record, revision=record.revision + 1))
+
+
+def with_event_count(before: JobRecord, transition: Transition) -> Transition:
+    """With the events counted. The log of a job that an older version made is not: its entries have other ids."""
+    if before.num_events is None and transition.record.status is not JobStatus.QUEUED:
+        return transition
+    counted = (before.num_events or 0) + len(transition.events)
+    return replace(transition, record=updated(transition.record, num_events=counted))
+
+
+def with_event(
+    record: JobRecord,
+    event_type: EventType,
+    at: datetime,
+    *,
+    released: Lane | None = None,
+    progress_over: tuple[Lane, ...] = (),
+    is_commit: bool = False,
+) -> Transition:
+    """A durable change that is told in the log and by webhook."""
+    return with_event_count(
+        record,
+        with_revision(
+            Transition(
+                record,
+                events=(new_event(record, event_type, at),),
+                deliveries=deliveries_for(record, event_type, at),
+                released=released,
+                progress_over=progress_over,
+                is_commit=is_commit,
+            )
+        ),
+    )
