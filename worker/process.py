@@ -34,7 +34,7 @@ from core.service.clock import SystemClock
 from core.service.domain.device_fault import is_device_fault
 from core.service.domain.errors import LongtakeError, SetupError, StoreError
 from core.service.domain.ports import WorkerKind, WorkerStatus
-from core.service.records.rebuild import Rescuer
+from core.service.records.rebuild import RecordRebuilder
 from core.service.redis.client import REQUEST, WORKER, connect
 from core.service.redis.health import check_store
 from core.service.redis.job_store import RedisJobStore
@@ -138,7 +138,9 @@ class Process:
         records = connect(settings.redis_url, patience)
         clock, storage = SystemClock(), S3Storage(settings)
         self._services = Services(
-            store=RedisJobStore(records, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
+            store=RedisJobStore(
+                records, clock, retention_seconds=settings.retention_seconds, rebuild=RecordRebuilder(storage)
+            ),
             storage=storage,
             uploads=RedisUploadStore(records),
             queue=CeleryTaskQueue(make_celery_app(settings)),

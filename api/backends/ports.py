@@ -50,8 +50,8 @@ class Ports:
 def real_ports(settings: Settings) -> Ports:
     """Redis, S3 and Celery as `settings` say. Connects to nothing yet."""
     from core.service.clock import SystemClock
-    from core.service.net.circuit_breaker import Gate
-    from core.service.records.rebuild import Rescuer
+    from core.service.net.circuit_breaker import CircuitBreaker
+    from core.service.records.rebuild import RecordRebuilder
     from core.service.redis import client as redis_client
     from core.service.redis.event_log import RedisEventLog
     from core.service.redis.health import check_storage, check_store
@@ -62,10 +62,10 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.s3 import storage as object_store
     from core.service.s3.object_reader import S3ObjectReader
 
-    # Somebody waits for each answer: short timeouts, and a gate per server so that one that hangs holds few threads.
-    redis = redis_client.connect(settings.redis_url, redis_client.REQUEST, Gate())
-    broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, Gate())
-    storage = object_store.S3Storage(settings, patience=object_store.REQUEST, gate=Gate())
+    # Somebody waits for each answer: short timeouts, and a breaker per server so that one that hangs holds few threads.
+    redis = redis_client.connect(settings.redis_url, redis_client.REQUEST, CircuitBreaker())
+    broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, CircuitBreaker())
+    storage = object_store.S3Storage(settings, timeouts=object_store.REQUEST, breaker=CircuitBreaker())
     workers = RedisWorkerRegistry(redis)
     clock = SystemClock()
 
@@ -74,7 +74,9 @@ def real_ports(settings: Settings) -> Ports:
         return workers.all()
 
     return Ports(
-        store=RedisJobStore(redis, clock, retention_seconds=settings.retention_seconds, rescue=Rescuer(storage)),
+        store=RedisJobStore(
+            redis, clock, retention_seconds=settings.retention_seconds, rebuild=RecordRebuilder(storage)
+        ),
         events=RedisEventLog(redis_client.connect(settings.redis_url, redis_client.STREAM)),
         workers=workers,
         storage=storage,

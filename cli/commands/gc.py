@@ -55,7 +55,7 @@ def _require_whole(store: JobStore) -> None:
     """Raises SetupError where Redis has lost the records: then everything would seem to belong to nobody."""
     from core.service.domain.errors import SetupError
 
-    if not store.is_whole():
+    if not store.has_all_records():
         raise SetupError(
             "Redis holds no records yet, or has lost them",
             fix="start a CPU worker, whose janitor rebuilds them, and try again",

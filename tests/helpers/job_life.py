@@ -33,7 +33,7 @@ from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import JobEvent, JobRecord, JobSpec, JobStatus, Lane
 from core.service.domain.uploads import ID_PREFIX, upload_key
 from core.service.records.manifest_writer import create_job, write_manifest
-from core.service.records.rebuild import Rescuer
+from core.service.records.rebuild import RecordRebuilder
 from core.service.records.tombstones import delete_job
 from core.service.redis import client as keys
 from core.service.redis import job_rows, queue
@@ -403,7 +403,9 @@ class Service:
         retention = self.settings.retention_seconds
         self.view = RedisJobStore(self.redis, self.clock, retention_seconds=retention)
         """For the test's own eyes: never away, rebuilds nothing."""
-        self.store = RedisJobStore(self.redis, self.clock, retention_seconds=retention, rescue=Rescuer(self.storage))
+        self.store = RedisJobStore(
+            self.redis, self.clock, retention_seconds=retention, rebuild=RecordRebuilder(self.storage)
+        )
         self.store_port = cast("Any", Server(self.store, self))
         self.outbox = RedisOutbox(self.redis, now=self.clock.now)
         self.log = RedisEventLog(self.redis)

@@ -127,7 +127,7 @@ class Service:
         """No object and no key belongs to nobody, as soon as a janitor has been there. Needs servers that run."""
         with self.redis() as client:
             store = RedisJobStore(client, SystemClock(), retention_seconds=self.settings.retention_seconds)
-            if store.is_whole():
+            if store.has_all_records():
                 look = partial(find_orphans, store, self.storage(), RedisUploadStore(client))
                 eventually(lambda: not [*look()], "every object and key to belong to somebody", seconds=20)
 

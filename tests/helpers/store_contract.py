@@ -364,11 +364,13 @@ class StoreContract:
         assert ports.store.next_ready(Lane.FINALIZE, "") == job.id
 
     def test_what_waits_is_the_head_of_each_queue_that_nobody_works_on(self, ports: StorePorts) -> None:
-        assert ports.store.waiting() == []
+        assert ports.store.queued_work() == []
         for number, model in ((1, "a"), (2, "a"), (3, "b")):
             ports.store.create(queued_job(number, age_seconds=-number, model=model))
         ports.claim(queued_job(3))
-        assert [(head.lane, head.record.id) for head in ports.store.waiting()] == [(Lane.GENERATE, queued_job(1).id)]
+        assert [(head.lane, head.record.id) for head in ports.store.queued_work()] == [
+            (Lane.GENERATE, queued_job(1).id)
+        ]
 
     def test_a_long_queue_behind_many_workers_is_found(self, ports: StorePorts) -> None:
         for number in range(80):
@@ -379,18 +381,18 @@ class StoreContract:
     def test_the_lane_of_a_dead_worker_is_free_at_once(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         lease = ports.claim(job, worker="doomed")
-        assert ports.store.give_back_of("doomed") == lease
+        assert ports.store.release_of_worker("doomed") == lease
         assert not ports.store.lease_alive(job.id, Lane.GENERATE)
         state = ports.store.get(job.id).lane(Lane.GENERATE)
         assert (state.attempts, state.deaths) == (0, 1)
-        assert ports.store.give_back_of("doomed") is None
-        assert ports.store.give_back_of("nobody") is None
+        assert ports.store.release_of_worker("doomed") is None
+        assert ports.store.release_of_worker("nobody") is None
 
     def test_what_a_dead_worker_has_committed_is_not_given_back(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.store.commit_chunk(ports.claim(job, worker="doomed"), chunk_of(job, 0), "f1")
         ports.claim(job, worker="w2")
-        assert ports.store.give_back_of("doomed") is None
+        assert ports.store.release_of_worker("doomed") is None
         assert ports.store.lease_alive(job.id, Lane.GENERATE)
 
     def test_a_job_that_kills_its_workers_while_others_get_on_is_poison(self, ports: StorePorts) -> None:
@@ -399,7 +401,7 @@ class StoreContract:
         for index in range(5):
             assert not ports.claim(poison, worker="doomed").poison
             ports.make_chunk(other, index)
-            ports.store.give_back_of("doomed")
+            ports.store.release_of_worker("doomed")
         assert ports.claim(poison).poison
 
     def test_media_that_are_prepared_during_an_outage_of_engines_make_nobody_poison(self, ports: StorePorts) -> None:
@@ -409,7 +411,7 @@ class StoreContract:
             other = ports.store.create(queued_job(number, **WITH_VIDEO))
             lease = ports.claim(other, Lane.PREPARE)
             ports.store.commit_prepare(lease, prepared_of(lease))
-            ports.store.give_back_of("doomed")
+            ports.store.release_of_worker("doomed")
         assert not ports.claim(unlucky).poison
 
     # Manifests and tombstones
@@ -433,38 +435,38 @@ class StoreContract:
         with pytest.raises(JobNotFound):
             ports.store.manifest_stored(job)
         ports.store.purge(job.id)
-        assert ports.store.is_buried(job.id)
+        assert ports.store.has_tombstone(job.id)
         assert not ports.store.restore(job)
         later = ports.clock.now() + timedelta(days=2)
-        assert ports.store.old_tombstones(ports.clock.now()) == []
-        assert ports.store.old_tombstones(later) == [job.id]
+        assert ports.store.expired_tombstones(ports.clock.now()) == []
+        assert ports.store.expired_tombstones(later) == [job.id]
         ports.store.remove_tombstone(job.id)
-        assert (ports.store.is_buried(job.id), ports.store.old_tombstones(later)) == (False, [])
+        assert (ports.store.has_tombstone(job.id), ports.store.expired_tombstones(later)) == (False, [])
 
     def test_an_announced_job_is_forgotten_when_it_is_created(self, ports: StorePorts) -> None:
-        ports.store.announce(queued_job(1).id)
-        ports.store.announce("job_never")
+        ports.store.begin_create(queued_job(1).id)
+        ports.store.begin_create("job_never")
         ports.store.create(queued_job(1))
         later = ports.clock.now() + timedelta(seconds=1)
-        assert ports.store.announced_before(later) == ["job_never"]
-        assert ports.store.announced_before(later - timedelta(days=1)) == []
-        ports.store.forget_announced("job_never")
-        assert ports.store.announced_before(later) == []
+        assert ports.store.unfinished_creates(later) == ["job_never"]
+        assert ports.store.unfinished_creates(later - timedelta(days=1)) == []
+        ports.store.forget_create("job_never")
+        assert ports.store.unfinished_creates(later) == []
 
     def test_an_ended_job_waits_to_be_swept(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
-        assert ports.store.unswept(10) == []
+        assert ports.store.cleanup_pending(10) == []
         ended = ports.store.fail(job.id, ERROR)
-        assert ports.store.unswept(10) == [ended]
-        ports.store.swept(job.id)
-        assert ports.store.unswept(10) == []
+        assert ports.store.cleanup_pending(10) == [ended]
+        ports.store.cleanup_done(job.id)
+        assert ports.store.cleanup_pending(10) == []
 
     def test_a_job_being_canceled_whose_worker_is_gone_is_abandoned(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.claim(job, ttl=SHORT)
         ports.store.request_cancel(job.id)
         ports.wait_until_free(job.id, Lane.GENERATE)
-        assert [record.id for record in ports.store.abandoned()] == [job.id]
+        assert [record.id for record in ports.store.abandoned_cancels()] == [job.id]
 
     def test_a_damaged_chunk_is_made_again_without_being_told_of_twice(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())

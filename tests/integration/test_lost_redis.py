@@ -14,7 +14,7 @@ from core.service.clock import SystemClock
 from core.service.domain.errors import JobNotFound, StaleLease, StorageUnavailable
 from core.service.domain.schema import JobStatus, Lane
 from core.service.records.manifest_writer import create_job, write_manifest
-from core.service.records.rebuild import Rescuer
+from core.service.records.rebuild import RecordRebuilder
 from core.service.records.tombstones import delete_job
 from core.service.redis.client import connect
 from core.service.redis.event_log import RedisEventLog
@@ -47,7 +47,7 @@ class Place:
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self.storage = AwayStorage()
-        self.store = RedisJobStore(client, SystemClock(), retention_seconds=3600, rescue=Rescuer(self.storage))
+        self.store = RedisJobStore(client, SystemClock(), retention_seconds=3600, rebuild=RecordRebuilder(self.storage))
         services = Services(
             self.store, self.storage, FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1"
         )

@@ -23,16 +23,16 @@ from core.service.domain.errors import (
     StoreUnavailable,
 )
 from core.service.domain.schema import JobRecord, JobStatus, Lane
-from core.service.net.circuit_breaker import Gate
+from core.service.net.circuit_breaker import CircuitBreaker
 from core.service.redis import client as redis_client
-from core.service.redis.client import REQUEST, Patience, connect, naming_errors
+from core.service.redis.client import REQUEST, Timeouts, connect, store_errors
 from core.service.redis.job_store import RedisJobStore
 from tests.helpers.canned_server import answering
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
 from tests.helpers.redis_server import RedisServer
 
-IMPATIENT = Patience(connect_seconds=0.5, read_seconds=0.5, retries=0)
+SHORT_TIMEOUTS = Timeouts(connect_seconds=0.5, read_seconds=0.5, retries=0)
 SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
 Call = Callable[[redis.Redis], object]
 
@@ -161,18 +161,18 @@ STATES: dict[Callable[[RedisServer], AbstractContextManager[None]], type[StoreEr
 def test_every_failure_of_redis_has_one_meaning_through_every_kind_of_call(
     server: RedisServer, state: Callable[[RedisServer], AbstractContextManager[None]]
 ) -> None:
-    used = connect(server.url(), IMPATIENT)
+    used = connect(server.url(), SHORT_TIMEOUTS)
     for call in CALLS[:-1]:
         call(used)
     with state(server):
         for call in CALLS:
-            for client in (used, connect(server.url(), IMPATIENT)):
-                with pytest.raises(StoreError) as raised, naming_errors():
+            for client in (used, connect(server.url(), SHORT_TIMEOUTS)):
+                with pytest.raises(StoreError) as raised, store_errors():
                     call(client)
                 assert type(raised.value) is STATES[state], (call.__name__, raised.value)
                 assert raised.value.fix
                 assert LOOPBACK not in raised.value.public_message
-        connect(server.url(), IMPATIENT).close()
+        connect(server.url(), SHORT_TIMEOUTS).close()
 
 
 def test_a_redis_that_still_loads_its_data_is_away(server: RedisServer) -> None:
@@ -183,25 +183,25 @@ def test_a_redis_that_still_loads_its_data_is_away(server: RedisServer) -> None:
     server.kill()
     server.start("--key-load-delay", "50000")  # microseconds; it answers between two keys
     for call in (plain, transaction):
-        with pytest.raises(StoreUnavailable, match="loading"), naming_errors():
-            call(connect(server.url(), Patience(0.5, 5.0, 0)))
+        with pytest.raises(StoreUnavailable, match="loading"), store_errors():
+            call(connect(server.url(), Timeouts(0.5, 5.0, 0)))
 
 
 def test_a_replica_that_has_lost_its_master_is_away(server: RedisServer) -> None:
     server.set(replica_serve_stale_data="no")
-    with replica(server), pytest.raises(StoreUnavailable), naming_errors():
-        connect(server.url(), IMPATIENT).get("key")
+    with replica(server), pytest.raises(StoreUnavailable), store_errors():
+        connect(server.url(), SHORT_TIMEOUTS).get("key")
 
 
 def test_a_wrong_password_is_misconfigured(server: RedisServer) -> None:
     server.set(requirepass="secret")
-    with pytest.raises(StoreMisconfigured), naming_errors():
-        connect(server.url(login=":wrong@"), IMPATIENT).ping()
+    with pytest.raises(StoreMisconfigured), store_errors():
+        connect(server.url(login=":wrong@"), SHORT_TIMEOUTS).ping()
 
 
 def test_a_database_that_is_not_there_is_misconfigured(server: RedisServer) -> None:
-    with pytest.raises(StoreMisconfigured), naming_errors():
-        connect(server.url(99), IMPATIENT).ping()
+    with pytest.raises(StoreMisconfigured), store_errors():
+        connect(server.url(99), SHORT_TIMEOUTS).ping()
 
 
 def test_a_url_that_cannot_be_read_is_misconfigured() -> None:
@@ -211,7 +211,7 @@ def test_a_url_that_cannot_be_read_is_misconfigured() -> None:
 
 
 def test_a_key_of_another_type_is_damage(server: RedisServer) -> None:
-    client = connect(server.url(), IMPATIENT)
+    client = connect(server.url(), SHORT_TIMEOUTS)
     client.set(redis_client.job_key("job_a"), "not a hash")
     store = RedisJobStore(client, SystemClock(), retention_seconds=60)
     with pytest.raises(StoreDamaged):
@@ -226,17 +226,17 @@ def test_a_value_that_is_no_text_is_damage(server: RedisServer) -> None:
 
 
 def test_a_host_without_an_address_is_away() -> None:
-    with pytest.raises(StoreUnavailable), naming_errors():
-        connect("redis://redis.invalid:6379/0", IMPATIENT).ping()
+    with pytest.raises(StoreUnavailable), store_errors():
+        connect("redis://redis.invalid:6379/0", SHORT_TIMEOUTS).ping()
 
 
 def test_more_connections_than_the_pool_has_is_away(server: RedisServer) -> None:
-    client = connect(server.url(), Patience(0.5, 5.0, 0, max_connections=1))
+    client = connect(server.url(), Timeouts(0.5, 5.0, 0, max_connections=1))
     waiting = threading.Thread(target=lambda: client.blpop(["nothing"], timeout=1))
     waiting.start()
     with server.client() as bare:
         eventually(lambda: any(one["cmd"] == "blpop" for one in bare.client_list()), "the only connection to be used")
-    with pytest.raises(StoreUnavailable, match="too many"), naming_errors():
+    with pytest.raises(StoreUnavailable, match="too many"), store_errors():
         client.ping()
     waiting.join()
 
@@ -245,17 +245,17 @@ def test_more_connections_than_the_pool_has_is_away(server: RedisServer) -> None
     "answer", [b"", b"+PO", b"$100\r\nhalf", b"*3\r\n$1\r\na", b"HTTP/1.1 400 Bad\r\n\r\n", b"\x00\xff"]
 )
 def test_half_an_answer_or_a_strange_one_is_away(answer: bytes) -> None:
-    with answering(answer) as port, pytest.raises(StoreUnavailable), naming_errors():
-        connect(f"redis://{LOOPBACK}:{port}/0", IMPATIENT).ping()
+    with answering(answer) as port, pytest.raises(StoreUnavailable), store_errors():
+        connect(f"redis://{LOOPBACK}:{port}/0", SHORT_TIMEOUTS).ping()
 
 
 def test_a_generator_has_named_errors_too() -> None:
-    @redis_client.names_errors
+    @redis_client.raises_store_errors
     def rows(client: redis.Redis) -> Iterator[object]:
         yield 1
         yield client.get("key")
 
-    found = rows(connect("redis://127.0.0.1:1/0", IMPATIENT))
+    found = rows(connect("redis://127.0.0.1:1/0", SHORT_TIMEOUTS))
     assert next(found) == 1
     with pytest.raises(StoreUnavailable):
         next(found)
@@ -272,7 +272,7 @@ def test_whoever_answers_after_a_failover_behind_the_same_address_is_found(tmp_p
             fail_over()
             with old.client() as bare:
                 bare.replicaof(LOOPBACK, str(new.port))
-            with pytest.raises(StoreReadOnly), naming_errors():
+            with pytest.raises(StoreReadOnly), store_errors():
                 client.set("key", "first")
             client.set("key", "second")
             transaction(client)
@@ -315,8 +315,8 @@ def forwarding(first: int, second: int) -> Generator[tuple[int, Callable[[], Non
 
 
 def test_a_request_knows_within_two_seconds_that_redis_hangs(server: RedisServer) -> None:
-    gate = Gate()
-    client = connect(server.url(), REQUEST, gate)
+    breaker = CircuitBreaker()
+    client = connect(server.url(), REQUEST, breaker)
     store = RedisJobStore(client, SystemClock(), retention_seconds=60)
     store.ping()
     with server.frozen():
@@ -329,7 +329,7 @@ def test_a_request_knows_within_two_seconds_that_redis_hangs(server: RedisServer
             with pytest.raises(StoreUnavailable, match="a moment ago"):
                 store.ping()
         assert time.monotonic() - began < 0.5
-    eventually(lambda: _answers(store), "the gate to open again", seconds=10)
+    eventually(lambda: _answers(store), "the breaker to open again", seconds=10)
 
 
 def _answers(store: RedisJobStore) -> bool:

@@ -13,8 +13,8 @@ from cli.processes.embedded import LOOPBACK, free_port
 from core.service.clock import SystemClock
 from core.service.domain.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from core.service.domain.schema import JobRecord, JobStatus
-from core.service.net.circuit_breaker import Gate
-from core.service.redis.client import REQUEST, SentinelUrl, connect, naming_errors
+from core.service.net.circuit_breaker import CircuitBreaker
+from core.service.redis.client import REQUEST, SentinelUrl, connect, store_errors
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
 from core.service.settings import Settings
@@ -70,7 +70,7 @@ def test_a_sentinel_url_is_read() -> None:
 
 
 def test_records_go_on_with_the_new_master(watched: Watched) -> None:
-    client = connect(watched.url(0), REQUEST, Gate())
+    client = connect(watched.url(0), REQUEST, CircuitBreaker())
     store = RedisJobStore(client, SystemClock(), retention_seconds=60)
     record = JobRecord(id="job_a", status=JobStatus.QUEUED, spec=job_spec(), created_at=SystemClock().now())
     store.create(record)
@@ -107,7 +107,7 @@ def test_messages_go_on_with_the_new_master(watched: Watched) -> None:
 
 
 def test_a_master_that_no_sentinel_knows_is_away(watched: Watched) -> None:
-    with pytest.raises(StoreUnavailable), naming_errors():
+    with pytest.raises(StoreUnavailable), store_errors():
         connect(watched.url(0).replace("master=main", "master=other"), REQUEST).ping()
     with pytest.raises(StoreMisconfigured):
         connect("sentinel://host:1/0")

@@ -23,23 +23,25 @@ from core.service.domain.errors import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from core.service.net.circuit_breaker import Gate
-from core.service.s3.storage import REQUEST, Patience, S3Storage
+from core.service.net.circuit_breaker import CircuitBreaker
+from core.service.s3.storage import REQUEST, S3Storage, Timeouts
 from core.service.settings import Settings
 from tests.helpers.canned_server import LOOPBACK, RESET, answering, http_answer, s3_error
 from tests.helpers.deadline import eventually
 
-IMPATIENT = Patience(connect_seconds=0.5, read_seconds=0.5, attempts=1)
+SHORT_TIMEOUTS = Timeouts(connect_seconds=0.5, read_seconds=0.5, attempts=1)
 SLOW_DOWN = s3_error(503, "SlowDown", "Please reduce your request rate.")
 
 
-def storage_at(port: int, gate: Gate | None = None, patience: Patience = IMPATIENT, **chosen: object) -> S3Storage:
+def storage_at(
+    port: int, breaker: CircuitBreaker | None = None, timeouts: Timeouts = SHORT_TIMEOUTS, **chosen: object
+) -> S3Storage:
     settings = Settings(
         s3_endpoint_url=f"http://{LOOPBACK}:{port}",
         s3_access_key_id="key",
         s3_secret_access_key=SecretStr("secret"),
     ).model_copy(update=chosen)
-    return S3Storage(settings, patience=patience, gate=gate)
+    return S3Storage(settings, timeouts=timeouts, breaker=breaker)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +51,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
 
 
 def storage_of(
-    server: EmbeddedS3, gate: Gate | None = None, patience: Patience = IMPATIENT, **chosen: object
+    server: EmbeddedS3, breaker: CircuitBreaker | None = None, timeouts: Timeouts = SHORT_TIMEOUTS, **chosen: object
 ) -> S3Storage:
     keys = {
         "s3_access_key_id": server.access_key_id,
         "s3_secret_access_key": SecretStr(server.secret_access_key),
     }
-    return storage_at(server.port, gate, patience, **{**keys, **chosen})
+    return storage_at(server.port, breaker, timeouts, **{**keys, **chosen})
 
 
 def put(storage: S3Storage) -> None:
@@ -192,7 +194,7 @@ def test_a_server_that_ends_in_the_midst_of_its_answers_head_is_no_endless_loop(
 
 
 def test_a_request_knows_within_two_seconds_that_the_object_store_hangs(server: EmbeddedS3) -> None:
-    storage = storage_of(server, Gate(), REQUEST)
+    storage = storage_of(server, CircuitBreaker(), REQUEST)
     storage.ensure_bucket()
     put(storage)
     os.kill(server.pid, signal.SIGSTOP)
@@ -216,7 +218,7 @@ def test_a_request_knows_within_two_seconds_that_the_object_store_hangs(server: 
             return False
         return True
 
-    eventually(answers, "the gate to open again", seconds=10)
+    eventually(answers, "the breaker to open again", seconds=10)
 
 
 def test_many_threads_make_one_client(server: EmbeddedS3) -> None:

@@ -145,10 +145,10 @@ def test_a_redis_that_is_lost_again_while_it_is_rebuilt_is_not_taken_for_whole(c
     coordination.begin_to_read()
     client.flushall()
     assert not coordination.mark_manifests_read()
-    assert not store.is_whole()
+    assert not store.has_all_records()
     coordination.begin_to_read()
     assert coordination.mark_manifests_read()
-    assert store.is_whole()
+    assert store.has_all_records()
 
 
 def test_a_commit_and_a_cancel_at_once_are_both_kept(ports: StorePorts) -> None:

@@ -265,7 +265,7 @@ def test_many_unreadable_jobs_at_the_head_of_a_queue_keep_nobody_waiting(
         change_row(client, f"job_{number}", **UNREADABLE)
         world.clock.advance(1)
     world.submit("job_last")
-    assert [head.record.id for head in world.store.waiting()] == ["job_last"]
+    assert [head.record.id for head in world.store.queued_work()] == ["job_last"]
     lease = world.store.claim_next(Lane.GENERATE, MODEL, "w1", LONG)
     assert lease
     assert lease.job_id == "job_last"
@@ -275,7 +275,7 @@ def test_many_unreadable_jobs_at_the_head_of_a_queue_keep_nobody_waiting(
 def test_a_queue_of_a_lane_from_the_future_breaks_no_pass(world: RedisWorld, client: redis.Redis) -> None:
     client.sadd(keys.READY_QUEUES, "upscale:sprites")
     world.submit()
-    assert [head.record.id for head in world.store.waiting()] == ["job_a"]
+    assert [head.record.id for head in world.store.queued_work()] == ["job_a"]
     world.clean()
 
 
@@ -285,7 +285,7 @@ def test_an_unreadable_job_of_an_older_version_is_not_counted_as_queued_again(
     world.submit()
     change_row(client, "job_a", **UNREADABLE)
     client.delete(keys.READY_JOBS)
-    assert world.store.index_again() == 0
+    assert world.store.reindex() == 0
 
 
 def test_objects_of_a_newer_version_outlive_the_end_of_their_job_and_the_search_for_orphans(

@@ -107,7 +107,7 @@ def close(services: Services, record: JobRecord) -> None:
         return
     try:
         services.storage.delete(unneeded_keys(record, services.storage.list(job_prefix(record.id))))
-        services.store.swept(record.id)
+        services.store.cleanup_done(record.id)
     except (StorageError, StoreError) as error:
         logger.warning("%s: objects that nobody needs are left for the janitor: %s", record.id, error)
 
@@ -134,7 +134,7 @@ def write_manifest(services: Services, record: JobRecord) -> bool:
 def remove_deleted_objects(services: Services, job_id: str) -> None:
     """What was stored for a job while it was deleted goes again; what stays is removed with its tombstone."""
     try:
-        if services.store.is_buried(job_id):
+        if services.store.has_tombstone(job_id):
             services.storage.delete_prefix(job_prefix(job_id))
     except (StorageError, StoreError) as error:
         logger.warning("%s: deleted, but objects are left for now: %s", job_id, error)
@@ -144,7 +144,7 @@ def sweep_again(services: Services, job_id: str) -> None:
     """Objects may have been stored for a job after its end: whoever comes too late says so."""
     try:
         if services.store.get(job_id).status.is_terminal:
-            services.store.sweep(job_id)
+            services.store.request_cleanup(job_id)
     except JobNotFound:
         remove_deleted_objects(services, job_id)
     except StoreError as error:

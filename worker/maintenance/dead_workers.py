@@ -45,7 +45,7 @@ def give_back(store: JobStore, workers: WorkerRegistry, queue: TaskQueue, worker
     """Free the lane that the worker holds, wake another for it, and take the worker off the list."""
     try:
         workers.remove(worker)
-        lease = store.give_back_of(worker)
+        lease = store.release_of_worker(worker)
         if lease is not None:
             logger.info("%s: given back for %s, which has died", lease.job_id, worker)
             queue.wake(lease.lane, store.get(lease.job_id).spec.model, lease.job_id)

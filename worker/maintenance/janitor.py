@@ -81,7 +81,7 @@ class Janitor:
             with _storage_may_fail():
                 self._rebuild_once()
             self._wake_workers()
-            for record in self._services.store.abandoned():
+            for record in self._services.store.abandoned_cancels():
                 wind_up(self._services, record.id)
             for remove in (
                 self._remove_expired,
@@ -94,16 +94,16 @@ class Janitor:
             ):
                 with _storage_may_fail():
                     remove()
-            for record in self._services.store.unswept(SWEPT_IN_A_PASS):
+            for record in self._services.store.cleanup_pending(SWEPT_IN_A_PASS):
                 if not record.delete_requested:
                     close(self._services, record)
             self._write_stale_manifests()
 
     def _wake_workers(self) -> None:
-        added = self._services.store.index_again()
+        added = self._services.store.reindex()
         if added:
             logger.warning("%d jobs of an older version are put into the queues", added)
-        for head in self._services.store.waiting():
+        for head in self._services.store.queued_work():
             self._services.queue.wake(head.lane, head.record.spec.model, head.record.id)
 
     def _write_stale_manifests(self) -> None:
@@ -128,7 +128,7 @@ class Janitor:
 
     def _bury_again(self, job_id: str) -> None:
         """The deletion was told as done: what is left of the job goes, and nothing of it comes back."""
-        self._services.store.bury(job_id, self._services.clock.now() + TOMBSTONE_TIME)
+        self._services.store.add_tombstone(job_id, self._services.clock.now() + TOMBSTONE_TIME)
         self._services.storage.delete_prefix(job_prefix(job_id))
 
     def _adopt(self, key: str) -> None:
@@ -206,7 +206,7 @@ class Janitor:
     def _remove_old_tombstones(self) -> None:
         """With whatever a worker that stood still has put since."""
         store, storage = self._services.store, self._services.storage
-        for job_id in store.old_tombstones(self._services.clock.now()):
+        for job_id in store.expired_tombstones(self._services.clock.now()):
             storage.delete_prefix(job_prefix(job_id))
             storage.delete([tombstone_key(job_id)])
             store.remove_tombstone(job_id)
@@ -214,12 +214,12 @@ class Janitor:
     def _remove_never_created(self) -> None:
         """Manifests of jobs that were not accepted in the end: their API died, or a server failed, in between."""
         store, storage = self._services.store, self._services.storage
-        for job_id in store.announced_before(self._services.clock.now() - ANNOUNCED_TIME):
+        for job_id in store.unfinished_creates(self._services.clock.now() - ANNOUNCED_TIME):
             try:
                 store.get(job_id)
             except JobNotFound:
                 storage.delete_prefix(job_prefix(job_id))
-            store.forget_announced(job_id)
+            store.forget_create(job_id)
 
     def _remove(self, job_id: str) -> None:
         """Objects first: a crash in between is mended by the next pass."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import redis
 
-from core.service.redis.client import MANIFESTS_BEING_READ, MANIFESTS_READ, names_errors
+from core.service.redis.client import MANIFESTS_BEING_READ, MANIFESTS_READ, raises_store_errors
 from worker.runtime.ticker import Ticker
 
 LOCK_KEY = "longtake:janitor:lock"
@@ -56,28 +56,28 @@ class RedisCoordination:
             renewing.stop(self._lock_seconds)
             self._release(token)
 
-    @names_errors
+    @raises_store_errors
     def manifests_read(self) -> bool:
         return bool(self._redis.exists(MANIFESTS_READ))
 
-    @names_errors
+    @raises_store_errors
     def begin_to_read(self) -> None:
         self._reading = secrets.token_hex(8)
         self._redis.set(MANIFESTS_BEING_READ, self._reading)
 
-    @names_errors
+    @raises_store_errors
     def mark_manifests_read(self) -> bool:
         return bool(self._mark_read(keys=[MANIFESTS_BEING_READ, MANIFESTS_READ], args=[self._reading]))
 
-    @names_errors
+    @raises_store_errors
     def _take(self, token: str) -> bool:
         return bool(self._redis.set(LOCK_KEY, token, nx=True, px=_milliseconds(self._lock_seconds)))
 
-    @names_errors
+    @raises_store_errors
     def _renew(self, token: str) -> None:
         self._renew_lock(keys=[LOCK_KEY], args=[token, _milliseconds(self._lock_seconds)])
 
-    @names_errors
+    @raises_store_errors
     def _release(self, token: str) -> None:
         self._release_lock(keys=[LOCK_KEY], args=[token])
 

@@ -15,7 +15,7 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from core.service.domain.errors import StoreError
-from core.service.redis.client import naming_errors
+from core.service.redis.client import store_errors
 
 TASK_PROBE = "longtake.probe"
 EVERY_SECONDS = 5.0
@@ -89,9 +89,9 @@ class ProbeQueue:
     def send(self) -> None:
         """Raises StoreError or OperationalError where the broker does not take it."""
         self._app.send_task(TASK_PROBE, queue=self._queue, expires=KEPT_SECONDS, retry=False)
-        with naming_errors():
+        with store_errors():
             self._broker.expire(self.name, KEPT_SECONDS)
 
     def remove(self) -> None:
-        with naming_errors():
+        with store_errors():
             self._broker.delete(self.name)

@@ -1,4 +1,4 @@
-"""Waiting for servers that fail: work that is done is kept until it can be handed over. Knows no job.
+"""QueuedWork for servers that fail: work that is done is kept until it can be handed over. Knows no job.
 
 A store or an object store that is away, full or read-only is the operator's trouble, not a job's: whoever waits asks
 often whether it shall go on waiting (a drain, a cancel, a lost lease), and never counts a try.

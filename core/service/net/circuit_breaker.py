@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 PAUSE_SECONDS = 1.0
 TRIAL_SECONDS = 3.0
-"""A trial call that has not reported by then is given up; longer than any timeout of whoever uses a gate."""
+"""A trial call that has not reported by then is given up; longer than any timeout of whoever uses a breaker."""
 
 
-class Gate:
+class CircuitBreaker:
     """Closed for `pause_seconds` after a failure; then one call at a time may try, until one passes. Thread-safe."""
 
     def __init__(self, pause_seconds: float = PAUSE_SECONDS, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -25,8 +25,8 @@ class Gate:
         self._failing = False
         self._closed_until = 0.0
 
-    def admits(self) -> bool:
-        """Whether a call may be made now. One that was admitted reports `passed` or `failed`."""
+    def allows_call(self) -> bool:
+        """Whether a call may be made now. One that was admitted reports `record_success` or `record_failure`."""
         if not self._failing:  # the usual case, without the lock: at worst one call more gets through
             return True
         with self._lock:
@@ -36,13 +36,13 @@ class Gate:
             self._closed_until = now + TRIAL_SECONDS
             return True
 
-    def passed(self) -> None:
+    def record_success(self) -> None:
         """The server has answered, whatever it said."""
         if self._failing:
             with self._lock:
                 self._failing = False
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """The server did not answer."""
         with self._lock:
             self._failing = True

@@ -20,7 +20,7 @@ def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecor
     not there in the end is removed by the janitor, for the job was announced.
     """
     created = transitions.create(record).record
-    store.announce(record.id)
+    store.begin_create(record.id)
     _put(storage, created)
     store.create(record)
     with suppress(StoreError):  # the job is there: else the janitor writes its manifest once more

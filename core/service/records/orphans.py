@@ -41,9 +41,9 @@ def find_orphans(store: JobStore, storage: Storage, uploads: UploadStore) -> Ite
     yield from _of_jobs(store, storage)
     yield from _of_uploads(uploads, storage)
     for key in storage.list(TOMBSTONES_PREFIX):
-        if not store.is_buried(job_id_of_tombstone(key)):
+        if not store.has_tombstone(job_id_of_tombstone(key)):
             yield Orphan(key, "the tombstone of a job whose deletion is forgotten")
-    for job_id in store.strays():
+    for job_id in store.orphaned_job_ids():
         yield Orphan(job_id, "keys in Redis without a record", is_object=False)
 
 
@@ -68,7 +68,7 @@ def _of_job(job_id: str, keys: Iterable[str], store: JobStore, storage: Storage)
     except StoreDamaged as error:
         log.warning("%s; its objects are left alone", error)
     except JobNotFound:
-        if store.is_buried(job_id):
+        if store.has_tombstone(job_id):
             yield from [Orphan(key, "of a job that was deleted") for key in keys]
         elif not _has_manifest_of_another_version(job_id, storage):
             yield from [Orphan(key, "of no job") for key in keys]

@@ -17,8 +17,8 @@ _ID = re.compile(r"\w+", re.ASCII)
 log = logging.getLogger(__name__)
 
 
-class Rescuer:
-    """job_store.Rescue over an object store."""
+class RecordRebuilder:
+    """job_store.RebuildRecord over an object store."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage

@@ -15,7 +15,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import QoS as VirtualQoS
 
-from core.service.redis.client import HEALTH_CHECK_SECONDS, Patience, SentinelUrl
+from core.service.redis.client import HEALTH_CHECK_SECONDS, SentinelUrl, Timeouts
 
 log = logging.getLogger(__name__)
 
@@ -83,17 +83,17 @@ def kombu_url(broker_url: str) -> str:
     return ";".join(f"sentinel://{login}{host}:{port}/{url.database}" for host, port in url.hosts)
 
 
-def transport_options(broker_url: str, patience: Patience) -> dict[str, Any]:
+def transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
     """Timeouts, and where there are Sentinels the name of the master and how to speak to them."""
-    read_seconds = min(patience.read_seconds, LONGEST_READ_SECONDS)
-    timeouts = {"socket_timeout": read_seconds, "socket_connect_timeout": patience.connect_seconds}
+    read_seconds = min(timeouts.read_seconds, LONGEST_READ_SECONDS)
+    socket_timeouts = {"socket_timeout": read_seconds, "socket_connect_timeout": timeouts.connect_seconds}
     options = {
-        **timeouts,
+        **socket_timeouts,
         "socket_keepalive": True,
         "health_check_interval": HEALTH_CHECK_SECONDS,
-        "retry_on_timeout": patience.retry_timeouts,
+        "retry_on_timeout": timeouts.retry_timeouts,
     }
     if broker_url.startswith("sentinel://"):
         url = SentinelUrl.read(broker_url)
-        options |= {"master_name": url.master, "sentinel_kwargs": {**timeouts, **url.sentinel_options}}
+        options |= {"master_name": url.master, "sentinel_kwargs": {**socket_timeouts, **url.sentinel_options}}
     return options

@@ -21,11 +21,11 @@ from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConn
 
 from core.service.domain.errors import StoreMisconfigured
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane
-from core.service.net.circuit_breaker import Gate
+from core.service.net.circuit_breaker import CircuitBreaker
 from core.service.net.resolver import check_name
-from core.service.redis.errors import FAILED_OVER, names_errors, naming_errors, store_error, word_of
+from core.service.redis.errors import FAILED_OVER, raises_store_errors, store_error, store_errors, word_of
 
-__all__ = ["connect", "names_errors", "naming_errors", "store_error"]
+__all__ = ["connect", "raises_store_errors", "store_error", "store_errors"]
 
 HEALTH_CHECK_SECONDS = 15
 """A connection idle this long is pinged before use: a restarted Redis is noticed before a command is lost."""
@@ -33,7 +33,7 @@ SENTINEL_PORT = 26379
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long one call may take. `read_seconds` is the longest wait for an answer: a blocking read asks for less."""
 
     connect_seconds: float
@@ -43,12 +43,12 @@ class Patience:
     max_connections: int = 100
 
 
-WORKER = Patience(connect_seconds=5.0, read_seconds=15.0, retries=6)
+WORKER = Timeouts(connect_seconds=5.0, read_seconds=15.0, retries=6)
 """Some three seconds of retries: a Redis that restarts is waited for, one that is gone is reported."""
-REQUEST = Patience(connect_seconds=0.5, read_seconds=1.0, retries=1, retry_timeouts=False, max_connections=200)
+REQUEST = Timeouts(connect_seconds=0.5, read_seconds=1.0, retries=1, retry_timeouts=False, max_connections=200)
 """Somebody waits for an HTTP answer: within two seconds it is known whether there is one. The retry is for a connection
 that was lost while it lay idle."""
-STREAM = Patience(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=16)
+STREAM = Timeouts(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=16)
 """Blocking reads of up to a second for all event streams of a process, by one connection; a few more for short reads of
 logs. A pool of its own: it takes no connection from requests."""
 
@@ -84,16 +84,16 @@ MANIFESTS_READ = "longtake:janitor:manifests_read"
 """Gone where Redis has lost everything: then records are rebuilt from the manifests."""
 
 
-def connect(redis_url: str, patience: Patience = WORKER, gate: Gate | None = None) -> redis.Redis:
+def connect(redis_url: str, timeouts: Timeouts = WORKER, breaker: CircuitBreaker | None = None) -> redis.Redis:
     """A client (a pool of connections, safe to share between threads). Does not connect yet.
 
     `redis_url` is redis://, rediss:// or unix:// as redis-py reads them, or
     `sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/[DATABASE]?master=NAME[&sentinel_password=...]`.
-    With a `gate` calls are refused at once for a moment after the server did not answer. Raises StoreMisconfigured.
+    With a `breaker` calls are refused at once for a moment after the server did not answer. Raises StoreMisconfigured.
     """
-    options = _options(patience)
+    options = _options(timeouts)
     if redis_url.startswith("sentinel://"):
-        return redis.Redis(connection_pool=_sentinel_pool(SentinelUrl.read(redis_url), options, gate))
+        return redis.Redis(connection_pool=_sentinel_pool(SentinelUrl.read(redis_url), options, breaker))
     try:
         of_url = cast("dict[str, Any]", parse_url(redis_url))
     except ValueError as error:
@@ -101,20 +101,20 @@ def connect(redis_url: str, patience: Patience = WORKER, gate: Gate | None = Non
     connection_class = _CONNECTIONS[cast("type", of_url.pop("connection_class", Connection))]
     if connection_class is _UnixConnection:
         del options["socket_keepalive"]
-    return redis.Redis(connection_pool=_Pool(gate, connection_class=connection_class, **{**options, **of_url}))
+    return redis.Redis(connection_pool=_Pool(breaker, connection_class=connection_class, **{**options, **of_url}))
 
 
-def _options(patience: Patience) -> dict[str, Any]:
-    retried = (RedisConnectionError, RedisTimeoutError) if patience.retry_timeouts else (RedisConnectionError,)
+def _options(timeouts: Timeouts) -> dict[str, Any]:
+    retried = (RedisConnectionError, RedisTimeoutError) if timeouts.retry_timeouts else (RedisConnectionError,)
     backoff = ExponentialWithJitterBackoff(base=0.1, cap=1.0)
     return {
         "decode_responses": True,
-        "socket_timeout": patience.read_seconds,
-        "socket_connect_timeout": patience.connect_seconds,
+        "socket_timeout": timeouts.read_seconds,
+        "socket_connect_timeout": timeouts.connect_seconds,
         "socket_keepalive": True,
         "health_check_interval": HEALTH_CHECK_SECONDS,
-        "retry": Retry(backoff, patience.retries, supported_errors=retried),
-        "max_connections": patience.max_connections,
+        "retry": Retry(backoff, timeouts.retries, supported_errors=retried),
+        "max_connections": timeouts.max_connections,
     }
 
 
@@ -206,22 +206,22 @@ _CONNECTIONS: dict[type, type] = {
 
 class _Pool(ConnectionPool):
     """Drops its connections once their server refuses writes, so that the next call finds whoever took over behind the
-    same address; and asks a gate before each use of one."""
+    same address; and asks a breaker before each use of one."""
 
-    def __init__(self, gate: Gate | None = None, **kwargs: Any) -> None:
+    def __init__(self, breaker: CircuitBreaker | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gate = gate
+        self.breaker = breaker
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        if self.gate is not None and not self.gate.admits():
+        if self.breaker is not None and not self.breaker.allows_call():
             raise RedisConnectionError("it did not answer a moment ago")
         try:
             return super().get_connection(*args, **kwargs)
         except MaxConnectionsError:
             raise
         except (RedisError, OSError):
-            if self.gate is not None:
-                self.gate.failed()
+            if self.breaker is not None:
+                self.breaker.record_failure()
             raise
 
     def release(self, connection: Any) -> None:
@@ -232,21 +232,21 @@ class _Pool(ConnectionPool):
         super().release(connection)
         if failed_over:
             self.disconnect(inuse_connections=False)
-        if self.gate is not None:
-            (self.gate.passed if answered or failed_over else self.gate.failed)()
+        if self.breaker is not None:
+            (self.breaker.record_success if answered or failed_over else self.breaker.record_failure)()
 
 
 class _SentinelPool(_Pool, SentinelConnectionPool):
     pass
 
 
-def _sentinel_pool(url: SentinelUrl, options: dict[str, Any], gate: Gate | None) -> _SentinelPool:
+def _sentinel_pool(url: SentinelUrl, options: dict[str, Any], breaker: CircuitBreaker | None) -> _SentinelPool:
     of_sentinels = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "socket_keepalive")}
     of_sentinels["retry"] = Retry(NoBackoff(), 0)  # the next Sentinel is asked instead
     sentinels = Sentinel(list(url.hosts), sentinel_kwargs={**of_sentinels, **url.sentinel_options})
     login = {"username": url.username, "password": url.password, "db": url.database}
     return _SentinelPool(
-        gate,
+        breaker,
         service_name=url.master,
         sentinel_manager=sentinels,
         connection_class=_SentinelConnection,

@@ -129,7 +129,7 @@ def _meaning_of_answer(error: RedisError) -> tuple[type[StoreError], str]:
 
 
 @contextmanager
-def naming_errors() -> Generator[None]:
+def store_errors() -> Generator[None]:
     """Let every failure of Redis leave this block as a StoreError."""
     try:
         yield
@@ -137,20 +137,20 @@ def naming_errors() -> Generator[None]:
         raise store_error(error) from error
 
 
-def names_errors(method: Callable[P, T]) -> Callable[P, T]:
+def raises_store_errors(method: Callable[P, T]) -> Callable[P, T]:
     """Let every failure of Redis leave `method`, which may be a generator, as a StoreError: callers know no Redis."""
     if inspect.isgeneratorfunction(method):
 
         @wraps(method)
         def generated(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with naming_errors():
+            with store_errors():
                 yield from cast("Generator[Any]", method(*args, **kwargs))
 
         return cast("Callable[P, T]", generated)
 
     @wraps(method)
     def named(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:  # not naming_errors(): this stands around every call, and a context manager costs microseconds
+        try:  # not store_errors(): this stands around every call, and a context manager costs microseconds
             return method(*args, **kwargs)
         except (RedisError, OSError, UnicodeDecodeError) as error:
             raise store_error(error) from error

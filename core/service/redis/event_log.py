@@ -65,7 +65,7 @@ class RedisEventLog:
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def read(self, job_id: str, after: str = BEFORE_ALL, limit: int = 1000) -> Sequence[JobEvent]:
         while True:
             entries = cast(
@@ -76,7 +76,7 @@ class RedisEventLog:
                 return events
             after = entries[-1][0]
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def newest(self, job_ids: Collection[str]) -> Mapping[str, LogPosition]:
         found, ordered = dict[str, LogPosition](), list(job_ids)
         for start in range(0, len(ordered), JOBS_AT_ONCE):
@@ -94,7 +94,7 @@ class RedisEventLog:
             for job_id in job_ids
         }
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         if not positions:
             return []
@@ -120,7 +120,7 @@ class RedisEventLog:
         finally:
             pool.release(connection)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
         found, ordered = list[str](), list(job_ids)
         for start in range(0, len(ordered), JOBS_AT_ONCE):

@@ -6,14 +6,14 @@ from __future__ import annotations
 import redis
 
 from core.service.domain.ports import Storage
-from core.service.redis.client import names_errors
+from core.service.redis.client import raises_store_errors
 
 KEY = "longtake:health"
 KEY_SECONDS = 60
 OBJECT_KEY = "health/probe"
 
 
-@names_errors
+@raises_store_errors
 def check_store(client: redis.Redis) -> None:
     """Raises StoreError where Redis does not take a key."""
     client.set(KEY, "1", ex=KEY_SECONDS)

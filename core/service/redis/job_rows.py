@@ -74,8 +74,8 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
     _append_events(pipe, record, transition.events)
     for delivery in transition.deliveries:
         _write_delivery(pipe, delivery)
-    if transition.progress_over:
-        pipe.delete(*(keys.progress_key(record.id, lane) for lane in transition.progress_over))
+    if transition.cleared_progress:
+        pipe.delete(*(keys.progress_key(record.id, lane) for lane in transition.cleared_progress))
     if transition.is_commit:
         pipe.incr(keys.COMMITS)
     _free_lane(pipe, transition)
@@ -84,8 +84,8 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
         pipe.zrem(keys.ANNOUNCED, record.id)
     if record.status.is_terminal and not (before and before.status.is_terminal):
         pipe.sadd(keys.UNSWEPT, record.id)
-    if transition.buried_until is not None:
-        pipe.zadd(keys.TOMBSTONES, {record.id: transition.buried_until.timestamp()})
+    if transition.tombstone_until is not None:
+        pipe.zadd(keys.TOMBSTONES, {record.id: transition.tombstone_until.timestamp()})
     if record.revision != (before.revision if before else 0):
         pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
 
@@ -94,7 +94,7 @@ def _fields(record: JobRecord) -> dict[Any, Any]:
     """The record, and beside it what is asked for without reading all of it."""
     return {
         "record": record.model_dump_json(),
-        "stop": "1" if transitions.shall_stop(record) else "0",
+        "stop": "1" if transitions.should_stop(record) else "0",
         "revision": str(record.revision),
     }
 

@@ -22,7 +22,7 @@ from redis.exceptions import WatchError
 
 from core.service.domain import transitions
 from core.service.domain.errors import InvalidField, JobNotFound, JobStateConflict, StoreDamaged, shortened
-from core.service.domain.ports import Clock, JobPage, JobStore, Lease, LiveStatus, Waiting
+from core.service.domain.ports import Clock, JobPage, JobStore, Lease, LiveStatus, QueuedWork
 from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.domain.transitions import Transition
 from core.service.records.transition_store import TransitionStore
@@ -34,7 +34,7 @@ from core.service.redis.job_rows import index_member
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
 """What to do with a record that was read under WATCH (the pipeline may read more); None: nothing."""
 AlsoWrite = Callable[[Pipeline, JobRecord], None]
-Rescue = Callable[[JobStore, str], bool]
+RebuildRecord = Callable[[JobStore, str], bool]
 """Rebuild the record of one job from its manifest; False where it has none (core.service.records.rebuild)."""
 
 CANDIDATES = 8
@@ -98,33 +98,33 @@ class RedisJobStore(TransitionStore):
     """ports.JobStore. `redis` is from redis_client.connect; ended jobs expire `retention_seconds` later."""
 
     def __init__(
-        self, redis: redis.Redis, clock: Clock, *, retention_seconds: float, rescue: Rescue | None = None
+        self, redis: redis.Redis, clock: Clock, *, retention_seconds: float, rebuild: RebuildRecord | None = None
     ) -> None:
         super().__init__(clock, retention_seconds)
         self._redis = redis
-        self._rescue = rescue
+        self._rebuild = rebuild
         self._renew = redis.register_script(_RENEW)
         self._free = redis.register_script(_FREE)
         self._manifest_stored = redis.register_script(_MANIFEST_STORED)
         self._report_progress = redis.register_script(_REPORT_PROGRESS)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def ping(self) -> None:
         self._redis.ping()
 
-    @keys.names_errors
-    def announce(self, job_id: str) -> None:
+    @keys.raises_store_errors
+    def begin_create(self, job_id: str) -> None:
         self._redis.zadd(keys.ANNOUNCED, {job_id: self._clock.now().timestamp()})
 
-    @keys.names_errors
-    def announced_before(self, moment: datetime) -> Sequence[str]:
+    @keys.raises_store_errors
+    def unfinished_creates(self, moment: datetime) -> Sequence[str]:
         return cast("list[str]", self._redis.zrangebyscore(keys.ANNOUNCED, "-inf", moment.timestamp()))
 
-    @keys.names_errors
-    def forget_announced(self, job_id: str) -> None:
+    @keys.raises_store_errors
+    def forget_create(self, job_id: str) -> None:
         self._redis.zrem(keys.ANNOUNCED, job_id)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def create(self, record: JobRecord) -> JobRecord:
         """Creating the very same job twice is creating it once: the first answer was lost, or the janitor was faster
         with its manifest. Workers may have begun with it meanwhile."""
@@ -133,15 +133,15 @@ class RedisJobStore(TransitionStore):
             raise JobStateConflict(f"{record.id} exists already")
         return transition.record
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def restore(self, record: JobRecord) -> bool:
-        return not self.is_buried(record.id) and self._put_new(record.id, transitions.restore(record))
+        return not self.has_tombstone(record.id) and self._put_new(record.id, transitions.restore(record))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def get(self, job_id: str) -> JobRecord:
-        return _visible(job_id, self._read_or_rescue(self._redis, job_id))
+        return _visible(job_id, self._read_or_rebuild(self._redis, job_id))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
         index = keys.ALL_JOBS if status is None else keys.status_index(status)
         newest = "+" if cursor is None else f"({member_from_cursor(cursor)}"
@@ -149,7 +149,7 @@ class RedisJobStore(TransitionStore):
         next_cursor = cursor_from_member(members[limit - 1]) if len(members) > limit else None
         return JobPage(self._records(members[:limit]), next_cursor)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def active(self) -> Sequence[JobRecord]:
         with self._redis.pipeline(transaction=True) as pipe:
             for index in (*map(keys.status_index, transitions.ACTIVE_STATUSES), keys.DELETED_JOBS):
@@ -157,12 +157,12 @@ class RedisJobStore(TransitionStore):
             found = cast("list[list[str]]", pipe.execute())
         return self._records(sorted(member for members in found for member in members))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def deleted(self) -> Sequence[JobRecord]:
         return self._records(cast("list[str]", self._redis.zrange(keys.DELETED_JOBS, 0, -1)))
 
-    @keys.names_errors
-    def abandoned(self) -> Sequence[JobRecord]:
+    @keys.raises_store_errors
+    def abandoned_cancels(self) -> Sequence[JobRecord]:
         canceling = cast("list[str]", self._redis.zrange(keys.status_index(JobStatus.CANCELING), 0, -1))
         return [
             record
@@ -170,26 +170,26 @@ class RedisJobStore(TransitionStore):
             if not any(self.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
         ]
 
-    @keys.names_errors
-    def waiting(self) -> Sequence[Waiting]:
-        found = list[Waiting]()
+    @keys.raises_store_errors
+    def queued_work(self) -> Sequence[QueuedWork]:
+        found = list[QueuedWork]()
         for queue in sorted(cast("set[str]", self._redis.smembers(keys.READY_QUEUES))):
             lane = rows.lane_of_queue(queue)
             if lane is not None:
                 free = self._free_in_order(lane, queue)
-                readable = (Waiting(lane, record) for job_id in free for record in self._records_of([job_id]))
+                readable = (QueuedWork(lane, record) for job_id in free for record in self._records_of([job_id]))
                 found += islice(readable, 1)
         return found
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def next_ready(self, lane: Lane, model: str) -> str | None:
         return next(iter(self._free_jobs(lane, keys.ready_queue(lane, model), 1)), None)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
         return self._free_jobs(lane, keys.ready_queue(lane, model), limit)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def count_prepared(self, model: str, limit: int) -> int:
         """Looks at the records: an older version, which does not know the index, leaves jobs in it."""
         index = keys.prepared_index(model)
@@ -199,8 +199,8 @@ class RedisJobStore(TransitionStore):
             self._redis.zrem(index, *begun)
         return len(ahead)
 
-    @keys.names_errors
-    def index_again(self) -> int:
+    @keys.raises_store_errors
+    def reindex(self) -> int:
         """Costs a look at four counters where nothing is missing."""
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
         with self._redis.pipeline(transaction=True) as pipe:
@@ -218,11 +218,11 @@ class RedisJobStore(TransitionStore):
                 self._transact(record.id, lambda _pipe, now: Transition(now), also_write=rows.write_queue_entries)
         return len(missing)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def expired(self, now: datetime) -> Sequence[JobRecord]:
         return self._records(cast("list[str]", self._redis.zrangebyscore(keys.EXPIRY, "-inf", now.timestamp())))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
         for job_id in self._free_in_order(lane, keys.ready_queue(lane, model)):
             try:
@@ -251,7 +251,7 @@ class RedisJobStore(TransitionStore):
         before, after = keys.lease_key(" ", lane).split(" ")
         return cast("list[str]", self._free(keys=[keys.ready_index(queue)], args=[before, after, limit]))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
         lease = keys.lease_key(job_id, lane)
 
@@ -282,20 +282,20 @@ class RedisJobStore(TransitionStore):
         with suppress(JobNotFound):
             self._transact(job_id, look, also_write=rows.correct_queue_entries)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
         key, job = keys.lease_key(lease.job_id, lease.lane), keys.job_key(lease.job_id)
         return bool(self._renew(keys=[key, job], args=[lease.token, round(ttl_seconds * 1000), lease.lane]))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:
         def give_back(_pipe: Pipeline, record: JobRecord) -> Transition | None:
             return transitions.release(record, lease, count_attempt=count_attempt, rest_seconds=rest_seconds)
 
         self._let_go(lease.job_id, give_back)
 
-    @keys.names_errors
-    def give_back_of(self, worker: str) -> Lease | None:
+    @keys.raises_store_errors
+    def release_of_worker(self, worker: str) -> Lease | None:
         entry = cast("str | None", self._redis.get(keys.worker_lease_key(worker)))
         if entry is None:
             return None
@@ -314,15 +314,15 @@ class RedisJobStore(TransitionStore):
         except JobNotFound:
             return None
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def lease_alive(self, job_id: str, lane: Lane) -> bool:
         return self._redis.get(keys.lease_key(job_id, lane)) not in {None, rows.RESTING}
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def cancel_requested(self, job_id: str) -> bool:
         return self._redis.hget(keys.job_key(job_id), "stop") != "0"
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def purge(self, job_id: str) -> None:
         with self._redis.pipeline() as pipe:
             while True:
@@ -337,33 +337,33 @@ class RedisJobStore(TransitionStore):
                 except WatchError:
                     continue
 
-    @keys.names_errors
-    def bury(self, job_id: str, until: datetime) -> None:
+    @keys.raises_store_errors
+    def add_tombstone(self, job_id: str, until: datetime) -> None:
         self._redis.zadd(keys.TOMBSTONES, {job_id: until.timestamp()})
 
-    @keys.names_errors
-    def is_buried(self, job_id: str) -> bool:
+    @keys.raises_store_errors
+    def has_tombstone(self, job_id: str) -> bool:
         return self._redis.zscore(keys.TOMBSTONES, job_id) is not None
 
-    @keys.names_errors
-    def is_whole(self) -> bool:
+    @keys.raises_store_errors
+    def has_all_records(self) -> bool:
         return bool(self._redis.exists(keys.MANIFESTS_READ))
 
-    @keys.names_errors
-    def strays(self) -> Sequence[str]:
+    @keys.raises_store_errors
+    def orphaned_job_ids(self) -> Sequence[str]:
         found = cast("Iterator[str]", self._redis.scan_iter(f"{keys.JOB_KEYS}*", count=1000))
         job_ids = sorted({key.removeprefix(keys.JOB_KEYS).split(":")[0] for key in found})
         return [job_id for job_id in job_ids if not self._redis.exists(keys.job_key(job_id))]
 
-    @keys.names_errors
-    def old_tombstones(self, now: datetime) -> Sequence[str]:
+    @keys.raises_store_errors
+    def expired_tombstones(self, now: datetime) -> Sequence[str]:
         return cast("list[str]", self._redis.zrangebyscore(keys.TOMBSTONES, "-inf", now.timestamp()))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def remove_tombstone(self, job_id: str) -> None:
         self._redis.zrem(keys.TOMBSTONES, job_id)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def manifest_stored(self, record: JobRecord) -> JobRecord | None:
         read = [keys.STALE_MANIFESTS, keys.TOMBSTONES, keys.job_key(record.id)]
         answer = self._manifest_stored(keys=read, args=[record.id, record.revision])
@@ -371,41 +371,41 @@ class RedisJobStore(TransitionStore):
             raise JobNotFound(f"there is no job {record.id}")
         return self.get(record.id) if answer == _NEWER_OWED else None
 
-    @keys.names_errors
-    def unswept(self, limit: int) -> Sequence[JobRecord]:
+    @keys.raises_store_errors
+    def cleanup_pending(self, limit: int) -> Sequence[JobRecord]:
         return self._records_of(cast("list[str]", self._redis.srandmember(keys.UNSWEPT, limit)))
 
-    @keys.names_errors
-    def sweep(self, job_id: str) -> None:
+    @keys.raises_store_errors
+    def request_cleanup(self, job_id: str) -> None:
         if self._redis.exists(keys.job_key(job_id)):
             self._redis.sadd(keys.UNSWEPT, job_id)
 
-    @keys.names_errors
-    def swept(self, job_id: str) -> None:
+    @keys.raises_store_errors
+    def cleanup_done(self, job_id: str) -> None:
         self._redis.srem(keys.UNSWEPT, job_id)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def stale_manifests(self) -> Sequence[JobRecord]:
         return self._records_of(cast("list[str]", self._redis.zrange(keys.STALE_MANIFESTS, 0, -1)))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
         ((field, value),) = progress_fields(progress).items()
         progress_key = keys.progress_key(job_id, progress.lane)
         self._report_progress(keys=[keys.job_key(job_id), progress_key], args=[field, value])
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
         newest = cast("list[StreamEntry]", self._redis.xrevrange(keys.progress_key(job_id, lane), count=1))
         return _newest_progress(newest)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def queue_position(self, job_id: str) -> int | None:
         record = self.get(job_id)
         rank = cast(int | None, self._redis.zrank(keys.queue_index(record.spec.model), index_member(record)))
         return None if rank is None else rank + 1
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
         lanes = [(record, lane) for record in records for lane in transitions.lanes_with_progress(record)]
         queued = [record for record in records if record.status is JobStatus.QUEUED]
@@ -422,14 +422,14 @@ class RedisJobStore(TransitionStore):
         ranks = {record.id: rank for record, rank in zip(queued, answers[len(lanes) :], strict=True)}
         return [_standing(record, steps, ranks) for record in records]
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def count_active(self) -> int:
         with self._redis.pipeline(transaction=True) as pipe:
             for status in transitions.ACTIVE_STATUSES:
                 pipe.zcard(keys.status_index(status))
             return sum(cast("list[int]", pipe.execute()))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
         changed = self._transact(job_id, lambda _pipe, record: change(record))
         assert changed is not None
@@ -454,7 +454,7 @@ class RedisJobStore(TransitionStore):
             while True:
                 try:
                     pipe.watch(keys.job_key(job_id))
-                    before = _found(job_id, self._read_or_rescue(pipe, job_id))
+                    before = _found(job_id, self._read_or_rebuild(pipe, job_id))
                     transition = decide(pipe, before if even_deleted else _visible(job_id, before))
                     if transition is None or (transition.record is before and also_write is None):
                         return None if transition is None else before
@@ -482,11 +482,11 @@ class RedisJobStore(TransitionStore):
                 except WatchError:
                     continue
 
-    def _read_or_rescue(self, client: redis.Redis, job_id: str) -> JobRecord | None:
+    def _read_or_rebuild(self, client: redis.Redis, job_id: str) -> JobRecord | None:
         """The record; where Redis has lost everything and nobody has rebuilt it yet, this one is rebuilt now."""
         record = _read(client, job_id)
-        if record is None and self._rescue is not None and not self.is_whole():
-            return _read(client, job_id) if self._rescue(self, job_id) else None
+        if record is None and self._rebuild is not None and not self.has_all_records():
+            return _read(client, job_id) if self._rebuild(self, job_id) else None
         return record
 
     def _records(self, members: Iterable[str]) -> Sequence[JobRecord]:

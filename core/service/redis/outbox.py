@@ -190,7 +190,7 @@ class RedisOutbox:
         self._unreadable: OrderedDict[str, str] = OrderedDict()
         """Rows that only another version can read, and their jobs: they keep no other row of their job waiting here."""
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
         while True:
             looked_at, taken = self._take(limit, hold_seconds)
@@ -237,7 +237,7 @@ class RedisOutbox:
         with self._lock:
             return [member for member, job in self._unreadable.items() if job_id in (None, job)]
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
         kept = self._push(deliveries, seconds)
         with self._lock:
@@ -246,7 +246,7 @@ class RedisOutbox:
                     self._proofs[_member(delivery)] = proof
         return [delivery for delivery, proof in kept if proof]
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         self._push(deliveries, delay_seconds)
         self._forget(deliveries)  # also those whose hold was lost
@@ -266,7 +266,7 @@ class RedisOutbox:
         proofs = cast("list[str]", self._hold(keys=[keys.OUTBOX_DUE], args=arguments))
         return list(zip(deliveries, proofs, strict=True))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
         with self._lock:
             proof = self._proofs.get(_member(delivery), "")
@@ -285,7 +285,7 @@ class RedisOutbox:
         self._forget([delivery])
         return int(cast("int", ended))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         rows = cast("list[str]", self._redis.hvals(keys.deliveries_key(job_id)))
         found = [delivery for row in rows if (delivery := _read(row)) is not None]

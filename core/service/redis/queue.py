@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from core.service.domain.errors import StoreError
 from core.service.domain.schema import Lane
 from core.service.redis.broker_transport import kombu_url, transport_options
-from core.service.redis.client import WORKER, Patience, connect, names_errors
+from core.service.redis.client import WORKER, Timeouts, connect, raises_store_errors
 from core.service.settings import Settings
 
 TASK_GENERATE_CHUNK = "longtake.generate_chunk"
@@ -58,7 +58,7 @@ def queue_of_lane(lane: Lane, model: str) -> str:
     return f"{lane.value}.{model}"
 
 
-def make_celery_app(settings: Settings, patience: Patience = WORKER) -> Celery:
+def make_celery_app(settings: Settings, timeouts: Timeouts = WORKER) -> Celery:
     """The app that API and workers share. Everything Celery can be told is told here."""
     app = Celery("longtake", broker=kombu_url(settings.broker_url), set_as_current=False)
     app.conf.update(
@@ -84,14 +84,14 @@ def make_celery_app(settings: Settings, patience: Patience = WORKER) -> Celery:
         broker_connection_max_retries=None,
         # Also after Redis has refused something (a replica, a failed save): Celery would end the process.
         broker_channel_error_retry=True,
-        broker_connection_timeout=patience.connect_seconds,
-        task_publish_retry=patience.retry_timeouts,
+        broker_connection_timeout=timeouts.connect_seconds,
+        task_publish_retry=timeouts.retry_timeouts,
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_seconds,
             "unacked_restore_interval": UNACKED_RESTORE_SECONDS,
             "unacked_restore_throttle": 1,
-            **transport_options(settings.broker_url, patience),
+            **transport_options(settings.broker_url, timeouts),
         },
     )
     return app
@@ -135,7 +135,7 @@ class CeleryTaskQueue:
         except (StoreError, OperationalError) as error:
             log.warning("%s%s was not sent, the janitor will: %s", task, args, error)
 
-    @names_errors
+    @raises_store_errors
     def _length(self, queue: str) -> int:
         """Messages that wait. One in a worker's hands does not count: the worker may have looked already."""
         return self._broker.llen(queue)

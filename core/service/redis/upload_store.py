@@ -28,7 +28,7 @@ class RedisUploadStore:
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def create(self, upload: Upload) -> None:
         with self._redis.pipeline() as pipe:
             pipe.set(keys.upload_key(upload.id), upload.model_dump_json())
@@ -40,35 +40,35 @@ class RedisUploadStore:
                 pipe.zremrangebyscore(keys.uploads_of_client(upload.client), "-inf", upload.created_at.timestamp())
             pipe.execute()
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def get(self, upload_id: str) -> Upload:
         entry = cast(str | None, self._redis.get(keys.upload_key(upload_id)))
         if entry is None:
             raise UploadNotFound(f"there is no upload {upload_id}")
         return _parse(upload_id, entry)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def count(self) -> int:
         return int(self._redis.zcard(keys.UPLOADS))  # pyright: ignore[reportArgumentType]
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def client_key(self) -> bytes:
         with self._redis.pipeline() as pipe:
             pipe.set(keys.UPLOADS_CLIENT_KEY, secrets.token_hex(32), nx=True)
             pipe.get(keys.UPLOADS_CLIENT_KEY)
             return bytes.fromhex(pipe.execute()[1])
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def count_of(self, client: str) -> int:
         seconds, _ = self._redis.time()
         of_client = keys.uploads_of_client(client)
         return int(self._redis.zcount(of_client, seconds, "+inf"))  # pyright: ignore[reportArgumentType]
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def older_than(self, moment: datetime) -> Sequence[Upload]:
         return self._before(keys.UPLOADS, moment)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def unsent(self, moment: datetime) -> Sequence[Upload]:
         return self._before(keys.UNSENT_UPLOADS, moment)
 
@@ -80,16 +80,16 @@ class RedisUploadStore:
             self._redis.zrem(index, *gone)
         return list(_readable(zip(ids, entries, strict=True)))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def sent(self, upload_id: str) -> None:
         self._redis.zrem(keys.UNSENT_UPLOADS, upload_id)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def remove(self, upload_id: str) -> None:
         with suppress(UploadNotFound, StoreDamaged):
             self._remove(self.get(upload_id))
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
         self._remove(self.get(upload_id), {upload_id: now.timestamp(), f"{upload_id}{_LATE}": late.timestamp()})
 
@@ -104,17 +104,17 @@ class RedisUploadStore:
                 pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
             pipe.execute()
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def is_discarded(self, upload_id: str) -> bool:
         scores = self._redis.zmscore(keys.DISCARDED_UPLOADS, [upload_id, f"{upload_id}{_LATE}"])
         return any(score is not None for score in scores)
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def discarded(self, moment: datetime) -> Sequence[Discarded]:
         found = cast("list[str]", self._redis.zrangebyscore(keys.DISCARDED_UPLOADS, "-inf", moment.timestamp()))
         return [Discarded(member.removesuffix(_LATE), member.endswith(_LATE)) for member in found]
 
-    @keys.names_errors
+    @keys.raises_store_errors
     def forget_discarded(self, discarded: Discarded) -> None:
         member = f"{discarded.upload_id}{_LATE}" if discarded.late else discarded.upload_id
         self._redis.zrem(keys.DISCARDED_UPLOADS, member)

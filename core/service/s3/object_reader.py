@@ -82,7 +82,7 @@ class S3ObjectReader:
             await answer.aclose()
 
     async def _ask(self, key: str, byte_range: str | None) -> httpx.Response:
-        """Needs no gate: who waits for a server that hangs holds neither a thread nor anybody else's connection."""
+        """Needs no breaker: who waits for a server that hangs holds neither a thread nor anybody else's connection."""
         try:
             with fail_after(ANSWER_SECONDS):
                 url = await to_thread.run_sync(self._url, key, abandon_on_cancel=True, limiter=self._limiter)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from core.service.domain.errors import ObjectNotFound, StorageMisconfigured, StorageUnavailable
 from core.service.domain.ports import Clock, StoredObject
 from core.service.domain.s3_addressing import place_of, style_of
-from core.service.net.circuit_breaker import Gate
+from core.service.net.circuit_breaker import CircuitBreaker
 from core.service.net.resolver import check_name
 from core.service.s3.errors import code_of, failures_of_boto, is_missing_bucket, storage_error
 from core.service.s3.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
@@ -35,7 +35,7 @@ _INTERNAL_URL_SECONDS = 300
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long one call may take, and how often it is made before it counts as failed."""
 
     connect_seconds: float
@@ -43,9 +43,9 @@ class Patience:
     attempts: int
 
 
-WORKER = Patience(connect_seconds=5.0, read_seconds=20.0, attempts=2)
+WORKER = Timeouts(connect_seconds=5.0, read_seconds=20.0, attempts=2)
 """A worker has its own loop around what fails (worker/runtime/server_retry.py)."""
-REQUEST = Patience(connect_seconds=0.5, read_seconds=1.2, attempts=1)
+REQUEST = Timeouts(connect_seconds=0.5, read_seconds=1.2, attempts=1)
 """Somebody waits for an HTTP answer: within two seconds it is known whether there is one."""
 
 
@@ -56,16 +56,16 @@ class S3Storage:
         self,
         settings: Settings,
         clock: Clock | None = None,
-        patience: Patience = WORKER,
-        gate: Gate | None = None,
+        timeouts: Timeouts = WORKER,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
-        """`clock` decides in which time bucket URLs are signed; without one it is the system's. With a `gate` calls are
-        refused at once for a moment after the server did not answer."""
+        """`clock` gives the time of signatures (default: system time). With a `breaker`, calls fail at once for a moment
+        after the server did not answer."""
         self._settings = settings
         self._bucket = settings.s3_bucket
         self._clock = clock
-        self._patience = patience
-        self._gate = gate
+        self._timeouts = timeouts
+        self._breaker = breaker
         self._making = Lock()
         self._made_session: Any = None
         self._made_client: Any = None
@@ -95,15 +95,15 @@ class S3Storage:
         from botocore.config import Config
         from botocore.handlers import add_expect_header
 
-        settings, patience = self._settings, self._patience
+        settings, timeouts = self._settings, self._timeouts
         config = Config(
             signature_version="s3v4",
             s3={"addressing_style": style_of(settings.s3_addressing, settings.s3_endpoint_url)},
             request_checksum_calculation="when_required",  # servers other than AWS refuse the newer default
             response_checksum_validation="when_required",
-            retries={"mode": "standard", "total_max_attempts": patience.attempts},
-            connect_timeout=patience.connect_seconds,
-            read_timeout=patience.read_seconds,
+            retries={"mode": "standard", "total_max_attempts": timeouts.attempts},
+            connect_timeout=timeouts.connect_seconds,
+            read_timeout=timeouts.read_seconds,
             max_pool_connections=50,  # as many as an API has threads
         )
         secret = settings.s3_secret_access_key
@@ -254,23 +254,23 @@ class S3Storage:
         self, doing: str, ignore: frozenset[str] = frozenset(), *, of_server: bool = True
     ) -> Generator[None]:
         """Turn whatever boto throws into a StorageError; S3 codes in `ignore` count as done."""
-        gate = self._gate if of_server else None
-        if gate is not None and not gate.admits():
+        breaker = self._breaker if of_server else None
+        if breaker is not None and not breaker.allows_call():
             raise StorageUnavailable(f"{doing}: it did not answer a moment ago")
         try:
-            if gate is not None and self._settings.s3_endpoint_url:
+            if breaker is not None and self._settings.s3_endpoint_url:
                 endpoint = urlsplit(self._settings.s3_endpoint_url)
-                check_name(endpoint.hostname, endpoint.port, self._patience.connect_seconds)
+                check_name(endpoint.hostname, endpoint.port, self._timeouts.connect_seconds)
             yield
         except failures_of_boto() as error:
             if _has_code(error, ignore):
                 return
             named = storage_error(doing, error)
-            if gate is not None:
-                (gate.failed if isinstance(named, StorageUnavailable) else gate.passed)()
+            if breaker is not None:
+                (breaker.record_failure if isinstance(named, StorageUnavailable) else breaker.record_success)()
             raise named from error
-        if gate is not None:
-            gate.passed()
+        if breaker is not None:
+            breaker.record_success()
 
 
 def _has_code(error: Exception, codes: frozenset[str]) -> bool:

@@ -46,8 +46,8 @@ from core.service.domain.ports import (
     LiveStatus,
     LogPosition,
     ObjectPart,
+    QueuedWork,
     StoredObject,
-    Waiting,
     WorkerStatus,
 )
 from core.service.domain.refiner import RefinedWindow, RefineState
@@ -119,13 +119,13 @@ class FakeJobStore(TransitionStore):
 
     def ping(self) -> None: ...
 
-    def announce(self, job_id: str) -> None:
+    def begin_create(self, job_id: str) -> None:
         self.memory.announced[job_id] = self._clock.now()
 
-    def announced_before(self, moment: datetime) -> Sequence[str]:
+    def unfinished_creates(self, moment: datetime) -> Sequence[str]:
         return [job_id for job_id, at in self.memory.announced.items() if at <= moment]
 
-    def forget_announced(self, job_id: str) -> None:
+    def forget_create(self, job_id: str) -> None:
         self.memory.announced.pop(job_id, None)
 
     def create(self, record: JobRecord) -> JobRecord:
@@ -135,7 +135,7 @@ class FakeJobStore(TransitionStore):
         return transition.record
 
     def restore(self, record: JobRecord) -> bool:
-        return not self.is_buried(record.id) and self._put_new(transitions.restore(record))
+        return not self.has_tombstone(record.id) and self._put_new(transitions.restore(record))
 
     def get(self, job_id: str) -> JobRecord:
         with self.memory.changed:
@@ -166,14 +166,14 @@ class FakeJobStore(TransitionStore):
     def deleted(self) -> Sequence[JobRecord]:
         return [record for record in self._sorted() if record.delete_requested]
 
-    def abandoned(self) -> Sequence[JobRecord]:
+    def abandoned_cancels(self) -> Sequence[JobRecord]:
         canceling = [record for record in self._sorted() if record.status is JobStatus.CANCELING]
         return [record for record in canceling if not any(self.lease_alive(record.id, lane) for lane in Lane)]
 
-    def waiting(self) -> Sequence[Waiting]:
+    def queued_work(self) -> Sequence[QueuedWork]:
         queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in _queues(record)}
         heads = [(lane, self.next_ready(lane, model)) for lane, model in sorted(queues)]
-        return [Waiting(lane, self.get(job_id)) for lane, job_id in heads if job_id is not None]
+        return [QueuedWork(lane, self.get(job_id)) for lane, job_id in heads if job_id is not None]
 
     def next_ready(self, lane: Lane, model: str) -> str | None:
         return next((record.id for record in self._free(lane, model)), None)
@@ -185,7 +185,7 @@ class FakeJobStore(TransitionStore):
         ahead = [r for r in self._sorted() if r.spec.model == model and transitions.is_prepared_ahead(r)]
         return min(len(ahead), limit)
 
-    def index_again(self) -> int:
+    def reindex(self) -> int:
         return 0
 
     def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
@@ -236,7 +236,7 @@ class FakeJobStore(TransitionStore):
             if given_back:
                 self._apply(given_back)
 
-    def give_back_of(self, worker: str) -> Lease | None:
+    def release_of_worker(self, worker: str) -> Lease | None:
         with self.memory.changed:
             lease = self.memory.claims.pop(worker, None)
             record = self.memory.records.get(lease.job_id) if lease else None
@@ -257,7 +257,7 @@ class FakeJobStore(TransitionStore):
     def cancel_requested(self, job_id: str) -> bool:
         with self.memory.changed:
             record = self.memory.records.get(job_id)
-        return record is None or transitions.shall_stop(record)
+        return record is None or transitions.should_stop(record)
 
     def purge(self, job_id: str) -> None:
         memory = self.memory
@@ -272,19 +272,19 @@ class FakeJobStore(TransitionStore):
             memory.stale_manifests.pop(job_id, None)
             memory.unswept.discard(job_id)
 
-    def bury(self, job_id: str, until: datetime) -> None:
+    def add_tombstone(self, job_id: str, until: datetime) -> None:
         self.memory.tombstones[job_id] = until
 
-    def is_buried(self, job_id: str) -> bool:
+    def has_tombstone(self, job_id: str) -> bool:
         return job_id in self.memory.tombstones
 
-    def is_whole(self) -> bool:
+    def has_all_records(self) -> bool:
         return True
 
-    def strays(self) -> Sequence[str]:
+    def orphaned_job_ids(self) -> Sequence[str]:
         return sorted({job_id for job_id in self.memory.events if job_id not in self.memory.records})
 
-    def old_tombstones(self, now: datetime) -> Sequence[str]:
+    def expired_tombstones(self, now: datetime) -> Sequence[str]:
         return [job_id for job_id, until in self.memory.tombstones.items() if until <= now]
 
     def remove_tombstone(self, job_id: str) -> None:
@@ -292,7 +292,7 @@ class FakeJobStore(TransitionStore):
 
     def manifest_stored(self, record: JobRecord) -> JobRecord | None:
         with self.memory.changed:
-            if self.is_buried(record.id):
+            if self.has_tombstone(record.id):
                 raise JobNotFound(f"there is no job {record.id}")
             newest = self.memory.records.get(record.id, record)
             if newest.revision > record.revision:
@@ -301,14 +301,14 @@ class FakeJobStore(TransitionStore):
             self.memory.stale_manifests.pop(record.id, None)
             return None
 
-    def unswept(self, limit: int) -> Sequence[JobRecord]:
+    def cleanup_pending(self, limit: int) -> Sequence[JobRecord]:
         with self.memory.changed:
             return [self.memory.records[job_id] for job_id in sorted(self.memory.unswept)[:limit]]
 
-    def sweep(self, job_id: str) -> None:
+    def request_cleanup(self, job_id: str) -> None:
         self.memory.unswept.add(job_id)
 
-    def swept(self, job_id: str) -> None:
+    def cleanup_done(self, job_id: str) -> None:
         self.memory.unswept.discard(job_id)
 
     def stale_manifests(self) -> Sequence[JobRecord]:
@@ -369,8 +369,8 @@ class FakeJobStore(TransitionStore):
         if record.status.is_terminal and not (before and before.status.is_terminal):
             memory.unswept.add(record.id)
         memory.commits += transition.is_commit
-        if transition.buried_until is not None:
-            memory.tombstones[record.id] = transition.buried_until
+        if transition.tombstone_until is not None:
+            memory.tombstones[record.id] = transition.tombstone_until
         log = memory.events.setdefault(record.id, [])
         for event in transition.events:
             log.append(
@@ -379,7 +379,7 @@ class FakeJobStore(TransitionStore):
         for delivery in transition.deliveries:
             memory.deliveries[record.id, delivery.id] = delivery
             memory.due[record.id, delivery.id] = delivery.next_attempt_at or delivery.created_at
-        for lane in transition.progress_over:
+        for lane in transition.cleared_progress:
             memory.progress.pop((record.id, lane), None)
         if transition.released is not None:
             memory.leases.pop((record.id, transition.released), None)
@@ -416,7 +416,7 @@ class FakeEventLog:
     def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
         with self._memory.changed:
             records = {job_id: self._memory.records.get(job_id) for job_id in job_ids}
-        return [job_id for job_id, record in records.items() if record is None or transitions.shall_stop(record)]
+        return [job_id for job_id, record in records.items() if record is None or transitions.should_stop(record)]
 
     def _position(self, job_id: str) -> LogPosition:
         log = self._memory.events.get(job_id, [])

@@ -32,7 +32,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedWork:
     """A queue in which a job waits that nobody works on: the job that comes next."""
 
     lane: Lane
@@ -75,15 +75,15 @@ class JobStore(Protocol):
 
     def ping(self) -> None: ...
 
-    def announce(self, job_id: str) -> None:
+    def begin_create(self, job_id: str) -> None:
         """Note that this job's manifest is about to be stored; `create` ends that."""
         ...
 
-    def announced_before(self, moment: datetime) -> Sequence[str]:
+    def unfinished_creates(self, moment: datetime) -> Sequence[str]:
         """Jobs announced before `moment` that were not created."""
         ...
 
-    def forget_announced(self, job_id: str) -> None: ...
+    def forget_create(self, job_id: str) -> None: ...
 
     def create(self, record: JobRecord) -> JobRecord:
         """Store a queued job with its job.queued event."""
@@ -111,11 +111,11 @@ class JobStore(Protocol):
         """Jobs marked for deletion whose keys are still here."""
         ...
 
-    def abandoned(self) -> Sequence[JobRecord]:
+    def abandoned_cancels(self) -> Sequence[JobRecord]:
         """Jobs that are being cancelled and that no live lease holds: nobody is left to wind them up."""
         ...
 
-    def waiting(self) -> Sequence[Waiting]:
+    def queued_work(self) -> Sequence[QueuedWork]:
         """Every queue with work that nobody does now. Looks only at queues, and at jobs in work."""
         ...
 
@@ -131,7 +131,7 @@ class JobStore(Protocol):
         """Jobs of a model whose media are ready and that have not begun; `limit` where there are more."""
         ...
 
-    def index_again(self) -> int:
+    def reindex(self) -> int:
         """Put jobs that an older version has written into the queues; how many there were."""
         ...
 
@@ -155,7 +155,7 @@ class JobStore(Protocol):
         failed. Idempotent."""
         ...
 
-    def give_back_of(self, worker: str) -> Lease | None:
+    def release_of_worker(self, worker: str) -> Lease | None:
         """The worker has died: free the lane that it holds, at once. None where it holds none. Idempotent."""
         ...
 
@@ -229,21 +229,21 @@ class JobStore(Protocol):
         """Remove every key of the job (record, events, progress, deliveries). A tombstone stays."""
         ...
 
-    def bury(self, job_id: str, until: datetime) -> None:
+    def add_tombstone(self, job_id: str, until: datetime) -> None:
         """Note that the job is deleted: until then `restore` refuses it."""
         ...
 
-    def is_buried(self, job_id: str) -> bool: ...
+    def has_tombstone(self, job_id: str) -> bool: ...
 
-    def is_whole(self) -> bool:
+    def has_all_records(self) -> bool:
         """False until lost records are rebuilt; in a new store, until the janitor has found that there are none."""
         ...
 
-    def strays(self) -> Sequence[str]:
+    def orphaned_job_ids(self) -> Sequence[str]:
         """Jobs of which there are keys but no record. Looks at every key."""
         ...
 
-    def old_tombstones(self, now: datetime) -> Sequence[str]:
+    def expired_tombstones(self, now: datetime) -> Sequence[str]:
         """Deleted jobs whose tombstone has ended."""
         ...
 
@@ -259,15 +259,15 @@ class JobStore(Protocol):
         """Jobs whose manifest is behind their record."""
         ...
 
-    def unswept(self, limit: int) -> Sequence[JobRecord]:
+    def cleanup_pending(self, limit: int) -> Sequence[JobRecord]:
         """Some ended jobs whose objects nobody has looked through since."""
         ...
 
-    def sweep(self, job_id: str) -> None:
+    def request_cleanup(self, job_id: str) -> None:
         """Let the objects of this ended job be looked through again."""
         ...
 
-    def swept(self, job_id: str) -> None:
+    def cleanup_done(self, job_id: str) -> None:
         """Only what is needed is left of the job's objects."""
         ...
 

@@ -30,7 +30,7 @@ from core.service.domain.transitions.rules import (
     is_same_job,
     lanes_with_progress,
     rank,
-    shall_stop,
+    should_stop,
     wants,
 )
 from core.service.domain.transitions.transition import Transition
@@ -67,6 +67,6 @@ __all__ = [
     "request_cancel",
     "request_delete",
     "restore",
-    "shall_stop",
+    "should_stop",
     "wants",
 ]

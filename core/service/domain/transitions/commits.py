@@ -76,7 +76,7 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
     )
     made = finalizing_if_canceled(finalizing_if_made(committed))
     return with_event(
-        made, EventType.CHUNK_COMPLETED, at, released=lease.lane, progress_over=(lease.lane,), is_commit=True
+        made, EventType.CHUNK_COMPLETED, at, released=lease.lane, cleared_progress=(lease.lane,), is_commit=True
     )
 
 
@@ -98,7 +98,7 @@ def commit_repair(record: JobRecord, lease: Lease, chunk: ChunkRecord) -> Transi
         repairs=tuple(index for index in record.repairs if index != chunk.index),
     )
     made = finalizing_if_canceled(finalizing_if_made(repaired))
-    return with_revision(Transition(made, released=lease.lane, progress_over=(lease.lane,), is_commit=True))
+    return with_revision(Transition(made, released=lease.lane, cleared_progress=(lease.lane,), is_commit=True))
 
 
 def commit_refined(
@@ -153,7 +153,7 @@ def commit_refined(
                 events=tuple(new_event(state, EventType.CHUNK_REFINED, at) for state in told),
                 deliveries=tuple(row for state in told for row in deliveries_for(state, EventType.CHUNK_REFINED, at)),
                 released=lease.lane,
-                progress_over=(lease.lane,),
+                cleared_progress=(lease.lane,),
                 is_commit=True,
             )
         ),
@@ -191,7 +191,7 @@ def repair(
         changes["status"] = JobStatus.RUNNING
     state = updated_lane(record.lane(lease.lane), held=False)
     damaged = updated(with_lane(record, lease.lane, state), **changes)
-    return with_revision(Transition(damaged, released=lease.lane, progress_over=(lease.lane,)))
+    return with_revision(Transition(damaged, released=lease.lane, cleared_progress=(lease.lane,)))
 
 
 def _with_checksum(known: tuple[StateChecksum, ...], piece: int, sha256: str | None) -> tuple[StateChecksum, ...]:

@@ -60,4 +60,4 @@ def _with_death_counted(state: LaneState, commits: int) -> LaneState:
 def _with_lane_freed(record: JobRecord, lane: Lane, state: LaneState, rest_seconds: float = 0.0) -> Transition:
     """The lane is free; a job that is to be cancelled is wound up as soon as nobody works on it."""
     free = finalizing_if_canceled(with_lane(record, lane, state))
-    return Transition(free, released=lane, rest_seconds=rest_seconds, progress_over=(lane,))
+    return Transition(free, released=lane, rest_seconds=rest_seconds, cleared_progress=(lane,))

@@ -47,7 +47,7 @@ def begin_finalizing(record: JobRecord) -> Transition:
         raise JobStateConflict(
             f"{record.id} has {record.frames_done} of {record.spec.num_frames} frames, {record.frames_refined} refined"
         )
-    return with_revision(Transition(moved_to(record, JobStatus.FINALIZING, repairs=()), progress_over=ALL_LANES))
+    return with_revision(Transition(moved_to(record, JobStatus.FINALIZING, repairs=()), cleared_progress=ALL_LANES))
 
 
 def finish(
@@ -71,7 +71,7 @@ def finish(
     stored = with_lane(record, lease.lane, LaneState(token=lease.token))
     ended = ended_as(stored, status, at, retention, **asdict(results))
     return with_event(
-        ended, EventType(f"job.{status}"), at, released=lease.lane, progress_over=ALL_LANES, is_commit=True
+        ended, EventType(f"job.{status}"), at, released=lease.lane, cleared_progress=ALL_LANES, is_commit=True
     )
 
 
@@ -81,7 +81,7 @@ def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta)
     if record.status.is_terminal:
         return Transition(record)
     ended = ended_as(record, JobStatus.FAILED, at, retention, error=error)
-    return with_event(ended, EventType.JOB_FAILED, at, progress_over=ALL_LANES)
+    return with_event(ended, EventType.JOB_FAILED, at, cleared_progress=ALL_LANES)
 
 
 def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Transition:
@@ -107,15 +107,15 @@ def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Tra
     """
     require_not_deleted(record)
     if record.status.is_terminal:
-        return Transition(updated(record, delete_requested=True), buried_until=at + TOMBSTONE_TIME)
+        return Transition(updated(record, delete_requested=True), tombstone_until=at + TOMBSTONE_TIME)
     ended = ended_as(record, JobStatus.CANCELED, at, retention, cancel_requested=True, delete_requested=True)
     return with_event_count(
         record,
         Transition(
             ended,
             events=(new_event(ended, EventType.JOB_CANCELED, at),),
-            progress_over=ALL_LANES,
-            buried_until=at + TOMBSTONE_TIME,
+            cleared_progress=ALL_LANES,
+            tombstone_until=at + TOMBSTONE_TIME,
         ),
     )
 

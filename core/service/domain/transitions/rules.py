@@ -87,6 +87,6 @@ def is_poison(state: LaneState) -> bool:
     return state.deaths - state.lonely_deaths >= POISON_DEATHS or state.deaths >= LONELY_DEATHS
 
 
-def shall_stop(record: JobRecord) -> bool:
+def should_stop(record: JobRecord) -> bool:
     """Whether a worker that is making or refining a chunk of this job shall stop at its next step."""
     return record.cancel_requested or record.delete_requested or record.status.is_terminal

@@ -23,9 +23,9 @@ class Transition:
     released: Lane | None = None
     rest_seconds: float = 0.0
     """How long nobody may claim the lane that is given back."""
-    progress_over: tuple[Lane, ...] = ()
+    cleared_progress: tuple[Lane, ...] = ()
     """Lanes whose progress is cleared."""
-    buried_until: datetime | None = None
+    tombstone_until: datetime | None = None
     """Until when the deletion is remembered."""
     is_commit: bool = False
     """A piece of work is done: others that died meanwhile did not die of a general outage."""
@@ -100,7 +100,7 @@ def with_event(
     at: datetime,
     *,
     released: Lane | None = None,
-    progress_over: tuple[Lane, ...] = (),
+    cleared_progress: tuple[Lane, ...] = (),
     is_commit: bool = False,
 ) -> Transition:
     """A durable change that is told in the log and by webhook."""
@@ -112,7 +112,7 @@ def with_event(
                 events=(new_event(record, event_type, at),),
                 deliveries=deliveries_for(record, event_type, at),
                 released=released,
-                progress_over=progress_over,
+                cleared_progress=cleared_progress,
                 is_commit=is_commit,
             )
         ),

@@ -189,7 +189,7 @@ def test_what_a_worker_stores_after_the_deletion_goes_with_the_tombstone(world: 
     world.clock.advance(TOMBSTONE_TIME.total_seconds())
     office.passes(1)
     assert not world.storage.objects
-    assert not world.store.is_buried(JOB)
+    assert not world.store.has_tombstone(JOB)
 
 
 def test_a_deletion_survives_the_loss_of_redis(world: World) -> None:
@@ -471,7 +471,7 @@ def test_the_manifest_of_a_job_that_was_not_accepted_is_removed(world: World) ->
     world.clock.advance(30)
     office.passes(1)
     assert not world.storage.objects
-    assert world.store.announced_before(world.clock.now()) == []
+    assert world.store.unfinished_creates(world.clock.now()) == []
 
 
 def test_what_could_not_be_removed_at_a_jobs_end_is_removed_later(world: World) -> None:
@@ -491,4 +491,4 @@ def test_what_could_not_be_removed_at_a_jobs_end_is_removed_later(world: World) 
     world.storage.listed = True
     Office(world).passes(1)
     assert not any("/frames/" in key for key in world.storage.objects)
-    assert world.store.unswept(10) == []
+    assert world.store.cleanup_pending(10) == []

@@ -156,7 +156,7 @@ def test_a_commit_tells_when_the_first_chunk_came_and_which_engine_made_it() -> 
     job = job_in(JobStatus.RUNNING)
     first = transitions.commit_chunk(job, lease_of(job), chunk_of(job, 0), "f1", LATER)
     assert first.record.first_chunk_at == LATER
-    assert (first.released, first.progress_over) == (Lane.GENERATE, (Lane.GENERATE,))
+    assert (first.released, first.cleared_progress) == (Lane.GENERATE, (Lane.GENERATE,))
     second = transitions.commit_chunk(first.record, lease_of(job), chunk_of(job, 1), "f2", LATER + KEPT)
     assert second.record.first_chunk_at == LATER
     assert second.record.fingerprints == (
@@ -354,7 +354,7 @@ def test_the_last_window_ends_the_job_and_tells_of_each_of_its_chunks() -> None:
         ("chunk.refined", 1, 5),
         ("chunk.refined", 2, 6),
     ]
-    assert (last.record.version, last.released, last.progress_over) == (6, Lane.REFINE, (Lane.REFINE,))
+    assert (last.record.version, last.released, last.cleared_progress) == (6, Lane.REFINE, (Lane.REFINE,))
 
 
 def test_a_piece_that_publishes_nothing_is_counted() -> None:

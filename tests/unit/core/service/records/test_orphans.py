@@ -106,9 +106,9 @@ def test_a_worker_that_comes_after_the_end_lets_its_objects_be_looked_through(wo
     def end_the_job(step: int) -> None:
         if step == 3:
             world.store.fail(JOB, JobError(code="x", message="x", retryable=False))
-            world.store.swept(JOB)
+            world.store.cleanup_done(JOB)
 
     world.maker(HookedEngine(end_the_job)).work()
-    assert [record.id for record in world.store.unswept(10)] == [JOB]
+    assert [record.id for record in world.store.cleanup_pending(10)] == [JOB]
     Janitor(world.services(), MemoryCoordination()).run()
     assert orphans(world) == {}

@@ -66,7 +66,7 @@ def test_the_client_notices_dead_connections() -> None:
 
 
 def test_a_lost_connection_is_named() -> None:
-    @redis_client.names_errors
+    @redis_client.raises_store_errors
     def ask() -> None:
         raise RedisConnectionError("gone")
 
@@ -75,7 +75,7 @@ def test_a_lost_connection_is_named() -> None:
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_failure_of_redis() -> None:
-    @redis_client.names_errors
+    @redis_client.raises_store_errors
     def ask() -> None:
         raise KeyError("record")
 
@@ -84,7 +84,7 @@ def test_a_mistake_of_ours_is_not_taken_for_a_failure_of_redis() -> None:
 
 
 def test_a_full_redis_is_a_store_error_that_says_so() -> None:
-    @redis_client.names_errors
+    @redis_client.raises_store_errors
     def write() -> None:
         raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
 
