@@ -35,8 +35,7 @@ from core.service.domain.uploads import ID_PREFIX, upload_key
 from core.service.records.manifest_writer import create_job, write_manifest
 from core.service.records.rebuild import RecordRebuilder
 from core.service.records.tombstones import delete_job
-from core.service.redis import client as keys
-from core.service.redis import job_rows, queue
+from core.service.redis import job_rows, keys, queue
 from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox

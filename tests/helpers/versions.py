@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import redis
 
-from core.service.redis import client as keys
+from core.service.redis import keys
 from core.service.testing.fakes import FakeStorage
 
 VERSION_0_1_0 = Path(__file__).resolve().parents[1] / "integration" / "versions" / "0_1_0.json"

@@ -24,8 +24,9 @@ from core.service.domain.errors import (
 )
 from core.service.domain.schema import JobRecord, JobStatus, Lane
 from core.service.net.circuit_breaker import CircuitBreaker
-from core.service.redis import client as redis_client
-from core.service.redis.client import REQUEST, Timeouts, connect, store_errors
+from core.service.redis import keys
+from core.service.redis.client import REQUEST, Timeouts, connect
+from core.service.redis.errors import raises_store_errors, store_errors
 from core.service.redis.job_store import RedisJobStore
 from tests.helpers.canned_server import answering
 from tests.helpers.deadline import eventually
@@ -212,7 +213,7 @@ def test_a_url_that_cannot_be_read_is_misconfigured() -> None:
 
 def test_a_key_of_another_type_is_damage(server: RedisServer) -> None:
     client = connect(server.url(), SHORT_TIMEOUTS)
-    client.set(redis_client.job_key("job_a"), "not a hash")
+    client.set(keys.job_key("job_a"), "not a hash")
     store = RedisJobStore(client, SystemClock(), retention_seconds=60)
     with pytest.raises(StoreDamaged):
         store.get("job_a")
@@ -220,7 +221,7 @@ def test_a_key_of_another_type_is_damage(server: RedisServer) -> None:
 
 def test_a_value_that_is_no_text_is_damage(server: RedisServer) -> None:
     with server.client() as bare:
-        bare.execute_command("HSET", redis_client.job_key("job_a"), "record", b"\xff\xfe")
+        bare.execute_command("HSET", keys.job_key("job_a"), "record", b"\xff\xfe")
     with pytest.raises(StoreDamaged):
         RedisJobStore(connect(server.url()), SystemClock(), retention_seconds=60).get("job_a")
 
@@ -250,7 +251,7 @@ def test_half_an_answer_or_a_strange_one_is_away(answer: bytes) -> None:
 
 
 def test_a_generator_has_named_errors_too() -> None:
-    @redis_client.raises_store_errors
+    @raises_store_errors
     def rows(client: redis.Redis) -> Iterator[object]:
         yield 1
         yield client.get("key")

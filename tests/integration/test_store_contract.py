@@ -18,10 +18,10 @@ from core.service.clock import SystemClock
 from core.service.domain.errors import JobStateConflict, StaleLease, StoreError
 from core.service.domain.ports import Lease, Results
 from core.service.domain.schema import JobRecord, JobStatus, Lane
-from core.service.redis import client as keys
+from core.service.records.job_order import index_member
+from core.service.redis import keys
 from core.service.redis.client import connect
 from core.service.redis.event_log import RedisEventLog
-from core.service.redis.job_rows import index_member
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore

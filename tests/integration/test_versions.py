@@ -21,13 +21,13 @@ from core.service.domain.manifest import chunk_key, job_prefix, manifest_key, vi
 from core.service.domain.schema import JobStatus, Lane
 from core.service.domain.uploads import new_upload_id, upload_key
 from core.service.media.uploads import UploadRequest, new_upload
+from core.service.records.job_order import index_member
 from core.service.records.orphans import find_orphans
-from core.service.redis import client as keys
-from core.service.redis import queue
+from core.service.redis import keys, queue
 from core.service.redis.client import connect
 from core.service.redis.event_log import RedisEventLog
-from core.service.redis.job_rows import index_member
-from core.service.redis.job_store import CANDIDATES, RedisJobStore
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.lane_claims import CANDIDATES
 from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.worker_registry import RedisWorkerRegistry

@@ -21,7 +21,7 @@ from core.service.clock import SystemClock
 from core.service.domain.ports import Delivery
 from core.service.domain.schema import Lane
 from core.service.domain.webhook_secret import generate_secret
-from core.service.redis import client as keys
+from core.service.redis import keys
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox

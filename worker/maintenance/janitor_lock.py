@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import redis
 
-from core.service.redis.client import MANIFESTS_BEING_READ, MANIFESTS_READ, raises_store_errors
+from core.service.redis.errors import raises_store_errors
+from core.service.redis.keys import MANIFESTS_BEING_READ, MANIFESTS_READ
 from worker.runtime.ticker import Ticker
 
 LOCK_KEY = "longtake:janitor:lock"

@@ -15,7 +15,7 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from core.service.domain.errors import StoreError
-from core.service.redis.client import store_errors
+from core.service.redis.errors import store_errors
 
 TASK_PROBE = "longtake.probe"
 EVERY_SECONDS = 5.0

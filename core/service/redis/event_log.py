@@ -23,7 +23,8 @@ from pydantic import ValidationError
 from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.domain.schema import LANES_WITH_STEPS, EventType, JobEvent, StepProgress
 from core.service.domain.transitions import NewEvent
-from core.service.redis import client as keys
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
 
 BLOCK_SECONDS = 1.0
 """Longest blocking read; well below the socket timeout, so that waiting is never taken for a dead connection."""
@@ -65,7 +66,7 @@ class RedisEventLog:
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def read(self, job_id: str, after: str = BEFORE_ALL, limit: int = 1000) -> Sequence[JobEvent]:
         while True:
             entries = cast(
@@ -76,7 +77,7 @@ class RedisEventLog:
                 return events
             after = entries[-1][0]
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def newest(self, job_ids: Collection[str]) -> Mapping[str, LogPosition]:
         found, ordered = dict[str, LogPosition](), list(job_ids)
         for start in range(0, len(ordered), JOBS_AT_ONCE):
@@ -94,7 +95,7 @@ class RedisEventLog:
             for job_id in job_ids
         }
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         if not positions:
             return []
@@ -120,7 +121,7 @@ class RedisEventLog:
         finally:
             pool.release(connection)
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
         found, ordered = list[str](), list(job_ids)
         for start in range(0, len(ordered), JOBS_AT_ONCE):

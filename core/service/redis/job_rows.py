@@ -18,7 +18,8 @@ from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
 from core.service.domain.schema import JobRecord, JobStatus, Lane
 from core.service.domain.transitions import NewEvent, Transition
-from core.service.redis import client as keys
+from core.service.records.job_order import index_member
+from core.service.redis import keys
 from core.service.redis.event_log import event_fields
 
 DUE_AT_ONCE_SECONDS = 1e9
@@ -56,15 +57,6 @@ def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
         except StoreDamaged as error:
             log.error("%s; left out", error)
     return found
-
-
-def index_member(record: JobRecord) -> str:
-    """How a job is named in an index: sorts by time of creation (microseconds), then id."""
-    return f"{round(record.created_at.timestamp() * 1_000_000):016d}:{record.id}"
-
-
-def job_id_of_member(member: str) -> str:
-    return member.split(":")[1]
 
 
 def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> None:

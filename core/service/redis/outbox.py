@@ -19,7 +19,9 @@ import redis
 from pydantic import ValidationError
 
 from core.service.domain.ports import Delivery
-from core.service.redis import client as keys
+from core.service.redis import keys
+from core.service.redis import outbox_scripts as scripts
+from core.service.redis.errors import raises_store_errors
 
 log = logging.getLogger(__name__)
 
@@ -28,136 +30,6 @@ BEHIND_SECONDS = 30.0
 MAX_UNREADABLE = 1000
 """Remembered rows that cannot be read, for each look at what is due names them all. One that was forgotten keeps the
 rest of its job waiting, until a version that can read it has sent it."""
-
-# ARGV[1] is the time, or '' for Redis' own, ARGV[2] how keys of jobs begin. `unsent` lists the pending rows of a job by
-# their place; rows that an older version has written come into it when they are due, those that it has settled go.
-_COMMON = """
-local due, prefix = KEYS[1], ARGV[2]
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-end
-local function unsent(job) return prefix .. job .. ':unsent' end
-local function place(id) return tonumber(string.match(id, '_(%d+)_[a-z_]+$')) or 0 end
--- Several of one place sort by id, as sorted sets do: chunk_completed, chunk_refined, job_succeeded.
-local function set_due(member, at) redis.call('ZADD', due, 'XX', string.format('%.6f', at), member) end
-local function words_from(first)
-  local words = {}
-  for i = first, #ARGV do words[ARGV[i]] = true end
-  return words
-end
-local function first_pending(job, passed_over)
-  local at = 0
-  while true do
-    local id = redis.call('ZRANGE', unsent(job), at, at)[1]
-    if not id then return nil end
-    if not redis.call('ZSCORE', due, job .. ' ' .. id) then
-      redis.call('ZREM', unsent(job), id)
-    elseif passed_over[job .. ' ' .. id] then
-      at = at + 1
-    else
-      return id
-    end
-  end
-end
-local function wake_first(job, passed_over)
-  local first = first_pending(job, passed_over)
-  if first and tonumber(redis.call('ZSCORE', due, job .. ' ' .. first)) > now then
-    set_due(job .. ' ' .. first, now)
-  end
-end
-"""
-
-# Taking is one step, so that two senders never take the same row: each taken one is pushed `hold` into the future, and
-# its score there is the proof of whoever took it. Only the first pending row of a job is taken.
-_TAKE_DUE = (
-    _COMMON
-    + """
-local limit, hold, behind, passed_over = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), words_from(6)
-local members = redis.call('ZRANGEBYSCORE', due, '-inf', string.format('%.6f', now), 'LIMIT', 0, limit)
-local taken, rows = {}, {}
-for _, member in ipairs(members) do
-  local job, id = string.match(member, '^(%S+) (%S+)$')
-  if job and redis.call('HEXISTS', prefix .. job .. ':deliveries', id) == 1 then
-    redis.call('ZADD', unsent(job), place(id), id)
-    table.insert(rows, {member, job, id})
-  else
-    redis.call('ZREM', due, member)
-  end
-end
-for _, row in ipairs(rows) do
-  local member, job, id = row[1], row[2], row[3]
-  local head = first_pending(job, passed_over)
-  if passed_over[member] then
-    set_due(member, now + behind)
-  elseif id ~= head then
-    set_due(member, math.max(now + behind, tonumber(redis.call('ZSCORE', due, job .. ' ' .. head)) + 1))
-  else
-    set_due(member, now + hold)
-    local disabled = redis.call('HGET', prefix .. job .. ':record', 'webhooks_disabled') or ''
-    table.insert(taken, {job, id, redis.call('ZSCORE', due, member), disabled})
-  end
-end
-return {#members, taken}
-"""
-)
-
-# Only what is still held is renewed, or given back.
-_HOLD = (
-    _COMMON
-    + """
-local seconds, held = tonumber(ARGV[3]), {}
-for i = 4, #ARGV, 2 do
-  local score = redis.call('ZSCORE', due, ARGV[i])
-  if score and score == ARGV[i + 1] then
-    set_due(ARGV[i], now + seconds)
-    score = redis.call('ZSCORE', due, ARGV[i])
-  else
-    score = ''
-  end
-  table.insert(held, score)
-end
-return held
-"""
-)
-
-# A row of a job that was purged meanwhile must not come back, nor one that somebody else has settled. A try that failed
-# counts only while the row is held: another sender may be at it by now.
-_RECORD = (
-    _COMMON
-    + """
-local job, id, row, delay, proof, state = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
-local passed_over, deliveries, member = words_from(9), prefix .. ARGV[3] .. ':deliveries', ARGV[3] .. ' ' .. ARGV[4]
-if redis.call('HEXISTS', deliveries, id) == 0 then
-  redis.call('ZREM', due, member)
-  return 0
-end
-local score = redis.call('ZSCORE', due, member)
-if score and (not delay or proof == '' or proof == score) then
-  redis.call('HSET', deliveries, id, row)
-  if delay then
-    set_due(member, now + delay)
-  else
-    redis.call('ZREM', due, member)
-    redis.call('ZREM', unsent(job), id)
-  end
-  if state == 'disabled' and redis.call('EXISTS', prefix .. job .. ':record') == 1 then
-    redis.call('HSET', prefix .. job .. ':record', 'webhooks_disabled', '1')
-  end
-end
-if not delay then wake_first(job, passed_over) end
-local first, ended = first_pending(job, {}), 0
-for _, other in ipairs(redis.call('HKEYS', deliveries)) do
-  local is_behind = first and (place(other) > place(first) or place(other) == place(first) and other >= first)
-  if not is_behind then ended = ended + 1 end
-end
-return ended
-"""
-)
-
-# Of a job whose first row is passed over, the next one.
-_WAKE = _COMMON + "wake_first(ARGV[3], words_from(4))"
 
 
 @dataclass(frozen=True)
@@ -181,16 +53,16 @@ class RedisOutbox:
         """`now`: in place of Redis' own clock, for tests."""
         self._redis = redis
         self._now = now
-        self._take_due = redis.register_script(_TAKE_DUE)
-        self._hold = redis.register_script(_HOLD)
-        self._record = redis.register_script(_RECORD)
-        self._wake = redis.register_script(_WAKE)
+        self._take_due = redis.register_script(scripts.TAKE_DUE)
+        self._hold = redis.register_script(scripts.HOLD)
+        self._record = redis.register_script(scripts.RECORD)
+        self._wake = redis.register_script(scripts.WAKE)
         self._lock = threading.Lock()
         self._proofs: dict[str, str] = {}
         self._unreadable: OrderedDict[str, str] = OrderedDict()
         """Rows that only another version can read, and their jobs: they keep no other row of their job waiting here."""
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
         while True:
             looked_at, taken = self._take(limit, hold_seconds)
@@ -237,7 +109,7 @@ class RedisOutbox:
         with self._lock:
             return [member for member, job in self._unreadable.items() if job_id in (None, job)]
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
         kept = self._push(deliveries, seconds)
         with self._lock:
@@ -246,7 +118,7 @@ class RedisOutbox:
                     self._proofs[_member(delivery)] = proof
         return [delivery for delivery, proof in kept if proof]
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         self._push(deliveries, delay_seconds)
         self._forget(deliveries)  # also those whose hold was lost
@@ -266,7 +138,7 @@ class RedisOutbox:
         proofs = cast("list[str]", self._hold(keys=[keys.OUTBOX_DUE], args=arguments))
         return list(zip(deliveries, proofs, strict=True))
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
         with self._lock:
             proof = self._proofs.get(_member(delivery), "")
@@ -285,7 +157,7 @@ class RedisOutbox:
         self._forget([delivery])
         return int(cast("int", ended))
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         rows = cast("list[str]", self._redis.hvals(keys.deliveries_key(job_id)))
         found = [delivery for row in rows if (delivery := _read(row)) is not None]

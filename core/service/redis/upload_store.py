@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from core.service.domain.errors import StoreDamaged, UploadNotFound
 from core.service.domain.ports import Discarded
 from core.service.domain.uploads import Upload
-from core.service.redis import client as keys
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
 
 _LATE = " late"
 
@@ -28,7 +29,7 @@ class RedisUploadStore:
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def create(self, upload: Upload) -> None:
         with self._redis.pipeline() as pipe:
             pipe.set(keys.upload_key(upload.id), upload.model_dump_json())
@@ -40,35 +41,35 @@ class RedisUploadStore:
                 pipe.zremrangebyscore(keys.uploads_of_client(upload.client), "-inf", upload.created_at.timestamp())
             pipe.execute()
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def get(self, upload_id: str) -> Upload:
         entry = cast(str | None, self._redis.get(keys.upload_key(upload_id)))
         if entry is None:
             raise UploadNotFound(f"there is no upload {upload_id}")
         return _parse(upload_id, entry)
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def count(self) -> int:
         return int(self._redis.zcard(keys.UPLOADS))  # pyright: ignore[reportArgumentType]
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def client_key(self) -> bytes:
         with self._redis.pipeline() as pipe:
             pipe.set(keys.UPLOADS_CLIENT_KEY, secrets.token_hex(32), nx=True)
             pipe.get(keys.UPLOADS_CLIENT_KEY)
             return bytes.fromhex(pipe.execute()[1])
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def count_of(self, client: str) -> int:
         seconds, _ = self._redis.time()
         of_client = keys.uploads_of_client(client)
         return int(self._redis.zcount(of_client, seconds, "+inf"))  # pyright: ignore[reportArgumentType]
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def older_than(self, moment: datetime) -> Sequence[Upload]:
         return self._before(keys.UPLOADS, moment)
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def unsent(self, moment: datetime) -> Sequence[Upload]:
         return self._before(keys.UNSENT_UPLOADS, moment)
 
@@ -80,16 +81,16 @@ class RedisUploadStore:
             self._redis.zrem(index, *gone)
         return list(_readable(zip(ids, entries, strict=True)))
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def sent(self, upload_id: str) -> None:
         self._redis.zrem(keys.UNSENT_UPLOADS, upload_id)
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def remove(self, upload_id: str) -> None:
         with suppress(UploadNotFound, StoreDamaged):
             self._remove(self.get(upload_id))
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
         self._remove(self.get(upload_id), {upload_id: now.timestamp(), f"{upload_id}{_LATE}": late.timestamp()})
 
@@ -104,17 +105,17 @@ class RedisUploadStore:
                 pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
             pipe.execute()
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def is_discarded(self, upload_id: str) -> bool:
         scores = self._redis.zmscore(keys.DISCARDED_UPLOADS, [upload_id, f"{upload_id}{_LATE}"])
         return any(score is not None for score in scores)
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def discarded(self, moment: datetime) -> Sequence[Discarded]:
         found = cast("list[str]", self._redis.zrangebyscore(keys.DISCARDED_UPLOADS, "-inf", moment.timestamp()))
         return [Discarded(member.removesuffix(_LATE), member.endswith(_LATE)) for member in found]
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def forget_discarded(self, discarded: Discarded) -> None:
         member = f"{discarded.upload_id}{_LATE}" if discarded.late else discarded.upload_id
         self._redis.zrem(keys.DISCARDED_UPLOADS, member)

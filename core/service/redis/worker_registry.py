@@ -10,7 +10,8 @@ import redis
 from pydantic import ValidationError
 
 from core.service.domain.ports import WorkerStatus
-from core.service.redis import client as keys
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
 
 log = logging.getLogger(__name__)
 
@@ -21,21 +22,21 @@ class RedisWorkerRegistry:
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def report(self, status: WorkerStatus, ttl_seconds: float) -> None:
         with self._redis.pipeline() as pipe:
             pipe.set(keys.worker_key(status.name), status.model_dump_json(), px=round(ttl_seconds * 1000))
             pipe.sadd(keys.WORKERS, status.name)
             pipe.execute()
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def remove(self, name: str) -> None:
         with self._redis.pipeline() as pipe:
             pipe.delete(keys.worker_key(name))
             pipe.srem(keys.WORKERS, name)
             pipe.execute()
 
-    @keys.raises_store_errors
+    @raises_store_errors
     def all(self) -> Sequence[WorkerStatus]:
         """Sorted by name. Names whose entry has expired are forgotten on the way; a late report brings them back."""
         names = sorted(cast(set[str], self._redis.smembers(keys.WORKERS)))

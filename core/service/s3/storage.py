@@ -59,8 +59,8 @@ class S3Storage:
         timeouts: Timeouts = WORKER,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        """`clock` gives the time of signatures (default: system time). With a `breaker`, calls fail at once for a moment
-        after the server did not answer."""
+        """`clock` gives the time of signatures (default: system time). With a `breaker`, calls fail at once for
+        a moment after the server did not answer."""
         self._settings = settings
         self._bucket = settings.s3_bucket
         self._clock = clock

@@ -64,10 +64,9 @@ from core.service.domain.schema import (
 from core.service.domain.transitions import Transition
 from core.service.domain.uploads import Upload
 from core.service.media.fit import fit
+from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
 from core.service.records.transition_store import TransitionStore
 from core.service.redis import queue
-from core.service.redis.job_rows import index_member
-from core.service.redis.job_store import cursor_from_member, member_from_cursor
 
 FAKE_START = datetime(2026, 1, 1, tzinfo=UTC)
 FAKE_RETENTION_SECONDS = 7 * 86400.0

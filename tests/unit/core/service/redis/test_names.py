@@ -8,29 +8,13 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 
-from core.service.domain.errors import InvalidField, StoreError
+from core.service.domain.errors import StoreError
 from core.service.domain.schema import EventType, Lane, StepProgress
 from core.service.domain.transitions import NewEvent
-from core.service.redis import client as redis_client
+from core.service.redis import client, keys
+from core.service.redis.errors import raises_store_errors
 from core.service.redis.event_log import BLOCK_SECONDS, event_fields, progress_fields, progress_from_fields
-from core.service.redis.job_store import cursor_from_member, index_member, member_from_cursor
-from tests.helpers.jobs import DAY_ONE, queued_job
-
-
-def test_a_cursor_leads_back_to_its_place() -> None:
-    member = index_member(queued_job())
-    assert member_from_cursor(cursor_from_member(member)) == member
-
-
-@pytest.mark.parametrize("tail", ["A", "=", "==", "!", " "])
-def test_a_cursor_that_was_touched_is_refused(tail: str) -> None:
-    with pytest.raises(InvalidField):
-        member_from_cursor(cursor_from_member(index_member(queued_job())) + tail)
-
-
-def test_index_members_sort_by_creation_to_the_microsecond_then_by_id() -> None:
-    jobs = [queued_job(2, age_seconds=1), queued_job(9, age_seconds=1e-6), queued_job(1), queued_job(2)]
-    assert sorted(map(index_member, reversed(jobs))) == list(map(index_member, jobs))
+from tests.helpers.jobs import DAY_ONE
 
 
 def test_progress_survives_being_stored() -> None:
@@ -45,28 +29,28 @@ def test_a_log_entry_is_text() -> None:
 
 def test_no_key_of_one_job_is_the_record_of_another() -> None:
     others = [
-        redis_client.events_key("a"),
-        redis_client.deliveries_key("a"),
-        *(key("a", lane) for lane in Lane for key in (redis_client.lease_key, redis_client.progress_key)),
+        keys.events_key("a"),
+        keys.deliveries_key("a"),
+        *(key("a", lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)),
     ]
-    assert all(not key.endswith(redis_client.job_key("").removeprefix("longtake:job:")) for key in others)
-    assert len({redis_client.job_key("a"), *others}) == 3 + 2 * len(Lane)
+    assert all(not key.endswith(keys.job_key("").removeprefix("longtake:job:")) for key in others)
+    assert len({keys.job_key("a"), *others}) == 3 + 2 * len(Lane)
 
 
 def test_a_blocking_read_ends_before_the_socket_gives_up() -> None:
-    assert min(redis_client.STREAM.read_seconds, redis_client.WORKER.read_seconds) >= BLOCK_SECONDS * 2
+    assert min(client.STREAM.read_seconds, client.WORKER.read_seconds) >= BLOCK_SECONDS * 2
 
 
 def test_the_client_notices_dead_connections() -> None:
-    options = redis_client.connect("redis://127.0.0.1:1/3").connection_pool.connection_kwargs
+    options = client.connect("redis://127.0.0.1:1/3").connection_pool.connection_kwargs
     assert options["db"] == 3
     assert options["decode_responses"] is True
     assert options["socket_keepalive"] is True
-    assert options["health_check_interval"] == redis_client.HEALTH_CHECK_SECONDS
+    assert options["health_check_interval"] == client.HEALTH_CHECK_SECONDS
 
 
 def test_a_lost_connection_is_named() -> None:
-    @redis_client.raises_store_errors
+    @raises_store_errors
     def ask() -> None:
         raise RedisConnectionError("gone")
 
@@ -75,7 +59,7 @@ def test_a_lost_connection_is_named() -> None:
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_failure_of_redis() -> None:
-    @redis_client.raises_store_errors
+    @raises_store_errors
     def ask() -> None:
         raise KeyError("record")
 
@@ -84,7 +68,7 @@ def test_a_mistake_of_ours_is_not_taken_for_a_failure_of_redis() -> None:
 
 
 def test_a_full_redis_is_a_store_error_that_says_so() -> None:
-    @redis_client.raises_store_errors
+    @raises_store_errors
     def write() -> None:
         raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
 

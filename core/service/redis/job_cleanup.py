@@ -1,0 +1,124 @@
+"""What the janitor needs: expired, deleted and half-created jobs, tombstones, stale manifests, old indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import cast
+
+from redis.exceptions import WatchError
+
+from core.service.domain.errors import JobNotFound
+from core.service.domain.schema import JobRecord, JobStatus
+from core.service.domain.transitions import Transition
+from core.service.redis import job_rows as rows
+from core.service.redis import job_scripts as scripts
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
+from core.service.redis.job_records import JobRecords
+
+
+class JobCleanup(JobRecords):
+    """ports.JobStore: what the janitor asks and does."""
+
+    @raises_store_errors
+    def begin_create(self, job_id: str) -> None:
+        self._redis.zadd(keys.ANNOUNCED, {job_id: self._clock.now().timestamp()})
+
+    @raises_store_errors
+    def unfinished_creates(self, moment: datetime) -> Sequence[str]:
+        return cast("list[str]", self._redis.zrangebyscore(keys.ANNOUNCED, "-inf", moment.timestamp()))
+
+    @raises_store_errors
+    def forget_create(self, job_id: str) -> None:
+        self._redis.zrem(keys.ANNOUNCED, job_id)
+
+    @raises_store_errors
+    def deleted(self) -> Sequence[JobRecord]:
+        return self._records(cast("list[str]", self._redis.zrange(keys.DELETED_JOBS, 0, -1)))
+
+    @raises_store_errors
+    def expired(self, now: datetime) -> Sequence[JobRecord]:
+        return self._records(cast("list[str]", self._redis.zrangebyscore(keys.EXPIRY, "-inf", now.timestamp())))
+
+    @raises_store_errors
+    def reindex(self) -> int:
+        """Costs a look at four counters where nothing is missing."""
+        statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
+        with self._redis.pipeline(transaction=True) as pipe:
+            for index in (keys.READY_JOBS, *map(keys.status_index, statuses)):
+                pipe.zcard(index)
+            listed, *active = cast("list[int]", pipe.execute())
+        return self._index_all(statuses) if listed < sum(active) else 0
+
+    def _index_all(self, statuses: Sequence[JobStatus]) -> int:
+        listed = set(cast("list[str]", self._redis.zrange(keys.READY_JOBS, 0, -1)))
+        active = [m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))]
+        missing = self._records([member for member in active if member not in listed])
+        for record in missing:
+            with suppress(JobNotFound):
+                self._transact(record.id, lambda _pipe, now: Transition(now), also_write=rows.write_queue_entries)
+        return len(missing)
+
+    @raises_store_errors
+    def purge(self, job_id: str) -> None:
+        with self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(keys.job_key(job_id), keys.deliveries_key(job_id))
+                    record = next(iter(rows.readable([(job_id, rows.read_row(pipe, job_id))])), None)
+                    deliveries = cast("list[str]", pipe.hkeys(keys.deliveries_key(job_id)))
+                    pipe.multi()
+                    rows.remove(pipe, job_id, record, deliveries)
+                    pipe.execute()
+                    return
+                except WatchError:
+                    continue
+
+    @raises_store_errors
+    def add_tombstone(self, job_id: str, until: datetime) -> None:
+        self._redis.zadd(keys.TOMBSTONES, {job_id: until.timestamp()})
+
+    @raises_store_errors
+    def has_tombstone(self, job_id: str) -> bool:
+        return self._redis.zscore(keys.TOMBSTONES, job_id) is not None
+
+    @raises_store_errors
+    def orphaned_job_ids(self) -> Sequence[str]:
+        found = cast("Iterator[str]", self._redis.scan_iter(f"{keys.JOB_KEYS}*", count=1000))
+        job_ids = sorted({key.removeprefix(keys.JOB_KEYS).split(":")[0] for key in found})
+        return [job_id for job_id in job_ids if not self._redis.exists(keys.job_key(job_id))]
+
+    @raises_store_errors
+    def expired_tombstones(self, now: datetime) -> Sequence[str]:
+        return cast("list[str]", self._redis.zrangebyscore(keys.TOMBSTONES, "-inf", now.timestamp()))
+
+    @raises_store_errors
+    def remove_tombstone(self, job_id: str) -> None:
+        self._redis.zrem(keys.TOMBSTONES, job_id)
+
+    @raises_store_errors
+    def manifest_stored(self, record: JobRecord) -> JobRecord | None:
+        read = [keys.STALE_MANIFESTS, keys.TOMBSTONES, keys.job_key(record.id)]
+        answer = self._manifest_stored(keys=read, args=[record.id, record.revision])
+        if answer == scripts.DELETED:
+            raise JobNotFound(f"there is no job {record.id}")
+        return self.get(record.id) if answer == scripts.NEWER_OWED else None
+
+    @raises_store_errors
+    def stale_manifests(self) -> Sequence[JobRecord]:
+        return self._records_of(cast("list[str]", self._redis.zrange(keys.STALE_MANIFESTS, 0, -1)))
+
+    @raises_store_errors
+    def cleanup_pending(self, limit: int) -> Sequence[JobRecord]:
+        return self._records_of(cast("list[str]", self._redis.srandmember(keys.UNSWEPT, limit)))
+
+    @raises_store_errors
+    def request_cleanup(self, job_id: str) -> None:
+        if self._redis.exists(keys.job_key(job_id)):
+            self._redis.sadd(keys.UNSWEPT, job_id)
+
+    @raises_store_errors
+    def cleanup_done(self, job_id: str) -> None:
+        self._redis.srem(keys.UNSWEPT, job_id)

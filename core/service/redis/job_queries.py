@@ -1,0 +1,92 @@
+"""Lists of jobs, their progress and their places in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from core.service.domain import transitions
+from core.service.domain.ports import JobPage, LiveStatus
+from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
+from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
+from core.service.redis.event_log import StreamEntry, progress_fields, progress_from_fields
+from core.service.redis.job_records import JobRecords
+
+
+class JobQueries(JobRecords):
+    """ports.JobStore: queries."""
+
+    @raises_store_errors
+    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
+        index = keys.ALL_JOBS if status is None else keys.status_index(status)
+        newest = "+" if cursor is None else f"({member_from_cursor(cursor)}"
+        members = cast("list[str]", self._redis.zrevrangebylex(index, newest, "-", start=0, num=limit + 1))
+        next_cursor = cursor_from_member(members[limit - 1]) if len(members) > limit else None
+        return JobPage(self._records(members[:limit]), next_cursor)
+
+    @raises_store_errors
+    def active(self) -> Sequence[JobRecord]:
+        with self._redis.pipeline(transaction=True) as pipe:
+            for index in (*map(keys.status_index, transitions.ACTIVE_STATUSES), keys.DELETED_JOBS):
+                pipe.zrange(index, 0, -1)
+            found = cast("list[list[str]]", pipe.execute())
+        return self._records(sorted(member for members in found for member in members))
+
+    @raises_store_errors
+    def count_active(self) -> int:
+        with self._redis.pipeline(transaction=True) as pipe:
+            for status in transitions.ACTIVE_STATUSES:
+                pipe.zcard(keys.status_index(status))
+            return sum(cast("list[int]", pipe.execute()))
+
+    @raises_store_errors
+    def queue_position(self, job_id: str) -> int | None:
+        record = self.get(job_id)
+        rank = cast(int | None, self._redis.zrank(keys.queue_index(record.spec.model), index_member(record)))
+        return None if rank is None else rank + 1
+
+    @raises_store_errors
+    def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
+        lanes = [(record, lane) for record in records for lane in transitions.lanes_with_progress(record)]
+        queued = [record for record in records if record.status is JobStatus.QUEUED]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record, lane in lanes:
+                pipe.xrevrange(keys.progress_key(record.id, lane), count=1)
+            for record in queued:
+                pipe.zrank(keys.queue_index(record.spec.model), index_member(record))
+            answers = pipe.execute()
+        steps = {
+            (record.id, lane): _newest_progress(entries)
+            for (record, lane), entries in zip(lanes, answers, strict=False)
+        }
+        ranks = {record.id: rank for record, rank in zip(queued, answers[len(lanes) :], strict=True)}
+        return [_standing(record, steps, ranks) for record in records]
+
+    @raises_store_errors
+    def report_progress(self, job_id: str, progress: StepProgress) -> None:
+        ((field, value),) = progress_fields(progress).items()
+        progress_key = keys.progress_key(job_id, progress.lane)
+        self._report_progress(keys=[keys.job_key(job_id), progress_key], args=[field, value])
+
+    @raises_store_errors
+    def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
+        newest = cast("list[StreamEntry]", self._redis.xrevrange(keys.progress_key(job_id, lane), count=1))
+        return _newest_progress(newest)
+
+    @raises_store_errors
+    def cancel_requested(self, job_id: str) -> bool:
+        return self._redis.hget(keys.job_key(job_id), "stop") != "0"
+
+
+def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:
+    return progress_from_fields(entries[0][1]) if entries else None
+
+
+def _standing(
+    record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], ranks: Mapping[str, int | None]
+) -> LiveStatus:
+    told = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
+    rank = ranks.get(record.id)
+    return LiveStatus(told, None if rank is None else rank + 1)

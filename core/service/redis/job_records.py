@@ -1,0 +1,141 @@
+"""Reading and changing one job's record in Redis as an optimistic transaction (WATCH, read, decide, MULTI/EXEC)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
+
+import redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+
+from core.service.domain.errors import JobNotFound, shortened
+from core.service.domain.ports import Clock, JobStore
+from core.service.domain.schema import JobRecord
+from core.service.domain.transitions import Transition
+from core.service.records.job_order import job_id_of_member
+from core.service.records.transition_store import TransitionStore
+from core.service.redis import job_rows as rows
+from core.service.redis import job_scripts as scripts
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
+
+Decide = Callable[[Pipeline, JobRecord], Transition | None]
+"""What to do with a record that was read under WATCH (the pipeline may read more); None: nothing."""
+AlsoWrite = Callable[[Pipeline, JobRecord], None]
+RebuildRecord = Callable[[JobStore, str], bool]
+"""Rebuild the record of one job from its manifest; False where it has none (core.service.records.rebuild)."""
+
+
+class JobRecords(TransitionStore):
+    """The part of ports.JobStore that every other part builds on."""
+
+    def __init__(
+        self, redis: redis.Redis, clock: Clock, *, retention_seconds: float, rebuild: RebuildRecord | None = None
+    ) -> None:
+        super().__init__(clock, retention_seconds)
+        self._redis = redis
+        self._rebuild = rebuild
+        self._renew = redis.register_script(scripts.RENEW)
+        self._free = redis.register_script(scripts.FREE)
+        self._manifest_stored = redis.register_script(scripts.MANIFEST_STORED)
+        self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
+
+    @raises_store_errors
+    def ping(self) -> None:
+        self._redis.ping()
+
+    @raises_store_errors
+    def has_all_records(self) -> bool:
+        return bool(self._redis.exists(keys.MANIFESTS_READ))
+
+    @raises_store_errors
+    def get(self, job_id: str) -> JobRecord:
+        return _visible(job_id, self._read_or_rebuild(self._redis, job_id))
+
+    @raises_store_errors
+    def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
+        changed = self._transact(job_id, lambda _pipe, record: change(record))
+        assert changed is not None
+        return changed
+
+    def _transact(
+        self,
+        job_id: str,
+        decide: Decide,
+        *,
+        also_write: AlsoWrite | None = None,
+        even_deleted: bool = False,
+    ) -> JobRecord | None:
+        """Read, decide, write, again from the start where somebody else wrote meanwhile. The new record, or None.
+
+        Watching the record covers the leases, too: one is only ever taken together with a new token in the record.
+
+        redis-py reports a connection lost under WATCH as a conflict, too: the change is then decided anew from what
+        is stored, which is why the transitions are idempotent.
+        """
+        with self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(keys.job_key(job_id))
+                    before = _found(job_id, self._read_or_rebuild(pipe, job_id))
+                    transition = decide(pipe, before if even_deleted else _visible(job_id, before))
+                    if transition is None or (transition.record is before and also_write is None):
+                        return None if transition is None else before
+                    pipe.multi()
+                    rows.write(pipe, before, transition)
+                    if also_write is not None:
+                        also_write(pipe, transition.record)
+                    pipe.execute()
+                    return transition.record
+                except WatchError:
+                    continue
+
+    def _put_new(self, job_id: str, transition: Transition) -> bool:
+        """Write a record that must not exist yet; False where it does."""
+        with self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(keys.job_key(job_id))
+                    if pipe.exists(keys.job_key(job_id)):
+                        return False
+                    pipe.multi()
+                    rows.write(pipe, None, transition)
+                    pipe.execute()
+                    return True
+                except WatchError:
+                    continue
+
+    def _read_or_rebuild(self, client: redis.Redis, job_id: str) -> JobRecord | None:
+        """The record; where Redis has lost everything and nobody has rebuilt it yet, this one is rebuilt now."""
+        record = _read(client, job_id)
+        if record is None and self._rebuild is not None and not self.has_all_records():
+            return _read(client, job_id) if self._rebuild(cast("JobStore", self), job_id) else None
+        return record
+
+    def _records(self, members: Iterable[str]) -> Sequence[JobRecord]:
+        """Records of index members; one purged in between is left out."""
+        return self._records_of([job_id_of_member(member) for member in members])
+
+    def _records_of(self, job_ids: Sequence[str]) -> Sequence[JobRecord]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hget(keys.job_key(job_id), "record")
+            found = cast("list[str | None]", pipe.execute())
+        return rows.readable(zip(job_ids, found, strict=True))
+
+
+def _read(client: redis.Redis, job_id: str) -> JobRecord | None:
+    row = rows.read_row(client, job_id)
+    return None if row is None else rows.parse_record(job_id, row)
+
+
+def _found(job_id: str, record: JobRecord | None) -> JobRecord:
+    if record is None:
+        raise JobNotFound(f"there is no job {shortened(job_id, 64)}")
+    return record
+
+
+def _visible(job_id: str, record: JobRecord | None) -> JobRecord:
+    """A deleted job is there for the janitor only."""
+    return _found(job_id, None if record is None or record.delete_requested else record)

@@ -1,0 +1,51 @@
+"""Lua scripts of the job store: what must be read and written in one step without a WATCH."""
+
+# A lease that has run out (the store was away, or its worker stood still) is taken again, unless another claim came
+# meanwhile: then the record has a newer token, or the lane was given back.
+RENEW = """
+local held = redis.call('GET', KEYS[1])
+if held == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+local row = redis.call('HGET', KEYS[2], 'record')
+if held or not row then return 0 end
+local record = cjson.decode(row)
+local lane = record.lanes[ARGV[3]]
+if record.delete_requested or not lane or not lane.held or lane.token ~= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+# Jobs of a queue that nobody works on, in order, up to so many. Behind those in work, which are as many as workers.
+FREE = """
+local free, start = {}, 0
+while true do
+  local members = redis.call('ZRANGE', KEYS[1], start, start + 31)
+  for _, member in ipairs(members) do
+    if #free == tonumber(ARGV[3]) then return free end
+    local job = string.match(member, ':(.+)')
+    if redis.call('EXISTS', ARGV[1] .. job .. ARGV[2]) == 0 then table.insert(free, job) end
+  end
+  if #members < 32 then return free end
+  start = start + 32
+end
+"""
+
+# The manifest of revision ARGV[2] is stored: 1 where a newer one is owed, 2 where the job is deleted.
+MANIFEST_STORED = """
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 2 end
+local newest = redis.call('HGET', KEYS[3], 'revision')
+if newest and tonumber(newest) > tonumber(ARGV[2]) then
+  redis.call('ZADD', KEYS[1], newest, ARGV[1])
+  return 1
+end
+redis.call('ZREM', KEYS[1], ARGV[1])
+return 0
+"""
+
+NEWER_OWED, DELETED = 1, 2
+"""Answers of MANIFEST_STORED."""
+
+# A worker's last report must not bring keys of a purged job back.
+REPORT_PROGRESS = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+return redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
+"""

@@ -1,0 +1,172 @@
+"""Queues of claimable jobs, and the leases of workers on their lanes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import cast
+
+import redis
+from redis.client import Pipeline
+
+from core.service.domain import transitions
+from core.service.domain.errors import JobNotFound, StoreDamaged
+from core.service.domain.ports import Lease, QueuedWork
+from core.service.domain.schema import JobRecord, JobStatus, Lane
+from core.service.domain.transitions import Transition
+from core.service.records.job_order import index_member
+from core.service.redis import job_rows as rows
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
+from core.service.redis.job_records import Decide, JobRecords
+
+CANDIDATES = 8
+"""Jobs of a queue looked at together: some may have been taken a moment ago by others, or be of another version."""
+WORKER_LEASE_SECONDS = 86_400
+"""How long it is remembered what a worker claimed last; only one that has just died is asked about."""
+
+log = logging.getLogger(__name__)
+
+
+class LaneClaims(JobRecords):
+    """ports.JobStore: queues and leases."""
+
+    @raises_store_errors
+    def queued_work(self) -> Sequence[QueuedWork]:
+        found = list[QueuedWork]()
+        for queue in sorted(cast("set[str]", self._redis.smembers(keys.READY_QUEUES))):
+            lane = rows.lane_of_queue(queue)
+            if lane is not None:
+                free = self._free_in_order(lane, queue)
+                readable = (QueuedWork(lane, record) for job_id in free for record in self._records_of([job_id]))
+                found += islice(readable, 1)
+        return found
+
+    @raises_store_errors
+    def next_ready(self, lane: Lane, model: str) -> str | None:
+        return next(iter(self._free_jobs(lane, keys.ready_queue(lane, model), 1)), None)
+
+    @raises_store_errors
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        return self._free_jobs(lane, keys.ready_queue(lane, model), limit)
+
+    @raises_store_errors
+    def count_prepared(self, model: str, limit: int) -> int:
+        """Looks at the records: an older version, which does not know the index, leaves jobs in it."""
+        index = keys.prepared_index(model)
+        listed = cast("list[str]", self._redis.zrange(index, 0, limit - 1))
+        ahead = {index_member(one) for one in self._records(listed) if transitions.is_prepared_ahead(one)}
+        if begun := [member for member in listed if member not in ahead]:
+            self._redis.zrem(index, *begun)
+        return len(ahead)
+
+    @raises_store_errors
+    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
+        for job_id in self._free_in_order(lane, keys.ready_queue(lane, model)):
+            try:
+                lease = self.claim(job_id, lane, worker, ttl_seconds)
+            except (JobNotFound, StoreDamaged) as error:
+                log.warning("%s is left in its queue: %s", job_id, error)
+                continue
+            if lease is not None:
+                return lease
+        return None
+
+    def _free_in_order(self, lane: Lane, queue: str) -> Iterator[str]:
+        """Jobs of a queue that nobody works on, each once. Those that cannot be had, whatever the reason, are passed
+        over: however many there are, none keeps a worker from what comes after them."""
+        seen = set[str]()
+        while True:
+            limit = len(seen) + CANDIDATES
+            found = self._free_jobs(lane, queue, limit)
+            new = [job_id for job_id in found if job_id not in seen]
+            yield from new
+            seen.update(new)
+            if len(found) < limit:
+                return
+
+    def _free_jobs(self, lane: Lane, queue: str, limit: int) -> list[str]:
+        before, after = keys.lease_key(" ", lane).split(" ")
+        return cast("list[str]", self._free(keys=[keys.ready_index(queue)], args=[before, after, limit]))
+
+    @raises_store_errors
+    def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
+        lease = keys.lease_key(job_id, lane)
+
+        def take(pipe: Pipeline, record: JobRecord) -> Transition | None:
+            if pipe.exists(lease) or not transitions.wants(record, lane):
+                return None
+            return transitions.claim(record, lane, self._clock.now(), _commits(pipe))
+
+        def hold(pipe: Pipeline, record: JobRecord) -> None:
+            token = record.lane(lane).token
+            pipe.set(lease, token, px=round(ttl_seconds * 1000))
+            pipe.set(keys.worker_lease_key(worker), f"{job_id} {lane} {token}", ex=WORKER_LEASE_SECONDS)
+
+        claimed = self._transact(job_id, take, also_write=hold)
+        if claimed is None:
+            self._correct_queues(job_id, lane)
+            return None
+        state = claimed.lane(lane)
+        return Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
+
+    def _correct_queues(self, job_id: str, lane: Lane) -> None:
+        """A job that does not want the lane that somebody tried to claim may be in the queue of that lane, and in no
+        other: an older version, which knows fewer lanes, has put it there."""
+
+        def look(_pipe: Pipeline, record: JobRecord) -> Transition | None:
+            return None if transitions.wants(record, lane) else Transition(record)
+
+        with suppress(JobNotFound):
+            self._transact(job_id, look, also_write=rows.correct_queue_entries)
+
+    @raises_store_errors
+    def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+        key, job = keys.lease_key(lease.job_id, lease.lane), keys.job_key(lease.job_id)
+        return bool(self._renew(keys=[key, job], args=[lease.token, round(ttl_seconds * 1000), lease.lane]))
+
+    @raises_store_errors
+    def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:
+        def give_back(_pipe: Pipeline, record: JobRecord) -> Transition | None:
+            return transitions.release(record, lease, count_attempt=count_attempt, rest_seconds=rest_seconds)
+
+        self._let_go(lease.job_id, give_back)
+
+    @raises_store_errors
+    def release_of_worker(self, worker: str) -> Lease | None:
+        entry = cast("str | None", self._redis.get(keys.worker_lease_key(worker)))
+        if entry is None:
+            return None
+        job_id, lane, token = entry.split(" ")
+        lease = Lease(job_id, Lane(lane), int(token), worker)
+        freed = self._let_go(
+            job_id, lambda pipe, record: transitions.abandon(record, lease.lane, lease.token, _commits(pipe))
+        )
+        self._redis.delete(keys.worker_lease_key(worker))
+        return lease if freed else None
+
+    def _let_go(self, job_id: str, decide: Decide) -> JobRecord | None:
+        """None where there was nothing to let go of: a purged job has taken its leases with it."""
+        try:
+            return self._transact(job_id, decide, even_deleted=True)
+        except JobNotFound:
+            return None
+
+    @raises_store_errors
+    def lease_alive(self, job_id: str, lane: Lane) -> bool:
+        return self._redis.get(keys.lease_key(job_id, lane)) not in {None, rows.RESTING}
+
+    @raises_store_errors
+    def abandoned_cancels(self) -> Sequence[JobRecord]:
+        canceling = cast("list[str]", self._redis.zrange(keys.status_index(JobStatus.CANCELING), 0, -1))
+        return [
+            record
+            for record in self._records(canceling)
+            if not any(self.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
+        ]
+
+
+def _commits(client: redis.Redis) -> int:
+    return int(cast("str | None", client.get(keys.COMMITS)) or 0)
