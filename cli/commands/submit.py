@@ -128,7 +128,7 @@ def _key_value(entry: str) -> tuple[str, str]:
 
 def _given(client: Client, field: str, text: str) -> str:
     """A URL or upload id as it is; a file is uploaded first."""
-    from core.service.domain.uploads import is_upload_id
+    from core.service.domain.ids import is_upload_id
 
     if text.startswith(("http://", "https://")) or is_upload_id(text):
         return text

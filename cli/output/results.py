@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from client.client import Client
+from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import SetupError
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import Chunk, Job, JobSpec
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.decode import decode_frames
-from core.service.video.segments import FramesTHWC
 from core.service.video.time_slice import time_slices
 
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from core.service.domain.engine import Engine, EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.domain.ids import new_upload_id
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import JobRecord, JobSpec, JobStatus
-from core.service.domain.uploads import new_upload_id, upload_key
+from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import MediaAddresses
 from core.service.records.manifest_writer import create_job
 from core.service.redis import queue

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.service.domain.engine import FrameHWC, FramesTHWC
-from core.service.media.fit import fit
+from core.service.media.crop import crop_and_resize
 from tests.helpers.apt import program
 
 NUM_MOMENTS = 16
@@ -79,4 +79,4 @@ def last_of(times: Sequence[float], fps: float | Fraction) -> list[int]:
 
 def fitted(frames: NDArray[np.generic], height: int, width: int) -> FramesTHWC:
     """FFmpeg's frames (8-bit RGB) at a preset's size."""
-    return np.stack([fit(Image.fromarray(frame.astype(np.uint8)), height, width) for frame in frames])
+    return np.stack([crop_and_resize(Image.fromarray(frame.astype(np.uint8)), height, width) for frame in frames])

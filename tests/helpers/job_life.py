@@ -19,6 +19,7 @@ import redis
 
 from core.service.domain.engine import EngineChunk, EngineState, FramesTHWC, OnStep
 from core.service.domain.errors import JobNotFound, LongtakeError, StorageError, StoreError, StoreUnavailable
+from core.service.domain.ids import UPLOAD_ID_PREFIX
 from core.service.domain.manifest import (
     chunk_key,
     job_id_of_manifest,
@@ -31,7 +32,7 @@ from core.service.domain.manifest import (
 from core.service.domain.ports import Delivery, Lease
 from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import JobEvent, JobRecord, JobSpec, JobStatus, Lane
-from core.service.domain.uploads import ID_PREFIX, upload_key
+from core.service.domain.uploads import upload_key
 from core.service.records.manifest_writer import create_job, write_manifest
 from core.service.records.rebuild import RecordRebuilder
 from core.service.records.tombstones import delete_job
@@ -563,7 +564,7 @@ WEBHOOKS: dict[str, Any] = {
     "webhook_url": "https://receiver.example/",
     "webhook_events": ("job.succeeded", "job.failed", "job.canceled", "chunk.completed", "chunk.refined"),
 }
-PICTURE = f"{ID_PREFIX}{'a' * 20}"
+PICTURE = f"{UPLOAD_ID_PREFIX}{'a' * 20}"
 """An upload that is there for all jobs, and for ever: nobody but this module knows of it."""
 REQUESTS: dict[Kind, dict[str, Any]] = {
     "plain": {"num_frames": 40},

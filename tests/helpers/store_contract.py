@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from core.service.domain.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease, UploadNotFound
+from core.service.domain.ids import new_upload_id
 from core.service.domain.manifest import input_key
 from core.service.domain.ports import (
     Clock,
@@ -38,7 +39,7 @@ from core.service.domain.schema import (
     PreparedMedia,
     StepProgress,
 )
-from core.service.domain.uploads import Upload, new_upload_id
+from core.service.domain.uploads import Upload
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LONG, SHORT = 60.0, 0.2

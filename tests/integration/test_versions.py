@@ -17,9 +17,10 @@ from api.backends.ports import Ports
 from cli.processes.embedded import EmbeddedRedis
 from core.service.admission.catalog import Catalog
 from core.service.domain.errors import StoreDamaged
+from core.service.domain.ids import new_upload_id
 from core.service.domain.manifest import chunk_key, job_prefix, manifest_key, video_key
 from core.service.domain.schema import JobStatus, Lane
-from core.service.domain.uploads import new_upload_id, upload_key
+from core.service.domain.uploads import upload_key
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.records.job_order import index_member
 from core.service.records.orphans import find_orphans

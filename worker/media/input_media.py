@@ -18,9 +18,10 @@ from pathlib import Path
 from core.service.admission.catalog import Catalog
 from core.service.admission.media_references import URL_USE, shown
 from core.service.domain.errors import MediaTooLarge, MediaUnavailable, ObjectNotFound
+from core.service.domain.ids import is_upload_id
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import JobSpec, JobWarning
-from core.service.domain.uploads import is_upload_id, upload_key
+from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import MediaAddresses, media_addresses
 from core.service.media.decoded import Tick
 from core.service.media.fetch import fetch

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from core.service.domain.errors import StoreDamaged, UploadNotFound
+from core.service.domain.ids import is_upload_id
 from core.service.domain.ports import UploadStore
 from core.service.domain.schema import JobSpec
-from core.service.domain.uploads import is_upload_id
 from core.service.net.resolver import domain_of
 from worker.media.input_media import given_of
 

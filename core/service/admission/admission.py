@@ -33,6 +33,7 @@ from core.service.domain.errors import (
 )
 from core.service.domain.frame_plan import seconds_to_frames
 from core.service.domain.frame_rate import parse_frame_rate, seconds_of
+from core.service.domain.ids import new_job_id
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_PROFILE,
@@ -64,7 +65,6 @@ Body = TypeVar("Body", bound=BaseModel)
 
 CheckReference = Callable[[MediaKind, str], None]
 """media.references.ReferenceCheck: raises a RequestError where a URL or upload cannot be used."""
-_BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that clients do not write
 _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "missing": ("is missing", "add it"),
@@ -106,11 +106,6 @@ class Admitted:
 def random_seed() -> int:
     """A random seed for requests that name none. 32 bits: short enough to be read out and typed again."""
     return secrets.randbelow(2**32)
-
-
-def new_job_id() -> str:
-    """An id that cannot be guessed: 100 random bits."""
-    return "job_" + "".join(secrets.choice(_BASE32_LOWER) for _ in range(20))
 
 
 def queued_record(spec: JobSpec, now: datetime, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:

@@ -15,9 +15,10 @@ from core.service.domain.errors import (
     UploadTooLarge,
     shortened,
 )
+from core.service.domain.ids import UPLOAD_ID_PREFIX
 from core.service.domain.media_types import MediaKind
 from core.service.domain.ports import Clock, Storage, UploadStore
-from core.service.domain.uploads import ID_PREFIX, Upload
+from core.service.domain.uploads import Upload
 from core.service.media.uploads import max_bytes
 from core.service.net.address_guard import IMAGE, VIDEO, Resolve, UrlUse, allowed_addresses
 from core.service.settings import Settings
@@ -37,7 +38,7 @@ class ReferenceCheck:
     resolve: Resolve
 
     def __call__(self, kind: MediaKind, reference: str) -> None:
-        if reference.startswith(ID_PREFIX):
+        if reference.startswith(UPLOAD_ID_PREFIX):
             self._check_upload(kind, reference)
         else:
             allowed_addresses(reference, URL_USE[kind], self.settings, self.resolve)

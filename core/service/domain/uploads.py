@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from datetime import datetime
 
 from pydantic import Field
 
 from core.service.domain.addresses import client_network
+from core.service.domain.ids import is_upload_id
 from core.service.domain.media_types import MediaKind, kinds_of
 from core.service.domain.schema import Stored
 
 UPLOADS_PREFIX = "uploads/"
-ID_PREFIX = "upl_"
-_BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
-_ID_LENGTH = 20
 
 
 class Upload(Stored):
@@ -40,17 +37,6 @@ class Upload(Stored):
     @property
     def key(self) -> str:
         return upload_key(self.id)
-
-
-def new_upload_id() -> str:
-    """An id that cannot be guessed: 100 random bits."""
-    return ID_PREFIX + "".join(secrets.choice(_BASE32_LOWER) for _ in range(_ID_LENGTH))
-
-
-def is_upload_id(text: str) -> bool:
-    """Whether `text` has the form of an id; there may be no such upload."""
-    letters = text.removeprefix(ID_PREFIX)
-    return text.startswith(ID_PREFIX) and len(letters) == _ID_LENGTH and set(letters) <= set(_BASE32_LOWER)
 
 
 def upload_key(upload_id: str) -> str:

@@ -20,6 +20,8 @@ class Decoded:
 
 Tick = Callable[[], None]
 """Called often while something is fetched, read or decoded; may raise to stop."""
+Warn = Callable[[JobWarning], None]
+"""Receives one warning about the file; called at most once for each code."""
 
 
 def ignore_warning(warning: JobWarning) -> None:

@@ -15,6 +15,7 @@ import httpcore
 import httpx
 
 from core.service.domain.errors import MediaFetchFailed, MediaUnavailable
+from core.service.media.decoded import Tick
 from core.service.media.limited_file import MediaSink
 from core.service.net.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, close, request
 
@@ -37,8 +38,6 @@ _MAY_RECOVER = frozenset({408, 425, 429})
 
 AllowedAddresses = Callable[[str], Sequence[str]]
 """URL -> the addresses that it may be fetched from (address_guard.check_url); raises UrlRefused."""
-Tick = Callable[[], None]
-"""Called about every TICK_SECONDS while waiting; may raise to give up."""
 
 
 def fetch(

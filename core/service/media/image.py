@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import MediaTooLarge, MediaTypeRefused, MediaUnreadable
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import JobWarning
-from core.service.media.decoded import ignore_warning
+from core.service.media.decoded import Warn, ignore_warning
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _ANIMATED_FORMATS = frozenset({"PNG", "WEBP"})
@@ -32,7 +32,7 @@ _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFE
 """What Pillow's readers raise on damaged files; UnidentifiedImageError is an OSError."""
 
 
-def decode_image(path: Path, max_pixels: int, *, warn: Callable[[JobWarning], None] = ignore_warning) -> FrameHWC:
+def decode_image(path: Path, max_pixels: int, *, warn: Warn = ignore_warning) -> FrameHWC:
     """The picture in a PNG, JPEG or WebP file in sRGB, turned upright as its EXIF says, transparency over white.
 
     Raises MediaTooLarge (by its header, nothing is decoded), MediaTypeRefused for animations, MediaUnreadable where
@@ -56,7 +56,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _in_srgb(image: Image.Image, warn: Callable[[JobWarning], None]) -> Image.Image:
+def _in_srgb(image: Image.Image, warn: Warn) -> Image.Image:
     """Phones embed Display P3, printers CMYK: without their profile colours come out pale, or wrong."""
     profile: bytes | None = image.info.get("icc_profile")
     if not profile or image.mode not in _PROFILED_MODES:

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from core.service.domain.errors import InvalidField, UploadTooLarge
+from core.service.domain.ids import new_upload_id
 from core.service.domain.media_types import KIND_OF_TYPE, UNKNOWN_TYPE, MediaKind, is_header_value, kinds_of
 from core.service.domain.schema import Frozen
-from core.service.domain.uploads import Upload, new_upload_id
+from core.service.domain.uploads import Upload
 from core.service.settings import Settings
 
 SENDING_GRACE = timedelta(minutes=10)

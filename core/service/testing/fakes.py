@@ -63,7 +63,7 @@ from core.service.domain.schema import (
 )
 from core.service.domain.transitions import Transition
 from core.service.domain.uploads import Upload
-from core.service.media.fit import fit
+from core.service.media.crop import crop_and_resize
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
 from core.service.records.transition_store import TransitionStore
 from core.service.redis import queue
@@ -738,7 +738,7 @@ class FakeEngine:
         """A given picture, or the last of the given frames, is the field over which the square goes on."""
         arrays: dict[str, NDArray[Any]] = {"phase": np.asarray([spec.seed % 997], dtype=np.int64)}
         if given.image is not None:
-            arrays["field"] = fit(Image.fromarray(given.image), self._height, self._width)
+            arrays["field"] = crop_and_resize(Image.fromarray(given.image), self._height, self._width)
         if given.frames is not None:
             arrays |= {"given_frames": given.frames, "field": given.frames[-1]}
         return EngineState(0, arrays)

@@ -44,15 +44,3 @@ def _box_at(data: bytes, start: int, stop: int) -> Box:
     if stop - start < header or not start + header <= box_end <= stop:
         raise MalformedBoxes(f"no whole box at byte {start}")
     return Box(data[start + 4 : start + 8].decode("latin-1"), start, start + header, box_end)
-
-
-def find_box(data: bytes, *path: str) -> Box:
-    """The first box along a path of types, e.g. ("moof", "traf", "tfdt"). Raises MalformedBoxes where there is none."""
-    start, end, found = 0, len(data), None
-    for wanted in path:
-        found = next((box for box in iter_boxes(data, start, end) if box.type == wanted), None)
-        if found is None:
-            raise MalformedBoxes(f"no box {'/'.join(path)}")
-        start, end = found.payload, found.end
-    assert found is not None, "a path has at least one type"
-    return found

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from core.service.domain.engine import FramesTHWC
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.video.segments import FramesTHWC
 
 THUMBNAIL_SIDE_PIXELS = 512
 _CELL_SIDE_PIXELS = 96

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import LongtakeError
-from core.service.video.segments import FramesTHWC
 
 # FFmpeg begins a live playlist three chunks before its end otherwise. Other formats do not know the option.
 _FROM_THE_START = {"live_start_index": "0"}

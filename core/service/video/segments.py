@@ -15,17 +15,14 @@ from fractions import Fraction
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 
+from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import LongtakeError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.video.boxes import iter_boxes
-
-FramesTHWC = npt.NDArray[np.uint8]
-"""RGB frames: T frames of H x W pixels, 0..255."""
 
 CONSTANT_RATE_FACTOR = 16
 """x264's quality: visually lossless, also for the hard edges of 64 x 64 frames; a chunk of those takes about 3 kB."""

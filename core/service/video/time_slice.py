@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from core.service.domain.engine import FramesTHWC
 from core.service.domain.frame_plan import refinement_windows
-from core.service.video.segments import FramesTHWC
 
 ROW_HEIGHT_PIXELS = 256
 _FRAME_PIXELS = 8

@@ -41,7 +41,7 @@ def _history(record: JobRecord) -> list[_HistoryEntry]:
         started = updated(queued, status=JobStatus.RUNNING)
         past.append((started, EventType.JOB_STARTED, record.started_at))
         past += _commit_history(started, record)
-    if record.finished_at is not None and record.status is not JobStatus.EXPIRED:
+    if record.finished_at is not None:
         past.append((record, EventType(f"job.{record.status}"), record.finished_at))
     return past
 

@@ -21,16 +21,13 @@ from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import JobWarning
 from core.service.media.alpha import AlphaHW, frames_with_alpha, has_alpha_stream
 from core.service.media.colour import hdr_curve, rgb_of
-from core.service.media.decoded import Tick, ignore_warning
+from core.service.media.crop import crop_and_resize
+from core.service.media.decoded import Tick, Warn, ignore_warning
 from core.service.media.deinterlace import Neighbours, deinterlaced, with_neighbours
-from core.service.media.fit import fit
 from core.service.media.orientation import orientation_of
 from core.service.media.truncation import missing_end
 from core.service.media.video.container import DECODER_THREADS, VideoLimits, decoder_options_of, opened, unreadable
 from core.service.media.video.timeline import moments_of, read_timeline
-
-Warn = Callable[[JobWarning], None]
-"""Takes one warning; called at most once for each code."""
 
 
 def last_frames(
@@ -46,7 +43,7 @@ def last_frames(
     """16 frames, uint8 [16, height, width, 3], 1/fps apart, of which the last is the video's last.
 
     Each is the frame nearest in time; whole (deinterlace.py), in the colours of an ordinary screen and over white
-    (colour.py), turned and mirrored as the file says (orientation.py), cropped and resampled (fit.py). `warn` hears of
+    (colour.py), turned and mirrored as the file says (orientation.py), cropped and resampled (crop.py). `warn` hears of
     what is not shown as it was made: `hdr_tone_mapped`, `deinterlaced`, `rotation_rounded`.
     Raises VideoTooShort, MediaTooLarge, MediaTypeRefused or MediaUnreadable.
     """
@@ -162,7 +159,7 @@ def fitted_frame(
     orientation = orientation_of(_display_matrix(frame))
     upright = Image.fromarray(orientation.applied(rgb_of(frame, alpha_HW)))
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    return fit(upright, height, width, 1 / aspect if orientation.transposed else aspect)
+    return crop_and_resize(upright, height, width, 1 / aspect if orientation.transposed else aspect)
 
 
 def _check_whole(frame: av.VideoFrame) -> None:

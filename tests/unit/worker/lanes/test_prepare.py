@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from core.service.domain.errors import StorageError
+from core.service.domain.ids import new_upload_id
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobStatus, JobWarning, Lane
-from core.service.domain.uploads import new_upload_id, upload_key
+from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import media_addresses
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.net.address_guard import UrlUse

@@ -15,10 +15,11 @@ import pytest
 
 from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import MediaFetchFailed, MediaTooLarge, MediaUrlRefused
+from core.service.domain.ids import new_upload_id
 from core.service.domain.manifest import chunk_key, inputs_prefix, job_prefix, manifest_key, record_from_manifest
 from core.service.domain.schema import JobError, JobStatus, JobWarning, Lane, PreparedMedia
 from core.service.domain.transitions import LONELY_DEATHS
-from core.service.domain.uploads import new_upload_id, upload_key
+from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import media_addresses
 from core.service.net.address_guard import VIDEO, UrlUse, check_url
 from core.service.net.resolver import BoundedResolver

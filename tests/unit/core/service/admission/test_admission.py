@@ -13,7 +13,6 @@ from core.service.admission.admission import (
     FIELDS_NOT_BUILT_YET,
     Admitted,
     admit,
-    new_job_id,
     parse_request,
     random_seed,
 )
@@ -31,6 +30,7 @@ from core.service.domain.errors import (
     UploadNotFound,
     WebhookUrlRefused,
 )
+from core.service.domain.ids import new_job_id
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_WEBHOOK_EVENTS,

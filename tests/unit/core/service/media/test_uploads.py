@@ -16,8 +16,9 @@ from core.service.domain.errors import (
     UploadNotFound,
     UploadTooLarge,
 )
+from core.service.domain.ids import is_upload_id, new_upload_id
 from core.service.domain.media_types import MediaKind
-from core.service.domain.uploads import Upload, is_upload_id, new_upload_id, upload_id_of_key, upload_key
+from core.service.domain.uploads import Upload, upload_id_of_key, upload_key
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.settings import Settings
 from core.service.testing.fakes import FAKE_START, FakeClock, FakeStorage, FakeUploadStore

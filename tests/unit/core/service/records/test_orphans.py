@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from cli.commands.gc import seen_twice
+from core.service.domain.ids import new_upload_id
 from core.service.domain.manifest import chunk_key, manifest_key, refine_state_key, tombstone_key, video_key
 from core.service.domain.refine_plan import num_pieces, refine_piece
 from core.service.domain.schema import JobError, JobStatus, RefineSchedule
-from core.service.domain.uploads import new_upload_id, upload_key
+from core.service.domain.uploads import upload_key
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.records.orphans import Orphan, find_orphans, remove
 from core.service.records.tombstones import delete_job

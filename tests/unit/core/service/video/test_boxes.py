@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.service.video.boxes import Box, MalformedBoxes, find_box, iter_boxes
+from core.service.video.boxes import Box, MalformedBoxes, iter_boxes
+from tests.helpers.boxes import find_box
 
 
 def box(kind: str, payload: bytes = b"") -> bytes:

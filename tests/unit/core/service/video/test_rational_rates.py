@@ -16,10 +16,10 @@ from core.service.domain.errors import VideoTooShort
 from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, num_chunks
 from core.service.domain.frame_rate import MAX_DENOMINATOR, seconds_of
 from core.service.media.video import VideoLimits, last_frames
-from core.service.video.boxes import find_box
 from core.service.video.final_video import join_chunks
 from core.service.video.playlist import PlaylistEntry, render_playlist
 from core.service.video.segments import EncodedChunk, encode_chunk
+from tests.helpers.boxes import find_box
 from tests.helpers.pictures import numbered_frames, numbers_are_in_order
 
 FILM = Fraction(24000, 1001)

@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from core.service.video.boxes import find_box, iter_boxes
+from core.service.video.boxes import iter_boxes
 from core.service.video.decode import decode_frames
 from core.service.video.segments import EncodedChunk, FramesNotEncodable, encode_chunk
+from tests.helpers.boxes import find_box
 from tests.helpers.pictures import numbered_frames, numbers_are_in_order
 
 FPS = 8

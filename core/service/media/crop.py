@@ -10,7 +10,7 @@ from PIL import Image
 from core.service.domain.engine import FrameHWC
 
 
-def fit(picture: Image.Image, height: int, width: int, pixel_aspect: Fraction = Fraction(1)) -> FrameHWC:
+def crop_and_resize(picture: Image.Image, height: int, width: int, pixel_aspect: Fraction = Fraction(1)) -> FrameHWC:
     """`picture` (RGB) as height x width pixels, the most of its middle that has this shape.
 
     Shrinking takes the mean of the area under each pixel (no aliasing), enlarging is bicubic. `pixel_aspect` is the

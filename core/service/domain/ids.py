@@ -1,0 +1,27 @@
+"""Ids of jobs and uploads: a prefix and 100 random bits in lower-case base32, so that none can be guessed."""
+
+from __future__ import annotations
+
+import secrets
+
+JOB_ID_PREFIX, UPLOAD_ID_PREFIX = "job_", "upl_"
+_BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
+_LENGTH = 20
+
+
+def new_job_id() -> str:
+    return _new_id(JOB_ID_PREFIX)
+
+
+def new_upload_id() -> str:
+    return _new_id(UPLOAD_ID_PREFIX)
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` has the form of an upload id; there may be no such upload."""
+    letters = text.removeprefix(UPLOAD_ID_PREFIX)
+    return text.startswith(UPLOAD_ID_PREFIX) and len(letters) == _LENGTH and set(letters) <= set(_BASE32_LOWER)
+
+
+def _new_id(prefix: str) -> str:
+    return prefix + "".join(secrets.choice(_BASE32_LOWER) for _ in range(_LENGTH))
