@@ -11,7 +11,7 @@ from core.service.domain.schema import JobEvent, StepProgress
 
 @dataclass(frozen=True)
 class LogPosition:
-    """Up to where one job's log was read, and (opaque) the reports of its lanes."""
+    """Position in one job's event log, and (opaque) in the progress reports of its lanes."""
 
     event: str
     reports: str
@@ -19,7 +19,7 @@ class LogPosition:
 
 @dataclass(frozen=True)
 class JobUpdates:
-    """What happened to one job after a position; `position` is the one to go on from."""
+    """What happened to one job after a position; `position` is the one to continue from."""
 
     job_id: str
     events: Sequence[JobEvent]
@@ -28,23 +28,23 @@ class JobUpdates:
 
 
 class EventLog(Protocol):
-    """The append-only logs of jobs. Appending is the store's, inside its transaction.
+    """Reads the append-only logs of jobs. The job store appends, inside its transactions.
 
-    An entry that cannot be read is passed over: it must not keep a reader from the rest.
+    An unreadable entry is skipped, so that it does not block the entries after it.
     """
 
     def read(self, job_id: str, after: str = "0-0", limit: int = 1000) -> Sequence[JobEvent]: ...
 
     def newest(self, job_ids: Collection[str]) -> Mapping[str, LogPosition]:
-        """Where these jobs stand now; "0-0" where there is nothing yet. Does not wait."""
+        """Current end of these jobs' logs; "0-0" for an empty log. Does not block."""
         ...
 
     def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
-        """Block until something happens to one of these jobs after its position, or the time is up.
+        """Block until something happens to one of these jobs after its position, or until the timeout.
 
-        `positions` maps job ids. Of a lane's progress only the last report is there."""
+        `positions` is by job id. Of a lane's progress only the last report is kept."""
         ...
 
     def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
-        """Those of these jobs on which no worker goes on: ended, deleted, unknown, or being cancelled. Cheap."""
+        """Those of these jobs that no worker continues: ended, deleted, unknown or canceling. Cheap."""
         ...

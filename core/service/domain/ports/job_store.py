@@ -1,4 +1,4 @@
-"""The job store port: records, leases, queues, progress."""
+"""The job store port: records, queues, leases, commits, cleanup."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Lease:
     token: int
     worker: str
     poison: bool = False
-    """This piece of the job has ended so many workers that it shall not be made again."""
+    """This piece of work has killed so many workers that it must not be tried again."""
 
 
 @dataclass(frozen=True)
 class QueuedWork:
-    """A queue in which a job waits that nobody works on: the job that comes next."""
+    """The next job of a queue that has work without a worker."""
 
     lane: Lane
     record: JobRecord
@@ -41,7 +41,7 @@ class QueuedWork:
 
 @dataclass(frozen=True)
 class LiveStatus:
-    """What the store knows of a job beside its record: steps of what is being made, and its place in the queue."""
+    """What changes without a commit: denoising steps by lane, and the position in the queue."""
 
     steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
     queue_position: int | None = None
@@ -50,7 +50,7 @@ class LiveStatus:
 
 @dataclass(frozen=True)
 class Results:
-    """Keys of what finalising made; None where there was nothing to make it of."""
+    """Object keys of the final videos and the thumbnail; None for those that do not exist."""
 
     video_key: str | None = None
     refined_video_key: str | None = None
@@ -66,21 +66,21 @@ class JobPage:
 
 
 class JobStore(Protocol):
-    """Records, leases, progress. Every change of a record, its event and its webhook deliveries is one transaction.
+    """Records, leases, progress. A change of a record, its event and its webhook deliveries are one transaction.
 
-    Methods that return a record, a lease or a position raise JobNotFound where the job does not exist (or was
-    deleted); the others do nothing there, so that a worker can always let go. All raise StoreError where the store
-    does not answer. A change repeated because its answer was lost is made once.
+    Methods that return a record, a lease or a position raise JobNotFound if the job does not exist or was deleted; the
+    others do nothing then, so that a worker can always release. All raise StoreError if the store does not answer.
+    A change that is repeated because its answer was lost is applied once.
     """
 
     def ping(self) -> None: ...
 
     def begin_create(self, job_id: str) -> None:
-        """Note that this job's manifest is about to be stored; `create` ends that."""
+        """Record that this job's manifest is about to be stored; `create` completes it."""
         ...
 
     def unfinished_creates(self, moment: datetime) -> Sequence[str]:
-        """Jobs announced before `moment` that were not created."""
+        """Jobs whose `begin_create` was before `moment` and that `create` has not completed."""
         ...
 
     def forget_create(self, job_id: str) -> None: ...
@@ -90,17 +90,17 @@ class JobStore(Protocol):
         ...
 
     def restore(self, record: JobRecord) -> bool:
-        """Put back a record rebuilt from a manifest; False where one exists already (it is never overwritten)."""
+        """Store a record rebuilt from a manifest. False if a record exists already (it is never overwritten)."""
         ...
 
     def get(self, job_id: str) -> JobRecord: ...
 
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """Newest first. Raises InvalidField for a cursor that this service did not make."""
+        """A page of jobs, newest first. Raises InvalidField for an invalid cursor."""
         ...
 
     def active(self) -> Sequence[JobRecord]:
-        """All jobs not yet terminal, oldest first, plus ended ones whose deletion is pending."""
+        """All jobs that have not ended, oldest first, and ended jobs whose deletion is pending."""
         ...
 
     def expired(self, now: datetime) -> Sequence[JobRecord]:
@@ -108,55 +108,55 @@ class JobStore(Protocol):
         ...
 
     def deleted(self) -> Sequence[JobRecord]:
-        """Jobs marked for deletion whose keys are still here."""
+        """Jobs marked for deletion that `purge` has not removed yet."""
         ...
 
     def abandoned_cancels(self) -> Sequence[JobRecord]:
-        """Jobs that are being cancelled and that no live lease holds: nobody is left to wind them up."""
+        """Canceling jobs without a live lease: no worker is left to end them."""
         ...
 
     def queued_work(self) -> Sequence[QueuedWork]:
-        """Every queue with work that nobody does now. Looks only at queues, and at jobs in work."""
+        """The next job of every queue that has work without a worker. Reads only queues and jobs in work."""
         ...
 
     def next_ready(self, lane: Lane, model: str) -> str | None:
-        """The job that `claim_next` would take now."""
+        """The job that `claim_next` would claim now."""
         ...
 
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
-        """At most `limit` jobs that `claim_next` would take now, in its order."""
+        """At most `limit` jobs that `claim_next` would claim now, in its order."""
         ...
 
     def count_prepared(self, model: str, limit: int) -> int:
-        """Jobs of a model whose media are ready and that have not begun; `limit` where there are more."""
+        """Number of queued jobs of a model whose input media are ready, at most `limit`."""
         ...
 
     def reindex(self) -> int:
-        """Put jobs that an older version has written into the queues; how many there were."""
+        """Add jobs written by an older version to the queues. Returns how many."""
         ...
 
     def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
-        """Claim the job that comes next: what has begun first, then what is new; among equals the oldest."""
+        """Claim the next job: started jobs before new ones, then the oldest. None if there is no work."""
         ...
 
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
-        """Take the lane. None where another live lease holds it, it rests, or the job does not want this lane now
-        (prepare: queued/running, with media that is not ready; generate: queued/running, with media that is;
-        refine: running, with the frames there; finalize: finalizing). Raises the fencing token; the first claim of
-        generate moves queued -> running with job.started."""
+        """Claim the lane. None if a live lease holds it, it pauses, or it has no work now (prepare: queued or running,
+        input media not ready; generate: queued or running, input media ready; refine: running, its frames generated;
+        finalize: finalizing). Increments the fencing token. The first claim of generate moves queued -> running with
+        job.started."""
         ...
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
-        """Extend the lease, also one that has run out without another claim; False where it is lost."""
+        """Extend the lease, even an expired one if nobody else has claimed the lane. False if it is lost."""
         ...
 
     def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:
-        """Give the lane back without a commit; nobody claims it for `rest_seconds`. `count_attempt`: the engine has
+        """Release the lane without a commit; it cannot be claimed for `rest_seconds`. `count_attempt`: the engine
         failed. Idempotent."""
         ...
 
     def release_of_worker(self, worker: str) -> Lease | None:
-        """The worker has died: free the lane that it holds, at once. None where it holds none. Idempotent."""
+        """Release the lane of a worker that died. Returns its lease, None if it held none. Idempotent."""
         ...
 
     def lease_alive(self, job_id: str, lane: Lane) -> bool: ...
@@ -164,8 +164,8 @@ class JobStore(Protocol):
     def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
         """Append the next chunk, count it in `version`, log chunk.completed, clear progress, release the lease.
 
-        After the last frame, and its refinement where asked for, the status becomes finalizing. Raises StaleLease
-        where the token is old or chunk.index is not the next.
+        After the last frame, and its refinement if requested, the status becomes finalizing. Raises StaleLease if the
+        token is old or chunk.index is not the next.
         """
         ...
 
@@ -177,33 +177,33 @@ class JobStore(Protocol):
         fingerprint: str,
         state_sha256: str | None = None,
     ) -> JobRecord:
-        """The same for a piece of refinement: `done` pieces are made now, the last published `chunks` (chunk.refined
-        each) and left a state."""
+        """Commit a refinement piece: `done` pieces are committed with it. It publishes `chunks` (chunk.refined each)
+        and may leave a state with checksum `state_sha256`. Raises StaleLease as `commit_chunk`."""
         ...
 
     def commit_prepare(self, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
-        """What the job begins with is stored; from now on it wants to be generated. Releases the lease."""
+        """The input media are prepared; the job can be generated now. Releases the lease."""
         ...
 
     def repair(
         self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
     ) -> JobRecord:
-        """Give the lane back since objects of these chunks, or the refiner's states after piece `refine_from`, or what
-        the job begins with (`media`), are damaged; they are made again before anything else."""
+        """Release the lane because objects are damaged or missing: those of `chunks`, the refiner's states after piece
+        `refine_from`, or the prepared input media (`media`). They are produced again before anything else."""
         ...
 
     def commit_repair(self, lease: Lease, chunk: ChunkRecord) -> JobRecord:
-        """A damaged chunk is made again, with all its objects."""
+        """Commit a damaged chunk that was generated again with all its objects."""
         ...
 
     def begin_finalizing(self, job_id: str) -> JobRecord:
         """running | canceling -> finalizing (a canceled job keeps cancel_requested). Idempotent.
 
-        Raises JobStateConflict where frames are missing and nobody asked to stop."""
+        Raises JobStateConflict if frames are missing and no cancel was requested."""
         ...
 
     def finish(self, lease: Lease, results: Results) -> JobRecord:
-        """finalizing -> succeeded, or canceled where a cancel came before all frames were made. Logs the event."""
+        """finalizing -> succeeded, or canceled if a cancel was requested. Logs the event. Releases the lease."""
         ...
 
     def fail(self, job_id: str, error: JobError) -> JobRecord:
@@ -213,16 +213,17 @@ class JobStore(Protocol):
     def request_cancel(self, job_id: str) -> JobRecord:
         """queued -> canceled at once; running -> canceling. Idempotent while canceling/canceled.
 
-        Raises JobStateConflict where the job has already succeeded, failed, expired or is finalizing."""
+        Raises JobStateConflict if the job has succeeded, failed or expired, or is finalizing."""
         ...
 
     def cancel_requested(self, job_id: str) -> bool:
-        """True also for an ended, deleted or missing job: stop working on it. One round trip."""
+        """Whether workers must stop working on the job; True also if it ended, was deleted or is missing. One round
+        trip."""
         ...
 
     def request_delete(self, job_id: str) -> JobRecord:
-        """Mark for deletion: from now on `get` raises JobNotFound; a running job is canceled without finalising.
-        `purge` removes what is left once no lease lives."""
+        """Mark for deletion: from now on `get` raises JobNotFound. A running job is canceled without finalizing.
+        `purge` removes its keys once it has no live lease."""
         ...
 
     def purge(self, job_id: str) -> None:
@@ -230,29 +231,28 @@ class JobStore(Protocol):
         ...
 
     def add_tombstone(self, job_id: str, until: datetime) -> None:
-        """Note that the job is deleted: until then `restore` refuses it."""
+        """Record until `until` that the job was deleted: `restore` refuses it."""
         ...
 
     def has_tombstone(self, job_id: str) -> bool: ...
 
     def has_all_records(self) -> bool:
-        """False until lost records are rebuilt; in a new store, until the janitor has found that there are none."""
+        """False until the janitor has rebuilt lost records, or has found in a new store that there are none."""
         ...
 
     def orphaned_job_ids(self) -> Sequence[str]:
-        """Jobs of which there are keys but no record. Looks at every key."""
+        """Jobs with keys but without a record. Scans all keys."""
         ...
 
     def expired_tombstones(self, now: datetime) -> Sequence[str]:
-        """Deleted jobs whose tombstone has ended."""
+        """Deleted jobs whose tombstone has expired."""
         ...
 
     def remove_tombstone(self, job_id: str) -> None: ...
 
     def manifest_stored(self, record: JobRecord) -> JobRecord | None:
-        """The manifest of `record` is in the object store. A newer record whose manifest is not, if there is one.
-
-        Raises JobNotFound where the job is deleted, so that its manifest must go."""
+        """Record that the manifest of `record` is in the object store. Returns the newest record if its manifest is
+        still to be written, else None. Raises JobNotFound if the job was deleted: then its manifest must go."""
         ...
 
     def stale_manifests(self) -> Sequence[JobRecord]:
@@ -260,23 +260,23 @@ class JobStore(Protocol):
         ...
 
     def cleanup_pending(self, limit: int) -> Sequence[JobRecord]:
-        """Some ended jobs whose objects nobody has looked through since."""
+        """At most `limit` ended jobs whose objects are to be cleaned up."""
         ...
 
     def request_cleanup(self, job_id: str) -> None:
-        """Let the objects of this ended job be looked through again."""
+        """Schedule another cleanup of this ended job's objects."""
         ...
 
     def cleanup_done(self, job_id: str) -> None:
-        """Only what is needed is left of the job's objects."""
+        """Record that only needed objects of the job are left."""
         ...
 
     def end_webhooks(self, job_id: str, ended: int) -> JobRecord:
-        """The first `ended` webhooks of the job need no further try."""
+        """Record that the first `ended` webhooks of the job need no further attempt."""
         ...
 
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
-        """Replace the progress of that lane of the job (not logged, no version). One round trip."""
+        """Replace the progress of one lane (not logged, `version` unchanged). One round trip."""
         ...
 
     def progress(self, job_id: str, lane: Lane) -> StepProgress | None: ...
@@ -286,7 +286,7 @@ class JobStore(Protocol):
         ...
 
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
-        """Progress and place of each of these jobs, as its status can have them. One round trip for all."""
+        """Progress and queue position of each of these jobs, in order. One round trip for all."""
         ...
 
     def count_active(self) -> int: ...

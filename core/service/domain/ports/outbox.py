@@ -13,7 +13,7 @@ from core.service.domain.schema import EventType, Stored
 
 
 class DeliveryAttempt(Stored):
-    """One try to deliver a webhook. `status_code` is None where no answer came."""
+    """One attempt to deliver a webhook. `status_code` is None if there was no answer."""
 
     at: datetime
     status_code: int | None
@@ -22,7 +22,7 @@ class DeliveryAttempt(Stored):
 
 
 class Delivery(Stored):
-    """A webhook to deliver: written with the state change it tells of. `id` is the webhook-id header on every try."""
+    """A webhook to deliver, written in the transaction it reports. `id` is the webhook-id header of every attempt."""
 
     id: str
     job_id: str
@@ -36,31 +36,31 @@ class Delivery(Stored):
 
     @property
     def order(self) -> tuple[int, datetime]:
-        """Its place among the job's deliveries: that of the commit, by the version that it left."""
+        """Sort key among the job's deliveries: the version of the commit, then the time."""
         version = re.search(r"_(\d+)_[a-z_]+$", self.id)
         return int(version[1]) if version else 0, self.created_at
 
 
 class Outbox(Protocol):
-    """Webhooks waiting to be delivered. Rows are added by the store, inside its transaction."""
+    """Webhooks to be delivered. The job store adds them, inside its transactions."""
 
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
-        """Deliveries that are due, of each job only the first one that is pending. Each is hidden from other takers for
-        `hold_seconds`: those of a sender that is killed come back then. Behind a disabled one the rest is disabled."""
+        """Due deliveries, of each job only the first pending one. Each is hidden from other senders for `hold_seconds`;
+        those of a killed sender become due again then. After a disabled delivery the rest of its job is disabled."""
         ...
 
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
-        """Hide these for so much longer. Those that are still held: of the others somebody else may have taken hold."""
+        """Hide these for `seconds` more. Returns those still held; another sender may hold the others."""
         ...
 
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        """Let these be taken again in so many seconds, without a try. Those whose hold was lost stay as they are."""
+        """Make these due in `delay_seconds` without counting an attempt. Ignores those whose hold was lost."""
         ...
 
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
-        """Store the outcome of an attempt; a pending one is due again in `delay_seconds`, one that has ended lets the
-        next of its job be taken. No-op for a purged job, for a delivery that has ended, and for a failed try of one
-        that somebody else holds by now. Returns how many of the job have ended before its first pending one."""
+        """Store the outcome of an attempt. A pending delivery is due again in `delay_seconds`; after an ended one the
+        next of its job is due. No-op for a purged job, an ended delivery, and a failed attempt whose hold was lost.
+        Returns how many deliveries of the job have ended before its first pending one."""
         ...
 
     def of_job(self, job_id: str) -> Sequence[Delivery]: ...

@@ -11,19 +11,19 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a storage says of an object without giving it."""
+    """Size and content type of an object."""
 
     size_bytes: int
     content_type: str
 
 
 class Storage(Protocol):
-    """Objects by key in one bucket. All failures are StorageError; a missing object is ObjectNotFound."""
+    """Objects by key in one bucket. Failures are StorageError; a missing object is ObjectNotFound."""
 
     def ensure_bucket(self) -> None: ...
 
     def check(self) -> None:
-        """Raise StorageError where the bucket cannot be reached."""
+        """Raise StorageError if the bucket cannot be reached."""
         ...
 
     def put(self, key: str, data: bytes, content_type: str) -> None: ...
@@ -33,7 +33,7 @@ class Storage(Protocol):
     def get(self, key: str) -> bytes: ...
 
     def pieces(self, key: str) -> Iterator[bytes]:
-        """The object's bytes in order, for those too many for memory. An outage may show at any piece."""
+        """The object's bytes in order, piece by piece, for large objects. Any piece may raise StorageError."""
         ...
 
     def look_up(self, key: str) -> StoredObject: ...
@@ -43,7 +43,7 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[str]: ...
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete these objects; those that are missing count as deleted."""
+        """Delete these objects; missing ones are ignored."""
         ...
 
     def delete_prefix(self, prefix: str) -> int:
@@ -51,21 +51,21 @@ class Storage(Protocol):
         ...
 
     def url(self, key: str, *, download_name: str | None = None) -> str:
-        """A presigned GET on the public endpoint, valid for at least settings.url_ttl_seconds. Stable: the same text
+        """A presigned GET on the public endpoint, valid for at least settings.url_ttl_seconds. The text stays the same
         for some time, so that ETags and playlists do not change with every call."""
         ...
 
     def upload_url(self, key: str, headers: Mapping[str, str], ttl_seconds: int) -> str:
-        """A presigned PUT on the public endpoint. It takes a request with exactly these `headers` (lower-case names);
-        content-type and content-length among them say what and how much may be stored."""
+        """A presigned PUT on the public endpoint. The request must have exactly these `headers` (lower-case names), so
+        content-type and content-length bind what may be stored."""
         ...
 
 
 @dataclass(frozen=True)
 class ObjectPart:
-    """Bytes `first_byte` to `last_byte` (both included) of an object of `total_bytes`, as they come.
+    """Bytes `first_byte` to `last_byte` (inclusive) of an object of `total_bytes`, as a stream.
 
-    `is_range` is false where the whole was asked for, or where the server knows no ranges and sent it all the same."""
+    `is_range` is False if the whole object was requested, or if the server ignored the range and sent it all."""
 
     first_byte: int
     last_byte: int
@@ -75,13 +75,13 @@ class ObjectPart:
 
 
 class ObjectReader(Protocol):
-    """Objects for those who wait for them on an event loop: no thread is held while their bytes come."""
+    """Reads objects on an event loop, without a thread per reader."""
 
     def open(self, key: str, byte_range: str | None) -> AbstractAsyncContextManager[ObjectPart]:
-        """The object, or of it the one `byte_range` of RFC 9110, 14.1.2, without the unit: `0-99`, `100-`, `-5`.
+        """The object, or one `byte_range` of it (RFC 9110, 14.1.2, without the unit: `0-99`, `100-`, `-5`).
 
-        Within two seconds it is known whether there is an answer. Raises ObjectNotFound, RangeNotSatisfiable or another
-        StorageError; `pieces` raise StorageUnavailable where the bytes stop coming.
+        Answers or fails within two seconds. Raises ObjectNotFound, RangeNotSatisfiable or another StorageError;
+        `pieces` raise StorageUnavailable if the bytes stop coming.
         """
         ...
 

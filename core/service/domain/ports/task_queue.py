@@ -8,13 +8,13 @@ from core.service.domain.schema import Lane
 
 
 class TaskQueue(Protocol):
-    """Wakes workers. A message says that there is something to do; what, the worker asks the store.
+    """Wakes workers. A message only says that there is work; the worker asks the job store for it.
 
-    Never raises for a broker that is away: the janitor wakes again whoever is needed.
+    Does not raise if the broker is down: the janitor sends the message again.
     """
 
     def wake(self, lane: Lane, model: str, job_id: str) -> None:
-        """Let a worker look for work on this lane. The job is named for workers of an older version only."""
+        """Wake a worker for this lane. Only workers of an older version read `job_id`."""
         ...
 
     def deliver_webhooks(self) -> None: ...

@@ -12,14 +12,14 @@ from core.service.domain.uploads import Upload
 
 @dataclass(frozen=True)
 class Discarded:
-    """The object of a deleted upload, to be removed for the first time or once more."""
+    """The object of a deleted upload, to be removed at once, and again later (`late`) if a file still arrived."""
 
     upload_id: str
     late: bool
 
 
 class UploadStore(Protocol):
-    """What clients said they would upload. Raises StoreError where the store does not answer."""
+    """Uploads that clients have requested. Raises StoreError if the store does not answer."""
 
     def create(self, upload: Upload) -> None: ...
 
@@ -30,38 +30,38 @@ class UploadStore(Protocol):
     def count(self) -> int: ...
 
     def client_key(self) -> bytes:
-        """The secret of media.uploads.client_mark: random, made at its first use, the same for all processes."""
+        """Secret of domain.uploads.client_mark: random, created at first use, the same for all processes."""
         ...
 
     def count_of(self, client: str) -> int:
-        """Those of one client (media.uploads.client_mark) that can still be used."""
+        """Number of usable uploads of one client (domain.uploads.client_mark)."""
         ...
 
     def older_than(self, moment: datetime) -> Sequence[Upload]:
-        """Uploads that were created before `moment`, oldest first."""
+        """Uploads created before `moment`, oldest first."""
         ...
 
     def unsent(self, moment: datetime) -> Sequence[Upload]:
-        """Uploads whose URL has ended before `moment` and of which it is not known whether their file was sent."""
+        """Uploads whose URL expired before `moment` and whose file is not known to have arrived."""
         ...
 
     def sent(self, upload_id: str) -> None:
-        """The file of this upload is there."""
+        """Record that the file of this upload has arrived."""
         ...
 
     def remove(self, upload_id: str) -> None: ...
 
     def discard(self, upload_id: str, now: datetime, late: datetime) -> None:
-        """Its client has deleted it: from now on it is none. Its object is to go now, and again at `late`, for the URL
-        may still take a file. Raises UploadNotFound."""
+        """Delete an upload for its client. Its object is to be removed now, and again at `late` because its URL may
+        still accept a file. Raises UploadNotFound."""
         ...
 
     def is_discarded(self, upload_id: str) -> bool:
-        """Whether its object is still to go."""
+        """Whether the upload was deleted and its object is still to be removed."""
         ...
 
     def discarded(self, moment: datetime) -> Sequence[Discarded]:
-        """Objects that are to go until `moment`."""
+        """Objects due for removal at `moment`."""
         ...
 
     def forget_discarded(self, discarded: Discarded) -> None: ...

@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 from core.service.domain.schema import Stored
 
 WorkerKind = Literal["both", "generate", "refine", "cpu"]
-"""What a worker process does: both generates and refines."""
+"""Lanes that a worker process serves; "both" is generate and refine."""
 
 
 class WorkerStatus(Stored):
-    """What a worker process says of itself every few seconds. `reason` tells why it is not ready."""
+    """What a worker process reports every few seconds. `reason` says why it is not ready."""
 
     name: str
     kind: WorkerKind
@@ -28,7 +28,7 @@ class WorkerStatus(Stored):
 
 
 class WorkerRegistry(Protocol):
-    """Who is there. An entry that is not refreshed disappears."""
+    """The running worker processes. An entry that is not refreshed expires."""
 
     def report(self, status: WorkerStatus, ttl_seconds: float) -> None: ...
 

@@ -20,20 +20,22 @@ class Progress(Shown):
     frames_total: int
     chunks_done: int
     chunks_total: int
-    chunks_refined: int | None = Field(default=None, description="Chunks that are refined; null where none shall be.")
-    step: int = Field(description="Denoising steps done of the chunk now being made.")
-    steps: int = Field(description="Denoising steps of that chunk; 0 when none is being made.")
-    refine_step: int = Field(default=0, description="Denoising steps done of the piece now being refined.")
-    refine_steps: int = Field(default=0, description="Denoising steps of that piece; 0 when none is being refined.")
+    chunks_refined: int | None = Field(
+        default=None, description="Refined chunks; null if refinement was not requested."
+    )
+    step: int = Field(description="Denoising steps done of the chunk being generated.")
+    steps: int = Field(description="Denoising steps of that chunk; 0 when none is being generated.")
+    refine_step: int = Field(default=0, description="Denoising steps done of the refinement piece in work.")
+    refine_steps: int = Field(default=0, description="Denoising steps of that piece; 0 when none is in work.")
     seconds_playable: float
     seconds_per_chunk: float | None = Field(description="Mean time between commits so far.")
     realtime_factor: float | None = Field(
-        description="Seconds of video made per second; above 1 it can be watched without a stall."
+        description="Seconds of video generated per second; above 1 playback does not stall."
     )
     eta_seconds: float | None
     queue_position: int | None = Field(description="1 = next to start; null once started.")
     preparing: bool = Field(
-        default=False, description="`image` or `video` is being fetched and decoded, or waits for that."
+        default=False, description="`image` or `video` is being fetched and decoded, or waits for it."
     )
 
 
@@ -44,7 +46,7 @@ class Chunk(Shown):
     first_frame: int
     num_frames: int
     url: str
-    refined_url: str | None = Field(default=None, description="The same frames refined, as soon as they are.")
+    refined_url: str | None = Field(default=None, description="The same frames refined; null until they exist.")
     size_bytes: int
     sha256: str
     created_at: datetime
@@ -52,6 +54,8 @@ class Chunk(Shown):
 
 
 class Links(Shown):
+    """Absolute URLs of a job's resources."""
+
     self: str
     chunks: str
     events: str
@@ -70,7 +74,9 @@ class JobSummary(Shown):
     progress: Progress
     links: Links
     error: JobError | None
-    warnings: tuple[JobWarning, ...] = Field(default=(), description="What is odd about the job but possible.")
+    warnings: tuple[JobWarning, ...] = Field(
+        default=(), description="Unusual things about the job that do not keep it from running."
+    )
     created_at: datetime
     started_at: datetime | None
     first_chunk_at: datetime | None
@@ -88,21 +94,21 @@ class JobList(Shown):
     """A page of GET /jobs."""
 
     jobs: list[JobSummary]
-    next_cursor: str | None = Field(description="Give it as ?cursor= for the next page; null on the last one.")
+    next_cursor: str | None = Field(description="Value of ?cursor= for the next page; null on the last page.")
 
 
 class ChunkList(Shown):
-    """Answer of GET /jobs/{id}/chunks. Where `status` is terminal no more chunks will come."""
+    """Answer of GET /jobs/{id}/chunks. Once `status` is terminal no more chunks will come."""
 
     status: JobStatus
     chunks: list[Chunk]
 
 
 class JobEvent(Shown):
-    """One entry of a job's event log. `id` is the Redis stream id, the SSE id and the resume point."""
+    """One entry of a job's event log. `id` is the Redis stream id, the SSE id and the position to resume from."""
 
     id: str
-    type: EventType | str = Field(description="One of EventType, or what a newer version has logged.")
+    type: EventType | str = Field(description="An EventType, or a name from a newer version.")
     job_id: str
     at: datetime
     data: dict[str, Any]

@@ -6,19 +6,19 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Base of what clients send: immutable, unknown fields refused."""
+    """Base of requests: immutable, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Stored(BaseModel):
-    """Base of what the service stores for itself: immutable. Fields of a newer version are kept and written back, so
-    that two versions can run side by side and an upgrade can be rolled back."""
+    """Base of stored data: immutable. Unknown fields are kept and written back, so that two versions can run side by
+    side and an upgrade can be rolled back."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class Shown(BaseModel):
-    """Base of what clients are shown: immutable. Fields of a newer API are ignored by those who read it with this."""
+    """Base of answers: immutable. Unknown fields are ignored, so that an older client can read a newer API."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")

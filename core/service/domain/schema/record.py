@@ -13,7 +13,7 @@ from core.service.domain.schema.status import JobStatus, Lane
 
 
 class ChunkRecord(Stored):
-    """A committed chunk: where it lies in the video and in the object store. `timings` are seconds by phase."""
+    """A committed chunk: its frames in the video and its object in the store. `timings` are seconds by phase."""
 
     index: int
     first_frame: int
@@ -24,8 +24,8 @@ class ChunkRecord(Stored):
     sha256: str
     created_at: datetime
     timings: dict[str, float] = Field(default_factory=dict)
-    state_sha256: str | None = Field(default=None, description="Of the engine's state after this chunk.")
-    frames_sha256: str | None = Field(default=None, description="Of the exact frames, where they are kept.")
+    state_sha256: str | None = Field(default=None, description="SHA-256 of the engine's state after this chunk.")
+    frames_sha256: str | None = Field(default=None, description="SHA-256 of the exact frames, if they are stored.")
 
 
 class JobError(Stored):
@@ -34,57 +34,57 @@ class JobError(Stored):
     code: str
     message: str
     retryable: bool
-    fix: str | None = Field(default=None, description="What would mend it, where that is known.")
+    fix: str | None = Field(default=None, description="What would fix it, if known.")
 
 
 class WarningCode(StrEnum):
-    """What requests are warned of. Codes of given media are beside their decoding."""
+    """Codes of warnings about requests. Those about input media are in `core.service.media`."""
 
     CHARACTERS_REMOVED = "characters_removed"
-    """Zero-width and other invisible characters are no longer in a prompt."""
+    """Zero-width and other invisible characters were removed from a prompt."""
     UNKNOWN_WORDS = "unknown_words"
     """The model does not know some words of a prompt."""
     FOREIGN_SYNTAX = "foreign_syntax"
     """A prompt has weights, tags or options of another tool."""
     FRAME_RATE_SNAPPED = "frame_rate_snapped"
-    """A decimal `fps` was taken for the NTSC rate that it means."""
+    """A decimal `fps` was read as the NTSC rate that it stands for."""
     SECONDS_ROUNDED = "seconds_rounded"
-    """`seconds` is no whole number of frames."""
+    """`seconds` is not a whole number of frames and was rounded."""
     LENGTH_SHORTENED = "length_shortened"
-    """The deployment's default length is more than the model takes."""
+    """The deployment's default length exceeds the model's and was shortened."""
 
 
 class JobWarning(Stored):
-    """What is odd about a job but possible: it runs all the same."""
+    """Something unusual about a job that does not keep it from running."""
 
     code: str = Field(
-        description=f"Stable. Of requests: {', '.join(WarningCode)}; media to begin with have more.",
+        description=f"Stable. About requests: {', '.join(WarningCode)}; input media have further codes.",
         examples=[WarningCode.UNKNOWN_WORDS],
     )
     message: str
-    field: str | None = Field(default=None, description="The field of the request that it is about.")
+    field: str | None = Field(default=None, description="The request field that it is about.")
 
 
 class LaneState(Stored):
-    """One lane of work on a job: who may work on it, and what went wrong since the last commit."""
+    """State of one lane of a job: the newest claim, and failures since the last commit."""
 
     token: int = Field(default=0, description="Fencing token of the newest claim.")
-    held: bool = Field(default=False, description="That claim has neither committed nor given the lane back.")
-    attempts: int = Field(default=0, description="Tries that the engine itself has failed.")
-    deaths: int = Field(default=0, description="Claims whose worker died.")
-    lonely_deaths: int = Field(default=0, description="Those of them during which no other job got on.")
-    commits_at_claim: int = Field(default=0, description="Commits of all jobs when it was claimed; tells who got on.")
+    held: bool = Field(default=False, description="The newest claim has neither committed nor released the lane.")
+    attempts: int = Field(default=0, description="Attempts that failed with an error of the engine.")
+    deaths: int = Field(default=0, description="Claims whose worker process died.")
+    lonely_deaths: int = Field(default=0, description="Deaths during which no other job made a commit.")
+    commits_at_claim: int = Field(default=0, description="Commits of all jobs at the time of the claim.")
 
 
 class StateChecksum(Stored):
-    """SHA-256 of the refiner's state after a piece."""
+    """SHA-256 of the refiner's state after a refinement piece."""
 
     piece: int
     sha256: str
 
 
 class PreparedMedia(Stored):
-    """What a job begins with, fetched and decoded: an object of exact pixels."""
+    """A job's input media, fetched and decoded to an object of exact pixels."""
 
     key: str
     sha256: str
@@ -92,45 +92,45 @@ class PreparedMedia(Stored):
 
 
 class FingerprintChange(Stored):
-    """From this chunk (or piece of refinement) on the job was made by an engine with this fingerprint."""
+    """From this chunk (or refined chunk) on, the job was made by an engine with this fingerprint."""
 
     from_chunk: int
     fingerprint: str
 
 
 class JobRecord(Stored):
-    """What the store keeps of a job. The truth about it; queue and events are derived."""
+    """What the store keeps of a job. It is the source of truth; queues and events are derived from it."""
 
     id: str
     status: JobStatus
-    version: int = Field(default=0, description="Number of commits of both lanes; rises with nothing else.")
-    revision: int = Field(default=0, description="Number of changes that the manifest must have.")
+    version: int = Field(default=0, description="Number of commits of chunks and refined chunks.")
+    revision: int = Field(default=0, description="Number of changes that must reach the manifest.")
     num_events: int | None = Field(
-        default=None, description="Entries of the event log so far; unknown where an older version made the job."
+        default=None, description="Entries of the event log so far; None for jobs of an older version."
     )
     spec: JobSpec
     chunks: tuple[ChunkRecord, ...] = ()
-    refined: tuple[ChunkRecord, ...] = Field(default=(), description="Of the same frames as `chunks`, refined.")
+    refined: tuple[ChunkRecord, ...] = Field(default=(), description="The same frames as `chunks`, refined.")
     chunk_versions: tuple[int, ...] = Field(
-        default=(), description="`version` after the commit of each chunk; missing where an older version made it."
+        default=(), description="`version` after the commit of each chunk; missing for chunks of an older version."
     )
     refined_versions: tuple[int, ...] = Field(default=(), description="The same for each refined chunk.")
-    refine_done: int = Field(default=0, description="Pieces of refinement that are committed; see refine_plan.py.")
+    refine_done: int = Field(default=0, description="Committed refinement pieces; see refine_plan.py.")
     lanes: dict[Lane | str, LaneState] = Field(
-        default_factory=dict, description="By the name of the lane; a newer version may have more of them."
+        default_factory=dict, description="By lane name; a newer version may have more lanes."
     )
     fingerprints: tuple[FingerprintChange, ...] = Field(
-        default=(), description="Engine fingerprints: that of chunk 0 and every later change."
+        default=(), description="Engine fingerprint of chunk 0, and every later change."
     )
     refine_fingerprints: tuple[FingerprintChange, ...] = ()
-    refine_states: tuple[StateChecksum, ...] = Field(default=(), description="Of the refiner's states that are kept.")
-    repairs: tuple[int, ...] = Field(default=(), description="Chunks whose objects are damaged and are made again.")
-    prepared: PreparedMedia | None = Field(default=None, description="What the job begins with, once it is ready.")
+    refine_states: tuple[StateChecksum, ...] = Field(default=(), description="Checksums of the stored refiner states.")
+    repairs: tuple[int, ...] = Field(default=(), description="Chunks with damaged objects, to be generated again.")
+    prepared: PreparedMedia | None = Field(default=None, description="The decoded input media, once ready.")
     prepare_again: bool = Field(
-        default=False, description="That is damaged or missing, and needed although there are chunks already."
+        default=False, description="`prepared` was damaged or missing and is needed again although chunks exist."
     )
-    media_repairs: int = Field(default=0, description="How often that was so.")
-    webhooks_ended: int = Field(default=0, description="Webhooks of this job that need no further try, in their order.")
+    media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
+    webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False
     video_key: str | None = None
@@ -150,12 +150,12 @@ class JobRecord(Stored):
 
     @property
     def is_complete(self) -> bool:
-        """All frames asked for are committed."""
+        """Whether all requested frames are committed."""
         return self.frames_done >= self.spec.num_frames
 
     @property
     def is_refined(self) -> bool:
-        """All frames are refined that shall be."""
+        """Whether all frames are refined, or none need to be."""
         return self.spec.refine is None or self.frames_refined >= self.spec.num_frames
 
     @property
@@ -168,17 +168,17 @@ class JobRecord(Stored):
         return self.fingerprints[-1].fingerprint if self.fingerprints else None
 
     def fingerprint_of(self, index: int) -> str | None:
-        """Of the engine that made chunk `index`."""
+        """Fingerprint of the engine that made chunk `index`; None if unknown."""
         earlier = [change.fingerprint for change in self.fingerprints if change.from_chunk <= index]
         return earlier[-1] if earlier else None
 
     def lane(self, lane: Lane) -> LaneState:
-        """State of a lane; of one never claimed, too."""
+        """State of a lane, also of one that was never claimed."""
         return self.lanes.get(lane, LaneState())
 
 
 class StepProgress(Stored):
-    """Where the chunk now being made, or the next one to be refined, stands. Lives beside the record, is not logged."""
+    """Denoising steps of the chunk being generated or refined. Stored beside the record, not in the event log."""
 
     lane: Lane = Lane.GENERATE
     chunk_index: int

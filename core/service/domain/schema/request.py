@@ -11,7 +11,7 @@ from core.service.domain.schema.base import Frozen
 from core.service.domain.schema.status import WebhookEvent
 
 NOISE_LEVELS = 1000
-"""Of the refiner's noise table; its steps go down from `strength` of it, no two on one level."""
+"""Levels of the refiner's noise schedule. Its steps go down from `strength` of them, each on a level of its own."""
 
 
 Profile = Literal["fast", "reference"]
@@ -24,8 +24,8 @@ MIN_FRAMES = 16
 
 
 MAX_SEED = 2**53 - 1
-"""Of requests: the largest integer that every JSON client keeps exact (RFC 8259, section 6). Jobs of older versions
-may have seeds up to 2**63 - 1; they run as before."""
+"""Largest integer that every JSON client keeps exact (RFC 8259, section 6). Stored jobs of older versions may have seeds
+up to 2**63 - 1."""
 
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -35,10 +35,12 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 
 class FirstChunkOptions(Frozen):
-    """How the first 16 frames are sampled, where it should differ from the profile."""
+    """Overrides of how the first 16 frames are sampled."""
 
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps.")
-    guidance_scale: float | None = Field(default=None, ge=1.0, le=30.0, description="How strongly the prompt acts.")
+    guidance_scale: float | None = Field(
+        default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed."
+    )
 
 
 RefineSchedule = Literal["streaming", "lockstep"]
@@ -48,17 +50,17 @@ Variant = Literal["preview", "refined"]
 
 
 class RefineOptions(Frozen):
-    """How the video is refined, where it should differ from the model's defaults.
+    """Overrides of how the video is refined.
 
-    The least strength hangs on the steps, and the most steps on the strength: refine_request.py checks these two, which
-    are only told here.
+    The minimum of `strength` depends on `steps` and the maximum of `steps` on `strength`; `admission.refine_request`
+    checks both. The limits here only appear in the JSON Schema.
     """
 
     strength: float | None = Field(
         default=None,
         le=1,
         allow_inf_nan=False,
-        description="How much may change: 1 redraws everything.",
+        description="How much may change, above 0 and at most 1; 1 redraws everything.",
         json_schema_extra={"exclusiveMinimum": 0},
     )
     steps: int | None = Field(
@@ -68,20 +70,20 @@ class RefineOptions(Frozen):
         json_schema_extra={"exclusiveMaximum": NOISE_LEVELS},
     )
     guidance_scale: float | None = Field(
-        default=None, ge=1.0, le=30.0, description="How strongly the prompt acts on the details."
+        default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed in the details."
     )
     size: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")] | None = Field(
-        default=None, description="WIDTHxHEIGHT in pixels, with the sides of the preview in the same proportion."
+        default=None, description="WIDTHxHEIGHT in pixels, with the aspect ratio of the preview."
     )
     schedule: RefineSchedule | None = Field(
         default=None,
         description="streaming (default): window by window while the video grows; lockstep: all windows together,"
-        " once the last frame is made.",
+        " once the last frame is generated.",
     )
 
 
 REFINE_TAGS = ("[flag]", "[options]")
-"""Which of its two forms `refine` has, as pydantic's locations of errors say it."""
+"""The two forms of `refine`, as they appear in the `loc` of pydantic's errors."""
 
 
 def _form_of_refine(value: object) -> str:
@@ -94,18 +96,16 @@ RefineAsked = Annotated[
 
 
 class JobRequest(Frozen):
-    """Body of POST /jobs. Fields left out take the preset's defaults; give num_frames or seconds, not both."""
+    """Body of POST /jobs. Missing fields take the preset's defaults; give num_frames or seconds, not both."""
 
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)] = Field(
         description="What the video shows, in plain English.",
         examples=["a red circle moving left over a striped background"],
     )
     negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
-        default=None, description="What it should not show."
+        default=None, description="What the video should not show."
     )
-    num_frames: int | None = Field(
-        default=None, description="Length in frames, at least 16; any number, also 17 or 100."
-    )
+    num_frames: int | None = Field(default=None, description="Length in frames: any number from 16.")
     seconds: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="Length in seconds of playback, instead of num_frames."
     )
@@ -134,21 +134,21 @@ class JobRequest(Frozen):
         description="Steps and guidance of the first 16 frames; the fields above act on everything after them.",
     )
     image: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
-        default=None, description="The picture that the video begins with: an http(s) URL, or an id from POST /uploads."
+        default=None, description="The first frame of the video: an http(s) URL, or an id from POST /uploads."
     )
     video: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
         default=None,
-        description="A video to be continued, as a URL or upload id: its last 16 frames are the first of the result.",
+        description="The video to continue, as a URL or upload id: its last 16 frames are the first of the result.",
     )
     refine: RefineAsked | None = Field(
-        default=None, description="Also make the video in a higher resolution; true for the model's defaults."
+        default=None, description="Also refine the video to a higher resolution; true for the model's defaults."
     )
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
-        default=None, description="Called with a signed POST when one of webhook_events happens."
+        default=None, description="Receives a signed POST for each of webhook_events."
     )
     webhook_events: list[WebhookEvent] | None = Field(
         default=None,
-        description="Default: job.succeeded, job.failed, job.canceled; on request chunk.completed and chunk.refined.",
+        description="Default: job.succeeded, job.failed, job.canceled. Also possible: chunk.completed, chunk.refined.",
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = Field(
         default=None, description="Up to 16 short strings, returned with the job."

@@ -18,9 +18,9 @@ class FirstChunkSampling(Stored):
 
 
 class RefineSpec(Stored):
-    """How a video is refined, every default filled in."""
+    """How a video is refined, with every default filled in."""
 
-    strength: float = Field(description="How far back to noise, in (0, 1]; 0 would leave the frames as they are.")
+    strength: float = Field(description="How much noise is added first, in (0, 1]; 1 redraws everything.")
     num_inference_steps: int
     guidance_scale: float
     height: int
@@ -31,12 +31,12 @@ class RefineSpec(Stored):
 
 
 class JobSpec(Stored):
-    """A JobRequest with every default filled in: what the engine reads and what decides the video's bytes."""
+    """A JobRequest with every default filled in: the engine's input, which decides the video's bytes."""
 
     prompt: str
     negative_prompt: str
     num_frames: int
-    fps: FrameRate = Field(description='A number where it is whole, else "numerator/denominator" in lowest terms.')
+    fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')
     seed: int
     model: str
     guidance_scale: float
@@ -48,6 +48,6 @@ class JobSpec(Stored):
     refine: RefineSpec | None = None
     webhook_url: str | None = None
     webhook_events: tuple[WebhookEvent | str, ...] = Field(
-        default=DEFAULT_WEBHOOK_EVENTS, description="Those asked for; one that only a newer version knows is kept."
+        default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."
     )
     metadata: dict[str, str] = Field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Literal
 class JobStatus(StrEnum):
     """queued -> running -> finalizing -> succeeded | failed | canceled | expired; canceling between.
 
-    A terminal status is final."""
+    A terminal status is final. `expired` is reserved: no transition leads to it, retention removes a job instead."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -26,7 +26,7 @@ class JobStatus(StrEnum):
 
 
 class EventType(StrEnum):
-    """Entries of a job's event log; the same names reach SSE and webhooks."""
+    """Types of the entries of a job's event log; SSE and webhooks use the same names."""
 
     JOB_QUEUED = "job.queued"
     JOB_STARTED = "job.started"
@@ -44,6 +44,8 @@ DEFAULT_WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed
 
 
 class Lane(StrEnum):
+    """A kind of work on a job, with its own lease, fencing token and task queue."""
+
     PREPARE = "prepare"
     GENERATE = "generate"
     REFINE = "refine"
@@ -51,8 +53,8 @@ class Lane(StrEnum):
 
 
 LANES_WITH_STEPS = (Lane.GENERATE, Lane.REFINE)
-"""Lanes that tell their progress."""
+"""Lanes that report denoising steps."""
 
 
 LANES_OF_ANY_MODEL = (Lane.PREPARE, Lane.FINALIZE)
-"""Lanes that need no engine: one queue for the jobs of all models, for CPU workers."""
+"""Lanes that need no engine: CPU workers serve one queue for the jobs of all models."""
