@@ -27,17 +27,17 @@ from benchmarks.networks import (
     random_vae,
 )
 from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, ProfileConfig, StreamingT2VEngine
-from core.model.engines.streaming_t2v.window import SamplingConfig
+from core.model.engines.streaming_t2v.sampling import SamplingConfig
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import Compiler, for_cuda, in_one_graph
 from core.model.networks.encoders import ClipPictureReader, ClipTextReader
 from core.model.networks.kernels import lay_out_for_gpu
-from core.model.presets.random import word_tokenizer
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
 from core.service.domain.engine import EngineChunk, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
+from tests.helpers.random_preset import word_tokenizer
 
 Value = TypeVar("Value")
 GUIDANCE = 7.5

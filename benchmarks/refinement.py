@@ -25,11 +25,11 @@ import psutil
 
 from benchmarks.figures import Figure
 from core.model.engines.streaming_t2v.loading import load_refiner
-from core.model.presets.random import write_random_preset
 from core.service.domain.engine import FramesTHWC, ignore_step
 from core.service.domain.frame_plan import chunk_span, num_chunks, refinement_windows
 from core.service.domain.refiner import RefineEngine, RefineState
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, RefineSchedule, RefineSpec
+from tests.helpers.random_preset import write_random_preset
 
 LENGTHS = (48, 240, 1200)
 NUM_STEPS = 2

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.figures import Figure
 from benchmarks.networks import FULL_SIZE, NARROW, Inputs, random_inputs, random_network
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.reference_network import PlainNetwork
+from tests.helpers.reference_network import PlainNetwork
 
 ROUNDS = 3
 TIMESTEP = 500

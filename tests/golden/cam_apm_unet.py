@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.network import StreamingNetwork, predict_noise
-from core.model.engines.streaming_t2v.reference_network import PlainNetwork
 from core.model.networks.base_network import predict_base, with_image_tokens
 from tests.golden.networks import golden_network, in_float64
 from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem
+from tests.helpers.reference_network import PlainNetwork
 
 SAME_IN_FLOAT64 = 1e-8
 """Two ways through one network, in float64: far under what any wrong operation does, far over rounding."""

@@ -15,10 +15,14 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
-from core.model.engines.streaming_t2v.denoisers import window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.reference_network import PlainNetwork, guided
-from core.model.engines.streaming_t2v.window import SamplingConfig, as_conditioning, sample_latents, window_context
+from core.model.engines.streaming_t2v.sampling import (
+    SamplingConfig,
+    as_conditioning,
+    sample_latents,
+    window_context,
+    window_denoiser,
+)
 from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import draw_frames_first, draw_video, seeded
@@ -31,6 +35,7 @@ from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.networks import golden_network
 from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem
+from tests.helpers.reference_network import PlainNetwork, guided
 
 _CPU = torch.device("cpu")
 _TOWER = "image_encoder.model.visual.proj."

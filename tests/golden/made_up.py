@@ -13,13 +13,13 @@ from torch.nn import functional
 
 from core.model.engines.streaming_t2v.checkpoint import StreamingWeights, to_official
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.reference_network import PlainNetwork, guided
 from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.sampling.noise import draw_frames_first, draw_video, seeded
 from core.model.sampling.samplers import SamplingPlan, sample
 from core.model.sampling.schedules import make_schedule
 from core.model.sampling.vae import decode_frames
 from tests.golden.networks import build_network
+from tests.helpers.reference_network import PlainNetwork, guided
 
 NETWORK: dict[str, Any] = {
     "block_out_channels": [8, 16, 16],

@@ -5,13 +5,13 @@ from typing import Any
 
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 
-from core.model.engines.streaming_t2v.reference_network import predict_base_plainly
 from core.model.networks.base_network import UntouchedBase, predict_base
 from core.model.refinement.unet import with_vid2vid_resampling
 from tests.golden.cam_apm_unet import SAME_IN_FLOAT64
 from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem
+from tests.helpers.reference_network import predict_base_plainly
 
 _ROW_AND_COLUMN_PADDING = [2, 1]
 _TRANSFORMER_IN_HEADS = 8

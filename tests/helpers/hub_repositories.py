@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from core.model.convert.expected import build_unet, expected_streaming, ldm_vae_table, refiner_table
+from core.model.convert.expected import expected_streaming, ldm_vae_table, refiner_table, unet_without_weights
 from core.model.convert.open_clip import TextSizes, VisualSizes, text_shapes
 from core.model.convert.sizes import StreamingSizes, unet_config, vae_config
 from core.service.settings import SHIPPED_PRESETS_DIR
@@ -66,7 +66,7 @@ def write_base_repository(folder: Path) -> Path:
     generator = torch.Generator().manual_seed(1)
     weights = {
         name: (torch.randn(weight.shape, generator=generator) * 0.1).half()
-        for name, weight in build_unet(SIZES.unet).state_dict().items()
+        for name, weight in unet_without_weights(SIZES.unet).state_dict().items()
     }
     save_file(weights, folder / "unet" / "diffusion_pytorch_model.fp16.safetensors")
     (folder / "unet" / "config.json").write_text(json.dumps(SIZES.unet))

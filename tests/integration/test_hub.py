@@ -22,7 +22,6 @@ from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets.fingerprint import weights_digest
-from core.model.presets.random import write_random_preset
 from core.service.admission.catalog import Catalog, HubFiles, PresetFolder
 from core.service.domain.engine import NO_INPUT_MEDIA, FramesTHWC
 from core.service.domain.errors import CheckpointMismatch, DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
@@ -40,6 +39,7 @@ from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
 from tests.helpers.pipelines import write_sdxl, write_text_to_video
 from tests.helpers.presets import change_facts
+from tests.helpers.random_preset import write_random_preset
 from tests.helpers.service import running_service
 
 CHECKPOINT, BASE = "PAIR/StreamingT2V", "ali-vilab/text-to-video-ms-1.7b"

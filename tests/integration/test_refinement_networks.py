@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.model.presets.random import write_random_preset
 from core.service.domain.schema import Job
 from tests.helpers.deadline import eventually
+from tests.helpers.random_preset import write_random_preset
 from tests.helpers.service import Service, fetch, running_service
 
 STEPS = 16

@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import nn
-from transformers import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from core.model.convert.lazy_tensor import Shape
 from core.model.convert.ldm_vae import ldm_name, shape_in_ldm
@@ -23,6 +20,7 @@ from core.model.convert.sizes import Config, StreamingSizes, text_config
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.engines.streaming_t2v.checkpoint import StreamingWeights, to_official
+from core.model.networks.builders import build_text_encoder, build_unet, build_vae
 from core.model.networks.cross_attention import spatial_cross_attentions
 
 VAE = "vae."
@@ -69,7 +67,7 @@ def refiner_table(config: Config) -> dict[str, Renamed]:
     layout = refiner_layout(config)
     return {
         layout.name_of(name): Renamed(name, shape, shape_in_refiner(name, shape))
-        for name, shape in _shapes(build_unet(config)).items()
+        for name, shape in _shapes(unet_without_weights(config)).items()
     }
 
 
@@ -89,28 +87,28 @@ def ldm_vae_table(config: Config) -> dict[str, Renamed]:
 
 def vae_shapes(config: Config) -> dict[str, Shape]:
     with torch.device("meta"):
-        return _shapes(cast(nn.Module, AutoencoderKL.from_config(config)))
+        return _shapes(build_vae(config))
 
 
 def text_encoder_shapes(sizes: TextSizes) -> dict[str, Shape]:
     with torch.device("meta"):
-        return _shapes(CLIPTextModel(CLIPTextConfig.from_dict(text_config(sizes))))
+        return _shapes(build_text_encoder(text_config(sizes)))
 
 
-def build_unet(config: Config) -> UNet3DConditionModel:
-    """The UNet without weights."""
+def unet_without_weights(config: Config) -> UNet3DConditionModel:
+    """The UNet on the meta device."""
     with torch.device("meta"):
-        return cast(UNet3DConditionModel, UNet3DConditionModel.from_config(config))
+        return build_unet(config)
 
 
 def layer_names(config: Config) -> tuple[str, ...]:
     """The UNet's text-reading layers, each of which has a mixer."""
-    return tuple(spatial_cross_attentions(build_unet(config)))
+    return tuple(spatial_cross_attentions(unet_without_weights(config)))
 
 
 def _streaming_shapes(sizes: StreamingSizes) -> dict[str, Shape]:
     """UNet, CAM, mergers, mixers and expander under the official names."""
-    unet = build_unet(sizes.unet)
+    unet = unet_without_weights(sizes.unet)
     config = dict(cast(Any, unet.config))
     with torch.device("meta"):
         mixers = ApmMixers.for_unet(unet, sizes.num_text_tokens, sizes.num_image_tokens)

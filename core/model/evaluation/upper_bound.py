@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from core.model.engines.streaming_t2v.networks import build_vae
 from core.model.evaluation.measurements import Measured, Measurer
 from core.model.evaluation.reader import Frames
 from core.model.evaluation.videos import Order
+from core.model.networks.builders import build_vae
 from core.model.presets.files import load_module
 from core.model.sampling.vae import reconstructed
 from core.model.training import sprites

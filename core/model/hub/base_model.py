@@ -11,7 +11,7 @@ from typing import Any, cast
 from tokenizers import Tokenizer
 from transformers import CLIPTokenizer
 
-from core.model.convert.expected import build_unet
+from core.model.convert.expected import unet_without_weights
 from core.model.convert.lazy_tensor import LazyTensor
 from core.model.convert.safe_file import open_checkpoint
 from core.model.convert.summary import Part
@@ -37,7 +37,7 @@ def base_unet(files: Mapping[str, Path]) -> Part:
 def _check(tensors: Mapping[str, LazyTensor], config: dict[str, Any], file: Path) -> None:
     """The weights must be those of the network that the configuration describes."""
     try:
-        network = build_unet(config)
+        network = unet_without_weights(config)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointMismatch(
             f"unet/config.json beside {file} describes no UNet3DConditionModel: {error}"

@@ -4,8 +4,6 @@ Such a repository (zeroscope_v2_XL is one) holds a video pipeline on UNet3DCondi
 layouts and what a refiner is made of; knows no sampling.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -17,8 +15,8 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from tokenizers import Tokenizer
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import root_of
-from core.model.engines.streaming_t2v.networks import build_text_encoder, build_unet, build_vae
+from core.model.networks.builders import build_text_encoder, build_unet, build_vae
+from core.model.networks.pretrained import loading
 from core.model.presets.files import load_module, read_tokenizer
 from core.model.presets.fingerprint import weights_digest
 from core.model.sampling.schedules import BetaKind, Prediction
@@ -89,7 +87,7 @@ def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -
     A repository of the Hub is downloaded into its usual cache, or taken from there.
     """
     folder = fetch_repository(source)
-    with _naming(source):
+    with loading(f"the refiner {source}"):
         pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), dtype=torch.float32)
     _check_networks(source, pipeline)
     return RefinerParts(
@@ -104,19 +102,8 @@ def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -
 
 def fetch_repository(source: str) -> Path:
     """The folder of a repository, downloaded where it is not here. Raises PresetError."""
-    with _naming(source):
+    with loading(f"the refiner {source}"):
         return _local(source.removeprefix(DIFFUSERS_REFINER))
-
-
-@contextmanager
-def _naming(source: str) -> Generator[None]:
-    try:
-        yield
-    except (OSError, ValueError, AttributeError) as error:  # what diffusers raises for files, ids and configs
-        raise PresetError(
-            f"the refiner {source} cannot be loaded: {root_of(error)}",
-            fix="check its name and the network, or put its files in place: docs/models.md says how",
-        ) from error
 
 
 def _local(repository: str) -> Path:

@@ -20,6 +20,7 @@ from core.model.refinement.noise import START, FrameNoise
 from core.model.refinement.schedule import RefinementSchedule
 from core.model.refinement.solver import advance, clean_from, network_input, noised
 from core.model.sampling.schedules import Prediction
+from core.service.domain.engine import OnStep
 from core.service.domain.frame_plan import RefinementWindow, first_shared_with_next, published_by, within
 
 WindowPredictor = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
@@ -27,9 +28,6 @@ WindowPredictor = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
 
 StartLaw = Callable[[Tensor, Tensor, RefinementSchedule], Tensor]
 """(clean, noise, schedule) -> the state refinement starts from: `solver.noised`, or `solver.published_start`."""
-
-OnStep = Callable[[int, int], None]
-"""Called before each step with (step, steps). What it raises ends the refinement."""
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,13 @@ import torch
 from torch import Tensor
 
 from core.model.sampling.schedules import NoiseSchedule, Spacing, solver_timesteps, spaced_timesteps
+from core.service.domain.engine import OnStep
 
 Denoiser = Callable[[Tensor, int], Tensor]
 """(noisy sample, timestep) -> prediction of the schedule's kind (epsilon or v), same shape."""
 
 NoiseSource = Callable[[], Tensor]
 """Next standard normal draw, of the sample's shape and device."""
-
-OnStep = Callable[[int, int], None]
-"""Called before each step with (step, steps), from 0. What it raises ends the sampling."""
 
 SamplerName = Literal["ddim", "dpm_solver_pp"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.refinement import Measured, figures_of, flatness, forget_peak, measure_here, peak
-from core.model.presets.random import write_random_preset
 from core.service.domain.schema import RefineSchedule
+from tests.helpers.random_preset import write_random_preset
 
 
 @pytest.mark.parametrize("schedule", ["streaming", "lockstep"])

@@ -20,17 +20,17 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.denoisers import window_denoiser
-from core.model.engines.streaming_t2v.first_chunk.base import BaseFirstChunk
+from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, FirstChunkSource
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.window import (
+from core.model.engines.streaming_t2v.sampling import (
     SamplingConfig,
     VideoContext,
     as_conditioning,
     decode_new_frames,
     sample_latents,
     window_context,
+    window_denoiser,
 )
 from core.model.networks.base_network import BaseNetwork
 from core.model.networks.encoders import PictureReader, TextReader

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPVisionConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
@@ -21,6 +18,7 @@ from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.engines.streaming_t2v.resident import Memory, Resident, memory_of
 from core.model.networks.base_network import UntouchedBase
+from core.model.networks.builders import build_image_encoder, build_text_encoder, build_unet, build_vae
 from core.model.networks.compilation import for_cuda, or_eager
 from core.model.networks.encoders import ClipPictureReader, ClipTextReader
 from core.model.networks.kernels import lay_out_for_gpu
@@ -106,22 +104,6 @@ class WeightsFolder:
             for part in (*network.parts.values(), base.unet):
                 lay_out_for_gpu(part)
         return _Loaded(LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures))
-
-
-def build_vae(config: dict[str, Any]) -> AutoencoderKL:
-    return cast(AutoencoderKL, AutoencoderKL.from_config(config))
-
-
-def build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig.from_dict(config))
-
-
-def build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjection:
-    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-
-
-def build_unet(config: dict[str, Any]) -> UNet3DConditionModel:
-    return cast(UNet3DConditionModel, UNet3DConditionModel.from_config(config))
 
 
 def load_network(

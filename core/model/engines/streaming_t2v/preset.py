@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from core.model.engines.streaming_t2v.window import SamplingConfig
+from core.model.engines.streaming_t2v.sampling import SamplingConfig
 from core.model.presets.files import FIX
 from core.model.refinement.engine import RefinerConfig
 from core.model.refinement.schedule import vid2vid_sigmas

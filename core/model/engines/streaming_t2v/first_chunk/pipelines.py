@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK
+from core.model.networks.pretrained import loading
 from core.model.sampling.finite import FiniteCheck
-from core.model.sampling.samplers import OnStep
-from core.service.domain.engine import LongWork, unannounced
+from core.service.domain.engine import LongWork, OnStep, unannounced
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
@@ -47,30 +47,14 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
     On a GPU its networks wait in main memory until they are used: the windows' networks keep the room.
     """
     with place.long_work(f"loading the first-chunk source {source}"):
-        pipeline = _made(source, make)
+        with loading(f"the first-chunk source {source}"):
+            pipeline = make()
         if place.device.type == "cuda":
             pipeline.enable_model_cpu_offload(device=place.device)
         else:
             pipeline.to(place.device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def _made(source: str, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
-        raise PresetError(
-            f"the first-chunk source {source} cannot be loaded: {root_of(error)}",
-            fix="check its name and the network, or put its files in place: docs/models.md says how",
-        ) from error
-
-
-def root_of(error: BaseException) -> str:
-    """What went wrong first, in its first line: diffusers wraps errors of the Hub in advice to read the traceback."""
-    while (earlier := error.__cause__ or error.__context__) is not None:
-        error = earlier
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @dataclass(frozen=True)

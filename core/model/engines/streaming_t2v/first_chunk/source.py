@@ -11,8 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from core.model.sampling.samplers import OnStep
-from core.service.domain.engine import FrameHWC
+from core.service.domain.engine import FrameHWC, OnStep
 from core.service.domain.errors import FieldNotSupported
 
 FIRST_CHUNK = "first chunk"

@@ -18,12 +18,13 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from PIL import Image
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load, root_of
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest
+from core.model.networks.pretrained import root_cause
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.pictures import as_picture, fit
-from core.model.sampling.samplers import OnStep
 from core.model.sampling.vae import to_uint8
+from core.service.domain.engine import OnStep
 
 VIDEO_MODEL = "stabilityai/stable-video-diffusion-img2vid-xt"
 PICTURE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -153,7 +154,7 @@ def fetch_picture_model(place: Place, repository: str = PICTURE_MODEL) -> None:
     try:
         fetch(repository, variant=place.variant)
     except (OSError, ValueError) as error:
-        logger.warning("%s is not here: first chunks need an image. %s", repository, root_of(error))
+        logger.warning("%s is not here: first chunks need an image. %s", repository, root_cause(error))
 
 
 def load_picture_model(place: Place, repository: str = PICTURE_MODEL) -> Any:

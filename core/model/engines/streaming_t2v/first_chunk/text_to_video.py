@@ -11,7 +11,7 @@ from torch import Tensor
 from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load, parameters_of
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
 from core.model.sampling.pictures import fit
-from core.model.sampling.samplers import OnStep
+from core.service.domain.engine import OnStep
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 

@@ -11,8 +11,8 @@ import pytest
 from core.model.evaluation.command import main, parser
 from core.model.evaluation.sprites_suite import suite_scenes
 from core.model.evaluation.summary import FIRST_CHUNK, LONG_VIDEO, SEAMS
-from core.model.presets.random import write_random_preset
 from core.model.training import sprites
+from tests.helpers.random_preset import write_random_preset
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from core.model.evaluation import seams_suite
 from core.model.evaluation.command import main
 from core.model.evaluation.seams import WAYS
 from core.model.evaluation.seams_suite import GIVEN, ROWS, TRUE, Asked, Figures, Report, figures_of
-from core.model.presets.random import write_random_preset
 from core.model.training import sprites
 from tests.helpers.presets import change_facts
+from tests.helpers.random_preset import write_random_preset
 
 
 @pytest.fixture(scope="module")

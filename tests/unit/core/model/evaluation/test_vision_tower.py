@@ -7,11 +7,11 @@ import pytest
 from safetensors.torch import load_file
 
 from core.model.evaluation.vision_tower import Tower, load_tower
-from core.model.presets.random import write_random_preset
 from core.model.training import sprites
 from core.model.training.export import CLIP_HEADS, save_clip_heads
 from core.model.training.recipe import Recipe
 from core.model.training.sprites_run import TrainingRun
+from tests.helpers.random_preset import write_random_preset
 
 
 def test_a_still_video_is_its_anchor(tmp_path: Path) -> None:

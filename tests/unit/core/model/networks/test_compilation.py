@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit
 
-from core.model.engines.streaming_t2v.denoisers import base_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.window import SamplingConfig, VideoContext
+from core.model.engines.streaming_t2v.sampling import SamplingConfig, VideoContext, base_denoiser
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import MAX_SHAPES, Compiler, EagerWhereItMust, in_one_graph, or_eager
 from core.model.sampling.samplers import SamplingPlan

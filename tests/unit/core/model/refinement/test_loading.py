@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from core.model.engines.streaming_t2v.loading import fetch_refiner, load_refiner
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.encoders import ClipTextReader
-from core.model.presets.random import write_random_preset
 from core.model.refinement.parts import parts_of_repository
 from core.model.sampling.schedules import schedule_from_config
 from core.service.domain.engine import FramesTHWC
@@ -26,6 +25,7 @@ from core.service.domain.schema import RefineSpec
 from tests.helpers.jobs import job_spec
 from tests.helpers.pipelines import write_stable_diffusion, write_text_to_video
 from tests.helpers.presets import change_facts
+from tests.helpers.random_preset import write_random_preset
 
 SPEC = job_spec(
     num_frames=16,

@@ -14,7 +14,6 @@ from core.model.engines.streaming_t2v.network import predict_noise
 from core.model.engines.streaming_t2v.preset import StreamingPreset, read_preset
 from core.model.networks.base_network import predict_base
 from core.model.networks.blocks import set_gradient_checkpointing
-from core.model.presets.random import write_random_preset
 from core.model.training.clip_cache import SKIPPED
 from core.model.training.clips_export import export_continued
 from core.model.training.clips_run import ClipsTrainingRun
@@ -25,6 +24,7 @@ from core.service.domain.engine import NO_INPUT_MEDIA
 from tests.helpers.clips import clip
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import change_facts
+from tests.helpers.random_preset import write_random_preset
 
 RECIPE = """
 name = "mine"

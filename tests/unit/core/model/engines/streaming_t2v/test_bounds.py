@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.denoisers import base_denoiser, window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.window import SamplingConfig, VideoContext, sample_latents
+from core.model.engines.streaming_t2v.sampling import (
+    SamplingConfig,
+    VideoContext,
+    base_denoiser,
+    sample_latents,
+    window_denoiser,
+)
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import seeded
 from core.model.sampling.samplers import SamplingPlan

@@ -20,12 +20,11 @@ from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkReques
 from core.model.engines.streaming_t2v.loading import load_engine
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
-from core.model.presets.random import write_random_preset
-from core.model.sampling.samplers import OnStep
-from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, ignore_step
+from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, PromptTooLong
 from core.service.domain.schema import FirstChunkSampling, JobSpec, Profile
 from tests.helpers.jobs import job_spec
+from tests.helpers.random_preset import write_random_preset
 
 SPEC = job_spec(
     prompt="a red circle moving left",

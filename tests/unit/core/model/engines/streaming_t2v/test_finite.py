@@ -16,13 +16,12 @@ from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.encoders import ClipPictureReader, ClipTextReader
-from core.model.presets.random import write_random_preset
-from core.model.sampling.samplers import OnStep
-from core.service.domain.engine import NO_INPUT_MEDIA, EngineState, InputMedia, ignore_step
+from core.service.domain.engine import NO_INPUT_MEDIA, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import NotFinite
 from core.service.domain.schema import FirstChunkSampling
 from tests.helpers.jobs import job_spec
 from tests.helpers.poison import INFINITY, NAN, poisoned
+from tests.helpers.random_preset import write_random_preset
 
 CPU = torch.device("cpu")
 SPEC = job_spec(

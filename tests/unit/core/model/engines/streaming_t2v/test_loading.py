@@ -18,13 +18,13 @@ from core.model.engines.streaming_t2v.resident import Memory
 from core.model.networks.base_network import UntouchedBase
 from core.model.presets.files import num_weights
 from core.model.presets.fingerprint import fingerprint, weights_digest
-from core.model.presets.random import write_random_preset
 from core.service.admission.catalog import Catalog
 from core.service.domain.engine import NO_INPUT_MEDIA
 from core.service.domain.errors import PresetError
 from core.service.domain.first_chunk_sources import SourceChoice
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 from tests.helpers.jobs import job_spec
+from tests.helpers.random_preset import write_random_preset
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.model.engines.streaming_t2v.preset import read_preset
-from core.model.presets.random import write_random_preset
 from core.service.domain.errors import PresetError
+from tests.helpers.random_preset import write_random_preset
 
 
 @pytest.fixture(scope="module")

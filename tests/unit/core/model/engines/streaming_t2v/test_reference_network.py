@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.reference_network import (
+from tests.helpers.reference_network import (
     PlainNetwork,
     WrittenOutAttention,
     guided,

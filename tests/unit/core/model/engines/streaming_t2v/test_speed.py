@@ -12,10 +12,15 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.model.engines.streaming_t2v.denoisers import base_denoiser, window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork, predict_and_keep, predict_noise
-from core.model.engines.streaming_t2v.reference_network import PlainNetwork
-from core.model.engines.streaming_t2v.window import SamplingConfig, VideoContext, decode_new_frames, sample_latents
+from core.model.engines.streaming_t2v.sampling import (
+    SamplingConfig,
+    VideoContext,
+    base_denoiser,
+    decode_new_frames,
+    sample_latents,
+    window_denoiser,
+)
 from core.model.networks.attention import fused
 from core.model.networks.base_network import predict_base
 from core.model.networks.blocks import convolve_along_time, upsample
@@ -25,6 +30,7 @@ from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
 from core.model.sampling.vae import decode_frames
 from core.service.domain.engine import ignore_step
+from tests.helpers.reference_network import PlainNetwork
 
 CPU = torch.device("cpu")
 

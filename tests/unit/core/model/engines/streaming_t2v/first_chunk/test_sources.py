@@ -28,7 +28,7 @@ from core.service.domain.engine import ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, NotFinite, PresetError
 from core.service.domain.first_chunk_sources import SourceChoice
 from tests.helpers.poison import INFINITY, NAN, poisoned
-from tests.unit.core.model.engines.streaming_t2v.first_chunk.conftest import CPU, ask_for
+from tests.unit.core.model.engines.streaming_t2v.conftest import CPU, ask_for
 
 # diffusers' Euler scheduler gives numpy a tensor in a way that numpy 2 wants done otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

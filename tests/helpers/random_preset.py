@@ -1,6 +1,6 @@
 """A whole preset folder with random weights at toy size: the service and the loader can be tried without training.
 
-Its videos are noise. Knows the layout that core.model.presets loads; `python -m core.model.presets.random FOLDER`.
+Its videos are noise. Knows the layout that core.model.presets loads; `python -m tests.helpers.random_preset FOLDER`.
 """
 
 import json
@@ -145,7 +145,7 @@ def _vision_sizes() -> dict[str, Any]:
 def word_tokenizer() -> Tokenizer:
     """Whole words, lower-cased; unknown ones are [UNK]."""
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[BOS]", "[EOS]", "[UNK]", *WORDS])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a word, not a password
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     seams = cast(Any, tokenizer)  # its setters are untyped
     seams.normalizer = normalizers.Lowercase()
     seams.pre_tokenizer = pre_tokenizers.Whitespace()

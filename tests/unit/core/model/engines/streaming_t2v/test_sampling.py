@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from core.model.engines.streaming_t2v.denoisers import window_denoiser
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.window import (
+from core.model.engines.streaming_t2v.sampling import (
     SamplingConfig,
     VideoContext,
     anchor_tokens,
@@ -23,6 +22,7 @@ from core.model.engines.streaming_t2v.window import (
     decode_new_frames,
     sample_latents,
     window_context,
+    window_denoiser,
 )
 from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.sampling.noise import draw_frames_first, draw_video, seeded

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.denoisers import base_denoiser
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
-from core.model.engines.streaming_t2v.window import SamplingConfig, first_chunk_context, sample_latents
+from core.model.engines.streaming_t2v.sampling import SamplingConfig, base_denoiser, first_chunk_context, sample_latents
 from core.model.networks.base_network import BaseNetwork
 from core.model.networks.encoders import TextReader
 from core.model.sampling.guidance import num_halves
-from core.model.sampling.samplers import OnStep
 from core.model.sampling.vae import decode_frames
+from core.service.domain.engine import OnStep
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_vid
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.base import BaseFirstChunk
+from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
-from core.model.engines.streaming_t2v.window import SamplingConfig
+from core.model.engines.streaming_t2v.sampling import SamplingConfig
 from core.model.networks.base_network import UntouchedBase
 from core.model.sampling.noise import seeded
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
 from core.service.domain.engine import ignore_step
 from core.service.domain.errors import FieldNotSupported
-from tests.unit.core.model.engines.streaming_t2v.first_chunk.conftest import ask_for
+from tests.unit.core.model.engines.streaming_t2v.conftest import ask_for
 
 # diffusers' schedulers give numpy a tensor in a way that numpy 2 wants done otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
