@@ -1,4 +1,4 @@
-"""Which GPUs this machine offers, without torch, and which worker process gets which."""
+"""Finds the machine's GPUs without torch, and assigns them to worker processes."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[0-9A-Za-z/-]+)\)")
 NVIDIA_SMI_SECONDS = 30.0
 
 
-def choose_gpus(wish: str, offered: Callable[[], Sequence[str]]) -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each process to start: one per GPU, or one "" where the CPU shall work.
+def choose_gpus(requested: str, available: Callable[[], Sequence[str]]) -> list[str]:
+    """CUDA_VISIBLE_DEVICES of each process to start: one process per GPU, or a single "" for the CPU.
 
-    `wish` is `auto` or `all` (what is `offered`), `none`, or a list such as `0,1` (taken at its word).
-    Raises SetupError for an empty entry, or one named twice.
+    `requested` is `auto` or `all` (those that `available` returns), `none`, or a list such as `0,1` (not checked).
+    Raises SetupError for an empty or repeated entry.
     """
-    if wish in {"auto", "all"}:
-        return list(offered()) or [""]
-    if wish == "none":
+    if requested in {"auto", "all"}:
+        return list(available()) or [""]
+    if requested == "none":
         return [""]
-    named = [part.strip() for part in wish.split(",")]
+    named = [part.strip() for part in requested.split(",")]
     if "" in named or len(set(named)) != len(named):
-        raise SetupError(f"--gpus {wish!r} cannot be read", fix="give auto, all, none, or a list such as 0,1")
+        raise SetupError(f"--gpus {requested!r} is invalid", fix="give auto, all, none, or a list such as 0,1")
     return named
 
 
-def offered_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES allows where it is set, else every GPU (of a partitioned GPU: every MIG device)."""
+def available_gpus() -> list[str]:
+    """The devices in CUDA_VISIBLE_DEVICES if it is set, else every GPU (of a partitioned GPU every MIG device)."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return [part.strip() for part in allowed.split(",") if part.strip() not in {"", "-1"}]
@@ -40,7 +40,7 @@ def offered_gpus() -> list[str]:
 
 
 def parse_listing(listing: str) -> list[str]:
-    """Names for CUDA_VISIBLE_DEVICES in the output of `nvidia-smi -L`; a partitioned GPU is replaced by its parts."""
+    """CUDA_VISIBLE_DEVICES names in the output of `nvidia-smi -L`; MIG devices replace their GPU."""
     names: list[str] = []
     for line in listing.splitlines():
         gpu, part = _GPU.match(line), _MIG.match(line)
@@ -54,7 +54,7 @@ def parse_listing(listing: str) -> list[str]:
 
 
 def _nvidia_smi_listing() -> str:
-    """Empty where there is no driver."""
+    """Empty without a driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return ""

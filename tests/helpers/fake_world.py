@@ -26,7 +26,7 @@ from core.service.testing.fakes import (
 )
 from tests.helpers.jobs import job_spec
 from worker.lanes.completion import wake
-from worker.lanes.finalize import finalize_next
+from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.prepare import MediaPreparer
 from worker.lanes.refine import ChunkRefiner
@@ -85,7 +85,7 @@ class World:
             elif message.task in {queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP}:
                 refiner.work()
             elif message.task == queue.TASK_FINALIZE_JOB:
-                finalize_next(services or self.services("cpu-1"))
+                Finalizer(services or self.services("cpu-1")).work()
 
     def upload(self, data: bytes) -> str:
         """The id of an upload whose record is lost: nobody removes it."""
@@ -150,8 +150,8 @@ class HookedStorage(FakeStorage):
         self._after_put(key)
 
 
-class MemoryCoordination:
-    """worker.maintenance.janitor.Coordination of one process."""
+class MemoryJanitorLock:
+    """worker.maintenance.janitor.JanitorLock of one process."""
 
     def __init__(self) -> None:
         self.taken = False
@@ -164,7 +164,7 @@ class MemoryCoordination:
     def manifests_read(self) -> bool:
         return self.read
 
-    def begin_to_read(self) -> None: ...
+    def begin_reading(self) -> None: ...
 
     def mark_manifests_read(self) -> bool:
         self.read = True

@@ -54,14 +54,14 @@ from tests.helpers.clips import picture
 from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, refine_spec
 from worker.lanes.completion import wake
-from worker.lanes.finalize import finalize_next
+from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.lane import Outcome
 from worker.lanes.prepare import MediaPreparer
 from worker.lanes.refine import ChunkRefiner
-from worker.maintenance.dead_workers import give_back
+from worker.maintenance.dead_workers import release_lease_of
 from worker.maintenance.janitor import Janitor
-from worker.maintenance.janitor_lock import RedisCoordination
+from worker.maintenance.janitor_lock import RedisJanitorLock
 from worker.media.decode_process import decode_here
 from worker.media.input_media import InputMediaReader
 from worker.runtime.services import Services
@@ -274,11 +274,11 @@ class Server:
 
 
 class _Lock:
-    """worker.maintenance.janitor.Coordination of one janitor."""
+    """worker.maintenance.janitor.JanitorLock of one janitor."""
 
     def __init__(self, service: Service, process: Process) -> None:
         self._service = service
-        self._real = RedisCoordination(service.redis)
+        self._real = RedisJanitorLock(service.redis)
         self._asked = process.port(Server(self._real, service))
 
     @contextmanager
@@ -291,8 +291,8 @@ class _Lock:
     def manifests_read(self) -> bool:
         return self._asked.manifests_read()
 
-    def begin_to_read(self) -> None:
-        self._asked.begin_to_read()
+    def begin_reading(self) -> None:
+        self._asked.begin_reading()
 
     def mark_manifests_read(self) -> bool:
         return self._asked.mark_manifests_read()
@@ -353,7 +353,7 @@ class Worker:
             Lane.PREPARE: self._preparer.work,
             Lane.GENERATE: self._maker.work,
             Lane.REFINE: self._refiner.work,
-            Lane.FINALIZE: lambda: finalize_next(self.services),
+            Lane.FINALIZE: lambda: Finalizer(self.services).work(),
         }
         return self.process.run(works[lane], stop)
 
@@ -363,7 +363,7 @@ class Worker:
         self.process.die()
         if given_back:
             service = self._service
-            give_back(service.store_port, FakeWorkerRegistry(service.clock), service.queue, name)
+            release_lease_of(service.store_port, FakeWorkerRegistry(service.clock), service.queue, name)
         self._begin()
 
     def stop(self) -> None:

@@ -21,7 +21,8 @@ import redis.exceptions
 import torch
 from core.service.domain.errors import PresetError
 from core.service.settings import Settings
-from worker.process import Process, read_options
+from worker.options import read_options
+from worker.process import Process
 
 def caused_by(error, cause):
     error.__cause__ = cause
@@ -64,7 +65,7 @@ def test_a_device_that_breaks_while_loading_ends_the_process_at_once(service: Se
     ended = run_worker(service, BROKEN_DEVICE)
     assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
     assert ended.stdout.splitlines() == ["loads"]
-    assert "the device is of no more use to this process" in ended.stderr
+    assert "the device is unusable for this process" in ended.stderr
     assert service.workers() == []
 
 

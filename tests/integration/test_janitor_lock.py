@@ -14,7 +14,7 @@ import redis
 from cli.processes.embedded import EmbeddedRedis
 from core.service.redis.client import connect
 from tests.helpers.deadline import eventually
-from worker.maintenance.janitor_lock import LOCK_KEY, LOCK_SECONDS, RedisCoordination
+from worker.maintenance.janitor_lock import LOCK_KEY, LOCK_SECONDS, RedisJanitorLock
 
 SHORT = 0.6
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -22,8 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, threading
 from core.service.redis.client import connect
-from worker.maintenance.janitor_lock import RedisCoordination
-with RedisCoordination(connect(sys.argv[1]), lock_seconds=float(sys.argv[2])).exclusive() as mine:
+from worker.maintenance.janitor_lock import RedisJanitorLock
+with RedisJanitorLock(connect(sys.argv[1]), lock_seconds=float(sys.argv[2])).exclusive() as mine:
     print(mine, flush=True)
     threading.Event().wait()
 """
@@ -44,7 +44,7 @@ def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
 
 
 def is_free(client: redis.Redis) -> bool:
-    with RedisCoordination(client).exclusive() as mine:
+    with RedisJanitorLock(client).exclusive() as mine:
         return mine
 
 
@@ -66,7 +66,7 @@ def test_a_janitor_killed_in_its_pass_keeps_others_away_for_no_longer_than_its_l
 
 def test_the_lock_is_seconds_long(client: redis.Redis) -> None:
     """Findings 10.12: it was 300 s, and so was every recovery after a kill of the CPU worker."""
-    with RedisCoordination(client).exclusive() as mine:
+    with RedisJanitorLock(client).exclusive() as mine:
         assert mine
         assert 0 < int(client.pttl(LOCK_KEY)) <= 1000 * LOCK_SECONDS <= 10_000  # pyright: ignore[reportArgumentType]
     assert is_free(client)

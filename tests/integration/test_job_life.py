@@ -29,8 +29,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 import worker.lanes.completion
-import worker.lanes.finalize
-import worker.lanes.lane
+import worker.lanes.server_access
 from cli.processes.embedded import EmbeddedRedis
 from core.service.domain.errors import JobNotFound
 from core.service.domain.manifest import job_id_of_manifest, job_prefix, manifest_key, refined_video_key, video_key
@@ -533,7 +532,7 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _calls_in_order() -> Iterator[None]:
     """No port is patched, only the threads in which ports are called: see InOrder."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (worker.lanes.completion, worker.lanes.finalize, worker.lanes.lane):
+        for module in (worker.lanes.completion, worker.lanes.server_access):
             patch.setattr(module, "ServerCall", InOrder)
         yield
 

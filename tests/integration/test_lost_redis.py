@@ -24,7 +24,7 @@ from core.service.settings import Settings
 from core.service.testing.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
 from tests.helpers.jobs import chunk_of, queued_job
 from worker.maintenance.janitor import Janitor
-from worker.maintenance.janitor_lock import RedisCoordination
+from worker.maintenance.janitor_lock import RedisJanitorLock
 from worker.runtime.services import Services
 
 HOOK: dict[str, Any] = {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed",)}
@@ -51,7 +51,7 @@ class Place:
         services = Services(
             self.store, self.storage, FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1"
         )
-        self.janitor = Janitor(services, RedisCoordination(client))
+        self.janitor = Janitor(services, RedisJanitorLock(client))
         self.janitor.run()
 
     def lose(self) -> None:

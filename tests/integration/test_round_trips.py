@@ -19,7 +19,7 @@ from core.service.testing.fakes import FakeStorage, FakeTaskQueue, FakeUploadSto
 from tests.helpers.faulty_proxy import Behaviour, FaultyProxy
 from tests.helpers.jobs import DAY_ONE, queued_job
 from worker.maintenance.janitor import Janitor
-from worker.maintenance.janitor_lock import RedisCoordination
+from worker.maintenance.janitor_lock import RedisJanitorLock
 from worker.runtime.services import Services
 
 PAGE = 20
@@ -80,7 +80,7 @@ def records_read(client: redis.Redis) -> int:
 def test_a_pass_of_the_janitor_reads_no_job_that_is_well(client: redis.Redis) -> None:
     store = store_of(client)
     services = Services(store, FakeStorage(), FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1")
-    janitor = Janitor(services, RedisCoordination(client))
+    janitor = Janitor(services, RedisJanitorLock(client))
 
     def cost_of_a_pass() -> int:
         janitor.run()

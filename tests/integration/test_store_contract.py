@@ -39,7 +39,7 @@ from tests.helpers.store_contract import (
     upload_at,
     worker,
 )
-from worker.maintenance.janitor_lock import RedisCoordination
+from worker.maintenance.janitor_lock import RedisJanitorLock
 
 T = TypeVar("T")
 NUM_RACERS = 8
@@ -141,13 +141,13 @@ def test_of_an_old_and_a_new_worker_only_the_new_one_commits(ports: StorePorts) 
 
 
 def test_a_redis_that_is_lost_again_while_it_is_rebuilt_is_not_taken_for_whole(client: redis.Redis) -> None:
-    coordination, store = RedisCoordination(client), RedisJobStore(client, SystemClock(), retention_seconds=60.0)
-    coordination.begin_to_read()
+    lock, store = RedisJanitorLock(client), RedisJobStore(client, SystemClock(), retention_seconds=60.0)
+    lock.begin_reading()
     client.flushall()
-    assert not coordination.mark_manifests_read()
+    assert not lock.mark_manifests_read()
     assert not store.has_all_records()
-    coordination.begin_to_read()
-    assert coordination.mark_manifests_read()
+    lock.begin_reading()
+    assert lock.mark_manifests_read()
     assert store.has_all_records()
 
 

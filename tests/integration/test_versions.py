@@ -35,7 +35,7 @@ from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
 from core.service.testing.fakes import FakeObjectReader
 from tests.helpers.clips import picture
-from tests.helpers.fake_world import MODEL, MemoryCoordination, World
+from tests.helpers.fake_world import MODEL, MemoryJanitorLock, World
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.store_contract import LONG, worker
 from tests.helpers.versions import FUTURE, VERSION_0_1_0, change_row, load_objects, load_redis, row
@@ -69,7 +69,7 @@ class RedisWorld(World):
 
     def clean(self) -> None:
         """A pass of the janitor, which finds that Redis has lost everything where it has."""
-        Janitor(self.services("cpu-1"), MemoryCoordination()).run()
+        Janitor(self.services("cpu-1"), MemoryJanitorLock()).run()
 
     def read_json(self, key: str) -> dict[str, Any]:
         return json.loads(self.storage.get(key))

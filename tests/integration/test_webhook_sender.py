@@ -30,7 +30,7 @@ from tests.helpers.deadline import eventually
 from tests.helpers.hostile_receivers import ACCEPTING, FAILING, SILENT
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.webhook_receiver import HANG, WebhookReceiver, receiving_webhooks
-from worker.webhooks.deliver import WebhookSender
+from tests.helpers.webhook_sender import OneShotSender
 from worker.webhooks.post import LookUp
 
 GOOD_SECONDS = 2.0
@@ -57,10 +57,10 @@ class Office:
         return RedisOutbox(self._client, now=lambda: SystemClock().now() + timedelta(seconds=self.later))
 
     @contextmanager
-    def sending(self, senders: int = 1, look_up: LookUp | None = None) -> Generator[list[WebhookSender]]:
+    def sending(self, senders: int = 1, look_up: LookUp | None = None) -> Generator[list[OneShotSender]]:
         clock = SystemClock()
         running = [
-            WebhookSender(self.outbox(), self.store, clock, self.settings, look_up=look_up) for _ in range(senders)
+            OneShotSender(self.outbox(), self.store, clock, self.settings, look_up=look_up) for _ in range(senders)
         ]
         for sender in running:
             sender.start()
@@ -127,7 +127,7 @@ def url_of(port: int) -> str:
     return f"http://127.0.0.1:{port}/hook"
 
 
-def check_good_ones(office: Office, receiver: WebhookReceiver, sender: WebhookSender) -> None:
+def check_good_ones(office: Office, receiver: WebhookReceiver, sender: OneShotSender) -> None:
     """Each of some new webhooks arrives in time, and once."""
     before = len(receiver.tries)
     jobs = [office.canceled_job(receiver.url) for _ in range(NUM_GOOD)]
@@ -161,9 +161,9 @@ def test_receivers_of_every_kind_delay_no_other_and_each_failure_stays_its_own(
     assert states == {kind: {"delivered" if kind in ACCEPTING else "pending"} for kind in kinds}
     words = {kind: {row.attempts[0].error for row in rows} for kind, rows in tried.items()}
     assert all(words[kind] == {"no answer within 4 s"} for kind in SILENT), words
-    assert words["is no HTTP server"] == {"its answer is not HTTP/1.1 (RemoteProtocolError)"}
-    assert words["has broken headers"] == {"its answer is not HTTP/1.1 (RemoteProtocolError)"}
-    assert words["floods with 100 Continue"] == {"its answer has no end within 65536 bytes (TooMuch)"}
+    assert words["is no HTTP server"] == {"the response is not HTTP/1.1 (RemoteProtocolError)"}
+    assert words["has broken headers"] == {"the response is not HTTP/1.1 (RemoteProtocolError)"}
+    assert words["floods with 100 Continue"] == {"the response has more than 65536 bytes of headers (TooMuch)"}
     assert tried["redirects to xn--"][0].attempts[0].status_code == 302
     assert tried["has a Retry-After beyond all time"][0].attempts[0].status_code == 503
 
@@ -273,6 +273,6 @@ def test_new_webhooks_are_due_at_once_whatever_the_clock_of_their_writer_says(
     with connect(server.url()) as client:
         office.store = RedisJobStore(client, FastClock(), retention_seconds=600.0)
         job_id = office.canceled_job(receiver.url)
-        sender = WebhookSender(RedisOutbox(client), office.store, SystemClock(), office.settings)
+        sender = OneShotSender(RedisOutbox(client), office.store, SystemClock(), office.settings)
         assert sender.deliver_due() == 1
         assert office.is_delivered(job_id)

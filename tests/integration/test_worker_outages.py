@@ -174,7 +174,9 @@ def test_an_idle_worker_hears_its_own_probes_and_leaves_nothing_behind(broker: R
         queue, probe = _probing(app, client, limit_seconds=3)
         with working(app, TASK_DELIVER_WEBHOOKS, _nothing, CPU_QUEUE, queue.name):
             sent_until = time.monotonic() + 4
-            eventually(lambda: (probe.look() and pytest.fail("gave up")) or time.monotonic() > sent_until, "probes")
+            eventually(
+                lambda: (probe.has_failed() and pytest.fail("gave up")) or time.monotonic() > sent_until, "probes"
+            )
         left = {str(key) for key in client.keys("*")}  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType, reportUnknownArgumentType]
         assert not any("probe" in key for key in left)
         assert "unacked" not in left
@@ -187,7 +189,7 @@ def test_a_worker_that_does_not_consume_is_noticed_and_its_probes_expire(broker:
     with connect(broker.url(1), REQUEST) as client:
         queue, probe = _probing(app, client, limit_seconds=1)
         with working(app, TASK_DELIVER_WEBHOOKS, _nothing, CPU_QUEUE):  # alive, and deaf on the other ear
-            eventually(probe.look, "the process to give up", seconds=10)
+            eventually(probe.has_failed, "the process to give up", seconds=10)
         assert 0 < int(client.ttl(queue.name)) <= 60  # pyright: ignore[reportArgumentType]
         queue.remove()
         assert client.exists(queue.name) == 0
@@ -199,5 +201,5 @@ def _nothing() -> None: ...
 def _probing(app: Celery, client: redis.Redis, limit_seconds: float) -> tuple[ProbeQueue, SelfProbe]:
     queue = ProbeQueue(app, client, "worker-1")
     probe = SelfProbe(queue.send, lambda: True, every_seconds=0.2, limit_seconds=limit_seconds)
-    queue.receive_with(probe.heard)
+    queue.receive_with(probe.received)
     return queue, probe

@@ -1,1 +1,1 @@
-"""The lanes of a job, one task one piece: prepare, generate, refine, finalize."""
+"""Lanes: prepare, generate, refine, finalize. One task makes one piece of work on one lane."""

@@ -1,7 +1,4 @@
-"""How jobs leave a worker's hands (lanes, finalize, janitor): sent on, wound up, failed, written to the manifest.
-
-Over ports only.
-"""
+"""What lanes and the janitor do with a job: wake workers, write its manifest, fail it, clean it up."""
 
 from __future__ import annotations
 
@@ -25,32 +22,32 @@ from worker.runtime.server_retry import ServerCall
 from worker.runtime.services import Services
 
 MANIFEST_SECONDS = 10.0
-"""A worker waits no longer for an object store that hangs: the piece is committed already."""
+"""Longest wait for an object store that hangs: the piece is committed already, the janitor writes the manifest."""
 
 logger = logging.getLogger(__name__)
 
 
 def wake(services: Services, record: JobRecord, lanes: Iterable[Lane] = Lane) -> None:
-    """Wake a worker for each of these lanes that the job wants now and that nobody has."""
+    """Wake a worker for each of these lanes in which the job has work and that no worker holds."""
     for lane in lanes:
         if transitions.wants(record, lane) and not record.lane(lane).held:
             services.queue.wake(lane, record.spec.model, record.id)
 
 
 def wake_another(services: Services, lane: Lane, model: str) -> None:
-    """One message wakes one worker; it passes the word on while there is more to do. Where the store fails the janitor
-    does: whoever has just claimed a job must not lose it over this."""
+    """A message wakes one worker, so each wakes the next while jobs wait. If the store fails the janitor does it: the
+    job that was just claimed must not fail over this."""
     try:
         job_id = services.store.next_ready(lane, model)
     except StoreError as error:
-        logger.warning("no other worker is woken: %s", error.message)
+        logger.warning("no other worker was woken: %s", error.message)
         return
     if job_id is not None:
         services.queue.wake(lane, model, job_id)
 
 
-def wind_up(services: Services, job_id: str) -> None:
-    """A cancelled job that nobody works on: finalise what exists. A deleted one: let the janitor remove it now."""
+def start_finalizing(services: Services, job_id: str) -> None:
+    """Finalize a cancelled job that no worker holds. If it was deleted, wake the janitor to remove it."""
     try:
         record = services.store.begin_finalizing(job_id)
     except JobNotFound:
@@ -61,47 +58,46 @@ def wind_up(services: Services, job_id: str) -> None:
 
 
 def fail_job(services: Services, job_id: str, error: JobError) -> None:
-    """End the job with `error`; its finished chunks stay playable. A job deleted meanwhile is left alone."""
-    logger.error("%s: failed for good: %s: %s", job_id, error.code, error.message)
+    """Fail the job with `error`; its finished chunks stay playable. No-op if it was deleted meanwhile."""
+    logger.error("%s: failed: %s: %s", job_id, error.code, error.message)
     try:
         record = services.store.fail(job_id, error)
     except JobNotFound:
         return
-    close(services, record)
+    clean_up(services, record)
     if wants_webhook(record, "job.failed"):
         services.queue.deliver_webhooks()
 
 
 def job_error(error: Exception, what: str, other_code: str) -> JobError:
-    """For the client: our own errors by code and in words without addresses, keys and folders; of others (`other_code`)
-    only the class is told, since their text is not meant for clients. Retryable is what an outage of somebody's server
-    has caused."""
+    """What the client sees of an error: of a LongtakeError its code and public message, of any other `other_code` and
+    the class name only. `what` says what failed. Retryable if a server's outage caused it."""
     ours = isinstance(error, LongtakeError)
     reason = error.public_message if ours else type(error).__name__
     outage = isinstance(error, StorageError | MediaFetchFailed) and not isinstance(error, ObjectNotFound)
     code = error.code if ours else other_code
     fix = error.public_fix if ours else None
-    return JobError(code=code, message=f"{what}, at last: {reason}", retryable=outage, fix=fix)
+    return JobError(code=code, message=f"{what}; last error: {reason}", retryable=outage, fix=fix)
 
 
 def media_lost_error(times: int) -> JobError:
-    """Of a job whose media were prepared again and again, and were never what had been stored."""
-    message = f"what was prepared of its image or video was damaged or missing {times} times"
+    """For a job whose prepared media were damaged or missing after every repair."""
+    message = f"the prepared image or video was damaged or missing {times} times"
     return JobError(
         code="prepare_error", message=message, retryable=True, fix="tell the operator: storage loses objects"
     )
 
 
 def poison_error(message: str) -> JobError:
-    """Of a job that ends the processes which work on it."""
-    fix = "submit it again with other values, and tell the operator: the workers' logs say how they ended"
+    """For a job whose workers die."""
+    fix = "submit it with other values, and tell the operator: the workers' logs show how they ended"
     return JobError(code="poison_job", message=message, retryable=False, fix=fix)
 
 
-def close(services: Services, record: JobRecord) -> None:
-    """After the job's end: the last manifest, and every object goes that nobody can need any more.
+def clean_up(services: Services, record: JobRecord) -> None:
+    """After the job's end: write the last manifest, then delete the objects that are not needed any more.
 
-    Without the manifest they stay: a job rebuilt from an older one would need them again.
+    They stay if the manifest was not written, because a job rebuilt from an older manifest needs them.
     """
     if not write_manifest(services, record):
         return
@@ -109,48 +105,48 @@ def close(services: Services, record: JobRecord) -> None:
         services.storage.delete(unneeded_keys(record, services.storage.list(job_prefix(record.id))))
         services.store.cleanup_done(record.id)
     except (StorageError, StoreError) as error:
-        logger.warning("%s: objects that nobody needs are left for the janitor: %s", record.id, error)
+        logger.warning("%s: unneeded objects are left for the janitor: %s", record.id, error)
 
 
 def write_manifest(services: Services, record: JobRecord) -> bool:
-    """Copy the record beside the objects. False where that failed or takes long: the janitor sees to it then. The
-    manifest of a job that was deleted meanwhile goes again."""
+    """Store the record as the job's manifest. False if that failed, hangs, or the job was deleted; the janitor retries.
+    A manifest that was stored after a deletion is removed again."""
     store, storage = services.store, services.storage
     try:
         writing = ServerCall(lambda: manifest_writer.write_manifest(store, storage, record))
         writing.result_within(MANIFEST_SECONDS)
     except TimeoutError:
-        logger.warning("%s: the manifest takes longer than %g s, the janitor sees to it", record.id, MANIFEST_SECONDS)
+        logger.warning("%s: the manifest takes longer than %g s; the janitor will retry", record.id, MANIFEST_SECONDS)
         return False
     except JobNotFound:
         remove_deleted_objects(services, record.id)
         return False
     except (StorageError, StoreError) as error:
-        logger.warning("%s: manifest not written: %s", record.id, error)
+        logger.warning("%s: the manifest was not written: %s", record.id, error)
         return False
     return True
 
 
 def remove_deleted_objects(services: Services, job_id: str) -> None:
-    """What was stored for a job while it was deleted goes again; what stays is removed with its tombstone."""
+    """Delete what was stored for a job after its deletion; what remains goes when its tombstone expires."""
     try:
         if services.store.has_tombstone(job_id):
             services.storage.delete_prefix(job_prefix(job_id))
     except (StorageError, StoreError) as error:
-        logger.warning("%s: deleted, but objects are left for now: %s", job_id, error)
+        logger.warning("%s: deleted, but some objects remain for now: %s", job_id, error)
 
 
-def sweep_again(services: Services, job_id: str) -> None:
-    """Objects may have been stored for a job after its end: whoever comes too late says so."""
+def request_cleanup(services: Services, job_id: str) -> None:
+    """A worker that came too late may have stored objects after the job's end: have the janitor look again."""
     try:
         if services.store.get(job_id).status.is_terminal:
             services.store.request_cleanup(job_id)
     except JobNotFound:
         remove_deleted_objects(services, job_id)
     except StoreError as error:
-        logger.warning("%s: objects may be left: %s", job_id, error.message)
+        logger.warning("%s: unneeded objects may remain: %s", job_id, error.message)
 
 
 def wants_webhook(record: JobRecord, event: WebhookEvent) -> bool:
-    """Whether the store has put `event` into the outbox for this job."""
+    """Whether the job has a webhook for `event`."""
     return record.spec.webhook_url is not None and event in record.spec.webhook_events

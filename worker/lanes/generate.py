@@ -16,8 +16,10 @@ from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, 
 from core.service.domain.manifest import chunk_key, frames_key, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
-from worker.lanes.lane import STATE_TYPE, Damaged, LaneWorker, NewObject, Outcome
+from worker.lanes.chunk_lane import ChunkLane
+from worker.lanes.lane import Damaged, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
+from worker.lanes.server_access import STATE_TYPE, NewObject
 from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
 
@@ -27,12 +29,12 @@ FIRST_FRAME = "first_frame"
 """Name of the counter in an object of exact frames; the frames themselves are `frames`."""
 
 
-class ChunkMaker(LaneWorker[EngineState]):
+class ChunkMaker(ChunkLane[EngineState]):
     """Makes chunks on one engine, one call of `work` per task."""
 
     lane = Lane.GENERATE
     commit_event = "chunk.completed"
-    states_remembered = 8
+    cached_states = 8
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class ChunkMaker(LaneWorker[EngineState]):
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         index, store, spec = _next_index(record), self._services.store, record.spec
-        watch = Stopwatch(self._waited(record, _ready_since(record)))
+        watch = Stopwatch(self._wait_times(record, _ready_since(record)))
         with watch.phase("load"):
             state = self._state_before(index, record, keeper)
         logger.info("%s: making chunk %d of %d", record.id, index, num_chunks(spec.num_frames))
@@ -82,9 +84,9 @@ class ChunkMaker(LaneWorker[EngineState]):
     def _state_before(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
         """The state that chunk `index` goes on from. One that is damaged or missing is made again from the newest good
         one."""
-        remembered = self._remembered_of(record)
-        if remembered is not None and remembered.state.frames_done == index * CHUNK_FRAMES:
-            return remembered.state
+        cached = self._cached(record)
+        if cached is not None and cached.state.frames_done == index * CHUNK_FRAMES:
+            return cached.state
         first, state = index, None
         while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
             first -= 1
@@ -119,7 +121,7 @@ class ChunkMaker(LaneWorker[EngineState]):
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         if isinstance(error, ChunkNotRepeatable):
-            return self._failed_for_good(record, lease, error)
+            return self._fail_job(record, lease, error)
         return super()._failed(record, lease, error, keeper)
 
 

@@ -1,7 +1,4 @@
-"""Keeps a lease alive while a chunk is made, in a thread of its own, and says so when the lease is lost.
-
-Knows the store only through its port; does not know what the lease is for.
-"""
+"""Renews a lease in a thread while a worker holds it, and notices when it is lost."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ RENEWALS_PER_TTL = 3
 
 
 class LeaseKeeper:
-    """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl until left; `lost` is set once it is not ours.
+    """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl; `lost` is set when another worker holds it.
 
-    A store that does not answer takes no lease away: nobody else can claim it either, and the fencing token decides
+    An outage of the store does not lose the lease: no other worker can claim it then, and the fencing token decides
     when the store is back.
     """
 
@@ -45,9 +42,9 @@ class LeaseKeeper:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise Interrupted where the lease is lost."""
+        """Raises Interrupted if the lease is lost."""
         if self.lost.is_set():
-            raise Interrupted(f"the lease is lost: {self._reason}")
+            raise Interrupted(f"the lease was lost: {self._reason}")
 
     def _run(self) -> None:
         while not self._stop.wait(self._ttl / RENEWALS_PER_TTL):

@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from core.service.domain.engine import InputMedia
 from core.service.domain.errors import (
     JobNotFound,
     MediaError,
@@ -31,11 +30,12 @@ from core.service.domain.manifest import input_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia
 from worker.lanes.completion import wake, write_manifest
-from worker.lanes.lane import STATE_TYPE, LaneWorker, Outcome
+from worker.lanes.lane import LaneWorker, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
+from worker.lanes.server_access import STATE_TYPE
 from worker.media.input_media import InputMediaReader, given_of
 from worker.media.media_concurrency import Places, Source
-from worker.runtime.disk_errors import is_disk_trouble
+from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.names import slot_names
 from worker.runtime.services import Services
 from worker.runtime.thread_shutdown import Deadline
@@ -56,13 +56,14 @@ _SHORT_OF = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 """What this machine may be short of when a process is to be started."""
 
 
-class MediaPreparer(LaneWorker[InputMedia]):
+class MediaPreparer(LaneWorker):
     """Prepares the media of jobs of any model, one at a time."""
 
     lane = Lane.PREPARE
-    ends_workers = False  # what strangers have made is decoded elsewhere, and jobs in work beside it are not to blame
+    can_kill_workers = (
+        False  # what strangers have made is decoded elsewhere, and jobs in work beside it are not to blame
+    )
     failure_code = "prepare_error"
-    states_remembered = 0
 
     def __init__(self, services: Services, reader: InputMediaReader) -> None:
         super().__init__(services, "")
@@ -74,35 +75,35 @@ class MediaPreparer(LaneWorker[InputMedia]):
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
         key, check = input_key(record.id, lease.token), self._check_often(keeper)
-        source = self._patiently(lambda: Source.of(record.spec, services.uploads), keeper)
+        source = self._with_retries(lambda: Source.of(record.spec, services.uploads), keeper)
         with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as pixels:
             # From the file: many may be on their way at a time, and a picture has up to 120 MB.
             self._call(partial(services.storage.put_file, key, pixels.file, STATE_TYPE), keeper).result(check)
         prepared = PreparedMedia(key=key, sha256=pixels.sha256, at=services.clock.now())
-        ready = self._patiently(lambda: services.store.commit_prepare(lease, prepared, pixels.warnings), keeper)
+        ready = self._with_retries(lambda: services.store.commit_prepare(lease, prepared, pixels.warnings), keeper)
         write_manifest(services, ready)
         logger.info("%s: what it begins with is ready", record.id)
         return ready
 
-    def _pass_on(self, record: JobRecord) -> None:
+    def _after_commit(self, record: JobRecord) -> None:
         wake(self._services, record)
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         """Of unusable media only a server that did not answer may do so at the next try; all else fails the job now."""
         if isinstance(error, OSError) and error.errno in _SHORT_OF:
             logger.error("%s: this machine: %r", record.id, error)
-            return self._put_off(lease)
-        if is_disk_trouble(error) or not isinstance(error, MediaError | UrlRefused):
+            return self._retry_later(lease)
+        if is_disk_error(error) or not isinstance(error, MediaError | UrlRefused):
             return super()._failed(record, lease, error, keeper)
         if not isinstance(error, MediaFetchFailed):
-            return self._failed_for_good(record, lease, error)
-        self._count_failure(record, lease, error, keeper)
+            return self._fail_job(record, lease, error)
+        self._count_attempt(record, lease, error, keeper)
         return Outcome.FAILED
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """What is remembered of a job that waits."""
+    """What is known of a waiting job."""
 
     source: Source
     model: str
@@ -166,12 +167,12 @@ class Preparer:
 
     def stop(self, timeout_seconds: float) -> None:
         """After the drain was asked for: leave when all that is in hand is given back, or after so long."""
-        self.tell_to_stop()
+        self.request_stop()
         self.join(timeout_seconds)
 
-    def tell_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Begin with no more."""
-        self._ticker.tell_to_stop()
+        self._ticker.request_stop()
 
     def join(self, timeout_seconds: float) -> None:
         """Wait for all that is in hand, so long at most altogether."""

@@ -20,9 +20,11 @@ from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece, refine_spec
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, Lane
+from worker.lanes.chunk_lane import ChunkLane
 from worker.lanes.generate import FIRST_FRAME
-from worker.lanes.lane import STATE_TYPE, Damaged, LaneWorker, NewObject
+from worker.lanes.lane import Damaged
 from worker.lanes.lease_keeper import LeaseKeeper
+from worker.lanes.server_access import STATE_TYPE, NewObject
 from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
 
@@ -31,12 +33,12 @@ logger = logging.getLogger(__name__)
 NO_FRAMES: FramesTHWC = np.empty((0, 0, 0, 3), dtype=np.uint8)
 
 
-class ChunkRefiner(LaneWorker[RefineState]):
+class ChunkRefiner(ChunkLane[RefineState]):
     """Refines on one engine, one call of `work` per task. The engine is loaded when the first task needs it."""
 
     lane = Lane.REFINE
     commit_event = "chunk.refined"
-    states_remembered = 2
+    cached_states = 2
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class ChunkRefiner(LaneWorker[RefineState]):
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services, spec = self._services, record.spec
         piece = refine_piece(spec, record.refine_done)
-        watch = Stopwatch(self._waited(record, _ready_since(record)))
+        watch = Stopwatch(self._wait_times(record, _ready_since(record)))
         with watch.phase("load"):
             engine = self._load()
             state = self._load_state(record, piece, keeper)
@@ -88,9 +90,9 @@ class ChunkRefiner(LaneWorker[RefineState]):
     def _load_state(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> RefineState:
         if piece.state_of is None:
             return RefineState()
-        remembered = self._remembered_of(record)
-        if remembered is not None:
-            return remembered.state
+        cached = self._cached(record)
+        if cached is not None:
+            return cached.state
         data = self._get_checked(refine_state_key(record.id, piece.state_of), _checksum(record, piece.state_of), keeper)
         if data is None:
             raise Damaged(refine_from=self._newest_good(record, piece.state_of, keeper))

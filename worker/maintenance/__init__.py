@@ -1,1 +1,1 @@
-"""The janitor, its lock, and the leases of workers that have died."""
+"""The janitor, its lock, and the clean-up after dead workers."""

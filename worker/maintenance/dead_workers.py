@@ -1,6 +1,6 @@
-"""Gives back what a worker process that has died had in hand, so that nobody waits for its lease to run out.
+"""Releases the leases of a worker process that died, so that its jobs need not wait until they expire.
 
-Runs in the supervisor, in a thread for each death: a store that is away must not keep the successor from starting.
+Runs in the supervisor, in a thread for each death: an outage of the store must not delay the restart.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from worker.runtime.names import slot_names
 logger = logging.getLogger(__name__)
 
 
-class Undertaker:
-    """For processes that this machine has started."""
+class DeadWorkerCleaner:
+    """For processes that this supervisor started."""
 
     def __init__(self, settings: Settings, slots: int = 0) -> None:
-        """`slots`: of how many parts each process consists that hold leases of their own."""
+        """`slots`: how many leases one process can hold beside its own (see names.slot_names)."""
         self._slots = slots
         records = connect(settings.redis_url)
         self._store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
         self._workers = RedisWorkerRegistry(records)
         self._queue = CeleryTaskQueue(make_celery_app(settings))
 
-    def bury(self, worker: str) -> None:
-        """Soon. Where the store does not answer the lease runs out by itself."""
-        threading.Thread(target=self._give_back_all, args=(worker,), name="undertaker", daemon=True).start()
+    def clean_up(self, worker: str) -> None:
+        """Returns at once. If the store does not answer, the leases expire by themselves."""
+        threading.Thread(target=self._release_all, args=(worker,), name="dead-worker", daemon=True).start()
 
-    def _give_back_all(self, worker: str) -> None:
+    def _release_all(self, worker: str) -> None:
         for name in (worker, *slot_names(worker, self._slots)):
-            give_back(self._store, self._workers, self._queue, name)
+            release_lease_of(self._store, self._workers, self._queue, name)
 
 
-def give_back(store: JobStore, workers: WorkerRegistry, queue: TaskQueue, worker: str) -> None:
-    """Free the lane that the worker holds, wake another for it, and take the worker off the list."""
+def release_lease_of(store: JobStore, workers: WorkerRegistry, queue: TaskQueue, worker: str) -> None:
+    """Release the lane that the worker holds, wake another worker, and remove the dead one from the registry."""
     try:
         workers.remove(worker)
         lease = store.release_of_worker(worker)
         if lease is not None:
-            logger.info("%s: given back for %s, which has died", lease.job_id, worker)
+            logger.info("%s: lease of %s released, which died", lease.job_id, worker)
             queue.wake(lease.lane, store.get(lease.job_id).spec.model, lease.job_id)
     except JobNotFound:
         queue.janitor()
     except StoreError as error:
-        logger.warning("what %s had in hand is not given back: %s", worker, error.message)
+        logger.warning("the lease of %s is not released: %s", worker, error.message)

@@ -1,9 +1,8 @@
-"""Makes records, queues, leases and objects agree again: messages only wake workers, the record is the truth.
+"""The janitor reconciles records, queues, leases and objects. The record is the truth; messages only wake workers.
 
-Each pass wakes workers for what nobody does, winds up what nobody is left to wind up, removes deleted and expired jobs
-and old uploads, writes manifests that are behind, and, where Redis has lost everything, rebuilds the records from what
-is in the object store. What a pass costs grows with what is wrong, not with what is stored. Every action may be
-repeated and may meet others doing the same. Over ports only.
+Each pass wakes workers for jobs that wait, finalizes abandoned cancelled jobs, removes deleted and expired jobs and old
+uploads, writes missing manifests and, if Redis has lost everything, rebuilds the records from the manifests. The cost
+of a pass grows with what is wrong, not with what is stored. Every action is idempotent and safe beside other processes.
 """
 
 from __future__ import annotations
@@ -35,54 +34,56 @@ from core.service.domain.schema import JobRecord, Lane
 from core.service.domain.transitions import TOMBSTONE_TIME, awaits_media
 from core.service.domain.uploads import UPLOADS_PREFIX, upload_id_of_key, upload_key
 from core.service.media.uploads import SENDING_GRACE, found_upload
-from worker.lanes.completion import close, wind_up, write_manifest
+from worker.lanes.completion import clean_up, start_finalizing, write_manifest
 from worker.runtime.services import Services
 
 logger = logging.getLogger(__name__)
 
 UPLOAD_GRACE = timedelta(minutes=1)
-"""A job may have been accepted with an upload in its last moment, and not be stored yet."""
+"""A job accepted just before its upload expired may not be stored yet."""
 
 ANNOUNCED_TIME = timedelta(seconds=30)
-"""Longer than any request that accepts a job takes."""
+"""Longer than any request that creates a job takes."""
 SWEPT_IN_A_PASS = 50
 
 
-class Coordination(Protocol):
-    """What janitors of several processes share; lost together with the records."""
+class JanitorLock(Protocol):
+    """Shared by the janitors of all processes. Its state is lost together with the records."""
 
     def exclusive(self) -> AbstractContextManager[bool]:
-        """False inside where another janitor is at work."""
+        """Yields False if another janitor holds the lock."""
         ...
 
-    def manifests_read(self) -> bool: ...
+    def manifests_read(self) -> bool:
+        """Whether the manifests were read since the records were last lost."""
+        ...
 
-    def begin_to_read(self) -> None:
+    def begin_reading(self) -> None:
         """Before the first manifest is read."""
         ...
 
     def mark_manifests_read(self) -> bool:
-        """Every manifest is read. False, and nothing is marked, where the records were lost again meanwhile."""
+        """Every manifest was read. False, without a mark, if the records were lost again meanwhile."""
         ...
 
 
 class Janitor:
-    """One pass a call of `run`."""
+    """Each call of `run` is one pass."""
 
-    def __init__(self, services: Services, coordination: Coordination) -> None:
+    def __init__(self, services: Services, lock: JanitorLock) -> None:
         self._services = services
-        self._coordination = coordination
+        self._lock = lock
 
     def run(self) -> None:
-        """One pass, or nothing where another janitor is at it. A broken object store stops only what needs it."""
-        with self._coordination.exclusive() as mine:
+        """One pass; nothing if another janitor is running. If the object store fails, the other actions still run."""
+        with self._lock.exclusive() as mine:
             if not mine:
                 return
             with _storage_may_fail():
                 self._rebuild_once()
             self._wake_workers()
             for record in self._services.store.abandoned_cancels():
-                wind_up(self._services, record.id)
+                start_finalizing(self._services, record.id)
             for remove in (
                 self._remove_expired,
                 self._remove_deleted,
@@ -96,13 +97,13 @@ class Janitor:
                     remove()
             for record in self._services.store.cleanup_pending(SWEPT_IN_A_PASS):
                 if not record.delete_requested:
-                    close(self._services, record)
+                    clean_up(self._services, record)
             self._write_stale_manifests()
 
     def _wake_workers(self) -> None:
         added = self._services.store.reindex()
         if added:
-            logger.warning("%d jobs of an older version are put into the queues", added)
+            logger.warning("%d jobs of an older version were added to the queues", added)
         for head in self._services.store.queued_work():
             self._services.queue.wake(head.lane, head.record.spec.model, head.record.id)
 
@@ -112,34 +113,34 @@ class Janitor:
                 write_manifest(self._services, record)
 
     def _rebuild_once(self) -> None:
-        if self._coordination.manifests_read():
+        if self._lock.manifests_read():
             return
-        self._coordination.begin_to_read()
+        self._lock.begin_reading()
         for key in self._services.storage.list(TOMBSTONES_PREFIX):
             self._bury_again(job_id_of_tombstone(key))
         manifests = [key for key in self._services.storage.list(JOBS_PREFIX) if job_id_of_manifest(key) is not None]
         restored = sum(self._restore(key) for key in manifests)
         if restored:
-            logger.warning("the store had lost %d jobs, rebuilt from their manifests", restored)
+            logger.warning("the store had lost %d jobs; rebuilt from their manifests", restored)
         for key in self._services.storage.list(UPLOADS_PREFIX):
             self._adopt(key)
-        if not self._coordination.mark_manifests_read():
-            logger.warning("the store lost its records again while they were rebuilt; once more in the next pass")
+        if not self._lock.mark_manifests_read():
+            logger.warning("the store lost its records again during the rebuild; the next pass repeats it")
 
     def _bury_again(self, job_id: str) -> None:
-        """The deletion was told as done: what is left of the job goes, and nothing of it comes back."""
+        """The client was told that the job is deleted: restore its tombstone and delete its remaining objects."""
         self._services.store.add_tombstone(job_id, self._services.clock.now() + TOMBSTONE_TIME)
         self._services.storage.delete_prefix(job_prefix(job_id))
 
     def _adopt(self, key: str) -> None:
-        """An upload whose record is lost begins its life again, so that it can be used, and ends some day."""
+        """Make a new record for an upload whose record is lost, so that it is usable and expires."""
         services, upload_id = self._services, upload_id_of_key(key)
         if upload_id is None:
             return
         try:
             services.uploads.get(upload_id)
         except StoreDamaged as error:
-            logger.error("%s; left alone", error)
+            logger.error("%s; skipped", error)
         except UploadNotFound:
             stored, now = services.storage.look_up(key), services.clock.now()
             upload = found_upload(upload_id, stored.content_type, stored.size_bytes, services.settings, now)
@@ -153,7 +154,7 @@ class Janitor:
         try:
             return self._services.store.restore(record_from_manifest(data))
         except ObjectDamaged as error:
-            logger.error("%s cannot be read, its job is not rebuilt: %s", key, error)
+            logger.error("%s is unreadable, its job is not rebuilt: %s", key, error)
             return False
 
     def _remove_expired(self) -> None:
@@ -168,7 +169,7 @@ class Janitor:
                 self._remove(record.id)
 
     def _remove_old_uploads(self) -> None:
-        """Those that no new job may name any more, unless one still waits for them."""
+        """Uploads that no new job may name, unless a job still waits for them."""
         keep = timedelta(seconds=self._services.settings.upload_retention_seconds) + UPLOAD_GRACE
         old = self._services.uploads.older_than(self._services.clock.now() - keep)
         needed = self._needed_uploads() if old else set[str]()
@@ -178,18 +179,18 @@ class Janitor:
                 self._services.uploads.remove(upload.id)
 
     def _remove_unsent_uploads(self) -> None:
-        """Those whose URL has ended before anything was sent to it. A file that comes all the same goes, too."""
+        """Uploads whose URL expired before a file was sent. A file sent later is deleted, too."""
         uploads, storage = self._services.uploads, self._services.storage
         for upload in uploads.unsent(self._services.clock.now() - SENDING_GRACE):
             if storage.exists(upload.key):
                 uploads.sent(upload.id)
                 continue
             now = self._services.clock.now()
-            with suppress(UploadNotFound):  # its client was faster
+            with suppress(UploadNotFound):  # its client deleted it first
                 uploads.discard(upload.id, now, now + SENDING_GRACE)
 
     def _remove_deleted_uploads(self) -> None:
-        """Objects of uploads that their clients have deleted, unless a job still waits for them."""
+        """Objects of uploads that clients deleted, unless a job still waits for them."""
         uploads = self._services.uploads
         gone = uploads.discarded(self._services.clock.now())
         needed = self._needed_uploads() if gone else set[str]()
@@ -199,12 +200,12 @@ class Janitor:
                 uploads.forget_discarded(discarded)
 
     def _needed_uploads(self) -> set[str]:
-        """Of jobs that are not prepared yet."""
+        """Uploads of jobs whose media are not prepared yet."""
         waiting = [record.spec for record in self._services.store.active() if awaits_media(record)]
         return {reference for spec in waiting for reference in (spec.image, spec.video) if reference}
 
     def _remove_old_tombstones(self) -> None:
-        """With whatever a worker that stood still has put since."""
+        """Together with objects that a stalled worker stored after the deletion."""
         store, storage = self._services.store, self._services.storage
         for job_id in store.expired_tombstones(self._services.clock.now()):
             storage.delete_prefix(job_prefix(job_id))
@@ -212,7 +213,7 @@ class Janitor:
             store.remove_tombstone(job_id)
 
     def _remove_never_created(self) -> None:
-        """Manifests of jobs that were not accepted in the end: their API died, or a server failed, in between."""
+        """Manifests of jobs that were never created, because the API died or a server failed in between."""
         store, storage = self._services.store, self._services.storage
         for job_id in store.unfinished_creates(self._services.clock.now() - ANNOUNCED_TIME):
             try:
@@ -222,12 +223,12 @@ class Janitor:
             store.forget_create(job_id)
 
     def _remove(self, job_id: str) -> None:
-        """Objects first: a crash in between is mended by the next pass."""
+        """Objects first: after a crash in between the next pass removes the rest."""
         self._services.storage.delete_prefix(job_prefix(job_id))
         self._services.store.purge(job_id)
 
     def _in_work(self, record: JobRecord) -> bool:
-        """Somebody holds a lease."""
+        """Whether a worker holds a lease."""
         return any(self._services.store.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
 
 
@@ -236,4 +237,4 @@ def _storage_may_fail() -> Generator[None]:
     try:
         yield
     except StorageError as error:
-        logger.warning("the object store failed, left for the next pass: %s", error)
+        logger.warning("the object store failed; the next pass retries: %s", error)

@@ -1,4 +1,4 @@
-"""What the janitors of several processes share in Redis: a lock, and a mark that goes when Redis loses everything."""
+"""The janitors' lock in Redis, and a mark that is lost when Redis loses everything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.runtime.ticker import Ticker
 
 LOCK_KEY = "longtake:janitor:lock"
 LOCK_SECONDS = 10.0
-"""A janitor that dies in its pass keeps others away for so long; one that lives renews its lock."""
+"""The lock's time to live. A running janitor renews it; a dead one blocks the others for so long."""
 RENEWALS_PER_LOCK = 3
 
 _RELEASE = """
@@ -25,7 +25,7 @@ _RENEW = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
-# What was written when the reading began is there no more where Redis has lost everything since.
+# The key written when the reading began is missing if Redis has lost everything since.
 _MARK_READ = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('RENAME', KEYS[1], KEYS[2])
@@ -33,8 +33,8 @@ return 1
 """
 
 
-class RedisCoordination:
-    """janitor.Coordination in the records' own Redis database. Raises StoreError where it does not answer."""
+class RedisJanitorLock:
+    """janitor.JanitorLock in the Redis database of the records. Methods raise StoreError."""
 
     def __init__(self, redis: redis.Redis, lock_seconds: float = LOCK_SECONDS) -> None:
         self._redis = redis
@@ -62,7 +62,7 @@ class RedisCoordination:
         return bool(self._redis.exists(MANIFESTS_READ))
 
     @raises_store_errors
-    def begin_to_read(self) -> None:
+    def begin_reading(self) -> None:
         self._reading = secrets.token_hex(8)
         self._redis.set(MANIFESTS_BEING_READ, self._reading)
 

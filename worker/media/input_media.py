@@ -29,7 +29,7 @@ from core.service.media.limited_file import MediaSink
 from core.service.media.uploads import max_bytes
 from core.service.settings import MEDIA_DISK_KEPT_FREE
 from worker.media.decode_process import Decode, DecodingProcesses, decode_order
-from worker.runtime.server_retry import Pause, patiently
+from worker.runtime.server_retry import Pause, with_retries
 from worker.runtime.services import Services
 from worker.runtime.temporary_folders import temporary_folder
 
@@ -151,7 +151,7 @@ class InputMediaReader:
 
             logger.info("fetching %s %s", kind, shown(reference))
             if is_upload_id(reference):
-                patiently(lambda: self._copy_upload(reference, new_sink, tick), pause)
+                with_retries(lambda: self._copy_upload(reference, new_sink, tick), pause)
             else:
                 self._fetch(kind, reference, new_sink, tick)
             warnings = self._decode(order, tick)

@@ -1,1 +1,1 @@
-"""What every worker process runs on: services, retries of servers, threads, status."""
+"""What every worker process uses: services, retries, threads, status."""

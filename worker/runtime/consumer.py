@@ -1,7 +1,7 @@
-"""How a process consumes from a broker that fails: it stays, with its weights loaded, and goes on when the broker does.
+"""A Celery consumer that survives an outage of the broker, so that the weights stay loaded.
 
-Celery ends a worker where Redis refuses something, and takes one that can read for one that can work. Here it waits
-until the broker takes writes. Knows no job.
+Celery exits if Redis refuses a command, and connects to a Redis that is read-only. This one waits until the broker
+takes writes.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ PAUSE_SECONDS = 1.0
 
 
 class BrokerWatch:
-    """What a process knows of its broker. `tell` gets the reason whenever the process cannot consume; it may be called
-    again and again with the same one. `broker` is an impatient client: somebody may want the process to stop."""
+    """The state of the connection to the broker. `on_away` is called with the reason, repeatedly, while the process
+    cannot consume; `on_consuming` when it can. `broker` must have short timeouts, so that the process can stop."""
 
-    def __init__(self, broker: redis.Redis, tell: Callable[[str], None], ready: Callable[[], None]) -> None:
+    def __init__(self, broker: redis.Redis, on_away: Callable[[str], None], on_consuming: Callable[[], None]) -> None:
         self._broker = broker
-        self._tell = tell
-        self._ready = ready
+        self._on_away = on_away
+        self._on_consuming = on_consuming
         self._pause = threading.Event()
         self.consuming = False
 
     def check(self) -> None:
-        """Raises StoreError where the broker does not take writes."""
+        """Raises StoreError if the broker does not take writes."""
         check_store(self._broker)
 
     def lost(self, error: Exception) -> None:
         """Celery has lost its connection."""
         self.consuming = False
-        self._tell(f"the broker was lost: {error}")
+        self._on_away(f"connection to the broker lost: {error}")
 
     def ready(self) -> None:
-        """Celery consumes, for the first time or again."""
+        """Celery consumes (again)."""
         self.consuming = True
-        self._ready()
+        self._on_consuming()
 
-    def wait(self, goes_on: Callable[[], bool]) -> None:
-        """Return once the broker takes writes, or when `goes_on` says no more (it may raise)."""
-        while goes_on():
+    def wait(self, keep_waiting: Callable[[], bool]) -> None:
+        """Wait until the broker takes writes or `keep_waiting` returns False or raises."""
+        while keep_waiting():
             try:
                 return self.check()
             except StoreError as error:
-                self._tell(f"the broker: {error.with_fix}")
+                self._on_away(f"broker: {error.with_fix}")
             self._pause.wait(PAUSE_SECONDS)
 
 

@@ -1,18 +1,18 @@
-"""Tells trouble with the worker's own disk, which is no job's fault, from errors of a job. Knows no job."""
+"""Recognizes errors of the worker's own disk, which are no fault of the job."""
 
 from __future__ import annotations
 
 import errno
 
-_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
-def is_disk_trouble(error: BaseException) -> bool:
-    """Whether `error`, or what caused it, is a disk that is full or read-only. FFmpeg's errors have an errno, too."""
+def is_disk_error(error: BaseException) -> bool:
+    """Whether `error` or one of its causes is a full or read-only disk. FFmpeg's errors have an errno, too."""
     seen = set[int]()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
-        if getattr(link, "errno", None) in _TROUBLE:
+        if getattr(link, "errno", None) in _DISK_ERRORS:
             return True
         seen.add(id(link))
         link = link.__cause__ or link.__context__

@@ -1,4 +1,4 @@
-"""What a worker process is called. The supervisor, which knows its process id, can tell the name of a dead one."""
+"""Names of worker processes. They follow from the process id, so that the supervisor knows a dead one's name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from core.service.domain.ports import WorkerKind
 
 
 def process_name(kind: WorkerKind, model: str, slot: str, pid: int) -> str:
-    """`slot` tells processes of one kind on this machine apart."""
+    """`slot` distinguishes the processes of one kind on this machine."""
     what = {"cpu": "cpu", "refine": f"{model}-refine"}.get(kind, model)
     return f"{what}-{slot}-{pid}@{socket.gethostname()}"
 
 
 def slot_names(process: str, count: int) -> list[str]:
-    """What the parts of a process are called that each hold a lease of their own."""
+    """Names of the threads of a process that each hold a lease of their own."""
     return [f"{process}/{number}" for number in range(count)]

@@ -1,6 +1,6 @@
-"""Notices that this process is alive and does not consume: while idle it sends itself a message through the broker.
+"""Notices that this process has stopped consuming: while idle it sends itself messages through the broker.
 
-A heartbeat proves that a thread runs; only a message that comes back proves the way that tasks take. Knows no job.
+A heartbeat only proves that a thread runs; a message that comes back proves that tasks arrive.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ TASK_PROBE = "longtake.probe"
 EVERY_SECONDS = 5.0
 LIMIT_SECONDS = 20.0
 KEPT_SECONDS = 60
-"""What is left of a process that was killed is gone after this."""
+"""The queue of a killed process expires after this."""
 
 
 class SelfProbe:
-    """`look` every second or two; `heard` is called by each probe that arrives."""
+    """Call `has_failed` every second or two, and `received` for each probe that arrives."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class SelfProbe:
         every_seconds: float = EVERY_SECONDS,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
-        """`send` raises StoreError or OperationalError where the broker did not take the message."""
+        """`send` raises StoreError or OperationalError if the broker refuses the message. `idle`: see has_failed."""
         self._send = send
         self._idle = idle
         self._monotonic = monotonic
@@ -46,22 +46,22 @@ class SelfProbe:
         self._sent_at: float | None = None
         self._waiting_since: float | None = None
 
-    def heard(self) -> None:
+    def received(self) -> None:
         with self._lock:
             self._waiting_since = None
 
-    def look(self) -> bool:
-        """Send a probe where it is time for one. True where none has come back for too long, although the process was
-        idle and the broker took every one of them."""
+    def has_failed(self) -> bool:
+        """Send a probe if one is due. True if none came back for too long, although the process was idle and the broker
+        accepted them."""
         now = self._monotonic()
         if not self._idle():
-            self.heard()
+            self.received()
             return False
         if self._sent_at is None or now - self._sent_at >= self._every:
             try:
                 self._send()
             except (StoreError, OperationalError):
-                self.heard()
+                self.received()
                 return False
             with self._lock:
                 self._sent_at = now
@@ -70,8 +70,8 @@ class SelfProbe:
 
 
 class ProbeQueue:
-    """A queue that only this process reads. It has no binding, its messages need no acknowledgement, and its key
-    expires: nothing is left behind, however the process ends."""
+    """A queue that only this process reads. It has no binding, needs no acknowledgements, and its key expires, so that
+    nothing remains after the process, however it ends."""
 
     def __init__(self, app: Celery, broker: redis.Redis, worker: str) -> None:
         self.name = f"probe.{worker}"
@@ -80,14 +80,14 @@ class ProbeQueue:
         self._queue = Queue(self.name, Exchange(""), routing_key=self.name, no_ack=True)
         app.amqp.queues.add(self._queue)
 
-    def receive_with(self, heard: Callable[[], None]) -> None:
+    def receive_with(self, received: Callable[[], None]) -> None:
         def probe() -> None:
-            heard()
+            received()
 
         self._app.task(name=TASK_PROBE, acks_late=False, shared=False)(probe)
 
     def send(self) -> None:
-        """Raises StoreError or OperationalError where the broker does not take it."""
+        """Raises StoreError or OperationalError if the broker refuses the message."""
         self._app.send_task(TASK_PROBE, queue=self._queue, expires=KEPT_SECONDS, retry=False)
         with store_errors():
             self._broker.expire(self.name, KEPT_SECONDS)

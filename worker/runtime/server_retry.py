@@ -1,7 +1,7 @@
-"""QueuedWork for servers that fail: work that is done is kept until it can be handed over. Knows no job.
+"""Retries calls of servers that fail: finished work is kept in memory until it can be stored.
 
-A store or an object store that is away, full or read-only is the operator's trouble, not a job's: whoever waits asks
-often whether it shall go on waiting (a drain, a cancel, a lost lease), and never counts a try.
+A store or object store that is away, full or read-only is no fault of the job, so no attempt is counted. The caller's
+pause decides how long to retry (until a drain, a cancel or a lost lease).
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 CHECK_SECONDS = 0.25
-"""How soon a call that hangs is left alone when there is a reason to stop."""
+"""How often a caller waiting for a call that hangs checks whether to stop."""
 
-ANSWERS = (ObjectNotFound, ObjectDamaged, StoreDamaged)
-"""Errors that another try does not change: the server works."""
+FINAL_ERRORS = (ObjectNotFound, ObjectDamaged, StoreDamaged)
+"""Errors that a retry would not change: the server works."""
 
 T = TypeVar("T")
 Pause = Callable[[float, str], None]
-"""Wait so many seconds, for this reason. Raises to give up."""
+"""Waits (seconds, reason). Raises to give up."""
 
 
-def patiently(action: Callable[[], T], pause: Pause) -> T:
-    """Repeat `action` while the store or the object store fails. Only `pause` ends that, by raising."""
+def with_retries(action: Callable[[], T], pause: Pause) -> T:
+    """Call `action` until it does not raise StorageError or StoreError. Only `pause` gives up, by raising."""
     seconds = FIRST_PAUSE_SECONDS
     while True:
         try:
             return action()
-        except ANSWERS:
+        except FINAL_ERRORS:
             raise
         except (StorageError, StoreError) as error:
-            logger.warning("%s; trying again in %.1f s", error.message, seconds)
+            logger.warning("%s; retrying in %.1f s", error.message, seconds)
             reason = error.public_message
         pause(seconds, reason)
         seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
 
 
 class ServerCall(Generic[T]):
-    """A call in a thread of its own, so that whoever waits for it can stop waiting: a server may hang."""
+    """A call in a thread of its own, so that its caller can stop waiting if the server hangs."""
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._action = action
@@ -54,14 +54,14 @@ class ServerCall(Generic[T]):
         threading.Thread(target=self._run, name="server-call", daemon=True).start()
 
     def result(self, check: Callable[[], None]) -> T:
-        """What the call returned, or raises what it raised. `check` is asked meanwhile and may raise; the thread is
-        then left to end by itself."""
+        """The call's result; raises what the call raised. `check` is called every CHECK_SECONDS and may raise to stop
+        waiting; the thread then ends by itself."""
         while not self._done.wait(CHECK_SECONDS):
             check()
         return self._outcome()
 
     def result_within(self, seconds: float) -> T:
-        """The same, for those who go on without it. Raises TimeoutError."""
+        """The same with a time limit. Raises TimeoutError."""
         if not self._done.wait(seconds):
             raise TimeoutError
         return self._outcome()
@@ -74,7 +74,7 @@ class ServerCall(Generic[T]):
     def _run(self) -> None:
         try:
             self._results.append(self._action())
-        except BaseException as error:  # handed to the thread that waits
+        except BaseException as error:  # raised in the waiting thread
             self._error = error
         finally:
             self._done.set()

@@ -1,4 +1,4 @@
-"""What every task works with: the ports, the settings, this process's name and its wish to stop. No logic."""
+"""What every task uses: the ports, the settings, the process's name and its drain flag. No logic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.service.settings import Settings
 
 @dataclass(frozen=True)
 class Services:
-    """Ports of one worker process. `drain` is set when the process shall stop: work in hand is given back at once."""
+    """Ports of one worker process, `worker` its name. `drain` is set when it must stop: leases are released at once."""
 
     store: JobStore
     storage: Storage
@@ -26,25 +26,25 @@ class Services:
 
 
 class Activity(Protocol):
-    """Who wants to know what the process is doing (status board, watchdog)."""
+    """Listener to what the process is doing: status board and watchdog."""
 
     def busy(self, job_id: str) -> None: ...
 
     def beat(self) -> None:
-        """A step is done: a denoising step, an upload try. How long steps take says what standing still is."""
+        """A step is done: a denoising step, an upload attempt. The watchdog measures the time between steps."""
         ...
 
     def waiting(self, reason: str) -> None:
-        """Alive without a step: waits for a server, or fetches. Call it again and again, at least once a minute.
+        """Alive without a step: waiting for a server, or fetching. Call it at least once a minute.
 
-        Its time is no step's. `reason` is shown until the next step or task.
+        The time is not counted as a step's. `reason` is the process's status until the next step or task.
         """
         ...
 
-    def loading(self, words: str) -> AbstractContextManager[None]:
-        """Around work that may take minutes without a step: networks are loaded, a step is compiled.
+    def loading(self, description: str) -> AbstractContextManager[None]:
+        """Context of work that may take minutes without a step: loading networks, compiling a step.
 
-        Its time is no step's, and it may take as long as a process's first step. `words` are shown meanwhile.
+        The time is not counted as a step's. `description` is the process's status meanwhile.
         """
         ...
 
@@ -52,7 +52,7 @@ class Activity(Protocol):
 
 
 class NoActivity:
-    """Nobody wants to know."""
+    """Ignores everything."""
 
     def busy(self, job_id: str) -> None: ...
 
@@ -60,8 +60,8 @@ class NoActivity:
 
     def waiting(self, reason: str) -> None: ...
 
-    def loading(self, words: str) -> AbstractContextManager[None]:
-        del words
+    def loading(self, description: str) -> AbstractContextManager[None]:
+        del description
         return nullcontext()
 
     def idle(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What a worker process says of itself, and its guard against standing still. Knows the registry by its port."""
+"""The status that a worker process reports, and the watchdog that notices a hang."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class StatusBoard:
         return self._status
 
     def report(self) -> None:
-        """Raises StoreError where nobody can be told."""
+        """Raises StoreError."""
         with self._lock:
             self._registry.report(self._status, REPORT_SECONDS * REPORTS_PER_TTL)
 
     def set(self, state: State, *, reason: str | None = None, job_id: str | None = None) -> None:
-        """Change, and report at once if that is possible. A draining process stays draining."""
+        """Change the status and report it now if the store answers. A draining process stays draining."""
         with self._lock:
             if self._status.state == "draining":
                 return
             self._status = self._status.model_copy(update={"state": state, "reason": reason, "job_id": job_id})
-        with suppress(StoreError):  # the next regular report tells it
+        with suppress(StoreError):  # the next regular report has it
             self.report()
 
-    def note(self, reason: str | None) -> None:
-        """Another reason in the same state, told by the next regular report: the registry may be what is waited for."""
+    def set_reason(self, reason: str | None) -> None:
+        """Change the reason only. Reported with the next regular report, because the registry may be what is away."""
         with self._lock:
             if self._status.reason != reason and self._status.state != "draining":
                 self._status = self._status.model_copy(update={"reason": reason})
@@ -54,17 +54,17 @@ class StatusBoard:
             self._status = self._status.model_copy(update={"device": device})
 
     def leave(self) -> None:
-        """The process ends: its entry goes."""
+        """Remove the entry of this process, which ends."""
         with suppress(StoreError):  # it expires
             self._registry.remove(self._status.name)
 
 
 class Watchdog:
-    """Knows when a busy process has stopped moving on, measured by how it moved before.
+    """Notices when a busy process hangs.
 
-    Steps of one model take alike, so a pause many times the longest so far is a hang. Before the first two steps of a
-    process there is no measure, and what is loaded or compiled has none: then `first_seconds` counts. Only the time
-    from one step to the next is a measure; whatever came between is none.
+    Steps of one model take similar times, so a pause of `factor` times the longest step so far (at least
+    `least_seconds`) is a hang. Before two steps were measured, and while something is loaded or compiled, the limit is
+    `first_seconds`. Only the time between two consecutive steps counts as a step's.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Watchdog:
         self._factor = factor
         self._lock = threading.Lock()  # uploads beat from threads of their own
         self._last_sign: float | None = None
-        self._sign_was_step = False
+        self._last_was_step = False
         self._longest: float | None = None
         self._loading = 0
 
     def busy(self) -> None:
-        """A task begins, or is known to go on."""
+        """A task begins."""
         with self._lock:
-            self._note_sign()
+            self._record_sign()
 
     def idle(self) -> None:
         with self._lock:
@@ -97,19 +97,19 @@ class Watchdog:
     def beat(self) -> None:
         """A step is done."""
         with self._lock:
-            if self._last_sign is not None and self._sign_was_step:
+            if self._last_sign is not None and self._last_was_step:
                 self._longest = max(self._longest or 0.0, self._monotonic() - self._last_sign)
-            self._note_sign(step=True)
+            self._record_sign(step=True)
 
     def alive(self) -> None:
-        """Something moved that is no step. Nothing where the process is idle."""
+        """Progress that is not a step. No-op while the process is idle."""
         with self._lock:
             if self._last_sign is not None:
-                self._note_sign()
+                self._record_sign()
 
     @contextmanager
     def loading(self) -> Generator[None]:
-        """Within, a pause may be as long as before the first step of a process. May be nested."""
+        """Context in which the limit is `first_seconds`. May be nested."""
         self._count_loading(1)
         try:
             yield
@@ -117,7 +117,7 @@ class Watchdog:
             self._count_loading(-1)
 
     def stalled_seconds(self) -> float | None:
-        """How long nothing has moved, where that is too long; else None."""
+        """Seconds since the last progress if that is over the limit, else None."""
         with self._lock:
             if self._last_sign is None:
                 return None
@@ -129,9 +129,9 @@ class Watchdog:
             return self._first
         return max(self._least, self._factor * self._longest)
 
-    def _note_sign(self, *, step: bool = False) -> None:
+    def _record_sign(self, *, step: bool = False) -> None:
         self._last_sign = self._monotonic()
-        self._sign_was_step = step
+        self._last_was_step = step
 
     def _count_loading(self, change: int) -> None:
         with self._lock:
@@ -140,7 +140,7 @@ class Watchdog:
 
 
 class ProcessActivity:
-    """worker.runtime.services.Activity of a real process: tells the board and the watchdog."""
+    """The worker.runtime.services.Activity of a process: updates the board and the watchdog."""
 
     def __init__(self, board: StatusBoard, watchdog: Watchdog) -> None:
         self._board = board
@@ -152,21 +152,21 @@ class ProcessActivity:
 
     def beat(self) -> None:
         self._watchdog.beat()
-        self._board.note(None)
+        self._board.set_reason(None)
 
     def waiting(self, reason: str) -> None:
         self._watchdog.alive()
-        self._board.note(reason)
+        self._board.set_reason(reason)
 
     @contextmanager
-    def loading(self, words: str) -> Generator[None]:
+    def loading(self, description: str) -> Generator[None]:
         before = self._board.status.reason
         with self._watchdog.loading():
-            self._board.note(words)
+            self._board.set_reason(description)
             try:
                 yield
             finally:
-                self._board.note(before)
+                self._board.set_reason(before)
 
     def idle(self) -> None:
         self._watchdog.idle()

@@ -1,4 +1,4 @@
-"""Seconds by phase. Knows no job."""
+"""Seconds by phase."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class Stopwatch:
             self.add({name: time.perf_counter() - started})
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Add phases that somebody else has measured."""
+        """Add seconds that were measured elsewhere."""
         for name, value in seconds.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + value

@@ -1,4 +1,4 @@
-"""Temporary folders that name the process they belong to, so that what a killed one left can be told and removed."""
+"""Temporary folders named after their process, so that those of a killed process can be found and removed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _NAME = re.compile(r"longtake-(\d+)-\w+")
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder that is removed when the context ends. In TMPDIR."""
+    """A folder in TMPDIR that is removed when the context ends."""
     return tempfile.TemporaryDirectory(prefix=f"longtake-{os.getpid()}-")
 
 
 def remove_left_behind() -> int:
-    """Remove the folders of processes that are gone; how many there were."""
+    """Remove the folders of processes that no longer exist; returns how many."""
     left = [path for path in Path(tempfile.gettempdir()).glob("longtake-*") if _owner_is_gone(path.name)]
     for path in left:
-        logger.info("removing %s, which a killed process has left", path)
+        logger.info("removing %s of a killed process", path)
         shutil.rmtree(path, ignore_errors=True)
     return len(left)
 

@@ -1,4 +1,4 @@
-"""Stopping several threads of a process within the time of one: all are told first, and then waited for."""
+"""Stops several threads in parallel: all are asked to stop first, then joined."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Protocol
 
 
 class Stoppable(Protocol):
-    def tell_to_stop(self) -> None:
-        """Take nothing new, and end. Returns at once."""
+    def request_stop(self) -> None:
+        """Take no new work and end. Returns at once."""
         ...
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait until it has ended, for so long at most."""
+        """Wait for the end, at most so long."""
         ...
 
 
 class Deadline:
-    """So many seconds from now."""
+    """A point in time, `seconds` from now."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
@@ -29,9 +29,9 @@ class Deadline:
 
 
 def stop_together(seconds: Mapping[Stoppable, float]) -> None:
-    """Stop all of these; each may take so long, counted from now."""
+    """Stop all of these; each may take its seconds, counted from now."""
     deadlines = {one: Deadline(most) for one, most in seconds.items()}
     for one in deadlines:
-        one.tell_to_stop()
+        one.request_stop()
     for one, deadline in deadlines.items():
         one.join(deadline.left_seconds)

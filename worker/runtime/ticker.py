@@ -1,4 +1,4 @@
-"""A thread that does something every few seconds, or at once when woken, and lives through its errors."""
+"""A thread that calls an action periodically, or at once when woken, and survives its errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class Ticker:
-    """Calls `action` when started and then `interval_seconds` after each call, until stopped."""
+    """Calls `action` when started, then `interval_seconds` after each call ends."""
 
     def __init__(self, name: str, interval_seconds: float, action: Callable[[], object]) -> None:
         self._interval = interval_seconds
@@ -27,21 +27,21 @@ class Ticker:
         return self
 
     def wake(self) -> None:
-        """Do it now (once more, if it is being done)."""
+        """Call the action now, or once more if it is running."""
         self._wake.set()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Stop after the call in progress, waiting for it so long at most."""
-        self.tell_to_stop()
+        """Stop after the call in progress; wait for it at most so long."""
+        self.request_stop()
         self.join(timeout_seconds)
 
-    def tell_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Stop after the call in progress."""
         self._stopping.set()
         self._wake.set()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait until it has stopped, so long at most."""
+        """Wait for the end, at most so long."""
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
@@ -51,12 +51,12 @@ class Ticker:
             self._wake.clear()
 
     def _act(self) -> None:
-        """An outage is told once when it begins, not with every try."""
+        """An outage is logged once when it begins, not at every call."""
         try:
             self._action()
             self._failing = False
         except LongtakeError as error:
             logger.log(logging.DEBUG if self._failing else logging.WARNING, "%s: %s", self._thread.name, error.message)
             self._failing = True
-        except Exception:  # a thread's outermost frame: nobody is above to tell, and the next call may succeed
+        except Exception:  # the thread's outermost frame: the next call may succeed
             logger.exception("%s failed", self._thread.name)

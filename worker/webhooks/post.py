@@ -1,7 +1,7 @@
-"""One try of one webhook: the name looked up, its addresses checked, the signed POST sent, the answer's head read.
+"""One try of one webhook: look the host up, check its addresses, send the signed POST, read the response's head.
 
-The status line and headers are the receipt: what follows them is not read. Whatever a receiver does ends as an Answer
-within webhook_timeout_seconds. Knows no outbox and no other delivery.
+The status line and headers are the result; the body is not read. Whatever a receiver does, the try ends with an Answer
+within webhook_timeout_seconds.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from core.service.settings import Settings
 logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of an answer, from the first byte to the end of its headers, interim answers (1xx) included."""
+"""Limit of a response up to the end of its headers, including interim responses (1xx)."""
 ROOM_SECONDS = 0.3
-"""For a name's look-up to begin: else other deliveries go first."""
-LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
+"""Longest wait for a look-up to begin; after it other deliveries go first."""
+MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
 USER_AGENT = "Longtake-Webhooks/1"
 
 LookUp = Callable[[str], Awaitable[Sequence[str]]]
-"""URL -> the addresses that it may be sent to. Raises WebhookUrlRefused or NameServiceUnavailable."""
-EnterAddresses = Callable[[Sequence[str]], AbstractContextManager[None]]
-"""Takes a share of these addresses while the block runs; may raise to give up before anything is sent."""
+"""URL -> the addresses it may be sent to. Raises WebhookUrlRefused, NameServiceUnavailable or LookupsBusy."""
+HoldAddresses = Callable[[Sequence[str]], AbstractContextManager[None]]
+"""Counts a running webhook for each address while the block runs. Raises AddressBusy before anything is sent."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one try. `status_code` is None where no answer came, `error` then says why."""
+    """The result of one try. Without a response `status_code` is None and `error` is the reason."""
 
     status_code: int | None = None
     error: str | None = None
@@ -50,12 +50,12 @@ class Answer:
 
 
 def look_up_with(resolver: BoundedResolver, settings: Settings) -> LookUp:
-    """Looks names up anew for every try, and checks what they lead to now."""
+    """A look-up that resolves and checks the addresses anew for every try (DNS rebinding)."""
 
     async def look_up(url: str) -> Sequence[str]:
-        place = host_and_port(url)
+        target = host_and_port(url)
         try:
-            addresses = () if place is None else await resolver.ask(*place, room_seconds=ROOM_SECONDS)
+            addresses = () if target is None else await resolver.ask(*target, room_seconds=ROOM_SECONDS)
         except (OSError, UnicodeError):
             addresses = ()
         return allowed_addresses(url, WEBHOOK, settings, lambda _host, _port: addresses)
@@ -64,21 +64,21 @@ def look_up_with(resolver: BoundedResolver, settings: Settings) -> LookUp:
 
 
 class Poster:
-    """Makes tries."""
+    """Sends webhooks."""
 
     def __init__(self, settings: Settings, look_up: LookUp, tls: ssl.SSLContext) -> None:
         self._settings = settings
         self._look_up = look_up
         self._tls = tls
 
-    async def post(self, delivery: Delivery, now: datetime, enter: EnterAddresses) -> Answer:
-        """Raises LookupsBusy, and what `enter` raises: then nothing was tried. Of all else an Answer tells."""
+    async def post(self, delivery: Delivery, now: datetime, hold: HoldAddresses) -> Answer:
+        """One try. Raises LookupsBusy and AddressBusy if nothing was sent; every other error is an Answer."""
         seconds = self._settings.webhook_timeout_seconds
         async with AsyncExitStack() as after_the_answer:
             try:
                 async with asyncio.timeout(seconds):
                     addresses = await self._look_up(delivery.url)
-                    after_the_answer.enter_context(enter(addresses))
+                    after_the_answer.enter_context(hold(addresses))
                     return await self._exchange(delivery, addresses, now, after_the_answer)
             except TimeoutError:
                 return Answer(error=f"no answer within {seconds:g} s")
@@ -90,14 +90,14 @@ class Poster:
                 logger.error("webhooks cannot be signed: %s", error.message)
                 return Answer(error="the service has no usable signing secret")
             except HTTP_ERRORS as error:
-                # The text may hold addresses, or what a server that is no receiver has said.
+                # The text may contain addresses, or text of a server that is no webhook receiver.
                 logger.info("webhook %s: %r", delivery.id, error)
-                return Answer(error=_words(error))
+                return Answer(error=_description(error))
 
     async def _exchange(
         self, delivery: Delivery, addresses: Sequence[str], now: datetime, after_the_answer: AsyncExitStack
     ) -> Answer:
-        # httpcore reads no environment: a proxy named there would be told addresses that only we may see.
+        # httpcore ignores proxy settings of the environment: a proxy would learn internal addresses.
         backend = CheckedBackend(addresses, ReadLimit(MAX_HEAD_BYTES))
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
         after_the_answer.push_async_callback(close, pool)
@@ -115,30 +115,30 @@ class Poster:
         return webhooks.headers(secret.get_secret_value(), delivery.id, int(now.timestamp()), delivery.body)
 
 
-def _words(error: Exception) -> str:
-    """What happened, and the class by which it can be looked up."""
+def _description(error: Exception) -> str:
+    """What failed, with the name of the exception's class."""
     kinds: dict[type[Exception], str] = {
-        TooMuch: f"its answer has no end within {MAX_HEAD_BYTES} bytes",
+        TooMuch: f"the response has more than {MAX_HEAD_BYTES} bytes of headers",
         httpcore.ConnectError: "no connection",
         httpcore.ConnectTimeout: "no connection",
-        httpcore.ProtocolError: "its answer is not HTTP/1.1",
+        httpcore.ProtocolError: "the response is not HTTP/1.1",
     }
-    told = next((words for kind, words in kinds.items() if isinstance(error, kind)), "the connection broke")
-    return f"{told} ({type(error).__name__})"
+    text = next((text for kind, text in kinds.items() if isinstance(error, kind)), "the connection broke")
+    return f"{text} ({type(error).__name__})"
 
 
 def retry_after_seconds(header: bytes | str | None, now: datetime) -> float:
-    """What a Retry-After header asks for: seconds or an HTTP date (RFC 9110, 10.2.3); 0 for none and for nonsense."""
+    """Seconds of a Retry-After header, given as seconds or HTTP date (RFC 9110, 10.2.3); 0 if missing or invalid."""
     text = header.decode("latin-1").strip() if isinstance(header, bytes) else (header or "").strip()
     is_number = text.isascii() and text.isdigit()
     seconds = float(text[:20]) if is_number else _seconds_until(text, now)
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _seconds_until(date: str, now: datetime) -> float:
-    """0 for what is no date."""
+    """0 if `date` is invalid."""
     try:
         at = parsedate_to_datetime(date)
         return (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
-    except (ValueError, TypeError, ArithmeticError, LookupError):  # the parser lets all of these out
+    except (ValueError, TypeError, ArithmeticError, LookupError):  # the parser raises all of these
         return 0.0

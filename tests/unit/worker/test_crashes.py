@@ -16,7 +16,7 @@ from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import JobSpec, JobStatus, RefineSpec
 from core.service.testing.fakes import FakeEngine, FakeJobStore, FakeRefineEngine
 from tests.helpers.clips import picture
-from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.jobs import refine_spec
 from worker.maintenance.janitor import Janitor
 from worker.runtime.services import Services
@@ -120,7 +120,7 @@ def lose_the_store(world: World) -> None:
 
 def recover(world: World, engine: FakeEngine, refiner: FakeRefineEngine) -> None:
     """The lease runs out, the janitor sends what is missing, healthy workers take it up."""
-    janitor = Janitor(world.services("cpu-1"), MemoryCoordination())
+    janitor = Janitor(world.services("cpu-1"), MemoryJanitorLock())
     for _ in range(20):
         world.work(world.maker(engine), refiner=world.refiner(refiner))
         if JOB in world.store.memory.records and world.store.get(JOB).status.is_terminal:

@@ -17,7 +17,7 @@ from core.service.records.orphans import find_orphans
 from core.service.records.tombstones import delete_job
 from core.service.testing.fakes import FakeEngine, FakeJobStore
 from tests.helpers.clips import picture
-from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.jobs import refine_spec
 from worker.maintenance.janitor import Janitor
 from worker.runtime.services import Services
@@ -72,7 +72,7 @@ def services_with(world: World, interruption: Interruption) -> Services:
 
 def clean(world: World) -> None:
     """Until the tombstone has gone, too, with what a worker may have stored after the deletion."""
-    janitor = Janitor(world.services("cpu-1"), MemoryCoordination())
+    janitor = Janitor(world.services("cpu-1"), MemoryJanitorLock())
     janitor.run()
     world.clock.advance(TOMBSTONE_TIME.total_seconds() + 1)
     janitor.run()
@@ -121,7 +121,7 @@ def test_a_job_deleted_at_any_call_does_not_come_back_after_a_lost_redis() -> No
         world, deleted = deleted_at(at, None, before=False)
         if deleted:
             world.store = FakeJobStore(world.clock)
-            Janitor(world.services("cpu-1"), MemoryCoordination()).run()
+            Janitor(world.services("cpu-1"), MemoryJanitorLock()).run()
             with pytest.raises(JobNotFound):
                 world.store.get(JOB)
             assert [*world.storage.list(JOBS_PREFIX)] == []

@@ -40,8 +40,8 @@ def test_a_refiner_that_is_loaded_within_a_task_is_announced(tmp_path: Path) -> 
     class Watching(NoActivity):
         told: ClassVar[list[str]] = []
 
-        def loading(self, words: str) -> AbstractContextManager[None]:
-            self.told.append(words)
+        def loading(self, description: str) -> AbstractContextManager[None]:
+            self.told.append(description)
             return nullcontext()
 
     write_fake_preset(tmp_path, "fake", refiner=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.service.domain.errors import SetupError
-from worker.gpus import choose_gpus, offered_gpus, parse_listing
+from worker.gpus import available_gpus, choose_gpus, parse_listing
 
 TWO_GPUS = """\
 GPU 0: NVIDIA H200 (UUID: GPU-5b1c0000-0000-0000-0000-000000000001)
@@ -38,7 +38,7 @@ def test_cuda_visible_devices_limits_what_is_offered(
     allowed: str, offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-    assert offered_gpus() == offered
+    assert available_gpus() == offered
 
 
 @pytest.mark.parametrize("wish", ["auto", "all"])

@@ -39,19 +39,19 @@ class Spawner:
 
 @contextmanager
 def supervised(
-    code: str, children: int = 1, stop_seconds: float = 10.0, buried: list[str] | None = None
+    code: str, children: int = 1, stop_seconds: float = 10.0, died: list[str] | None = None
 ) -> Generator[tuple[Supervisor, Spawner]]:
-    """`buried` gets the names of children that died."""
-    spawner, buried = Spawner(code), [] if buried is None else buried
+    """`died` gets the names of children that died."""
+    spawner, died = Spawner(code), [] if died is None else died
     plans = plan_children("generate", "tiny", [str(gpu) for gpu in range(children)])
-    supervisor = Supervisor(plans, spawner, buried.append, stop_seconds)
+    supervisor = Supervisor(plans, died.append, spawner, stop_seconds)
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
         yield supervisor, spawner
     finally:
         supervisor.stop.set()
-        supervisor.hurry.set()
+        supervisor.kill.set()
         thread.join()
         spawner.close()
 
@@ -79,15 +79,15 @@ def test_a_child_that_ends_is_started_again_after_a_pause() -> None:
         eventually(lambda: len(spawner.processes) >= 2, "a second start")
 
 
-def test_a_child_that_is_killed_is_buried_by_its_name_and_replaced_at_once() -> None:
-    buried: list[str] = []
-    with supervised(SLEEPS, buried=buried) as (_, spawner):
+def test_a_child_that_is_killed_is_died_by_its_name_and_replaced_at_once() -> None:
+    died: list[str] = []
+    with supervised(SLEEPS, died=died) as (_, spawner):
         for count in range(1, 4):
             eventually(lambda count=count: len(spawner.processes) == count, f"start {count}")
             spawner.processes[-1].kill()
         eventually(lambda: len(spawner.processes) == 4, "the fourth start", seconds=5)
         pids = [process.pid for process in spawner.processes[:3]]
-    assert buried == [process_name("generate", "tiny", "0", pid) for pid in pids]
+    assert died == [process_name("generate", "tiny", "0", pid) for pid in pids]
 
 
 def test_stop_ends_all_children() -> None:
@@ -107,5 +107,5 @@ def test_a_child_that_will_not_stop_is_killed_in_the_end_or_on_the_second_signal
         child.stdout.readline()
         supervisor.stop.set()
         if hurry:
-            supervisor.hurry.set()
+            supervisor.kill.set()
         assert eventually(child.poll, "the child to be killed", seconds=10) == -9

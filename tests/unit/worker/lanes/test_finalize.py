@@ -26,13 +26,13 @@ from core.service.redis import queue
 from core.service.testing.fakes import FakeJobStore
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, HookedStorage, World
-from worker.lanes.completion import wind_up
-from worker.lanes.finalize import finalize_next
+from worker.lanes.completion import start_finalizing
+from worker.lanes.finalize import Finalizer
 from worker.lanes.lane import Outcome
 
 
 def finalize(world: World) -> Outcome:
-    return finalize_next(world.services("cpu-1"))
+    return Finalizer(world.services("cpu-1")).work()
 
 
 def generated(world: World, num_frames: int = 40, **changes: Any) -> World:
@@ -87,7 +87,7 @@ def test_a_job_cancelled_before_its_first_chunk_has_no_video(world: World) -> No
     world.store.claim(JOB, Lane.GENERATE, "killed", 1)
     world.clock.advance(2)
     assert world.cancel().status is JobStatus.CANCELING
-    wind_up(world.services(), JOB)
+    start_finalizing(world.services(), JOB)
     world.work(world.maker())
     record = world.store.get(JOB)
     assert (record.status, record.video_key, record.thumbnail_key) == (JobStatus.CANCELED, None, None)
@@ -125,7 +125,7 @@ def test_drain_gives_the_job_back_uncounted(world: World) -> None:
     stop = threading.Event()
     world.storage = HookedStorage(lambda key: stop.set() if key == video_key(JOB) else None)
     services = replace(generated(world).services("cpu-1"), drain=stop)
-    assert finalize_next(services) is Outcome.INTERRUPTED
+    assert Finalizer(services).work() is Outcome.INTERRUPTED
     assert world.store.get(JOB).lane(Lane.FINALIZE).attempts == 0
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
 

@@ -256,7 +256,7 @@ def test_an_engine_error_counts_and_fails_the_job_at_the_limit_without_telling_p
     assert record.status is JobStatus.FAILED
     assert record.error is not None
     assert (record.error.code, record.error.retryable) == ("engine_error", False)
-    assert record.error.message == "chunk 0 failed 3 times, at last: RuntimeError"
+    assert record.error.message == "chunk 0 failed 3 times; last error: RuntimeError"
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]).status is JobStatus.FAILED
 
 
@@ -273,7 +273,7 @@ def test_an_engine_error_counts_and_fails_the_job_at_the_limit_without_telling_p
 )
 def test_the_error_of_a_failed_job_shows_no_address_key_or_folder(error: Exception) -> None:
     told = job_error(error, "chunk 3 failed 3 times", "engine_error").model_dump_json()
-    assert "chunk 3 failed 3 times, at last: " in told
+    assert "chunk 3 failed 3 times; last error: " in told
     assert not any(secret in told for secret in ("10.0.0.7", "/srv", "secret"))
 
 
@@ -315,7 +315,7 @@ def test_a_job_that_kills_workers_where_others_live_is_named_as_poison(world: Wo
     assert error is not None
     assert (error.code, error.message) == (
         "poison_job",
-        "5 workers died one after the other while they made chunk 0",
+        "5 workers in a row died while making chunk 0",
     )
 
 

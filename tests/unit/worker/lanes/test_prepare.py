@@ -29,7 +29,7 @@ from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, queued_job
 from tests.helpers.media_server import Answer, MediaServer, serving_media
 from worker.lanes.prepare import FIRST_LOOK, MOST_LOOKED_AT, Preparer
-from worker.maintenance.dead_workers import give_back
+from worker.maintenance.dead_workers import release_lease_of
 from worker.media.decode_process import DecodeOrder, decode_here
 from worker.media.input_media import InputMediaReader
 from worker.media.media_concurrency import Places, Source
@@ -118,7 +118,7 @@ def test_what_a_dead_process_had_in_hand_is_given_back_for_each_of_its_places(wo
         submit(world, f"job_{number}", "https://example.com/a.png")
         assert world.store.claim(f"job_{number}", Lane.PREPARE, name, 30)
     for name in slot_names("cpu-1", 3):
-        give_back(world.store, FakeWorkerRegistry(), FakeTaskQueue(), name)
+        release_lease_of(world.store, FakeWorkerRegistry(), FakeTaskQueue(), name)
     assert len(world.store.ready(Lane.PREPARE, "", 10)) == 3
 
 

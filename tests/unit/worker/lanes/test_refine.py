@@ -190,7 +190,7 @@ def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(wor
     record = world.store.get(JOB)
     assert record.error is not None
     assert (record.status, record.error.code) == (JobStatus.FAILED, "engine_error")
-    assert record.error.message == "piece 1 of 4 of the refinement failed 3 times, at last: RuntimeError"
+    assert record.error.message == "piece 1 of 4 of the refinement failed 3 times; last error: RuntimeError"
     assert all(chunk.key in world.storage.objects for chunk in record.chunks)
 
 

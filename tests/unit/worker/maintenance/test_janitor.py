@@ -24,7 +24,7 @@ from core.service.records.orphans import find_orphans
 from core.service.records.tombstones import delete_job
 from core.service.redis import queue
 from core.service.testing.fakes import FakeJobStore, FakeStorage, FakeTaskQueue
-from tests.helpers.fake_world import JOB, MemoryCoordination, World
+from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.jobs import queued_job, refine_spec
 from worker.lanes.completion import write_manifest
 from worker.maintenance.janitor import UPLOAD_GRACE, Janitor
@@ -35,8 +35,8 @@ class Office:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.coordination = MemoryCoordination()
-        self.janitor = Janitor(world.services("cpu-1"), self.coordination)
+        self.lock = MemoryJanitorLock()
+        self.janitor = Janitor(world.services("cpu-1"), self.lock)
 
     def passes(self, count: int = 1) -> None:
         for _ in range(count):
@@ -308,13 +308,13 @@ def test_a_broken_object_store_does_not_keep_jobs_from_coming_back(world: World,
     world.storage.broken = True
     office.passes(1)
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
-    assert not office.coordination.read
+    assert not office.lock.read
 
 
 def test_two_janitors_do_not_work_at_once(world: World, office: Office) -> None:
     world.submit()
     world.queue.messages.clear()
-    office.coordination.taken = True
+    office.lock.taken = True
     office.passes(5)
     assert world.tasks() == []
 
@@ -463,7 +463,7 @@ class RefusingStore(FakeJobStore):
 def test_the_manifest_of_a_job_that_was_not_accepted_is_removed(world: World) -> None:
     world.store = RefusingStore(world.clock)
     office = Office(world)
-    office.coordination.mark_manifests_read()
+    office.lock.mark_manifests_read()
     with pytest.raises(StoreUnavailable):
         world.submit()
     office.passes(1)

@@ -30,7 +30,7 @@ class Bench:
         """Look every second; whether the process gave itself up."""
         for _ in range(seconds):
             self.now += 1
-            if self.probe.look():
+            if self.probe.has_failed():
                 return True
         return False
 
@@ -43,14 +43,14 @@ def test_a_process_that_hears_its_probes_never_gives_up() -> None:
     bench = Bench()
     for _ in range(100):
         assert not bench.pass_time(10)
-        bench.probe.heard()
+        bench.probe.received()
     assert bench.sent == 200
 
 
 def test_a_lost_probe_is_no_proof_since_the_next_one_comes() -> None:
     bench = Bench()
     assert not bench.pass_time(19)
-    bench.probe.heard()
+    bench.probe.received()
     assert not bench.pass_time(19)
 
 

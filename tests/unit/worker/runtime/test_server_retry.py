@@ -14,7 +14,7 @@ from core.service.domain.errors import (
     StorageFull,
     StoreUnavailable,
 )
-from worker.runtime.server_retry import ServerCall, patiently
+from worker.runtime.server_retry import ServerCall, with_retries
 
 
 class Flaky:
@@ -38,7 +38,7 @@ def no_pause(_seconds: float, _reason: str) -> None: ...
 @pytest.mark.parametrize("error", [StorageFull, StoreUnavailable])
 def test_an_outage_is_waited_for_with_growing_pauses_and_its_reason(error: type[LongtakeError]) -> None:
     pauses: list[tuple[float, str]] = []
-    assert patiently(Flaky(6, error), lambda seconds, reason: pauses.append((seconds, reason))) == "done"
+    assert with_retries(Flaky(6, error), lambda seconds, reason: pauses.append((seconds, reason))) == "done"
     assert [seconds for seconds, _ in pauses] == [0.5, 1, 2, 4, 5, 5]
     assert {reason for _, reason in pauses} == {error().message}
 
@@ -47,7 +47,7 @@ def test_an_outage_is_waited_for_with_growing_pauses_and_its_reason(error: type[
 def test_what_another_try_does_not_change_is_an_answer(error: type[LongtakeError]) -> None:
     action = Flaky(1, error)
     with pytest.raises(error):
-        patiently(action, no_pause)
+        with_retries(action, no_pause)
     assert action.calls == 1
 
 
@@ -56,7 +56,7 @@ def test_whoever_waits_can_be_told_to_stop() -> None:
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        patiently(Flaky(1), stop)
+        with_retries(Flaky(1), stop)
 
 
 def test_a_call_that_hangs_is_left_alone_when_there_is_a_reason_to_stop() -> None:

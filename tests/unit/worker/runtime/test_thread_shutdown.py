@@ -21,7 +21,7 @@ class Worker:
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
-    def tell_to_stop(self) -> None:
+    def request_stop(self) -> None:
         self.told.set()
 
     def join(self, timeout_seconds: float) -> None:

@@ -13,7 +13,7 @@ from core.service.domain.uploads import upload_key
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.records.orphans import Orphan, find_orphans, remove
 from core.service.records.tombstones import delete_job
-from tests.helpers.fake_world import JOB, HookedEngine, MemoryCoordination, World
+from tests.helpers.fake_world import JOB, HookedEngine, MemoryJanitorLock, World
 from tests.helpers.jobs import refine_spec
 from worker.maintenance.janitor import Janitor
 
@@ -37,7 +37,7 @@ def test_a_deleted_job_has_none_before_or_after_the_janitor(world: World) -> Non
     world.maker().work()
     delete_job(world.store, world.storage, JOB)
     assert orphans(world) == {}
-    Janitor(world.services(), MemoryCoordination()).run()
+    Janitor(world.services(), MemoryJanitorLock()).run()
     assert orphans(world) == {}
 
 
@@ -67,7 +67,7 @@ def test_what_belongs_to_nobody_is_named_with_its_reason_and_removed(world: Worl
 def test_what_was_stored_for_a_deleted_job_later_is_found(world: World) -> None:
     world.submit()
     delete_job(world.store, world.storage, JOB)
-    Janitor(world.services(), MemoryCoordination()).run()
+    Janitor(world.services(), MemoryJanitorLock()).run()
     world.storage.put(chunk_key(JOB, 0), b"late", "video/mp4")
     assert orphans(world) == {chunk_key(JOB, 0): "of a job that was deleted"}
 
@@ -111,5 +111,5 @@ def test_a_worker_that_comes_after_the_end_lets_its_objects_be_looked_through(wo
 
     world.maker(HookedEngine(end_the_job)).work()
     assert [record.id for record in world.store.cleanup_pending(10)] == [JOB]
-    Janitor(world.services(), MemoryCoordination()).run()
+    Janitor(world.services(), MemoryJanitorLock()).run()
     assert orphans(world) == {}

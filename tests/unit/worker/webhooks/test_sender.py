@@ -24,7 +24,8 @@ from core.service.testing.fakes import FakeOutbox
 from tests.helpers.canned_server import swallowing
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
-from worker.webhooks.deliver import DAMAGED_SECONDS, WebhookSender
+from tests.helpers.webhook_sender import OneShotSender
+from worker.webhooks.delivery_loop import DAMAGED_SECONDS
 from worker.webhooks.post import look_up_with, retry_after_seconds
 
 SECRET = generate_secret()
@@ -104,7 +105,7 @@ class Office:
         self.settings = Settings(
             webhook_secret=SecretStr(secret) if secret else None, webhook_timeout_seconds=timeout_seconds
         )
-        self.sender = WebhookSender(
+        self.sender = OneShotSender(
             self.outbox, world.store, world.clock, self.settings, look_up=resolve_to_loopback, jitter=lambda: 0.0
         )
         self.url = f"http://{HOST}:{port}/hook?a=b"
@@ -237,7 +238,7 @@ def test_https_checks_the_certificate_against_the_name_not_the_address(
         office = Office(world, receiver.port)
         office.url = f"https://{host}:{receiver.port}/hook"
         office.chunk_done()
-        WebhookSender(
+        OneShotSender(
             office.outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback, tls=trusting
         ).deliver_due()
         assert [request.path for request in receiver.received] == (["/hook"] if delivered else [])
@@ -250,7 +251,7 @@ def test_an_address_that_became_private_is_refused_at_delivery(world: World, rec
     office.chunk_done()
     resolver = BoundedResolver(resolve=lambda _host, _port: ["127.0.0.1"])
     look_up = look_up_with(resolver, office.settings)
-    WebhookSender(office.outbox, world.store, world.clock, office.settings, look_up=look_up).deliver_due()
+    OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=look_up).deliver_due()
     assert receiver.received == []
     assert "one that is not allowed" in str(office.only().attempts[0].error)
 
@@ -310,7 +311,7 @@ def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: 
     office = Office(world, receiver.port)
     office.chunk_done()
     with swallowing("127.0.0.3", receiver.port) if dead == "swallows" else nullcontext():
-        WebhookSender(office.outbox, world.store, world.clock, office.settings, look_up=several).deliver_due()
+        OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=several).deliver_due()
     assert office.only().state == "delivered"
     assert office.only().attempts[0].duration_seconds < 3
     assert len(receiver.received) == 1
@@ -330,7 +331,7 @@ def test_whatever_a_try_raises_is_its_own_failed_try(world: World, receiver: Rec
         "job_b", num_frames=16, webhook_url=f"http://{HOST}:{receiver.port}/b", webhook_events=("job.canceled",)
     )
     world.store.request_cancel("job_b")
-    sender = WebhookSender(office.outbox, world.store, world.clock, office.settings, look_up=odd, jitter=lambda: 0.0)
+    sender = OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=odd, jitter=lambda: 0.0)
     assert sender.deliver_due() == 2
     assert office.only().attempts[0].error == "the try failed: OverflowError"
     assert office.only().next_attempt_at == world.clock.now() + timedelta(seconds=5)
@@ -365,7 +366,7 @@ def test_an_outcome_that_a_working_store_cannot_keep_is_not_written_again_and_ag
     office = Office(world, receiver.port)
     office.chunk_done()
     outbox = BrokenOutbox(world, StoreDamaged("Redis holds a key of another type"))
-    sender = WebhookSender(outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback)
+    sender = OneShotSender(outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback)
     assert sender.deliver_due() == 1
     assert office.only().state == "pending"
     world.clock.advance(DAMAGED_SECONDS - 1)
@@ -378,12 +379,12 @@ def test_an_outcome_that_a_working_store_cannot_keep_is_not_written_again_and_ag
 def test_holding_on_goes_on_whatever_one_call_raises(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.webhooks.deliver.RENEW_SECONDS", 0.02)
+    monkeypatch.setattr("worker.webhooks.delivery_loop.RENEW_SECONDS", 0.02)
     receiver.hold = threading.Event()
     office = Office(world, receiver.port)
     office.chunk_done()
     outbox = BrokenOutbox(world, ValueError("an answer that nobody has foreseen"))
-    sender = WebhookSender(outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback).start()
+    sender = OneShotSender(outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback).start()
     try:
         eventually(lambda: outbox.num_holds > 2, "holds after one that broke", seconds=10)
     finally:

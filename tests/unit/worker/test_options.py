@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.service.settings import Settings
-from worker.process import read_options
+from worker.options import read_options
 
 
 def test_a_generation_process_is_named_after_its_model_slot_and_pid() -> None:

@@ -1,0 +1,40 @@
+"""The threads of a CPU worker process beside its Celery consumer: janitor, webhook sender, media preparer.
+
+They are threads of their own so that a slow receiver, a slow server or a long clean-up never delays a final video.
+"""
+
+from __future__ import annotations
+
+import redis
+
+from core.service.redis.outbox import RedisOutbox
+from worker.lanes.prepare import Preparer
+from worker.maintenance.janitor import Janitor
+from worker.maintenance.janitor_lock import RedisJanitorLock
+from worker.runtime.services import Services
+from worker.runtime.thread_shutdown import stop_together
+from worker.runtime.ticker import Ticker
+from worker.webhooks.sender import WebhookSender
+
+PREPARER_STOP_SECONDS = 5.0
+
+
+class BackgroundThreads:
+    """Each has `wake`, which a Celery task calls when there may be work."""
+
+    def __init__(self, services: Services, records: redis.Redis) -> None:
+        settings = services.settings
+        janitor = Janitor(services, RedisJanitorLock(records))
+        self.janitor = Ticker("janitor", settings.janitor_interval_seconds, janitor.run)
+        self.webhook_sender = WebhookSender(RedisOutbox(records), services.store, services.clock, settings)
+        self.media_preparer = Preparer(services)
+        self._request_seconds = settings.webhook_timeout_seconds
+
+    def start(self) -> None:
+        for one in (self.webhook_sender, self.janitor, self.media_preparer):
+            one.start()
+
+    def stop(self) -> None:
+        """Returns when all have stopped; a webhook request in progress may take its whole timeout."""
+        seconds = self._request_seconds
+        stop_together({self.media_preparer: PREPARER_STOP_SECONDS, self.webhook_sender: seconds, self.janitor: seconds})

@@ -1,0 +1,142 @@
+"""What the lanes that make chunks share: generate.py and refine.py. Encode, store, commit, report progress.
+
+A worker caches the state it committed last, so that it need not fetch what it has just stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Generic, TypeVar
+
+from core.service.domain.engine import FramesTHWC
+from core.service.domain.frame_plan import ChunkSpan
+from core.service.domain.ports import Lease
+from core.service.domain.refine_plan import spans_of
+from core.service.domain.schema import ChunkRecord, JobRecord, StepProgress, WebhookEvent
+from core.service.video.segments import EncodedChunk, encode_chunk
+from worker.lanes.completion import wake, wants_webhook, write_manifest
+from worker.lanes.lane import LaneWorker
+from worker.lanes.lease_keeper import LeaseKeeper
+from worker.lanes.server_access import NewObject, ignore_store_errors
+from worker.runtime.services import Activity, Services
+from worker.runtime.stopwatch import Stopwatch
+
+CHUNK_TYPE = "video/mp4"
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class CachedState(Generic[State]):
+    """The state after the piece that this process committed last for a job, and the fencing token it held."""
+
+    token: int
+    state: State
+    commit_seconds: float
+
+
+class ChunkLane(LaneWorker, ABC, Generic[State]):
+    """A lane whose pieces are chunks. `State` is what one piece hands to the next."""
+
+    commit_event: ClassVar[WebhookEvent]
+    cached_states: ClassVar[int]
+    """How many states are kept in memory, of the jobs worked on last."""
+
+    def __init__(self, services: Services, model: str, activity: Activity | None = None) -> None:
+        super().__init__(services, model, activity)
+        self._cache: OrderedDict[str, CachedState[State]] = OrderedDict()
+
+    def _forget(self, job_id: str) -> None:
+        self._cache.pop(job_id, None)
+
+    def _cached(self, record: JobRecord) -> CachedState[State] | None:
+        """The cached state of a job; None if another process has claimed the lane since."""
+        cached = self._cache.get(record.id)
+        return cached if cached and record.lane(self.lane).token == cached.token + 1 else None
+
+    def _wait_times(self, record: JobRecord, since: datetime) -> dict[str, float]:
+        """Seconds between `since`, when this piece could have begun, and its claim: `commit` of the piece before,
+        if this process made it, and `queue`, the rest."""
+        waited = max(0.0, (self._services.clock.now() - since).total_seconds())
+        cached = self._cached(record)
+        commit = min(waited, cached.commit_seconds) if cached else 0.0
+        return {"queue": waited - commit, "commit": commit}
+
+    def _on_step(self, job_id: str, chunk_index: int, keeper: LeaseKeeper) -> Callable[[int, int], None]:
+        """The engine's callback after each denoising step. It raises Interrupted to stop the engine."""
+        services = self._services
+
+        def on_step(step: int, steps: int) -> None:
+            self._activity.beat()
+            self._check_stop(keeper)
+            progress = StepProgress(
+                lane=self.lane, chunk_index=chunk_index, step=step, steps=steps, at=services.clock.now()
+            )
+            with ignore_store_errors(job_id):
+                services.store.report_progress(job_id, progress)
+                self._check_cancel(job_id)
+
+        return on_step
+
+    def _store_chunks(
+        self,
+        record: JobRecord,
+        first_frame: int,
+        frames: FramesTHWC,
+        key_of: Callable[[str, int], str],
+        also: Sequence[NewObject],
+        watch: Stopwatch,
+        keeper: LeaseKeeper,
+    ) -> tuple[ChunkRecord, ...]:
+        """Encode `frames`, the first of which is the video's frame `first_frame`, chunk by chunk and store the chunks
+        together with the objects `also`. Returns the records to commit."""
+        spec = record.spec
+        spans = spans_of(range(first_frame, first_frame + len(frames)), spec.num_frames)
+        with watch.phase("encode"):
+            own = [frames[span.first_frame - first_frame :][: span.num_frames] for span in spans]
+            encoded = [encode_chunk(own, spec.fps, s.index, s.first_frame) for s, own in zip(spans, own, strict=True)]
+        keys = [key_of(record.id, span.index) for span in spans]
+        with watch.phase("upload"):
+            chunks = [NewObject(key, each.data, CHUNK_TYPE) for key, each in zip(keys, encoded, strict=True)]
+            self._put([*chunks, *also], keeper)
+        # Chunks made together share the time, so that the sum over all chunks is the whole time.
+        timings = {phase: seconds / max(1, len(spans)) for phase, seconds in watch.seconds.items()}
+        made = zip(spans, keys, encoded, strict=True)
+        return tuple(self._chunk_record(span, key, each, timings) for span, key, each in made)
+
+    def _chunk_record(
+        self, span: ChunkSpan, key: str, encoded: EncodedChunk, timings: Mapping[str, float]
+    ) -> ChunkRecord:
+        return ChunkRecord(
+            index=span.index,
+            first_frame=span.first_frame,
+            num_frames=span.num_frames,
+            key=key,
+            head_bytes=encoded.head_bytes,
+            size_bytes=len(encoded.data),
+            sha256=hashlib.sha256(encoded.data).hexdigest(),
+            created_at=self._services.clock.now(),
+            timings=dict(timings),
+        )
+
+    def _commit(self, lease: Lease, state: State, commit: Callable[[], JobRecord], keeper: LeaseKeeper) -> JobRecord:
+        """Call `commit`, write the manifest and cache `state`. Returns the record after the commit."""
+        watch = Stopwatch()
+        with watch.phase("commit"):
+            committed = self._with_retries(commit, keeper)
+            write_manifest(self._services, committed)
+        self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"])
+        self._cache.move_to_end(lease.job_id)
+        if len(self._cache) > self.cached_states:
+            self._cache.popitem(last=False)
+        return committed
+
+    def _after_commit(self, record: JobRecord) -> None:
+        if wants_webhook(record, self.commit_event):
+            self._services.queue.deliver_webhooks()
+        wake(self._services, record)
