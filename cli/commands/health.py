@@ -22,7 +22,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.watch import add_url_argument
+    from cli.commands.api import add_url_argument
 
     parser.add_argument("what", choices=("api", "worker"))
     parser.add_argument(
@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _api(url: str) -> tuple[bool, str]:
-    from client.client import Client
+    from cli.commands.api import api_client
 
-    with Client(url) as client:
-        ready = client.ready()
+    with api_client(url) as client:
+        ready = client.is_ready()
     return ready, f"{url} is {'ready' if ready else 'not ready'}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from client.client import Client
+    from client import Client
 
 NAME = "submit"
 SUMMARY = "submit a job to a running service"
@@ -27,7 +27,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.watch import add_url_argument
+    from cli.commands.api import add_url_argument
 
     parser.add_argument("prompt", help="what the video shows, in plain English")
     parser.add_argument("--negative-prompt", help="what it should not show")
@@ -154,13 +154,13 @@ def _uploaded(client: Client, field: str, file: Path) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
+    from cli.commands.api import api_client
     from cli.commands.watch import watch_job
     from cli.output.job_diff import warning_line
-    from client.client import Client
 
-    with Client(args.url) as client:
+    with api_client(args.url) as client:
         given = {field: _given(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)}
-        job = client.submit(request_body(args) | given)
+        job = client.create_job(request_body(args) | given)
         print(job.model_dump_json() if args.json else job.id, flush=True)
         if args.watch:
             return watch_job(client, job.id, out=None)  # tells the warnings, too

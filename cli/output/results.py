@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.client import Client
+from client import Client
 from core.service.domain.errors import SetupError
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import Chunk, Job, JobSpec
