@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import httpx
 import pytest
@@ -16,8 +16,12 @@ __all__ = ["make_job"]
 
 BASE_URL = "http://api.test"
 Answer = Callable[[httpx.Request], httpx.Response]
-Ask = Callable[..., list[Any]]
-"""`ask(answer, (method, *arguments), ...)`: what the calls return, in order; iterators as lists."""
+
+
+class Ask(Protocol):
+    """`ask(answer, (method, *arguments), ...)`: what the calls return, in order; iterators as lists."""
+
+    def __call__(self, answer: Answer, *calls: tuple[Any, ...]) -> list[Any]: ...
 
 
 def ask_sync(answer: Answer, *calls: tuple[Any, ...]) -> list[Any]:
