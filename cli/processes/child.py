@@ -18,6 +18,11 @@ from core.processes import end_with_parent
 from core.service.domain.errors import SetupError
 
 
+def capitalized(text: str) -> str:
+    """The text with its first letter in upper case, for the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def last_words(log: Path, max_characters: int = 300) -> str:
     """The last line of a log that says something, shortened; for a traceback that is the error itself."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

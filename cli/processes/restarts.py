@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from cli.processes.child import capitalized
 from core.service.domain.errors import SetupError
 
 FIRST_PAUSE_SECONDS = 1.0
@@ -72,7 +73,7 @@ class Keeper:
             watch.pause_seconds = FIRST_PAUSE_SECONDS
         pause = watch.next_pause()
         watch.start_at = now + pause
-        self._say(f"{_sentence(watch.part.name)} ended ({ending}), starting it again in {pause:g} s")
+        self._say(f"{capitalized(watch.part.name)} ended ({ending}), starting it again in {pause:g} s")
 
     def _start_again(self, watch: _Watch, now: float) -> None:
         try:
@@ -83,8 +84,4 @@ class Keeper:
             self._say(f"{error.message.rstrip('.')}; trying again in {pause:g} s")
             return
         watch.started_at, watch.start_at = now, None
-        self._say(f"{_sentence(watch.part.name)} was started again")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+        self._say(f"{capitalized(watch.part.name)} was started again")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -21,7 +20,8 @@ import httpx
 from pydantic import SecretStr
 
 from cli.processes.child import Child, stop_all
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port, prepare_folder
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import bind_error, free_port, prepare_folder
 from cli.processes.restarts import Part
 from cli.processes.stop_signal import StopSignal
 from core.service.domain.errors import SetupError, StoreError
@@ -123,16 +123,9 @@ def only_user_of(data_dir: Path) -> Generator[None]:
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Raise SetupError where nothing can listen on host:port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the API's server does: a port in TIME_WAIT from the run before is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SetupError(
-                f"port {port} on {host} cannot be used: {error.strerror}", fix="choose another --port"
-            ) from error
+    """Raise SetupError if nothing can listen on host:port."""
+    if (reason := bind_error(host, port)) is not None:
+        raise SetupError(f"port {port} on {host} cannot be used: {reason}", fix="choose another --port")
 
 
 def stack_settings(

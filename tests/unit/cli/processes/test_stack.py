@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import free_port
 from cli.processes.stack import (
     StackOptions,
     kept_webhook_secret,
