@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cli.output.results import RefineApart
+    from cli.output.results import IndependentRefiner
     from cli.output.terminal import Screen
     from cli.processes.stack import Stack
     from cli.processes.stop_signal import StopSignal
@@ -76,7 +76,7 @@ def _demo(args: argparse.Namespace, screen: Screen, stop: StopSignal) -> int:
 
 
 def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: Receiver, client: Client) -> Job:
-    """Submit, watch, await the webhook, save, sum up. A job that fails still gets its webhook checked."""
+    """Submit, follow, wait for the webhook (of a failed job, too), save, summarize."""
     from pathlib import Path
 
     from cli.output.results import save_results
@@ -97,13 +97,13 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
     job = screen.show_job(_while_running(stack, client.follow(job.id)))
-    told = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
-    screen.say(f"webhook   {told.type} received, signature verified ({told.id})")
+    event = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
+    screen.say(f"webhook   {event.type} received, signature verified ({event.id})")
     if job.status != "succeeded":
-        reason = f"{job.error.code}: {job.error.message}" if job.error else "no reason was given"
+        reason = f"{job.error.code}: {job.error.message}" if job.error else "without a reason"
         screen.say(f"job       {job.status.value}: {reason}")
         return job
-    saved = save_results(client, job, Path(args.out), _apart(screen, stack.settings))
+    saved = save_results(client, job, Path(args.out), _independent_refiner(screen, stack.settings))
     screen.say(f"saved     {', '.join(map(str, saved.files))}")
     screen.show_summary(summarize(job))
     return job
@@ -116,14 +116,14 @@ def _while_running(stack: Stack, jobs: Iterator[Job]) -> Iterator[Job]:
         yield job
 
 
-def _apart(screen: Screen, settings: Settings) -> RefineApart:
-    """Refines a preview in independent windows, for the picture only: beside them it is seen what ours do not show."""
+def _independent_refiner(screen: Screen, settings: Settings) -> IndependentRefiner:
+    """Refines a preview in independent windows, for the comparison in the picture only."""
 
     def refine(spec: JobSpec, preview: FramesTHWC) -> FramesTHWC:
-        from cli.output.independent_windows import refine_apart
+        from cli.output.independent_windows import refine_independently
         from worker.engines import load_refiner
 
         screen.say("picture   refining the preview once more, in independent windows")
-        return refine_apart(load_refiner(settings, spec.model), spec, preview)
+        return refine_independently(load_refiner(settings, spec.model), spec, preview)
 
     return refine

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from cli.processes.child import Child, capitalized, last_words
+from cli.processes.child import Child, capitalized, last_line
 from cli.processes.machine import LOOPBACK, accepts_connections, bind_error, free_port, prepare_folder
 from core.service.domain.errors import SetupError
 
@@ -58,7 +58,7 @@ class EmbeddedServer(ABC):
             self.stop()
             if not accepts_connections(self._port):  # so the port was not the reason
                 break
-        raise SetupError(f"{capitalized(self.name)} did not start: {last_words(log)} (log: {log})")
+        raise SetupError(f"{capitalized(self.name)} did not start: {last_line(log)} (log: {log})")
 
     def _wait(self, child: Child) -> bool:
         """False if the process ends before it answers, or takes longer than START_SECONDS."""
