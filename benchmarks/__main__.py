@@ -25,7 +25,7 @@ from benchmarks import footprint, http, jobs, machine, streams
 from benchmarks.figures import Figure, Report
 from cli.processes.stack import StackOptions, running_stack
 from cli.processes.stop_signal import Stopped, StopSignal
-from client.client import Client
+from client import Client
 from core.service.domain.errors import LongtakeError
 
 GROUPS = ("service", "http", "streams", "steps", "approximations", "refinement")

@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.figures import Figure
 from cli.processes.child import Child
-from cli.processes.embedded import free_port
+from cli.processes.machine import free_port
 from cli.processes.stack import settings_environment
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 

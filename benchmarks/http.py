@@ -25,7 +25,8 @@ from pydantic import SecretStr
 from benchmarks.figures import Figure
 from benchmarks.machine import REPOSITORY
 from cli.processes.child import Child, stop_all
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import free_port
 from cli.processes.stack import settings_environment
 from core.service.clock import SystemClock
 from core.service.domain.frame_plan import CHUNK_FRAMES

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from benchmarks.figures import Figure
-from client.client import Client
+from client import Client
 from core.service.domain.schema import Job
 
 NOT_ENGINE = frozenset({"queue", "load", "encode", "upload", "commit"})
@@ -40,11 +40,11 @@ def measure(client: Client, *, runs: int, num_frames: int, say: Callable[[str], 
 def run_job(client: Client, num_frames: int, seed: int) -> tuple[float, Job]:
     """Seconds from POST to the first chunk's URL, and the job when it has ended. Raises AssertionError if it failed."""
     started = time.perf_counter()
-    job = client.submit({"prompt": PROMPT, "num_frames": num_frames, "seed": seed})
+    job = client.create_job({"prompt": PROMPT, "num_frames": num_frames, "seed": seed})
     first_chunk = None
     while not job.status.is_terminal:
         time.sleep(POLL_SECONDS)
-        job = client.job(job.id)
+        job = client.get_job(job.id)
         if first_chunk is None and job.chunks:
             first_chunk = time.perf_counter() - started
     assert first_chunk is not None, job.error

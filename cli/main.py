@@ -1,7 +1,7 @@
 """`longtake`: the command line.
 
-Knows the commands and how errors leave the process. A command's module only declares its arguments when it is
-imported; what it needs to run (HTTP, Redis, models) is imported when it runs, so that `longtake --help` is quick.
+Errors become exit codes here. A command's module only declares its arguments when it is imported; what it needs to
+run (HTTP, Redis, models) is imported when it runs, so that `longtake --help` is quick.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from cli.commands import convert, demo, evaluate, gc, health, models, pull, subm
 from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (demo, up, submit, watch, models, worker, pull, convert, train, evaluate, gc, health)
-PASSES_ON = (train, evaluate)
-"""Commands whose arguments belong to the model half: these explain themselves there."""
+DELEGATING = (train, evaluate)
+"""Commands that pass all arguments on to a program of core.model, --help included."""
 
 EPILOG = """\
 start here:
@@ -44,18 +44,18 @@ def build_parser() -> argparse.ArgumentParser:
             description=command.DESCRIPTION,
             epilog=command.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            add_help=command not in PASSES_ON,
+            add_help=command not in DELEGATING,
         )
-        subparser.set_defaults(run=command.run, passes_on_unknown=command in PASSES_ON)
+        subparser.set_defaults(run=command.run, accepts_unknown=command in DELEGATING)
         command.add_arguments(subparser)
     return parser
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Arguments of one command; `rest` holds what a command passes on to another program."""
+    """Arguments of one command; `rest` has those that the command passes on to another program."""
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and not args.passes_on_unknown:
+    if rest and not args.accepts_unknown:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     return args
@@ -67,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    """Errors that a person can act on become one sentence on stderr and exit code 1."""
+    """Run the chosen command. A LongtakeError or a full disk becomes one sentence on stderr and exit code 1."""
     try:
         return int(args.run(args))
     except ConversionError as error:
-        # Its list of weights keeps its lines; its code tells scripts what happened.
+        # The message can be a list of weights, one per line; scripts read the code.
         print(f"longtake: {error.code}: {error.message}" + (f"\n({error.fix})" if error.fix else ""), file=sys.stderr)
         return 1
     except LongtakeError as error:

@@ -1,1 +1,1 @@
-"""One module for each command: its arguments when it is imported, its work when it runs."""
+"""One module per command. Importing it declares its arguments only; its `run` imports what it needs."""

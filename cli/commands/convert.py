@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 NAME = "convert"
 SUMMARY = "turn published checkpoints into weights folders"
 DESCRIPTION = """\
-Reads a published checkpoint without running anything in it, checks every weight's name, shape and type, and writes a
-folder of safetensors with a config.json per network. The folder appears when all of it is written: a full disk, Ctrl-C
-or a kill leaves nothing that could be taken for it. Memory: a few hundred MB beside the largest single weight."""
+Reads a published checkpoint without running code in it, checks every weight's name, shape and type, and writes a folder
+of safetensors with a config.json per network. The folder appears only when it is complete; a full disk, Ctrl-C or a
+kill leaves nothing. Memory: a few hundred MB beside the largest single weight."""
 EXAMPLES = """\
 examples:
   longtake convert streaming-t2v streaming_t2v.ckpt --out weights/streaming-t2v --dtype bfloat16
@@ -25,12 +25,12 @@ examples:
                            --vae v2-1_512-ema-pruned.ckpt --out weights/vid2vid
   longtake convert verify weights/streaming-t2v     reads every file again and compares its checksum
 
-`longtake convert streaming-t2v --help` explains one of them. docs/checkpoints.md has the whole way.
+`longtake convert streaming-t2v --help` explains one of them. docs/checkpoints.md has all steps.
 """
 
 STREAMING_HELP = """\
-Converts streaming_t2v.ckpt (25.6 GB: 3.23 billion weights in float32 and the optimizer of their training, which is not
-read) to unet/ cam/ conditioning/ vae/ text_encoder/ image_encoder/: 12.7 GB in float32, 6.4 GB in a half type."""
+Converts streaming_t2v.ckpt (25.6 GB: 3.23 billion weights in float32; the optimizer state in it is not read)
+to unet/ cam/ conditioning/ vae/ text_encoder/ image_encoder/: 12.7 GB in float32, 6.4 GB in a half type."""
 STREAMING_EXAMPLES = """\
 examples:
   longtake convert streaming-t2v streaming_t2v.ckpt --out weights/streaming-t2v
@@ -45,8 +45,8 @@ examples:
                            --vae v2-1_512-ema-pruned.ckpt --out weights/vid2vid --dtype bfloat16
 """
 VERIFY_HELP = """\
-Reads every file that SHA256SUMS of a weights folder lists and names those that are missing or changed. Takes as long as
-reading the folder from the disk, so workers do not do it at every start."""
+Reads every file that SHA256SUMS of a weights folder lists and reports those that are missing or changed. As that reads
+the whole folder, workers do not do it at every start."""
 VERIFY_EXAMPLES = """\
 examples:
   longtake convert verify weights/streaming-t2v
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--text", type=Path, required=True, metavar="PATH", help="open_clip_pytorch_model.bin (OpenCLIP ViT-H-14)"
     )
     refiner.add_argument(
-        "--vae", type=Path, required=True, metavar="PATH", help="v2-1_512-ema-pruned.ckpt (of it, the autoencoder)"
+        "--vae", type=Path, required=True, metavar="PATH", help="v2-1_512-ema-pruned.ckpt (its autoencoder is used)"
     )
     for kind in (streaming, refiner):
         kind.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make: new, or empty")
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         with stop.interruptible():
             return _verify(args.folder) if args.kind == "verify" else _convert(args)
     except Stopped as stopped:
-        print("longtake: stopped; nothing was kept", file=sys.stderr)
+        print("longtake: stopped; nothing was written", file=sys.stderr)
         return stopped.exit_code
 
 
@@ -118,10 +118,10 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _conversion(args: argparse.Namespace) -> Callable[[Report], Summary]:
-    """The conversion that the arguments ask for, still to be started."""
-    from cli.commands.model_extra import needing_model_half
+    """The conversion that the arguments ask for."""
+    from cli.commands.model_extra import model_extra
 
-    with needing_model_half("converting"):
+    with model_extra("converting"):
         from core.model.convert.streaming_t2v import convert_checkpoint
         from core.model.convert.vid2vid import convert_refiner
     if args.kind == "streaming-t2v":
@@ -130,14 +130,14 @@ def _conversion(args: argparse.Namespace) -> Callable[[Report], Summary]:
 
 
 def summary_lines(summary: Summary) -> list[str]:
-    """What was written, for a person."""
+    """What was written, as lines of text."""
     stored = ", ".join(summary.source_dtypes)
     lines = [f"{summary.folder}: {summary.dtype}, read as {stored}"]
     for part in summary.parts:
         lines.append(_row(f"{part.name}/", part.num_parameters, part.num_bytes, f"{part.num_files} file(s)"))
     lines.append(_row("all", summary.num_parameters, summary.num_bytes, "SHA256SUMS written"))
     if not summary.is_published_size:
-        lines.append("note: the weights fit together, but these are not the sizes of the published model")
+        lines.append("note: the weights fit together, but not the sizes of the published model")
     if summary.num_ignored:
         lines.append(f"note: {summary.num_ignored} weights of the files are not used and were left out")
     if summary.placeholders:
@@ -163,5 +163,5 @@ def _verify(folder: Path) -> int:
             report("verify", done, total)
 
         num_files = verify_sums(folder, on_bytes)
-    print(f"{folder}: {num_files} files are as they were written")
+    print(f"{folder}: {num_files} files are unchanged")
     return 0

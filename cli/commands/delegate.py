@@ -1,4 +1,4 @@
-"""Commands that belong to the model half: every argument is passed on to a program there, which explains itself."""
+"""Commands that pass all their arguments on to a program of core.model, which also answers --help."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def no_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def delegate(what: str, module: str, extras: str, *later: str) -> Callable[[argparse.Namespace], int]:
-    """Runs `main` of a module of core.model, which needs these extras of this project. `what` names it for people.
+    """A `run` that calls `main` of a module of core.model. `extras` are those of this project that it needs.
 
-    `later`: packages that it imports only once it is at work, and that must be there before it begins.
+    `later` are packages that it imports only while it works; they are checked before it begins.
     """
 
     def run(args: argparse.Namespace) -> int:
-        from cli.commands.model_extra import needing_model_half
+        from cli.commands.model_extra import model_extra
 
-        with needing_model_half(what, extras):
+        with model_extra(what, extras):
             program = importlib.import_module(module)
             for package in later:
                 importlib.import_module(package)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cli.output.results import RefineApart
+    from cli.output.results import IndependentRefiner
     from cli.output.terminal import Screen
     from cli.processes.stack import Stack
     from cli.processes.stop_signal import StopSignal
     from cli.processes.webhook_receiver import Receiver
-    from client.client import Client
+    from client import Client
     from core.service.domain.engine import FramesTHWC
     from core.service.domain.schema import Job, JobSpec
     from core.service.settings import Settings
@@ -56,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace, screen: Screen, stop: StopSignal) -> int:
+    from cli.commands.api import api_client
     from cli.output.demo_folder import demo_folder
     from cli.processes.stack import StackOptions, running_stack
     from cli.processes.webhook_receiver import running_receiver
-    from client.client import Client
 
     screen.say("stack     starting Redis, S3, the API and two workers")
     with demo_folder() as folder:
@@ -67,7 +68,7 @@ def _demo(args: argparse.Namespace, screen: Screen, stop: StopSignal) -> int:
         with running_stack(options, stop) as stack:
             secret = stack.settings.webhook_secret
             assert secret is not None, "the stack always has one"
-            with running_receiver(secret.get_secret_value()) as receiver, Client(stack.base_url) as client:
+            with running_receiver(secret.get_secret_value()) as receiver, api_client(stack.base_url) as client:
                 with stop.interruptible():
                     job = _one_job(args, screen, stack, receiver, client)
                 screen.say("stack     stopping")
@@ -75,12 +76,11 @@ def _demo(args: argparse.Namespace, screen: Screen, stop: StopSignal) -> int:
 
 
 def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: Receiver, client: Client) -> Job:
-    """Submit, watch, await the webhook, save, sum up. A job that fails still gets its webhook checked."""
+    """Submit, follow, wait for the webhook (of a failed job, too), save, summarize."""
     from pathlib import Path
 
     from cli.output.results import save_results
     from cli.output.summary import summarize
-    from client.follow import follow
 
     screen.say(f"stack     Redis is {stack.redis_program}")
     screen.say(f"stack     ready: API {stack.base_url} (docs at {stack.base_url}/docs)")
@@ -93,30 +93,37 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         "webhook_url": receiver.url,
         "refine": args.refine,
     }
-    job = client.submit(body)
+    job = client.create_job(body)
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
-    job = screen.show_job(follow(client, job.id, check=stack.check))
-    told = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
-    screen.say(f"webhook   {told.type} received, signature verified ({told.id})")
+    job = screen.show_job(_while_running(stack, client.follow(job.id)))
+    event = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
+    screen.say(f"webhook   {event.type} received, signature verified ({event.id})")
     if job.status != "succeeded":
-        reason = f"{job.error.code}: {job.error.message}" if job.error else "no reason was given"
+        reason = f"{job.error.code}: {job.error.message}" if job.error else "without a reason"
         screen.say(f"job       {job.status.value}: {reason}")
         return job
-    saved = save_results(client, job, Path(args.out), _apart(screen, stack.settings))
+    saved = save_results(client, job, Path(args.out), _independent_refiner(screen, stack.settings))
     screen.say(f"saved     {', '.join(map(str, saved.files))}")
     screen.show_summary(summarize(job))
     return job
 
 
-def _apart(screen: Screen, settings: Settings) -> RefineApart:
-    """Refines a preview in independent windows, for the picture only: beside them it is seen what ours do not show."""
+def _while_running(stack: Stack, jobs: Iterator[Job]) -> Iterator[Job]:
+    """The same jobs. Raises SetupError if a process of the stack has ended."""
+    for job in jobs:
+        stack.check()
+        yield job
+
+
+def _independent_refiner(screen: Screen, settings: Settings) -> IndependentRefiner:
+    """Refines a preview in independent windows, for the comparison in the picture only."""
 
     def refine(spec: JobSpec, preview: FramesTHWC) -> FramesTHWC:
-        from cli.output.independent_windows import refine_apart
+        from cli.output.independent_windows import refine_independently
         from worker.engines import load_refiner
 
         screen.say("picture   refining the preview once more, in independent windows")
-        return refine_apart(load_refiner(settings, spec.model), spec, preview)
+        return refine_independently(load_refiner(settings, spec.model), spec, preview)
 
     return refine

@@ -1,4 +1,4 @@
-"""`longtake gc`: finds and removes what is stored and belongs to nobody."""
+"""`longtake gc`: finds and removes stored objects and keys that belong to no job."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ NAME = "gc"
 SUMMARY = "find and remove objects and keys that belong to no job"
 DESCRIPTION = """\
 Lists objects in the bucket that no job or upload needs, and keys in Redis of jobs without a record, and removes them.
-Normally there are none: a crash in the wrong moment may leave some. Looks twice, a few seconds apart, and takes only
-what was there both times, so that it can run beside a busy service. Uses the same LONGTAKE_ variables as workers."""
+Normally there are none; a crash at the wrong moment can leave some. Scans twice, a few seconds apart, and takes only
+what both scans found, so it can run beside a busy service. Uses the same LONGTAKE_ variables as workers."""
 EXAMPLES = """\
 examples:
-  longtake gc --dry-run      only list; exit code 1 where there is something
+  longtake gc --dry-run      only list; exit code 1 if there is something
   longtake gc
 """
 PAUSE_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="list, remove nothing; exit code 1 where something is")
+    parser.add_argument("--dry-run", action="store_true", help="only list; exit code 1 if something is found")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     records, storage = connect(settings.redis_url), S3Storage(settings)
     store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
     _require_whole(store)
-    found = seen_twice(lambda: find_orphans(store, storage, RedisUploadStore(records)), PAUSE_SECONDS)
-    _require_whole(store)  # a Redis that was lost meanwhile has made everything seem to belong to nobody
+    found = in_both_scans(lambda: find_orphans(store, storage, RedisUploadStore(records)), PAUSE_SECONDS)
+    _require_whole(store)  # if Redis lost its records meanwhile, everything looks orphaned
     for orphan in found:
         print(f"{orphan.name}: {orphan.reason}")
         if not args.dry_run:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_whole(store: JobStore) -> None:
-    """Raises SetupError where Redis has lost the records: then everything would seem to belong to nobody."""
+    """Raises SetupError if Redis has lost its records: then every object would look orphaned."""
     from core.service.domain.errors import SetupError
 
     if not store.has_all_records():
@@ -62,12 +62,12 @@ def _require_whole(store: JobStore) -> None:
         )
 
 
-def seen_twice(look: Callable[[], Iterable[Orphan]], pause_seconds: float) -> list[Orphan]:
-    """What belongs to nobody now and a few seconds later: what is just being made soon belongs to somebody."""
+def in_both_scans(scan: Callable[[], Iterable[Orphan]], pause_seconds: float) -> list[Orphan]:
+    """Orphans that two scans find: an object just being stored is an orphan in the first only."""
     import time
 
-    first = {*look()}
+    first = {*scan()}
     if not first:
         return []
     time.sleep(pause_seconds)
-    return [orphan for orphan in look() if orphan in first]
+    return [orphan for orphan in scan() if orphan in first]

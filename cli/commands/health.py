@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from core.service.domain.ports import WorkerStatus
 
 NAME = "health"
-SUMMARY = "exit code 0 where the API or this machine's worker is healthy"
+SUMMARY = "exit code 0 if the API or this machine's worker is healthy"
 DESCRIPTION = """\
-For container health checks. `api` asks /readyz. `worker` asks Redis whether a worker process of this host has reported
-within the last seconds and can work. Prints one line; the exit code is 0 or 1."""
+For container health checks. `api` asks /readyz. `worker` asks Redis whether the worker processes of this host
+have reported within the last seconds and can work. Prints one line; the exit code is 0 or 1."""
 EXAMPLES = """\
 examples:
   longtake health api --url http://127.0.0.1:8000
@@ -22,29 +22,29 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.watch import add_url_argument
+    from cli.commands.api import add_url_argument
 
     parser.add_argument("what", choices=("api", "worker"))
     parser.add_argument(
         "--kind",
         choices=("both", "generate", "refine", "cpu"),
         default="both",
-        help="of the worker (default: %(default)s)",
+        help="kind of the worker (default: %(default)s)",
     )
     add_url_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    healthy, words = _api(args.url) if args.what == "api" else _worker(args.kind)
-    print(words)
+    healthy, text = _api(args.url) if args.what == "api" else _worker(args.kind)
+    print(text)
     return 0 if healthy else 1
 
 
 def _api(url: str) -> tuple[bool, str]:
-    from client.client import Client
+    from cli.commands.api import api_client
 
-    with Client(url) as client:
-        ready = client.ready()
+    with api_client(url) as client:
+        ready = client.is_ready()
     return ready, f"{url} is {'ready' if ready else 'not ready'}"
 
 
@@ -60,12 +60,12 @@ def _worker(kind: str) -> tuple[bool, str]:
 
 
 def worker_health(workers: Sequence[WorkerStatus], kind: str, host: str) -> tuple[bool, str]:
-    """Healthy where every worker process of this kind on this host can work, and there is one. The words say why not.
+    """(healthy, text). Healthy: this host has a worker process of this kind, and all of them can work.
 
-    A process that has not reported for some seconds is not in `workers` any more.
+    A process that has not reported for some seconds is no longer in `workers`.
     """
     mine = [worker for worker in workers if worker.kind == kind and worker.name.endswith(f"@{host}")]
     if not mine:
         return False, f"no {kind} worker of {host} has reported"
-    words = [f"{worker.name} {worker.state}" + (f": {worker.reason}" if worker.reason else "") for worker in mine]
-    return all(worker.state != "not_ready" for worker in mine), "; ".join(words)
+    lines = [f"{worker.name} {worker.state}" + (f": {worker.reason}" if worker.reason else "") for worker in mine]
+    return all(worker.state != "not_ready" for worker in mine), "; ".join(lines)

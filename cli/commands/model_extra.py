@@ -1,4 +1,4 @@
-"""The seam between the command line and the model half: an extra that may not be installed."""
+"""The extra `model` of this project, which may not be installed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from core.service.domain.errors import SetupError
 
 
 @contextmanager
-def needing_model_half(what: str, extras: str = "model") -> Generator[None]:
-    """Import core.model within the block. Raises SetupError saying what to install where a package is missing.
+def model_extra(what: str, extras: str = "model") -> Generator[None]:
+    """Import core.model within the block. If a package is missing, raises SetupError with the command that installs it.
 
-    `extras`: those of this project that bring all it needs, separated by commas.
+    `what` begins the sentence ("training"). `extras` are separated by commas.
     """
     try:
         yield

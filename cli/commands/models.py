@@ -7,12 +7,12 @@ import argparse
 NAME = "models"
 SUMMARY = "list the models installed on this machine"
 DESCRIPTION = """\
-Lists the presets in LONGTAKE_PRESETS_DIR (by default the ones shipped): names, sizes, example prompts, and which still
-need their weights."""
+Lists the presets in LONGTAKE_PRESETS_DIR (by default the ones shipped): names, sizes, example prompts, and which are
+not installed."""
 EXAMPLES = """\
 examples:
   longtake models
-  curl http://127.0.0.1:8000/models     what a running service offers
+  curl http://127.0.0.1:8000/models     the models of a running service
 """
 
 

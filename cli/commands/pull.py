@@ -1,4 +1,4 @@
-"""`longtake pull`: the weights of a preset that is not shipped with them, from the Hub to a folder that loads."""
+"""`longtake pull`: downloads the weights of a preset from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NAME = "pull"
 SUMMARY = "download the weights of a model"
 DESCRIPTION = """\
 Downloads the weights of a model from the Hugging Face Hub, checks them and converts them into LONGTAKE_WEIGHTS_DIR.
-Ctrl-C or a broken connection loses nothing: the next pull goes on. What was pulled is pinned in <model>.lock.json there
-(commit and checksums), and later pulls take the same. `longtake up` and workers pull by themselves what they need."""
+After Ctrl-C or a broken connection the next pull resumes. Commit and checksums are pinned in <model>.lock.json there,
+and later pulls take the same. `longtake up` and workers pull what they need."""
 EXAMPLES = """\
 examples:
   longtake pull modelscope
-  longtake pull modelscope --refiner                 also what `refine` needs; adds it to an installed model, too
-  longtake pull modelscope --dtype bfloat16          half the disk; profile `reference` is then no longer exact
+  longtake pull modelscope --refiner                 also the refiner; adds it to an installed model, too
+  longtake pull modelscope --dtype bfloat16          half the disk space; profile `reference` is then not exact
   HF_HUB_OFFLINE=1 longtake pull modelscope          from files in <weights folder>/downloads, without a network
 """
 
@@ -48,23 +48,23 @@ def run(args: argparse.Namespace) -> int:
         with stop.interruptible():
             install(preset, args.revision, args.dtype, refiner=args.refiner)
     except Stopped as stopped:
-        print("longtake: stopped; the next pull goes on from here", file=sys.stderr)
+        print("longtake: stopped; the next pull resumes here", file=sys.stderr)
         return stopped.exit_code
     print(f"{args.model} is installed in {preset.weights}{', with its refiner' if preset.refines else ''}")
     originals = preset.weights.parent / "downloads"
     if originals.is_dir():
-        print(f"the files it was made from are no longer needed: {originals}")
+        print(f"the downloaded files are no longer needed: {originals}")
     return 0
 
 
 def install(
     preset: PresetFolder, revision: str | None = None, dtype: DtypeName | None = None, *, refiner: bool = False
 ) -> None:
-    """Pull a preset, with its progress on stderr. Nothing happens where it is installed as asked."""
-    from cli.commands.model_extra import needing_model_half
+    """Pull a preset, with progress on stderr. Does nothing if it is installed as asked."""
+    from cli.commands.model_extra import model_extra
     from cli.output.byte_meter import byte_meter
 
-    with needing_model_half("pulling"):
+    with model_extra("pulling"):
         from core.model.hub import pull
     with byte_meter(sys.stderr) as report:
         pull(preset, report=report, refiner=refiner, revision=revision, dtype=dtype)

@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from client.client import Client
+    from client import Client
 
 NAME = "submit"
 SUMMARY = "submit a job to a running service"
 DESCRIPTION = """\
-Sends one job to the API and prints its id. What is left out takes the model's defaults. The service checks everything
-and says which field is wrong and how to mend it."""
+Sends one job to the API and prints its id. What is left out takes the model's defaults. The API checks everything
+and names the wrong field and the fix."""
 EXAMPLES = """\
 examples:
   longtake submit "a red circle moving left over a striped background" --frames 48
   longtake submit "a blue square moving up over a plain background" --seconds 12.5 --seed 7 --watch
   longtake submit "a red circle moving left over a striped background" --json | python -m json.tool
   longtake submit "a red circle moving left over a striped background" --refine --watch
-  longtake submit "the circle goes on to the right" --video out/clip.mp4 --watch
+  longtake submit "a red circle moving left over a plain background" --video out/clip.mp4 --watch
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.watch import add_url_argument
+    from cli.commands.api import add_url_argument
 
     parser.add_argument("prompt", help="what the video shows, in plain English")
     parser.add_argument("--negative-prompt", help="what it should not show")
@@ -43,22 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile", choices=("fast", "reference"), help="reference: sampling exactly as published, slower"
     )
     parser.add_argument("--first-chunk-steps", type=int, help="denoising steps of the first 16 frames")
-    parser.add_argument("--first-chunk-guidance-scale", type=float, help="how strongly the prompt acts on those")
-    parser.add_argument("--image", metavar="FILE|URL", help="picture that the video begins with; a file is uploaded")
-    parser.add_argument("--video", metavar="FILE|URL", help="video to be continued; a file is uploaded")
+    parser.add_argument("--first-chunk-guidance-scale", type=float, help="how strongly the prompt is followed in them")
+    parser.add_argument("--image", metavar="FILE|URL", help="first frame of the video; a file is uploaded")
+    parser.add_argument("--video", metavar="FILE|URL", help="video to continue; a file is uploaded")
     refine = parser.add_argument_group(
-        "refinement", "any of these asks for it; what is not given is the model's default"
+        "refinement", "any of these options asks for it; the others take the model's defaults"
     )
     refine.add_argument("--refine", action="store_true", help="also make the video in a higher resolution")
-    refine.add_argument("--refine-strength", type=float, help="how much may change, above 0 and up to 1")
+    refine.add_argument("--refine-strength", type=float, help="how much may change: above 0, at most 1")
     refine.add_argument("--refine-steps", type=int, help="denoising steps per refinement window")
-    refine.add_argument("--refine-guidance-scale", type=float, help="how strongly the prompt acts on the details")
-    refine.add_argument("--refine-size", metavar="WIDTHxHEIGHT", help="in the proportion of the preview")
+    refine.add_argument("--refine-guidance-scale", type=float, help="how strongly the prompt is followed in details")
+    refine.add_argument("--refine-size", metavar="WIDTHxHEIGHT", help="in the proportions of the preview")
     refine.add_argument(
-        "--refine-schedule", choices=("streaming", "lockstep"), help="while the video grows (default), or at its end"
+        "--refine-schedule",
+        choices=("streaming", "lockstep"),
+        help="while the video grows (default), or after its last frame",
     )
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
-    parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be given several times")
+    parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be repeated")
     parser.add_argument(
         "--metadata", action="append", metavar="KEY=VALUE", help="returned with the job; may be repeated"
     )
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _rate(text: str) -> int | float | str:
-    """A number where it is one; anything else is for the API to judge."""
+    """The number, if it is one; the API checks anything else."""
     if text.isdecimal():
         return int(text)
     try:
@@ -99,7 +101,7 @@ REQUEST_FIELDS = (
 
 
 def request_body(args: argparse.Namespace) -> dict[str, Any]:
-    """The JobRequest that the arguments describe; what was not given is left out."""
+    """The body of POST /jobs for these arguments, without image and video."""
     body = {name: getattr(args, name) for name in REQUEST_FIELDS if getattr(args, name) is not None}
     first_chunk = {
         "num_inference_steps": args.first_chunk_steps,
@@ -126,8 +128,8 @@ def _key_value(entry: str) -> tuple[str, str]:
     return key, value
 
 
-def _given(client: Client, field: str, text: str) -> str:
-    """A URL or upload id as it is; a file is uploaded first."""
+def _input_media(client: Client, field: str, text: str) -> str:
+    """A URL or upload id as it is; of a file, the id of its upload."""
     from core.service.domain.ids import is_upload_id
 
     if text.startswith(("http://", "https://")) or is_upload_id(text):
@@ -136,34 +138,36 @@ def _given(client: Client, field: str, text: str) -> str:
 
 
 def _uploaded(client: Client, field: str, file: Path) -> str:
-    """Upload a file and say so on stderr, as stdout is for the answer."""
+    """Upload a file; its upload id. Progress goes to stderr, as stdout is for the answer."""
     from cli.output.byte_meter import byte_meter
     from core.service.domain.errors import InvalidField
     from core.service.domain.media_types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, describe, sniff, types_of
 
     if not file.is_file():
-        raise InvalidField(f"--{field}: there is no file {file}", field=field, fix="give a file or an http(s) URL")
+        raise InvalidField(f"--{field}: there is no file {file}", field=field, fix="pass a file or an http(s) URL")
     with file.open("rb") as source:
         head = source.read(SNIFFED_BYTES)
     content_type = sniff(head)
     if content_type is None or KIND_OF_TYPE[content_type] != field:
         taken = ", ".join(types_of(MediaKind(field)))
-        raise InvalidField(f"--{field}: {file} is {describe(head)}", field=field, fix=f"give one of {taken}")
+        raise InvalidField(f"--{field}: {file} is {describe(head)}", field=field, fix=f"use one of {taken}")
     with byte_meter(sys.stderr) as report:
         return client.upload(file, content_type, lambda done, total: report(f"uploading {file.name}", done, total))
 
 
 def run(args: argparse.Namespace) -> int:
+    from cli.commands.api import api_client
     from cli.commands.watch import watch_job
     from cli.output.job_diff import warning_line
-    from client.client import Client
 
-    with Client(args.url) as client:
-        given = {field: _given(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)}
-        job = client.submit(request_body(args) | given)
+    with api_client(args.url) as client:
+        input_media = {
+            field: _input_media(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)
+        }
+        job = client.create_job(request_body(args) | input_media)
         print(job.model_dump_json() if args.json else job.id, flush=True)
         if args.watch:
-            return watch_job(client, job.id, out=None)  # tells the warnings, too
+            return watch_job(client, job.id, out=None)  # prints the warnings, too
         for warning in job.warnings:
             print(f"warning: {warning_line(warning)}", file=sys.stderr)
         return 0

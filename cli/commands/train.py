@@ -1,4 +1,4 @@
-"""`longtake train`: hands its arguments to core.model.training.command."""
+"""`longtake train`: passes its arguments on to core.model.training.command."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 NAME = "up"
 SUMMARY = "start the whole service on this machine and keep it running"
 DESCRIPTION = """\
-Starts Redis, an S3 server, the API, a generation worker and a CPU worker, and keeps them running until Ctrl-C: what
-dies is started again. Jobs and videos are kept in the data folder: the next `longtake up` goes on with them."""
+Starts Redis, an S3 server, the API, a generation worker and a CPU worker, and keeps them running until Ctrl-C; what
+dies is restarted. Jobs and videos are kept in the data folder, and the next `longtake up` continues them."""
 EXAMPLES = """\
 examples:
   longtake up
@@ -64,13 +64,13 @@ def run(args: argparse.Namespace) -> int:
         with running_stack(options, stop) as stack:
             _serve(stack, stop, screen)
     except Stopped:
-        # Ctrl-C is how this command ends, so it is no failure.
+        # Ctrl-C is the normal end of this command: exit code 0.
         screen.say("stopped: every process has ended; jobs and videos are kept in " + str(options.data_dir))
     return 0
 
 
 def _pull_if_needed(model: str | None, screen: Screen) -> None:
-    """The weights of the model to be served, before anything starts: a download may take hours."""
+    """Download the model's weights before anything starts: that may take hours."""
     from cli.commands.pull import install
     from core.service.admission.catalog import Catalog
     from core.service.settings import read_settings
@@ -78,7 +78,7 @@ def _pull_if_needed(model: str | None, screen: Screen) -> None:
     settings = read_settings()
     catalog, name = Catalog(settings), model or settings.default_model
     if name not in catalog.names():
-        return  # the stack says so, after what is wrong with folder and port
+        return  # reported by the stack, after problems with folder and port
     preset = catalog.get(name)
     if not preset.installed:
         screen.say(f"{preset.path.name} is not installed: downloading its weights to {preset.weights}")
@@ -86,18 +86,18 @@ def _pull_if_needed(model: str | None, screen: Screen) -> None:
 
 
 def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:
-    """Say what to try, then start again whatever ends. Raises Stopped on a signal."""
+    """Print examples, then restart processes that end. Raises Stopped on a signal."""
     import time
 
     from cli.commands.demo import DEFAULT_PROMPT
-    from cli.processes.restarts import Keeper
+    from cli.processes.restarts import Restarter
 
     screen.say(f"Redis is {stack.redis_program}")
     screen.say(f"ready: {stack.base_url} (docs at {stack.base_url}/docs, logs in {stack.data_dir / 'logs'})")
     screen.say(TRY.format(url=stack.base_url, prompt=DEFAULT_PROMPT))
     screen.say("Ctrl-C stops everything.")
-    keeper = Keeper(stack.parts, screen.say, time.monotonic())
+    restarter = Restarter(stack.parts, screen.say, time.monotonic())
     while True:
-        keeper.look(time.monotonic())
+        restarter.check(time.monotonic())
         with stop.interruptible():
             time.sleep(CHECK_SECONDS)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from client.client import Client
+    from client import Client
 
 NAME = "watch"
 SUMMARY = "follow a job: progress, chunk URLs, result"
 DESCRIPTION = """\
-Follows a job by its event stream (by polling where that is not possible) and prints each chunk's URL as it appears.
-Leaving with Ctrl-C does not stop the job. The exit code is 0 only where the job succeeded."""
+Follows a job by its event stream, or by polling if the stream breaks, and prints each chunk's URL as it appears.
+Ctrl-C does not stop the job. The exit code is 0 only if the job succeeded."""
 EXAMPLES = """\
 examples:
   longtake watch job_abcdefghijklmnopqrst
@@ -21,38 +21,34 @@ examples:
 """
 
 
-def add_url_argument(parser: argparse.ArgumentParser) -> None:
-    """--url, the same for every command that talks to the API."""
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the API (default: %(default)s)")
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cli.commands.api import add_url_argument
+
     parser.add_argument("job", help="id of the job")
     parser.add_argument(
         "--out",
         type=Path,
-        help="save <job id>.mp4, <job id>.png and, if refined, that too in this folder at the end",
+        help="when the job has succeeded, save its videos and a contact sheet in this folder",
     )
     add_url_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from client.client import Client
+    from cli.commands.api import api_client
 
-    with Client(args.url) as client:
+    with api_client(args.url) as client:
         return watch_job(client, args.job, args.out)
 
 
 def watch_job(client: Client, job_id: str, out: Path | None) -> int:
-    """Show a job until it ends; exit code 0 where it succeeded."""
+    """Show a job until it ends; exit code 0 if it succeeded."""
     from cli.output.results import save_results
     from cli.output.summary import summarize
     from cli.output.terminal import Screen
-    from client.follow import follow
 
     screen = Screen()
-    screen.say(f"playlist  {client.job(job_id).links.playlist}")
-    job = screen.show_job(follow(client, job_id))
+    screen.say(f"playlist  {client.get_job(job_id).links.playlist}")
+    job = screen.show_job(client.follow(job_id))
     if job.error is not None:
         screen.say(f"error     {job.error.code}: {job.error.message}")
     if out is not None and job.status == "succeeded":

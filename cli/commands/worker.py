@@ -1,4 +1,4 @@
-"""`longtake worker`: workers of one kind, one process per GPU, restarted when they end and stopped in order."""
+"""`longtake worker`: worker processes of one kind, one per GPU."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import argparse
 NAME = "worker"
 SUMMARY = "run workers: one generation process per GPU, or a CPU worker"
 DESCRIPTION = """\
-Starts worker processes and looks after them. A worker of kind `both` makes videos and refines them, in turn; where one
-GPU is given to `refine` and another to `generate`, both go on at once. Each sees exactly one GPU
-(CUDA_VISIBLE_DEVICES), a process that ends is started again, and SIGTERM or Ctrl-C stops all in order: a chunk being
-made is given back, none is lost. Redis and S3 are found by the LONGTAKE_ variables."""
+Starts worker processes and restarts those that end. A worker of kind `both` generates and refines in turn; with one GPU
+for `generate` and another for `refine`, both run at the same time. Each process sees exactly one GPU
+(CUDA_VISIBLE_DEVICES). SIGTERM or Ctrl-C stops all of them in order: the chunk being made is released, and another
+worker makes it. Addresses of Redis and S3 come from LONGTAKE_ variables."""
 EXAMPLES = """\
 examples:
-  longtake worker                          one worker per GPU, or one on the CPU where there is no GPU
+  longtake worker                          one worker per GPU, or one on the CPU if there is none
   longtake worker --gpus 0,1 --model sprites
   longtake worker --gpus none              one worker on the CPU
   longtake worker --kind generate --gpus 0 & longtake worker --kind refine --gpus 1
-  longtake worker --kind cpu               final videos, webhooks, janitor
+  longtake worker --kind cpu               input media, final videos, webhooks, janitor
 """
 
 

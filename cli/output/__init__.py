@@ -1,1 +1,1 @@
-"""What a person sees: progress, job changes, saved results."""
+"""Terminal output and saved files: progress, job changes, results."""

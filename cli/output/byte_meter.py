@@ -1,7 +1,4 @@
-"""Progress of work that is counted in bytes: a moving bar on a terminal, a line now and then everywhere else.
-
-Knows how it looks; what is done tells it by calling it.
-"""
+"""Progress of work that is counted in bytes: a progress bar on a terminal, a line every few seconds otherwise."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ Report = Callable[[str, int, int], None]
 
 @contextmanager
 def byte_meter(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Generator[Report]:
-    """A Report that shows itself on `stream` within the block."""
+    """A Report that is shown on `stream` within the block."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         yield _plain_lines(console, now)
@@ -45,13 +42,13 @@ def byte_meter(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Gen
 
 def _plain_lines(console: Console, now: Callable[[], float]) -> Report:
     """A line at most every PLAIN_LINE_EVERY_SECONDS, and one at the end."""
-    said_at = now()
+    printed_at = now()
 
     def report(phase: str, done_bytes: int, total_bytes: int) -> None:
-        nonlocal said_at
+        nonlocal printed_at
         is_end = done_bytes == total_bytes
-        if is_end or now() - said_at >= PLAIN_LINE_EVERY_SECONDS:
-            said_at = now()
+        if is_end or now() - printed_at >= PLAIN_LINE_EVERY_SECONDS:
+            printed_at = now()
             console.print(f"progress  {phase}: {decimal(done_bytes)} of {decimal(total_bytes)}")
             console.file.flush()
 

@@ -1,4 +1,4 @@
-"""The demo's data folder: temporary, but kept where something failed, because the logs are in it."""
+"""The demo's data folder: temporary, but kept if the demo fails, because the logs are in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.service.domain.errors import LongtakeError
 
 @contextmanager
 def demo_folder() -> Generator[Path]:
-    """A new folder, removed at the end; after a LongtakeError it is kept and named on stderr."""
+    """A new folder, removed at the end. After a LongtakeError it is kept, and its path is printed on stderr."""
     folder = Path(tempfile.mkdtemp(prefix="longtake-demo-"))
     keep = False
     try:

@@ -1,4 +1,4 @@
-"""What is new about a job, as plain lines for a person. Pure: two views of a job in, text out."""
+"""What changed between two views of a job, as lines of text. Pure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ STATUS_WORDS = {
 }
 
 
-def news(before: Job | None, job: Job) -> list[str]:
-    """Lines for what changed from `before` (None: everything is new) to `job`."""
+def changed_lines(before: Job | None, job: Job) -> list[str]:
+    """Lines for what changed from `before` to `job`; None as `before` shows everything."""
     known = len(before.chunks) if before else 0
     warned = len(before.warnings) if before else 0
     lines = [f"warning   {warning_line(warning)}" for warning in job.warnings[warned:]]
@@ -39,7 +39,7 @@ def chunk_line(chunk: Chunk, fps: int | Fraction) -> str:
 
 
 def warning_line(warning: JobWarning) -> str:
-    """What is odd about the job."""
+    """A warning with the field that it is about."""
     return f"{warning.field}: {warning.message}" if warning.field else warning.message
 
 
@@ -54,7 +54,7 @@ def num_refined(job: Job) -> int:
 
 
 def progress_line(progress: Progress) -> str:
-    """Where the job stands, in one short line."""
+    """Progress in one short line."""
     parts = [
         _step(progress),
         f"chunks {progress.chunks_done}/{progress.chunks_total}",
@@ -66,7 +66,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def _refinement(progress: Progress) -> list[str]:
-    """Where the second lane stands, if the job has one."""
+    """Progress of refinement, if the job has it."""
     if progress.chunks_refined is None:
         return []
     step = f", step {progress.refine_step}/{progress.refine_steps}" if progress.refine_steps else ""
@@ -82,7 +82,7 @@ def _step(progress: Progress) -> str:
 
 
 def fraction_done(progress: Progress) -> float:
-    """0 to 1; moves with every denoising step. With two lanes each is half of the way."""
+    """0 to 1, by denoising steps. With refinement each lane counts half."""
     making = progress.chunks_done + _part(progress.step, progress.steps)
     if progress.chunks_refined is None:
         return min(1.0, making / max(1, progress.chunks_total))

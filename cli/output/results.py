@@ -1,7 +1,4 @@
-"""Saves what a job made: its final video and a contact sheet with a row per chunk; of a refined job both variants.
-
-Asks only the HTTP API.
-"""
+"""Saves a job's final video and a contact sheet with one row per chunk; of a refined job both variants."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.client import Client
+from client import Client
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import SetupError
 from core.service.domain.frame_rate import seconds_of
@@ -24,8 +21,8 @@ from core.service.video.time_slice import time_slices
 
 
 @dataclass(frozen=True)
-class Saved:
-    """Where the files lie."""
+class SavedFiles:
+    """Paths of the files that were written."""
 
     video: Path
     sheet: Path
@@ -37,15 +34,17 @@ class Saved:
         return [file for file in (self.video, self.refined_video, self.sheet, self.time_slice) if file is not None]
 
 
-RefineApart = Callable[[JobSpec, FramesTHWC], FramesTHWC]
-"""(request, preview frames) -> the same frames refined in windows that do not know of each other."""
+IndependentRefiner = Callable[[JobSpec, FramesTHWC], FramesTHWC]
+"""(spec, preview frames) -> the same frames refined in independent windows."""
 
 
-def save_results(client: Client, job: Job, out_dir: Path, refine_apart: RefineApart | None = None) -> Saved:
+def save_results(
+    client: Client, job: Job, out_dir: Path, refine_independently: IndependentRefiner | None = None
+) -> SavedFiles:
     """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects).
 
-    Of a refined job also <job id>_refined.mp4, and <job id>_time.png: one column of both videos over time, with
-    `refine_apart` also of what it makes of the preview.
+    Of a refined job also <job id>_refined.mp4, and <job id>_time.png: one column of both videos over time, and of
+    the result of `refine_independently`, if it is passed.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -58,24 +57,24 @@ def save_results(client: Client, job: Job, out_dir: Path, refine_apart: RefineAp
     rows, labels = sheet_rows(job, preview, refined)
     contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job)).save(sheet)
     if not refined:
-        return Saved(video, sheet)
+        return SavedFiles(video, sheet)
     refined_video, time_slice = out_dir / f"{job.id}_refined.mp4", out_dir / f"{job.id}_time.png"
     client.download(f"{job.links.video}?variant=refined", refined_video)
     videos = {"preview": np.concatenate(preview), "refined": np.concatenate(refined)}
-    if refine_apart is not None:
+    if refine_independently is not None:
         videos = {
             "preview": videos["preview"],
-            "independent\nwindows": refine_apart(job.request, videos["preview"]),
+            "independent\nwindows": refine_independently(job.request, videos["preview"]),
             "ours": videos["refined"],
         }
     time_slices(list(videos.values()), list(videos)).save(time_slice)
-    return Saved(video, sheet, refined_video, time_slice)
+    return SavedFiles(video, sheet, refined_video, time_slice)
 
 
 def sheet_rows(
     job: Job, preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
 ) -> tuple[list[FramesTHWC], list[str]]:
-    """Rows of the sheet with their labels: each chunk, and below it the same chunk refined."""
+    """Rows of the sheet and their labels: each chunk, and below it the refined chunk."""
     rows, labels = list[FramesTHWC](), list[str]()
     for chunk, frames, better in zip_longest(job.chunks, preview, refined):
         rows.append(frames)
@@ -87,13 +86,13 @@ def sheet_rows(
 
 
 def subtitle(job: Job) -> str:
-    """What the video can be made again with."""
+    """What is needed to make the same video again."""
     spec = job.request
     return f"{spec.num_frames} frames at {spec.fps} fps, model {spec.model}, seed {spec.seed}"
 
 
 def row_label(chunk: Chunk, fps: int | Fraction) -> str:
-    """A row's name, and below it which frames and seconds it shows."""
+    """The chunk's index, its frames and its seconds."""
     end = chunk.first_frame + chunk.num_frames
     begins, ends = seconds_of(chunk.first_frame, fps), seconds_of(end, fps)
     return f"chunk {chunk.index}\nframes {chunk.first_frame}-{end - 1}\n{begins:.1f}-{ends:.1f} s"

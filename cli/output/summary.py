@@ -1,4 +1,4 @@
-"""Where a job's time went, from the job itself. Pure: knows the job schema, prints nothing."""
+"""A job's figures and its time per phase. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from core.service.domain.schema import Chunk, Job
 
 PHASES = ("denoise", "decode", "encode", "upload", "queue")
 OTHER = "other"
-LEAST_SHOWN_SECONDS = 0.05
-"""A phase beside PHASES that took less goes into `other`."""
+MIN_SHOWN_SECONDS = 0.05
+"""Phases that are not in PHASES and took less are counted as `other`."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Times in seconds; None where the job did not get that far. `phases` adds up to `wall_seconds`."""
+    """Times in seconds; None if the job did not get that far. `phases` adds up to `wall_seconds`."""
 
     first_chunk_seconds: float | None
     seconds_per_chunk: float | None
@@ -40,10 +40,10 @@ def summarize(job: Job) -> Summary:
 
 
 def _phases(chunks: Sequence[Chunk], wall: float | None) -> dict[str, float]:
-    """Seconds by phase over all chunks: the known phases, then what else workers spent time on, then the rest."""
+    """Seconds by phase over all chunks: PHASES, then other phases of workers, then the rest."""
     more = sorted({phase for chunk in chunks for phase in chunk.timings} - set(PHASES))
     totals = {phase: sum(chunk.timings.get(phase, 0.0) for chunk in chunks) for phase in (*PHASES, *more)}
-    shown = {phase: seconds for phase, seconds in totals.items() if phase in PHASES or seconds >= LEAST_SHOWN_SECONDS}
+    shown = {phase: seconds for phase, seconds in totals.items() if phase in PHASES or seconds >= MIN_SHOWN_SECONDS}
     named = sum(shown.values())
     return {**shown, OTHER: max(0.0, (wall or named) - named)}
 

@@ -1,7 +1,4 @@
-"""Writes to a person's terminal: a moving bar on a terminal, plain lines everywhere else.
-
-Knows how things look; what is said comes from job_diff.py and summary.py.
-"""
+"""Terminal output: a progress bar on a terminal, plain lines otherwise. Texts come from job_diff.py and summary.py."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from cli.output.job_diff import fraction_done, news, progress_line
+from cli.output.job_diff import changed_lines, fraction_done, progress_line
 from cli.output.summary import Summary
 from core.service.domain.schema import Job
 
@@ -23,7 +20,7 @@ BAR_STEPS = 1000
 
 
 class Screen:
-    """One output stream: on a terminal with a bar, elsewhere with plain lines."""
+    """One output stream."""
 
     def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -39,11 +36,11 @@ class Screen:
         self._console.file.flush()
 
     def show_job(self, jobs: Iterable[Job]) -> Job:
-        """Show a job's life from the views that `follow` yields; returns the last one."""
+        """Show a job from the views that `Client.follow` yields; returns the last one."""
         with self._meter() as show_progress:
             before: Job | None = None
             for job in jobs:
-                for line in news(before, job):
+                for line in changed_lines(before, job):
                     self.say(line)
                 show_progress(job)
                 before = job
@@ -66,20 +63,20 @@ class Screen:
             yield show
 
     def _plain_meter(self) -> Callable[[Job], None]:
-        """A line at most every PLAIN_LINE_EVERY_SECONDS, and only while something is being made."""
-        said_at = self._now() - PLAIN_LINE_EVERY_SECONDS
+        """A line at most every PLAIN_LINE_EVERY_SECONDS, and only while a chunk is being made."""
+        printed_at = self._now() - PLAIN_LINE_EVERY_SECONDS
 
         def show(job: Job) -> None:
-            nonlocal said_at
-            at_work = job.progress.steps or job.progress.refine_steps
-            if at_work and self._now() - said_at >= PLAIN_LINE_EVERY_SECONDS:
-                said_at = self._now()
+            nonlocal printed_at
+            has_steps = job.progress.steps or job.progress.refine_steps
+            if has_steps and self._now() - printed_at >= PLAIN_LINE_EVERY_SECONDS:
+                printed_at = self._now()
                 self.say(f"progress  {progress_line(job.progress)}")
 
         return show
 
     def show_summary(self, summary: Summary) -> None:
-        """The figures of a finished job and where its time went."""
+        """The figures of a finished job and its time per phase."""
         self.say(f"time to first chunk  {_number(summary.first_chunk_seconds, 's')}")
         self.say(f"seconds per chunk    {_number(summary.seconds_per_chunk, 's')}")
         self.say(f"frames per second    {_number(summary.frames_per_second, '')}")

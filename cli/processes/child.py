@@ -1,7 +1,4 @@
-"""A child process with its log in a file: started, watched, started again, stopped in order.
-
-Knows nothing of what the child does.
-"""
+"""A child process with its log in a file: started, restarted, stopped."""
 
 from __future__ import annotations
 
@@ -18,21 +15,26 @@ from core.processes import end_with_parent
 from core.service.domain.errors import SetupError
 
 
-def last_words(log: Path, max_characters: int = 300) -> str:
-    """The last line of a log that says something, shortened; for a traceback that is the error itself."""
+def capitalized(text: str) -> str:
+    """The text with its first letter in upper case, for the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def last_line(log: Path, max_characters: int = 300) -> str:
+    """The last line of a log that is not empty, shortened; of a traceback that is the error itself."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][-max_characters:] if lines else "it wrote nothing"
 
 
 class Child:
-    """One process in a session of its own, so that a terminal's Ctrl-C does not reach it before its parent says so.
+    """One process in its own session, so that a terminal's Ctrl-C reaches the parent only, which stops it in order.
 
-    On Linux it also gets SIGTERM when its parent is killed. Make it in the main thread: the kernel watches the thread.
+    On Linux it gets SIGTERM when its parent is killed. Start it in the main thread: the kernel watches that thread.
     """
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
-        """`name` is for sentences: "the API"."""
+        """`name` is as sentences have it: "the API". Output is appended to `log`."""
         self.name = name
         self.log = log
         self._command, self._env = list(command), dict(env)
@@ -55,21 +57,21 @@ class Child:
         return self._process.pid
 
     def ending(self) -> str | None:
-        """How it ended: "signal 9", or "exit code 1" with its last words. None while it runs."""
+        """How it ended: "signal 9", or "exit code 1" with its last line. None while it runs."""
         code = self._process.poll()
         if code is None:
             return None
-        return f"signal {-code}" if code < 0 else f"exit code {code}: {last_words(self.log)}"
+        return f"signal {-code}" if code < 0 else f"exit code {code}: {last_line(self.log)}"
 
     def check(self) -> None:
-        """Raise SetupError with the child's last words where it has ended."""
+        """Raise SetupError with the child's last line if it has ended."""
         if (ending := self.ending()) is not None:
             raise SetupError(f"{self.name} ended with {ending}")
 
     def restart(self) -> None:
-        """Start an ended child again, with the same command, environment and log; nothing is done where it runs.
+        """Start an ended child again, with the same command, environment and log; does nothing if it runs.
 
-        Raises SetupError where that cannot be done now.
+        Raises SetupError if it cannot be started.
         """
         if self._process.poll() is None:
             return
@@ -80,12 +82,12 @@ class Child:
             raise SetupError(f"{self.name} cannot be started: {error.strerror}") from error
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, where the child still runs."""
+        """Send SIGTERM if the child still runs."""
         if self._process.poll() is None:
             self._process.terminate()
 
     def wait_stopped(self, grace_seconds: float) -> None:
-        """Wait for the end that was asked for; after the grace everything left of its session is killed."""
+        """Wait `grace_seconds` for the process to end, then kill what is left of its session."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_seconds)
         _kill_group(self._process.pid)
@@ -93,14 +95,14 @@ class Child:
 
 
 def _kill_group(leader_pid: int) -> None:
-    """Kill what is left of a process group. A child that ended in order leaves nothing and this does nothing."""
+    """Kill what is left of a process group; usually nothing."""
     # macOS answers EPERM for a group of zombies: there, too, nothing is left to kill.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader_pid, signal.SIGKILL)
 
 
 def stop_all(children: Sequence[Child], grace_seconds: float) -> None:
-    """Ask all at once, then wait for each; the grace is for all of them together."""
+    """Send SIGTERM to all, then wait for each. `grace_seconds` is for all of them together."""
     deadline = time.monotonic() + grace_seconds
     for child in children:
         child.ask_to_stop()

@@ -1,6 +1,6 @@
-"""Keeps the parts of a running stack running: what ended is started again after a pause, and a line says so.
+"""Restarts the processes of a stack that end, after growing pauses, and prints a line about it.
 
-Knows pauses and sentences; knows nothing of what the parts do. Times are given by the caller (time.monotonic).
+The caller passes the time (time.monotonic).
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from cli.processes.child import capitalized
 from core.service.domain.errors import SetupError
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 60.0
-"""A part that lived this long has not failed at its start: the next pause is the first again."""
+"""After this long a process has not failed at its start, so its next pause is FIRST_PAUSE_SECONDS again."""
 
 
 class Part(Protocol):
@@ -22,21 +23,21 @@ class Part(Protocol):
 
     @property
     def name(self) -> str:
-        """For sentences: "Redis", "the API"."""
+        """As sentences have it: "Redis", "the API"."""
         ...
 
     def ending(self) -> str | None:
-        """How it ended unasked ("signal 9", "exit code 1: its last words"); None while it runs."""
+        """How it ended ("signal 9", "exit code 1: last line of its log"); None while it runs."""
         ...
 
     def restart(self) -> None:
-        """Start it again as it was. Returns at once. Raises SetupError where that cannot be done now."""
+        """Start it again with the same command. Does not wait. Raises SetupError if it cannot be started now."""
         ...
 
 
 @dataclass
-class _Watch:
-    """A part and its pauses. `start_at` is None while the part runs."""
+class _WatchedPart:
+    """A part and its pauses. `start_at` is when to restart it; None while it runs."""
 
     part: Part
     started_at: float
@@ -44,37 +45,37 @@ class _Watch:
     pause_seconds: float = FIRST_PAUSE_SECONDS
 
     def next_pause(self) -> float:
-        """How long to wait this time; twice as long the next time."""
+        """The pause before this restart; the next one is twice as long."""
         pause = self.pause_seconds
         self.pause_seconds = min(2 * pause, LONGEST_PAUSE_SECONDS)
         return pause
 
 
-class Keeper:
-    """Call `look` every half second or so, from the thread that started the parts: on Linux they live with it."""
+class Restarter:
+    """Call `check` about every half second, from the thread that started the parts (on Linux they end with it)."""
 
     def __init__(self, parts: Iterable[Part], say: Callable[[str], None], now: float) -> None:
-        self._watches = [_Watch(part, now) for part in parts]
+        self._watches = [_WatchedPart(part, now) for part in parts]
         self._say = say
 
-    def look(self, now: float) -> None:
-        """Notice what has ended, start again what has waited long enough. Never waits; gives nothing up."""
+    def check(self, now: float) -> None:
+        """Notice parts that have ended and restart those whose pause is over. Does not wait; never gives up."""
         for watch in self._watches:
             if watch.start_at is None:
                 self._notice_end(watch, now)
             elif now >= watch.start_at:
                 self._start_again(watch, now)
 
-    def _notice_end(self, watch: _Watch, now: float) -> None:
+    def _notice_end(self, watch: _WatchedPart, now: float) -> None:
         if (ending := watch.part.ending()) is None:
             return
         if now - watch.started_at >= STEADY_SECONDS:
             watch.pause_seconds = FIRST_PAUSE_SECONDS
         pause = watch.next_pause()
         watch.start_at = now + pause
-        self._say(f"{_sentence(watch.part.name)} ended ({ending}), starting it again in {pause:g} s")
+        self._say(f"{capitalized(watch.part.name)} ended ({ending}), starting it again in {pause:g} s")
 
-    def _start_again(self, watch: _Watch, now: float) -> None:
+    def _start_again(self, watch: _WatchedPart, now: float) -> None:
         try:
             watch.part.restart()
         except SetupError as error:
@@ -83,8 +84,4 @@ class Keeper:
             self._say(f"{error.message.rstrip('.')}; trying again in {pause:g} s")
             return
         watch.started_at, watch.start_at = now, None
-        self._say(f"{_sentence(watch.part.name)} was started again")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+        self._say(f"{capitalized(watch.part.name)} was started again")

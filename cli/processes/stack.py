@@ -1,14 +1,13 @@
 """The embedded stack: the whole service on one machine, without Docker or a cloud, as a context manager.
 
 Real Redis and a real S3 server (cli.processes.embedded), the API, one generation worker and one CPU
-worker as child processes on free loopback ports. Knows processes and settings; knows nothing of jobs.
+worker, all as child processes on loopback ports.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -21,7 +20,8 @@ import httpx
 from pydantic import SecretStr
 
 from cli.processes.child import Child, stop_all
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port, prepare_folder
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import bind_error, free_port, prepare_folder
 from cli.processes.restarts import Part
 from cli.processes.stop_signal import StopSignal
 from core.service.domain.errors import SetupError, StoreError
@@ -36,12 +36,12 @@ START_TIMEOUT_SECONDS = 300.0
 STOP_GRACE_SECONDS = 20.0
 POLL_SECONDS = 0.05
 NAMES = {"both": "generation", "cpu": "CPU"}
-"""What the workers of a stack are called, by kind."""
+"""Kinds of workers, as sentences name them."""
 
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What a person chooses. Port 0 takes a free one."""
+    """The user's choices. `port` 0 is a free port."""
 
     data_dir: Path
     host: str = "127.0.0.1"
@@ -65,37 +65,37 @@ class Stack:
 
     @property
     def parts(self) -> list[Part]:
-        """Every process that this one has started. Workers are their supervisors'."""
+        """Every process that this one has started; workers are children of their supervisors."""
         return [self.redis_server, self.s3_server, *self.children]
 
     @property
     def redis_program(self) -> str:
-        """Which program serves as Redis: product, version and path."""
+        """The program that serves as Redis: product, version and path."""
         binary = self.redis_server.binary
         return f"{binary} ({binary.path})"
 
     def check(self) -> None:
-        """Raise SetupError where a process of the stack has ended. Servers first: others may have ended for them."""
+        """Raise SetupError if a process of the stack has ended; servers first, as others end because of them."""
         for part in self.parts:
             if (ending := part.ending()) is not None:
                 raise SetupError(f"{part.name} ended with {ending}")
 
     def workers(self) -> list[WorkerStatus]:
-        """This stack's workers. Redis may still remember those of a run that was killed a moment ago."""
+        """This stack's workers. Redis may still list those of a run that was killed a moment ago."""
         with connect(self.settings.redis_url) as client:
             return [worker for worker in RedisWorkerRegistry(client).all() if worker.started_at >= self.started_at]
 
 
 @contextmanager
 def running_stack(options: StackOptions, stop: StopSignal) -> Generator[Stack]:
-    """Start everything, wait until a job could be served, and stop everything in reverse order at the end.
+    """Start everything and wait until a job could be served; stop everything in reverse order at the end.
 
-    Raises SetupError with one sentence where this machine does not allow it, Stopped when a signal ends the wait.
+    Raises SetupError if this machine does not allow it, Stopped if a signal ends the wait.
     """
     with ExitStack() as cleanup:
         data_dir = prepare_folder(options.data_dir, MIN_FREE_BYTES)
         prepare_folder(data_dir / "logs")
-        cleanup.enter_context(only_user_of(data_dir))
+        cleanup.enter_context(exclusive(data_dir))
         port = options.port or free_port()
         require_free_port(options.host, port)
         redis_server = cleanup.enter_context(EmbeddedRedis(data_dir / "redis"))
@@ -110,8 +110,8 @@ def running_stack(options: StackOptions, stop: StopSignal) -> Generator[Stack]:
 
 
 @contextmanager
-def only_user_of(data_dir: Path) -> Generator[None]:
-    """Hold the folder's lock. Two Redis servers on one append-only file would destroy it."""
+def exclusive(data_dir: Path) -> Generator[None]:
+    """Hold the lock of the data folder: two Redis servers would destroy its append-only file. Raises SetupError."""
     with (data_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,24 +123,17 @@ def only_user_of(data_dir: Path) -> Generator[None]:
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Raise SetupError where nothing can listen on host:port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the API's server does: a port in TIME_WAIT from the run before is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SetupError(
-                f"port {port} on {host} cannot be used: {error.strerror}", fix="choose another --port"
-            ) from error
+    """Raise SetupError if nothing can listen on host:port."""
+    if (reason := bind_error(host, port)) is not None:
+        raise SetupError(f"port {port} on {host} cannot be used: {reason}", fix="choose another --port")
 
 
 def stack_settings(
     options: StackOptions, data_dir: Path, redis_server: EmbeddedRedis, s3_server: EmbeddedS3
 ) -> Settings:
-    """The environment's settings with the embedded servers' addresses and keys put in."""
-    given = read_settings()
-    return given.model_copy(
+    """Settings of the environment, with addresses and keys of the embedded servers."""
+    chosen = read_settings()
+    return chosen.model_copy(
         update={
             "redis_url": redis_server.url(0),
             "broker_url": redis_server.url(1),
@@ -148,16 +141,16 @@ def stack_settings(
             "s3_public_endpoint_url": s3_server.endpoint_url,
             "s3_access_key_id": s3_server.access_key_id,
             "s3_secret_access_key": SecretStr(s3_server.secret_access_key),
-            "webhook_secret": given.webhook_secret or SecretStr(kept_webhook_secret(data_dir)),
-            "webhook_allow_private_addresses": options.allow_private_webhooks or given.webhook_allow_private_addresses,
-            "media": given.media if "media" in given.model_fields_set else "proxy",
-            "default_model": options.model or given.default_model,
+            "webhook_secret": chosen.webhook_secret or SecretStr(webhook_secret_of(data_dir)),
+            "webhook_allow_private_addresses": options.allow_private_webhooks or chosen.webhook_allow_private_addresses,
+            "media": chosen.media if "media" in chosen.model_fields_set else "proxy",
+            "default_model": options.model or chosen.default_model,
         }
     )
 
 
-def kept_webhook_secret(data_dir: Path) -> str:
-    """The data folder's signing key, made at the first start and kept, so that receivers need it only once."""
+def webhook_secret_of(data_dir: Path) -> str:
+    """The signing key in the data folder, generated at the first start, so that receivers can be configured once."""
     file = data_dir / "webhook_secret"
     if not file.exists():
         file.touch(mode=0o600)
@@ -166,7 +159,7 @@ def kept_webhook_secret(data_dir: Path) -> str:
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """Settings as the environment variables that make the same Settings in a child process. None is left out."""
+    """Environment variables that give a child process the same Settings. Settings that are None are left out."""
     environment: dict[str, str] = {}
     for name in Settings.model_fields:
         value = getattr(settings, name)
@@ -178,7 +171,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 
 
 def start_children(stack: Stack, options: StackOptions, port: int) -> None:
-    """Start API and workers. Each is a command that a person, or docker-compose, could run as well."""
+    """Start API and workers with the commands that docker-compose uses, too."""
     environment = {**os.environ, **settings_environment(stack.settings), "PYTHONUNBUFFERED": "1"}
     serve = ["api.server", "--host", options.host, "--port", str(port), "--grace-seconds", "3"]
     work = ["cli.main", "worker", "--model", stack.settings.default_model]
@@ -193,7 +186,7 @@ def start_children(stack: Stack, options: StackOptions, port: int) -> None:
 
 
 def wait_until_ready(stack: Stack) -> None:
-    """Return once the API and a worker of each kind are ready. Raises SetupError with the reason where they are not."""
+    """Return once the API and a worker of each kind are ready. Raises SetupError with the reason if one cannot."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     wait_for(lambda: _answers(f"{stack.base_url}/readyz"), "the API", stack, deadline)
     for kind in ("both", "cpu"):
@@ -201,7 +194,7 @@ def wait_until_ready(stack: Stack) -> None:
 
 
 def wait_for(ready: Callable[[], bool], what: str, stack: Stack, deadline: float) -> None:
-    """Poll until ready() holds. Raises SetupError when a child ends or the deadline (time.monotonic) passes."""
+    """Poll until ready() is true. Raises SetupError if a child ends or `deadline` (time.monotonic) passes."""
     while not ready():
         stack.check()
         if time.monotonic() > deadline:
@@ -217,11 +210,11 @@ def _answers(url: str) -> bool:
 
 
 def _has_ready(stack: Stack, kind: str) -> bool:
-    """A worker of this kind is ready. Raises SetupError with its own words where it says that it cannot be."""
+    """Whether a worker of this kind is ready. Raises SetupError with its reason if it reports that it cannot work."""
     try:
         workers = [worker for worker in stack.workers() if worker.kind == kind]
     except StoreError:
-        return False  # whether Redis has ended is asked elsewhere
+        return False  # stack.check() notices if Redis has ended
     for worker in workers:
         if worker.state == "not_ready":
             raise SetupError(f"the {NAMES[kind]} worker cannot work: {worker.reason}")

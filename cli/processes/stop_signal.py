@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for commands that own other processes: noticed at once, acted on only where it is safe.
+"""Ctrl-C and SIGTERM for commands that own other processes: noticed at once, acted on only when it is safe.
 
 A signal that arrives while a process is being started or stopped waits until that is done, so none is left behind.
 """
@@ -20,7 +20,7 @@ class Stopped(BaseException):
 
 
 class StopSignal:
-    """Raises Stopped inside `interruptible` blocks; elsewhere it only remembers, until the next such block."""
+    """Raises Stopped inside `interruptible` blocks; elsewhere the signal waits for the next such block."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -39,7 +39,7 @@ class StopSignal:
 
     @contextmanager
     def interruptible(self) -> Generator[None]:
-        """Code that may be left at any point. Raises Stopped at once where a signal has come already."""
+        """For code that may be interrupted at any point. Raises Stopped at once if a signal has already come."""
         self._armed = True
         try:
             if self._received is not None:

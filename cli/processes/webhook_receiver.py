@@ -1,4 +1,4 @@
-"""A small webhook receiver for the demo: verifies each signed POST and keeps what it told.
+"""A small webhook receiver for the demo: verifies each signed POST and keeps its event.
 
 The pattern for a real receiver: verify the raw body first, answer 204 quickly, work later.
 """
@@ -38,7 +38,7 @@ class Received:
 
 
 class Receiver:
-    """What has arrived so far. `refused` counts posts whose signature did not verify."""
+    """Verified webhooks that have arrived. `refused` counts posts with a wrong signature."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -46,7 +46,7 @@ class Receiver:
         self.arrived: queue.SimpleQueue[Received] = queue.SimpleQueue()
 
     def wait_for_end(self, job_id: str, timeout_seconds: float, check: Callable[[], None]) -> Received:
-        """The webhook that tells of the job's end. Raises WebhookMissing when the time is up."""
+        """The webhook of the job's end. `check` is called several times a second. Raises WebhookMissing on timeout."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             check()
@@ -57,7 +57,7 @@ class Receiver:
             if received.job_id == job_id and received.type in TERMINAL_EVENTS:
                 return received
         refused = f"; {self.refused} with a wrong signature were refused" if self.refused else ""
-        raise WebhookMissing(f"no signed webhook told of the job's end within {timeout_seconds:.0f} s{refused}")
+        raise WebhookMissing(f"no signed webhook of the job's end arrived within {timeout_seconds:.0f} s{refused}")
 
 
 @contextmanager
@@ -82,8 +82,8 @@ def _handler(secret: str, receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("content-length") or 0)
             body = self.rfile.read(min(length, MAX_BODY_BYTES)).decode("utf-8", errors="replace")
             if webhooks.verify(secret, dict(self.headers.items()), body, webhooks.TOLERANCE_SECONDS, datetime.now(UTC)):
-                told = json.loads(body)
-                receiver.arrived.put(Received(self.headers[webhooks.ID_HEADER], told["type"], told["data"]["id"]))
+                event = json.loads(body)
+                receiver.arrived.put(Received(self.headers[webhooks.ID_HEADER], event["type"], event["data"]["id"]))
                 self.send_response(204)
             else:
                 receiver.refused += 1

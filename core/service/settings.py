@@ -1,6 +1,6 @@
 """All settings of a deployment, from environment variables with prefix LONGTAKE_. The only reader of the environment.
 
-README.md has a table of them, and a test keeps the two equal.
+docs/settings.md is generated from this class: `python -m tests.docs`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from cli.processes.embedded import LOOPBACK, find_redis, free_port
+from cli.processes.machine import LOOPBACK, free_port
+from cli.processes.programs import find_redis
 from core.processes import end_with_parent
 from tests.helpers.deadline import eventually
 

@@ -20,7 +20,8 @@ import redis
 from pydantic import SecretStr
 
 from cli.processes.child import Child, stop_all
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import free_port
 from cli.processes.stack import settings_environment
 from core.service.clock import SystemClock
 from core.service.domain.ports import WorkerKind, WorkerStatus

@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery import Celery
 
-from cli.processes.embedded import LOOPBACK
+from cli.processes.machine import LOOPBACK
 from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
 from core.service.settings import Settings
 from tests.helpers.celery_worker import working

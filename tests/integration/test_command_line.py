@@ -15,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from cli.processes.embedded import find_redis
+from cli.processes.programs import find_redis
 from core.service.video.time_slice import ROW_HEIGHT_PIXELS
 from tests.helpers.command_line import Running, running
 from tests.helpers.deadline import eventually

@@ -16,7 +16,9 @@ import psutil
 import redis
 from pydantic import SecretStr
 
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import free_port
+from cli.processes.programs import find_rclone, find_redis
 from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
 from tests.helpers.containers import DEMO_SECRETS, compose

@@ -15,7 +15,9 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, find_rclone, find_redis, free_port, prepare_folder
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import free_port, prepare_folder
+from cli.processes.programs import find_rclone, find_redis
 from core.service.domain.errors import SetupError
 from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
@@ -195,7 +197,7 @@ def test_a_redis_that_does_not_say_its_version_is_passed_over(script: str, tmp_p
     silent = fake_server(tmp_path / "bin" / "redis-server", script)
     good = find_redis()
 
-    assert find_redis(f"{silent}{os.pathsep}{good.path.parent}", patience_seconds=0.5) == good
+    assert find_redis(f"{silent}{os.pathsep}{good.path.parent}", timeout_seconds=0.5) == good
 
 
 def test_the_server_from_the_package_is_valkey(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

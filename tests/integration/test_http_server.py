@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from cli.processes.child import Child
-from cli.processes.embedded import free_port
+from cli.processes.machine import free_port
 from tests.helpers.apt import program
 from tests.helpers.deadline import eventually
 from tests.helpers.slow_clients import taking_little

@@ -12,7 +12,8 @@ import redis
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from cli.processes.embedded import EmbeddedRedis, free_port
+from cli.processes.embedded import EmbeddedRedis
+from cli.processes.machine import free_port
 from core.service.domain.schema import Lane
 from core.service.redis import queue
 from core.service.redis.client import connect

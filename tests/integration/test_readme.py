@@ -1,11 +1,14 @@
-"""The README's walk-through, run as it stands: its commands work, and real answers look like the ones shown."""
+"""README, walk-through and the client's page, run as they stand: commands and examples work, answers look as shown."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +18,22 @@ from tests.helpers.command_line import running
 from tests.helpers.presets import copy_sprites
 from tests.helpers.video import frames_of
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-WALK_THROUGH = README.split("## A walk-through with curl")[1].split("\n## ")[0]
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text()
+WALK_THROUGH = (REPOSITORY / "docs" / "walk-through.md").read_text()
 BASE_URL = "http://127.0.0.1:8000"
 pytestmark = pytest.mark.timeout(1000)  # the real networks, on any machine
 BASH = shutil.which("bash")
 
 
-def blocks() -> list[tuple[str, str]]:
-    """(language, text) of the section's fenced blocks."""
-    return re.findall(r"```(\w+)\n(.*?)```", WALK_THROUGH, flags=re.DOTALL)
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(language, text) of a page's fenced blocks."""
+    return re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)
 
 
-def script(url: str) -> str:
+def script(page: str, url: str) -> str:
     """All commands as one script, each answer in a file of its own: 1.txt, 2.txt, ..."""
-    commands = [text.replace(BASE_URL, url) for language, text in blocks() if language == "bash"]
+    commands = [text.replace(BASE_URL, url) for language, text in blocks(page) if language == "bash"]
     saved = [f"{{\n{command}\n}} > {number}.txt" for number, command in enumerate(commands, start=1)]
     return "set -euo pipefail\n" + "\n".join(saved)
 
@@ -42,10 +46,10 @@ def shape(value: Any) -> Any:
 
 
 def shown_answers() -> dict[int, str]:
-    """Answer blocks by the number of the command that they follow."""
+    """Answer blocks of the walk-through by the number of the command that they follow."""
     answers: dict[int, str] = {}
     number = 0
-    for language, text in blocks():
+    for language, text in blocks(WALK_THROUGH):
         if language == "bash":
             number += 1
         else:
@@ -54,19 +58,50 @@ def shown_answers() -> dict[int, str]:
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the walk-through was run against `longtake up`."""
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`longtake up` with the shipped model."""
     if BASH is None or shutil.which("curl") is None:
-        pytest.skip("the walk-through needs bash and curl")
-    folder = tmp_path_factory.mktemp("readme")
+        pytest.skip("the commands need bash and curl")
+    folder = tmp_path_factory.mktemp("up")
     (folder / "presets").mkdir()
     copy_sprites(folder / "presets")
     with running(["up", "--port", "0", "--data", "data"], folder / "presets", folder) as up:
-        url = up.wait_for_line("ready:", seconds=300).split()[1]
-        command = [BASH, "-c", script(url)]
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-        assert result.returncode == 0, result.stderr + up.output
+        yield up.wait_for_line("ready:", seconds=300).split()[1]
+
+
+def run_page(page: str, url: str, folder: Path) -> Path:
+    assert BASH is not None
+    command = [BASH, "-c", script(page, url)]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def answers(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the walk-through was run."""
+    return run_page(WALK_THROUGH, url, tmp_path_factory.mktemp("walk_through"))
+
+
+def test_the_readme_s_commands_end_with_a_chunk_and_the_video(url: str, tmp_path: Path) -> None:
+    folder = run_page(README, url, tmp_path)
+    assert len(frames_of((folder / "chunk.mp4").read_bytes())) == 16
+    assert len(frames_of((folder / "video.mp4").read_bytes())) == 48
+
+
+def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "client.md").read_text()
+    code = "\n".join(text for language, text in blocks(page) if language == "python").replace(BASE_URL, url)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "succeeded None" in result.stdout
+    assert "job.succeeded" in result.stdout
+    assert "too_few_frames num_frames give at least 16 frames" in result.stdout
+    assert {file.name for file in tmp_path.iterdir()} == {"video.mp4", "chunk-0.mp4", "chunk-1.mp4"}
 
 
 def test_the_video_at_the_end_has_the_frames_asked_for(answers: Path) -> None:

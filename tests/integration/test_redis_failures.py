@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.processes.embedded import LOOPBACK
+from cli.processes.machine import LOOPBACK
 from core.service.clock import SystemClock
 from core.service.domain.errors import (
     StoreDamaged,

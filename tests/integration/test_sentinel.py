@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from cli.processes.embedded import LOOPBACK, free_port
+from cli.processes.machine import LOOPBACK, free_port
 from core.service.clock import SystemClock
 from core.service.domain.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from core.service.domain.schema import JobRecord, JobStatus

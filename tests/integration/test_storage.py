@@ -11,7 +11,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from cli.processes.embedded import EmbeddedS3, free_port
+from cli.processes.embedded import EmbeddedS3
+from cli.processes.machine import free_port
 from core.service.domain.errors import ObjectNotFound, StorageError
 from core.service.domain.ports import StoredObject
 from core.service.s3.storage import S3Storage

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from cli.processes.embedded import EmbeddedS3, free_port
+from cli.processes.embedded import EmbeddedS3
+from cli.processes.machine import free_port
 from core.service.domain.errors import (
     ObjectNotFound,
     StorageError,

@@ -13,7 +13,8 @@ from typing import TypeVar, cast
 import pytest
 import redis
 
-from cli.processes.embedded import EmbeddedRedis, free_port
+from cli.processes.embedded import EmbeddedRedis
+from cli.processes.machine import free_port
 from core.service.clock import SystemClock
 from core.service.domain.errors import JobStateConflict, StaleLease, StoreError
 from core.service.domain.ports import Lease, Results

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from client.client import ServerEvent, parse_events
+from client.sse import ServerEvent, parse_events
 from core.service.domain.schema import JobStatus, Progress
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service, fetch

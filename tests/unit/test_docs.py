@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from api.app import create_app
 from api.http.problems import documented_errors, kind_of
 from cli.main import COMMANDS
 from core.service.domain.schema import JobRequest, WarningCode
-from core.service.settings import SHIPPED_PRESETS_DIR, Settings
+from core.service.settings import Settings
+from tests.docs.settings_page import HEADINGS, settings_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
@@ -20,32 +20,19 @@ README = (REPOSITORY / "README.md").read_text()
 DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
-def settings_rows() -> list[str]:
-    """The README's settings table as it has to be: one row per setting, in the order of the class."""
-    defaults = Settings()
-    return [
-        f"| `LONGTAKE_{name.upper()}` | {default_text(getattr(defaults, name))} | {field.description} |"
-        for name, field in Settings.model_fields.items()
-    ]
-
-
-def default_text(value: object) -> str:
-    """A default as the table shows it; the presets' folder without the place of this checkout."""
-    if value is None or isinstance(value, SecretStr):
-        return "unset"
-    if value == SHIPPED_PRESETS_DIR:
-        return "the shipped ones"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
 def make_targets() -> set[str]:
     makefile = (REPOSITORY / "Makefile").read_text()
     return set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
 
 
-def test_the_settings_table_is_the_settings_class() -> None:
-    rows = [line for line in README.splitlines() if line.startswith("| `LONGTAKE_")]
-    assert rows == settings_rows()
+def test_the_settings_page_is_the_settings_class() -> None:
+    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    assert page == settings_page(), "run: .venv/bin/python -m tests.docs"
+
+
+def test_every_setting_is_below_a_heading() -> None:
+    assert next(iter(HEADINGS)) == next(iter(Settings.model_fields))
+    assert set(HEADINGS) <= set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -63,10 +50,15 @@ def text_of_code(text: str) -> str:
     return "\n".join([*fenced, *(f"{span}\n" for span in re.findall(r"`([^`]+)`", prose))])
 
 
-def test_the_readme_names_every_verb_and_every_command() -> None:
-    public = make_targets() - {"help", "test-integration"}
-    assert [verb for verb in sorted(public) if f"| `make {verb}` |" not in README] == []
+def test_every_verb_and_every_command_has_its_row() -> None:
+    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    assert [verb for verb in sorted(make_targets() - {"help"}) if f"| `make {verb}` |" not in contributing] == []
     assert [command.NAME for command in COMMANDS if f"| `longtake {command.NAME}` |" not in README] == []
+
+
+def test_readme_and_house_rules_stay_short() -> None:
+    assert len(README.splitlines()) <= 150
+    assert len((REPOSITORY / "CONTRIBUTING.md").read_text().splitlines()) <= 120
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -75,11 +67,15 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
-def test_folders_of_the_layout_exist() -> None:
-    section = README.split("## Layout")[1].split("\n## ")[0]
-    folders = re.findall(r"^\| `([a-z/]+)` \|", section, flags=re.MULTILINE)
-    assert len(folders) >= 8
-    assert [folder for folder in folders if not (REPOSITORY / folder).is_dir()] == []
+def test_places_of_the_architecture_page_exist() -> None:
+    """Every path of the page; a module can be named without .py, as it may become a package."""
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    tops = "api|worker|core|client|cli|setup|tests|benchmarks|docs"
+    places = re.findall(rf"`((?:{tops})/[\w./-]*)`", page)
+    assert len(places) >= 80
+    assert [place for place in places if not any((REPOSITORY / f"{place}{end}").exists() for end in ("", ".py"))] == []
+    changes = page.split("## I want to change X")[1]
+    assert len(re.findall(r"^\| ", changes, flags=re.MULTILINE)) >= 22
 
 
 def test_the_api_page_names_every_error_with_its_status() -> None:

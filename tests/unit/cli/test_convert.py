@@ -42,7 +42,7 @@ def test_a_checkpoint_is_converted_summarized_and_verified(
     assert "progress" in said.err
 
     assert main(["convert", "verify", str(out)]) == 0
-    assert "12 files are as they were written" in capsys.readouterr().out
+    assert "12 files are unchanged" in capsys.readouterr().out
 
 
 def test_the_refiner_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

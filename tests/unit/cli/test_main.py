@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cli.commands import models
-from cli.main import COMMANDS, PASSES_ON, main, parse_args, run_command
+from cli.main import COMMANDS, DELEGATING, main, parse_args, run_command
 from core.service.domain.errors import SetupError
 
 
@@ -27,7 +27,9 @@ def test_help_names_every_command_and_starts_without_models_or_servers() -> None
     assert [command.NAME for command in COMMANDS if command.NAME not in result.stdout] == []
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in PASSES_ON], ids=lambda c: c.NAME)
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if command not in DELEGATING], ids=lambda c: c.NAME
+)
 def test_every_command_explains_itself_with_an_example(
     command: argparse.Namespace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Child processes: their last words, their end."""
+"""Child processes: their last line, their end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.processes.child import Child, last_words, stop_all
+from cli.processes.child import Child, last_line, stop_all
 from core.service.domain.errors import SetupError
 from tests.helpers.deadline import eventually
 
@@ -30,7 +30,7 @@ def ended(child: Child) -> bool:
     return False
 
 
-def test_a_dead_child_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_a_dead_child_is_named_with_its_last_line(tmp_path: Path) -> None:
     child = start(tmp_path, "raise SystemExit('the weights are missing')")
     eventually(lambda: ended(child), "the child's end", seconds=10)
     with pytest.raises(SetupError, match="the worker ended with exit code 1: the weights are missing"):
@@ -82,10 +82,10 @@ def test_a_running_child_is_no_error_and_ends_on_request(tmp_path: Path) -> None
 
 def test_a_child_that_will_not_end_is_killed_after_the_grace(tmp_path: Path) -> None:
     child = start(tmp_path, IGNORES_SIGTERM)
-    eventually(lambda: last_words(child.log) == "up", "the child to be up", seconds=10)
+    eventually(lambda: last_line(child.log) == "up", "the child to be up", seconds=10)
     stop_all([child], grace_seconds=0.2)
     assert not psutil.pid_exists(child.pid)
 
 
 def test_a_silent_child_is_said_to_be_silent(tmp_path: Path) -> None:
-    assert last_words(tmp_path / "none.log") == "it wrote nothing"
+    assert last_line(tmp_path / "none.log") == "it wrote nothing"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cli.processes.restarts import LONGEST_PAUSE_SECONDS, STEADY_SECONDS, Keeper
+from cli.processes.restarts import LONGEST_PAUSE_SECONDS, STEADY_SECONDS, Restarter
 from core.service.domain.errors import SetupError
 
 
@@ -36,14 +36,14 @@ class World:
     now: float = 1000.0
 
     def __post_init__(self) -> None:
-        self.keeper = Keeper(self.parts, self.said.append, self.now)
+        self.restarter = Restarter(self.parts, self.said.append, self.now)
 
     def pass_time(self, seconds: float) -> None:
         """Looks twice a second, as `longtake up` does."""
         end = self.now + seconds
         while self.now < end:
             self.now += 0.5
-            self.keeper.look(self.now)
+            self.restarter.check(self.now)
 
 
 def test_a_part_that_ended_is_started_again_after_a_second_and_both_are_said() -> None:
@@ -59,7 +59,7 @@ def test_a_part_that_ended_is_started_again_after_a_second_and_both_are_said() -
     assert [part.starts for part in world.parts] == [1, 0]
 
 
-def test_a_sentence_begins_with_a_capital_and_has_the_last_words() -> None:
+def test_a_sentence_begins_with_a_capital_and_has_the_last_line_of_the_log() -> None:
     api = FakePart("the API", end="exit code 1: no such module")
     world = World([api])
     world.pass_time(0.5)

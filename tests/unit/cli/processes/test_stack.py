@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.processes.embedded import EmbeddedRedis, EmbeddedS3, free_port
+from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
+from cli.processes.machine import free_port
 from cli.processes.stack import (
     StackOptions,
-    kept_webhook_secret,
-    only_user_of,
+    exclusive,
     require_free_port,
     settings_environment,
     stack_settings,
+    webhook_secret_of,
 )
 from core.service.domain.errors import SetupError
 from core.service.settings import Settings, read_settings
@@ -31,7 +32,7 @@ def test_a_port_in_use_is_named() -> None:
 
 
 def test_a_second_stack_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    with only_user_of(tmp_path), pytest.raises(SetupError, match="another Longtake"), only_user_of(tmp_path):
+    with exclusive(tmp_path), pytest.raises(SetupError, match="another Longtake"), exclusive(tmp_path):
         pytest.fail("the folder must not be shared")
 
 
@@ -53,9 +54,9 @@ def test_the_api_of_a_stack_sends_media_itself_unless_told_otherwise(
 
 
 def test_the_webhook_secret_is_kept_and_private(tmp_path: Path) -> None:
-    first = kept_webhook_secret(tmp_path)
+    first = webhook_secret_of(tmp_path)
     assert first.startswith("whsec_")
-    assert kept_webhook_secret(tmp_path) == first
+    assert webhook_secret_of(tmp_path) == first
     assert (tmp_path / "webhook_secret").stat().st_mode & 0o077 == 0
 
 

@@ -1,0 +1,151 @@
+"""One function per endpoint: the request to send and how to read its response. No I/O.
+
+Client and AsyncClient send these calls; neither builds a request or reads a body itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from client.errors import ClientError
+from client.models import ModelList, Upload, UploadTarget
+from client.responses import read_model
+from core.service.domain.schema import ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+TIMEOUT_SECONDS = 30.0
+UPLOAD_TIMEOUT_SECONDS = 120.0
+"""Longest pause of the storage while it receives a file."""
+EVENT_SILENCE_SECONDS = 5.0
+"""An event stream that is silent for longer is closed, and the job is read instead."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A request and the reader of its response. `options` are keyword arguments of httpx's `request`."""
+
+    method: str
+    url: str
+    read: Callable[[httpx.Response], T]
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def checked_base_url(base_url: str) -> str:
+    """`base_url` without a slash at its end. Raises ClientError if it is no http(s) URL."""
+    try:
+        is_http = httpx.URL(base_url).scheme in {"http", "https"}
+    except httpx.InvalidURL:
+        is_http = False
+    if not is_http:
+        raise ClientError(f"{base_url!r} is not the URL of an API", fix=f"for example {DEFAULT_BASE_URL}")
+    return base_url.rstrip("/")
+
+
+def create_job(request: JobRequest | Mapping[str, Any]) -> Call[Job]:
+    body = request.model_dump(mode="json", exclude_unset=True) if isinstance(request, JobRequest) else dict(request)
+    return Call("POST", "/jobs", _as(Job), {"json": body})
+
+
+def list_jobs(status: JobStatus | None, limit: int, cursor: str | None) -> Call[JobList]:
+    query = {"status": status, "limit": limit, "cursor": cursor}
+    return Call("GET", "/jobs", _as(JobList), {"params": {name: value for name, value in query.items() if value}})
+
+
+def list_chunks(job_id: str, after: int) -> Call[ChunkList]:
+    return Call("GET", f"/jobs/{job_id}/chunks", _as(ChunkList), {"params": {"after": after}})
+
+
+def cancel_job(job_id: str) -> Call[Job]:
+    return Call("POST", f"/jobs/{job_id}/cancel", _as(Job))
+
+
+def delete_job(job_id: str) -> Call[None]:
+    return Call("DELETE", f"/jobs/{job_id}", _nothing)
+
+
+def create_upload(content_type: str, size_bytes: int) -> Call[UploadTarget]:
+    body = {"content_type": content_type, "size_bytes": size_bytes}
+    return Call("POST", "/uploads", _as(UploadTarget), {"json": body})
+
+
+def send_file(target: UploadTarget, content: object) -> Call[str]:
+    """PUT `content` (bytes in pieces; for AsyncClient an async iterator) to an upload's URL. Reads the upload's id."""
+    options = {"content": content, "headers": target.headers, "timeout": UPLOAD_TIMEOUT_SECONDS}
+    return Call(target.method, target.url, lambda _: target.id, options)
+
+
+def get_upload(upload_id: str) -> Call[Upload]:
+    return Call("GET", f"/uploads/{upload_id}", _as(Upload))
+
+
+def delete_upload(upload_id: str) -> Call[None]:
+    return Call("DELETE", f"/uploads/{upload_id}", _nothing)
+
+
+def list_models() -> Call[ModelList]:
+    return Call("GET", "/models", _as(ModelList))
+
+
+def fetch(url: str) -> Call[bytes]:
+    return Call("GET", url, lambda response: response.content, {"follow_redirects": True})
+
+
+def download(url: str) -> Call[None]:
+    """For a stream: the body is written to a file, not read here."""
+    return Call("GET", url, _nothing, {"follow_redirects": True})
+
+
+def video_path(job_id: str, variant: Variant) -> str:
+    return f"/jobs/{job_id}/video.mp4?variant={variant}"
+
+
+def events(job_id: str, after: str) -> Call[None]:
+    """For a stream: its lines are events."""
+    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
+    timeout = httpx.Timeout(TIMEOUT_SECONDS, read=EVENT_SILENCE_SECONDS)
+    return Call("GET", f"/jobs/{job_id}/events", _nothing, {"headers": headers, "timeout": timeout})
+
+
+class JobReads:
+    """GET /jobs/{id} with If-None-Match: an unchanged job is answered with 304 and taken from memory.
+
+    Remembers jobs that have not ended, so it stays small.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, Job]] = {}
+
+    def get_job(self, job_id: str) -> Call[Job]:
+        etag, known = self._known.get(job_id, ("", None))
+
+        def read(response: httpx.Response) -> Job:
+            if response.status_code == HTTPStatus.NOT_MODIFIED and known is not None:
+                return known
+            return self._remember(read_model(response, Job), response.headers.get("etag", ""))
+
+        return Call("GET", f"/jobs/{job_id}", read, {"headers": {"If-None-Match": etag} if etag else {}})
+
+    def _remember(self, job: Job, etag: str) -> Job:
+        self._known.pop(job.id, None)
+        if etag and not job.status.is_terminal:
+            self._known[job.id] = (etag, job)
+        return job
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def _as(model: type[ModelT]) -> Callable[[httpx.Response], ModelT]:
+    return lambda response: read_model(response, model)
+
+
+def _nothing(_: httpx.Response) -> None:
+    return None

@@ -1,0 +1,248 @@
+"""Both clients against a transport that answers as the API does."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.routes.models import Model as ApiModel
+from api.routes.uploads import UploadTarget as ApiUploadTarget
+from api.routes.uploads import UploadView as ApiUpload
+from client import (
+    ApiError,
+    ApiUnreachable,
+    ApiUnreadable,
+    AsyncClient,
+    Client,
+    ClientError,
+    Model,
+    ServerEvent,
+    StorageUnreachable,
+    Upload,
+    WaitTimeout,
+)
+from client.files import PIECE_BYTES
+from client.models import UploadTarget
+from core.service.domain.schema import JobRequest, JobStatus
+from tests.helpers.shown_jobs import MakeJob
+from tests.unit.client.conftest import Ask
+
+TOO_FEW = {"code": "too_few_frames", "detail": "5 is too few", "field": "num_frames", "fix": "give at least 16"}
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def methods(kind: type) -> dict[str, list[str]]:
+        public = inspect.getmembers(kind, inspect.isfunction)
+        return {name: list(inspect.signature(method).parameters) for name, method in public if name[0] != "_"}
+
+    assert methods(Client) == methods(AsyncClient)
+    assert all(
+        method.__doc__ for _, method in inspect.getmembers(Client, inspect.isfunction) if method.__name__[0] != "_"
+    )
+
+
+def test_fields_the_client_reads_are_fields_the_api_sends() -> None:
+    for read, sent in ((Model, ApiModel), (Upload, ApiUpload), (UploadTarget, ApiUploadTarget)):
+        assert set(read.model_fields) <= set(sent.model_fields)
+
+
+def test_an_unchanged_job_is_taken_from_memory_on_304(ask: Ask, make_job: MakeJob) -> None:
+    asked: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("if-none-match"))
+        if asked[-1] == '"one"':
+            return httpx.Response(304)
+        return httpx.Response(200, text=make_job().model_dump_json(), headers={"etag": '"one"'})
+
+    first, second = ask(answer, ("get_job", "job_x"), ("get_job", "job_x"))
+    assert first == second
+    assert asked == [None, '"one"']
+
+
+def test_a_request_is_sent_as_a_dict_or_as_the_schema_without_defaults(ask: Ask, make_job: MakeJob) -> None:
+    sent: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return httpx.Response(202, text=make_job().model_dump_json())
+
+    ask(answer, ("create_job", {"prompt": "x"}), ("create_job", JobRequest(prompt="x", num_frames=17)))
+    assert sent == [{"prompt": "x"}, {"prompt": "x", "num_frames": 17}]
+
+
+def test_a_problem_becomes_an_api_error_with_all_its_parts(ask: Ask) -> None:
+    headers = {"content-type": "application/problem+json", "retry-after": "3"}
+    with pytest.raises(ApiError) as raised:
+        ask(lambda _: httpx.Response(422, json=TOO_FEW, headers=headers), ("create_job", {}))
+    error = raised.value
+    assert (error.status, error.code, error.field, error.fix) == (422, "too_few_frames", "num_frames", TOO_FEW["fix"])
+    assert error.retry_after_seconds == 3
+    assert str(error) == "num_frames: 5 is too few"
+
+
+@pytest.mark.parametrize("response", [httpx.Response(502, text="<html>"), httpx.Response(502, json=[1])])
+def test_an_answer_of_a_proxy_is_named_by_its_status(ask: Ask, response: httpx.Response) -> None:
+    with pytest.raises(ApiError, match="HTTP 502") as raised:
+        ask(lambda _: httpx.Response(502, headers=response.headers, content=response.content), ("list_models",))
+    assert (raised.value.code, raised.value.retry_after_seconds) == (None, None)
+
+
+def test_a_service_that_is_down_is_named(ask: Ask) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    for call in (("get_job", "job_x"), ("events", "job_x"), ("fetch", "/jobs/job_x/chunks/0.mp4")):
+        with pytest.raises(ApiUnreachable, match=r"http://api\.test does not answer"):
+            ask(answer, call)
+    assert ask(answer, ("is_ready",)) == [False]
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://api.test", "http://x:port", ""])
+def test_a_base_url_that_is_none_is_refused(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ClientError, match="is not the URL of an API"):
+            kind(url)
+
+
+def test_events_resume_after_the_last_one_seen(ask: Ask) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        last = request.headers.get("last-event-id", "none")
+        return httpx.Response(200, text=f": hello\nretry: 1000\n\nid: 7-0\nevent: job.started\ndata: {last}\n\n")
+
+    (events,) = ask(answer, ("events", "job_x", "6-0"))
+    assert events == [ServerEvent("7-0", "job.started", "6-0")]
+
+
+def test_events_of_an_unknown_job_are_an_api_error(ask: Ask) -> None:
+    with pytest.raises(ApiError) as raised:
+        ask(lambda _: httpx.Response(404, json={"code": "job_not_found", "title": "No such job."}), ("events", "job_x"))
+    assert (raised.value.code, raised.value.message) == ("job_not_found", "No such job.")
+
+
+def test_a_download_follows_the_redirect_and_is_whole_or_absent(ask: Ask, tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/jobs/job_x/video.mp4":
+            assert request.url.query == b"variant=refined"
+            return httpx.Response(307, headers={"location": "http://s3.test/video.mp4"})
+        return httpx.Response(200, content=b"bytes") if request.url.path == "/video.mp4" else httpx.Response(404)
+
+    ask(answer, ("download_video", "job_x", tmp_path / "a.mp4", "refined"))
+    with pytest.raises(ApiError):
+        ask(answer, ("download", "http://api.test/nothing", tmp_path / "b.mp4"))
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.mp4", b"bytes")]
+
+
+def test_cancel_returns_the_job_and_delete_returns_nothing(ask: Ask, make_job: MakeJob) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            return httpx.Response(204)
+        return httpx.Response(202, text=make_job(JobStatus.CANCELING).model_dump_json())
+
+    canceled, *deleted = ask(answer, ("cancel_job", "job_x"), ("delete_job", "job_x"), ("delete_upload", "upl_x"))
+    assert canceled.status is JobStatus.CANCELING
+    assert deleted == [None, None]
+
+
+def test_a_page_of_jobs_is_asked_for_with_what_was_given(ask: Ask) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.query.decode())
+        return httpx.Response(200, json={"jobs": [], "next_cursor": None})
+
+    ask(answer, ("list_jobs",), ("list_jobs", JobStatus.RUNNING, 5, "abc"))
+    assert asked == ["limit=20", "status=running&limit=5&cursor=abc"]
+
+
+def test_an_upload_is_declared_then_sent_where_the_answer_says(ask: Ask, tmp_path: Path) -> None:
+    clip, sent, shown = tmp_path / "clip.mp4", dict[str, httpx.Request](), list[tuple[int, int]]()
+    size = PIECE_BYTES + 5
+    clip.write_bytes(b"x" * size)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent[request.method] = request
+        headers = {"content-type": "video/mp4", "content-length": str(size)}
+        target = {"id": "upl_a", "method": "PUT", "url": "http://s3.test/uploads/upl_a?sig=1", "headers": headers}
+        return httpx.Response(201, json=target) if request.method == "POST" else httpx.Response(200)
+
+    assert ask(answer, ("upload", clip, "video/mp4", lambda done, total: shown.append((done, total)))) == ["upl_a"]
+    assert json.loads(sent["POST"].content) == {"content_type": "video/mp4", "size_bytes": size}
+    assert str(sent["PUT"].url) == "http://s3.test/uploads/upl_a?sig=1"
+    assert sent["PUT"].headers["content-length"] == str(len(sent["PUT"].content)) == str(size)
+    assert "transfer-encoding" not in sent["PUT"].headers
+    assert shown == [(PIECE_BYTES, size), (size, size)]
+
+
+def test_a_storage_that_refuses_the_file_is_named_without_the_signature(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        target = {"id": "upl_a", "method": "PUT", "url": "http://s3.test/u?sig=1", "headers": {"content-length": "1"}}
+        return httpx.Response(201, json=target) if request.method == "POST" else httpx.Response(403, text="<Error/>")
+
+    with pytest.raises(ApiError, match=r"HTTP 403 from http://s3\.test/u$"):
+        ask(answer, ("upload", tmp_path / "a.png", "image/png"))
+
+
+def test_fields_of_a_newer_api_are_ignored(ask: Ask, make_job: MakeJob) -> None:
+    job = make_job(num_chunks=1).model_dump(mode="json")
+    newer = {"priority": 3, "progress": job["progress"] | {"watts": 300}, "links": job["links"] | {"retry": "?"}}
+    newer["chunks"] = [job["chunks"][0] | {"loudness": -23}]
+    newer["request"] = job["request"] | {"lens": "wide"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(202 if request.method == "POST" else 200, json=job | newer)
+
+    for read in ask(answer, ("create_job", {}), ("get_job", "job_x"), ("cancel_job", "job_x")):
+        assert (read.id, read.progress.chunks_done, read.chunks[0].index) == (job["id"], 1, 0)
+
+
+def test_what_cannot_be_read_of_a_newer_api_is_one_sentence(ask: Ask, make_job: MakeJob) -> None:
+    job = make_job().model_dump(mode="json") | {"status": "paused"}
+    unread = r"http://api\.test answers what this longtake cannot read: status"
+    with pytest.raises(ApiUnreadable, match=unread) as error:
+        ask(lambda _: httpx.Response(200, json=job), ("get_job", "job_x"))
+    assert "version" in (error.value.fix or "")
+
+
+def test_an_answer_that_is_no_json_is_one_sentence(ask: Ask) -> None:
+    with pytest.raises(ApiUnreadable, match="the body"):
+        ask(lambda _: httpx.Response(200, text="<html>"), ("get_job", "job_x"))
+
+
+def test_an_object_storage_that_is_down_is_not_taken_for_the_api(ask: Ask, tmp_path: Path) -> None:
+    target = {"id": "upl_x", "method": "PUT", "url": "http://s3.test:9000/uploads/upl_x?secret=1", "headers": {}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "api.test" and request.method == "POST":
+            return httpx.Response(201, json=target)
+        if request.url.host == "api.test":
+            return httpx.Response(307, headers={"location": "http://s3.test:9000/jobs/video.mp4?secret=1"})
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(b"abc")
+    for call in (
+        ("upload", file, "video/mp4"),
+        ("fetch", "http://s3.test:9000/jobs/chunk.mp4?secret=1"),
+        ("download", "http://api.test/jobs/job_x/video", tmp_path / "video.mp4"),
+    ):
+        with pytest.raises(StorageUnreachable) as error:
+            ask(answer, call)
+        assert "object storage at s3.test:9000" in error.value.message
+        assert "longtake up" not in (error.value.fix or "")
+        assert "secret" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_wait_returns_the_ended_job_and_gives_up_in_time(ask: Ask, make_job: MakeJob) -> None:
+    views = iter([make_job(), make_job(num_chunks=1), make_job(JobStatus.FAILED)])
+    (job,) = ask(lambda _: httpx.Response(200, text=next(views).model_dump_json()), ("wait", "job_x"))
+    assert job.status is JobStatus.FAILED
+    with pytest.raises(WaitTimeout, match="still running"):
+        ask(lambda _: httpx.Response(200, text=make_job().model_dump_json()), ("wait", "job_x", 0))
