@@ -16,7 +16,7 @@ export PROMPT FRAMES SEED PORT GOLDEN
 BIN := .venv/bin
 READY := .venv/.ready
 # One thread per pytest process: the workers of xdist share the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m tests.watched
 # Unit tests whose code under test is, or runs, the model half.
 MODEL_TESTS := tests/unit/core/model tests/unit/golden tests/unit/benchmarks
 # Tests start hundreds of processes. Images of CI set it, and then each process compiles all of our code anew.
@@ -71,11 +71,11 @@ test-fast: $(READY)
 
 test-model: $(READY)
 	@echo "== unit tests of the model half"
-	$(PYTEST) -n auto --dist worksteal $(MODEL_TESTS)
+	$(PYTEST) -n auto --dist loadfile $(MODEL_TESTS)
 
 test-integration: $(READY)
-	@echo "== integration tests: real Redis, S3 server, API and workers; two files at a time, most of each is waiting"
-	$(PYTEST) -n 2 --dist loadfile tests/integration
+	@echo "== integration tests: real Redis, S3 server, API and workers; four files at a time, most of each is waiting"
+	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder tests/integration
 
 # In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
 test: lint types test-fast test-model test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)

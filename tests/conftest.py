@@ -5,8 +5,10 @@ Tests find `tests.helpers` because the repository's root is the pytest root.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 
@@ -18,6 +20,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The golden numbers need two threads; beside other test processes they must not wait by spinning.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# What a process holds open until it ends is said then (tests/watched.py fails for it).
+atexit.register(warnings.simplefilter, "default", ResourceWarning)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -125,14 +125,20 @@ def read_options(arguments: Sequence[str], settings: Settings) -> Options:
 class Process:
     """The life of one worker process."""
 
-    def __init__(self, options: Options, settings: Settings, load: Callable[..., Engines] = load_engines) -> None:
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        load: Callable[..., Engines] = load_engines,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         """`load`: how engines are loaded, worker.engines.load_engines."""
         self._load_engines = load
         self._options = options
         self._settings = settings
         self._drain = threading.Event()
         self._exit_code = 0
-        self._watchdog = Watchdog()
+        self._watchdog = watchdog or Watchdog()
         # A CPU worker prepares many media at a time, each with a thread that keeps its lease.
         patience = replace(WORKER, max_connections=WORKER.max_connections + 2 * settings.media_fetches)
         records = connect(settings.redis_url, patience)
