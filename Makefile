@@ -16,13 +16,22 @@ export PROMPT FRAMES SEED PORT GOLDEN
 BIN := .venv/bin
 READY := .venv/.ready
 # One thread per pytest process: the workers of xdist share the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m tests.watched
+# Unit tests whose code under test is, or runs, the model half.
+MODEL_TESTS := tests/unit/core/model tests/unit/golden tests/unit/benchmarks
+# Tests start hundreds of processes. Images of CI set it, and then each process compiles all of our code anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help setup lint types test-fast test-integration test fresh-machine golden bench chaos demo up
+.PHONY: help setup lint types test-fast test-model test-integration test fresh-machine golden bench chaos demo up
 
 help:
-	@echo "make setup | lint | types | test-fast | test | fresh-machine | golden | bench | chaos | demo | up"
+	@echo "make setup | lint | types | test | golden | bench | chaos | demo | up"
+	@echo "make test-fast          unit tests without torch: api, cli, client, worker, core.service (a minute)"
+	@echo "make test-model         unit tests of the model half (four minutes)"
+	@echo "make test-integration   real Redis, S3 server, API and workers (nine minutes)"
+	@echo "make test               all of these, lint and types; in CI fresh-machine, too"
+	@echo "make fresh-machine      the set-up, the servers and the demo on a minimal Debian 13 (root, debootstrap)"
 	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7 REFINE=1"
 	@echo "make golden GOLDEN=folder/of/published/numbers"
 	@echo "make chaos CHAOS='--seconds 120 --seed 7'   (throws faults at the whole service, checks that nothing is lost)"
@@ -57,15 +66,19 @@ types: $(READY)
 	$(BIN)/pyright
 
 test-fast: $(READY)
-	@echo "== unit tests"
-	$(PYTEST) -n auto tests/unit
+	@echo "== unit tests without torch"
+	$(PYTEST) -n auto --torch-free tests/unit $(MODEL_TESTS:%=--ignore=%)
+
+test-model: $(READY)
+	@echo "== unit tests of the model half"
+	$(PYTEST) -n auto --dist loadfile $(MODEL_TESTS)
 
 test-integration: $(READY)
-	@echo "== integration tests: real Redis, S3 server, API and workers; two files at a time, most of each is waiting"
-	$(PYTEST) -n 2 --dist loadfile tests/integration
+	@echo "== integration tests: real Redis, S3 server, API and workers; four files at a time, most of each is waiting"
+	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder tests/integration
 
 # In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
-test: lint types test-fast test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)
+test: lint types test-fast test-model test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)
 	@echo "== all passed: lint, types, unit tests, integration tests"
 
 fresh-machine: $(READY)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -236,15 +236,16 @@ async def _load(port: int, kind: Kind, request: bytes) -> tuple[float, float]:
 async def _one_connection(port: int, request: bytes, status: int, ends_at: float) -> list[float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     taken = list[float]()
-    while time.perf_counter() < ends_at:
-        started = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert int(head.split(b" ", 2)[1]) == status, head.decode()
-        length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
-        await reader.readexactly(int(length.split(b":")[1]))
-        taken.append(time.perf_counter() - started)
-    writer.close()
+    with closing(writer):
+        while time.perf_counter() < ends_at:
+            started = time.perf_counter()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert int(head.split(b" ", 2)[1]) == status, head.decode()
+            fields = head.lower().split(b"\r\n")
+            length = next((field for field in fields if field.startswith(b"content-length:")), b":0")
+            await reader.readexactly(int(length.split(b":")[1]))
+            taken.append(time.perf_counter() - started)
     return taken
 
 

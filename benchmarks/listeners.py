@@ -97,7 +97,7 @@ class _Listening:
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 self._heard.failures.append(head.decode(errors="replace"))
-                return
+                return writer.close()
             await self._next(reader, ids)
         while await self._next(reader, ids):
             pass

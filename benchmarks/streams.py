@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,16 +195,16 @@ async def _paced(port: int, paths: Sequence[str], started: float, number: int) -
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     pause, taken = CONNECTIONS / REQUESTS_PER_SECOND, list[float]()
     due = started + pause * number / CONNECTIONS
-    while due < started + SECONDS_OF_A_ROUND:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        began = time.perf_counter()
-        writer.write(f"GET {paths[len(taken) % len(paths)]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        assert head.startswith(b"http/1.1 200"), head
-        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
-        taken.append(time.perf_counter() - began)
-        due += pause
-    writer.close()
+    with closing(writer):
+        while due < started + SECONDS_OF_A_ROUND:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            began = time.perf_counter()
+            writer.write(f"GET {paths[len(taken) % len(paths)]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            assert head.startswith(b"http/1.1 200"), head
+            await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+            taken.append(time.perf_counter() - began)
+            due += pause
     return taken
 
 

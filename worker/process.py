@@ -83,13 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Process:
     """The life of one worker process. `load` loads the engines, as worker.engines.load_engines."""
 
-    def __init__(self, options: Options, settings: Settings, load: Callable[..., Engines] = load_engines) -> None:
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        load: Callable[..., Engines] = load_engines,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self._load_engines = load
         self._options = options
         self._settings = settings
         self._drain = threading.Event()
         self._exit_code = 0
-        self._watchdog = Watchdog()
+        self._watchdog = watchdog or Watchdog()
         self._backends = connect_backends(settings, options.name, self._drain)
         self._board = StatusBoard(RedisWorkerRegistry(self._backends.quick_records), self._first_status())
         self._broker_watch = BrokerWatch(self._backends.quick_broker, self._on_broker_away, self._on_consuming)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from core.service.domain.engine import Engine, EngineChunk, EngineState, FramesTHWC, OnStep
 from core.service.domain.ids import new_upload_id
@@ -38,6 +39,12 @@ JOB = "job_a"
 MODEL = job_spec().model
 
 
+@cache
+def usual_settings() -> Settings:
+    """Made once: reading the environment takes as long as a small job."""
+    return Settings(lease_ttl_seconds=30, max_attempts=3)
+
+
 @dataclass
 class World:
     """Fakes of every port, shared by all workers made from it."""
@@ -45,7 +52,7 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     storage: FakeStorage = field(default_factory=FakeStorage)
     queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
-    settings: Settings = field(default_factory=lambda: Settings(lease_ttl_seconds=30, max_attempts=3))
+    settings: Settings = field(default_factory=usual_settings)
 
     def __post_init__(self) -> None:
         self.store = FakeJobStore(self.clock)

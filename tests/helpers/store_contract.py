@@ -149,9 +149,6 @@ class StoreContract:
         with pytest.raises(JobNotFound):
             ports.store.get(job.id + suffix)
 
-    def test_the_store_answers(self, ports: StorePorts) -> None:
-        ports.store.ping()
-
     # The way of a job
 
     def test_a_job_runs_to_its_end(self, ports: StorePorts) -> None:

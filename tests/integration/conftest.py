@@ -16,6 +16,8 @@ from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
 from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
 
+LONGEST = ("chaos", "job_life", "refinement_networks", "worker_outages", "event_streams", "killed_runs", "conversion")
+"""Files that take minutes. They begin first, so that none of them is waited for alone in the end."""
 SLOW_STEPS = 8
 SLOW_STEP_SECONDS = 0.1
 
@@ -28,6 +30,11 @@ def write_presets(folder: Path) -> Path:
     write_fake_preset(folder, "refinable", steps=6, refiner=True)
     write_fake_preset(folder, "slow", steps=SLOW_STEPS, step_seconds=SLOW_STEP_SECONDS)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = [f"test_{name}.py" for name in LONGEST]
+    items.sort(key=lambda item: files.index(item.path.name) if item.path.name in files else len(files))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A device that breaks while a worker loads: no further try of the same process helps, so it leaves for a fresh one."""
+"""What is of no more use ends its process, whose supervisor starts a fresh one: a broken device, a step without end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from cli.processes.stack import settings_environment
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
-from worker.process import EXIT_DEVICE_BROKEN
+from worker.process import EXIT_DEVICE_BROKEN, EXIT_STALLED
 
 WORKER = """
 import sys
@@ -37,6 +37,26 @@ def load(*_):
 settings = Settings()
 sys.exit(Process(read_options(["--kind", "both", "--model", "fake"], settings), settings, load).run())
 """
+WORKING = """
+import sys
+import threading
+import torch
+from core.service.settings import Settings
+from core.service.testing.fakes import FakeEngine
+from worker.engines import Engines
+from worker.process import Process, read_options
+from worker.runtime.status import Watchdog
+
+class Unlucky(FakeEngine):
+    def next_chunk(self, spec, state, on_step):
+        on_step(1, 2)
+        {happens}
+
+settings = Settings()
+options = read_options(["--kind", "both", "--model", "fake"], settings)
+watchdog = Watchdog(least_seconds=1.0, first_seconds=1.0)
+sys.exit(Process(options, settings, lambda *_: Engines("fake", Unlucky()), watchdog).run())
+"""
 BROKEN_DEVICE = "torch.AcceleratorError('CUDA error: an illegal memory access was encountered')"
 FULL_REDIS = "redis.exceptions.OutOfMemoryError('command not allowed when used memory > maxmemory')"
 LIMIT_SECONDS = 120.0
@@ -56,8 +76,12 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 def run_worker(service: Service, errors: str) -> subprocess.CompletedProcess[str]:
     """A worker process whose loads raise `errors`, one after the other, until it ends."""
+    return run(service, WORKER.format(errors=errors))
+
+
+def run(service: Service, script: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **settings_environment(service.settings), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WORKER.format(errors=errors)]
+    command = [sys.executable, "-c", script]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
 
 
@@ -78,3 +102,24 @@ def test_any_other_failure_to_load_is_tried_again_by_the_same_process(service: S
     ended = run_worker(service, f"{FULL_REDIS}, {BROKEN_DEVICE}")
     assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
     assert ended.stdout.splitlines() == ["loads", "loads"]
+
+
+def test_a_device_that_breaks_in_a_chunk_ends_the_process_and_leaves_the_job_to_the_next(service: Service) -> None:
+    service.start_api()
+    job = service.submit(num_frames=16)
+    ended = run(service, WORKING.format(happens=f"raise {BROKEN_DEVICE}"))
+    assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
+    assert not service.job(job.id).status.is_terminal
+    service.start_workers("fake")
+    service.wait_for_success(job.id)
+
+
+def test_a_step_that_never_ends_ends_the_process_and_shows_where_it_stood(service: Service) -> None:
+    service.start_api()
+    job = service.submit(num_frames=16)
+    ended = run(service, WORKING.format(happens="threading.Event().wait()"))
+    assert ended.returncode == EXIT_STALLED, ended.stderr
+    assert "nothing has moved for" in ended.stderr
+    assert "in next_chunk" in ended.stderr
+    service.start_workers("fake")
+    service.wait_for_success(job.id)

@@ -176,6 +176,14 @@ def test_every_failure_of_redis_has_one_meaning_through_every_kind_of_call(
         connect(server.url(), SHORT_TIMEOUTS).close()
 
 
+def test_the_store_answers_while_its_redis_does(server: RedisServer) -> None:
+    store = RedisJobStore(connect(server.url(), SHORT_TIMEOUTS), SystemClock(), retention_seconds=60)
+    store.ping()
+    server.kill()
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+
+
 def test_a_redis_that_still_loads_its_data_is_away(server: RedisServer) -> None:
     with server.client() as client:
         for number in range(160):

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import LongtakeError
@@ -40,5 +41,6 @@ def decode_frames(source: bytes | Path | str) -> FramesTHWC:
 def _frames(source: bytes | Path | str) -> Iterator[FramesTHWC]:
     opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     with av.open(opened, mode="r", options=_FROM_THE_START) as container:
+        reformatter = VideoReformatter()
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            yield reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray().astype(np.uint8, copy=False)

@@ -16,7 +16,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from core.service.domain.engine import FramesTHWC
@@ -96,13 +96,15 @@ def _configure(stream: VideoStream, width: int, height: int, fps: int | Fraction
 
 
 def _video_frames(frames_THWC: FramesTHWC, fps: int | Fraction, first_frame: int) -> Iterator[av.VideoFrame]:
+    reformatter = VideoReformatter()  # one for all: a frame's own is made anew for each
     for offset, frame_HWC in enumerate(frames_THWC):
-        rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")
-        frame = rgb.reformat(
+        frame = reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24"),
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.AREA,  # sharper filters ring at the hard edges of small pictures
+            threads=1,  # sharing out so few pixels costs more than it saves
         )
         frame.pts, frame.time_base = first_frame + offset, 1 / Fraction(fps)
         yield frame

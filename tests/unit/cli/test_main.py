@@ -44,14 +44,6 @@ def test_train_passes_its_arguments_on() -> None:
     assert parse_args(["train", "--stage", "vae", "--help"]).rest == ["--stage", "vae", "--help"]
 
 
-def test_training_says_what_it_misses_before_it_begins(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    assert main(["train", "sprites"]) == 1
-    assert "pip install 'longtake[model,train]'" in capsys.readouterr().err
-
-
 def test_an_unknown_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_args(["models", "--nonsense"])

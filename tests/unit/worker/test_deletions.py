@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
 from core.service.domain.errors import JobNotFound
@@ -18,56 +14,14 @@ from core.service.records.tombstones import delete_job
 from core.service.testing.fakes import FakeEngine, FakeJobStore
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
+from tests.helpers.interruption import Interruption, interrupted_services
 from tests.helpers.jobs import refine_spec
 from worker.maintenance.janitor import Janitor
-from worker.runtime.services import Services
 
 CALLS_TO_PREPARE = 14
 """More calls of ports than the preparing of one picture needs."""
 SIDE = 32
 """Pixels: few, for a job is made many times here."""
-
-
-class Interruption:
-    """Does something at the `at`-th call of a port, before or after the call itself."""
-
-    def __init__(self, at: int, act: Callable[[], object], *, before: bool) -> None:
-        self._at, self._act, self._before = at, act, before
-        self._calls = 0
-        self.done = False
-
-    def port(self, port: object) -> Any:
-        return _Port(port, self)
-
-    def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._calls += 1
-        now = self._calls == self._at
-        if now and self._before:
-            self._interrupt()
-        result = method(*args, **kwargs)
-        if now and not self._before:
-            self._interrupt()
-        return result
-
-    def _interrupt(self) -> None:
-        self.done = True
-        self._act()
-
-
-class _Port:
-    def __init__(self, port: object, interruption: Interruption) -> None:
-        self._port = port
-        self._interruption = interruption
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._port, name)
-        return lambda *args, **kwargs: self._interruption.call(method, *args, **kwargs)
-
-
-def services_with(world: World, interruption: Interruption) -> Services:
-    services = world.services("worker-1")
-    ports = {name: interruption.port(getattr(services, name)) for name in ("store", "storage")}
-    return replace(services, **ports)
 
 
 def clean(world: World) -> None:
@@ -84,7 +38,7 @@ def deleted_at(at: int, refine: RefineSpec | None, *, before: bool, with_image: 
     image = world.upload(picture((200, 100, 50), size=(SIDE, SIDE))) if with_image else None
     world.submit(num_frames=25, refine=refine, image=image)
     interruption = Interruption(at, lambda: delete_job(world.store, world.storage, JOB), before=before)
-    services = services_with(world, interruption)
+    services = interrupted_services(world, interruption)
     world.work(world.maker(FakeEngine(steps_per_chunk=1, height=SIDE, width=SIDE), services), services)
     return world, interruption.done
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.service.admission.catalog import Catalog
-from core.service.domain.errors import Interrupted, ModelNotInstalled
+from core.service.domain.errors import Interrupted
 from core.service.settings import Settings
 from tests.helpers.presets import write_fake_preset
-from worker.engines import load_engine
 from worker.ensure_weights import in_words, install
 
 
@@ -42,8 +41,3 @@ def test_an_installed_model_is_left_alone(tmp_path: Path) -> None:
     install(Catalog(Settings(presets_dir=tmp_path)).get("fake"), told.append, threading.Event())
 
     assert told == []
-
-
-def test_without_a_way_to_install_it_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotInstalled, match=r"streaming_t2v\.ckpt of PAIR/StreamingT2V"):
-        load_engine(Settings(weights_dir=tmp_path), "modelscope")

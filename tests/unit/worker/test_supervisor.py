@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.helpers.deadline import eventually
 from worker.runtime.names import process_name
-from worker.supervisor import ChildPlan, Supervisor, plan_children
+from worker.supervisor import FIRST_BACKOFF_SECONDS, ChildPlan, Supervisor, plan_children
 
 SLEEPS = "import threading; threading.Event().wait(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); {SLEEPS}"
@@ -24,8 +25,10 @@ class Spawner:
     def __init__(self, code: str) -> None:
         self._code = code
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.started_at: list[float] = []
 
     def __call__(self, plan: ChildPlan) -> subprocess.Popen[bytes]:  # noqa: ARG002 - the port's signature
+        self.started_at.append(time.monotonic())
         self.processes.append(subprocess.Popen([sys.executable, "-c", self._code], stdout=subprocess.PIPE))
         return self.processes[-1]
 
@@ -77,6 +80,7 @@ def test_a_cpu_worker_sees_no_gpu() -> None:
 def test_a_child_that_ends_is_started_again_after_a_pause() -> None:
     with supervised("pass") as (_, spawner):
         eventually(lambda: len(spawner.processes) >= 2, "a second start")
+    assert spawner.started_at[1] - spawner.started_at[0] >= FIRST_BACKOFF_SECONDS
 
 
 def test_a_child_that_is_killed_is_died_by_its_name_and_replaced_at_once() -> None:

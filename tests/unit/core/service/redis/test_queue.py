@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+
+import pytest
 
 from core.service.domain.schema import Lane
 from core.service.redis.queue import CPU_QUEUE, CeleryTaskQueue, make_celery_app, queue_of_lane, worker_options
@@ -46,7 +49,11 @@ def test_every_model_has_its_queue() -> None:
 
 
 def test_making_a_queue_connects_to_nothing() -> None:
-    CeleryTaskQueue(make_celery_app(Settings(broker_url=NOBODY)))
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        broker.setblocking(False)
+        CeleryTaskQueue(make_celery_app(Settings(broker_url=f"redis://127.0.0.1:{broker.getsockname()[1]}/1")))
+        with pytest.raises(BlockingIOError):  # nobody is there to be let in
+            broker.accept()
 
 
 def test_the_queue_is_imported_without_what_only_workers_need() -> None:

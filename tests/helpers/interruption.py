@@ -1,0 +1,53 @@
+"""Something that happens at one call of a worker to its store or storage: each call in turn, in tests of races."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tests.helpers.fake_world import World
+from worker.runtime.services import Services
+
+
+class Interruption:
+    """Does something at the `at`-th call of a port, before or after the call itself."""
+
+    def __init__(self, at: int, act: Callable[[], object], *, before: bool) -> None:
+        self._at, self._act, self._before = at, act, before
+        self._calls = 0
+        self.done = False
+
+    def port(self, port: object) -> Any:
+        return _Port(port, self)
+
+    def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._calls += 1
+        now = self._calls == self._at
+        if now and self._before:
+            self._interrupt()
+        result = method(*args, **kwargs)
+        if now and not self._before:
+            self._interrupt()
+        return result
+
+    def _interrupt(self) -> None:
+        self.done = True
+        self._act()
+
+
+class _Port:
+    def __init__(self, port: object, interruption: Interruption) -> None:
+        self._port = port
+        self._interruption = interruption
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._port, name)
+        return lambda *args, **kwargs: self._interruption.call(method, *args, **kwargs)
+
+
+def interrupted_services(world: World, interruption: Interruption) -> Services:
+    """A worker's services, with `interruption` in each call of store and storage."""
+    services = world.services("worker-1")
+    ports = {name: interruption.port(getattr(services, name)) for name in ("store", "storage")}
+    return replace(services, **ports)
