@@ -23,10 +23,10 @@ import runpy, sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from core.model.evaluation.videos import fulfil
+from core.model.evaluation.generation.videos import evaluate_all
 if __name__ == "__main__":
     orders = [SimpleNamespace(stem=Path(sys.argv[1]).with_name(name)) for name in ("a", "b")]
-    fulfil(partial(runpy.run_path, sys.argv[1]), orders, print, 2)
+    evaluate_all(partial(runpy.run_path, sys.argv[1]), orders, print, 2)
 """
 WORKS = "import os, pathlib, time; (pathlib.Path(__file__).parent / f'{os.getpid()}.pid').touch(); time.sleep(120)"
 
