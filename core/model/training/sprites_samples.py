@@ -23,7 +23,7 @@ def held_out_openings(count: int, num_frames: int, scale: int) -> list[Opening]:
 
 
 def reconstructions(vae: AutoencoderKL, openings: Sequence[Opening]) -> list[Row]:
-    """Each opening, and what the autoencoder makes of it."""
+    """Each opening, and the same frames encoded and decoded."""
     return [
         row
         for opening in openings

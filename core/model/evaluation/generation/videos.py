@@ -88,7 +88,7 @@ _evaluator: list[Evaluator] = []
 
 def _start(load_evaluator: LoadEvaluator) -> None:
     if sys.platform == "linux":
-        # Otherwise the children of a killed run would go on beside the next run.
+        # Otherwise the children of a killed run would continue beside the next run.
         end_with_parent()
     # Ctrl-C reaches every process of a terminal: these end silently, the first one prints the message.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -61,7 +61,7 @@ class SeamsConfig:
 class SeamsReport:
     """All figures with their 95 % intervals."""
 
-    asked: SeamsConfig
+    config: SeamsConfig
     refiner: str
     """Its fingerprint."""
     rows: Mapping[str, Mapping[str, Interval]]
@@ -113,11 +113,13 @@ class SeamsReport:
 
     def write(self, folder: Path) -> None:
         """Write report.md, report.json and report.png."""
-        title = self.asked.title
+        title = self.config.title
         explanation = "Means over clips with 95 % intervals (bootstrap over clips). Lower is better throughout."
         text = f"# {title}\n\nRefiner: {self.refiner}\n\n{explanation}\n\n{self.table()}\n"
         (folder / "report.md").write_text(text, encoding="utf-8")
-        (folder / "report.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        values = asdict(self)
+        content = {"asked": values.pop("config"), **values}
+        (folder / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         panels = [
             Panel(heading, [Point(row, *astuple(self.rows[row][name])) for row in ROWS])
             for name, heading in _TITLES.items()

@@ -65,20 +65,20 @@ _PAPER = (
     Expectation("cam", "concat", _CUTS, "the paper: 0.03 against 0.24 cuts"),
     Expectation("cam", "add", _CUTS, "the paper: 0.03 against 0.284 cuts"),
     Expectation("concat", "add", _CUTS, "the paper: 0.24 against 0.284 cuts"),
-    Expectation("cam", "concat", _SEAMS, "beside the paper's cuts"),
-    Expectation("cam", "add", _SEAMS, "beside the paper's cuts"),
-    Expectation("cam", "none", _SEAMS, "not in the paper: is the history read at all?"),
+    Expectation("cam", "concat", _SEAMS, "in addition to the paper's cuts"),
+    Expectation("cam", "add", _SEAMS, "in addition to the paper's cuts"),
+    Expectation("cam", "none", _SEAMS, "not in the paper: is the history used at all?"),
     Expectation("cam-apm", "cam", _IDENTITY, "the paper: re-identification 94.95 against 93.42"),
-    Expectation("cam-apm", "cam", _TEXTURE, "beside the paper's re-identification"),
+    Expectation("cam-apm", "cam", _TEXTURE, "in addition to the paper's re-identification"),
     Expectation("cam-apm", "cam", _DISTANCE, "the paper: LPIPS 0.151 against 0.192"),
 )
 _NOISE = (
-    Expectation("cam-apm", "noise-0", _TEXTURE, "does it lower drift?"),
-    Expectation("cam-apm", "noise-0", _OBJECTS, "does it lower drift?"),
+    Expectation("cam-apm", "noise-0", _TEXTURE, "does it reduce drift?"),
+    Expectation("cam-apm", "noise-0", _OBJECTS, "does it reduce drift?"),
 )
 _WITHOUT_LPIPS = (
-    "LPIPS and re-identification need weights that are not here: the distance and the likeness to the anchor are the"
-    " preset's own vision tower's. The warp error has MAWE's form with block matching at 64x64 in place of RAFT."
+    "LPIPS and re-identification need weights that are not available: distance and likeness to the anchor are computed"
+    " by the preset's own vision tower. The warp error is MAWE with block matching at 64x64 in place of RAFT."
 )
 
 

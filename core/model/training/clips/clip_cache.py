@@ -77,7 +77,7 @@ class ClipCache:
         return Sample(torch.stack(latents), torch.stack(states))
 
     def clip_at(self, position: int) -> int:
-        """Index of the clip at a position of the endless order, which is shuffled anew for every epoch."""
+        """Index of the clip at a position of the endless order, reshuffled in every epoch."""
         epoch, index = divmod(position, len(self.clips))
         return int(_shuffled(self._seed, epoch, len(self.clips))[index])
 

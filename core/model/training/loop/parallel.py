@@ -131,7 +131,7 @@ def _join(
     number: int, work: Callable[[], None], processes: int, reraised: tuple[type[Exception], ...], folder: Path
 ) -> None:
     if sys.platform == "linux":
-        # Otherwise the children of a killed run would go on and overwrite the checkpoints of the next run.
+        # Otherwise the children of a killed run would continue and overwrite the checkpoints of the next run.
         end_with_parent()
     # accelerate reads these. The group itself is initialised through a file, which needs no free port.
     ranks = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}

@@ -1,6 +1,6 @@
 """The training loop that every stage shares: optimise, average, log, sample, checkpoint, resume.
 
-It knows nothing of what is trained: a task computes the loss of a step. All randomness of a step is seeded by
+What is trained is defined by a task, which computes the loss of a step. All randomness of a step is seeded by
 (seed, stage, step), so a resumed run sees the same data in the same order as an uninterrupted one. Devices, mixed
 precision and several processes are handled by accelerate (parallel.py).
 """

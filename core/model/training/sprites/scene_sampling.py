@@ -81,7 +81,7 @@ def _draw_two(rng: np.random.Generator) -> tuple[Sprite, Sprite]:
         placed.append((across, _at_start(rng, _transposed(crossing) if in_rows else crossing)))
     first, second = (sprite for _, sprite in sorted(placed, key=lambda lane_and_sprite: lane_and_sprite[0]))
     if not in_rows and first.motion == second.motion == "standing":
-        # Two standing sprites are always in a row: no word of a caption would tell columns from rows.
+        # Two standing sprites are always in a row: captions do not distinguish columns from rows.
         return _transposed(first), _transposed(second)
     return first, second
 
