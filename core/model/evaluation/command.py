@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=1,
         help="videos made at the same time, each in its own process (default 1). On a CPU one per core is fastest",
     )
-    parser.add_argument("--threads", type=whole, help="CPU threads per process (default: cores divided by processes)")
+    parser.add_argument("--threads", type=whole, help="CPU threads per process (default: cores / processes)")
     for suite in (sprites, ablation, seams):
         suite.add_arguments(parser)
     return parser

@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a preset's name or folder: stages without a checkpoint start from its weights, not from scratch",
     )
     parser.add_argument("--stage", choices=STAGES, action="append", help="only this stage (may be repeated)")
-    parser.add_argument("--steps", type=whole, help="end each stage after this many steps instead of the recipe's")
+    parser.add_argument("--steps", type=whole, help="end each stage after this many steps")
     parser.add_argument("--minutes", type=above_zero, help="end each stage after this many minutes of training")
     parser.add_argument(
         "--out", type=Path, help="working folder (default runs/<recipe>, runs/<recipe>-smoke with --smoke)"
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--export", type=Path, metavar="FOLDER", help="folder of the exported preset (default <out>/preset)"
     )
-    parser.add_argument("--threads", type=whole, help="CPU threads of a single process (default: torch's choice)")
+    parser.add_argument("--threads", type=whole, help="CPU threads of a single process (default: torch's)")
     parser.add_argument(
         "--processes", type=whole, default=1, help="CPU processes of one thread each that train together"
     )
