@@ -14,7 +14,7 @@ from tests.helpers.deadline import eventually
 TRAINS = """
 import runpy, sys
 from functools import partial
-from core.model.training.parallel import launch
+from core.model.training.loop.parallel import launch
 if __name__ == "__main__":
     launch(partial(runpy.run_path, sys.argv[1]), 2)
 """
@@ -23,10 +23,10 @@ import runpy, sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from core.model.evaluation.videos import fulfil
+from core.model.evaluation.generation.videos import evaluate_all
 if __name__ == "__main__":
-    orders = [SimpleNamespace(stem=Path(sys.argv[1]).with_name(name)) for name in ("a", "b")]
-    fulfil(partial(runpy.run_path, sys.argv[1]), orders, print, 2)
+    requests = [SimpleNamespace(stem=Path(sys.argv[1]).with_name(name)) for name in ("a", "b")]
+    evaluate_all(partial(runpy.run_path, sys.argv[1]), requests, print, 2)
 """
 WORKS = "import os, pathlib, time; (pathlib.Path(__file__).parent / f'{os.getpid()}.pid').touch(); time.sleep(120)"
 

@@ -1,4 +1,4 @@
-"""Two processes that train one model, really started: they take turns in the batches of one and come to the same."""
+"""Two real processes that train one model: they share the batches of one process and give the same result."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from core.model.training.command import run
-from core.model.training.loop import StageMissing, check_trained
-from core.model.training.parallel import launch
+from core.model.training.loop.checkpoints import StageNotTrained, require_trained
+from core.model.training.loop.parallel import launch
 from core.model.training.recipe import Recipe, load_recipe
-from core.model.training.sprites_run import TrainingRun
+from core.model.training.sprites_run import SpritesTrainingRun
 
 
 def trained(recipe: Recipe, folder: Path, processes: int) -> dict[str, Any]:
@@ -52,10 +52,10 @@ def test_two_processes_encode_the_bank_that_one_encodes(tmp_path: Path) -> None:
 
 
 def encode_bank(recipe: Recipe, folder: Path) -> None:
-    bank = TrainingRun(recipe, folder).bank
+    bank = SpritesTrainingRun(recipe, folder).bank
     assert len(bank.latents_ktchw) == len(bank.scenes)
 
 
-def test_a_named_error_of_a_process_is_raised_by_its_name() -> None:
-    with pytest.raises(StageMissing, match="train the stage 'vae'"):
-        launch(partial(check_trained, Path("nowhere/vae")), 2, named=(StageMissing,))
+def test_an_error_of_a_process_is_reraised_with_its_type() -> None:
+    with pytest.raises(StageNotTrained, match="train the stage 'vae'"):
+        launch(partial(require_trained, Path("nowhere/vae")), 2, reraised=(StageNotTrained,))

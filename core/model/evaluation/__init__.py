@@ -1,1 +1,1 @@
-"""Measuring videos: what they show, whether it moves as asked, and whether it holds."""
+"""Measures videos: whether they show and do what the prompt says, and keep it up over time."""

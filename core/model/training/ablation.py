@@ -1,7 +1,7 @@
-"""Train memories that differ in one thing around the same frozen base, on the same data, for the same number of steps.
+"""Train ablation variants: memories that differ in one respect, with the same base, data and number of steps.
 
-A variant is trained in one go: with an anchor, CAM and APM together from the first step. Every variant has the same
-seed, batches and learning rate, so all see the same windows in the same order. Knows training_runs; measures nothing.
+A variant is trained in one stage; with an anchor, CAM and APM are trained together from the first step. All variants
+have the same seed, batches and learning rate, so all see the same samples in the same order.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ from torch import Tensor
 
 from core.model.checksums import file_sha256
 from core.model.sampling.vae import encode_frames
-from core.model.training import parallel
-from core.model.training.export import write_json
-from core.model.training.loop import CHECKPOINT, CheckpointError, OtherRun, load_averaged, train
-from core.model.training.memory_stage import Dropouts, Memory, MemoryTask
+from core.model.training.loop import parallel
+from core.model.training.loop.checkpoints import CHECKPOINT, CheckpointError, CheckpointMismatch, load_averaged
+from core.model.training.loop.train import train
+from core.model.training.preset_files import write_json
 from core.model.training.recipe import Recipe
-from core.model.training.sprites_run import TrainingRun
-from core.model.training.variants import Way, replace_conditioning
+from core.model.training.sprites_models import SpritesModels
+from core.model.training.stages.conditioning_variants import Conditioning, replace_conditioning
+from core.model.training.stages.memory import Dropouts, Memory, MemoryTask
 
 BASE = ("clip", "vae", "video", "sight")
-"""The stages that a variant is trained around."""
+"""The stages whose networks all variants share."""
 _BASE_FILE = "base.json"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How a window learns what came before it."""
+    """How windows are conditioned on their history, and with how much history noise they are trained."""
 
     name: str
     label: str
-    way: Way
+    conditioning: Conditioning
     with_anchor: bool = False
     history_noise: float | None = None
-    """None: as the recipe trains."""
+    """None: the recipe's."""
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is anything to train."""
-        return self.way != "none"
+        """Whether the variant has weights of its own."""
+        return self.conditioning != "none"
 
 
 _BOTH_MEMORIES = Variant("cam-apm", "CAM + APM", "cam", with_anchor=True)
@@ -65,28 +66,28 @@ HISTORY_NOISES = (
 
 @dataclass(frozen=True)
 class Budget:
-    """What every variant gets. Samples per step are those of the recipe's stage `cam`, in each process."""
+    """Training budget of every variant. The batch size per process is that of the recipe's stage `cam`."""
 
     steps: int
     processes: int
 
     @property
     def name(self) -> str:
-        """For a folder: variants of different budgets never meet."""
+        """Folder name: variants with different budgets are kept apart."""
         return f"{self.steps}-steps-{self.processes}-processes"
 
 
 class Ablation:
-    """Variants around the trained base of one working folder, each kept in a folder of its own under `folder`."""
+    """Variants on the trained base of one working folder, each in its own subfolder of `folder`."""
 
     def __init__(self, recipe: Recipe, work: Path, folder: Path, budget: Budget) -> None:
-        """`work`: where the recipe's stages clip, vae, video and sight were trained."""
-        self.training_run = TrainingRun(recipe, work)
+        """`work` is the working folder in which the recipe's stages clip, vae, video and sight were trained."""
+        self.models = SpritesModels(recipe, work)
         self.folder = folder
         self.budget = budget
 
     def is_done(self, variant: Variant) -> bool:
-        """Whether nothing is left to train."""
+        """Whether the variant has used up its budget."""
         checkpoint = self.checkpoint(variant)
         if checkpoint is None:
             return True
@@ -95,53 +96,53 @@ class Ablation:
         )
 
     def check_base(self, variant: Variant) -> None:
-        """Refuse a variant that was trained around another base. Raises loop.OtherRun."""
+        """Raises CheckpointMismatch if the variant was trained on another base."""
         kept = self.folder / variant.name / _BASE_FILE
         if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) != self._base:
-            raise OtherRun(f"{kept.parent} was trained around another base: remove it, and it is trained anew")
+            raise CheckpointMismatch(f"{kept.parent} was trained on another base: remove it to train it again")
 
     @cached_property
     def _base(self) -> dict[str, str]:
         """SHA-256 of the base's checkpoints."""
-        return {stage: file_sha256(self.training_run.folder / stage / CHECKPOINT) for stage in BASE}
+        return {stage: file_sha256(self.models.folder / stage / CHECKPOINT) for stage in BASE}
 
     def train(self, variant: Variant) -> int:
-        """Train from where its checkpoint left it; returns the steps so far. Raises loop.StageMissing."""
+        """Train the variant, continuing from its checkpoint; returns the total steps. Raises StageNotTrained."""
         if parallel.rank() == 0:
             write_json(self.folder / variant.name / _BASE_FILE, self._base)
-        recipe = self.training_run.recipe
+        recipe = self.models.recipe
         plan = replace(recipe.stages["cam"].plan, steps=self.budget.steps, minutes=math.inf)
-        return train(self.task(variant), plan, self.folder / variant.name, origin=recipe.origin("cam"))
+        return train(self.task(variant), plan, self.folder / variant.name, pinned=recipe.pinned("cam"))
 
     def task(self, variant: Variant) -> MemoryTask:
-        """The variant's task at step 0. Raises loop.StageMissing."""
-        training_run = self.training_run
-        stage = training_run.recipe.stages["apm" if variant.with_anchor else "cam"]
+        """The variant's task at step 0. Raises StageNotTrained."""
+        models = self.models
+        stage = models.recipe.stages["apm" if variant.with_anchor else "cam"]
         dropouts = stage.dropouts or Dropouts()
         if variant.history_noise is not None:
             dropouts = replace(dropouts, history_noise=variant.history_noise)
         return MemoryTask(
-            training_run.unet,
-            training_run.text_encoder,
-            training_run.image_encoder if variant.with_anchor else None,
-            training_run.vae,
-            training_run.tokenizer,
+            models.unet,
+            models.text_encoder,
+            models.image_encoder if variant.with_anchor else None,
+            models.vae,
+            models.tokenizer,
             self.untrained(variant),
-            training_run.bank,
-            training_run.recipe.seed,
-            training_run.recipe.stages["cam"].batch,
-            training_run.latent_scale,
+            models.bank,
+            models.recipe.seed,
+            models.recipe.stages["cam"].batch,
+            models.latent_scale,
             dropouts,
         )
 
     def untrained(self, variant: Variant) -> Memory:
-        """The variant before its first step; the picture encoder may already see (stage `sight`)."""
-        memory = self.training_run.untrained_memory(self.training_run.unet)
-        load_averaged(self.training_run.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
-        return replace_conditioning(memory, variant.way, self.training_run.unet, self._encode)
+        """The variant at step 0, with the picture encoder of the stage `sight`."""
+        memory = self.models.untrained_memory(self.models.unet)
+        load_averaged(self.models.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
+        return replace_conditioning(memory, variant.conditioning, self.models.unet, self._encode)
 
     def trained(self, variant: Variant) -> Memory:
-        """The variant with its averaged weights, frozen. Raises loop.StageMissing."""
+        """The variant with its averaged weights, frozen. Raises StageNotTrained."""
         task = self.task(variant)
         if variant.is_trained:
             load_averaged(self.folder / variant.name, task.modules)
@@ -150,17 +151,17 @@ class Ablation:
         return task.memory
 
     def checkpoint(self, variant: Variant) -> Path | None:
-        """Its weights; None for one that has none of its own."""
+        """Path of its checkpoint; None for a variant without weights of its own."""
         return self.folder / variant.name / CHECKPOINT if variant.is_trained else None
 
     def _encode(self, pictures_n3pr: Tensor) -> Tensor:
-        """Pictures as the latents that the base samples."""
-        return encode_frames(self.training_run.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
+        """Pictures [N, 3, P, R] in [-1, 1] -> scaled latents [N, C, H, W]."""
+        return encode_frames(self.models.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
 
 
 def train_variants(recipe: Recipe, work: Path, folder: Path, budget: Budget, variants: Sequence[Variant]) -> None:
-    """Train all that are not trained yet, each by all processes together. Raises loop.CheckpointError."""
-    # Said here first: a fault in a process that was started is told as a traceback.
+    """Train the variants that are not trained yet, each in all processes together. Raises CheckpointError."""
+    # Checked here first, before processes are started.
     ablation = Ablation(recipe, work, folder, budget)
     for variant in variants:
         ablation.task(variant)
@@ -169,7 +170,7 @@ def train_variants(recipe: Recipe, work: Path, folder: Path, budget: Budget, var
         if ablation.is_done(variant):
             continue
         parallel.launch(
-            partial(_train, recipe, work, folder, budget, variant), budget.processes, named=(CheckpointError,)
+            partial(_train, recipe, work, folder, budget, variant), budget.processes, reraised=(CheckpointError,)
         )
 
 

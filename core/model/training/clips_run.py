@@ -1,7 +1,7 @@
-"""Everything that training on one's own clips needs: a preset's networks, its folder of clips, what was learnt.
+"""Train a preset's memories on the user's own clips: networks, cached clips, tasks and trained weights.
 
-The networks' sizes are those of the preset's configs, so the published model and a toy train by the same code. One
-folder per stage holds its checkpoint.
+Network sizes come from the preset's configs, so the published model and a toy model share this code. Each stage has a
+folder with its checkpoint.
 """
 
 from __future__ import annotations
@@ -33,21 +33,24 @@ from core.model.networks.encoders import ClipPictureReader, ClipTextReader
 from core.model.presets.files import load_module, read_json, read_tokenizer
 from core.model.presets.fingerprint import weights_digest
 from core.model.sampling.vae import decode_frames, to_uint8
-from core.model.training import parallel, samples
-from core.model.training.clip_cache import ClipCache, Encoders, encode_clips
-from core.model.training.clip_files import read_clips
-from core.model.training.continuation_stage import NO_DROPOUTS, ContinuationTask, spatial_layers_free
-from core.model.training.loop import CHECKPOINT, load_averaged, train
-from core.model.training.memory_stage import PAST, WINDOW, Memory
+from core.model.training import samples
+from core.model.training.clips.clip_cache import ClipCache, Encoders, encode_clips
+from core.model.training.clips.clip_files import read_clips
+from core.model.training.clips.memory_stages import NO_DROPOUTS, ClipsMemoryTask, train_spatial_layers
+from core.model.training.loop import parallel
+from core.model.training.loop.checkpoints import is_trained, load_averaged
+from core.model.training.loop.train import train
 from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, RecipeError
+from core.model.training.stages.history import HISTORY_FRAMES, WINDOW_FRAMES
+from core.model.training.stages.memory import Memory
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.domain.frame_rate import MAX_RATE, MIN_RATE
 from core.service.settings import Settings
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-UNTOUCHED = "first_chunk_unet"
-"""The folder of a base that no stage has changed, where `unet` is not it."""
-_SHOWN = 2
+ORIGINAL_BASE = "first_chunk_unet"
+"""Weights folder of the original base, if `unet` holds a fine-tuned one."""
+_MAX_SAMPLES = 2
 """Clips that samples continue."""
 
 
@@ -55,7 +58,7 @@ class ClipsTrainingRun:
     """One recipe in one working folder, on the device this process trains on."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
-        """Checks the clips' captions and that the preset is there. Raises ClipsError, RecipeError, LongtakeError."""
+        """Checks the captions and that the preset is installed. Raises ClipsError, RecipeError, LongtakeError."""
         assert isinstance(recipe.networks, PresetNetworks)
         assert isinstance(recipe.data, ClipsData)
         self.recipe = recipe
@@ -63,9 +66,9 @@ class ClipsTrainingRun:
         self.data = recipe.data
         self.folder = folder
         self._clips = read_clips(recipe.data.folder)
-        self.preset = find_preset(recipe.networks.preset)
-        self.preset.require_installed()
-        self.facts: StreamingPreset = read_preset(self.preset.path).model_copy(
+        self.preset_folder = find_preset(recipe.networks.preset)
+        self.preset_folder.require_installed()
+        self.preset: StreamingPreset = read_preset(self.preset_folder.path).model_copy(
             update={
                 "height": recipe.data.height,
                 "width": recipe.data.width,
@@ -78,15 +81,15 @@ class ClipsTrainingRun:
             raise RecipeError('stages: "apm" with new memories needs the stage "cam" before it')
 
     def run(self, stage: str) -> int:
-        """Train a stage from where its checkpoint left it, with samples on the way; returns its steps so far."""
+        """Train a stage, continuing from its checkpoint, and write samples; returns the total steps done."""
         task = self.task(stage)
-        show = partial(samples.continued, self._parts, task.unet, task.memory, self._openings)
-        sampler = samples.keeping(self.folder / stage, self.facts.fps, show)
-        plan, origin = self.recipe.stages[stage].plan, self.recipe.origin(stage)
-        return train(task, plan, self.folder / stage, sampler, origin)
+        make_rows = partial(samples.continuations, self._sampling_parts, task.unet, task.memory, self._openings)
+        sampler = samples.file_sampler(self.folder / stage, self.preset.fps, make_rows)
+        plan, pinned = self.recipe.stages[stage].plan, self.recipe.pinned(stage)
+        return train(task, plan, self.folder / stage, sampler, pinned)
 
-    def task(self, stage: str) -> ContinuationTask:
-        """The stage's task, its networks holding what the stage before learnt."""
+    def task(self, stage: str) -> ClipsMemoryTask:
+        """The stage's task at step 0, with the weights of the stage before."""
         unet = self.untrained_unet()
         memory = self.untrained_memory(unet)
         entry = self.recipe.stages[stage]
@@ -95,68 +98,72 @@ class ClipsTrainingRun:
             load_averaged(self.folder / "cam", {"cam": memory.cam, "mergers": memory.mergers})
         for network in (unet, memory.cam):
             set_gradient_checkpointing(network, self.networks.gradient_checkpointing)
-        return ContinuationTask(
+        return ClipsMemoryTask(
             unet,
             self._vae,
             self._image_encoder if with_anchor else None,
             memory,
             self.cache,
-            self.facts.schedule,
+            self.preset.schedule,
             self.recipe.seed,
             entry.batch,
             entry.dropouts or NO_DROPOUTS,
         )
 
     def has_trained(self, stage: str) -> bool:
-        """Whether the stage has left a checkpoint."""
-        return (self.folder / stage / CHECKPOINT).is_file()
+        """Whether the stage has a checkpoint."""
+        return is_trained(self.folder / stage)
 
     def trained(self) -> tuple[UNet3DConditionModel, Memory]:
-        """The networks after the last stage that was trained. Raises StageMissing."""
+        """The networks after the last trained stage. Raises StageNotTrained."""
         unet = self.untrained_unet()
         memory = self.untrained_memory(unet)
         if self.has_trained("apm"):
-            modules = {"cam": memory.cam, **memory.conditioning, "unet": spatial_layers_free(unet)}
+            modules = {"cam": memory.cam, **memory.conditioning, "unet": train_spatial_layers(unet)}
             load_averaged(self.folder / "apm", modules)
         else:
             load_averaged(self.folder / "cam", {"cam": memory.cam, "mergers": memory.mergers})
         return unet, memory
 
     @property
-    def preset_folders(self) -> set[Path]:
-        """Where the preset that training begins with has its facts and weights; they must not be written over."""
-        return {self.preset.path.resolve(), self.preset.weights.resolve()}
+    def _weights(self) -> Path:
+        return self.preset_folder.weights
 
     @property
-    def refiner_is_there(self) -> bool:
-        """Whether the preset has a refiner: an extra of a downloaded one may not have been installed."""
-        refiner = self.facts.refiner
-        return refiner is not None and (refiner.source is not None or self.preset.refiner_weights.is_dir())
+    def preset_folders(self) -> set[Path]:
+        """The folders of the preset that training starts from; they must not be overwritten."""
+        return {self.preset_folder.path.resolve(), self.preset_folder.weights.resolve()}
+
+    @property
+    def has_refiner(self) -> bool:
+        """Whether the preset has a refiner that is installed: a downloaded preset's may not be."""
+        refiner = self.preset.refiner
+        return refiner is not None and (refiner.source is not None or self.preset_folder.refiner_weights.is_dir())
 
     def untrained_unet(self) -> UNet3DConditionModel:
-        """The base: as untouched as the preset has it for new memories, else what goes with the preset's own."""
+        """The base UNet: the original one for new memories, else the one that belongs to the preset's memories."""
         return self._loaded(self.base_folder, build_unet)
 
     @property
     def base_folder(self) -> str:
-        """Where in the weights the base is that the first stage starts from."""
-        return self.untouched_folder if self.networks.memory == "new" else "unet"
+        """Weights subfolder of the base that the first stage starts from."""
+        return self.original_base_folder if self.networks.memory == "new" else "unet"
 
     @property
-    def untouched_folder(self) -> str:
-        """Where in the weights the untouched base is."""
-        return UNTOUCHED if (self.preset.weights / UNTOUCHED).is_dir() else "unet"
+    def original_base_folder(self) -> str:
+        """Weights subfolder of the original base."""
+        return ORIGINAL_BASE if (self._weights / ORIGINAL_BASE).is_dir() else "unet"
 
     def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
-        """Memories that start as zero, or the preset's own; their sizes are the preset's."""
+        """Zero-initialised memories, or the preset's own; in both cases with the preset's sizes."""
         if self.networks.memory == "pretrained":
-            cam = load_module(self.preset.weights / "cam", partial(build_cam, unet), self.device)
-            parts = load_module(self.preset.weights / "conditioning", partial(build_conditioning, unet), self.device)
+            cam = load_module(self._weights / "cam", partial(build_cam, unet), self.device)
+            parts = load_module(self._weights / "conditioning", partial(build_conditioning, unet), self.device)
         else:
             torch.manual_seed(self.recipe.seed)
-            config = read_json(self.preset.weights / "cam" / "config.json")
+            config = read_json(self._weights / "cam" / "config.json")
             cam = CamFeatureExtractor.from_unet(unet, config["picture_channels"], config["num_conditioning_frames"])
-            parts = build_conditioning(unet, read_json(self.preset.weights / "conditioning" / "config.json"))
+            parts = build_conditioning(unet, read_json(self._weights / "conditioning" / "config.json"))
         memory = Memory(
             cam,
             cast("CamMergers", parts["mergers"]),
@@ -164,7 +171,7 @@ class ClipsTrainingRun:
             cast("TokenExpander", parts["expander"]),
         )
         for part in (memory.cam, *memory.conditioning.values()):
-            # Evaluation mode: dropout draws from a state that no checkpoint holds.
+            # Evaluation mode: dropout would use random state that no checkpoint stores.
             part.to(self.device).requires_grad_(True).eval()
         return memory
 
@@ -172,15 +179,17 @@ class ClipsTrainingRun:
     def cache(self) -> ClipCache:
         """The clips, encoded once. Raises ClipsError."""
         root, encoders = self.folder / "cache", Encoders(self._vae, self._read_texts, self._digest)
-        most = encoders.read_texts.max_prompt_tokens
-        cut = sum(self.preset.count_tokens(clip.caption) > most for clip in self._clips)
-        if cut:
-            parallel.tell(f"{cut} captions have more than the {most} tokens that are read: their ends are cut off")
-        return encode_clips(self._clips, self.data, encoders, root, least_frames=PAST + WINDOW, seed=self.recipe.seed)
+        limit = encoders.read_texts.max_prompt_tokens
+        truncated = sum(self.preset_folder.count_tokens(clip.caption) > limit for clip in self._clips)
+        if truncated:
+            parallel.print_once(f"{truncated} captions have more than {limit} tokens and are truncated")
+        return encode_clips(
+            self._clips, self.data, encoders, root, least_frames=HISTORY_FRAMES + WINDOW_FRAMES, seed=self.recipe.seed
+        )
 
     @property
     def _digest(self) -> str:
-        return " ".join(weights_digest(self.preset.weights / part) for part in ("vae", "text_encoder"))
+        return " ".join(weights_digest(self._weights / part) for part in ("vae", "text_encoder"))
 
     @cached_property
     def _vae(self) -> AutoencoderKL:
@@ -192,35 +201,37 @@ class ClipsTrainingRun:
 
     @cached_property
     def _read_texts(self) -> ClipTextReader:
-        """Cuts captions that are longer than the text encoder reads, as the published model's training did."""
-        tokenizer = read_tokenizer(self.preset.weights)
+        """Truncates long captions, as the published model's training did."""
+        tokenizer = read_tokenizer(self._weights)
         encoder: CLIPTextModel = self._loaded("text_encoder", build_text_encoder)
         reader = ClipTextReader(tokenizer, encoder)
         tokenizer.enable_truncation(reader.num_tokens)
         return reader
 
     @cached_property
-    def _parts(self) -> samples.Parts:
-        return samples.Parts(self._vae, self._read_texts, ClipPictureReader(self._image_encoder), self.facts)
+    def _sampling_parts(self) -> samples.SamplingParts:
+        return samples.SamplingParts(self._vae, self._read_texts, ClipPictureReader(self._image_encoder), self.preset)
 
     @cached_property
     def _openings(self) -> list[samples.Opening]:
-        """The beginnings of the first clips, as the autoencoder shows them."""
+        """The first frames of the first clips, encoded and decoded."""
         return [
             samples.Opening(
                 clip.caption,
-                to_uint8(decode_frames(self._vae, self.cache.latents(index)[:PAST].transpose(0, 1).to(self.device))),
+                to_uint8(
+                    decode_frames(self._vae, self.cache.latents(index)[:HISTORY_FRAMES].transpose(0, 1).to(self.device))
+                ),
             )
-            for index, clip in enumerate(self.cache.clips[:_SHOWN])
+            for index, clip in enumerate(self.cache.clips[:_MAX_SAMPLES])
         ]
 
     def _loaded(self, part: str, build: Callable[[dict[str, Any]], ModuleT]) -> ModuleT:
-        return load_module(self.preset.weights / part, build, self.device)
+        return load_module(self._weights / part, build, self.device)
 
 
-def find_preset(preset: str) -> PresetFolder:
+def find_preset(name_or_folder: str) -> PresetFolder:
     """A folder with preset.json, or an installed preset by name. Raises UnknownModel."""
     settings = Settings()
-    if (Path(preset) / "preset.json").is_file():
-        return PresetFolder(Path(preset), settings.weights_dir.expanduser())
-    return Catalog(settings).get(preset)
+    if (Path(name_or_folder) / "preset.json").is_file():
+        return PresetFolder(Path(name_or_folder), settings.weights_dir.expanduser())
+    return Catalog(settings).get(name_or_folder)

@@ -1,7 +1,4 @@
-"""A training recipe as data, read from a TOML file: networks, clips, and how each stage trains.
-
-Knows no network and no loop internals beyond the plan's fields.
-"""
+"""A training recipe, read from a TOML file: networks, data, and how each stage trains."""
 
 from __future__ import annotations
 
@@ -12,11 +9,12 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from core.model.training.loop import Count, Plan
-from core.model.training.memory_stage import PAST, WINDOW, Dropouts
+from core.model.training.clips.clips_data import ClipsData
+from core.model.training.loop.plan import Count, Plan
+from core.model.training.stages.memory import Dropouts
 
 STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
-"""In the order in which they build on one another."""
+"""All stages in training order."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "clip": (),
     "vae": (),
@@ -28,26 +26,25 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "decoder": ("vae",),
     "refiner": ("clip", "vae"),
 }
-"""The stages whose weights each builds on, of those that a recipe has."""
+"""Stage -> the earlier stages whose weights it needs, if the recipe has them."""
 MEMORY_STAGES = ("cam", "apm")
-"""Those that train on clips of one's own, and that have dropouts."""
+"""The stages that can train on the user's own clips, and that have dropouts."""
 
 _SHIPPED = Path(__file__).parent / "recipes"
 _STRICT = ConfigDict(extra="forbid")
 Width = Annotated[int, Field(gt=0, multiple_of=8)]
-"""Channels of a level: norms have groups of eight."""
+"""Channels of a level: group norms have groups of eight."""
 Channels = Annotated[tuple[Width, ...], Field(min_length=4, max_length=4)]
-"""Of the four levels that autoencoders of factor 8, and their UNets, have here."""
-Size = Annotated[int, Field(gt=0, multiple_of=8)]
+"""Channels of the four levels of an autoencoder with downsampling factor 8, or of its UNet."""
 
 
 class RecipeError(ValueError):
-    """The recipe file cannot be used; the message says which entry and why."""
+    """The recipe cannot be used; the message says which entry and why."""
 
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One stage: samples per batch in each process, the loop's plan, and what a memory stage leaves out at times."""
+    """One stage: batch size per process, the loop's plan, and the dropouts of a memory stage."""
 
     __pydantic_config__ = _STRICT
 
@@ -58,7 +55,7 @@ class StageRecipe:
 
 @dataclass(frozen=True)
 class SpritesNetworks:
-    """Networks built here at these widths, every stage trained from nothing."""
+    """Networks built with these widths, every stage trained from scratch."""
 
     __pydantic_config__ = _STRICT
 
@@ -72,53 +69,36 @@ class SpritesNetworks:
 
 @dataclass(frozen=True)
 class PresetNetworks:
-    """Networks of an installed preset, or of a folder with preset.json: the base is there, memories are trained."""
+    """Networks of an installed preset, or of a folder with preset.json, whose memories are trained."""
 
     __pydantic_config__ = _STRICT
 
     source: Literal["preset"]
     preset: str
     memory: Literal["new", "pretrained"] = "new"
-    """"new": on the untouched base, memories that start as zero; "pretrained": go on from the preset's own."""
+    """"new": zero-initialised memories on the original base; "pretrained": continue from the preset's memories."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them: far less memory, a third more time."""
+    """Recompute activations in the backward pass instead of storing them: far less memory, a third more time."""
 
 
 @dataclass(frozen=True)
 class SpritesData:
-    """The synthetic world: clips of 32 frames, single pictures, and pairs for the refiner; each encoded once."""
+    """The synthetic world: numbers of clips of 32 frames, of single frames, and of clip pairs for the refiner."""
 
     __pydantic_config__ = _STRICT
 
     source: Literal["sprites"]
     clips: Annotated[int, Field(ge=2)]
     pictures: Annotated[int, Field(ge=2)]
-    """Half of them the first frame of a scene: there a caption says where everything is."""
+    """Single frames. Half of them are frame 0 of a scene, whose caption determines all positions."""
     two_sprites_share: Annotated[float, Field(ge=0, le=1)]
-    """Of the clips and pictures, those that show two objects. They are harder than one, so more than is asked for."""
+    """Share of clips and pictures with two objects: more than in evaluation, as they are harder."""
     refiner_clips: Annotated[int, Field(ge=2)]
 
 
 @dataclass(frozen=True)
-class ClipsData:
-    """A folder of videos with captions.jsonl, encoded once."""
-
-    __pydantic_config__ = _STRICT
-
-    source: Literal["clips"]
-    folder: Path
-    height: Size
-    width: Size
-    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    frames_per_clip: Annotated[int, Field(ge=PAST + WINDOW)]
-    """The most frames that are kept of each clip, from its beginning."""
-    cache_dtype: Literal["float16", "bfloat16"] = "float16"
-    most_clips: Count | None = None
-
-
-@dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a preset's weights, but for the machine it is trained on."""
+    """Everything that determines a preset's weights, except the machine it is trained on."""
 
     __pydantic_config__ = _STRICT
 
@@ -130,23 +110,23 @@ class Recipe:
 
     @property
     def stage_names(self) -> tuple[str, ...]:
-        """Its stages in the order in which they build on one another."""
+        """Its stages in training order."""
         return tuple(name for name in STAGES if name in self.stages)
 
-    def origin(self, stage: str) -> dict[str, int]:
-        """What decides, beside the plan, which data the steps of a stage see."""
+    def pinned(self, stage: str) -> dict[str, int]:
+        """The entries that, beside the plan, determine the data of each step; a resumed run must not change them."""
         return {"seed": self.seed, "batch": self.stages[stage].batch}
 
     def on_clips(self, folder: Path) -> Recipe:
-        """The same recipe on the clips of another folder. Raises RecipeError."""
+        """The same recipe with another folder of clips. Raises RecipeError."""
         if not isinstance(self.data, ClipsData):
-            raise RecipeError(f"--clips: recipe {self.name!r} trains on its own world, not on a folder of clips")
+            raise RecipeError(f"--clips: recipe {self.name!r} trains on synthetic data, not on a folder of clips")
         return replace(self, data=replace(self.data, folder=folder))
 
     def smoke(self) -> Recipe:
-        """The same recipe at toy sizes, two steps a stage: shows in seconds that every stage runs.
+        """The same recipe at toy sizes with two steps per stage: shows in seconds that every stage runs.
 
-        The networks of a preset keep their sizes; of a folder of clips the first few are taken.
+        Networks of a preset keep their sizes; of a folder of clips the first few are used.
         """
         tiny = {
             name: replace(stage, batch=2, plan=replace(stage.plan, steps=2, accumulate=1))
@@ -176,13 +156,13 @@ def _few_clips(data: SpritesData | ClipsData) -> SpritesData | ClipsData:
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a shipped recipe by name ("sprites") or any recipe by path. Raises RecipeError.
 
-    A relative folder of clips in it is seen from the recipe's own folder, or from here for a shipped recipe.
+    A relative folder of clips is relative to the recipe's folder; in a shipped recipe, to the working directory.
     """
     path = _SHIPPED / f"{name_or_path}.toml"
     if not path.is_file():
         path = Path(name_or_path)
     if not path.is_file():
-        raise RecipeError(f"no recipe {name_or_path!r}: give a path, or one of the shipped names: {_shipped_names()}")
+        raise RecipeError(f"no recipe {name_or_path!r}: pass a path, or one of the shipped names: {_shipped_names()}")
     try:
         recipe = parse_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, RecipeError) as error:
@@ -202,25 +182,25 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
     try:
         recipe = TypeAdapter(Recipe).validate_python({**content, "stages": stages})
     except ValidationError as error:
-        faults = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        raise RecipeError("; ".join(faults)) from error
+        details = [f"{_entry_name(detail['loc'])}: {detail['msg']}" for detail in error.errors()]
+        raise RecipeError("; ".join(details)) from error
     _check_sources(recipe)
     _check_stages(recipe)
     return recipe
 
 
 def _stage_entry(entry: Any) -> Any:
-    """The file has a stage's batch, plan and dropouts side by side."""
+    """A stage's table as StageRecipe has it: in the file the plan's entries are beside batch and dropouts."""
     if not isinstance(entry, dict):
         return entry
-    given = cast("dict[str, Any]", entry)
+    table = cast("dict[str, Any]", entry)
     own = {field.name for field in fields(StageRecipe)} - {"plan"}
-    plan = {key: value for key, value in given.items() if key not in own}
-    return {key: value for key, value in given.items() if key in own} | {"plan": plan}
+    plan = {key: value for key, value in table.items() if key not in own}
+    return {key: value for key, value in table.items() if key in own} | {"plan": plan}
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    """networks.sprites.image_tokens -> [networks] image_tokens, as it stands in the file."""
+def _entry_name(location: tuple[int | str, ...]) -> str:
+    """networks.sprites.image_tokens -> [networks] image_tokens, as written in the file."""
     source = 1 if location[:1] in (("networks",), ("data",)) else None
     parts = [str(part) for index, part in enumerate(location) if index != source and part != "plan"] or ["the recipe"]
     table, entry = ".".join(parts[:-1]), parts[-1]

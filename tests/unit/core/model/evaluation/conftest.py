@@ -1,4 +1,4 @@
-"""A working folder with a base that two smoke steps a stage have trained: what ablations and the tower start from."""
+"""A working folder with a base trained by smoke steps, for the ablation and vision tower tests."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
-"""The shipped `sprites` weights: small enough, of one vocabulary with their world, and the prompt can be seen in what
-they draw. The pictures are read by arithmetic, without a network: the only coloured pixels are the object's.
+"""The shipped `sprites` weights: they are small, share the vocabulary of their world, and follow the prompt.
+
+Frames are read by arithmetic, without a network: only the object has coloured pixels.
 """
 
 import colorsys
@@ -15,8 +16,9 @@ from tokenizers import Tokenizer
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.loading import load_engine, load_refiner
 from core.model.engines.streaming_t2v.preset import read_preset
-from core.model.evaluation.videos import chunks
-from core.model.training import data, sprites
+from core.model.evaluation.generation.videos import chunks
+from core.model.training.sprites import world
+from core.model.training.sprites.word_tokenizer import UNKNOWN
 from core.service.admission.catalog import default_spec
 from core.service.admission.refine_request import refine_spec_of
 from core.service.domain.engine import FramesTHWC, ignore_step
@@ -52,8 +54,8 @@ def colour_name(frame: NDArray[np.uint8]) -> str:
 
 
 def steps_taken(frames: FramesTHWC) -> NDArray[np.float64]:
-    """Way of the object's middle from frame to frame on the torus, (x, y) in pixels, [T-1, 2]."""
-    turn = 2 * np.pi / sprites.SIZE
+    """Displacement of the object's centre from frame to frame on the torus, (x, y) in pixels, [T-1, 2]."""
+    turn = 2 * np.pi / world.SIZE
     places = [np.nonzero(object_mask(frame)) for frame in frames]
     angles = np.array([[np.angle(np.exp(1j * turn * axis).mean()) for axis in (xs, ys)] for ys, xs in places])
     return np.angle(np.exp(1j * np.diff(angles, axis=0))) / turn
@@ -64,9 +66,9 @@ def test_preset_is_small_enough_for_a_checkout() -> None:
 
 
 @pytest.mark.parametrize("prompt", json.loads((PRESET / "preset.json").read_text())["example_prompts"])
-def test_example_prompts_hold_only_known_words(prompt: str) -> None:
+def test_example_prompts_contain_only_known_words(prompt: str) -> None:
     shipped = Tokenizer.from_file(str(PRESET / "tokenizer" / "tokenizer.json"))
-    assert data.UNKNOWN not in shipped.encode(prompt).tokens
+    assert UNKNOWN not in shipped.encode(prompt).tokens
 
 
 @pytest.mark.parametrize(("colour", "motion", "prompt"), PROMPTS)
@@ -75,25 +77,25 @@ def test_first_chunk_shows_the_colour_and_motion_of_the_prompt(
 ) -> None:
     frames = video(engine, prompt, 32)[:16]
     assert sum(colour_name(frame) == colour for frame in frames) >= 15
-    assert float(steps_taken(frames).mean(axis=0) @ np.array(sprites.DIRECTIONS[motion])) > 1.0
+    assert float(steps_taken(frames).mean(axis=0) @ np.array(world.DIRECTIONS[motion])) > 1.0
 
 
 @pytest.mark.parametrize(("colour", "motion", "prompt"), PROMPTS)
-def test_later_windows_go_on_with_the_same_object_and_motion(
+def test_later_windows_continue_the_same_object_and_motion(
     engine: StreamingT2VEngine, colour: str, motion: str, prompt: str
 ) -> None:
     frames = video(engine, prompt, 32)
     assert sum(colour_name(frame) == colour for frame in frames[16:]) >= 14
     steps = steps_taken(frames[15:])
-    assert float(steps.mean(axis=0) @ np.array(sprites.DIRECTIONS[motion])) > 1.0
+    assert float(steps.mean(axis=0) @ np.array(world.DIRECTIONS[motion])) > 1.0
     assert float(np.abs(steps).max()) < 12, "the object jumps"
 
 
-def test_refined_frames_show_the_same_at_twice_the_size(engine: StreamingT2VEngine) -> None:
+def test_refined_frames_show_the_same_scene_at_twice_the_size(engine: StreamingT2VEngine) -> None:
     prompt = PROMPTS[0][2]
     preview = video(engine, prompt, 32)
-    facts = read_preset(PRESET)
-    spec = default_spec(facts, prompt, 32, seed=1).model_copy(update={"refine": refine_spec_of(True, facts)})
+    preset = read_preset(PRESET)
+    spec = default_spec(preset, prompt, 32, seed=1).model_copy(update={"refine": refine_spec_of(True, preset)})
 
     refiner = load_refiner(PRESET, device="cpu", torch_threads=1)
     refined = refiner.refine_window(spec, RefineState(), preview[:24], ignore_step).frames

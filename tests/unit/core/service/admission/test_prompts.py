@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
-from core.model.training.captions import all_words
+from core.model.training.sprites.captions import all_words
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.prompts import ReadPrompt, read_negative_prompt, read_prompt
 from core.service.admission.vocabulary import Vocabulary, foreign_syntax

@@ -1,0 +1,1 @@
+"""Figures computed from the frames of one video, and their confidence intervals."""

@@ -1,0 +1,1 @@
+"""Tables, charts and JSON files of an evaluation."""

@@ -1,0 +1,1 @@
+"""The suites of `longtake evaluate`: which videos are made, measured and reported."""

@@ -1,0 +1,1 @@
+"""The training loop that every stage shares: optimiser, averaging, checkpoints, logs, processes."""

@@ -1,0 +1,1 @@
+"""The synthetic world of the `sprites` preset: scenes, rendering, captions, and banks of encoded clips."""

@@ -1,0 +1,112 @@
+"""Export a trained `sprites` preset: configs and half-precision weights in the layout that core.model.presets loads."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from core.model.training.loop import parallel
+from core.model.training.preset_files import save_weights, write_json
+from core.model.training.sprites.word_tokenizer import BEGIN, END, MAX_TOKENS, PAD, UNKNOWN, build_tokenizer
+from core.model.training.sprites_models import SpritesModels
+from core.model.training.sprites_preset import preset_config, refiner_config
+from core.model.training.stages.decoder import decoder_parts
+from core.model.training.stages.history import CONDITIONING_FRAMES
+from core.service.admission.catalog import REFINER_FOLDER
+
+CLIP_HEADS = "clip_heads.safetensors"
+"""The heads of the contrastive stage; only evaluation reads them."""
+
+
+def export_preset(models: SpritesModels, folder: Path) -> None:
+    """Write every part of the preset to `folder`; existing files are replaced. The refiner is optional.
+
+    A collective operation: all processes must call it, as the scaling factor needs the clip bank, which they encode
+    together. Only the first one writes. Raises StageNotTrained.
+    """
+    vae = models.scaled_vae
+    if parallel.rank() != 0:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    # A decoder left by an earlier export would be taken for this one's.
+    shutil.rmtree(folder / REFINER_FOLDER, ignore_errors=True)
+    for name, model in (
+        ("vae", vae),
+        ("unet", models.unet),
+        ("text_encoder", models.text_encoder),
+        ("image_encoder", models.image_encoder),
+    ):
+        _save_library_model(model, folder / name)
+    save_memory(models, folder)
+    save_weights(models.contrastive.heads, folder / CLIP_HEADS)
+    save_tokenizer(folder / "tokenizer")
+    config = preset_config()
+    if models.has_trained("refiner"):
+        _save_library_model(models.refiner, folder / REFINER_FOLDER / "unet")
+        if models.has_trained("decoder"):
+            _save_decoder(models.refiner_vae, folder / REFINER_FOLDER / "vae")
+        config["refiner"] = refiner_config()
+    write_json(folder / "preset.json", config)
+
+
+def _save_library_model(model: nn.Module, folder: Path) -> None:
+    """Save a diffusers or transformers model in half precision without changing the one in memory."""
+    weights = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
+    cast("Any", model).save_pretrained(folder, state_dict=weights)
+    _halve(folder)
+
+
+def _save_decoder(vae: AutoencoderKL, folder: Path) -> None:
+    """The autoencoder's config, and the weights that the stage `decoder` trains: the rest is in the preset's vae/."""
+    vae.save_config(folder)
+    save_weights(nn.ModuleDict(decoder_parts(vae)), folder / "diffusion_pytorch_model.safetensors")
+
+
+def _halve(folder: Path) -> None:
+    """Convert files to half precision: some save methods ignore the given state dict."""
+
+    for path in folder.glob("*.safetensors"):
+        weights = {
+            name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+        }
+        save_file(weights, path, metadata={"format": "pt"})
+
+
+def save_memory(models: SpritesModels, folder: Path) -> None:
+    """Write cam/ and conditioning/: the configs from which the modules are rebuilt, and their weights."""
+    memory, networks = models.memory, models.networks
+    write_json(
+        folder / "cam" / "config.json",
+        {"picture_channels": list(networks.picture_channels), "num_conditioning_frames": CONDITIONING_FRAMES},
+    )
+    save_weights(memory.cam, folder / "cam" / "model.safetensors")
+    write_json(
+        folder / "conditioning" / "config.json",
+        {
+            "num_text_tokens": MAX_TOKENS,
+            "num_image_tokens": networks.image_tokens,
+            "embedding_width": memory.expander.context_embedding[0].in_features,
+            "inner_width": memory.expander.context_embedding[0].out_features,
+        },
+    )
+    save_weights(nn.ModuleDict(memory.conditioning), folder / "conditioning" / "model.safetensors")
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write tokenizer.json for the plain `tokenizers` package, and the files that transformers needs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=build_tokenizer(),
+        pad_token=PAD,
+        bos_token=BEGIN,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        model_max_length=MAX_TOKENS,
+    )
+    wrapped.save_pretrained(str(folder))

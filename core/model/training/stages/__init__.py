@@ -1,0 +1,1 @@
+"""What each training stage optimises: one task per stage, with the builders of its untrained networks."""
