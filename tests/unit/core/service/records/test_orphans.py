@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.commands.gc import seen_twice
+from cli.commands.gc import in_both_scans
 from core.service.domain.manifest import chunk_key, manifest_key, refine_state_key, tombstone_key, video_key
 from core.service.domain.refine_plan import num_pieces, refine_piece
 from core.service.domain.schema import JobError, JobStatus, RefineSchedule
@@ -73,8 +73,8 @@ def test_what_was_stored_for_a_deleted_job_later_is_found(world: World) -> None:
 
 def test_only_what_is_there_twice_counts() -> None:
     looks = iter([[Orphan("a", "?"), Orphan("b", "?")], [Orphan("b", "?"), Orphan("c", "?")]])
-    assert seen_twice(lambda: next(looks), 0.0) == [Orphan("b", "?")]
-    assert seen_twice(lambda: [], 0.0) == []
+    assert in_both_scans(lambda: next(looks), 0.0) == [Orphan("b", "?")]
+    assert in_both_scans(lambda: [], 0.0) == []
 
 
 @pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
