@@ -1,4 +1,4 @@
-"""Exceptions of the client. All are ClientError; `fix` says what to do where that is known."""
+"""Exceptions of the client. All are ClientError; `fix` says what to do, if that is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ApiError(ClientError):
 
     `status` is the HTTP status. `code` is the API's stable error code (docs/http-api.md#errors), or None if a
     proxy or the storage answered. `field` is the request field at fault. `retry_after_seconds` is the answer's
-    Retry-After: set where the same request can succeed later.
+    Retry-After: set if the same request can succeed later.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""The set-up of a checkout: `python -m setup.environment`. Standard library alone, as nothing is installed yet."""
+"""Setup of a checkout: `python -m setup.environment`. Standard library only, as nothing is installed yet."""

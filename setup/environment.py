@@ -1,16 +1,14 @@
-"""Builds .venv for `make setup`, `make demo` and `make test`: says what it downloads and how large it is, shows that it
-goes on, and fails in one sentence that names the package and the mend. pip's own words go to .venv/setup.log.
+"""Builds .venv for `make setup`, `make demo` and `make test`: prints what it downloads and how large it is, shows
+progress, and fails with one sentence that names the package and the fix. pip's output goes to .venv/setup.log.
 
     python -m setup.environment        in the repository's root
-
-Knows nothing of Longtake but pyproject.toml.
 """
 
 from __future__ import annotations
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - whoever calls it with an older Python is told so
+if sys.version_info < (3, 11):  # noqa: UP036 - callers with an older Python get this message
     sys.exit(f"Longtake needs Python 3.11 or newer; {sys.executable} is {sys.version_info[0]}.{sys.version_info[1]}.")
 
 import platform
@@ -27,7 +25,7 @@ from setup.machine import (
     TORCH_CPU,
     Machine,
     announcement,
-    look_at_machine,
+    detect_machine,
     require_disk,
     require_venv_module,
 )
@@ -38,7 +36,7 @@ EXTRAS = ("model", "dev")
 
 
 def make_venv(folder: Path) -> None:
-    """Make `folder` a virtual environment of this Python. One of another Python is replaced. Raises SetupFailed."""
+    """Make `folder` a virtual environment of this Python; one of another version is replaced. Raises SetupFailed."""
     fresh = ["--clear"] if _is_of_another_python(folder) else []
     made = subprocess.run(
         [sys.executable, "-m", "venv", *fresh, str(folder)],
@@ -53,21 +51,21 @@ def make_venv(folder: Path) -> None:
 
 def _is_of_another_python(folder: Path) -> bool:
     try:
-        facts = (folder / "pyvenv.cfg").read_text(encoding="utf-8")
+        config = (folder / "pyvenv.cfg").read_text(encoding="utf-8")
     except OSError:
         return False
-    version = re.search(r"(?m)^version\s*=\s*(\d+)\.(\d+)", facts)
+    version = re.search(r"(?m)^version\s*=\s*(\d+)\.(\d+)", config)
     return version is None or (int(version[1]), int(version[2])) != sys.version_info[:2]
 
 
 def torch_requirement(project: Path) -> str:
-    """The one line of pyproject.toml about torch."""
+    """The requirement of torch in pyproject.toml."""
     extras = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     return next(line for line in extras["model"] if re.match(r"torch\b", line))
 
 
 def build(root: Path, machine: Machine, stream: TextIO = sys.stdout) -> None:
-    """The whole set-up of a checkout. Raises SetupFailed."""
+    """Make .venv and install everything into it. Raises SetupFailed."""
     folder = root / ".venv"
     make_venv(folder)
     log = folder / "setup.log"
@@ -79,11 +77,11 @@ def build(root: Path, machine: Machine, stream: TextIO = sys.stdout) -> None:
 
 
 def install_cpu_torch(pip: Pip, requirement: str, index: str, stream: TextIO) -> None:
-    """Without what it depends on: that comes with the rest. Where the index has no build for here, PyPI's is taken."""
+    """Without its dependencies, which come with the rest. If the index has no build for here, PyPI's is used."""
     try:
         pip.install("--no-deps", "--index-url", index, requirement)
     except SetupFailed as failed:
-        stream.write(f"== setup: PyTorch's CPU index did not do ({failed}); going on with PyPI\n")
+        stream.write(f"== setup: PyTorch's CPU index failed ({failed}); continuing with PyPI\n")
 
 
 def main() -> int:
@@ -92,13 +90,13 @@ def main() -> int:
     try:
         _set_up(root)
     except SetupFailed as failed:
-        print(f"Longtake's set-up stopped: {failed}.", file=sys.stderr)
+        print(f"Longtake's setup failed: {failed}.", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"Longtake's set-up stopped: {error.filename or root}: {error.strerror}.", file=sys.stderr)
+        print(f"Longtake's setup failed: {error.filename or root}: {error.strerror}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nLongtake's set-up was stopped; the next one goes on from here.", file=sys.stderr)
+        print("\nLongtake's setup was stopped; the next run continues from here.", file=sys.stderr)
         return 130
     print(f"== setup: done in {time.monotonic() - began:.0f} s", flush=True)
     return 0
@@ -110,7 +108,7 @@ def _set_up(root: Path) -> None:
     is_new = not (root / ".venv" / "bin").exists()
     if is_new:
         require_disk(root, TORCH_CPU.disk_mb + OTHERS.disk_mb)
-    machine = look_at_machine()
+    machine = detect_machine()
     print(f"== setup: {announcement(machine) if is_new else 'downloading what .venv lacks'}", flush=True)
     build(root, machine)
 

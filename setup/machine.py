@@ -1,7 +1,4 @@
-"""What of this machine decides the set-up: its GPU, its disk, its Python, and whether PyTorch's CPU index answers.
-
-Knows sizes and sentences; installs nothing.
-"""
+"""What setup depends on: GPU, free disk, Python, and whether PyTorch's CPU index answers. Installs nothing."""
 
 from __future__ import annotations
 
@@ -18,20 +15,20 @@ from pathlib import Path
 from setup.reasons import SetupFailed
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-"""PyTorch's own packages without CUDA. PyPI's for Linux bring gigabytes of NVIDIA's libraries."""
+"""PyTorch's builds without CUDA. Those of PyPI for Linux bring gigabytes of NVIDIA's libraries."""
 CPU_INDEX_SECONDS = 4.0
 VENV_MODULES = ("venv", "ensurepip")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Megabytes, rounded up: to download, and then in .venv."""
+    """Megabytes, rounded up: to download, and installed in .venv."""
 
     download_mb: int
     disk_mb: int
 
 
-# Read off set-ups on Linux x86-64 with Python 3.11 and 3.13.
+# Measured on Linux x86-64 with Python 3.11 and 3.13.
 OTHERS = Sizes(300, 1300)
 TORCH_CPU = Sizes(200, 800)
 TORCH_CUDA = Sizes(3000, 6000)
@@ -39,7 +36,7 @@ TORCH_CUDA = Sizes(3000, 6000)
 
 @dataclass(frozen=True)
 class Machine:
-    """What of this machine decides the set-up."""
+    """What setup depends on."""
 
     system: str
     has_nvidia: bool
@@ -47,7 +44,7 @@ class Machine:
 
     @property
     def wants_cpu_build(self) -> bool:
-        """Only PyPI's torch for Linux brings CUDA along."""
+        """Only PyPI's torch for Linux depends on the CUDA libraries."""
         return self.system == "Linux" and not self.has_nvidia
 
     @property
@@ -59,31 +56,31 @@ class Machine:
         return TORCH_CPU if self.torch_from_cpu_index or self.system != "Linux" else TORCH_CUDA
 
 
-def look_at_machine() -> Machine:
-    """Asks PyTorch's index only where its answer matters."""
+def detect_machine() -> Machine:
+    """Asks PyTorch's index only if its answer matters."""
     system, nvidia = platform.system(), has_nvidia()
     return Machine(system, nvidia, system == "Linux" and not nvidia and answers(f"{CPU_INDEX}/torch/"))
 
 
 def has_nvidia(search_path: str | None = None, devices: Path = Path("/dev")) -> bool:
-    """An NVIDIA driver is here: its tool is on PATH, or its device files are there."""
+    """Whether there is an NVIDIA driver: its tool is on PATH, or its device files exist."""
     return shutil.which("nvidia-smi", path=search_path) is not None or any(devices.glob("nvidia[0-9]*"))
 
 
-def answers(url: str, patience_seconds: float = CPU_INDEX_SECONDS) -> bool:
-    """A GET of `url` succeeds within the time, whatever it is that hangs: the name, the connection or the server."""
+def answers(url: str, timeout_seconds: float = CPU_INDEX_SECONDS) -> bool:
+    """Whether a GET of `url` succeeds within the time, name look-up included."""
     succeeded = threading.Event()
 
     def ask() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=patience_seconds):  # noqa: S310 - the caller's own https URL
+            with urllib.request.urlopen(url, timeout=timeout_seconds):  # noqa: S310 - the caller's own https URL
                 succeeded.set()
         except (OSError, ValueError):
             pass  # no answer
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(patience_seconds)
+    asking.join(timeout_seconds)
     return succeeded.is_set()
 
 
@@ -108,7 +105,7 @@ def readable_size(megabytes: float) -> str:
 
 
 def require_venv_module(modules: Sequence[str] = VENV_MODULES) -> None:
-    """Raise SetupFailed where this Python cannot make a virtual environment: Debian packs that apart."""
+    """Raise SetupFailed if this Python cannot make virtual environments: in Debian that is a separate package."""
     if all(importlib.util.find_spec(name) for name in modules):
         return
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -119,7 +116,7 @@ def require_venv_module(modules: Sequence[str] = VENV_MODULES) -> None:
 
 
 def require_disk(folder: Path, needed_mb: int) -> None:
-    """Raise SetupFailed where less is free."""
+    """Raise SetupFailed if less is free."""
     free_mb = shutil.disk_usage(folder).free / 1e6
     if free_mb < needed_mb:
         free, needed = readable_size(free_mb), readable_size(needed_mb)

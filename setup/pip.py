@@ -1,4 +1,4 @@
-"""Runs pip: its words go to a log, a person sees few lines that show that it goes on. Knows no package by name."""
+"""Runs pip: its output goes to a log, the terminal gets a few lines of progress."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from setup.reasons import SetupFailed, explain
 
 HEARTBEAT_SECONDS = 10.0
 LARGE_MB = 5.0
-"""Packages of this size are named one by one while they are downloaded."""
+"""Packages of this size get a line of their own while they are downloaded."""
 
 
 @dataclass
 class Progress:
-    """Turns pip's lines into few: on a terminal one that moves, elsewhere a line now and then."""
+    """Turns pip's output into a few lines: on a terminal one that changes, otherwise a line every HEARTBEAT_SECONDS."""
 
     stream: TextIO
     now: Callable[[], float] = time.monotonic
@@ -37,7 +37,7 @@ class Progress:
         self.shown_at = self.began = self.now()
 
     def feed(self, line: str) -> None:
-        """One line of pip's."""
+        """Take one line of pip's output."""
         if match := re.match(r"\s*Downloading (\S+?)-\d\S* \(([\d.]+) ([kMG])B\)", line):
             self._begin_download(match[1], float(match[2]) * {"k": 0.001, "M": 1, "G": 1000}[match[3]])
         elif match := re.match(r"Progress (\d+) of (\d+)", line):
@@ -58,7 +58,7 @@ class Progress:
         self._write(f"   {text}\n")
 
     def beat(self) -> None:
-        """Call now and then: shows that it goes on."""
+        """Show progress; call every second or so."""
         if self.stream.isatty():
             self._write(f"   {self._state()}")
         elif self.now() - self.shown_at >= HEARTBEAT_SECONDS:
@@ -73,27 +73,27 @@ class Progress:
         self.stream.flush()
 
     def end(self) -> None:
-        """Takes the moving line away."""
+        """Remove the progress line from a terminal."""
         if self.stream.isatty():
             self._write("")
 
 
 @dataclass(frozen=True)
 class Pip:
-    """The pip of a virtual environment, its words in a log."""
+    """The pip of a virtual environment. Its output is appended to `log`."""
 
     python: Path
     log: Path
     stream: TextIO = sys.stdout
 
     def install(self, *arguments: str) -> None:
-        """Raises SetupFailed with one sentence."""
+        """pip install. Raises SetupFailed with one sentence."""
         bar = "raw" if self._version() >= (24, 1) else "off"
         command = [str(self.python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         output, code = self._watch([*command, "--progress-bar", bar, *arguments])
         if code != 0:
             sentence = "pip ran out of memory or was killed" if code < 0 else "pip failed"
-            raise SetupFailed(f"{explain(output, sentence)} (pip's words: {self.log})")
+            raise SetupFailed(f"{explain(output, sentence)} (pip's output: {self.log})")
 
     def _version(self) -> tuple[int, ...]:
         asked = subprocess.run(
@@ -103,7 +103,7 @@ class Pip:
 
     def _watch(self, command: Sequence[str]) -> tuple[str, int]:
         """pip's output and exit code; progress is shown meanwhile."""
-        progress, said = Progress(self.stream), list[str]()
+        progress, kept = Progress(self.stream), list[str]()
         with (
             subprocess.Popen(
                 command,
@@ -121,15 +121,15 @@ class Pip:
                 for line in _lines(process, progress.beat):
                     progress.feed(line)
                     if not line.startswith("Progress "):
-                        said.append(line)
+                        kept.append(line)
                         log.write(line)
                         log.flush()
-            except BaseException:  # Ctrl-C, or a log that cannot be written: pip does not go on alone
+            except BaseException:  # Ctrl-C, or a log that cannot be written: pip must not continue alone
                 process.kill()
                 process.wait()
                 raise
         progress.end()
-        return "".join(said), process.returncode
+        return "".join(kept), process.returncode
 
 
 def _lines(process: subprocess.Popen[str], idle: Callable[[], None]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Why a set-up failed, in one sentence: from pages of pip's output to the package and the mend. Knows no other file."""
+"""Why setup failed, in one sentence with the package and the fix, from pages of pip's output."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ NEWEST_TRIED = "3.14"
 
 
 class SetupFailed(Exception):
-    """The set-up cannot go on: one sentence for a person."""
+    """Setup cannot continue. The message is one sentence."""
 
 
 def explain(output: str, otherwise: str) -> str:
-    """One sentence for what pip (or venv) said before it failed: the package and the mend. `otherwise` begins it where
-    none of the usual reasons is found."""
+    """One sentence for the output of a failed pip (or venv): the package and the fix. It begins with `otherwise` if
+    none of the known reasons is found."""
     reasons = "".join(line for line in output.splitlines(keepends=True) if not _was_tried_again(line))
     for pattern, sentence in REASONS:
         if match := re.search(pattern, reasons):
@@ -27,12 +27,12 @@ def explain(output: str, otherwise: str) -> str:
 
 
 def _was_tried_again(line: str) -> bool:
-    """A warning of pip's about a connection that it went on to try again: only the last one tells of a failure."""
+    """A warning about a connection that pip retried: only the last one is a failure."""
     return line.startswith("WARNING: Retrying") and "total=0," not in line
 
 
 def _last_package(output: str) -> str:
-    """What pip was at: the package that it did not find, or else the last one that it collected or downloaded."""
+    """The package that pip did not find, or else the last one that it collected or downloaded."""
     missing = re.findall(rf"No matching distribution found for {_NAME}", output)
     found = re.findall(r"(?m)^\s*(?:Collecting ([\w.-]+)|Downloading ([\w.]+?)-\d)", output)
     names = [*(a or b for a, b in found), *missing]
@@ -47,7 +47,7 @@ _AGAIN = ", and start again"
 REASONS: Sequence[tuple[str, str]] = (
     (
         r"No space left on device|Disk quota exceeded",
-        "the disk is full at {package}: free some here and in the temporary folder (TMPDIR names another)" + _AGAIN,
+        "the disk is full at {package}: free some here and in the temporary folder (TMPDIR sets another)" + _AGAIN,
     ),
     (
         r"NewConnectionError|NameResolutionError|Failed to establish a new connection|Temporary failure in name"
@@ -56,11 +56,12 @@ REASONS: Sequence[tuple[str, str]] = (
     ),
     (
         r"(?i)ReadTimeoutError|Read timed out|IncompleteRead|connection (?:was )?(?:reset|broken)|incomplete-download",
-        "the download of {package} broke off: start again, and what is there already is not downloaded twice",
+        "the download of {package} was interrupted: start again; finished downloads are kept",
     ),
     (
         r"SSLError|CERTIFICATE_VERIFY_FAILED",
-        "the package index's certificate is not trusted, at {package}: name your network's own with PIP_CERT" + _AGAIN,
+        "the package index's certificate is not trusted, at {package}: set PIP_CERT to your network's certificate"
+        + _AGAIN,
     ),
     (
         r"DO NOT MATCH THE HASHES",
@@ -68,15 +69,14 @@ REASONS: Sequence[tuple[str, str]] = (
     ),
     (
         rf"(?:{_COMPILERS})[\s\S]*Failed building wheel for {_NAME}",
-        "{package} has no ready-made package for Python {python} on this machine, and building it needs a compiler: "
+        "{package} has no wheel for Python {python} on this machine, and building it needs a compiler: "
         + _OTHER_PYTHON
         + ", or install gcc"
         + _AGAIN,
     ),
     (
         rf"Failed building wheel for {_NAME}|metadata-generation-failed[\s\S]*─> (?P<other>\S+)",
-        "{package} has no ready-made package for Python {python} on this machine and could not be built: "
-        + _OTHER_PYTHON,
+        "{package} has no wheel for Python {python} on this machine and could not be built: " + _OTHER_PYTHON,
     ),
     (
         rf"No matching distribution found for {_NAME}",
@@ -86,11 +86,11 @@ REASONS: Sequence[tuple[str, str]] = (
     ),
     (
         rf"Cannot install {_NAME}",
-        "{package} does not go with another package: remove constraints of your own (see `pip config list`)" + _AGAIN,
+        "{package} conflicts with another package: remove your own constraints (see `pip config list`)" + _AGAIN,
     ),
     (
         r"Permission denied|Read-only file system",
-        "nothing could be written at {package}: make this folder and pip's cache your own (chown)" + _AGAIN,
+        "no permission to write at {package}: make this folder and pip's cache your own (chown)" + _AGAIN,
     ),
     (
         r"MemoryError|Cannot allocate memory",

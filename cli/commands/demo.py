@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     job = client.create_job(body)
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
-    job = screen.show_job(_while_running(stack, client.follow(job.id)))
+    job = screen.show_job(checked(client.follow(job.id), stack.check))
     event = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
     screen.say(f"webhook   {event.type} received, signature verified ({event.id})")
     if job.status != "succeeded":
@@ -109,10 +109,10 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     return job
 
 
-def _while_running(stack: Stack, jobs: Iterator[Job]) -> Iterator[Job]:
-    """The same jobs. Raises SetupError if a process of the stack has ended."""
+def checked(jobs: Iterable[Job], check: Callable[[], None]) -> Iterator[Job]:
+    """The same jobs, with a call of `check` before each; it may raise to end the iteration."""
     for job in jobs:
-        stack.check()
+        check()
         yield job
 
 

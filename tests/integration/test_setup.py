@@ -1,4 +1,4 @@
-"""The set-up with a real pip in a virtual environment of its own, against package indexes of this machine only."""
+"""The setup with a real pip in a virtual environment of its own, against package indexes of this machine only."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_torch_comes_from_the_cpu_index_where_it_answers(venv: Path, tmp_path: P
         install_cpu_torch(pip_of(venv, tmp_path, stream), requirement, url, stream)
 
     assert version_in(venv, "torch") == version
-    assert "going on with PyPI" not in stream.getvalue()
+    assert "continuing with PyPI" not in stream.getvalue()
 
 
 def test_an_index_without_a_build_for_here_is_said_and_the_set_up_goes_on(venv: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_an_index_without_a_build_for_here_is_said_and_the_set_up_goes_on(venv: 
     with index_of(tmp_path / "index") as url:
         install_cpu_torch(pip_of(venv, tmp_path, stream), "torch==2.99.0", url, stream)
 
-    assert stream.getvalue().splitlines()[-1].endswith("going on with PyPI")
+    assert stream.getvalue().splitlines()[-1].endswith("continuing with PyPI")
 
 
 def test_no_network_is_one_sentence_and_pip_s_words_are_in_the_log(
@@ -107,7 +107,7 @@ def test_no_network_is_one_sentence_and_pip_s_words_are_in_the_log(
     log = tmp_path / "setup.log"
     assert str(failed.value) == (
         "the package index could not be reached for no-such-package-here: check the network or the proxy, and start"
-        f" again (pip's words: {log})"
+        f" again (pip's output: {log})"
     )
     assert "ERROR" in log.read_text()
     assert "ERROR" not in stream.getvalue()
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_pip_and_leaves_no_traceback(tmp_path: Path) -> None:
 
     assert started.returncode == 130
     assert "PyTorch with CUDA for the NVIDIA GPU" in said
-    assert said.splitlines()[-1] == "Longtake's set-up was stopped; the next one goes on from here."
+    assert said.splitlines()[-1] == "Longtake's setup was stopped; the next run continues from here."
     assert "Traceback" not in said
     assert not pip.is_running()
 

@@ -67,6 +67,19 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
+def anchors_of(document: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_links_to_headings_lead_to_headings(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", document.read_text())
+    pages = [((document.parent / path) if path else document, anchor) for path, anchor in links]
+    assert [anchor for page, anchor in pages if anchor not in anchors_of(page)] == []
+
+
 def test_places_of_the_architecture_page_exist() -> None:
     """Every path of the page; a module can be named without .py, as it may become a package."""
     page = (REPOSITORY / "docs" / "architecture.md").read_text()

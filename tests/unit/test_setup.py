@@ -1,4 +1,4 @@
-"""The set-up of a checkout: what it says before, meanwhile, and where it fails. Runs no pip.
+"""The setup of a checkout: what it says before, meanwhile, and where it fails. Runs no pip.
 
 pip's words are those of real runs (pip 25.1, Python 3.13, no compiler; no network; a full disk), shortened.
 """
@@ -141,13 +141,13 @@ def test_a_server_that_takes_the_connection_and_says_nothing_is_no_answer_after_
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert not answers(f"http://127.0.0.1:{silent.getsockname()[1]}/", patience_seconds=0.3)
+        assert not answers(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_seconds=0.3)
 
 
 def test_a_closed_port_is_no_answer() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        assert not answers(f"http://127.0.0.1:{closed.getsockname()[1]}/", patience_seconds=5)
+        assert not answers(f"http://127.0.0.1:{closed.getsockname()[1]}/", timeout_seconds=5)
 
 
 def test_a_full_disk_is_said_before_anything_is_downloaded(tmp_path: Path) -> None:

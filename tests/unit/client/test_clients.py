@@ -170,7 +170,10 @@ def test_an_upload_is_declared_then_sent_where_the_answer_says(ask: Ask, tmp_pat
         target = {"id": "upl_a", "method": "PUT", "url": "http://s3.test/uploads/upl_a?sig=1", "headers": headers}
         return httpx.Response(201, json=target) if request.method == "POST" else httpx.Response(200)
 
-    assert ask(answer, ("upload", clip, "video/mp4", lambda done, total: shown.append((done, total)))) == ["upl_a"]
+    def on_bytes(done: int, total: int) -> None:
+        shown.append((done, total))
+
+    assert ask(answer, ("upload", clip, "video/mp4", on_bytes)) == ["upl_a"]
     assert json.loads(sent["POST"].content) == {"content_type": "video/mp4", "size_bytes": size}
     assert str(sent["PUT"].url) == "http://s3.test/uploads/upl_a?sig=1"
     assert sent["PUT"].headers["content-length"] == str(len(sent["PUT"].content)) == str(size)

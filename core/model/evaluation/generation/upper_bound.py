@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from core.model.engines.streaming_t2v.networks import build_vae
 from core.model.evaluation.generation.videos import VideoRequest
 from core.model.evaluation.metrics.measurements import Measured, Measurer
+from core.model.networks.builders import build_vae
 from core.model.presets.files import load_module
 from core.model.sampling.vae import reconstructed
 from core.model.training.sprites.encoding import frames_to_tensor

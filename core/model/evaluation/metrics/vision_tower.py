@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.models.clip.modeling_clip import CLIPVisionModelWithProjection
 
-from core.model.engines.streaming_t2v.networks import build_image_encoder, build_text_encoder
 from core.model.evaluation.metrics.video_figures import CHUNK
+from core.model.networks.builders import build_image_encoder, build_text_encoder
 from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.presets.files import load_module, read_tokenizer
 from core.model.training.sprites.encoding import frames_to_tensor
