@@ -16,7 +16,7 @@ from core.model.training.clips_run import UNTOUCHED, ClipsTrainingRun
 from core.model.training.export import save_weights, write_json
 from core.service.admission.catalog import REFINER_FOLDER, Preset
 from core.service.admission.refine_request import possible_sizes
-from core.service.domain.frame_rate import shown_frame_rate
+from core.service.domain.frame_rate import frame_rate_json
 
 _UNCHANGED = ("vae", "text_encoder", "image_encoder", "tokenizer", REFINER_FOLDER)
 
@@ -51,7 +51,7 @@ def _facts(training_run: ClipsTrainingRun) -> dict[str, Any]:
         "description": f"Trained from {own.name} on {len(training_run.cache.clips)} clips of {own.width}x{own.height}.",
         "height": own.height,
         "width": own.width,
-        "fps": shown_frame_rate(own.fps),
+        "fps": frame_rate_json(own.fps),
     }
 
 

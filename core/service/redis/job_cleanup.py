@@ -44,7 +44,7 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def reindex(self) -> int:
-        """Costs a look at four counters where nothing is missing."""
+        """Reads only four counters if nothing is missing."""
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
         with self._redis.pipeline(transaction=True) as pipe:
             for index in (keys.READY_JOBS, *map(keys.status_index, statuses)):

@@ -77,7 +77,7 @@ class RangeNotSatisfiable(LongtakeError):
     code = "range_not_satisfiable"
 
     def __init__(self, total_bytes: int | None) -> None:
-        """`total_bytes` where it is known."""
+        """`total_bytes` is None if unknown."""
         has = "less" if total_bytes is None else f"{total_bytes} bytes"
         super().__init__(f"the video has {has}", fix="ask for a range within it")
         self.total_bytes = total_bytes

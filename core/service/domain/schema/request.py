@@ -24,8 +24,8 @@ MIN_FRAMES = 16
 
 
 MAX_SEED = 2**53 - 1
-"""Largest integer that every JSON client keeps exact (RFC 8259, section 6). Stored jobs of older versions may have seeds
-up to 2**63 - 1."""
+"""Largest integer that every JSON client keeps exact (RFC 8259, section 6). Jobs of older versions may have seeds up to
+2**63 - 1."""
 
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
