@@ -21,7 +21,7 @@ from core.service.domain import webhooks
 from core.service.domain.errors import NameServiceUnavailable, SetupError, WebhookUrlRefused
 from core.service.domain.ports import Delivery
 from core.service.net.address_guard import WEBHOOK, allowed_addresses, host_and_port
-from core.service.net.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, TooMuch, close, request
+from core.service.net.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, TooManyBytes, close, request
 from core.service.net.resolver import BoundedResolver, LookupsBusy
 from core.service.settings import Settings
 
@@ -118,7 +118,7 @@ class Poster:
 def _words(error: Exception) -> str:
     """What happened, and the class by which it can be looked up."""
     kinds: dict[type[Exception], str] = {
-        TooMuch: f"its answer has no end within {MAX_HEAD_BYTES} bytes",
+        TooManyBytes: f"its answer has no end within {MAX_HEAD_BYTES} bytes",
         httpcore.ConnectError: "no connection",
         httpcore.ConnectTimeout: "no connection",
         httpcore.ProtocolError: "its answer is not HTTP/1.1",

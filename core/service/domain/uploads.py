@@ -50,6 +50,6 @@ def upload_id_of_key(key: str) -> str | None:
 
 
 def client_mark(address: str, key: bytes) -> str:
-    """Pseudonym of a client (addresses.client_network) for counting uploads: 16 hex digits of an HMAC-SHA256. No address
-    is stored. `key` is UploadStore.client_key: without one, all IPv4 addresses could be tried in seconds."""
+    """Pseudonym of a client (addresses.client_network) for counting uploads: 16 hex digits of an HMAC-SHA256;
+    addresses are not stored. `key` is UploadStore.client_key: without one, all IPv4 addresses could be tried."""
     return hmac.digest(key, client_network(address).encode(), hashlib.sha256).hex()[:16]
