@@ -1,4 +1,4 @@
-"""The system clock."""
+"""The system clock: the real implementation of the clock port."""
 
 from __future__ import annotations
 

@@ -72,9 +72,9 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
     if before is None:
-        pipe.zrem(keys.ANNOUNCED, record.id)
+        pipe.zrem(keys.UNFINISHED_CREATES, record.id)
     if record.status.is_terminal and not (before and before.status.is_terminal):
-        pipe.sadd(keys.UNSWEPT, record.id)
+        pipe.sadd(keys.CLEANUP_PENDING, record.id)
     if transition.tombstone_until is not None:
         pipe.zadd(keys.TOMBSTONES, {record.id: transition.tombstone_until.timestamp()})
     if record.revision != (before.revision if before else 0):
@@ -192,7 +192,7 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
         keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), keys.unsent_key(job_id), *of_lanes
     )
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
-    pipe.srem(keys.UNSWEPT, job_id)
+    pipe.srem(keys.CLEANUP_PENDING, job_id)
     for delivery_id in deliveries:
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:
