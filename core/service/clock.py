@@ -1,4 +1,4 @@
-"""The real clock. The only place of core.service that reads the time of day."""
+"""The system clock: the real implementation of the clock port."""
 
 from __future__ import annotations
 

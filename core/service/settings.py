@@ -24,10 +24,10 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
 
 MEDIA_DISK_KEPT_FREE = 8
-"""One part in so many of `media_disk_bytes` is for small files only."""
+"""An eighth of `media_disk_bytes` is reserved for small files."""
 _SIZES_OF_MEDIA = frozenset({"max_image_bytes", "max_image_pixels", "max_video_bytes"})
 _FRAMES_BYTES = 16 * 1920 * 1080 * 3
-"""The frames that are made of a video, at the size of a large preset."""
+"""Decoded frames of a video at the size of a large preset."""
 
 
 def _log_level(text: str) -> str:
@@ -37,227 +37,234 @@ def _log_level(text: str) -> str:
 
 
 class Settings(BaseSettings):
-    """One frozen object, made once by each process's entry point and passed on."""
+    """Immutable settings, created once by each process's entry point and passed on."""
 
     model_config = SettingsConfigDict(env_prefix="LONGTAKE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: str = Field(
-        default="redis://127.0.0.1:6379/0", description="Records, events, leases; may be sentinel://."
+        default="redis://127.0.0.1:6379/0",
+        description="Redis database of records, events and leases; sentinel:// is possible.",
     )
     broker_url: str = Field(
-        default="redis://127.0.0.1:6379/1", description="Celery's own Redis database; may be sentinel://."
+        default="redis://127.0.0.1:6379/1", description="Redis database of Celery; sentinel:// is possible."
     )
-    s3_endpoint_url: str | None = Field(default=None, description="S3 server as workers and API reach it; unset: AWS.")
+    s3_endpoint_url: str | None = Field(default=None, description="S3 endpoint for workers and API; unset: AWS.")
     s3_public_endpoint_url: str | None = Field(
-        default=None, description="The same as clients reach it; unset: s3_endpoint_url."
+        default=None, description="S3 endpoint for clients, in presigned URLs; unset: LONGTAKE_S3_ENDPOINT_URL."
     )
-    s3_bucket: str = Field(default="longtake", description="Bucket of all objects.")
-    s3_access_key_id: str | None = Field(default=None, description="Access key; unset: boto3's own credential chain.")
-    s3_secret_access_key: SecretStr | None = Field(default=None, description="Secret of the access key.")
+    s3_bucket: str = Field(default="longtake", description="S3 bucket of all objects.")
+    s3_access_key_id: str | None = Field(default=None, description="S3 access key; unset: boto3's credential chain.")
+    s3_secret_access_key: SecretStr | None = Field(default=None, description="Secret of the S3 access key.")
     s3_addressing: Addressing = Field(
-        default="path", description="path, virtual (bucket in the host name) or auto; some providers take only one."
+        default="path",
+        description="S3 addressing: path, virtual (bucket in the host name) or auto; not all providers have both.",
     )
-    s3_region: str = Field(default="us-east-1", description="Region used for signing.")
+    s3_region: str = Field(default="us-east-1", description="S3 region, used for signing.")
     url_ttl_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
-        default=3600, description="Least life of a presigned URL."
+        default=3600, description="Minimum lifetime of a presigned URL."
     )
     public_base_url: Annotated[str, AfterValidator(base_url)] | None = Field(
-        default=None, description="Base of links in answers; unset: from the request."
+        default=None, description="Base URL of links in answers; unset: from the request."
     )
     allowed_hosts: Annotated[str, AfterValidator(host_names)] | None = Field(
         default=None,
-        description="Names in the Host header that are answered, with commas; `*.example.com`, `*`: any. Always: "
-        "addresses, names without a dot, the host of LONGTAKE_PUBLIC_BASE_URL.",
+        description="Allowed host names in the Host header, comma-separated; `*.example.com`, `*`: any. "
+        "Always allowed: addresses, names without a dot, the host of LONGTAKE_PUBLIC_BASE_URL.",
     )
     cors_origins: Annotated[str, AfterValidator(origins)] | None = Field(
         default=None,
-        description="Origins whose pages may use the API, with commas; `*`: any. Unset: only media is open, to all.",
+        description="Origins whose pages may call the API, comma-separated; `*`: any. Unset: only media, for all.",
     )
     trusted_proxies: Annotated[str, AfterValidator(networks)] | None = Field(
         default=None,
-        description="Addresses and networks of proxies, with commas, whose X-Forwarded-* or Forwarded headers count.",
+        description="Proxies (addresses, networks) whose X-Forwarded-* or Forwarded headers count, comma-separated.",
     )
     request_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=20.0, description="Time from a request's first byte to its last; then 408."
+        default=20.0, description="Time limit for receiving a request; then 408."
     )
     keep_alive_seconds: Annotated[int, Field(ge=1)] = Field(
-        default=75, description="How long an idle connection is kept; longer than a proxy in front keeps it."
+        default=75, description="How long an idle connection is kept; should exceed that of a proxy in front."
     )
     media: Literal["proxy", "redirect"] = Field(
         default="redirect",
-        description="proxy: the API sends videos itself (`up` does); redirect: 307 to the S3 server.",
+        description="proxy: the API streams videos (default of `up`); redirect: 307 to the S3 server.",
     )
     max_media_streams: Annotated[int, Field(ge=1)] = Field(
-        default=256, description="Videos and chunks that one API process sends at a time; more get 503."
+        default=256, description="Maximum videos and chunks that one API process streams at a time; then 503."
     )
     max_media_streams_per_address: Annotated[int, Field(ge=1)] = Field(
-        default=64, description="Of these to one address (of IPv6: its /64) at which another gets 429."
+        default=64, description="The same to one client address (IPv6: /64); then 429."
     )
     media_stall_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=60.0, description="A client that takes nothing of any answer for this long is let go."
+        default=60.0, description="A client that reads nothing of an answer for this long is disconnected."
     )
     playlist_wait_seconds: Annotated[float, Field(ge=0)] = Field(
-        default=60.0, description="How long a playlist is held back until there is a first chunk."
+        default=60.0, description="How long a playlist request waits for the first chunk."
     )
     max_playlist_waits: Annotated[int, Field(ge=0)] = Field(
-        default=200, description="Playlists held back at a time in one API process; more are answered at once."
+        default=200, description="Maximum playlist requests that wait in one API process; others are answered at once."
     )
     max_playlist_waits_per_address: Annotated[int, Field(ge=0)] = Field(
-        default=50, description="Of these of one address (of IPv6: its /64); more are answered at once."
+        default=50, description="The same of one client address (IPv6: /64); others are answered at once."
     )
     presets_dir: Path = Field(default=SHIPPED_PRESETS_DIR, description="Folder of presets.")
     weights_dir: Path = Field(default=Path("~/.cache/longtake"), description="Folder of downloaded weights.")
     first_chunk_source: Annotated[str, AfterValidator(source_name)] | None = Field(
-        default=None, description="animatediff, svd or diffusers:ORG/NAME for the first 16 frames; unset: the preset's."
+        default=None,
+        description="Source of the first 16 frames: animatediff, svd or diffusers:ORG/NAME; unset: the preset's.",
     )
-    default_model: str = Field(default="sprites", description="Preset of requests that name none.")
-    default_num_frames: Annotated[int, Field(ge=16)] = Field(
-        default=48, description="Length of requests that name none."
-    )
-    max_frames: Annotated[int, Field(ge=16)] = Field(default=9600, description="Longest video accepted.")
+    default_model: str = Field(default="sprites", description="Preset of requests without `model`.")
+    default_num_frames: Annotated[int, Field(ge=16)] = Field(default=48, description="Length of requests without one.")
+    max_frames: Annotated[int, Field(ge=16)] = Field(default=9600, description="Maximum length of a video.")
     max_inference_steps: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=100, description="Most denoising steps per window; a model's own default is always allowed."
+        default=100, description="Maximum denoising steps per window; a model's default is always allowed."
     )
     max_first_chunk_steps: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=100, description="Most denoising steps of the first chunk; likewise."
+        default=100, description="Maximum denoising steps of the first chunk; a model's default is always allowed."
     )
     max_refine_steps: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=50, description="Most denoising steps per refinement window; likewise."
+        default=50, description="Maximum denoising steps per refinement window; a model's default is always allowed."
     )
     max_refine_pixels: Annotated[int, Field(ge=1)] = Field(
-        default=1280 * 720, description="Most pixels of a refined frame; likewise."
+        default=1280 * 720, description="Maximum pixels of a refined frame; a model's default is always allowed."
     )
     max_lockstep_frames: Annotated[int, Field(ge=16)] = Field(
-        default=480, description="Longest video refined in lockstep: each of its steps goes over all frames at once."
+        default=480, description="Maximum length refined in lockstep, where each step processes all frames at once."
     )
     max_queued_jobs: Annotated[int, Field(ge=1)] = Field(
-        default=10000, description="Jobs not yet ended at which POST answers 503."
+        default=10000, description="Maximum number of jobs that have not ended; then POST /jobs answers 503."
     )
     max_event_streams: Annotated[int, Field(ge=1)] = Field(
-        default=5000, description="Event streams open in one API process at which another gets 503."
+        default=5000, description="Maximum event streams of one API process; then 503."
     )
     max_event_streams_per_address: Annotated[int, Field(ge=1)] = Field(
-        default=2500, description="Of these from one address (of IPv6: its /64) at which another gets 429."
+        default=2500, description="The same of one client address (IPv6: /64); then 429."
     )
     retention_seconds: Annotated[int, Field(ge=60)] = Field(
-        default=7 * 86400, description="How long an ended job and its objects are kept."
+        default=7 * 86400, description="How long an ended job and its objects are stored."
     )
     upload_ttl_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
-        default=3600, description="How long an upload's URL takes the file."
+        default=3600, description="Lifetime of an upload's URL."
     )
     upload_retention_seconds: Annotated[int, Field(ge=60)] = Field(
-        default=86400, description="How long an upload may be named in new jobs; then it is removed."
+        default=86400, description="How long an upload can be used in new jobs; then it is deleted."
     )
     max_uploads: Annotated[int, Field(ge=1)] = Field(
-        default=1000, description="Uploads kept at which POST /uploads answers 503."
+        default=1000, description="Maximum number of stored uploads; then POST /uploads answers 503."
     )
     max_uploads_per_client: Annotated[int, Field(ge=1)] = Field(
-        default=100, description="Uploads kept of one client's address at which POST /uploads answers it 429."
+        default=100, description="The same of one client address (IPv6: /64); then 429."
     )
-    max_image_bytes: Annotated[int, Field(ge=1)] = Field(default=20_000_000, description="Largest image file taken.")
+    max_image_bytes: Annotated[int, Field(ge=1)] = Field(
+        default=20_000_000, description="Maximum size of an image file."
+    )
     max_video_bytes: Annotated[int, Field(ge=1, le=5_000_000_000)] = Field(
-        default=500_000_000, description="Largest video file taken."
+        default=500_000_000, description="Maximum size of a video file."
     )
     max_image_pixels: Annotated[int, Field(ge=1, le=89_000_000)] = Field(
-        default=40_000_000, description="Most pixels of an image, checked before it is decoded."
+        default=40_000_000, description="Maximum pixels of an image, checked before decoding."
     )
     max_video_pixels: Annotated[int, Field(ge=1)] = Field(
-        default=4096 * 2304, description="Most pixels of a video's frame, checked before it is decoded."
+        default=4096 * 2304, description="Maximum pixels of a video frame, checked before decoding."
     )
-    max_video_seconds: Annotated[float, Field(gt=0)] = Field(default=600.0, description="Longest video taken.")
+    max_video_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=600.0, description="Maximum duration of an input video."
+    )
     media_fetch_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=300.0, description="Time the server of an image or video has to give all of it."
+        default=300.0, description="Time limit for downloading an image or video."
     )
     media_decode_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=60.0, description="Processor time that decoding a file may take, in each of two threads."
+        default=60.0, description="CPU time limit for decoding a file, in each of two threads."
     )
     media_fetches: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=32, description="Images and videos that one CPU worker fetches or decodes at a time."
+        default=32, description="Images and videos that one CPU worker prepares at a time."
     )
     media_fetches_per_host: Annotated[int, Field(ge=1)] = Field(
-        default=4, description="The same of one host, or one client's uploads; other jobs pass those that wait for it."
+        default=4, description="The same of one host or one client's uploads; jobs of others overtake waiting ones."
     )
     media_ready_ahead: Annotated[int, Field(ge=1)] = Field(
-        default=16, description="Jobs of one model that have not begun whose images and videos are kept ready."
+        default=16, description="Maximum queued jobs of one model whose images and videos are prepared in advance."
     )
     media_decodes: Annotated[int, Field(ge=1)] = Field(
         default=2,
-        description="Images and videos that a CPU worker decodes at a time; of one domain or client one less.",
+        description="Images and videos that a CPU worker decodes at a time; one less of one domain or client.",
     )
     media_decode_memory_bytes: Annotated[int, Field(ge=100_000_000)] = Field(
-        default=2_000_000_000, description="Memory that decoding one image or video may take."
+        default=2_000_000_000, description="Memory limit for decoding one image or video."
     )
     media_disk_bytes: Annotated[int, Field(ge=1)] = Field(
         default=4_000_000_000,
-        description="Fetched files that a CPU worker keeps in TMPDIR; of one domain or client a quarter.",
+        description="Disk space in TMPDIR for files of a CPU worker; a quarter of it for one domain or client.",
     )
     media_allow_private_addresses: bool = Field(
         default=False, description="Allow images and videos from private and loopback addresses."
     )
     webhook_secret: Annotated[SecretStr, AfterValidator(usable_secret)] | None = Field(
-        default=None, description="whsec_... key that signs webhooks; `up` makes one."
+        default=None, description="whsec_... secret that signs webhooks; `up` generates one."
     )
     webhook_allow_private_addresses: bool = Field(
         default=False, description="Allow webhooks to private and loopback addresses."
     )
     webhook_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=15.0, description="Time a receiver has to answer, from the look-up of its name to the headers."
+        default=15.0, description="Time limit of a receiver, from the DNS look-up to the headers of its answer."
     )
     webhook_concurrency: Annotated[int, Field(ge=2)] = Field(
         default=256,
-        description="Webhooks that one CPU worker sends at a time; second and later tries take half at most.",
+        description="Webhooks that one CPU worker sends at a time; retries take half of them at most.",
     )
     webhook_concurrency_per_receiver: Annotated[int, Field(ge=1)] = Field(
-        default=8, description="Of these, to one host and port."
+        default=8, description="The same to one host and port."
     )
     webhook_concurrency_per_domain: Annotated[int, Field(ge=1)] = Field(
-        default=32, description="Of these, to all hosts below one domain."
+        default=32, description="The same to all hosts of one domain."
     )
     webhook_concurrency_per_address: Annotated[int, Field(ge=1)] = Field(
-        default=64, description="Of these, to one IP address, whatever names it has."
+        default=64, description="The same to one IP address, whatever its names."
     )
     allowed_url_ports: Annotated[str, AfterValidator(port_list)] = Field(
         default=DEFAULT_URL_PORTS,
-        description="Ports of webhooks, images and videos, or `all`; not asked where private addresses are allowed.",
+        description="Allowed ports of webhook and media URLs, or `all`; not checked if private addresses are allowed.",
     )
     max_name_lookups: Annotated[int, Field(ge=1)] = Field(
-        default=128, description="Host names of clients looked up at a time, per process."
+        default=128, description="DNS look-ups for URLs of clients at a time, per process."
     )
     max_name_lookups_per_domain: Annotated[int, Field(ge=1)] = Field(
-        default=8, description="Of these, below one domain: a dead name server takes no more."
+        default=8, description="The same for one domain, so that a dead name server blocks no more."
     )
     max_name_lookups_per_client: Annotated[int, Field(ge=1)] = Field(
-        default=32, description="Of these, for one address of a client (of IPv6: its /64), in the API."
+        default=32, description="The same for one client address (IPv6: /64), in the API."
     )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=15.0, description="A worker silent this long has lost its chunk."
+        default=15.0, description="A worker that does not renew its lease for this long loses its chunk."
     )
     visibility_timeout_seconds: Annotated[int, Field(ge=10)] = Field(
         default=3600,
         description="Celery: unacknowledged messages are redelivered after this; must exceed the longest chunk.",
     )
     janitor_interval_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=5.0, description="Pause between two reconciliations."
+        default=5.0, description="Pause between two passes of the janitor."
     )
-    max_attempts: Annotated[int, Field(ge=1)] = Field(default=3, description="Tries of one chunk before its job fails.")
+    max_attempts: Annotated[int, Field(ge=1)] = Field(
+        default=3, description="Attempts at one chunk before its job fails."
+    )
     torch_threads: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="CPU threads of a model worker; 0: all cores it may use (container limits count)."
+        default=0, description="CPU threads of a model worker; 0: all available cores (container limits count)."
     )
     torch_compile: bool = Field(
-        default=False, description="GPU workers compile their steps (minutes at start, then faster); not for CPUs."
+        default=False, description="torch.compile on GPU workers (minutes at start, then faster); ignored on CPUs."
     )
     log_level: Annotated[str, AfterValidator(_log_level)] = Field(
-        default="INFO", description="Python log level of every process."
+        default="INFO", description="Log level of every process."
     )
 
     @field_validator("media_disk_bytes")
     @classmethod
     def _holds_the_largest_file(cls, disk_bytes: int, info: ValidationInfo) -> int:
-        """A file that never finds room would be fetched again and again."""
-        given = info.data
-        if not given.keys() >= _SIZES_OF_MEDIA:
+        """A file that never fits would be fetched again and again."""
+        values = info.data
+        if not values.keys() >= _SIZES_OF_MEDIA:
             return disk_bytes
-        needed = math.ceil(_largest(given) * MEDIA_DISK_KEPT_FREE / (MEDIA_DISK_KEPT_FREE - 1))
+        needed = math.ceil(_largest(values) * MEDIA_DISK_KEPT_FREE / (MEDIA_DISK_KEPT_FREE - 1))
         if disk_bytes < needed:
             raise ValueError(
                 f"{disk_bytes} bytes do not hold the largest image or video allowed; set {needed} or more, or lower "
@@ -267,12 +274,12 @@ class Settings(BaseSettings):
 
     @property
     def largest_media_bytes(self) -> int:
-        """What one image or video may take on a CPU worker's disk, with what is made of it."""
+        """Disk space of the largest image or video on a CPU worker, with its decoded frames."""
         return _largest(self.model_dump(include=set(_SIZES_OF_MEDIA)))
 
 
 def _largest(sizes: Mapping[str, int]) -> int:
-    """The largest file with its pixels."""
+    """Size of the largest file with its decoded pixels."""
     image = sizes["max_image_bytes"] + 3 * sizes["max_image_pixels"]
     return max(image, sizes["max_video_bytes"] + _FRAMES_BYTES)
 
@@ -284,5 +291,5 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        what = first["msg"].removeprefix("Value error, ")  # pydantic's word for our own validators
+        what = first["msg"].removeprefix("Value error, ")  # pydantic's prefix for our own validators
         raise SetupError(f"the environment variable LONGTAKE_{name} is wrong: {what}") from error

@@ -431,7 +431,7 @@ def test_what_chrome_records_is_matroska_under_the_name_of_webm(tmp_path: Path) 
 def test_other_codecs_in_matroska_are_refused(tmp_path: Path) -> None:
     error = refusal(made(tmp_path / "a.mkv", "-c:v", "ffv1"))
     assert error.code == MediaTypeRefused.code
-    assert "the codec ffv1 is not taken" in error.message
+    assert "the codec ffv1 is not accepted" in error.message
 
 
 # Files that cannot be used

@@ -163,7 +163,7 @@ def test_receivers_of_every_kind_delay_no_other_and_each_failure_stays_its_own(
     assert all(words[kind] == {"no answer within 4 s"} for kind in SILENT), words
     assert words["is no HTTP server"] == {"the response is not HTTP/1.1 (RemoteProtocolError)"}
     assert words["has broken headers"] == {"the response is not HTTP/1.1 (RemoteProtocolError)"}
-    assert words["floods with 100 Continue"] == {"the response has more than 65536 bytes of headers (TooMuch)"}
+    assert words["floods with 100 Continue"] == {"the response has more than 65536 bytes of headers (TooManyBytes)"}
     assert tried["redirects to xn--"][0].attempts[0].status_code == 302
     assert tried["has a Retry-After beyond all time"][0].attempts[0].status_code == 503
 

@@ -21,7 +21,7 @@ from core.service.domain import webhooks
 from core.service.domain.errors import NameServiceUnavailable, SetupError, WebhookUrlRefused
 from core.service.domain.ports import Delivery
 from core.service.net.address_guard import WEBHOOK, allowed_addresses, host_and_port
-from core.service.net.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, TooMuch, close, request
+from core.service.net.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, TooManyBytes, close, request
 from core.service.net.resolver import BoundedResolver, LookupsBusy
 from core.service.settings import Settings
 
@@ -118,7 +118,7 @@ class Poster:
 def _description(error: Exception) -> str:
     """What failed, with the name of the exception's class."""
     kinds: dict[type[Exception], str] = {
-        TooMuch: f"the response has more than {MAX_HEAD_BYTES} bytes of headers",
+        TooManyBytes: f"the response has more than {MAX_HEAD_BYTES} bytes of headers",
         httpcore.ConnectError: "no connection",
         httpcore.ConnectTimeout: "no connection",
         httpcore.ProtocolError: "the response is not HTTP/1.1",

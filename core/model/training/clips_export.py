@@ -16,7 +16,7 @@ from core.model.training.clips_run import ORIGINAL_BASE, ClipsTrainingRun
 from core.model.training.preset_files import save_weights, write_json
 from core.service.admission.catalog import REFINER_FOLDER, Preset
 from core.service.admission.refine_request import possible_sizes
-from core.service.domain.frame_rate import shown_frame_rate
+from core.service.domain.frame_rate import frame_rate_json
 
 _UNCHANGED = ("vae", "text_encoder", "image_encoder", "tokenizer", REFINER_FOLDER)
 
@@ -53,7 +53,7 @@ def _preset_json(training_run: ClipsTrainingRun) -> dict[str, Any]:
         "description": f"Trained from {preset.name} on {num_clips} clips of {preset.width}x{preset.height}.",
         "height": preset.height,
         "width": preset.width,
-        "fps": shown_frame_rate(preset.fps),
+        "fps": frame_rate_json(preset.fps),
     }
 
 

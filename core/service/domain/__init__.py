@@ -1,1 +1,1 @@
-"""The rules of the service, pure: jobs, their changes, frame plans, ports. Imports nothing else of ours."""
+"""The pure core of the service: job schema, state transitions, frame plans, ports. Imports no other package of ours."""

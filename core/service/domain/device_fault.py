@@ -1,7 +1,7 @@
-"""Tells a broken or exhausted device from every other error. Torch-free: goes by the module and name of a type.
+"""Recognises errors of a broken or exhausted GPU. Torch-free: it compares module and class names.
 
-After a CUDA error every later call of the same process fails too, and after running out of memory what is left is in
-pieces. The process records the try, ends, and the supervisor starts a fresh one.
+After a CUDA error every later call in the process fails, and after an out-of-memory error memory is fragmented. So the
+worker process records the attempt and exits, and the supervisor starts a new one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 
 _TYPES = frozenset({"AcceleratorError", "OutOfMemoryError", "DeferredCudaCallError"})
-"""Names in torch's modules. Redis' client has an OutOfMemoryError, too."""
+"""Class names in torch's modules. The Redis client has an OutOfMemoryError of its own."""
 _SIGNS = (
     "CUDA error",
     "CUDA out of memory",
@@ -25,33 +25,33 @@ _SIGNS = (
     "HIP error",
     "device-side assert",
 )
-"""Words of what torch's and Triton's native code raises: mostly a plain RuntimeError, cuDNN's and cuBLAS' always."""
+"""Texts in errors of native code, which are mostly plain RuntimeErrors."""
 _COMPUTING = ("torch", "triton", "core.model", "diffusers", "transformers", "accelerate", "safetensors")
 _SERVING = ("core.service", "worker", "api", "cli", "redis", "celery", "kombu", "boto3", "botocore", "httpx")
 
 
 def is_device_fault(error: BaseException) -> bool:
-    """Whether `error`, what caused it or what was being handled when it was raised comes from the device."""
-    return any(_is_of_torch(link) or _says_so(link) for link in _all_links(error))
+    """Whether `error`, its cause or its context comes from the device."""
+    return any(_has_torch_type(link) or _has_device_text(link) for link in _error_chain(error))
 
 
-def _is_of_torch(error: BaseException) -> bool:
-    """A type of torch's for faults of devices, or one derived from it."""
+def _has_torch_type(error: BaseException) -> bool:
+    """Whether its class is one of torch's device errors, or derived from one."""
     return any(kind.__name__ in _TYPES and _is_within(kind.__module__, ("torch",)) for kind in type(error).__mro__)
 
 
-def _says_so(error: BaseException) -> bool:
-    """A plain RuntimeError, or one of torch's, whose text is that of native code and that arose while computing."""
+def _has_device_text(error: BaseException) -> bool:
+    """Whether it is a RuntimeError, or a class of torch, with a text of native code, raised while computing."""
     kind = type(error)
     if kind is not RuntimeError and not _is_within(kind.__module__, ("torch",)):
         return False
-    return any(sign in str(error) for sign in _SIGNS) and _arose_computing(error)
+    return any(sign in str(error) for sign in _SIGNS) and _raised_while_computing(error)
 
 
-def _arose_computing(error: BaseException) -> bool:
-    """Whether the innermost place of the traceback that is known here is one that computes; also where there is none.
+def _raised_while_computing(error: BaseException) -> bool:
+    """Whether the innermost known frame of the traceback is in computing code; True if no frame is known.
 
-    Innermost, because a step's callback leads from the model half back to the service's own code.
+    Innermost, because a step callback leads from model code back into service code.
     """
     computing = True
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -67,8 +67,8 @@ def _is_within(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def _all_links(error: BaseException) -> Iterator[BaseException]:
-    """The error, its causes, its contexts (hidden ones too: the device broke all the same) and members of groups."""
+def _error_chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, its causes, its contexts (also suppressed ones) and the members of exception groups."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:

@@ -1,6 +1,6 @@
-"""Frame arithmetic: how many chunks, windows and refinement windows a number of frames takes. No frame is ever dropped.
+"""Frame arithmetic: chunks, windows and refinement windows of a number of frames. No frame is ever dropped.
 
-Pure numbers: knows nothing of tensors, jobs or files. Words as in docs/glossary.md (chunk, window, refinement window).
+Terms as in docs/glossary.md (chunk, window, refinement window).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fractions import Fraction
 CHUNK_FRAMES = 16
 """Output frames of one chunk, and latents of one window."""
 CONDITIONING_FRAMES = 8
-"""Frames of the past that a window reads and repeats; it adds CHUNK_FRAMES - CONDITIONING_FRAMES new ones."""
+"""Past frames that a window reads and repeats; it adds CHUNK_FRAMES - CONDITIONING_FRAMES new ones."""
 NEW_FRAMES_PER_WINDOW = CHUNK_FRAMES - CONDITIONING_FRAMES
 REFINEMENT_WINDOW_FRAMES = 24
 REFINEMENT_OVERLAP_FRAMES = 8
@@ -19,7 +19,7 @@ REFINEMENT_OVERLAP_FRAMES = 8
 
 @dataclass(frozen=True)
 class ChunkSpan:
-    """Where chunk `index` lies in the video: frames [first_frame, first_frame + num_frames)."""
+    """Frames of chunk `index`: [first_frame, first_frame + num_frames)."""
 
     index: int
     first_frame: int
@@ -27,24 +27,24 @@ class ChunkSpan:
 
 
 def num_chunks(num_frames: int) -> int:
-    """Chunks of a video of `num_frames` >= 1 frames; the last one holds 1 to 16."""
+    """Number of chunks of a video of `num_frames` >= 1 frames; the last one holds 1 to 16."""
     return -(-num_frames // CHUNK_FRAMES)
 
 
 def chunk_span(index: int, num_frames: int) -> ChunkSpan:
-    """Span of chunk `index` in a video of `num_frames` frames."""
+    """Frames of chunk `index` in a video of `num_frames` frames."""
     assert 0 <= index < num_chunks(num_frames), (index, num_frames)
     first = index * CHUNK_FRAMES
     return ChunkSpan(index, first, min(CHUNK_FRAMES, num_frames - first))
 
 
 def num_windows(new_frames: int, surplus_frames: int = 0) -> int:
-    """Autoregressive windows needed for `new_frames` more frames when `surplus_frames` are already made."""
+    """Number of autoregressive windows for `new_frames` more frames, of which `surplus_frames` exist already."""
     return max(0, -(-(new_frames - surplus_frames) // NEW_FRAMES_PER_WINDOW))
 
 
 def seconds_to_frames(seconds: float, fps: int | Fraction) -> int:
-    """Frames that play `seconds` at `fps`, rounded to the nearest whole frame."""
+    """Number of frames in `seconds` at `fps`, rounded to the nearest."""
     return round(seconds * fps)
 
 
@@ -52,8 +52,8 @@ def seconds_to_frames(seconds: float, fps: int | Fraction) -> int:
 class RefinementWindow:
     """Frames that are refined together: [first_frame, first_frame + num_frames).
 
-    The first `num_held` are published already and stay as they are (the slid last window only); the `num_blended` after
-    them were refined by the window before and are blended with it; the rest are new.
+    The first `num_held` are already published and unchanged (only in the last window, which slides back); the next
+    `num_blended` were refined by the window before and are blended with it; the rest are new.
     """
 
     index: int
@@ -64,37 +64,37 @@ class RefinementWindow:
 
     @property
     def end_frame(self) -> int:
-        """The frame after the last."""
+        """Number of the frame after the last one."""
         return self.first_frame + self.num_frames
 
 
 def published_by(windows: tuple[RefinementWindow, ...], index: int) -> range:
-    """Frames that are final once window `index` is refined: all that no later window blends, not published before."""
+    """Frames that become final with window `index`: no later window blends them, no earlier one published them."""
     window = windows[index]
     first = window.first_frame + window.num_held
     return range(first, window.end_frame if index == len(windows) - 1 else window.end_frame - REFINEMENT_OVERLAP_FRAMES)
 
 
 def first_shared_with_next(windows: tuple[RefinementWindow, ...], index: int) -> int:
-    """The first frame of window `index` that the next one covers, too; its end frame where it is the last."""
+    """First frame of window `index` that the next one covers too; `end_frame` for the last window."""
     window = windows[index]
     return window.end_frame if index == len(windows) - 1 else windows[index + 1].first_frame
 
 
 def unblended(windows: tuple[RefinementWindow, ...], index: int) -> range:
-    """Frames that window `index` gives where nothing is blended: overlaps are cut in the middle."""
+    """Frames taken from window `index` if nothing is blended: overlaps are cut in the middle."""
     starts = [window.first_frame + window.num_held + window.num_blended // 2 for window in windows]
     ends = [*starts[1:], windows[-1].end_frame]
     return range(starts[index], ends[index])
 
 
 def within(window: RefinementWindow, frames: range) -> slice:
-    """Where frames of the video lie in a window."""
+    """Slice of a window's frames for these frames of the video."""
     return slice(frames.start - window.first_frame, frames.stop - window.first_frame)
 
 
 def refinement_windows(num_frames: int) -> tuple[RefinementWindow, ...]:
-    """Windows of a video; the last one slides back to fit, and fewer than 24 frames are one window."""
+    """Refinement windows of a video: the last one slides back to fit; fewer than 24 frames are one window."""
     if num_frames <= REFINEMENT_WINDOW_FRAMES:
         return (RefinementWindow(0, 0, num_frames, 0, 0),)
     stride = REFINEMENT_WINDOW_FRAMES - REFINEMENT_OVERLAP_FRAMES

@@ -1,6 +1,6 @@
-"""The durable truth about a job: jobs/{id}/manifest.json, from which its record can be rebuilt, and all object keys.
+"""The manifest, jobs/{id}/manifest.json, from which a job's record can be rebuilt; and the keys of all its objects.
 
-Pure text: reads and writes no storage. Holds no secret, but the webhook's URL.
+Reads and writes no storage. The webhook URL is the only thing in a manifest that may be secret.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ TOMBSTONES_PREFIX = "tombstones/"
 
 
 class Manifest(Stored):
-    """What stands in the file. `version` rises when an older reader would misread it."""
+    """Content of the file. `version` changes only if older readers would misread it."""
 
     version: Literal[1] = MANIFEST_VERSION
     job: JobRecord
 
 
 def manifest_bytes(record: JobRecord) -> bytes:
-    """The manifest of a job as it is now: UTF-8 JSON, indented for people."""
+    """The manifest of a job: UTF-8 JSON, indented."""
     return Manifest(job=record).model_dump_json(indent=1).encode()
 
 
 def record_from_manifest(data: bytes) -> JobRecord:
-    """Inverse of `manifest_bytes`. Raises ObjectDamaged for bytes that are no manifest of a version known here."""
+    """Inverse of `manifest_bytes`. Raises ObjectDamaged if the bytes are not a manifest of this version."""
     try:
         return Manifest.model_validate_json(data).job
     except ValidationError as error:
@@ -40,26 +40,26 @@ def record_from_manifest(data: bytes) -> JobRecord:
 
 
 def is_of_another_version(data: bytes) -> bool:
-    """Whether bytes that `record_from_manifest` refuses are a manifest all the same, of a version that can read it."""
+    """Whether bytes that `record_from_manifest` refuses look like a manifest of another version."""
     try:
-        told = json.loads(data)
+        content = json.loads(data)
     except ValueError:
         return False
-    return isinstance(told, dict) and {"version", "job"} <= told.keys()
+    return isinstance(content, dict) and {"version", "job"} <= content.keys()
 
 
 def tombstone_key(job_id: str) -> str:
-    """Says that the job is deleted, for a while after its objects are gone: a lost record is not rebuilt then."""
+    """Key of the object that marks the job as deleted, so that its record is not rebuilt."""
     return f"{TOMBSTONES_PREFIX}{job_id}"
 
 
 def job_id_of_tombstone(key: str) -> str:
-    """The job of a key that `tombstone_key` made."""
+    """Inverse of `tombstone_key`."""
     return key.removeprefix(TOMBSTONES_PREFIX)
 
 
 def job_prefix(job_id: str) -> str:
-    """Where all objects of a job lie."""
+    """Prefix of all objects of a job."""
     return f"{JOBS_PREFIX}{job_id}/"
 
 
@@ -68,7 +68,7 @@ def manifest_key(job_id: str) -> str:
 
 
 def job_id_of_manifest(key: str) -> str | None:
-    """The job of a key that `manifest_key` made; None for any other object."""
+    """Inverse of `manifest_key`; None for any other key."""
     job_id = key.removeprefix(JOBS_PREFIX).removesuffix("/manifest.json")
     return job_id if key == manifest_key(job_id) and "/" not in job_id else None
 
@@ -91,12 +91,12 @@ def refined_key(job_id: str, index: int) -> str:
 
 
 def inputs_prefix(job_id: str) -> str:
-    """Where the exact pixels lie that the job begins with."""
+    """Prefix of the prepared input media."""
     return f"{job_prefix(job_id)}input/"
 
 
 def input_key(job_id: str, token: int) -> str:
-    """What the holder of this fencing token has prepared: whoever comes too late overwrites nothing."""
+    """Input media prepared under this fencing token: a late worker overwrites nothing."""
     return f"{inputs_prefix(job_id)}{token:05d}.safetensors"
 
 
@@ -110,7 +110,7 @@ def refine_states_prefix(job_id: str) -> str:
 
 
 def refine_state_key(job_id: str, index: int) -> str:
-    """The refiner's state after piece `index`."""
+    """The refiner's state after refinement piece `index`."""
     return f"{refine_states_prefix(job_id)}{index:05d}.safetensors"
 
 
@@ -119,7 +119,7 @@ def states_prefix(job_id: str) -> str:
 
 
 def frames_prefix(job_id: str) -> str:
-    """Where the exact frames lie that are still to be refined."""
+    """Prefix of the exact frames that are still to be refined."""
     return f"{job_prefix(job_id)}frames/"
 
 

@@ -1,6 +1,6 @@
-"""Which kinds of media are taken, by the type that a client declares and by a file's first bytes. Knows no limits.
+"""Accepted media types, by a client's declaration and by a file's first bytes.
 
-A declared type only says how to treat what will come; the bytes decide what it is.
+The declared type only decides how an upload is treated; the bytes decide what it is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class MediaKind(StrEnum):
-    """Also the name of the request's field."""
+    """Kind of input media; also the name of the request's field."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -29,10 +29,10 @@ KIND_OF_TYPE: Mapping[str, MediaKind] = {
     QUICKTIME: MediaKind.VIDEO,
     MATROSKA: MediaKind.VIDEO,
 }
-"""Every content type that is taken, by its registered name (Matroska: RFC 9559, section 28)."""
+"""All accepted content types, by registered name (Matroska: RFC 9559, section 28)."""
 
 UNKNOWN_TYPE = "application/octet-stream"
-"""What browsers and tools declare for a file whose type they do not know: image or video, as the bytes say."""
+"""Declared by browsers and tools for files of a type they do not know: may be an image or a video."""
 
 _ALIASES: Mapping[str, str] = {
     "image/jpg": JPEG,
@@ -47,24 +47,24 @@ _ALIASES: Mapping[str, str] = {
     "application/x-matroska": MATROSKA,
     "binary/octet-stream": UNKNOWN_TYPE,
 }
-"""Names that browsers, phones and tools use for the same files."""
+"""Other names that browsers, phones and tools use."""
 
 _HEADER_VALUE = re.compile(r"[!-~]+(?: [!-~]+)*")
-"""Printable ASCII, single spaces within (RFC 9110, section 5.5): signatures of S3 fold several into one."""
+"""Printable ASCII with single spaces (RFC 9110, section 5.5): S3 signatures fold several spaces into one."""
 _MOST_CHARACTERS = 255
 
 SNIFFED_BYTES = 512
-"""As many first bytes `sniff` and `describe` look at."""
+"""Number of first bytes that `sniff` and `describe` need."""
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _DOC_TYPE = b"\x42\x82"
-"""ID of the EBML header's element that names what the file is (RFC 8794, section 11.2.6)."""
+"""ID of the EBML DocType element (RFC 8794, section 11.2.6)."""
 _STILL_PICTURES = frozenset({b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1"})
-"""Brands of ISO base media files that hold pictures and not videos (ISO/IEC 23008-12)."""
+"""Brands of ISO base media files that hold images, not videos (ISO/IEC 23008-12)."""
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-"""How QuickTime files from before `ftyp` may begin (QuickTime File Format Specification)."""
+"""First boxes of QuickTime files without `ftyp` (QuickTime File Format Specification)."""
 
-_OTHERS: tuple[tuple[bytes, int, str], ...] = (
+_OTHER_SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
     (b"GIF8", 0, "a GIF"),
     (b"AVI LIST", 8, "an AVI video"),
     (b"WAVE", 8, "a WAV sound"),
@@ -83,7 +83,7 @@ _OTHERS: tuple[tuple[bytes, int, str], ...] = (
     (b"\x1f\x8b", 0, "a gzip archive"),
     (b"#EXTM3U", 0, "a playlist, not the video itself"),
 )
-"""Signature, where it stands, and what such a file is called."""
+"""Signature, its offset, and the name of the file type in messages."""
 _HTML = re.compile(rb"<(!doctype html|html|head|body|script|title|meta|!--)", re.IGNORECASE)
 
 
@@ -92,8 +92,8 @@ def types_of(kind: MediaKind) -> tuple[str, ...]:
     return tuple(name for name, its_kind in KIND_OF_TYPE.items() if its_kind is kind)
 
 
-def registered(declared: str) -> str:
-    """A declared content type without parameters, in lower case, aliases by their registered name.
+def registered_type(declared: str) -> str:
+    """Registered name of a declared content type: no parameters, lower case, aliases resolved.
 
     `video/webm;codecs=vp8,opus` and `VIDEO/WEBM` are both `video/webm` (RFC 9110, section 8.3.1).
     """
@@ -102,20 +102,20 @@ def registered(declared: str) -> str:
 
 
 def kinds_of(declared: str) -> frozenset[MediaKind]:
-    """What a file declared as this may turn out to be; empty for types that are not taken."""
-    name = registered(declared)
+    """Kinds of media that a file with this declared type may be; empty for types that are not accepted."""
+    name = registered_type(declared)
     if name == UNKNOWN_TYPE:
         return frozenset(MediaKind)
     return frozenset({KIND_OF_TYPE[name]}) if name in KIND_OF_TYPE else frozenset()
 
 
 def is_header_value(declared: str) -> bool:
-    """Whether a client's text can be sent and signed as a Content-Type, byte by byte as it is."""
+    """Whether the text can be sent and signed unchanged as a Content-Type."""
     return len(declared) <= _MOST_CHARACTERS and _HEADER_VALUE.fullmatch(declared) is not None
 
 
 def sniff(head: bytes) -> str | None:
-    """The content type that a file's first SNIFFED_BYTES show; None for anything that is not taken.
+    """Content type of a file by its first SNIFFED_BYTES; None for types that are not accepted.
 
     Source: WHATWG MIME Sniffing, sections 6.1 and 6.2.
     """
@@ -126,13 +126,13 @@ def sniff(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
     if head.startswith(_EBML):
-        # Whatever it calls itself, it is read by one demuxer, which looks for itself.
+        # One demuxer reads both, so the name hardly matters.
         return WEBM if b"webm" in head[head.find(_DOC_TYPE) :][:16] else MATROSKA
     return _sniff_boxes(head)
 
 
 def _sniff_boxes(head: bytes) -> str | None:
-    """MP4 and QuickTime: boxes of a length, a name and, for the first, a brand."""
+    """MP4 and QuickTime: the first box has a length, a type and a brand."""
     name, brand = head[4:8], head[8:12]
     if name == b"ftyp":
         return None if brand in _STILL_PICTURES else QUICKTIME if brand == b"qt  " else MP4
@@ -140,13 +140,13 @@ def _sniff_boxes(head: bytes) -> str | None:
 
 
 def describe(head: bytes) -> str:
-    """What a file is, by its first SNIFFED_BYTES, in words for the one who sent it."""
-    taken = sniff(head)
-    if taken is not None:
-        return taken
+    """File type by the first SNIFFED_BYTES, as a phrase for messages to the client."""
+    content_type = sniff(head)
+    if content_type is not None:
+        return content_type
     if head[4:8] == b"ftyp":
         return "an AVIF image" if head[8:11] == b"avi" else "a HEIC image"
-    for signature, offset, name in _OTHERS:
+    for signature, offset, name in _OTHER_SIGNATURES:
         if head[offset:].startswith(signature):
             return name
     return _describe_text(head)

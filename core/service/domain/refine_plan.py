@@ -1,7 +1,7 @@
-"""Refinement as a row of pieces, one task each: what a piece reads, what it publishes, and when it can be done.
+"""Refinement as a sequence of pieces, one task each: what a piece reads, what it publishes, and when it can start.
 
-Streaming: piece k is refinement window k. Lockstep: one piece per denoising step of the whole video, then one per chunk
-that is decoded. Pure: knows specs and frame counts only.
+Streaming: piece k is refinement window k. Lockstep: one piece per denoising step of the whole video, then one piece per
+chunk to decode.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from core.service.domain.schema import JobRecord, JobSpec, RefineSpec
 
 @dataclass(frozen=True)
 class RefinePiece:
-    """Piece `index` of a job's refinement reads preview frames `needs`, goes on from the state that piece `state_of`
-    left (None: from none), and publishes refined frames `publishes`."""
+    """Piece `index` of a job's refinement: it reads the preview frames `needs` and the state after piece `state_of`
+    (None: no state), and publishes the refined frames `publishes`."""
 
     index: int
     state_of: int | None
@@ -31,13 +31,13 @@ class RefinePiece:
 
 
 def refine_spec(spec: JobSpec) -> RefineSpec:
-    """How the job is refined; only for jobs that are."""
+    """The job's refinement config. The job must have one."""
     assert spec.refine is not None, "a job without `refine` has no refinement"
     return spec.refine
 
 
 def num_pieces(spec: JobSpec) -> int:
-    """Pieces of the whole refinement."""
+    """Number of pieces of the whole refinement."""
     refine = refine_spec(spec)
     if refine.schedule == "streaming":
         return len(refinement_windows(spec.num_frames))
@@ -45,7 +45,7 @@ def num_pieces(spec: JobSpec) -> int:
 
 
 def refine_piece(spec: JobSpec, index: int) -> RefinePiece:
-    """Piece `index` of num_pieces(spec)."""
+    """Piece `index`, 0 <= index < num_pieces(spec)."""
     assert 0 <= index < num_pieces(spec), (index, num_pieces(spec))
     refine, before = refine_spec(spec), index - 1 if index else None
     if refine.schedule == "streaming":
@@ -60,7 +60,7 @@ def refine_piece(spec: JobSpec, index: int) -> RefinePiece:
 
 
 def is_ready(record: JobRecord) -> bool:
-    """Whether the job's next piece exists and all that it reads is made. Lockstep begins when the last frame is."""
+    """Whether there is a next piece and its frames are generated. Lockstep starts after the last frame."""
     if record.spec.refine is None or record.refine_done >= num_pieces(record.spec):
         return False
     if record.spec.refine.schedule == "lockstep":
@@ -69,13 +69,13 @@ def is_ready(record: JobRecord) -> bool:
 
 
 def is_made(record: JobRecord) -> bool:
-    """Whether nothing is left but to join the chunks."""
+    """Whether all chunks are generated and refined, so that the job can be finalized."""
     refined = record.spec.refine is None or record.refine_done >= num_pieces(record.spec)
     return record.is_complete and refined and not record.repairs
 
 
 def spans_of(frames: range, num_frames: int) -> list[ChunkSpan]:
-    """The chunks that published frames make up."""
+    """The chunks that consist of these published frames."""
     first, last = frames.start // CHUNK_FRAMES, -(-frames.stop // CHUNK_FRAMES)
     spans = [chunk_span(index, num_frames) for index in range(first, last)]
     assert sum(span.num_frames for span in spans) == len(frames), (frames, spans)

@@ -1,6 +1,6 @@
-"""Where an S3 server has a bucket: in the path (https://server/bucket/key) or in the host (https://bucket.server/key).
+"""S3 addressing styles: path (https://server/bucket/key) and virtual (https://bucket.server/key).
 
-Some providers take only one of the two. Pure: knows no client and no signature.
+Some providers support only one of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ Addressing = Literal["path", "virtual", "auto"]
 
 
 def style_of(addressing: Addressing, endpoint: str | None) -> Literal["path", "virtual"]:
-    """The style for an endpoint (None: AWS). `auto`: virtual, but for addresses and names without a dot, below which no
-    bucket can have a name of its own."""
+    """Addressing style for an endpoint (None: AWS). `auto` is virtual, except for IP addresses and names without a dot,
+    which cannot have subdomains."""
     if addressing != "auto":
         return addressing
     host = urlsplit(endpoint).hostname or "" if endpoint else "amazonaws.com"
@@ -23,7 +23,7 @@ def style_of(addressing: Addressing, endpoint: str | None) -> Literal["path", "v
 
 
 def place_of(endpoint: str, bucket: str, key: str, style: Literal["path", "virtual"]) -> tuple[str, str]:
-    """Endpoint and path (not yet percent-encoded) of an object's URL."""
+    """Endpoint and path (not percent-encoded) of an object's URL."""
     if style == "path":
         return endpoint, f"/{bucket}/{key}"
     scheme, _, rest = endpoint.partition("://")

@@ -1,6 +1,6 @@
-"""Which characters text of clients may have, and prompts without those that nobody sees.
+"""Checks characters of client text, and removes invisible ones from prompts.
 
-Pure: knows fields only by their names in errors, and no model. Sources: Unicode 16, DerivedCoreProperties
+Sources: Unicode 16, DerivedCoreProperties
 (Default_Ignorable_Code_Point) and UAX #9 (the explicit bidirectional formatting characters).
 """
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from core.service.domain.errors import InvalidField
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but tab, newline and carriage return; lone surrogates, which are no characters at all."""
+"""Control characters except tab, newline and carriage return; lone surrogates."""
 _BIDI_FORMATTING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
-"""They reorder what is shown after them, also the text of others."""
+"""They reorder the text after them, also that of others."""
 _BLANKS = re.compile(r"[\u115f\u1160\u2800\u3164\uffa0]")
 """Letters and a symbol that look like a space."""
 _ZERO_WIDTH = re.compile(
@@ -26,14 +26,14 @@ _ZERO_WIDTH = re.compile(
 
 @dataclass(frozen=True)
 class CleanText:
-    """A prompt as it is used, and how many characters of the client's are missing in it."""
+    """A cleaned prompt, and the number of characters that were removed or replaced."""
 
     text: str
     num_removed: int
 
 
 def check_characters(field: str, text: str) -> None:
-    """Raise InvalidField where `text` has control characters, lone surrogates or bidirectional formatting."""
+    """Raise InvalidField if `text` has control characters, lone surrogates or bidirectional formatting."""
     for pattern, what in ((_CONTROLS, "control characters"), (_BIDI_FORMATTING, "bidirectional formatting characters")):
         if found := pattern.search(text):
             message = f"{field} has {what} (U+{ord(found[0]):04X} at character {found.start() + 1})"
@@ -41,7 +41,7 @@ def check_characters(field: str, text: str) -> None:
 
 
 def clean(text: str) -> CleanText:
-    """In Unicode's composed form (NFC), without zero-width characters, invisible letters as spaces, stripped."""
+    """`text` in NFC, without zero-width characters, invisible letters replaced by spaces, stripped."""
     shown, num_zero_width = _ZERO_WIDTH.subn("", text)
     shown, num_blanks = _BLANKS.subn(" ", shown)
     return CleanText(unicodedata.normalize("NFC", shown).strip(), num_zero_width + num_blanks)

@@ -1,4 +1,4 @@
-"""An upload: its id, the key of its object, and the mark of its client. Pure; its limits are in media/uploads.py."""
+"""Uploads: the stored record, the object key, and the pseudonym of the client. Limits are in media/uploads.py."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ UPLOADS_PREFIX = "uploads/"
 
 
 class Upload(Stored):
-    """What the store keeps of an upload. `expires_at` ends its use; its object goes soon after."""
+    """Stored record of an upload. It can be used until `expires_at`; its object is removed soon after."""
 
     id: str
-    content_type: str = Field(description="As declared, letter by letter: it is signed with the upload's URL.")
-    size_bytes: int = Field(description="As declared; no more is ever read.")
+    content_type: str = Field(description="As declared, unchanged: it is signed with the upload's URL.")
+    size_bytes: int = Field(description="As declared; never more is read.")
     created_at: datetime
     expires_at: datetime
     url_expires_at: datetime | None = Field(
-        default=None, description="End of the URL that takes the file; unknown where an older version made the upload."
+        default=None, description="End of the upload URL; None for uploads of an older version."
     )
-    client: str | None = Field(default=None, description="Whose it is: `client_mark` of the address that asked for it.")
+    client: str | None = Field(default=None, description="Owner: `client_mark` of the requesting address.")
 
     @property
     def kinds(self) -> frozenset[MediaKind]:
-        """What it may turn out to be. Empty for an object of a type that is not taken (stored by somebody else)."""
+        """Kinds of media that it may be; empty for an object of a type that is not accepted."""
         return kinds_of(self.content_type)
 
     @property
@@ -44,12 +44,12 @@ def upload_key(upload_id: str) -> str:
 
 
 def upload_id_of_key(key: str) -> str | None:
-    """The upload of a key that `upload_key` made; None for any other object."""
+    """Inverse of `upload_key`; None for any other key."""
     upload_id = key.removeprefix(UPLOADS_PREFIX)
     return upload_id if key.startswith(UPLOADS_PREFIX) and is_upload_id(upload_id) else None
 
 
 def client_mark(address: str, key: bytes) -> str:
-    """Stands for a client (addresses.client_network) where uploads are counted: the address itself is kept nowhere.
-    `key` is UploadStore.client_key: without it all IPv4 addresses could be tried in seconds."""
+    """Pseudonym of a client (addresses.client_network) for counting uploads: 16 hex digits of an HMAC-SHA256;
+    addresses are not stored. `key` is UploadStore.client_key: without one, all IPv4 addresses could be tried."""
     return hmac.digest(key, client_network(address).encode(), hashlib.sha256).hex()[:16]

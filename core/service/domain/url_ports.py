@@ -1,11 +1,11 @@
-"""Which ports the URLs of clients may name: `80,443,8000-8999`, or `all`. Pure text; knows no addresses."""
+"""Ports that URLs of clients may have, as a setting: `80,443,8000-8999`, or `all`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-"""Of each scheme, where a URL names no port."""
+"""Port of a URL without a port, by scheme."""
 DEFAULT_URL_PORTS = "80,443,8000-8999"
 ALL_PORTS = "all"
 MAX_PORT = 65535
@@ -13,13 +13,13 @@ MAX_PORT = 65535
 
 @dataclass(frozen=True)
 class UrlPorts:
-    """Ranges of ports, both ends included."""
+    """Ranges of ports, both ends inclusive."""
 
     ranges: tuple[tuple[int, int], ...]
 
     @staticmethod
     def read(text: str) -> UrlPorts:
-        """Raises ValueError with a sentence for the operator."""
+        """Parse the setting. Raises ValueError with a message for the operator."""
         if text.strip() == ALL_PORTS:
             return UrlPorts(((1, MAX_PORT),))
         return UrlPorts(tuple(_range(part.strip()) for part in text.split(",")))
@@ -29,7 +29,7 @@ class UrlPorts:
 
 
 def port_list(text: str) -> str:
-    """`text` as it is, where UrlPorts can read it: a validator of settings."""
+    """Validator of settings: `text` unchanged if UrlPorts can parse it. Raises ValueError."""
     UrlPorts.read(text)
     return text
 
@@ -41,5 +41,5 @@ def _range(part: str) -> tuple[int, int]:
     except ValueError:
         ends = (0, 0)
     if not 1 <= ends[0] <= ends[1] <= MAX_PORT:
-        raise ValueError(f"{part[:20]!r} is no port or range of ports; write {DEFAULT_URL_PORTS}, or {ALL_PORTS}")
+        raise ValueError(f"{part[:20]!r} is not a port or a range of ports; write {DEFAULT_URL_PORTS}, or {ALL_PORTS}")
     return ends

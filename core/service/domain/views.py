@@ -1,6 +1,6 @@
-"""Jobs as clients see them, computed from the record: progress, links, URLs of chunks.
+"""Answers computed from job records: progress, links, URLs of chunks.
 
-Pure. Nothing here depends on the time of the call: an unchanged job gives an unchanged view, so ETags hold.
+Nothing here depends on the time of the call: an unchanged job gives an unchanged answer, so that ETags are stable.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from core.service.domain.schema import (
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast chunks come: seconds from one to the next, and seconds of video made per second."""
+    """Generation speed: seconds per chunk, and seconds of video per second."""
 
     seconds_per_chunk: float
     realtime_factor: float
 
 
 def job_view(record: JobRecord, progress: Progress, base_url: str) -> Job:
-    """The whole job. `progress` is from `progress_of`; `base_url` has no slash at its end."""
+    """A job with its chunks. `progress` is from `progress_of`; `base_url` has no trailing slash."""
     return Job(**_summary_fields(record, progress, base_url), chunks=chunk_views(record, base_url))
 
 
 def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
-    """The job without its chunks, for lists."""
+    """A job without its chunks, for lists."""
     return JobSummary(**_summary_fields(record, progress, base_url))
 
 
 def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:
-    """A Job as JSON, of its JobSummary as JSON and its chunks: what was written once is not made again."""
+    """JSON of a Job, from the JSON of its JobSummary and its chunks; the summary is not serialized again."""
     return f'{summary_json[:-1]},"chunks":{_CHUNKS.dump_json(chunks).decode()}}}'
 
 
@@ -56,7 +56,7 @@ _CHUNKS = TypeAdapter(Sequence[Chunk])
 
 
 def chunk_views(record: JobRecord, base_url: str, first: int = 0) -> list[Chunk]:
-    """Finished chunks from index `first` on, with the URLs they play from."""
+    """Finished chunks from index `first` on, with their URLs."""
     refined = {chunk.index for chunk in record.refined}
     return [_chunk_view(chunk, chunk.index in refined, record.id, base_url) for chunk in record.chunks[first:]]
 
@@ -76,12 +76,12 @@ def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str
 
 
 def chunk_url(base_url: str, job_id: str, index: int, variant: Variant = "preview") -> str:
-    """Where a chunk plays from, for ever: what is behind it is fetched, or redirected to, when it is asked for."""
+    """Stable URL of a chunk: the API streams the object, or redirects to it, on request."""
     return f"{base_url}/jobs/{job_id}/{chunk_path(index, variant)}"
 
 
 def chunk_path(index: int, variant: Variant = "preview") -> str:
-    """The same relative to anything else of the job, for example its playlist."""
+    """URL of a chunk relative to the job's URL, for example in its playlist."""
     return f"chunks/{index}.mp4" + ("" if variant == "preview" else f"?variant={variant}")
 
 
@@ -104,7 +104,7 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dic
 
 
 def links_of(job_id: str, base_url: str) -> Links:
-    """Absolute URLs of everything that hangs on a job."""
+    """Absolute URLs of a job's resources."""
     job = f"{base_url}/jobs/{job_id}"
     return Links(
         self=job,
@@ -117,7 +117,7 @@ def links_of(job_id: str, base_url: str) -> Links:
 
 
 def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_position: int | None) -> Progress:
-    """Where a job stands. `steps` count only for the chunk that comes next on their lane."""
+    """Progress of a job. `steps` count only if they are of the next chunk on their lane."""
     if record.status is not JobStatus.RUNNING:
         steps = {}
     making = _of_chunk(steps.get(Lane.GENERATE), len(record.chunks))
@@ -147,9 +147,9 @@ def _of_chunk(progress: StepProgress | None, index: int) -> StepProgress | None:
 
 
 def pace_of(chunks: Sequence[ChunkRecord], record: JobRecord) -> Pace | None:
-    """The mean pace between commits of a lane's chunks; with one chunk, the pace from start to it; before that None.
+    """Mean speed between commits of a lane's chunks; with one chunk, from the start to it; None without chunks.
 
-    The first chunk is left out as soon as there is another: it comes from another network and waits for warm-up.
+    From the second chunk on the first is not counted: it comes from another network and includes warm-up.
     """
     if len(chunks) == 0 or record.started_at is None:
         return None
@@ -163,9 +163,9 @@ def pace_of(chunks: Sequence[ChunkRecord], record: JobRecord) -> Pace | None:
 
 
 def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepProgress | None) -> float | None:
-    """Seconds until the last frame of the slower lane, counted from the newest commit or step.
+    """Seconds until the last frame of the slower lane, from the newest commit or step.
 
-    None where nothing is known or the job has ended."""
+    None if unknown or if the job has ended."""
     if record.status is JobStatus.FINALIZING:
         return 0.0
     if record.status is not JobStatus.RUNNING or record.started_at is None:
@@ -179,9 +179,9 @@ def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepPr
 
 
 def _lockstep_eta(record: JobRecord, progress: StepProgress | None) -> float | None:
-    """Of the steps of the whole video, which began when its last frame was made; then of its chunks.
+    """ETA of the denoising steps over the whole video, which start after its last frame; then of decoding its chunks.
 
-    These are decoded only, but the first one's time holds all the steps: it tells no pace of the others.
+    The time of the first refined chunk includes all steps, so it says nothing about the others.
     """
     if record.refined:
         return _lane_eta(record, record.refined, progress) if len(record.refined) > 1 else None

@@ -1,5 +1,5 @@
-"""The secret that signs webhooks: `whsec_` + base64 of 24 to 64 random bytes (Standard Webhooks 1.0.0), or several of
-them separated by spaces. Reads and makes secrets; signs nothing.
+"""Secrets that sign webhooks: `whsec_` + base64 of 24 to 64 random bytes (Standard Webhooks 1.0.0), or several of them
+separated by spaces (rotation).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def keys_of(secret: str) -> list[bytes]:
 
 
 def usable_secret(secret: SecretStr) -> SecretStr:
-    """`secret` as it is: a validator of settings. Raises ValueError, without the secret in it, for a malformed one."""
+    """Validator of settings: `secret` unchanged. Raises ValueError, without the secret in it, if it is malformed."""
     try:
         keys_of(secret.get_secret_value())
     except _Malformed as error:

@@ -1,7 +1,6 @@
-"""Webhooks as Standard Webhooks 1.0.0 says: body, signature, retry schedule. Pure: knows no HTTP, no store, no clock.
+"""Webhooks by Standard Webhooks 1.0.0: body, signature, retry schedule.
 
-Wherever a secret (webhook_secret.py) is taken, several separated by spaces may stand (rotation): all of them sign, any
-of them verifies.
+A `secret` argument may hold several secrets separated by spaces (rotation): all of them sign, any of them verifies.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ TOLERANCE_SECONDS = 300
 _SIGNATURE_VERSION = "v1"
 _MINUTE, _HOUR = 60, 3600
 RETRY_SCHEDULE_SECONDS: tuple[int, ...] = (0, 5, 30, 2 * _MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR, 24 * _HOUR)
-"""Pause before try 0, 1, 2, ... of a delivery; after the last it has failed for good."""
+"""Delay before attempt 0, 1, 2, ... of a delivery; after the last one it has failed."""
 _MAX_JITTER = 0.2
 
 
 def payload(event: EventType, record: JobRecord, at: datetime) -> str:
-    """The body that tells of `event`, which left the job as `record`. `at` is when it happened.
+    """JSON body of a webhook: `event` happened at `at` and left the job as `record`.
 
-    Thin on purpose (well below MAX_BODY_BYTES, whatever the request was): a receiver reads the job by its id.
+    Small on purpose (well below MAX_BODY_BYTES for any request): the receiver gets the job by its id.
     """
     data: dict[str, Any] = {
         "id": record.id,
@@ -55,7 +54,7 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
 
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: str) -> str:
-    """Value of the webhook-signature header: one `v1,<base64>` per secret. `timestamp` is unix seconds of this try.
+    """Value of the webhook-signature header: one `v1,<base64>` per secret. `timestamp`: Unix time of this attempt.
 
     Raises SetupError for a malformed secret.
     """
@@ -64,7 +63,7 @@ def sign(secret: str, webhook_id: str, timestamp: int, body: str) -> str:
 
 
 def headers(secret: str, webhook_id: str, timestamp: int, body: str) -> dict[str, str]:
-    """The three headers of one try; `webhook_id` is the same on every try of a delivery."""
+    """The three headers of one attempt; `webhook_id` is the same for all attempts of a delivery."""
     return {
         ID_HEADER: webhook_id,
         TIMESTAMP_HEADER: str(timestamp),
@@ -73,7 +72,7 @@ def headers(secret: str, webhook_id: str, timestamp: int, body: str) -> dict[str
 
 
 def verify(secret: str, headers: Mapping[str, str], body: str, tolerance_seconds: float, now: datetime) -> bool:
-    """True where a signature in `headers` (names in any case) is ours and the try at most `tolerance_seconds` off."""
+    """Whether a signature in `headers` (case-insensitive names) is valid and its timestamp within the tolerance."""
     lower = {name.lower(): value for name, value in headers.items()}
     webhook_id, stamp, signatures = (lower.get(h, "") for h in (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER))
     if not (webhook_id and stamp.isascii() and stamp.isdigit()):
@@ -81,13 +80,13 @@ def verify(secret: str, headers: Mapping[str, str], body: str, tolerance_seconds
     if abs(now.timestamp() - int(stamp)) > tolerance_seconds:
         return False
     expected = [f"{_SIGNATURE_VERSION},{_digest(key, webhook_id, int(stamp), body)}" for key in keys_of(secret)]
-    # Bytes, because compare_digest refuses text outside ASCII, which a stranger's header may hold.
-    given = [signature.encode() for signature in signatures.split()]
-    return any([hmac.compare_digest(ours.encode(), theirs) for ours in expected for theirs in given])
+    # Bytes, because compare_digest refuses non-ASCII text, which a header may hold.
+    received = [signature.encode() for signature in signatures.split()]
+    return any([hmac.compare_digest(ours.encode(), theirs) for ours in expected for theirs in received])
 
 
 def retry_delay_seconds(attempts: int, jitter: float = 0.0) -> float | None:
-    """Pause after `attempts` failed tries, stretched by up to a fifth as `jitter` goes from 0 to 1; None: give up."""
+    """Delay after `attempts` failed attempts, up to 20 % longer as `jitter` goes from 0 to 1. None: give up."""
     if attempts >= len(RETRY_SCHEDULE_SECONDS):
         return None
     return RETRY_SCHEDULE_SECONDS[attempts] * (1.0 + _MAX_JITTER * jitter)

@@ -1,5 +1,5 @@
-"""Images and videos that clients give: taken in by upload or URL, checked, decoded and fitted. Torch-free.
+"""Input media: images and videos from an upload or a URL are checked, decoded and resized. Torch-free.
 
-Nothing here trusts a name, a declared type or a header: bytes are counted while they come, told apart by their first
-bytes, and measured before they are decoded.
+File names, declared types and headers are not trusted: bytes are counted while they arrive, the type is detected from
+the first bytes, and sizes are checked before decoding.
 """

@@ -1,6 +1,4 @@
-"""Where an image or a video may be fetched from: the rules for clients' URLs, with names looked up within a time limit
-and in a pool of their own. Knows no HTTP.
-"""
+"""Addresses that input media may be fetched from: address_guard with a resolver of its own."""
 
 from __future__ import annotations
 
@@ -12,12 +10,12 @@ from core.service.net.resolver import WORKER_SECONDS, BoundedResolver
 from core.service.settings import Settings
 
 MediaAddresses = Callable[[str, Settings, UrlUse], Sequence[str]]
-"""(URL, settings, what for) -> the addresses that it may be fetched from, or UrlRefused."""
+"""(URL, settings, purpose) -> the addresses that it may be fetched from. Raises UrlRefused."""
 
 
 def media_addresses(resolver: BoundedResolver | None = None) -> MediaAddresses:
-    """The same rules as when the job was accepted, on what the host's name means now. A name server that does not
-    answer is no refusal: raises MediaFetchFailed."""
+    """Apply the rules of admission again, to the host's current addresses. Raises MediaFetchFailed if the name server
+    does not answer."""
     pools: list[BoundedResolver] = [] if resolver is None else [resolver]
 
     def addresses(url: str, settings: Settings, use: UrlUse) -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""WebM's transparency: a second VP8 or VP9 stream, carried beside each packet, whose brightness is the opacity.
+"""WebM transparency: a second VP8 or VP9 stream in the side data of each packet, whose luma is the opacity.
 
-FFmpeg's own decoders leave it out; its wrapper of libvpx does not, but knows no limit of size. So the second stream
-goes through a second decoder of the first one's kind. Source: WebM Container Guidelines, "Alpha".
+FFmpeg's native decoders ignore it; its libvpx wrapper reads it but has no size limit. So a second native decoder reads
+the alpha stream. Source: WebM Container Guidelines, "Alpha".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 AlphaHW = NDArray[np.uint8]
-"""0 is transparent, 255 is opaque."""
+"""uint8 [height, width]: 0 is transparent, 255 opaque."""
 
 _CODECS = frozenset({"vp8", "vp9"})
 _SIDE_DATA = "matroska_block_additional"
@@ -24,19 +24,19 @@ _ALPHA_ID = (1).to_bytes(_ID_LENGTH, "big")
 
 
 def has_alpha_stream(stream: VideoStream) -> bool:
-    """Whether a Matroska file says so of its stream (`AlphaMode`; RFC 9559, section 5.1.4.1.28.4)."""
+    """Whether a Matroska stream declares alpha (`AlphaMode`; RFC 9559, section 5.1.4.1.28.4)."""
     return stream.codec_context.name in _CODECS and stream.metadata.get("alpha_mode") == "1"
 
 
 def frames_with_alpha(
     packets: Iterator[av.Packet[VideoStream]], stream: VideoStream, decoder_options: dict[str, str]
 ) -> Iterator[tuple[av.VideoFrame, AlphaHW | None]]:
-    """Frames of `packets` with their opacity; None for those before the first that has any."""
+    """Decode `packets` to (frame, alpha); alpha is None until the first alpha frame."""
     decoder = _alpha_decoder(stream, decoder_options)
     alpha: AlphaHW | None = None
     for packet in packets:
         for frame in _alpha_frames(decoder, packet):
-            alpha = _brightness(frame)
+            alpha = _luma(frame)
         for frame in packet.decode():
             yield frame, alpha
 
@@ -45,7 +45,7 @@ def _alpha_decoder(stream: VideoStream, decoder_options: dict[str, str]) -> Vide
     decoder = av.CodecContext.create(stream.codec_context.name, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.options = decoder_options
-    decoder.thread_count = 1  # frames come out with the packet that holds them, as those of the colours do
+    decoder.thread_count = 1  # no delay: frames come with their packet, as the colour frames do
     return decoder
 
 
@@ -56,8 +56,8 @@ def _alpha_frames(decoder: VideoCodecContext, packet: av.Packet[VideoStream]) ->
     return decoder.decode(av.Packet(data[_ID_LENGTH:])) if data.startswith(_ALPHA_ID) else []
 
 
-def _brightness(frame: av.VideoFrame) -> AlphaHW:
-    """The first plane as it is: converting it would take it for one of limited range."""
+def _luma(frame: av.VideoFrame) -> AlphaHW:
+    """The first plane, unconverted: a conversion would assume limited range."""
     plane = frame.planes[0]
     lines = np.frombuffer(bytes(plane), dtype=np.uint8).reshape(-1, plane.line_size)
     return lines[: frame.height, : frame.width]

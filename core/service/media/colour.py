@@ -1,4 +1,4 @@
-"""Decoded frames of any format to 8-bit RGB as an ordinary screen shows them: BT.709, opaque. Knows no file."""
+"""Converts decoded frames of any format to opaque 8-bit RGB in BT.709."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from core.service.domain.errors import MediaTypeRefused
 from core.service.media.tone_mapping import DEFAULT_PEAK_NITS, MOST_NITS, Curve, Gamut, Mapping
 
 _HD_LINES = 720
-"""From here on a video that does not name its colour matrix is taken for BT.709, below for BT.601, as players do."""
+"""Without a declared colour matrix, frames of this height or more are BT.709, others BT.601, as players assume."""
 _UNNAMED_MATRICES = frozenset({2, 3})
-"""AVCOL_SPC_UNSPECIFIED, and AVCOL_SPC_RESERVED, which careless encoders write."""
+"""AVCOL_SPC_UNSPECIFIED, and AVCOL_SPC_RESERVED, which some encoders write instead."""
 _MATRICES = frozenset({0, 1, 4, 5, 6, 7, 9})
-"""Those that libswscale knows (ITU-T H.273, table 4). Constant luminance, YCgCo and ICtCp are not among them."""
+"""Matrices of libswscale (ITU-T H.273, table 4); without constant luminance, YCgCo and ICtCp."""
 
 _HDR_CURVES = {int(ColorTrc.SMPTE2084): Curve.PQ, int(ColorTrc.ARIB_STD_B67): Curve.HLG}
 _WIDE_GAMUTS = {
@@ -28,24 +28,24 @@ _WIDE_GAMUTS = {
     int(ColorPrimaries.SMPTE432): Gamut.DISPLAY_P3,
 }
 _MOST_MAPPED_PIXELS = 1920 * 1080
-"""Larger HDR frames are shrunk before they are mapped: no preset shows more, and the mapping is the slow part."""
+"""Larger HDR frames are shrunk before tone mapping, the slow part: no preset has more pixels."""
 _MASTERING = struct.Struct("=22i")
-"""AVMasteringDisplayMetadata: x and y of red, green, blue and white, least and greatest luminance, each a numerator and
-a denominator; then whether the colours and the luminances are known."""
+"""AVMasteringDisplayMetadata: x and y of red, green, blue and white, minimum and maximum luminance, each as two
+integers (numerator, denominator); then two flags."""
 _LIGHT_LEVEL = struct.Struct("=2I")
-"""AVContentLightMetadata: greatest light of a pixel, greatest mean of a frame, in cd/m2."""
+"""AVContentLightMetadata: MaxCLL and MaxFALL in cd/m2."""
 _WHITE = 255
 
 
 def hdr_curve(frame: av.VideoFrame) -> Curve | None:
-    """PQ or HLG; None for ordinary brightness."""
+    """PQ or HLG; None for SDR."""
     return _HDR_CURVES.get(frame.color_trc)
 
 
 def rgb_of(frame: av.VideoFrame, alpha_HW: NDArray[np.uint8] | None = None) -> FrameHWC:
-    """`frame` over white, as transparent as its own format or `alpha_HW` (from beside the frame) says.
+    """`frame` as uint8 RGB [height, width, 3], composited over white with its own alpha or `alpha_HW`.
 
-    Raises MediaTypeRefused for colours that are coded in a way that is not known here.
+    Raises MediaTypeRefused for an unsupported colour matrix.
     """
     mapping = _mapping(frame)
     has_alpha = any(component.is_alpha for component in frame.format.components)
@@ -67,11 +67,11 @@ def _pixels(frame: av.VideoFrame, pixel_format: str) -> NDArray[np.uint8] | NDAr
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:
-    """None for what the frame itself names."""
+    """Source colour matrix; None if the frame declares it."""
     if frame.colorspace in _MATRICES:
         return None
     if frame.colorspace not in _UNNAMED_MATRICES:
-        message = f"the video's colours are coded in a way that is not taken (matrix {frame.colorspace} of H.273)"
+        message = f"the video has an unsupported colour matrix ({frame.colorspace} of H.273)"
         raise MediaTypeRefused(message, fix="encode it with the matrix of BT.709 or BT.2020 (non-constant luminance)")
     if hdr_curve(frame):
         return Colorspace.BT2020
@@ -79,7 +79,7 @@ def _matrix(frame: av.VideoFrame) -> Colorspace | None:
 
 
 def _mapping(frame: av.VideoFrame) -> Mapping | None:
-    """None where the frame is ordinary already. HDR that does not name its gamut is BT.2020."""
+    """Tone mapping of the frame; None if it is SDR in BT.709. HDR without a declared gamut is BT.2020."""
     curve, gamut = hdr_curve(frame), _WIDE_GAMUTS.get(frame.color_primaries)
     if curve is None:
         return None if gamut is None else Mapping(Curve.SDR, gamut)
@@ -89,7 +89,7 @@ def _mapping(frame: av.VideoFrame) -> Mapping | None:
 
 
 def _peak_nits(frame: av.VideoFrame) -> float:
-    """The brightest light that the file says it has, or was made on a screen with."""
+    """Peak luminance of the content or of the mastering display, in cd/m2, if declared."""
     level = _side_data(frame, "CONTENT_LIGHT_LEVEL")
     if len(level) >= _LIGHT_LEVEL.size and (greatest := _LIGHT_LEVEL.unpack_from(level)[0]):
         return min(float(greatest), MOST_NITS)
@@ -116,7 +116,7 @@ def _shrunk(frame: av.VideoFrame) -> av.VideoFrame:
 
 
 def _over_white(rgb_HWC: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> FrameHWC:
-    """Straight alpha, as WebM, ProRes and PNG have it."""
+    """Composite with straight (unassociated) alpha, as in WebM, ProRes and PNG."""
     opacity = alpha_HW[..., None].astype(np.uint16)
     mixed = rgb_HWC * opacity + _WHITE * (_WHITE - opacity)
     return ((mixed + _WHITE // 2) // _WHITE).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Fits pictures to a preset's size: centre crop, then one resampling. Knows no files."""
+"""Centre crop to an aspect ratio, then one resampling to a preset's size."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from core.service.domain.engine import FrameHWC
 
 
 def crop_and_resize(picture: Image.Image, height: int, width: int, pixel_aspect: Fraction = Fraction(1)) -> FrameHWC:
-    """`picture` (RGB) as height x width pixels, the most of its middle that has this shape.
+    """The largest centred crop of `picture` (RGB) with this aspect ratio, resized: uint8 [height, width, 3].
 
-    Shrinking takes the mean of the area under each pixel (no aliasing), enlarging is bicubic. `pixel_aspect` is the
-    width of one of the picture's pixels over its height: those of old video formats are not square.
+    Shrinking averages the area under each pixel (no aliasing); enlarging is bicubic. `pixel_aspect` is the width of a
+    pixel over its height: in old video formats it is not 1.
     """
     box = _middle(picture.width, picture.height, Fraction(width, height) / pixel_aspect)
     shrinks = box[2] - box[0] >= width and box[3] - box[1] >= height
@@ -23,7 +23,7 @@ def crop_and_resize(picture: Image.Image, height: int, width: int, pixel_aspect:
 
 
 def _middle(width: int, height: int, aspect: Fraction) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the largest box of width/height `aspect` in the middle of a picture."""
+    """Left, top, right, bottom of the largest centred box with width/height `aspect`."""
     box_width = min(Fraction(width), height * aspect)
     box_height = box_width / aspect
     left, top = (width - box_width) / 2, (height - box_height) / 2

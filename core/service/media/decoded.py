@@ -1,4 +1,4 @@
-"""What decoding a given image or video gives. Knows no files and no job."""
+"""The result of decoding input media, and the callbacks of decoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.service.domain.schema import JobWarning
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture, or the last frames of a video; `warnings` tell what was odd about the file but possible."""
+    """An image, or the last frames of a video; `warnings` are about the file."""
 
     image: FrameHWC | None = None
     frames: FramesTHWC | None = None
@@ -19,11 +19,11 @@ class Decoded:
 
 
 Tick = Callable[[], None]
-"""Called often while something is fetched, read or decoded; may raise to stop."""
+"""Called often while media are fetched, read or decoded; may raise to stop."""
 Warn = Callable[[JobWarning], None]
 """Receives one warning about the file; called at most once for each code."""
 
 
 def ignore_warning(warning: JobWarning) -> None:
-    """For those who do not want to know."""
+    """A Warn that drops the warning."""
     del warning

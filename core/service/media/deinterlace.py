@@ -1,7 +1,4 @@
-"""Makes whole pictures of frames that hold two moments, line by line in turn, as DV and television cameras store them.
-
-By FFmpeg's bwdif, which looks at the frames before and after. Knows no file.
-"""
+"""Deinterlaces frames with FFmpeg's bwdif, which also reads the frames before and after."""
 
 from __future__ import annotations
 
@@ -12,20 +9,20 @@ from typing import Generic, TypeVar
 import av
 from av.filter import Graph
 
-Shown = TypeVar("Shown")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Neighbours(Generic[Shown]):
-    """What is shown now, before and after."""
+class Neighbours(Generic[Item]):
+    """An item of a sequence with the ones before and after it."""
 
-    before: Shown | None
-    here: Shown
-    after: Shown | None
+    before: Item | None
+    here: Item
+    after: Item | None
 
 
-def with_neighbours(shown: Iterator[Shown]) -> Iterator[Neighbours[Shown]]:
-    """Each of them with those beside it. Reads one ahead."""
+def with_neighbours(shown: Iterator[Item]) -> Iterator[Neighbours[Item]]:
+    """Each item with its neighbours. Reads one ahead."""
     before, here = None, next(shown, None)
     while here is not None:
         after = next(shown, None)
@@ -34,19 +31,19 @@ def with_neighbours(shown: Iterator[Shown]) -> Iterator[Neighbours[Shown]]:
 
 
 def deinterlaced(before: av.VideoFrame | None, here: av.VideoFrame, after: av.VideoFrame | None) -> av.VideoFrame:
-    """The frame `here` as it was at the moment of its first field, all lines there."""
+    """The frame `here` with all lines, at the time of its first field."""
     neighbours = (before, here, after)
-    shown = [frame for frame in neighbours if frame is not None and _alike(frame, here)]
+    frames = [frame for frame in neighbours if frame is not None and _alike(frame, here)]
     graph = Graph()
     source = graph.add_buffer(width=here.width, height=here.height, format=here.format, time_base=here.time_base)
     graph.link_nodes(source, graph.add("bwdif", "send_frame:auto:all"), graph.add("buffersink")).configure()
-    for frame in shown:
+    for frame in frames:
         graph.vpush(frame)
     graph.vpush(None)
-    made = [graph.vpull() for _ in shown]
-    return made[shown.index(here)]
+    made = [graph.vpull() for _ in frames]
+    return made[frames.index(here)]
 
 
 def _alike(one: av.VideoFrame, other: av.VideoFrame) -> bool:
-    """Of one size and format: streams may change these on the way, a filter takes them as they began."""
+    """Whether size and format are equal: they may change within a stream, and a filter cannot follow."""
     return (one.width, one.height, one.format.name) == (other.width, other.height, other.format.name)

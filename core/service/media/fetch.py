@@ -1,6 +1,4 @@
-"""Gets an image or video from a stranger's URL: every hop checked and pinned, few hops, little time, no more bytes
-than allowed. Knows no job; where the bytes go is limited_file.py's matter.
-"""
+"""Fetches input media from a client's URL: every redirect is checked, and redirects, time and bytes are limited."""
 
 from __future__ import annotations
 
@@ -23,21 +21,21 @@ MAX_REDIRECTS = 3
 USER_AGENT = "Longtake-Media/1"
 TICK_SECONDS = 0.5
 GRACE_SECONDS = 20.0
-"""How long a server may take to get going once it has begun to answer."""
+"""After an answer has begun, its speed is checked only after this time."""
 ANSWER_SECONDS = 30.0
-"""How long a server, once it is asked, may take until its status line and headers are there."""
+"""Time limit from the request to the end of the headers."""
 LEAST_BYTES_PER_SECOND = 1000
 MAX_HEAD_BYTES = 64 * 1024
-"""Of an answer, from the first byte to the end of its headers, interim answers (1xx) included."""
+"""Limit of an answer's headers, interim answers (1xx) included."""
 _CHUNKS_SHARE = 64
-"""A body that comes in chunks is longer than the file by their lengths: by no more than this part of it."""
+"""Chunked encoding makes a body longer than the file, by 1/64 at most."""
 _OR_UPLOAD = "give a faster server, or upload it"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAY_RECOVER = frozenset({408, 425, 429})
-"""Client errors that go away by themselves; server errors (5xx) are taken for such as well."""
+"""Temporary client errors; server errors (5xx) count as temporary too."""
 
 AllowedAddresses = Callable[[str], Sequence[str]]
-"""URL -> the addresses that it may be fetched from (address_guard.check_url); raises UrlRefused."""
+"""URL -> the addresses that it may be fetched from (address_guard.check_url). Raises UrlRefused."""
 
 
 def fetch(
@@ -51,12 +49,11 @@ def fetch(
     answer_seconds: float = ANSWER_SECONDS,
     grace_seconds: float = GRACE_SECONDS,
 ) -> None:
-    """Write what is at `url` into `sink`. `timeout_seconds` is for all of it, redirects included. A server is left
-    before that where it has not begun to answer after `answer_seconds`, and one that has where it would not be in
-    time, as it looks after `grace_seconds`.
+    """Download `url` into `sink`. `timeout_seconds` covers all of it, redirects included. Gives up earlier on a server
+    that has not answered after `answer_seconds`, or that is too slow to finish in time after `grace_seconds`.
 
-    Raises MediaFetchFailed where another try may help, MediaUnavailable where the server refuses, what `allowed`,
-    `sink` and `tick` raise. No error's text has a URL's path or query: they may be secrets.
+    Raises MediaFetchFailed if a retry may help, MediaUnavailable if the server refuses, and the errors of `allowed`,
+    `sink` and `tick`. No message has the URL's path or query: they may be secret.
     """
     tls = tls or httpx.create_ssl_context(trust_env=False)
     pace = _Pace(timeout_seconds, answer_seconds, grace_seconds)
@@ -69,7 +66,7 @@ def fetch(
 
 
 class _Pace:
-    """How fast servers answer and send, from the moment when they are asked."""
+    """Watches how fast servers answer and send."""
 
     def __init__(self, timeout_seconds: float, answer_seconds: float, grace_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
@@ -81,11 +78,11 @@ class _Pace:
         self._received = self._expected = 0
 
     def ask(self) -> None:
-        """A server is asked: the first one, or that of a redirect."""
+        """A request is sent: the first one, or after a redirect."""
         self._asked_at = time.monotonic()
 
     def begin(self, expected: int) -> None:
-        """The server answers; `expected` bytes will come, as it says (0: it does not)."""
+        """The server answers and declares `expected` bytes (0: no declaration)."""
         self._answered_at, self._expected, self._received = time.monotonic(), expected, 0
 
     def note(self, count: int) -> None:
@@ -104,11 +101,13 @@ class _Pace:
         needed = max(self._expected / left, LEAST_BYTES_PER_SECOND) if left > 0 else 0
         if sending > self._grace and self._received < needed * sending:
             rate = self._received / sending
-            raise MediaFetchFailed(f"its server sends {rate:.0f} bytes per second, too slowly to end", fix=_OR_UPLOAD)
+            raise MediaFetchFailed(
+                f"its server sends {rate:.0f} bytes per second, too slowly to finish", fix=_OR_UPLOAD
+            )
 
 
 async def _ticking(work: Coroutine[None, None, None], tick: Tick) -> None:
-    """`work`, cancelled as soon as `tick` raises, however silent the server is."""
+    """Run `work`; cancel it as soon as `tick` raises."""
     task = asyncio.ensure_future(work)
     try:
         while not task.done():
@@ -125,15 +124,15 @@ async def _within(seconds: float, work: Coroutine[None, None, None]) -> None:
         async with asyncio.timeout(seconds):
             await work
     except TimeoutError as error:
-        raise MediaFetchFailed(f"not all of it came within {seconds:g} s", fix="try again, or upload it") from error
+        raise MediaFetchFailed(f"the download took more than {seconds:g} s", fix="try again, or upload it") from error
     except (*HTTP_ERRORS, OSError) as error:
-        # Only the class is told: the text may repeat the URL or an address.
+        # Only the class name: the text may contain the URL or an address.
         raise MediaFetchFailed(f"its server failed: {type(error).__name__}", fix="try again, or upload it") from error
 
 
 async def _follow(url: str, sink: MediaSink, allowed: AllowedAddresses, tls: ssl.SSLContext, pace: _Pace) -> None:
     for _ in range(MAX_REDIRECTS + 1):
-        # Looking up names blocks, hence the thread.
+        # Looking up names blocks.
         addresses = await asyncio.to_thread(allowed, url)
         location = await _get(url, addresses, sink, tls, pace)
         if location is None:
@@ -143,7 +142,7 @@ async def _follow(url: str, sink: MediaSink, allowed: AllowedAddresses, tls: ssl
 
 
 def _next_url(url: str, location: bytes) -> str:
-    """Where a redirect leads (RFC 9110, 10.2.2). What no URL may be is refused by whoever checks it."""
+    """Target of a redirect (RFC 9110, 10.2.2). `allowed` checks it."""
     try:
         return urljoin(url, location.decode("latin-1"))
     except ValueError as error:
@@ -151,20 +150,20 @@ def _next_url(url: str, location: bytes) -> str:
 
 
 async def _get(url: str, addresses: Sequence[str], sink: MediaSink, tls: ssl.SSLContext, pace: _Pace) -> bytes | None:
-    """Fetch from the first address that can be connected to; where to go on, or None where all is in the sink."""
-    # As it is: what is packed on the way could unpack to far more than the limit.
+    """Fetch from the first address that accepts a connection. Returns the Location of a redirect, else None."""
+    # No compression: a small answer could decompress to far more than the limit.
     headers = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"}
-    # httpcore reads no environment: a proxy named there would be told addresses that only we may see.
+    # httpcore ignores proxy settings of the environment: a proxy would resolve the name again, unchecked.
     limit = ReadLimit(MAX_HEAD_BYTES)
     pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=CheckedBackend(addresses, limit))
     try:
         pace.ask()
         response = await pool.handle_async_request(request("GET", url, headers, b"", pace.timeout_seconds))
-        told = {name.lower(): value for name, value in response.headers}
-        if response.status in _REDIRECTS and b"location" in told:
-            return told[b"location"]
+        received = {name.lower(): value for name, value in response.headers}
+        if response.status in _REDIRECTS and b"location" in received:
+            return received[b"location"]
         _check_status(response.status)
-        expected = int(told.get(b"content-length") or 0)
+        expected = int(received.get(b"content-length") or 0)
         sink.expect(expected)
         limit.allow(sink.max_bytes + sink.max_bytes // _CHUNKS_SHARE)
         pace.begin(expected)

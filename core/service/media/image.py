@@ -1,4 +1,4 @@
-"""An image file to one upright RGB picture, by Pillow, measured before it is decoded. Knows no preset."""
+"""Decodes an image file to an upright RGB picture with Pillow, after checking its size."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from core.service.media.decoded import Warn, ignore_warning
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _ANIMATED_FORMATS = frozenset({"PNG", "WEBP"})
-"""Formats whose further pictures are an animation. Those of a JPEG are previews and depth maps of the first."""
+"""Formats in which further pictures are an animation; in a JPEG they are previews and depth maps."""
 _BACKGROUND = (255, 255, 255, 255)
-"""What shows through transparent pixels: white, as on a page. On black, dark lettering would vanish."""
+"""Background of transparent pixels: white, as on a page; on black, dark text would vanish."""
 
 _PROFILED_MODES = frozenset({"RGB", "RGBA", "CMYK", "L"})
-"""What colour profiles are applied to; palettes are rarely of another gamut than sRGB."""
+"""Modes that colour profiles are applied to; palettes are rarely of another gamut than sRGB."""
 
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
-"""What Pillow's readers raise on damaged files; UnidentifiedImageError is an OSError."""
+"""Raised by Pillow on damaged files; UnidentifiedImageError is an OSError."""
 
 
 def decode_image(path: Path, max_pixels: int, *, warn: Warn = ignore_warning) -> FrameHWC:
-    """The picture in a PNG, JPEG or WebP file in sRGB, turned upright as its EXIF says, transparency over white.
+    """The picture of a PNG, JPEG or WebP file: uint8 [height, width, 3], sRGB, upright by EXIF, composited over white.
 
-    Raises MediaTooLarge (by its header, nothing is decoded), MediaTypeRefused for animations, MediaUnreadable where
-    the file is damaged or cut off. `warn` hears of a colour profile that cannot be read: `colour_profile_ignored`.
+    Raises MediaTooLarge (from the header, before decoding), MediaTypeRefused for animations, MediaUnreadable for a
+    damaged or truncated file. `warn` receives `colour_profile_ignored` for an unreadable colour profile.
     """
-    with _named_errors(max_pixels), Image.open(path, formats=_FORMATS) as image:
+    with _translated_errors(max_pixels), Image.open(path, formats=_FORMATS) as image:
         if image.width * image.height > max_pixels:
             raise _too_large(f"{image.width} x {image.height}", max_pixels)
         if image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
@@ -48,7 +48,7 @@ def decode_image(path: Path, max_pixels: int, *, warn: Warn = ignore_warning) ->
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit greys as 8-bit ones; Pillow itself would clip them. 16-bit colours are read as 8-bit already."""
+    """Convert 16-bit grey to 8-bit; Pillow would clip it. 16-bit colours are read as 8-bit already."""
     if not image.mode.startswith("I"):
         return image
     grey = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
@@ -57,14 +57,14 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, warn: Warn) -> Image.Image:
-    """Phones embed Display P3, printers CMYK: without their profile colours come out pale, or wrong."""
+    """Apply the embedded profile: phones use Display P3 and printers CMYK, whose colours are wrong without it."""
     profile: bytes | None = image.info.get("icc_profile")
     if not profile or image.mode not in _PROFILED_MODES:
         return image
     mode = "RGBA" if image.mode == "RGBA" else "RGB"
     try:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, given, ImageCms.createProfile("sRGB"), outputMode=mode) or image
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode=mode) or image
     except (ImageCms.PyCMSError, *_PILLOW_ERRORS):
         message = "the image's colour profile cannot be read; its colours are taken as sRGB"
         warn(JobWarning(code="colour_profile_ignored", message=message, field=MediaKind.IMAGE))
@@ -74,7 +74,7 @@ def _in_srgb(image: Image.Image, warn: Warn) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except _PILLOW_ERRORS:  # damaged EXIF says nothing; the picture itself is whole
+    except _PILLOW_ERRORS:  # ignore damaged EXIF; the picture itself is intact
         return image
 
 
@@ -86,10 +86,10 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _named_errors(max_pixels: int) -> Generator[None]:
+def _translated_errors(max_pixels: int) -> Generator[None]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata are nobody's business
+            warnings.simplefilter("ignore")  # Pillow warns about unusual metadata
             yield
     except Image.DecompressionBombError as error:
         raise _too_large("far more", max_pixels) from error

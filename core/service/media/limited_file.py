@@ -1,7 +1,4 @@
-"""Where the bytes of a given image or video go while they come: a file that does not grow beyond what is allowed.
-
-Knows nothing of where they come from.
-"""
+"""A file that receives input media while they are downloaded, with a limit of size and a check of the type."""
 
 from __future__ import annotations
 
@@ -14,10 +11,9 @@ from core.service.domain.media_types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKi
 
 
 class MediaSink:
-    """A file under `path`, written anew, of at most `max_bytes` of one kind of media. Use as a context manager.
+    """A new file at `path` of at most `max_bytes` with one kind of media. Use as a context manager.
 
-    The kind is told from the first bytes as soon as they are there: whatever was said of the rest is not trusted, and
-    not fetched for nothing.
+    The type is checked by the first bytes as soon as they are received, so that a wrong file is not downloaded whole.
     """
 
     def __init__(self, path: Path, kind: MediaKind, max_bytes: int) -> None:
@@ -34,12 +30,12 @@ class MediaSink:
         self._file.close()
 
     def expect(self, size_bytes: int) -> None:
-        """What a server says will come. Raises MediaTooLarge."""
+        """Check the size that the server declares. Raises MediaTooLarge."""
         if size_bytes > self.max_bytes:
             raise self._too_large()
 
     def write(self, piece: bytes) -> None:
-        """Raises MediaTooLarge, MediaTypeRefused, or MediaFetchFailed where the disk is full."""
+        """Append bytes. Raises MediaTooLarge, MediaTypeRefused, or MediaFetchFailed if the disk is full."""
         self._size += len(piece)
         if self._size > self.max_bytes:
             raise self._too_large()
@@ -49,11 +45,11 @@ class MediaSink:
             self._check_type()
         try:
             self._file.write(piece)
-        except OSError as error:  # not the server's fault, but another try may meet an emptier disk
-            raise MediaFetchFailed(f"the worker cannot keep it: {error.strerror}", fix="try again later") from error
+        except OSError as error:  # not the server's fault, but a retry may find more space
+            raise MediaFetchFailed(f"the worker cannot store it: {error.strerror}", fix="try again later") from error
 
     def finish(self) -> None:
-        """All has come. Raises MediaUnreadable where nothing did, MediaTypeRefused where it was too little to tell."""
+        """End of the download. Raises MediaUnreadable if it is empty, MediaTypeRefused if its type is not accepted."""
         if not self._head:
             raise MediaUnreadable(f"the {self._kind} has no bytes", fix="give a whole file")
         self._check_type()
@@ -74,7 +70,7 @@ class MediaSink:
         return f"give one of {', '.join(types_of(self._kind))}"
 
     def _fix_of_pages(self) -> str | None:
-        """Servers answer with a page where a login or a click is needed, and with status 200."""
+        """Servers that need a login or a click answer with a page and status 200."""
         is_page = describe(self._head) in {"an HTML page", "a JSON text", "an XML text"}
         return f"give the URL of the {self._kind} file itself, one that needs no login" if is_page else None
 

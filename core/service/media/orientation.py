@@ -1,6 +1,6 @@
-"""Turns and mirrors a video's frames as its display matrix says. Knows no codec and no size.
+"""Rotates and mirrors frames by a video's display matrix.
 
-Phones store what the sensor saw and write beside it how to hold it: a turn, and for front cameras a mirror.
+Phones store the sensor's picture with a matrix for display: a rotation, and for front cameras a reflection.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MATRIX = struct.Struct("=9i")
-"""a b u / c d v / x y w of ISO/IEC 14496-12, section 6.2.2, in native byte order, as FFmpeg hands it out."""
+"""a b u / c d v / x y w of ISO/IEC 14496-12, section 6.2.2, in native byte order, as FFmpeg gives it."""
 _RIGHT_ANGLE_TOLERANCE = math.radians(1)
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """What to do to a stored picture: transpose it first, then mirror it. Together the eight ways to lay it down."""
+    """One of the eight orientations: transpose first, then mirror and flip."""
 
     transposed: bool = False
     mirrored: bool = False
     upside_down: bool = False
     exact: bool = True
-    """False where the matrix turns by other than quarters; this is the nearest of the eight then."""
+    """False if the matrix does not rotate by a multiple of 90 degrees; this is the nearest then."""
 
     def applied(self, picture_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """`picture_HWC` as it is meant to be seen; contiguous."""
+        """`picture_HWC` as it is to be displayed; contiguous."""
         if self.transposed:
             picture_HWC = picture_HWC.swapaxes(0, 1)
         rows, columns = (slice(None, None, -1 if flipped else 1) for flipped in (self.upside_down, self.mirrored))
@@ -39,7 +39,7 @@ UPRIGHT = Orientation()
 
 
 def orientation_of(matrix: bytes | None) -> Orientation:
-    """The nearest of the eight orientations; upright without a matrix, or with one that shows nothing.
+    """The nearest of the eight orientations; upright without a matrix or with a degenerate one.
 
     A stored point (x, y) is shown at (a x + c y, b x + d y), y down.
     """

@@ -1,11 +1,11 @@
-"""HDR and wide-gamut pictures as an ordinary screen can show them: BT.709, white at 203 cd/m2. Pure arithmetic.
+"""Tone mapping of HDR and wide-gamut pictures to SDR in BT.709, with white at 203 cd/m2.
 
-- Light: PQ and HLG by ITU-R BT.2100 (HLG on a screen of 1,000 cd/m2), all else by ITU-R BT.1886 (gamma 2.4).
+- Transfer functions: PQ and HLG by ITU-R BT.2100 (HLG on a display of 1,000 cd/m2), others by BT.1886 (gamma 2.4).
 - White: 203 cd/m2, the reference white of ITU-R BT.2408.
 - Highlights: the EETF of ITU-R BT.2390, section 5.4.1, on the largest of R, G and B, so that hues stay.
-- Colours outside BT.709 are cut off at its border.
+- Colours outside BT.709 are clipped.
 
-libswscale's own mapping (FFmpeg 8) computes a table of colours for seconds per clip and pales colours that BT.709 has.
+libswscale's mapping (FFmpeg 8) takes seconds per clip for a lookup table, and desaturates colours within BT.709.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from numpy.typing import NDArray
 
 WHITE_NITS = 203.0
 DEFAULT_PEAK_NITS = 1000.0
-"""Brightest light of a file that does not say it: what most HDR is made on, and what HLG means."""
+"""Peak luminance if a file does not declare it: that of most mastering displays, and of HLG."""
 MOST_NITS = 10_000.0
-"""PQ's own end."""
+"""Maximum of PQ."""
 
 Floats = NDArray[np.float32]
 
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
 _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
-"""Of PQ (BT.2100, table 4)."""
+"""Constants of PQ (BT.2100, table 4)."""
 _HLG_A, _HLG_B, _HLG_C, _HLG_GAMMA = 0.17883277, 0.28466892, 0.55991073, 1.2
-"""Of HLG (BT.2100, table 5); gamma is the system's at 1,000 cd/m2."""
+"""Constants of HLG (BT.2100, table 5), with the system gamma at 1,000 cd/m2."""
 _SCREEN_GAMMA = 2.4
 _CODES = 65536
 _ROWS_AT_ONCE = 128
 
 
 class Curve(Enum):
-    """How code values mean light."""
+    """Transfer function."""
 
     PQ = "PQ"
     HLG = "HLG"
@@ -44,7 +44,7 @@ class Curve(Enum):
 
 
 class Gamut(Enum):
-    """Which red, green and blue the code values are of: x and y of each (white is D65)."""
+    """Primaries: x and y of red, green and blue (white is D65)."""
 
     BT709 = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
     BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
@@ -53,14 +53,14 @@ class Gamut(Enum):
 
 @dataclass(frozen=True)
 class Mapping:
-    """From one kind of colours to 8-bit BT.709. `peak_nits`: the brightest light that is in it."""
+    """Mapping to 8-bit BT.709. `peak_nits` is the peak luminance of the source in cd/m2."""
 
     curve: Curve
     gamut: Gamut
     peak_nits: float = DEFAULT_PEAK_NITS
 
     def applied(self, codes_HWC: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """16-bit RGB code values (full range) as 8-bit ones."""
+        """Map 16-bit RGB code values (full range) to 8-bit ones."""
         parts = [self._part(codes_HWC[row : row + _ROWS_AT_ONCE]) for row in range(0, len(codes_HWC), _ROWS_AT_ONCE)]
         return np.concatenate(parts)
 
@@ -76,7 +76,7 @@ class Mapping:
 
 
 def compressed(light: Floats, peak_nits: float) -> Floats:
-    """Light up to `peak_nits` bent under white; light and result in units of white. BT.2390's EETF, black unchanged."""
+    """Compress light from `peak_nits` to white (1.0) by BT.2390's EETF, black unchanged. In units of white."""
     if peak_nits <= WHITE_NITS:
         return light
     source_peak = _pq(np.float32(peak_nits))
@@ -94,7 +94,7 @@ def compressed(light: Floats, peak_nits: float) -> Floats:
 
 
 def _nits(codes: Floats | NDArray[np.float64]) -> Floats:
-    """PQ's EOTF: code values of 0 to 1 to cd/m2."""
+    """PQ's EOTF: code values in [0, 1] to cd/m2."""
     root = codes ** (1 / _M2)
     nits = MOST_NITS * ((root - _C1).clip(0, None) / (_C2 - _C3 * root)) ** (1 / _M1)
     return nits.astype(np.float32)
@@ -108,7 +108,7 @@ def _pq(nits: Floats | np.float32) -> Floats:
 
 @cache
 def _light(curve: Curve) -> Floats:
-    """Each code value's light in units of white; of the scene, where the curve is HLG."""
+    """Light of each code value in units of white; scene light for HLG."""
     codes = np.linspace(0, 1, _CODES)
     if curve is Curve.PQ:
         light = _nits(codes) / WHITE_NITS
@@ -120,7 +120,7 @@ def _light(curve: Curve) -> Floats:
 
 
 def _on_screen(scene: Floats) -> Floats:
-    """HLG's OOTF: light of the scene to that of a screen of 1,000 cd/m2, in units of white."""
+    """HLG's OOTF: scene light to light of a 1,000 cd/m2 display, in units of white."""
     luminance = scene @ _to_xyz(Gamut.BT2020)[1].astype(np.float32)
     gain = luminance.clip(1e-6, None) ** (_HLG_GAMMA - 1) * (DEFAULT_PEAK_NITS / WHITE_NITS)
     return scene * gain[..., None]
@@ -128,13 +128,13 @@ def _on_screen(scene: Floats) -> Floats:
 
 @cache
 def _to_bt709(gamut: Gamut) -> Floats:
-    """Multiplies RGB from the right."""
+    """Matrix to BT.709, applied to RGB from the right."""
     return (np.linalg.inv(_to_xyz(Gamut.BT709)) @ _to_xyz(gamut)).T.astype(np.float32)
 
 
 @cache
 def _to_xyz(gamut: Gamut) -> NDArray[np.float64]:
-    """Columns are X, Y, Z of red, green and blue, which make D65 together (SMPTE RP 177)."""
+    """RGB to XYZ matrix; red, green and blue add up to D65 (SMPTE RP 177)."""
     primaries = _xyz_of((*gamut.value, _D65))
     return primaries[:, :3] * np.linalg.solve(primaries[:, :3], primaries[:, 3])
 

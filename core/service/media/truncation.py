@@ -1,7 +1,7 @@
-"""Whether a video file is all there, by the lengths that its own parts declare. Knows no codec and decodes nothing.
+"""Detects truncated video files, by the lengths that their boxes or elements declare. Decodes nothing.
 
-FFmpeg reads cut files as far as it can and says nothing, or that there is no stream: right for a player, wrong for who
-needs the end. What declares no length (live recordings) cannot be seen to be cut between two parts.
+FFmpeg reads truncated files as far as it can without an error, which suits players but not a reader of the last frames.
+Files without declared lengths (live recordings) may be truncated between two parts unnoticed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import BinaryIO
 from core.service.media.decoded import Tick
 
 _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"sidx", b"free", b"skip", b"wide", b"uuid", b"meta"})
-"""Boxes that stand at the top of a file. Behind the last one there may be rubbish, which is none of them."""
+"""Top-level boxes. Anything else after the last one is ignored as garbage."""
 _INDEXES = frozenset({b"moov"})
 _BOX_HEADER, _LONG_BOX_HEADER = 8, 16
 
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _EBML = 0x1A45DFA3
 _ENTERED = frozenset({_SEGMENT, _CLUSTER})
-"""Elements of Matroska whose children are looked at one by one, where their own length is unknown."""
+"""Matroska elements whose children are read one by one if their length is unknown."""
 _ELEMENTS = _ENTERED | frozenset(
     {
         _EBML,
@@ -41,12 +41,12 @@ _ELEMENTS = _ENTERED | frozenset(
         0xBF,  # CRC-32
     }
 )
-"""RFC 9559, section 5.1: what a Segment and a Cluster hold."""
+"""Children of Segment and Cluster (RFC 9559, section 5.1)."""
 _MOST_ELEMENT_HEADER = 12
 
 
 def missing_end(path: Path, tick: Tick) -> str | None:
-    """What shows that a Matroska, MP4 or QuickTime file is cut off, in words; None where nothing does."""
+    """Message saying how a Matroska, MP4 or QuickTime file is truncated; None if it is not."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         is_matroska = file.read(4) == _EBML.to_bytes(4, "big")
@@ -65,14 +65,14 @@ def _missing_of_boxes(file: BinaryIO, size_bytes: int, tick: Tick) -> str | None
 
 
 def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Name and end of each box at the top (ISO/IEC 14496-12, section 4.2)."""
+    """Type and end of each top-level box (ISO/IEC 14496-12, section 4.2)."""
     start = 0
     while start < size_bytes:
         file.seek(start)
         header = file.read(_LONG_BOX_HEADER)
         name = header[4:8]
         if len(header) < _BOX_HEADER or name not in _BOXES:
-            # Not a box that belongs here: rubbish, or one of somebody's own.
+            # An unknown box, or garbage.
             length = int.from_bytes(header[:4], "big")
             if len(header) < _BOX_HEADER or length < _BOX_HEADER or start + length > size_bytes:
                 return
@@ -96,7 +96,7 @@ def _missing_of_matroska(file: BinaryIO, size_bytes: int, tick: Tick) -> str | N
         file.seek(position)
         identity, length, header_length = _element(file.read(_MOST_ELEMENT_HEADER))
         if identity not in _ELEMENTS:
-            return None  # rubbish at the end, or something newer
+            return None  # garbage at the end, or an unknown element
         position += header_length
         if length is None:
             if identity not in _ENTERED:
@@ -109,7 +109,7 @@ def _missing_of_matroska(file: BinaryIO, size_bytes: int, tick: Tick) -> str | N
 
 
 def _element(header: bytes) -> tuple[int | None, int | None, int]:
-    """ID, length of what follows (None: unknown) and own length of an element's header (RFC 8794, sections 5 and 6)."""
+    """ID, content length (None: unknown) and header length of an element (RFC 8794, sections 5 and 6)."""
     id_length = _vint_length(header)
     length_length = _vint_length(header[id_length:])
     both = id_length + length_length
@@ -121,7 +121,7 @@ def _element(header: bytes) -> tuple[int | None, int | None, int]:
 
 
 def _vint_length(data: bytes) -> int:
-    """0 for what is none."""
+    """Length in bytes of an EBML variable-size integer; 0 if invalid."""
     return 9 - data[0].bit_length() if data and data[0] else 0
 
 

@@ -1,6 +1,6 @@
-"""Uploads: a client says what it will send, gets a URL to send it to, and then names the upload in its job.
+"""Uploads: a client declares a file, gets a URL to send it to, and then names the upload in its job.
 
-Which uploads are taken, how large and for how long. Stored by redis/upload_store.py.
+Accepted types, sizes and times. Stored by redis/upload_store.py.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from core.service.domain.uploads import Upload
 from core.service.settings import Settings
 
 SENDING_GRACE = timedelta(minutes=10)
-"""A file whose sending began before its URL ended may come in so long after."""
+"""A transfer that began before the URL expired may end this long after."""
 
 
 class UploadRequest(Frozen):
-    """Body of POST /uploads: what will be sent."""
+    """Body of POST /uploads: the file that will be sent."""
 
     content_type: str = Field(
-        description="Type of the file, as a browser or tool calls it: with or without parameters, in any case. "
-        "`application/octet-stream` where it is not known.",
+        description="Content type of the file, with or without parameters, in any case; `application/octet-stream` if "
+        "unknown.",
         examples=["video/mp4"],
     )
-    size_bytes: int = Field(gt=0, description="Its exact length.", examples=[1048576])
+    size_bytes: int = Field(gt=0, description="Exact size of the file.", examples=[1048576])
 
 
 def url_end(upload: Upload, settings: Settings) -> datetime:
-    """When the upload's URL ends."""
+    """When the upload's URL expires."""
     return upload.url_expires_at or upload.created_at + timedelta(seconds=settings.upload_ttl_seconds)
 
 
 def max_bytes(kind: MediaKind, settings: Settings) -> int:
-    """The longest file of a kind."""
+    """Largest accepted file of a kind."""
     return settings.max_image_bytes if kind is MediaKind.IMAGE else settings.max_video_bytes
 
 
 def new_upload(request: UploadRequest, settings: Settings, now: datetime, client: str | None = None) -> Upload:
-    """The upload that `request` asks for. Raises InvalidField or UploadTooLarge."""
+    """A new upload for `request`. Raises InvalidField or UploadTooLarge."""
     kinds = kinds_of(request.content_type)
     if not kinds or not is_header_value(request.content_type):
-        message = f"content_type {request.content_type[:64]!r} is not taken"
-        taken = ", ".join((*KIND_OF_TYPE, UNKNOWN_TYPE))
-        raise InvalidField(message, field="content_type", fix=f"send one of {taken}")
+        message = f"content_type {request.content_type[:64]!r} is not accepted"
+        accepted = ", ".join((*KIND_OF_TYPE, UNKNOWN_TYPE))
+        raise InvalidField(message, field="content_type", fix=f"send one of {accepted}")
     most = max(max_bytes(kind, settings) for kind in kinds)
     if request.size_bytes > most:
         message = f"size_bytes is {request.size_bytes}; {' or '.join(sorted(kinds))} files may have {most}"
@@ -58,7 +58,7 @@ def new_upload(request: UploadRequest, settings: Settings, now: datetime, client
 
 
 def found_upload(upload_id: str, content_type: str, size_bytes: int, settings: Settings, now: datetime) -> Upload:
-    """The upload of an object whose record was lost: it begins its life again."""
+    """A new record for an upload object whose record was lost; its retention starts again."""
     return _upload(upload_id, content_type, size_bytes, settings, now)
 
 

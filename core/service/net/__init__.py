@@ -1,1 +1,1 @@
-"""Connections to hosts that clients name: which addresses are allowed, names resolved within a time limit."""
+"""Connections to hosts in clients' URLs: allowed addresses, DNS look-ups with limits, and a circuit breaker."""

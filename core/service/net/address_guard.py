@@ -1,10 +1,9 @@
-"""Decides which addresses a client's URL may lead to: http(s) URLs on allowed ports whose host resolves to public
-addresses only. Addresses of clouds' own services (metadata, credentials) are refused whatever the operator allows.
+"""SSRF protection: which addresses a client's URL may lead to. Allowed are http(s) URLs on allowed ports whose host
+resolves to public addresses only. Addresses of cloud services (metadata, credentials) are always refused.
 
-Knows nothing of HTTP itself. Whoever connects does so to exactly the addresses returned here, so that a second DNS
-answer cannot lead it elsewhere (DNS rebinding), and asks again before every try and at every redirect. A client hears
-one and the same refusal for a host that does not resolve and for one that it may not reach: answers must not tell which
-names and addresses an operator's network has. The log tells the operator.
+The caller connects to exactly the addresses returned here, so that a second DNS answer cannot lead elsewhere (DNS
+rebinding), and checks again before every attempt and redirect. The refusal is the same for a host that does not resolve
+and for one that is not allowed, so that it does not reveal the operator's network. The log has the reason.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from core.service.settings import Settings
 logger = logging.getLogger(__name__)
 
 Resolve = Callable[[str, int], Sequence[str]]
-"""(host, port) -> every address of the host as text. Raises OSError or UnicodeError where there is none."""
+"""(host, port) -> every address of the host as text. Raises OSError or UnicodeError if there is none."""
 
 _IPV4_BITS = 0xFFFFFFFF
 _NAT64 = ip_network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
 _LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
-"""RFC 8215: an operator's own translation; the IPv4 address is where the length of its prefix puts it."""
+"""RFC 8215: local translation; the position of the IPv4 address depends on the prefix length."""
 _COMPATIBLE = ip_network("::/96")
-"""RFC 4291, 2.5.5.1: IPv4-compatible addresses, given up but read by some."""
+"""RFC 4291, 2.5.5.1: IPv4-compatible addresses, deprecated but still interpreted by some systems."""
 _GLOBAL_UNICAST = ip_network("2000::/3")
 """RFC 4291, 2.4: no other IPv6 address is routed on the internet."""
 
@@ -50,7 +49,7 @@ _CLOUD_SERVICES = tuple(
         ),
     )
 )
-"""What a cloud offers to the machine itself: refused even where private addresses are allowed."""
+"""Services that a cloud offers to its machines: refused even if private addresses are allowed."""
 
 _NOT_PUBLIC = tuple(
     map(
@@ -82,12 +81,12 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
-"""IANA's special-purpose registries, and what clouds have inside."""
+"""IANA's special-purpose registries, and networks inside clouds."""
 
 
 @dataclass(frozen=True)
 class UrlUse:
-    """What a URL is given for, so that a refusal can name the field and the operator's setting."""
+    """Purpose of a URL: the request field and the setting that a refusal names."""
 
     refusal: type[UrlRefused]
     field: str
@@ -113,13 +112,13 @@ IMAGE, VIDEO = (
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """Every address the system's resolver gives, without repeats, in its order."""
+    """All addresses of the system's resolver, in its order, without duplicates."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 def allowed_addresses(url: str, use: UrlUse, settings: Settings, resolve: Resolve) -> list[str]:
-    """check_url by the rules of this deployment."""
+    """`check_url` with the settings of this deployment."""
     ports = UrlPorts.read(settings.allowed_url_ports)
     return check_url(url, use.allows_private(settings), resolve, use, ports)
 
@@ -131,11 +130,11 @@ def check_url(
     use: UrlUse = WEBHOOK,
     ports: UrlPorts = UrlPorts.read(DEFAULT_URL_PORTS),  # noqa: B008 - frozen
 ) -> list[str]:
-    """The addresses that a request to `url` may connect to, all of them checked; never empty.
+    """The addresses that a request to `url` may connect to; never empty.
 
     Raises the refusal of `use` for anything but http(s)://host[:port]..., for userinfo, for a host that does not
-    resolve or has an address of a cloud's own services, and, unless `allow_private`, for a host with any address that
-    is not public and for a port that is not in `ports`. What `resolve` raises beside OSError and UnicodeError passes.
+    resolve or has an address of a cloud service, and, unless `allow_private`, for a host with an address that is not
+    public and for a port that is not in `ports`. Other errors of `resolve` than OSError and UnicodeError propagate.
     """
     try:
         host, port = _host_and_port(_split(url))
@@ -147,7 +146,7 @@ def check_url(
 
 
 def host_and_port(url: str) -> tuple[str, int] | None:
-    """What check_url would look up; None for a URL that it refuses by its looks."""
+    """Host and port that `check_url` would look up; None for a URL that it refuses without a look-up."""
     try:
         return _host_and_port(_split(url))
     except _Refused:
@@ -155,7 +154,7 @@ def host_and_port(url: str) -> tuple[str, int] | None:
 
 
 class _Refused(Exception):
-    """Why a URL is not allowed and what would mend it, before it is known what the URL is for."""
+    """Why a URL is not allowed and how to fix it, before its purpose is known."""
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message)
@@ -172,7 +171,7 @@ def _allowed_addresses(host: str, port: int, allow_private: bool, resolve: Resol
         addresses = list(resolve(host, port))
     except (OSError, UnicodeError):
         addresses = []
-    allowed = is_no_cloud_service if allow_private else is_public
+    allowed = is_not_cloud_service if allow_private else is_public
     if not addresses or not all(map(allowed, addresses)):
         logger.info("the host %r is refused: its addresses are %s", shortened(host), addresses[:8])
         raise _Refused(
@@ -183,22 +182,24 @@ def _allowed_addresses(host: str, port: int, allow_private: bool, resolve: Resol
 
 
 def is_public(address: str) -> bool:
-    """Whether the whole internet can own this address; IPv4 addresses wrapped in IPv6 are judged by what they wrap."""
+    """Whether the address is public; IPv4 addresses embedded in IPv6 count as what they embed."""
     ip = _read(address)
-    if ip is None or not is_no_cloud_service(address):
+    if ip is None or not is_not_cloud_service(address):
         return False
     if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
         return False
     return ip.is_global and not any(ip in network for network in _NOT_PUBLIC if network.version == ip.version)
 
 
-def is_no_cloud_service(address: str) -> bool:
-    """Whether this is an address, and not one at which a cloud tells a machine its secrets."""
+def is_not_cloud_service(address: str) -> bool:
+    """Whether the text is an address, and not one of a cloud service."""
     ip = _read(address)
     if ip is None:
         return False
-    read = (ip, *_other_readings(ip))
-    return not any(one in network for one in read for network in _CLOUD_SERVICES if network.version == one.version)
+    candidates = (ip, *_embedded_ipv4(ip))
+    return not any(
+        one in network for one in candidates for network in _CLOUD_SERVICES if network.version == one.version
+    )
 
 
 def _read(address: str) -> IPv4Address | IPv6Address | None:
@@ -214,23 +215,23 @@ def _read(address: str) -> IPv4Address | IPv6Address | None:
     return ip.ipv4_mapped or ip.sixtofour or ip
 
 
-def _other_readings(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
-    """IPv4 addresses that an IPv6 address which is not public may stand for within an operator's network."""
+def _embedded_ipv4(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
+    """IPv4 addresses that a non-public IPv6 address may be translated to within an operator's network."""
     bits = int(ip)
     if ip in _COMPATIBLE:
         return (IPv4Address(bits & _IPV4_BITS),)
     if ip not in _LOCAL_NAT64:
         return ()
-    # RFC 6052, 2.2: after a prefix of 48, 56 or 64 bits, but around the bits 64 to 71; after one of 96 at the end.
+    # RFC 6052, 2.2: after a prefix of 48, 56 or 64 bits, skipping bits 64 to 71; for a prefix of 96, the last 32 bits.
     around = (bits >> 64 << 56) | (bits & (1 << 56) - 1)
     found = (around >> 120 - prefix - 32 for prefix in (48, 56, 64))
     return tuple(IPv4Address(number & _IPV4_BITS) for number in (*found, bits))
 
 
 def _split(url: str) -> SplitResult:
-    """`url` in its parts; its scheme is http or https and it has no userinfo."""
-    # urlsplit drops tabs and newlines silently, and other parsers read a backslash as a slash: two readers could see
-    # two hosts. Only characters that every reader treats alike get through.
+    """`url` parsed; its scheme is http or https and it has no userinfo."""
+    # urlsplit drops tabs and newlines silently, and other parsers treat a backslash as a slash: two parsers could see
+    # different hosts. Only characters that all parsers treat alike are allowed.
     if not url.isascii() or any(character <= " " or character in '\\\x7f"<>' for character in url):
         raise _Refused("the URL has characters that a URL cannot have", "percent-encode the path, write IDNs as xn--")
     try:

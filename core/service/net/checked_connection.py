@@ -1,8 +1,7 @@
-"""Connects an HTTP client to addresses that were checked, and to no other, whatever name its request has: for URLs that
-strangers give.
+"""An httpcore network backend that connects only to addresses that address_guard has checked, whatever the host name.
 
-Knows no rules about addresses (address_guard.py has them). All addresses are tried, the next one soon after the one
-before (RFC 8305, "happy eyeballs"), so that one that is dead or swallows packets costs a fraction of a second.
+Addresses are tried shortly after one another (RFC 8305, "happy eyeballs"), so that a dead one costs a fraction of a
+second.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ import httpcore
 
 NEXT_ADDRESS_SECONDS = 0.25
 MAX_ADDRESSES = 8
-"""Tried for one request."""
+"""Addresses tried for one request."""
 CLOSE_SECONDS = 1.0
 HTTP_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol)
-"""What httpcore raises for whatever a server does."""
+"""Errors of httpcore that a server can cause."""
 
 
-class TooMuch(httpcore.ReadError):
-    """The server sent more bytes than may be read."""
+class TooManyBytes(httpcore.ReadError):
+    """The server sent more bytes than the limit."""
 
 
 class ReadLimit:
-    """How many bytes may still be read; more are allowed when it is known what comes."""
+    """Number of bytes that may still be read; raised once the size of the body is known."""
 
     def __init__(self, left_bytes: int) -> None:
         self.left_bytes = left_bytes
@@ -38,7 +37,7 @@ class ReadLimit:
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to `addresses` only. Its connections give no more than about what `limit` says, all together."""
+    """Connects to `addresses` only. All its connections together read about `limit` bytes at most."""
 
     def __init__(self, addresses: Sequence[str], limit: ReadLimit) -> None:
         self._addresses = addresses[:MAX_ADDRESSES]
@@ -47,7 +46,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
     async def connect_tcp(
         self,
-        host: str,  # noqa: ARG002 - its addresses are known
+        host: str,  # noqa: ARG002 - addresses are known
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,  # noqa: ARG002 - the port's signature
@@ -64,7 +63,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
     async def _first_connection(self, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:
-        """Of all addresses, begun one after the other. Raises what the last one to fail raised."""
+        """The first connection of all addresses, started one after another. Raises the error of the last failure."""
         waiting = list(self._addresses)
         running, ended = set[asyncio.Task[httpcore.AsyncNetworkStream]](), list[asyncio.Task[Any]]()
         try:
@@ -85,7 +84,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 class _LimitedStream(httpcore.AsyncNetworkStream):
-    """Reads only so much. What is read at once may go a little beyond."""
+    """Reads up to the limit; the last read may exceed it a little."""
 
     def __init__(self, inner: httpcore.AsyncNetworkStream, limit: ReadLimit) -> None:
         self._inner = inner
@@ -93,7 +92,7 @@ class _LimitedStream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._limit.left_bytes <= 0:
-            raise TooMuch("more bytes than may be read")
+            raise TooManyBytes("more bytes than allowed")
         data = await self._inner.read(max_bytes, timeout)
         self._limit.left_bytes -= len(data)
         return data
@@ -115,7 +114,7 @@ class _LimitedStream(httpcore.AsyncNetworkStream):
 
 
 async def _close_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """End attempts that are not wanted; a connection that one of them has made is closed."""
+    """Cancel attempts that are not needed, and close connections that they have made."""
     for task in tasks:
         task.cancel()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
@@ -124,14 +123,14 @@ async def _close_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 async def close(pool: httpcore.AsyncConnectionPool) -> None:
-    """Close every connection of `pool`, whatever the other side does about it."""
+    """Close all connections of `pool` within CLOSE_SECONDS, ignoring errors."""
     with suppress(Exception):
         async with asyncio.timeout(CLOSE_SECONDS):
             await pool.aclose()
 
 
 def request(method: str, url: str, headers: dict[str, str], content: bytes, timeout_seconds: float) -> httpcore.Request:
-    """A request for a URL that check_url has let through, with its Host. `timeout_seconds` is that of one wait."""
+    """A request for a URL that `check_url` has accepted. `timeout_seconds` applies to each wait."""
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     length = {"content-length": str(len(content))} if content else {}

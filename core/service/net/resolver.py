@@ -1,9 +1,8 @@
-"""Names to addresses within a time limit. The system's resolver has none: with a dead name server it takes ten seconds
-and more, and whoever asked holds a thread for so long. Knows no HTTP.
+"""Resolves host names within a time limit. The system's resolver has none: with a dead name server it blocks its thread
+for ten seconds and more.
 
-Look-ups run in threads of their own, so many at a time and no more, and only a share of these below one domain and for
-one client: a name server that never answers costs its own domain's clients, and a client with many such names costs
-itself, not others. Whoever finds no room waits for it, within the limit.
+Look-ups run in threads of their own. Their number is limited in all, per domain and per client, so that a dead name
+server affects only its domain, and a client with many such names only itself. Look-ups over a limit wait.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from core.service.net.address_guard import Resolve, resolve_host
 from core.service.settings import Settings
 
 REQUEST_SECONDS = 1.5
-"""An HTTP client waits for the answer."""
+"""Time limit while an HTTP client waits."""
 WORKER_SECONDS = 5.0
-"""A worker that fetches or sends may wait for a slow name server."""
+"""Time limit of workers that fetch media or send webhooks."""
 LOOK_SECONDS = 0.05
-"""Pause between two looks for room on an event loop."""
+"""Polling interval on an event loop while a limit is reached."""
 MAX_LOOKUPS, MAX_LOOKUPS_PER_DOMAIN, MAX_LOOKUPS_PER_CLIENT = 128, 8, 32
 _LONGEST_SECOND_LEVEL = 3
-"""Of a country's second-level domain, as in co.uk: a label so short below two letters is no customer's domain."""
+"""Longest second-level label under a country code that counts as public, as in co.uk."""
 
 
 class LookupsBusy(NameServiceUnavailable):
@@ -40,7 +39,7 @@ class LookupsBusy(NameServiceUnavailable):
 
 @dataclass(frozen=True)
 class _Lookup:
-    """One that is under way, and whose shares it takes from; "" has none."""
+    """A running look-up, with the domain and client ("" for none) that it counts for."""
 
     domain: str
     client: str
@@ -48,9 +47,9 @@ class _Lookup:
 
 
 class BoundedResolver:
-    """address_guard.Resolve with limits: raises NameServiceUnavailable after `seconds`, LookupsBusy where until then
-    too many lookups hang, at all, below the name's domain or for the same client. The same name is looked up once at a
-    time."""
+    """address_guard.Resolve with limits. Raises NameServiceUnavailable after `seconds`, and LookupsBusy if too many
+    look-ups were running until then: in all, for the name's domain, or for the client. Concurrent look-ups of one name
+    are shared."""
 
     def __init__(
         self,
@@ -66,13 +65,13 @@ class BoundedResolver:
         self._max_per_domain = max_per_domain
         self._max_per_client = max_per_client
         self._lock = threading.Condition()
-        """Notified when there is room again."""
+        """Notified when a look-up has ended."""
         self._running: dict[tuple[str, int], _Lookup] = {}
         self._per_domain, self._per_client = Counter[str](), Counter[str]()
 
     @staticmethod
     def of(settings: Settings, seconds: float) -> BoundedResolver:
-        """A pool of look-ups of its own, as large as the settings say."""
+        """A resolver with the limits in the settings."""
         return BoundedResolver(
             seconds,
             resolve_host,
@@ -85,7 +84,7 @@ class BoundedResolver:
         return self.within(host, port, self._seconds)
 
     def within(self, host: str, port: int, seconds: float) -> Sequence[str]:
-        """The same with another limit."""
+        """Blocking look-up with a time limit of `seconds`."""
         deadline = time.monotonic() + seconds
         try:
             while (found := self._lookup(host, port)) is None:
@@ -97,8 +96,8 @@ class BoundedResolver:
             raise _translated(error) from error
 
     async def ask(self, host: str, port: int, room_seconds: float | None = None, client: str = "") -> Sequence[str]:
-        """The same on an event loop: waits without a thread, for room no longer than `room_seconds`. `client` is whose
-        name it is, where clients have shares."""
+        """Look-up on an event loop. Waits at most `room_seconds` for a free slot. `client` is who the look-up counts
+        for, if anyone."""
         deadline = time.monotonic() + (self._seconds if room_seconds is None else room_seconds)
         found: Future[Sequence[str]] | None = None
         try:
@@ -114,7 +113,7 @@ class BoundedResolver:
             raise _translated(error) from error
 
     def _lookup(self, host: str, port: int, client: str = "") -> Future[Sequence[str]] | None:
-        """The look-up, under way or begun now; None where there is no room for it."""
+        """The running or a new look-up; None if a limit is reached."""
         domain = domain_of(host)
         if not domain:
             return self._read(host, port)
@@ -125,7 +124,7 @@ class BoundedResolver:
             if self._is_full(domain, client):
                 return None
             found = (begun := _Lookup(domain, client)).found
-            found.set_running_or_notify_cancel()  # whoever stops waiting takes it from nobody else
+            found.set_running_or_notify_cancel()  # so that a caller that stops waiting does not cancel it for others
             self._running[host, port] = begun
             self._per_domain[domain] += 1
             self._per_client[client] += 1
@@ -137,11 +136,11 @@ class BoundedResolver:
             threading.Thread(target=self._run, args=(host, port, found), name="resolver", daemon=True).start()
         except (RuntimeError, MemoryError):
             self._forget(host, port)
-            why = "the process may start no thread"
+            why = "the process cannot start a thread"
             found.set_exception(LookupsBusy(_UNAVAILABLE.format(why), fix="try again later"))
 
     def _read(self, host: str, port: int) -> Future[Sequence[str]]:
-        """Of an address, which no name server is asked for."""
+        """Result for an IP address, which needs no name server."""
         done = Future[Sequence[str]]()
         try:
             done.set_result(self._resolve(host, port))
@@ -153,14 +152,14 @@ class BoundedResolver:
         return (
             len(self._running) >= self._max_lookups
             or self._per_domain[domain] >= self._max_per_domain
-            or self._has_its_share(client)
+            or self._is_client_full(client)
         )
 
-    def _has_its_share(self, client: str) -> bool:
+    def _is_client_full(self, client: str) -> bool:
         return bool(client) and self._per_client[client] >= self._max_per_client
 
     def _wait_for_room(self, host: str, deadline: float) -> None:
-        """Return where there may be some. Raises LookupsBusy after `deadline` (time.monotonic)."""
+        """Wait for a free slot. Raises LookupsBusy after `deadline` (time.monotonic)."""
         with self._lock:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -169,18 +168,18 @@ class BoundedResolver:
                 self._lock.wait(left)
 
     def _busy(self, host: str, client: str = "") -> LookupsBusy:
-        why = f"too many names below {shortened(domain_of(host))} hang"
+        why = f"too many look-ups under {shortened(domain_of(host))} hang"
         if len(self._running) >= self._max_lookups:
             why = "too many lookups are under way"
-        elif self._has_its_share(client):
-            why = "too many names that your address gave hang"
+        elif self._is_client_full(client):
+            why = "too many look-ups for your address hang"
         return LookupsBusy(_UNAVAILABLE.format(why), fix="try again later")
 
     def _run(self, host: str, port: int, found: Future[Sequence[str]]) -> None:
         addresses, failure = list[str](), None
         try:
             addresses = list(self._resolve(host, port))
-        except BaseException as error:  # the thread's outermost frame: whoever waits gets it
+        except BaseException as error:  # the thread's outermost frame: the waiting callers get it
             failure = error
         self._forget(host, port)
         if failure is None:
@@ -199,8 +198,8 @@ class BoundedResolver:
 
 
 def domain_of(host: str) -> str:
-    """The part of a name that one owner's name servers answer for, as far as its looks tell: `example.com` of
-    `a.b.example.com`, `example.co.uk` of `a.example.co.uk`. "" for an address, which no name server is asked for."""
+    """The registered domain of a host name, by a heuristic: `example.com` of `a.b.example.com`, `example.co.uk` of
+    `a.example.co.uk`. "" for an IP address."""
     if is_address(host):
         return ""
     labels = host.rstrip(".").lower().split(".")
@@ -216,21 +215,21 @@ def _late(seconds: float) -> NameServiceUnavailable:
 
 
 def _translated(error: socket.gaierror) -> Exception:
-    """A temporary failure is no fault of the name."""
+    """NameServiceUnavailable for a temporary failure, else `error` itself."""
     if error.errno == socket.EAI_AGAIN:
         return NameServiceUnavailable(_UNAVAILABLE.format("a temporary failure"), fix="try again later")
     return error
 
 
 def check_name(host: str | None, port: int | None, seconds: float) -> None:
-    """Return once `host` can be looked up; a look-up right after that is answered from a cache or as fast. Raises
-    socket.gaierror where there is no such name or no answer within `seconds`."""
+    """Look `host` up within `seconds`, so that a client library's own look-up right after, which has no time limit, is
+    fast. Raises socket.gaierror if there is no such name or no answer in time."""
     if not host or is_address(host):
         return
     try:
-        _names_of_servers.within(host, port or 0, seconds)
+        _server_names.within(host, port or 0, seconds)
     except NameServiceUnavailable as error:
         raise socket.gaierror(socket.EAI_AGAIN, error.message) from error
 
 
-_names_of_servers = BoundedResolver()
+_server_names = BoundedResolver()

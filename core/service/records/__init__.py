@@ -1,1 +1,1 @@
-"""What is kept of a job beside Redis, and what is removed: manifests, tombstones, orphans. Over ports only."""
+"""Manifests, tombstones, rebuilding of lost records, and orphans. Uses the stores through their ports only."""

@@ -1,4 +1,4 @@
-"""Copies a job's record beside its objects: nothing told to a client depends on Redis alone. Over ports only."""
+"""Writes manifests: no answer to a client depends on Redis alone."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ MANIFEST_TYPE = "application/json"
 
 
 def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecord:
-    """Store a new job: its manifest first, so that a job that is known is never without one.
+    """Store a new job: its manifest first, so that no job is without one.
 
-    Raises StorageError, StoreError; then there is no job, or one that nobody was told of. The manifest of a job that is
-    not there in the end is removed by the janitor, for the job was announced.
+    Raises StorageError, StoreError; then the job may exist, but no client has its id. The janitor removes a manifest
+    without a job, because `begin_create` recorded it.
     """
     created = transitions.create(record).record
     store.begin_create(record.id)
     _put(storage, created)
     store.create(record)
-    with suppress(StoreError):  # the job is there: else the janitor writes its manifest once more
+    with suppress(StoreError):  # the job exists; if this fails the janitor writes its manifest again
         store.manifest_stored(created)
     return created
 
 
 def write_manifest(store: JobStore, storage: Storage, record: JobRecord) -> None:
-    """Write the manifest of `record`, or of what it has become meanwhile: several may be at this at once, and each asks
-    afterwards whether a newer one is owed.
+    """Write the manifest of `record`, and of newer records until it is up to date. Safe with concurrent writers: each
+    asks after writing whether there is a newer record.
 
-    Raises StorageError, StoreError; then it stays in the store's list of stale manifests. Raises JobNotFound where the
-    job was deleted meanwhile.
+    Raises StorageError, StoreError; the manifest then stays stale in the store. Raises JobNotFound if the job was
+    deleted meanwhile.
     """
     newest: JobRecord | None = record
     while newest is not None:

@@ -1,6 +1,6 @@
-"""What is stored and belongs to nobody: objects that no job or upload needs, keys of jobs without a record. Over ports.
+"""Orphans: objects that no job or upload needs, and Redis keys of jobs without a record.
 
-The service leaves none; what a crash in the wrong moment leaves, `longtake gc` finds and removes.
+Normal operation leaves none; `longtake gc` finds and removes what a crash may have left.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Orphan:
-    """An object (or all keys of a job in Redis, where `is_object` is False) and why nobody needs it."""
+    """An object (or, if `is_object` is False, all Redis keys of a job) and why it is not needed."""
 
     name: str
     reason: str
@@ -36,13 +36,13 @@ class Orphan:
 
 
 def find_orphans(store: JobStore, storage: Storage, uploads: UploadStore) -> Iterator[Orphan]:
-    """All that belongs to nobody now. A moment later some of it may: a job that is being accepted has its manifest
+    """All orphans at this moment. Some may be needed a moment later: a job that is being created has its manifest
     before its record."""
     yield from _of_jobs(store, storage)
     yield from _of_uploads(uploads, storage)
     for key in storage.list(TOMBSTONES_PREFIX):
         if not store.has_tombstone(job_id_of_tombstone(key)):
-            yield Orphan(key, "the tombstone of a job whose deletion is forgotten")
+            yield Orphan(key, "a tombstone that the store no longer has")
     for job_id in store.orphaned_job_ids():
         yield Orphan(job_id, "keys in Redis without a record", is_object=False)
 
@@ -62,7 +62,7 @@ def _of_jobs(store: JobStore, storage: Storage) -> Iterator[Orphan]:
 
 
 def _of_job(job_id: str, keys: Iterable[str], store: JobStore, storage: Storage) -> Iterator[Orphan]:
-    """Nothing of a job that only another version can read: it knows what it needs."""
+    """Nothing of a job that only another version can read."""
     try:
         yield from [Orphan(key, "not needed by its job") for key in unneeded_keys(store.get(job_id), keys)]
     except StoreDamaged as error:

@@ -1,6 +1,6 @@
-"""Rebuilds the record of one job from its manifest, for whoever asks for it after Redis has lost everything.
+"""Rebuilds the record of one job from its manifest, when it is requested after Redis has lost its data.
 
-The janitor rebuilds all of them; until it has, nobody is told that a job does not exist. Over ports only.
+The janitor rebuilds all records; until then this keeps requests from getting a false 404.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class RecordRebuilder:
-    """job_store.RebuildRecord over an object store."""
+    """redis.job_records.RebuildRecord from an object store."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def __call__(self, store: JobStore, job_id: str) -> bool:
-        """True where the record is there now. Raises StorageError where nobody can tell."""
+        """Whether the record exists now. Raises StorageError if that cannot be determined."""
         if not _ID.fullmatch(job_id):
             return False
         try:

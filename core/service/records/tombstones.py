@@ -1,4 +1,4 @@
-"""Deleting a job for good, so that it never comes back, whenever its objects go. Over ports only."""
+"""Deletes a job so that it is never rebuilt, whenever its objects are removed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from core.service.domain.ports import JobStore, Storage
 
 
 def delete_job(store: JobStore, storage: Storage, job_id: str) -> None:
-    """Mark the job as deleted in the store, and beside its objects in case Redis is lost. The janitor removes it.
+    """Mark the job as deleted in the store, and in the object store in case Redis is lost. The janitor removes it.
 
-    Raises JobNotFound, StoreError, StorageError. After StorageError the job is deleted, but would come back if Redis
+    Raises JobNotFound, StoreError, StorageError. After StorageError the job is deleted, but would be rebuilt if Redis
     were lost.
     """
     store.request_delete(job_id)

@@ -1,6 +1,6 @@
-"""The changes of a job store that are one transition each: the same over every kind of memory.
+"""The methods of a job store that apply one transition each, shared by the Redis store and the fake.
 
-Pure but for the clock: how a record is read, changed and written in one step is the store's own business.
+Each store implements `_change`: read, change and write a record in one step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.service.domain.transitions import Transition
 
 
 class TransitionStore(ABC):
-    """A part of ports.JobStore. Ended jobs expire `retention_seconds` later."""
+    """Part of ports.JobStore. Ended jobs expire after `retention_seconds`."""
 
     def __init__(self, clock: Clock, retention_seconds: float) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class TransitionStore(ABC):
 
     @abstractmethod
     def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
-        """Apply a transition to a job's record in one step; the new record. Raises JobNotFound."""
+        """Apply a transition to a job's record in one step. Returns the new record. Raises JobNotFound."""
 
     def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
         now = self._clock.now()

@@ -1,1 +1,1 @@
-"""The ports of the service over Redis: jobs, events, outbox, uploads, workers, and the Celery queue."""
+"""The ports over Redis: job store, event log, outbox, uploads, worker registry, and the Celery task queue."""

@@ -1,7 +1,7 @@
-"""kombu's Redis transport with two faults mended, and how our settings become kombu's.
+"""kombu's Redis transport with two faults fixed, and its options from our settings.
 
-A message is a hint here, the job's record is the truth, so a message may be lost or come twice. What must not happen is
-that a worker stops to consume, or ends, because of one message. Knows no task and no job.
+Messages only wake workers; the job's record is the source of truth. So a message may be lost or delivered twice, but no
+message may make a worker exit or stop consuming.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from core.service.redis.client import HEALTH_CHECK_SECONDS, SentinelUrl, Timeout
 log = logging.getLogger(__name__)
 
 LONGEST_READ_SECONDS = 5.0
-"""kombu waits for messages without blocking, and a worker that shall stop waits for all else."""
+"""kombu polls for messages without blocking, so only other reads delay the shutdown of a worker."""
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
-"""What kombu raises for a message that is not JSON, or not one of its own."""
+"""Raised by kombu for a message that is not JSON or not in its format."""
 
 
 class _QoS(kombu_redis.QoS):
-    """kombu counts a message as being worked on until its acknowledgement has reached Redis. Where that fails (Redis is
-    away as the task ends) it counts it for ever, and with one message at a time the worker never consumes again."""
+    """kombu counts a message as unacknowledged until the ack has reached Redis. If Redis is down then, it counts it
+    forever, and with a prefetch of 1 the worker never consumes again."""
 
     def ack(self, delivery_tag: str) -> None:
         try:
             super().ack(delivery_tag)
         except BaseException:
-            VirtualQoS.ack(self, delivery_tag)  # forgotten here; Redis hands it out again, which does no harm
+            VirtualQoS.ack(self, delivery_tag)  # forgotten here; Redis redelivers it, which is harmless
             raise
 
 
 class _DropsUnreadable:
-    """A channel to which an unreadable message is one line in the log; by itself it would end the worker."""
+    """A channel that logs and drops an unreadable message, which would otherwise make the worker exit."""
 
     def _brpop_read(self, **options: Any) -> Any:
         qos = cast(Any, self).qos
@@ -68,14 +68,14 @@ class SentinelTransport(kombu_redis.SentinelTransport):
     Channel = _SentinelChannel
 
 
-# By scheme and not as `broker_transport`: kombu forgets that one when it goes to the next of several addresses.
+# By scheme rather than `broker_transport`, which kombu ignores when it fails over to another address.
 TRANSPORT_ALIASES.update(
     redis=f"{__name__}:Transport", rediss=f"{__name__}:Transport", sentinel=f"{__name__}:SentinelTransport"
 )
 
 
 def kombu_url(broker_url: str) -> str:
-    """Our broker URL as kombu reads it: it wants one URL per Sentinel."""
+    """Our broker URL in kombu's form, which has one URL per Sentinel."""
     if not broker_url.startswith("sentinel://"):
         return broker_url
     url = SentinelUrl.read(broker_url)
@@ -84,7 +84,7 @@ def kombu_url(broker_url: str) -> str:
 
 
 def transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
-    """Timeouts, and where there are Sentinels the name of the master and how to speak to them."""
+    """kombu's `broker_transport_options`: timeouts and, with Sentinels, the master name and their password."""
     read_seconds = min(timeouts.read_seconds, LONGEST_READ_SECONDS)
     socket_timeouts = {"socket_timeout": read_seconds, "socket_connect_timeout": timeouts.connect_seconds}
     options = {

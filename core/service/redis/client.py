@@ -1,7 +1,6 @@
-"""How Longtake talks to Redis: the client, how patient it is, and the names of all keys.
+"""Connections to Redis: URLs (also Sentinel), timeouts, retries, failover and the circuit breaker.
 
-Knows no job logic. Values are text (decode_responses), every key starts with "longtake:". What Redis' failures mean is
-in errors.py.
+Values are text (decode_responses). Key names are in keys.py, errors in errors.py.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConn
 from core.service.domain.errors import StoreMisconfigured
 from core.service.net.circuit_breaker import CircuitBreaker
 from core.service.net.resolver import check_name
-from core.service.redis.errors import FAILED_OVER, raises_store_errors, store_error, store_errors, word_of
+from core.service.redis.errors import FAILED_OVER, error_prefix, raises_store_errors, store_error, store_errors
 
 __all__ = ["connect", "raises_store_errors", "store_error", "store_errors"]
 
 HEALTH_CHECK_SECONDS = 15
-"""A connection idle this long is pinged before use: a restarted Redis is noticed before a command is lost."""
+"""A connection idle this long is pinged before use, so that no command is lost to a restarted Redis."""
 SENTINEL_PORT = 26379
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long one call may take. `read_seconds` is the longest wait for an answer: a blocking read asks for less."""
+    """Limits of one call. `read_seconds` is the socket timeout; blocking reads must ask for less."""
 
     connect_seconds: float
     read_seconds: float
@@ -43,13 +42,12 @@ class Timeouts:
 
 
 WORKER = Timeouts(connect_seconds=5.0, read_seconds=15.0, retries=6)
-"""Some three seconds of retries: a Redis that restarts is waited for, one that is gone is reported."""
+"""Retries for about three seconds: long enough for a restart of Redis."""
 REQUEST = Timeouts(connect_seconds=0.5, read_seconds=1.0, retries=1, retry_timeouts=False, max_connections=200)
-"""Somebody waits for an HTTP answer: within two seconds it is known whether there is one. The retry is for a connection
-that was lost while it lay idle."""
+"""For HTTP requests: answers or fails within two seconds. The retry is for connections lost while idle."""
 STREAM = Timeouts(connect_seconds=0.5, read_seconds=3.0, retries=0, max_connections=16)
-"""Blocking reads of up to a second for all event streams of a process, by one connection; a few more for short reads of
-logs. A pool of its own: it takes no connection from requests."""
+"""For event streams: one connection blocks up to a second for all streams of a process, others read logs. A pool of its
+own, so that requests always find a connection."""
 
 
 def connect(redis_url: str, timeouts: Timeouts = WORKER, breaker: CircuitBreaker | None = None) -> redis.Redis:
@@ -57,7 +55,7 @@ def connect(redis_url: str, timeouts: Timeouts = WORKER, breaker: CircuitBreaker
 
     `redis_url` is redis://, rediss:// or unix:// as redis-py reads them, or
     `sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/[DATABASE]?master=NAME[&sentinel_password=...]`.
-    With a `breaker` calls are refused at once for a moment after the server did not answer. Raises StoreMisconfigured.
+    With a `breaker`, calls fail at once for a moment after the server did not answer. Raises StoreMisconfigured.
     """
     options = _options(timeouts)
     if redis_url.startswith("sentinel://"):
@@ -88,7 +86,7 @@ def _options(timeouts: Timeouts) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SentinelUrl:
-    """A sentinel:// URL in its parts. User and password are those of the master."""
+    """A parsed sentinel:// URL. User and password are those of the master."""
 
     master: str
     hosts: tuple[tuple[str, int], ...]
@@ -99,7 +97,7 @@ class SentinelUrl:
 
     @staticmethod
     def read(url: str) -> SentinelUrl:
-        """Raises StoreMisconfigured."""
+        """Parse a URL. Raises StoreMisconfigured."""
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         login, _, places = parts.netloc.rpartition("@")
@@ -120,7 +118,7 @@ class SentinelUrl:
 
     @property
     def sentinel_options(self) -> dict[str, Any]:
-        """How the Sentinels themselves are spoken to, beyond timeouts."""
+        """Connection options of the Sentinels themselves, beyond timeouts."""
         return {"password": self.sentinel_password} if self.sentinel_password else {}
 
 
@@ -131,8 +129,8 @@ def _host_and_port(place: str) -> tuple[str, int]:
     return parts.hostname, parts.port or SENTINEL_PORT
 
 
-class _NotesRefusals(Connection):
-    """Notes that its server refuses writes as one does that has lost its role to another."""
+class _DetectsFailover(Connection):
+    """A connection that notices when its server has lost the role of master."""
 
     failed_over = False
 
@@ -144,16 +142,16 @@ class _NotesRefusals(Connection):
         try:
             return super().read_response(*args, **kwargs)
         except RedisError as error:
-            if word_of(error) in FAILED_OVER:
+            if error_prefix(error) in FAILED_OVER:
                 self.failed_over = True
             raise
 
 
-class _TcpConnection(_NotesRefusals):
+class _TcpConnection(_DetectsFailover):
     pass
 
 
-class _TlsConnection(_NotesRefusals, SSLConnection):
+class _TlsConnection(_DetectsFailover, SSLConnection):
     pass
 
 
@@ -161,7 +159,7 @@ class _UnixConnection(UnixDomainSocketConnection):
     failed_over = False
 
 
-class _SentinelConnection(_NotesRefusals, SentinelManagedConnection):
+class _SentinelConnection(_DetectsFailover, SentinelManagedConnection):
     pass
 
 
@@ -173,8 +171,8 @@ _CONNECTIONS: dict[type, type] = {
 
 
 class _Pool(ConnectionPool):
-    """Drops its connections once their server refuses writes, so that the next call finds whoever took over behind the
-    same address; and asks a breaker before each use of one."""
+    """A pool that drops its connections once their server refuses writes, so that the next call reaches the new master
+    behind the same address; and that asks the circuit breaker before each use."""
 
     def __init__(self, breaker: CircuitBreaker | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

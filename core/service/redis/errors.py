@@ -1,7 +1,7 @@
-"""What every failure of Redis means: one StoreError class per meaning, whatever class redis-py throws.
+"""Translates failures of Redis to StoreError classes.
 
-Redis names an error by the first word of its answer. That word decides here, not redis-py's class, since redis-py has
-classes for some words only, and inside of transactions and scripts the word stands in the middle of the text.
+The error prefix of Redis' answer ("OOM", "READONLY") decides, not redis-py's class: redis-py has classes for some
+prefixes only, and in transactions and scripts the prefix is in the middle of the text.
 """
 
 from __future__ import annotations
@@ -75,17 +75,17 @@ _OF_CLASS: dict[type[Exception], str] = {
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
 }
-"""redis-py cuts the word off where it has a class for it; its newer versions keep it beside."""
+"""redis-py strips the prefix of errors that it has a class for; newer versions keep it in `status_code`."""
 _NO_SPACE = "No space left on device"
 _OF_PIPELINE = "caused error: "
-"""redis-py puts the command before this, and a command may hold a client's own words."""
+"""redis-py puts the command before this text, and a command may contain text of a client."""
 
 FAILED_OVER = frozenset({"READONLY", "MASTERDOWN", "NOREPLICAS"})
-"""Answers of a server that may have lost its role to another behind the same address."""
+"""Error prefixes of a server that may have lost the role of master."""
 
 
-def word_of(error: RedisError) -> str | None:
-    """The word by which Redis named its refusal; None where it gave none that is known here."""
+def error_prefix(error: RedisError) -> str | None:
+    """The error prefix of Redis' answer; None if it has none that is known here."""
     code = getattr(error, "status_code", None) or _OF_CLASS.get(type(error))
     if code in _MEANINGS:
         return code
@@ -94,15 +94,15 @@ def word_of(error: RedisError) -> str | None:
 
 
 def store_error(error: Exception) -> StoreError:
-    """`error` by its meaning. Its text is for operators: it may hold addresses and keys."""
-    kind, words = _meaning(error)
-    return kind(f"{words}: {error}", fix=_FIXES[kind])
+    """The StoreError for an error of redis-py. Its text is for operators: it may hold addresses and keys."""
+    kind, summary = _meaning(error)
+    return kind(f"{summary}: {error}", fix=_FIXES[kind])
 
 
 def _meaning(error: Exception) -> tuple[type[StoreError], str]:
     if isinstance(error, UnicodeDecodeError):
-        return StoreDamaged, "Redis holds bytes that are no text"
-    if isinstance(error, ResponseError) or (isinstance(error, RedisError) and word_of(error) is not None):
+        return StoreDamaged, "Redis holds bytes that are not text"
+    if isinstance(error, ResponseError) or (isinstance(error, RedisError) and error_prefix(error) is not None):
         return _meaning_of_answer(error)
     if isinstance(error, MaxConnectionsError):
         return StoreUnavailable, "too many connections to Redis at once"
@@ -118,19 +118,19 @@ def _meaning(error: Exception) -> tuple[type[StoreError], str]:
 
 
 def _meaning_of_answer(error: RedisError) -> tuple[type[StoreError], str]:
-    word = word_of(error)
+    word = error_prefix(error)
     if word == "MISCONF" and _NO_SPACE in str(error):
         return StoreFull, "Redis' disk is full"
     if word is not None:
         return _MEANINGS[word]
     if isinstance(error, ExecAbortError):
-        return StoreUnavailable, "Redis gave a transaction up"
+        return StoreUnavailable, "Redis aborted a transaction"
     return StoreMisconfigured, "Redis refuses a command"
 
 
 @contextmanager
 def store_errors() -> Generator[None]:
-    """Let every failure of Redis leave this block as a StoreError."""
+    """Context manager that turns every failure of Redis into a StoreError."""
     try:
         yield
     except (RedisError, OSError, UnicodeDecodeError) as error:
@@ -138,7 +138,7 @@ def store_errors() -> Generator[None]:
 
 
 def raises_store_errors(method: Callable[P, T]) -> Callable[P, T]:
-    """Let every failure of Redis leave `method`, which may be a generator, as a StoreError: callers know no Redis."""
+    """Decorator that turns every failure of Redis into a StoreError. `method` may be a generator."""
     if inspect.isgeneratorfunction(method):
 
         @wraps(method)
@@ -150,7 +150,7 @@ def raises_store_errors(method: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(method)
     def named(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:  # not store_errors(): this stands around every call, and a context manager costs microseconds
+        try:  # not store_errors(): this wraps every call, and a context manager costs microseconds
             return method(*args, **kwargs)
         except (RedisError, OSError, UnicodeDecodeError) as error:
             raise store_error(error) from error

@@ -1,11 +1,11 @@
-"""The event logs of jobs in Redis: one stream per job, and beside it one-entry streams of its lanes' progress.
+"""Event logs of jobs as Redis streams: one per job, and one-entry streams with the progress of its lanes.
 
-Reads only; job_store.py appends inside its transactions. Knows no HTTP: ids are Redis stream ids.
+Reads only; the job store appends, inside its transactions. Event ids are Redis stream ids.
 
-Any number of jobs is followed by one XREAD over all of their streams. Measured on a slow 2-core machine: 3 keys (one
-job) cost the client 0.3 ms and Redis 0.01 ms a call, 6,000 keys (2,000 jobs) 1.3 ms and 2.4 ms; whoever follows many
-rests between calls in proportion. Publish/subscribe and keyspace notifications would cost less, but workers of another
-version do not publish, and managed servers refuse CONFIG SET.
+One XREAD follows any number of jobs. Measured on a slow 2-core machine: 3 keys (one job) cost the client 0.3 ms and
+Redis 0.01 ms a call, 6,000 keys (2,000 jobs) 1.3 ms and 2.4 ms, so a reader of many jobs pauses between calls.
+Publish/subscribe and keyspace notifications would cost less, but workers of another version do not publish, and managed
+servers refuse CONFIG SET.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 
 BLOCK_SECONDS = 1.0
-"""Longest blocking read; well below the socket timeout, so that waiting is never taken for a dead connection."""
+"""Longest blocking read; well below the socket timeout, so that it is not taken for a dead connection."""
 ENTRIES_AT_ONCE = 200
-"""Of one job: a long log comes in several reads."""
+"""Entries of one job per read; a long log takes several reads."""
 JOBS_AT_ONCE = 200
-"""Of one pipeline: Redis answers others between two."""
+"""Jobs per pipeline, so that Redis can serve others between two."""
 BEFORE_ALL = "0-0"
 
 JOBS_REMEMBERED = 20_000
-"""Whose keys are kept as Redis reads them."""
+"""Size of the cache of encoded keys."""
 
 _log = logging.getLogger(__name__)
 _KNOWN_TYPES = frozenset(EventType)
@@ -53,7 +53,7 @@ def progress_fields(progress: StepProgress) -> dict[str, str]:
 
 
 def progress_from_fields(fields: Mapping[str, str]) -> StepProgress | None:
-    """None for what another version reported in a way that this one cannot read."""
+    """None for a report that this version cannot read."""
     try:
         return StepProgress.model_validate_json(fields["progress"])
     except (ValidationError, KeyError):
@@ -99,13 +99,13 @@ class RedisEventLog:
     def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         if not positions:
             return []
-        block = max(1, round(min(timeout_seconds, BLOCK_SECONDS) * 1000))  # 0 would wait for ever
+        block = max(1, round(min(timeout_seconds, BLOCK_SECONDS) * 1000))  # 0 would block forever
         found = dict(_entries_of(self._ask(_packed_xread(positions, block))))
         hit = dict.fromkeys(keys.job_id_of(key) for key in found)
-        return [_news(job_id, positions[job_id], found) for job_id in hit]
+        return [_updates_of(job_id, positions[job_id], found) for job_id in hit]
 
     def _ask(self, command: bytes) -> Any:
-        """The bare answer to a command that is packed already."""
+        """Send an encoded command and return the raw answer."""
         pool: Any = self._redis.connection_pool
         connection = pool.get_connection()
 
@@ -139,8 +139,8 @@ def _last_id(newest: Sequence[StreamEntry]) -> str:
 
 
 def _packed_xread(positions: Mapping[str, LogPosition], block: int) -> bytes:
-    """The command as Redis reads it (RESP). redis-py takes twenty times as long for thousands of keys, all of which are
-    the same from call to call, and most ids."""
+    """XREAD encoded as RESP. redis-py takes twenty times as long for thousands of keys; most keys and ids are the same
+    in every call and come from a cache."""
     num_keys = len(positions) * (1 + len(LANES_WITH_STEPS))
     words = ("XREAD", "COUNT", str(ENTRIES_AT_ONCE), "BLOCK", str(block), "STREAMS")
     return b"".join((
@@ -168,14 +168,14 @@ def _packed_ids(event: str, reports: str) -> bytes:
 
 
 def _entries_of(answer: Any) -> Iterator[tuple[str, list[StreamEntry]]]:
-    """By key, of an answer in either version of Redis' protocol."""
+    """Entries by key, from an answer of RESP2 or RESP3."""
     by_key = answer.items() if isinstance(answer, dict) else answer or ()
     for key, entries in cast("Iterable[tuple[str, list[tuple[str, list[str]]]]]", by_key):
         yield key, [(entry_id, dict(zip(words[::2], words[1::2], strict=True))) for entry_id, words in entries]
 
 
-def _news(job_id: str, position: LogPosition, found: Mapping[str, Sequence[StreamEntry]]) -> JobUpdates:
-    """What an XREAD found of one job."""
+def _updates_of(job_id: str, position: LogPosition, found: Mapping[str, Sequence[StreamEntry]]) -> JobUpdates:
+    """Updates of one job in the answer to an XREAD."""
     entries = found.get(keys.events_key(job_id), ())
     of_lanes = [found.get(keys.progress_key(job_id, lane), ()) for lane in LANES_WITH_STEPS]
     reports = [progress_from_fields(of_lane[-1][1]) for of_lane in of_lanes if of_lane]
@@ -190,7 +190,7 @@ def _news(job_id: str, position: LogPosition, found: Mapping[str, Sequence[Strea
 
 
 def _events(job_id: str, entries: Iterable[StreamEntry]) -> list[JobEvent]:
-    """Those that can be read; one that cannot is left out, with a line in the log."""
+    """The readable entries; an unreadable one is logged and skipped."""
     found = list[JobEvent]()
     for entry in entries:
         try:
@@ -212,5 +212,5 @@ def _event(job_id: str, entry: StreamEntry) -> JobEvent:
 
 
 def _type(name: str) -> EventType | str:
-    """A newer version may have logged what this one does not know."""
+    """An EventType, or the name itself if a newer version logged it."""
     return EventType(name) if name in _KNOWN_TYPES else name

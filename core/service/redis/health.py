@@ -1,5 +1,4 @@
-"""Whether Redis and the object store take writes: the smallest write of each. What cannot be written answers reads for
-long, so a ping proves nothing. Knows no job."""
+"""Health checks of Redis and the object store by a small write: a server that refuses writes still answers a ping."""
 
 from __future__ import annotations
 
@@ -15,10 +14,10 @@ OBJECT_KEY = "health/probe"
 
 @raises_store_errors
 def check_store(client: redis.Redis) -> None:
-    """Raises StoreError where Redis does not take a key."""
+    """Write a key. Raises StoreError."""
     client.set(KEY, "1", ex=KEY_SECONDS)
 
 
 def check_storage(storage: Storage) -> None:
-    """Raises StorageError where the bucket does not take an object."""
+    """Write an object. Raises StorageError."""
     storage.put(OBJECT_KEY, b"ok", "text/plain")

@@ -24,15 +24,15 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def begin_create(self, job_id: str) -> None:
-        self._redis.zadd(keys.ANNOUNCED, {job_id: self._clock.now().timestamp()})
+        self._redis.zadd(keys.UNFINISHED_CREATES, {job_id: self._clock.now().timestamp()})
 
     @raises_store_errors
     def unfinished_creates(self, moment: datetime) -> Sequence[str]:
-        return cast("list[str]", self._redis.zrangebyscore(keys.ANNOUNCED, "-inf", moment.timestamp()))
+        return cast("list[str]", self._redis.zrangebyscore(keys.UNFINISHED_CREATES, "-inf", moment.timestamp()))
 
     @raises_store_errors
     def forget_create(self, job_id: str) -> None:
-        self._redis.zrem(keys.ANNOUNCED, job_id)
+        self._redis.zrem(keys.UNFINISHED_CREATES, job_id)
 
     @raises_store_errors
     def deleted(self) -> Sequence[JobRecord]:
@@ -44,7 +44,7 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def reindex(self) -> int:
-        """Costs a look at four counters where nothing is missing."""
+        """Reads only four counters if nothing is missing."""
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
         with self._redis.pipeline(transaction=True) as pipe:
             for index in (keys.READY_JOBS, *map(keys.status_index, statuses)):
@@ -112,13 +112,13 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def cleanup_pending(self, limit: int) -> Sequence[JobRecord]:
-        return self._records_of(cast("list[str]", self._redis.srandmember(keys.UNSWEPT, limit)))
+        return self._records_of(cast("list[str]", self._redis.srandmember(keys.CLEANUP_PENDING, limit)))
 
     @raises_store_errors
     def request_cleanup(self, job_id: str) -> None:
         if self._redis.exists(keys.job_key(job_id)):
-            self._redis.sadd(keys.UNSWEPT, job_id)
+            self._redis.sadd(keys.CLEANUP_PENDING, job_id)
 
     @raises_store_errors
     def cleanup_done(self, job_id: str) -> None:
-        self._redis.srem(keys.UNSWEPT, job_id)
+        self._redis.srem(keys.CLEANUP_PENDING, job_id)

@@ -62,7 +62,7 @@ class JobQueries(JobRecords):
             for (record, lane), entries in zip(lanes, answers, strict=False)
         }
         ranks = {record.id: rank for record, rank in zip(queued, answers[len(lanes) :], strict=True)}
-        return [_standing(record, steps, ranks) for record in records]
+        return [_live_status(record, steps, ranks) for record in records]
 
     @raises_store_errors
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
@@ -84,9 +84,9 @@ def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:
     return progress_from_fields(entries[0][1]) if entries else None
 
 
-def _standing(
+def _live_status(
     record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], ranks: Mapping[str, int | None]
 ) -> LiveStatus:
-    told = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
+    reported = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
     rank = ranks.get(record.id)
-    return LiveStatus(told, None if rank is None else rank + 1)
+    return LiveStatus(reported, None if rank is None else rank + 1)

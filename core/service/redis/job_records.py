@@ -21,14 +21,14 @@ from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
-"""What to do with a record that was read under WATCH (the pipeline may read more); None: nothing."""
+"""Decides on the transition of a record that was read under WATCH (the pipeline may read more); None: no change."""
 AlsoWrite = Callable[[Pipeline, JobRecord], None]
 RebuildRecord = Callable[[JobStore, str], bool]
-"""Rebuild the record of one job from its manifest; False where it has none (core.service.records.rebuild)."""
+"""Rebuilds the record of one job from its manifest; False if it has none (core.service.records.rebuild)."""
 
 
 class JobRecords(TransitionStore):
-    """The part of ports.JobStore that every other part builds on."""
+    """The part of ports.JobStore that reads and changes single records; the other parts build on it."""
 
     def __init__(
         self, redis: redis.Redis, clock: Clock, *, retention_seconds: float, rebuild: RebuildRecord | None = None
@@ -67,12 +67,10 @@ class JobRecords(TransitionStore):
         also_write: AlsoWrite | None = None,
         even_deleted: bool = False,
     ) -> JobRecord | None:
-        """Read, decide, write, again from the start where somebody else wrote meanwhile. The new record, or None.
+        """Read, decide and write; start again on a conflict. Returns the new record, or None if there is no change.
 
-        Watching the record covers the leases, too: one is only ever taken together with a new token in the record.
-
-        redis-py reports a connection lost under WATCH as a conflict, too: the change is then decided anew from what
-        is stored, which is why the transitions are idempotent.
+        Watching the record covers its leases too: a lease is taken only together with a new token in the record.
+        redis-py reports a connection lost under WATCH as a conflict as well, so transitions must be idempotent.
         """
         with self._redis.pipeline() as pipe:
             while True:
@@ -92,7 +90,7 @@ class JobRecords(TransitionStore):
                     continue
 
     def _put_new(self, job_id: str, transition: Transition) -> bool:
-        """Write a record that must not exist yet; False where it does."""
+        """Write a new record. False if it exists already."""
         with self._redis.pipeline() as pipe:
             while True:
                 try:
@@ -107,14 +105,14 @@ class JobRecords(TransitionStore):
                     continue
 
     def _read_or_rebuild(self, client: redis.Redis, job_id: str) -> JobRecord | None:
-        """The record; where Redis has lost everything and nobody has rebuilt it yet, this one is rebuilt now."""
+        """The record. If Redis has lost its data and the record is not rebuilt yet, it is rebuilt now."""
         record = _read(client, job_id)
         if record is None and self._rebuild is not None and not self.has_all_records():
             return _read(client, job_id) if self._rebuild(cast("JobStore", self), job_id) else None
         return record
 
     def _records(self, members: Iterable[str]) -> Sequence[JobRecord]:
-        """Records of index members; one purged in between is left out."""
+        """Records of index members; jobs purged meanwhile are skipped."""
         return self._records_of([job_id_of_member(member) for member in members])
 
     def _records_of(self, job_ids: Sequence[str]) -> Sequence[JobRecord]:
@@ -137,5 +135,5 @@ def _found(job_id: str, record: JobRecord | None) -> JobRecord:
 
 
 def _visible(job_id: str, record: JobRecord | None) -> JobRecord:
-    """A deleted job is there for the janitor only."""
+    """The record, unless the job is marked for deletion (then only the janitor sees it). Raises JobNotFound."""
     return _found(job_id, None if record is None or record.delete_requested else record)

@@ -1,6 +1,6 @@
-"""How a job lies in Redis: which keys and index entries a change of its record writes, and what is removed with it.
+"""The keys and index entries of a job in Redis: what a transition writes, and what a purge removes.
 
-Only queues commands into a pipeline that job_store.py executes. Knows no leases but to free one.
+Only queues commands into a pipeline that the caller executes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from core.service.redis import keys
 from core.service.redis.event_log import event_fields
 
 DUE_AT_ONCE_SECONDS = 1e9
-"""New webhooks are due so long ago."""
+"""New webhooks are due this long ago, so that clock differences do not delay them."""
 RESTING = "rests"
-"""What stands in place of a lease's token while nobody may claim the lane."""
+"""Value of the lease key while the lane cannot be claimed."""
 
-# Entry n of the log is n-0: a log written anew has the ids that clients know. One whose newer entries have other ids
-# (an older version wrote them) gets ids of Redis' own.
+# Entry n of the log has id n-0, so that a rewritten log keeps the ids that clients know. If an older version has added
+# entries with other ids, Redis chooses the id.
 _APPEND = """
 local fields = {unpack(ARGV, 2)}
 local answer = redis.pcall('XADD', KEYS[1], ARGV[1], unpack(fields))
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_record(job_id: str, row: str) -> JobRecord:
-    """Raises StoreDamaged for a row that this version cannot read."""
+    """The record in a row. Raises StoreDamaged if this version cannot read it."""
     try:
         return JobRecord.model_validate_json(row)
     except ValidationError as error:
@@ -48,8 +48,7 @@ def parse_record(job_id: str, row: str) -> JobRecord:
 
 
 def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
-    """The records of (job id, row). A missing row is left out, and so, with a line in the log, is one that cannot be
-    read."""
+    """The records of (job id, row) pairs. Missing rows are skipped; unreadable ones are logged and skipped."""
     found = list[JobRecord]()
     for job_id, row in rows:
         try:
@@ -60,7 +59,7 @@ def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
 
 
 def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> None:
-    """Queue all of a transition."""
+    """Queue all writes of a transition."""
     record = transition.record
     pipe.hset(keys.job_key(record.id), mapping=_fields(record))
     _append_events(pipe, record, transition.events)
@@ -73,9 +72,9 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
     if before is None:
-        pipe.zrem(keys.ANNOUNCED, record.id)
+        pipe.zrem(keys.UNFINISHED_CREATES, record.id)
     if record.status.is_terminal and not (before and before.status.is_terminal):
-        pipe.sadd(keys.UNSWEPT, record.id)
+        pipe.sadd(keys.CLEANUP_PENDING, record.id)
     if transition.tombstone_until is not None:
         pipe.zadd(keys.TOMBSTONES, {record.id: transition.tombstone_until.timestamp()})
     if record.revision != (before.revision if before else 0):
@@ -83,7 +82,7 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
 
 
 def _fields(record: JobRecord) -> dict[Any, Any]:
-    """The record, and beside it what is asked for without reading all of it."""
+    """Fields of the job hash: the record, and values that are read without parsing it."""
     return {
         "record": record.model_dump_json(),
         "stop": "1" if transitions.should_stop(record) else "0",
@@ -111,7 +110,7 @@ def _free_lane(pipe: Pipeline, transition: Transition) -> None:
 
 def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
     pipe.hset(keys.deliveries_key(delivery.job_id), delivery.id, delivery.model_dump_json())
-    # Due at once, whatever the clocks of this machine and of Redis say; the order stays that of writing.
+    # Due at once even if the clocks of this machine and of Redis differ; deliveries keep their order.
     due = delivery.created_at.timestamp() - DUE_AT_ONCE_SECONDS
     pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(delivery.job_id, delivery.id): due})
     pipe.zadd(keys.unsent_key(delivery.job_id), {delivery.id: delivery.order[0]})
@@ -127,34 +126,33 @@ def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -
             pipe.zadd(index, {member: new[index]})
     queues = _queues(after)
     if before is None or queues != _queues(before):
-        name_queues(pipe, queues)
+        register_queues(pipe, queues)
     if after.expires_at is None or after.delete_requested:
         pipe.zrem(keys.EXPIRY, member)
     else:
         pipe.zadd(keys.EXPIRY, {member: after.expires_at.timestamp()})
 
 
-def name_queues(pipe: Pipeline, queues: Iterable[str]) -> None:
-    """Make the janitor look at these queues."""
+def register_queues(pipe: Pipeline, queues: Iterable[str]) -> None:
+    """Add these queues to those that the janitor reads."""
     for queue in sorted(queues):
         pipe.sadd(keys.READY_QUEUES, queue)
 
 
 def lane_of_queue(queue: str) -> Lane | None:
-    """None for a lane that only a newer version has."""
+    """Lane of a queue; None for a lane of a newer version."""
     name = queue.split(":")[0]
     return Lane(name) if name in set(Lane) else None
 
 
 def write_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
-    """Put a job into the queues that it belongs to: an older version knew of none, and wrote no manifest of a job that
-    waits."""
+    """Add a job of an older version to its queues and to the stale manifests: that version wrote neither."""
     pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
     correct_queue_entries(pipe, record)
 
 
 def correct_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
-    """Put a job into the queues that it belongs to, and take it out of the others."""
+    """Add a job to the queues that it belongs to and remove it from the others."""
     member, queues = index_member(record), _queues(record)
     for lane in Lane:
         queue = keys.ready_queue(lane, record.spec.model)
@@ -164,7 +162,7 @@ def correct_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
         pipe.zadd(keys.ready_index(queue), {member: transitions.rank(record)})
     if queues:
         pipe.zadd(keys.READY_JOBS, {member: 0})
-    name_queues(pipe, queues)
+    register_queues(pipe, queues)
 
 
 def _queues(record: JobRecord) -> frozenset[str]:
@@ -173,7 +171,7 @@ def _queues(record: JobRecord) -> frozenset[str]:
 
 
 def _indexes(record: JobRecord | None) -> dict[str, int]:
-    """The indexes that list a record, and its score there; all but the queues are ordered by age alone."""
+    """Indexes that list a record, and its scores. All but the queues are ordered by age alone (score 0)."""
     if record is None:
         return {}
     if record.delete_requested:
@@ -194,11 +192,11 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
         keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), keys.unsent_key(job_id), *of_lanes
     )
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
-    pipe.srem(keys.UNSWEPT, job_id)
+    pipe.srem(keys.CLEANUP_PENDING, job_id)
     for delivery_id in deliveries:
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:
-        # All queues, since an older version, which knows fewer lanes, may have changed the record without them.
+        # All queues: an older version, which knows fewer lanes, may have changed the record without updating them.
         queues = (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
         prepared = keys.prepared_index(record.spec.model)
         for index in sorted({*_indexes(record), *queues, keys.EXPIRY, prepared}):

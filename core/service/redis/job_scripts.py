@@ -1,7 +1,7 @@
 """Lua scripts of the job store: what must be read and written in one step without a WATCH."""
 
-# A lease that has run out (the store was away, or its worker stood still) is taken again, unless another claim came
-# meanwhile: then the record has a newer token, or the lane was given back.
+# Renews a lease, also an expired one (Redis was down or the worker was suspended), unless the lane was claimed again
+# (the record has a newer token) or released.
 RENEW = """
 local held = redis.call('GET', KEYS[1])
 if held == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
@@ -14,7 +14,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 
-# Jobs of a queue that nobody works on, in order, up to so many. Behind those in work, which are as many as workers.
+# The first ARGV[3] jobs of a queue without a lease. Jobs in work come first in a queue; there are as many as workers.
 FREE = """
 local free, start = {}, 0
 while true do
@@ -29,7 +29,7 @@ while true do
 end
 """
 
-# The manifest of revision ARGV[2] is stored: 1 where a newer one is owed, 2 where the job is deleted.
+# The manifest of revision ARGV[2] is stored. Returns 1 if a newer one must be written, 2 if the job was deleted.
 MANIFEST_STORED = """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 2 end
 local newest = redis.call('HGET', KEYS[3], 'revision')
@@ -44,7 +44,7 @@ return 0
 NEWER_OWED, DELETED = 1, 2
 """Answers of MANIFEST_STORED."""
 
-# A worker's last report must not bring keys of a purged job back.
+# Stores progress, but does not create keys of a purged job.
 REPORT_PROGRESS = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 return redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])

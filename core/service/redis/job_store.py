@@ -16,8 +16,8 @@ class RedisJobStore(JobQueries, LaneClaims, JobCleanup):
 
     @raises_store_errors
     def create(self, record: JobRecord) -> JobRecord:
-        """Creating the very same job twice is creating it once: the first answer was lost, or the janitor was faster
-        with its manifest. Workers may have begun with it meanwhile."""
+        """Idempotent for the same job: the first answer may have been lost, or the janitor may have rebuilt it from its
+        manifest. Workers may have started it meanwhile."""
         transition = transitions.create(record)
         if not self._put_new(record.id, transition) and not transitions.is_same_job(self.get(record.id), record):
             raise JobStateConflict(f"{record.id} exists already")

@@ -5,55 +5,58 @@ from __future__ import annotations
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane
 
 JOB_KEYS = "longtake:job:"
-"""How every key of a job begins, before its id."""
+"""Prefix of all keys of a job, before its id."""
 OUTBOX_DUE = "longtake:outbox:due"
+"""Pending deliveries, scored by the time when they are due."""
 WORKERS = "longtake:workers"
 ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
 UPLOADS = "longtake:uploads"
 UNSENT_UPLOADS = "longtake:uploads:unsent"
-"""Those of which it is not known whether the file was sent, scored by the end of their URL."""
+"""Uploads whose file is not known to have arrived, scored by the expiry of their URL."""
 DISCARDED_UPLOADS = "longtake:uploads:discarded"
-"""Those that a client has deleted, twice: their object goes at the score's time, once no job waits for it."""
+"""Deleted uploads, twice each: their object is removed at the time in the score, once no job waits for it."""
 UPLOADS_CLIENT_KEY = "longtake:uploads:client_key"
-"""Secret with which addresses of clients become marks."""
+"""Secret of domain.uploads.client_mark."""
 READY_QUEUES = "longtake:ready"
 """Names of all queues of `ready_index` that have ever had a job."""
 READY_JOBS = "longtake:jobs:ready"
-"""Jobs that are in one of these queues. Every job not yet ended is, but those that are being cancelled."""
+"""Jobs in any of these queues: all that have not ended, except canceling ones."""
 COMMITS = "longtake:commits"
 STALE_MANIFESTS = "longtake:manifests:stale"
-"""Jobs whose manifest is behind their record, scored by the revision that it must have."""
+"""Jobs whose manifest is older than their record, scored by the revision that it must reach."""
 TOMBSTONES = "longtake:tombstones"
-"""Deleted jobs, scored by the time at which their tombstone may go."""
-ANNOUNCED = "longtake:jobs:announced"
-"""Jobs whose manifest is being stored and whose record is not there yet, scored by the time of that."""
-UNSWEPT = "longtake:jobs:unswept"
-"""Ended jobs that may still have objects which nobody needs any more."""
+"""Deleted jobs, scored by the expiry of their tombstone."""
+UNFINISHED_CREATES = "longtake:jobs:announced"
+"""Jobs between JobStore.begin_create and `create`, scored by the time of the former."""
+CLEANUP_PENDING = "longtake:jobs:unswept"
+"""Ended jobs that may still have objects which are not needed."""
 MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
 MANIFESTS_READ = "longtake:janitor:manifests_read"
-"""Gone where Redis has lost everything: then records are rebuilt from the manifests."""
+"""Missing after Redis has lost its data: then records are rebuilt from the manifests."""
 
 
 def job_key(job_id: str) -> str:
-    """Hash of a job: `record` (JSON), `stop` ("1": whoever works on it shall stop) and the record's `revision`.
+    """Hash of a job: `record` (JSON), `stop` ("1": workers must stop) and `revision` of the record.
 
-    Ends in a word of its own, so that no id that a client makes up can name another key.
+    Has a suffix of its own, so that no job id that a client makes up can collide with another key.
     """
     return f"longtake:job:{job_id}:record"
 
 
 def job_id_of(key: str) -> str:
-    """The job to which a key belongs."""
+    """Job id in a key of a job."""
     return key.removeprefix(JOB_KEYS).split(":", 1)[0]
 
 
 def events_key(job_id: str) -> str:
+    """Stream: the event log."""
     return f"longtake:job:{job_id}:events"
 
 
 def progress_key(job_id: str, lane: Lane) -> str:
+    """Stream with one entry: the newest progress of a lane."""
     return f"longtake:job:{job_id}:progress:{lane}"
 
 
@@ -63,27 +66,27 @@ def deliveries_key(job_id: str) -> str:
 
 
 def unsent_key(job_id: str) -> str:
-    """Ids of the job's deliveries that have not ended, by their place."""
+    """Sorted set: ids of the job's pending deliveries, by version of their commit."""
     return f"longtake:job:{job_id}:unsent"
 
 
 def lease_key(job_id: str, lane: Lane) -> str:
-    """The fencing token of the live lease; expires with it."""
+    """Fencing token of the live lease; expires with it."""
     return f"longtake:job:{job_id}:lease:{lane}"
 
 
 def ready_queue(lane: Lane, model: str) -> str:
-    """Where jobs wait that want this lane. Any CPU worker prepares media and joins videos, whatever the model."""
+    """Name of the queue of jobs with work on this lane; lanes without an engine have one for all models."""
     return lane.value if lane in LANES_OF_ANY_MODEL else f"{lane.value}:{model}"
 
 
 def ready_index(queue: str) -> str:
-    """Of one `ready_queue`: jobs by rank, then age. They stay there while a worker has the lane."""
+    """Sorted set of one `ready_queue`: jobs by rank, then age. They stay in it while a worker has the lane."""
     return f"{READY_QUEUES}:{queue}"
 
 
 def worker_lease_key(name: str) -> str:
-    """What a worker claimed last: job, lane and token."""
+    """The last claim of a worker: job, lane and token."""
     return f"{worker_key(name)}:lease"
 
 
@@ -96,12 +99,12 @@ def queue_index(model: str) -> str:
 
 
 def prepared_index(model: str) -> str:
-    """Jobs whose media are ready and that have not begun."""
+    """Queued jobs of a model whose input media are ready."""
     return f"longtake:jobs:prepared:{model}"
 
 
 def outbox_member(job_id: str, delivery_id: str) -> str:
-    """How a delivery is named in OUTBOX_DUE. Neither id contains a space."""
+    """Member of OUTBOX_DUE for a delivery. Neither id contains a space."""
     return f"{job_id} {delivery_id}"
 
 
@@ -110,7 +113,7 @@ def upload_key(upload_id: str) -> str:
 
 
 def uploads_of_client(client: str) -> str:
-    """Scored by the end of their use: what an older version removes without knowing of this counts no longer then."""
+    """Uploads of a client, scored by their expiry: those removed by an older version stop counting then."""
     return f"longtake:uploads:of_client:{client}"
 
 

@@ -23,9 +23,9 @@ from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import Decide, JobRecords
 
 CANDIDATES = 8
-"""Jobs of a queue looked at together: some may have been taken a moment ago by others, or be of another version."""
+"""Jobs of a queue read at once: some may just have been claimed by others, or be of another version."""
 WORKER_LEASE_SECONDS = 86_400
-"""How long it is remembered what a worker claimed last; only one that has just died is asked about."""
+"""How long a worker's last claim is stored; it is read right after the worker's death."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class LaneClaims(JobRecords):
 
     @raises_store_errors
     def count_prepared(self, model: str, limit: int) -> int:
-        """Looks at the records: an older version, which does not know the index, leaves jobs in it."""
+        """Reads the records, because an older version does not remove started jobs from the index."""
         index = keys.prepared_index(model)
         listed = cast("list[str]", self._redis.zrange(index, 0, limit - 1))
         ahead = {index_member(one) for one in self._records(listed) if transitions.is_prepared_ahead(one)}
@@ -68,15 +68,15 @@ class LaneClaims(JobRecords):
             try:
                 lease = self.claim(job_id, lane, worker, ttl_seconds)
             except (JobNotFound, StoreDamaged) as error:
-                log.warning("%s is left in its queue: %s", job_id, error)
+                log.warning("%s stays in its queue: %s", job_id, error)
                 continue
             if lease is not None:
                 return lease
         return None
 
     def _free_in_order(self, lane: Lane, queue: str) -> Iterator[str]:
-        """Jobs of a queue that nobody works on, each once. Those that cannot be had, whatever the reason, are passed
-        over: however many there are, none keeps a worker from what comes after them."""
+        """Jobs of a queue without a lease, each once. The caller may skip any number of them: jobs that cannot be
+        claimed never block those behind them."""
         seen = set[str]()
         while True:
             limit = len(seen) + CANDIDATES
@@ -113,8 +113,8 @@ class LaneClaims(JobRecords):
         return Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
 
     def _correct_queues(self, job_id: str, lane: Lane) -> None:
-        """A job that does not want the lane that somebody tried to claim may be in the queue of that lane, and in no
-        other: an older version, which knows fewer lanes, has put it there."""
+        """Move a job that has no work on this lane to its right queues: an older version, which knows fewer lanes, may
+        have put it into the wrong one."""
 
         def look(_pipe: Pipeline, record: JobRecord) -> Transition | None:
             return None if transitions.wants(record, lane) else Transition(record)
@@ -148,7 +148,7 @@ class LaneClaims(JobRecords):
         return lease if freed else None
 
     def _let_go(self, job_id: str, decide: Decide) -> JobRecord | None:
-        """None where there was nothing to let go of: a purged job has taken its leases with it."""
+        """None if there was nothing to release: a purge removes the leases too."""
         try:
             return self._transact(job_id, decide, even_deleted=True)
         except JobNotFound:

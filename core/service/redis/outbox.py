@@ -1,8 +1,7 @@
-"""The webhook outbox in Redis: deliveries per job, and one sorted set of what is due when.
+"""The webhook outbox in Redis: a hash of deliveries per job, and one sorted set of due times.
 
-Rows are added by job_store.py inside the transaction that changes the job. Sends nothing and signs nothing. A row is in
-the sorted set as long as it is pending; older versions keep to that too, so they can work beside this one. Time is
-Redis' own, so clocks of senders do not matter.
+The job store adds deliveries, inside its transactions. A delivery is in the sorted set while it is pending; older
+versions do the same, so they can run beside this one. Times are of Redis' clock, so the senders' clocks do not matter.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from core.service.redis.errors import raises_store_errors
 log = logging.getLogger(__name__)
 
 BEHIND_SECONDS = 30.0
-"""Rows behind a pending one are looked at again so much later, at the earliest. Settling that one wakes the next."""
+"""A delivery behind a pending one is checked again this much later, or as soon as that one ends."""
 MAX_UNREADABLE = 1000
-"""Remembered rows that cannot be read, for each look at what is due names them all. One that was forgotten keeps the
-rest of its job waiting, until a version that can read it has sent it."""
+"""Limit of remembered unreadable deliveries, which are arguments of every script call. A forgotten one blocks the
+rest of its job until a version that can read it has sent it."""
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """A row as the script has taken it. `proof`: of the hold; `disabled`: "" unless the receiver wants no more."""
+    """A delivery taken by the script. `proof` identifies the hold; `disabled` is "" unless the receiver refused."""
 
     job_id: str
     delivery_id: str
@@ -50,7 +49,7 @@ class RedisOutbox:
     """ports.Outbox."""
 
     def __init__(self, redis: redis.Redis, now: Callable[[], datetime] | None = None) -> None:
-        """`now`: in place of Redis' own clock, for tests."""
+        """`now` replaces the clock of Redis, for tests."""
         self._redis = redis
         self._now = now
         self._take_due = redis.register_script(scripts.TAKE_DUE)
@@ -60,7 +59,7 @@ class RedisOutbox:
         self._lock = threading.Lock()
         self._proofs: dict[str, str] = {}
         self._unreadable: OrderedDict[str, str] = OrderedDict()
-        """Rows that only another version can read, and their jobs: they keep no other row of their job waiting here."""
+        """Deliveries that only another version can read, and their jobs; later ones of the job do not wait for them."""
 
     @raises_store_errors
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
@@ -71,13 +70,13 @@ class RedisOutbox:
                 return found
 
     def _take(self, limit: int, hold_seconds: float) -> tuple[int, list[_Taken]]:
-        passed_over = self._passed_over()
-        arguments = [self._time(), keys.JOB_KEYS, limit, hold_seconds, BEHIND_SECONDS, *passed_over]
+        skipped = self._skipped()
+        arguments = [self._time(), keys.JOB_KEYS, limit, hold_seconds, BEHIND_SECONDS, *skipped]
         looked_at, rows = cast("tuple[int, list[list[str]]]", self._take_due(keys=[keys.OUTBOX_DUE], args=arguments))
         return looked_at, [_Taken(*row) for row in rows]
 
     def _readable_of(self, taken: Sequence[_Taken]) -> list[Delivery]:
-        """The rows, without those that cannot be read and those that a refusal before them has disabled."""
+        """The deliveries taken, without unreadable ones and those disabled by an earlier refusal."""
         with self._redis.pipeline(transaction=False) as pipe:
             for row in taken:
                 pipe.hget(keys.deliveries_key(row.job_id), row.delivery_id)
@@ -86,7 +85,7 @@ class RedisOutbox:
         for row, text in zip(taken, texts, strict=True):
             delivery = _read(text)
             if delivery is None:
-                self._pass_over(row)
+                self._skip_unreadable(row)
                 continue
             with self._lock:
                 self._proofs[row.member] = row.proof
@@ -96,16 +95,16 @@ class RedisOutbox:
                 found.append(delivery)
         return found
 
-    def _pass_over(self, row: _Taken) -> None:
+    def _skip_unreadable(self, row: _Taken) -> None:
         with self._lock:
             self._unreadable[row.member] = row.job_id
             while len(self._unreadable) > MAX_UNREADABLE:
                 self._unreadable.popitem(last=False)
-        arguments = [self._time(), keys.JOB_KEYS, row.job_id, *self._passed_over(row.job_id)]
+        arguments = [self._time(), keys.JOB_KEYS, row.job_id, *self._skipped(row.job_id)]
         self._wake(keys=[keys.OUTBOX_DUE], args=arguments)
 
-    def _passed_over(self, job_id: str | None = None) -> list[str]:
-        """Unreadable rows, of one job or of all."""
+    def _skipped(self, job_id: str | None = None) -> list[str]:
+        """Unreadable deliveries, of one job or of all."""
         with self._lock:
             return [member for member, job in self._unreadable.items() if job_id in (None, job)]
 
@@ -121,7 +120,7 @@ class RedisOutbox:
     @raises_store_errors
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         self._push(deliveries, delay_seconds)
-        self._forget(deliveries)  # also those whose hold was lost
+        self._forget(deliveries)  # including those whose hold was lost
 
     def _forget(self, deliveries: Sequence[Delivery]) -> None:
         with self._lock:
@@ -129,7 +128,7 @@ class RedisOutbox:
                 self._proofs.pop(_member(delivery), None)
 
     def _push(self, deliveries: Sequence[Delivery], seconds: float) -> list[tuple[Delivery, str]]:
-        """Let these be due in so many seconds; each with the new proof, or "" where it is not held any more."""
+        """Make these due in `seconds`. Returns each with its new proof, "" if its hold was lost."""
         if not deliveries:
             return []
         with self._lock:
@@ -151,7 +150,7 @@ class RedisOutbox:
             delay_seconds if delivery.state == "pending" else "",
             proof,
             delivery.state,
-            *self._passed_over(delivery.job_id),
+            *self._skipped(delivery.job_id),
         ]
         ended = self._record(keys=[keys.OUTBOX_DUE], args=arguments)
         self._forget([delivery])
@@ -172,9 +171,9 @@ def _member(delivery: Delivery) -> str:
 
 
 def _read(row: str | None) -> Delivery | None:
-    """None for no row, and, with a line in the log, for one that is left to a version that can read it."""
+    """The delivery; None for no row, and for an unreadable one, which is logged and left to another version."""
     try:
         return None if row is None else Delivery.model_validate_json(row)
     except ValidationError as error:
-        log.error("a delivery cannot be read and is left out: %d errors in it", error.error_count())
+        log.error("a delivery cannot be read and is skipped: %d errors in it", error.error_count())
         return None

@@ -1,7 +1,7 @@
 """Lua scripts of the webhook outbox (outbox.py): each one atomic step on the sorted set of due deliveries."""
 
-# ARGV[1] is the time, or '' for Redis' own, ARGV[2] how keys of jobs begin. `unsent` lists the pending rows of a job by
-# their place; rows that an older version has written come into it when they are due, those that it has settled go.
+# ARGV[1] is the time, or '' for Redis' clock; ARGV[2] the prefix of job keys. `unsent` lists the pending deliveries of
+# a job by place. Those of an older version are added when they are due, and removed if that version has ended them.
 _COMMON = """
 local due, prefix = KEYS[1], ARGV[2]
 local now = tonumber(ARGV[1])
@@ -18,34 +18,34 @@ local function words_from(first)
   for i = first, #ARGV do words[ARGV[i]] = true end
   return words
 end
-local function first_pending(job, passed_over)
+local function first_pending(job, skipped)
   local at = 0
   while true do
     local id = redis.call('ZRANGE', unsent(job), at, at)[1]
     if not id then return nil end
     if not redis.call('ZSCORE', due, job .. ' ' .. id) then
       redis.call('ZREM', unsent(job), id)
-    elseif passed_over[job .. ' ' .. id] then
+    elseif skipped[job .. ' ' .. id] then
       at = at + 1
     else
       return id
     end
   end
 end
-local function wake_first(job, passed_over)
-  local first = first_pending(job, passed_over)
+local function wake_first(job, skipped)
+  local first = first_pending(job, skipped)
   if first and tonumber(redis.call('ZSCORE', due, job .. ' ' .. first)) > now then
     set_due(job .. ' ' .. first, now)
   end
 end
 """
 
-# Taking is one step, so that two senders never take the same row: each taken one is pushed `hold` into the future, and
-# its score there is the proof of whoever took it. Only the first pending row of a job is taken.
+# Taking is atomic, so that two senders never take the same delivery: each one taken becomes due `hold` seconds later,
+# and that score is the proof of its sender. Only the first pending delivery of a job is taken.
 TAKE_DUE = (
     _COMMON
     + """
-local limit, hold, behind, passed_over = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), words_from(6)
+local limit, hold, behind, skipped = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), words_from(6)
 local members = redis.call('ZRANGEBYSCORE', due, '-inf', string.format('%.6f', now), 'LIMIT', 0, limit)
 local taken, rows = {}, {}
 for _, member in ipairs(members) do
@@ -59,8 +59,8 @@ for _, member in ipairs(members) do
 end
 for _, row in ipairs(rows) do
   local member, job, id = row[1], row[2], row[3]
-  local head = first_pending(job, passed_over)
-  if passed_over[member] then
+  local head = first_pending(job, skipped)
+  if skipped[member] then
     set_due(member, now + behind)
   elseif id ~= head then
     set_due(member, math.max(now + behind, tonumber(redis.call('ZSCORE', due, job .. ' ' .. head)) + 1))
@@ -74,7 +74,7 @@ return {#members, taken}
 """
 )
 
-# Only what is still held is renewed, or given back.
+# Only deliveries that are still held are renewed, or released.
 HOLD = (
     _COMMON
     + """
@@ -93,13 +93,13 @@ return held
 """
 )
 
-# A row of a job that was purged meanwhile must not come back, nor one that somebody else has settled. A try that failed
-# counts only while the row is held: another sender may be at it by now.
+# A delivery of a purged job, or one that has ended, must not be written again. A failed attempt counts only while the
+# delivery is held: another sender may have taken it.
 RECORD = (
     _COMMON
     + """
 local job, id, row, delay, proof, state = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
-local passed_over, deliveries, member = words_from(9), prefix .. ARGV[3] .. ':deliveries', ARGV[3] .. ' ' .. ARGV[4]
+local skipped, deliveries, member = words_from(9), prefix .. ARGV[3] .. ':deliveries', ARGV[3] .. ' ' .. ARGV[4]
 if redis.call('HEXISTS', deliveries, id) == 0 then
   redis.call('ZREM', due, member)
   return 0
@@ -117,7 +117,7 @@ if score and (not delay or proof == '' or proof == score) then
     redis.call('HSET', prefix .. job .. ':record', 'webhooks_disabled', '1')
   end
 end
-if not delay then wake_first(job, passed_over) end
+if not delay then wake_first(job, skipped) end
 local first, ended = first_pending(job, {}), 0
 for _, other in ipairs(redis.call('HKEYS', deliveries)) do
   local is_behind = first and (place(other) > place(first) or place(other) == place(first) and other >= first)
@@ -127,5 +127,5 @@ return ended
 """
 )
 
-# Of a job whose first row is passed over, the next one.
+# Makes the next delivery due if the first one of the job is skipped.
 WAKE = _COMMON + "wake_first(ARGV[3], words_from(4))"

@@ -1,8 +1,8 @@
-"""The Celery side of the service: app, all of its configuration, task names, and how workers are woken.
+"""Celery: the app with all of its configuration, task names, and the task queue port.
 
-A message only wakes a worker, which then asks the store what comes next. So one that waits is enough for a queue:
-whoever takes it passes the word on while there is more to do. One that cannot be sent is left to the janitor. Knows no
-job and imports no task; worker/ registers those.
+A message only wakes a worker, which then asks the job store for the next job. So one waiting message per queue is
+enough: the worker that takes it sends another while there is more work. The janitor repeats messages that could not be
+sent. worker/ registers the tasks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from core.service.settings import Settings
 TASK_GENERATE_CHUNK = "longtake.generate_chunk"
 TASK_REFINE_WINDOW = "longtake.refine_window"
 TASK_REFINE_STEP = "longtake.refine_step"
-"""Sent by an older version only: it told the schedules apart."""
+"""Sent by an older version only."""
 TASK_FINALIZE_JOB = "longtake.finalize_job"
 TASK_PREPARE_MEDIA = "longtake.prepare_media"
 TASK_DELIVER_WEBHOOKS = "longtake.deliver_webhooks"
@@ -37,14 +37,14 @@ TASK_OF_LANE = {
     Lane.FINALIZE: TASK_FINALIZE_JOB,
 }
 CPU_QUEUE = "cpu"
-"""Where workers wait that join videos."""
+"""Queue of workers that finalize jobs."""
 MEDIA_QUEUE = "media"
-"""Where workers wait that fetch and decode what jobs begin with."""
+"""Queue of workers that prepare input media."""
 WEBHOOKS_QUEUE = "webhooks"
 JANITOR_QUEUE = "janitor"
 
 UNACKED_RESTORE_SECONDS = 5
-"""How often a worker looks for messages of dead workers whose visibility timeout has passed."""
+"""Interval at which a worker redelivers messages whose visibility timeout has passed."""
 
 log = logging.getLogger(__name__)
 
@@ -59,30 +59,30 @@ def queue_of_lane(lane: Lane, model: str) -> str:
 
 
 def make_celery_app(settings: Settings, timeouts: Timeouts = WORKER) -> Celery:
-    """The app that API and workers share. Everything Celery can be told is told here."""
+    """The Celery app of API and workers, with all configuration."""
     app = Celery("longtake", broker=kombu_url(settings.broker_url), set_as_current=False)
     app.conf.update(
         longtake_broker_url=settings.broker_url,
         # Results are in the job record.
         task_ignore_result=True,
-        # A message is done with when its chunk is committed, and a worker holds one at a time.
+        # A message is acknowledged when its chunk is committed, and a worker holds one at a time.
         task_acks_late=True,
         worker_prefetch_multiplier=1,
-        # One chunk per process, in a thread, so that Celery's own loop stays alive beside it; no fork after CUDA.
+        # One chunk per process, in a thread, so that Celery's loop keeps running; no fork after CUDA.
         worker_pool="threads",
         worker_concurrency=1,
         task_serializer="json",
         accept_content=["json"],
         task_default_queue=CPU_QUEUE,
         task_create_missing_queues=True,
-        # Cancel and drain are cooperative and status is in Redis: nothing listens to Celery's own chatter.
+        # Cancel and drain are cooperative and status is in Redis, so Celery's events are not needed.
         worker_send_task_events=False,
         worker_enable_remote_control=False,
-        # Our processes set up logging.
+        # The processes set up logging themselves.
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # Also after Redis has refused something (a replica, a failed save): Celery would end the process.
+        # Also when Redis refuses a command (a replica, a failed save); otherwise Celery exits.
         broker_channel_error_retry=True,
         broker_connection_timeout=timeouts.connect_seconds,
         task_publish_retry=timeouts.retry_timeouts,
@@ -98,7 +98,7 @@ def make_celery_app(settings: Settings, timeouts: Timeouts = WORKER) -> Celery:
 
 
 def worker_options(queues: Sequence[str], name: str) -> dict[str, Any]:
-    """Arguments of `app.Worker(...)`, where Celery takes what its configuration cannot say."""
+    """Arguments of `app.Worker(...)` that have no configuration setting."""
     return {
         "queues": list(queues),
         "hostname": name,
@@ -115,7 +115,7 @@ class CeleryTaskQueue:
     """ports.TaskQueue."""
 
     def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
-        """`broker` is the client that is asked what waits; without one it is a patient one of its own."""
+        """`broker` reads queue lengths; by default a client with the timeouts of workers."""
         self._app = app
         self._broker = broker or _client(str(app.conf.longtake_broker_url))
 
@@ -133,11 +133,11 @@ class CeleryTaskQueue:
             if self._length(queue) == 0:
                 self._app.send_task(task, args=args, queue=queue)
         except (StoreError, OperationalError) as error:
-            log.warning("%s%s was not sent, the janitor will: %s", task, args, error)
+            log.warning("%s%s was not sent; the janitor will send it: %s", task, args, error)
 
     @raises_store_errors
     def _length(self, queue: str) -> int:
-        """Messages that wait. One in a worker's hands does not count: the worker may have looked already."""
+        """Number of waiting messages, without unacknowledged ones: their workers may have looked for work already."""
         return self._broker.llen(queue)
 
 

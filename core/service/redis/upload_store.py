@@ -1,4 +1,4 @@
-"""Which uploads clients have asked for, in Redis: one JSON entry each, and an index by time. Knows no objects."""
+"""Upload records in Redis: one JSON entry each, and indexes by time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class RedisUploadStore:
-    """ports.UploadStore. `redis` is from redis_client.connect."""
+    """ports.UploadStore. `redis` is from client.connect."""
 
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
@@ -77,7 +77,7 @@ class RedisUploadStore:
         ids = cast("list[str]", self._redis.zrangebyscore(index, "-inf", f"({moment.timestamp()}"))
         entries = cast("list[str | None]", self._redis.mget([keys.upload_key(one) for one in ids]) if ids else [])
         gone = [upload_id for upload_id, entry in zip(ids, entries, strict=True) if entry is None]
-        if gone:  # removed by an older version, which does not know every index
+        if gone:  # removed by an older version, which does not update every index
             self._redis.zrem(index, *gone)
         return list(_readable(zip(ids, entries, strict=True)))
 
@@ -122,7 +122,7 @@ class RedisUploadStore:
 
 
 def _parse(upload_id: str, entry: str) -> Upload:
-    """Raises StoreDamaged for an entry that this version cannot read."""
+    """The upload in an entry. Raises StoreDamaged if this version cannot read it."""
     try:
         return Upload.model_validate_json(entry)
     except ValidationError as error:
@@ -130,7 +130,7 @@ def _parse(upload_id: str, entry: str) -> Upload:
 
 
 def _readable(entries: Iterable[tuple[str, str | None]]) -> Iterator[Upload]:
-    """One that cannot be read is left, with a line in the log, to a version that can."""
+    """The uploads of (id, entry) pairs; unreadable ones are logged and skipped."""
     for upload_id, entry in entries:
         try:
             if entry is not None:

@@ -1,4 +1,4 @@
-"""Which worker processes are there, in Redis: one expiring entry each. Knows nothing of what they do."""
+"""The registry of worker processes in Redis: one expiring entry each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RedisWorkerRegistry:
 
     @raises_store_errors
     def all(self) -> Sequence[WorkerStatus]:
-        """Sorted by name. Names whose entry has expired are forgotten on the way; a late report brings them back."""
+        """Statuses sorted by name. Also removes names whose entry has expired; a late report adds them again."""
         names = sorted(cast(set[str], self._redis.smembers(keys.WORKERS)))
         if not names:
             return []
@@ -50,9 +50,9 @@ class RedisWorkerRegistry:
 
 
 def _read(entry: str) -> WorkerStatus | None:
-    """None for what this version cannot read: a newer worker's kind or state."""
+    """None if this version cannot read it (a kind or state of a newer version)."""
     try:
         return WorkerStatus.model_validate_json(entry)
     except ValidationError as error:
-        log.warning("a worker's status cannot be read and is left out: %d errors in it", error.error_count())
+        log.warning("a worker's status cannot be read and is skipped: %d errors in it", error.error_count())
         return None

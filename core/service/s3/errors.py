@@ -1,7 +1,7 @@
-"""What every failure of an S3 server means: one StorageError class per meaning, whatever boto3 throws.
+"""Translates failures of an S3 server to StorageError classes.
 
-Decided by the server's own error code, then by the HTTP status, then by the class of boto's error. Imports boto3 only
-where it has been used, and so is loaded, already.
+The server's error code decides, then the HTTP status, then the class of boto's error. boto3 is imported only inside
+functions that run after it was used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CODES: dict[str, type[StorageError]] = {
     "NoSuchKey": ObjectNotFound,
     "NotFound": ObjectNotFound,
     "NoSuchBucket": StorageMisconfigured,
-    "BadDigest": StorageUnavailable,  # damaged on the way there: another try may do better
+    "BadDigest": StorageUnavailable,  # damaged in transit: a retry may succeed
     "ConditionalRequestConflict": StorageUnavailable,
     "IncompleteBody": StorageUnavailable,
     "OperationAborted": StorageUnavailable,
@@ -41,14 +41,14 @@ _STATUSES: dict[int, type[StorageError]] = {
     429: StorageUnavailable,
     507: StorageFull,
 }
-_WORDS: tuple[tuple[str, type[StorageError]], ...] = (
+_MESSAGES: tuple[tuple[str, type[StorageError]], ...] = (
     ("no space left", StorageFull),
     ("disk full", StorageFull),
     ("quota exceeded", StorageFull),
     ("read-only file system", StorageReadOnly),
     ("permission denied", StorageReadOnly),
 )
-"""Words in a server error's message: rclone and others pass their system's on."""
+"""Texts in the message of a server error: rclone and others pass on errors of their file system."""
 _WRITES = frozenset({"PutObject", "DeleteObjects", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"})
 _FIXES: dict[type[StorageError], str] = {
     StorageUnavailable: "check that the S3 server runs and its URL",
@@ -59,7 +59,7 @@ _FIXES: dict[type[StorageError], str] = {
 
 
 def failures_of_boto() -> tuple[type[Exception], ...]:
-    """What a call of boto3 may throw because of the server or the settings; nothing that would be a bug of ours."""
+    """Exceptions of boto3 calls that are caused by the server or the settings, not by a bug."""
     from http.client import HTTPException
     from socket import gaierror
 
@@ -68,18 +68,18 @@ def failures_of_boto() -> tuple[type[Exception], ...]:
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
-    ours = (ConnectionError, TimeoutError, gaierror, ValueError)  # ValueError: an endpoint that is no URL
-    return (ClientError, BotoCoreError, Boto3Error, ResponseParserError, HTTPError, HTTPException, *ours)
+    builtin = (ConnectionError, TimeoutError, gaierror, ValueError)  # ValueError: an endpoint that is not a URL
+    return (ClientError, BotoCoreError, Boto3Error, ResponseParserError, HTTPError, HTTPException, *builtin)
 
 
 def storage_error(doing: str, error: Exception) -> StorageError:
-    """`error` by its meaning. Its text is for operators: it may hold addresses and keys."""
+    """The StorageError for an error of boto3. Its text is for operators: it may hold addresses and keys."""
     kind = _meaning(error)
     return kind(f"{doing}: {error}", fix=_FIXES.get(kind))
 
 
 def code_of(error: ClientError) -> str:
-    """The server's own error code; for answers without a body boto makes it of the status."""
+    """The server's error code; boto derives it from the status if the answer has no body."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -90,7 +90,7 @@ def _meaning(error: Exception) -> type[StorageError]:
     if isinstance(error, boto.ClientError):
         return _meaning_of_answer(error)
     if isinstance(error, Boto3Error) and isinstance(error.__context__, boto.ClientError | boto.BotoCoreError):
-        return _meaning(error.__context__)  # an upload in parts wraps what happened
+        return _meaning(error.__context__)  # a multipart upload wraps the error
     if isinstance(error, boto.FlexibleChecksumError | boto.ChecksumError):
         return ObjectDamaged
     if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -111,7 +111,7 @@ def _meaning_of_answer(error: ClientError) -> type[StorageError]:
     if status in _STATUSES:
         return _STATUSES[status]
     text = str(error.response.get("Error", {}).get("Message", "")).lower()
-    named = next((kind for words, kind in _WORDS if words in text), None)
+    named = next((kind for part, kind in _MESSAGES if part in text), None)
     if named is not None:
         return named
     if code == "AccessDenied" and error.operation_name in _WRITES:
@@ -125,7 +125,7 @@ def _status_of(error: ClientError) -> int:
 
 
 def is_missing_bucket(error: StorageError) -> bool:
-    """Whether `error` is S3's word that the bucket is not there."""
+    """Whether the server answered NoSuchBucket."""
     from botocore.exceptions import ClientError
 
     return isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == "NoSuchBucket"

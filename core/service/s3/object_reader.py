@@ -1,7 +1,6 @@
-"""Objects read on an event loop (ports.ObjectReader): what the API streams of an S3 server to players, piece by piece.
+"""ports.ObjectReader over S3: objects that the API streams to players, read on an event loop.
 
-No thread is held while bytes come, and a reader that takes its time slows only itself: what it does not take is not
-read from the server. Knows keys and byte ranges; knows no HTTP of the API and no job.
+No thread waits for bytes, and a slow reader slows only itself: nothing is read ahead for it.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ from core.service.net.resolver import check_name
 from core.service.s3.storage import REQUEST, S3Storage
 
 ANSWER_SECONDS = 1.7
-"""Within this it is known whether the server answers, connecting included."""
+"""Time limit for the server's answer, connecting included."""
 SILENCE_SECONDS = 20.0
-"""Longest pause between two pieces."""
+"""Longest time between two pieces."""
 _KEPT_CONNECTIONS = 32
 _SIGNING_THREADS = 8
-"""Of its own: a name server that hangs takes no thread from other requests."""
+"""A limiter of its own: a hanging name server takes no thread from other requests."""
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})", re.ASCII)
 
 
 class S3ObjectReader:
-    """ports.ObjectReader by presigned requests to the server's internal address. One for each event loop."""
+    """ports.ObjectReader with presigned requests to the internal endpoint. One instance per event loop."""
 
     def __init__(self, storage: S3Storage, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """`transport` is what tests answer with."""
+        """`transport` replaces the HTTP transport, for tests."""
         self._storage = storage
         self._transport = transport
         self._made_limiter: CapacityLimiter | None = None
@@ -50,11 +49,11 @@ class S3ObjectReader:
 
     @property
     def _client(self) -> httpx.AsyncClient:
-        """Made on the event loop that uses it."""
+        """Created on the event loop that uses it."""
         if self._made_client is None:
             self._made_client = httpx.AsyncClient(
                 timeout=httpx.Timeout(SILENCE_SECONDS, connect=ANSWER_SECONDS, pool=ANSWER_SECONDS),
-                # As many connections as readers: LONGTAKE_MAX_MEDIA_STREAMS limits those before.
+                # No limit here: LONGTAKE_MAX_MEDIA_STREAMS limits the readers.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
                 trust_env=False,
                 transport=self._transport,
@@ -63,7 +62,7 @@ class S3ObjectReader:
 
     @property
     def _limiter(self) -> CapacityLimiter:
-        """Likewise."""
+        """Created on the event loop that uses it."""
         if self._made_limiter is None:
             self._made_limiter = CapacityLimiter(_SIGNING_THREADS)
         return self._made_limiter
@@ -82,7 +81,7 @@ class S3ObjectReader:
             await answer.aclose()
 
     async def _ask(self, key: str, byte_range: str | None) -> httpx.Response:
-        """Needs no breaker: who waits for a server that hangs holds neither a thread nor anybody else's connection."""
+        """Needs no circuit breaker: waiting for a hanging server holds neither a thread nor a shared connection."""
         try:
             with fail_after(ANSWER_SECONDS):
                 url = await to_thread.run_sync(self._url, key, abandon_on_cancel=True, limiter=self._limiter)
@@ -92,7 +91,7 @@ class S3ObjectReader:
             raise StorageUnavailable(f"reading {key}: {error!r}") from error
 
     def _url(self, key: str) -> str:
-        """Blocking: the name may have to be looked up, and credentials to be fetched."""
+        """Presigned URL. Blocks: it may look up the host name and fetch credentials."""
         url = self._storage.internal_url(key)
         parts = urlsplit(url)
         check_name(parts.hostname, parts.port, REQUEST.connect_seconds)
@@ -100,7 +99,7 @@ class S3ObjectReader:
 
 
 def _check(answer: httpx.Response, key: str) -> None:
-    """Raise what an answer that is no success means."""
+    """Raise the StorageError of an answer that is not a success."""
     if answer.is_success:
         return
     if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -117,17 +116,17 @@ def _meaning(status: int) -> type[StorageError]:
 
 
 def _part_of(answer: httpx.Response, key: str) -> ObjectPart:
-    """What was answered: a range also where the status is 200 (rclone), the whole where the server knows no ranges.
-    Raises ObjectDamaged where its length is not told, or is another one than its range has."""
-    told = answer.headers.get("content-length", "")
-    if not _LENGTH.fullmatch(told):
-        raise ObjectDamaged(f"reading {key}: Content-Length is {told[:40]!r}")
-    length = int(told)
+    """The part in the answer: a range even if the status is 200 (rclone), the whole if the server ignores ranges.
+    Raises ObjectDamaged if the length is missing or does not match the range."""
+    content_length = answer.headers.get("content-length", "")
+    if not _LENGTH.fullmatch(content_length):
+        raise ObjectDamaged(f"reading {key}: Content-Length is {content_length[:40]!r}")
+    length = int(content_length)
     found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
     is_range = found is not None and found[1] is not None
     first, last, total = map(int, found.groups()) if found and is_range else (0, length - 1, length)
     if length != last - first + 1:
-        raise ObjectDamaged(f"reading {key}: {length} bytes come as {first}-{last} of {total}")
+        raise ObjectDamaged(f"reading {key}: {length} bytes were sent as {first}-{last} of {total}")
     return ObjectPart(first, last, total, is_range, _pieces(answer, key))
 
 

@@ -1,8 +1,8 @@
-"""Presigned GET and PUT URLs for S3 (AWS Signature Version 4 in the query string). Pure: keys and time are arguments.
+"""Presigned GET and PUT URLs for S3 (AWS Signature Version 4 in the query string). Makes no request.
 
-Why not botocore's own: it signs with the clock's second, so the text changes with every call, and it needs some 0.4 ms
-per URL, which a job of 600 chunks pays 600 times per poll. Knows no bucket's content and makes no request.
-Source: AWS Signature Version 4, "Authenticating Requests: Using Query Parameters" (the test has AWS's own example).
+Not botocore's presigner: it signs with the current second, so the text changes with every call, and takes about 0.4 ms
+per URL, 600 times per poll of a job of 600 chunks.
+Source: AWS Signature Version 4, "Authenticating Requests: Using Query Parameters" (the test has AWS's example).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from datetime import datetime
 from urllib.parse import SplitResult, quote, urlsplit
 
 MAX_EXPIRES_SECONDS = 604800
-"""Seven days: no server accepts a longer life."""
+"""Seven days, the maximum of the protocol."""
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """Credentials and region of a signature. `session_token` only with temporary credentials."""
+    """Credentials and region of a signature. `session_token` is for temporary credentials only."""
 
     access_key_id: str
     secret_access_key: str
@@ -37,8 +37,8 @@ def presign_get(
     expires_seconds: int,
     query: Mapping[str, str] | None = None,
 ) -> str:
-    """URL of `path` (starts with /, not yet percent-encoded) at `endpoint`, valid from `signed_at` (UTC) for
-    `expires_seconds`. `query` holds parameters of the operation, such as response-content-disposition; they are signed.
+    """GET URL of `path` (starts with /, not percent-encoded) at `endpoint`, valid from `signed_at` (UTC) for
+    `expires_seconds`. `query` holds further signed parameters, such as response-content-disposition.
     """
     return _presign("GET", endpoint, path, key, signed_at, expires_seconds, query or {}, {})
 
@@ -51,8 +51,8 @@ def presign_put(
     expires_seconds: int,
     headers: Mapping[str, str],
 ) -> str:
-    """As `presign_get`, to store an object. `headers` (lower-case names) are signed: the server refuses a request that
-    sends other values, so that content-type and content-length bind what may be stored."""
+    """PUT URL, else as `presign_get`. `headers` (lower-case names) are signed: the server refuses other values, so
+    content-type and content-length bind what may be stored."""
     return _presign("PUT", endpoint, path, key, signed_at, expires_seconds, {}, headers)
 
 
@@ -83,7 +83,7 @@ def _presign(
 
 
 def _without_default_port(endpoint: SplitResult) -> str:
-    """The Host header as every client sends it: it leaves out the scheme's own port."""
+    """The Host header as clients send it: without the scheme's default port."""
     default = {"http": ":80", "https": ":443"}[endpoint.scheme]
     return endpoint.netloc.removesuffix(default)
 

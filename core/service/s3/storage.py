@@ -1,7 +1,7 @@
-"""The object storage port over any S3 server: AWS, R2, Ceph, SeaweedFS, or the embedded rclone one.
+"""The object storage port over any S3 server: AWS, R2, Ceph, SeaweedFS, or the embedded rclone.
 
-Two addresses: workers and API talk to the internal endpoint; URLs for clients are signed for the public one, since the
-host is part of a signature. Knows no job and no video: keys and bytes only. What failures mean is in errors.py.
+Two endpoints: workers and API use the internal one; URLs for clients are signed for the public one, since the host is
+part of the signature.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from core.service.s3.errors import code_of, failures_of_boto, is_missing_bucket,
 from core.service.s3.presign import MAX_EXPIRES_SECONDS, SigningKey, presign_get, presign_put
 from core.service.settings import Settings
 
-# Some S3 servers (rclone among them) answer a byte range with status 200. A browser that may store such an answer takes
-# it for the whole object from then on: after playing chunk 0's head, the chunk itself would come out of its cache cut.
+# Some S3 servers (rclone among them) answer a byte range with status 200. A browser would cache such an answer as the
+# whole object: after playing chunk 0's head, it would play the chunk itself truncated.
 _CACHE_CONTROL = "no-store"
 _BUCKET_EXISTS_CODES = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _DELETE_BATCH = 1000  # the most that DeleteObjects takes
 _PIECE_BYTES = 1 << 20
 _INTERNAL_URL_SECONDS = 300
-"""It is used at once; clocks may differ."""
+"""Used at once, but clocks may differ."""
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long one call may take, and how often it is made before it counts as failed."""
+    """Time limits and number of attempts of one call."""
 
     connect_seconds: float
     read_seconds: float
@@ -44,13 +44,13 @@ class Timeouts:
 
 
 WORKER = Timeouts(connect_seconds=5.0, read_seconds=20.0, attempts=2)
-"""A worker has its own loop around what fails (worker/runtime/server_retry.py)."""
+"""Workers retry failures themselves (worker/runtime/server_retry.py)."""
 REQUEST = Timeouts(connect_seconds=0.5, read_seconds=1.2, attempts=1)
-"""Somebody waits for an HTTP answer: within two seconds it is known whether there is one."""
+"""For HTTP requests: answers or fails within two seconds."""
 
 
 class S3Storage:
-    """ports.Storage in settings.s3_bucket. One object serves all threads of a process."""
+    """ports.Storage in settings.s3_bucket. Thread-safe; one instance per process."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class S3Storage:
         self._made_session: Any = None
         self._made_client: Any = None
 
-    # boto3 has no types of its own, hence Any. It is imported on first use, so that a process that only signs URLs does
-    # not wait for it; a session of our own, since boto3's default one is not safe to make clients in several threads.
+    # boto3 is untyped, hence Any. It is imported on first use, so that a process that only signs URLs does not wait for
+    # it. It has its own session because the default one is not safe for creating clients in several threads.
     @property
     def _session(self) -> Any:
         with self._making:
@@ -114,29 +114,29 @@ class S3Storage:
             aws_secret_access_key=secret.get_secret_value() if secret else None,
             config=config,
         )
-        # Not asked for leave to send a body (Expect: 100-continue): botocore waits up to a second for it, and for ever,
-        # in a loop without a pause, where the connection ends after the first line of the answer.
+        # No Expect: 100-continue: botocore waits up to a second for the answer, and loops forever without a pause if
+        # the connection ends after the status line.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         return client
 
     def ensure_bucket(self) -> None:
-        """Create the bucket where it does not exist. Idempotent, also for several processes at once."""
+        """Create the bucket if it does not exist. Idempotent, also with concurrent processes."""
         try:
             self.check()
         except ObjectNotFound:
             region = self._settings.s3_region
-            # AWS refuses its first region's name here, and demands every other's.
-            where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-            with self._named_errors(f"creating bucket {self._bucket}", ignore=_BUCKET_EXISTS_CODES):
-                self._client.create_bucket(Bucket=self._bucket, **where)
+            # AWS refuses us-east-1 as a constraint and requires it for other regions.
+            constraint = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            with self._translated_errors(f"creating bucket {self._bucket}", ignore=_BUCKET_EXISTS_CODES):
+                self._client.create_bucket(Bucket=self._bucket, **constraint)
 
     def check(self) -> None:
-        """Raise StorageError where the bucket cannot be reached (ObjectNotFound where it does not exist)."""
-        with self._named_errors(f"reaching bucket {self._bucket}"):
+        """Raise StorageError if the bucket cannot be reached (ObjectNotFound if it does not exist)."""
+        with self._translated_errors(f"reaching bucket {self._bucket}"):
             self._client.head_bucket(Bucket=self._bucket)
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Makes the bucket where it is not there yet: an API may be asked before any worker has started."""
+        """Creates a missing bucket: the API may store something before any worker has started."""
         try:
             self._put(key, data, content_type)
         except StorageMisconfigured as refusal:
@@ -146,27 +146,27 @@ class S3Storage:
             self._put(key, data, content_type)
 
     def _put(self, key: str, data: bytes, content_type: str) -> None:
-        with self._named_errors(f"storing {key}"):
+        with self._translated_errors(f"storing {key}"):
             self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, CacheControl=_CACHE_CONTROL
             )
 
     def put_file(self, key: str, path: Path, content_type: str) -> None:
-        """Store a file of any size, in parts where it is large."""
+        """Store a file of any size; large ones as a multipart upload."""
         extra = {"ContentType": content_type, "CacheControl": _CACHE_CONTROL}
-        with self._named_errors(f"storing {key}"):
+        with self._translated_errors(f"storing {key}"):
             self._client.upload_file(str(path), self._bucket, key, ExtraArgs=extra)
 
     def get(self, key: str) -> bytes:
-        with self._named_errors(f"reading {key}"):
+        with self._translated_errors(f"reading {key}"):
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
     def pieces(self, key: str) -> Iterator[bytes]:
-        with self._named_errors(f"reading {key}"):
+        with self._translated_errors(f"reading {key}"):
             yield from self._client.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_PIECE_BYTES)
 
     def look_up(self, key: str) -> StoredObject:
-        with self._named_errors(f"looking up {key}"):
+        with self._translated_errors(f"looking up {key}"):
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
         return StoredObject(size_bytes=answer["ContentLength"], content_type=answer.get("ContentType", ""))
 
@@ -179,7 +179,7 @@ class S3Storage:
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys under a prefix, page by page."""
-        with self._named_errors(f"listing {prefix}"):
+        with self._translated_errors(f"listing {prefix}"):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for entry in page.get("Contents", ()):
                     yield entry["Key"]
@@ -187,19 +187,19 @@ class S3Storage:
     def delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _DELETE_BATCH):
             objects = [{"Key": key} for key in keys[start : start + _DELETE_BATCH]]
-            with self._named_errors("deleting objects"):
+            with self._translated_errors("deleting objects"):
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
                 _raise_first(answer.get("Errors", ()), "DeleteObjects")
 
     def delete_prefix(self, prefix: str) -> int:
-        """Delete all objects under a prefix; returns how many. Listed first: a page may shift under a delete."""
+        """Delete all objects under a prefix; returns how many. Lists first, since deleting may shift pages."""
         keys = [*self.list(prefix)]
         self.delete(keys)
         return len(keys)
 
     def url(self, key: str, *, download_name: str | None = None) -> str:
-        """A presigned GET, good for url_ttl_seconds to twice that; the same text in every process until the bucket of
-        time turns. With temporary credentials it ends with them, if that is sooner."""
+        """A presigned GET, valid for url_ttl_seconds to twice that. All processes give the same text within a period of
+        url_ttl_seconds. With temporary credentials it expires with them, if that is sooner."""
         least = self._settings.url_ttl_seconds
         period = max(1, min(least, MAX_EXPIRES_SECONDS - least))
         seconds = int(self._now().timestamp())
@@ -215,7 +215,7 @@ class S3Storage:
         return presign_put(endpoint, path, self._signing_key(), signed_at, ttl_seconds, headers)
 
     def internal_url(self, key: str) -> str:
-        """A presigned GET on the internal endpoint, to be used at once by this process."""
+        """A presigned GET on the internal endpoint, for immediate use by this process."""
         signed_at = self._now().replace(microsecond=0)
         endpoint, path = self._place(self._internal_endpoint, key)
         return presign_get(endpoint, path, self._signing_key(), signed_at, _INTERNAL_URL_SECONDS)
@@ -239,8 +239,8 @@ class S3Storage:
         if settings.s3_access_key_id and settings.s3_secret_access_key:
             secret = settings.s3_secret_access_key.get_secret_value()
             return SigningKey(settings.s3_access_key_id, secret, settings.s3_region)
-        # boto3's chain (environment, files, instance role); asked each time, as temporary ones are renewed.
-        with self._named_errors("reading the S3 credentials", of_server=False):
+        # boto3's chain (environment, files, instance role); read each time, as temporary credentials are renewed.
+        with self._translated_errors("reading the S3 credentials", of_server=False):
             credentials = self._session.get_credentials()
             frozen = credentials and credentials.get_frozen_credentials()
         if frozen is None:
@@ -250,10 +250,10 @@ class S3Storage:
         return SigningKey(frozen.access_key, frozen.secret_key, settings.s3_region, frozen.token)
 
     @contextmanager
-    def _named_errors(
+    def _translated_errors(
         self, doing: str, ignore: frozenset[str] = frozenset(), *, of_server: bool = True
     ) -> Generator[None]:
-        """Turn whatever boto throws into a StorageError; S3 codes in `ignore` count as done."""
+        """Turn errors of boto into StorageErrors; S3 error codes in `ignore` count as success."""
         breaker = self._breaker if of_server else None
         if breaker is not None and not breaker.allows_call():
             raise StorageUnavailable(f"{doing}: it did not answer a moment ago")
@@ -280,7 +280,7 @@ def _has_code(error: Exception, codes: frozenset[str]) -> bool:
 
 
 def _raise_first(errors: Sequence[Mapping[str, str]], operation: str) -> None:
-    """The answer to a batch is a success that may list failures."""
+    """Raise the first failure in the answer to a batch, whose status is a success."""
     from botocore.exceptions import ClientError
 
     if errors:

@@ -1,1 +1,1 @@
-"""Frames to playable bytes and back: segments, playlists, final files. Pure functions over bytes and arrays."""
+"""Encoding and decoding of video: chunks, playlists, final files. Functions over bytes and arrays."""

@@ -1,6 +1,5 @@
-"""Reads the box structure of an MP4 byte string: types, places and sizes. Pure.
+"""Reads the box structure of MP4 bytes: types, positions and sizes.
 
-Knows nothing of codecs, jobs or what the boxes mean; segments.py cuts files with it and tests look into chunks with it.
 Source: ISO/IEC 14496-12, section 4.2 (size and type, then the payload; size 1 means a 64-bit size, 0 means to the end).
 """
 
@@ -24,11 +23,11 @@ class Box:
 
 
 class MalformedBoxes(ValueError):
-    """The bytes are not a sequence of whole boxes."""
+    """The bytes are not a sequence of complete boxes."""
 
 
 def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """The boxes that lie side by side in data[start:end]. Raises MalformedBoxes where one does not fit."""
+    """The boxes in data[start:end], without their children. Raises MalformedBoxes if one does not fit."""
     stop = len(data) if end is None else end
     while start < stop:
         box = _box_at(data, start, stop)
@@ -42,5 +41,5 @@ def _box_at(data: bytes, start: int, stop: int) -> Box:
         size, header = int.from_bytes(data[start + 8 : start + 16], "big"), LARGE_HEADER_BYTES
     box_end = stop if size == 0 else start + size
     if stop - start < header or not start + header <= box_end <= stop:
-        raise MalformedBoxes(f"no whole box at byte {start}")
+        raise MalformedBoxes(f"no complete box at byte {start}")
     return Box(data[start + 4 : start + 8].decode("latin-1"), start, start + header, box_end)

@@ -1,7 +1,4 @@
-"""A video as one picture: a row per chunk, its frames side by side, for people and for README. Also the thumbnail.
-
-Knows frames and words only. Source of the look: none; quiet dark paper, so that the pictures are what is seen.
-"""
+"""Contact sheets (one picture of a video, a row per chunk) and thumbnails."""
 
 from __future__ import annotations
 
@@ -29,10 +26,10 @@ _PAPER, _INK, _QUIET, _RULE = (18, 20, 24), (238, 240, 243), (150, 156, 166), (4
 def contact_sheet(
     rows: Sequence[FramesTHWC], labels: Sequence[str], *, title: str = "", subtitle: str = ""
 ) -> Image.Image:
-    """One row of up to 16 frames per chunk, each `labels` entry beside its row, the title (the prompt) above.
+    """One row of up to 16 frames per chunk, with `labels` beside the rows and the title (the prompt) above.
 
-    A label's first line is its name, further lines stand below it in smaller letters; long ones are wrapped.
-    Small frames are enlarged without smoothing by a whole number, so that their pixels stay what they are.
+    The first line of a label is its name, further lines are smaller; long lines are wrapped. Small frames are enlarged
+    by an integer factor without smoothing, so that pixels stay visible.
     """
     assert rows, "a sheet has at least one row"
     cell_width, cell_height = _cell_size(rows[0])
@@ -53,7 +50,7 @@ def contact_sheet(
 
 
 def thumbnail(frames_THWC: FramesTHWC) -> bytes:
-    """A JPEG of the middle frame, its longer side at most 512 pixels; small frames are enlarged by a whole number."""
+    """JPEG of the middle frame, longer side at most 512 pixels; small frames are enlarged by an integer factor."""
     frame_HWC = frames_THWC[len(frames_THWC) // 2]
     longer = max(frame_HWC.shape[:2])
     scale = THUMBNAIL_SIDE_PIXELS // longer or THUMBNAIL_SIDE_PIXELS / longer
@@ -65,7 +62,7 @@ def thumbnail(frames_THWC: FramesTHWC) -> bytes:
 
 
 def _cell_size(frames_THWC: FramesTHWC) -> tuple[int, int]:
-    """Width and height of a thumbnail: about 96 pixels on the longer side; whole multiples where frames are smaller."""
+    """Width and height of a cell: about 96 pixels on the longer side; an integer multiple of smaller frames."""
     height, width = frames_THWC.shape[1:3]
     longer = max(width, height)
     if longer <= _CELL_SIDE_PIXELS:
@@ -79,7 +76,7 @@ def _resampling(frame_HWC: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], widt
 
 
 def _heading_bottom(title_lines: int, subtitle: str) -> int:
-    """Where the first row begins."""
+    """Top of the first row in pixels."""
     heading = title_lines * (_TITLE_SIZE + 8) + (_SUBTITLE_SIZE + 10 if subtitle else 0)
     return _MARGIN + (heading + 24 if heading else 0)
 
@@ -94,7 +91,7 @@ def _draw_heading(draw: ImageDraw.ImageDraw, title: Sequence[str], subtitle: str
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, label: str, top: int, height: int) -> None:
-    """Lines beside a row, wrapped to their column, in the middle of its height."""
+    """Draw a label beside its row, wrapped and vertically centred."""
     name, *details = label.splitlines() or [""]
     lines = [(line, _LABEL_SIZE, _INK) for line in _wrapped(name, _font(_LABEL_SIZE), _LABEL_WIDTH - _LABEL_GAP)]
     for detail in details:
@@ -107,7 +104,7 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: str, top: int, height: int) ->
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Lines no wider than `width` pixels, broken between words; none for no words."""
+    """Lines no wider than `width` pixels, broken between words; [] without words."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

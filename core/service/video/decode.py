@@ -1,4 +1,4 @@
-"""Video bytes, files or URLs (also HLS playlists) back to frames. Knows no job; all frames are held in memory."""
+"""Decodes video bytes, files or URLs (also HLS playlists) to frames, all in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import LongtakeError
 
-# FFmpeg begins a live playlist three chunks before its end otherwise. Other formats do not know the option.
+# Otherwise FFmpeg starts a live playlist three chunks before its end. Other formats ignore the option.
 _FROM_THE_START = {"live_start_index": "0"}
 
 
@@ -25,9 +25,9 @@ class VideoUnreadable(LongtakeError):
 
 
 def decode_frames(source: bytes | Path | str) -> FramesTHWC:
-    """All frames of a video as RGB. A str is a URL; a live playlist is played until it ends.
+    """All frames of a video: uint8 RGB [frames, height, width, 3]. A str is a URL; a live playlist is read to its end.
 
-    Raises VideoUnreadable, also where there is no frame at all.
+    Raises VideoUnreadable, also if there are no frames.
     """
     try:
         frames = [*_frames(source)]

@@ -1,7 +1,4 @@
-"""Joins a job's chunks to one MP4 by copying their packets: no frame is encoded twice, dropped or added.
-
-One chunk is held at a time, whatever the video's length. Knows no job and no storage.
-"""
+"""Joins chunks to one MP4 by stream copy: no frame is re-encoded, dropped or added. Holds one chunk at a time."""
 
 from __future__ import annotations
 
@@ -19,12 +16,12 @@ from core.service.video.decode import VideoUnreadable
 
 
 def join_chunks(chunks: Iterable[bytes], out_path: Path) -> None:
-    """Write the chunks, in order and at least one, to an MP4 whose index stands in front: it plays while loading.
+    """Write the chunks, in order, to a faststart MP4 (index first, so that it plays while loading).
 
-    Same chunks, same bytes. Raises VideoUnreadable where a chunk is damaged or none came.
+    Deterministic. Raises VideoUnreadable if a chunk is damaged or there is none.
     """
     stream: VideoStream | None = None
-    # The encoder's and muxer's names stay out of the file: they would change its bytes with every FFmpeg.
+    # Without the names of encoder and muxer, which would change the bytes with every FFmpeg version.
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with av.open(str(out_path), "w", format="mp4", options=options) as output:
         for chunk in chunks:
@@ -34,7 +31,7 @@ def join_chunks(chunks: Iterable[bytes], out_path: Path) -> None:
 
 
 def _copy(chunk: bytes, output: OutputContainer, stream: VideoStream | None) -> VideoStream:
-    """Append a chunk's packets; the first chunk's head becomes the stream's."""
+    """Append a chunk's packets; the first chunk gives the stream its parameters."""
     try:
         with av.open(io.BytesIO(chunk), mode="r") as container:
             source = container.streams.video[0]
@@ -48,5 +45,5 @@ def _copy(chunk: bytes, output: OutputContainer, stream: VideoStream | None) -> 
 
 
 def _packets(demuxed: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
-    """Without the empty packet that ends a file."""
+    """All packets except the empty one at the end of a file."""
     return (packet for packet in demuxed if packet.size)

@@ -1,7 +1,7 @@
-"""The HLS media playlist of a job, as text. Pure: knows chunks only by URL, sizes and frame counts.
+"""The HLS media playlist of a job, as text.
 
-An EVENT playlist (RFC 8216, 4.3.3.5): chunks are only ever appended, and EXT-X-ENDLIST closes it. Every chunk object
-carries its own head; players take chunk 0's as the init segment and read the others from behind theirs.
+An EVENT playlist (RFC 8216, 4.3.3.5): chunks are only appended, and EXT-X-ENDLIST closes it. Every chunk object has its
+own head; players use that of chunk 0 as the init segment and skip those of the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONTENT_TYPE = "application/vnd.apple.mpegurl"
 
 @dataclass(frozen=True)
 class PlaylistEntry:
-    """One chunk: its URL, the object's size, the head's (ftyp+moov), and its number of frames."""
+    """One chunk: URL, size of the object, size of its head (ftyp+moov), and number of frames."""
 
     url: str
     size_bytes: int
@@ -27,18 +27,18 @@ class PlaylistEntry:
 
 
 def render_playlist(entries: Sequence[PlaylistEntry], fps: int | Fraction, *, ended: bool) -> str:
-    """The playlist of a job's chunks, oldest first; valid also while there is none yet. `ended`: no more will come.
+    """The playlist of a job's chunks, oldest first; valid also without chunks. `ended`: no more will be added.
 
-    Durations are cut from one timeline of microseconds, so that their sum never drifts from the video's."""
+    Durations are differences of rounded microsecond times, so that their sum does not drift from the video's."""
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
-        # It must never change (RFC 8216, 6.2.1), so it follows from fps alone: no chunk is longer than a full one.
+        # It must not change (RFC 8216, 6.2.1), so it is the duration of a full chunk, the longest possible.
         f"#EXT-X-TARGETDURATION:{ceil(Fraction(CHUNK_FRAMES, fps))}",
         "#EXT-X-MEDIA-SEQUENCE:0",
         "#EXT-X-PLAYLIST-TYPE:EVENT",
         "#EXT-X-INDEPENDENT-SEGMENTS",
-        "#EXT-X-START:TIME-OFFSET=0",  # a live player begins near the end otherwise
+        "#EXT-X-START:TIME-OFFSET=0",  # otherwise live players start near the end
     ]
     if entries:
         lines.append(f'#EXT-X-MAP:URI="{entries[0].url}",BYTERANGE="{entries[0].head_bytes}@0"')
@@ -61,5 +61,5 @@ def _segment(entry: PlaylistEntry, first_frame: int, fps: int | Fraction) -> lis
 
 
 def _microseconds(frame: int, fps: int | Fraction) -> int:
-    """When a frame begins, to the nearest microsecond."""
+    """Start time of a frame, to the nearest microsecond."""
     return round(Fraction(frame * 1_000_000) / fps)

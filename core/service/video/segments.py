@@ -1,9 +1,9 @@
-"""Frames to one chunk: an MP4 object that plays by itself and is an HLS segment by byte range. In memory, no files.
+"""Encodes frames to a chunk: an MP4 object that plays by itself and is an HLS segment by byte range. In memory.
 
 A chunk is ftyp+moov+moof+mdat. The head (ftyp+moov) has the same bytes in every chunk of a job, and decode time
-continues from chunk to chunk, so a playlist can name chunk 0's head as the init segment of all of them. FFmpeg's
-timescale is the rate's numerator times a power of two: a frame is a whole number of ticks at any rational rate.
-Same frames, same bytes: one encoder thread, nothing of the clock in the file. Knows no job and no storage.
+continues from chunk to chunk, so a playlist can use chunk 0's head as the init segment. FFmpeg's timescale is the
+rate's numerator times a power of two, so a frame is an integer number of ticks at any rational rate.
+Deterministic: one encoder thread, no timestamps of the clock in the file.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.video.boxes import iter_boxes
 
 CONSTANT_RATE_FACTOR = 16
-"""x264's quality: visually lossless, also for the hard edges of 64 x 64 frames; a chunk of those takes about 3 kB."""
+"""x264's CRF: visually lossless, even at hard edges of 64 x 64 frames, whose chunks take about 3 kB."""
 
 # `cmaf` with `frag_discont` takes decode time from the first pts instead of starting every file at 0.
 _MOV_FLAGS = "cmaf+frag_keyframe+empty_moov+default_base_moof+frag_discont"
 # No B-frames, so the first pts of a chunk is its first frame's; one key frame, so each chunk decodes alone; one thread,
-# as x264's bytes depend on their number.
+# since x264's output depends on their number.
 _X264_PARAMS = (
     f"keyint={CHUNK_FRAMES}:min-keyint={CHUNK_FRAMES}:scenecut=0:bframes=0:threads=1:lookahead-threads=1"
-    # x264's macroblock tree reads past small frames into whatever memory holds there: of 400 encodings of the same
-    # 32x32 frames 30 came out different, 48x48 now and then; without it none. Costs 2 to 8 % of size.
+    # x264's macroblock tree reads uninitialised memory past small frames: of 400 encodings of the same 32x32 frames 30
+    # differed (48x48 sometimes), without it none. Costs 2 to 8 % of size.
     ":no-mbtree=1"
 )
 _MIN_SIDE_PIXELS = 16
@@ -55,9 +55,9 @@ class EncodedChunk:
 
 
 def encode_chunk(frames_THWC: FramesTHWC, fps: int | Fraction, index: int, first_frame: int) -> EncodedChunk:
-    """Encode 1 to 16 frames as chunk `index`, whose first frame is number `first_frame` of the video.
+    """Encode 1 to 16 frames, uint8 RGB [frames, height, width, 3], as chunk `index`, from frame `first_frame` on.
 
-    Raises FramesNotEncodable for frames that are not uint8 RGB of even size.
+    Raises FramesNotEncodable for another type or shape, odd sides, or sides below 16 pixels.
     """
     _check(frames_THWC)
     buffer = io.BytesIO()
@@ -89,7 +89,7 @@ def _configure(stream: VideoStream, width: int, height: int, fps: int | Fraction
     codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
     codec.time_base = 1 / Fraction(fps)
     codec.thread_count = 1
-    # Said in the file, so that no player has to guess from the size (guesses differ: red turns orange).
+    # Declared in the file, so that players do not guess from the size (guesses differ: red turns orange).
     codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
     codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
     codec.options = {"crf": str(CONSTANT_RATE_FACTOR), "preset": "medium", "x264-params": _X264_PARAMS}
@@ -111,7 +111,7 @@ def _video_frames(frames_THWC: FramesTHWC, fps: int | Fraction, first_frame: int
 
 
 def _without_trailer(data: bytes) -> EncodedChunk:
-    """Cut the index that FFmpeg appends (mfra): a segment ends with its mdat."""
+    """Remove the index that FFmpeg appends (mfra): a segment ends with its mdat."""
     boxes = {box.type: box for box in iter_boxes(data)}
     assert list(boxes)[:4] == ["ftyp", "moov", "moof", "mdat"], list(boxes)
     return EncodedChunk(data[: boxes["mdat"].end], boxes["moov"].end)

@@ -1,7 +1,6 @@
-"""A video as a slice through time: one fixed column of pixels, frame after frame from left to right.
+"""Time slices: one column of pixels of a video, frame after frame from left to right.
 
-Motion draws smooth lines in it; where windows do not fit together the lines break. Marks below show where refinement
-windows begin. Knows frames and words only.
+Motion gives smooth lines, which break at seams between windows. Marks below show where refinement windows begin.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _PAPER, _INK, _MARK = (18, 20, 24), (238, 240, 243), (150, 156, 166)
 
 
 def time_slices(videos: Sequence[FramesTHWC], labels: Sequence[str]) -> Image.Image:
-    """One row per video, all of one length and of any size: its middle column over time, `labels` beside them."""
+    """One row per video (equal lengths, any size): its middle column over time, with `labels` beside the rows."""
     assert videos, "a picture has at least one row"
     num_frames = len(videos[0])
     width = 2 * _MARGIN + _LABEL_WIDTH + num_frames * _FRAME_PIXELS
@@ -44,7 +43,7 @@ def time_slices(videos: Sequence[FramesTHWC], labels: Sequence[str]) -> Image.Im
 
 
 def _slice(frames_THWC: FramesTHWC) -> Image.Image:
-    """The middle column of every frame, unsmoothed, so that each pixel stays what it is."""
+    """The middle column of every frame, resized without smoothing."""
     column_THC = frames_THWC[:, :, frames_THWC.shape[2] // 2]
     size = (len(frames_THWC) * _FRAME_PIXELS, ROW_HEIGHT_PIXELS)
     return Image.fromarray(np.ascontiguousarray(column_THC.transpose(1, 0, 2))).resize(size, Image.Resampling.NEAREST)

@@ -4,7 +4,7 @@ LongtakeError
 ├── RequestError            the client's input is at fault; nothing was enqueued
 │   ├── InvalidField            a field has a wrong type or value
 │   ├── UnknownField            a field that no version knows
-│   ├── FieldNotSupported       a field that this version has not built yet
+│   ├── FieldNotSupported       a field that this version or this model does not take
 │   ├── MalformedJson           the body is not JSON
 │   ├── PromptTooLong           more tokens than the text encoder reads
 │   ├── PromptNotUnderstood     no word that the model knows
@@ -14,65 +14,66 @@ LongtakeError
 │   │   ├── WebhookUrlRefused
 │   │   └── MediaUrlRefused
 │   ├── UploadTooLarge          more bytes declared than uploads may have
-│   ├── UploadNotFound          no upload with this id, or its time is over
-│   └── UploadIncomplete        not the declared bytes were sent to the upload's URL
-├── MediaError              a given image or video cannot be used; the job fails
-│   ├── MediaFetchFailed        its server did not answer (the only one that a retry may help)
+│   ├── UploadNotFound          no upload with this id, or it has expired
+│   └── UploadIncomplete        the declared bytes were not sent to the upload's URL
+├── MediaError              input media cannot be used; the job fails
+│   ├── MediaFetchFailed        its server did not answer (the only one worth a retry)
 │   ├── MediaUnavailable        its server refused
 │   ├── MediaTooLarge           more bytes, pixels, seconds or decoding time than allowed
-│   ├── MediaTypeRefused        not one of the types taken
+│   ├── MediaTypeRefused        not one of the accepted types
 │   ├── MediaUnreadable         damaged or cut off
 │   └── VideoTooShort           fewer than 16 frames at the job's rate
 ├── ServiceFull             too many jobs wait already
 ├── TooManyStreams          the server holds as many event streams as it may
 ├── TooManyStreamsOfClient  one client holds as many event streams as it may
-├── TooManyUploads          too many uploads of this client are kept already
-├── UploadUnknown           no upload with this id, where it is asked for itself
+├── TooManyUploads          too many uploads of this client are stored already
+├── UploadUnknown           no upload with this id (GET or DELETE of the upload itself)
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
 ├── VideoNotReady           the final video does not exist yet
 ├── PlaylistNotReady        the first chunk does not exist yet
 ├── ChunkNotReady           this chunk does not exist yet
 ├── ChunkNotFound           the job has no such chunk and will not get it
-├── RangeNotSatisfiable     bytes that the video does not have were asked for
-├── MediaBusy               too many videos are being sent already
-├── TooManyMediaStreamsOfClient  one client is being sent as many videos as it may
+├── RangeNotSatisfiable     the requested bytes are not in the video
+├── MediaBusy               the server sends as many videos as it may
+├── TooManyMediaStreamsOfClient  one client receives as many videos as it may
 ├── StaleLease              another worker holds a newer fencing token; nothing was committed
 ├── Interrupted             cancel, drain or a lost lease stopped a chunk; nothing was committed
 ├── PresetError             a preset cannot be read or loaded
-│   └── ModelNotInstalled       its weights were not downloaded yet
-├── DownloadError           the Hub's files cannot be had
+│   └── ModelNotInstalled       its weights are not downloaded
+├── DownloadError           files of the Hub cannot be downloaded
 │   ├── HubUnreachable          no network, or the Hub does not answer
-│   ├── HubFileMissing          no such repository, revision or file there, or no right to it
-│   └── DownloadDamaged         the bytes that came are not those that were announced
-├── ConversionError         a published checkpoint cannot become a weights folder; nothing was left behind
-│   ├── CheckpointUnreadable    not there, truncated, or of a format that is not read
-│   ├── CheckpointUnsafe        its weights hold something else than tensors; nothing of it was run
-│   ├── CheckpointMismatch      weights missing, unexpected, misshapen or of a wrong type
-│   ├── ShardMissing            one file of several is not there
-│   ├── WeightsOutOfRange       values that the wanted type cannot hold
-│   ├── OutputRefused           the folder to write is in use, not empty or not writable
-│   ├── OutputDiskFull          no room for the folder to write
+│   ├── HubFileMissing          no such repository, revision or file, or no access to it
+│   └── DownloadDamaged         the downloaded bytes do not match their checksum
+├── ConversionError         a published checkpoint cannot be converted; no output is left behind
+│   ├── CheckpointUnreadable    missing, truncated, or of an unsupported format
+│   ├── CheckpointUnsafe        it holds something other than tensors; nothing in it was executed
+│   ├── CheckpointMismatch      weights missing, unexpected, or of a wrong shape or type
+│   ├── ShardMissing            one file of a sharded checkpoint is missing
+│   ├── WeightsOutOfRange       values outside the range of the requested type
+│   ├── OutputRefused           the output folder is in use, not empty or not writable
+│   ├── OutputDiskFull          no disk space for the output folder
 │   └── WeightsDamaged          files differ from the checksums written with them
-├── StoreError              Redis, or the broker, did not do what was asked
-│   ├── StoreUnavailable        gone for a while: waiting helps
-│   ├── StoreReadOnly           it answers and refuses writes (a replica, a failed save)
-│   ├── StoreFull               no memory or disk left for writes
-│   ├── StoreDamaged            what it holds cannot be read
+├── StoreError              Redis, or the broker, failed
+│   ├── StoreUnavailable        temporarily down: waiting helps
+│   ├── StoreReadOnly           refuses writes (a replica, a failed save)
+│   ├── StoreFull               no memory or disk left
+│   ├── StoreDamaged            stored data cannot be read
 │   └── StoreMisconfigured      wrong address, password or rights, or a bug of ours: waiting does not help
-├── StorageError            the object store refused or did not answer
+├── StorageError            the object store failed
 │   ├── ObjectNotFound          no object under this key
-│   ├── ObjectDamaged           an object's bytes are not those that were stored
-│   ├── StorageUnavailable      gone for a while: waiting helps
-│   ├── StorageReadOnly         it answers and refuses writes
-│   ├── StorageFull             no room left
+│   ├── ObjectDamaged           an object's bytes do not match its checksum
+│   ├── StorageUnavailable      temporarily down: waiting helps
+│   ├── StorageReadOnly         refuses writes
+│   ├── StorageFull             no space left
 │   └── StorageMisconfigured    wrong address, key or bucket, or a bug of ours: waiting does not help
 ├── NameServiceUnavailable  DNS does not answer: waiting helps
-├── ChunkNotRepeatable      the same engine made other bytes of a chunk: what it was given has changed; the job fails
-├── NotFinite               a network gave numbers that are not finite; the job fails
-└── SetupError              a missing binary, a port in use, a full disk: one sentence for a person
+├── ChunkNotRepeatable      the same engine generated other bytes: its inputs have changed; the job fails
+├── NotFinite               a network produced NaN or infinite values; the job fails
+└── SetupError              a missing binary, a port in use, a full disk: one sentence for the operator
 
-This module knows no HTTP status: api/http/problems.py maps the classes.
+Classes whose message may hold addresses, folders or keys derive from OperatorError. HTTP statuses are in
+api/http/problems.py.
 """
 
 from core.service.domain.errors.backends import (

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 MAX_ECHO = 200
-"""Most characters of a client's own value that an answer repeats."""
+"""Maximum number of characters of a client's value that an answer repeats."""
 
 
 def shortened(value: str, most: int = MAX_ECHO) -> str:
-    """A client's own value as one harmless line for messages and logs: cut at `most` characters; what does not print
-    (control characters, directions of writing, lone surrogates) is written as an escape."""
+    """A client's value as one safe line for messages and logs: at most `most` characters; unprintable ones (control
+    characters, bidirectional formatting, lone surrogates) are escaped."""
     cut = value if len(value) <= most else f"{value[: most - 1]}…"
     if cut.isprintable():
         return cut
@@ -36,12 +36,12 @@ class LongtakeError(Exception):
 
     @property
     def public_fix(self) -> str | None:
-        """What to do about it, as clients may read it: nothing where the message is not theirs to read."""
+        """What to do about it, for clients; None if the message is not for clients."""
         return self.fix if self.public_message == self.message else None
 
     @property
     def with_fix(self) -> str:
-        """The message, and in brackets what to do about it where that is known: for a terminal."""
+        """Message and fix in one line, for a terminal."""
         return f"{self.message} ({self.fix})" if self.fix else self.message
 
 
@@ -51,7 +51,7 @@ def title_of(error: LongtakeError) -> str:
 
 
 class OperatorError(LongtakeError):
-    """Something failed inside the service."""
+    """Something failed inside the service; the message is for operators."""
 
     @property
     def public_message(self) -> str:

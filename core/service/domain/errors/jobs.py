@@ -6,25 +6,25 @@ from core.service.domain.errors.base import LongtakeError
 
 
 class ServiceFull(LongtakeError):
-    """Too many jobs wait, or too many uploads are kept, already."""
+    """Too many jobs are waiting, or too many uploads are stored, already."""
 
     code = "service_full"
 
 
 class TooManyStreams(LongtakeError):
-    """This server holds as many event streams as it may."""
+    """This server has reached its limit of event streams."""
 
     code = "too_many_streams"
 
 
 class TooManyStreamsOfClient(LongtakeError):
-    """This client holds as many event streams as one may."""
+    """This client has reached its limit of event streams."""
 
     code = "too_many_streams_of_client"
 
 
 class TooManyUploads(LongtakeError):
-    """Too many uploads of this client are kept already."""
+    """Too many uploads of this client are stored already."""
 
     code = "too_many_uploads"
 
@@ -77,7 +77,7 @@ class RangeNotSatisfiable(LongtakeError):
     code = "range_not_satisfiable"
 
     def __init__(self, total_bytes: int | None) -> None:
-        """`total_bytes` where it is known."""
+        """`total_bytes` is None if unknown."""
         has = "less" if total_bytes is None else f"{total_bytes} bytes"
         super().__init__(f"the video has {has}", fix="ask for a range within it")
         self.total_bytes = total_bytes
@@ -90,7 +90,7 @@ class MediaBusy(LongtakeError):
 
 
 class TooManyMediaStreamsOfClient(LongtakeError):
-    """This client is being sent as many videos as one may."""
+    """This client has reached its limit of simultaneous videos."""
 
     code = "too_many_media_streams_of_client"
 
@@ -108,7 +108,7 @@ class Interrupted(LongtakeError):
 
 
 class NotFinite(LongtakeError):
-    """A network gave numbers that are not finite."""
+    """A network produced NaN or infinite values."""
 
     code = "not_finite"
 

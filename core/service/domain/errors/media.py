@@ -6,7 +6,7 @@ from core.service.domain.errors.base import LongtakeError
 
 
 class MediaError(LongtakeError):
-    """The given image or video cannot be used."""
+    """The image or video cannot be used."""
 
     code = "media_error"
 
@@ -18,7 +18,7 @@ class MediaFetchFailed(MediaError):
 
 
 class MediaUnavailable(MediaError):
-    """The server of the image or video refused to give it."""
+    """The server of the image or video refused to send it."""
 
     code = "media_unavailable"
 
@@ -30,18 +30,18 @@ class MediaTooLarge(MediaError):
 
 
 class MediaTypeRefused(MediaError):
-    """The image or video is of a type that is not taken."""
+    """The type of the image or video is not accepted."""
 
     code = "media_type_refused"
 
 
 class MediaUnreadable(MediaError):
-    """The image or video is damaged or cut off."""
+    """The image or video is damaged or truncated."""
 
     code = "media_unreadable"
 
 
 class VideoTooShort(MediaError):
-    """The video has too few frames to go on from."""
+    """The video has too few frames to be continued."""
 
     code = "video_too_short"

@@ -18,7 +18,7 @@ class ModelNotInstalled(PresetError):
 
 
 class DownloadError(OperatorError):
-    """The files of the Hub cannot be had."""
+    """The files of the Hub cannot be downloaded."""
 
     code = "download_failed"
 
@@ -54,25 +54,25 @@ class CheckpointUnreadable(ConversionError):
 
 
 class CheckpointUnsafe(ConversionError):
-    """The checkpoint's weights hold something else than tensors."""
+    """The checkpoint holds something other than tensors."""
 
     code = "checkpoint_unsafe"
 
 
 class CheckpointMismatch(ConversionError):
-    """The checkpoint holds other weights than the model has."""
+    """The checkpoint's weights do not match the model."""
 
     code = "checkpoint_mismatch"
 
 
 class ShardMissing(ConversionError):
-    """One file of a checkpoint in several files is not there."""
+    """One file of a sharded checkpoint is missing."""
 
     code = "shard_missing"
 
 
 class WeightsOutOfRange(ConversionError):
-    """The wanted type cannot hold the weights' values."""
+    """The weights have values outside the range of the requested type."""
 
     code = "weights_out_of_range"
 

@@ -91,12 +91,12 @@ class UploadTooLarge(RequestError):
 
 
 class UploadNotFound(RequestError):
-    """There is no such upload, or its time is over."""
+    """There is no such upload, or it has expired."""
 
     code = "upload_not_found"
 
 
 class UploadIncomplete(RequestError):
-    """The upload's bytes are not there as declared."""
+    """The upload does not have the declared bytes."""
 
     code = "upload_incomplete"

@@ -1,4 +1,4 @@
-"""The clock port."""
+"""The clock port, for wall time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event log port."""
+"""The event log port: reading and following the logs of jobs."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ from core.service.domain.transitions.transition import (
 def commit_prepare(
     record: JobRecord, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()
 ) -> Transition:
-    """What the job begins with is ready; `warnings` are of it. No event: clients see it in the job's progress.
+    """The input media are prepared; `warnings` are about them. No event: clients see it in the job's progress.
 
-    Idempotent. Raises StaleLease where the token is old or the job has ended.
+    Idempotent. Raises StaleLease if the token is old or the job has ended.
     """
     require_newest_lease(record, lease)
     if record.prepared == prepared:
@@ -52,14 +52,14 @@ def commit_prepare(
         prepare_again=False,
         warnings=(*record.warnings, *new),
     )
-    # No commit as others count them: CPU workers get on while all workers with engines have an outage.
+    # Not counted as a commit: CPU workers may make progress during an outage of all engine workers.
     return with_revision(Transition(finalizing_if_canceled(ready), released=lease.lane))
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:
-    """Append the next chunk. Committing the same chunk twice under one lease is one commit (the first answer was lost).
+    """Append the next chunk. Idempotent under one lease (the first answer may have been lost).
 
-    Raises StaleLease where the token is old, the index is not the next or the job no longer takes chunks.
+    Raises StaleLease if the token is old, the index is not the next, or the job no longer takes chunks.
     """
     require_newest_lease(record, lease)
     if record.chunks and record.chunks[-1] == chunk:
@@ -81,10 +81,9 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
 
 
 def commit_repair(record: JobRecord, lease: Lease, chunk: ChunkRecord) -> Transition:
-    """Chunk `chunk.index` was made again with all its objects. No event: clients have been told of it.
+    """Replace chunk `chunk.index`, generated again with all its objects. No event: clients know the chunk.
 
-    Idempotent. Raises StaleLease where the token is old, the chunk is none of the job's or the job no longer takes
-    chunks.
+    Idempotent. Raises StaleLease if the token is old, the job has no such chunk, or it no longer takes chunks.
     """
     require_newest_lease(record, lease)
     if not record.lane(lease.lane).held:
@@ -110,12 +109,12 @@ def commit_refined(
     at: datetime,
     state_sha256: str | None = None,
 ) -> Transition:
-    """Count one more piece of refinement (`done` of them now) and append the chunks that it publishes, often one.
+    """Count one refinement piece (now `done`) and append the refined chunks that it publishes, often one.
 
-    Chunks that the job has already were made again, since something was damaged; nobody is told of them twice.
-    `state_sha256` is of the state that the piece has left, where it left one.
-    Idempotent as `commit_chunk`. Raises StaleLease where the token is old, the piece is not the next or the job no
-    longer takes chunks.
+    Chunks that the job already has were refined again after damage: they are replaced, without an event.
+    `state_sha256` is the checksum of the state that the piece left, if any.
+    Idempotent as `commit_chunk`. Raises StaleLease if the token is old, the piece is not the next, or the job no longer
+    takes chunks.
     """
     require_newest_lease(record, lease)
     if record.refine_done == done and all(chunk in record.refined for chunk in chunks):
@@ -135,7 +134,7 @@ def commit_refined(
         refine_fingerprints=_with_fingerprint(record.refine_fingerprints, len(record.refined), fingerprint),
         refine_states=_with_checksum(record.refine_states, done - 1, state_sha256),
     )
-    told = [
+    published = [
         updated(
             counted,
             refined=(*known, *new[: count + 1]),
@@ -144,14 +143,16 @@ def commit_refined(
         )
         for count in range(len(new))
     ]
-    made = finalizing_if_canceled(finalizing_if_made(told[-1] if told else counted))
+    made = finalizing_if_canceled(finalizing_if_made(published[-1] if published else counted))
     return with_event_count(
         record,
         with_revision(
             Transition(
                 made,
-                events=tuple(new_event(state, EventType.CHUNK_REFINED, at) for state in told),
-                deliveries=tuple(row for state in told for row in deliveries_for(state, EventType.CHUNK_REFINED, at)),
+                events=tuple(new_event(state, EventType.CHUNK_REFINED, at) for state in published),
+                deliveries=tuple(
+                    row for state in published for row in deliveries_for(state, EventType.CHUNK_REFINED, at)
+                ),
                 released=lease.lane,
                 cleared_progress=(lease.lane,),
                 is_commit=True,
@@ -161,8 +162,8 @@ def commit_refined(
 
 
 def _with_replaced(known: tuple[ChunkRecord, ...], made: tuple[ChunkRecord, ...]) -> tuple[ChunkRecord, ...]:
-    """`known` with those of `made` in their places: an engine that has changed gives other bytes. When a chunk was
-    first made, and how long that took, stays."""
+    """`known` with the chunks of `made` replaced: a changed engine produces other bytes. `created_at` and `timings` of
+    the first generation stay."""
     again = {chunk.index: chunk for chunk in made}
 
     def newest(chunk: ChunkRecord) -> ChunkRecord:
@@ -175,11 +176,10 @@ def _with_replaced(known: tuple[ChunkRecord, ...], made: tuple[ChunkRecord, ...]
 def repair(
     record: JobRecord, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
 ) -> Transition:
-    """Objects of these chunks are damaged or missing, or refined ones (then refinement goes on after piece
-    `refine_from`), or what the job begins with (`media`): the lane is given back, and a job that was to be finalised
-    goes back to work.
+    """Release the lane because objects are damaged or missing: those of `chunks`, refined ones (refinement continues
+    after piece `refine_from`), or the prepared input media (`media`). A finalizing job becomes running again.
 
-    Raises StaleLease where the token is old.
+    Raises StaleLease if the token is old.
     """
     require_newest_lease(record, lease)
     changes: dict[str, object] = {"repairs": tuple(sorted({*record.repairs, *chunks}))}
@@ -195,7 +195,7 @@ def repair(
 
 
 def _with_checksum(known: tuple[StateChecksum, ...], piece: int, sha256: str | None) -> tuple[StateChecksum, ...]:
-    """With that of a new state; those that it replaces, and all but the two newest, go."""
+    """Add the checksum of a new state; keep the two newest."""
     if sha256 is None:
         return known
     return (*(one for one in known if one.piece < piece), StateChecksum(piece=piece, sha256=sha256))[-2:]

@@ -25,7 +25,7 @@ def new_event(record: JobRecord, event_type: EventType, at: datetime) -> NewEven
 
 
 def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
-    """What an entry of the log tells beside its type: thin, and true at that moment for ever."""
+    """Data of a log entry: small, and fixed at the time of the event."""
     data: dict[str, Any] = {
         "status": record.status.value,
         "version": record.version,
@@ -59,5 +59,5 @@ def deliveries_for(record: JobRecord, event_type: EventType, at: datetime) -> tu
 
 
 def _delivery_id(record: JobRecord, event_type: EventType) -> str:
-    """Derived, not drawn: an event told twice carries the same id. No '.', which the signed text uses as separator."""
+    """Deterministic, so that a repeated event has the same id. Without '.', the separator of the signed text."""
     return f"msg_{record.id.removeprefix('job_')}_{record.version}_{event_type.value.replace('.', '_')}"

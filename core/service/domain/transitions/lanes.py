@@ -18,10 +18,9 @@ from core.service.domain.transitions.transition import (
 
 
 def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transition:
-    """Hand the lane to a new worker, with the next fencing token. The first claim but for preparing starts the job.
+    """Claim the lane with the next fencing token. The first claim of a lane other than prepare starts the job.
 
-    A lane that is still held by a claim without a lease was left by a worker that died. `commits` are those of all jobs
-    so far.
+    A lane still held by an earlier claim was left by a worker that died. `commits` counts the commits of all jobs.
     """
     assert wants(record, lane), (record.id, record.status, lane)
     state = _with_death_counted(record.lane(lane), commits)
@@ -33,7 +32,7 @@ def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transiti
 
 
 def release(record: JobRecord, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> Transition | None:
-    """Give the lane back without a commit; None where the lease is no longer the newest one or was given back."""
+    """Release the lane without a commit. None if the lease is not the newest one or was already released."""
     state = record.lane(lease.lane)
     if state.token != lease.token or not state.held:
         return None
@@ -42,7 +41,7 @@ def release(record: JobRecord, lease: Lease, *, count_attempt: bool, rest_second
 
 
 def abandon(record: JobRecord, lane: Lane, token: int, commits: int) -> Transition | None:
-    """The worker that holds the lane under `token` has died; None where it does not hold it any more."""
+    """Release the lane of a worker that died with `token`. None if it no longer holds the lane."""
     state = record.lane(lane)
     if state.token != token or not state.held:
         return None
@@ -50,7 +49,7 @@ def abandon(record: JobRecord, lane: Lane, token: int, commits: int) -> Transiti
 
 
 def _with_death_counted(state: LaneState, commits: int) -> LaneState:
-    """The lane with a death counted, where its holder has died: who commits or gives back does not hold it."""
+    """Count a death if the lane is held: a live worker commits or releases first."""
     if not state.held:
         return state
     lonely = state.lonely_deaths + (commits == state.commits_at_claim)
@@ -58,6 +57,6 @@ def _with_death_counted(state: LaneState, commits: int) -> LaneState:
 
 
 def _with_lane_freed(record: JobRecord, lane: Lane, state: LaneState, rest_seconds: float = 0.0) -> Transition:
-    """The lane is free; a job that is to be cancelled is wound up as soon as nobody works on it."""
+    """Free the lane; a canceling job without held lanes moves to finalizing."""
     free = finalizing_if_canceled(with_lane(record, lane, state))
     return Transition(free, released=lane, rest_seconds=rest_seconds, cleared_progress=(lane,))

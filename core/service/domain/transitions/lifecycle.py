@@ -26,7 +26,7 @@ from core.service.domain.transitions.transition import (
 )
 
 TOMBSTONE_TIME = timedelta(days=1)
-"""How long a deletion is remembered: longer than any worker that stood still may wake up to store something."""
+"""Life of a tombstone: longer than a suspended worker may take to wake up and store something."""
 
 
 def create(record: JobRecord) -> Transition:
@@ -38,7 +38,7 @@ def create(record: JobRecord) -> Transition:
 def begin_finalizing(record: JobRecord) -> Transition:
     """running | canceling -> finalizing. Idempotent, also once the job has ended.
 
-    Raises JobStateConflict where frames are missing and nobody asked to stop: a video would be silently short.
+    Raises JobStateConflict if frames are missing and no cancel was requested: the video would be silently short.
     """
     require_not_deleted(record)
     if record.status is JobStatus.FINALIZING or record.status.is_terminal:
@@ -58,9 +58,9 @@ def finish(
     at: datetime,
     retention: timedelta,
 ) -> Transition:
-    """finalizing -> canceled where cancel was requested (only possible before all frames were made), else succeeded.
+    """finalizing -> canceled if a cancel was requested (possible only before the last frame), else succeeded.
 
-    Repeated under one lease it changes nothing. Raises StaleLease where the token is old or the job is elsewhere.
+    Idempotent under one lease. Raises StaleLease if the token is old or the job is not finalizing.
     """
     require_newest_lease(record, lease)
     if record.status in {JobStatus.SUCCEEDED, JobStatus.CANCELED}:
@@ -76,7 +76,7 @@ def finish(
 
 
 def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta) -> Transition:
-    """Any status but a terminal one -> failed; a job that has ended stays as it ended."""
+    """Any non-terminal status -> failed; an ended job is unchanged."""
     require_not_deleted(record)
     if record.status.is_terminal:
         return Transition(record)
@@ -85,7 +85,7 @@ def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta)
 
 
 def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Transition:
-    """queued -> canceled at once, running -> canceling. Idempotent. Raises JobStateConflict where it is too late."""
+    """queued -> canceled at once, running -> canceling. Idempotent. Raises JobStateConflict if it is too late."""
     require_not_deleted(record)
     if record.cancel_requested and record.status is not JobStatus.FAILED:
         return Transition(record)
@@ -100,10 +100,10 @@ def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Tra
 
 
 def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Transition:
-    """Mark for deletion; a job not yet ended is canceled without finalising.
+    """Mark for deletion; a job that has not ended is canceled without finalizing.
 
-    The log says job.canceled so that whoever follows it is released, but no webhook is written: the deletion that
-    follows takes undelivered ones with it.
+    The log gets job.canceled so that event streams end, but no webhook is written: the deletion that follows removes
+    undelivered ones.
     """
     require_not_deleted(record)
     if record.status.is_terminal:
@@ -121,7 +121,7 @@ def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Tra
 
 
 def end_webhooks(record: JobRecord, ended: int) -> Transition:
-    """The first `ended` webhooks of the job need no further try. The last one is worth a manifest."""
+    """The first `ended` webhooks of the job need no further attempt. Reaches the manifest once the job has ended."""
     if ended <= record.webhooks_ended:
         return Transition(record)
     noted = Transition(updated(record, webhooks_ended=ended))

@@ -10,12 +10,12 @@ from core.service.domain.transitions.events import deliveries_for, new_event
 from core.service.domain.transitions.transition import Transition, finalizing_if_made, updated, with_event_count
 
 TOKENS_SKIPPED_BY_RESTORE = 1_000_000
-"""A worker that outlived a lost Redis may hold a token newer than the manifest's; a restored lane starts beyond it."""
+"""A worker that survived the loss of Redis may hold a newer token than the manifest's; restored lanes skip it."""
 
 
 def restore(record: JobRecord) -> Transition:
-    """A job rebuilt from its manifest: the log is written anew, entry for entry with the numbers that it had; webhooks
-    that may not have arrived are sent again, under the same ids; old tokens are fenced off."""
+    """Restore a job from its manifest. The log is rewritten with the same entry ids; webhooks that may not have been
+    delivered are sent again under their ids; older tokens are fenced off."""
     lanes = {
         lane: LaneState(token=record.lane(lane).token + TOKENS_SKIPPED_BY_RESTORE, attempts=record.lane(lane).attempts)
         for lane in Lane
@@ -30,11 +30,11 @@ def restore(record: JobRecord) -> Transition:
 
 
 _HistoryEntry = tuple[JobRecord, EventType, datetime]
-"""A job as an event left it."""
+"""A job after an event, the event, and its time."""
 
 
 def _history(record: JobRecord) -> list[_HistoryEntry]:
-    """The events that led to `record`, as far as the record tells."""
+    """The events that led to `record`, as far as the record shows."""
     queued = updated(record, status=JobStatus.QUEUED, version=0, chunks=(), refined=(), error=None)
     past = [(queued, EventType.JOB_QUEUED, record.created_at)]
     if record.started_at is not None:
@@ -47,8 +47,7 @@ def _history(record: JobRecord) -> list[_HistoryEntry]:
 
 
 def _commit_history(started: JobRecord, record: JobRecord) -> Iterator[_HistoryEntry]:
-    """One event per chunk of either lane, in the order of their commits; of a job that an older version has worked on,
-    in the order in which they were made."""
+    """One event per chunk and refined chunk in commit order; by creation time if an older version made some of them."""
     of_lanes = (
         (EventType.CHUNK_COMPLETED, "chunks", record.chunks, record.chunk_versions),
         (EventType.CHUNK_REFINED, "refined", record.refined, record.refined_versions),

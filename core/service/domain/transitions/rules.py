@@ -15,8 +15,8 @@ NEXT_STATUSES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.CANCELED: frozenset(),
     JobStatus.EXPIRED: frozenset(),
 }
-"""The status graph. A job whose chunks are damaged goes back from finalizing. Nothing leads to expired yet: retention
-removes a job altogether."""
+"""The status graph. A job with damaged chunks goes back from finalizing. Nothing leads to expired: retention
+removes jobs altogether."""
 
 
 ACTIVE_STATUSES = tuple(status for status in JobStatus if not status.is_terminal)
@@ -29,15 +29,15 @@ ALL_LANES = tuple(Lane)
 
 
 POISON_DEATHS = 5
-"""A piece of a job that ended so many workers, while other jobs got on each time, is what ends them."""
+"""A lane that killed this many workers, while other jobs made commits, is taken to be the cause."""
 
 
 LONELY_DEATHS = 20
-"""The same where no other job was there to compare with: machines end for many reasons."""
+"""The same if no other job made commits meanwhile: machines die for many reasons."""
 
 
 def is_same_job(one: JobRecord, other: JobRecord) -> bool:
-    """Whether these are of one job, however far it has got."""
+    """Whether both records are of one job, whatever its progress."""
     return (one.id, one.spec, one.created_at) == (other.id, other.spec, other.created_at)
 
 
@@ -59,34 +59,34 @@ def wants(record: JobRecord, lane: Lane) -> bool:
 
 
 def awaits_media(record: JobRecord) -> bool:
-    """Whether the image or video that the job begins with must be prepared before anything is generated: needed for
-    chunk 0 only, and where that (or the state after it) must be made again."""
-    given = record.spec.image is not None or record.spec.video is not None
-    return given and record.prepared is None and (not record.chunks or record.prepare_again)
+    """Whether input media must be prepared before generation. They are needed for chunk 0 only, also when it or the
+    state after it must be generated again."""
+    has_media = record.spec.image is not None or record.spec.video is not None
+    return has_media and record.prepared is None and (not record.chunks or record.prepare_again)
 
 
 def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:
-    """Lanes of which a step may have been reported."""
+    """Lanes that may have reported progress."""
     if record.status is not JobStatus.RUNNING:
         return ()
     return LANES_WITH_STEPS if record.spec.refine else (Lane.GENERATE,)
 
 
 def is_prepared_ahead(record: JobRecord) -> bool:
-    """Whether the job's media are ready and it has not begun."""
+    """Whether the job is queued and its input media are ready."""
     return record.status is JobStatus.QUEUED and record.prepared is not None and not record.delete_requested
 
 
 def rank(record: JobRecord) -> int:
-    """Which jobs come first where several want a lane: what has begun, then what is new; among equals the oldest."""
+    """Priority of a job in a queue, lower first: 0 for a started job, 1 for a new one. Equal ranks go by age."""
     return 1 if record.status is JobStatus.QUEUED else 0
 
 
 def is_poison(state: LaneState) -> bool:
-    """Whether a lane's piece has ended so many workers that it will end the next one, too."""
+    """Whether the lane's work has killed so many workers that it must not be tried again."""
     return state.deaths - state.lonely_deaths >= POISON_DEATHS or state.deaths >= LONELY_DEATHS
 
 
 def should_stop(record: JobRecord) -> bool:
-    """Whether a worker that is making or refining a chunk of this job shall stop at its next step."""
+    """Whether workers on this job must stop at their next denoising step."""
     return record.cancel_requested or record.delete_requested or record.status.is_terminal

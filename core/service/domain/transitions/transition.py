@@ -22,13 +22,13 @@ class Transition:
     deliveries: tuple[Delivery, ...] = ()
     released: Lane | None = None
     rest_seconds: float = 0.0
-    """How long nobody may claim the lane that is given back."""
+    """How long the released lane cannot be claimed."""
     cleared_progress: tuple[Lane, ...] = ()
     """Lanes whose progress is cleared."""
     tombstone_until: datetime | None = None
-    """Until when the deletion is remembered."""
+    """When the tombstone of a deleted job expires."""
     is_commit: bool = False
-    """A piece of work is done: others that died meanwhile did not die of a general outage."""
+    """Counts as progress of the service: workers that die meanwhile do not die of a general outage."""
 
 
 def require_not_deleted(record: JobRecord) -> None:
@@ -71,7 +71,7 @@ def finalizing_if_made(record: JobRecord) -> JobRecord:
 
 
 def finalizing_if_canceled(record: JobRecord) -> JobRecord:
-    """A job that is to be cancelled is finalised with what it has as soon as nobody works on it."""
+    """A canceling job moves to finalizing as soon as no lane is held."""
     busy = any(record.lane(lane).held for lane in Lane)
     return (
         moved_to(record, JobStatus.FINALIZING, repairs=())
@@ -81,13 +81,13 @@ def finalizing_if_canceled(record: JobRecord) -> JobRecord:
 
 
 def with_revision(transition: Transition) -> Transition:
-    """With a change of the record that must reach the manifest."""
+    """Count a change that must reach the manifest."""
     record = transition.record
     return replace(transition, record=updated(record, revision=record.revision + 1))
 
 
 def with_event_count(before: JobRecord, transition: Transition) -> Transition:
-    """With the events counted. The log of a job that an older version made is not: its entries have other ids."""
+    """Count the events. Not for jobs of an older version, whose log entries have other ids."""
     if before.num_events is None and transition.record.status is not JobStatus.QUEUED:
         return transition
     counted = (before.num_events or 0) + len(transition.events)
@@ -103,7 +103,7 @@ def with_event(
     cleared_progress: tuple[Lane, ...] = (),
     is_commit: bool = False,
 ) -> Transition:
-    """A durable change that is told in the log and by webhook."""
+    """A change with a log entry and, if requested, a webhook delivery."""
     return with_event_count(
         record,
         with_revision(

@@ -1,4 +1,4 @@
-"""The last 16 frames of a video file at a job's rate, by PyAV, measured before anything is decoded.
+"""The last 16 frames of a video file at a job's rate, by PyAV, checked before it is decoded.
 
 Two passes. The first (`timeline`) reads only times and sizes of packets: it finds the end, counts, and enforces the
 limits. The second (`frames`) decodes from the key frame before the 16 moments and holds 16 pictures at most.

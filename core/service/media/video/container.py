@@ -22,7 +22,7 @@ from core.service.media.alpha import has_alpha_stream
 _CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9", "mpeg4", "mjpeg", "prores"}
 )
-"""FFmpeg has hundreds of decoders, many of them rarely tried; these are what cameras, browsers and editors write."""
+"""Codecs of cameras, browsers and editors; FFmpeg has hundreds of others, many of them hardly tested."""
 
 
 _MOST_STREAMS = 16
@@ -31,14 +31,13 @@ _MOST_STREAMS = 16
 DECODER_THREADS = 2
 
 
-_PICTURES_OF_SOUND = Disposition.attached_pic | Disposition.timed_thumbnails
-"""Covers and chapter pictures: FFmpeg shows them as video streams."""
+_ATTACHED_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+"""Covers and chapter pictures, which FFmpeg presents as video streams."""
 
 
 @dataclass(frozen=True)
 class VideoLimits:
-    """What a video may ask of the machine. `decode_seconds` bounds both passes together: of processor time, in each of
-    DECODER_THREADS."""
+    """Limits of input videos. `decode_seconds` is CPU time of both passes together, in each of DECODER_THREADS."""
 
     max_pixels: int
     max_seconds: float
@@ -47,9 +46,9 @@ class VideoLimits:
 
 @contextmanager
 def opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, VideoStream]]:
-    """The file and its first video stream, ready to be read or decoded; FFmpeg's errors under our names.
+    """Open a file and its first video stream; errors of FFmpeg become MediaErrors.
 
-    The demuxer is named and may open nothing else: a playlist in disguise could otherwise read the machine's own files.
+    The demuxer is fixed and may open nothing else: a playlist in disguise could otherwise read local files.
     """
     decoder_options = decoder_options_of(limits)
     try:
@@ -59,7 +58,7 @@ def opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, V
             stream.codec_context.thread_type = "AUTO"
             stream.codec_context.thread_count = 1 if has_alpha_stream(stream) else DECODER_THREADS
             yield container, stream
-    except MemoryError as error:  # FFmpeg's own is both
+    except MemoryError as error:  # FFmpeg's MemoryError is also an FFmpegError
         raise MediaTooLarge(
             "decoding the video needs more memory than it may take", fix="give a smaller one"
         ) from error
@@ -78,7 +77,7 @@ def _open(path: Path, decoder_options: dict[str, str]) -> InputContainer:
         return av.open(
             str(path), format=_demuxer(path), options=options, stream_options=of_streams, metadata_errors="ignore"
         )
-    except ValueError as error:  # also PyAV's own, for files so damaged that they show no stream
+    except ValueError as error:  # raised by PyAV for files without a stream
         raise unreadable("FFmpeg finds no stream in it") from error
 
 
@@ -92,8 +91,8 @@ def _video_stream(container: InputContainer, limits: VideoLimits) -> VideoStream
     codec = cast("VideoCodecContext | None", stream.codec_context)  # None: FFmpeg has no decoder for it
     if codec is None or codec.name not in _CODECS:
         name = codec.name if codec else "of this video"
-        raise MediaTypeRefused(f"the codec {name} is not taken", fix="encode it as H.264, VP9 or AV1")
-    # FFmpeg leaves the size at 0 where it is above its own limit, which is ours.
+        raise MediaTypeRefused(f"the codec {name} is not accepted", fix="encode it as H.264, VP9 or AV1")
+    # FFmpeg leaves the size at 0 if it is above max_pixels.
     if not 0 < codec.width * codec.height <= limits.max_pixels:
         size = f"{codec.width} x {codec.height}" if codec.width else "too many (or an unknown number of)"
         fix = "scale the video down"
@@ -105,7 +104,7 @@ def _moving_stream(container: InputContainer) -> VideoStream:
     best = container.streams.best("video")
     streams = [*([best] if isinstance(best, VideoStream) else []), *container.streams.video]
     for stream in streams:
-        if not stream.disposition & _PICTURES_OF_SOUND:
+        if not stream.disposition & _ATTACHED_PICTURES:
             return stream
     what = "sound but no picture" if container.streams.audio else "no video stream"
     raise MediaTypeRefused(f"the video has {what}", fix="give a file with a video in it")

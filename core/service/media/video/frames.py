@@ -40,11 +40,10 @@ def last_frames(
     tick: Tick,
     warn: Warn = ignore_warning,
 ) -> FramesTHWC:
-    """16 frames, uint8 [16, height, width, 3], 1/fps apart, of which the last is the video's last.
+    """The last 16 frames at `fps`: uint8 RGB [16, height, width, 3], ending with the video's last frame.
 
-    Each is the frame nearest in time; whole (deinterlace.py), in the colours of an ordinary screen and over white
-    (colour.py), turned and mirrored as the file says (orientation.py), cropped and resampled (crop.py). `warn` hears of
-    what is not shown as it was made: `hdr_tone_mapped`, `deinterlaced`, `rotation_rounded`.
+    Each is the frame nearest in time, deinterlaced, in BT.709 over white (colour.py), upright (orientation.py), cropped
+    and resized (crop.py). `warn` receives `hdr_tone_mapped`, `deinterlaced` and `rotation_rounded`.
     Raises VideoTooShort, MediaTooLarge, MediaTypeRefused or MediaUnreadable.
     """
     tick = _with_deadline(tick, limits.decode_seconds)
@@ -55,7 +54,7 @@ def last_frames(
         timeline = read_timeline(container, stream, limits, tick)
     wanted = [timeline.nearest(moment) for moment in moments_of(timeline, fps)]
     warn = _once_each(warn)
-    for start in dict.fromkeys((timeline.seek_point(wanted[0]), None)):  # a file's index may lead astray
+    for start in dict.fromkeys((timeline.seek_point(wanted[0]), None)):  # the index of the file may be wrong
         with opened(path, limits) as (container, stream):
             decoded = with_neighbours(_decoded_from(container, stream, start, limits))
             found = _pictures(decoded, frozenset(wanted), partial(_fitted, stream, height, width), tick, warn)
@@ -71,7 +70,7 @@ def _pictures(
     tick: Tick,
     warn: Warn,
 ) -> dict[int, FrameHWC]:
-    """Those of the wanted frames that come, by their time; decodes no further than the last of them."""
+    """The wanted frames that were found, by presentation time; stops after the last of them."""
     found = dict[int, FrameHWC]()
     for around in decoded:
         tick()
@@ -86,18 +85,18 @@ def _pictures(
 
 
 def _once_each(warn: Warn) -> Warn:
-    said = set[str]()
+    seen = set[str]()
 
     def once(warning: JobWarning) -> None:
-        if warning.code not in said:
-            said.add(warning.code)
+        if warning.code not in seen:
+            seen.add(warning.code)
             warn(warning)
 
     return once
 
 
 def _with_deadline(tick: Tick, seconds: float) -> Tick:
-    """Processor time: a machine that has much else to do makes no video too large."""
+    """`tick` with a limit of CPU time, so that a busy machine does not refuse videos."""
     until = time.process_time() + seconds * DECODER_THREADS
 
     def checked() -> None:
@@ -130,7 +129,7 @@ def _decoded_from(
 
 def _fitted(stream: VideoStream, height: int, width: int, around: Neighbours[_Decoded]) -> FrameHWC:
     here = around.here
-    _check_whole(here.frame)
+    _check_intact(here.frame)
     if here.alpha_HW is not None and here.alpha_HW.shape != (here.frame.height, here.frame.width):
         raise unreadable("its transparency is of another size than its picture")
     if not here.frame.interlaced_frame:
@@ -144,25 +143,25 @@ def _warnings_of(frame: av.VideoFrame) -> Iterator[JobWarning]:
         return JobWarning(code=code, message=message, field=MediaKind.VIDEO)
 
     if curve := hdr_curve(frame):
-        yield warning("hdr_tone_mapped", f"the video is HDR ({curve.value}); its light is mapped to that of SDR")
+        yield warning("hdr_tone_mapped", f"the video is HDR ({curve.value}) and is tone-mapped to SDR")
     if frame.interlaced_frame:
-        yield warning("deinterlaced", "the video is interlaced; missing lines are made up")
+        yield warning("deinterlaced", "the video is interlaced and is deinterlaced")
     if not orientation_of(_display_matrix(frame)).exact:
-        yield warning("rotation_rounded", "the video is turned by no quarter of a circle; the nearest is taken")
+        yield warning("rotation_rounded", "the video's rotation is not a multiple of 90 degrees; the nearest is used")
 
 
 def fitted_frame(
     frame: av.VideoFrame, stream: VideoStream, height: int, width: int, alpha_HW: AlphaHW | None = None
 ) -> FrameHWC:
-    """The frame as RGB over white, upright, at this size. Raises MediaUnreadable where it is damaged."""
-    _check_whole(frame)
+    """The frame upright, in RGB over white: uint8 [height, width, 3]. Raises MediaUnreadable if it is damaged."""
+    _check_intact(frame)
     orientation = orientation_of(_display_matrix(frame))
     upright = Image.fromarray(orientation.applied(rgb_of(frame, alpha_HW)))
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     return crop_and_resize(upright, height, width, 1 / aspect if orientation.transposed else aspect)
 
 
-def _check_whole(frame: av.VideoFrame) -> None:
+def _check_intact(frame: av.VideoFrame) -> None:
     if frame.is_corrupt:
         raise unreadable("one of its frames is damaged")
 

@@ -18,18 +18,18 @@ from core.service.media.decoded import Tick
 from core.service.media.video.container import VideoLimits, unreadable
 
 _MOST_FRAMES_PER_SECOND = 240
-"""Bounds the number of frames, together with the longest duration."""
+"""Limits the number of frames, together with the maximum duration."""
 
 
 _JITTER_FRAMES = 0.1
-"""Times are rounded in files (to milliseconds in WebM): so much of a frame may be missing from 16 of them."""
+"""Tolerance in frames when counting: timestamps are rounded (in WebM to milliseconds)."""
 
 
 _LEAST_GAP_SECONDS = 1.0
 
 
 _GAP_SHARE = 0.05
-"""How much earlier than its header says a whole file may end."""
+"""How much earlier than declared an intact file may end."""
 
 
 _CUT = "cut it: only its end is used"
@@ -40,10 +40,10 @@ _ENCRYPTION = ("encryption_info", "encryption_init_info")
 
 @dataclass(frozen=True)
 class Timeline:
-    """When a stream shows what, in its own ticks of `tick_seconds`.
+    """Presentation times of a stream's frames, in ticks of `tick_seconds`.
 
-    `frames` are all frames in the order of display; `key_frames` (same order) are those that decode without others,
-    `seek_points` where to seek in order to get them.
+    `frames` are all frames in display order, `key_frames` those that decode without others, and `seek_points` where to
+    seek for each key frame.
     """
 
     tick_seconds: Fraction
@@ -52,18 +52,18 @@ class Timeline:
     seek_points: Sequence[int]
 
     def nearest(self, moment: Fraction) -> int:
-        """The frame nearest to `moment`."""
+        """The frame nearest to `moment` (in ticks)."""
         after = bisect.bisect_left(self.frames, moment)
         return min(self.frames[max(0, after - 1) : after + 1], key=lambda frame: abs(frame - moment))
 
     def seek_point(self, frame: int) -> int | None:
-        """Where to begin decoding in order to see `frame`; None: at the file's beginning."""
+        """Where to start decoding for `frame`; None: at the start of the file."""
         before = bisect.bisect_right(self.key_frames, frame)
         return self.seek_points[before - 1] if before else None
 
 
 def read_timeline(container: InputContainer, stream: VideoStream, limits: VideoLimits, tick: Tick) -> Timeline:
-    """The first pass. Reads the packets of all streams, as any may be the one that ends last."""
+    """The first pass. Reads the packets of all streams, since any may end last."""
     frames, key_frames, end_seconds = list[int](), list[tuple[int, int]](), 0.0
     most_frames = limits.max_seconds * _MOST_FRAMES_PER_SECOND
     for packet in container.demux():
@@ -100,14 +100,14 @@ def _check_readable(packet: av.Packet[Any]) -> None:
 
 
 def _seconds(timeline: Timeline) -> Fraction:
-    """From the first frame to the last."""
+    """Time from the first frame to the last."""
     return (timeline.frames[-1] - timeline.frames[0]) * timeline.tick_seconds
 
 
 def _check_end(container: InputContainer, end_seconds: float) -> None:
-    """A file that says it is longer than it is has lost its end, which is all that is wanted of it.
+    """Raise MediaUnreadable if the file ends before its declared duration.
 
-    Some containers count their length from zero, some from their first frame: it is enough to have either.
+    Some containers count the duration from zero, some from the first frame; either is accepted.
     """
     declared = (min(container.start_time or 0, 0) + (container.duration or 0)) / av.time_base
     if declared - end_seconds > max(_LEAST_GAP_SECONDS, _GAP_SHARE * declared):
@@ -115,11 +115,11 @@ def _check_end(container: InputContainer, end_seconds: float) -> None:
 
 
 def moments_of(timeline: Timeline, fps: int | Fraction) -> list[Fraction]:
-    """16 moments in the stream's ticks, 1/fps apart, ending with the last frame's."""
+    """16 times in ticks, 1/fps apart, ending with the last frame's. Raises VideoTooShort."""
     found = int(_seconds(timeline) * fps + _JITTER_FRAMES) + 1
     if found < CHUNK_FRAMES:
         rate = f"{float(fps):.6g} frames per second"
-        message = f"the video has {found} frames at {rate}; {CHUNK_FRAMES} are needed to go on from"
+        message = f"the video has {found} frames at {rate}; {CHUNK_FRAMES} are needed to continue it"
         seconds = float(CHUNK_FRAMES / fps)
         raise VideoTooShort(message, fix=f"give at least {seconds:.3g} s of video, or ask for a higher fps")
     ticks_between = 1 / (fps * timeline.tick_seconds)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from core.service.domain.frame_rate import MAX_DENOMINATOR, FrameRate, parse_frame_rate, seconds_of, shown_frame_rate
+from core.service.domain.frame_rate import MAX_DENOMINATOR, FrameRate, frame_rate_json, parse_frame_rate, seconds_of
 from core.service.domain.schema import JobSpec
 from tests.helpers.jobs import job_spec
 
@@ -48,7 +48,7 @@ def test_a_rate_means_exactly_what_was_said_and_has_one_form(
 ) -> None:
     rate = parse_frame_rate(sent)
     assert (rate, type(rate)) == (means, type(means))
-    assert shown_frame_rate(rate) == shown
+    assert frame_rate_json(rate) == shown
 
 
 @pytest.mark.parametrize(

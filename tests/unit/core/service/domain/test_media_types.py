@@ -13,7 +13,7 @@ from core.service.domain.media_types import (
     describe,
     is_header_value,
     kinds_of,
-    registered,
+    registered_type,
     sniff,
     types_of,
 )
@@ -73,7 +73,7 @@ def test_matroska_is_taken_wherever_its_name_stands() -> None:
     ],
 )
 def test_declared_types_are_known_by_parameters_case_and_alias(declared: str, name: str) -> None:
-    assert registered(declared) == name
+    assert registered_type(declared) == name
     assert kinds_of(declared) == ({KIND_OF_TYPE[name]} if name in KIND_OF_TYPE else set())
 
 

@@ -47,7 +47,7 @@ def test_what_belongs_to_nobody_is_named_with_its_reason_and_removed(world: Worl
     strange = {
         chunk_key(JOB, 5): "not needed by its job",
         manifest_key("job_nowhere"): "of no job",
-        tombstone_key("job_forgotten"): "the tombstone of a job whose deletion is forgotten",
+        tombstone_key("job_forgotten"): "a tombstone that the store no longer has",
         upload_key(new_upload_id()): "of no upload",
         "uploads/else": "of no upload",
     }
