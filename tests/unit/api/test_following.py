@@ -11,7 +11,7 @@ import anyio
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
-from api.events.sse import Streams, event_places, follow_job
+from api.events.sse import Streams, event_stream_limit, follow_job
 from core.service.domain.errors import StoreDamaged, StoreUnavailable
 from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.testing.fakes import FakeEventLog
@@ -49,7 +49,7 @@ class WatchedLog(FakeEventLog):
 
 
 def streams_on(world: World, log: FakeEventLog) -> Streams:
-    return Streams(replace(world.ports(), events=log), event_places(1000, 1000), QUICK)
+    return Streams(replace(world.ports(), events=log), event_stream_limit(1000, 1000), QUICK)
 
 
 def ids_in(text: str) -> list[str]:
