@@ -42,7 +42,7 @@ def create_app(
     settings = settings or settings_of_environment()
     app = FastAPI(
         title="Longtake",
-        summary="Long videos from text, watched while they are made.",
+        summary="Long videos from text, playable while they are generated.",
         description=openapi.DESCRIPTION,
         version=openapi.api_version(),
         docs_url=None,

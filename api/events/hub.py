@@ -103,14 +103,15 @@ class Hub:
         self._silence_seconds = silence_seconds
         self._fan_out = FanOut(self.loop)
         self._reader = LogReader(ports, self._receive, retry_seconds)
-        self._channels: dict[str, Channel] = {}
+        self.channels: dict[str, Channel] = {}
+        """By job id, of the jobs that have listeners."""
         self._checking: asyncio.Task[None] | None = None
 
     @contextmanager
     def listener(self, job_id: str) -> Generator[Listener]:
-        channel = self._channels.get(job_id)
+        channel = self.channels.get(job_id)
         if channel is None:
-            channel = self._channels[job_id] = Channel(job_id)
+            channel = self.channels[job_id] = Channel(job_id)
             self._reader.follow(job_id)
         listener = Listener(channel)
         channel.listeners.add(listener)
@@ -121,20 +122,15 @@ class Hub:
         finally:
             self._leave(channel, listener)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether there are no listeners."""
-        return not self._channels
-
     def wake_all(self) -> None:
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             for listener in channel.listeners:
                 listener.wake()
 
     def _leave(self, channel: Channel, listener: Listener) -> None:
         channel.listeners.discard(listener)
         if not channel.listeners:
-            self._channels.pop(channel.job_id, None)
+            self.channels.pop(channel.job_id, None)
             self._reader.unfollow(channel.job_id)
 
     def _receive(self, updates: Sequence[Update]) -> bool:
@@ -147,7 +143,7 @@ class Hub:
 
     def _apply_all(self, updates: Sequence[Update]) -> None:
         for update in updates:
-            channel = self._channels.get(update.job_id)
+            channel = self.channels.get(update.job_id)
             if channel is not None:
                 self._apply(channel, update)
 
@@ -166,10 +162,10 @@ class Hub:
 
     async def _check_silent_jobs(self) -> None:
         """A job without updates may be deleted, or its last event lost."""
-        while self._channels:
+        while self.channels:
             await asyncio.sleep(self._silence_seconds / 2)
             silent_since = time.monotonic() - self._silence_seconds
-            silent = [job_id for job_id, channel in self._channels.items() if channel.updated_at <= silent_since]
+            silent = [job_id for job_id, channel in self.channels.items() if channel.updated_at <= silent_since]
             with contextlib.suppress(LongtakeError):
                 for job_id in await to_thread.run_sync(self._ended_of, silent, limiter=self._limiter):
                     self._end(job_id)
@@ -187,7 +183,7 @@ class Hub:
             return False  # unknown now; check the others
 
     def _end(self, job_id: str) -> None:
-        channel = self._channels.get(job_id)
+        channel = self.channels.get(job_id)
         if channel is not None:
             channel.ended = True
             self._fan_out.events(channel, channel.listeners)

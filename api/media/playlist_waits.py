@@ -24,11 +24,7 @@ class PlaylistWaits:
 
     def __init__(self, settings: Settings) -> None:
         self._seconds = settings.playlist_wait_seconds
-        self._limit = ConcurrencyLimit(settings.max_playlist_waits, settings.max_playlist_waits_per_address)
-
-    @property
-    def waiting(self) -> int:
-        return self._limit.in_use
+        self.limit = ConcurrencyLimit(settings.max_playlist_waits, settings.max_playlist_waits_per_address)
 
     async def until(
         self,
@@ -40,9 +36,9 @@ class PlaylistWaits:
         """Poll `look` and return its first result that is `enough`, or the latest one if the time is up, `give_up`
         returns true, or too many requests wait already, in all or of `client` (client_limits.client_of)."""
         seen = await look()
-        if enough(seen) or not self._limit.has_room(client):
+        if enough(seen) or not self.limit.has_room(client):
             return seen
-        with self._limit.hold(client):
+        with self.limit.hold(client):
             return await self._wait(seen, look, enough, give_up)
 
     async def _wait(

@@ -177,7 +177,7 @@ def test_a_client_that_leaves_ends_its_stream_and_frees_everything(api: TestClie
         left = asyncio.get_running_loop().create_future()
         parts = [part async for part in leaving(streams, left)]
         assert ids_in("".join(parts)) == ["1-0"]
-        return streams.hub().is_idle
+        return not streams.hub().channels
 
     async def leaving(streams: Streams, left: asyncio.Future[None]) -> AsyncGenerator[str]:
         async with asyncio.timeout(PATIENCE_SECONDS):

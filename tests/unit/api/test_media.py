@@ -42,7 +42,7 @@ def asked_while(api: TestClient, path: str, act: Callable[[], object], **options
     """The answer to a GET that waits for what `act` does."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(api.get, path, **options)
-        eventually(lambda: state_of(api).playlist_waits.waiting == 1, "the request to wait")
+        eventually(lambda: state_of(api).playlist_waits.limit.in_use == 1, "the request to wait")
         act()
         return answer.result(timeout=30)
 
@@ -100,10 +100,10 @@ def test_playlists_that_one_client_has_held_back_keep_no_other_from_waiting(worl
         job_id = submit(api)
         path = f"/jobs/{job_id}/playlist.m3u8"
         waiting = [pool.submit(api.get, path)]
-        eventually(lambda: state_of(api).playlist_waits.waiting == 1, "the first to wait")
+        eventually(lambda: state_of(api).playlist_waits.limit.in_use == 1, "the first to wait")
         assert api.get(path).json()["code"] == "playlist_not_ready"
         waiting.append(pool.submit(TestClient(api.app, base_url=BASE_URL, client=("198.51.100.7", 1)).get, path))
-        eventually(lambda: state_of(api).playlist_waits.waiting == 2, "the other client to wait")
+        eventually(lambda: state_of(api).playlist_waits.limit.in_use == 2, "the other client to wait")
         world.make_chunk(job_id)
         assert [answer.result(timeout=30).status_code for answer in waiting] == [200, 200]
 

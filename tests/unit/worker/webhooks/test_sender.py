@@ -25,6 +25,7 @@ from tests.helpers.canned_server import swallowing
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
 from tests.helpers.webhook_sender import OneShotSender
+from worker.runtime.thread_shutdown import stop_together
 from worker.webhooks.delivery_loop import DAMAGED_SECONDS
 from worker.webhooks.post import look_up_with, retry_after_seconds
 
@@ -333,7 +334,7 @@ def test_whatever_a_try_raises_is_its_own_failed_try(world: World, receiver: Rec
     world.store.request_cancel("job_b")
     sender = OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=odd, jitter=lambda: 0.0)
     assert sender.deliver_due() == 2
-    assert office.only().attempts[0].error == "the try failed: OverflowError"
+    assert office.only().attempts[0].error == "the attempt failed: OverflowError"
     assert office.only().next_attempt_at == world.clock.now() + timedelta(seconds=5)
     assert [row.state for row in office.outbox.of_job("job_b")] == ["delivered"]
 
@@ -389,4 +390,4 @@ def test_holding_on_goes_on_whatever_one_call_raises(
         eventually(lambda: outbox.num_holds > 2, "holds after one that broke", seconds=10)
     finally:
         receiver.hold.set()
-        sender.stop(10)
+        stop_together({sender: 10.0})
