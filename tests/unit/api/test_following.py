@@ -1,4 +1,4 @@
-"""Many listeners of many jobs behind one reader: each gets every event once, whoever else is slow, broken or away."""
+"""Many listeners of many jobs behind one reader: each gets every event once, although others are slow or broken."""
 
 import asyncio
 import re

@@ -11,7 +11,7 @@ from core.service.domain.errors import StoreFull, StoreUnavailable
 
 
 class Server:
-    """Answers when it is told to; until then whoever asks hangs."""
+    """A server that hangs until the test lets it answer."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.asked = 0

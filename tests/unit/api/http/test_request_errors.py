@@ -16,7 +16,7 @@ from tests.helpers.api_world import World, submit
 
 
 def asked(api: TestClient, method: str, path: str, messages: Iterable[Message]) -> list[Message]:
-    """What the application sends where it receives these messages, and then hears that the client has left."""
+    """What the application sends after it receives these messages and then a disconnect."""
     sent, coming = list[Message](), iter(messages)
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     scope = {"type": "http", "asgi": {"spec_version": "2.3"}, "http_version": "1.1", "scheme": "http", "root_path": ""}

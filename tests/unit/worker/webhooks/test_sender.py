@@ -304,7 +304,7 @@ def test_a_webhook_that_waits_for_its_next_try_is_not_counted(world: World, rece
 
 @pytest.mark.parametrize("dead", ["swallows", "refuses"])
 def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: str) -> None:
-    """The first one swallows whatever comes, or refuses; nobody listens at the second."""
+    """The first address swallows all bytes or refuses; at the second there is no listener."""
 
     async def several(_url: str) -> Sequence[str]:
         return ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
@@ -319,7 +319,7 @@ def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: 
 
 
 def test_whatever_a_try_raises_is_its_own_failed_try(world: World, receiver: Receiver) -> None:
-    """Also what nobody has foreseen: here the look-up of one host breaks in an odd way."""
+    """Unexpected errors too: here the look-up of one host raises one."""
 
     async def odd(url: str) -> Sequence[str]:
         if url == office.url:
