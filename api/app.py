@@ -1,6 +1,6 @@
-"""Makes the API, which `python -m api.server` runs. Puts routes, ports, errors and documents together.
+"""Builds the FastAPI application, which `python -m api.server` runs: routes, ports, error handlers, middleware.
 
-Never imports torch or the worker, so that it starts in a moment and fits on the smallest machine.
+Never imports torch or the worker, so that it starts quickly and needs little memory.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from fastapi import Depends, FastAPI
 
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
-from api.events.sse import Rhythm, Streams, event_places
+from api.events.sse import Streams, StreamTiming, event_stream_limit
 from api.http import openapi, problems
-from api.http.client_limits import allow_open_files, files_for_others
+from api.http.client_limits import raise_open_file_limit, reserved_open_files
 from api.http.cross_origin import CrossOrigin
 from api.http.hosts import AllowedHosts
-from api.http.long_responses import LongAnswers
-from api.http.methods import EveryMethod
+from api.http.long_responses import LongResponses
+from api.http.methods import HeadAndOptions
 from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
-from api.http.request_errors import Boundary
+from api.http.request_errors import ErrorBoundary
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
@@ -35,12 +35,14 @@ from core.service.domain.errors import SetupError
 from core.service.settings import Settings, read_settings
 
 
-def create_app(settings: Settings | None = None, ports: Ports | None = None, rhythm: Rhythm | None = None) -> FastAPI:
-    """The application. Without `settings` they come from the environment; without `ports` the real ones are made."""
+def create_app(
+    settings: Settings | None = None, ports: Ports | None = None, timing: StreamTiming | None = None
+) -> FastAPI:
+    """The application. `settings` default to the environment, `ports` to Redis, S3 and Celery (real_ports)."""
     settings = settings or settings_of_environment()
     app = FastAPI(
         title="Longtake",
-        summary="Long videos from text, watched while they are made.",
+        summary="Long videos from text, playable while they are generated.",
         description=openapi.DESCRIPTION,
         version=openapi.api_version(),
         docs_url=None,
@@ -53,8 +55,8 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
-    places = event_places(settings.max_event_streams, settings.max_event_streams_per_address)
-    app.state.streams = Streams(ports, places, rhythm)
+    limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
+    app.state.streams = Streams(ports, limit, timing)
     app.state.media_streams = MediaStreams(settings)
     app.state.playlist_waits = PlaylistWaits(settings)
     for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
@@ -66,18 +68,17 @@ def create_app(settings: Settings | None = None, ports: Ports | None = None, rhy
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """What stands before all routes; each is added around those before it, so the last one is the first to see a
-    request."""
-    app.add_middleware(EveryMethod)
-    app.add_middleware(Boundary)
+    """Each one wraps those added before, so the last one is the first to see a request."""
+    app.add_middleware(HeadAndOptions)
+    app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(AllowedHosts, settings=settings)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
-    app.add_middleware(LongAnswers)
+    app.add_middleware(LongResponses)
 
 
 def settings_of_environment() -> Settings:
-    """A variable that is wrong ends the server with one sentence, instead of a traceback with what is in it."""
+    """Exits with one sentence if a variable is wrong; a traceback would show its value."""
     try:
         return read_settings()
     except SetupError as error:
@@ -87,9 +88,9 @@ def settings_of_environment() -> Settings:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     streams: Streams = app.state.streams
-    if threading.current_thread() is threading.main_thread():  # the process is a server's, not a test's
-        streams.places.fit_to(allow_open_files() - files_for_others(app.state.settings))
-        gc.freeze()  # modules and routes stay: collections, for which all requests wait, need not go through them
+    if threading.current_thread() is threading.main_thread():  # in a server, not in a test
+        streams.limit.reduce_to(raise_open_file_limit() - reserved_open_files(app.state.settings))
+        gc.freeze()  # full collections, which stop all requests, skip modules and routes
     with called_on_stop_signals(streams.stop):
         yield
     await cast(Ports, app.state.ports).objects.close()
@@ -99,11 +100,11 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
 def called_on_stop_signals(stop: Callable[[], None]) -> Generator[None]:
     """Call `stop` on SIGINT and SIGTERM before the server's own handlers.
 
-    A server waits for open answers before it tells the application to shut down, so event streams that wait for that
-    word would keep it for ever; the signal is the only earlier word there is.
+    uvicorn waits for open responses before it calls the lifespan shutdown, so event streams that waited for the
+    shutdown would never end. The signal comes earlier.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # a test client's thread: there are no signals here
+        yield  # a test client's thread, where signals cannot be handled
         return
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from api.http.client_limits import allow_open_files
+from api.http.client_limits import raise_open_file_limit
 
 CONNECTING_AT_ONCE = 32
 _ID = re.compile(rb"^id: (\d+-\d+)$", re.MULTILINE)
@@ -128,7 +128,7 @@ class _Listening:
 
 
 def main() -> None:
-    allow_open_files()
+    raise_open_file_limit()
     port, count = int(sys.argv[1]), int(sys.argv[2])
 
     async def listen() -> Heard:

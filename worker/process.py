@@ -287,6 +287,5 @@ def _keep_logging(**_: object) -> None: ...
 if __name__ == "__main__":
     exit_code = main()
     logging.shutdown()
-    # Every lease is released by now. Finalizing the interpreter (and torch, and CUDA) would only delay whoever waits
-    # for this process to exit.
+    # Every lease is released by now. Finalizing the interpreter, torch and CUDA would only delay the exit.
     os._exit(exit_code)

@@ -1,1 +1,1 @@
-"""What routes work with: the ports of the service in one bundle, and whether the servers behind them answer."""
+"""The ports that routes use, and the readiness of the servers behind them."""

@@ -1,6 +1,6 @@
-"""What the API's routes work with: the ports of the service in one frozen bundle, and how a route asks for them.
+"""The ports that the API's routes use, and the dependencies by which a route gets them.
 
-The real ones are made in `real_ports`, where Redis, Celery and boto3 are imported; tests pass the fakes.
+`real_ports` makes the real ones and imports Redis, Celery and boto3; tests pass fakes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from core.service.settings import Settings
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything that the API talks to."""
+    """Every backend of the API."""
 
     store: JobStore
     events: EventLog
@@ -42,13 +42,13 @@ class Ports:
     clock: Clock
     catalog: Catalog
     resolve: BoundedResolver = field(default_factory=BoundedResolver)
-    """Looks the names in clients' URLs up."""
+    """Resolves the host names in clients' URLs."""
     health: Health | None = None
-    """How /readyz asks; None: by what the ports offer."""
+    """The checks of /readyz; None for those of the ports themselves."""
 
 
 def real_ports(settings: Settings) -> Ports:
-    """Redis, S3 and Celery as `settings` say. Connects to nothing yet."""
+    """Redis, S3 and Celery by `settings`. Nothing is connected before the first call."""
     from core.service.clock import SystemClock
     from core.service.net.circuit_breaker import CircuitBreaker
     from core.service.records.rebuild import RecordRebuilder
@@ -62,14 +62,14 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.s3 import storage as object_store
     from core.service.s3.object_reader import S3ObjectReader
 
-    # Somebody waits for each answer: short timeouts, and a breaker per server so that one that hangs holds few threads.
+    # Requests wait for each call: short timeouts, and a breaker per server so that a hanging one blocks few threads.
     redis = redis_client.connect(settings.redis_url, redis_client.REQUEST, CircuitBreaker())
     broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, CircuitBreaker())
     storage = object_store.S3Storage(settings, timeouts=object_store.REQUEST, breaker=CircuitBreaker())
     workers = RedisWorkerRegistry(redis)
     clock = SystemClock()
 
-    def ask_store() -> Sequence[WorkerStatus]:
+    def check_records() -> Sequence[WorkerStatus]:
         check_store(redis)
         return workers.all()
 
@@ -86,7 +86,7 @@ def real_ports(settings: Settings) -> Ports:
         clock=clock,
         catalog=Catalog(settings),
         resolve=BoundedResolver.of(settings, REQUEST_SECONDS),
-        health=Health(ask_store, lambda: check_storage(storage)),
+        health=Health(check_records, lambda: check_storage(storage)),
     )
 
 
@@ -103,8 +103,8 @@ async def _base_url(request: Request) -> str:
     return (settings.public_base_url or str(request.base_url)).rstrip("/")
 
 
-# async on purpose: FastAPI runs those on the event loop, without a hop to the thread pool.
-PortsOfApp = Annotated[Ports, Depends(_ports)]
-SettingsOfApp = Annotated[Settings, Depends(_settings)]
+# async on purpose: FastAPI runs these on the event loop, without the thread pool.
+PortsDep = Annotated[Ports, Depends(_ports)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
 BaseUrl = Annotated[str, Depends(_base_url)]
-"""Where clients reach this API, without a slash at the end."""
+"""The public URL of this API, without a trailing slash."""

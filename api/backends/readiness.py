@@ -1,8 +1,7 @@
-"""Asks the servers behind the API whether jobs can be taken in, without ever waiting for them for long.
+"""Checks whether the servers behind the API can be used, within a short time.
 
-Each question has a thread of its own and is asked once at a time: whoever comes while it is asked waits for the same
-answer, and for no more than WAIT_SECONDS. So a server that hangs holds one thread, however often somebody looks, and
-none of those that other requests need. Knows no HTTP.
+Each check runs in a thread of its own, once at a time: concurrent callers share its result and wait at most
+WAIT_SECONDS. A hanging server thus blocks one thread however often it is checked, and none of the request threads.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from core.service.domain.ports import JobStore, Storage, WorkerRegistry, WorkerS
 
 WAIT_SECONDS = 1.5
 KEPT_SECONDS = 1.0
-"""An answer this young is given again: looking more often costs the servers nothing."""
+"""How long a result is reused."""
 
 
 T = TypeVar("T")
@@ -28,76 +27,76 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Health:
-    """What is asked; raises a LongtakeError where the server cannot be used. The store answers with the workers."""
+    """The checks. They raise a LongtakeError if the server cannot be used; `store` returns the workers."""
 
     store: Callable[[], Sequence[WorkerStatus]]
     storage: Callable[[], None]
 
 
 def health_of(store: JobStore, workers: WorkerRegistry, storage: Storage) -> Health:
-    """As far as the ports themselves can say."""
+    """The checks that the ports offer."""
 
-    def ask_store() -> Sequence[WorkerStatus]:
+    def check_records() -> Sequence[WorkerStatus]:
         store.ping()
         return workers.all()
 
-    return Health(ask_store, storage.check)
+    return Health(check_records, storage.check)
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
-    """What a server said, or the reason why it cannot be used."""
+class ProbeResult(Generic[T]):
+    """What the check returned, or the reason why the server cannot be used."""
 
-    said: T | None
+    value: T | None
     reason: str | None
 
 
 class Probe(Generic[T]):
-    """One question to one server."""
+    """One check of one server."""
 
     def __init__(
         self,
-        ask: Callable[[], T],
+        check: Callable[[], T],
         wait_seconds: float = WAIT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = ask
+        self._check = check
         self._wait_seconds = wait_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._asked: Future[Answer[T]] | None = None
-        self._answered_at = 0.0
+        self._running: Future[ProbeResult[T]] | None = None
+        self._done_at = 0.0
 
-    async def answer(self) -> Answer[T]:
-        asked = asyncio.wrap_future(self._shared())
-        await asyncio.wait({asked}, timeout=self._wait_seconds)
-        if not asked.done():
-            return Answer(None, f"does not answer within {self._wait_seconds:g} s")
-        return asked.result()
+    async def result(self) -> ProbeResult[T]:
+        running = asyncio.wrap_future(self._shared())
+        await asyncio.wait({running}, timeout=self._wait_seconds)
+        if not running.done():
+            return ProbeResult(None, f"does not answer within {self._wait_seconds:g} s")
+        return running.result()
 
-    def _shared(self) -> Future[Answer[T]]:
-        """The question that is being asked, or was a moment ago; else a new one."""
+    def _shared(self) -> Future[ProbeResult[T]]:
+        """The check that is running or has just ended; else a new one."""
         with self._lock:
-            asked = self._asked
-            if asked is None or (asked.done() and self._monotonic() - self._answered_at > KEPT_SECONDS):
-                asked = self._asked = Future()
-                asked.set_running_or_notify_cancel()  # a client that leaves must not cancel it for the others
-                threading.Thread(target=self._run, args=(asked,), name="readiness", daemon=True).start()
-            return asked
+            running = self._running
+            if running is None or (running.done() and self._monotonic() - self._done_at > KEPT_SECONDS):
+                running = self._running = Future()
+                running.set_running_or_notify_cancel()  # a client that disconnects must not cancel it for others
+                threading.Thread(target=self._run, args=(running,), name="readiness", daemon=True).start()
+            return running
 
-    def _run(self, asked: Future[Answer[T]]) -> None:
+    def _run(self, running: Future[ProbeResult[T]]) -> None:
         try:
-            answer = Answer(self._ask(), None)
+            result = ProbeResult(self._check(), None)
         except LongtakeError as error:
-            answer = Answer[T](None, error.with_fix)
-        except Exception as error:  # the thread's outermost frame: whoever waits must hear of it
-            answer = Answer[T](None, f"{type(error).__name__}: {error}")
-        self._answered_at = self._monotonic()
-        asked.set_result(answer)
+            result = ProbeResult[T](None, error.with_fix)
+        except Exception as error:  # the thread's outermost frame: the callers must get a result
+            result = ProbeResult[T](None, f"{type(error).__name__}: {error}")
+        self._done_at = self._monotonic()
+        running.set_result(result)
 
 
 class Probes:
-    """The questions of one API process."""
+    """The checks of one API process."""
 
     def __init__(self, health: Health) -> None:
         self.store = Probe(health.store)

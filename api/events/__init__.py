@@ -1,1 +1,1 @@
-"""Server-sent events: one reader thread for all listeners of a process."""
+"""Server-sent events: one reader thread for all streams of a process."""

@@ -1,9 +1,8 @@
-"""Wakes listeners so that thousands of them leave the event loop to other requests in between.
+"""Wakes thousands of listeners without blocking the event loop for other requests.
 
-A slice of listeners is woken, then the loop rests three times as long as they took (events), or nine times (progress:
-whoever is woken later sends a newer report instead). So news cost other requests a part of the loop and never a long
-wait, whatever the machine and however many listen. Jobs take turns: a job with one listener waits for no other job's
-thousands. Knows neither jobs nor Redis.
+After each slice of listeners the loop is left to others for three times as long as the slice took (events), or nine
+times (progress: a listener that is woken later sends a newer report instead). Updates thus take a bounded share of the
+loop. Jobs take turns, so a job with one listener does not wait for another one's thousands.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ from collections.abc import Hashable, Iterable
 from typing import Protocol
 
 SLICE = 8
-"""Listeners woken together: about a millisecond of work."""
-REST_AFTER_EVENTS = 3.0
-REST_AFTER_PROGRESS = 9.0
-"""Times the time that a slice took."""
+"""Listeners woken at once: about a millisecond of work."""
+PAUSE_AFTER_EVENTS = 3.0
+PAUSE_AFTER_PROGRESS = 9.0
+"""Multiples of the time that the slice took."""
 
 
-class Sleeper(Protocol):
+class Wakeable(Protocol):
     def wake(self) -> None: ...
 
 
-class Turns:
-    """Listeners to wake, each once, by group; groups take turns."""
+class FairWakeups:
+    """Listeners to wake, each once, by group. Groups take turns."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[Hashable, dict[Sleeper, None]] = OrderedDict()
+        self._groups: OrderedDict[Hashable, dict[Wakeable, None]] = OrderedDict()
 
-    def add(self, group: Hashable, sleepers: Iterable[Sleeper]) -> None:
+    def add(self, group: Hashable, listeners: Iterable[Wakeable]) -> None:
         waiting = self._groups.setdefault(group, {})
-        waiting.update(dict.fromkeys(sleepers))
+        waiting.update(dict.fromkeys(listeners))
         if not waiting:
             del self._groups[group]
 
@@ -41,35 +40,35 @@ class Turns:
 
     def wake_one(self) -> None:
         group, waiting = self._groups.popitem(last=False)
-        sleeper = next(iter(waiting))
-        del waiting[sleeper]
+        listener = next(iter(waiting))
+        del waiting[listener]
         if waiting:
             self._groups[group] = waiting
-        sleeper.wake()
+        listener.wake()
 
 
 class FanOut:
-    """Both kinds of news of one event loop; events first."""
+    """Both kinds of updates of one event loop; events first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._events = Turns()
-        self._progress = Turns()
+        self._events = FairWakeups()
+        self._progress = FairWakeups()
         self._events_from = 0.0
         self._progress_from = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._in_slice = False
 
-    def events(self, group: Hashable, sleepers: Iterable[Sleeper]) -> None:
-        self._events.add(group, sleepers)
-        self._arm()
+    def events(self, group: Hashable, listeners: Iterable[Wakeable]) -> None:
+        self._events.add(group, listeners)
+        self._schedule()
 
-    def progress(self, group: Hashable, sleepers: Iterable[Sleeper]) -> None:
-        self._progress.add(group, sleepers)
-        self._arm()
+    def progress(self, group: Hashable, listeners: Iterable[Wakeable]) -> None:
+        self._progress.add(group, listeners)
+        self._schedule()
 
-    def _arm(self) -> None:
-        """Go on as soon as the loop has rested."""
+    def _schedule(self) -> None:
+        """Run the next slice as soon as the pause is over."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -80,19 +79,19 @@ class FanOut:
 
     def _slice(self) -> None:
         self._timer, self._in_slice = None, True
-        turns, rest = (self._events, REST_AFTER_EVENTS) if self._events else (self._progress, REST_AFTER_PROGRESS)
+        wakeups, pause = (self._events, PAUSE_AFTER_EVENTS) if self._events else (self._progress, PAUSE_AFTER_PROGRESS)
         began = self._loop.time()
         for _ in range(SLICE):
-            if turns:
-                turns.wake_one()
-        self._loop.call_soon(self._rest, began, rest, turns is self._progress)  # behind all that were woken
+            if wakeups:
+                wakeups.wake_one()
+        self._loop.call_soon(self._pause, began, pause, wakeups is self._progress)  # after the woken listeners ran
 
-    def _rest(self, began: float, rest: float, was_progress: bool) -> None:
+    def _pause(self, began: float, pause: float, was_progress: bool) -> None:
         now = self._loop.time()
-        until = now + rest * (now - began)
+        until = now + pause * (now - began)
         if was_progress:
             self._progress_from = until
         else:
             self._events_from = until
         self._in_slice = False
-        self._arm()
+        self._schedule()

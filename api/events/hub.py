@@ -1,8 +1,7 @@
-"""Who listens to which job, on one event loop: takes what the log reader found and wakes those whom it concerns.
+"""The listeners of one event loop: takes updates from the log reader and wakes the listeners of the job.
 
-A listener keeps no queue. It knows the id of the last event that it sent and asks whether its job's log goes further
-(api/events/pages.py); of progress only the newest report is kept. So a client that is slow costs no memory, and what it
-has missed of the log it still gets. Knows no HTTP.
+A listener has no queue. It knows the id of the last event that it sent and reads on from there (api/events/pages.py);
+of progress only the newest report is kept. A slow client thus costs no memory and misses no event.
 """
 
 from __future__ import annotations
@@ -18,31 +17,31 @@ from anyio import CapacityLimiter, to_thread
 from api.backends.ports import Ports
 from api.events.fan_out import FanOut
 from api.events.log_reader import LogReader, Update
-from api.events.pages import Pages
+from api.events.pages import PageCache
 from core.service.domain.errors import JobNotFound, LongtakeError
 from core.service.domain.schema import Lane
 
 
 def order(event_id: str) -> tuple[int, int]:
-    """Redis stream ids sort by their two numbers."""
+    """Sort key of a Redis stream id: its two numbers."""
     milliseconds, _, number = event_id.partition("-")
     return int(milliseconds), int(number)
 
 
 class Channel:
-    """One job that somebody listens to."""
+    """One job that has listeners."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         self.head: str | None = None
-        """Id of the newest event; None until the reader has looked."""
+        """Id of the newest event; None until the reader has read it."""
         self.progress: dict[Lane, tuple[int, str]] = {}
-        """The newest report of each lane, numbered through all lanes."""
+        """The newest report of each lane, with a number that counts the reports of all lanes."""
         self.num_reports = 0
-        self.over = False
-        """No event will come any more, though the log does not end with a last one."""
+        self.ended = False
+        """No more events will come, although the log has no last event."""
         self.listeners = set[Listener]()
-        self.heard_at = time.monotonic()
+        self.updated_at = time.monotonic()
 
 
 class Listener:
@@ -55,16 +54,16 @@ class Listener:
         self._missed = False
 
     def is_behind(self, after: str) -> bool:
-        """The log goes further than event id `after`."""
+        """Whether the log has events after `after`."""
         head = self._channel.head
         return head is not None and order(head) > order(after)
 
     @property
-    def is_over(self) -> bool:
-        return self._channel.over
+    def has_ended(self) -> bool:
+        return self._channel.ended
 
     def new_progress(self) -> str:
-        """Reports that this listener has not had yet."""
+        """The text of reports that this listener has not sent yet."""
         new = sorted(entry for entry in self._channel.progress.values() if entry[0] > self._reported)
         self._reported = self._channel.num_reports
         return "".join(text for _, text in new)
@@ -76,7 +75,7 @@ class Listener:
             self._waiting.set_result(None)
 
     async def wait(self, seconds: float) -> None:
-        """Until there is news, some of which may have come since the last wait, or the time is up."""
+        """Wait for an update, which may have come since the last wait, or until the time is up."""
         if self._missed or seconds <= 0:
             self._missed = False
             return
@@ -91,83 +90,82 @@ class Listener:
 
 
 class Hub:
-    """All listeners of one event loop. `limiter` bounds the threads in which logs and records are read for them."""
+    """All listeners of one event loop. `limiter` limits the threads that read logs and records for them.
+
+    A job without updates for `silence_seconds` is looked up in the store.
+    """
 
     def __init__(self, ports: Ports, limiter: CapacityLimiter, retry_seconds: float, silence_seconds: float) -> None:
         self.loop = asyncio.get_running_loop()
-        self.pages = Pages(ports, limiter)
+        self.pages = PageCache(ports, limiter)
         self._ports = ports
         self._limiter = limiter
         self._silence_seconds = silence_seconds
         self._fan_out = FanOut(self.loop)
-        self._reader = LogReader(ports, self._hear, retry_seconds)
-        self._channels: dict[str, Channel] = {}
-        self._silence: asyncio.Task[None] | None = None
+        self._reader = LogReader(ports, self._receive, retry_seconds)
+        self.channels: dict[str, Channel] = {}
+        """By job id, of the jobs that have listeners."""
+        self._checking: asyncio.Task[None] | None = None
 
     @contextmanager
     def listener(self, job_id: str) -> Generator[Listener]:
-        channel = self._channels.get(job_id)
+        channel = self.channels.get(job_id)
         if channel is None:
-            channel = self._channels[job_id] = Channel(job_id)
+            channel = self.channels[job_id] = Channel(job_id)
             self._reader.follow(job_id)
         listener = Listener(channel)
         channel.listeners.add(listener)
-        if self._silence is None or self._silence.done():
-            self._silence = self.loop.create_task(self._look_after_the_silent())
+        if self._checking is None or self._checking.done():
+            self._checking = self.loop.create_task(self._check_silent_jobs())
         try:
             yield listener
         finally:
             self._leave(channel, listener)
 
-    @property
-    def is_idle(self) -> bool:
-        """Nobody listens."""
-        return not self._channels
-
     def wake_all(self) -> None:
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             for listener in channel.listeners:
                 listener.wake()
 
     def _leave(self, channel: Channel, listener: Listener) -> None:
         channel.listeners.discard(listener)
         if not channel.listeners:
-            self._channels.pop(channel.job_id, None)
-            self._reader.leave(channel.job_id)
+            self.channels.pop(channel.job_id, None)
+            self._reader.unfollow(channel.job_id)
 
-    def _hear(self, updates: Sequence[Update]) -> bool:
-        """Called in the reader's thread."""
+    def _receive(self, updates: Sequence[Update]) -> bool:
+        """Called in the reader's thread. False if the loop is closed."""
         try:
             self.loop.call_soon_threadsafe(self._apply_all, updates)
         except RuntimeError:
-            return False  # the loop is closed
+            return False
         return True
 
     def _apply_all(self, updates: Sequence[Update]) -> None:
         for update in updates:
-            channel = self._channels.get(update.job_id)
+            channel = self.channels.get(update.job_id)
             if channel is not None:
                 self._apply(channel, update)
 
     def _apply(self, channel: Channel, update: Update) -> None:
-        channel.heard_at = time.monotonic()
+        channel.updated_at = time.monotonic()
         if update.head is not None:
             if update.page is not None and channel.head is not None:
                 self.pages.put(channel.job_id, channel.head, update.page)
             channel.head = update.head
-            channel.progress.clear()  # reports of a piece that is done, or will be reported again
+            channel.progress.clear()  # their piece is done, or will be reported again
             self._fan_out.events(channel, channel.listeners)
         for lane, text in update.progress.items():
             channel.num_reports += 1
             channel.progress[lane] = (channel.num_reports, text)
             self._fan_out.progress(channel, channel.listeners)
 
-    async def _look_after_the_silent(self) -> None:
-        """A job of which nothing is heard may be deleted, or have ended with its last event lost."""
-        while self._channels:
+    async def _check_silent_jobs(self) -> None:
+        """A job without updates may be deleted, or its last event lost."""
+        while self.channels:
             await asyncio.sleep(self._silence_seconds / 2)
-            long_ago = time.monotonic() - self._silence_seconds
-            silent = [job_id for job_id, channel in self._channels.items() if channel.heard_at <= long_ago]
+            silent_since = time.monotonic() - self._silence_seconds
+            silent = [job_id for job_id, channel in self.channels.items() if channel.updated_at <= silent_since]
             with contextlib.suppress(LongtakeError):
                 for job_id in await to_thread.run_sync(self._ended_of, silent, limiter=self._limiter):
                     self._end(job_id)
@@ -182,10 +180,10 @@ class Hub:
         except JobNotFound:
             return True
         except LongtakeError:
-            return False  # not known now; the others are looked after all the same
+            return False  # unknown now; check the others
 
     def _end(self, job_id: str) -> None:
-        channel = self._channels.get(job_id)
+        channel = self.channels.get(job_id)
         if channel is not None:
-            channel.over = True
+            channel.ended = True
             self._fan_out.events(channel, channel.listeners)

@@ -1,13 +1,13 @@
-"""One thread that follows the logs of all jobs that anybody of this process listens to, with one Redis connection.
+"""One thread that follows the event logs of all jobs that have listeners, with one Redis connection.
 
-Each round is one blocking read over all jobs. A job that is new joins with the next round, at most WAIT_SECONDS later;
-until then its listeners read its log themselves, so nothing is missed and only a live event may be that much later.
-(Waking the reader for it would need CLIENT UNBLOCK, which managed servers refuse, or writes to a Redis that may be
-read-only.) After a round the thread rests in proportion to what it cost: however many jobs are followed, that is
-a fifth of a core here and a tenth of Redis at most (2,000 jobs: some 20 ms). What it finds is rendered
-here, once for all listeners. Knows no listener.
+Each round is one blocking read of all jobs. A new job joins with the next round, at most WAIT_SECONDS later; until then
+its listeners read its log themselves, so nothing is missed and only a live event may be that late. (Waking the reader
+would need CLIENT UNBLOCK, which managed servers refuse, or writes to a Redis that may be read-only.) After a round the
+thread pauses in proportion to its cost: at most a fifth of a core here and a tenth of Redis, however many jobs are
+followed (2,000 jobs: about 20 ms). Events are rendered here, once for all listeners.
 
-A Redis that is away is waited for. A job whose keys cannot be read is left out for a while: it must not end the others.
+During an outage of Redis the thread retries. A job whose keys are unreadable is skipped for a while, so that it does
+not stop the others.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.domain.schema import Lane
 
 WAIT_SECONDS = 0.25
-"""One blocking read."""
-REST = 4.0
-"""Times the processor time of a round."""
-REST_OF_JOB_SECONDS = 1e-5
-"""For each followed job: Redis works on a round for a tenth of the time at most."""
+"""Of one blocking read."""
+PAUSE_FACTOR = 4.0
+"""Pause after a round, in multiples of its CPU time."""
+PAUSE_PER_JOB_SECONDS = 1e-5
+"""Minimum pause for each followed job, so that Redis spends at most a tenth of the time on it."""
 IDLE_SECONDS = 5.0
-"""Without a job to follow for so long, the thread ends; the next job starts one."""
-LEFT_OUT_SECONDS = 60.0
+"""Without jobs for so long the thread ends; the next job starts a new one."""
+SKIP_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Update:
-    """What is new of one job. Its log ends with `head`; `page` is what came since the head before."""
+    """What is new of one job. Its log ends with event id `head`; `page` has the events since the head before."""
 
     job_id: str
     head: str | None = None
     page: Page | None = None
     progress: Mapping[Lane, str] = field(default_factory=lambda: {})
-    """Last report by lane, as text."""
+    """The last report of each lane, as text."""
 
 
 class LogReader:
-    """`tell` is called in the thread with what a round found; it answers False where nobody can hear it any more."""
+    """`publish` is called in the thread with the updates of a round; it returns False if the receiver is gone."""
 
-    def __init__(self, ports: Ports, tell: Callable[[Sequence[Update]], bool], retry_seconds: float) -> None:
+    def __init__(self, ports: Ports, publish: Callable[[Sequence[Update]], bool], retry_seconds: float) -> None:
         self._ports = ports
-        self._tell = tell
+        self._publish = publish
         self._retry_seconds = retry_seconds
         self._changed = threading.Condition()
         self._wanted = set[str]()
         self._new = set[str]()
         self._thread: threading.Thread | None = None
-        # The rest is the thread's own.
+        # Below: used by the thread only.
         self._positions: dict[str, LogPosition] = {}
-        self._left_out: dict[str, float] = {}
+        self._skipped_until: dict[str, float] = {}
         self._is_away = False
 
     def follow(self, job_id: str) -> None:
@@ -73,7 +73,7 @@ class LogReader:
                 self._thread = threading.Thread(target=self._run, name="log-reader", daemon=True)
                 self._thread.start()
 
-    def leave(self, job_id: str) -> None:
+    def unfollow(self, job_id: str) -> None:
         with self._changed:
             self._wanted.discard(job_id)
 
@@ -81,64 +81,64 @@ class LogReader:
         while wanted := self._jobs():
             began = time.thread_time()
             try:
-                heard = self._round(wanted)
+                published = self._round(wanted)
             except Exception:  # the thread's outermost frame: a bug with one job must not end all streams
-                _log.exception("the reader of event logs goes on after a bug")
-                heard = True
+                _log.exception("the event log reader continues after an unexpected error")
+                published = True
                 time.sleep(self._retry_seconds)
-            if not heard:
-                self._give_up()
-            rest = max(REST * (time.thread_time() - began), REST_OF_JOB_SECONDS * len(wanted))
-            time.sleep(min(WAIT_SECONDS, rest))
+            if not published:
+                self._unfollow_all()
+            pause = max(PAUSE_FACTOR * (time.thread_time() - began), PAUSE_PER_JOB_SECONDS * len(wanted))
+            time.sleep(min(WAIT_SECONDS, pause))
 
     def _jobs(self) -> frozenset[str]:
-        """The jobs to follow, waited for; none, and the thread given up, where nobody has wanted any for a while."""
+        """Wait for jobs to follow. Empty after IDLE_SECONDS without any: then the thread must end."""
         with self._changed:
             self._changed.wait_for(lambda: self._wanted, IDLE_SECONDS)
             if not self._wanted:
                 self._thread = None
             new, self._new = self._new, set()
             wanted = frozenset(self._wanted)
-            # Who comes anew to a job that was followed a moment ago must be told where it stands.
+            # The head of a job must be published again for listeners that are new since it was last followed.
             self._positions = {job: at for job, at in self._positions.items() if job in wanted and job not in new}
             return wanted
 
-    def _give_up(self) -> None:
+    def _unfollow_all(self) -> None:
         with self._changed:
             self._wanted.clear()
 
     def _round(self, wanted: frozenset[str]) -> bool:
         try:
             joined = self._join(wanted)
-            if joined and not self._tell(joined):
+            if joined and not self._publish(joined):
                 return False
-            news = self._ports.events.follow(self._positions, WAIT_SECONDS) if self._positions else ()
+            updates = self._ports.events.follow(self._positions, WAIT_SECONDS) if self._positions else ()
         except StoreDamaged as error:
-            self._leave_out(wanted, error)
+            self._skip_damaged(wanted, error)
             return True
         except StoreError as error:
             self._wait_for_redis(error)
             return True
-        self._positions.update({one.job_id: one.position for one in news})
+        self._positions.update({one.job_id: one.position for one in updates})
         if self._is_away:
-            _log.info("event streams go on")
+            _log.info("event streams continue")
             self._is_away = False
-        return self._tell([self._update(one) for one in news]) if news else True
+        return self._publish([self._update(one) for one in updates]) if updates else True
 
     def _join(self, wanted: frozenset[str]) -> list[Update]:
-        """Follow new jobs, too; where they stand."""
+        """Start to follow new jobs; returns their heads."""
         now = time.monotonic()
-        self._left_out = {job_id: until for job_id, until in self._left_out.items() if until > now}
-        new = wanted - self._positions.keys() - self._left_out.keys()
+        self._skipped_until = {job_id: until for job_id, until in self._skipped_until.items() if until > now}
+        new = wanted - self._positions.keys() - self._skipped_until.keys()
         found = self._ports.events.newest(new) if new else {}
         self._positions.update(found)
         return [Update(job_id, head=position.event) for job_id, position in found.items()]
 
-    def _update(self, news: JobUpdates) -> Update:
-        progress = {report.lane: progress_text(report) for report in news.progress}
-        if not news.events:
-            return Update(news.job_id, progress=progress)
-        return Update(news.job_id, news.events[-1].id, page_of(news.events), progress)
+    def _update(self, updates: JobUpdates) -> Update:
+        progress = {report.lane: progress_text(report) for report in updates.progress}
+        if not updates.events:
+            return Update(updates.job_id, progress=progress)
+        return Update(updates.job_id, updates.events[-1].id, page_of(updates.events), progress)
 
     def _wait_for_redis(self, error: StoreError) -> None:
         if not self._is_away:
@@ -146,16 +146,16 @@ class LogReader:
         self._is_away = True
         time.sleep(self._retry_seconds)
 
-    def _leave_out(self, wanted: frozenset[str], error: StoreDamaged) -> None:
-        """Find the jobs whose keys cannot be read, one by one."""
-        for job_id in wanted - self._left_out.keys():
+    def _skip_damaged(self, wanted: frozenset[str], error: StoreDamaged) -> None:
+        """Find the jobs with unreadable keys, one by one."""
+        for job_id in wanted - self._skipped_until.keys():
             try:
                 self._ports.events.newest([job_id])
             except StoreDamaged:
                 _log.error("events of %s cannot be followed: %s", job_id, error)
-                self._left_out[job_id] = time.monotonic() + LEFT_OUT_SECONDS
+                self._skipped_until[job_id] = time.monotonic() + SKIP_SECONDS
                 self._positions.pop(job_id, None)
-            except StoreError as away:
-                self._wait_for_redis(away)
+            except StoreError as outage:
+                self._wait_for_redis(outage)
                 return
         time.sleep(self._retry_seconds)

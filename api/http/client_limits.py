@@ -1,7 +1,6 @@
-"""How many of something one API process holds at a time, in all and for one client: event streams, videos being sent,
-playlists held back. Each takes a place first, so none of them takes everything, and no client takes it from others.
+"""Concurrency limits of an API process, in all and per client: event streams, videos being sent, waiting playlists.
 
-Knows no job, and no more of what is held than its name.
+No kind of request can take all resources, and no client can take them from the others.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ from core.service.settings import Settings
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-_OTHER_FILES = 256
-"""Open files of all that has no places of its own: other requests, connections with Redis and S3."""
+_FILES_FOR_REQUESTS = 256
+"""Open files for what has no limit of its own: other requests, connections to Redis and S3."""
 _log = logging.getLogger(__name__)
 
 
-class Places:
-    """Places of one kind in a process. Not thread-safe: used on one event loop."""
+class ConcurrencyLimit:
+    """Counts what is in use, in all and per client. Not thread-safe: for one event loop."""
 
-    def __init__(self, limit: int, limit_of_client: int) -> None:
-        self.limit = limit
-        self.limit_of_client = limit_of_client
+    def __init__(self, total: int, per_client: int) -> None:
+        self.total = total
+        self.per_client = per_client
         self._of_client = Counter[str]()
 
     @property
-    def taken(self) -> int:
+    def in_use(self) -> int:
         return self._of_client.total()
 
     def has_room(self, client: str) -> bool:
-        """Whether `client` (see `client_of`) may take a place now."""
-        return self.taken < self.limit and self._of_client[client] < self.limit_of_client
+        """Whether `client` (see `client_of`) may use another one now."""
+        return self.in_use < self.total and self._of_client[client] < self.per_client
 
     @contextmanager
     def hold(self, client: str) -> Generator[None]:
-        """Take a place, whether there is room or not."""
+        """Count one in use, whether there is room or not."""
         self._of_client[client] += 1
         try:
             yield
@@ -56,60 +55,60 @@ class Places:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What is said where there is no place: `held` as in "5 event streams are open", and an error for each limit."""
+    """The errors of a full limit. `in_use` is for the message, as in "5 event streams are open"."""
 
-    held: str
+    in_use: str
     fix: str
     of_all: type[LongtakeError]
     of_client: type[LongtakeError]
 
 
-class RefusingPlaces(Places):
-    """Places whose lack is an error."""
+class EnforcedLimit(ConcurrencyLimit):
+    """A limit that raises when it is full."""
 
-    def __init__(self, limit: int, limit_of_client: int, refusal: Refusal) -> None:
-        super().__init__(limit, limit_of_client)
+    def __init__(self, total: int, per_client: int, refusal: Refusal) -> None:
+        super().__init__(total, per_client)
         self._refusal = refusal
 
     def check(self, client: str) -> None:
-        """Raises the refusal's error where `client` cannot have a place."""
+        """Raises the refusal's error if `client` may not use another one."""
         refusal = self._refusal
-        if self.taken >= self.limit:
-            raise refusal.of_all(f"{self.limit} {refusal.held} already", fix=refusal.fix)
+        if self.in_use >= self.total:
+            raise refusal.of_all(f"{self.total} {refusal.in_use} already", fix=refusal.fix)
         if not self.has_room(client):
-            message = f"{self.limit_of_client} {refusal.held} for your address already"
+            message = f"{self.per_client} {refusal.in_use} for your address already"
             raise refusal.of_client(message, fix=refusal.fix)
 
     @contextmanager
-    def place(self, client: str) -> Generator[None]:
-        """Hold a place. Raises as `check`."""
+    def enter(self, client: str) -> Generator[None]:
+        """Count one in use. Raises as `check`."""
         self.check(client)
         with self.hold(client):
             yield
 
-    def fit_to(self, files: int) -> None:
-        """Lower the limit where only so many files are left for these places, each of which is one."""
+    def reduce_to(self, files: int) -> None:
+        """Lower the limit to the number of files that may be open; each use is one open file."""
         fitting = max(1, files)
-        if fitting < self.limit:
-            _log.warning("at most %d instead of %d %s: the process may not open more files (ulimit -n)",
-                         fitting, self.limit, self._refusal.held)  # fmt: skip
-            self.limit = fitting
+        if fitting < self.total:
+            _log.warning("at most %d instead of %d %s: the limit of open files (ulimit -n) is too low",
+                         fitting, self.total, self._refusal.in_use)  # fmt: skip
+            self.total = fitting
 
 
 def client_of(scope: Scope) -> str:
-    """Who holds a place: the peer of the connection, or whom a trusted proxy names, as addresses.client_network."""
+    """The client: the peer's address, or the one that a trusted proxy names, as addresses.client_network."""
     return client_network(str((scope.get("client") or ("",))[0]))
 
 
-def files_for_others(settings: Settings) -> int:
-    """Open files that event streams leave: a video being sent is two (the client, the storage)."""
-    return 2 * settings.max_media_streams + settings.max_playlist_waits + _OTHER_FILES
+def reserved_open_files(settings: Settings) -> int:
+    """Open files that event streams must leave free. A video being sent is two: client and storage."""
+    return 2 * settings.max_media_streams + settings.max_playlist_waits + _FILES_FOR_REQUESTS
 
 
-def allow_open_files() -> int:
-    """Raise the number of files that this process may open (RLIMIT_NOFILE) as far as it may itself; the new number.
+def raise_open_file_limit() -> int:
+    """Raise the soft limit of open files (RLIMIT_NOFILE) to the hard limit; returns the new limit.
 
-    Each stream is an open file, and many systems begin with 1,024.
+    Each stream is an open file, and the default of many systems is 1,024.
     """
     try:
         import resource  # not on Windows

@@ -1,8 +1,7 @@
-"""Lets web pages of other origins read answers (WHATWG Fetch, CORS): media from anywhere, all else as the settings say.
+"""CORS (WHATWG Fetch): media may be read from any origin, everything else from LONGTAKE_CORS_ORIGINS only.
 
-A job's id is its only key, so its media may be embedded wherever the id is known. Lists and submissions are closed to
-other origins unless LONGTAKE_CORS_ORIGINS names them: a page that a developer happens to open must not drive the
-service on their machine.
+A job's id is the only secret of its media, so they may be embedded wherever the id is known. Lists and submissions are
+closed to other origins by default: a page that a developer opens must not control the service on their machine.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from api.http.paths import path_of
 from core.service.domain.addresses import items_of
 
 MEDIA_PATH = re.compile(r"/jobs/[^/]+/(?:[^/]+/)*(?:video|[^/]+\.(?:m3u8|mp4|m4s|jpg|jpeg|png|webp|vtt))")
-"""What players fetch: everything under a job that ends like a playlist, video or picture."""
+"""What players fetch: every path of a job with the extension of a playlist, video or picture."""
 ANY = "*"
 ALLOWED_HEADERS = (
     "*, Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, If-Range, "
     "Last-Event-ID, Prefer, Range, X-Request-Id"
 )
-"""The asterisk is for all others: it never covers Authorization, and old browsers do not know it."""
+"""The asterisk covers all others, but never Authorization, and old browsers do not support it."""
 EXPOSED_HEADERS = (
     "Accept-Ranges, Allow, Content-Disposition, Content-Length, Content-Range, Date, ETag, Link, Location, "
     "Retry-After, X-Request-Id"
 )
 PREFLIGHT_SECONDS = 7200
-"""How long browsers may remember a preflight; Chromium takes no longer."""
+"""How long browsers may cache a preflight; Chromium's maximum."""
 
 
 class CrossOrigin:
-    """ASGI middleware: adds the headers that let a page read the answer, on refusals too, so that players can retry."""
+    """ASGI middleware: adds the CORS headers, to errors too, so that players can retry."""
 
     def __init__(self, app: ASGIApp, origins: str | None) -> None:
-        """`origins`: a list with commas, such as `https://app.example`; `*` opens the whole API to any page."""
+        """`origins`: comma-separated, such as `https://app.example`; `*` opens the whole API to every page."""
         self._app = app
         self._origins = frozenset(origin.rstrip("/").lower() for origin in items_of(origins))
 
@@ -44,32 +43,32 @@ class CrossOrigin:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        opened = self._opened(path_of(scope), headers.get("origin"))
+        allowed = self._allowed_origin(path_of(scope), headers.get("origin"))
 
-        async def send_open(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add(MutableHeaders(scope=message), opened, headers)
+                self._add(MutableHeaders(scope=message), allowed, headers)
             await send(message)
 
-        await self._app(scope, receive, send_open)
+        await self._app(scope, receive, send_with_headers)
 
-    def _opened(self, path: str, origin: str | None) -> str | None:
-        """Whom an answer is open to: anybody, this origin, or nobody else."""
+    def _allowed_origin(self, path: str, origin: str | None) -> str | None:
+        """The value of Access-Control-Allow-Origin: ANY, this origin, or none."""
         if ANY in self._origins or MEDIA_PATH.fullmatch(path):
             return ANY
         return origin if origin and origin.lower() in self._origins else None
 
-    def _add(self, answer: MutableHeaders, opened: str | None, asked: Headers) -> None:
-        if opened != ANY and self._origins:
-            answer.add_vary_header("Origin")
-        if opened is None:
+    def _add(self, response: MutableHeaders, allowed: str | None, request: Headers) -> None:
+        if allowed != ANY and self._origins:
+            response.add_vary_header("Origin")
+        if allowed is None:
             return
-        answer["Access-Control-Allow-Origin"] = opened
-        if "access-control-request-method" not in asked:
-            answer["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        response["Access-Control-Allow-Origin"] = allowed
+        if "access-control-request-method" not in request:
+            response["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
             return
-        answer["Access-Control-Allow-Methods"] = answer.get("allow", "GET, HEAD, OPTIONS")
-        answer["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
-        answer["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
-        if asked.get("access-control-request-private-network") == "true":
-            answer["Access-Control-Allow-Private-Network"] = "true"
+        response["Access-Control-Allow-Methods"] = response.get("allow", "GET, HEAD, OPTIONS")
+        response["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+        response["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        if request.get("access-control-request-private-network") == "true":
+            response["Access-Control-Allow-Private-Network"] = "true"

@@ -1,6 +1,7 @@
-"""Looks up the host names in a request before a thread takes the request on: waiting for a name server costs no thread,
-so clients whose names take long keep no other route waiting. A body that is no request costs no look-up. Judges
-nothing: who needs the addresses checks them.
+"""Resolves the host names in a job request on the event loop, before a thread handles the request.
+
+Waiting for a slow name server then takes no thread from other routes. An invalid body causes no look-up. The addresses
+are checked where they are used, not here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.backends.ports import PortsOfApp
+from api.backends.ports import PortsDep
 from api.http.responses import JsonBody
 from core.service.admission.admission import parse_request
 from core.service.domain.addresses import client_network
@@ -21,23 +22,23 @@ from core.service.net.resolver import BoundedResolver
 
 URL_FIELDS = ("webhook_url", "image", "video")
 
-Place = tuple[str, int]
+HostAndPort = tuple[str, int]
 
 
 def _job_request(body: JsonBody) -> JobRequest:
     return parse_request(body)
 
 
-RequestOfBody = Annotated[JobRequest, Depends(_job_request)]
-"""The job that a body asks for."""
+RequestedJob = Annotated[JobRequest, Depends(_job_request)]
+"""The validated request of the body."""
 
 
-async def _names_of_body(wanted: RequestOfBody, request: Request, ports: PortsOfApp) -> Resolve:
-    """Tells what the look-ups gave, or raises what they raised."""
-    places = sorted(_places(wanted))
+async def _resolved_hosts(wanted: RequestedJob, request: Request, ports: PortsDep) -> Resolve:
+    """A resolver of these hosts that returns, or raises, what the look-ups gave."""
+    hosts = sorted(_hosts_of(wanted))
     client = client_network(request.client.host if request.client else "")
-    asked = [_ask(ports.resolve, place, client) for place in places]
-    found = dict(zip(places, await asyncio.gather(*asked), strict=True))
+    lookups = [_ask(ports.resolve, host, client) for host in hosts]
+    found = dict(zip(hosts, await asyncio.gather(*lookups), strict=True))
 
     def resolve(host: str, port: int) -> Sequence[str]:
         outcome = found.get((host, port))
@@ -48,17 +49,17 @@ async def _names_of_body(wanted: RequestOfBody, request: Request, ports: PortsOf
     return resolve
 
 
-NamesOfBody = Annotated[Resolve, Depends(_names_of_body)]
+ResolvedHosts = Annotated[Resolve, Depends(_resolved_hosts)]
 
 
-def _places(wanted: JobRequest) -> set[Place]:
-    """Hosts and ports of the URLs in a job request."""
+def _hosts_of(wanted: JobRequest) -> set[HostAndPort]:
+    """The hosts of the URLs in a job request."""
     texts = (getattr(wanted, name) for name in URL_FIELDS)
-    return {place for text in texts if text is not None and (place := host_and_port(text)) is not None}
+    return {host for text in texts if text is not None and (host := host_and_port(text)) is not None}
 
 
-async def _ask(resolver: BoundedResolver, place: Place, client: str) -> Sequence[str] | Exception:
+async def _ask(resolver: BoundedResolver, host: HostAndPort, client: str) -> Sequence[str] | Exception:
     try:
-        return await resolver.ask(*place, client=client)
-    except Exception as error:  # told to whoever asks for this name
+        return await resolver.ask(*host, client=client)
+    except Exception as error:  # raised by the resolver when this host is used
         return error

@@ -1,6 +1,6 @@
-"""Which Host names this server answers to: a page whose name is made to point here (DNS rebinding) gets nothing.
+"""Checks the Host header, against DNS rebinding: a page whose name is made to resolve to this server.
 
-Such an attack needs a name that a stranger can register, so addresses and names without a dot are always answered.
+The attack needs a name that can be registered, so addresses and names without a dot are always allowed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from core.service.settings import Settings
 
 
 class AllowedHosts:
-    """ASGI middleware: 421 for a Host (or :authority) that is not this server's."""
+    """ASGI middleware: 421 for a Host (or :authority) that is not allowed."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        given = {name.lower().rstrip(".") for name in items_of(settings.allowed_hosts)}
+        allowed = {name.lower().rstrip(".") for name in items_of(settings.allowed_hosts)}
         public = urlsplit(settings.public_base_url or "").hostname
-        self._any = "*" in given
-        self._names = given | ({public} if public else set())
-        self._endings = tuple(name[1:] for name in given if name.startswith("*."))
+        self._any = "*" in allowed
+        self._names = allowed | ({public} if public else set())
+        self._suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(Headers(scope=scope).get("host")) if scope["type"] == "http" else None
@@ -36,13 +36,13 @@ class AllowedHosts:
         await response_of(refusal, prefix=prefix_of(scope))(scope, receive, send)
 
     def _refusal(self, host: str | None) -> HostNotAllowed | MalformedHttp | None:
-        """Why this Host header is not answered. HTTP/1.0 has none, and then no name either."""
+        """Why this Host header is refused. HTTP/1.0 requests need none."""
         if not host:
             return None
         authority = Authority.parse(host)
         if authority is None:
-            return MalformedHttp("the header Host is no host and port", fix="send a valid Host header")
-        if self._answers_to(authority.host):
+            return MalformedHttp("the Host header is not a host and port", fix="send a valid Host header")
+        if self._is_allowed(authority.host):
             return None
         name = shortened(authority.host)
         return HostNotAllowed(
@@ -50,11 +50,11 @@ class AllowedHosts:
             fix=f"use its address, or add the name to LONGTAKE_ALLOWED_HOSTS: {name}",
         )
 
-    def _answers_to(self, host: str) -> bool:
+    def _is_allowed(self, host: str) -> bool:
         name = host.lower().rstrip(".")
-        return self._any or is_no_public_name(name) or name in self._names or name.endswith(self._endings)
+        return self._any or is_local_name(name) or name in self._names or name.endswith(self._suffixes)
 
 
-def is_no_public_name(host: str) -> bool:
-    """An address, or a name that nobody can register: without a dot, or under localhost (RFC 6761, 6.3)."""
+def is_local_name(host: str) -> bool:
+    """An address, or a name that cannot be registered: without a dot, or under localhost (RFC 6761, 6.3)."""
     return "." not in host or host.endswith(".localhost") or is_address(host.strip("[]"))

@@ -1,8 +1,8 @@
-"""ASGI middleware for answers that last for hours: their bodies are sent when routing and dependencies are done.
+"""ASGI middleware for responses that last for hours: their bodies are sent after routing and dependencies have ended.
 
-An answer that streams from inside of a route keeps all of its frames, exit stacks and task groups alive: 180 objects a
-stream, and every full garbage collection, for which all requests wait, goes through them. From here it is half of that.
-The head goes through the middlewares in between as ever; the body goes past them.
+A response that streams from within a route keeps the route's frames, exit stacks and task groups alive: 180 objects a
+stream, which every full garbage collection, a pause of all requests, must visit. From here it is half of that. The head
+passes through the other middleware as usual; the body bypasses it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_KEY = "longtake.long_answers"
+_KEY = "longtake.long_responses"
 
 
-class LongAnswer(Protocol):
-    """The rest of an answer whose head is sent. Exactly one of the two is called."""
+class LongResponse(Protocol):
+    """The body of a response whose head was sent. Exactly one of the two methods is called."""
 
-    async def go_on(self, receive: Receive, send: Send) -> None: ...
+    async def send_body(self, receive: Receive, send: Send) -> None: ...
 
-    def give_up(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
-class LongAnswers:
-    """The outermost middleware, so that little is alive beside the answers."""
+class LongResponses:
+    """Must be the outermost middleware, so that little stays alive beside the bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -33,22 +33,22 @@ class LongAnswers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        left = list[LongAnswer]()
-        scope[_KEY] = left  # a list, for middlewares in between may copy the scope
+        pending = list[LongResponse]()
+        scope[_KEY] = pending  # a list, because other middleware may copy the scope
         try:
             await self._app(scope, receive, send)
         except BaseException:
-            for answer in left:
-                answer.give_up()
+            for response in pending:
+                response.abandon()
             raise
-        for answer in left:
-            await answer.go_on(receive, send)
+        for response in pending:
+            await response.send_body(receive, send)
 
 
-async def send_later(answer: LongAnswer, scope: Scope, receive: Receive, send: Send) -> None:
-    """Let the middleware send the rest; without one, send it now."""
-    left: MutableSequence[LongAnswer] | None = scope.get(_KEY)
-    if left is None:
-        await answer.go_on(receive, send)
+async def send_later(response: LongResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    """Leave the body to the middleware; without the middleware, send it now."""
+    pending: MutableSequence[LongResponse] | None = scope.get(_KEY)
+    if pending is None:
+        await response.send_body(receive, send)
     else:
-        left.append(answer)
+        pending.append(response)

@@ -1,7 +1,4 @@
-"""HEAD wherever GET is, and OPTIONS on every path (RFC 9110, 9.3.2 and 9.3.7), once for all routes.
-
-Knows no route by name, and nothing of what routes answer.
-"""
+"""HEAD wherever GET is, and OPTIONS on every path (RFC 9110, 9.3.2 and 9.3.7), for all routes."""
 
 from __future__ import annotations
 
@@ -12,34 +9,34 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ASKED_FOR = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-"""Methods that a route of this API may have."""
+ROUTE_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+"""Methods that a route may have."""
 SERVER_WIDE = "*"
-"""The target of `OPTIONS *`: the server, and no path of it."""
+"""The target of `OPTIONS *`: the server as a whole."""
 
 
 def methods_of(app: FastAPI, scope: Scope) -> tuple[str, ...]:
-    """Every method that the path in `scope` takes, in order; none where there is nothing at this path."""
+    """Every method that the path in `scope` allows, sorted; empty if no route has this path."""
     if scope["path"] == SERVER_WIDE:
-        return tuple(sorted({*ASKED_FOR, "OPTIONS"}))
-    found = {method for method in ASKED_FOR if _takes(app, scope, method)}
+        return tuple(sorted({*ROUTE_METHODS, "OPTIONS"}))
+    found = {method for method in ROUTE_METHODS if _takes(app, scope, method)}
     if "GET" in found:
         found.add("HEAD")
     return tuple(sorted({*found, "OPTIONS"})) if found else ()
 
 
 def _takes(app: FastAPI, scope: Scope, method: str) -> bool:
-    """A route takes this method itself."""
-    asked = {"type": "http", "method": method, "path": scope["path"], "root_path": scope.get("root_path", "")}
-    return any(route.matches(dict(asked))[0] is Match.FULL for route in app.router.routes)
+    """Whether a route declares this method."""
+    request = {"type": "http", "method": method, "path": scope["path"], "root_path": scope.get("root_path", "")}
+    return any(route.matches(dict(request))[0] is Match.FULL for route in app.router.routes)
 
 
 class _HeadersSent(Exception):
-    """The answer to a HEAD is complete: what would make its body shall not begin."""
+    """The response to a HEAD is complete: stops the route before it makes the body."""
 
 
-class EveryMethod:
-    """ASGI middleware: answers OPTIONS itself, and HEAD with what GET would answer, but the body."""
+class HeadAndOptions:
+    """ASGI middleware: answers OPTIONS itself, and HEAD with the head of the response to GET."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""What the OpenAPI document says beyond what FastAPI reads from the routes: request body, problems, webhooks.
+"""The OpenAPI document beyond what FastAPI generates from the routes: request bodies, problems, webhooks.
 
-Schemas of request bodies are put in by hand because core.service.admission.admission parses them, stricter than FastAPI
-would.
+Schemas of request bodies are added by hand because core.service.admission.admission parses them, more strictly than
+FastAPI.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from core.service.domain.schema import Frozen, JobError, JobRequest, JobStatus, 
 from core.service.media.uploads import UploadRequest
 
 DESCRIPTION = """
-Longtake makes long videos from text and serves them while they are still being made.
+Longtake generates long videos from text and serves them while they are being generated.
 
-`POST /jobs` answers at once; the video comes in chunks of 16 frames. Watch `links.playlist` in any HLS player, follow
-`links.events`, or poll `links.self` with `If-None-Match`. Errors are `application/problem+json` (RFC 9457) with a
-stable `code`, the `field` at fault and the `fix`.
+`POST /jobs` returns at once; the video is generated in chunks of 16 frames. Play `links.playlist` in any HLS player,
+follow `links.events`, or poll `links.self` with `If-None-Match`. Errors are `application/problem+json` (RFC 9457) with
+a stable `code`, the invalid `field` and a `fix`.
 """
 TITLES = {
     400: "The body is not JSON.",
-    404: "There is no such job or upload, or what is asked for does not exist yet (see `code`).",
+    404: "The job or upload does not exist, or the resource does not exist yet (see `code`).",
     409: "The job's status does not allow this.",
-    413: "The body has more than 64 KiB.",
+    413: "The body is larger than 64 KiB.",
     415: "The body is not declared as application/json, or is compressed.",
-    416: "The video does not have the bytes that `Range` asks for.",
-    422: "A field or parameter is wrong; `errors` has them all.",
-    429: "This client has too many.",
-    503: "The service is full, or a part of it does not answer.",
+    416: "The video does not have the requested `Range`.",
+    422: "A field or parameter is invalid; `errors` lists all.",
+    429: "This client has too many of these open.",
+    503: "The service is at its limit, or a server behind it does not answer.",
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
     "shortest": {
@@ -55,11 +55,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         },
     },
     "refined": {
-        "summary": "Also in a higher resolution, refined while it grows",
+        "summary": "Refined to a higher resolution while it is generated",
         "value": {"prompt": "a red circle moving left over a striped background", "refine": True},
     },
     "continued": {
-        "summary": "Go on from the end of an uploaded video",
+        "summary": "Continue an uploaded video from its end",
         "value": {
             "prompt": "a blue square moving up over a dotted background",
             "video": "upl_k3mq5w7zr2ay4n6c5bqd",
@@ -69,11 +69,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
     "video": {
-        "summary": "A video to be continued",
+        "summary": "A video to continue",
         "value": {"content_type": "video/mp4", "size_bytes": 1048576},
     },
     "image": {
-        "summary": "A picture to begin with",
+        "summary": "An image to start from",
         "value": {"content_type": "image/png", "size_bytes": 65536},
     },
 }
@@ -89,7 +89,7 @@ UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
 
 
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may end in these problems."""
+    """The OpenAPI `responses` of a route that may answer with these problems."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": TITLES[status], "content": content} for status in statuses}
 
@@ -102,7 +102,7 @@ def api_version() -> str:
 
 
 class WebhookJob(Frozen):
-    """The job at the moment of the event. Thin: read the rest with GET /jobs/{id}."""
+    """The job at the time of the event. Read the full job with GET /jobs/{id}."""
 
     id: str
     status: JobStatus
@@ -111,72 +111,70 @@ class WebhookJob(Frozen):
     frames_total: int
     chunks_done: int
     chunk: dict[str, int] | None = Field(
-        default=None, description="chunk.completed and .refined: index, first_frame, num_frames."
+        default=None, description="For chunk.completed and chunk.refined: index, first_frame, num_frames."
     )
-    error: JobError | None = Field(default=None, description="job.failed: why.")
+    error: JobError | None = Field(default=None, description="For job.failed.")
 
 
 class WebhookBody(Frozen):
-    """Body of a webhook, as Standard Webhooks 1.0.0 says."""
+    """Body of a webhook (Standard Webhooks 1.0.0)."""
 
     type: WebhookEvent
-    timestamp: datetime = Field(description="When it happened.")
+    timestamp: datetime = Field(description="Time of the event.")
     data: WebhookJob
 
 
 webhooks = APIRouter()
-_WHEN: dict[WebhookEvent, str] = {
-    "job.succeeded": "The final video is there",
+_SUMMARIES: dict[WebhookEvent, str] = {
+    "job.succeeded": "The final video is available",
     "job.failed": "The job ended without a final video",
-    "job.canceled": "The job was canceled; what was made is kept",
-    "chunk.completed": "Another chunk can be played; only where webhook_events names it",
-    "chunk.refined": "Another chunk can be played refined; only where webhook_events names it",
+    "job.canceled": "The job was canceled; finished chunks are kept",
+    "chunk.completed": "A chunk can be played; only if webhook_events lists it",
+    "chunk.refined": "A refined chunk can be played; only if webhook_events lists it",
 }
 
 
 def _receive(
     body: WebhookBody,
-    webhook_id: Annotated[str, Header(description="Same on every try: use it to drop repeats.")],
-    webhook_timestamp: Annotated[int, Header(description="Unix seconds of this try.")],
+    webhook_id: Annotated[str, Header(description="The same on every attempt; use it to ignore duplicates.")],
+    webhook_timestamp: Annotated[int, Header(description="Unix time of this attempt, in seconds.")],
     webhook_signature: Annotated[str, Header(description="v1,base64(HMAC-SHA256(secret, id.timestamp.body)) ...")],
 ) -> None:
-    """Sent to the request's webhook_url. Answer 2xx, or 410 to hear no more of this job, within the service's
-    LONGTAKE_WEBHOOK_TIMEOUT_SECONDS (15 unless set).
+    """Sent to the job's webhook_url. Respond with 2xx, or with 410 to stop all webhooks of this job, within
+    LONGTAKE_WEBHOOK_TIMEOUT_SECONDS (default 15).
 
-    Anything else is tried again for about 31 hours.
+    Any other result is retried for about 31 hours.
     """
 
 
-for _event, _summary in _WHEN.items():
+for _event, _summary in _SUMMARIES.items():
     webhooks.post(_event, summary=_summary, status_code=204)(_receive)
 
 
 def install(app: FastAPI) -> None:
-    """Give `app` the complete document, made once when first asked for."""
+    """Make `app` serve the complete document. It is generated once, at the first request for it."""
     app.webhooks.include_router(webhooks)
-    made_by_fastapi = app.openapi
-    app.openapi = _completed(made_by_fastapi)
+    app.openapi = _completed(app.openapi)
 
 
-def _completed(made_by_fastapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     def document() -> dict[str, Any]:
-        made = made_by_fastapi()  # the same dict at every call
-        schemas = made["components"]["schemas"]
+        openapi = generate()  # the same dict at every call
+        schemas = openapi["components"]["schemas"]
         for model in (JobRequest, UploadRequest, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
-        for not_ours in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(not_ours, None)
-        _declare_refused_parameters(made)
-        return made
+        for of_fastapi in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(of_fastapi, None)
+        _declare_parameter_errors(openapi)
+        return openapi
 
     return document
 
 
-def _declare_refused_parameters(document: dict[str, Any]) -> None:
-    """FastAPI promises a 422 of its own wherever there is a parameter; ours are problems, and every operation has
-    them: a query parameter that it does not know is refused, too."""
+def _declare_parameter_errors(document: dict[str, Any]) -> None:
+    """Replace FastAPI's own 422 by a problem, on every operation, because unknown query parameters are refused."""
     for operation in _operations(document["webhooks"]):
         operation["responses"].pop("422", None)
     for operation in _operations(document["paths"]):

@@ -1,7 +1,4 @@
-"""HTML pages with a Content-Security-Policy: what a page may load and run, whatever gets into its text.
-
-Knows no page. Scripts within a page are allowed by their hash, so a page may keep them.
-"""
+"""HTML pages with a Content-Security-Policy. Inline scripts of the page are allowed by their hash."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ _SCRIPT = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
 def policy_of(html: str, *, foreign_media: bool = False) -> str:
-    """The policy of a page: everything from its own origin only, and its own scripts. `foreign_media`: it plays what
-    lies in an object storage, whose address is not known here."""
+    """The policy of a page: its own origin and its inline scripts. `foreign_media`: media from any origin, because
+    the object storage's is not known here."""
     hashes = [hashlib.sha256(script.encode()).digest() for script in _SCRIPT.findall(html)]
     own = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in hashes)
     anywhere = " blob: http: https:" if foreign_media else ""
@@ -37,7 +34,7 @@ def policy_of(html: str, *, foreign_media: bool = False) -> str:
 
 
 def page(html: str, *, foreign_media: bool = False) -> HTMLResponse:
-    """The answer with a page."""
+    """The response with a page and its headers."""
     return HTMLResponse(
         html,
         headers={

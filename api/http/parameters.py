@@ -1,7 +1,6 @@
-"""Query parameters that a route does not have are refused, and those given twice: a typo would else be passed over.
+"""Refuses unknown and repeated query parameters, so that a typo is not silently ignored.
 
-Once for all routes, as a dependency of the application. Media and health checks are exempt: what players and load
-balancers append to a URL changes nothing there.
+A dependency of all routes. Media and health checks are exempt: players and load balancers append parameters to URLs.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ EXEMPT_TAGS = frozenset({"media", "health"})
 
 
 async def known_parameters(request: Request) -> None:
-    """Raises the first error of the query, the others as its `also`."""
+    """Raises UnknownParameter or InvalidField for the first error; `also` has the others."""
     if not request.scope["query_string"]:
         return
     route = request.scope["route"]
@@ -33,12 +32,12 @@ async def known_parameters(request: Request) -> None:
 
 
 def names_of(route: APIRoute) -> list[str]:
-    """The query parameters of a route."""
+    """Names of a route's query parameters."""
     return [field.alias for field in route.dependant.query_params]
 
 
 def errors_of(given: Sequence[str], known: Sequence[str]) -> list[RequestError]:
-    """What is wrong with the names in a query, each named once."""
+    """One error for each unknown or repeated name, at most MAX_ERRORS."""
     wrong = [(name, times) for name, times in Counter(given).items() if name not in known or times > 1]
     return [_repeated(name) if name in known else _unknown(name, known) for name, _ in wrong[:MAX_ERRORS]]
 

@@ -1,4 +1,4 @@
-"""Where a request's path begins for routes, and where it begins for clients: proxies may take a prefix off."""
+"""A request's path as routes see it and the prefix that clients see: proxies may strip a prefix."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from starlette.types import Scope
 
 
 def path_of(scope: Scope) -> str:
-    """The path as routes are written, without a prefix (ASGI: `path` has `root_path` in front)."""
+    """The path without prefix, as routes declare it (in ASGI, `path` begins with `root_path`)."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
 
 def prefix_of(scope: Scope) -> str:
-    """The path under which clients reach this API, as settings or a trusted proxy say; mostly there is none."""
+    """The path prefix of the public URL, from the settings or a trusted proxy; usually empty."""
     base = scope["app"].state.settings.public_base_url
     return (urlsplit(base).path if base else str(scope.get("root_path", ""))).rstrip("/")

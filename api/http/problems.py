@@ -1,7 +1,7 @@
-"""Errors as answers: every LongtakeError class becomes a status and an RFC 9457 problem document.
+"""Maps every LongtakeError class to an HTTP status and an RFC 9457 problem document.
 
-The only place that knows which status an error has. What clients cannot act on (a broken preset, an unreachable
-storage, a bug) is logged in full and told without detail.
+Errors that clients cannot act on (a broken preset, an unreachable storage, a bug) are logged in full and answered
+without details.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from core.service.domain import errors
 from core.service.domain.errors import MAX_ECHO, LongtakeError, RequestError, shortened
 
 MEDIA_TYPE = "application/problem+json"
-MAX_SENTENCE = 1000
-"""Longest text of a field of a problem: what a client sent is cut much shorter where a message repeats it."""
+MAX_TEXT = 1000
+"""Longest text of a problem's field. Text from the client is cut to MAX_ECHO within it."""
 MAX_ERRORS = 50
-"""Most errors that one answer lists."""
+"""Maximum of errors in one problem."""
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +88,7 @@ class HeadersTooLarge(LongtakeError):
 
 
 class RequestTooSlow(LongtakeError):
-    """The request did not come in whole in time."""
+    """The request did not arrive completely in time."""
 
     code = "request_timeout"
 
@@ -98,12 +98,12 @@ class InternalError(LongtakeError):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How a class of errors is answered. `told` says whether the error's own words reach the client."""
+class ProblemKind:
+    """How a class of errors is answered. `is_public`: whether clients see the error's message."""
 
     status: int
     retry_after_seconds: int | None = None
-    told: bool = True
+    is_public: bool = True
 
 
 _OUTAGES: tuple[type[LongtakeError], ...] = (
@@ -111,39 +111,39 @@ _OUTAGES: tuple[type[LongtakeError], ...] = (
     errors.StoreMisconfigured, errors.StorageError, errors.StorageUnavailable, errors.StorageReadOnly,
     errors.StorageFull, errors.StorageMisconfigured, errors.ObjectNotFound, errors.ObjectDamaged,
 )  # fmt: skip
-"""Servers behind this one that do not do what was asked: a client can only come back later."""
+"""Failures of the servers behind this one: a client can only retry later."""
 
-KINDS: dict[type[LongtakeError], Kind] = {
-    LongtakeError: Kind(500, told=False),
-    errors.RequestError: Kind(422),
-    errors.MalformedJson: Kind(400),
-    errors.JobNotFound: Kind(404),
-    errors.JobStateConflict: Kind(409),
-    errors.VideoNotReady: Kind(404, retry_after_seconds=2),
-    errors.PlaylistNotReady: Kind(404, retry_after_seconds=2),
-    errors.ChunkNotReady: Kind(404, retry_after_seconds=2),
-    errors.ChunkNotFound: Kind(404),
-    errors.RangeNotSatisfiable: Kind(416),
-    errors.MediaBusy: Kind(503, retry_after_seconds=5),
-    errors.TooManyMediaStreamsOfClient: Kind(429, retry_after_seconds=5),
-    errors.ServiceFull: Kind(503, retry_after_seconds=30),
-    errors.TooManyStreams: Kind(503, retry_after_seconds=30),
-    errors.TooManyStreamsOfClient: Kind(429, retry_after_seconds=30),
-    errors.TooManyUploads: Kind(429),
-    errors.UploadUnknown: Kind(404),
-    errors.PresetError: Kind(503, retry_after_seconds=30, told=False),
-    errors.ModelNotInstalled: Kind(503),
-    **dict.fromkeys(_OUTAGES, Kind(503, retry_after_seconds=5, told=False)),
-    errors.NameServiceUnavailable: Kind(503, retry_after_seconds=5),
-    UnknownPath: Kind(404),
-    MethodNotAllowed: Kind(405),
-    BodyTooLarge: Kind(413),
-    NotJson: Kind(415),
-    EncodedBody: Kind(415),
-    HostNotAllowed: Kind(421),
-    MalformedHttp: Kind(400),
-    HeadersTooLarge: Kind(431),
-    RequestTooSlow: Kind(408),
+KINDS: dict[type[LongtakeError], ProblemKind] = {
+    LongtakeError: ProblemKind(500, is_public=False),
+    errors.RequestError: ProblemKind(422),
+    errors.MalformedJson: ProblemKind(400),
+    errors.JobNotFound: ProblemKind(404),
+    errors.JobStateConflict: ProblemKind(409),
+    errors.VideoNotReady: ProblemKind(404, retry_after_seconds=2),
+    errors.PlaylistNotReady: ProblemKind(404, retry_after_seconds=2),
+    errors.ChunkNotReady: ProblemKind(404, retry_after_seconds=2),
+    errors.ChunkNotFound: ProblemKind(404),
+    errors.RangeNotSatisfiable: ProblemKind(416),
+    errors.MediaBusy: ProblemKind(503, retry_after_seconds=5),
+    errors.TooManyMediaStreamsOfClient: ProblemKind(429, retry_after_seconds=5),
+    errors.ServiceFull: ProblemKind(503, retry_after_seconds=30),
+    errors.TooManyStreams: ProblemKind(503, retry_after_seconds=30),
+    errors.TooManyStreamsOfClient: ProblemKind(429, retry_after_seconds=30),
+    errors.TooManyUploads: ProblemKind(429),
+    errors.UploadUnknown: ProblemKind(404),
+    errors.PresetError: ProblemKind(503, retry_after_seconds=30, is_public=False),
+    errors.ModelNotInstalled: ProblemKind(503),
+    **dict.fromkeys(_OUTAGES, ProblemKind(503, retry_after_seconds=5, is_public=False)),
+    errors.NameServiceUnavailable: ProblemKind(503, retry_after_seconds=5),
+    UnknownPath: ProblemKind(404),
+    MethodNotAllowed: ProblemKind(405),
+    BodyTooLarge: ProblemKind(413),
+    NotJson: ProblemKind(415),
+    EncodedBody: ProblemKind(415),
+    HostNotAllowed: ProblemKind(421),
+    MalformedHttp: ProblemKind(400),
+    HeadersTooLarge: ProblemKind(431),
+    RequestTooSlow: ProblemKind(408),
 }
 
 
@@ -167,50 +167,50 @@ class Problem(BaseModel):
     field: str | None = Field(default=None, examples=["num_frames"])
     fix: str | None = Field(default=None, examples=["give at least 16 frames (2 seconds at 8 fps)"])
     errors: list[ProblemError] = Field(
-        default=[], description=f"What is wrong with the request, this one first; at most {MAX_ERRORS}."
+        default=[], description=f"All errors of the request, this one first; at most {MAX_ERRORS}."
     )
 
 
 def problem_of(error: LongtakeError, prefix: str = "") -> Problem:
-    """The document that tells of `error`. `prefix` is the path under which clients reach this API."""
+    """The problem document of `error`. `prefix` is the path prefix of the public URL (paths.prefix_of)."""
     kind, title = kind_of(type(error)), _title(type(error))
     found = (error, *error.also) if isinstance(error, RequestError) else ()
     return Problem(
         type=f"{prefix}/problems/{error.code}",
         title=title,
         status=kind.status,
-        detail=_sentence(error.message) if kind.told else title,
+        detail=_cut(error.message) if kind.is_public else title,
         code=error.code,
-        field=error.field and _sentence(error.field) if kind.told else None,
-        fix=error.fix and _sentence(error.fix) if kind.told else "try again later; if it stays, tell the operator",
+        field=error.field and _cut(error.field) if kind.is_public else None,
+        fix=error.fix and _cut(error.fix) if kind.is_public else "try again later; if it persists, tell the operator",
         errors=[
             ProblemError(
                 code=e.code,
-                detail=_sentence(e.message),
-                field=e.field and _sentence(e.field),
-                fix=e.fix and _sentence(e.fix),
+                detail=_cut(e.message),
+                field=e.field and _cut(e.field),
+                fix=e.fix and _cut(e.fix),
             )
             for e in found[:MAX_ERRORS]
         ],
     )
 
 
-def _sentence(text: str) -> str:
-    return shortened(text, MAX_SENTENCE)
+def _cut(text: str) -> str:
+    return shortened(text, MAX_TEXT)
 
 
-def kind_of(error_class: type[LongtakeError]) -> Kind:
-    """How errors of a class are answered: as its nearest ancestor in KINDS."""
+def kind_of(error_class: type[LongtakeError]) -> ProblemKind:
+    """How errors of a class are answered: its own entry in KINDS or that of its nearest ancestor."""
     return next(KINDS[ancestor] for ancestor in error_class.__mro__ if ancestor in KINDS)
 
 
 def documented_errors() -> dict[str, type[LongtakeError]]:
-    """Every code that an answer may carry, with its class."""
+    """Every code that a problem may have, with its class."""
     return {error.code: error for error in _descendants(LongtakeError) if error in _ANSWERED or _is_request(error)}
 
 
 def response_of(error: LongtakeError, headers: Mapping[str, str] | None = None, prefix: str = "") -> Response:
-    """The answer to a request that ended in `error`."""
+    """The response to a request that failed with `error`."""
     problem, kind = problem_of(error, prefix), kind_of(type(error))
     retry = {} if kind.retry_after_seconds is None else {"Retry-After": str(kind.retry_after_seconds)}
     return Response(
@@ -231,8 +231,8 @@ def install(app: FastAPI) -> None:
 async def _on_longtake_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LongtakeError)
     kind = kind_of(type(error))
-    if not kind.told:
-        # A server that is away is no bug: one line, and no traceback for each request meanwhile.
+    if not kind.is_public:
+        # An outage is no bug: log one line without a traceback for each request.
         bug = error if kind.retry_after_seconds is None else None
         _log.error("%s %s: %s", request.method, shortened(request.url.path), error, exc_info=bug)
     headers = {"Accept-Encoding": "identity"} if isinstance(error, EncodedBody) else None  # RFC 9110, 15.5.16
@@ -240,7 +240,7 @@ async def _on_longtake_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_bad_parameter(request: Request, error: Exception) -> Response:
-    """A query parameter, path or header of the wrong type, found by FastAPI."""
+    """A query parameter, path or header of the wrong type, refused by FastAPI."""
     assert isinstance(error, RequestValidationError)
     details = cast(list[dict[str, Any]], error.errors())
     first, *others = [error_of_detail({**detail, "loc": tuple(detail["loc"])[1:]}) for detail in details]
@@ -249,13 +249,13 @@ async def _on_bad_parameter(request: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals: no such path, wrong method."""
+    """Starlette's own errors: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
     allowed = methods_of(request.app, request.scope)
     prefix = prefix_of(request.scope)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and allowed:
         names = ", ".join(allowed)
-        refusal = MethodNotAllowed(f"{shortened(request.method, 20)} is not possible here", fix=f"use {names}")
+        refusal = MethodNotAllowed(f"this path does not allow {shortened(request.method, 20)}", fix=f"use {names}")
         return response_of(refusal, {"Allow": names}, prefix)
     if error.status_code == HTTPStatus.NOT_FOUND:
         return _not_found(request, prefix)
@@ -264,7 +264,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _not_found(request: Request, prefix: str) -> Response:
-    """404; where only a slash at the end is too much, the way to the path without it."""
+    """404; for a path with a trailing slash, a redirect to the path without it if that exists."""
     path = path_of(request.scope)
     bare = path.removesuffix("/")
     if bare != path and methods_of(request.app, {**request.scope, "path": bare, "root_path": ""}):

@@ -1,7 +1,4 @@
-"""The boundary of a request: a client that leaves is one line in the log, and a bug is an answer that tells nothing.
-
-Knows nothing of what was asked.
-"""
+"""The outermost error handler of a request: a disconnect is one log line, a bug is a 500 problem without details."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from api.http.problems import InternalError, response_of
 from core.service.domain.errors import shortened
 
 _log = logging.getLogger(__name__)
-LEFT = (ClientDisconnect, BrokenResourceError, ClosedResourceError, ConnectionResetError, BrokenPipeError)
-"""What fails for want of a client."""
+DISCONNECTS = (ClientDisconnect, BrokenResourceError, ClosedResourceError, ConnectionResetError, BrokenPipeError)
+"""Errors that a client's disconnect causes."""
 
 
-class Boundary:
-    """ASGI middleware: no exception of a route gets out of it, unless the answer has begun and must be cut off."""
+class ErrorBoundary:
+    """ASGI middleware: answers every exception of a route, unless the response has begun and must be cut off."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,17 +42,19 @@ class Boundary:
 
         try:
             await self._app(scope, watched_receive, watched_send)
-        except Exception as error:  # a request is a task, and this is its boundary
+        except Exception as error:  # the request's boundary
             request = f"{scope['method']} {shortened(scope['path'])}"
-            if isinstance(error, ClientDisconnect) or (left and _is_for_want_of_a_client(error)):
-                _log.info("%s: the client left (%s)", request, type(error).__name__)
+            if isinstance(error, ClientDisconnect) or (left and _is_disconnect(error)):
+                _log.info("%s: the client disconnected (%s)", request, type(error).__name__)
                 return
             if started:
-                raise  # the server logs it and cuts the answer off
+                raise  # the server logs it and closes the connection
             _log.error("%s", request, exc_info=error)
             await response_of(InternalError(), prefix=prefix_of(scope))(scope, receive, send)
 
 
-def _is_for_want_of_a_client(error: Exception) -> bool:
-    """Also where a task group has gathered several of them."""
-    return (error.split(LEFT)[1] is None) if isinstance(error, ExceptionGroup) else isinstance(error, LEFT)
+def _is_disconnect(error: Exception) -> bool:
+    """Whether `error` is one of DISCONNECTS, or a task group's group of only those."""
+    return (
+        (error.split(DISCONNECTS)[1] is None) if isinstance(error, ExceptionGroup) else isinstance(error, DISCONNECTS)
+    )

@@ -1,4 +1,4 @@
-"""Reading bodies and writing conditional answers: what several routes share about HTTP itself."""
+"""JSON request bodies and conditional responses, shared by routes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_BODY_BYTES = 64 * 1024
 async def _json_body(request: Request) -> object:
     """The decoded JSON body. Raises NotJson, EncodedBody, BodyTooLarge or MalformedJson.
 
-    The media type is required: browsers send anything else from any web page without asking (no CORS preflight).
+    The media type is required, because browsers send other types from any web page without a CORS preflight.
     """
     declared = Message()
     declared["Content-Type"] = request.headers.get("content-type", "text/plain")
@@ -36,7 +36,7 @@ async def _json_body(request: Request) -> object:
 
 
 def parse_json(text: str) -> object:
-    """The value of a JSON text (RFC 8259). Raises MalformedJson, also for a key given twice and for NaN."""
+    """The value of a JSON text (RFC 8259). Raises MalformedJson, also for a repeated key and for NaN."""
     if not text.strip():
         raise MalformedJson("the body is empty", fix='send a JSON object, such as {"prompt": "..."}')
     try:
@@ -45,13 +45,13 @@ def parse_json(text: str) -> object:
         where = f"line {error.lineno}, column {error.colno}"
         raise MalformedJson(f"the body is not valid JSON: {error.msg} ({where})", fix="correct the JSON") from error
     except RecursionError as error:
-        raise MalformedJson("the body has too many brackets within brackets", fix="send a flatter body") from error
+        raise MalformedJson("the body is nested too deeply", fix="send a flatter body") from error
     except ValueError as error:
         raise MalformedJson("the body has a number with too many digits", fix="send a shorter number") from error
 
 
 def _text_of(data: bytes, charset: str) -> str:
-    """The body as text: JSON is UTF-8 (RFC 8259, 8.1), a byte order mark is passed over. Raises MalformedJson."""
+    """The body as text: UTF-8 (RFC 8259, 8.1), without a byte order mark. Raises MalformedJson."""
     wide = _wide_encoding(data)
     if wide:
         raise MalformedJson(f"the body is {wide}; JSON is sent as UTF-8", fix="encode the body as UTF-8")
@@ -59,19 +59,19 @@ def _text_of(data: bytes, charset: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         at = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
-        said = f"; the header declares the charset {shortened(charset, 40)}" if charset else ""
-        found = f"the body is not UTF-8 at byte {at} (0x{data[at]:02X}){said}"
+        declared = f"; the header declares the charset {shortened(charset, 40)}" if charset else ""
+        found = f"the body is not UTF-8 at byte {at} (0x{data[at]:02X}){declared}"
         raise MalformedJson(found, fix="encode the body as UTF-8, whatever its charset header says") from error
 
 
 def _wide_encoding(data: bytes) -> str | None:
-    """UTF-16 or UTF-32, by their marks or by the zeros that JSON's first characters have there; None for all else."""
+    """UTF-16 or UTF-32, recognized by byte order mark or zero bytes; None for all else."""
     guess = json.detect_encoding(data)
     return None if guess.startswith("utf-8") else guess.replace("-le", "").replace("-be", "").upper()
 
 
 def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object. Readers differ in which of two equal keys counts, so neither does here (RFC 8259, 4)."""
+    """A JSON object. Parsers differ in which of two equal keys counts, so both are refused (RFC 8259, 4)."""
     made = dict(pairs)
     if len(made) == len(pairs):
         return made
@@ -84,7 +84,7 @@ JsonBody = Annotated[object, Depends(_json_body)]
 
 
 async def _limited_body(request: Request) -> bytes:
-    """The body, read no further than MAX_BODY_BYTES."""
+    """The body. Raises BodyTooLarge after MAX_BODY_BYTES."""
     data = bytearray()
     async for part in request.stream():
         data += part
@@ -100,7 +100,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def conditional(
     request: Request, body: str, media_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> Response:
-    """200 with a strong ETag, or 304 where the client has these very bytes already (RFC 9110, 13.1.2)."""
+    """200 with a strong ETag, or 304 if the client has the same bytes (RFC 9110, 13.1.2)."""
     return conditional_on(request, body, lambda: body, media_type, headers)
 
 
@@ -111,7 +111,7 @@ def conditional_on(
     media_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The same for a body that is dear to make and follows from `source` alone: it is made only where it is sent."""
+    """The same for a body that is expensive to make and depends on `source` only: it is made only if it is sent."""
     etag = f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
     headers = {"Cache-Control": "no-cache", "ETag": etag, **(headers or {})}
     if matches(request.headers.get("if-none-match", ""), etag):
@@ -120,6 +120,6 @@ def conditional_on(
 
 
 def matches(if_none_match: str, etag: str) -> bool:
-    """Weak comparison, as RFC 9110 asks for If-None-Match: proxies that compress make a tag weak."""
-    given = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return etag in given or "*" in given
+    """Weak comparison (RFC 9110, 13.1.2), because proxies that compress make a tag weak."""
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in tags or "*" in tags

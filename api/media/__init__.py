@@ -1,1 +1,1 @@
-"""Sending stored videos to players, and holding playlists back until there is something to play."""
+"""Sends stored videos to players, and delays playlists until there is something to play."""

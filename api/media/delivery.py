@@ -1,7 +1,7 @@
-"""Sends a stored video to a player: the whole of it or one range (RFC 9110, section 14), or a redirect to the storage.
+"""Sends a stored video to a player, whole or one byte range (RFC 9110, section 14).
 
-Players differ in what they take, so the answers are exact: 206 for a range, 416 beyond the end, 304 where nothing has
-changed, lengths and ETags always, also for HEAD. Knows objects by key; knows no job.
+Players differ in what they accept, so responses are exact: 206 for a range, 416 beyond the end, 304 if unchanged,
+always with length and ETag, also for HEAD.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from api.http.client_limits import Refusal, RefusingPlaces, client_of
+from api.http.client_limits import EnforcedLimit, Refusal, client_of
 from api.http.paths import prefix_of
 from api.http.problems import response_of
 from api.http.responses import matches
@@ -27,16 +27,16 @@ from core.service.settings import Settings
 
 _log = logging.getLogger(__name__)
 CONTENT_TYPE = "video/mp4"
-FOR_GOOD = "public, max-age=86400, immutable"
-"""Cache-Control of what never changes. A day: as long as a deleted job is remembered, too."""
+IMMUTABLE = "public, max-age=86400, immutable"
+"""Cache-Control of objects that never change. One day: as long as the tombstone of a deleted job is kept."""
 _ONE_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-0{0,17}[1-9]\d{0,17})", re.ASCII)
 
 
-class MediaStreams(RefusingPlaces):
-    """Who is being sent something, in one process. Raises MediaBusy or TooManyMediaStreamsOfClient."""
+class MediaStreams(EnforcedLimit):
+    """The limit of videos being sent by one process. Raises MediaBusy or TooManyMediaStreamsOfClient."""
 
     def __init__(self, settings: Settings) -> None:
-        fix = "ask again after Retry-After seconds"
+        fix = "try again after Retry-After seconds"
         refusal = Refusal("videos are being sent", fix, MediaBusy, TooManyMediaStreamsOfClient)
         super().__init__(settings.max_media_streams, settings.max_media_streams_per_address, refusal)
 
@@ -45,13 +45,13 @@ async def _media_streams(request: Request) -> MediaStreams:
     return cast(MediaStreams, request.app.state.media_streams)
 
 
-MediaStreamsOfApp = Annotated[MediaStreams, Depends(_media_streams)]
+MediaStreamsDep = Annotated[MediaStreams, Depends(_media_streams)]
 
 
 @dataclass(frozen=True)
 class MediaObject:
-    """A stored video: `etag` changes with its bytes, `size_bytes` is None where only the storage knows it.
-    `download_name`: the name under which a redirect has it saved."""
+    """A stored video. `etag` changes with its bytes; `size_bytes` is None if only the storage knows it.
+    `download_name` is the file name when it is downloaded by a redirect."""
 
     key: str
     etag: str
@@ -62,19 +62,19 @@ class MediaObject:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every answer about it says."""
+        """The headers of every response about it."""
         named = {"Content-Disposition": self.disposition} if self.disposition else {}
         return {"Accept-Ranges": "bytes", "Cache-Control": self.cache_control, "ETag": self.etag, **named}
 
 
 async def deliver(request: Request, reader: ObjectReader, streams: MediaStreams, media: MediaObject) -> Response:
-    """The answer to a GET or HEAD of `media`, through this process."""
+    """The response to a GET or HEAD of `media`, sent by this process."""
     if matches(request.headers.get("if-none-match", ""), media.etag):
         return Response(status_code=304, headers=media.headers)
     if request.method == "HEAD":
         length = media.size_bytes if media.size_bytes is not None else await _size_of(reader, media.key)
         return Response(media_type=CONTENT_TYPE, headers={**media.headers, "Content-Length": str(length)})
-    return ObjectResponse(reader, streams, media, wanted_range(request.headers, media.etag))
+    return ObjectResponse(reader, streams, media, requested_range(request.headers, media.etag))
 
 
 async def _size_of(reader: ObjectReader, key: str) -> int:
@@ -82,11 +82,11 @@ async def _size_of(reader: ObjectReader, key: str) -> int:
         return part.total_bytes
 
 
-def wanted_range(headers: Mapping[str, str], etag: str) -> str | None:
-    """The one byte range that a request asks for, without its unit; None for the whole.
+def requested_range(headers: Mapping[str, str], etag: str) -> str | None:
+    """The requested byte range, without its unit; None for the whole.
 
-    Several ranges, other units and what is no range are ignored, as RFC 9110, 14.2, allows; so is a range of an object
-    that has changed since (If-Range, 13.1.5).
+    Several ranges, other units and invalid ranges are ignored, as RFC 9110, 14.2, allows; so is a range of an object
+    that has changed (If-Range, 13.1.5).
     """
     found = _ONE_RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
     if not found or headers.get("if-range", etag) != etag:
@@ -96,8 +96,8 @@ def wanted_range(headers: Mapping[str, str], etag: str) -> str | None:
 
 
 class ObjectResponse(Response):
-    """An object's bytes as the client takes them. The storage is asked when the answer begins: until then its failures
-    are answered as problems."""
+    """An object's bytes, sent as the client reads them. The storage is asked before the response begins, so that its
+    failures are answered as problems."""
 
     def __init__(self, reader: ObjectReader, streams: MediaStreams, media: MediaObject, byte_range: str | None) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class ObjectResponse(Response):
         self._range = byte_range
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.place(client_of(scope)):
+        with self._streams.enter(client_of(scope)):
             try:
                 async with self._reader.open(self._media.key, self._range) as part:
                     await self._send(part, receive, send)
@@ -117,12 +117,12 @@ class ObjectResponse(Response):
                 await response_of(error, unit, prefix=prefix_of(scope))(scope, receive, send)
 
     async def _send(self, part: ObjectPart, receive: Receive, send: Send) -> None:
-        """Until all is sent or the client leaves; one that takes nothing leaves by the server's hand (api/server.py).
-        Where the storage stops, the answer stays incomplete, and the server closes the connection: that is how HTTP
-        tells that something is missing."""
+        """Until all is sent or the client disconnects; api/server.py disconnects a client that reads nothing. If the
+        storage fails the response stays incomplete and the server closes the connection, by which the client sees that
+        bytes are missing."""
         await send(self._start(part))
         async with create_task_group() as group:
-            group.start_soon(_leave_with_client, receive, group)
+            group.start_soon(_cancel_on_disconnect, receive, group)
             try:
                 await self._send_pieces(part, send)
             except StorageError as error:
@@ -146,7 +146,7 @@ class ObjectResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _leave_with_client(receive: Receive, group: TaskGroup) -> None:
+async def _cancel_on_disconnect(receive: Receive, group: TaskGroup) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     group.cancel_scope.cancel()

@@ -1,7 +1,6 @@
-"""Holds playlists back until there is something to play: players take a 404, or an empty playlist, for a broken one.
+"""Delays playlists until there is something to play, because players treat a 404 or an empty playlist as broken.
 
-No thread is held while one waits; each waiting request looks now and then, ever less often. Knows no job: what it looks
-at, and what it waits for, is passed in.
+A waiting request polls with growing pauses and holds no thread.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Annotated, TypeVar, cast
 from anyio import current_time, sleep
 from fastapi import Depends, Request
 
-from api.http.client_limits import Places
+from api.http.client_limits import ConcurrencyLimit
 from core.service.settings import Settings
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -21,15 +20,11 @@ T = TypeVar("T")
 
 
 class PlaylistWaits:
-    """All requests of a process that wait. On the event loop only."""
+    """The waiting requests of a process. For one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._seconds = settings.playlist_wait_seconds
-        self._places = Places(settings.max_playlist_waits, settings.max_playlist_waits_per_address)
-
-    @property
-    def waiting(self) -> int:
-        return self._places.taken
+        self.limit = ConcurrencyLimit(settings.max_playlist_waits, settings.max_playlist_waits_per_address)
 
     async def until(
         self,
@@ -38,12 +33,12 @@ class PlaylistWaits:
         enough: Callable[[T], bool],
         give_up: Callable[[], Awaitable[bool]],
     ) -> T:
-        """What `look` gives, as soon as it is `enough`; what it is by then where the time is up, where too many wait
-        already, in all or of `client` (places.client_of), or where `give_up` says so."""
+        """Poll `look` and return its first result that is `enough`, or the latest one if the time is up, `give_up`
+        returns true, or too many requests wait already, in all or of `client` (client_limits.client_of)."""
         seen = await look()
-        if enough(seen) or not self._places.has_room(client):
+        if enough(seen) or not self.limit.has_room(client):
             return seen
-        with self._places.hold(client):
+        with self.limit.hold(client):
             return await self._wait(seen, look, enough, give_up)
 
     async def _wait(
@@ -65,4 +60,4 @@ async def _playlist_waits(request: Request) -> PlaylistWaits:
     return cast(PlaylistWaits, request.app.state.playlist_waits)
 
 
-PlaylistWaitsOfApp = Annotated[PlaylistWaits, Depends(_playlist_waits)]
+PlaylistWaitsDep = Annotated[PlaylistWaits, Depends(_playlist_waits)]

@@ -1,1 +1,1 @@
-"""The endpoints, one module per subject."""
+"""The endpoints, one module per resource."""

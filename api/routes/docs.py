@@ -1,7 +1,7 @@
-"""`/docs`: the OpenAPI document as a page that can be tried out. Works offline: nothing comes from another origin.
+"""`/docs`: Swagger UI of the OpenAPI document. It loads nothing from other origins, so it works offline.
 
-Swagger UI's files are those of the package fastapi-offline, which holds nothing else that is used here. URLs are
-relative, so the page also works under a proxy's prefix.
+The files of Swagger UI come from the package fastapi-offline, of which nothing else is used. URLs are relative, so that
+the page works under a proxy's prefix.
 """
 
 from __future__ import annotations
@@ -39,6 +39,6 @@ async def documentation() -> HTMLResponse:
 def asset(name: str) -> Response:
     """A file of Swagger UI (Apache License 2.0, SmartBear Software)."""
     if name not in MEDIA_TYPES:
-        raise UnknownPath("there is no such file of the documentation", fix="see /docs")
+        raise UnknownPath("the documentation has no such file", fix="see /docs")
     data = (files("fastapi_offline") / "static" / name).read_bytes()
     return Response(data, media_type=MEDIA_TYPES[name], headers={"Cache-Control": "public, max-age=86400"})

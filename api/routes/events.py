@@ -1,4 +1,4 @@
-"""A job's events as a stream. How the stream runs is in api/events/sse.py; here is what HTTP says about it."""
+"""The endpoint of a job's event stream; the stream itself is in api/events/sse.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from api.backends.ports import BaseUrl
-from api.events.sse import FROM_THE_BEGINNING, EventStreamResponse, JobStream, StreamsOfApp
+from api.events.sse import LOG_START, EventStreamResponse, JobEventsResponse, StreamsDep
 from api.http.client_limits import client_of
 from api.http.openapi import may_fail
 from api.routes.jobs import JobId
@@ -23,41 +23,39 @@ _STREAM_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
     summary="Follow a job as server-sent events",
     response_class=EventStreamResponse,
     responses={
-        204: {"description": "The job has ended and there is nothing after Last-Event-ID: do not reconnect."},
+        204: {"description": "The job has ended and there are no events after Last-Event-ID: do not reconnect."},
         **may_fail(404, 422, 429, 503),
     },
 )
 async def events(
     job_id: JobId,
     request: Request,
-    streams: StreamsOfApp,
+    streams: StreamsDep,
     base_url: BaseUrl,
-    last_event_id: Annotated[str, Header(description="Resume after this event.")] = FROM_THE_BEGINNING,
+    last_event_id: Annotated[str, Header(description="Resume after this event.")] = LOG_START,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """All events of the job so far, then each as it happens; ends after the last one.
+    """All past events of the job, then each one as it happens. Ends after the job's last event.
 
-    Logged events have ids; `job.progress` (every denoising step) has none. `chunk.completed` and
-    `chunk.refined` carry the chunk's URL.
-    A comment comes every 15 seconds of silence, also while Redis is away: the stream then goes on when it is back.
+    Logged events have ids; `job.progress` (every denoising step) has none. `chunk.completed` and `chunk.refined` have
+    the chunk's URL. A comment is sent every 15 seconds of silence, also during an outage of Redis, after which the
+    stream continues.
     """
     after = _checked(last_event_id)
-    streams.places.check(client_of(request.scope))
+    streams.limit.check(client_of(request.scope))
     try:
         if await streams.has_nothing_after(job_id, after):
             return Response(status_code=204)
     except StoreError:
-        # A browser's EventSource, which asks for this type, never comes back after a 503: it gets a stream that waits.
+        # A browser's EventSource, which accepts this type, never reconnects after a 503: it gets a stream that waits.
         if EventStreamResponse.media_type not in accept:
             raise
-    return JobStream(streams, job_id, after, base_url)
+    return JobEventsResponse(streams, job_id, after, base_url)
 
 
 def _checked(event_id: str) -> str:
-    """`event_id` where it is a Redis stream id: two 64-bit numbers."""
+    """Raises InvalidField unless `event_id` is a Redis stream id: two 64-bit numbers."""
     match = _STREAM_ID.fullmatch(event_id)
     if not match or any(int(number) >= 2**64 for number in match.groups()):
-        raise InvalidField(
-            "Last-Event-ID is not the id of an event", field="Last-Event-ID", fix="use an id from the stream"
-        )
+        raise InvalidField("Last-Event-ID is not an event id", field="Last-Event-ID", fix="use an id from the stream")
     return event_id

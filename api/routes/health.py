@@ -1,4 +1,4 @@
-"""Liveness and readiness: for load balancers, container health checks and a person who wonders why jobs wait."""
+"""Liveness and readiness, for load balancers, container health checks and operators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def _probes(request: Request) -> Probes:
     return cast(Probes, request.app.state.probes)
 
 
-ProbesOfApp = Annotated[Probes, Depends(_probes)]
+ProbesDep = Annotated[Probes, Depends(_probes)]
 
 
 class Alive(BaseModel):
@@ -26,31 +26,31 @@ class Alive(BaseModel):
 
 
 class Check(BaseModel):
-    """One dependency. `reason` says what is wrong with it."""
+    """One dependency. `reason`: why it cannot be used."""
 
     ok: bool
     reason: str | None
 
 
 class Readiness(BaseModel):
-    """Ready means that jobs can be taken in. Workers are listed, but jobs wait for them without being lost."""
+    """Ready means that jobs can be accepted. Workers are listed only: without any, jobs wait."""
 
     status: Literal["ready", "not_ready"]
     redis: Check
     storage: Check
-    workers: list[WorkerStatus] = Field(description="Worker processes; `reason` tells why one is not ready.")
+    workers: list[WorkerStatus] = Field(description="Worker processes; `reason`: why one is not ready.")
 
 
-@router.get("/healthz", summary="The process is alive")
+@router.get("/healthz", summary="Liveness")
 async def healthz() -> Alive:
-    """Asks nothing of Redis or the storage."""
+    """The API process is running. Does not check Redis or the storage."""
     return Alive()
 
 
-@router.get("/readyz", summary="Jobs can be taken in", responses={503: {"model": Readiness}})
-async def readyz(response: Response, probes: ProbesOfApp) -> Readiness:
-    """200 where Redis and the object storage take writes, else 503 with the reason. Answers within two seconds."""
-    store, storage = await gather(probes.store.answer(), probes.storage.answer())
+@router.get("/readyz", summary="Readiness", responses={503: {"model": Readiness}})
+async def readyz(response: Response, probes: ProbesDep) -> Readiness:
+    """200 if Redis and the object storage accept writes, else 503 with the reasons. Responds within two seconds."""
+    store, storage = await gather(probes.store.result(), probes.storage.result())
     ready = store.reason is None and storage.reason is None
     response.status_code = 200 if ready else 503
     response.headers["Cache-Control"] = "no-store"
@@ -58,5 +58,5 @@ async def readyz(response: Response, probes: ProbesOfApp) -> Readiness:
         status="ready" if ready else "not_ready",
         redis=Check(ok=store.reason is None, reason=store.reason),
         storage=Check(ok=storage.reason is None, reason=storage.reason),
-        workers=list(store.said or ()),
+        workers=list(store.value or ()),
     )

@@ -1,4 +1,4 @@
-"""One small page for people: submit, see the newest jobs, play one. A static file, served as it is."""
+"""The home page: submit a job, see the newest jobs, play one. A static file."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def home() -> HTMLResponse:
 
 @router.get("/favicon.ico")
 async def favicon() -> Response:
-    """Browsers ask for one without being told to; there is none."""
+    """There is none, but browsers always request it."""
     return Response(status_code=204, headers={"Cache-Control": "public, max-age=86400"})

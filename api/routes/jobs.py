@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, list, read, chunks, cancel, delete. Thin: each endpoint is a few calls of the ports."""
+"""Endpoints of jobs: submit, list, read, chunks, cancel, delete."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.backends.ports import BaseUrl, Ports, PortsOfApp, SettingsOfApp
-from api.http.host_lookup import NamesOfBody, RequestOfBody
+from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
+from api.http.host_lookup import RequestedJob, ResolvedHosts
 from api.http.openapi import REQUEST_BODY, may_fail
 from api.http.responses import conditional, conditional_on
 from core.service.admission.admission import admit, queued_record, random_seed
@@ -23,7 +23,7 @@ from core.service.records.tombstones import delete_job
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]
-WORKED_ON = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZING})
+HELD_BY_WORKERS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZING})
 
 
 @router.post(
@@ -34,17 +34,17 @@ WORKED_ON = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZ
     responses={202: {"model": Job}, **may_fail(400, 413, 415, 422, 503)},
 )
 def submit(
-    wanted: RequestOfBody, names: NamesOfBody, ports: PortsOfApp, settings: SettingsOfApp, base_url: BaseUrl
+    wanted: RequestedJob, hosts: ResolvedHosts, ports: PortsDep, settings: SettingsDep, base_url: BaseUrl
 ) -> Response:
-    """Checks the request completely, stores the job and queues it. `Location` is the job; poll or follow its events.
+    """Validates the request, stores the job and queues it. `Location` is the job's URL; poll it or follow its events.
 
-    What is odd about the request but possible is in `warnings` of the answer, and stays with the job.
+    `warnings` lists what is unusual about a valid request; the job keeps them.
     """
-    check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, names)
-    admitted = admit(wanted, ports.catalog, settings, random_seed, check, names)
+    check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, hosts)
+    admitted = admit(wanted, ports.catalog, settings, random_seed, check, hosts)
     spec = admitted.spec
     if ports.store.count_active() >= settings.max_queued_jobs:
-        raise ServiceFull(f"{settings.max_queued_jobs} jobs wait already", fix="try again later")
+        raise ServiceFull(f"{settings.max_queued_jobs} jobs are waiting already", fix="try again later")
     record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now(), admitted.warnings))
     for lane in Lane:
         if wants(record, lane):
@@ -55,16 +55,16 @@ def submit(
 
 @router.get("/jobs", summary="List jobs, newest first", responses={200: {"model": JobList}, **may_fail(422, 503)})
 def list_jobs(
-    ports: PortsOfApp,
+    ports: PortsDep,
     base_url: BaseUrl,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this status.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
-    cursor: Annotated[str | None, Query(description="next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
 ) -> Response:
-    """A page of jobs without their chunks. The next page is `next_cursor`, also in `Link: rel="next"`."""
+    """One page of jobs, without their chunks. `next_cursor` leads to the next page, as does `Link: rel="next"`."""
     page = ports.store.list(status=status, limit=limit, cursor=cursor or None)
     progress = [_progress_of(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
-    jobs = [job_summary(record, told, base_url) for record, told in zip(page.jobs, progress, strict=True)]
+    jobs = [job_summary(record, its, base_url) for record, its in zip(page.jobs, progress, strict=True)]
     headers = {"Cache-Control": "no-cache"}
     if page.next_cursor:
         query = {"status": status, "limit": limit, "cursor": page.next_cursor}
@@ -78,12 +78,12 @@ def list_jobs(
     summary="Read a job",
     responses={200: {"model": Job}, 304: {"description": "Unchanged since If-None-Match."}, **may_fail(404, 503)},
 )
-def read_job(job_id: JobId, request: Request, ports: PortsOfApp, base_url: BaseUrl) -> Response:
-    """The job as it stands, with all finished chunks. Polling with `If-None-Match` costs little."""
+def read_job(job_id: JobId, request: Request, ports: PortsDep, base_url: BaseUrl) -> Response:
+    """The job with all finished chunks. Polling with `If-None-Match` is cheap."""
     record = ports.store.get(job_id)
-    (standing,) = ports.store.live_statuses([record])
-    summary = job_summary(record, _progress_of(record, standing), base_url).model_dump_json()
-    # A chunk that is there changes with no commit but of its repair, which is a change of the manifest.
+    (live_status,) = ports.store.live_statuses([record])
+    summary = job_summary(record, _progress_of(record, live_status), base_url).model_dump_json()
+    # An existing chunk changes only by its repair, which increments the revision.
     source = f"{summary} {record.version} {record.revision} {len(record.chunks)} {len(record.refined)}"
     return conditional_on(request, source, lambda: job_json(summary, chunk_views(record, base_url)))
 
@@ -100,11 +100,11 @@ def read_job(job_id: JobId, request: Request, ports: PortsOfApp, base_url: BaseU
 def list_chunks(
     job_id: JobId,
     request: Request,
-    ports: PortsOfApp,
+    ports: PortsDep,
     base_url: BaseUrl,
     after: Annotated[int, Query(ge=-1, description="Only chunks after this index; -1 for all.")] = -1,
 ) -> Response:
-    """Chunks in order, each a small MP4 that plays by itself. Where `status` is terminal no more will come."""
+    """Chunks in order, each a playable MP4. If `status` is terminal no more will come."""
     record = ports.store.get(job_id)
     chunks = chunk_views(record, base_url, after + 1)
     return conditional(request, ChunkList(status=record.status, chunks=chunks).model_dump_json())
@@ -113,15 +113,15 @@ def list_chunks(
 @router.post(
     "/jobs/{job_id}/cancel",
     status_code=202,
-    summary="Cancel a job, keep what exists",
+    summary="Cancel a job and keep its finished chunks",
     responses={202: {"model": Job}, **may_fail(404, 409, 503)},
 )
-def cancel(job_id: JobId, ports: PortsOfApp, base_url: BaseUrl) -> Response:
-    """Stops at the next denoising step; finished chunks become the final video. Calling again changes nothing."""
+def cancel(job_id: JobId, ports: PortsDep, base_url: BaseUrl) -> Response:
+    """Stops at the next denoising step; finished chunks become the final video. Idempotent."""
     record = ports.store.request_cancel(job_id)
     write_manifest(ports.store, ports.storage, record)
     if record.status.is_terminal:
-        ports.queue.deliver_webhooks()  # a job that still waited is canceled at once, and nobody else will tell
+        ports.queue.deliver_webhooks()  # a waiting job is canceled here, not by a worker
     elif record.status is JobStatus.FINALIZING:
         ports.queue.wake(Lane.FINALIZE, record.spec.model, job_id)
     return _accepted(_view(ports, record, base_url), {})
@@ -133,27 +133,27 @@ def cancel(job_id: JobId, ports: PortsOfApp, base_url: BaseUrl) -> Response:
     summary="Delete a job and its objects",
     response_class=Response,
     responses={
-        202: {"description": "A worker is on it; it stops, then the objects go."},
+        202: {"description": "A worker holds the job; it stops, then the objects are deleted."},
         204: {"description": "Deleted."},
         **may_fail(404, 503),
     },
 )
-def delete(job_id: JobId, ports: PortsOfApp) -> Response:
-    """The job is gone at once for clients; its objects follow within seconds."""
+def delete(job_id: JobId, ports: PortsDep) -> Response:
+    """The job is not found from now on; its objects are deleted within seconds."""
     record = ports.store.get(job_id)
-    being_worked_on = record.status in WORKED_ON or record.lane(Lane.PREPARE).held
+    is_held = record.status in HELD_BY_WORKERS or record.lane(Lane.PREPARE).held
     delete_job(ports.store, ports.storage, job_id)
     ports.queue.janitor()
-    return Response(status_code=202 if being_worked_on else 204)
+    return Response(status_code=202 if is_held else 204)
 
 
 def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
-    (standing,) = ports.store.live_statuses([record])
-    return job_view(record, _progress_of(record, standing), base_url)
+    (live_status,) = ports.store.live_statuses([record])
+    return job_view(record, _progress_of(record, live_status), base_url)
 
 
-def _progress_of(record: JobRecord, standing: LiveStatus) -> Progress:
-    return progress_of(record, standing.steps, standing.queue_position)
+def _progress_of(record: JobRecord, live_status: LiveStatus) -> Progress:
+    return progress_of(record, live_status.steps, live_status.queue_position)
 
 
 def _accepted(job: Job, headers: dict[str, str]) -> Response:

@@ -1,6 +1,6 @@
-"""What players fetch of a job: live playlist, chunks and final video, at links that never change.
+"""Endpoints for players: live playlist, chunks and final video, at URLs that never change.
 
-What is behind a link is the setting `media`: the API sends the object itself, or answers with a redirect to it.
+By the setting `media` the API sends the object itself or redirects to the object storage.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from api.backends.ports import Ports, PortsOfApp, SettingsOfApp
-from api.events.sse import StreamsOfApp
+from api.backends.ports import Ports, PortsDep, SettingsDep
+from api.events.sse import StreamsDep
 from api.http.client_limits import client_of
 from api.http.openapi import may_fail
 from api.http.responses import conditional
-from api.media.delivery import FOR_GOOD, MediaObject, MediaStreams, MediaStreamsOfApp, deliver
-from api.media.playlist_waits import PlaylistWaitsOfApp
+from api.media.delivery import IMMUTABLE, MediaObject, MediaStreams, MediaStreamsDep, deliver
+from api.media.playlist_waits import PlaylistWaitsDep
 from api.routes.jobs import JobId
 from core.service.domain.errors import ChunkNotFound, ChunkNotReady, JobStateConflict, PlaylistNotReady, VideoNotReady
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
@@ -29,16 +29,16 @@ from core.service.settings import Settings
 from core.service.video.playlist import CONTENT_TYPE, PlaylistEntry, render_playlist
 
 router = APIRouter(tags=["media"])
-WhichVariant = Annotated[
-    Variant, Query(description="preview: as generated; refined: in the higher resolution that `refine` asked for.")
+VariantQuery = Annotated[
+    Variant, Query(description="preview: as generated; refined: in the higher resolution of `refine`.")
 ]
-ByRedirect = Annotated[
-    bool, Query(description="true: 307 to a fresh presigned URL of the object storage, whatever LONGTAKE_MEDIA says.")
+RedirectQuery = Annotated[
+    bool, Query(description="true: 307 to a new presigned URL of the object storage, whatever LONGTAKE_MEDIA is.")
 ]
 MEDIA_ELEMENTS = frozenset({"video", "audio"})
-"""Sec-Fetch-Dest (W3C Fetch Metadata) of a browser's own player; scripts in pages, hls.js among them, say `empty`."""
+"""Sec-Fetch-Dest (W3C Fetch Metadata) of a browser's native player; scripts such as hls.js send `empty`."""
 NATIVE_START_CHUNKS = 3
-"""Chromium (156) takes a live playlist of one or two segments for broken; three it plays, also if it runs dry later."""
+"""Chromium (156) fails on a live playlist with one or two segments; with three it plays, even if it stalls later."""
 
 
 class PlaylistResponse(Response):
@@ -49,8 +49,8 @@ class VideoResponse(Response):
     media_type = "video/mp4"
 
 
-MEDIA_ANSWERS = {
-    206: {"description": "The bytes that Range asks for; one range is served, of several the whole."},
+MEDIA_RESPONSES = {
+    206: {"description": "The bytes of the requested Range. Of several ranges the whole video is sent."},
     304: {"description": "Unchanged since If-None-Match."},
     307: {"description": "Redirect to the object storage."},
     **may_fail(404, 409, 416, 422, 429, 503),
@@ -59,22 +59,22 @@ MEDIA_ANSWERS = {
 
 @router.get(
     "/jobs/{job_id}/playlist.m3u8",
-    summary="HLS playlist: watch the video while it is made",
+    summary="HLS playlist, live while the video is generated",
     response_class=PlaylistResponse,
     responses={304: {"description": "Unchanged since If-None-Match."}, **may_fail(404, 409, 422, 503)},
 )
 async def playlist(
     job_id: JobId,
     request: Request,
-    ports: PortsOfApp,
-    waits: PlaylistWaitsOfApp,
-    streams: StreamsOfApp,
-    variant: WhichVariant = "preview",
+    ports: PortsDep,
+    waits: PlaylistWaitsDep,
+    streams: StreamsDep,
+    variant: VariantQuery = "preview",
 ) -> Response:
     """Grows while the job runs and ends with the job. Its links are relative and never change.
 
-    Before the first chunk (for a browser's own player: the third) the answer is held back until there is one, for
-    LONGTAKE_PLAYLIST_WAIT_SECONDS at most; then, without any, it is 404 `playlist_not_ready` with Retry-After.
+    The response waits for the first chunk (for a browser's native player, the third), at most
+    LONGTAKE_PLAYLIST_WAIT_SECONDS; without a chunk it is 404 `playlist_not_ready` with Retry-After.
     """
     needed = NATIVE_START_CHUNKS if request.headers.get("sec-fetch-dest") in MEDIA_ELEMENTS else 1
 
@@ -85,20 +85,20 @@ async def playlist(
         return streams.stopping or await request.is_disconnected()
 
     def enough(record: JobRecord) -> bool:
-        return len(_made(record, variant)) >= needed or _has_all(record, variant)
+        return len(_chunks_of(record, variant)) >= needed or _is_final(record, variant)
 
     record = await waits.until(client_of(request.scope), look, enough, give_up)
-    chunks = _made(record, variant)
+    chunks = _chunks_of(record, variant)
     if not chunks:
-        raise _nothing_to_play(record)
+        raise _playlist_error(record)
     entries = [_entry(chunk, variant) for chunk in chunks]
-    text = render_playlist(entries, record.spec.fps, ended=_has_all(record, variant))
+    text = render_playlist(entries, record.spec.fps, ended=_is_final(record, variant))
     return conditional(request, text, CONTENT_TYPE)
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One request for a stored video: which variant of which job, and how it is sent."""
+    """One request for a stored video."""
 
     job_id: str
     request: Request
@@ -109,11 +109,11 @@ class Delivery:
     by_redirect: bool
 
     async def record(self) -> JobRecord:
-        """The job, where such a variant of its video was asked for."""
+        """The job's record. Raises JobNotFound, and JobStateConflict if the job has no such variant."""
         return _with_variant(await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
 
-    async def answer(self, media: MediaObject) -> Response:
-        """The object itself, or the way to it. HEAD is answered here in any case: a presigned URL is for GET only."""
+    async def respond(self, media: MediaObject) -> Response:
+        """The object itself or a redirect to it. HEAD is always answered here: a presigned URL is for GET only."""
         if self.request.method == "HEAD" or (self.settings.media == "proxy" and not self.by_redirect):
             return await deliver(self.request, self.ports.objects, self.streams, media)
         url = await to_thread.run_sync(lambda: self.ports.storage.url(media.key, download_name=media.download_name))
@@ -123,11 +123,11 @@ class Delivery:
 async def _delivery(
     job_id: JobId,
     request: Request,
-    ports: PortsOfApp,
-    settings: SettingsOfApp,
-    streams: MediaStreamsOfApp,
-    variant: WhichVariant = "preview",
-    redirect: ByRedirect = False,
+    ports: PortsDep,
+    settings: SettingsDep,
+    streams: MediaStreamsDep,
+    variant: VariantQuery = "preview",
+    redirect: RedirectQuery = False,
 ) -> Delivery:
     return Delivery(job_id, request, ports, settings, streams, variant, redirect)
 
@@ -138,20 +138,20 @@ DeliveryOfRequest = Annotated[Delivery, Depends(_delivery)]
 @router.head("/jobs/{job_id}/chunks/{index}.mp4", include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/chunks/{index}.mp4",
-    summary="A finished chunk: a small MP4 that plays by itself",
+    summary="A finished chunk as a playable MP4",
     response_class=VideoResponse,
-    responses=MEDIA_ANSWERS,
+    responses=MEDIA_RESPONSES,
 )
 async def chunk(
     index: Annotated[int, Path(ge=0, le=999_999, description="Index of the chunk, from 0.")],
     delivery: DeliveryOfRequest,
 ) -> Response:
-    """Its bytes never change, so it may be cached; only a last chunk shorter than 16 frames is asked for anew."""
+    """Its bytes never change, so it may be cached, except a last chunk with fewer than 16 frames."""
     record = await delivery.record()
-    made = _made(record, delivery.variant)
-    if index >= len(made):
-        raise _no_chunk(record, index)
-    return await delivery.answer(_chunk_object(made[index]))
+    chunks = _chunks_of(record, delivery.variant)
+    if index >= len(chunks):
+        raise _chunk_error(record, index)
+    return await delivery.respond(_chunk_object(chunks[index]))
 
 
 @router.head("/jobs/{job_id}/video.mp4", include_in_schema=False)
@@ -159,38 +159,38 @@ async def chunk(
     "/jobs/{job_id}/video.mp4",
     summary="The final MP4",
     response_class=VideoResponse,
-    responses=MEDIA_ANSWERS,
+    responses=MEDIA_RESPONSES,
 )
 async def video_file(delivery: DeliveryOfRequest) -> Response:
-    """The whole video as one file, once the job has ended. Before that 404 `video_not_ready`."""
-    return await delivery.answer(_video_object(await delivery.record(), delivery.variant, "inline"))
+    """The whole video as one file after the job's end. Before that 404 `video_not_ready`."""
+    return await delivery.respond(_video_object(await delivery.record(), delivery.variant, "inline"))
 
 
 @router.head("/jobs/{job_id}/video", include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/video",
-    summary="The final MP4, to be saved as a file",
+    summary="The final MP4 as a download",
     response_class=VideoResponse,
-    responses=MEDIA_ANSWERS,
+    responses=MEDIA_RESPONSES,
 )
 async def video(delivery: DeliveryOfRequest) -> Response:
-    """The same as video.mp4, but browsers save it under the job's id instead of showing it."""
-    return await delivery.answer(_video_object(await delivery.record(), delivery.variant, "attachment"))
+    """The same as video.mp4, but browsers save it under the job's id."""
+    return await delivery.respond(_video_object(await delivery.record(), delivery.variant, "attachment"))
 
 
 def _with_variant(record: JobRecord, variant: Variant) -> JobRecord:
-    """The record, where such a variant of its video was asked for."""
+    """`record` itself. Raises JobStateConflict if the job has no such variant."""
     if variant == "refined" and record.spec.refine is None:
         raise JobStateConflict("this job is not refined", fix="submit it with refine")
     return record
 
 
-def _made(record: JobRecord, variant: Variant) -> tuple[ChunkRecord, ...]:
+def _chunks_of(record: JobRecord, variant: Variant) -> tuple[ChunkRecord, ...]:
     return record.chunks if variant == "preview" else record.refined
 
 
-def _has_all(record: JobRecord, variant: Variant) -> bool:
-    """No more chunks of it will come."""
+def _is_final(record: JobRecord, variant: Variant) -> bool:
+    """Whether no more chunks of the variant will come."""
     return record.status.is_terminal or (record.is_complete if variant == "preview" else record.is_refined)
 
 
@@ -204,37 +204,41 @@ def _entry(chunk: ChunkRecord, variant: Variant) -> PlaylistEntry:
 
 
 def _chunk_object(chunk: ChunkRecord) -> MediaObject:
-    """A chunk of full length is never another one: a shorter one is the last and may be completed some day."""
-    lasting = {"cache_control": FOR_GOOD} if chunk.num_frames == CHUNK_FRAMES else {}
-    return MediaObject(chunk.key, f'"{chunk.sha256}"', chunk.size_bytes, **lasting)
+    """A chunk of full length never changes. A shorter one is the last and may be completed by an extension."""
+    caching = {"cache_control": IMMUTABLE} if chunk.num_frames == CHUNK_FRAMES else {}
+    return MediaObject(chunk.key, f'"{chunk.sha256}"', chunk.size_bytes, **caching)
 
 
-def _video_object(record: JobRecord, variant: Variant, shown_as: str) -> MediaObject:
-    """The final video. It follows from its chunks and from when they were joined, and so does its ETag."""
+def _video_object(record: JobRecord, variant: Variant, disposition: str) -> MediaObject:
+    """The final video. Its ETag follows from its chunks and the time when they were joined."""
     key = record.video_key if variant == "preview" else record.refined_video_key
     if key is None:
-        raise _no_video(record)
-    made_of = [str(record.finished_at), key, *(chunk.sha256 for chunk in _made(record, variant))]
-    etag = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:32]
+        raise _video_error(record)
+    sources = [str(record.finished_at), key, *(chunk.sha256 for chunk in _chunks_of(record, variant))]
+    etag = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:32]
     name = record.id if variant == "preview" else f"{record.id}_refined"
-    return MediaObject(key, f'"{etag}"', disposition=f'{shown_as}; filename="{name}.mp4"', download_name=f"{name}.mp4")
+    return MediaObject(
+        key, f'"{etag}"', disposition=f'{disposition}; filename="{name}.mp4"', download_name=f"{name}.mp4"
+    )
 
 
-def _nothing_to_play(record: JobRecord) -> PlaylistNotReady | JobStateConflict:
+def _playlist_error(record: JobRecord) -> PlaylistNotReady | JobStateConflict:
     if record.status.is_terminal:
         return JobStateConflict(f"the job is {record.status} and has no chunk", fix="submit it again")
-    return PlaylistNotReady("the first chunk is not ready yet", fix="ask again after Retry-After seconds")
+    return PlaylistNotReady("the first chunk is not ready yet", fix="try again after Retry-After seconds")
 
 
-def _no_chunk(record: JobRecord, index: int) -> ChunkNotReady | ChunkNotFound:
+def _chunk_error(record: JobRecord, index: int) -> ChunkNotReady | ChunkNotFound:
     planned = num_chunks(record.spec.num_frames)
     if record.status.is_terminal or index >= planned:
-        return ChunkNotFound(f"the job has no chunk {index}", fix="`chunks` of the job lists all there are")
-    return ChunkNotReady(f"chunk {index} of {planned} is not made yet", fix="ask again after Retry-After seconds")
+        return ChunkNotFound(f"the job has no chunk {index}", fix="`chunks` of the job lists all chunks")
+    return ChunkNotReady(f"chunk {index} of {planned} is not generated yet", fix="try again after Retry-After seconds")
 
 
-def _no_video(record: JobRecord) -> VideoNotReady | JobStateConflict:
+def _video_error(record: JobRecord) -> VideoNotReady | JobStateConflict:
     if record.status.is_terminal:
         return JobStateConflict(f"the job is {record.status} and has no video", fix="submit it again")
     done, total = record.frames_done, record.spec.num_frames
-    return VideoNotReady(f"{done} of {total} frames are made", fix="play the playlist meanwhile, or ask again later")
+    return VideoNotReady(
+        f"{done} of {total} frames are generated", fix="play the playlist meanwhile, or try again later"
+    )

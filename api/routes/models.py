@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from api.backends.ports import Ports, PortsOfApp, SettingsOfApp
+from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import may_fail
 from core.service.admission.catalog import Preset, PresetFolder, ProfileDefaults
 from core.service.admission.limits import limit_of, refine_limits
@@ -101,7 +101,7 @@ class ModelList(BaseModel):
 
 
 @router.get("/models", summary="List models", responses=may_fail(503))
-def list_models(ports: PortsOfApp, settings: SettingsOfApp) -> ModelList:
+def list_models(ports: PortsDep, settings: SettingsDep) -> ModelList:
     """Names for `model` in requests, with limits, defaults and prompts to try."""
     workers = ports.workers.all()
     models, unusable = list[Model](), dict[str, str]()

@@ -1,4 +1,4 @@
-"""A page per kind of problem: what `type` in a problem document points to."""
+"""A page for each error code: the target of `type` in a problem document."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ router = APIRouter(include_in_schema=False)
 async def problem_page(code: str) -> str:
     error_class = documented_errors().get(code)
     if error_class is None:
-        raise UnknownPath(f"there is no problem {shortened(code, 64)}", fix="see /docs")
+        raise UnknownPath(f"there is no error code {shortened(code, 64)}", fix="see /docs")
     return f"{code} (HTTP {kind_of(error_class).status})\n\n{inspect.getdoc(error_class)}\n"

@@ -1,4 +1,4 @@
-"""Uploads over HTTP: says where to send a file that a job shall begin with. The file itself goes to the storage."""
+"""Endpoints of uploads. A client gets a presigned URL and sends its file directly to the object storage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from api.backends.ports import Ports, PortsOfApp, SettingsOfApp
+from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody
 from core.service.admission.admission import parse_body
@@ -24,7 +24,7 @@ UploadId = Annotated[str, Path(description="Id of the upload.", examples=["upl_k
 
 
 class ImageLimits(Frozen):
-    """What an image may be."""
+    """Limits of an image."""
 
     content_types: tuple[str, ...] = types_of(MediaKind.IMAGE)
     max_bytes: int
@@ -32,7 +32,7 @@ class ImageLimits(Frozen):
 
 
 class VideoLimits(Frozen):
-    """What a video may be."""
+    """Limits of a video."""
 
     content_types: tuple[str, ...] = types_of(MediaKind.VIDEO)
     max_bytes: int
@@ -42,7 +42,7 @@ class VideoLimits(Frozen):
 
 
 class UploadLimits(Frozen):
-    """The limits of this service, for files sent here and for those at URLs."""
+    """Limits of this service for uploads and for files at URLs."""
 
     image: ImageLimits
     video: VideoLimits
@@ -51,25 +51,25 @@ class UploadLimits(Frozen):
 class UploadTarget(Frozen):
     """Where to send the file, and how."""
 
-    id: str = Field(description="Name it as `image` or `video` of a job.", examples=["upl_k3mq5w7zr2ay4n6c5bqd"])
+    id: str = Field(description="Use it as `image` or `video` of a job.", examples=["upl_k3mq5w7zr2ay4n6c5bqd"])
     method: Literal["PUT"] = "PUT"
-    url: str = Field(description="Presigned; takes one request with exactly these headers.")
+    url: str = Field(description="Presigned; accepts one request with exactly these headers.")
     headers: dict[str, str] = Field(examples=[{"content-type": "video/mp4", "content-length": "1048576"}])
-    expires_at: datetime = Field(description="The URL takes the file until then.")
-    usable_until: datetime = Field(description="New jobs may name the upload until then; afterwards it is removed.")
+    expires_at: datetime = Field(description="The URL accepts the file until then.")
+    usable_until: datetime = Field(description="New jobs may use the upload until then; afterwards it is deleted.")
     limits: UploadLimits
 
 
 class UploadView(Shown):
-    """An upload as its client sees it later."""
+    """An upload."""
 
     id: str
     content_type: str
     size_bytes: int = Field(description="As declared.")
-    received: bool = Field(description="Whether the file is there as declared, so that a job may name it.")
+    received: bool = Field(description="Whether the file has arrived as declared, so that a job may use it.")
     created_at: datetime
     expires_at: datetime = Field(
-        description="The URL takes the file until then; nothing sent 10 minutes later ends it."
+        description="The URL accepts the file until then; without a file the upload is deleted 10 minutes later."
     )
     usable_until: datetime
 
@@ -81,9 +81,9 @@ class UploadView(Shown):
     openapi_extra=UPLOAD_BODY,
     responses={201: {"model": UploadTarget}, **may_fail(400, 413, 415, 422, 429, 503)},
 )
-def create_upload(body: JsonBody, request: Request, ports: PortsOfApp, settings: SettingsOfApp) -> Response:
-    """Answers a URL to PUT the file to, and an id to name in `POST /jobs`. Type and length are part of the URL's
-    signature: the storage takes no other. What the file really is, is looked at when the job starts."""
+def create_upload(body: JsonBody, request: Request, ports: PortsDep, settings: SettingsDep) -> Response:
+    """Returns a URL to PUT the file to, and an id for `POST /jobs`. The URL's signature includes type and length: the
+    storage accepts no others. The file's content is checked when a job starts."""
     client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
     upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client)
     _check_room(ports, settings, client)
@@ -104,8 +104,8 @@ def create_upload(body: JsonBody, request: Request, ports: PortsOfApp, settings:
 
 
 @router.get("/uploads/{upload_id}", summary="Read an upload", responses=may_fail(404, 503))
-def read_upload(upload_id: UploadId, ports: PortsOfApp, settings: SettingsOfApp) -> UploadView:
-    """Whether its file is there, and until when it can be sent and named."""
+def read_upload(upload_id: UploadId, ports: PortsDep, settings: SettingsDep) -> UploadView:
+    """Whether its file has arrived, and until when it can be sent and used."""
     upload = _upload(ports, upload_id)
     return UploadView(
         id=upload.id,
@@ -125,8 +125,8 @@ def read_upload(upload_id: UploadId, ports: PortsOfApp, settings: SettingsOfApp)
     response_class=Response,
     responses={204: {"description": "Deleted."}, **may_fail(404, 503)},
 )
-def delete_upload(upload_id: UploadId, ports: PortsOfApp, settings: SettingsOfApp) -> Response:
-    """No new job may name it from now on. Jobs that do already go on: its file is removed when none waits for it."""
+def delete_upload(upload_id: UploadId, ports: PortsDep, settings: SettingsDep) -> Response:
+    """New jobs cannot use it any more. Jobs that use it continue; its file is deleted when none waits for it."""
     late = url_end(_upload(ports, upload_id), settings) + SENDING_GRACE
     try:
         ports.uploads.discard(upload_id, ports.clock.now(), late)
@@ -137,17 +137,17 @@ def delete_upload(upload_id: UploadId, ports: PortsOfApp, settings: SettingsOfAp
 
 
 def _check_room(ports: Ports, settings: Settings, client: str) -> None:
-    """Clients are told apart first: one that has too many learns that it can mend that itself."""
+    """Raises TooManyUploads or ServiceFull. The client's own limit comes first, because the client can act on it."""
     most = settings.max_uploads_per_client
     if ports.uploads.count_of(client) >= most:
-        fix = "DELETE /uploads/{id} of those that you need no more, or wait: unsent ones end at `expires_at`"
+        fix = "DELETE /uploads/{id} of unneeded ones, or wait: unsent ones are deleted after `expires_at`"
         raise TooManyUploads(f"{most} uploads from your address are kept already", fix=fix)
     if ports.uploads.count() >= settings.max_uploads:
         raise ServiceFull(f"{settings.max_uploads} uploads are kept already", fix="try again later")
 
 
 def _upload(ports: Ports, upload_id: str) -> Upload:
-    """The upload, if its time is not over."""
+    """Raises UploadUnknown if the upload is missing or expired."""
     try:
         upload = ports.uploads.get(upload_id)
     except UploadNotFound as error:

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.backends.ports import Ports
-from api.events.sse import Rhythm
+from api.events.sse import StreamTiming
 from core.service.admission.catalog import Catalog
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
@@ -31,7 +31,7 @@ from core.service.testing.fakes import (
 
 BASE_URL = "http://testserver"
 PROMPT = "a red circle"
-QUICK = Rhythm(wait_seconds=0.02, heartbeat_seconds=0.05)
+QUICK = StreamTiming(read_retry_seconds=0.02, heartbeat_seconds=0.05)
 
 
 @dataclass

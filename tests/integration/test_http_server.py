@@ -254,7 +254,7 @@ def test_a_client_that_leaves_within_its_body_is_one_line_in_the_log(server: Ser
     with server.connect() as connection:
         connection.sendall(b"POST /jobs HTTP/1.1\r\n" + JSON + b'Content-Length: 100\r\n\r\n{"prompt": ')
         server.is_alive()
-    eventually(lambda: "POST /jobs: the client left" in server.log.read_text(), "the line in the log")
+    eventually(lambda: "POST /jobs: the client disconnected" in server.log.read_text(), "the line in the log")
 
 
 def test_a_client_that_leaves_within_an_answer_leaves_no_traceback(server: Server) -> None:

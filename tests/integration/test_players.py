@@ -237,7 +237,7 @@ def test_the_page_keeps_focus_names_its_bars_and_rounds_its_seconds(home: Page, 
     service.wait_for_success(job.id)
     expect(home.get_by_role("listitem").filter(has_text="red focus")).to_contain_text("succeeded, 4.0 s playable")
     expect(button).to_be_focused()
-    expect(home.get_by_role("progressbar", name="Frames made of red focus")).to_be_visible()
+    expect(home.get_by_role("progressbar", name="Frames generated of red focus")).to_be_visible()
 
 
 def test_the_page_tells_why_a_job_failed_and_what_is_odd_about_it(home: Page, finished: Job) -> None:

@@ -31,6 +31,7 @@ from tests.helpers.hostile_receivers import ACCEPTING, FAILING, SILENT
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.webhook_receiver import HANG, WebhookReceiver, receiving_webhooks
 from tests.helpers.webhook_sender import OneShotSender
+from worker.runtime.thread_shutdown import stop_together
 from worker.webhooks.post import LookUp
 
 GOOD_SECONDS = 2.0
@@ -67,8 +68,7 @@ class Office:
         try:
             yield running
         finally:
-            for sender in running:
-                sender.stop(5)
+            stop_together(dict.fromkeys(running, 5.0))
 
     def job(self, url: str, **changes: Any) -> str:
         job = queued_job(self._num_jobs, webhook_url=url, **changes)

@@ -90,7 +90,7 @@ class LaneWorker(ServerAccess, ABC):
 
     @abstractmethod
     def _after_commit(self, record: JobRecord) -> None:
-        """After the commit: wake whoever has work now."""
+        """After the commit: wake the workers that have work now."""
 
     def _forget(self, job_id: str) -> None:
         """Drop what is cached for a job, because its next piece may start from something else."""

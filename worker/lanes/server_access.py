@@ -1,6 +1,6 @@
 """A lane's calls to the store and the object store: retried while a server fails, given up with the lease.
 
-Knows no lane and no chunk. Every wait ends when the lease is lost or the process drains and, unless the lane runs for
+Every wait ends when the lease is lost or the process drains and, unless the lane runs for
 cancelled jobs too, when the job is cancelled or deleted.
 """
 
@@ -79,7 +79,7 @@ class ServerAccess:
         return check
 
     def _pause(self, keeper: LeaseKeeper) -> Pause:
-        """The pause between two tries of a server call."""
+        """The pause between two attempts of a server call."""
 
         def pause(seconds: float, reason: str) -> None:
             self._activity.waiting(reason)

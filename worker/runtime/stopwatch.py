@@ -1,4 +1,4 @@
-"""Seconds by phase."""
+"""A stopwatch that adds up seconds by phase, for the timings of a chunk."""
 
 from __future__ import annotations
 

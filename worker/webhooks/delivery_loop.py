@@ -198,9 +198,9 @@ class DeliveryLoop:
         self._woken.set()  # the next delivery of the job may be due
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """One delivery, from the try to its record. No exception leaves: others must not be affected."""
+        """One delivery, from the attempt to its record. No exception leaves: others must not be affected."""
         try:
-            await self._try_and_record(delivery)
+            await self._attempt_and_record(delivery)
         except FINAL_ERRORS as error:  # due at once, it would be sent again and again
             logger.error("webhook %s: its outcome cannot be recorded: %s", delivery.id, error.message)
             with suppress(StoreError):
@@ -208,7 +208,7 @@ class DeliveryLoop:
         except Exception:  # a task's boundary: the hold ends, and the delivery is due again
             logger.exception("webhook %s: the outcome was not recorded", delivery.id)
 
-    async def _try_and_record(self, delivery: Delivery) -> None:
+    async def _attempt_and_record(self, delivery: Delivery) -> None:
         at, started = self._clock.now(), time.perf_counter()
         try:
             answer = await self._poster.post(delivery, at, self._queue.hold_addresses)
@@ -216,9 +216,9 @@ class DeliveryLoop:
             self._recording.add(delivery.id)
             await self._calls.retried(lambda: self._outbox.give_back([delivery], self._busy_seconds(delivery)))
             return
-        except Exception as error:  # whatever a receiver causes is a failed try of this delivery
-            logger.exception("webhook %s: unexpected error of a try", delivery.id)
-            answer = Answer(error=f"the try failed: {type(error).__name__}")
+        except Exception as error:  # whatever a receiver causes is a failed attempt of this delivery
+            logger.exception("webhook %s: unexpected error of an attempt", delivery.id)
+            answer = Answer(error=f"the attempt failed: {type(error).__name__}")
         seconds = round(time.perf_counter() - started, 3)
         attempt = DeliveryAttempt(at=at, status_code=answer.status_code, error=answer.error, duration_seconds=seconds)
         await self._record(delivery, attempt, answer)

@@ -29,7 +29,7 @@ _ADDRESS_PREFIX = "address "
 
 
 class QueueKey(NamedTuple):
-    """A receiver (`host:port`), first tries or retries, and the receiver's owner: registrable domain, else address."""
+    """A receiver (`host:port`), first attempts or retries, and its owner: registrable domain, else address."""
 
     receiver: str
     is_retry: bool
@@ -60,7 +60,7 @@ class Limits:
 
     @property
     def retries(self) -> int:
-        """Half of all: receivers that never answer must not delay first tries."""
+        """Half of all: receivers that never answer must not delay first attempts."""
         return max(1, self.total // 2)
 
     def of_owner(self, key: QueueKey) -> int:

@@ -1,7 +1,7 @@
-"""One try of one webhook: look the host up, check its addresses, send the signed POST, read the response's head.
+"""One attempt of one webhook: look the host up, check its addresses, send the signed POST, read the response's head.
 
-The status line and headers are the result; the body is not read. Whatever a receiver does, the try ends with an Answer
-within webhook_timeout_seconds.
+The status line and headers are the result; the body is not read. Whatever a receiver does, the attempt ends with an
+Answer within webhook_timeout_seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HoldAddresses = Callable[[Sequence[str]], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of one try. Without a response `status_code` is None and `error` is the reason."""
+    """The result of one attempt. Without a response `status_code` is None and `error` is the reason."""
 
     status_code: int | None = None
     error: str | None = None
@@ -50,7 +50,7 @@ class Answer:
 
 
 def look_up_with(resolver: BoundedResolver, settings: Settings) -> LookUp:
-    """A look-up that resolves and checks the addresses anew for every try (DNS rebinding)."""
+    """A look-up that resolves and checks the addresses anew for every attempt (DNS rebinding)."""
 
     async def look_up(url: str) -> Sequence[str]:
         target = host_and_port(url)
@@ -72,7 +72,7 @@ class Poster:
         self._tls = tls
 
     async def post(self, delivery: Delivery, now: datetime, hold: HoldAddresses) -> Answer:
-        """One try. Raises LookupsBusy and AddressBusy if nothing was sent; every other error is an Answer."""
+        """One attempt. Raises LookupsBusy and AddressBusy if nothing was sent; every other error is an Answer."""
         seconds = self._settings.webhook_timeout_seconds
         async with AsyncExitStack() as after_the_answer:
             try:

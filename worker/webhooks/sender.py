@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class WebhookSender:
-    """Delivers due webhooks between `start` and `stop`. `jitter` returns 0 to 1, see retry_delay_seconds."""
+    """Delivers due webhooks from `start` to `request_stop`. `jitter` returns 0 to 1, see retry_delay_seconds."""
 
     def __init__(
         self,
@@ -54,12 +54,8 @@ class WebhookSender:
             if self._loop is not None:
                 self._loop.wake()
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Take no more, give back what waits, and wait at most so long for requests in progress."""
-        self.request_stop()
-        self.join(timeout_seconds)
-
     def request_stop(self) -> None:
+        """Take no more and give back what waits. Requests in progress end within their timeout."""
         self._stopping.set()
         with self._lock:
             if self._loop is not None:

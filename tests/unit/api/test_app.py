@@ -1,4 +1,4 @@
-"""The application as a server sees it: made without connecting to anything, told of the end by signals."""
+"""The application as a server sees it: built without connections, stopped by signals."""
 
 import signal
 from collections.abc import Generator
@@ -18,8 +18,8 @@ def test_the_app_starts_without_any_server() -> None:
 
 
 @pytest.fixture
-def heard() -> Generator[list[str]]:
-    """Stands for the server's own handler; what it heard."""
+def calls() -> Generator[list[str]]:
+    """In place of the server's own signal handler; the order of calls."""
     calls = list[str]()
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -32,17 +32,17 @@ def heard() -> Generator[list[str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_streams_hear_of_the_end_before_the_server_does(heard: list[str], number: signal.Signals) -> None:
-    with called_on_stop_signals(lambda: heard.append("streams")):
+def test_streams_are_stopped_before_the_server(calls: list[str], number: signal.Signals) -> None:
+    with called_on_stop_signals(lambda: calls.append("streams")):
         signal.raise_signal(number)
-    assert heard == ["streams", f"server {number.name}"]
+    assert calls == ["streams", f"server {number.name}"]
 
 
-def test_the_servers_handlers_are_put_back(heard: list[str]) -> None:
-    with called_on_stop_signals(lambda: heard.append("streams")):
+def test_the_servers_handlers_are_put_back(calls: list[str]) -> None:
+    with called_on_stop_signals(lambda: calls.append("streams")):
         pass
     signal.raise_signal(signal.SIGTERM)
-    assert heard == ["server SIGTERM"]
+    assert calls == ["server SIGTERM"]
 
 
 def test_people_find_a_page_that_leads_to_the_documentation(api: TestClient) -> None:

@@ -12,7 +12,7 @@ import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
-from api.events.sse import Rhythm, Streams, event_places, follow_job
+from api.events.sse import Streams, StreamTiming, event_stream_limit, follow_job
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 
 
@@ -77,8 +77,8 @@ def test_an_id_that_no_event_has_is_refused(api: TestClient, bad: str) -> None:
 LONG_SILENCE = replace(QUICK, heartbeat_seconds=60)
 
 
-def streams_of(world: World, rhythm: Rhythm = QUICK) -> Streams:
-    return Streams(world.ports(), event_places(100, 100), rhythm)
+def streams_of(world: World, timing: StreamTiming = QUICK) -> Streams:
+    return Streams(world.ports(), event_stream_limit(100, 100), timing)
 
 
 def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Many listeners of many jobs behind one reader: each gets every event once, whoever else is slow, broken or away."""
+"""Many listeners of many jobs behind one reader: each gets every event once, although others are slow or broken."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ import anyio
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
-from api.events.sse import Streams, event_places, follow_job
+from api.events.sse import Streams, event_stream_limit, follow_job
 from core.service.domain.errors import StoreDamaged, StoreUnavailable
 from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.testing.fakes import FakeEventLog
@@ -49,7 +49,7 @@ class WatchedLog(FakeEventLog):
 
 
 def streams_on(world: World, log: FakeEventLog) -> Streams:
-    return Streams(replace(world.ports(), events=log), event_places(1000, 1000), QUICK)
+    return Streams(replace(world.ports(), events=log), event_stream_limit(1000, 1000), QUICK)
 
 
 def ids_in(text: str) -> list[str]:
@@ -177,7 +177,7 @@ def test_a_client_that_leaves_ends_its_stream_and_frees_everything(api: TestClie
         left = asyncio.get_running_loop().create_future()
         parts = [part async for part in leaving(streams, left)]
         assert ids_in("".join(parts)) == ["1-0"]
-        return streams.hub().is_idle
+        return not streams.hub().channels
 
     async def leaving(streams: Streams, left: asyncio.Future[None]) -> AsyncGenerator[str]:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -42,7 +42,7 @@ def asked_while(api: TestClient, path: str, act: Callable[[], object], **options
     """The answer to a GET that waits for what `act` does."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(api.get, path, **options)
-        eventually(lambda: state_of(api).playlist_waits.waiting == 1, "the request to wait")
+        eventually(lambda: state_of(api).playlist_waits.limit.in_use == 1, "the request to wait")
         act()
         return answer.result(timeout=30)
 
@@ -100,10 +100,10 @@ def test_playlists_that_one_client_has_held_back_keep_no_other_from_waiting(worl
         job_id = submit(api)
         path = f"/jobs/{job_id}/playlist.m3u8"
         waiting = [pool.submit(api.get, path)]
-        eventually(lambda: state_of(api).playlist_waits.waiting == 1, "the first to wait")
+        eventually(lambda: state_of(api).playlist_waits.limit.in_use == 1, "the first to wait")
         assert api.get(path).json()["code"] == "playlist_not_ready"
         waiting.append(pool.submit(TestClient(api.app, base_url=BASE_URL, client=("198.51.100.7", 1)).get, path))
-        eventually(lambda: state_of(api).playlist_waits.waiting == 2, "the other client to wait")
+        eventually(lambda: state_of(api).playlist_waits.limit.in_use == 2, "the other client to wait")
         world.make_chunk(job_id)
         assert [answer.result(timeout=30).status_code for answer in waiting] == [200, 200]
 
@@ -332,7 +332,7 @@ def test_a_storage_that_is_away_is_503_and_no_half_an_answer(proxy: TestClient, 
 def test_more_videos_than_may_be_sent_at_a_time_are_told_to_come_back(world: World) -> None:
     with choosing(world, media="proxy", max_media_streams=1) as api:
         job_id = stored_job(api, world)
-        with state_of(api).media_streams.place("somebody else"):
+        with state_of(api).media_streams.enter("somebody else"):
             answer = api.get(f"/jobs/{job_id}/video.mp4")
             assert (answer.status_code, answer.json()["code"]) == (503, "media_busy")
             assert int(answer.headers["retry-after"]) > 0
@@ -346,7 +346,7 @@ def test_more_videos_than_may_be_sent_at_a_time_are_told_to_come_back(world: Wor
 def test_videos_sent_to_one_client_take_no_other_s_place(world: World) -> None:
     with choosing(world, media="proxy", max_media_streams_per_address=1) as api:
         path = f"/jobs/{stored_job(api, world)}/video.mp4"
-        with state_of(api).media_streams.place("testclient"):
+        with state_of(api).media_streams.enter("testclient"):
             answer = api.get(path)
             assert (answer.status_code, answer.json()["code"]) == (429, "too_many_media_streams_of_client")
             assert int(answer.headers["retry-after"]) > 0

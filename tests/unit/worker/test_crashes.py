@@ -1,4 +1,4 @@
-"""A worker may die at any call to store, storage or queue: only the chunk in hand is lost, and no byte differs."""
+"""A worker may die at any call to store, storage or queue: only the chunk in progress is lost, and no byte differs."""
 
 from __future__ import annotations
 

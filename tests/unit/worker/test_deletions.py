@@ -33,7 +33,7 @@ def clean(world: World) -> None:
 
 
 def deleted_at(at: int, refine: RefineSpec | None, *, before: bool, with_image: bool = False) -> tuple[World, bool]:
-    """A job that is deleted at the worker's `at`-th call; False where the worker was done before."""
+    """A job that is deleted at the worker's `at`-th call; False if the worker made fewer calls."""
     world = World()
     image = world.upload(picture((200, 100, 50), size=(SIDE, SIDE))) if with_image else None
     world.submit(num_frames=25, refine=refine, image=image)

@@ -1,4 +1,4 @@
-"""The supervisor with tiny real child processes: started, started again, told to stop, killed if they will not."""
+"""The supervisor with small real child processes: started, restarted, stopped, killed if they do not stop."""
 
 from __future__ import annotations
 

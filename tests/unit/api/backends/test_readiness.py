@@ -6,12 +6,12 @@ import asyncio
 import threading
 import time
 
-from api.backends.readiness import KEPT_SECONDS, Answer, Probe
+from api.backends.readiness import KEPT_SECONDS, Probe, ProbeResult
 from core.service.domain.errors import StoreFull, StoreUnavailable
 
 
 class Server:
-    """Answers when it is told to; until then whoever asks hangs."""
+    """A server that hangs until the test lets it answer."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.asked = 0
@@ -30,8 +30,8 @@ def test_a_server_that_hangs_is_asked_once_however_many_look() -> None:
     server = Server()
     probe = Probe(server, wait_seconds=0.1)
 
-    async def look() -> list[Answer[int]]:
-        return [answer for _ in range(3) for answer in await asyncio.gather(*(probe.answer() for _ in range(50)))]
+    async def look() -> list[ProbeResult[int]]:
+        return [answer for _ in range(3) for answer in await asyncio.gather(*(probe.result() for _ in range(50)))]
 
     began = time.monotonic()
     answers = asyncio.run(look())
@@ -45,23 +45,23 @@ def test_a_client_that_leaves_does_not_take_the_answer_from_the_others() -> None
     server = Server()
     probe = Probe(server, wait_seconds=10)
 
-    async def look() -> Answer[int]:
-        leaving, staying = asyncio.create_task(probe.answer()), asyncio.create_task(probe.answer())
+    async def look() -> ProbeResult[int]:
+        leaving, staying = asyncio.create_task(probe.result()), asyncio.create_task(probe.result())
         await asyncio.wait({leaving}, timeout=0)
         leaving.cancel()
         server.answers.set()
         return await staying
 
-    assert asyncio.run(look()) == Answer(1, None)
+    assert asyncio.run(look()) == ProbeResult(1, None)
 
 
 def test_an_answer_is_kept_for_a_moment_and_then_asked_for_again() -> None:
     server, now = Server(), [0.0]
     server.answers.set()
     probe = Probe(server, monotonic=lambda: now[0])
-    assert [asyncio.run(probe.answer()).said for _ in range(3)] == [1, 1, 1]
+    assert [asyncio.run(probe.result()).value for _ in range(3)] == [1, 1, 1]
     now[0] += KEPT_SECONDS + 0.1
-    assert asyncio.run(probe.answer()).said == 2
+    assert asyncio.run(probe.result()).value == 2
 
 
 def test_the_reason_is_the_error_by_its_name_and_a_bug_is_a_reason_too() -> None:
@@ -69,6 +69,6 @@ def test_the_reason_is_the_error_by_its_name_and_a_bug_is_a_reason_too() -> None
     for error, words in cases:
         server = Server(error)
         server.answers.set()
-        answer = asyncio.run(Probe(server).answer())
-        assert answer.said is None
+        answer = asyncio.run(Probe(server).result())
+        assert answer.value is None
         assert words in str(answer.reason)

@@ -8,7 +8,7 @@ from api.events.fan_out import SLICE, FanOut
 from tests.helpers.deadline import eventually_on_the_loop, one_turn
 
 
-class Sleeper:
+class Wakeable:
     """Notes its name when woken."""
 
     def __init__(self, name: str, woken: list[str]) -> None:
@@ -19,8 +19,8 @@ class Sleeper:
         self._woken.append(self.name)
 
 
-def sleepers(name: str, count: int, woken: list[str]) -> list[Sleeper]:
-    return [Sleeper(f"{name}{number}", woken) for number in range(count)]
+def sleepers(name: str, count: int, woken: list[str]) -> list[Wakeable]:
+    return [Wakeable(f"{name}{number}", woken) for number in range(count)]
 
 
 async def all_of(woken: Sequence[str], count: int) -> None:

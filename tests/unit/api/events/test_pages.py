@@ -9,7 +9,7 @@ import pytest
 from anyio import CapacityLimiter
 from fastapi.testclient import TestClient
 
-from api.events.pages import KEPT_CHARACTERS, KEPT_SECONDS, Pages
+from api.events.pages import KEPT_CHARACTERS, KEPT_SECONDS, PageCache
 from api.events.text import Page
 from core.service.domain.errors import StoreUnavailable
 from core.service.domain.schema import JobEvent
@@ -43,8 +43,8 @@ class Time:
         return self.now
 
 
-def pages_of(world: World, log: FakeEventLog, time: Time | None = None) -> Pages:
-    return Pages(replace(world.ports(), events=log), CapacityLimiter(4), time or Time())
+def pages_of(world: World, log: FakeEventLog, time: Time | None = None) -> PageCache:
+    return PageCache(replace(world.ports(), events=log), CapacityLimiter(4), time or Time())
 
 
 def test_many_who_ask_at_once_cost_one_read(api: TestClient, world: World) -> None:

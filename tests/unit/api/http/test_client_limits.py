@@ -6,30 +6,30 @@ from typing import Any, cast
 import pytest
 from fastapi.testclient import TestClient
 
-from api.events.sse import event_places
-from api.http.client_limits import RefusingPlaces, allow_open_files, client_of, files_for_others
+from api.events.sse import event_stream_limit
+from api.http.client_limits import EnforcedLimit, client_of, raise_open_file_limit, reserved_open_files
 from core.service.domain.errors import TooManyStreams, TooManyStreamsOfClient
 from core.service.settings import Settings
 from tests.helpers.api_world import World, submit
 
 
 def test_a_place_is_given_back_however_the_stream_ends() -> None:
-    places = event_places(1, 1)
-    with suppress(ZeroDivisionError), places.place("a"):
-        assert places.taken == 1
+    limit = event_stream_limit(1, 1)
+    with suppress(ZeroDivisionError), limit.enter("a"):
+        assert limit.in_use == 1
         raise ZeroDivisionError
-    with places.place("a"):
+    with limit.enter("a"):
         pass
-    assert places.taken == 0
+    assert limit.in_use == 0
 
 
 def test_one_client_cannot_take_all_places() -> None:
-    places = event_places(3, 2)
-    with places.place("a"), places.place("a"):
+    limit = event_stream_limit(3, 2)
+    with limit.enter("a"), limit.enter("a"):
         with pytest.raises(TooManyStreamsOfClient):
-            places.check("a")
-        with places.place("b"), pytest.raises(TooManyStreams):
-            places.check("c")
+            limit.check("a")
+        with limit.enter("b"), pytest.raises(TooManyStreams):
+            limit.check("c")
 
 
 def limited(world: World, **limits: Any) -> TestClient:
@@ -49,15 +49,15 @@ def test_a_stream_beyond_the_limit_is_refused_with_a_way_out(
     with limited(world, **limits) as api:
         job_id = submit(api, num_frames=16)
         world.finish(job_id)
-        places: RefusingPlaces = cast(Any, api.app).state.streams.places
-        with places.place("testclient"):
+        limit: EnforcedLimit = cast(Any, api.app).state.streams.limit
+        with limit.enter("testclient"):
             answer = api.get(f"/jobs/{job_id}/events")
             assert (answer.status_code, answer.json()["code"]) == (status, code)
             assert int(answer.headers["Retry-After"]) > 0
             assert "poll" in answer.json()["fix"]
             assert api.get(f"/jobs/{job_id}").status_code == 200
         assert api.get(f"/jobs/{job_id}/events").status_code == 200
-        assert places.taken == 0
+        assert limit.in_use == 0
 
 
 def test_a_mapped_address_is_the_same_client() -> None:
@@ -66,13 +66,13 @@ def test_a_mapped_address_is_the_same_client() -> None:
 
 
 def test_the_limit_leaves_files_for_all_videos_and_playlists(caplog: pytest.LogCaptureFixture) -> None:
-    others = files_for_others(Settings(max_media_streams=256, max_playlist_waits=200))
+    others = reserved_open_files(Settings(max_media_streams=256, max_playlist_waits=200))
     assert others >= 2 * 256 + 200 + 256
-    places = event_places(5000, 5000)
-    places.fit_to(100_000 - others)
-    assert places.limit == 5000
-    places.fit_to(1024 - others)
-    assert places.limit == 1024 - others
+    limit = event_stream_limit(5000, 5000)
+    limit.reduce_to(100_000 - others)
+    assert limit.total == 5000
+    limit.reduce_to(1024 - others)
+    assert limit.total == 1024 - others
     assert "ulimit -n" in caplog.text
 
 
@@ -81,7 +81,7 @@ def test_the_process_may_open_as_many_files_as_the_system_lets_it() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-        assert allow_open_files() == before[1]
+        assert raise_open_file_limit() == before[1]
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

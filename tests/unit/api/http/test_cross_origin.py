@@ -1,4 +1,4 @@
-"""Which pages may read what: media from any origin, all else where the settings open it."""
+"""CORS: media may be read from any origin, everything else from the origins in the settings."""
 
 import pytest
 from fastapi.testclient import TestClient

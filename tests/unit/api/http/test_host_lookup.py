@@ -18,7 +18,7 @@ URL = "https://hooks.example.com/"
 
 
 class Names:
-    """A name server; names below `pit.example` are not answered before it is told to."""
+    """A name server; names below `pit.example` are answered only when the test says so."""
 
     def __init__(self) -> None:
         self.asked = list[str]()

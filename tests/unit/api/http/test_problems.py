@@ -1,4 +1,4 @@
-"""Every error is a problem document with a stable code, and none tells what is inside."""
+"""Every error is a problem document with a stable code, and none reveals internals."""
 
 import json
 from typing import Any
@@ -81,7 +81,7 @@ def test_webhooks_into_the_operators_network_are_refused(api: TestClient) -> Non
 
 
 def test_a_host_that_does_not_resolve_is_answered_as_one_that_is_private(api: TestClient) -> None:
-    """Else answers would tell which names an operator's network has."""
+    """Otherwise responses would reveal host names of the operator's network."""
 
     def answer(field: str, host: str) -> str:
         return api.post("/jobs", json={"prompt": PROMPT, field: f"http://{host}/"}).text.replace(host, "HOST")

@@ -1,4 +1,4 @@
-"""What proxies say of a request counts where they are trusted, and nowhere else."""
+"""Headers of proxies are applied only if the proxy is trusted."""
 
 import asyncio
 from collections.abc import Mapping

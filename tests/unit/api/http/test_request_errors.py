@@ -9,14 +9,14 @@ from anyio import BrokenResourceError, ClosedResourceError
 from fastapi.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from api.http.request_errors import Boundary
+from api.http.request_errors import ErrorBoundary
 from core.service.domain.schema import JobRecord
 from core.service.testing.fakes import FakeJobStore
 from tests.helpers.api_world import World, submit
 
 
 def asked(api: TestClient, method: str, path: str, messages: Iterable[Message]) -> list[Message]:
-    """What the application sends where it receives these messages, and then hears that the client has left."""
+    """What the application sends after it receives these messages and then a disconnect."""
     sent, coming = list[Message](), iter(messages)
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     scope = {"type": "http", "asgi": {"spec_version": "2.3"}, "http_version": "1.1", "scheme": "http", "root_path": ""}
@@ -44,7 +44,7 @@ def test_a_client_that_leaves_within_its_body_is_one_line_and_no_error(
     (line,) = [record for record in caplog.records if record.name.startswith("api")]
     assert (line.levelname, line.message, line.exc_info) == (
         "INFO",
-        "POST /jobs: the client left (ClientDisconnect)",
+        "POST /jobs: the client disconnected (ClientDisconnect)",
         None,
     )
 
@@ -82,7 +82,7 @@ def test_what_fails_for_want_of_a_client_is_no_bug_and_all_else_is(
 
     async def send(_message: Message) -> None: ...
 
-    asyncio.run(Boundary(route)({"type": "http", "method": "GET", "path": "/x", "app": api.app}, receive, send))
+    asyncio.run(ErrorBoundary(route)({"type": "http", "method": "GET", "path": "/x", "app": api.app}, receive, send))
     assert [record.levelname for record in caplog.records if record.name == "api.http.request_errors"] == [level]
 
 

@@ -1,4 +1,4 @@
-"""The janitor brings back what nobody works on, removes what shall go, and rebuilds what Redis has lost."""
+"""The janitor wakes workers for waiting jobs, removes deleted and expired ones, and rebuilds lost records."""
 
 from __future__ import annotations
 

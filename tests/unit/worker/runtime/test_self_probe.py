@@ -1,4 +1,4 @@
-"""When a process takes itself for one that does not consume: only where nothing else explains the silence."""
+"""A process decides that it has stopped consuming only if nothing else explains the silence."""
 
 from __future__ import annotations
 

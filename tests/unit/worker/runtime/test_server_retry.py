@@ -1,4 +1,4 @@
-"""Servers that fail are waited for; an answer is passed on at once; whoever waits can be told to stop."""
+"""Failing servers are retried, final errors are raised at once, and a waiting caller can stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed process left in TMPDIR goes with the next start; what a living one or somebody else has stays."""
+"""Folders of killed processes in TMPDIR are removed at the next start; those of others stay."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from worker.runtime.thread_shutdown import stop_together
 
 
 class Worker:
-    """A thread that ends some time after it was told, or never."""
+    """A thread that ends some time after request_stop, or never."""
 
     def __init__(self, ends_with: threading.Event | None = None) -> None:
         self.told = threading.Event()

@@ -1,4 +1,4 @@
-"""No receiver, address or kind of try takes all the room there is."""
+"""No receiver, address or kind of attempt can use the whole limit."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from tests.helpers.canned_server import swallowing
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
 from tests.helpers.webhook_sender import OneShotSender
+from worker.runtime.thread_shutdown import stop_together
 from worker.webhooks.delivery_loop import DAMAGED_SECONDS
 from worker.webhooks.post import look_up_with, retry_after_seconds
 
@@ -303,7 +304,7 @@ def test_a_webhook_that_waits_for_its_next_try_is_not_counted(world: World, rece
 
 @pytest.mark.parametrize("dead", ["swallows", "refuses"])
 def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: str) -> None:
-    """The first one swallows whatever comes, or refuses; nobody listens at the second."""
+    """The first address swallows all bytes or refuses; at the second there is no listener."""
 
     async def several(_url: str) -> Sequence[str]:
         return ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
@@ -318,7 +319,7 @@ def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: 
 
 
 def test_whatever_a_try_raises_is_its_own_failed_try(world: World, receiver: Receiver) -> None:
-    """Also what nobody has foreseen: here the look-up of one host breaks in an odd way."""
+    """Unexpected errors too: here the look-up of one host raises one."""
 
     async def odd(url: str) -> Sequence[str]:
         if url == office.url:
@@ -333,7 +334,7 @@ def test_whatever_a_try_raises_is_its_own_failed_try(world: World, receiver: Rec
     world.store.request_cancel("job_b")
     sender = OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=odd, jitter=lambda: 0.0)
     assert sender.deliver_due() == 2
-    assert office.only().attempts[0].error == "the try failed: OverflowError"
+    assert office.only().attempts[0].error == "the attempt failed: OverflowError"
     assert office.only().next_attempt_at == world.clock.now() + timedelta(seconds=5)
     assert [row.state for row in office.outbox.of_job("job_b")] == ["delivered"]
 
@@ -389,4 +390,4 @@ def test_holding_on_goes_on_whatever_one_call_raises(
         eventually(lambda: outbox.num_holds > 2, "holds after one that broke", seconds=10)
     finally:
         receiver.hold.set()
-        sender.stop(10)
+        stop_together({sender: 10.0})
