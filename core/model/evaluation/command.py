@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from core.model.arguments import whole
+from core.model.arguments import positive_int
 from core.model.cores import usable_cores
 from core.model.engines.streaming_t2v.loading import load_engine
 from core.model.engines.streaming_t2v.preset import read_preset
@@ -65,22 +65,24 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--preset", type=Path, default=SHIPPED_PRESETS_DIR / "sprites", help="folder of the preset")
     made.add_argument(
         "--prompts",
-        type=whole,
+        type=positive_int,
         help="held-out prompts (default: sprites 50, ablations 20, history-noise 10, seams 10)",
     )
     made.add_argument(
         "--frames",
-        type=whole,
+        type=positive_int,
         help="length of each video (default: sprites 16, the first chunk; ablations 96; history-noise 240; seams 56)",
     )
     made.add_argument("--out", type=Path, default=Path("out/evaluation"), help="output folder")
     made.add_argument(
         "--processes",
-        type=whole,
+        type=positive_int,
         default=1,
         help="videos made at a time, each by a process of its own (default 1). On a CPU as many as cores are fastest",
     )
-    made.add_argument("--threads", type=whole, help="CPU threads of each process (default: the cores, shared out)")
+    made.add_argument(
+        "--threads", type=positive_int, help="CPU threads of each process (default: the cores, shared out)"
+    )
     made.add_argument(
         "--no-speed",
         action="store_true",

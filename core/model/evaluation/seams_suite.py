@@ -166,7 +166,7 @@ def refined_videos(refiner: WindowRefiner, spec: JobSpec, scene: sprites.Scene) 
     """Frames by row, all of the refined size."""
     size = refine_spec(spec)
     preview = refiner.reconstructed(sprites.render(scene, spec.num_frames))
-    video = refiner.in_latents(spec, preview)
+    video = refiner.encode_preview(spec, preview)
     return {
         TRUE: sprites.render(scene, spec.num_frames, scale=size.height // sprites.SIZE),
         GIVEN: to_uint8(enlarged(preview, size.height, size.width) * 0.5 + 0.5),

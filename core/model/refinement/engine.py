@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.model.networks.base_network import UntouchedBase
-from core.model.networks.encoders import TextReader
+from core.model.networks.encoders import TextEncoder
 from core.model.refinement.blending import draw_cut
 from core.model.refinement.noise import cut_generator, shared_noise
 from core.model.refinement.schedule import refinement_schedule
@@ -67,7 +67,7 @@ class RefinerModels:
 
     network: UntouchedBase
     vae: AutoencoderKL
-    read_texts: TextReader
+    encode_texts: TextEncoder
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class WindowRefiner:
         )
         published = published_by(windows, state.done)
         check = _check_of(published)
-        check.see("refinement", latents)
-        check.see("refinement", trajectory.clean_S1CFHW)
+        check.add("refinement", latents)
+        check.add("refinement", trajectory.clean_S1CFHW)
         own = latents[:, :, within(window, published)]
         refined = watch.run("decode", lambda: self._decode(own, _asked(spec), check))
         is_last = next_first == window.end_frame
@@ -158,7 +158,7 @@ class WindowRefiner:
         return self._decode(latents.to(self._device), _asked(spec), _check_of(frames))
 
     @torch.inference_mode()
-    def in_latents(self, spec: JobSpec, frames: FramesTHWC) -> LatentVideo:
+    def encode_preview(self, spec: JobSpec, frames: FramesTHWC) -> LatentVideo:
         """What refines this request's windows, its latents, and the way back to frames. Not part of the port."""
         clean_1CVHW = self._encode(frames, _asked(spec), self._device)
         return LatentVideo(self._refiner(spec, clean_1CVHW), clean_1CVHW, lambda x: self._decode(x, _asked(spec)))
@@ -222,7 +222,7 @@ class WindowRefiner:
         )
 
     def _predictor(self, spec: JobSpec, before_batch: Callable[[], None]) -> "_Predictor":
-        states_BLD = self._models.read_texts([spec.negative_prompt, spec.prompt + self._laws.prompt_suffix])
+        states_BLD = self._models.encode_texts([spec.negative_prompt, spec.prompt + self._laws.prompt_suffix])
         return _Predictor(self._models.network, states_BLD, _asked(spec).guidance_scale, self._laws, before_batch)
 
 
@@ -298,8 +298,8 @@ def _packed(state: LockstepState, stage: str) -> RefineState:
     floats = {name: tensor.float() for name, tensor in tensors.items() if tensor is not None}
     check = FiniteCheck("all refined chunks")
     for tensor in floats.values():
-        check.see(stage, tensor)
-    return RefineState(state.step, {name: check.bring(t).contiguous().numpy() for name, t in floats.items()})
+        check.add(stage, tensor)
+    return RefineState(state.step, {name: check.to_cpu(t).contiguous().numpy() for name, t in floats.items()})
 
 
 def _unpacked(state: RefineState) -> LockstepState:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from core.model.arguments import above_zero, whole
+from core.model.arguments import positive_float, positive_int
 from core.model.training import parallel
 from core.model.training.clips_export import export_continued
 from core.model.training.clips_run import ClipsTrainingRun, find_preset
@@ -66,14 +66,18 @@ def parser() -> argparse.ArgumentParser:
         help="a preset's name or folder: stages that have no checkpoint yet begin with its weights, not from nothing",
     )
     made.add_argument("--stage", choices=STAGES, action="append", help="only this stage (may be repeated)")
-    made.add_argument("--steps", type=whole, help="end each stage after so many steps, instead of the recipe's number")
-    made.add_argument("--minutes", type=above_zero, help="end each stage after so many minutes of training")
+    made.add_argument(
+        "--steps", type=positive_int, help="end each stage after so many steps, instead of the recipe's number"
+    )
+    made.add_argument("--minutes", type=positive_float, help="end each stage after so many minutes of training")
     made.add_argument(
         "--out", type=Path, help="working folder (default runs/<recipe>, runs/<recipe>-smoke with --smoke)"
     )
     made.add_argument("--export", type=Path, metavar="FOLDER", help="where the preset goes (default <out>/preset)")
-    made.add_argument("--threads", type=whole, help="CPU threads of a single process (default: torch's choice)")
-    made.add_argument("--processes", type=whole, default=1, help="processes of one thread each that train together")
+    made.add_argument("--threads", type=positive_int, help="CPU threads of a single process (default: torch's choice)")
+    made.add_argument(
+        "--processes", type=positive_int, default=1, help="processes of one thread each that train together"
+    )
     made.add_argument("--smoke", action="store_true", help="toy sizes, two steps a stage")
     return made
 

@@ -26,7 +26,7 @@ from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.base_network import UntouchedBase
-from core.model.networks.encoders import PictureReader, TextReader
+from core.model.networks.encoders import ImageEncoder, TextEncoder
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.sampling.noise import seeded_for
 from core.model.sampling.vae import downsampling, to_uint8
@@ -61,8 +61,8 @@ class Parts:
 
     vae: AutoencoderKL
     """Knows its scaling factor."""
-    read_texts: TextReader
-    read_pictures: PictureReader
+    encode_texts: TextEncoder
+    encode_images: ImageEncoder
     preset: StreamingPreset
     """How its samplers are set; its size is that of the samples."""
 
@@ -124,7 +124,7 @@ def first_chunks(parts: Parts, unet: UNet3DConditionModel, prompts: Sequence[str
     factor = downsampling(parts.vae)
     shape = (1, unet.conv_in.in_channels, CHUNK_FRAMES, parts.preset.height // factor, parts.preset.width // factor)
     with _processors_kept(unet):
-        source = BaseFirstChunk(UntouchedBase(unet), parts.read_texts, parts.vae, recipe, shape)
+        source = BaseFirstChunk(UntouchedBase(unet), parts.encode_texts, parts.vae, recipe, shape)
         requests = {
             prompt: FirstChunkRequest(
                 prompt,
@@ -148,7 +148,7 @@ def continued(parts: Parts, unet: UNet3DConditionModel, memory: Memory, openings
 def engine_around(parts: Parts, unet: UNet3DConditionModel, memory: Memory, fingerprint: str) -> StreamingT2VEngine:
     """The service's engine on networks that are in memory. It puts attention processors of its own into `unet`."""
     network = StreamingNetwork(unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
-    models = LoadedModels(network, network, parts.vae, parts.read_texts, parts.read_pictures)
+    models = LoadedModels(network, network, parts.vae, parts.encode_texts, parts.encode_images)
     profiles = profile_configs(parts.preset, unet.device)
     facts = EngineConfig(parts.preset.height, parts.preset.width, profiles, fingerprint)
     return StreamingT2VEngine(_Held(models, unet.device), facts)
@@ -166,7 +166,7 @@ def refined(parts: Parts, unet: UNet3DConditionModel, opening: Opening) -> list[
     assert facts is not None
     with _processors_kept(unet):
         engine = WindowRefiner(
-            RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), facts.config(), "in training"
+            RefinerModels(UntouchedBase(unet), parts.vae, parts.encode_texts), facts.config(), "in training"
         )
         plain = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED)
         spec = plain.model_copy(update={"refine": refine_spec_of(True, parts.preset)})

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.engines.streaming_t2v.preset import StreamingPreset
-from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.model.sampling.vae import reconstructed, to_pictures
 from core.model.training import captions, data, parallel, samples, sprites
 from core.model.training.base_stage import BaseTask, ClipsAndFramesTask, build_text_encoder, build_unet
@@ -148,8 +148,8 @@ class TrainingRun:
         """What samples are made with, at the service's settings."""
         return samples.Parts(
             self.scaled_vae,
-            ClipTextReader(self.tokenizer, self.text_encoder),
-            ClipPictureReader(self.image_encoder),
+            ClipTextEncoder(self.tokenizer, self.text_encoder),
+            ClipImageEncoder(self.image_encoder),
             StreamingPreset.model_validate(preset_facts() | {"refiner": refiner_facts()}),
         )
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.networks.base_network import ReadKeysValues, predict_base, with_image_tokens
+from core.model.networks.base_network import CrossAttentionCache, predict_base, with_image_tokens
 from core.model.networks.compilation import Compiler
 from core.model.networks.unet_halves import (
     as_encoder,
@@ -45,10 +45,12 @@ def predict_noise(
     text-reading layers injected (`ApmMixers.layers_of(unet).inject()`).
     """
     embedded = cam.embed_pictures(conditioning_frames)
-    return predict_and_keep(unet, cam, mergers, latents_BCFHW, timestep, text_states_BLD, image_tokens_BKD, embedded)[0]
+    return predict_with_deep(unet, cam, mergers, latents_BCFHW, timestep, text_states_BLD, image_tokens_BKD, embedded)[
+        0
+    ]
 
 
-def predict_and_keep(
+def predict_with_deep(
     unet: UNet3DConditionModel,
     cam: CamFeatureExtractor,
     mergers: CamMergers,
@@ -107,7 +109,7 @@ class StreamingNetwork:
         self.mixers = mixers
         self.expander = expander
         self._unet_layers = mixers.layers_of(unet).inject()
-        self._predict_and_keep: Callable[..., Any] = predict_and_keep
+        self._predict_with_deep: Callable[..., Any] = predict_with_deep
         self._predict_from_deep: Callable[..., Any] = predict_from_deep
         self._predict_base: Callable[..., Tensor] = predict_base
 
@@ -135,24 +137,24 @@ class StreamingNetwork:
         """Give the UNet back its own processors: its forward is then diffusers' own, bit for bit."""
         self._unet_layers.eject()
 
-    def read(self, text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> ReadKeysValues:
+    def precompute(self, text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> CrossAttentionCache:
         """Keys and values for a text and an anchor; without image tokens, for the base alone (first chunk)."""
         unet = self._unet_layers.keys_values(with_image_tokens(text_states_BLD, image_tokens_BKD))
         cam = () if image_tokens_BKD is None else self.cam.text_layers.keys_values(text_states_BLD)
-        return ReadKeysValues(unet, cam)
+        return CrossAttentionCache(unet, cam)
 
     @contextmanager
-    def hold(self, read: ReadKeysValues) -> Generator[None, None, None]:
+    def use_cache(self, cache: CrossAttentionCache) -> Generator[None, None, None]:
         """Within the block all text-reading layers use these keys and values."""
         with ExitStack() as stack:
-            stack.enter_context(self._unet_layers.hold(read.unet))
-            if read.cam:
-                stack.enter_context(self.cam.text_layers.hold(read.cam))
+            stack.enter_context(self._unet_layers.use_cache(cache.unet))
+            if cache.cam:
+                stack.enter_context(self.cam.text_layers.use_cache(cache.cam))
             yield
 
     def compile(self, compiler: Compiler) -> None:
         """Run steps through `compiler`, torch.compile with its options."""
-        self._predict_and_keep = compiler(predict_and_keep)
+        self._predict_with_deep = compiler(predict_with_deep)
         self._predict_from_deep = compiler(predict_from_deep)
         self._predict_base = compiler(predict_base)
 
@@ -167,14 +169,14 @@ class StreamingNetwork:
 
         One sample [1, C, F, H, W] may serve several texts.
         """
-        return self.predict_window_and_keep(latents_ACFHW, timestep, text_states_BLD, embedded_pictures)[0]
+        return self.predict_window_with_deep(latents_ACFHW, timestep, text_states_BLD, embedded_pictures)[0]
 
-    def predict_window_and_keep(
+    def predict_window_with_deep(
         self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `predict_window`, with deep features [N, C, H, W] for `predict_window_from_deep`."""
         parts = (self.unet, self.cam, self.mergers)
-        return self._predict_and_keep(*parts, latents_ACFHW, timestep, text_states_BLD, None, embedded_pictures)
+        return self._predict_with_deep(*parts, latents_ACFHW, timestep, text_states_BLD, None, embedded_pictures)
 
     def predict_window_from_deep(
         self,

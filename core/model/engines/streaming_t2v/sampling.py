@@ -16,8 +16,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.networks.base_network import BaseNetwork, ReadKeysValues
-from core.model.networks.encoders import PictureReader
+from core.model.networks.base_network import BaseNetwork, CrossAttentionCache
+from core.model.networks.encoders import ImageEncoder
 from core.model.sampling.guidance import guide
 from core.model.sampling.noise import draw_frames_first, draw_video
 from core.model.sampling.samplers import Denoiser, SamplingPlan, sample
@@ -57,37 +57,37 @@ class SamplingConfig:
 class VideoContext:
     """What no step and no window of a video changes."""
 
-    read: ReadKeysValues
+    cache: CrossAttentionCache
     text_states_BLD: Tensor
     """Guidance batch: [unconditional, conditional], or the conditional alone where nothing is guided."""
 
     @property
     def conditional(self) -> "VideoContext":
         """The conditional half alone."""
-        return VideoContext(self.read.last(), self.text_states_BLD[-1:])
+        return VideoContext(self.cache.conditional(), self.text_states_BLD[-1:])
 
 
 def first_chunk_context(network: BaseNetwork, text_states_BLD: Tensor) -> VideoContext:
     """Context of the base UNet: the text alone."""
     states = text_states_BLD.to(network.weight.dtype)
-    return VideoContext(network.read(states, None), states)
+    return VideoContext(network.precompute(states, None), states)
 
 
 def window_context(
-    network: StreamingNetwork, text_states_BLD: Tensor, read_pictures: PictureReader, anchor_3PR: Tensor
+    network: StreamingNetwork, text_states_BLD: Tensor, encode_images: ImageEncoder, anchor_3PR: Tensor
 ) -> VideoContext:
     """Context of all windows of a video: text and anchor ([3, P, R] in [-1, 1])."""
     states = text_states_BLD.to(network.weight.dtype)
-    tokens = anchor_tokens(network, read_pictures, anchor_3PR, num_halves=states.shape[0])
-    return VideoContext(network.read(states, tokens), states)
+    tokens = anchor_tokens(network, encode_images, anchor_3PR, num_halves=states.shape[0])
+    return VideoContext(network.precompute(states, tokens), states)
 
 
 def anchor_tokens(
-    network: StreamingNetwork, read_pictures: PictureReader, anchor_3PR: Tensor, num_halves: int
+    network: StreamingNetwork, encode_images: ImageEncoder, anchor_3PR: Tensor, num_halves: int
 ) -> Tensor:
     """Image tokens [B, K, D]; the unconditional half reads a mid-grey picture, not zero tokens."""
     pictures = [torch.zeros_like(anchor_3PR), anchor_3PR][-num_halves:]
-    embeddings = read_pictures(torch.stack(pictures))
+    embeddings = encode_images(torch.stack(pictures))
     tokens: Tensor = network.expander(embeddings.to(network.weight.dtype))
     return tokens
 
@@ -139,7 +139,7 @@ def window_denoiser(
     """
     embedded = network.cam.embed_pictures(conditioning_G3PR.to(context.text_states_BLD.dtype))
     if config.deep_feature_steps > 1:
-        return _guided(network, context, config, ReusingStep(network, embedded, config.deep_feature_steps))
+        return _guided(network, context, config, DeepCacheStep(network, embedded, config.deep_feature_steps))
 
     def step(latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
         return network.predict_window(latents_ACFHW, timestep, text_states_BLD, embedded)
@@ -147,7 +147,7 @@ def window_denoiser(
     return _guided(network, context, config, step)
 
 
-class ReusingStep:
+class DeepCacheStep:
     """A window's step that computes the deep features anew at every n-th call only (DeepCache, arXiv 2312.00858).
 
     Between, the first resolution alone runs, CAM's part of it included. For one window: it remembers.
@@ -168,7 +168,7 @@ class ReusingStep:
         self._calls += 1
         if self._deep_NCHW is None or due or len(text_states_BLD) != self._num_texts:
             self._num_texts = len(text_states_BLD)
-            prediction, deep_NCHW = self._network.predict_window_and_keep(
+            prediction, deep_NCHW = self._network.predict_window_with_deep(
                 latents_ACFHW, timestep, text_states_BLD, self._embedded
             )
             # A copy: a CUDA graph writes its results to the same memory each time.
@@ -186,7 +186,7 @@ def _guided(network: BaseNetwork, context: VideoContext, config: SamplingConfig,
     def denoise(x: Tensor, timestep: int) -> Tensor:
         now = context if config.guides_at(timestep) else conditional
         moment = torch.tensor(timestep, device=x.device)
-        with network.hold(now.read):
+        with network.use_cache(now.cache):
             predictions = step(x.to(now.text_states_BLD.dtype), moment, now.text_states_BLD)
         return guide(predictions.float(), config.guidance_scale)
 

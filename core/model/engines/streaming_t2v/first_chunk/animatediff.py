@@ -10,9 +10,9 @@ from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipe
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement, StepReporter, first_frames, load
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
-from core.model.sampling.pictures import fit
+from core.model.sampling.pictures import crop_and_resize
 from core.service.domain.engine import OnStep
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
@@ -42,12 +42,12 @@ class AnimateDiffFirstChunk:
             "generator": request.generator,
             "output_type": "pt",
         }
-        result = Steps(on_step, request.num_inference_steps).run(self.pipeline, arguments)
-        return fit(first_frames("animatediff", result.frames), *self._size)
+        result = StepReporter(on_step, request.num_inference_steps).run(self.pipeline, arguments)
+        return crop_and_resize(first_frames("animatediff", result.frames), *self._size)
 
 
 def load_animatediff(
-    height: int, width: int, place: Place, *, base: str = BASE, adapter: str = ADAPTER
+    height: int, width: int, place: Placement, *, base: str = BASE, adapter: str = ADAPTER
 ) -> AnimateDiffFirstChunk:
     """Load both parts, from the Hub or from folders. Raises PresetError."""
 

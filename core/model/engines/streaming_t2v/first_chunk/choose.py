@@ -2,7 +2,7 @@
 
 import torch
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkSource
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.first_chunk_sources import SourceChoice
@@ -15,7 +15,7 @@ def load_source(
 
     `long_work` stands around what is loaded, now and, of a source that waits with a part, later.
     """
-    place = Place(device, long_work)
+    place = Placement(device, long_work)
     if choice.kind == "animatediff":
         from core.model.engines.streaming_t2v.first_chunk.animatediff import load_animatediff
 

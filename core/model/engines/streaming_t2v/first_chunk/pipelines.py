@@ -23,7 +23,7 @@ from core.service.domain.frame_plan import CHUNK_FRAMES
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where pipelines run. In half precision on a GPU, as published, and in float32 on a CPU."""
 
     device: torch.device
@@ -41,7 +41,7 @@ class Place:
         return "fp16" if self.dtype == torch.float16 else None
 
 
-def load(source: str, make: Callable[[], Any], place: Place) -> Any:
+def load(source: str, make: Callable[[], Any], place: Placement) -> Any:
     """The pipeline that `make` loads, on its device. Raises PresetError that names `source` and says what to do.
 
     On a GPU its networks wait in main memory until they are used: the windows' networks keep the room.
@@ -58,7 +58,7 @@ def load(source: str, make: Callable[[], Any], place: Place) -> Any:
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepReporter:
     """The steps of one pipeline, numbered among those of the pipelines that work for the chunk before and after it."""
 
     on_step: OnStep
@@ -108,14 +108,14 @@ def _checked(pipeline: Any) -> Generator[None]:
         return
 
     def see(_decoder: Any, _given: Any, decoded: Any) -> None:
-        check.see(FIRST_CHUNK, decoded if isinstance(decoded, Tensor) else decoded[0])
+        check.add(FIRST_CHUNK, decoded if isinstance(decoded, Tensor) else decoded[0])
 
     hook = decoder.register_forward_hook(see)
     try:
         yield
     finally:
         hook.remove()
-    check.require()
+    check.check()
 
 
 def parameters_of(pipeline: Any) -> frozenset[str]:

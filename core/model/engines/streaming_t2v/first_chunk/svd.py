@@ -18,11 +18,11 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from PIL import Image
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement, StepReporter, first_frames, load
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest
 from core.model.networks.pretrained import root_cause
 from core.model.sampling.finite import FiniteCheck
-from core.model.sampling.pictures import as_picture, fit
+from core.model.sampling.pictures import as_picture, crop_and_resize
 from core.model.sampling.vae import to_uint8
 from core.service.domain.engine import OnStep
 
@@ -43,7 +43,7 @@ class Canvas:
 
     @staticmethod
     def around(height: int, width: int, *, canvas_height: int = 576, canvas_width: int = 1024) -> "Canvas":
-        """For pictures as `height` to `width`, as high as the canvas (wider ones are cut by `fit`)."""
+        """For pictures as `height` to `width`, as high as the canvas (wider ones are cut by `crop_and_resize`)."""
         picture_width = min(canvas_width, round(canvas_height * width / height))
         # Equal margins: the picture takes an even share of an even canvas.
         return Canvas(canvas_height, canvas_width, picture_width - picture_width % 2)
@@ -55,7 +55,9 @@ class Canvas:
 
     def put(self, picture_13PR: Tensor) -> Image.Image:
         """A picture [1, 3, P, R] of any size in [0, 1], fitted into its place. Raises NotFinite for NaN in it."""
-        fitted = to_uint8(fit(picture_13PR, self.height, self.picture_width), FiniteCheck("chunk 0"), FIRST_CHUNK)
+        fitted = to_uint8(
+            crop_and_resize(picture_13PR, self.height, self.picture_width), FiniteCheck("chunk 0"), FIRST_CHUNK
+        )
         canvas = np.zeros((self.height, self.width, 3), np.uint8)
         canvas[:, self.margin : self.margin + self.picture_width] = fitted[0]
         return Image.fromarray(canvas)
@@ -65,7 +67,7 @@ class Canvas:
         return frames_F3PR[..., self.margin : self.margin + self.picture_width]
 
 
-class Painter:
+class SdxlImageGenerator:
     """SDXL, loaded when the first picture is asked for; steps and guidance are its own defaults."""
 
     def __init__(self, load_pipeline: Callable[[], Any], *, num_steps: int = 50, guidance_scale: float = 5.0) -> None:
@@ -78,7 +80,7 @@ class Painter:
     def _pipeline(self) -> Any:
         return self._load_pipeline()
 
-    def __call__(self, request: FirstChunkRequest, steps: Steps) -> Tensor:
+    def __call__(self, request: FirstChunkRequest, steps: StepReporter) -> Tensor:
         """A picture [1, 3, P, R] in [0, 1] of the request's prompts."""
         arguments = {
             "prompt": request.prompt,
@@ -100,7 +102,7 @@ class SvdFirstChunk:
     """
 
     def __init__(
-        self, pipeline: StableVideoDiffusionPipeline, paint: Painter, canvas: Canvas, height: int, width: int
+        self, pipeline: StableVideoDiffusionPipeline, paint: SdxlImageGenerator, canvas: Canvas, height: int, width: int
     ) -> None:
         """`height`, `width`: of the preset, in pixels."""
         self._pipeline: Any = pipeline
@@ -112,12 +114,12 @@ class SvdFirstChunk:
         """Pictures [16, 3, P, R] in [0, 1]."""
         num_steps = request.num_inference_steps
         if request.image is not None:
-            picture, steps = as_picture(request.image), Steps(on_step, num_steps)
+            picture, steps = as_picture(request.image), StepReporter(on_step, num_steps)
         else:
-            picture = self._paint(request, Steps(on_step, self._paint.num_steps, after=num_steps))
-            steps = Steps(on_step, num_steps, before=self._paint.num_steps)
+            picture = self._paint(request, StepReporter(on_step, self._paint.num_steps, after=num_steps))
+            steps = StepReporter(on_step, num_steps, before=self._paint.num_steps)
         result = steps.run(self._pipeline, self._arguments(request, self._canvas.put(picture)))
-        return fit(self._canvas.take(first_frames("svd", result.frames)), *self._size)
+        return crop_and_resize(self._canvas.take(first_frames("svd", result.frames)), *self._size)
 
     def _arguments(self, request: FirstChunkRequest, picture: Image.Image) -> dict[str, Any]:
         return {
@@ -132,20 +134,24 @@ class SvdFirstChunk:
         }
 
 
-def load_svd(height: int, width: int, place: Place) -> SvdFirstChunk:
+def load_svd(height: int, width: int, place: Placement) -> SvdFirstChunk:
     """Load SVD; fetch SDXL, which is loaded when it is needed. Raises PresetError, for SDXL from its first use."""
     fetch_picture_model(place)
     return SvdFirstChunk(
-        load_video_model(place), Painter(lambda: load_picture_model(place)), Canvas.around(height, width), height, width
+        load_video_model(place),
+        SdxlImageGenerator(lambda: load_picture_model(place)),
+        Canvas.around(height, width),
+        height,
+        width,
     )
 
 
-def load_video_model(place: Place, repository: str = VIDEO_MODEL) -> Any:
+def load_video_model(place: Placement, repository: str = VIDEO_MODEL) -> Any:
     """SVD's pipeline, from the Hub or a folder. Raises PresetError."""
     return _load("svd", StableVideoDiffusionPipeline, repository, place)
 
 
-def fetch_picture_model(place: Place, repository: str = PICTURE_MODEL) -> None:
+def fetch_picture_model(place: Placement, repository: str = PICTURE_MODEL) -> None:
     """Bring SDXL's files to this machine before any job waits for them, which could take longer than a job may stall.
 
     Only warns where that fails: jobs that bring their own picture do not need it.
@@ -157,10 +163,10 @@ def fetch_picture_model(place: Place, repository: str = PICTURE_MODEL) -> None:
         logger.warning("%s is not here: first chunks need an image. %s", repository, root_cause(error))
 
 
-def load_picture_model(place: Place, repository: str = PICTURE_MODEL) -> Any:
+def load_picture_model(place: Placement, repository: str = PICTURE_MODEL) -> Any:
     """SDXL's pipeline, from the Hub or a folder. Raises PresetError."""
     return _load("svd (its picture model)", StableDiffusionXLPipeline, repository, place)
 
 
-def _load(source: str, kind: Any, repository: str, place: Place) -> Any:
+def _load(source: str, kind: Any, repository: str, place: Placement) -> Any:
     return load(source, lambda: kind.from_pretrained(repository, dtype=place.dtype, variant=place.variant), place)

@@ -8,9 +8,15 @@ from typing import Any
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load, parameters_of
+from core.model.engines.streaming_t2v.first_chunk.pipelines import (
+    Placement,
+    StepReporter,
+    first_frames,
+    load,
+    parameters_of,
+)
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
-from core.model.sampling.pictures import fit
+from core.model.sampling.pictures import crop_and_resize
 from core.service.domain.engine import OnStep
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_plan import CHUNK_FRAMES
@@ -55,8 +61,8 @@ class TextToVideoFirstChunk:
             "generator": request.generator,
             "output_type": "pt",
         }
-        result = Steps(on_step, request.num_inference_steps).run(self._pipeline, arguments)
-        return fit(first_frames(self._source, result.frames), *self._size)
+        result = StepReporter(on_step, request.num_inference_steps).run(self._pipeline, arguments)
+        return crop_and_resize(first_frames(self._source, result.frames), *self._size)
 
 
 def num_frames_for(pipeline: Any) -> int:
@@ -68,7 +74,7 @@ def num_frames_for(pipeline: Any) -> int:
     return CHUNK_FRAMES
 
 
-def load_text_to_video(repository: str, height: int, width: int, place: Place) -> TextToVideoFirstChunk:
+def load_text_to_video(repository: str, height: int, width: int, place: Placement) -> TextToVideoFirstChunk:
     """Load a pipeline by Hub id, "ORG/NAME@REVISION", or folder. Raises PresetError."""
     name, _, revision = repository.partition("@")
 

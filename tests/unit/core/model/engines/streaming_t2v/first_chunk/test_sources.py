@@ -14,7 +14,7 @@ from core.model.engines.streaming_t2v.first_chunk.choose import load_source
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, FirstChunkSource
 from core.model.engines.streaming_t2v.first_chunk.svd import (
     Canvas,
-    Painter,
+    SdxlImageGenerator,
     SvdFirstChunk,
     load_picture_model,
     load_video_model,
@@ -52,7 +52,7 @@ def sources(pipelines: Path) -> Mapping[str, FirstChunkSource]:
         "text_to_video": load_text_to_video(str(pipelines / "text_to_video"), SIZE, SIZE, CPU),
         "svd": SvdFirstChunk(
             load_video_model(CPU, str(pipelines / "svd")),
-            Painter(lambda: load_picture_model(CPU, str(pipelines / "sdxl")), num_steps=2),
+            SdxlImageGenerator(lambda: load_picture_model(CPU, str(pipelines / "sdxl")), num_steps=2),
             Canvas.around(SIZE, SIZE, canvas_height=16, canvas_width=32),
             SIZE,
             SIZE,
