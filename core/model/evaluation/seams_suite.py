@@ -28,7 +28,8 @@ from core.model.evaluation.progress import progress_bar
 from core.model.evaluation.reader import Frames
 from core.model.evaluation.seams import WAYS, at_seams, false_changes, gain_kept, refine_every_way, seam_figures
 from core.model.evaluation.sprites_suite import SUITE_SEED, suite_scenes
-from core.model.refinement.engine import WindowRefiner, enlarged
+from core.model.refinement.codec import enlarged
+from core.model.refinement.engine import WindowRefiner
 from core.model.sampling.vae import to_uint8
 from core.model.training import captions, sprites
 from core.service.admission.catalog import Preset, default_spec

@@ -1,7 +1,4 @@
-"""First chunk by the preset's own base UNet, as published: no other model is needed.
-
-Knows nothing of windows and files.
-"""
+"""First chunk by the preset's own base UNet, as published."""
 
 from dataclasses import dataclass
 
@@ -19,7 +16,7 @@ from core.service.domain.engine import OnStep
 
 @dataclass(frozen=True)
 class BaseFirstChunk:
-    """16 frames sampled by `config`, of which a request's steps and guidance replace its own."""
+    """A FirstChunkSource: 16 frames sampled by `config` with a request's steps and guidance."""
 
     network: BaseNetwork
     encode_texts: TextEncoder
