@@ -26,7 +26,7 @@ from benchmarks.cuda_refiner import measure_compiled_refiner, measure_refiner
 from benchmarks.cuda_rig import SCALES, Rig
 from benchmarks.cuda_smoke import smoke
 from benchmarks.figures import Figure, Report
-from benchmarks.ledger import Ledger
+from benchmarks.result_file import ResultFile
 
 SECONDS = 460.0
 """For everything, the start of Python included, within 8 minutes."""
@@ -63,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print("no CUDA here: toy size on the CPU, for correctness only")
         path.unlink(missing_ok=True)
     facts = machine.describe() | gpu_facts(device) | {"size": scale.name}
-    ledger = Ledger(path, Report(datetime.now(UTC).isoformat(timespec="seconds"), machine.commit(), facts))
-    run = Run(Rig(torch.device(device), scale), ledger, time.monotonic() + args.seconds, blank=is_rehearsal)
+    result_file = ResultFile(path, Report(datetime.now(UTC).isoformat(timespec="seconds"), machine.commit(), facts))
+    run = Run(Rig(torch.device(device), scale), result_file, time.monotonic() + args.seconds, blank=is_rehearsal)
     with torch.inference_mode():
         complete = [run.measure(name, lambda text: console.print(text, highlight=False)) for name in args.modes]
-    console.print(table(ledger.report))
+    console.print(table(result_file.report))
     console.print(f"written to {path}")
     return 0 if all(complete) else 1
 
@@ -128,7 +128,7 @@ class Run:
     """Modes one after the other into one file, until the time is over."""
 
     rig: Rig
-    ledger: Ledger
+    result_file: ResultFile
     ends_at: float
     """By time.monotonic."""
     blank: bool = False
@@ -138,7 +138,7 @@ class Run:
     def measure(self, name: str, say: Callable[[str], None]) -> bool:
         """All figures of a mode. False where it failed or there was no time; then the file says why."""
         mode, early = self.modes[name], f"{name}: ended early"
-        self.ledger.drop(early)
+        self.result_file.drop(early)
         started = time.monotonic()
         try:
             self._check_time(mode.seconds if self.rig.scale.name == "full" else 0.0)
@@ -147,14 +147,14 @@ class Run:
                 self._check_time(0.0)
         except Exception as error:  # the boundary of a mode: the next ones may tell something all the same
             say(f"{early}: {error!r}")
-            self.ledger.add(Figure(early, None, "", note=f"{type(error).__name__}: {error}"[:500]))
+            self.result_file.add(Figure(early, None, "", note=f"{type(error).__name__}: {error}"[:500]))
             if not isinstance(error, NoTimeLeft):
                 self.rig.forget()
             return False
         return True
 
     def _add(self, figure: Figure, say: Callable[[str], None], seconds: float) -> None:
-        self.ledger.add(replace(figure, value=None, samples=()) if self.blank else figure)
+        self.result_file.add(replace(figure, value=None, samples=()) if self.blank else figure)
         say(f"{seconds:6.1f} s  {figure.name}: {figure.value_text}  {figure.note}")
 
     def _check_time(self, needed: float) -> None:

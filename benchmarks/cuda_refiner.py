@@ -70,12 +70,12 @@ def make_refiner(rig: Rig) -> tuple[WindowRefiner, UntouchedBase]:
     rig.place(unet, rig.dtype)
     network = UntouchedBase(unet)
 
-    def read_texts(texts: list[str]) -> Tensor:
+    def encode_texts(texts: list[str]) -> Tensor:
         shape = (len(texts), size.text_tokens, size.text_width)
         return torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(rig.device)
 
     config = RefinerConfig(vid2vid_sigmas(), "v_prediction", 0.2, vid2vid_resampling=True, windows_per_batch=1)
-    return WindowRefiner(RefinerModels(network, vae, read_texts), config, "random"), network
+    return WindowRefiner(RefinerModels(network, vae, encode_texts), config, "random"), network
 
 
 def window(rig: Rig, refiner: WindowRefiner, steps: int) -> FramesTHWC:

@@ -29,8 +29,8 @@ from benchmarks.networks import (
 from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, ProfileConfig, StreamingT2VEngine
 from core.model.engines.streaming_t2v.sampling import SamplingConfig
 from core.model.networks.base_network import UntouchedBase
-from core.model.networks.compilation import Compiler, for_cuda, in_one_graph
-from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.compilation import Compiler, compile_one_graph, compile_with_cuda_graph
+from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.model.networks.kernels import lay_out_for_gpu
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
@@ -94,12 +94,12 @@ class Rig:
     @property
     def for_steps(self) -> Compiler:
         """How windows' steps are compiled. On a CPU by a backend that only traces."""
-        return for_cuda if self.on_gpu else _traced
+        return compile_with_cuda_graph if self.on_gpu else _traced
 
     @property
     def for_windows(self) -> Compiler:
         """How the refiner's steps are compiled."""
-        return in_one_graph if self.on_gpu else _traced
+        return compile_one_graph if self.on_gpu else _traced
 
     @cached_property
     def models(self) -> LoadedModels:
@@ -110,7 +110,7 @@ class Rig:
             vae, text, pictures = random_vae(size), random_text_encoder(size), random_picture_encoder(size)
         for part in (*network.parts.values(), base):
             self.place(part, self.dtype)
-        reads = ClipTextReader(word_tokenizer(), text), ClipPictureReader(pictures)
+        reads = ClipTextEncoder(word_tokenizer(), text), ClipImageEncoder(pictures)
         return LoadedModels(network, UntouchedBase(base), vae, *reads)
 
     @cached_property

@@ -98,7 +98,7 @@ def _unet(name: str, unet: Any, size: Size) -> Piece:
     network, inputs = UntouchedBase(unet), random_inputs(size)
 
     def run(latents_1CFHW: Tensor, text_2LD: Tensor) -> Tensor:
-        with network.hold(network.read(text_2LD, None)):
+        with network.use_cache(network.precompute(text_2LD, None)):
             return network.predict(latents_1CFHW, torch.tensor(TIMESTEP, device=latents_1CFHW.device), text_2LD)
 
     given = (inputs.latents_1CFHW, inputs.text_2LD)

@@ -27,7 +27,7 @@ _PROGRESS = re.compile(rb"^event: job\.progress$", re.MULTILINE)
 
 
 @dataclass
-class Heard:
+class CrowdReport:
     """What a crowd reports: how many listeners had exactly these event ids, and reports of progress of all together.
 
     `spread_seconds`: of each event id the time from the first to the last listener who had it.
@@ -53,9 +53,9 @@ class Crowd:
         line = self._line()
         assert line == "all listen", line
 
-    def report(self) -> Heard:
+    def report(self) -> CrowdReport:
         """Waits for the end of all streams."""
-        return Heard(**json.loads(self._line()))
+        return CrowdReport(**json.loads(self._line()))
 
     def __enter__(self) -> Crowd:
         return self
@@ -81,9 +81,9 @@ class _Listening:
         self._silent = count
         self._ids = Counter[tuple[str, ...]]()
         self._times: dict[str, tuple[float, float]] = {}
-        self._heard = Heard()
+        self._heard = CrowdReport()
 
-    async def run(self) -> Heard:
+    async def run(self) -> CrowdReport:
         await asyncio.gather(*map(self._listen, self._jobs))
         self._heard.ids = [(list(ids), count) for ids, count in self._ids.most_common()]
         self._heard.spread_seconds = {event_id: last - first for event_id, (first, last) in self._times.items()}
@@ -131,7 +131,7 @@ def main() -> None:
     raise_open_file_limit()
     port, count = int(sys.argv[1]), int(sys.argv[2])
 
-    async def listen() -> Heard:
+    async def listen() -> CrowdReport:
         return await _Listening(port, count, sys.stdin.read().split()).run()
 
     print(json.dumps(asdict(asyncio.run(listen()))), flush=True)

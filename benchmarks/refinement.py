@@ -34,7 +34,7 @@ from tests.helpers.random_preset import write_random_preset
 LENGTHS = (48, 240, 1200)
 NUM_STEPS = 2
 SIZE = 64
-HAND_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
+RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 """glibc's settings; other allocators read none of them."""
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -56,7 +56,7 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
         for schedule in schedules:
             as_it_is, needed = (
                 [measure_apart(Path(folder), schedule, length, allocator, say) for length in LENGTHS]
-                for allocator in ({}, HAND_BACK)
+                for allocator in ({}, RETURN_FREED_MEMORY)
             )
             for length, measured, lean in zip(LENGTHS, as_it_is, needed, strict=True):
                 figures += figures_of(schedule, length, measured, lean)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.figures import Figure
 from benchmarks.networks import FULL_SIZE, NARROW, Inputs, random_inputs, random_network
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from tests.helpers.reference_network import PlainNetwork
+from tests.helpers.reference_network import ReferenceNetwork
 
 ROUNDS = 3
 TIMESTEP = 500
@@ -47,7 +47,7 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
 
 def plain_step(network: StreamingNetwork, inputs: Inputs) -> Step:
     """A step of the plain path, from pictures and text."""
-    plain, latents = PlainNetwork(network), torch.cat([inputs.latents_1CFHW] * 2)
+    plain, latents = ReferenceNetwork(network), torch.cat([inputs.latents_1CFHW] * 2)
     moment = torch.tensor(TIMESTEP)
     return lambda: plain.predict(latents, moment, inputs.text_2LD, inputs.tokens_2KD, inputs.past_G3PR)
 
@@ -55,11 +55,11 @@ def plain_step(network: StreamingNetwork, inputs: Inputs) -> Step:
 def default_step(network: StreamingNetwork, inputs: Inputs) -> Step:
     """A step as the engine runs it: what no step changes was computed before."""
     embedded = network.cam.embed_pictures(inputs.past_G3PR)
-    read = network.read(inputs.text_2LD, inputs.tokens_2KD)
+    read = network.precompute(inputs.text_2LD, inputs.tokens_2KD)
     moment = torch.tensor(TIMESTEP, device=inputs.latents_1CFHW.device)
 
     def step() -> Tensor:
-        with network.hold(read):
+        with network.use_cache(read):
             return network.predict_window(inputs.latents_1CFHW, moment, inputs.text_2LD, embedded)
 
     return step

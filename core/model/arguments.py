@@ -1,7 +1,4 @@
-"""Types of command-line arguments that the model half's programs share: a wrong value is named with what is wanted.
-
-Knows numbers; knows no program.
-"""
+"""argparse types that the commands of core.model share."""
 
 from __future__ import annotations
 
@@ -9,19 +6,19 @@ import argparse
 import math
 
 
-def whole(text: str) -> int:
-    """A whole number from 1 on."""
+def positive_int(text: str) -> int:
+    """An integer of at least 1. Raises ArgumentTypeError."""
     try:
         number = int(text)
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text!r}")
     return number
 
 
-def above_zero(text: str) -> float:
-    """A number above 0, fractions included."""
+def positive_float(text: str) -> float:
+    """A finite number above 0. Raises ArgumentTypeError."""
     try:
         number = float(text)
     except ValueError:

@@ -1,7 +1,4 @@
-"""SHA256SUMS of a weights folder: written with the files, checked on demand, readable by `sha256sum -c` too.
-
-Knows files and hashes; knows no format and no model.
-"""
+"""SHA256SUMS of a weights folder, in the format of `sha256sum`: written with the files, verified on demand."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -14,14 +11,14 @@ _BLOCK_BYTES = 4 << 20
 
 
 def format_sums(sums: Mapping[str, str]) -> str:
-    """Text of SHA256SUMS: relative path -> hex digest, in order of paths."""
+    """Content of SHA256SUMS for hex digests by relative path, sorted by path."""
     return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Relative path -> hex digest, as recorded; empty where nothing was.
+    """Recorded hex digests by path relative to `folder`; empty if there is no SHA256SUMS.
 
-    What was added later, a refiner, has its own record in its folder; it counts, too.
+    Includes SHA256SUMS of subfolders: a refiner that was added later brings its own.
     """
     sums: dict[str, str] = {}
     for file in folder.rglob(SUMS_FILE):
@@ -32,7 +29,7 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def file_sha256(file: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
-    """Hex digest of a file of any size; `on_bytes` hears how many more bytes were read."""
+    """Hex SHA-256 of a file, read in blocks; `on_bytes` is called with the size of each."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(_BLOCK_BYTES):
@@ -42,7 +39,7 @@ def file_sha256(file: Path, on_bytes: Callable[[int], None] = lambda _: None) ->
 
 
 def verify_sums(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> int:
-    """Read every recorded file again; how many there are. Raises WeightsDamaged, naming all that differ."""
+    """Verify all recorded files; returns their number. Raises WeightsDamaged, naming those missing or changed."""
     sums = read_sums(folder)
     if not sums:
         raise WeightsDamaged(f"{folder} has no {SUMS_FILE} to compare with")
@@ -51,7 +48,7 @@ def verify_sums(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) 
         if not (folder / name).is_file():
             faults.append(f"{name} is missing")
         elif file_sha256(folder / name, on_bytes) != recorded:
-            faults.append(f"{name} has other content than was written")
+            faults.append(f"{name} has changed since it was written")
     if faults:
         raise WeightsDamaged(f"{folder}: {'; '.join(faults)}", fix="convert or download it again")
     return len(sums)

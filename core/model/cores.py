@@ -1,6 +1,6 @@
-"""How many CPU cores this process may use: fewer than the machine has where a container or an affinity limits it.
+"""Number of CPU cores that this process may use, given CPU affinity and cgroup limits.
 
-Too many threads are slower than one: they take turns on the cores that are there.
+More threads than cores are slower: they wait for one another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def usable_cores(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
-    """At least 1. A CPU limit of cgroup v2 (`docker run --cpus 1.5`) counts as the next whole number."""
+    """At least 1. A cgroup v2 CPU limit (`docker run --cpus 1.5`) is rounded up."""
     limits = [_allowed_cores(), *(_quota(folder) for folder in _folders(cgroups, own_cgroup))]
     return max(1, min(limit for limit in limits if limit is not None))
 
@@ -26,7 +26,7 @@ def _allowed_cores() -> int:
 
 
 def _folders(cgroups: Path, own_cgroup: Path) -> list[Path]:
-    """Of this process' cgroup and all above it, each of which may have a limit."""
+    """Folders of this process' cgroup and its ancestors, each of which may set a limit."""
     try:
         lines = own_cgroup.read_text().splitlines()
     except OSError:
@@ -37,7 +37,7 @@ def _folders(cgroups: Path, own_cgroup: Path) -> list[Path]:
 
 
 def _quota(folder: Path) -> int | None:
-    """cpu.max holds microseconds of CPU and of time, or `max`."""
+    """Cores allowed by cpu.max, which holds CPU microseconds per period and the period, or `max`; None: no limit."""
     try:
         quota, period = (folder / "cpu.max").read_text().split()
         return math.ceil(int(quota) / int(period))

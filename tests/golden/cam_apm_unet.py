@@ -14,7 +14,7 @@ from core.model.networks.base_network import predict_base, with_image_tokens
 from tests.golden.networks import golden_network, in_float64
 from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem
-from tests.helpers.reference_network import PlainNetwork
+from tests.helpers.reference_network import ReferenceNetwork
 
 SAME_IN_FLOAT64 = 1e-8
 """Two ways through one network, in float64: far under what any wrong operation does, far over rounding."""
@@ -29,7 +29,7 @@ def run(stem: Stem) -> Iterator[Finding]:
     tokens = expanded(network, stem.given("in.image_embeds"))
     yield stem.finding("out.image_tokens", tokens, _FEATURES)
     yield from _features(stem, network, tokens)
-    plain = PlainNetwork(network)
+    plain = ReferenceNetwork(network)
     for name, with_cam, with_apm in _predictions(stem):
         given = _inputs(stem, tokens, with_cam, with_apm)
         yield stem.finding(name, plain.predict(*given), _PREDICTIONS, _served(network, *given))
@@ -47,7 +47,7 @@ def expanded(network: StreamingNetwork, embeddings_BI: Tensor) -> Tensor:
 
 def _features(stem: Stem, network: StreamingNetwork, tokens: Tensor) -> Iterator[Finding]:
     """CAM's and the merged features."""
-    plain = PlainNetwork(network)
+    plain = ReferenceNetwork(network)
     latents, timestep, text, _, pictures = _inputs(stem, tokens, True, True)
     assert pictures is not None
     yield stem.finding("out.cond_embedding", network.cam.picture_encoder(pictures), _FEATURES)

@@ -35,7 +35,7 @@ from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.networks import golden_network
 from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem
-from tests.helpers.reference_network import PlainNetwork, guided
+from tests.helpers.reference_network import ReferenceNetwork, guided
 
 _CPU = torch.device("cpu")
 _TOWER = "image_encoder.model.visual.proj."
@@ -54,7 +54,7 @@ class Loop:
     text_BLD: Tensor
     """Both guidance halves, unconditional first."""
 
-    def read_pictures(self, pictures_B3PR: Tensor) -> Tensor:
+    def encode_images(self, pictures_B3PR: Tensor) -> Tensor:
         """The sidecar's stand-in for the visual tower: average pool and one linear layer, one picture at a time."""
         weight, bias = self.stem.given(_TOWER + "weight"), self.stem.given(_TOWER + "bias")
         grid = math.isqrt(weight.shape[1] // 3)
@@ -98,7 +98,7 @@ def run(stem: Stem) -> Iterator[Finding]:
     loop = Loop(stem, golden_network(stem.folder), _vae(stem), _recipe(stem), network_stem.given("in.text_states")[:2])
     yield _timesteps(loop)
     yield from _draws(loop)
-    embeddings = loop.read_pictures(torch.stack([torch.zeros_like(loop.anchor()), loop.anchor()]))
+    embeddings = loop.encode_images(torch.stack([torch.zeros_like(loop.anchor()), loop.anchor()]))
     tokens = expanded(loop.network, embeddings)
     yield stem.finding("out.image_embed_uncond", embeddings[:1])
     yield stem.finding("out.image_embed_cond", embeddings[1:])
@@ -171,7 +171,7 @@ def _recorded(loop: Loop, window: str) -> tuple[Tensor, list[Tensor]]:
 
 def _plain_windows(loop: Loop, tokens: Tensor) -> Iterator[Window]:
     """Windows by the plain path, decoded frame by frame as published."""
-    network, past = PlainNetwork(loop.network), loop.first_past()
+    network, past = ReferenceNetwork(loop.network), loop.first_past()
     halves = num_halves(loop.config.guidance_scale)
     text, tokens = loop.text_BLD[-halves:], tokens[-halves:]
     for name in loop.windows():
@@ -206,7 +206,7 @@ def _served_windows(loop: Loop) -> Iterator[Tensor]:
     """Last latents [F, C, H, W] of every window by the path that serves."""
     generator, past = _generator(loop), loop.first_past()
     context = window_context(
-        loop.network, loop.text_BLD[-num_halves(loop.config.guidance_scale) :], loop.read_pictures, loop.anchor()
+        loop.network, loop.text_BLD[-num_halves(loop.config.guidance_scale) :], loop.encode_images, loop.anchor()
     )
     for name in loop.windows():
         start = loop.stem.given(f"draw.{name}.initial_noise")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from core.model.refinement.noise import START
 from core.model.refinement.schedule import RefinementSchedule, refinement_schedule, vid2vid_sigmas
-from core.model.refinement.solver import published_start, rescaled_guidance
-from core.model.refinement.windows import Refiner, start_lockstep, step_lockstep
+from core.model.refinement.solver import noised, rescaled_guidance
+from core.model.refinement.windows import LockstepState, Refiner, step_lockstep
 from core.service.domain.frame_plan import RefinementWindow
 from tests.golden.folder import GoldenError
 from tests.golden.report import Finding
@@ -58,13 +58,18 @@ def run(stem: Stem) -> Iterator[Finding]:
     yield stem.finding("step_timesteps", torch.tensor(schedule.timesteps))
     yield stem.finding("step_sigmas", deviations)
     refiner, windows = _refiner(stem, schedule), _windows(stem)
-    state = start_lockstep(refiner, stem.given("in.clean_latents"))
+    state = published_start(stem.given("in.clean_latents"), stem.given("draw.noise_all"), schedule)
     for step in range(schedule.num_steps):
         state = step_lockstep(refiner, state, windows)
         name = f"out.x0_step{step}"
         if name in stem.outputs() and state.last_clean_1CVHW is not None:
             yield stem.finding(name, state.last_clean_1CVHW)
     yield stem.finding("out.final_latents", state.x_1CVHW)
+
+
+def published_start(clean_1CVHW: Tensor, noise_1CVHW: Tensor, schedule: RefinementSchedule) -> LockstepState:
+    """The released code's initial state: `noised` times sigma, which is 2.8 % too small at strength 0.6."""
+    return LockstepState(0, noised(clean_1CVHW, noise_1CVHW, schedule) * schedule.sigma(0), None)
 
 
 def _numbers(stem: Stem) -> tuple[float, ...]:
@@ -94,4 +99,4 @@ def _refiner(stem: Stem, schedule: RefinementSchedule) -> Refiner:
         return int(stem.given("thresholds")[step, window - 1])
 
     network = FormulaNetwork(_numbers(stem), stem.config["guide_scale"], stem.config["guide_rescale"])
-    return Refiner(network, schedule, noise, cut, start=published_start)
+    return Refiner(network, schedule, noise, cut)

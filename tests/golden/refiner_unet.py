@@ -11,7 +11,7 @@ from tests.golden.cam_apm_unet import SAME_IN_FLOAT64
 from tests.golden.folder import NETWORK_STEM, GoldenError
 from tests.golden.report import Finding, largest_error
 from tests.golden.stem import Stem
-from tests.helpers.reference_network import predict_base_plainly
+from tests.helpers.reference_network import predict_base_reference
 
 _ROW_AND_COLUMN_PADDING = [2, 1]
 _TRANSFORMER_IN_HEADS = 8
@@ -22,13 +22,13 @@ def run(stem: Stem) -> Iterator[Finding]:
     network_stem = Stem.open(stem.folder, NETWORK_STEM)
     unet = _unet(stem, network_stem)
     given = (stem.given("in.latents"), stem.given("in.timestep"), network_stem.given("in.text_states"))
-    plain = predict_base_plainly(unet, *given)
+    plain = predict_base_reference(unet, *given)
     served = predict_base(UntouchedBase(unet).unet, *given)
     yield stem.finding("out.v_pred", plain, serving=served)
     latents, timestep, text = (part.double() if part.is_floating_point() else part for part in given)
     unet.double()
     error = largest_error(
-        predict_base(unet, latents, timestep, text), predict_base_plainly(unet, latents, timestep, text)
+        predict_base(unet, latents, timestep, text), predict_base_reference(unet, latents, timestep, text)
     )
     yield Finding("v_pred: serving against plain path, float64", error, SAME_IN_FLOAT64)
 

@@ -44,7 +44,7 @@ class Features:
     num_frames: int
 
 
-class PlainNetwork:
+class ReferenceNetwork:
     """The weights of a `StreamingNetwork`, run as published."""
 
     def __init__(self, network: StreamingNetwork) -> None:
@@ -72,7 +72,7 @@ class PlainNetwork:
 
     def encode(self, latents_BCFHW: Tensor, timestep: Tensor, tokens_BSD: Tensor) -> Features:
         """The base UNet's features for text tokens, or text then image tokens [B, L+K, D]."""
-        with written_out_attention(self._network.unet, self._mixers):
+        with explicit_attention(self._network.unet, self._mixers):
             return _encode(self._network.unet, latents_BCFHW, timestep, tokens_BSD)
 
     def cam_features(
@@ -82,13 +82,13 @@ class PlainNetwork:
         cam = self._network.cam
         batch, num_pictures = latents_BCFHW.shape[0], conditioning_G3PR.shape[0]
         embedded_NCHW: Tensor = cam.picture_encoder(torch.cat([conditioning_G3PR] * batch))
-        with written_out_attention(cam):
+        with explicit_attention(cam):
             return _encode(cam, latents_BCFHW[:, :, :num_pictures], timestep, text_states_BLD, embedded_NCHW)
 
     def merge(self, base: Features, features: Features) -> Features:
         """The base's features with CAM's merged in."""
         mergers = self._network.mergers
-        with written_out_attention(mergers):
+        with explicit_attention(mergers):
             merged = [
                 _merge(cast(FrameMerger, merger), skip, base.num_frames, feature, features.num_frames)
                 for merger, skip, feature in zip(mergers.skips, base.skips_NCHW, features.skips_NCHW, strict=True)
@@ -98,15 +98,15 @@ class PlainNetwork:
 
     def decode(self, features: Features, tokens_BSD: Tensor) -> Tensor:
         """The up path and the output convolution: [B, C, F, H, W]."""
-        with written_out_attention(self._network.unet, self._mixers):
+        with explicit_attention(self._network.unet, self._mixers):
             return _decode(self._network.unet, features, tokens_BSD)
 
 
-def predict_base_plainly(
+def predict_base_reference(
     unet: UNet3DConditionModel, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor
 ) -> Tensor:
     """A base UNet alone, without CAM and APM: the prediction [B, C, F, H, W]."""
-    with written_out_attention(unet):
+    with explicit_attention(unet):
         return _decode(unet, _encode(unet, latents_BCFHW, timestep, text_states_BLD), text_states_BLD)
 
 
@@ -120,7 +120,7 @@ def guided(predict: BatchPredictor, scale: float) -> Denoiser:
     return denoise
 
 
-class WrittenOutAttention:
+class ExplicitAttention:
     """diffusers attention processor: softmax(q k^T * scale) v as three operations, one matrix per item and head."""
 
     def __init__(self, mixer: Mixer | None = None) -> None:
@@ -147,8 +147,8 @@ class WrittenOutAttention:
 
 
 @contextmanager
-def written_out_attention(module: nn.Module, mixers: Mapping[str, Mixer] | None = None) -> Generator[None, None, None]:
-    """Within the block every attention layer of `module` is `WrittenOutAttention`; then each is what it was.
+def explicit_attention(module: nn.Module, mixers: Mapping[str, Mixer] | None = None) -> Generator[None, None, None]:
+    """Within the block every attention layer of `module` is `ExplicitAttention`; then each is what it was.
 
     `mixers` go by the name of the transformer whose text-reading layer they serve ("down_blocks.0.attentions.1").
     """
@@ -156,7 +156,7 @@ def written_out_attention(module: nn.Module, mixers: Mapping[str, Mixer] | None 
     layers = {name: cast(Any, layer) for name, layer in module.named_modules() if isinstance(layer, Attention)}
     before = {name: layer.get_processor() for name, layer in layers.items()}
     for name, layer in layers.items():
-        layer.set_processor(WrittenOutAttention(mixer_of.get(name)))
+        layer.set_processor(ExplicitAttention(mixer_of.get(name)))
     try:
         yield
     finally:

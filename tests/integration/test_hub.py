@@ -72,11 +72,11 @@ def preset(tmp_path: Path) -> PresetFolder:
     return Catalog(settings).get("modelscope")
 
 
-def silent(phase: str, done_bytes: int, total_bytes: int) -> None:
+def no_report(phase: str, done_bytes: int, total_bytes: int) -> None:
     """Nobody watches."""
 
 
-def pull_from(hub: Hub, preset: PresetFolder, report: Report = silent, **options: Any) -> Path:
+def pull_from(hub: Hub, preset: PresetFolder, report: Report = no_report, **options: Any) -> Path:
     return pull(preset, report=report, hub=HuggingFaceHub(hub.url), **options)
 
 
@@ -259,7 +259,7 @@ def test_files_in_place_need_no_hub(hub: Hub, preset: PresetFolder, repositories
 
 def test_without_hub_and_files_it_says_which_are_missing_and_what_to_do(preset: PresetFolder) -> None:
     with pytest.raises(HubUnreachable) as caught:
-        pull(preset, report=silent, hub=HuggingFaceHub("http://127.0.0.1:9"))
+        pull(preset, report=no_report, hub=HuggingFaceHub("http://127.0.0.1:9"))
 
     downloads = preset.weights.parent / "downloads"
     assert str(downloads / CHECKPOINT / "streaming_t2v.ckpt") in caught.value.message

@@ -23,24 +23,24 @@ Sizes = TypeVar("Sizes")
 
 
 @dataclass(frozen=True)
-class Faults:
+class Mismatches:
     """What is wrong with a checkpoint; each entry says name and detail."""
 
     missing: list[str] = field(default_factory=list[str])
     unexpected: list[str] = field(default_factory=list[str])
     misshapen: list[str] = field(default_factory=list[str])
-    of_a_wrong_type: list[str] = field(default_factory=list[str])
+    wrong_dtype: list[str] = field(default_factory=list[str])
 
     @property
     def count(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.misshapen) + len(self.of_a_wrong_type)
+        return len(self.missing) + len(self.unexpected) + len(self.misshapen) + len(self.wrong_dtype)
 
 
-def find_faults(tensors: Tensors, expected: Expected) -> Faults:
+def find_mismatches(tensors: Tensors, expected: Expected) -> Mismatches:
     """Every difference. A weight may be of any floating-point type; all become one type when they are written."""
     known = expected.required.keys() | expected.optional.keys()
     present = {name: tensors[name] for name in expected.required if name in tensors}
-    return Faults(
+    return Mismatches(
         missing=[f"{name} {_show(shape)}" for name, shape in expected.required.items() if name not in tensors],
         unexpected=[f"{name} {_show(tensor.shape)}" for name, tensor in tensors.items() if name not in known],
         misshapen=[
@@ -48,7 +48,7 @@ def find_faults(tensors: Tensors, expected: Expected) -> Faults:
             for name, tensor in present.items()
             if tensor.shape != expected.required[name]
         ],
-        of_a_wrong_type=[
+        wrong_dtype=[
             f"{name} {str(tensor.dtype).removeprefix('torch.')}"
             for name, tensor in present.items()
             if tensor.dtype not in _WEIGHT_DTYPES
@@ -56,7 +56,7 @@ def find_faults(tensors: Tensors, expected: Expected) -> Faults:
     )
 
 
-def settle_sizes(
+def resolve_sizes(
     told: Sizes, published: Sizes, describe: Callable[[Sizes], Expected], tensors: Tensors, path: Path, model: str
 ) -> tuple[Sizes, Expected]:
     """The sizes that all the weights fit, and what they had to fit.
@@ -64,13 +64,13 @@ def settle_sizes(
     `told` are the sizes that the file itself tells. Where its weights do not fit them, CheckpointMismatch has the
     faults against these or the published sizes, whichever are fewer: one wrong weight is reported as one fault.
     """
-    closest: Faults | None = None
+    closest: Mismatches | None = None
     for sizes in (told,) if told == published else (told, published):
         try:
             expected = describe(sizes)
         except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError):
             continue  # a file of something else: no network can be built in the sizes that it seems to tell
-        faults = find_faults(tensors, expected)
+        faults = find_mismatches(tensors, expected)
         if not faults.count:
             return sizes, expected
         if closest is None or faults.count < closest.count:
@@ -79,12 +79,12 @@ def settle_sizes(
     raise CheckpointMismatch(_report(closest, path, model), fix=f"give {model} as published, unchanged")
 
 
-def _report(faults: Faults, path: Path, model: str) -> str:
+def _report(faults: Mismatches, path: Path, model: str) -> str:
     groups = {
         "missing": faults.missing,
         "unexpected": faults.unexpected,
         "misshapen": faults.misshapen,
-        "of a wrong type": faults.of_a_wrong_type,
+        "of a wrong type": faults.wrong_dtype,
     }
     found = {kind: entries for kind, entries in groups.items() if entries}
     counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in found.items())

@@ -26,7 +26,7 @@ from core.model.networks.cross_attention import spatial_cross_attentions
 VAE = "vae."
 TEXT_ENCODER = "text_encoder.text_model."
 VISUAL = "image_encoder.model.visual."
-DEAD_TEXT_TOWER = "image_encoder.model."
+UNUSED_TEXT_TOWER = "image_encoder.model."
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def expected_streaming(sizes: StreamingSizes) -> Expected:
     # What an OpenCLIP model keeps of its text tower when only its layers are removed. An old transformers version also
     # stored the position numbers.
     dead = TextSizes(width=sizes.visual.embedding_width, embedding_width=sizes.visual.embedding_width)
-    optional = {DEAD_TEXT_TOWER + name: shape for name, shape in text_frame_shapes(dead).items()}
+    optional = {UNUSED_TEXT_TOWER + name: shape for name, shape in text_frame_shapes(dead).items()}
     optional[f"{TEXT_ENCODER}embeddings.position_ids"] = (1, sizes.text.num_positions)
     return Expected(required, optional)
 

@@ -29,7 +29,7 @@ def streaming_sizes(shapes: Shapes) -> StreamingSizes:
     """Sizes of a checkpoint with the official names."""
     published = StreamingSizes()
     mixers = [f"base_model.{place}.{_TEXT_READER}.conv" for place in ("mid_block", "down_blocks.0", "up_blocks.1")]
-    text_tokens = _told(shapes.get, published.num_text_tokens, *((f"{mixer}.bias", 0) for mixer in mixers))
+    text_tokens = _most_common(shapes.get, published.num_text_tokens, *((f"{mixer}.bias", 0) for mixer in mixers))
     all_tokens = published.num_text_tokens + published.num_image_tokens
     expander = "resampler.context_embedding"
     return StreamingSizes(
@@ -39,8 +39,9 @@ def streaming_sizes(shapes: Shapes) -> StreamingSizes:
         visual=visual_sizes(below(shapes, "image_encoder.model.visual.").get),
         picture_channels=_picture_channels(below(shapes, "unet.controlnet_cond_embedding.").get),
         num_text_tokens=text_tokens,
-        num_image_tokens=_told(shapes.get, all_tokens, *((f"{mixer}.weight", 1) for mixer in mixers)) - text_tokens,
-        expander_width=_told(
+        num_image_tokens=_most_common(shapes.get, all_tokens, *((f"{mixer}.weight", 1) for mixer in mixers))
+        - text_tokens,
+        expander_width=_most_common(
             shapes.get,
             published.expander_width,
             (f"{expander}.0.weight", 0),
@@ -58,7 +59,7 @@ def unet_sizes(shape_of: ShapeOf) -> Config:
         return published
     readers = [f"{place}.{_TEXT_READER}" for place in ("mid_block", "down_blocks.0")]
     head_width: int = published["attention_head_dim"]
-    heads_width = _told(
+    heads_width = _most_common(
         shape_of,
         head_width * _TEMPORAL_HEADS_IN,
         ("transformer_in.proj_in.weight", 0),
@@ -68,13 +69,13 @@ def unet_sizes(shape_of: ShapeOf) -> Config:
     return unet_config(
         widths=tuple(_resnet_width(f"down_blocks.{level}", shape_of) for level in range(levels)),
         layers_per_block=_number_of("down_blocks.0.resnets.{}", _RESNET_WITNESSES, shape_of),
-        text_width=_told(
+        text_width=_most_common(
             shape_of,
             published["cross_attention_dim"],
             *((f"{reader}.{name}.weight", 1) for reader in readers for name in ("to_k", "to_v")),
         ),
         head_width=heads_width // _TEMPORAL_HEADS_IN,
-        latent_channels=_told(
+        latent_channels=_most_common(
             shape_of, published["in_channels"], ("conv_in.weight", 1), ("conv_out.weight", 0), ("conv_out.bias", 0)
         ),
         attention=tuple(
@@ -107,7 +108,7 @@ def vae_sizes(shape_of: ShapeOf) -> Config:
     return vae_config(
         widths=tuple(_resnet_width(f"encoder.down_blocks.{level}", shape_of) for level in range(levels)),
         layers_per_block=_number_of("encoder.down_blocks.0.resnets.{}", _RESNET_WITNESSES, shape_of),
-        latent_channels=_told(
+        latent_channels=_most_common(
             shape_of,
             published["latent_channels"],
             ("decoder.conv_in.weight", 1),
@@ -122,14 +123,14 @@ def visual_sizes(shape_of: ShapeOf) -> VisualSizes:
     published = VisualSizes()
     layer = "transformer.resblocks.0"
     return VisualSizes(
-        width=_told(
+        width=_most_common(
             shape_of, published.width, ("class_embedding", 0), ("proj", 0), ("ln_pre.weight", 0), ("ln_post.weight", 0)
         ),
-        inner_width=_told(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
+        inner_width=_most_common(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
         num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of) or published.num_layers,
-        patch_size=_told(shape_of, published.patch_size, ("conv1.weight", 3)),
-        num_positions=_told(shape_of, published.num_positions, ("positional_embedding", 0)),
-        embedding_width=_told(shape_of, published.embedding_width, ("proj", 1)),
+        patch_size=_most_common(shape_of, published.patch_size, ("conv1.weight", 3)),
+        num_positions=_most_common(shape_of, published.num_positions, ("positional_embedding", 0)),
+        embedding_width=_most_common(shape_of, published.embedding_width, ("proj", 1)),
     )
 
 
@@ -138,14 +139,14 @@ def text_tower_sizes(shape_of: ShapeOf) -> TextSizes:
     published = TextSizes()
     layer = "transformer.resblocks.0"
     return TextSizes(
-        width=_told(
+        width=_most_common(
             shape_of, published.width, ("ln_final.weight", 0), ("ln_final.bias", 0), ("positional_embedding", 1)
         ),
-        inner_width=_told(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
+        inner_width=_most_common(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
         num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of) or published.num_layers,
-        num_positions=_told(shape_of, published.num_positions, ("positional_embedding", 0)),
-        vocabulary=_told(shape_of, published.vocabulary, ("token_embedding.weight", 0)),
-        embedding_width=_told(shape_of, published.embedding_width, ("text_projection", 1)),
+        num_positions=_most_common(shape_of, published.num_positions, ("positional_embedding", 0)),
+        vocabulary=_most_common(shape_of, published.vocabulary, ("token_embedding.weight", 0)),
+        embedding_width=_most_common(shape_of, published.embedding_width, ("text_projection", 1)),
     )
 
 
@@ -154,17 +155,17 @@ def _text_encoder_sizes(shape_of: ShapeOf) -> TextSizes:
     published = StreamingSizes().text
     layer = "encoder.layers.0"
     return TextSizes(
-        width=_told(
+        width=_most_common(
             shape_of,
             published.width,
             ("final_layer_norm.weight", 0),
             ("final_layer_norm.bias", 0),
             ("embeddings.position_embedding.weight", 1),
         ),
-        inner_width=_told(shape_of, published.inner_width, *_mlp_witnesses(layer, "fc1", "fc2")),
+        inner_width=_most_common(shape_of, published.inner_width, *_mlp_witnesses(layer, "fc1", "fc2")),
         num_layers=_number_of("encoder.layers.{}.layer_norm1", _NORM_WITNESSES, shape_of) or published.num_layers,
-        num_positions=_told(shape_of, published.num_positions, ("embeddings.position_embedding.weight", 0)),
-        vocabulary=_told(shape_of, published.vocabulary, ("embeddings.token_embedding.weight", 0)),
+        num_positions=_most_common(shape_of, published.num_positions, ("embeddings.position_embedding.weight", 0)),
+        vocabulary=_most_common(shape_of, published.vocabulary, ("embeddings.token_embedding.weight", 0)),
     )
 
 
@@ -172,12 +173,12 @@ def _picture_channels(shape_of: ShapeOf) -> tuple[int, ...]:
     """Widths of CAM's picture encoder: the first convolution's, then those of every second block."""
     first, *rest = StreamingSizes().picture_channels
     num_blocks = _number_of("blocks.{}", _NORM_WITNESSES, shape_of) or 2 * len(rest)
-    wider = (_told(shape_of, default, *_output(f"blocks.{2 * i + 1}")) for i, default in enumerate(rest))
-    return (_told(shape_of, first, *_output("conv_in")), *list(wider)[: num_blocks // 2])
+    wider = (_most_common(shape_of, default, *_output(f"blocks.{2 * i + 1}")) for i, default in enumerate(rest))
+    return (_most_common(shape_of, first, *_output("conv_in")), *list(wider)[: num_blocks // 2])
 
 
 def _resnet_width(block: str, shape_of: ShapeOf) -> int:
-    return _told(shape_of, 0, *((f"{block}.resnets.0.{witness}", 0) for witness in _RESNET_WITNESSES))
+    return _most_common(shape_of, 0, *((f"{block}.resnets.0.{witness}", 0) for witness in _RESNET_WITNESSES))
 
 
 def _mlp_witnesses(layer: str, first: str, second: str) -> tuple[tuple[str, int], ...]:
@@ -188,7 +189,7 @@ def _output(module: str) -> tuple[tuple[str, int], ...]:
     return (f"{module}.bias", 0), (f"{module}.weight", 0)
 
 
-def _told(shape_of: ShapeOf, published: int, *witnesses: tuple[str, int]) -> int:
+def _most_common(shape_of: ShapeOf, published: int, *witnesses: tuple[str, int]) -> int:
     """What most of the witnesses (name, axis) say; `published` where none is there."""
     shapes = ((shape_of(name), axis) for name, axis in witnesses)
     said = Counter(shape[axis] for shape, axis in shapes if shape is not None and axis < len(shape))

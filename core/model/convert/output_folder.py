@@ -21,7 +21,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def appearing_folder(out: Path, num_bytes: int, disk: Disk) -> Generator[Path]:
+def atomic_folder(out: Path, num_bytes: int, disk: Disk) -> Generator[Path]:
     """A folder to fill within the block; `out` exists once the block has ended well.
 
     Raises OutputRefused where `out` holds anything, another conversion writes it, or the place is not writable;
@@ -67,7 +67,7 @@ def _check_room(parent: Path, num_bytes: int, disk: Disk) -> None:
 def _filled(out: Path) -> Generator[Path]:
     """The folder under its other name; renamed at the end, removed if anything was raised."""
     part = out.with_name(f".{out.name}.part")
-    with _sole_writer(part.with_suffix(".lock"), out):
+    with _exclusive_lock(part.with_suffix(".lock"), out):
         if part.exists():  # a killed writer's
             shutil.rmtree(part)
         part.mkdir()
@@ -83,7 +83,7 @@ def _filled(out: Path) -> Generator[Path]:
 
 
 @contextmanager
-def _sole_writer(lock: Path, out: Path) -> Generator[None]:
+def _exclusive_lock(lock: Path, out: Path) -> Generator[None]:
     """Holds a lock that ends with the process. A file, not the folder: NFS locks only what is open for writing."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:

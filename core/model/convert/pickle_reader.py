@@ -105,11 +105,11 @@ class _Machine:
         """Execute one opcode; those that only carry a constant push it."""
         if opcode in _CONSTANTS:
             self.stack.append(argument)
-        elif opcode in _FRESH:
-            self.stack.append(_FRESH[opcode]())
+        elif opcode in _NEW_VALUES:
+            self.stack.append(_NEW_VALUES[opcode]())
         elif opcode in _WITH_ARGUMENT:
             _WITH_ARGUMENT[opcode](self, argument)
-        elif opcode not in _NOTHING_TO_DO:
+        elif opcode not in _NO_OPS:
             _ACTIONS[opcode](self)
 
     def pop(self) -> Node:
@@ -256,7 +256,7 @@ def _set_item(machine: _Machine) -> None:
     machine.set_items([key, value])
 
 
-_NOTHING_TO_DO = frozenset({"PROTO", "FRAME", "STOP"})
+_NO_OPS = frozenset({"PROTO", "FRAME", "STOP"})
 _CONSTANTS = frozenset(
     {
         "INT",
@@ -281,7 +281,7 @@ _CONSTANTS = frozenset(
         "BINUNICODE8",
     }
 )
-_FRESH: dict[str, Callable[[], Node]] = {
+_NEW_VALUES: dict[str, Callable[[], Node]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,

@@ -27,7 +27,7 @@ OnBytes = Callable[[int], None]
 Tensors = dict[str, LazyTensor]
 
 
-class Sink:
+class HashingWriter:
     """A new file that is hashed as it is written, and on the disk when it is closed."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -60,7 +60,7 @@ def write_part(
     sums: dict[str, str] = {}
     for file, group in zip(files, groups, strict=True):
         with disk.create(folder / file) as stream:
-            sums[file] = _write_tensors(Sink(stream), group, dtype, on_bytes)
+            sums[file] = _write_tensors(HashingWriter(stream), group, dtype, on_bytes)
     texts = {"config.json": _json(part.config)}
     if len(files) > 1:
         texts["model.safetensors.index.json"] = _json(_index(files, groups, dtype))
@@ -72,7 +72,7 @@ def write_part(
 def write_text(path: Path, text: str, disk: Disk) -> str:
     """A small file; its SHA-256."""
     with disk.create(path) as stream:
-        sink = Sink(stream)
+        sink = HashingWriter(stream)
         sink.write(text.encode())
         return sink.finish()
 
@@ -104,7 +104,7 @@ def _index(files: list[str], groups: list[Tensors], dtype: torch.dtype) -> dict[
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
 
 
-def _write_tensors(sink: Sink, tensors: Tensors, dtype: torch.dtype, on_bytes: OnBytes) -> str:
+def _write_tensors(sink: HashingWriter, tensors: Tensors, dtype: torch.dtype, on_bytes: OnBytes) -> str:
     sink.write(_header(tensors, dtype))
     for name, tensor in tensors.items():
         data = _bytes(_converted(name, tensor.load(), dtype))

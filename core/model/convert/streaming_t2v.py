@@ -6,7 +6,7 @@ the official names mean; how files are read and written is elsewhere in this pac
 
 from pathlib import Path
 
-from core.model.convert.check import settle_sizes
+from core.model.convert.check import resolve_sizes
 from core.model.convert.disk import Disk
 from core.model.convert.expected import TEXT_ENCODER, VAE, VISUAL, expected_streaming, layer_names
 from core.model.convert.infer_sizes import shapes_of, streaming_sizes
@@ -15,7 +15,7 @@ from core.model.convert.ldm_vae import modern_attention
 from core.model.convert.open_clip import visual_to_transformers
 from core.model.convert.safe_file import open_checkpoint
 from core.model.convert.sizes import StreamingSizes, text_config, vision_config
-from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, silent
+from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, no_report
 from core.model.convert.weights_folder import write_weights_folder
 from core.model.engines.streaming_t2v.checkpoint import from_official
 
@@ -24,7 +24,7 @@ Tensors = dict[str, LazyTensor]
 
 
 def convert_checkpoint(
-    source: Path, out: Path, *, dtype: DtypeName = "float32", report: Report = silent, disk: Disk | None = None
+    source: Path, out: Path, *, dtype: DtypeName = "float32", report: Report = no_report, disk: Disk | None = None
 ) -> Summary:
     """Convert the official checkpoint, or one of other sizes with the same names, into the folder `out`.
 
@@ -34,7 +34,7 @@ def convert_checkpoint(
     checkpoint = open_checkpoint(source)
     tensors = dict(modern_attention(name, tensor) for name, tensor in checkpoint.items())
     told = streaming_sizes(shapes_of(tensors))
-    sizes, expected = settle_sizes(told, StreamingSizes(), expected_streaming, tensors, source, MODEL)
+    sizes, expected = resolve_sizes(told, StreamingSizes(), expected_streaming, tensors, source, MODEL)
     parts = _parts(tensors, sizes)
     return Summary(
         folder=out,

@@ -20,7 +20,7 @@ Report = Callable[[str, int, int], None]
 """`report(phase, done_bytes, total_bytes)`: bytes written so far, of all parts."""
 
 
-def silent(phase: str, done_bytes: int, total_bytes: int) -> None:
+def no_report(phase: str, done_bytes: int, total_bytes: int) -> None:
     """A Report that tells nobody."""
     del phase, done_bytes, total_bytes
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from core.model.convert.check import settle_sizes
+from core.model.convert.check import resolve_sizes
 from core.model.convert.disk import Disk
 from core.model.convert.expected import Expected, Renamed, ldm_vae_table, refiner_table
 from core.model.convert.infer_sizes import below, ldm_vae_sizes, refiner_sizes, shapes_of, text_tower_sizes
@@ -17,7 +17,7 @@ from core.model.convert.lazy_tensor import LazyTensor
 from core.model.convert.open_clip import TextSizes, text_shapes, text_to_transformers
 from core.model.convert.safe_file import LazyTensors, open_checkpoint
 from core.model.convert.sizes import Config, text_config, unet_config, vae_config
-from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, silent
+from core.model.convert.summary import DtypeName, Part, Report, Summary, dtypes_of, no_report
 from core.model.convert.weights_folder import write_weights_folder
 
 UNET_MODEL = "non_ema_0035000.pth (the UNet of MS-Vid2Vid-XL)"
@@ -34,7 +34,7 @@ def convert_refiner(
     out: Path,
     *,
     dtype: DtypeName = "float32",
-    report: Report = silent,
+    report: Report = no_report,
     disk: Disk | None = None,
 ) -> Summary:
     """Convert the refiner's three files into the folder `out`.
@@ -60,7 +60,7 @@ def convert_refiner(
 def _unet(file: LazyTensors) -> tuple[Part, int]:
     """The UNet, and how many weights of the file it is made of: all."""
     told = refiner_sizes(shapes_of(file))
-    config, expected = settle_sizes(told, unet_config(), _expected_unet, file, file.path, UNET_MODEL)
+    config, expected = resolve_sizes(told, unet_config(), _expected_unet, file, file.path, UNET_MODEL)
     return Part("unet", config, _renamed(file, refiner_table(config))), len(expected.required)
 
 
@@ -72,7 +72,7 @@ def _text_encoder(file: LazyTensors) -> tuple[Part, int]:
     """The text tower without its last layer, whose input is what the refiner was trained to read; weights read."""
     tower = {name: tensor for name, tensor in file.items() if not name.startswith(_VISUAL)}
     told = text_tower_sizes(shapes_of(tower).get)
-    sizes, expected = settle_sizes(told, TextSizes(), _expected_tower, tower, file.path, TEXT_MODEL)
+    sizes, expected = resolve_sizes(told, TextSizes(), _expected_tower, tower, file.path, TEXT_MODEL)
     kept = _penultimate(sizes)
     part = Part("text_encoder", text_config(kept), text_to_transformers(tower, kept.num_layers))
     return part, len(expected.required)
@@ -94,7 +94,7 @@ def _vae(file: LazyTensors) -> tuple[Part, int]:
     """The autoencoder of a checkpoint that holds much else; weights read."""
     own = {name: tensor for name, tensor in file.items() if name.startswith(_VAE)}
     told = ldm_vae_sizes(below(shapes_of(own), _VAE))
-    config, expected = settle_sizes(told, vae_config(), _expected_vae, own, file.path, VAE_MODEL)
+    config, expected = resolve_sizes(told, vae_config(), _expected_vae, own, file.path, VAE_MODEL)
     return Part("vae", config, _renamed(own, _vae_table(config))), len(expected.required)
 
 

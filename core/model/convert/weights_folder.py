@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.model.checksums import SUMS_FILE, format_sums
 from core.model.convert.disk import Disk, LocalDisk
-from core.model.convert.output_folder import appearing_folder
+from core.model.convert.output_folder import atomic_folder
 from core.model.convert.shards import group_into_shards, write_part, write_text
 from core.model.convert.summary import DTYPES, DtypeName, Part, Report, WrittenPart
 
@@ -24,7 +24,7 @@ def write_weights_folder(
     disk = disk or LocalDisk()
     meter = _Meter(report, sum(part.num_parameters for part in parts) * dtype.itemsize)
     sums: dict[str, str] = {}
-    with appearing_folder(out, math.ceil(meter.total_bytes * _HEADERS_SHARE), disk) as folder:
+    with atomic_folder(out, math.ceil(meter.total_bytes * _HEADERS_SHARE), disk) as folder:
         for part in parts:
             own = write_part(part, folder / part.name, dtype, disk, meter.for_phase(part.name))
             sums.update({f"{part.name}/{file}": digest for file, digest in own.items()})

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from core.model.arguments import whole
+from core.model.arguments import positive_int
 from core.model.cores import usable_cores
 from core.model.evaluation.suites import ablation, seams, sprites
 from core.service.domain.errors import LongtakeError
@@ -44,22 +44,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", type=Path, default=SHIPPED_PRESETS_DIR / "sprites", help="folder of the preset")
     parser.add_argument(
         "--prompts",
-        type=whole,
+        type=positive_int,
         help="held-out prompts (default: sprites 50, ablations 20, history-noise 10, seams 10)",
     )
     parser.add_argument(
         "--frames",
-        type=whole,
+        type=positive_int,
         help="length of each video (default: sprites 16, the first chunk; ablations 96; history-noise 240; seams 56)",
     )
     parser.add_argument("--out", type=Path, default=Path("out/evaluation"), help="output folder")
     parser.add_argument(
         "--processes",
-        type=whole,
+        type=positive_int,
         default=1,
         help="videos made at the same time, each in its own process (default 1). On a CPU one per core is fastest",
     )
-    parser.add_argument("--threads", type=whole, help="CPU threads per process (default: cores / processes)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads per process (default: cores / processes)")
     for suite in (sprites, ablation, seams):
         suite.add_arguments(parser)
     return parser

@@ -11,7 +11,7 @@ import torch
 
 from core.model.checksums import SUMS_FILE, format_sums, read_sums
 from core.model.convert.disk import LocalDisk
-from core.model.convert.output_folder import appearing_folder
+from core.model.convert.output_folder import atomic_folder
 from core.model.convert.shards import write_part, write_text
 from core.model.convert.streaming_t2v import convert_checkpoint
 from core.model.convert.summary import DtypeName, Part
@@ -35,7 +35,7 @@ def install(weights: Path, files: OriginalFiles, dtype: DtypeName, report: Repor
     Raises ConversionError; then nothing is left of it.
     """
     unet, tokenizer = base_unet(files.base), clip_tokenizer(files.base)
-    with appearing_folder(weights, _num_bytes(unet), LocalDisk()) as folder:
+    with atomic_folder(weights, _num_bytes(unet), LocalDisk()) as folder:
         sums = _write_checkpoint(folder, files.checkpoint, dtype, report)
         sums |= _write_base(folder, unet, report)
         sums |= _write_tokenizer(folder, tokenizer.to_str())

@@ -1,6 +1,6 @@
-"""Attention with the weights of a diffusers attention layer and torch's fused kernels. Knows no text and no frames.
+"""Attention with the weights of a diffusers attention layer and torch's fused kernels.
 
-Shapes: S sequences, L positions, K positions read, C channels, M heads, E head width.
+Shapes: S sequences, L positions, K key positions, C channels, M heads, E head width.
 """
 
 from typing import Any, Protocol, cast
@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from core.model.networks.kernels import dense
 
-MOST_SEQUENCES = 65_535
-"""Of one call on a GPU, whose grid of blocks has no more rows. Pixels that attend along time can be more."""
+MAX_SEQUENCES_PER_CALL = 65_535
+"""Limit of a CUDA grid. Temporal attention has one sequence per pixel, which can exceed it."""
 
 
 class AttentionLayer(Protocol):
-    """What is used of diffusers' Attention; its own annotations admit layers without projections."""
+    """The part of diffusers' Attention used here; diffusers annotates the projections as optional."""
 
     heads: int
     to_q: nn.Linear
@@ -25,35 +25,35 @@ class AttentionLayer(Protocol):
     to_out: nn.ModuleList
 
     def get_processor(self) -> Any:
-        """The processor in place, one of diffusers' many classes."""
+        """The current attention processor."""
         ...
 
     def set_processor(self, processor: Any) -> None:
-        """Replace the processor."""
+        """Replace the attention processor."""
         ...
 
 
 def attend(layer: AttentionLayer, states_SLC: Tensor, read_SKC: Tensor | None = None) -> Tensor:
-    """[S, L, C] reading [S, K, C], or themselves -> [S, L, C]."""
+    """Cross-attention of states [S, L, C] to `read_SKC` [S, K, C], or self-attention without it -> [S, L, C]."""
     read = states_SLC if read_SKC is None else read_SKC
-    attended_SMLE = fused(
+    attended_SMLE = fused_attention(
         split_heads(dense(layer.to_q, states_SLC), layer.heads),
         split_heads(dense(layer.to_k, read), layer.heads),
         split_heads(dense(layer.to_v, read), layer.heads),
-        MOST_SEQUENCES if states_SLC.is_cuda else len(states_SLC),
+        MAX_SEQUENCES_PER_CALL if states_SLC.is_cuda else len(states_SLC),
     )
     return project_out(layer, attended_SMLE.transpose(1, 2).flatten(2))
 
 
-def fused(queries_SMLE: Tensor, keys_SMKE: Tensor, values_SMKE: Tensor, most_sequences: int) -> Tensor:
-    """torch's fused attention [S, M, L, E], at most so many sequences in one call."""
-    parts = (each.split(most_sequences) for each in (queries_SMLE, keys_SMKE, values_SMKE))
+def fused_attention(queries_SMLE: Tensor, keys_SMKE: Tensor, values_SMKE: Tensor, max_sequences: int) -> Tensor:
+    """torch's scaled dot-product attention [S, M, L, E], in calls of at most `max_sequences` sequences."""
+    parts = (each.split(max_sequences) for each in (queries_SMLE, keys_SMKE, values_SMKE))
     attended = [functional.scaled_dot_product_attention(*part) for part in zip(*parts, strict=True)]
     return attended[0] if len(attended) == 1 else torch.cat(attended)
 
 
 def project_out(layer: AttentionLayer, joined_SLC: Tensor) -> Tensor:
-    """The layer's last projection, with its dropout."""
+    """The layer's output projection, with its dropout."""
     projection, dropout = layer.to_out
     out: Tensor = dropout(dense(cast(nn.Linear, projection), joined_SLC))
     return out

@@ -1,7 +1,7 @@
-"""The base UNet by itself, without CAM and APM: all that the first chunk needs of a network.
+"""The base UNet without CAM and APM: the network that samples a first chunk.
 
-The published model tuned its base for the windows, so its first chunk comes from an untouched copy; where the base was
-kept frozen the windows' own network serves. Both have this form. Knows no sampler and no guidance.
+The published model fine-tuned its base for the windows, so the first chunk needs an untouched copy (`UntouchedBase`).
+If the base was frozen during training, the windows' network (`StreamingNetwork`) samples the first chunk, too.
 
 Shapes: B batch, C channels, F frames, H, W latent rows and columns, L text tokens, K image tokens, D text width.
 """
@@ -23,65 +23,67 @@ from core.model.networks.unet_halves import as_encoder, decode_half, encode_half
 def predict_base(
     unet: UNet3DConditionModel, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor
 ) -> Tensor:
-    """The base UNet alone: no CAM, no image tokens. Equals diffusers' own forward up to rounding."""
+    """Prediction [B, C, F, H, W] (epsilon or v, as trained). Equals diffusers' own forward up to rounding."""
     encoded = encode_half(as_encoder(unet), latents_BCFHW, timestep, text_states_BLD)
     return decode_half(unet, encoded)
 
 
 def with_image_tokens(text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> Tensor:
-    """Text then image tokens [B, L+K, D], or the text alone."""
+    """Text tokens followed by image tokens [B, L+K, D]; without image tokens, the text tokens."""
     return text_states_BLD if image_tokens_BKD is None else torch.cat([text_states_BLD, image_tokens_BKD], dim=1)
 
 
 @dataclass(frozen=True)
-class ReadKeysValues:
-    """Keys and values of every text-reading layer for one text (and anchor): computed once per video."""
+class CrossAttentionCache:
+    """Keys and values of every cross-attention layer for one text (and anchor frame): computed once per video."""
 
     unet: tuple[KeysValues, ...]
     cam: tuple[KeysValues, ...] = ()
 
-    def last(self) -> "ReadKeysValues":
-        """Those of the last text alone: the conditional half."""
-        return ReadKeysValues(tuple(layer.last() for layer in self.unet), tuple(layer.last() for layer in self.cam))
+    def conditional(self) -> "CrossAttentionCache":
+        """The conditional half of guidance: entries of the last text."""
+        return CrossAttentionCache(
+            tuple(layer.conditional() for layer in self.unet), tuple(layer.conditional() for layer in self.cam)
+        )
 
 
 class BaseNetwork(Protocol):
-    """A UNet whose text-reading layers can hold keys and values. StreamingNetwork is one."""
+    """A UNet whose cross-attention layers can use precomputed keys and values."""
 
     @property
     def unet(self) -> UNet3DConditionModel:
-        """The network."""
+        """The diffusers UNet."""
         ...
 
     @property
     def weight(self) -> Tensor:
-        """Any weight: tells device and dtype."""
+        """One of the weights; all have its device and dtype."""
         ...
 
     def predict(self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
         """Prediction [B, C, F, H, W]; see `predict_base`."""
         ...
 
-    def read(self, text_states_BLD: Tensor, image_tokens_BKD: None) -> ReadKeysValues:
-        """Keys and values for a text; there are no image tokens."""
+    def precompute(self, text_states_BLD: Tensor, image_tokens_BKD: None) -> CrossAttentionCache:
+        """Keys and values for text states; a base network takes no image tokens."""
         ...
 
-    def hold(self, read: ReadKeysValues) -> AbstractContextManager[None]:
-        """Within the block the text-reading layers use these keys and values."""
+    def use_cache(self, cache: CrossAttentionCache) -> AbstractContextManager[None]:
+        """Within the block, cross-attention layers use these keys and values and ignore the text states."""
         ...
 
 
 class UntouchedBase:
-    """A base UNet of its own, its text-reading layers attached at once."""
+    """A base UNet with its own weights; frame-shared cross-attention is injected in the constructor."""
 
     def __init__(self, unet: UNet3DConditionModel) -> None:
-        """`unet` in evaluation mode."""
+        """`unet` must be in evaluation mode."""
         self.unet = unet
         self._text_layers = SharedTextLayers(unet).inject()
         self._predict: Callable[..., Tensor] = predict_base
 
     def compile(self, compiler: Compiler) -> None:
-        """Run `predict` through `compiler`, torch.compile with its options."""
+        """Compile `predict` with `compiler`."""
         self._predict = compiler(predict_base)
 
     def predict(self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
@@ -90,14 +92,14 @@ class UntouchedBase:
 
     @property
     def weight(self) -> Tensor:
-        """Any weight: tells device and dtype."""
+        """One of the weights; all have its device and dtype."""
         return self.unet.conv_in.weight
 
-    def read(self, text_states_BLD: Tensor, image_tokens_BKD: None) -> ReadKeysValues:
-        """Keys and values for a text."""
+    def precompute(self, text_states_BLD: Tensor, image_tokens_BKD: None) -> CrossAttentionCache:
+        """Keys and values for text states."""
         del image_tokens_BKD
-        return ReadKeysValues(self._text_layers.keys_values(text_states_BLD))
+        return CrossAttentionCache(self._text_layers.keys_values(text_states_BLD))
 
-    def hold(self, read: ReadKeysValues) -> AbstractContextManager[None]:
-        """Within the block the text-reading layers use these keys and values."""
-        return self._text_layers.hold(read.unet)
+    def use_cache(self, cache: CrossAttentionCache) -> AbstractContextManager[None]:
+        """Within the block, cross-attention layers use these keys and values and ignore the text states."""
+        return self._text_layers.use_cache(cache.unet)

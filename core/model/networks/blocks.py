@@ -1,9 +1,9 @@
 """The layers of diffusers' 3D blocks, run one by one in diffusers' order: spatial, temporal, convolution, attention.
 
-All weights and layers are those of the diffusers classes; only the way through them is written here, for three reasons:
-features keep their channels last in memory, so that hardly anything is copied; convolutions along time run as
-two-dimensional ones; and guidance halves that are still alike are computed once, up to the first layer that reads a
-text. Knows nothing of down and up paths (unet.py), CAM or schedules.
+Weights and layers are those of the diffusers classes; only the forward pass is written here, for three reasons:
+features stay in channels-last memory format, so few copies are made; temporal convolutions run as two-dimensional ones;
+and both halves of guidance share one computation up to the first cross-attention layer. Down and up paths are in
+unet_halves.py.
 
 Shapes: A samples, B texts (a multiple of A), C channels, F frames, H, W rows and columns, Q = H*W pixels, N = A*F or
 B*F frames (batch-major), S sequences of L positions, T text tokens, D text width.
@@ -32,7 +32,7 @@ from core.model.networks.layouts import (
 
 
 class TransformerLayer(Protocol):
-    """What is used of diffusers' BasicTransformerBlock."""
+    """The part of diffusers' BasicTransformerBlock used here."""
 
     norm1: nn.Module
     attn1: AttentionLayer
@@ -43,7 +43,7 @@ class TransformerLayer(Protocol):
 
 
 class Transformer(Protocol):
-    """What is used of diffusers' Transformer2DModel (with linear projections) and TransformerTemporalModel."""
+    """The common part of diffusers' Transformer2DModel (with linear projections) and TransformerTemporalModel."""
 
     norm: nn.Module
     proj_in: nn.Linear
@@ -53,47 +53,47 @@ class Transformer(Protocol):
 
 @dataclass(frozen=True)
 class Conditions:
-    """What every layer of one forward pass reads beside its features."""
+    """Inputs that all layers of one forward pass share."""
 
     time_NT: Tensor
-    """Time embedding, [1, T] where all frames share one timestep, else [N, T]."""
+    """Time embedding: [1, T] if all frames share one timestep, else [N, T]."""
     text_states_BLD: Tensor
     num_frames: int
 
 
 @dataclass(frozen=True)
 class BlockLayer:
-    """One layer of a block: always convolutions, at most levels also attention."""
+    """One layer of a block: a resnet and a temporal convolution; attention except at the lowest resolution."""
 
     resnet: nn.Module
     temporal_convolution: nn.Module
     attention: Transformer | None
     temporal_attention: Transformer | None
-    recomputed: bool
-    """Whether training computes it again for the backward pass instead of keeping what it computed."""
+    checkpointed: bool
+    """Whether training recomputes the layer in the backward pass (gradient checkpointing)."""
 
 
 def block_layers(block: nn.Module) -> Iterator[BlockLayer]:
-    """The layers of a down, mid or up block; the mid block ends with one that has no attention."""
-    parts = cast(Any, block)  # three classes of diffusers with these lists in common
+    """The layers of a down, mid or up block. The mid block's last layer has no attention."""
+    parts = cast(Any, block)  # three diffusers classes share these lists
     attentions = getattr(parts, "attentions", ())
     temporal_attentions = getattr(parts, "temp_attentions", ())
-    # diffusers' own flag on its blocks; the mid block, the smallest, has none.
-    recomputed = getattr(parts, "gradient_checkpointing", False)
+    # diffusers' flag on its blocks; the mid block has none.
+    checkpointed = getattr(parts, "gradient_checkpointing", False)
     for modules in zip_longest(parts.resnets, parts.temp_convs, attentions, temporal_attentions):
-        yield BlockLayer(*modules, recomputed)
+        yield BlockLayer(*modules, checkpointed)
 
 
 def set_gradient_checkpointing(network: nn.Module, on: bool) -> None:
-    """Whether training computes the layers of a UNet's (or CAM's) down and up blocks again for the backward pass."""
+    """Turn gradient checkpointing of the down and up blocks of a UNet (or of CAM) on or off."""
     parts = cast(Any, network)
     for block in (*parts.down_blocks, *getattr(parts, "up_blocks", ())):
         block.gradient_checkpointing = on
 
 
 def run_layer(layer: BlockLayer, frames_NCHW: Tensor, conditions: Conditions) -> Tensor:
-    """Features [A*F, C, H, W] or [B*F, C, H, W] through one layer."""
-    if layer.recomputed and torch.is_grad_enabled():
+    """Apply one layer to features [A*F, C, H, W] or [B*F, C, H, W]; after cross-attention the batch is B."""
+    if layer.checkpointed and torch.is_grad_enabled():
         out: Tensor = checkpoint(_run_layer, layer, frames_NCHW, conditions, use_reentrant=False)
         return out
     return _run_layer(layer, frames_NCHW, conditions)
@@ -109,10 +109,10 @@ def _run_layer(layer: BlockLayer, frames_NCHW: Tensor, conditions: Conditions) -
 
 
 def upsample(upsampler: nn.Module, frames_NCHW: Tensor, size: tuple[int, ...]) -> Tensor:
-    """diffusers' Upsample2D: nearest pixel, then a 3x3 convolution.
+    """diffusers' Upsample2D: nearest-neighbour upsampling, then a 3x3 convolution -> [N, C, *size].
 
-    Doubling repeats every pixel in a square of four, so the two are one transposed convolution whose 4x4 kernel holds
-    the sums of the weights that meet the same pixel: 16 products instead of 36 per pixel.
+    For a factor of 2 both steps equal one transposed convolution whose 4x4 kernel holds sums of the 3x3 weights: 16
+    products per pixel instead of 36.
     """
     convolution = cast(nn.Conv2d, upsampler.conv)
     if tuple(size) != tuple(2 * length for length in frames_NCHW.shape[2:]):
@@ -124,13 +124,13 @@ def upsample(upsampler: nn.Module, frames_NCHW: Tensor, size: tuple[int, ...]) -
 
 def _doubling_kernel(weight_OI33: Tensor) -> Tensor:
     """[O, I, 3, 3] -> [I, O, 4, 4]."""
-    turned_IO33 = weight_OI33.flip(2, 3).transpose(0, 1)
-    rows = functional.pad(turned_IO33, (0, 0, 0, 1)) + functional.pad(turned_IO33, (0, 0, 1, 0))
+    flipped_IO33 = weight_OI33.flip(2, 3).transpose(0, 1)
+    rows = functional.pad(flipped_IO33, (0, 0, 0, 1)) + functional.pad(flipped_IO33, (0, 0, 1, 0))
     return functional.pad(rows, (0, 1)) + functional.pad(rows, (1, 0))
 
 
 def convolve_frames(resnet: Any, frames_NCHW: Tensor, time_NT: Tensor) -> Tensor:
-    """diffusers' ResnetBlock2D (annotated as if its parts were optional): two convolutions, the time, the residual."""
+    """diffusers' ResnetBlock2D (its annotations make parts optional): two convolutions, time embedding, residual."""
     hidden_NCHW = resnet.conv1(resnet.nonlinearity(normalise(resnet.norm1, frames_NCHW)))
     hidden_NCHW = hidden_NCHW + resnet.time_emb_proj(resnet.nonlinearity(time_NT))[:, :, None, None]
     hidden_NCHW = resnet.dropout(resnet.nonlinearity(normalise(resnet.norm2, hidden_NCHW)))
@@ -140,7 +140,7 @@ def convolve_frames(resnet: Any, frames_NCHW: Tensor, time_NT: Tensor) -> Tensor
 
 
 def convolve_along_time(layer: nn.Module, frames_NCHW: Tensor, num_frames: int) -> Tensor:
-    """diffusers' TemporalConvLayer: four convolutions over three frames each, and the residual."""
+    """diffusers' TemporalConvLayer: four convolutions over three frames each, with a residual."""
     video = frames_to_video(frames_NCHW, num_frames)
     hidden_ACFQ = video
     for stage in (layer.conv1, layer.conv2, layer.conv3, layer.conv4):
@@ -153,27 +153,27 @@ def convolve_along_time(layer: nn.Module, frames_NCHW: Tensor, num_frames: int) 
 
 
 def _convolve_three_frames(convolution: nn.Conv3d, video_ACFQ: Tensor) -> Tensor:
-    """A (3, 1, 1) convolution: its last axis sees one pixel, so it is two-dimensional over frames and pixels."""
+    """A (3, 1, 1) convolution as a two-dimensional one over frames and pixels."""
     return functional.conv2d(video_ACFQ, convolution.weight.squeeze(-1), convolution.bias, padding=(1, 0))
 
 
 def transform_frames(transformer: Transformer, frames_NCHW: Tensor, text_states_BTD: Tensor, num_frames: int) -> Tensor:
-    """diffusers' Transformer2DModel: pixels of a frame attend to each other and to the text -> [B*F, C, H, W].
+    """diffusers' Transformer2DModel: self-attention within each frame, then cross-attention to the text.
 
-    Where there are more texts than samples, all before the text is computed once per sample.
+    Returns [B*F, C, H, W]. With more texts than samples, everything before cross-attention runs once per sample.
     """
     tokens = dense(transformer.proj_in, frames_to_tokens(normalise(transformer.norm, frames_NCHW)))
     for block in transformer.transformer_blocks:
         tokens = tokens + attend(block.attn1, block.norm1(tokens))
-        tokens = repeated(tokens, text_states_BTD.shape[0] * num_frames)
+        tokens = repeat_to_length(tokens, text_states_BTD.shape[0] * num_frames)
         tokens = tokens + block.attn2(block.norm2(tokens), encoder_hidden_states=text_states_BTD)
         tokens = tokens + _feed_forward(block.ff, block.norm3(tokens))
     changed = tokens_to_frames(dense(transformer.proj_out, tokens), frames_NCHW.shape[2])
-    return changed + repeated(frames_NCHW, len(changed))
+    return changed + repeat_to_length(frames_NCHW, len(changed))
 
 
 def transform_along_time(transformer: Transformer, frames_NCHW: Tensor, num_frames: int) -> Tensor:
-    """diffusers' TransformerTemporalModel: every pixel attends to itself in all frames, twice."""
+    """diffusers' TransformerTemporalModel: two self-attentions along time, one sequence per pixel."""
     video = frames_to_video(frames_NCHW, num_frames)
     sequences_SLC = dense(transformer.proj_in, video_to_sequences(normalise(transformer.norm, video)))
     for block in transformer.transformer_blocks:
@@ -191,6 +191,6 @@ def _feed_forward(layer: nn.Module, states_SLC: Tensor) -> Tensor:
     return dense(cast(nn.Linear, projection), dropout(states * functional.gelu(gates)))
 
 
-def repeated(states: Tensor, length: int) -> Tensor:
-    """`states` repeated along the first axis to `length`: what the guidance halves shared becomes each half's own."""
+def repeat_to_length(states: Tensor, length: int) -> Tensor:
+    """Repeat `states` along the first axis to `length`, a multiple: from one copy per sample to one per text."""
     return states if len(states) == length else torch.cat([states] * (length // len(states)))

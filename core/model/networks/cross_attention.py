@@ -1,8 +1,8 @@
-"""Cross-attention over one text per video instead of one copy per frame.
+"""Cross-attention to one text per video instead of one copy per frame.
 
-diffusers' UNet3D repeats the text for every frame and projects the copies; all frames read the same keys and values, so
-one projection per batch item does. The layers below fold frames into the query, optionally mix the anchor picture's
-tokens in (APM) and can hold keys and values that were computed once per video. Knows nothing of CAM, samplers or files.
+diffusers' UNet3D repeats and projects the text for every frame, although keys and values are the same for all frames.
+These layers project it once per batch item and fold frames into the query. They can mix in the anchor frame's image
+tokens (APM), and use keys and values that were computed once per video.
 
 Shapes: B batch, F frames, N = B*F (batch-major), Q pixels, L text tokens, K image tokens, D text width, C channels,
 M heads, E head width.
@@ -22,31 +22,31 @@ from core.model.networks.attention import AttentionLayer, project_out, split_hea
 from core.model.networks.kernels import dense
 
 Mixer = Callable[[Tensor], Tensor]
-"""Maps text and image tokens [B, L+K, D] to the text-shaped states [B, L, D] that keys and values are made of."""
+"""(text and image tokens [B, L+K, D]) -> states [B, L, D] for keys and values. APM's mixers are such functions."""
 
 
 @dataclass(frozen=True)
 class KeysValues:
-    """What one cross-attention layer reads: keys and values, each [B, M, L, E]."""
+    """Keys and values of one cross-attention layer, each [B, M, L, E]."""
 
     keys_BMLE: Tensor
     values_BMLE: Tensor
 
-    def last(self) -> "KeysValues":
-        """Those of the last text alone."""
+    def conditional(self) -> "KeysValues":
+        """Those of the last text: the conditional half of guidance."""
         return KeysValues(self.keys_BMLE[-1:], self.values_BMLE[-1:])
 
 
 class FrameSharedCrossAttention:
-    """diffusers attention processor: all frames of a batch item share one set of keys and values."""
+    """diffusers attention processor in which all frames of a batch item share keys and values."""
 
     def __init__(self, mixer: Mixer | None = None) -> None:
-        """`mixer` is applied to the states before keys and values; it passes plain text through unchanged."""
+        """`mixer` is applied to the states before projection; without image tokens it returns the text unchanged."""
         self.mixer = mixer
-        self.held: KeysValues | None = None
+        self.cached: KeysValues | None = None
 
     def keys_values(self, attention: AttentionLayer, states_BLD: Tensor) -> KeysValues:
-        """Project text states [B, L, D] (or [B, L+K, D] with image tokens) for `attention`."""
+        """Keys and values of text states [B, L, D] ([B, L+K, D] with image tokens) for the layer `attention`."""
         mixed_BLD = states_BLD if self.mixer is None else self.mixer(states_BLD)
         return KeysValues(
             split_heads(dense(attention.to_k, mixed_BLD), attention.heads),
@@ -60,11 +60,11 @@ class FrameSharedCrossAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,  # noqa: ARG002 - diffusers passes it; UNet3D never masks
     ) -> Tensor:
-        """Attend hidden states [N, Q, C] to the held keys and values, or to states [B, L, D] where none are held."""
-        read = self.held
+        """Attend hidden states [N, Q, C] to cached keys and values, else to text states [B, L, D] -> [N, Q, C]."""
+        read = self.cached
         if read is None:
             if encoder_hidden_states is None:
-                raise ValueError("a cross-attention layer needs text states, or keys and values held for it")
+                raise ValueError("a cross-attention layer needs text states or cached keys and values")
             read = self.keys_values(attn, encoder_hidden_states)
         num_texts = read.keys_BMLE.shape[0]
         query_BSC = dense(attn.to_q, hidden_states).reshape(num_texts, -1, attn.to_q.out_features)
@@ -75,7 +75,7 @@ class FrameSharedCrossAttention:
 
 
 def spatial_cross_attentions(network: nn.Module) -> dict[str, AttentionLayer]:
-    """The layers that read text, by the name of their transformer ("down_blocks.0.attentions.1"), in forward order.
+    """Cross-attention layers by the name of their transformer ("down_blocks.0.attentions.1"), in forward order.
 
     Works on a whole UNet (16 layers at four levels) and on its encoder half (7 layers).
     """
@@ -89,24 +89,24 @@ def spatial_cross_attentions(network: nn.Module) -> dict[str, AttentionLayer]:
 
 
 class SharedTextLayers:
-    """The text-reading layers of one network: puts frame-shared processors in and out, holds keys and values."""
+    """One network's cross-attention layers: injects and ejects frame-shared processors, caches keys and values."""
 
     def __init__(self, network: nn.Module, mixers: Mapping[str, Mixer] | None = None) -> None:
-        """Nothing changes before `inject`. `mixers` (APM) go by layer name; a layer without one reads plain text."""
+        """Changes nothing before `inject`. `mixers` (APM): by layer name; layers without one attend to the text."""
         self._layers = spatial_cross_attentions(network)
         unknown = set(mixers or {}) - set(self._layers)
         if unknown:
-            raise ValueError(f"no such text-reading layers: {sorted(unknown)}")
+            raise ValueError(f"no such cross-attention layers: {sorted(unknown)}")
         self._processors = {name: FrameSharedCrossAttention((mixers or {}).get(name)) for name in self._layers}
-        self._originals: dict[str, Any] = {}  # diffusers' own processors, of its many classes
+        self._originals: dict[str, Any] = {}  # diffusers' own processors
 
     @property
     def injected(self) -> bool:
-        """Whether the network runs with these processors now."""
+        """Whether the network currently has these processors."""
         return bool(self._originals)
 
     def inject(self) -> "SharedTextLayers":
-        """Replace the processors; the network then takes text states per batch item, repeated or not."""
+        """Replace the processors. The network then takes text states per batch item, repeated per frame or not."""
         if not self.injected:
             self._originals = {name: layer.get_processor() for name, layer in self._layers.items()}
             for name, layer in self._layers.items():
@@ -114,25 +114,25 @@ class SharedTextLayers:
         return self
 
     def eject(self) -> None:
-        """Give the network back exactly as it was."""
+        """Restore the original processors."""
         for name, processor in self._originals.items():
             self._layers[name].set_processor(processor)
         self._originals = {}
 
     def keys_values(self, states_BLD: Tensor) -> tuple[KeysValues, ...]:
-        """Keys and values of every layer for these states; neither timestep nor frame changes them."""
+        """Keys and values of every layer for these states; they depend on neither timestep nor frame."""
         return tuple(self._processors[name].keys_values(layer, states_BLD) for name, layer in self._layers.items())
 
     @contextmanager
-    def hold(self, keys_values: tuple[KeysValues, ...]) -> Generator[None, None, None]:
-        """Within the block every layer reads these keys and values and ignores the states it is given."""
-        for processor, held in zip(self._processors.values(), keys_values, strict=True):
-            processor.held = held
+    def use_cache(self, keys_values: tuple[KeysValues, ...]) -> Generator[None, None, None]:
+        """Within the block, every layer uses these keys and values and ignores its text states."""
+        for processor, cached in zip(self._processors.values(), keys_values, strict=True):
+            processor.cached = cached
         try:
             yield
         finally:
             for processor in self._processors.values():
-                processor.held = None
+                processor.cached = None
 
 
 def repeat_per_frame(values: Tensor, num_frames: int) -> Tensor:

@@ -1,6 +1,4 @@
-"""Text and anchor pictures as states: tokenizer with CLIP text encoder, CLIP vision encoder.
-
-Wraps transformers' models; knows nothing of the UNet, guidance or sampling.
+"""CLIP encoders of texts (with their tokenizer) and of anchor pictures. Wraps transformers' models.
 
 Shapes: B batch, L text tokens, D text width, I image embedding width, P, R picture rows and columns.
 """
@@ -16,18 +14,18 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionMode
 from core.model.networks.picture_preprocessing import preprocess_picture
 from core.service.domain.errors import PromptTooLong
 
-TextReader = Callable[[list[str]], Tensor]
-"""Texts -> states [B, L, D]."""
+TextEncoder = Callable[[list[str]], Tensor]
+"""(B texts) -> states [B, L, D]."""
 
-PictureReader = Callable[[Tensor], Tensor]
+ImageEncoder = Callable[[Tensor], Tensor]
 """Pictures [B, 3, P, R] in [-1, 1] -> pooled embeddings [B, I], not normalised."""
 
 
-class ClipTextReader:
-    """Every position of the text encoder's last hidden state; no attention mask, padding is read too (as trained)."""
+class ClipTextEncoder:
+    """CLIP's last hidden state at every position. No attention mask: padding is read, too, as in training."""
 
     def __init__(self, tokenizer: Tokenizer, encoder: CLIPTextModel) -> None:
-        """Pads with the tokenizer's padding id, or the encoder's where the tokenizer names none."""
+        """Pads with the tokenizer's padding id, else with the encoder's."""
         config = cast(Any, encoder.config)
         padding = cast("dict[str, Any] | None", tokenizer.padding)
         self._pad_id: int = config.pad_token_id if padding is None else padding["pad_id"]
@@ -35,12 +33,12 @@ class ClipTextReader:
         self._encoder = encoder
         self.num_tokens: int = config.max_position_embeddings
         self.max_prompt_tokens = self.num_tokens - tokenizer.num_special_tokens_to_add(False)
-        """Tokens of a text, special ones not counted."""
+        """Tokens of the longest text, without special tokens."""
         tokenizer.no_padding()
         tokenizer.no_truncation()
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """States [B, L, D]. Raises PromptTooLong; text is never cut silently."""
+        """States [B, L, D]. Raises PromptTooLong instead of truncating."""
         ids_BL = torch.tensor([self._ids(text) for text in texts], device=self._encoder.device)
         states: Tensor = self._encoder(input_ids=ids_BL).last_hidden_state
         return states
@@ -52,16 +50,16 @@ class ClipTextReader:
         return ids + [self._pad_id] * (self.num_tokens - len(ids))
 
 
-class ClipPictureReader:
-    """CLIP's projected class token of a picture, preprocessed to the encoder's size."""
+class ClipImageEncoder:
+    """CLIP's projected class token of each picture."""
 
     def __init__(self, encoder: CLIPVisionModelWithProjection) -> None:
-        """The picture size is the encoder's."""
+        """Pictures are resized to the encoder's input size."""
         self._encoder = encoder
         self._size: int = cast(Any, encoder.config).image_size
 
     def __call__(self, pictures_B3PR: Tensor) -> Tensor:
-        """Embeddings [B, I], not normalised."""
+        """Pictures [B, 3, P, R] in [-1, 1] -> embeddings [B, I], not normalised."""
         prepared = preprocess_picture(pictures_B3PR, self._size).to(self._encoder.dtype)
         embeddings: Tensor = self._encoder(pixel_values=prepared).image_embeds
         return embeddings

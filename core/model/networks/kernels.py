@@ -1,6 +1,6 @@
-"""The same sums by faster kernels: what torch would run instead is slow, or loses digits. Knows no network.
+"""Faster or more precise kernels for layers that torch runs slowly or with a loss of precision.
 
-Shapes: C channels, L, M, N any other axes.
+Shapes: C channels; L, M, N other axes.
 """
 
 from typing import cast
@@ -15,8 +15,8 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 def dense(layer: nn.Linear, states: Tensor) -> Tensor:
     """`layer(states)`, states [..., inputs] -> [..., outputs].
 
-    torch computes float32 matrix products of a CPU with MKL, which runs at a half to a quarter of oneDNN's speed on
-    processors of another make; torch carries oneDNN as well, for convolutions.
+    torch multiplies float32 matrices on CPUs with MKL, which on processors not made by Intel has a half to a quarter of
+    the speed of oneDNN. torch ships oneDNN, too, for convolutions.
     """
     if _infers_on_cpu(states):
         return _onednn_dense(states, layer.weight, layer.bias)
@@ -25,9 +25,9 @@ def dense(layer: nn.Linear, states: Tensor) -> Tensor:
 
 @torch.library.custom_op("longtake::onednn_dense", mutates_args=(), device_types="cpu")
 def _onednn_dense(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The operator that torch.compile makes of dense layers on other machines; it has no gradient and no public name.
+    """The private operator that torch.compile uses for linear layers; it has no gradient.
 
-    An operator of our own around it: the compiler runs it as it is, instead of packing weights that are no constants.
+    Wrapped as a custom operator so that the compiler calls it as is instead of packing weights that are not constant.
     """
     out: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
     return out
@@ -45,14 +45,14 @@ def _infers_on_cpu(states: Tensor) -> bool:
 
 
 def normalise(layer: nn.Module, features_NCLM: Tensor) -> Tensor:
-    """A group norm of features [N, C, L, M] that lie in memory with channels last.
+    """Group norm of features [N, C, L, M] in channels-last memory format.
 
-    torch's CPU kernel for this layout subtracts squares, which loses half of the digits where a mean is large, and its
-    backward pass crashes. The norm does not see a shift of a whole group: so the mean is taken off first, and gradients
-    go through the other layout.
+    torch's CPU kernel for this format computes E[x^2] - E[x]^2, which loses half of the digits if the mean is large,
+    and its backward pass crashes. Group norm is invariant to a shift of a group, so the mean is subtracted first; with
+    gradients the contiguous format is used.
     """
     norm = cast(nn.GroupNorm, layer)
-    if torch.compiler.is_compiling():  # writes a kernel of its own, exact in any layout
+    if torch.compiler.is_compiling():  # generates its own kernel, exact in any format
         return cast(Tensor, norm(features_NCLM))
     if _infers_on_cpu(features_NCLM):
         return cast(Tensor, norm(features_NCLM - _group_means(features_NCLM, norm.num_groups)))
@@ -67,7 +67,7 @@ def _group_means(features_NCLM: Tensor, num_groups: int) -> Tensor:
 
 
 def lay_out_for_gpu(module: nn.Module) -> None:
-    """Give convolution weights the features' layout, channels last, so that no call turns them. Values stay."""
+    """Store convolution weights channels-last, like the features, so that no call converts them."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in module.parameters():
         if weight.ndim in formats:

@@ -1,7 +1,7 @@
-"""Videos as frames, as tokens of a frame and as sequences of a pixel: the shapes between the layers.
+"""Reshaping between videos, frames, tokens of a frame and sequences along time.
 
-Features lie in memory with channels last. Frames, tokens and videos are then views of one another; only sequences along
-time need a copy. Knows no layer.
+For features in channels-last memory format, frames, tokens and videos are views of one another; only sequences along
+time need a copy.
 
 Shapes: B batch, C channels, F frames, H, W rows and columns, N = B*F (batch-major), Q = H*W pixels.
 """
@@ -30,7 +30,7 @@ def tokens_to_frames(tokens_NQC: Tensor, height: int) -> Tensor:
 
 
 def frames_to_video(frames_NCHW: Tensor, num_frames: int) -> Tensor:
-    """[N, C, H, W] -> [B, C, F, Q]: two axes, so that convolutions and norms along time are two-dimensional ones."""
+    """[N, C, H, W] -> [B, C, F, Q], so that temporal convolutions and norms are two-dimensional."""
     return batch_to_frames(frames_NCHW, num_frames).flatten(3)
 
 
@@ -40,7 +40,7 @@ def video_to_frames(video_BCFQ: Tensor, height: int) -> Tensor:
 
 
 def video_to_sequences(video_BCFQ: Tensor) -> Tensor:
-    """[B, C, F, Q] -> one sequence of frames per pixel, [B*Q, F, C]."""
+    """[B, C, F, Q] -> [B*Q, F, C]: one sequence of frames per pixel."""
     return video_BCFQ.permute(0, 3, 2, 1).flatten(0, 1)
 
 

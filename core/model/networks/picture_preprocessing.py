@@ -1,4 +1,4 @@
-"""Pictures as CLIP's image encoder reads them. Knows no network.
+"""Preprocessing of pictures for CLIP's image encoder.
 
 Shapes: B batch, P, R picture rows and columns.
 """
@@ -14,10 +14,10 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def preprocess_picture(pictures_B3PR: Tensor, size: int) -> Tensor:
-    """Pictures in [-1, 1] as the image encoder wants them: [B, 3, size, size], CLIP's mean and deviation.
+    """Pictures [B, 3, P, R] in [-1, 1] -> [B, 3, size, size], normalised with CLIP's mean and standard deviation.
 
-    Bicubic with aligned corners and no clamp, as the released model was trained with; larger pictures are smoothed
-    before they shrink.
+    Bicubic with aligned corners and no clamping, as the released model was trained; larger pictures are blurred before
+    downsampling.
     """
     smooth_B3PR = _smoothed(_smoothed(pictures_B3PR, 2, size), 3, size)
     resized = functional.interpolate(smooth_B3PR, size=(size, size), mode="bicubic", align_corners=True)
@@ -27,9 +27,9 @@ def preprocess_picture(pictures_B3PR: Tensor, size: int) -> Tensor:
 
 
 def _smoothed(pictures_B3PR: Tensor, axis: int, size: int) -> Tensor:
-    """Gaussian along rows (axis 2) or columns (3), of half the shrinking factor less one, four deviations wide.
+    """Gaussian blur along rows (axis 2) or columns (3) with a standard deviation of (factor - 1) / 2, cut at 4 of them.
 
-    At the released model's 256 -> 224 it is narrower than float32 can tell, so nothing happens.
+    At the released model's 256 -> 224 the kernel is a single 1 in float32, so nothing is blurred.
     """
     deviation = (pictures_B3PR.shape[axis] / size - 1) / 2
     if deviation <= 0 or math.exp(-0.5 / deviation**2) < torch.finfo(torch.float32).eps:

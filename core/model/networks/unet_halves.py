@@ -1,12 +1,11 @@
-"""diffusers' UNet3DConditionModel run in two halves, so that CAM can act on what passes between them.
+"""diffusers' UNet3DConditionModel in two halves, so that CAM can change the features passed between them.
 
-`encode_half` is conv_in .. mid block, `decode_half` the up path. They run the layers of the diffusers class in its own
-order and contain no layer of their own; the CAM extractor runs the same `encode_half` on its copy of the encoder.
-Knows nothing of CAM features, guidance or schedules.
+`encode_half` runs conv_in to the mid block, `decode_half` the up path: the layers of the diffusers class in its order.
+CAM runs `encode_half` on its copy of the encoder.
 
 Shapes: A samples, B texts, C channels, F frames, H, W latent rows and columns, N = A*F or B*F frames (batch-major),
-L text tokens, D text width, T width of the time embedding. There is one text per sample, or B a multiple of A: then
-samples become texts where they first differ, at the first text-reading layer, and all before is computed A times only.
+L text tokens, D text width, T width of the time embedding. B is a multiple of A: features have batch A before the
+first cross-attention layer and batch B after it.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from core.model.networks.blocks import (
     Conditions,
     Transformer,
     block_layers,
-    repeated,
+    repeat_to_length,
     run_layer,
     transform_along_time,
     upsample,
@@ -44,19 +43,19 @@ class EncoderNetwork(Protocol):
 
 @dataclass(frozen=True)
 class FirstLevel:
-    """What the down path hands to the up path at the latents' own resolution."""
+    """Features of the down path at the latents' resolution."""
 
     skips_NCHW: tuple[Tensor, ...]
-    """One of conv_in, one per layer."""
+    """Output of conv_in, then of each layer."""
     conditions: Conditions
 
 
 @dataclass(frozen=True)
 class EncodedHalf:
-    """What the down path hands to the up path."""
+    """Output of the encoder half."""
 
     skips_NCHW: tuple[Tensor, ...]
-    """One per conv_in, down layer and downsampler (12 at four levels), each [N, C_i, H_i, W_i]."""
+    """Outputs of conv_in, each down layer and each downsampler (12 at four levels), each [N, C_i, H_i, W_i]."""
     mid_NCHW: Tensor
     conditions: Conditions
 
@@ -67,9 +66,9 @@ def as_encoder(unet: UNet3DConditionModel) -> EncoderNetwork:
 
 
 def embed_timestep(network: EncoderNetwork, timestep: Tensor, num_frames: int) -> Tensor:
-    """Time embedding [1, T] of a scalar timestep, or [N, T] of one timestep per batch item [B].
+    """Time embedding [1, T] of a scalar timestep, or [N, T] of timesteps [B].
 
-    One row broadcasts in every resnet, so the usual case (all frames at one noise level) projects it once.
+    For a scalar, every resnet projects one row and broadcasts it.
     """
     sinusoids = network.time_proj(timestep.reshape(-1)).to(network.conv_in.weight.dtype)
     embedding: Tensor = network.time_embedding(sinusoids)
@@ -85,8 +84,8 @@ def encode_half(
 ) -> EncodedHalf:
     """Run conv_in, the input transformer, the down blocks and the mid block.
 
-    `timestep` is a scalar or [A]; `added_FCHW` ([F, C, H, W] shared by the batch, or [N, C, H, W]) is added before the
-    down blocks (CAM's picture embedding).
+    `timestep`: scalar or [A]. `added_FCHW` (CAM's picture embedding): [F, C, H, W] for the whole batch or [N, C, H, W],
+    added before the down blocks.
     """
     first = encode_first_level(network, latents_ACFHW, timestep, text_states_BLD, added_FCHW)
     skips = list(first.skips_NCHW)
@@ -108,44 +107,44 @@ def encode_first_level(
     text_states_BLD: Tensor,
     added_FCHW: Tensor | None = None,
 ) -> FirstLevel:
-    """As `encode_half`, no further than the first resolution."""
+    """As `encode_half`, for the first resolution only."""
     num_frames = latents_ACFHW.shape[2]
     conditions = Conditions(embed_timestep(network, timestep, num_frames), text_states_BLD, num_frames)
     frames_NCHW = frames_to_batch(latents_ACFHW).contiguous(memory_format=torch.channels_last)
     transformer_in = cast(Transformer, network.transformer_in)
     hidden_NCHW = transform_along_time(transformer_in, network.conv_in(frames_NCHW), num_frames)
     if added_FCHW is not None:
-        hidden_NCHW = hidden_NCHW + repeated(added_FCHW, len(hidden_NCHW))
+        hidden_NCHW = hidden_NCHW + repeat_to_length(added_FCHW, len(hidden_NCHW))
     skips = [hidden_NCHW]
     _encode_level(network.down_blocks[0], skips, conditions)
     return FirstLevel(tuple(skips), conditions)
 
 
 def _encode_level(block: nn.Module, skips: list[Tensor], conditions: Conditions) -> None:
-    """Append the features of a down block's layers."""
+    """Append the output of each layer of a down block."""
     for layer in block_layers(block):
         skips.append(run_layer(layer, skips[-1], conditions))
 
 
 def _downsample(block: nn.Module, skips: list[Tensor]) -> None:
-    """Append the feature at the next resolution; the last block has none."""
+    """Append the downsampled feature; the last block has no downsampler."""
     for downsampler in cast("Sequence[nn.Module]", block.downsamplers or ()):
         skips.append(downsampler(skips[-1]))
 
 
 def decode_half(unet: UNet3DConditionModel, encoded: EncodedHalf) -> Tensor:
-    """Run the up blocks and the output convolution: the prediction [B, C, F, H, W] (epsilon or v, as trained)."""
+    """Run the up blocks and the output convolution -> prediction [B, C, F, H, W] (epsilon or v, as trained)."""
     return decode_last_level(unet, first_level(unet, encoded), decode_deep_levels(unet, encoded))
 
 
 def first_level(unet: UNet3DConditionModel, encoded: EncodedHalf) -> FirstLevel:
-    """What the last up block reads of an encoded half."""
+    """The features that the last up block takes from the encoder half."""
     num_layers = len(cast(nn.ModuleList, unet.up_blocks[-1].resnets))
     return FirstLevel(encoded.skips_NCHW[:num_layers], encoded.conditions)
 
 
 def decode_deep_levels(unet: UNet3DConditionModel, encoded: EncodedHalf) -> Tensor:
-    """All up blocks but the last: deep features [N, C, H, W] at the latents' size."""
+    """Run all up blocks but the last -> deep features [N, C, H, W] at the latents' size."""
     hidden_NCHW = encoded.mid_NCHW
     skips = list(encoded.skips_NCHW)
     for block in list(unet.up_blocks)[:-1]:
@@ -157,7 +156,7 @@ def decode_deep_levels(unet: UNet3DConditionModel, encoded: EncodedHalf) -> Tens
 
 
 def decode_last_level(unet: UNet3DConditionModel, first: FirstLevel, deep_NCHW: Tensor) -> Tensor:
-    """The last up block and the output convolution, from deep features and the first level's skips."""
+    """Run the last up block and the output convolution on deep features and the first level's skips."""
     hidden_NCHW = _decode_level(unet.up_blocks[-1], deep_NCHW, list(first.skips_NCHW), first.conditions)
     if unet.conv_norm_out is not None:
         hidden_NCHW = cast(nn.Module, unet.conv_act)(normalise(unet.conv_norm_out, hidden_NCHW))
@@ -165,15 +164,15 @@ def decode_last_level(unet: UNet3DConditionModel, first: FirstLevel, deep_NCHW: 
 
 
 def _decode_level(block: nn.Module, hidden_NCHW: Tensor, skips: list[Tensor], conditions: Conditions) -> Tensor:
-    """An up block's layers; each takes a skip from the end of the list."""
+    """Run an up block's layers; each consumes the last skip of the list."""
     for layer in block_layers(block):
-        skip_NCHW = repeated(skips.pop(), len(hidden_NCHW))
+        skip_NCHW = repeat_to_length(skips.pop(), len(hidden_NCHW))
         hidden_NCHW = run_layer(layer, torch.cat([hidden_NCHW, skip_NCHW], dim=1), conditions)
     return hidden_NCHW
 
 
 def skip_channels(block_out_channels: Sequence[int], layers_per_block: int) -> tuple[int, ...]:
-    """Channels of every skip feature of a UNet with these sizes, in forward order."""
+    """Channels of every skip feature of a UNet of these sizes, in forward order."""
     channels = [block_out_channels[0]]
     for level, width in enumerate(block_out_channels):
         downsampled = level < len(block_out_channels) - 1

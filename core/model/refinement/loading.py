@@ -12,15 +12,15 @@ import torch
 from core.model.cores import usable_cores
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.base_network import UntouchedBase
-from core.model.networks.compilation import in_one_graph, or_eager
-from core.model.networks.encoders import ClipTextReader
+from core.model.networks.compilation import compile_one_graph, with_eager_fallback
+from core.model.networks.encoders import ClipTextEncoder
 from core.model.networks.kernels import lay_out_for_gpu
 from core.model.presets.fingerprint import facts_digest, machine_facts
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.refinement.parts import fetch_repository, parts_of_folder, parts_of_repository
 from core.model.refinement.unet import with_vid2vid_resampling
-from core.model.sampling.device import own_device
-from core.model.sampling.vae import use_tiles
+from core.model.sampling.device import select_device
+from core.model.sampling.vae import enable_tiling
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import PresetError
 
@@ -55,7 +55,7 @@ def load_refiner(
     The arguments are those of `load_engine`.
     """
     torch.set_num_threads(torch_threads or usable_cores())
-    where = own_device(device)
+    where = select_device(device)
     facts = read_preset(folder).refiner
     if facts is None:
         raise PresetError(f"{folder / 'preset.json'} names no refiner", fix="use a preset that has one")
@@ -66,14 +66,14 @@ def load_refiner(
         parts = parts_of_repository(facts.source, where, dtype)
     config = facts.config(parts.noise_schedule() if facts.scheduler is None else None)
     if facts.vae_tile is not None:
-        use_tiles(parts.vae, facts.vae_tile)
+        enable_tiling(parts.vae, facts.vae_tile)
     if where.type == "cuda":
         lay_out_for_gpu(parts.unet)
     unet = with_vid2vid_resampling(parts.unet) if config.vid2vid_resampling else parts.unet
     network = UntouchedBase(unet)
     compiled = torch_compile and where.type == "cuda"
     if compiled:
-        network.compile(or_eager(in_one_graph, long_work))
-    reader = ClipTextReader(parts.tokenizer, parts.text_encoder)
+        network.compile(with_eager_fallback(compile_one_graph, long_work))
+    reader = ClipTextEncoder(parts.tokenizer, parts.text_encoder)
     line = f"refiner {parts.digest}; preset {facts_digest(folder)}; {machine_facts(where)}"
     return WindowRefiner(RefinerModels(network, parts.vae, reader), config, line + ("; compiled" if compiled else ""))

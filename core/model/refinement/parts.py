@@ -1,7 +1,6 @@
-"""The networks of a refiner, from a preset's weights folder or from any repository in diffusers' layout.
+"""Loads the networks of a refiner from a preset's weights folder or from a diffusers repository.
 
-Such a repository (zeroscope_v2_XL is one) holds a video pipeline on UNet3DConditionModel, with model_index.json. Knows
-layouts and what a refiner is made of; knows no sampling.
+The repository (such as zeroscope_v2_XL) holds a video pipeline with a UNet3DConditionModel.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from core.service.admission.catalog import DIFFUSERS_REFINER, REFINER_FOLDER
 from core.service.admission.refine_request import NOISE_LEVELS
 from core.service.domain.errors import PresetError
 
-_KNOWN_SCHEDULES: dict[str, tuple[Any, ...]] = {
+_SUPPORTED_SCHEDULES: dict[str, tuple[Any, ...]] = {
     "beta_schedule": get_args(BetaKind),
     "prediction_type": get_args(Prediction),
     "num_train_timesteps": (NOISE_LEVELS,),
@@ -34,33 +33,33 @@ _KNOWN_SCHEDULES: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class RefinerParts:
-    """Everything with weights, in evaluation mode, on one device; autoencoder and text encoder in float32."""
+    """A refiner's networks, in evaluation mode, on one device; VAE and text encoder in float32."""
 
     unet: UNet3DConditionModel
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
     tokenizer: Tokenizer
     scheduler: dict[str, Any] | None
-    """The repository's own, a configuration with diffusers' keys; see `noise_schedule`."""
+    """Config of the repository's diffusers scheduler; None for a weights folder."""
     digest: str
-    """What the weights are."""
+    """Identifies the weights."""
 
     def noise_schedule(self) -> dict[str, Any] | None:
-        """`scheduler`, proven to be of a kind that is known here. Raises PresetError."""
-        for name, known in _KNOWN_SCHEDULES.items():
-            if self.scheduler is not None and self.scheduler.get(name, known[0]) not in known:
-                allowed = " or ".join(str(value) for value in known)
+        """`scheduler`. Raises PresetError if its kind is not supported."""
+        for name, supported in _SUPPORTED_SCHEDULES.items():
+            if self.scheduler is not None and self.scheduler.get(name, supported[0]) not in supported:
+                allowed = " or ".join(str(value) for value in supported)
                 raise PresetError(
                     f"{self.digest}: {name} of its scheduler is {self.scheduler[name]}, not {allowed}",
-                    fix="give the refiner a `scheduler` in preset.json that says how it was trained",
+                    fix="set `scheduler` of the refiner in preset.json as it was trained",
                 )
         return self.scheduler
 
 
 def parts_of_folder(weights: Path, device: torch.device, dtype: torch.dtype) -> RefinerParts:
-    """Those of <weights>/refiner/, completed by the preset's own. Raises PresetError naming the file at fault.
+    """Load <weights>/refiner/; parts that it lacks are the preset's. Raises PresetError naming the file at fault.
 
-    Its vae/ may hold a decoder alone: latents are then read by the preset's encoder.
+    Its vae/ may hold a decoder only, which is then combined with the preset's encoder.
     """
     own = weights / REFINER_FOLDER
     vae, text_encoder, tokenizer = (_own_or_shared(weights, part) for part in ("vae", "text_encoder", "tokenizer"))
@@ -76,15 +75,15 @@ def parts_of_folder(weights: Path, device: torch.device, dtype: torch.dtype) -> 
 
 
 def _own_or_shared(weights: Path, part: str) -> Path:
-    """The refiner's part, or the preset's where the refiner brings none."""
+    """The refiner's folder of a part if it exists, else the preset's."""
     own = weights / REFINER_FOLDER / part
     return own if own.is_dir() else weights / part
 
 
 def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -> RefinerParts:
-    """Those of "diffusers:ORG/NAME", "diffusers:ORG/NAME@REVISION" or "diffusers:FOLDER". Raises PresetError.
+    """Load "diffusers:ORG/NAME", "diffusers:ORG/NAME@REVISION" or "diffusers:FOLDER". Raises PresetError.
 
-    A repository of the Hub is downloaded into its usual cache, or taken from there.
+    Hub repositories are cached in the usual Hugging Face cache.
     """
     folder = fetch_repository(source)
     with loading(f"the refiner {source}"):
@@ -101,13 +100,13 @@ def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -
 
 
 def fetch_repository(source: str) -> Path:
-    """The folder of a repository, downloaded where it is not here. Raises PresetError."""
+    """The folder of a repository, downloaded if it is not cached. Raises PresetError."""
     with loading(f"the refiner {source}"):
         return _local(source.removeprefix(DIFFUSERS_REFINER))
 
 
 def _local(repository: str) -> Path:
-    """A folder of that name, or the snapshot of the repository in the Hub's cache, whose name is the commit."""
+    """The folder of this name, or the repository's snapshot folder in the Hub cache, named after its commit."""
     if Path(repository).is_dir():
         return Path(repository)
     name, _, revision = repository.partition("@")
@@ -115,7 +114,7 @@ def _local(repository: str) -> Path:
 
 
 def _check_networks(source: str, pipeline: Any) -> None:
-    """Raise where the pipeline is made of something else than a refiner here."""
+    """Raise PresetError unless the pipeline has the networks of a refiner."""
     kinds = {"unet": UNet3DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     for name, kind in kinds.items():
         found = getattr(pipeline, name, None)
@@ -131,7 +130,7 @@ def _ready(model: Any) -> Any:
 
 
 def _padding_tokenizer(of_pipeline: Any) -> Tokenizer:
-    """The pipeline's tokenizer, padding as the pipeline pads."""
+    """The pipeline's tokenizer with its padding."""
     tokenizer = Tokenizer.from_str(of_pipeline.backend_tokenizer.to_str())
     tokenizer.enable_padding(pad_id=of_pipeline.pad_token_id, pad_token=of_pipeline.pad_token)
     return tokenizer

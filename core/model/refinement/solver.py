@@ -1,7 +1,7 @@
-"""One step of the refiner's solver, DPM-Solver++(2M) SDE, and what it is fed: guided, rescaled clean predictions.
+"""One step of the refiner's solver, DPM-Solver++(2M) SDE with eta 1 (Lu et al. 2022, section 5), and guidance for it.
 
-Pure functions over tensors of any shape: everything is elementwise but the rescaling, so windows may be solved apart or
-together. Knows no network, no window and no random numbers (Lu et al. 2022, section 5; eta 1).
+Pure functions of tensors of any shape. All but rescaled guidance are elementwise, so windows can be solved separately
+or together.
 """
 
 import torch
@@ -14,24 +14,19 @@ _ALMOST_ZERO = 1e-12
 
 
 def noised(clean: Tensor, noise: Tensor, schedule: RefinementSchedule) -> Tensor:
-    """SDEdit's start in the solver's own scale: x0 + s n at the first level (Meng et al. 2022)."""
+    """SDEdit's initial sample in the solver's scale: x0 + s n at the first level (Meng et al. 2022)."""
     return clean + schedule.deviation(0) * noise
 
 
-def published_start(clean: Tensor, noise: Tensor, schedule: RefinementSchedule) -> Tensor:
-    """The released code's start: `noised` times sigma, which leaves it 2.8 % too small at strength 0.6."""
-    return noised(clean, noise, schedule) * schedule.sigma(0)
-
-
 def network_input(x: Tensor, schedule: RefinementSchedule, step: int) -> Tensor:
-    """The solver's x in the scale the network was trained in (variance preserved): x / sqrt(s^2 + 1)."""
+    """The solver's x in the network's variance-preserving scale: x / sqrt(s^2 + 1)."""
     return x / (schedule.deviation(step) ** 2 + 1).sqrt()
 
 
 def rescaled_guidance(unconditional: Tensor, conditional: Tensor, scale: float, rescale: float) -> Tensor:
-    """Guided v whose deviation is drawn back by `rescale` in [0, 1] to the conditional one's (Lin et al. 2023, 3.4).
+    """Guided prediction, rescaled by `rescale` in [0, 1] to the conditional one's standard deviation.
 
-    The deviation is over everything given: call it per window, as published.
+    Lin et al. 2023, section 3.4. The deviation is over the whole tensor: call it per window, as published.
     """
     guided = unconditional + scale * (conditional - unconditional)
     ratio = conditional.std() / (guided.std() + _ALMOST_ZERO)
@@ -41,7 +36,7 @@ def rescaled_guidance(unconditional: Tensor, conditional: Tensor, scale: float, 
 def clean_from(
     kind: Prediction, network_x: Tensor, prediction: Tensor, schedule: RefinementSchedule, step: int
 ) -> Tensor:
-    """x0 that a network's prediction stands for: alpha x - sigma v, or (x - sigma epsilon) / alpha."""
+    """x0 from a network's prediction: alpha x - sigma v, or (x - sigma epsilon) / alpha."""
     if kind == "v_prediction":
         return schedule.alpha(step) * network_x - schedule.sigma(step) * prediction
     return (network_x - schedule.sigma(step) * prediction) / schedule.alpha(step)
@@ -52,7 +47,7 @@ def advance(
 ) -> Tensor:
     """x at the next level. `last_clean` is None at the first step, `noise` (standard normal) at the last.
 
-    The last step lands on the clean prediction itself.
+    The last step returns the clean prediction.
     """
     if step == schedule.num_steps - 1:
         return clean
@@ -62,7 +57,7 @@ def advance(
     fresh = 1 - kept
     moved = kept * x + fresh * clean + after * fresh.sqrt() * noise
     if last_clean is None or schedule.deviation(step - 1) <= before:
-        return moved  # first order: no step before, or one between levels whose signal is too small to tell them apart
-    # Second order: extrapolate along the change of the prediction, by the ratio of the two steps in log s.
+        return moved  # first order: no previous step, or levels that are clamped to the same signal
+    # Second order: extrapolate the prediction by the ratio of the two steps in log s.
     ratio = torch.log(before / after) / torch.log(schedule.deviation(step - 1) / before)
     return moved + 0.5 * fresh * ratio * (clean - last_clean)

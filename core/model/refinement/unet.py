@@ -1,8 +1,7 @@
 """The refiner's UNet: diffusers' UNet3DConditionModel with the resampling of MS-Vid2Vid-XL.
 
-Going down, the convolution is padded by two rows above and below, so H becomes floor((H + 1) / 2) + 1; going up, a
-doubled picture loses its first and last row. Weights and their names stay diffusers' own. Which latent sizes fit is
-worked out here, too. Knows no window, no solver and no text encoder.
+Downsampling pads two rows above and below, so H becomes floor((H + 1) / 2) + 1; upsampling crops the first and last
+row. Weights and their names are diffusers' own.
 
 Shapes: N frames, C channels, H, W latent rows and columns.
 """
@@ -17,10 +16,10 @@ _ROW_PADDING, _COLUMN_PADDING = 2, 1
 
 
 class CroppedUpsample(nn.Module):
-    """Doubles by repeating pixels, cuts rows off both ends until the asked size is reached, convolves."""
+    """Nearest-neighbour upsampling by 2, cropping of rows to the output size, convolution."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
-        """`convolution` is the one of the layer that this stands in for."""
+        """`convolution`: that of the layer to replace."""
         super().__init__()
         self.conv = convolution
 
@@ -33,7 +32,7 @@ class CroppedUpsample(nn.Module):
 
 
 def with_vid2vid_resampling(unet: UNet3DConditionModel) -> UNet3DConditionModel:
-    """`unet` itself, its resampling changed to the refiner's."""
+    """Change the resampling of `unet` in place; returns `unet`."""
     for block in unet.down_blocks:
         for downsampler in cast(Any, block).downsamplers or ():
             downsampler.conv.padding = (_ROW_PADDING, _COLUMN_PADDING)
@@ -45,9 +44,9 @@ def with_vid2vid_resampling(unet: UNet3DConditionModel) -> UNet3DConditionModel:
 
 
 def nearest_latent_size(height: int, width: int, num_levels: int, *, vid2vid: bool) -> tuple[int, int]:
-    """The smallest latent size (rows, columns) that is no smaller and that the network takes.
+    """The smallest (rows, columns) >= (height, width) that the network accepts.
 
-    Every level must halve without remainder on the way down to be met again on the way up.
+    Upsampling must reproduce the size of every level.
     """
     columns = 2 ** (num_levels - 1)
     rows = height if vid2vid else -(-height // columns) * columns
@@ -57,7 +56,7 @@ def nearest_latent_size(height: int, width: int, num_levels: int, *, vid2vid: bo
 
 
 def _rows_fit(rows: int, num_levels: int) -> bool:
-    """Whether `rows` can be halved with the refiner's padding, level by level, and be reached again by doubling."""
+    """Whether downsampling with the refiner's padding and upsampling reproduce `rows` at every level."""
     for _ in range(num_levels - 1):
         below = (rows + 1) // 2 + 1
         if 2 * below - 2 != rows:

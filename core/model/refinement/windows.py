@@ -1,10 +1,9 @@
-"""Refining a video window by window: in lockstep as published, or streaming, one window after the other.
+"""Refining a video in overlapping windows: in lockstep as published, or streaming, one window after another.
 
-Lockstep advances all windows together: at every step each is predicted from the same latents, the overlaps are blended,
-and one solver step moves the whole video. Streaming finishes window k before it looks at window k+1, which then reads
-what window k predicted for their overlap, step by step (its trajectory): memory and latency do not grow with the video.
-What differs: in lockstep the later window also acts on the overlap while the earlier one is predicted; in streaming the
-earlier one never sees it. Without noise or cuts of its own: both come from the caller, so both schedules share them.
+Lockstep: at every step all windows are predicted from the same latents, overlaps are blended, and one solver step
+advances the whole video. Streaming: window k is finished before window k+1, which blends its overlap with window k's
+prediction at each step (its trajectory); memory and latency do not grow with the video. The results differ because in
+streaming a window never depends on the next one. Noise and cuts come from the caller and are the same for both.
 
 Shapes: C channels, F frames (of a window, or of the whole video V), H, W latent rows and columns.
 """
@@ -24,40 +23,36 @@ from core.service.domain.engine import OnStep
 from core.service.domain.frame_plan import RefinementWindow, first_shared_with_next, published_by, within
 
 WindowPredictor = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
-"""(noised windows [1, C, F, H, W] in the network's scale, timestep) -> guided prediction of each, batched or not."""
-
-StartLaw = Callable[[Tensor, Tensor, RefinementSchedule], Tensor]
-"""(clean, noise, schedule) -> the state refinement starts from: `solver.noised`, or `solver.published_start`."""
+"""(noised windows [1, C, F, H, W] in the network's scale, timestep) -> guided prediction of each."""
 
 
 @dataclass(frozen=True)
 class Refiner:
-    """What a refinement is done with: network, levels, and the job's randomness."""
+    """Network, schedule and random noise of a refinement."""
 
     predict: WindowPredictor
     schedule: RefinementSchedule
     noise: FrameNoise
     cut: CutSource
     prediction: Prediction = "v_prediction"
-    start: StartLaw = noised
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a window predicted of its last frames at every step: all that the next window needs of it."""
+    """A window's predictions of its last frames at every step, for blending with the next window."""
 
     first_frame: int
     clean_S1CFHW: Tensor
     """Clean predictions [S, 1, C, F, H, W] after blending, F the frames from `first_frame` to the window's end."""
 
     def at(self, step: int, num_frames: int) -> Tensor:
-        """Its first `num_frames` frames at a step."""
+        """Its first `num_frames` frames at a step [1, C, F, H, W]."""
         return self.clean_S1CFHW[step][:, :, :num_frames]
 
 
 @dataclass(frozen=True)
 class LockstepState:
-    """The whole video between two steps: x in the solver's scale, and the last clean prediction (none at first)."""
+    """The whole video between two steps: x in the solver's scale and the last clean prediction (None before step 0)."""
 
     step: int
     x_1CVHW: Tensor
@@ -67,11 +62,11 @@ class LockstepState:
 def start_lockstep(refiner: Refiner, clean_1CVHW: Tensor) -> LockstepState:
     """The state before step 0."""
     noise = _like(refiner.noise(range(clean_1CVHW.shape[2]), START), clean_1CVHW)
-    return LockstepState(0, refiner.start(clean_1CVHW, noise, refiner.schedule), None)
+    return LockstepState(0, noised(clean_1CVHW, noise, refiner.schedule), None)
 
 
 def step_lockstep(refiner: Refiner, state: LockstepState, windows: Sequence[RefinementWindow]) -> LockstepState:
-    """One step of all windows: each predicted from the same latents, overlaps cut, then one solver step for all."""
+    """One step: predict all windows from the same latents, blend overlaps, advance the whole video."""
     step, x = state.step, state.x_1CVHW
     parts = [x[:, :, window.first_frame : window.end_frame] for window in windows]
     clean = torch.empty_like(x)
@@ -85,7 +80,10 @@ def step_lockstep(refiner: Refiner, state: LockstepState, windows: Sequence[Refi
 def refine_in_lockstep(
     refiner: Refiner, clean_1CVHW: Tensor, windows: Sequence[RefinementWindow], on_step: OnStep
 ) -> Tensor:
-    """Refined latents of the whole video [1, C, V, H, W], as published: all windows advance together."""
+    """Refined latents of the whole video [1, C, V, H, W] by the published schedule.
+
+    `on_step` is called before each step; what it raises ends the refinement.
+    """
     state = start_lockstep(refiner, clean_1CVHW)
     for step in range(refiner.schedule.num_steps):
         on_step(step, refiner.schedule.num_steps)
@@ -103,13 +101,13 @@ def refine_window(
 ) -> tuple[Tensor, Trajectory]:
     """Streaming: refined latents of one window [1, C, F, H, W], and its trajectory from `next_first_frame` on.
 
-    `before` is the trajectory of the window before, from this window's first frame on; None for the first window. Held
-    frames follow it throughout and come out unchanged; blended ones follow it up to the cut of each step.
+    `before`: the previous window's trajectory from this window's first frame on; None for the first window. Held frames
+    follow it throughout, so they are unchanged; blended frames follow it up to the cut of each step.
     """
     schedule, frames = refiner.schedule, range(window.first_frame, window.end_frame)
-    x = refiner.start(clean_1CFHW, _like(refiner.noise(frames, START), clean_1CFHW), schedule)
+    x = noised(clean_1CFHW, _like(refiner.noise(frames, START), clean_1CFHW), schedule)
     last_clean: Tensor | None = None
-    kept_of_step: list[Tensor] = []
+    kept_by_step: list[Tensor] = []
     for step in range(schedule.num_steps):
         on_step(step, schedule.num_steps)
         (clean,) = _predict_clean(refiner, [x], step)
@@ -117,15 +115,14 @@ def refine_window(
             kept = window.num_held + _cut(refiner, window, step)
             clean = blend(before.at(step, kept), clean, kept)
         x, last_clean = _advance(refiner, x, clean, last_clean, frames, step), clean
-        kept_of_step.append(clean[:, :, next_first_frame - window.first_frame :])
-    return x, Trajectory(next_first_frame, torch.stack(kept_of_step))
+        kept_by_step.append(clean[:, :, next_first_frame - window.first_frame :])
+    return x, Trajectory(next_first_frame, torch.stack(kept_by_step))
 
 
 def refine_streaming(
     refiner: Refiner, clean_1CVHW: Tensor, windows: tuple[RefinementWindow, ...], on_step: OnStep
 ) -> Tensor:
-    """Refined latents of the whole video [1, C, V, H, W], one window after the other; each frame is taken from the
-    window that publishes it."""
+    """Refined latents of the whole video [1, C, V, H, W], one window after another."""
     published: list[Tensor] = []
     before: Trajectory | None = None
     for window in windows:
@@ -137,7 +134,7 @@ def refine_streaming(
 
 
 def _predict_clean(refiner: Refiner, parts: Sequence[Tensor], step: int) -> list[Tensor]:
-    """Clean predictions of windows given in the solver's scale."""
+    """Clean predictions of windows in the solver's scale."""
     inputs = [network_input(part, refiner.schedule, step) for part in parts]
     predictions = refiner.predict(inputs, refiner.schedule.timesteps[step])
     return [
@@ -147,14 +144,14 @@ def _predict_clean(refiner: Refiner, parts: Sequence[Tensor], step: int) -> list
 
 
 def _advance(refiner: Refiner, x: Tensor, clean: Tensor, last_clean: Tensor | None, frames: range, step: int) -> Tensor:
-    """The solver's step; nothing is drawn for the last one."""
+    """One solver step; the last one needs no noise."""
     is_last = step == refiner.schedule.num_steps - 1
     noise = None if is_last else _like(refiner.noise(frames, step), x)
     return advance(x, clean, last_clean, noise, refiner.schedule, step)
 
 
 def _cut(refiner: Refiner, window: RefinementWindow, step: int) -> int:
-    """Blended frames that come from the window before; the first window has none."""
+    """Number of blended frames taken from the previous window; 0 for the first window."""
     return refiner.cut(step, window.index) if window.num_blended else 0
 
 

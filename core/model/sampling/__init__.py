@@ -1,1 +1,1 @@
-"""What all engines share: schedules and samplers as functions, guidance, noise, VAE batching."""
+"""Sampling code that engines share: noise schedules, samplers, guidance, random noise, VAE batching."""

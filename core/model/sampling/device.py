@@ -1,4 +1,4 @@
-"""What engines do with a device beside computing on it: find, name and time it. Knows no network."""
+"""Selects the device, names it, and times work on it."""
 
 import logging
 import os
@@ -14,35 +14,35 @@ Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
 
 
-def own_device(name: str | None) -> torch.device:
-    """The device of that name; None: CUDA where there is one, else CPU.
+def select_device(name: str | None) -> torch.device:
+    """The device `name`; None: CUDA if available, else the CPU.
 
-    A GPU that this process was given and torch cannot use (it is gone, or driver or build do not fit) is told in the
-    log: on a CPU the same work takes many times as long.
+    Logs an error if CUDA_VISIBLE_DEVICES names a GPU that torch cannot use (missing, or wrong driver or build), because
+    the CPU is many times slower.
     """
     if name is not None:
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
-    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if given not in {"", "-1"}:
-        logger.error("this process was given GPU %s, which torch cannot use: it computes on the CPU", given)
+    assigned = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if assigned not in {"", "-1"}:
+        logger.error("GPU %s is assigned to this process, but torch cannot use it: computing on the CPU", assigned)
     return torch.device("cpu")
 
 
 def device_name(device: torch.device) -> str:
-    """What people call it: "cpu", or the GPU's name."""
+    """Name to show: "cpu", or the GPU's model."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 @dataclass
 class Stopwatch:
-    """Seconds by phase."""
+    """Seconds by phase. Unlike worker.runtime.stopwatch, waits for the GPU, so that a phase includes its kernels."""
 
     seconds: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "denoise": 0.0, "decode": 0.0})
 
     def run(self, phase: str, work: Callable[[], Value]) -> Value:
-        """Do the work and add its time to the phase. Device work counts where it is waited for."""
+        """Run `work`, wait for the GPU, and add the seconds to `phase`."""
         started = time.perf_counter()
         result = work()
         if torch.cuda.is_available():

@@ -1,7 +1,6 @@
-"""Nothing is made of numbers that are not finite: what leaves a network is summed up, and the sums are read with it.
+"""Detects NaN and infinity in the outputs of networks without an extra wait for the GPU.
 
-Sums stay on the device until the frames are copied to the CPU anyway, so a GPU is not waited for once more. Knows no
-network and no stage; names of both are given.
+Each tensor is summed on its device; the sums are read together with the frames, which are copied to the CPU anyway.
 """
 
 import math
@@ -15,46 +14,46 @@ FIX = "the model's weights may be damaged; on a GPU try profile reference, which
 
 
 class FiniteCheck:
-    """The check of one chunk (or piece of refinement): sees tensors as they are made, and answers at its end.
+    """The check of one chunk (or refinement task): collects tensors, and raises at the end if any was not finite.
 
-    A sum is finite only if every summand is: NaN stays NaN, infinity stays infinity or becomes NaN.
+    A float32 sum is finite only if every term is.
     """
 
     def __init__(self, what: str) -> None:
-        """`what` is made, for errors: "chunk 3"."""
+        """`what`: the subject of errors, such as "chunk 3"."""
         self._what = what
         self._stages: list[str] = []
         self._sums: list[Tensor] = []
 
-    def see(self, stage: str, values: Tensor) -> None:
-        """Note a tensor that left a stage ("window", "decoder", ...): one reduction on its device, not waited for."""
+    def add(self, stage: str, values: Tensor) -> None:
+        """Add the output of a stage ("window", "decoder", ...): one reduction on its device, not waited for."""
         self._stages.append(stage)
         self._sums.append(values.sum(dtype=torch.float32))
 
-    def bring(self, values: Tensor) -> Tensor:
-        """`values` on the CPU. Raises NotFinite if any tensor seen before, on the same device, has other numbers.
+    def to_cpu(self, values: Tensor) -> Tensor:
+        """Copy `values` to the CPU. Raises NotFinite, naming the first stage added whose tensor is not finite.
 
-        The error names the first such stage, in the order in which they were seen.
+        All tensors must be on one device.
         """
         sums = torch.stack(self._sums)
-        # Not waited for: copies of one device are done in order, so the next one waits for both.
+        # Copies from one device run in order, so the next copy waits for both.
         read = sums.to("cpu", non_blocking=sums.device == values.device)
-        brought = values.cpu()
-        self._judge(read)
-        return brought
+        copied = values.cpu()
+        self._raise_if_not_finite(read)
+        return copied
 
-    def require(self) -> None:
-        """As `bring`, where nothing is brought: waits for the device."""
+    def check(self) -> None:
+        """Raise NotFinite as `to_cpu` does, without a tensor to copy. Waits for the device."""
         if self._sums:
-            self._judge(torch.stack(self._sums).cpu())
+            self._raise_if_not_finite(torch.stack(self._sums).cpu())
 
-    def _judge(self, sums: Tensor) -> None:
+    def _raise_if_not_finite(self, sums: Tensor) -> None:
         for stage, total in zip(self._stages, sums.tolist(), strict=True):
             if not math.isfinite(total):
                 raise NotFinite(f"{self._what}, {stage}: numbers that are not finite (NaN or infinity)", fix=FIX)
 
 
 def clamped(values: Tensor) -> Tensor:
-    """Values clamped to [0, 1] where they are finite, else NaN: clamping alone would make 0 or 1 of infinity."""
-    # 0 times a finite number adds nothing, not even a last bit; 0 times infinity is NaN.
+    """Values clamped to [0, 1]; NaN where not finite, which clamping alone would turn into 0 or 1 for infinity."""
+    # 0 * x is exactly 0 for finite x and NaN for infinity.
     return values.clamp(0.0, 1.0).add_(values, alpha=0.0)

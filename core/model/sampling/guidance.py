@@ -1,13 +1,13 @@
 """Classifier-free guidance (Ho and Salimans 2022): both halves in one batch, unconditional first.
 
-Knows no network and no sampler. A scale of 1 is no guidance: the unconditional half is not computed at all.
+A scale of 1 means no guidance: the unconditional half is not computed.
 """
 
 from torch import Tensor
 
 
 def num_halves(scale: float) -> int:
-    """How many copies of a sample the network sees: 2, or 1 where nothing is guided."""
+    """Batch size per sample: 2 with guidance, 1 at scale 1."""
     return 1 if scale == 1.0 else 2
 
 

@@ -1,7 +1,7 @@
-"""Noise schedules of diffusion models, and the timesteps at which a sampler visits them.
+"""Noise schedules of diffusion models, and the timesteps that samplers use.
 
-Pure numbers: knows no network and no sampler. alpha_bar(t) is the share of signal variance left at timestep t of
-training (Ho et al. 2020); timesteps run from noise (high) to picture (low).
+alpha_bar(t) is the share of signal variance left at training timestep t (Ho et al. 2020); low timesteps are almost
+clean, high ones almost noise.
 """
 
 from collections.abc import Mapping
@@ -19,24 +19,24 @@ Spacing = Literal["leading", "trailing", "linspace"]
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """alpha_bar per training timestep [T] (float32, CPU), and what the network predicts."""
+    """alpha_bar of every training timestep [T] (float32, CPU), and the kind of prediction."""
 
     alphas_cumprod_T: Tensor
     prediction: Prediction = "epsilon"
     final_alpha_cumprod: float | None = None
-    """alpha_bar after the last step of DDIM; None = alpha_bar of timestep 0 (never quite noiseless, as published)."""
+    """alpha_bar after DDIM's last step; None: alpha_bar of timestep 0, which is slightly noisy (as published)."""
 
     @property
     def num_train_timesteps(self) -> int:
-        """T."""
+        """Number of training timesteps, T."""
         return self.alphas_cumprod_T.shape[0]
 
     def signal_at(self, timestep: int) -> Tensor:
-        """alpha_bar at a timestep, a scalar tensor in [0, 1]; 0 only at the end of a zero-terminal-SNR schedule."""
+        """alpha_bar at a timestep, a scalar tensor in [0, 1]; 0 only at the last timestep with zero terminal SNR."""
         return self.alphas_cumprod_T[timestep]
 
     def signal_after_last(self) -> Tensor:
-        """alpha_bar that DDIM's last step arrives at."""
+        """alpha_bar after DDIM's last step, a scalar tensor."""
         if self.final_alpha_cumprod is None:
             return self.alphas_cumprod_T[0]
         return torch.tensor(self.final_alpha_cumprod)
@@ -50,7 +50,7 @@ def betas(kind: BetaKind, start: float, end: float, num_train_timesteps: int) ->
 
 
 def rescale_to_zero_terminal_snr(betas_T: Tensor) -> Tensor:
-    """Betas whose last timestep holds no signal at all (Lin et al. 2023, algorithm 1)."""
+    """Betas [T] rescaled so that alpha_bar is 0 at the last timestep (Lin et al. 2023, algorithm 1)."""
     root_T = (1.0 - betas_T).cumprod(0).sqrt()
     first, last = root_T[0].clone(), root_T[-1].clone()
     root_T = (root_T - last) * first / (first - last)
@@ -69,7 +69,7 @@ def make_schedule(
     zero_terminal_snr: bool = False,
     final_alpha_cumprod: float | None = None,
 ) -> NoiseSchedule:
-    """A schedule by its usual constants; the defaults are Stable Diffusion's and ModelScope's."""
+    """A schedule from beta constants; the defaults are those of Stable Diffusion and ModelScope."""
     betas_T = betas(beta_kind, beta_start, beta_end, num_train_timesteps)
     if zero_terminal_snr:
         betas_T = rescale_to_zero_terminal_snr(betas_T)
@@ -77,7 +77,7 @@ def make_schedule(
 
 
 def schedule_from_config(config: Mapping[str, Any]) -> NoiseSchedule:
-    """A schedule from a configuration with diffusers' key names; missing keys take its DDIM scheduler's defaults."""
+    """A schedule from a diffusers scheduler config; missing keys have the defaults of DDIMScheduler."""
     return make_schedule(
         beta_kind=config.get("beta_schedule", "linear"),
         beta_start=config.get("beta_start", 0.0001),
@@ -90,16 +90,16 @@ def schedule_from_config(config: Mapping[str, Any]) -> NoiseSchedule:
 
 
 def spaced_timesteps(spacing: Spacing, num_steps: int, num_train_timesteps: int, offset: int = 0) -> tuple[int, ...]:
-    """`num_steps` different timesteps, descending, DDIM's rule (Lin et al. 2023, table 2).
+    """`num_steps` distinct timesteps, descending, by DDIM's rule (Lin et al. 2023, table 2).
 
-    leading: from one stride of T / num_steps below T down to 0, plus `offset` as far as that stays below T; trailing:
-    from T-1 down in even strides; linspace: T-1 to 0. Raises ValueError unless 1 <= num_steps <= T.
+    leading: from T minus one stride (T / num_steps) down to 0, plus `offset` as far as it stays below T;
+    trailing: from T-1 down in even strides; linspace: T-1 to 0. Raises ValueError unless 1 <= num_steps <= T.
 
-    diffusers rounds the stride of leading spacing down to a whole number. The remainders add up: 60 of 1000 steps begin
-    at 944, 600 at 599, where the network expects a picture and gets pure noise. Counts that divide T are the same here.
+    Differs from diffusers, which rounds the stride of leading spacing down: 60 steps of 1000 then start at 944 and 600
+    steps at 599, although the sample is pure noise. Step counts that divide T give the same timesteps.
     """
     if not 1 <= num_steps <= num_train_timesteps:
-        raise ValueError(f"{num_steps} steps: there are {num_train_timesteps} timesteps to choose from")
+        raise ValueError(f"{num_steps} steps: the schedule has {num_train_timesteps} timesteps")
     last = num_train_timesteps - 1
     if spacing == "leading":
         rising = [index * num_train_timesteps // num_steps for index in range(num_steps)]
@@ -109,15 +109,15 @@ def spaced_timesteps(spacing: Spacing, num_steps: int, num_train_timesteps: int,
         stride = num_train_timesteps / num_steps
         return tuple(round(num_train_timesteps - index * stride) - 1 for index in range(num_steps))
     if num_steps == 1:
-        return (last,)  # numpy would give the other end
-    # numpy's linspace and rounding decide ties as diffusers does.
+        return (last,)  # linspace would return 0
+    # numpy's linspace and rounding break ties as diffusers does.
     return tuple(int(t) for t in np.linspace(0, last, num_steps).round()[::-1])
 
 
 def solver_timesteps(spacing: Spacing, num_steps: int, num_train_timesteps: int, offset: int = 0) -> tuple[int, ...]:
-    """`num_steps` different timesteps, descending, for solvers that go on to the noiseless end themselves (DPM-Solver).
+    """`num_steps` distinct timesteps, descending, for solvers whose last step goes to the clean sample (DPM-Solver).
 
-    As `spaced_timesteps` with one more step, if T allows one more, without its lowest timestep; trailing is the same.
+    `spaced_timesteps` of one step more, without the lowest; unchanged for trailing spacing or if T has no step more.
     Raises ValueError as `spaced_timesteps` does.
     """
     if spacing == "trailing" or num_steps >= num_train_timesteps:

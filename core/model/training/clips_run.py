@@ -29,7 +29,7 @@ from core.model.engines.streaming_t2v.networks import (
 )
 from core.model.engines.streaming_t2v.preset import StreamingPreset, read_preset
 from core.model.networks.blocks import set_gradient_checkpointing
-from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.model.presets.files import load_module, read_json, read_tokenizer
 from core.model.presets.fingerprint import weights_digest
 from core.model.sampling.vae import decode_frames, to_uint8
@@ -179,7 +179,7 @@ class ClipsTrainingRun:
     def cache(self) -> ClipCache:
         """The clips, encoded once. Raises ClipsError."""
         root, encoders = self.folder / "cache", Encoders(self._vae, self._read_texts, self._digest)
-        limit = encoders.read_texts.max_prompt_tokens
+        limit = encoders.encode_texts.max_prompt_tokens
         truncated = sum(self.preset_folder.count_tokens(clip.caption) > limit for clip in self._clips)
         if truncated:
             parallel.print_once(f"{truncated} captions have more than {limit} tokens and are truncated")
@@ -200,17 +200,17 @@ class ClipsTrainingRun:
         return self._loaded("image_encoder", build_image_encoder)
 
     @cached_property
-    def _read_texts(self) -> ClipTextReader:
+    def _read_texts(self) -> ClipTextEncoder:
         """Truncates long captions, as the published model's training did."""
         tokenizer = read_tokenizer(self._weights)
         encoder: CLIPTextModel = self._loaded("text_encoder", build_text_encoder)
-        reader = ClipTextReader(tokenizer, encoder)
+        reader = ClipTextEncoder(tokenizer, encoder)
         tokenizer.enable_truncation(reader.num_tokens)
         return reader
 
     @cached_property
     def _sampling_parts(self) -> samples.SamplingParts:
-        return samples.SamplingParts(self._vae, self._read_texts, ClipPictureReader(self._image_encoder), self.preset)
+        return samples.SamplingParts(self._vae, self._read_texts, ClipImageEncoder(self._image_encoder), self.preset)
 
     @cached_property
     def _openings(self) -> list[samples.Opening]:

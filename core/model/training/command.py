@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from core.model.arguments import above_zero, whole
+from core.model.arguments import positive_float, positive_int
 from core.model.training.clips_export import export_clips_preset
 from core.model.training.clips_run import ClipsTrainingRun, find_preset
 from core.model.training.loop import parallel
@@ -66,17 +66,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="a preset's name or folder: stages without a checkpoint start from its weights, not from scratch",
     )
     parser.add_argument("--stage", choices=STAGES, action="append", help="only this stage (may be repeated)")
-    parser.add_argument("--steps", type=whole, help="end each stage after this many steps")
-    parser.add_argument("--minutes", type=above_zero, help="end each stage after this many minutes of training")
+    parser.add_argument("--steps", type=positive_int, help="end each stage after this many steps")
+    parser.add_argument("--minutes", type=positive_float, help="end each stage after this many minutes of training")
     parser.add_argument(
         "--out", type=Path, help="working folder (default runs/<recipe>, runs/<recipe>-smoke with --smoke)"
     )
     parser.add_argument(
         "--export", type=Path, metavar="FOLDER", help="folder of the exported preset (default <out>/preset)"
     )
-    parser.add_argument("--threads", type=whole, help="CPU threads of a single process (default: torch's)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads of a single process (default: torch's)")
     parser.add_argument(
-        "--processes", type=whole, default=1, help="CPU processes of one thread each that train together"
+        "--processes", type=positive_int, default=1, help="CPU processes of one thread each that train together"
     )
     parser.add_argument("--smoke", action="store_true", help="toy sizes, two steps per stage")
     return parser

@@ -25,7 +25,7 @@ from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.base_network import UntouchedBase
-from core.model.networks.encoders import PictureReader, TextReader
+from core.model.networks.encoders import ImageEncoder, TextEncoder
 from core.model.refinement.engine import RefinerModels, WindowRefiner
 from core.model.sampling.noise import seeded_for
 from core.model.sampling.vae import downsampling, to_uint8
@@ -60,8 +60,8 @@ class SamplingParts:
 
     vae: AutoencoderKL
     """With its scaling factor in the config."""
-    read_texts: TextReader
-    read_pictures: PictureReader
+    encode_texts: TextEncoder
+    encode_images: ImageEncoder
     preset: StreamingPreset
     """Provides the sampling config, and the size of the samples."""
 
@@ -123,7 +123,7 @@ def first_chunks(parts: SamplingParts, unet: UNet3DConditionModel, prompts: Sequ
     factor = downsampling(parts.vae)
     shape = (1, unet.conv_in.in_channels, CHUNK_FRAMES, parts.preset.height // factor, parts.preset.width // factor)
     with _processors_kept(unet):
-        source = BaseFirstChunk(UntouchedBase(unet), parts.read_texts, parts.vae, config, shape)
+        source = BaseFirstChunk(UntouchedBase(unet), parts.encode_texts, parts.vae, config, shape)
         requests = {
             prompt: FirstChunkRequest(
                 prompt,
@@ -151,7 +151,7 @@ def engine_for(
 ) -> StreamingT2VEngine:
     """The service's engine on networks that are already loaded. It replaces the attention processors of `unet`."""
     network = StreamingNetwork(unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
-    models = LoadedModels(network, network, parts.vae, parts.read_texts, parts.read_pictures)
+    models = LoadedModels(network, network, parts.vae, parts.encode_texts, parts.encode_images)
     profiles = profile_configs(parts.preset, unet.device)
     config = EngineConfig(parts.preset.height, parts.preset.width, profiles, fingerprint)
     return StreamingT2VEngine(_LoadedModelsSource(models, unet.device), config)
@@ -169,7 +169,7 @@ def refinement(parts: SamplingParts, unet: UNet3DConditionModel, opening: Openin
     assert refiner is not None
     with _processors_kept(unet):
         engine = WindowRefiner(
-            RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), refiner.config(), "in training"
+            RefinerModels(UntouchedBase(unet), parts.vae, parts.encode_texts), refiner.config(), "in training"
         )
         unrefined = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED)
         spec = unrefined.model_copy(update={"refine": refine_spec_of(True, parts.preset)})

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.engines.streaming_t2v.preset import StreamingPreset
-from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.model.training.loop import parallel
 from core.model.training.loop.checkpoints import is_trained, load_averaged
 from core.model.training.recipe import Recipe, SpritesData, SpritesNetworks
@@ -55,8 +55,8 @@ class SpritesModels:
         """The parts that samples need, with the preset's sampling config."""
         return SamplingParts(
             self.scaled_vae,
-            ClipTextReader(self.tokenizer, self.text_encoder),
-            ClipPictureReader(self.image_encoder),
+            ClipTextEncoder(self.tokenizer, self.text_encoder),
+            ClipImageEncoder(self.image_encoder),
             StreamingPreset.model_validate(preset_config() | {"refiner": refiner_config()}),
         )
 

@@ -15,7 +15,7 @@ from benchmarks.cuda import MODES, SECONDS, Mode, NoTimeLeft, Run, main, parse_a
 from benchmarks.cuda_engine import repeated
 from benchmarks.cuda_rig import FULL, TOY, Rig, Scale
 from benchmarks.figures import Figure, Report
-from benchmarks.ledger import Ledger
+from benchmarks.result_file import ResultFile
 from core.service.domain.engine import EngineChunk, EngineState, OnStep, ignore_step
 from tests.helpers.compiler import reset_compiler
 
@@ -79,8 +79,8 @@ def test_without_a_gpu_everything_is_run_and_nothing_is_said_to_be_measured(tmp_
 
 def make_run(folder: Path, mode: Mode, *, ends_at: float = 1e12, scale: Scale = TOY) -> Run:
     """A run whose only mode is `some`."""
-    ledger = Ledger(folder / "results.json", Report("", "commit", {"gpu": "none"}))
-    return Run(Rig(CPU, scale), ledger, ends_at, modes={"some": mode})
+    result_file = ResultFile(folder / "results.json", Report("", "commit", {"gpu": "none"}))
+    return Run(Rig(CPU, scale), result_file, ends_at, modes={"some": mode})
 
 
 def ignore(_text: str) -> None: ...
@@ -141,12 +141,12 @@ def test_the_most_telling_comes_first_whatever_the_order_asked_for() -> None:
 
 def test_another_commit_or_gpu_begins_a_new_file(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    Ledger(path, Report("", "a", {"gpu": "H200"})).add(Figure("first", 1.0, "s"))
-    Ledger(path, Report("", "a", {"gpu": "H200"})).add(Figure("second", None, "s"))
+    ResultFile(path, Report("", "a", {"gpu": "H200"})).add(Figure("first", 1.0, "s"))
+    ResultFile(path, Report("", "a", {"gpu": "H200"})).add(Figure("second", None, "s"))
     assert [(name, row["value"]) for name, row in rows(path).items()] == [("first", 1.0), ("second", "not measured")]
-    Ledger(path, Report("", "a", {"gpu": "H100"})).add(Figure("third", 3.0, "s"))
+    ResultFile(path, Report("", "a", {"gpu": "H100"})).add(Figure("third", 3.0, "s"))
     assert list(rows(path)) == ["third"]
-    Ledger(path, Report("", "b", {"gpu": "H100"})).add(Figure("fourth", 4.0, "s"))
+    ResultFile(path, Report("", "b", {"gpu": "H100"})).add(Figure("fourth", 4.0, "s"))
     assert list(rows(path)) == ["fourth"]
 
 

@@ -12,17 +12,17 @@ from safetensors.torch import load_file, save_file
 from core.model.networks.picture_preprocessing import CLIP_MEAN, CLIP_STD, preprocess_picture
 from tests.golden.__main__ import main
 from tests.golden.folder import GoldenFolder
-from tests.golden.made_up import MadeUp, write_loop_stem, write_network_stem, write_stem
 from tests.golden.rounding import THREAD_COUNTS, rounds_as_published, threads
+from tests.golden.synthetic import SyntheticNetwork, write_loop_stem, write_network_stem, write_stem
 
 REFERENCES = Path(__file__).parents[2] / "references"
 
 
 @pytest.fixture(scope="module")
-def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of other sizes, lengths, timesteps and constants than the published one, with random weights."""
     folder = tmp_path_factory.mktemp("golden")
-    network = MadeUp.of(seed=3)
+    network = SyntheticNetwork.of(seed=3)
     with threads(THREAD_COUNTS[0]):
         text = write_network_stem(folder, network)["in.text_states"]
         write_loop_stem(folder, network, text[:2])
@@ -30,9 +30,9 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(made_up: Path, tmp_path: Path) -> Path:
+def copy(synthetic: Path, tmp_path: Path) -> Path:
     """A copy to spoil; the loop's stem, which takes longest, is left out."""
-    for file in made_up.glob("cam_apm_unet*"):
+    for file in synthetic.glob("cam_apm_unet*"):
         shutil.copy(file, tmp_path)
     return tmp_path
 
@@ -68,9 +68,9 @@ def test_the_published_numbers_are_met(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_other_sizes_lengths_and_constants_are_taken_from_the_files(
-    made_up: Path, capsys: pytest.CaptureFixture[str]
+    synthetic: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(made_up)]) == 0, capsys.readouterr().out
+    assert main([str(synthetic)]) == 0, capsys.readouterr().out
 
     found = verdicts(capsys.readouterr().out)
     assert {"out.noise_pred_cam_apm", "out.chunk3.latents_after_step", "draw.chunk2.variance_noise"} <= found.keys()

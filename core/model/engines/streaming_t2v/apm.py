@@ -1,7 +1,7 @@
 """APM, the appearance preservation module: long-term memory of StreamingT2V (arXiv 2403.14773, section 4.2).
 
-One anchor frame of the first chunk becomes image tokens, and every text-reading layer of the UNet mixes them into its
-text with its own small mixer. Knows nothing of CAM, samplers, image encoders' insides or files.
+One anchor frame of the first chunk is encoded to image tokens, which every cross-attention layer of the UNet mixes into
+its text tokens.
 
 Shapes: B batch, L text tokens, K image tokens, D text width, I image embedding width, P, R picture rows and columns.
 """
@@ -18,7 +18,7 @@ from core.model.networks.cross_attention import SharedTextLayers, spatial_cross_
 
 
 class TokenExpander(nn.Module):
-    """Pooled image embedding -> image tokens of the text's width."""
+    """Expands a pooled image embedding to image tokens of the text's width."""
 
     def __init__(self, embedding_width: int, inner_width: int, num_tokens: int, token_width: int) -> None:
         """The released model: 1024 -> 1280 -> 16 tokens of 1024."""
@@ -29,19 +29,19 @@ class TokenExpander(nn.Module):
         )
 
     def forward(self, embeddings_BI: Tensor) -> Tensor:
-        """Image embeddings [B, I], not normalised -> tokens [B, K, D]."""
+        """Image embeddings [B, I], not normalised -> image tokens [B, K, D]."""
         expanded: Tensor = self.context_embedding(embeddings_BI)
         return expanded.unflatten(-1, (self.num_tokens, -1))
 
 
 class ApmMixer(nn.Module):
-    """Adds to a layer's text a learned share of a mix of text and image tokens: text + silu(alpha) * mix.
+    """Mixes image tokens into text tokens: text + silu(alpha) * mix(text, image).
 
-    Starts as the identity (alpha 0). Text without image tokens passes through unchanged.
+    Initialised as the identity (alpha 0). Text without image tokens is returned unchanged.
     """
 
     def __init__(self, num_text_tokens: int, num_image_tokens: int, width: int) -> None:
-        """The mix is a convolution along the feature axis with tokens as channels, then a layer norm."""
+        """The mix is a convolution along the feature axis, with tokens as channels, and a layer norm."""
         super().__init__()
         self.num_text_tokens = num_text_tokens
         self.alpha = nn.Parameter(torch.zeros(()))
@@ -57,22 +57,22 @@ class ApmMixer(nn.Module):
 
 
 class ApmMixers(nn.Module):
-    """One mixer per text-reading layer of a UNet (16 at four levels), in forward order."""
+    """One mixer per cross-attention layer of a UNet (16 at four levels), in forward order."""
 
     def __init__(
         self, layer_names: Iterable[str], num_text_tokens: int, num_image_tokens: int, token_width: int
     ) -> None:
-        """`layer_names` as `spatial_cross_attentions` gives them."""
+        """`layer_names`: keys of `spatial_cross_attentions`."""
         super().__init__()
         self.layer_names = tuple(layer_names)
         self.mixers = nn.ModuleList(ApmMixer(num_text_tokens, num_image_tokens, token_width) for _ in self.layer_names)
 
     @classmethod
     def for_unet(cls, unet: UNet3DConditionModel, num_text_tokens: int, num_image_tokens: int = 16) -> "ApmMixers":
-        """Mixers for every text-reading layer of `unet`."""
+        """Mixers for every cross-attention layer of `unet`."""
         config: Mapping[str, Any] = unet.config
         return cls(spatial_cross_attentions(unet), num_text_tokens, num_image_tokens, config["cross_attention_dim"])
 
     def layers_of(self, unet: UNet3DConditionModel) -> SharedTextLayers:
-        """`unet`'s text-reading layers with these mixers, not yet injected."""
+        """`unet`'s cross-attention layers with these mixers, not yet injected."""
         return SharedTextLayers(unet, dict(zip(self.layer_names, self.mixers, strict=True)))

@@ -1,8 +1,7 @@
 """CAM, the conditional attention module: short-term memory of StreamingT2V (arXiv 2403.14773, section 4.1).
 
-A copy of the UNet's encoder half looks at the noisy latents of a window's first frames together with the clean frames
-of the past that they repeat; its features are merged into every skip connection and the mid feature of the UNet by
-attention along time. Knows nothing of samplers, guidance, text encoders or files.
+A copy of the UNet's encoder half encodes the noisy latents of a window's first frames and the conditioning frames that
+they repeat. Its features are merged into the UNet's skip and mid features by attention along time.
 
 Shapes: B batch, C channels, F frames of a window, G conditioning frames, H, W latent rows and columns, P, R picture
 rows and columns, N = B*F or B*G (batch-major).
@@ -39,19 +38,19 @@ from core.model.networks.unet_halves import (
 )
 
 PUBLISHED_PICTURE_CHANNELS = (32, 96, 256, 512)
-"""Picture encoder widths of the released model: full, half, quarter and eighth resolution."""
+"""Picture encoder channels of the released model at full, half, quarter and eighth resolution."""
 _MERGER_NORM_EPS = 1e-6
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class PictureEncoder(nn.Module):
-    """Convolutions from conditioning pictures to the UNet's first feature size, frame by frame, no normalisation.
+    """Convolutions from conditioning frames to the UNet's first feature size, without normalisation.
 
-    Depends on neither timestep nor text, so a window needs it once.
+    Independent of timestep and text: computed once per window.
     """
 
     def __init__(self, channels: Sequence[int], out_channels: int) -> None:
-        """`channels`: one width per resolution; every further width halves the resolution (3 halvings for 8x)."""
+        """`channels`: one per resolution, each half of the one before (4 for a factor of 8)."""
         super().__init__()
         self.conv_in = nn.Conv2d(3, channels[0], 3, padding=1)
         self.blocks = nn.ModuleList()
@@ -70,15 +69,15 @@ class PictureEncoder(nn.Module):
 
 
 class CamFeatureExtractor(nn.Module):
-    """The encoder half of a UNet, under diffusers' module names, plus the picture encoder.
+    """The encoder half of a UNet, under diffusers' module names, and the picture encoder.
 
-    Its weights start as the base UNet's (`from_unet`) and are then trained on their own.
+    Initialised with the base UNet's weights (`from_unet`) and trained separately.
     """
 
     def __init__(
         self, unet_config: dict[str, Any], picture_channels: Sequence[int], num_conditioning_frames: int = 8
     ) -> None:
-        """`unet_config` is the base UNet's configuration; the same sizes follow from it."""
+        """`unet_config`: the base UNet's config."""
         super().__init__()
         self._adopt_encoder(cast(UNet3DConditionModel, UNet3DConditionModel.from_config(unet_config)))
         self.picture_encoder = PictureEncoder(picture_channels, self.conv_in.out_channels)
@@ -89,7 +88,7 @@ class CamFeatureExtractor(nn.Module):
     def from_unet(
         cls, unet: UNet3DConditionModel, picture_channels: Sequence[int], num_conditioning_frames: int = 8
     ) -> "CamFeatureExtractor":
-        """A new extractor whose encoder is a copy of `unet`'s; its picture encoder adds nothing before training."""
+        """An extractor with a copy of the encoder of `unet`; its picture encoder outputs zero before training."""
         extractor = cls(dict(unet.config), picture_channels, num_conditioning_frames)
         own = extractor.state_dict()
         base = {name: weight for name, weight in unet.state_dict().items() if name in own}
@@ -97,7 +96,7 @@ class CamFeatureExtractor(nn.Module):
         return extractor
 
     def _adopt_encoder(self, unet: UNet3DConditionModel) -> None:
-        """Take the encoder modules of a freshly built UNet; its up path is dropped with it."""
+        """Take over the encoder modules of a new UNet, without its up path."""
         self.conv_in: nn.Conv2d = unet.conv_in
         self.time_proj = unet.time_proj
         self.time_embedding = unet.time_embedding
@@ -114,26 +113,26 @@ class CamFeatureExtractor(nn.Module):
     def forward(
         self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
     ) -> EncodedHalf:
-        """CAM features of a window: skips and mid, [B*G, C_i, H_i, W_i] each.
+        """CAM features of a window: skips and mid, each [B*G, C_i, H_i, W_i].
 
-        Reads only the first G frames of the noisy latents: the same moments in time as the G conditioning frames.
+        Reads only the first G frames of the noisy latents: those that repeat the G conditioning frames.
         """
-        past = latents_BCFHW[:, :, : self.num_conditioning_frames]
-        return encode_half(cast(EncoderNetwork, self), past, timestep, text_states_BLD, embedded_pictures)
+        repeated = latents_BCFHW[:, :, : self.num_conditioning_frames]
+        return encode_half(cast(EncoderNetwork, self), repeated, timestep, text_states_BLD, embedded_pictures)
 
     def first_level(
         self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
     ) -> FirstLevel:
-        """As `forward`, no further than the first resolution."""
-        past = latents_BCFHW[:, :, : self.num_conditioning_frames]
-        return encode_first_level(cast(EncoderNetwork, self), past, timestep, text_states_BLD, embedded_pictures)
+        """As `forward`, for the first resolution only."""
+        repeated = latents_BCFHW[:, :, : self.num_conditioning_frames]
+        return encode_first_level(cast(EncoderNetwork, self), repeated, timestep, text_states_BLD, embedded_pictures)
 
 
 class FrameMerger(nn.Module):
-    """Residual attention along time, per pixel: every frame of the window reads the CAM feature's frames."""
+    """Residual attention along time, per pixel: every frame of the window attends to the frames of the CAM feature."""
 
     def __init__(self, channels: int, head_dim: int, norm_groups: int) -> None:
-        """Starts as the identity: the output projection is zero."""
+        """Initialised as the identity: the output projection is zero."""
         super().__init__()
         self.norm = nn.GroupNorm(norm_groups, channels, eps=_MERGER_NORM_EPS)
         self.proj_in = nn.Linear(channels, channels)
@@ -156,14 +155,14 @@ class CamMergers(nn.Module):
     """One merger per skip feature and one for the mid feature (12 + 1 at four levels)."""
 
     def __init__(self, skip_widths: Sequence[int], mid_width: int, head_dim: int, norm_groups: int) -> None:
-        """Sizes are the UNet's: see `for_unet`."""
+        """Sizes of the UNet's features; see `for_unet`."""
         super().__init__()
         self.skips = nn.ModuleList(FrameMerger(width, head_dim, norm_groups) for width in skip_widths)
         self.mid = FrameMerger(mid_width, head_dim, norm_groups)
 
     @classmethod
     def for_unet(cls, unet_config: dict[str, Any]) -> "CamMergers":
-        """Mergers for a UNet of this configuration; their head width is that of the UNet's own attention."""
+        """Mergers for a UNet of this config, with the head width of its attention."""
         widths: Sequence[int] = unet_config["block_out_channels"]
         return cls(
             skip_channels(widths, unet_config["layers_per_block"]),
@@ -181,7 +180,7 @@ class CamMergers(nn.Module):
         )
 
     def merge_first_level(self, base: FirstLevel, features: FirstLevel) -> FirstLevel:
-        """As `forward`, for the skips of the first resolution alone."""
+        """As `forward`, for the skips of the first resolution only."""
         return replace(base, skips_NCHW=self._merge_skips(base, features))
 
     def _merge_skips(self, base: EncodedHalf | FirstLevel, features: EncodedHalf | FirstLevel) -> tuple[Tensor, ...]:
@@ -194,7 +193,7 @@ class CamMergers(nn.Module):
 
 
 def _zeroed(layer: Layer) -> Layer:
-    """`layer` with every parameter zero: it adds nothing until it is trained."""
+    """Set every parameter of `layer` to zero; returns `layer`."""
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.zero_()

@@ -1,8 +1,7 @@
 """The official checkpoint's key names <-> the modules of this package.
 
-`streaming_t2v.ckpt` stores everything under six prefixes; the names below its prefixes are diffusers' and ours but for
-the tables here. Pure renaming of whatever stands under a name (a tensor, a shape, a place in a file): opens no file,
-checks no shape.
+`streaming_t2v.ckpt` has six key prefixes; below them the names are diffusers' and ours, except for the patterns here.
+Renames entries of any type (tensors, shapes, lazy tensors).
 """
 
 import re
@@ -26,7 +25,7 @@ Weight = TypeVar("Weight")
 
 @dataclass(frozen=True)
 class StreamingWeights(Generic[Weight]):
-    """State dicts of the five parts, under this package's names."""
+    """State dicts of the five modules, under this package's names."""
 
     unet: dict[str, Weight]
     cam: dict[str, Weight]
@@ -36,18 +35,18 @@ class StreamingWeights(Generic[Weight]):
 
 
 def from_official(weights: Mapping[str, Weight], layer_names: tuple[str, ...]) -> StreamingWeights[Weight]:
-    """Sort official keys into the five parts. `layer_names`: the UNet's text-reading layers (`ApmMixers.layer_names`).
+    """Sort official keys into the five parts. `layer_names`: `ApmMixers.layer_names`.
 
-    Keys of other parts (text encoder, image encoder, VAE) are left out.
+    Keys of text encoder, image encoder and VAE are left out.
     """
     parts = StreamingWeights[Weight]({}, {}, {}, {}, {})
     for key, weight in weights.items():
-        _file(parts, key, weight, layer_names)
+        _add_weight(parts, key, weight, layer_names)
     return parts
 
 
-def _file(parts: StreamingWeights[Weight], key: str, weight: Weight, layer_names: tuple[str, ...]) -> None:
-    """Put one official key where it belongs."""
+def _add_weight(parts: StreamingWeights[Weight], key: str, weight: Weight, layer_names: tuple[str, ...]) -> None:
+    """Add one official key to its module's state dict."""
     if merger := _MERGER.match(key):
         index, mid, rest = merger.groups()
         parts.mergers[f"mid.{rest}" if mid else f"skips.{index}.{rest}"] = weight

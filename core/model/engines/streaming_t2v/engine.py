@@ -33,7 +33,7 @@ from core.model.engines.streaming_t2v.sampling import (
     window_denoiser,
 )
 from core.model.networks.base_network import BaseNetwork
-from core.model.networks.encoders import PictureReader, TextReader
+from core.model.networks.encoders import ImageEncoder, TextEncoder
 from core.model.sampling.device import Stopwatch, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.guidance import num_halves
@@ -66,8 +66,8 @@ class LoadedModels:
     base: BaseNetwork
     """Samples the first chunk: an untouched base UNet, or `network` where its base was kept frozen."""
     vae: AutoencoderKL
-    read_texts: TextReader
-    read_pictures: PictureReader
+    encode_texts: TextEncoder
+    encode_images: ImageEncoder
 
 
 class ModelLoader(Protocol):
@@ -222,7 +222,7 @@ class StreamingT2VEngine:
         if self._own_source is not None:
             return self._own_source
         models, config = self._models(profile), self._facts.profiles[profile].first_chunk
-        return BaseFirstChunk(models.base, models.read_texts, models.vae, config, self._latent_shape(models))
+        return BaseFirstChunk(models.base, models.encode_texts, models.vae, config, self._latent_shape(models))
 
     def _later_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """Surplus frames of the chunk before, then as many windows as the chunk needs."""
@@ -258,7 +258,7 @@ class StreamingT2VEngine:
             ),
         )
         check = FiniteCheck(_chunk_after(state))
-        check.see("window", latents)
+        check.add("window", latents)
         pictures = watch.run("decode", lambda: decode_new_frames(models.vae, latents, CONDITIONING_FRAMES))
         frames = to_uint8(pictures, check)
         arrays = {
@@ -280,7 +280,7 @@ class StreamingT2VEngine:
     def _text_states(self, models: LoadedModels, spec: JobSpec) -> Tensor:
         """States of [negative prompt, prompt], or of the prompt alone where nothing is guided."""
         texts = (spec.negative_prompt, spec.prompt)[-num_halves(spec.guidance_scale) :]
-        return self._texts.get(texts, lambda: models.read_texts(list(texts)))
+        return self._texts.get(texts, lambda: models.encode_texts(list(texts)))
 
     def _window_context(self, models: LoadedModels, spec: JobSpec, state: EngineState) -> VideoContext:
         """Text and anchor of this video: computed once per worker, whichever chunk it starts with."""
@@ -291,7 +291,7 @@ class StreamingT2VEngine:
 
         def make() -> VideoContext:
             anchor_3PR = as_conditioning(self._tensor(anchor))
-            return window_context(models.network, states, models.read_pictures, anchor_3PR)
+            return window_context(models.network, states, models.encode_images, anchor_3PR)
 
         return self._contexts.get(key, make)
 

@@ -17,7 +17,7 @@ from core.model.engines.streaming_t2v.networks import WeightsFolder, check_sizes
 from core.model.engines.streaming_t2v.preset import StreamingPreset, read_preset
 from core.model.presets.fingerprint import fingerprint
 from core.model.refinement.loading import fetch_refiner, load_refiner
-from core.model.sampling.device import own_device
+from core.model.sampling.device import select_device
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.first_chunk_sources import SourceChoice
 from core.service.domain.schema import DEFAULT_PROFILE, Profile
@@ -42,7 +42,7 @@ def load_engine(
     `torch_compile` acts on CUDA only. `long_work` stands around what is loaded or compiled, now and later.
     """
     torch.set_num_threads(torch_threads or usable_cores())
-    where = own_device(device)
+    where = select_device(device)
     compiled = torch_compile and where.type == "cuda"
     preset = read_preset(folder)
     choice = SourceChoice.parse(first_chunk_source or preset.first_chunk_source)

@@ -1,7 +1,6 @@
-"""The StreamingT2V network of one denoising step: base UNet, CAM and APM together, one differentiable function.
+"""The StreamingT2V network of one denoising step: base UNet, CAM and APM as one differentiable function.
 
-Inference and training call the same code. Knows nothing of samplers, guidance, text encoders, pixels of the output or
-files.
+Inference and training call the same code.
 
 Shapes: B batch, C latent channels, F frames, H, W latent rows and columns, L text tokens, K image tokens, D text width,
 G conditioning frames, P, R picture rows and columns.
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.networks.base_network import ReadKeysValues, predict_base, with_image_tokens
+from core.model.networks.base_network import CrossAttentionCache, predict_base, with_image_tokens
 from core.model.networks.compilation import Compiler
 from core.model.networks.unet_halves import (
     as_encoder,
@@ -38,17 +37,18 @@ def predict_noise(
     image_tokens_BKD: Tensor | None,
     conditioning_frames: Tensor,
 ) -> Tensor:
-    """The network's prediction [B, C, F, H, W] (epsilon or v, as the base was trained), differentiable throughout.
+    """Prediction [B, C, F, H, W] (epsilon or v, as the base was trained), differentiable.
 
     `timestep`: scalar or [B]. `conditioning_frames`: [B, G, 3, P, R], or [G, 3, P, R] for the whole batch, in [-1, 1].
-    `image_tokens_BKD` act where APM mixers are injected into `unet`; None leaves APM out. `unet` must have its
-    text-reading layers injected (`ApmMixers.layers_of(unet).inject()`).
+    `image_tokens_BKD` need APM mixers injected into `unet` (`ApmMixers.layers_of(unet).inject()`); None leaves APM out.
     """
     embedded = cam.embed_pictures(conditioning_frames)
-    return predict_and_keep(unet, cam, mergers, latents_BCFHW, timestep, text_states_BLD, image_tokens_BKD, embedded)[0]
+    return predict_with_deep(unet, cam, mergers, latents_BCFHW, timestep, text_states_BLD, image_tokens_BKD, embedded)[
+        0
+    ]
 
 
-def predict_and_keep(
+def predict_with_deep(
     unet: UNet3DConditionModel,
     cam: CamFeatureExtractor,
     mergers: CamMergers,
@@ -58,9 +58,9 @@ def predict_and_keep(
     image_tokens_BKD: Tensor | None,
     embedded_pictures: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """As `predict_noise`, from `cam.embed_pictures(...)`, which no step changes; with the deep features behind it.
+    """As `predict_noise`, from `cam.embed_pictures(...)`; returns the prediction and the deep features.
 
-    Where there are more texts than samples (the halves of guidance), what precedes the first text is computed once.
+    With more texts than samples (both halves of guidance), layers before the first cross-attention run once.
     """
     tokens = with_image_tokens(text_states_BLD, image_tokens_BKD)
     base = encode_half(as_encoder(unet), latents_BCFHW, timestep, tokens)
@@ -80,16 +80,16 @@ def predict_from_deep(
     embedded_pictures: Tensor,
     deep_NCHW: Tensor,
 ) -> Tensor:
-    """A prediction that computes the first resolution only and takes the deep features of another step."""
+    """Prediction from the deep features of an earlier step; only the first resolution is computed."""
     base = encode_first_level(as_encoder(unet), latents_BCFHW, timestep, text_states_BLD)
     features = cam.first_level(latents_BCFHW, timestep, text_states_BLD, embedded_pictures)
     return decode_last_level(unet, mergers.merge_first_level(base, features), deep_NCHW)
 
 
 class StreamingNetwork:
-    """Base UNet with CAM and APM attached. Attached, the UNet reads its text once per batch item; `eject` detaches.
+    """Base UNet with CAM and APM injected; `eject` removes them. Injected, the UNet takes text states per batch item.
 
-    The base UNet's own weights are never touched, so one file serves the first chunk and the windows.
+    The base UNet's weights are not changed.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class StreamingNetwork:
         mixers: ApmMixers,
         expander: TokenExpander,
     ) -> None:
-        """Injects at once. All five must be of one configuration, on one device, of one dtype."""
+        """Injects at once. All five must have matching sizes, one device and one dtype."""
         self.unet = unet
         self.cam = cam
         self.mergers = mergers
         self.mixers = mixers
         self.expander = expander
         self._unet_layers = mixers.layers_of(unet).inject()
-        self._predict_and_keep: Callable[..., Any] = predict_and_keep
+        self._predict_with_deep: Callable[..., Any] = predict_with_deep
         self._predict_from_deep: Callable[..., Any] = predict_from_deep
         self._predict_base: Callable[..., Tensor] = predict_base
 
@@ -124,57 +124,57 @@ class StreamingNetwork:
 
     @property
     def weight(self) -> Tensor:
-        """Any weight: tells device and dtype."""
+        """One of the weights; all have its device and dtype."""
         return self.unet.conv_in.weight
 
     def inject(self) -> None:
-        """Attach again after `eject`."""
+        """Inject again after `eject`."""
         self._unet_layers.inject()
 
     def eject(self) -> None:
-        """Give the UNet back its own processors: its forward is then diffusers' own, bit for bit."""
+        """Restore the UNet's attention processors: its forward then equals diffusers' own bit by bit."""
         self._unet_layers.eject()
 
-    def read(self, text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> ReadKeysValues:
-        """Keys and values for a text and an anchor; without image tokens, for the base alone (first chunk)."""
+    def precompute(self, text_states_BLD: Tensor, image_tokens_BKD: Tensor | None) -> CrossAttentionCache:
+        """Keys and values for text and anchor tokens; without image tokens, for the base only (first chunk)."""
         unet = self._unet_layers.keys_values(with_image_tokens(text_states_BLD, image_tokens_BKD))
         cam = () if image_tokens_BKD is None else self.cam.text_layers.keys_values(text_states_BLD)
-        return ReadKeysValues(unet, cam)
+        return CrossAttentionCache(unet, cam)
 
     @contextmanager
-    def hold(self, read: ReadKeysValues) -> Generator[None, None, None]:
-        """Within the block all text-reading layers use these keys and values."""
+    def use_cache(self, cache: CrossAttentionCache) -> Generator[None, None, None]:
+        """Within the block, all cross-attention layers use these keys and values."""
         with ExitStack() as stack:
-            stack.enter_context(self._unet_layers.hold(read.unet))
-            if read.cam:
-                stack.enter_context(self.cam.text_layers.hold(read.cam))
+            stack.enter_context(self._unet_layers.use_cache(cache.unet))
+            if cache.cam:
+                stack.enter_context(self.cam.text_layers.use_cache(cache.cam))
             yield
 
     def compile(self, compiler: Compiler) -> None:
-        """Run steps through `compiler`, torch.compile with its options."""
-        self._predict_and_keep = compiler(predict_and_keep)
+        """Compile the steps with `compiler`."""
+        self._predict_with_deep = compiler(predict_with_deep)
         self._predict_from_deep = compiler(predict_from_deep)
         self._predict_base = compiler(predict_base)
 
     def predict(self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor) -> Tensor:
-        """Prediction of the base alone [B, C, F, H, W], for a first chunk; see `predict_base`."""
+        """Prediction of the base only [B, C, F, H, W], for a first chunk; see `predict_base`."""
         return self._predict_base(self.unet, latents_ACFHW, timestep, text_states_BLD)
 
     def predict_window(
         self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
     ) -> Tensor:
-        """Prediction for a window [B, C, F, H, W] while keys and values are held (they carry text and anchor).
+        """Prediction for a window [B, C, F, H, W], inside `use_cache` (text and anchor are in the cache).
 
-        One sample [1, C, F, H, W] may serve several texts.
+        One sample [1, C, F, H, W] may have several texts.
         """
-        return self.predict_window_and_keep(latents_ACFHW, timestep, text_states_BLD, embedded_pictures)[0]
+        return self.predict_window_with_deep(latents_ACFHW, timestep, text_states_BLD, embedded_pictures)[0]
 
-    def predict_window_and_keep(
+    def predict_window_with_deep(
         self, latents_ACFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `predict_window`, with deep features [N, C, H, W] for `predict_window_from_deep`."""
         parts = (self.unet, self.cam, self.mergers)
-        return self._predict_and_keep(*parts, latents_ACFHW, timestep, text_states_BLD, None, embedded_pictures)
+        return self._predict_with_deep(*parts, latents_ACFHW, timestep, text_states_BLD, None, embedded_pictures)
 
     def predict_window_from_deep(
         self,
@@ -184,6 +184,6 @@ class StreamingNetwork:
         embedded_pictures: Tensor,
         deep_NCHW: Tensor,
     ) -> Tensor:
-        """As `predict_window` with deep features of an earlier step: an approximation."""
+        """As `predict_window`, approximated with the deep features of an earlier step."""
         parts = (self.unet, self.cam, self.mergers)
         return self._predict_from_deep(*parts, latents_ACFHW, timestep, text_states_BLD, embedded_pictures, deep_NCHW)

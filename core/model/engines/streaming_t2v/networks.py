@@ -19,8 +19,8 @@ from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.engines.streaming_t2v.resident import Memory, Resident, memory_of
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.builders import build_image_encoder, build_text_encoder, build_unet, build_vae
-from core.model.networks.compilation import for_cuda, or_eager
-from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.compilation import compile_with_cuda_graph, with_eager_fallback
+from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.model.networks.kernels import lay_out_for_gpu
 from core.model.presets.files import FIX, load_module, num_weights, read_tokenizer
 from core.service.domain.engine import LongWork, unannounced
@@ -75,10 +75,10 @@ class WeightsFolder:
         self._long_work = long_work
         self._resident = Resident(device, self._load, self._expected_bytes, memory or memory_of(device))
         self._vae = load_module(folder / "vae", build_vae, device)
-        self._read_texts = ClipTextReader(
+        self._read_texts = ClipTextEncoder(
             read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
         )
-        self._read_pictures = ClipPictureReader(load_module(folder / "image_encoder", build_image_encoder, device))
+        self._read_pictures = ClipImageEncoder(load_module(folder / "image_encoder", build_image_encoder, device))
 
     def at(self, dtype: torch.dtype) -> LoadedModels:
         """All models with networks of `dtype`. Raises PresetError."""
@@ -99,7 +99,7 @@ class WeightsFolder:
             base = UntouchedBase(load_module(untouched, build_unet, self.device, dtype))
         if self._compiled:
             for each in {network, base}:
-                each.compile(or_eager(for_cuda, self._long_work))
+                each.compile(with_eager_fallback(compile_with_cuda_graph, self._long_work))
         if self.device.type == "cuda":
             for part in (*network.parts.values(), base.unet):
                 lay_out_for_gpu(part)
@@ -146,7 +146,7 @@ def build_conditioning(unet: UNet3DConditionModel, config: dict[str, Any]) -> nn
 
 def check_sizes(folder: Path, preset: StreamingPreset, models: LoadedModels) -> None:
     """What preset.json promises must be what the networks take."""
-    reader = cast(ClipTextReader, models.read_texts)
+    reader = cast(ClipTextEncoder, models.encode_texts)
     network = models.network
     facts = {
         "max_prompt_tokens": (preset.max_prompt_tokens, reader.max_prompt_tokens),

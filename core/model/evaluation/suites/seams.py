@@ -25,7 +25,8 @@ from core.model.evaluation.generation.refinement_methods import refine_with_all_
 from core.model.evaluation.generation.sprites_requests import SUITE_SEED, suite_scenes
 from core.model.evaluation.metrics.seam_figures import SeamFigures, seam_figures
 from core.model.evaluation.reports.seams_report import PREVIEW, ROWS, TRUE, SeamsConfig, SeamsReport
-from core.model.refinement.engine import WindowRefiner, enlarged
+from core.model.refinement.codec import enlarged
+from core.model.refinement.engine import WindowRefiner
 from core.model.sampling.vae import to_uint8
 from core.model.training.sprites import captions, world
 from core.model.training.sprites.rendering import render
@@ -134,7 +135,7 @@ def refined_videos(refiner: WindowRefiner, spec: JobSpec, scene: world.Scene) ->
     """Frames by row, all at the refined size."""
     size = refine_spec(spec)
     preview = refiner.reconstructed(render(scene, spec.num_frames))
-    video = refiner.in_latents(spec, preview)
+    video = refiner.encode_preview(spec, preview)
     return {
         TRUE: render(scene, spec.num_frames, scale=size.height // world.SIZE),
         PREVIEW: to_uint8(enlarged(preview, size.height, size.width) * 0.5 + 0.5),

@@ -22,7 +22,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.model.networks.encoders import ClipTextReader
+from core.model.networks.encoders import ClipTextEncoder
 from core.model.sampling.vae import encode_frames, to_pictures
 from core.model.training.clips.clip_files import Clip, ClipsError, ClipUnusable, read_frames
 from core.model.training.clips.clips_data import ClipsData
@@ -38,7 +38,7 @@ class Encoders:
     """The networks that encode clips, and a digest of their weights: other weights need another cache."""
 
     vae: AutoencoderKL
-    read_texts: ClipTextReader
+    encode_texts: ClipTextEncoder
     digest: str
 
 
@@ -114,7 +114,7 @@ def encode_clips(
     def encode_text(number: int) -> None:
         target = folder / "texts" / f"{_text_key(texts[number])}.safetensors"
         if not target.exists():
-            _save({"states": encoders.read_texts([texts[number]])[0].to(dtype)}, target)
+            _save({"states": encoders.encode_texts([texts[number]])[0].to(dtype)}, target)
 
     with torch.no_grad():
         parallel.share("encoding captions", len(texts), encode_text)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from core.model.networks.encoders import ClipTextReader
+from core.model.networks.encoders import ClipTextEncoder
 from core.model.training.loop import parallel
 from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites.word_tokenizer import MAX_TOKENS, hide_filler_words
@@ -146,7 +146,7 @@ class ClipsAndFramesTask:
 def caption_states(text_encoder: CLIPTextModel, tokenizer: Tokenizer, captions: list[str]) -> Tensor:
     """Captions -> text states [B, MAX_TOKENS, width], without gradients."""
     with torch.no_grad():
-        return ClipTextReader(tokenizer, text_encoder)(captions)
+        return ClipTextEncoder(tokenizer, text_encoder)(captions)
 
 
 def drop_captions(captions: list[str], rng: np.random.Generator, dropped: float, unknown: float) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from core.model.engines.streaming_t2v.apm import TokenExpander
-from core.model.networks.encoders import ClipPictureReader
+from core.model.networks.encoders import ClipImageEncoder
 from core.model.sampling.vae import MAX_FRAMES_PER_CALL
 
 HISTORY_FRAMES = 16
@@ -60,6 +60,6 @@ def image_tokens(
     """Tokens [B, K, width] of anchor pictures in [-1, 1]; a dropped anchor is replaced by mid-grey, as in guidance."""
     kept = torch.from_numpy(rng.random(len(pictures_b3pr)) >= dropout).view(-1, 1, 1, 1).to(pictures_b3pr.device)
     with torch.no_grad():
-        embeddings = ClipPictureReader(image_encoder)(pictures_b3pr * kept)
+        embeddings = ClipImageEncoder(image_encoder)(pictures_b3pr * kept)
     tokens: Tensor = expander(embeddings.float())
     return tokens

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from core.model.refinement.engine import enlarged
+from core.model.refinement.codec import enlarged
 from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.sampling.finite import clamped
 from core.model.sampling.vae import to_uint8

@@ -1,4 +1,4 @@
-"""Where the first 16 frames come from: the preset's own base UNet, AnimateDiff, SVD, or any text-to-video pipeline.
+"""Sources of the first 16 frames other than the base UNet: AnimateDiff, SVD, any diffusers text-to-video pipeline.
 
-`source.py` is the port, one module per source, `choose.py` finds the one that a deployment names.
+`source.py` is their interface, `choose.py` loads the configured one.
 """

@@ -1,6 +1,6 @@
 """First chunk by AnimateDiff (Guo et al. 2024): Stable Diffusion 1.5 fine-tuned on photographs, with a motion adapter.
 
-Scheduler, sizes and the negative prompt are those of StreamingT2V's published code. Knows nothing of windows.
+Scheduler, sizes and negative prompt are those of StreamingT2V's published code.
 """
 
 from typing import Any
@@ -10,23 +10,23 @@ from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipe
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement, StepReporter, first_frames, load
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
-from core.model.sampling.pictures import fit
+from core.model.sampling.pictures import crop_and_resize
 from core.service.domain.engine import OnStep
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
 BASE = "SG161222/Realistic_Vision_V5.1_noVAE"
 ADAPTER = "guoyww/animatediff-motion-adapter-v1-5-2"
 NEGATIVE_PROMPT = "bad quality, worse quality"
-"""For requests without one: the published code always used it."""
+"""If a request has none; the published code always uses it."""
 
 
 class AnimateDiffFirstChunk:
-    """16 frames of the pipeline at its own size (512x512), resampled to the preset's."""
+    """16 frames at the pipeline's own size (512x512), resized to the preset's."""
 
     def __init__(self, pipeline: AnimateDiffPipeline, height: int, width: int) -> None:
-        """`height`, `width`: of the preset, in pixels."""
+        """`height`, `width`: the preset's, in pixels."""
         self.pipeline: Any = pipeline
         self._size = (height, width)
 
@@ -42,17 +42,17 @@ class AnimateDiffFirstChunk:
             "generator": request.generator,
             "output_type": "pt",
         }
-        result = Steps(on_step, request.num_inference_steps).run(self.pipeline, arguments)
-        return fit(first_frames("animatediff", result.frames), *self._size)
+        result = StepReporter(on_step, request.num_inference_steps).run(self.pipeline, arguments)
+        return crop_and_resize(first_frames("animatediff", result.frames), *self._size)
 
 
 def load_animatediff(
-    height: int, width: int, place: Place, *, base: str = BASE, adapter: str = ADAPTER
+    height: int, width: int, placement: Placement, *, base: str = BASE, adapter: str = ADAPTER
 ) -> AnimateDiffFirstChunk:
-    """Load both parts, from the Hub or from folders. Raises PresetError."""
+    """Load base model and motion adapter by Hub ids or folders. Raises PresetError."""
 
     def make() -> Any:
-        motion: Any = MotionAdapter.from_pretrained(adapter, dtype=place.dtype)
+        motion: Any = MotionAdapter.from_pretrained(adapter, dtype=placement.dtype)
         scheduler: Any = DDIMScheduler.from_pretrained(
             base,
             subfolder="scheduler",
@@ -62,9 +62,9 @@ def load_animatediff(
             steps_offset=1,
         )
         pipeline: Any = AnimateDiffPipeline.from_pretrained(
-            base, motion_adapter=motion, scheduler=scheduler, dtype=place.dtype
+            base, motion_adapter=motion, scheduler=scheduler, dtype=placement.dtype
         )
         pipeline.vae.enable_slicing()
         return pipeline
 
-    return AnimateDiffFirstChunk(load("animatediff", make, place), height, width)
+    return AnimateDiffFirstChunk(load("animatediff", make, placement), height, width)

@@ -1,8 +1,8 @@
-"""The first-chunk source that a deployment names. Imports a source's pipelines only where it is chosen."""
+"""Loads the configured first-chunk source. A source's pipelines are imported only if it is chosen."""
 
 import torch
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkSource
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.first_chunk_sources import SourceChoice
@@ -11,21 +11,21 @@ from core.service.domain.first_chunk_sources import SourceChoice
 def load_source(
     choice: SourceChoice, height: int, width: int, device: torch.device, long_work: LongWork = unannounced
 ) -> FirstChunkSource | None:
-    """The source for a preset of this size; None for its own base UNet. Raises PresetError.
+    """The source for a preset of this size in pixels; None for the preset's base UNet. Raises PresetError.
 
-    `long_work` stands around what is loaded, now and, of a source that waits with a part, later.
+    `long_work`: a context manager around loading, which some sources do in part at their first use.
     """
-    place = Place(device, long_work)
+    placement = Placement(device, long_work)
     if choice.kind == "animatediff":
         from core.model.engines.streaming_t2v.first_chunk.animatediff import load_animatediff
 
-        return load_animatediff(height, width, place)
+        return load_animatediff(height, width, placement)
     if choice.kind == "svd":
         from core.model.engines.streaming_t2v.first_chunk.svd import load_svd
 
-        return load_svd(height, width, place)
+        return load_svd(height, width, placement)
     if choice.kind == "diffusers":
         from core.model.engines.streaming_t2v.first_chunk.text_to_video import load_text_to_video
 
-        return load_text_to_video(choice.repository, height, width, place)
+        return load_text_to_video(choice.repository, height, width, placement)
     return None

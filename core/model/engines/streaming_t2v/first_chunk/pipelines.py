@@ -1,6 +1,6 @@
-"""What all sources that wrap a diffusers pipeline share: loading it, and steps that are seen and can be stopped.
+"""Loading and running diffusers pipelines for first-chunk sources, with progress reports and cancellation.
 
-Knows no particular pipeline. Pipelines are untyped, hence Any.
+Pipelines are untyped, hence Any.
 
 Shapes: F frames, P, R picture rows and columns.
 """
@@ -23,108 +23,110 @@ from core.service.domain.frame_plan import CHUNK_FRAMES
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where pipelines run. In half precision on a GPU, as published, and in float32 on a CPU."""
+class Placement:
+    """Device and dtype of pipelines: half precision on a GPU, as published, float32 on a CPU."""
 
     device: torch.device
     long_work: LongWork = unannounced
-    """Stands around what is loaded."""
+    """A context manager around loading."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of all weights of a pipeline."""
+        """dtype of all weights of a pipeline."""
         return torch.float16 if self.device.type == "cuda" else torch.float32
 
     @property
     def variant(self) -> str | None:
-        """Which files to load of repositories that keep half-precision ones beside the others."""
+        """diffusers' `variant`, for repositories that also hold half-precision files."""
         return "fp16" if self.dtype == torch.float16 else None
 
 
-def load(source: str, make: Callable[[], Any], place: Place) -> Any:
-    """The pipeline that `make` loads, on its device. Raises PresetError that names `source` and says what to do.
+def load(source: str, make: Callable[[], Any], placement: Placement) -> Any:
+    """Load a pipeline with `make` and place it. Raises PresetError, naming `source`.
 
-    On a GPU its networks wait in main memory until they are used: the windows' networks keep the room.
+    On a GPU its networks are offloaded to main memory while unused, to leave GPU memory to the windows' networks.
     """
-    with place.long_work(f"loading the first-chunk source {source}"):
+    with placement.long_work(f"loading the first-chunk source {source}"):
         with loading(f"the first-chunk source {source}"):
             pipeline = make()
-        if place.device.type == "cuda":
-            pipeline.enable_model_cpu_offload(device=place.device)
+        if placement.device.type == "cuda":
+            pipeline.enable_model_cpu_offload(device=placement.device)
         else:
-            pipeline.to(place.device)
+            pipeline.to(placement.device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps of one pipeline, numbered among those of the pipelines that work for the chunk before and after it."""
+class StepReporter:
+    """Runs one pipeline and reports its steps, counted together with those of other pipelines of the same chunk."""
 
     on_step: OnStep
     num_steps: int
-    before: int = 0
-    after: int = 0
+    steps_before: int = 0
+    """Steps of pipelines that have run for this chunk."""
+    steps_after: int = 0
+    """Steps of pipelines that will run."""
 
     def run(self, pipeline: Any, arguments: Mapping[str, Any]) -> Any:
-        """Call the pipeline and report each of its steps before it is made. What on_step raises goes through.
+        """Call the pipeline, reporting each step before it runs. Raises what `on_step` raises.
 
-        Raises NotFinite where its decoder gives other numbers.
+        Raises NotFinite if its decoder's output is not finite.
         """
         self._report(0)
         try:
-            with _checked(pipeline):
+            with _checked_decoder(pipeline):
                 return pipeline(**arguments, **self._callback(pipeline))
         except BaseException:
-            pipeline.maybe_free_model_hooks()  # as it does at its own end: the GPU's memory is the windows'
+            pipeline.maybe_free_model_hooks()  # as at its normal end: frees GPU memory for the windows
             raise
 
     def _callback(self, pipeline: Any) -> dict[str, Any]:
-        """The callback in the form that this pipeline takes; deprecated ones know the old form only."""
+        """The callback argument that this pipeline accepts; deprecated pipelines have an older one."""
         accepted = parameters_of(pipeline)
         if "callback_on_step_end" in accepted:
-            return {"callback_on_step_end": self._at_end}
-        return {"callback": self._at_end_in_the_old_form} if "callback" in accepted else {}
+            return {"callback_on_step_end": self._after_step}
+        return {"callback": self._after_step_legacy} if "callback" in accepted else {}
 
-    def _at_end(self, _pipeline: Any, step: int, _timestep: Any, changed: dict[str, Any]) -> dict[str, Any]:
+    def _after_step(self, _pipeline: Any, step: int, _timestep: Any, changed: dict[str, Any]) -> dict[str, Any]:
         self._report(step + 1)
         return changed
 
-    def _at_end_in_the_old_form(self, step: int, _timestep: Any, _latents: Tensor) -> None:
+    def _after_step_legacy(self, step: int, _timestep: Any, _latents: Tensor) -> None:
         self._report(step + 1)
 
     def _report(self, step: int) -> None:
-        """A step about to be made; after the last one there is none."""
+        """Report the step about to run; there is none after the last."""
         if step < self.num_steps:
-            self.on_step(self.before + step, self.before + self.num_steps + self.after)
+            self.on_step(self.steps_before + step, self.steps_before + self.num_steps + self.steps_after)
 
 
 @contextmanager
-def _checked(pipeline: Any) -> Generator[None]:
-    """Sees what the decoder gives, which the pipeline clamps: of infinity that would make a bright or dark spot."""
+def _checked_decoder(pipeline: Any) -> Generator[None]:
+    """Check the decoder's output before the pipeline clamps it, which would turn infinity into 0 or 1."""
     decoder, check = getattr(getattr(pipeline, "vae", None), "decoder", None), FiniteCheck("chunk 0")
     if decoder is None:
-        yield  # what is NaN is found when the pictures become frames
+        yield  # NaN is detected when the pictures are converted to frames
         return
 
-    def see(_decoder: Any, _given: Any, decoded: Any) -> None:
-        check.see(FIRST_CHUNK, decoded if isinstance(decoded, Tensor) else decoded[0])
+    def see(_decoder: Any, _inputs: Any, decoded: Any) -> None:
+        check.add(FIRST_CHUNK, decoded if isinstance(decoded, Tensor) else decoded[0])
 
     hook = decoder.register_forward_hook(see)
     try:
         yield
     finally:
         hook.remove()
-    check.require()
+    check.check()
 
 
 def parameters_of(pipeline: Any) -> frozenset[str]:
-    """Names that a pipeline's call takes."""
+    """Names of the arguments of a pipeline's `__call__`."""
     return frozenset(inspect.signature(type(pipeline).__call__).parameters)
 
 
 def first_frames(source: str, frames_1F3PR: Tensor) -> Tensor:
-    """The first 16 frames [16, 3, P, R] of a pipeline's result, float32 on the CPU. Raises PresetError."""
+    """The first 16 frames [16, 3, P, R] of a result, float32 on the CPU. Raises PresetError if there are fewer."""
     if frames_1F3PR.shape[1] < CHUNK_FRAMES:
         raise PresetError(
             f"{source} makes {frames_1F3PR.shape[1]} frames; a first chunk has {CHUNK_FRAMES}",

@@ -1,7 +1,7 @@
-"""First chunk by Stable Video Diffusion (Blattmann et al. 2023): from a given picture, or from SDXL's of the prompt.
+"""First chunk by Stable Video Diffusion (Blattmann et al. 2023), from the input image or one by SDXL.
 
-The model was trained on 1024x576: the picture stands in the middle of a black canvas of that size, as in StreamingT2V's
-published code, and the same part is cut out of the frames. Knows nothing of windows.
+The model was trained at 1024x576: as in StreamingT2V's published code, the image is centred on a black canvas of that
+size, and the frames are cropped to it.
 
 Shapes: P, R picture rows and columns.
 """
@@ -18,11 +18,11 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from PIL import Image
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement, StepReporter, first_frames, load
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest
 from core.model.networks.pretrained import root_cause
 from core.model.sampling.finite import FiniteCheck
-from core.model.sampling.pictures import as_picture, fit
+from core.model.sampling.pictures import as_picture, crop_and_resize
 from core.model.sampling.vae import to_uint8
 from core.service.domain.engine import OnStep
 
@@ -35,17 +35,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Canvas:
-    """What the video model reads and draws, and the part of it that is the picture."""
+    """The video model's frame size in pixels, and the width of the picture centred on it."""
 
     height: int
     width: int
     picture_width: int
 
     @staticmethod
-    def around(height: int, width: int, *, canvas_height: int = 576, canvas_width: int = 1024) -> "Canvas":
-        """For pictures as `height` to `width`, as high as the canvas (wider ones are cut by `fit`)."""
+    def for_size(height: int, width: int, *, canvas_height: int = 576, canvas_width: int = 1024) -> "Canvas":
+        """For pictures with the aspect ratio of `height` x `width`, as high as the canvas and at most as wide."""
         picture_width = min(canvas_width, round(canvas_height * width / height))
-        # Equal margins: the picture takes an even share of an even canvas.
+        # An even width, for equal margins.
         return Canvas(canvas_height, canvas_width, picture_width - picture_width % 2)
 
     @property
@@ -53,23 +53,25 @@ class Canvas:
         """Black columns on each side."""
         return (self.width - self.picture_width) // 2
 
-    def put(self, picture_13PR: Tensor) -> Image.Image:
-        """A picture [1, 3, P, R] of any size in [0, 1], fitted into its place. Raises NotFinite for NaN in it."""
-        fitted = to_uint8(fit(picture_13PR, self.height, self.picture_width), FiniteCheck("chunk 0"), FIRST_CHUNK)
+    def paste(self, picture_13PR: Tensor) -> Image.Image:
+        """Resize a picture [1, 3, P, R] in [0, 1] and paste it on the canvas. Raises NotFinite for NaN."""
+        fitted = to_uint8(
+            crop_and_resize(picture_13PR, self.height, self.picture_width), FiniteCheck("chunk 0"), FIRST_CHUNK
+        )
         canvas = np.zeros((self.height, self.width, 3), np.uint8)
         canvas[:, self.margin : self.margin + self.picture_width] = fitted[0]
         return Image.fromarray(canvas)
 
-    def take(self, frames_F3PR: Tensor) -> Tensor:
-        """The pictures without their margins."""
+    def crop(self, frames_F3PR: Tensor) -> Tensor:
+        """Frames without their margins."""
         return frames_F3PR[..., self.margin : self.margin + self.picture_width]
 
 
-class Painter:
-    """SDXL, loaded when the first picture is asked for; steps and guidance are its own defaults."""
+class SdxlImageGenerator:
+    """SDXL with its default steps and guidance, loaded at its first use."""
 
     def __init__(self, load_pipeline: Callable[[], Any], *, num_steps: int = 50, guidance_scale: float = 5.0) -> None:
-        """`load_pipeline` gives a StableDiffusionXLPipeline."""
+        """`load_pipeline` returns a StableDiffusionXLPipeline."""
         self._load_pipeline = load_pipeline
         self.num_steps = num_steps
         self._guidance_scale = guidance_scale
@@ -78,8 +80,8 @@ class Painter:
     def _pipeline(self) -> Any:
         return self._load_pipeline()
 
-    def __call__(self, request: FirstChunkRequest, steps: Steps) -> Tensor:
-        """A picture [1, 3, P, R] in [0, 1] of the request's prompts."""
+    def __call__(self, request: FirstChunkRequest, steps: StepReporter) -> Tensor:
+        """A picture [1, 3, P, R] in [0, 1] for the request's prompts."""
         arguments = {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
@@ -93,18 +95,23 @@ class Painter:
 
 
 class SvdFirstChunk:
-    """The first 16 of the pipeline's frames (25), resampled to the preset's size.
+    """The first 16 of the pipeline's 25 frames, resized to the preset's size.
 
-    A request's steps and guidance act on the video model (guidance rises from 1 to it over the frames); prompt and
-    negative prompt act on the picture that is painted where none is given.
+    A request's steps and guidance apply to the video model (guidance rises from 1 over the frames); its prompts apply
+    to the image that SDXL generates if the request has none.
     """
 
     def __init__(
-        self, pipeline: StableVideoDiffusionPipeline, paint: Painter, canvas: Canvas, height: int, width: int
+        self,
+        pipeline: StableVideoDiffusionPipeline,
+        image_generator: SdxlImageGenerator,
+        canvas: Canvas,
+        height: int,
+        width: int,
     ) -> None:
-        """`height`, `width`: of the preset, in pixels."""
+        """`height`, `width`: the preset's, in pixels."""
         self._pipeline: Any = pipeline
-        self._paint = paint
+        self._image_generator = image_generator
         self._canvas = canvas
         self._size = (height, width)
 
@@ -112,12 +119,14 @@ class SvdFirstChunk:
         """Pictures [16, 3, P, R] in [0, 1]."""
         num_steps = request.num_inference_steps
         if request.image is not None:
-            picture, steps = as_picture(request.image), Steps(on_step, num_steps)
+            picture, steps = as_picture(request.image), StepReporter(on_step, num_steps)
         else:
-            picture = self._paint(request, Steps(on_step, self._paint.num_steps, after=num_steps))
-            steps = Steps(on_step, num_steps, before=self._paint.num_steps)
-        result = steps.run(self._pipeline, self._arguments(request, self._canvas.put(picture)))
-        return fit(self._canvas.take(first_frames("svd", result.frames)), *self._size)
+            picture = self._image_generator(
+                request, StepReporter(on_step, self._image_generator.num_steps, steps_after=num_steps)
+            )
+            steps = StepReporter(on_step, num_steps, steps_before=self._image_generator.num_steps)
+        result = steps.run(self._pipeline, self._arguments(request, self._canvas.paste(picture)))
+        return crop_and_resize(self._canvas.crop(first_frames("svd", result.frames)), *self._size)
 
     def _arguments(self, request: FirstChunkRequest, picture: Image.Image) -> dict[str, Any]:
         return {
@@ -132,35 +141,41 @@ class SvdFirstChunk:
         }
 
 
-def load_svd(height: int, width: int, place: Place) -> SvdFirstChunk:
-    """Load SVD; fetch SDXL, which is loaded when it is needed. Raises PresetError, for SDXL from its first use."""
-    fetch_picture_model(place)
+def load_svd(height: int, width: int, placement: Placement) -> SvdFirstChunk:
+    """Load SVD and download SDXL, which is loaded at its first use. Raises PresetError, for SDXL at its first use."""
+    fetch_picture_model(placement)
     return SvdFirstChunk(
-        load_video_model(place), Painter(lambda: load_picture_model(place)), Canvas.around(height, width), height, width
+        load_video_model(placement),
+        SdxlImageGenerator(lambda: load_picture_model(placement)),
+        Canvas.for_size(height, width),
+        height,
+        width,
     )
 
 
-def load_video_model(place: Place, repository: str = VIDEO_MODEL) -> Any:
+def load_video_model(placement: Placement, repository: str = VIDEO_MODEL) -> Any:
     """SVD's pipeline, from the Hub or a folder. Raises PresetError."""
-    return _load("svd", StableVideoDiffusionPipeline, repository, place)
+    return _load("svd", StableVideoDiffusionPipeline, repository, placement)
 
 
-def fetch_picture_model(place: Place, repository: str = PICTURE_MODEL) -> None:
-    """Bring SDXL's files to this machine before any job waits for them, which could take longer than a job may stall.
+def fetch_picture_model(placement: Placement, repository: str = PICTURE_MODEL) -> None:
+    """Download SDXL's files before a job needs them: a download can take longer than a job may stall.
 
-    Only warns where that fails: jobs that bring their own picture do not need it.
+    Logs a warning if that fails: jobs with an input image do not need SDXL.
     """
     fetch: Any = StableDiffusionXLPipeline.download
     try:
-        fetch(repository, variant=place.variant)
+        fetch(repository, variant=placement.variant)
     except (OSError, ValueError) as error:
-        logger.warning("%s is not here: first chunks need an image. %s", repository, root_cause(error))
+        logger.warning("%s is not available, so requests need an image: %s", repository, root_cause(error))
 
 
-def load_picture_model(place: Place, repository: str = PICTURE_MODEL) -> Any:
+def load_picture_model(placement: Placement, repository: str = PICTURE_MODEL) -> Any:
     """SDXL's pipeline, from the Hub or a folder. Raises PresetError."""
-    return _load("svd (its picture model)", StableDiffusionXLPipeline, repository, place)
+    return _load("svd (its picture model)", StableDiffusionXLPipeline, repository, placement)
 
 
-def _load(source: str, kind: Any, repository: str, place: Place) -> Any:
-    return load(source, lambda: kind.from_pretrained(repository, dtype=place.dtype, variant=place.variant), place)
+def _load(source: str, kind: Any, repository: str, placement: Placement) -> Any:
+    return load(
+        source, lambda: kind.from_pretrained(repository, dtype=placement.dtype, variant=placement.variant), placement
+    )

@@ -1,6 +1,6 @@
-"""First chunk by any text-to-video pipeline that diffusers loads from a Hub id or a folder.
+"""First chunk by any diffusers text-to-video pipeline, from a Hub id or a folder.
 
-Asks a pipeline for what it says it takes; one that could not act on a request's fields is refused when it is loaded.
+A pipeline that does not accept the arguments of a request is refused when it is loaded.
 """
 
 from typing import Any
@@ -8,14 +8,20 @@ from typing import Any
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place, Steps, first_frames, load, parameters_of
+from core.model.engines.streaming_t2v.first_chunk.pipelines import (
+    Placement,
+    StepReporter,
+    first_frames,
+    load,
+    parameters_of,
+)
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
-from core.model.sampling.pictures import fit
+from core.model.sampling.pictures import crop_and_resize
 from core.service.domain.engine import OnStep
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
-NEEDED = frozenset(
+REQUIRED_ARGUMENTS = frozenset(
     {
         "prompt",
         "negative_prompt",
@@ -29,11 +35,11 @@ NEEDED = frozenset(
 
 
 class TextToVideoFirstChunk:
-    """The first 16 frames of a pipeline at its own size, resampled to the preset's."""
+    """The first 16 frames at the pipeline's own size, resized to the preset's."""
 
     def __init__(self, source: str, pipeline: DiffusionPipeline, height: int, width: int) -> None:
-        """`source`: its name, for errors. Raises PresetError where the pipeline does not take what requests ask."""
-        missing = sorted(NEEDED - parameters_of(pipeline))
+        """`source`: its name, for errors. Raises PresetError if the pipeline lacks an argument."""
+        missing = sorted(REQUIRED_ARGUMENTS - parameters_of(pipeline))
         if missing:
             raise PresetError(
                 f"{source} ({type(pipeline).__name__}) does not take {', '.join(missing)}",
@@ -55,24 +61,24 @@ class TextToVideoFirstChunk:
             "generator": request.generator,
             "output_type": "pt",
         }
-        result = Steps(on_step, request.num_inference_steps).run(self._pipeline, arguments)
-        return fit(first_frames(self._source, result.frames), *self._size)
+        result = StepReporter(on_step, request.num_inference_steps).run(self._pipeline, arguments)
+        return crop_and_resize(first_frames(self._source, result.frames), *self._size)
 
 
 def num_frames_for(pipeline: Any) -> int:
-    """Least frames that hold a chunk: 16, or 1 more than a multiple of what a causal video autoencoder packs."""
+    """Fewest frames >= 16 that the pipeline accepts: causal video VAEs take a multiple of their factor, plus 1."""
     for name in ("vae_scale_factor_temporal", "vae_temporal_compression_ratio"):
-        packed = getattr(pipeline, name, None)
-        if packed:
-            return 1 + -(-(CHUNK_FRAMES - 1) // packed) * packed
+        factor = getattr(pipeline, name, None)
+        if factor:
+            return 1 + -(-(CHUNK_FRAMES - 1) // factor) * factor
     return CHUNK_FRAMES
 
 
-def load_text_to_video(repository: str, height: int, width: int, place: Place) -> TextToVideoFirstChunk:
+def load_text_to_video(repository: str, height: int, width: int, placement: Placement) -> TextToVideoFirstChunk:
     """Load a pipeline by Hub id, "ORG/NAME@REVISION", or folder. Raises PresetError."""
     name, _, revision = repository.partition("@")
 
     def make() -> Any:
-        return DiffusionPipeline.from_pretrained(name, revision=revision or None, dtype=place.dtype)
+        return DiffusionPipeline.from_pretrained(name, revision=revision or None, dtype=placement.dtype)
 
-    return TextToVideoFirstChunk(repository, load(repository, make, place), height, width)
+    return TextToVideoFirstChunk(repository, load(repository, make, placement), height, width)

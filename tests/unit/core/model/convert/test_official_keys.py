@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.model.convert.expected import DEAD_TEXT_TOWER, expected_streaming, refiner_table, vae_shapes
+from core.model.convert.expected import UNUSED_TEXT_TOWER, expected_streaming, refiner_table, vae_shapes
 from core.model.convert.infer_sizes import refiner_sizes, streaming_sizes
 from core.model.convert.lazy_tensor import Shape
 from core.model.convert.sizes import StreamingSizes, unet_config
@@ -51,7 +51,7 @@ def test_what_is_not_needed_is_the_dead_text_tower(official: dict[str, Shape]) -
     unused = set(official) - set(expected_streaming(StreamingSizes()).required)
 
     assert len(unused) == 6
-    assert all(name.startswith(DEAD_TEXT_TOWER) and "visual" not in name for name in unused)
+    assert all(name.startswith(UNUSED_TEXT_TOWER) and "visual" not in name for name in unused)
 
 
 def test_the_official_shapes_tell_the_published_sizes(official: dict[str, Shape]) -> None:

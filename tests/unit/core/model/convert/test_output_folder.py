@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from core.model.convert.disk import Disk, LocalDisk
-from core.model.convert.output_folder import appearing_folder
+from core.model.convert.output_folder import atomic_folder
 from core.model.convert.safe_file import open_checkpoint
-from core.model.convert.summary import Part, silent
+from core.model.convert.summary import Part, no_report
 from core.model.convert.weights_folder import write_weights_folder
 from core.service.domain.errors import OutputDiskFull, OutputRefused
 from core.service.testing.fakes import SmallDisk
@@ -23,12 +23,12 @@ from core.service.testing.fakes import SmallDisk
 def fill(out: Path, disk: Disk | None = None, *, num_bytes: int = 4) -> None:
     """A folder of one file."""
     disk = disk or LocalDisk()
-    with appearing_folder(out, num_bytes, disk) as folder, disk.create(folder / "file") as file:
+    with atomic_folder(out, num_bytes, disk) as folder, disk.create(folder / "file") as file:
         file.write(b"here")
 
 
 def test_the_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
-    with appearing_folder(tmp_path / "out", 0, LocalDisk()) as folder:
+    with atomic_folder(tmp_path / "out", 0, LocalDisk()) as folder:
         (folder / "file").write_bytes(b"here")
         assert not (tmp_path / "out").exists()
 
@@ -78,7 +78,7 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path) -> N
 
 def test_any_exception_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with appearing_folder(tmp_path / "out", 0, LocalDisk()) as folder:
+        with atomic_folder(tmp_path / "out", 0, LocalDisk()) as folder:
             (folder / "file").touch()
             raise KeyboardInterrupt
 
@@ -88,7 +88,7 @@ def test_any_exception_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_two_conversions_do_not_write_one_folder(tmp_path: Path) -> None:
-    with appearing_folder(tmp_path / "out", 0, LocalDisk()) as folder:
+    with atomic_folder(tmp_path / "out", 0, LocalDisk()) as folder:
         with pytest.raises(OutputRefused, match="another conversion"):
             fill(tmp_path / "out")
         (folder / "file").write_bytes(b"first")
@@ -100,9 +100,9 @@ HALF_DONE = """
 import sys, time
 from pathlib import Path
 from core.model.convert.disk import LocalDisk
-from core.model.convert.output_folder import appearing_folder
+from core.model.convert.output_folder import atomic_folder
 
-with appearing_folder(Path(sys.argv[1]), 0, LocalDisk()) as folder:
+with atomic_folder(Path(sys.argv[1]), 0, LocalDisk()) as folder:
     (folder / "half").touch()
     print("half", flush=True)
     time.sleep(60)
@@ -111,12 +111,12 @@ with appearing_folder(Path(sys.argv[1]), 0, LocalDisk()) as folder:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
 def test_a_disk_that_becomes_full_leaves_nothing(parts: list[Part], tmp_path: Path, share: float) -> None:
-    write_weights_folder(parts, tmp_path / "whole", "float32", silent)
+    write_weights_folder(parts, tmp_path / "whole", "float32", no_report)
     size = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file())
 
     with pytest.raises(OutputDiskFull, match="became full") as caught:
         write_weights_folder(
-            parts, tmp_path / "out", "float32", silent, SmallDisk(int(size * share), free_bytes=1 << 40)
+            parts, tmp_path / "out", "float32", no_report, SmallDisk(int(size * share), free_bytes=1 << 40)
         )
     assert caught.value.code == "output_disk_full"
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]

@@ -94,7 +94,7 @@ def test_a_preset_of_another_world_is_refused(tmp_path: Path, capsys: pytest.Cap
 def test_no_prompts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--suite", "sprites", "--prompts", "0"])
-    assert "must be a whole number from 1 on" in capsys.readouterr().err
+    assert "must be an integer of at least 1" in capsys.readouterr().err
 
 
 def test_every_scene_of_the_suite_is_held_out_and_some_show_two_objects() -> None:

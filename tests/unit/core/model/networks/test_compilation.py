@@ -15,7 +15,7 @@ from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.sampling import SamplingConfig, VideoContext, base_denoiser
 from core.model.networks.base_network import UntouchedBase
-from core.model.networks.compilation import MAX_SHAPES, Compiler, EagerWhereItMust, in_one_graph, or_eager
+from core.model.networks.compilation import MAX_SHAPES, Compiler, EagerFallback, compile_one_graph, with_eager_fallback
 from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
 from tests.helpers.compiler import reset_compiler
@@ -80,7 +80,7 @@ def test_torch_itself_refuses_a_shape_too_many() -> None:
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_shapes_beyond_the_limit_run_as_they_are(backend: str, caplog: pytest.LogCaptureFixture) -> None:
-    compiled = or_eager(with_backend(backend))(double)
+    compiled = with_eager_fallback(with_backend(backend))(double)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             for length in range(2, 2 + TORCHS_LIMIT + 3):
@@ -93,7 +93,7 @@ def test_shapes_beyond_the_limit_run_as_they_are(backend: str, caplog: pytest.Lo
 
 def test_known_shapes_stay_compiled_after_the_limit() -> None:
     backend = CountingBackend()
-    compiled = or_eager(with_backend(backend))(double)
+    compiled = with_eager_fallback(with_backend(backend))(double)
     for length in range(2, 2 + TORCHS_LIMIT + 3):
         compiled(torch.ones(length))
     assert (backend.graphs, backend.runs) == (TORCHS_LIMIT, TORCHS_LIMIT)
@@ -104,7 +104,7 @@ def test_known_shapes_stay_compiled_after_the_limit() -> None:
 
 def test_the_compilers_of_gpus_take_more_shapes_than_torch_does_by_itself() -> None:
     backend = CountingBackend()
-    compiled = or_eager(with_backend(backend, MAX_SHAPES))(double)
+    compiled = with_eager_fallback(with_backend(backend, MAX_SHAPES))(double)
     for length in range(2, 2 + MAX_SHAPES + 1):
         compiled(torch.ones(length))
     assert backend.graphs == MAX_SHAPES > TORCHS_LIMIT
@@ -113,7 +113,7 @@ def test_the_compilers_of_gpus_take_more_shapes_than_torch_does_by_itself() -> N
 def test_networks_that_run_the_same_function_do_not_use_up_each_others_shapes() -> None:
     backends = [CountingBackend(), CountingBackend()]
     for backend in backends:
-        compiled = or_eager(with_backend(backend, 3))(double)
+        compiled = with_eager_fallback(with_backend(backend, 3))(double)
         for length in range(2, 6):
             compiled(torch.ones(length))
     assert [backend.graphs for backend in backends] == [3, 3]
@@ -123,7 +123,7 @@ def test_a_compiler_that_fails_is_asked_once_per_shape_and_other_shapes_are_comp
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     backend = CountingBackend(refuses=(3,))
-    compiled = or_eager(with_backend(backend))(double)
+    compiled = with_eager_fallback(with_backend(backend))(double)
     with caplog.at_level(logging.WARNING):
         for length in (3, 4, 3, 4, 3):
             assert torch.equal(compiled(torch.ones(length)), double(torch.ones(length)))
@@ -135,13 +135,13 @@ def test_a_compiler_that_fails_is_asked_once_per_shape_and_other_shapes_are_comp
 def test_a_broken_device_is_not_hidden() -> None:
     broken = CountingBackend(refuses=(3,), error=lambda: torch.AcceleratorError("CUDA error: launch failure"))
     with pytest.raises((torch.AcceleratorError, BackendCompilerFailed)):
-        or_eager(with_backend(broken))(double)(torch.ones(3))
+        with_eager_fallback(with_backend(broken))(double)(torch.ones(3))
 
     def out_of_memory(values: Tensor) -> Tensor:
         raise torch.OutOfMemoryError(f"CUDA out of memory for {len(values)}")
 
     with pytest.raises(torch.OutOfMemoryError):
-        EagerWhereItMust(double, out_of_memory)(torch.ones(3))
+        EagerFallback(double, out_of_memory)(torch.ones(3))
 
 
 def test_what_the_function_raises_by_itself_is_raised() -> None:
@@ -149,7 +149,7 @@ def test_what_the_function_raises_by_itself_is_raised() -> None:
         return left @ right
 
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        or_eager(with_backend("eager"))(multiply)(torch.ones(2, 3), torch.ones(2, 3))
+        with_eager_fallback(with_backend("eager"))(multiply)(torch.ones(2, 3), torch.ones(2, 3))
 
 
 def test_a_compiled_function_that_fails_later_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -161,7 +161,7 @@ def test_a_compiled_function_that_fails_later_is_given_up(caplog: pytest.LogCapt
             raise RuntimeError("a graph does not replay")
         return double(values)
 
-    function = EagerWhereItMust(double, fails_from_the_second_call_on)
+    function = EagerFallback(double, fails_from_the_second_call_on)
     with caplog.at_level(logging.WARNING):
         for _ in range(4):
             assert torch.equal(function(torch.ones(3)), double(torch.ones(3)))
@@ -178,7 +178,7 @@ def test_whoever_watches_is_told_of_every_compilation_and_of_nothing_else() -> N
         yield
         told.append("done")
 
-    compiled = or_eager(with_backend(CountingBackend()), long_work)(double)
+    compiled = with_eager_fallback(with_backend(CountingBackend()), long_work)(double)
     for length in (3, 3, 4, 3):
         compiled(torch.ones(length, 2))
     assert told == ["compiling for 3x2", "done", "compiling for 4x2", "done"]
@@ -187,10 +187,10 @@ def test_whoever_watches_is_told_of_every_compilation_and_of_nothing_else() -> N
 def test_a_network_serves_more_sizes_than_the_compiler_takes(two_level_network: StreamingNetwork) -> None:
     net, moment, text = two_level_network, torch.tensor(500), torch.randn(1, 6, 12)
     latents = [torch.randn(1, 4, frames, 4, 4) for frames in range(2, 5)]
-    with net.hold(net.read(text, None)):
+    with net.use_cache(net.precompute(text, None)):
         expected = [net.predict(each, moment, text) for each in latents]
         backend = CountingBackend()
-        net.compile(or_eager(with_backend(backend, 2)))
+        net.compile(with_eager_fallback(with_backend(backend, 2)))
         served = [net.predict(each, moment, text) for each in latents]
     assert backend.graphs == 2
     for ours, plain in zip(served, expected, strict=True):
@@ -201,7 +201,7 @@ def test_a_first_chunk_is_compiled_too(two_level_network: StreamingNetwork) -> N
     text, latents = torch.randn(2, 6, 12), torch.randn(1, 4, 16, 4, 4)
     config = SamplingConfig(SamplingPlan("ddim", 2), make_schedule(), guidance_scale=5.0)
     for network in (two_level_network, UntouchedBase(two_level_network.unet)):
-        denoise = base_denoiser(network, VideoContext(network.read(text, None), text), config)
+        denoise = base_denoiser(network, VideoContext(network.precompute(text, None), text), config)
         plain = denoise(latents, 500)
         backend = CountingBackend()
         network.compile(with_backend(backend))
@@ -215,5 +215,5 @@ def test_the_serving_compiler_refuses_what_is_not_one_graph() -> None:
         return values
 
     with pytest.raises(Exception, match=r"print|item|graph"):
-        in_one_graph(breaks)(torch.ones(3))
-    assert torch.equal(or_eager(in_one_graph)(breaks)(torch.ones(3)), torch.ones(3))
+        compile_one_graph(breaks)(torch.ones(3))
+    assert torch.equal(with_eager_fallback(compile_one_graph)(breaks)(torch.ones(3)), torch.ones(3))

@@ -25,7 +25,7 @@ from tests.helpers.poison import INFINITY, NAN, poisoned
 REFINED = RefineSpec(strength=0.6, num_inference_steps=2, guidance_scale=3.0, height=64, width=64, schedule="streaming")
 
 
-def read_texts(texts: list[str]) -> Tensor:
+def encode_texts(texts: list[str]) -> Tensor:
     """States that differ with the text."""
     return torch.stack([torch.full((3, 8), float(len(text))) for text in texts])
 
@@ -49,7 +49,7 @@ def models() -> RefinerModels:
         down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType] - as above
         up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType] - as above
     )
-    return RefinerModels(UntouchedBase(with_vid2vid_resampling(unet).eval()), vae.eval(), read_texts)
+    return RefinerModels(UntouchedBase(with_vid2vid_resampling(unet).eval()), vae.eval(), encode_texts)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_without_guidance_the_negative_prompt_is_not_read(engine: WindowRefiner)
 
 def test_a_request_taken_apart_gives_the_frames_of_the_request(engine: WindowRefiner) -> None:
     spec, frames = spec_of(24), preview(24)
-    video = engine.in_latents(spec, frames)
+    video = engine.encode_preview(spec, frames)
     with torch.inference_mode():
         apart = video.decode(refine_in_streaming(video.refiner, video.clean_1CVHW, refinement_windows(24), ignore_step))
     assert np.array_equal(apart, refine_streaming(engine, spec, frames))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from core.model.engines.streaming_t2v.loading import fetch_refiner, load_refiner
 from core.model.engines.streaming_t2v.preset import read_preset
-from core.model.networks.encoders import ClipTextReader
+from core.model.networks.encoders import ClipTextEncoder
 from core.model.refinement.parts import parts_of_repository
 from core.model.sampling.schedules import schedule_from_config
 from core.service.domain.engine import FramesTHWC
@@ -191,7 +191,7 @@ def test_it_reads_texts_and_noise_as_its_pipeline_does(repository: Path) -> None
     parts = parts_of_repository(f"diffusers:{repository}", torch.device("cpu"), torch.float32)
     assert parts.scheduler is not None
 
-    states = ClipTextReader(parts.tokenizer, parts.text_encoder)(["red"])
+    states = ClipTextEncoder(parts.tokenizer, parts.text_encoder)(["red"])
     schedule = schedule_from_config(parts.scheduler)
 
     expected, _ = pipeline.encode_prompt("red", torch.device("cpu"), 1, False)

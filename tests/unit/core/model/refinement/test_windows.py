@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from core.model.refinement.blending import BlendingLaw, blend, draw_cut, earlier_probability
+from core.model.refinement.blending import blend, draw_cut
 from core.model.refinement.noise import START, cut_generator, shared_noise
 from core.model.refinement.schedule import RefinementSchedule, refinement_schedule, vid2vid_sigmas
-from core.model.refinement.solver import published_start, rescaled_guidance
-from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming, refine_window
+from core.model.refinement.solver import rescaled_guidance
+from core.model.refinement.windows import Refiner, refine_in_lockstep, refine_streaming, refine_window, step_lockstep
 from core.service.domain.engine import ignore_step
 from core.service.domain.frame_plan import refinement_windows
+from tests.golden.randomized_blending import published_start
 
 GOLDEN = Path(__file__).parents[4] / "references" / "randomized_blending.safetensors"
 SHAPE_CHW = (2, 3, 2)
@@ -48,7 +49,7 @@ def published(golden: dict[str, Tensor]) -> Refiner:
     def cut(step: int, window: int) -> int:
         return int(golden["thresholds"][step, window - 1])
 
-    return Refiner(stand_in, refinement_schedule(vid2vid_sigmas(), 0.6, 30), noise, cut, start=published_start)
+    return Refiner(stand_in, refinement_schedule(vid2vid_sigmas(), 0.6, 30), noise, cut)
 
 
 def job_refiner(seed: int = 5, num_steps: int = 6) -> Refiner:
@@ -81,9 +82,12 @@ def test_the_noise_table_and_steps_are_the_published_ones(golden: dict[str, Tens
 def test_lockstep_gives_the_published_latents_from_the_recorded_draws(golden: dict[str, Tensor]) -> None:
     windows = refinement_windows(56)
 
-    refined = refine_in_lockstep(published(golden), golden["in.clean_latents"], windows, ignore_step)
+    refiner = published(golden)
+    state = published_start(golden["in.clean_latents"], golden["draw.noise_all"], refiner.schedule)
+    for _ in range(refiner.schedule.num_steps):
+        state = step_lockstep(refiner, state, windows)
 
-    torch.testing.assert_close(refined, golden["out.final_latents"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(state.x_1CVHW, golden["out.final_latents"], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("num_frames", [17, 24, 25, 40, 41, 56, 63])
@@ -120,15 +124,14 @@ def test_a_frames_noise_does_not_depend_on_the_window_that_asks() -> None:
     assert not torch.equal(noise(range(40), 3), whole)
 
 
-@pytest.mark.parametrize(("law", "choices"), [("paper", 9), ("published", 8)])
-def test_cuts_are_uniform_and_give_the_stated_probabilities(law: BlendingLaw, choices: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    draws = Counter(draw_cut(generator, 8, law) for _ in range(9000))
+def test_cuts_are_uniform_and_give_the_stated_probabilities() -> None:
+    generator, choices = torch.Generator().manual_seed(0), 9
+    draws = Counter(draw_cut(generator, 8) for _ in range(9000))
     assert set(draws) == set(range(choices))
     # Five standard deviations of a count of this size.
     assert all(abs(count - 9000 / choices) < 5 * math.sqrt(9000 / choices) for count in draws.values())
     earlier = sum(count for cut, count in draws.items() if cut >= 3) / 9000
-    assert earlier == pytest.approx(earlier_probability(3, 8, law), abs=0.03)
+    assert earlier == pytest.approx(1 - 3 / 9, abs=0.03)
 
 
 def test_blending_averages_nothing() -> None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from core.model.sampling.device import own_device
+from core.model.sampling.device import select_device
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +24,9 @@ def test_a_gpu_that_was_given_and_cannot_be_used_is_told(
     if given is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     with caplog.at_level(logging.ERROR, "core"):
-        assert own_device(None) == torch.device("cpu")
+        assert select_device(None) == torch.device("cpu")
     assert len(caplog.messages) == said
 
 
 def test_a_device_that_is_named_is_taken() -> None:
-    assert own_device("cuda:1") == torch.device("cuda:1")
+    assert select_device("cuda:1") == torch.device("cuda:1")

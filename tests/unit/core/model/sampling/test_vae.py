@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from core.model.sampling.finite import FiniteCheck, clamped
-from core.model.sampling.vae import decode_frames, encode_frames, frames_per_call, to_pictures, to_uint8, use_tiles
+from core.model.sampling.vae import decode_frames, enable_tiling, encode_frames, frames_per_call, to_pictures, to_uint8
 from core.service.domain.errors import NotFinite
 from tests.helpers.poison import INFINITY, NAN, poisoned
 
@@ -54,13 +54,13 @@ def test_frames_go_together_up_to_sixteen(make_vae: Callable[[], AutoencoderKL])
 
 def test_pictures_no_larger_than_a_tile_are_as_without_tiles(make_vae: Callable[[], AutoencoderKL]) -> None:
     whole, tiled = make_vae(), make_vae()
-    use_tiles(tiled, 64)
+    enable_tiling(tiled, 64)
     assert torch.equal(there_and_back(whole, pictures(2, 64)), there_and_back(tiled, pictures(2, 64)))
 
 
 def test_larger_pictures_are_made_of_tiles(make_vae: Callable[[], AutoencoderKL]) -> None:
     vae, sides = make_vae(), list[tuple[int, ...]]()
-    use_tiles(vae, 64)
+    enable_tiling(vae, 64)
     vae.decoder.register_forward_pre_hook(lambda _module, given: sides.append(tuple(given[0].shape[-2:])))
     shown = there_and_back(vae, pictures(1, 96))
     assert shown.shape == (1, 3, 96, 96)
@@ -100,13 +100,13 @@ def test_clamping_changes_no_bit_of_finite_numbers() -> None:
 def test_the_first_stage_that_went_wrong_is_named() -> None:
     check = FiniteCheck("chunk 3")
     for stage, value in (("window", 1.0), ("refinement", INFINITY), ("decoder", NAN)):
-        check.see(stage, torch.full((5,), value))
+        check.add(stage, torch.full((5,), value))
     with pytest.raises(NotFinite, match="chunk 3, refinement: "):
-        check.bring(torch.zeros(1))
+        check.to_cpu(torch.zeros(1))
 
 
 def test_large_half_precision_tensors_are_no_false_alarm() -> None:
     check = FiniteCheck("chunk 0")
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        check.see("window", torch.full((300_000,), 1.0, dtype=dtype))
-    assert check.bring(torch.ones(1)).tolist() == [1]
+        check.add("window", torch.full((300_000,), 1.0, dtype=dtype))
+    assert check.to_cpu(torch.ones(1)).tolist() == [1]

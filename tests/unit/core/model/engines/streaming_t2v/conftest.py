@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.sampling.noise import seeded
 from tests.helpers.pipelines import (
@@ -17,7 +17,7 @@ from tests.helpers.pipelines import (
     write_text_to_video,
 )
 
-CPU = Place(torch.device("cpu"))
+CPU = Placement(torch.device("cpu"))
 AskFor = Callable[..., FirstChunkRequest]
 
 

@@ -43,13 +43,13 @@ def pipeline(pipelines: Path) -> Any:
 def source(pipelines: Path) -> BaseFirstChunk:
     parts: Any = TextToVideoSDPipeline.from_pretrained(pipelines / "text_to_video")
 
-    def read_texts(texts: list[str]) -> Tensor:
+    def encode_texts(texts: list[str]) -> Tensor:
         ids = parts.tokenizer(texts, padding="max_length", max_length=24, return_tensors="pt").input_ids
         states: Tensor = parts.text_encoder(ids).last_hidden_state
         return states
 
     config = SamplingConfig(PLAN, make_schedule(), 9.0)
-    return BaseFirstChunk(UntouchedBase(parts.unet), read_texts, parts.vae, config, SHAPE)
+    return BaseFirstChunk(UntouchedBase(parts.unet), encode_texts, parts.vae, config, SHAPE)
 
 
 @torch.inference_mode()

@@ -44,7 +44,7 @@ def test_windows_are_finite_with_the_fewest_steps(
 ) -> None:
     net, text = two_level_network, rand(2, 6, 12)[-num_halves(scale) :]
     config = SamplingConfig(SamplingPlan(num_steps=num_steps, **plan), schedule, scale)
-    context = VideoContext(net.read(text, rand(2, 3, 12)[-num_halves(scale) :]), text)
+    context = VideoContext(net.precompute(text, rand(2, 3, 12)[-num_halves(scale) :]), text)
 
     denoise = window_denoiser(net, context, rand(8, 3, 16, 16), config)
 
@@ -58,7 +58,7 @@ def test_the_network_is_finite_with_the_most_steps_and_guidance(two_level_networ
     net, text, (plan, schedule) = two_level_network, rand(2, 6, 12), PRESETS[name]
     config, seen = SamplingConfig(SamplingPlan(num_steps=1000, **plan), schedule, 30.0), list[int]()
 
-    denoise = base_denoiser(net, VideoContext(net.read(text, None), text), config)
+    denoise = base_denoiser(net, VideoContext(net.precompute(text, None), text), config)
     latents = sample_latents(denoise, config, (1, 4, 1, 2, 2), CPU, seeded(3), lambda step, _steps: seen.append(step))
 
     assert latents.isfinite().all()

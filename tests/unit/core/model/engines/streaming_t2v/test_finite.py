@@ -15,7 +15,7 @@ from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkReques
 from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
-from core.model.networks.encoders import ClipPictureReader, ClipTextReader
+from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.service.domain.engine import NO_INPUT_MEDIA, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import NotFinite
 from core.service.domain.schema import FirstChunkSampling
@@ -40,13 +40,13 @@ PARTS: dict[str, Callable[[LoadedModels], nn.Module]] = {
     "mergers": lambda models: models.network.mergers,
     "apm mixers": lambda models: models.network.mixers,
     "apm expander": lambda models: models.network.expander,
-    "text encoder": lambda models: encoder_of(cast(ClipTextReader, models.read_texts)),
-    "picture encoder": lambda models: encoder_of(cast(ClipPictureReader, models.read_pictures)),
+    "text encoder": lambda models: encoder_of(cast(ClipTextEncoder, models.encode_texts)),
+    "picture encoder": lambda models: encoder_of(cast(ClipImageEncoder, models.encode_images)),
     "decoder": lambda models: models.vae.decoder,
 }
 
 
-def encoder_of(reader: ClipTextReader | ClipPictureReader) -> nn.Module:
+def encoder_of(reader: ClipTextEncoder | ClipImageEncoder) -> nn.Module:
     return cast(Any, reader)._encoder
 
 

@@ -342,8 +342,8 @@ def test_first_chunks_and_windows_are_compiled_where_that_is_asked_for(folder: P
     latents, text, moment = torch.zeros(1, 4, 16, 8, 8), torch.zeros(1, 24, 32), torch.tensor(5)
     with torch.inference_mode(), torch.compiler.set_stance("force_eager"):  # as told, without a compiler's minutes
         embedded = models.network.cam.embed_pictures(torch.zeros(8, 3, 64, 64))
-        with models.network.hold(models.network.read(text, torch.zeros(1, 4, 32))):
+        with models.network.use_cache(models.network.precompute(text, torch.zeros(1, 4, 32))):
             models.network.predict_window(latents, moment, text, embedded)
-        with models.base.hold(models.base.read(text, None)):
+        with models.base.use_cache(models.base.precompute(text, None)):
             models.base.predict(latents, moment, text)
     assert [words.partition(" for ")[0] for words in told] == ["compiling", "compiling"]

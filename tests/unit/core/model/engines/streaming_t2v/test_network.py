@@ -104,7 +104,7 @@ def test_held_keys_and_values_give_the_same_prediction(
         io["in.cond_frames"],
     )
 
-    with net.hold(net.read(io["in.text_states"], io["out.image_tokens"])):
+    with net.use_cache(net.precompute(io["in.text_states"], io["out.image_tokens"])):
         held = net.predict_window(io["in.latents"], io["in.timestep"], io["in.text_states"], embedded)
 
     assert torch.equal(held, plain)

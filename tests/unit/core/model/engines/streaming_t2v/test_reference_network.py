@@ -5,10 +5,10 @@ import torch
 
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from tests.helpers.reference_network import (
-    PlainNetwork,
-    WrittenOutAttention,
+    ExplicitAttention,
+    ReferenceNetwork,
+    explicit_attention,
     guided,
-    written_out_attention,
 )
 
 
@@ -23,10 +23,10 @@ def make_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_without_memory_it_is_diffusers_forward_bit_for_bit(tiny_network: StreamingNetwork) -> None:
     latents, timestep, text = make_inputs()
 
-    plain = PlainNetwork(tiny_network).predict(latents, timestep, text, None, None)
+    plain = ReferenceNetwork(tiny_network).predict(latents, timestep, text, None, None)
 
     tiny_network.eject()
-    with written_out_attention(tiny_network.unet):
+    with explicit_attention(tiny_network.unet):
         expected = tiny_network.unet(latents, timestep, text).sample
     assert torch.equal(plain, expected)
 
@@ -35,8 +35,8 @@ def test_without_memory_it_is_diffusers_forward_bit_for_bit(tiny_network: Stream
 def test_it_puts_every_attention_layer_back(tiny_network: StreamingNetwork) -> None:
     before = dict(tiny_network.unet.attn_processors)
 
-    with written_out_attention(tiny_network.unet):
-        assert {type(layer) for layer in tiny_network.unet.attn_processors.values()} == {WrittenOutAttention}
+    with explicit_attention(tiny_network.unet):
+        assert {type(layer) for layer in tiny_network.unet.attn_processors.values()} == {ExplicitAttention}
 
     assert tiny_network.unet.attn_processors == before
 

@@ -51,7 +51,7 @@ class Golden:
     config: dict[str, Any]
     tensors: dict[str, Tensor]
 
-    def read_pictures(self, pictures_B3PR: Tensor) -> Tensor:
+    def encode_images(self, pictures_B3PR: Tensor) -> Tensor:
         """The stand-in visual tower of the sidecar: 4x4 average pool and one linear layer."""
         pooled = functional.adaptive_avg_pool2d(preprocess_picture(pictures_B3PR, 224), 4).flatten(1)
         prefix = "image_encoder.model.visual.proj."
@@ -95,7 +95,7 @@ def vae(golden: Golden) -> AutoencoderKL:
 def context(golden: Golden, golden_network: StreamingNetwork, golden_io: dict[str, Tensor]) -> VideoContext:
     """Text and anchor of the stored video."""
     anchor = as_conditioning(golden.tensors["in.init_chunk_frame0"])
-    return window_context(golden_network, golden_io["in.text_states"], golden.read_pictures, anchor)
+    return window_context(golden_network, golden_io["in.text_states"], golden.encode_images, anchor)
 
 
 def frames_first(latents_1CFHW: Tensor) -> Tensor:
@@ -120,10 +120,10 @@ def test_timesteps_are_the_published_ones(golden: Golden) -> None:
 def test_anchor_and_grey_picture_become_the_reference_tokens(golden: Golden, golden_network: StreamingNetwork) -> None:
     anchor = as_conditioning(golden.tensors["in.init_chunk_frame0"])
 
-    tokens = anchor_tokens(golden_network, golden.read_pictures, anchor, num_halves=2)
+    tokens = anchor_tokens(golden_network, golden.encode_images, anchor, num_halves=2)
 
     torch.testing.assert_close(tokens, golden.tensors["out.image_tokens_uncond_cond"], atol=1e-5, rtol=0)
-    alone = anchor_tokens(golden_network, golden.read_pictures, anchor, num_halves=1)
+    alone = anchor_tokens(golden_network, golden.encode_images, anchor, num_halves=1)
     torch.testing.assert_close(alone, tokens[1:], atol=1e-5, rtol=0)
 
 

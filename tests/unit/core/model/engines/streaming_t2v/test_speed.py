@@ -12,7 +12,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.model.engines.streaming_t2v.network import StreamingNetwork, predict_and_keep, predict_noise
+from core.model.engines.streaming_t2v.network import StreamingNetwork, predict_noise, predict_with_deep
 from core.model.engines.streaming_t2v.sampling import (
     SamplingConfig,
     VideoContext,
@@ -21,7 +21,7 @@ from core.model.engines.streaming_t2v.sampling import (
     sample_latents,
     window_denoiser,
 )
-from core.model.networks.attention import fused
+from core.model.networks.attention import fused_attention
 from core.model.networks.base_network import predict_base
 from core.model.networks.blocks import convolve_along_time, upsample
 from core.model.networks.kernels import dense, lay_out_for_gpu, normalise
@@ -30,7 +30,7 @@ from core.model.sampling.samplers import SamplingPlan
 from core.model.sampling.schedules import make_schedule
 from core.model.sampling.vae import decode_frames
 from core.service.domain.engine import ignore_step
-from tests.helpers.reference_network import PlainNetwork
+from tests.helpers.reference_network import ReferenceNetwork
 
 CPU = torch.device("cpu")
 
@@ -58,7 +58,7 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> N
 def make_context(network: StreamingNetwork, tokens: Tensor | None) -> VideoContext:
     """Keys and values of a negative prompt and a prompt."""
     text = rand(2, 6, 12, seed=1)
-    return VideoContext(network.read(text, tokens), text)
+    return VideoContext(network.precompute(text, tokens), text)
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def test_the_serving_path_equals_the_plain_path(tiny_network: StreamingNetwork, 
     latents, text, tokens = rand(1, 4, 16, *size), rand(2, 6, 12, seed=1), rand(2, 3, 12, seed=2)
     past = rand(8, 3, 8 * size[0], 8 * size[1], seed=3)
 
-    plain = PlainNetwork(net).predict(torch.cat([latents] * 2), torch.tensor(321), text, tokens, past)
+    plain = ReferenceNetwork(net).predict(torch.cat([latents] * 2), torch.tensor(321), text, tokens, past)
     embedded = net.cam.embed_pictures(past)
-    with net.hold(net.read(text, tokens)):
+    with net.use_cache(net.precompute(text, tokens)):
         served = net.predict_window(latents, torch.tensor(321), text, embedded)
 
     assert_close(served, plain)
@@ -134,7 +134,7 @@ def test_every_kernel_equals_the_layer_it_replaces() -> None:
 def test_attention_in_several_calls_gives_the_same_numbers(most: int) -> None:
     queries, keys, values = (rand(7, 2, 16, 8, seed=seed) for seed in range(3))
 
-    assert torch.equal(fused(queries, keys, values, most), fused(queries, keys, values, 7))
+    assert torch.equal(fused_attention(queries, keys, values, most), fused_attention(queries, keys, values, 7))
 
 
 def test_normalising_keeps_its_digits_where_means_are_large() -> None:
@@ -223,10 +223,10 @@ def test_gradients_are_those_of_the_plain_path(tiny_network: StreamingNetwork) -
     weights = [*net.cam.parameters(), *net.mergers.parameters()]
 
     with torch.enable_grad():
-        plain = PlainNetwork(net).predict(latents, torch.tensor(500), text, tokens, past).square().mean()
+        plain = ReferenceNetwork(net).predict(latents, torch.tensor(500), text, tokens, past).square().mean()
         embedded = net.cam.embed_pictures(past)
         parts = (net.unet, net.cam, net.mergers)
-        served = predict_and_keep(*parts, latents, torch.tensor(500), text, tokens, embedded)[0].square().mean()
+        served = predict_with_deep(*parts, latents, torch.tensor(500), text, tokens, embedded)[0].square().mean()
         pairs = zip(torch.autograd.grad(served, weights), torch.autograd.grad(plain, weights), strict=True)
 
     for ours, theirs in pairs:
@@ -262,8 +262,8 @@ def test_deep_features_of_the_same_step_give_the_same_prediction(tiny_network: S
     net, context = tiny_network, make_context(tiny_network, rand(2, 3, 12, seed=2))
     latents, moment, embedded = rand(1, 4, 16, 8, 12), torch.tensor(500), net.cam.embed_pictures(rand(8, 3, 64, 96))
 
-    with net.hold(context.read):
-        full, deep = net.predict_window_and_keep(latents, moment, context.text_states_BLD, embedded)
+    with net.use_cache(context.cache):
+        full, deep = net.predict_window_with_deep(latents, moment, context.text_states_BLD, embedded)
         again = net.predict_window_from_deep(latents, moment, context.text_states_BLD, embedded, deep)
 
     assert_close(again, full, 1e-5)

@@ -14,7 +14,7 @@ from core.model.engines.streaming_t2v.first_chunk.choose import load_source
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, FirstChunkSource
 from core.model.engines.streaming_t2v.first_chunk.svd import (
     Canvas,
-    Painter,
+    SdxlImageGenerator,
     SvdFirstChunk,
     load_picture_model,
     load_video_model,
@@ -52,8 +52,8 @@ def sources(pipelines: Path) -> Mapping[str, FirstChunkSource]:
         "text_to_video": load_text_to_video(str(pipelines / "text_to_video"), SIZE, SIZE, CPU),
         "svd": SvdFirstChunk(
             load_video_model(CPU, str(pipelines / "svd")),
-            Painter(lambda: load_picture_model(CPU, str(pipelines / "sdxl")), num_steps=2),
-            Canvas.around(SIZE, SIZE, canvas_height=16, canvas_width=32),
+            SdxlImageGenerator(lambda: load_picture_model(CPU, str(pipelines / "sdxl")), num_steps=2),
+            Canvas.for_size(SIZE, SIZE, canvas_height=16, canvas_width=32),
             SIZE,
             SIZE,
         ),
@@ -167,9 +167,9 @@ def test_animatediff_has_the_published_scheduler(sources: Mapping[str, FirstChun
 
 
 def test_a_square_picture_stands_in_the_middle_of_svd_s_canvas() -> None:
-    canvas = Canvas.around(256, 256)
+    canvas = Canvas.for_size(256, 256)
 
-    picture = np.asarray(canvas.put(torch.ones(1, 3, 700, 500)))
+    picture = np.asarray(canvas.paste(torch.ones(1, 3, 700, 500)))
 
     assert picture.shape == (576, 1024, 3)
     assert canvas.margin == 224
@@ -178,16 +178,16 @@ def test_a_square_picture_stands_in_the_middle_of_svd_s_canvas() -> None:
 
 
 def test_what_is_cut_out_of_the_canvas_has_no_margins_left() -> None:
-    canvas = Canvas.around(256, 256)
-    put = torch.from_numpy(np.asarray(canvas.put(torch.ones(1, 3, 64, 64))).copy()).permute(2, 0, 1)
+    canvas = Canvas.for_size(256, 256)
+    put = torch.from_numpy(np.asarray(canvas.paste(torch.ones(1, 3, 64, 64))).copy()).permute(2, 0, 1)
 
-    assert canvas.take(put).shape == (3, 576, 576)
-    assert canvas.take(put).min() == 255
+    assert canvas.crop(put).shape == (3, 576, 576)
+    assert canvas.crop(put).min() == 255
 
 
 def test_a_wide_preset_fills_the_canvas() -> None:
-    assert Canvas.around(288, 512).margin == 0
-    assert Canvas.around(100, 400).margin == 0
+    assert Canvas.for_size(288, 512).margin == 0
+    assert Canvas.for_size(100, 400).margin == 0
 
 
 def test_causal_autoencoders_get_a_whole_number_of_packs() -> None:
@@ -244,7 +244,7 @@ def test_a_picture_that_is_not_finite_is_not_drawn_as_black() -> None:
     picture = torch.full((1, 3, 24, 24), 0.5)
     picture[0, 0, 12, 12] = NAN
     with pytest.raises(NotFinite):
-        Canvas.around(24, 24).put(picture)
+        Canvas.for_size(24, 24).paste(picture)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.figures import Figure, Report
 
 
-class Ledger:
+class ResultFile:
     """The figures of one file, by name. A run of the same commit on the same device goes on with what is there."""
 
     def __init__(self, path: Path, report: Report) -> None:

@@ -19,7 +19,7 @@ from core.model.sampling.samplers import SamplingPlan, sample
 from core.model.sampling.schedules import make_schedule
 from core.model.sampling.vae import decode_frames
 from tests.golden.networks import build_network
-from tests.helpers.reference_network import PlainNetwork, guided
+from tests.helpers.reference_network import ReferenceNetwork, guided
 
 NETWORK: dict[str, Any] = {
     "block_out_channels": [8, 16, 16],
@@ -79,14 +79,14 @@ LOOP: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class MadeUp:
+class SyntheticNetwork:
     """A network with random weights, and what it is fed."""
 
     network: StreamingNetwork
     generator: torch.Generator
 
     @classmethod
-    def of(cls, seed: int) -> "MadeUp":
+    def of(cls, seed: int) -> "SyntheticNetwork":
         """Weights as initialised, random where that is zero, so that no part is switched off."""
         torch.manual_seed(seed)
         network = build_network(NETWORK, EMBEDDING_WIDTH)
@@ -109,13 +109,13 @@ class MadeUp:
 
 
 @torch.no_grad()
-def write_network_stem(folder: Path, made_up: MadeUp) -> dict[str, Tensor]:
+def write_network_stem(folder: Path, synthetic: SyntheticNetwork) -> dict[str, Tensor]:
     """`cam_apm_unet` for a batch of three and nine frames of 8x4 latents; returns its tensors."""
     batch, frames, past = 3, 9, NETWORK["cam_frames"]
-    plain, network = PlainNetwork(made_up.network), made_up.network
-    latents = made_up.random(batch, 4, frames, 8, 4)
-    text = made_up.random(batch, NETWORK["text_tokens"], NETWORK["cross_attention_dim"])
-    pictures, embeddings = made_up.random(past, 3, 64, 32), made_up.random(batch, EMBEDDING_WIDTH)
+    plain, network = ReferenceNetwork(synthetic.network), synthetic.network
+    latents = synthetic.random(batch, 4, frames, 8, 4)
+    text = synthetic.random(batch, NETWORK["text_tokens"], NETWORK["cross_attention_dim"])
+    pictures, embeddings = synthetic.random(past, 3, 64, 32), synthetic.random(batch, EMBEDDING_WIDTH)
     timestep = torch.tensor(123)
     tokens = torch.cat([network.expander(row.unsqueeze(0)) for row in embeddings])
     cam = plain.cam_features(latents, timestep, text, pictures)
@@ -137,7 +137,7 @@ def write_network_stem(folder: Path, made_up: MadeUp) -> dict[str, Tensor]:
         "out.noise_pred_apm_only": plain.predict(latents, timestep, text, tokens, None),
         "out.noise_pred_plain": plain.predict(latents, timestep, text, None, None),
     }
-    save_file(made_up.official_weights(), folder / "cam_apm_unet.weights.safetensors")
+    save_file(synthetic.official_weights(), folder / "cam_apm_unet.weights.safetensors")
     files = {"weights": "cam_apm_unet.weights.safetensors", "io": "cam_apm_unet.io.safetensors"}
     tolerance = "abs 1e-4 on noise predictions, 1e-3 on features (made up)"
     write_stem(folder, "cam_apm_unet", tensors, {"config": NETWORK, "tolerance": tolerance, "files": files})
@@ -145,7 +145,7 @@ def write_network_stem(folder: Path, made_up: MadeUp) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def write_loop_stem(folder: Path, made_up: MadeUp, text: Tensor) -> None:
+def write_loop_stem(folder: Path, synthetic: SyntheticNetwork, text: Tensor) -> None:
     """`chunk_loop`: three windows of five frames, three of them conditioned, 32x64 pictures."""
     torch.manual_seed(1)
     levels = len(VAE_SIZES["block_out_channels"])
@@ -154,10 +154,10 @@ def write_loop_stem(folder: Path, made_up: MadeUp, text: Tensor) -> None:
         "up_block_types": ("UpDecoderBlock2D",) * levels,
     }
     vae = AutoencoderKL(**VAE_SIZES, **types).eval()
-    weight, bias = made_up.random(EMBEDDING_WIDTH, 12), made_up.random(EMBEDDING_WIDTH)
+    weight, bias = synthetic.random(EMBEDDING_WIDTH, 12), synthetic.random(EMBEDDING_WIDTH)
     anchor, past = (
-        torch.rand(3, 32, 64, generator=made_up.generator),
-        torch.rand(3, 3, 32, 64, generator=made_up.generator),
+        torch.rand(3, 32, 64, generator=synthetic.generator),
+        torch.rand(3, 3, 32, 64, generator=synthetic.generator),
     )
 
     def embed(picture: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def write_loop_stem(folder: Path, made_up: MadeUp, text: Tensor) -> None:
         return functional.linear(pooled, weight, bias)
 
     embeddings = [embed(torch.zeros_like(anchor)), embed(anchor * 2 - 1)]
-    tokens = torch.cat([made_up.network.expander(row) for row in embeddings])
+    tokens = torch.cat([synthetic.network.expander(row) for row in embeddings])
     tensors = {
         "image_encoder.model.visual.proj.weight": weight,
         "image_encoder.model.visual.proj.bias": bias,
@@ -178,7 +178,7 @@ def write_loop_stem(folder: Path, made_up: MadeUp, text: Tensor) -> None:
     }
     generator = seeded(7)
     for number in (1, 2, 3):
-        window = _window(made_up.network, vae, text, tokens, past * 2 - 1, generator)
+        window = _window(synthetic.network, vae, text, tokens, past * 2 - 1, generator)
         past = window["out.frames"][-3:]
         tensors |= {name.replace(".", f".chunk{number}.", 1): value for name, value in window.items()}
         tensors[f"out.chunk{number}.frames1_2"] = tensors.pop(f"out.chunk{number}.frames")[1:3]
@@ -194,7 +194,7 @@ def _window(
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Draws and outputs of one window, under their names without the window's."""
-    shape, plain = (1, 4, LOOP["frames"], 4, 8), PlainNetwork(network)
+    shape, plain = (1, 4, LOOP["frames"], 4, 8), ReferenceNetwork(network)
     start = draw_video(generator, shape, torch.device("cpu"))
     draws = [draw_frames_first(generator, shape, torch.device("cpu")) for _ in range(LOOP["steps"])]
     noises, seen, predictions = iter(draws), list[Tensor](), list[Tensor]()
