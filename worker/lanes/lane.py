@@ -139,10 +139,7 @@ class LaneWorker(ServerAccess, ABC):
         except (Interrupted, JobNotFound):
             raise
         except StaleLease as reason:
-            logger.warning("%s: %s", record.id, reason)
-            request_cleanup(self._services, record.id)
-            self._services.store.release(lease, count_attempt=False)  # the lease may be ours, and the job have moved on
-            return Outcome.DROPPED
+            return self._overtaken(lease, reason)
         except Damaged as damage:
             return self._repair(lease, damage, keeper)
         except Exception as error:  # the task's boundary: record the attempt, then let the error through
@@ -150,14 +147,24 @@ class LaneWorker(ServerAccess, ABC):
         self._after_commit(committed)
         return Outcome.COMMITTED
 
+    def _overtaken(self, lease: Lease, reason: StaleLease) -> Outcome:
+        """The commit or repair was refused: another worker has claimed the lane, or the job has moved on."""
+        logger.warning("%s: %s", lease.job_id, reason)
+        request_cleanup(self._services, lease.job_id)
+        self._services.store.release(lease, count_attempt=False)  # the lease may be ours, and the job have moved on
+        return Outcome.DROPPED
+
     def _repair(self, lease: Lease, damage: Damaged, keeper: LeaseKeeper) -> Outcome:
         """Damaged objects are made again before the job continues."""
         logger.warning("%s: %s", lease.job_id, damage)
         self._forget(lease.job_id)
         store = self._services.store
-        record = self._with_retries(
-            lambda: store.repair(lease, damage.chunks, refine_from=damage.refine_from, media=damage.media), keeper
-        )
+        try:
+            record = self._with_retries(
+                lambda: store.repair(lease, damage.chunks, refine_from=damage.refine_from, media=damage.media), keeper
+            )
+        except StaleLease as reason:
+            return self._overtaken(lease, reason)
         if record.media_repairs > self._services.settings.max_attempts:
             fail_job(self._services, record.id, media_lost_error(record.media_repairs))
             return Outcome.FAILED

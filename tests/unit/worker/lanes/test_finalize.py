@@ -150,6 +150,17 @@ def test_a_damaged_chunk_is_made_again_before_the_job_succeeds(world: World, how
     assert types.count("chunk.completed") == 3
 
 
+def test_damage_found_by_a_worker_that_lost_its_lease_is_left_to_the_next_one(world: World) -> None:
+    generated(world)
+    lease = world.store.claim(JOB, Lane.FINALIZE, "slow", 1)
+    assert lease is not None
+    world.clock.advance(2)
+    assert world.store.claim(JOB, Lane.FINALIZE, "next", 30) is not None
+    world.storage.objects[chunk_key(JOB, 0)] = b"?"
+    assert Finalizer(world.services("slow")).do(lease) is Outcome.DROPPED
+    assert world.store.get(JOB).repairs == ()
+
+
 def test_a_cancelled_job_gets_a_video_of_what_comes_before_the_damage(world: World) -> None:
     world.submit(num_frames=160)
     for _ in range(2):
