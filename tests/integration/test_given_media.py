@@ -223,6 +223,6 @@ def test_a_worker_refuses_an_address_that_became_private_after_the_job_was_accep
     settings = own_service.settings
     record = queued_record(job_spec(model="fake", video=server.url("/a")), datetime.now(UTC))
     RedisJobStore(own_service.redis(), SystemClock(), retention_seconds=600).create(record)
-    CeleryTaskQueue(make_celery_app(settings)).wake(Lane.PREPARE, "fake", record.id)
+    CeleryTaskQueue(make_celery_app(settings), own_service.redis_database(1)).wake(Lane.PREPARE, "fake", record.id)
     assert failure_of(own_service, record.id) == "media_url_refused"
     assert server.seen == []

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, cast
+from collections.abc import Iterator
 
 import pytest
 import redis
 from celery import Celery
-from celery.contrib.testing.worker import start_worker
 
 from cli.processes.embedded import EmbeddedRedis
 from cli.processes.machine import free_port
@@ -26,6 +23,7 @@ from core.service.redis.queue import (
     CeleryTaskQueue,
 )
 from core.service.settings import Settings
+from tests.helpers.celery_worker import working
 from tests.helpers.deadline import eventually
 
 MODEL_QUEUE = "generate.sprites"
@@ -49,17 +47,8 @@ def app(server: EmbeddedRedis, broker: redis.Redis) -> Celery:  # noqa: ARG001 -
     return queue.make_celery_app(Settings(broker_url=server.url(1)))
 
 
-@contextmanager
-def working(app: Celery, task: str, work: Callable[..., None], *queues: str) -> Generator[None]:
-    """A worker, in a thread of this process, that does `work` for `task`. Not shared: other tests have other apps."""
-    app.task(name=task, shared=False)(work)
-    start = cast(Callable[..., AbstractContextManager[Any]], start_worker)  # annotated wrongly as an iterable
-    with start(app, perform_ping_check=False, pool="threads", concurrency=1, queues=list(queues)):
-        yield
-
-
 def test_one_message_waits_in_each_queue_however_many_jobs_there_are(app: Celery, broker: redis.Redis) -> None:
-    tasks = CeleryTaskQueue(app)
+    tasks = CeleryTaskQueue(app, broker)
     for job_id in ("job_a", "job_b", "job_a"):
         tasks.wake(Lane.GENERATE, "sprites", job_id)
         tasks.wake(Lane.FINALIZE, "sprites", job_id)
@@ -70,26 +59,26 @@ def test_one_message_waits_in_each_queue_however_many_jobs_there_are(app: Celery
 
 
 def test_a_message_that_was_lost_is_sent_again_at_once(app: Celery, broker: redis.Redis) -> None:
-    tasks = CeleryTaskQueue(app)
+    tasks = CeleryTaskQueue(app, broker)
     for _ in range(20):
         tasks.wake(Lane.GENERATE, "sprites", "job_a")
         assert broker.llen(MODEL_QUEUE) == 1
         broker.delete(MODEL_QUEUE)
 
 
-def test_a_message_names_a_job_for_workers_of_an_older_version(app: Celery) -> None:
+def test_a_message_names_a_job_for_workers_of_an_older_version(app: Celery, broker: redis.Redis) -> None:
     done: list[str] = []
 
     def work(job_id: str) -> None:
         done.append(job_id)
 
-    CeleryTaskQueue(app).wake(Lane.GENERATE, "sprites", "job_a")
+    CeleryTaskQueue(app, broker).wake(Lane.GENERATE, "sprites", "job_a")
     with working(app, TASK_GENERATE_CHUNK, work, MODEL_QUEUE):
         eventually(lambda: done == ["job_a"], "the task to run")
 
 
 def test_a_message_in_work_does_not_keep_the_next_away(app: Celery, broker: redis.Redis) -> None:
-    tasks, done = CeleryTaskQueue(app), list[str]()
+    tasks, done = CeleryTaskQueue(app, broker), list[str]()
 
     def work(job_id: str) -> None:
         done.append(job_id)
@@ -103,8 +92,8 @@ def test_a_message_in_work_does_not_keep_the_next_away(app: Celery, broker: redi
     assert (done, broker.llen(MODEL_QUEUE)) == (["job_a"] * 3, 0)
 
 
-def test_webhooks_written_while_the_sender_runs_are_sent_by_a_second_run(app: Celery) -> None:
-    tasks, runs = CeleryTaskQueue(app), list[int]()
+def test_webhooks_written_while_the_sender_runs_are_sent_by_a_second_run(app: Celery, broker: redis.Redis) -> None:
+    tasks, runs = CeleryTaskQueue(app, broker), list[int]()
 
     def work() -> None:
         runs.append(1)

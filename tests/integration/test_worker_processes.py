@@ -43,7 +43,7 @@ class Floor:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.store = RedisJobStore(service.redis(), SystemClock(), retention_seconds=3600)
-        self.queue = CeleryTaskQueue(make_celery_app(service.settings))
+        self.queue = CeleryTaskQueue(make_celery_app(service.settings), service.redis_database(1))
 
     def submit(self, model: str = "endless") -> JobRecord:
         spec = job_spec(

@@ -57,6 +57,12 @@ def engine(models: RefinerModels) -> WindowRefiner:
     return WindowRefiner(models, LAWS, "test")
 
 
+@pytest.fixture(scope="module")
+def usual(engine: WindowRefiner) -> FramesTHWC:
+    """What the usual request of 16 frames refines to."""
+    return refine_streaming(engine, spec_of(16), preview(16))
+
+
 def test_the_suffix_is_read_after_every_prompt(models: RefinerModels) -> None:
     with_suffix = WindowRefiner(models, replace(LAWS, prompt_suffix=", "), "test")
     plain, frames = WindowRefiner(models, LAWS, "test"), preview(16)
@@ -123,10 +129,9 @@ def test_the_same_request_gives_the_same_bytes(engine: WindowRefiner) -> None:
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_every_field_of_the_request_acts(engine: WindowRefiner, changes: dict[str, object]) -> None:
-    spec, frames = spec_of(16), preview(16)
-    changed = spec.model_copy(update=changes)
-    assert not np.array_equal(refine_streaming(engine, spec, frames), refine_streaming(engine, changed, frames))
+def test_every_field_of_the_request_acts(engine: WindowRefiner, usual: FramesTHWC, changes: dict[str, object]) -> None:
+    changed = spec_of(16).model_copy(update=changes)
+    assert not np.array_equal(usual, refine_streaming(engine, changed, preview(16)))
 
 
 def test_windows_that_go_through_the_network_together_give_the_same_numbers(
@@ -149,12 +154,12 @@ def test_a_lockstep_step_asks_the_network_once_for_every_batch_of_windows(engine
     assert {name: array.shape[2] for name, array in after.arrays.items()} == {"x": 88, "last_clean": 88}
 
 
-def test_without_guidance_the_negative_prompt_is_not_read(engine: WindowRefiner) -> None:
+def test_without_guidance_the_negative_prompt_is_not_read(engine: WindowRefiner, usual: FramesTHWC) -> None:
     plain = spec_of(16).model_copy(update={"refine": REFINED.model_copy(update={"guidance_scale": 1.0})})
     other = plain.model_copy(update={"negative_prompt": "blurry"})
     first, second = (refine_streaming(engine, spec, preview(16)) for spec in (plain, other))
     assert np.array_equal(first, second)
-    assert not np.array_equal(first, refine_streaming(engine, spec_of(16), preview(16)))
+    assert not np.array_equal(first, usual)
 
 
 def test_a_request_taken_apart_gives_the_frames_of_the_request(engine: WindowRefiner) -> None:

@@ -24,7 +24,7 @@ def test_half_precision_without_a_gpu_is_refused() -> None:
     [
         (["--minutes", "0"], "--minutes: must be a number above 0, not '0'"),
         (["--minutes", "-3"], "--minutes: must be a number above 0, not '-3'"),
-        (["--steps", "abc"], "--steps: must be a whole number from 1 on, not 'abc'"),
+        (["--steps", "abc"], "--steps: must be an integer of at least 1, not 'abc'"),
         (["--threads", "2", "--processes", "2"], "--threads is for a single process"),
     ],
 )
