@@ -10,7 +10,16 @@ from datetime import datetime
 
 from safetensors import SafetensorError
 
-from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineState, FramesTHWC, InputMedia, pack
+from core.service.domain.engine import (
+    NO_INPUT_MEDIA,
+    ChunkRequest,
+    Engine,
+    EngineChunk,
+    EngineState,
+    FramesTHWC,
+    InputMedia,
+    pack,
+)
 from core.service.domain.errors import ChunkNotRepeatable
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.domain.manifest import chunk_key, frames_key, state_key
@@ -67,7 +76,7 @@ class ChunkMaker(LaneWorker[EngineState]):
         """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps the
         time at which it was first made."""
         span = chunk_span(index, record.spec.num_frames)
-        made = self._engine.next_chunk(record.spec, state, self._on_step(record.id, index, keeper))
+        made = self._next_chunk(ChunkRequest(record.spec, state, self._on_step(record.id, index, keeper)))
         assert len(made.frames) == span.num_frames, (made.frames.shape, span)
         watch.add(made.timings)
         later = _for_later(record, span, made.frames, made.state)
@@ -78,6 +87,13 @@ class ChunkMaker(LaneWorker[EngineState]):
             raise ChunkNotRepeatable(f"chunk {index} is damaged, and what it is made of has changed")
         kept = {"created_at": first.created_at, "timings": first.timings}
         return chunk.model_copy(update={**sums, **kept}), made.state
+
+    def _next_chunk(self, request: ChunkRequest) -> EngineChunk:
+        """Raises what the engine raised."""
+        (made,) = self._engine.next_chunks([request])
+        if isinstance(made, Exception):
+            raise made
+        return made
 
     def _state_before(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
         """The state that chunk `index` goes on from. One that is damaged or missing is made again from the newest good

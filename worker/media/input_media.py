@@ -141,9 +141,9 @@ class InputMediaReader:
         OSError where this machine's disk is full.
         """
         kind, reference = given_of(spec)
-        facts = self._catalog.get(spec.model).facts
+        preset = self._catalog.get(spec.model).preset
         with temporary_folder() as name, self._budget.room(owner) as room:
-            order = decode_order(kind, Path(name), spec, (facts.height, facts.width), self._settings, owner)
+            order = decode_order(kind, Path(name), spec, (preset.height, preset.width), self._settings, owner)
 
             def new_sink() -> MediaSink:
                 return _CountedSink(order.file, kind, max_bytes(kind, self._settings), room)

@@ -31,9 +31,10 @@ from core.model.evaluation.upper_bound import AutoencoderStudio, load_autoencode
 from core.model.evaluation.videos import EngineStudio, Studio, fulfil
 from core.model.evaluation.vision_tower import load_tower
 from core.model.training import sprites
-from core.service.admission.catalog import Preset, default_spec
+from core.service.admission.catalog import default_spec
 from core.service.domain.engine import Engine
 from core.service.domain.errors import LongtakeError, PresetError
+from core.service.engines.preset import Preset
 from core.service.settings import SHIPPED_PRESETS_DIR
 
 _NO_HEADS = "Likeness of prompt and clip is not measured: the preset has no clip_heads.safetensors."

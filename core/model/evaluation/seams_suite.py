@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from core.model.engines.streaming_t2v.loading import load_refiner
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.evaluation.bootstrap import Interval, Values, interval
 from core.model.evaluation.chart import Mark, Panel, chart
@@ -29,14 +28,16 @@ from core.model.evaluation.reader import Frames
 from core.model.evaluation.seams import WAYS, at_seams, false_changes, gain_kept, refine_every_way, seam_figures
 from core.model.evaluation.sprites_suite import SUITE_SEED, suite_scenes
 from core.model.refinement.engine import WindowRefiner, enlarged
+from core.model.refinement.loading import load_refiner
 from core.model.sampling.vae import to_uint8
 from core.model.training import captions, sprites
-from core.service.admission.catalog import Preset, default_spec
+from core.service.admission.catalog import default_spec
 from core.service.admission.refine_request import refine_spec_of
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_plan import refinement_windows
 from core.service.domain.refine_plan import refine_spec
 from core.service.domain.schema import JobSpec, RefineOptions
+from core.service.engines.preset import Preset
 from core.service.video.time_slice import time_slices
 
 TRUE, GIVEN = "true clip", "preview, enlarged"

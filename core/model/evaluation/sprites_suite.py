@@ -12,7 +12,8 @@ import numpy as np
 
 from core.model.evaluation.videos import Order
 from core.model.training import captions, sprites
-from core.service.admission.catalog import Preset, default_spec
+from core.service.admission.catalog import default_spec
+from core.service.engines.preset import Preset
 
 SUITE_SEED = 2024
 

@@ -57,7 +57,7 @@ from core.service.domain.frame_plan import (
     refinement_windows,
     within,
 )
-from core.service.domain.refiner import RefinedWindow, RefineState
+from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import JobSpec, RefineSpec
 
 
@@ -96,7 +96,7 @@ class LatentVideo:
     """Latents [1, C, F, H, W] -> frames at the refined size."""
 
 
-class WindowRefiner:
+class WindowRefiner(RefineEngine):
     """A refiner network as the service's RefineEngine."""
 
     def __init__(self, models: RefinerModels, config: RefinerConfig, fingerprint: str) -> None:
@@ -109,9 +109,6 @@ class WindowRefiner:
     def fingerprint(self) -> str:
         """What the bytes depend on beside the request and the frames."""
         return self._fingerprint
-
-    def warm_up(self) -> None:
-        """Nothing is left to be loaded."""
 
     @torch.inference_mode()
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
@@ -170,7 +167,7 @@ class WindowRefiner:
 
     @property
     def device(self) -> str:
-        """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
+        """Device of the networks, for people: "cpu", or the GPU's name."""
         return device_name(self._device)
 
     @property

@@ -7,12 +7,12 @@ noise source, and progress or cancellation go through one callback. They know no
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from core.model.sampling.schedules import NoiseSchedule, Spacing, solver_timesteps, spaced_timesteps
+from core.model.sampling.config import SamplerName, Spacing
+from core.model.sampling.schedules import NoiseSchedule, solver_timesteps, spaced_timesteps
 
 Denoiser = Callable[[Tensor, int], Tensor]
 """(noisy sample, timestep) -> prediction of the schedule's kind (epsilon or v), same shape."""
@@ -22,8 +22,6 @@ NoiseSource = Callable[[], Tensor]
 
 OnStep = Callable[[int, int], None]
 """Called before each step with (step, steps), from 0. What it raises ends the sampling."""
-
-SamplerName = Literal["ddim", "dpm_solver_pp"]
 
 _ALMOST_ZERO_SIGNAL = 2.0**-24
 """Stands for alpha_bar = 0 where a logarithm or a quotient needs a number (zero terminal SNR)."""

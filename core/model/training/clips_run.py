@@ -19,6 +19,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionMode
 
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.loading import noise_schedule
 from core.model.engines.streaming_t2v.networks import (
     build_cam,
     build_conditioning,
@@ -101,7 +102,7 @@ class ClipsTrainingRun:
             self._image_encoder if with_anchor else None,
             memory,
             self.cache,
-            self.facts.schedule,
+            noise_schedule(self.facts),
             self.recipe.seed,
             entry.batch,
             entry.dropouts or NO_DROPOUTS,
@@ -131,7 +132,7 @@ class ClipsTrainingRun:
     def refiner_is_there(self) -> bool:
         """Whether the preset has a refiner: an extra of a downloaded one may not have been installed."""
         refiner = self.facts.refiner
-        return refiner is not None and (refiner.source is not None or self.preset.refiner_weights.is_dir())
+        return refiner is not None and (not refiner.in_weights_folder or self.preset.refiner_weights.is_dir())
 
     def untrained_unet(self) -> UNet3DConditionModel:
         """The base: as untouched as the preset has it for new memories, else what goes with the preset's own."""
@@ -173,7 +174,7 @@ class ClipsTrainingRun:
         """The clips, encoded once. Raises ClipsError."""
         root, encoders = self.folder / "cache", Encoders(self._vae, self._read_texts, self._digest)
         most = encoders.read_texts.max_prompt_tokens
-        cut = sum(self.preset.count_tokens(clip.caption) > most for clip in self._clips)
+        cut = sum(self.preset.tokenizer.count(clip.caption) > most for clip in self._clips)
         if cut:
             parallel.tell(f"{cut} captions have more than the {most} tokens that are read: their ends are cut off")
         return encode_clips(self._clips, self.data, encoders, root, least_frames=PAST + WINDOW, seed=self.recipe.seed)
@@ -222,5 +223,5 @@ def find_preset(preset: str) -> PresetFolder:
     """A folder with preset.json, or an installed preset by name. Raises UnknownModel."""
     settings = Settings()
     if (Path(preset) / "preset.json").is_file():
-        return PresetFolder(Path(preset), settings.weights_dir.expanduser())
+        return PresetFolder(Path(preset), settings)
     return Catalog(settings).get(preset)

@@ -20,7 +20,7 @@ from core.model.training.decoder_stage import decoder_parts
 from core.model.training.memory_stage import CONDITIONING
 from core.model.training.sprites_config import preset_facts, refiner_facts
 from core.model.training.sprites_run import TrainingRun
-from core.service.admission.catalog import REFINER_FOLDER
+from core.service.engines.refiner import REFINER_FOLDER
 
 CLIP_HEADS = "clip_heads.safetensors"
 """What brings the text encoder's and the vision tower's states together: read by the evaluation alone."""

@@ -28,6 +28,8 @@ from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.encoders import PictureReader, TextReader
 from core.model.refinement.engine import RefinerModels, WindowRefiner
+from core.model.refinement.loading import refiner_config
+from core.model.refinement.preset import sdedit_of
 from core.model.sampling.noise import seeded_for
 from core.model.sampling.vae import downsampling, to_uint8
 from core.model.training.loop import Sampler
@@ -162,11 +164,10 @@ def _continued(engine: StreamingT2VEngine, preset: StreamingPreset, opening: Ope
 
 def refined(parts: Parts, unet: UNet3DConditionModel, opening: Opening) -> list[Row]:
     """A preview of at most a window's length, and what the refiner makes of it."""
-    facts = parts.preset.refiner
-    assert facts is not None
+    facts = sdedit_of(parts.preset)
     with _processors_kept(unet):
         engine = WindowRefiner(
-            RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), facts.config(), "in training"
+            RefinerModels(UntouchedBase(unet), parts.vae, parts.read_texts), refiner_config(facts), "in training"
         )
         plain = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED)
         spec = plain.model_copy(update={"refine": refine_spec_of(True, parts.preset)})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.model.training import captions, data, diffusion, sprites
-from core.model.training.memory_stage import CONDITIONING, WINDOW
+from core.model.training import data, diffusion, sprites
 from core.model.training.refiner_stage import SIDE
 
 EXAMPLE_PROMPTS = (
@@ -18,7 +17,6 @@ EXAMPLE_PROMPTS = (
 
 def preset_facts() -> dict[str, Any]:
     """The torch-free facts of preset.json."""
-    words = ", ".join(sorted(captions.essential_words()))
     return {
         "name": "sprites",
         "description": "A tiny model of a synthetic world: one or two coloured shapes moving over a pattern.",
@@ -26,13 +24,9 @@ def preset_facts() -> dict[str, Any]:
         "height": sprites.SIZE,
         "width": sprites.SIZE,
         "fps": sprites.FPS,
-        "window_frames": WINDOW,
-        "chunk_frames": 16,
-        "conditioning_frames": CONDITIONING,
         # The begin and end marks take two of the encoder's positions.
         "max_prompt_tokens": data.MAX_TOKENS - 2,
         "negative_prompt": "",
-        "vocabulary": f"Words it knows: {words}. Other words are read as unknown.",
         "profiles": {
             "fast": {
                 "windows": {"num_inference_steps": 8, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
@@ -77,6 +71,5 @@ def scheduler_facts() -> dict[str, Any]:
         "rescale_betas_zero_snr": True,
         "timestep_spacing": "trailing",
         "set_alpha_to_one": True,
-        "clip_sample": False,
         "steps_offset": 0,
     }

@@ -18,7 +18,7 @@ from core.model.training.decoder_stage import decoder_parts
 from core.model.training.loop import CHECKPOINT, begin_stage
 from core.model.training.recipe import RecipeError
 from core.model.training.sprites_run import TrainingRun
-from core.service.admission.catalog import REFINER_FOLDER
+from core.service.engines.refiner import REFINER_FOLDER
 
 _GOES_ON_FROM = {"video": "image", "apm": "cam"}
 """Stages that train on what another one has trained."""

@@ -198,6 +198,9 @@ class JobRequest(Frozen):
         default=None,
         description="Steps and guidance of the first 16 frames; the fields above act on everything after them.",
     )
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="Fields that only the model's engine has; GET /models has their schema."
+    )
     image: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
         default=None, description="The picture that the video begins with: an http(s) URL, or an id from POST /uploads."
     )
@@ -229,10 +232,13 @@ class JobSpec(Stored):
     fps: FrameRate = Field(description='A number where it is whole, else "numerator/denominator" in lowest terms.')
     seed: int
     model: str
-    guidance_scale: float
-    num_inference_steps: int
-    profile: Profile
-    first_chunk: FirstChunkSampling
+    guidance_scale: float | None = Field(default=None, description="null, as the next three: the engine takes none.")
+    num_inference_steps: int | None = None
+    profile: Profile | None = None
+    first_chunk: FirstChunkSampling | None = None
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Fields that only the model's engine has, with its defaults filled in."
+    )
     image: str | None = None
     video: str | None = None
     refine: RefineSpec | None = None

@@ -192,7 +192,7 @@ def test_private_addresses_are_refused(api: TestClient) -> None:
 
 
 def test_an_image_needs_a_model_that_begins_with_one(world: World) -> None:
-    write_fake_preset(world.settings.presets_dir, "pictures", first_chunk_source="svd")
+    write_fake_preset(world.settings.presets_dir, "pictures", accepts_image=True)
     copy_sprites(world.settings.presets_dir)
     with world.client() as api:
         image = upload(api, world, "image/png")

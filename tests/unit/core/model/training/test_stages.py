@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.loading import load_refiner
 from core.model.engines.streaming_t2v.network import predict_noise
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.base_network import predict_base
+from core.model.refinement.loading import load_refiner
 from core.model.training.base_stage import build_unet
 from core.model.training.command import main
 from core.model.training.export import export_preset
@@ -76,7 +76,6 @@ def test_exported_parts_have_config_and_weights(trained: Path, part: str) -> Non
 
 def test_exported_preset_states_its_facts(trained: Path) -> None:
     facts = json.loads((trained / "preset" / "preset.json").read_text())
-    assert facts["window_frames"] == 16
     assert facts["max_prompt_tokens"] == 30
     assert (trained / "preset" / "tokenizer" / "tokenizer.json").is_file()
 

@@ -9,15 +9,9 @@ from typing import Any
 
 import pytest
 
-from core.service.admission.admission import (
-    FIELDS_NOT_BUILT_YET,
-    Admitted,
-    admit,
-    new_job_id,
-    parse_request,
-    random_seed,
-)
+from core.service.admission.admission import Admitted, admit, new_job_id, random_seed
 from core.service.admission.catalog import Catalog
+from core.service.admission.request_body import FIELDS_NOT_BUILT_YET, parse_request
 from core.service.domain.errors import (
     FieldNotSupported,
     InvalidField,
@@ -413,7 +407,7 @@ def asking(field: str, value: object) -> dict[str, Any]:
 def asked_steps(spec: JobSpec) -> list[int | None]:
     return [
         spec.num_inference_steps,
-        spec.first_chunk.num_inference_steps,
+        spec.first_chunk.num_inference_steps if spec.first_chunk else None,
         spec.refine.num_inference_steps if spec.refine else None,
     ]
 
@@ -460,15 +454,6 @@ def test_a_default_beyond_all_steps_of_a_request_is_the_presets_own_matter(tmp_p
     assert asked_steps(spec_of(Settings(presets_dir=tmp_path, default_model="fake"))) == [5000, 5000, None]
 
 
-def test_a_first_chunk_by_a_pipeline_takes_no_more_steps_than_its_scheduler_can_place(tmp_path: Path) -> None:
-    write_fake_preset(tmp_path, "fake", first_chunk_source="svd")
-    settings = Settings(presets_dir=tmp_path, default_model="fake", max_first_chunk_steps=1000)
-    assert spec_of(settings, first_chunk={"num_inference_steps": 500}).first_chunk.num_inference_steps == 500
-    refused = refusal(settings, first_chunk={"num_inference_steps": 501})
-    assert (refused.field, refused.fix) == ("first_chunk.num_inference_steps", "give at most 500")
-    assert "set by the first-chunk source svd" in refused.message
-
-
 def test_frames_beyond_the_limit_name_who_set_it(settings: Settings) -> None:
     assert "LONGTAKE_MAX_FRAMES" in refusal(settings, num_frames=801).message
     change_facts(settings.presets_dir / "fake", limits={"max_frames": 32})
@@ -511,9 +496,12 @@ def test_the_size_that_a_model_refines_to_by_itself_is_never_refused(limited: Se
 def test_the_shipped_models_limits_leave_their_published_settings_alone() -> None:
     settings = Settings()
     for name in ("sprites", "modelscope"):
-        facts = Catalog(settings).get(name).facts
-        for profile in facts.profiles.values():
-            assert profile.windows.num_inference_steps <= settings.max_inference_steps
+        facts = Catalog(settings).get(name).preset
+        assert set(facts.profile_defaults) == {"fast", "reference"}
+        for profile in facts.profile_defaults.values():
+            assert profile.num_inference_steps is not None
+            assert profile.first_chunk is not None
+            assert profile.num_inference_steps <= settings.max_inference_steps
             assert profile.first_chunk.num_inference_steps <= settings.max_first_chunk_steps
         assert facts.refiner is not None
         assert facts.refiner.num_inference_steps <= settings.max_refine_steps

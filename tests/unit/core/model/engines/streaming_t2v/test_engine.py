@@ -13,13 +13,13 @@ from core.model.engines.streaming_t2v.engine import (
     EngineConfig,
     LoadedModels,
     ProfileConfig,
-    Recent,
     StreamingT2VEngine,
 )
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
-from core.model.engines.streaming_t2v.loading import load_engine
+from core.model.engines.streaming_t2v.loading import load_engine, sampling_config
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
+from core.model.engines.streaming_t2v.recent import Recent
 from core.model.presets.random import write_random_preset
 from core.model.sampling.samplers import OnStep
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, ignore_step
@@ -339,7 +339,9 @@ def facts_of(folder: Path, **dtypes: torch.dtype) -> EngineConfig:
     preset = read_preset(folder)
     profiles: dict[Profile, ProfileConfig] = {
         name: ProfileConfig(
-            preset.config(profile.windows), preset.config(profile.first_chunk), dtypes.get(name, torch.float32)
+            sampling_config(preset, profile.windows),
+            sampling_config(preset, profile.first_chunk),
+            dtypes.get(name, torch.float32),
         )
         for name, profile in preset.profiles.items()
     }
