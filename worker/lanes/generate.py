@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from functools import partial
 
 from safetensors import SafetensorError
 
@@ -27,6 +28,7 @@ from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
 from worker.lanes.lane import STATE_TYPE, Damaged, LaneWorker, NewObject, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
+from worker.media.frame_pieces import FrameIndex, StoredFrames
 from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
 
@@ -76,7 +78,9 @@ class ChunkMaker(LaneWorker[EngineState]):
         """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps the
         time at which it was first made."""
         span = chunk_span(index, record.spec.num_frames)
-        made = self._next_chunk(ChunkRequest(record.spec, state, self._on_step(record.id, index, keeper)))
+        made = self._next_chunk(
+            ChunkRequest(record.spec, state, self._on_step(record.id, index, keeper), self._video(record, keeper))
+        )
         assert len(made.frames) == span.num_frames, (made.frames.shape, span)
         watch.add(made.timings)
         later = _for_later(record, span, made.frames, made.state)
@@ -105,7 +109,7 @@ class ChunkMaker(LaneWorker[EngineState]):
         while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
             first -= 1
         if state is None:
-            state = self._engine.start(record.spec, self._given(record, keeper))
+            state = self._engine.start(record.spec, self._input_media(record, keeper))
         for again in range(first, index):
             logger.warning("%s: making chunk %d again for its state", record.id, again)
             _, state = self._make(again, record, state, Stopwatch(), keeper)
@@ -121,17 +125,30 @@ class ChunkMaker(LaneWorker[EngineState]):
             logger.warning("%s cannot be read: %s", key, error)
             return None
 
-    def _given(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
-        """The exact pixels that the job begins with. Where they are not what was stored they are prepared again; a
-        generation worker fetches nothing from strangers."""
+    def _input_media(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
+        """The decoded image or video of the job. A generation worker fetches nothing from other hosts: what is missing
+        or damaged is prepared again."""
         if record.spec.image is None and record.spec.video is None:
             return NO_INPUT_MEDIA
         if record.prepared is None:
             raise Damaged(media=True)
-        data = self._get_checked(record.prepared.key, record.prepared.sha256, keeper)
+        if record.prepared.whole_video:
+            return self._video(record, keeper)
+        return InputMedia.from_bytes(self._get_input(record.prepared.key, record.prepared.sha256, keeper))
+
+    def _video(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
+        """A reader of the whole input video, for engines that read one; otherwise nothing."""
+        prepared = record.prepared
+        if prepared is None or not prepared.whole_video:
+            return NO_INPUT_MEDIA
+        index = FrameIndex.model_validate_json(self._get_input(prepared.key, prepared.sha256, keeper))
+        return InputMedia(video=StoredFrames(index, prepared.key, partial(self._get_input, keeper=keeper)))
+
+    def _get_input(self, key: str, sha256: str, keeper: LeaseKeeper) -> bytes:
+        data = self._get_checked(key, sha256, keeper)
         if data is None:
             raise Damaged(media=True)
-        return InputMedia.from_bytes(data)
+        return data
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         if isinstance(error, ChunkNotRepeatable):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import bisect
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -126,6 +128,49 @@ def last_frames(
         if found.keys() == set(wanted):
             return np.stack([found[pts] for pts in wanted])
     raise _unreadable("some of its last frames cannot be decoded")
+
+
+def sampled_frames(
+    path: Path,
+    *,
+    fps: int | Fraction,
+    height: int,
+    width: int,
+    most_frames: int,
+    limits: VideoLimits,
+    tick: Tick,
+    warn: Warn = ignore_warning,
+) -> Iterator[FrameHWC]:
+    """Frames of the whole video, uint8 [height, width, 3], 1/fps apart from its first one on, at most `most_frames`.
+
+    Made as by `last_frames`, one at a time. Raises MediaTooLarge, MediaTypeRefused or MediaUnreadable.
+    """
+    tick, warn = _with_deadline(tick, limits.decode_seconds), _once_each(warn)
+    missing = missing_end(path, tick)
+    if missing is not None:
+        raise _unreadable(missing)
+    with _opened(path, limits) as (container, stream):
+        timeline = _read_timeline(container, stream, limits, tick)
+    repeats = Counter(timeline.nearest(moment) for moment in _moments_from_start(timeline, fps, most_frames))
+    with _opened(path, limits) as (container, stream):
+        for around in with_neighbours(_decoded_from(container, stream, None, limits)):
+            tick()
+            frame = around.here.frame
+            if frame.pts is None or frame.pts != next(iter(repeats)):  # in order of time
+                continue
+            picture = _fitted(stream, height, width, around)
+            for warning in _warnings_of(frame):
+                warn(warning)
+            yield from repeat(picture, repeats.pop(frame.pts))
+            if not repeats:
+                return
+    raise _unreadable("some of its frames cannot be decoded")
+
+
+def _moments_from_start(timeline: _Timeline, fps: int | Fraction, most: int) -> list[Fraction]:
+    """Moments in the stream's ticks, 1/fps apart, from the first frame to the last, at most `most`."""
+    found = min(int(_seconds(timeline) * fps + _JITTER_FRAMES) + 1, most)
+    return [timeline.frames[0] + index / (fps * timeline.tick_seconds) for index in range(found)]
 
 
 def _pictures(
