@@ -289,7 +289,7 @@ def test_given_frames_survive_the_state_s_bytes(engine: Engine) -> None:
 
 
 def test_given_frames_of_another_size_are_a_mistake(engine: Engine) -> None:
-    with pytest.raises(ValueError, match="given frames are"):
+    with pytest.raises(ValueError, match="input frames are"):
         engine.start(SPEC, InputMedia(frames=GIVEN_FRAMES[:8]))
 
 
