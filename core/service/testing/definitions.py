@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from core.service.domain.schema import FirstChunkSampling, Profile
-from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities
+from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities, VideoUse
 from core.service.engines.definition import EngineDefinition
 from core.service.engines.load_context import LoadContext
 from core.service.engines.preset import Preset, ProfileDefaults
@@ -21,10 +21,11 @@ class FakePreset(Preset):
     steps: int = Field(default=4, ge=1, description="Steps of a chunk.")
     step_seconds: float = Field(default=0.0, ge=0, description="Duration of each.")
     accepts_image: bool = False
+    video: VideoUse = Field(default="last_frames", description="The engine itself reads no whole video.")
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(fields=ALL_ENGINE_FIELDS, image=self.accepts_image, video="last_frames")
+        return Capabilities(fields=ALL_ENGINE_FIELDS, image=self.accepts_image, video=self.video)
 
     @property
     def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:
