@@ -38,7 +38,7 @@ from core.service.domain.schema import (
     WarningCode,
 )
 from core.service.engines.capabilities import Capabilities
-from core.service.engines.definition import ENGINES, Parameters
+from core.service.engines.definition import ENGINES, EngineDefinition, Parameters
 from core.service.engines.preset import ProfileDefaults
 from core.service.settings import Settings
 from core.service.testing.definitions import FAKE_ENGINE, FakePreset
@@ -536,7 +536,11 @@ def zooming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
             return {}
 
     definition = replace(FAKE_ENGINE, preset=Zooming, parameters=ZoomParameters)
-    monkeypatch.setattr(ENGINES, "get", lambda _name: definition)
+
+    def get(_name: str) -> EngineDefinition[FakePreset]:
+        return definition
+
+    monkeypatch.setattr(ENGINES, "get", get)
     write_fake_preset(tmp_path, "fake", accepts_image=True)
     return Settings(presets_dir=tmp_path, default_model="fake")
 
