@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from benchmarks.figures import Figure
-from core.model.engines.streaming_t2v.loading import load_refiner
+from core.model.refinement.loading import load_refiner
 from core.service.domain.engine import FramesTHWC, ignore_step
 from core.service.domain.frame_plan import chunk_span, num_chunks, refinement_windows
 from core.service.domain.refiner import RefineEngine, RefineState

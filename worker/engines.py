@@ -1,37 +1,32 @@
-"""What a worker process computes with: the engine and the refiner of a preset, loaded by name, each when it is needed.
+"""What a worker process computes with: the engine and the refiner of a preset, each loaded when it is needed.
 
-Knows the model half only by the name of a module, so that nothing here imports it (and with it torch) before a process
-that computes needs it.
+Finds them by name in the registries, so that nothing here imports torch before a process needs it.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Literal
 
-from core.service.admission.catalog import Catalog, Preset, PresetFolder
+from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.domain.engine import Engine, LongWork, unannounced
 from core.service.domain.errors import PresetError
 from core.service.domain.refiner import RefineEngine
-from core.service.domain.schema import DEFAULT_PROFILE, Lane
+from core.service.domain.schema import Lane
+from core.service.engines.refiner import REFINERS
 from core.service.redis.queue import queue_of_lane
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeEngine, FakeRefineEngine
 from worker.runtime.services import Activity, NoActivity
 
-ENGINE_MODULES = {"streaming_t2v": "core.model.engines.streaming_t2v.loading"}
-"""Where `load_engine` and `load_refiner` of an engine are."""
-
 Install = Callable[[PresetFolder], None]
-"""Sees to a preset's weights before they are read."""
+"""Ensures that a preset's weights are installed before they are read."""
 
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of one process. `load_refiner` loads at its first call and gives the same refiner ever after."""
+    """The engines of one process. `load_refiner` loads at its first call and returns the same refiner from then on."""
 
     model: str
     engine: Engine | None = None
@@ -39,7 +34,7 @@ class Engines:
     device: str = "cpu"
 
     def queues(self) -> list[str]:
-        """Names of the queues whose tasks can be done with them."""
+        """Names of the queues whose tasks this process takes."""
         generate = [queue_of_lane(Lane.GENERATE, self.model)] if self.engine is not None else []
         return generate + ([queue_of_lane(Lane.REFINE, self.model)] if self.load_refiner is not None else [])
 
@@ -51,10 +46,10 @@ def load_engines(
     install: Install = PresetFolder.require_installed,
     activity: Activity | None = None,
 ) -> Engines:
-    """What a process of this kind needs at once is loaded; of `both` the refiner waits for its first task.
+    """Loads what a process of this kind needs at once; `both` loads its refiner for the first task that needs it.
 
-    `activity` hears of what takes long without steps: then, and within tasks later. Raises UnknownModel, PresetError,
-    or what the model half raises.
+    `activity` is told of work that takes long and has no steps, now and within tasks. Raises UnknownModel, PresetError,
+    or what the engine's loader raises.
     """
     long_work = (activity or NoActivity()).loading
 
@@ -64,17 +59,12 @@ def load_engines(
             return load_refiner(settings, model, install, long_work)
 
     if kind == "refine":
-        return Engines(model, None, refiner, _device(refiner()))
+        return Engines(model, None, refiner, refiner().device)
     engine = load_engine(settings, model, install, long_work)
-    refines = kind == "both" and Catalog(settings).get(model).facts.refiner is not None
+    refines = kind == "both" and Catalog(settings).get(model).preset.refiner is not None
     if refines:
         fetch_refiner(settings, model)
-    return Engines(model, engine, refiner if refines else None, _device(engine))
-
-
-def _device(engine: Engine | RefineEngine) -> str:
-    """Which device an engine runs on is not part of the port; those that have one tell it by this name."""
-    return str(getattr(engine, "device", "cpu"))
+    return Engines(model, engine, refiner if refines else None, engine.device)
 
 
 def load_engine(
@@ -83,41 +73,23 @@ def load_engine(
     install: Install = PresetFolder.require_installed,
     long_work: LongWork = unannounced,
 ) -> Engine:
-    """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what the model half raises.
+    """The engine of a preset, warmed up. Raises UnknownModel, PresetError, or what its loader raises.
 
-    `install` sees to its weights before they are read; `long_work` stands around what the engine loads or compiles.
-    A preset whose preset.json says `"engine": "fake"` is served by FakeEngine (core.service.testing.fakes), which
-    draws a moving square: the whole path can be tried on a machine without torch. Its further keys: step_seconds.
+    `install` ensures that its weights are installed; `long_work` surrounds what the engine loads or compiles.
     """
     folder = Catalog(settings).get(model)
-    facts = folder.facts
-    if facts.engine == "fake":
-        steps = facts.profiles[DEFAULT_PROFILE].windows.num_inference_steps
-        return FakeEngine(
-            steps_per_chunk=steps, step_seconds=_step_seconds(facts), height=facts.height, width=facts.width
-        )
-    presets = _engine_module(folder)
+    definition = folder.engine
     install(folder)
-    engine = cast(
-        Engine,
-        presets.load_engine(
-            folder.path,
-            weights=folder.weights,
-            first_chunk_source=facts.first_chunk_source,
-            torch_threads=settings.torch_threads,
-            torch_compile=settings.torch_compile,
-            long_work=long_work,
-        ),
-    )
+    engine = definition.load(folder.engine_context(long_work))
     engine.warm_up()
     return engine
 
 
 def fetch_refiner(settings: Settings, model: str) -> None:
-    """Bring a refiner that is named by its id to this machine before any task waits for it."""
-    folder = Catalog(settings).get(model)
-    if folder.facts.engine != "fake":
-        _engine_module(folder).fetch_refiner(folder.path)
+    """Download a refiner that is not in the weights folder before any task waits for it."""
+    refiner = Catalog(settings).get(model).preset.refiner
+    if refiner is not None:
+        REFINERS.get(refiner.kind).fetch(refiner)
 
 
 def load_refiner(
@@ -128,37 +100,11 @@ def load_refiner(
 ) -> RefineEngine:
     """The refiner of a preset, warmed up; see `load_engine`."""
     folder = Catalog(settings).get(model)
-    facts = folder.facts
-    if facts.refiner is None:
+    refiner = folder.preset.refiner
+    if refiner is None:
         raise PresetError(f"{model} has no refiner", fix="start the worker with --kind generate")
-    if facts.engine == "fake":
-        return FakeRefineEngine(step_seconds=_step_seconds(facts))
-    presets = _engine_module(folder)
     install(folder)
     folder.require_refiner()
-    refiner = cast(
-        RefineEngine,
-        presets.load_refiner(
-            folder.path,
-            weights=folder.weights,
-            torch_threads=settings.torch_threads,
-            torch_compile=settings.torch_compile,
-            long_work=long_work,
-        ),
-    )
-    refiner.warm_up()
-    return refiner
-
-
-def _step_seconds(facts: Preset) -> float:
-    return float((facts.model_extra or {}).get("step_seconds", 0.0))
-
-
-def _engine_module(folder: PresetFolder) -> Any:
-    """The module that loads the preset's engines, found by name. `Any`: nothing here may import it."""
-    if folder.facts.engine not in ENGINE_MODULES:
-        known = ", ".join(("fake", *ENGINE_MODULES))
-        raise PresetError(
-            f"{folder.path.name}: there is no engine named {folder.facts.engine!r}", fix=f"use one of: {known}"
-        )
-    return importlib.import_module(ENGINE_MODULES[folder.facts.engine])
+    loaded = REFINERS.get(refiner.kind).load(folder.refiner_context(long_work))
+    loaded.warm_up()
+    return loaded

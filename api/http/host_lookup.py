@@ -14,7 +14,7 @@ from fastapi import Depends, Request
 
 from api.backends.ports import PortsDep
 from api.http.responses import JsonBody
-from core.service.admission.admission import parse_request
+from core.service.admission.request_body import parse_request
 from core.service.domain.addresses import client_network
 from core.service.domain.schema import JobRequest
 from core.service.net.address_guard import Resolve, host_and_port

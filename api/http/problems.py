@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 
 from api.http.methods import methods_of
 from api.http.paths import path_of, prefix_of
-from core.service.admission.admission import error_of_detail
+from core.service.admission.request_body import error_of_detail
 from core.service.domain import errors
 from core.service.domain.errors import MAX_ECHO, LongtakeError, RequestError, shortened
 

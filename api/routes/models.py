@@ -1,21 +1,24 @@
-"""What can be made here: the presets, their limits and defaults, and whether a worker is there for each."""
+"""GET /models: the presets with their limits, defaults and capabilities, and the workers of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import may_fail
-from core.service.admission.catalog import Preset, PresetFolder, ProfileDefaults
+from core.service.admission.catalog import PresetFolder
 from core.service.admission.limits import limit_of, refine_limits
 from core.service.admission.refine_request import possible_sizes
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_rate import FrameRate
 from core.service.domain.ports import WorkerStatus
-from core.service.domain.schema import DEFAULT_PROFILE, MIN_FRAMES, FirstChunkSampling, Profile
+from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, Profile
+from core.service.engines.capabilities import Capabilities
+from core.service.engines.preset import Preset, ProfileDefaults
 from core.service.settings import Settings
 
 router = APIRouter(tags=["models"])
@@ -33,44 +36,44 @@ class ModelLimits(BaseModel):
 
 
 class ModelDefaults(BaseModel):
-    """What a request gets where it says nothing."""
+    """What a request gets if it says nothing."""
 
     num_frames: int
     fps: FrameRate
     negative_prompt: str
-    profile: Profile
+    profile: Profile | None = Field(description="null: the model has no profiles.")
 
 
 class ModelProfile(BaseModel):
-    """How a profile samples: the windows, and the first 16 frames before them."""
+    """How a profile samples: the windows, and the first 16 frames before them. null: the model takes no such field."""
 
-    guidance_scale: float
-    num_inference_steps: int
-    max_inference_steps: int = Field(description="Most that `num_inference_steps` of a request may be.")
-    first_chunk: FirstChunkSampling
-    max_first_chunk_steps: int = Field(description="Most that `first_chunk.num_inference_steps` may be.")
+    guidance_scale: float | None
+    num_inference_steps: int | None
+    max_inference_steps: int | None = Field(description="Most that `num_inference_steps` of a request may be.")
+    first_chunk: FirstChunkSampling | None
+    max_first_chunk_steps: int | None = Field(description="Most that `first_chunk.num_inference_steps` may be.")
 
 
 class ModelWorkers(BaseModel):
-    """Who works for the model. Without a ready worker jobs are accepted and wait."""
+    """The workers of the model. Without a ready worker jobs are accepted and wait."""
 
     ready: int = Field(description="Workers that can take or are making a chunk.")
     total: int
-    reason: str | None = Field(description="Why none is ready; null where one is.")
+    reason: str | None = Field(description="Why none is ready; null if one is.")
 
 
 class ModelRefiner(BaseModel):
     """How videos of the model are refined."""
 
-    width: int = Field(description="Pixels, where a request names no size.")
-    height: int = Field(description="Pixels, where a request names no size.")
-    sizes: list[str] = Field(description="Every WIDTHxHEIGHT that may be asked for.")
+    width: int = Field(description="Pixels, if a request names no size.")
+    height: int = Field(description="Pixels, if a request names no size.")
+    sizes: list[str] = Field(description="Every WIDTHxHEIGHT that may be requested.")
     strength: float
     steps: int
     max_steps: int = Field(description="Most that `refine.steps` may be.")
     guidance_scale: float
-    max_lockstep_frames: int = Field(description="Longest video that the schedule lockstep takes.")
-    workers_ready: int = Field(description="Workers that can refine or are at it.")
+    max_lockstep_frames: int = Field(description="Longest video that can be refined with the schedule lockstep.")
+    workers_ready: int = Field(description="Workers that can refine or are refining.")
 
 
 class Model(BaseModel):
@@ -80,11 +83,13 @@ class Model(BaseModel):
     description: str
     engine: str
     installed: bool = Field(description="Whether its weights are on this machine; jobs for others are refused.")
-    install_command: str | None = Field(description="What installs them; null where they are.")
+    install_command: str | None = Field(description="Installs them; null if they are installed.")
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
-    refine: ModelRefiner | None = Field(description="What `refine` gets and may ask; null where it is refused.")
-    accepts_image: bool = Field(description="Whether a job may begin with an `image`; any may begin with a `video`.")
+    refine: ModelRefiner | None = Field(description="Defaults and limits of `refine`; null: it is refused.")
+    accepts_image: bool = Field(description="Whether a job may begin with an `image`.")
+    capabilities: Capabilities = Field(description="Which fields a request may have; others are refused.")
+    parameters: dict[str, Any] = Field(description="JSON Schema of `parameters`, the fields of this engine only.")
     limits: ModelLimits
     defaults: ModelDefaults
     profiles: dict[Profile, ModelProfile]
@@ -114,63 +119,64 @@ def list_models(ports: PortsDep, settings: SettingsDep) -> ModelList:
 
 
 def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[WorkerStatus]) -> Model:
-    preset = ports.catalog.get(name)
-    facts, installed = preset.facts, preset.installed
+    folder = ports.catalog.get(name)
+    preset, installed = folder.preset, folder.installed
     return Model(
         name=name,
-        description=facts.description,
-        engine=facts.engine,
+        description=preset.description,
+        engine=preset.engine,
         installed=installed,
-        install_command=None if installed else preset.install_command,
-        width=facts.width,
-        height=facts.height,
-        refine=_refiner(preset, settings, [worker for worker in workers if worker.model == name]),
-        accepts_image=facts.accepts_image,
+        install_command=None if installed else folder.install_command,
+        width=preset.width,
+        height=preset.height,
+        refine=_refiner(folder, settings, [worker for worker in workers if worker.model == name]),
+        accepts_image=preset.capabilities.image,
+        capabilities=preset.capabilities,
+        parameters=folder.engine.parameters.model_json_schema(),
         limits=ModelLimits(
-            max_prompt_tokens=facts.max_prompt_tokens,
-            min_frames=MIN_FRAMES,
-            max_frames=limit_of("max_frames", facts, settings).most,
+            max_prompt_tokens=preset.max_prompt_tokens,
+            min_frames=preset.effective_limits.min_frames,
+            max_frames=limit_of("max_frames", preset, settings).most,
         ),
-        defaults=_defaults(facts, settings),
-        profiles={name: _profile(profile, facts, settings) for name, profile in facts.profiles.items()},
-        example_prompts=list(facts.example_prompts),
+        defaults=_defaults(preset, settings),
+        profiles={name: _profile(profile, preset, settings) for name, profile in preset.profile_defaults.items()},
+        example_prompts=list(preset.example_prompts),
         workers=_workers([worker for worker in workers if worker.kind in GENERATING and worker.model == name]),
     )
 
 
-def _defaults(facts: Preset, settings: Settings) -> ModelDefaults:
+def _defaults(preset: Preset, settings: Settings) -> ModelDefaults:
     return ModelDefaults(
-        num_frames=min(settings.default_num_frames, limit_of("max_frames", facts, settings).most),
-        fps=facts.fps,
-        negative_prompt=facts.negative_prompt,
-        profile=DEFAULT_PROFILE,
+        num_frames=min(settings.default_num_frames, limit_of("max_frames", preset, settings).most),
+        fps=preset.fps,
+        negative_prompt=preset.negative_prompt,
+        profile=DEFAULT_PROFILE if "profile" in preset.capabilities.fields else None,
     )
 
 
-def _profile(profile: ProfileDefaults, facts: Preset, settings: Settings) -> ModelProfile:
-    windows, first = profile.windows, profile.first_chunk
+def _profile(profile: ProfileDefaults, preset: Preset, settings: Settings) -> ModelProfile:
+    steps, first = profile.num_inference_steps, profile.first_chunk
     return ModelProfile(
-        guidance_scale=windows.guidance_scale,
-        num_inference_steps=windows.num_inference_steps,
-        max_inference_steps=limit_of("max_inference_steps", facts, settings, windows.num_inference_steps).most,
-        first_chunk=FirstChunkSampling(
-            num_inference_steps=first.num_inference_steps, guidance_scale=first.guidance_scale
-        ),
-        max_first_chunk_steps=limit_of("max_first_chunk_steps", facts, settings, first.num_inference_steps).most,
+        guidance_scale=profile.guidance_scale,
+        num_inference_steps=steps,
+        max_inference_steps=steps and limit_of("max_inference_steps", preset, settings, steps).most,
+        first_chunk=first,
+        max_first_chunk_steps=first
+        and limit_of("max_first_chunk_steps", preset, settings, first.num_inference_steps).most,
     )
 
 
-def _refiner(preset: PresetFolder, settings: Settings, workers: Sequence[WorkerStatus]) -> ModelRefiner | None:
-    """None also where there is one that is not installed."""
-    facts = preset.facts
-    refiner = facts.refiner
-    if refiner is None or not preset.refines:
+def _refiner(folder: PresetFolder, settings: Settings, workers: Sequence[WorkerStatus]) -> ModelRefiner | None:
+    """None also if the refiner is not installed."""
+    preset = folder.preset
+    refiner = preset.refiner
+    if refiner is None or not folder.refines:
         return None
-    limits = refine_limits(facts, refiner, settings)
+    limits = refine_limits(preset, refiner, settings)
     return ModelRefiner(
         width=refiner.width,
         height=refiner.height,
-        sizes=[f"{width}x{height}" for width, height in possible_sizes(facts, refiner, limits.pixels.most)],
+        sizes=[f"{width}x{height}" for width, height in possible_sizes(preset, refiner, limits.pixels.most)],
         strength=refiner.strength,
         steps=refiner.num_inference_steps,
         max_steps=limits.steps.most,

@@ -11,7 +11,7 @@ from pydantic import Field
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody
-from core.service.admission.admission import parse_body
+from core.service.admission.request_body import parse_body
 from core.service.domain.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound, UploadUnknown
 from core.service.domain.media_types import MediaKind, types_of
 from core.service.domain.schema import MIN_FRAMES, Frozen, Shown

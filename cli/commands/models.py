@@ -29,16 +29,18 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings()
     catalog = Catalog(settings)
     for name in catalog.names():
-        facts = catalog.get(name).facts
+        preset = catalog.get(name).preset
         default = " (default)" if name == settings.default_model else ""
-        print(f"{name}{default}: {facts.description}")
+        print(f"{name}{default}: {preset.description}")
         if not catalog.get(name).installed:
             print(f"  not installed: `{catalog.get(name).install_command}` downloads its weights")
-        print(f"  {facts.width}x{facts.height}, {facts.fps} frames per second, up to {facts.max_prompt_tokens} tokens")
-        if (refiner := facts.refiner) is not None:
+        print(
+            f"  {preset.width}x{preset.height}, {preset.fps} frames per second, up to {preset.max_prompt_tokens} tokens"
+        )
+        if (refiner := preset.refiner) is not None:
             print(f"  refines to {refiner.width}x{refiner.height}, at most {refiner.max_side} pixels a side")
-        if facts.refiner is not None and not catalog.get(name).refines:
+        if preset.refiner is not None and not catalog.get(name).refines:
             print(f"  its refiner is not installed: `{catalog.get(name).refiner_command}` downloads it")
-        for prompt in facts.example_prompts:
+        for prompt in preset.example_prompts:
             print(f"  {prompt!r}")
     return 0

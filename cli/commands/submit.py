@@ -62,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
     parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be repeated")
     parser.add_argument(
+        "--parameter", action="append", metavar="KEY=VALUE", help="a field of this model's engine; may be repeated"
+    )
+    parser.add_argument(
         "--metadata", action="append", metavar="KEY=VALUE", help="returned with the job; may be repeated"
     )
     add_url_argument(parser)
@@ -115,16 +118,29 @@ def request_body(args: argparse.Namespace) -> dict[str, Any]:
     elif args.refine:
         body["refine"] = True
     if args.metadata:
-        body["metadata"] = dict(_key_value(entry) for entry in args.metadata)
+        body["metadata"] = dict(_key_value(entry, "metadata") for entry in args.metadata)
+    if args.parameter:
+        pairs = (_key_value(entry, "parameter") for entry in args.parameter)
+        body["parameters"] = {key: _json_or_text(value) for key, value in pairs}
     return body
 
 
-def _key_value(entry: str) -> tuple[str, str]:
+def _json_or_text(value: str) -> object:
+    """A number, true, a list ... if it is JSON; otherwise the text."""
+    import json
+
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _key_value(entry: str, option: str) -> tuple[str, str]:
     from core.service.domain.errors import InvalidField
 
     key, separator, value = entry.partition("=")
     if not separator:
-        raise InvalidField(f"--metadata {entry} has no =", field="metadata", fix="write KEY=VALUE")
+        raise InvalidField(f"--{option} {entry} has no =", field=option, fix="write KEY=VALUE")
     return key, value
 
 

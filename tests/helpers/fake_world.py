@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
-from core.service.domain.engine import Engine, EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, FramesTHWC, InputMedia, OnStep
 from core.service.domain.ids import new_upload_id
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import JobRecord, JobSpec, JobStatus
@@ -122,12 +122,14 @@ class HookedEngine(FakeEngine):
         super().__init__()
         self._at_step = at_step
 
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
         def hooked(step: int, steps: int) -> None:
             self._at_step(step)
             on_step(step, steps)
 
-        return super().next_chunk(spec, state, hooked)
+        return super().next_chunk(spec, state, hooked, inputs)
 
 
 class HookedRefineEngine(FakeRefineEngine):

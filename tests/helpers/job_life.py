@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 import redis
 
-from core.service.domain.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, FramesTHWC, InputMedia, OnStep
 from core.service.domain.errors import JobNotFound, LongtakeError, StorageError, StoreError, StoreUnavailable
 from core.service.domain.ids import UPLOAD_ID_PREFIX
 from core.service.domain.manifest import (
@@ -305,8 +305,10 @@ class MoodyEngine(FakeEngine):
         super().__init__(steps_per_chunk=1, height=SIDE, width=SIDE)
         self._worker = worker
 
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
-        made = super().next_chunk(spec, state, on_step)
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        made = super().next_chunk(spec, state, on_step, inputs)
         if self._worker is not None:
             self._worker.fail_if_told(spec)
         return made

@@ -23,18 +23,17 @@ def write_fake_preset(
     engine: str = "fake",
     steps: int = 4,
     step_seconds: float = 0.0,
-    first_chunk_source: str = "base",
+    accepts_image: bool = False,
     refiner: bool = False,
 ) -> Path:
     """A preset of core.service.testing.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token.
 
-    It takes an image where `first_chunk_source` is svd, and refines to 128x128 where there is a `refiner`."""
+    It refines to 128x128 if there is a `refiner`."""
     folder = presets_dir / name
     (folder / "tokenizer").mkdir(parents=True)
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue] - a property without a setter type
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
-    sampling = {"num_inference_steps": steps, "guidance_scale": 1.0}
     facts: dict[str, Any] = {
         "name": name,
         "description": "a bouncing square, for tests",
@@ -43,12 +42,14 @@ def write_fake_preset(
         "width": 64,
         "fps": 8,
         "max_prompt_tokens": MAX_PROMPT_TOKENS,
-        "profiles": {"fast": {"windows": sampling, "first_chunk": sampling}},
+        "steps": steps,
         "step_seconds": step_seconds,
-        "first_chunk_source": first_chunk_source,
+        "accepts_image": accepts_image,
     }
     if refiner:
         facts["refiner"] = {
+            "kind": "fake",
+            "step_seconds": step_seconds,
             "height": 128,
             "width": 128,
             "max_side": 256,

@@ -164,8 +164,6 @@ def _facts(name: str, size: int, num_inference_steps: int) -> dict[str, Any]:
         "height": size,
         "width": size,
         "fps": 8,
-        "window_frames": 16,
-        "conditioning_frames": 8,
         "max_prompt_tokens": TEXT_TOKENS - 2,
         "negative_prompt": "",
         "profiles": {
@@ -189,7 +187,6 @@ def _facts(name: str, size: int, num_inference_steps: int) -> dict[str, Any]:
             "rescale_betas_zero_snr": True,
             "timestep_spacing": "trailing",
             "set_alpha_to_one": True,
-            "clip_sample": False,
             "steps_offset": 0,
         },
         "refiner": {

@@ -193,7 +193,8 @@ class Service:
 
     def submit(self, **fields: Any) -> Job:
         """POST /jobs with these fields, on the fake preset unless told otherwise."""
-        response = self.http.post("/jobs", json={"model": "fake", "prompt": "a red square", "seed": 1, **fields})
+        asked = {"model": "fake", "prompt": "a red square", "seed": 1, **fields}
+        response = self.http.post("/jobs", json={name: value for name, value in asked.items() if value is not None})
         assert response.status_code == 202, response.text
         return Job.model_validate_json(response.content)
 

@@ -7,11 +7,13 @@ to the end of one within a test. The real networks run in test_sprites.py.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
 from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
@@ -23,8 +25,10 @@ SLOW_STEP_SECONDS = 0.1
 
 
 def write_presets(folder: Path) -> Path:
-    """`broken` is one that the API can read and no worker can load."""
-    write_fake_preset(folder, "broken", engine="no-such-engine")
+    """`broken` is one that the API can read and no worker can load: it has no networks."""
+    for part in ("tokenizer/tokenizer.json", "preset.json"):
+        (folder / "broken" / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SHIPPED_PRESETS_DIR / "sprites" / part, folder / "broken" / part)
     write_fake_preset(folder, "endless", steps=5000, step_seconds=0.1)
     write_fake_preset(folder, "fake")
     write_fake_preset(folder, "refinable", steps=6, refiner=True)

@@ -41,7 +41,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Workers for `fake` and for `pictures`, which takes an image. URLs may lead to this machine."""
     folder = tmp_path_factory.mktemp("given")
     write_fake_preset(folder / "presets", "fake")
-    write_fake_preset(folder / "presets", "pictures", first_chunk_source="svd")
+    write_fake_preset(folder / "presets", "pictures", accepts_image=True)
     with running_service(
         folder, folder / "presets", default_model="fake", media_allow_private_addresses=True
     ) as service:

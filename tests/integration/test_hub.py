@@ -17,16 +17,18 @@ import pytest
 from safetensors import safe_open
 
 from core.model.checksums import verify_sums
-from core.model.engines.streaming_t2v.loading import load_engine, load_refiner
+from core.model.engines.streaming_t2v.loading import load_engine
 from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets.fingerprint import weights_digest
-from core.service.admission.catalog import Catalog, HubFiles, PresetFolder
+from core.model.refinement.loading import load_refiner
+from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.domain.engine import NO_INPUT_MEDIA, FramesTHWC
 from core.service.domain.errors import CheckpointMismatch, DownloadDamaged, HubFileMissing, HubUnreachable, SetupError
 from core.service.domain.refiner import RefineState
 from core.service.domain.schema import RefineSpec
+from core.service.engines.preset import HubFiles
 from core.service.settings import Settings
 from tests.helpers.command_line import Running
 from tests.helpers.hub_repositories import (
@@ -96,7 +98,7 @@ def test_a_pulled_preset_makes_a_chunk(hub: Hub, preset: PresetFolder) -> None:
     weights = pull_from(hub, preset)
 
     assert preset.installed
-    assert preset.count_tokens("red cat") == 2
+    assert preset.tokenizer.count("red cat") == 2
     assert verify_sums(weights) > 12
     engine = load_engine(preset.path, weights=weights, device="cpu", torch_threads=1)
     spec = job_spec(prompt="red cat", model="modelscope", num_frames=24, num_inference_steps=2)

@@ -7,10 +7,20 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from functools import partial
 
 from safetensors import SafetensorError
 
-from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineState, FramesTHWC, InputMedia, pack
+from core.service.domain.engine import (
+    NO_INPUT_MEDIA,
+    ChunkRequest,
+    Engine,
+    EngineChunk,
+    EngineState,
+    FramesTHWC,
+    InputMedia,
+    pack,
+)
 from core.service.domain.errors import ChunkNotRepeatable
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.domain.manifest import chunk_key, frames_key, state_key
@@ -20,6 +30,7 @@ from worker.lanes.chunk_lane import ChunkLane
 from worker.lanes.lane import Damaged, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import STATE_TYPE, NewObject
+from worker.media.frame_pieces import FrameIndex, StoredFrames
 from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
 
@@ -69,7 +80,9 @@ class ChunkMaker(ChunkLane[EngineState]):
         """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps the
         time at which it was first made."""
         span = chunk_span(index, record.spec.num_frames)
-        made = self._engine.next_chunk(record.spec, state, self._on_step(record.id, index, keeper))
+        made = self._next_chunk(
+            ChunkRequest(record.spec, state, self._on_step(record.id, index, keeper), self._video(record, keeper))
+        )
         assert len(made.frames) == span.num_frames, (made.frames.shape, span)
         watch.add(made.timings)
         later = _for_later(record, span, made.frames, made.state)
@@ -81,6 +94,13 @@ class ChunkMaker(ChunkLane[EngineState]):
         kept = {"created_at": first.created_at, "timings": first.timings}
         return chunk.model_copy(update={**sums, **kept}), made.state
 
+    def _next_chunk(self, request: ChunkRequest) -> EngineChunk:
+        """Raises what the engine raised."""
+        (made,) = self._engine.next_chunks([request])
+        if isinstance(made, Exception):
+            raise made
+        return made
+
     def _state_before(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
         """The state that chunk `index` goes on from. One that is damaged or missing is made again from the newest good
         one."""
@@ -91,7 +111,7 @@ class ChunkMaker(ChunkLane[EngineState]):
         while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
             first -= 1
         if state is None:
-            state = self._engine.start(record.spec, self._given(record, keeper))
+            state = self._engine.start(record.spec, self._input_media(record, keeper))
         for again in range(first, index):
             logger.warning("%s: making chunk %d again for its state", record.id, again)
             _, state = self._make(again, record, state, Stopwatch(), keeper)
@@ -107,17 +127,30 @@ class ChunkMaker(ChunkLane[EngineState]):
             logger.warning("%s cannot be read: %s", key, error)
             return None
 
-    def _given(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
-        """The exact pixels that the job begins with. Where they are not what was stored they are prepared again; a
-        generation worker fetches nothing from strangers."""
+    def _input_media(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
+        """The decoded image or video of the job. A generation worker fetches nothing from other hosts: what is missing
+        or damaged is prepared again."""
         if record.spec.image is None and record.spec.video is None:
             return NO_INPUT_MEDIA
         if record.prepared is None:
             raise Damaged(media=True)
-        data = self._get_checked(record.prepared.key, record.prepared.sha256, keeper)
+        if record.prepared.whole_video:
+            return self._video(record, keeper)
+        return InputMedia.from_bytes(self._get_input(record.prepared.key, record.prepared.sha256, keeper))
+
+    def _video(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
+        """A reader of the whole input video, for engines that read one; otherwise nothing."""
+        prepared = record.prepared
+        if prepared is None or not prepared.whole_video:
+            return NO_INPUT_MEDIA
+        index = FrameIndex.model_validate_json(self._get_input(prepared.key, prepared.sha256, keeper))
+        return InputMedia(video=StoredFrames(index, prepared.key, partial(self._get_input, keeper=keeper)))
+
+    def _get_input(self, key: str, sha256: str, keeper: LeaseKeeper) -> bytes:
+        data = self._get_checked(key, sha256, keeper)
         if data is None:
             raise Damaged(media=True)
-        return InputMedia.from_bytes(data)
+        return data
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         if isinstance(error, ChunkNotRepeatable):

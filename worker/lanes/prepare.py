@@ -26,14 +26,14 @@ from core.service.domain.errors import (
     StoreError,
     UrlRefused,
 )
-from core.service.domain.manifest import input_key
+from core.service.domain.manifest import input_index_key, input_key, input_piece_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia
 from worker.lanes.completion import wake, write_manifest
 from worker.lanes.lane import LaneWorker, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import STATE_TYPE
-from worker.media.input_media import InputMediaReader, given_of
+from worker.media.input_media import InputMediaReader, Pixels, given_of
 from worker.media.media_concurrency import Places, Source
 from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.names import slot_names
@@ -74,16 +74,28 @@ class MediaPreparer(LaneWorker):
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
-        key, check = input_key(record.id, lease.token), self._check_often(keeper)
+        check = self._check_often(keeper)
         source = self._with_retries(lambda: Source.of(record.spec, services.uploads), keeper)
         with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as pixels:
-            # From the file: many may be on their way at a time, and a picture has up to 120 MB.
-            self._call(partial(services.storage.put_file, key, pixels.file, STATE_TYPE), keeper).result(check)
-        prepared = PreparedMedia(key=key, sha256=pixels.sha256, at=services.clock.now())
+            key = self._store_pixels(record.id, lease, pixels, keeper)
+        prepared = PreparedMedia(
+            key=key, sha256=pixels.sha256, at=services.clock.now(), whole_video=bool(pixels.pieces)
+        )
         ready = self._with_retries(lambda: services.store.commit_prepare(lease, prepared, pixels.warnings), keeper)
         write_manifest(services, ready)
         logger.info("%s: what it begins with is ready", record.id)
         return ready
+
+    def _store_pixels(self, job_id: str, lease: Lease, pixels: Pixels, keeper: LeaseKeeper) -> str:
+        """Put all files, a whole video's pieces before their index; the key of the last."""
+        index_key = input_index_key(job_id, lease.token)
+        keys = [input_piece_key(index_key, number) for number in range(len(pixels.pieces))]
+        keys.append(index_key if pixels.pieces else input_key(job_id, lease.token))
+        for key, file in zip(keys, (*pixels.pieces, pixels.file), strict=True):
+            # From the file: several may be sent at a time, and a picture has up to 120 MB.
+            put = partial(self._services.storage.put_file, key, file, STATE_TYPE)
+            self._call(put, keeper).result(self._check_often(keeper))
+        return keys[-1]
 
     def _after_commit(self, record: JobRecord) -> None:
         wake(self._services, record)

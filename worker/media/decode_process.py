@@ -33,8 +33,9 @@ from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import JobSpec, JobWarning
 from core.service.media.decoded import Decoded, Tick
 from core.service.media.image import decode_image
-from core.service.media.video import DECODER_THREADS, VideoLimits, last_frames
+from core.service.media.video import DECODER_THREADS, VideoLimits, last_frames, sampled_frames
 from core.service.settings import Settings
+from worker.media.frame_pieces import write_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,18 @@ class DecodeOrder(BaseModel):
     """Of processor time, in each of DECODER_THREADS."""
     memory_bytes: int
     owner: str = ""
-    """Whose file it is: of no owner are all the places taken."""
+    """Whose file it is: no owner takes all the places."""
+    whole_frames: int | None = None
+    """Decode the whole video, at most so many frames, into pieces; `result` is their index (frame_pieces.py)."""
+
+    def piece(self, number: int) -> Path:
+        """The file of a piece of a whole video."""
+        return self.result.with_name(f"piece-{number:05d}")
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Most bytes of the frames of a whole video."""
+        return (self.whole_frames or 0) * self.height * self.width * _RGB
 
     @property
     def wall_seconds(self) -> float:
@@ -94,9 +106,16 @@ Decode = Callable[[DecodeOrder, Tick], tuple[JobWarning, ...]]
 
 
 def decode_order(
-    kind: MediaKind, folder: Path, spec: JobSpec, size: tuple[int, int], settings: Settings, owner: str = ""
+    kind: MediaKind,
+    folder: Path,
+    spec: JobSpec,
+    size: tuple[int, int],
+    settings: Settings,
+    owner: str = "",
+    *,
+    whole: bool = False,
 ) -> DecodeOrder:
-    """`folder` holds the file `given`; `size` is the preset's height and width."""
+    """`folder` holds the file `given`; `size` is the preset's height and width. `whole`: all of a video."""
     return DecodeOrder(
         kind=kind,
         file=folder / "given",
@@ -110,14 +129,37 @@ def decode_order(
         decode_seconds=settings.media_decode_timeout_seconds,
         memory_bytes=settings.media_decode_memory_bytes,
         owner=owner,
+        whole_frames=spec.num_frames if whole else None,
     )
 
 
 def decode_here(order: DecodeOrder, tick: Tick) -> tuple[JobWarning, ...]:
-    """In this very process."""
+    """In this process."""
+    if order.whole_frames is not None:
+        return _decode_whole(order, order.whole_frames, tick)
     decoded = _decoded(order, tick)
     order.result.write_bytes(InputMedia(image=decoded.image, frames=decoded.frames).to_bytes())
     return decoded.warnings
+
+
+def _decode_whole(order: DecodeOrder, most_frames: int, tick: Tick) -> tuple[JobWarning, ...]:
+    warnings = list[JobWarning]()
+    frames = sampled_frames(
+        order.file,
+        fps=order.spec.fps,
+        height=order.height,
+        width=order.width,
+        most_frames=most_frames,
+        limits=_video_limits(order),
+        tick=tick,
+        warn=warnings.append,
+    )
+    order.result.write_text(write_pieces(frames, order.piece).model_dump_json())
+    return tuple(warnings)
+
+
+def _video_limits(order: DecodeOrder) -> VideoLimits:
+    return VideoLimits(order.max_video_pixels, order.max_video_seconds, order.decode_seconds)
 
 
 def _decoded(order: DecodeOrder, tick: Tick) -> Decoded:
@@ -125,13 +167,12 @@ def _decoded(order: DecodeOrder, tick: Tick) -> Decoded:
     if order.kind is MediaKind.IMAGE:
         image = decode_image(order.file, order.max_image_pixels, warn=warnings.append)
         return Decoded(image=image, warnings=tuple(warnings))
-    limits = VideoLimits(order.max_video_pixels, order.max_video_seconds, order.decode_seconds)
     frames = last_frames(
         order.file,
         fps=order.spec.fps,
         height=order.height,
         width=order.width,
-        limits=limits,
+        limits=_video_limits(order),
         tick=tick,
         warn=warnings.append,
     )

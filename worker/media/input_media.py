@@ -1,4 +1,4 @@
-"""Brings what a job begins with, an image or the end of a video, to a CPU worker and has it decoded.
+"""Fetches and decodes the input media of jobs on a CPU worker: an image, the end of a video, or a whole video.
 
 Over the storage port and core.service.media; knows no lease, no store and no engine.
 """
@@ -115,11 +115,15 @@ class _CountedSink(MediaSink):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a job begins with: a file as it is stored (InputMedia.to_bytes), and what was odd about it."""
+    """The decoded input media as they are stored, and the warnings.
+
+    `file` is InputMedia.to_bytes; or, of a whole video, the index of `pieces`.
+    """
 
     file: Path
     sha256: str
     warnings: tuple[JobWarning, ...]
+    pieces: tuple[Path, ...] = ()
 
 
 class InputMediaReader:
@@ -142,9 +146,11 @@ class InputMediaReader:
         OSError where this machine's disk is full.
         """
         kind, reference = given_of(spec)
-        facts = self._catalog.get(spec.model).facts
+        preset = self._catalog.get(spec.model).preset
         with temporary_folder() as name, self._budget.room(owner) as room:
-            order = decode_order(kind, Path(name), spec, (facts.height, facts.width), self._settings, owner)
+            whole = kind is MediaKind.VIDEO and preset.capabilities.video == "whole"
+            size = (preset.height, preset.width)
+            order = decode_order(kind, Path(name), spec, size, self._settings, owner, whole=whole)
 
             def new_sink() -> MediaSink:
                 return _CountedSink(order.file, kind, max_bytes(kind, self._settings), room)
@@ -154,11 +160,12 @@ class InputMediaReader:
                 with_retries(lambda: self._copy_upload(reference, new_sink, tick), pause)
             else:
                 self._fetch(kind, reference, new_sink, tick)
+            room.take(order.pixel_bytes)
             warnings = self._decode(order, tick)
             room.take(order.result.stat().st_size)
             with order.result.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            yield Pixels(order.result, sha256, warnings)
+            yield Pixels(order.result, sha256, warnings, tuple(sorted(order.result.parent.glob("piece-*"))))
 
     def _copy_upload(self, upload_id: str, new_sink: Callable[[], MediaSink], tick: Tick) -> None:
         try:

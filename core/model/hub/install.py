@@ -18,7 +18,7 @@ from core.model.convert.summary import DtypeName, Part
 from core.model.convert.vid2vid import convert_refiner
 from core.model.hub.base_model import base_unet, clip_tokenizer
 from core.model.hub.originals import Report
-from core.service.admission.catalog import REFINER_FOLDER
+from core.service.engines.refiner import REFINER_FOLDER
 
 
 @dataclass(frozen=True)

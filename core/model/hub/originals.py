@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from core.model.hub.pins import FilePin, RepositoryPin
-from core.service.admission.catalog import HubFiles
 from core.service.domain.errors import DownloadDamaged, HubUnreachable, SetupError
+from core.service.engines.preset import HubFiles
 
 Report = Callable[[str, int, int], None]
 """`report(phase, done_bytes, total_bytes)`. What it raises ends the pull; what came is kept."""

@@ -1,4 +1,4 @@
-"""Pulling a preset: its files from the Hub, verified against pins, become a weights folder that is there as a whole.
+"""Pull a preset: its files from the Hub, verified against pins, become a weights folder that appears as a whole.
 
 An interrupted pull goes on where it stopped. Knows the order of things; each of them is done elsewhere.
 """
@@ -15,14 +15,15 @@ from core.model.hub.install import OriginalFiles, install, install_refiner
 from core.model.hub.originals import Hub, Originals, Report
 from core.model.hub.pins import RepositoryPin, read_pins
 from core.model.hub.repository import HuggingFaceHub
-from core.service.admission.catalog import Download, HubFiles, PresetFolder
+from core.service.admission.catalog import PresetFolder
 from core.service.domain.errors import HubUnreachable, SetupError
+from core.service.engines.preset import Download, HubFiles
 
 LOOK_AGAIN_SECONDS = 0.5
 
 
 def pull(
-    preset: PresetFolder,
+    folder: PresetFolder,
     *,
     report: Report,
     refiner: bool = False,
@@ -30,7 +31,7 @@ def pull(
     dtype: DtypeName | None = None,
     hub: Hub | None = None,
 ) -> Path:
-    """Install the weights of `preset` and return their folder; nothing is done where they are installed.
+    """Install the weights of `folder` and return their folder; nothing is done where they are installed.
 
     `refiner`: also its refiner, which may be added later; both appear whole or not at all, one after the other.
     `revision` replaces the preset's for the method's checkpoint; `dtype` is that of the weights on the disk (None:
@@ -38,35 +39,35 @@ def pull(
     no refiner to pull, or is installed of another revision or dtype than is asked for, and where the weights folder
     cannot be made; DownloadError; ConversionError.
     """
-    download = _at_revision(_download(preset, refiner), revision)
-    with _only_one(preset.weights.with_name(f".{preset.weights.name}.pull.lock"), report):
-        if preset.installed:
-            _check_same(preset, download, revision, dtype)
-        extra = download.refiner if refiner and not preset.refiner_weights.is_dir() else None
-        wanted = (*(() if preset.installed else download.needed), *((extra,) if extra else ()))
-        files = _originals(preset, wanted, hub or HuggingFaceHub(), report)
-        if not preset.installed:
-            read_pins(lock_file(preset)).with_dtype(dtype or "float32").write(lock_file(preset))
+    download = _at_revision(_download(folder, refiner), revision)
+    with _only_one(folder.weights.with_name(f".{folder.weights.name}.pull.lock"), report):
+        if folder.installed:
+            _check_same(folder, download, revision, dtype)
+        extra = download.refiner if refiner and not folder.refiner_weights.is_dir() else None
+        wanted = (*(() if folder.installed else download.needed), *((extra,) if extra else ()))
+        files = _originals(folder, wanted, hub or HuggingFaceHub(), report)
+        if not folder.installed:
+            read_pins(lock_file(folder)).with_dtype(dtype or "float32").write(lock_file(folder))
             originals = OriginalFiles(files[download.base], files[download.checkpoint])
-            install(preset.weights, originals, dtype or "float32", report)
+            install(folder.weights, originals, dtype or "float32", report)
         if extra is not None:
-            own_dtype = dtype or read_pins(lock_file(preset)).dtype or "float32"
-            install_refiner(preset.weights, files[extra], own_dtype, report)
-    return preset.weights
+            own_dtype = dtype or read_pins(lock_file(folder)).dtype or "float32"
+            install_refiner(folder.weights, files[extra], own_dtype, report)
+    return folder.weights
 
 
-def lock_file(preset: PresetFolder) -> Path:
+def lock_file(folder: PresetFolder) -> Path:
     """Where the pins of a preset are."""
-    return preset.weights.with_name(f"{preset.weights.name}.lock.json")
+    return folder.weights.with_name(f"{folder.weights.name}.lock.json")
 
 
-def _download(preset: PresetFolder, refiner: bool) -> Download:
+def _download(folder: PresetFolder, refiner: bool) -> Download:
     """What preset.json says of the Hub. Raises SetupError where it does not have what is asked for."""
-    download = preset.facts.download
+    download = folder.preset.download
     if download is None:
-        raise SetupError(f"{preset.path.name} is shipped with its weights: there is nothing to pull")
+        raise SetupError(f"{folder.path.name} is shipped with its weights: there is nothing to pull")
     if refiner and download.refiner is None:
-        raise SetupError(f"{preset.path.name} names no refiner to pull", fix="leave --refiner out")
+        raise SetupError(f"{folder.path.name} names no refiner to pull", fix="leave --refiner out")
     return download
 
 
@@ -76,9 +77,9 @@ def _at_revision(download: Download, revision: str | None) -> Download:
     return download.model_copy(update={"checkpoint": download.checkpoint.model_copy(update={"revision": revision})})
 
 
-def _check_same(preset: PresetFolder, download: Download, revision: str | None, dtype: DtypeName | None) -> None:
+def _check_same(folder: PresetFolder, download: Download, revision: str | None, dtype: DtypeName | None) -> None:
     """A wish for something else than is installed is refused, not overlooked."""
-    pins = read_pins(lock_file(preset))
+    pins = read_pins(lock_file(folder))
     pin = pins.repositories.get(download.checkpoint.repository)
     if revision is not None and (pin is None or revision not in {pin.revision, pin.commit}):
         other = "an unknown revision" if pin is None else f"revision {pin.revision} ({pin.commit})"
@@ -86,16 +87,16 @@ def _check_same(preset: PresetFolder, download: Download, revision: str | None, 
         other = f"{pins.dtype} weights"
     else:
         return
-    raise SetupError(f"{preset.weights} is installed with {other}", fix="remove that folder, then pull again")
+    raise SetupError(f"{folder.weights} is installed with {other}", fix="remove that folder, then pull again")
 
 
 def _originals(
-    preset: PresetFolder, sources: Sequence[HubFiles], hub: Hub, report: Report
+    folder: PresetFolder, sources: Sequence[HubFiles], hub: Hub, report: Report
 ) -> dict[HubFiles, Mapping[str, Path]]:
     """All files, in place and verified. Raises HubUnreachable that says which are missing and how to get them."""
-    downloads = preset.weights.parent / "downloads"
+    downloads = folder.weights.parent / "downloads"
     all_originals = [Originals(hub, downloads, source) for source in sources]
-    lock = lock_file(preset)
+    lock = lock_file(folder)
     try:
         # All pins before the first byte: a wrong name is noticed at once, not after hours of downloading.
         pins = [_pin(lock, originals) for originals in all_originals]
@@ -103,7 +104,7 @@ def _originals(
             originals.fetch(pin, report)
             _keep(lock, originals, originals.verify(pin, report))
     except HubUnreachable as error:
-        raise HubUnreachable(_what_is_missing(error, preset, all_originals), fix=_how(preset, sources)) from error
+        raise HubUnreachable(_what_is_missing(error, folder, all_originals), fix=_how(folder, sources)) from error
     return {originals.wanted: originals.files for originals in all_originals}
 
 
@@ -127,14 +128,14 @@ def _answers(pin: RepositoryPin, originals: Originals) -> bool:
     return same and (pin.commit is not None or not originals.missing)
 
 
-def _what_is_missing(error: HubUnreachable, preset: PresetFolder, all_originals: Sequence[Originals]) -> str:
+def _what_is_missing(error: HubUnreachable, folder: PresetFolder, all_originals: Sequence[Originals]) -> str:
     files = [str(file) for originals in all_originals for file in originals.missing]
-    return f"{error.message}; {preset.path.name} still needs {', '.join(files)}"
+    return f"{error.message}; {folder.path.name} still needs {', '.join(files)}"
 
 
-def _how(preset: PresetFolder, sources: Sequence[HubFiles]) -> str:
-    with_refiner = preset.facts.download is not None and preset.facts.download.refiner in sources
-    command = preset.refiner_command if with_refiner else preset.install_command
+def _how(folder: PresetFolder, sources: Sequence[HubFiles]) -> str:
+    with_refiner = folder.preset.download is not None and folder.preset.download.refiner in sources
+    command = folder.refiner_command if with_refiner else folder.install_command
     return f"with a network run `{command}`, or put the files there and run it again"
 
 

@@ -25,8 +25,8 @@ from huggingface_hub.utils import build_hf_headers
 from huggingface_hub.utils.tqdm import silent_tqdm
 
 from core.model.hub.pins import FilePin, RepositoryPin
-from core.service.admission.catalog import HubFiles
 from core.service.domain.errors import DownloadDamaged, HubFileMissing, HubUnreachable
+from core.service.engines.preset import HubFiles
 
 OnBytes = Callable[[int], None]
 """Hears how many more bytes came. What it raises ends the download; what came is kept."""

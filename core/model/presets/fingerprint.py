@@ -11,8 +11,8 @@ import diffusers
 import torch
 
 from core.model.checksums import file_sha256, read_sums
-from core.service.admission.catalog import REFINER_FOLDER
 from core.service.domain.first_chunk_sources import SourceChoice
+from core.service.engines.refiner import REFINER_FOLDER
 
 _LARGE_BYTES = 64 << 20
 _SAMPLES = 64

@@ -44,7 +44,7 @@ from core.service.domain.frame_plan import (
     refinement_windows,
     within,
 )
-from core.service.domain.refiner import RefinedWindow, RefineState
+from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import JobSpec, RefineSpec
 
 
@@ -83,8 +83,8 @@ class LatentVideo:
     """Latents [1, C, F, H, W] -> frames at the refined size."""
 
 
-class WindowRefiner:
-    """A refiner network as a RefineEngine."""
+class WindowRefiner(RefineEngine):
+    """A refiner network as the service's RefineEngine."""
 
     def __init__(self, models: RefinerModels, config: RefinerConfig, fingerprint: str) -> None:
         """`models` must be in evaluation mode."""
@@ -97,9 +97,6 @@ class WindowRefiner:
     def fingerprint(self) -> str:
         """Identifies weights, preset and machine: equal jobs and frames give equal bytes for equal fingerprints."""
         return self._fingerprint
-
-    def warm_up(self) -> None:
-        """Does nothing: everything is loaded in the constructor."""
 
     @torch.inference_mode()
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
@@ -157,7 +154,7 @@ class WindowRefiner:
 
     @property
     def device(self) -> str:
-        """Name to show: "cpu", or the GPU's model. Not part of the port."""
+        """Device of the networks, for people: "cpu", or the GPU's name."""
         return device_name(self._device)
 
     @property

@@ -1,42 +1,47 @@
-"""The refiner of a preset: <weights>/refiner/, or the repository that preset.json names, becomes a RefineEngine.
+"""The refiner `sdedit`: <weights>/refiner/, or the repository that preset.json names, becomes a RefineEngine.
 
 The folder holds unet/ and, where they are not the preset's own, text_encoder/, vae/ and tokenizer/. Knows what
 preset.json says; layouts are in parts.py, denoising is elsewhere.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from core.model.cores import usable_cores
-from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import compile_one_graph, with_eager_fallback
 from core.model.networks.encoders import ClipTextEncoder
 from core.model.networks.kernels import lay_out_for_gpu
 from core.model.presets.fingerprint import facts_digest, machine_facts
-from core.model.refinement.engine import RefinerModels, WindowRefiner
-from core.model.refinement.parts import fetch_repository, parts_of_folder, parts_of_repository
+from core.model.refinement.engine import RefinerConfig, RefinerModels, WindowRefiner
+from core.model.refinement.parts import RefinerParts, fetch_repository, parts_of_folder, parts_of_repository
+from core.model.refinement.preset import SdeditPreset, sdedit_of
+from core.model.refinement.schedule import vid2vid_sigmas
 from core.model.refinement.unet import with_vid2vid_resampling
 from core.model.sampling.device import select_device
+from core.model.sampling.schedules import schedule_from_config
 from core.model.sampling.vae import enable_tiling
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import PresetError
+from core.service.engines.definition import read_preset
+from core.service.engines.load_context import LoadContext
 
 logger = logging.getLogger(__name__)
 
 
-def fetch_refiner(folder: Path) -> None:
-    """Bring a refiner that preset.json names by its id to this machine, before a job waits for it.
+def fetch_refiner(preset: SdeditPreset) -> None:
+    """Download a refiner that preset.json names by its id, before a job waits for it.
 
-    Only warns where that fails: jobs that are not refined do not need it.
+    Only warns if that fails: jobs that are not refined do not need it.
     """
-    facts = read_preset(folder).refiner
-    if facts is None or facts.source is None:
+    if preset.source is None:
         return
     try:
-        fetch_repository(facts.source)
+        fetch_repository(preset.source)
     except PresetError as error:
         logger.warning("refinement has to wait: %s", error.with_fix)
 
@@ -50,30 +55,56 @@ def load_refiner(
     torch_compile: bool = False,
     long_work: LongWork = unannounced,
 ) -> WindowRefiner:
-    """Load a preset's refiner. Raises PresetError naming the file at fault, or that there is no refiner.
+    """The refiner of a preset folder. Raises PresetError naming the file at fault, or that there is no such refiner.
 
-    The arguments are those of `load_engine`.
+    `weights`: its weights folder, if that is not `folder`; the other arguments are those of `load_refiner_of`.
     """
-    torch.set_num_threads(torch_threads or usable_cores())
-    where = select_device(device)
-    facts = read_preset(folder).refiner
-    if facts is None:
-        raise PresetError(f"{folder / 'preset.json'} names no refiner", fix="use a preset that has one")
-    dtype = getattr(torch, facts.gpu_dtype) if where.type == "cuda" else torch.float32
-    if facts.source is None:
-        parts = parts_of_folder(weights or folder, where, dtype)
-    else:
-        parts = parts_of_repository(facts.source, where, dtype)
-    config = facts.config(parts.noise_schedule() if facts.scheduler is None else None)
-    if facts.vae_tile is not None:
-        enable_tiling(parts.vae, facts.vae_tile)
-    if where.type == "cuda":
+    preset = sdedit_of(read_preset(folder))
+    return load_refiner_of(
+        LoadContext(preset, folder, weights or folder, torch_threads, torch_compile, long_work), device
+    )
+
+
+def load_refiner_of(context: LoadContext[SdeditPreset], device: str | None = None) -> WindowRefiner:
+    """The refiner of a preset. Raises PresetError naming the file at fault.
+
+    `device` None: CUDA if there is one, else CPU. Compiling acts on CUDA only.
+    """
+    preset = context.preset
+    torch.set_num_threads(context.torch_threads or usable_cores())
+    own = select_device(device)
+    dtype = getattr(torch, preset.gpu_dtype) if own.type == "cuda" else torch.float32
+    parts = _parts(context, own, dtype)
+    config = refiner_config(preset, parts.noise_schedule() if preset.scheduler is None else None)
+    if preset.vae_tile is not None:
+        enable_tiling(parts.vae, preset.vae_tile)
+    if own.type == "cuda":
         lay_out_for_gpu(parts.unet)
-    unet = with_vid2vid_resampling(parts.unet) if config.vid2vid_resampling else parts.unet
-    network = UntouchedBase(unet)
-    compiled = torch_compile and where.type == "cuda"
+    network = UntouchedBase(with_vid2vid_resampling(parts.unet) if config.vid2vid_resampling else parts.unet)
+    compiled = context.torch_compile and own.type == "cuda"
     if compiled:
-        network.compile(with_eager_fallback(compile_one_graph, long_work))
+        network.compile(with_eager_fallback(compile_one_graph, context.long_work))
     reader = ClipTextEncoder(parts.tokenizer, parts.text_encoder)
-    line = f"refiner {parts.digest}; preset {facts_digest(folder)}; {machine_facts(where)}"
+    line = f"refiner {parts.digest}; preset {facts_digest(context.folder)}; {machine_facts(own)}"
     return WindowRefiner(RefinerModels(network, parts.vae, reader), config, line + ("; compiled" if compiled else ""))
+
+
+def _parts(context: LoadContext[SdeditPreset], device: torch.device, dtype: torch.dtype) -> RefinerParts:
+    source = context.preset.source
+    if source is None:
+        return parts_of_folder(context.weights, device, dtype)
+    return parts_of_repository(source, device, dtype)
+
+
+def refiner_config(preset: SdeditPreset, scheduler_of_source: Mapping[str, Any] | None = None) -> RefinerConfig:
+    """What the network was trained for. `scheduler_of_source`: used if the preset has none."""
+    config = scheduler_of_source if preset.scheduler is None else preset.scheduler.model_dump()
+    schedule = None if config is None else schedule_from_config(config)
+    return RefinerConfig(
+        sigmas_T=vid2vid_sigmas() if schedule is None else (1 - schedule.alphas_cumprod_T).sqrt(),
+        prediction="v_prediction" if schedule is None else schedule.prediction,
+        guidance_rescale=preset.guidance_rescale,
+        vid2vid_resampling=preset.resampling == "vid2vid",
+        windows_per_batch=preset.windows_per_batch,
+        prompt_suffix=preset.prompt_suffix,
+    )

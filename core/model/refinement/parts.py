@@ -18,10 +18,11 @@ from core.model.networks.builders import build_text_encoder, build_unet, build_v
 from core.model.networks.pretrained import loading
 from core.model.presets.files import load_module, read_tokenizer
 from core.model.presets.fingerprint import weights_digest
+from core.model.refinement.preset import DIFFUSERS_REFINER
 from core.model.sampling.schedules import BetaKind, Prediction
-from core.service.admission.catalog import DIFFUSERS_REFINER, REFINER_FOLDER
 from core.service.admission.refine_request import NOISE_LEVELS
 from core.service.domain.errors import PresetError
+from core.service.engines.refiner import REFINER_FOLDER
 
 _SUPPORTED_SCHEDULES: dict[str, tuple[Any, ...]] = {
     "beta_schedule": get_args(BetaKind),

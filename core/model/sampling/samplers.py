@@ -7,12 +7,12 @@ reports progress and can cancel. Tensors may have any shape and device.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from core.model.sampling.schedules import NoiseSchedule, Spacing, solver_timesteps, spaced_timesteps
+from core.model.sampling.config import SamplerName, Spacing
+from core.model.sampling.schedules import NoiseSchedule, solver_timesteps, spaced_timesteps
 from core.service.domain.engine import OnStep
 
 Denoiser = Callable[[Tensor, int], Tensor]
@@ -20,8 +20,6 @@ Denoiser = Callable[[Tensor, int], Tensor]
 
 NoiseSource = Callable[[], Tensor]
 """Draws standard normal noise of the sample's shape, on its device."""
-
-SamplerName = Literal["ddim", "dpm_solver_pp"]
 
 _ALMOST_ZERO_SIGNAL = 2.0**-24
 """Replaces alpha_bar = 0 (zero terminal SNR) in logarithms and quotients."""

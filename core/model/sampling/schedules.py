@@ -6,15 +6,13 @@ clean, high ones almost noise.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-BetaKind = Literal["linear", "scaled_linear"]
-Prediction = Literal["epsilon", "v_prediction"]
-Spacing = Literal["leading", "trailing", "linspace"]
+from core.model.sampling.config import BetaKind, Prediction, Spacing
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from torch import nn
 from core.model.presets.files import read_json
 from core.model.training.clips_run import ORIGINAL_BASE, ClipsTrainingRun
 from core.model.training.preset_files import save_weights, write_json
-from core.service.admission.catalog import REFINER_FOLDER, Preset
 from core.service.admission.refine_request import possible_sizes
 from core.service.domain.frame_rate import frame_rate_json
+from core.service.engines.preset import Preset
+from core.service.engines.refiner import REFINER_FOLDER
 
 _UNCHANGED = ("vae", "text_encoder", "image_encoder", "tokenizer", REFINER_FOLDER)
 

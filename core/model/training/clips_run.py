@@ -19,6 +19,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionMode
 
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
+from core.model.engines.streaming_t2v.loading import noise_schedule
 from core.model.engines.streaming_t2v.networks import (
     build_cam,
     build_conditioning,
@@ -104,7 +105,7 @@ class ClipsTrainingRun:
             self._image_encoder if with_anchor else None,
             memory,
             self.cache,
-            self.preset.schedule,
+            noise_schedule(self.preset),
             self.recipe.seed,
             entry.batch,
             entry.dropouts or NO_DROPOUTS,
@@ -138,7 +139,7 @@ class ClipsTrainingRun:
     def has_refiner(self) -> bool:
         """Whether the preset has a refiner that is installed: a downloaded preset's may not be."""
         refiner = self.preset.refiner
-        return refiner is not None and (refiner.source is not None or self.preset_folder.refiner_weights.is_dir())
+        return refiner is not None and (not refiner.in_weights_folder or self.preset_folder.refiner_weights.is_dir())
 
     def untrained_unet(self) -> UNet3DConditionModel:
         """The base UNet: the original one for new memories, else the one that belongs to the preset's memories."""
@@ -180,7 +181,7 @@ class ClipsTrainingRun:
         """The clips, encoded once. Raises ClipsError."""
         root, encoders = self.folder / "cache", Encoders(self._vae, self._read_texts, self._digest)
         limit = encoders.encode_texts.max_prompt_tokens
-        truncated = sum(self.preset_folder.count_tokens(clip.caption) > limit for clip in self._clips)
+        truncated = sum(self.preset_folder.tokenizer.count(clip.caption) > limit for clip in self._clips)
         if truncated:
             parallel.print_once(f"{truncated} captions have more than {limit} tokens and are truncated")
         return encode_clips(
@@ -233,5 +234,5 @@ def find_preset(name_or_folder: str) -> PresetFolder:
     """A folder with preset.json, or an installed preset by name. Raises UnknownModel."""
     settings = Settings()
     if (Path(name_or_folder) / "preset.json").is_file():
-        return PresetFolder(Path(name_or_folder), settings.weights_dir.expanduser())
+        return PresetFolder(Path(name_or_folder), settings)
     return Catalog(settings).get(name_or_folder)

@@ -27,6 +27,8 @@ from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.encoders import ImageEncoder, TextEncoder
 from core.model.refinement.engine import RefinerModels, WindowRefiner
+from core.model.refinement.loading import refiner_config
+from core.model.refinement.preset import sdedit_of
 from core.model.sampling.noise import seeded_for
 from core.model.sampling.vae import downsampling, to_uint8
 from core.model.training.loop.train import Sampler
@@ -165,12 +167,9 @@ def _continue(engine: StreamingT2VEngine, preset: StreamingPreset, opening: Open
 
 def refinement(parts: SamplingParts, unet: UNet3DConditionModel, opening: Opening) -> list[Row]:
     """A preview of at most one refinement window, and its refinement."""
-    refiner = parts.preset.refiner
-    assert refiner is not None
+    config = refiner_config(sdedit_of(parts.preset))
     with _processors_kept(unet):
-        engine = WindowRefiner(
-            RefinerModels(UntouchedBase(unet), parts.vae, parts.encode_texts), refiner.config(), "in training"
-        )
+        engine = WindowRefiner(RefinerModels(UntouchedBase(unet), parts.vae, parts.encode_texts), config, "in training")
         unrefined = default_spec(parts.preset, opening.prompt, len(opening.frames), _SEED)
         spec = unrefined.model_copy(update={"refine": refine_spec_of(True, parts.preset)})
         window = engine.refine_window(spec, RefineState(), opening.frames, ignore_step)

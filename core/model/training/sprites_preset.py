@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.model.training.sprites import captions, world
+from core.model.training.sprites import world
 from core.model.training.sprites.word_tokenizer import MAX_TOKENS
 from core.model.training.stages import diffusion
-from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.refiner import SIDE
 
 EXAMPLE_PROMPTS = (
@@ -20,7 +19,6 @@ EXAMPLE_PROMPTS = (
 
 def preset_config() -> dict[str, Any]:
     """The content of preset.json, without refiner."""
-    words = ", ".join(sorted(captions.essential_words()))
     return {
         "name": "sprites",
         "description": "A tiny model of a synthetic world: one or two coloured shapes moving over a pattern.",
@@ -28,13 +26,9 @@ def preset_config() -> dict[str, Any]:
         "height": world.SIZE,
         "width": world.SIZE,
         "fps": world.FPS,
-        "window_frames": WINDOW_FRAMES,
-        "chunk_frames": 16,
-        "conditioning_frames": CONDITIONING_FRAMES,
         # The begin and end tokens take two of the encoder's positions.
         "max_prompt_tokens": MAX_TOKENS - 2,
         "negative_prompt": "",
-        "vocabulary": f"Words it knows: {words}. Other words are read as unknown.",
         "profiles": {
             "fast": {
                 "windows": {"num_inference_steps": 8, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
@@ -79,6 +73,5 @@ def scheduler_config() -> dict[str, Any]:
         "rescale_betas_zero_snr": True,
         "timestep_spacing": "trailing",
         "set_alpha_to_one": True,
-        "clip_sample": False,
         "steps_offset": 0,
     }

@@ -17,7 +17,7 @@ from core.model.training.loop.checkpoints import write_initial_checkpoint
 from core.model.training.recipe import RecipeError
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.stages.decoder import decoder_parts
-from core.service.admission.catalog import REFINER_FOLDER
+from core.service.engines.refiner import REFINER_FOLDER
 
 _CONTINUES = {"video": "image", "apm": "cam"}
 """Stages that train the same networks further as another one."""

@@ -1,35 +1,29 @@
-"""The door of the service: makes a JobRequest of a decoded request body, and a complete JobSpec of that, or refuses.
+"""A JobRequest becomes a complete JobSpec, or is refused before any GPU time is spent.
 
-Pure but for the look-ups of a webhook's host and of given media (parameters). Knows no HTTP; every refusal is a named
+Pure but for the look-ups of a webhook's host and of input media (parameters). Knows no HTTP; every refusal is a named
 RequestError with the field at fault and the fix.
 """
 
 from __future__ import annotations
 
-import difflib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
-from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError
-
-from core.service.admission.catalog import Catalog, Preset, PresetFolder, ProfileDefaults, SamplingDefaults
+from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.limits import Limit, limit_of, refine_limits
 from core.service.admission.prompts import ReadPrompt, check_length, read_negative_prompt, read_prompt
 from core.service.admission.refine_request import check_lockstep, refine_spec_of
+from core.service.admission.request_body import parse_parameters, written
 from core.service.domain.errors import (
     FieldNotSupported,
     InvalidField,
     PromptTooLong,
-    RequestError,
     TooFewFrames,
     TooManyFrames,
-    UnknownField,
-    shortened,
 )
 from core.service.domain.frame_plan import seconds_to_frames
 from core.service.domain.frame_rate import parse_frame_rate, seconds_of
@@ -38,8 +32,6 @@ from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_PROFILE,
     DEFAULT_WEBHOOK_EVENTS,
-    MIN_FRAMES,
-    REFINE_TAGS,
     FirstChunkOptions,
     FirstChunkSampling,
     JobRecord,
@@ -53,51 +45,19 @@ from core.service.domain.schema import (
     WebhookEvent,
 )
 from core.service.domain.text import check_characters
+from core.service.engines.capabilities import ALL_ENGINE_FIELDS
+from core.service.engines.definition import Parameters
+from core.service.engines.preset import Preset, ProfileDefaults
 from core.service.net.address_guard import WEBHOOK, Resolve, allowed_addresses, resolve_host
 from core.service.settings import Settings
 
-FIELDS_NOT_BUILT_YET = frozenset({"prompts", "priority", "engine"})
-MAX_NAME = 64
-"""Most characters of a client's own name for a field that a refusal repeats."""
-MAX_UNKNOWN_FIELDS = 50
-"""Most that are told of, each with the field that was probably meant: finding that takes time."""
-Body = TypeVar("Body", bound=BaseModel)
-
 CheckReference = Callable[[MediaKind, str], None]
-"""media.references.ReferenceCheck: raises a RequestError where a URL or upload cannot be used."""
-_NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that clients do not write
-_EXPLANATIONS: dict[str, tuple[str, str]] = {
-    "missing": ("is missing", "add it"),
-    "string_type": ("is not a string", "give a string in quotes"),
-    "string_unicode": ("is not valid Unicode", "leave out lone surrogates (\\ud800 to \\udfff)"),
-    "string_too_short": ("is empty", "write something"),
-    "string_too_long": ("has more than {max_length} characters", "shorten it"),
-    "int_type": ("is not a whole number", "give a whole number without quotes"),
-    "int_parsing": ("is not a whole number", "give a whole number"),
-    "float_type": ("is not a number", "give a number without quotes"),
-    "finite_number": ("is not a finite number", "give a finite number"),
-    "frame_rate_form": ("is neither a number nor a fraction", 'give a number, or a string such as "30000/1001"'),
-    "frame_rate_too_fine": ("has a denominator above {most} in lowest terms", "give at most four decimals"),
-    "greater_than_equal": ("is below {ge}", "give at least {ge}"),
-    "greater_than": ("is not above {gt}", "give more than {gt}"),
-    "less_than_equal": ("is above {le}", "give at most {le}"),
-    "enum": ("is not {expected}", "use {expected}"),
-    "bool_type": ("is neither true or false nor an object", "give true, or an object in curly brackets"),
-    "string_pattern_mismatch": ("is not WIDTHxHEIGHT in pixels", "write it like 128x128"),
-    "extra_forbidden": ("is not a field", "leave it out"),
-    "literal_error": ("is not {expected}", "use {expected}"),
-    "list_type": ("is not a list", "give a list in square brackets"),
-    "dict_type": ("is not an object", "give an object in curly brackets"),
-    "too_long": ("has more than {max_length} entries", "leave some out"),
-}
-"""pydantic's error types that requests can raise: what is wrong, and the fix, both filled in from the error's ctx."""
-_REASONS = {("seed", "less_than_equal"): ": JavaScript and other JSON clients round larger integers"}
-"""What more the fix says of one field."""
+"""media_references.ReferenceCheck: raises a RequestError for a URL or upload that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A complete request, and what is odd about it but possible."""
+    """A complete request, and its warnings."""
 
     spec: JobSpec
     warnings: tuple[JobWarning, ...] = ()
@@ -109,39 +69,8 @@ def random_seed() -> int:
 
 
 def queued_record(spec: JobSpec, now: datetime, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
-    """The record of a job that was admitted at `now`."""
+    """The record of a job admitted at `now`."""
     return JobRecord(id=new_job_id(), status=JobStatus.QUEUED, spec=spec, created_at=now, warnings=warnings)
-
-
-def parse_request(body: object) -> JobRequest:
-    """The job that is asked for; see `parse_body`."""
-    return parse_body(body, JobRequest)
-
-
-def parse_body(body: object, model: type[Body]) -> Body:
-    """The request in a decoded JSON body, with no coercion: "48" and True are not numbers.
-
-    Raises the first RequestError; the others found are its `also`.
-    """
-    if not isinstance(body, dict):
-        raise InvalidField(
-            "the body is not a JSON object", fix=f'send an object like {{"{next(iter(model.model_fields))}": "..."}}'
-        )
-    fields = cast(dict[str, Any], body)
-    unknown = islice((name for name in fields if name not in model.model_fields), MAX_UNKNOWN_FIELDS)
-    errors = [_error_of_unknown_field(name, model) for name in unknown]
-    known = {name: value for name, value in fields.items() if name in model.model_fields}
-    try:
-        request = model.model_validate(known, strict=True)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        errors += [error_of_detail(cast(Mapping[str, Any], detail)) for detail in details]
-    else:
-        if not errors:
-            return request
-    first, *others = errors
-    first.also = tuple(others)
-    raise first
 
 
 def admit(
@@ -154,22 +83,23 @@ def admit(
 ) -> Admitted:
     """The request with every default filled in and every limit of preset and deployment checked; and its warnings.
 
-    Raises a RequestError (also UnknownModel), or PresetError where the preset's files cannot be read.
+    Raises a RequestError (also UnknownModel), or PresetError if the preset's files cannot be read.
     """
     _check_characters(request)
     model = settings.default_model if request.model is None else request.model
-    preset = catalog.get(model)
-    facts = preset.facts
-    prompt = read_prompt(request.prompt, preset)
-    negative_prompt = _negative_prompt(request, preset)
-    fps = facts.fps if request.fps is None else parse_frame_rate(request.fps)
-    _check_given_media(request, facts, check_reference)
-    profile = _profile(request.profile or DEFAULT_PROFILE, facts)
-    refine = _refine(request, prompt.text, preset, settings)
-    max_frames = limit_of("max_frames", facts, settings)
-    num_frames = _num_frames(request, fps, max_frames, settings.default_num_frames)
+    folder = catalog.get(model)
+    preset = folder.preset
+    _check_supported(request, preset)
+    prompt = read_prompt(request.prompt, folder)
+    negative_prompt = _negative_prompt(request, folder)
+    fps = preset.fps if request.fps is None else parse_frame_rate(request.fps)
+    _check_input_media(request, preset, check_reference)
+    profile, defaults = _profile(request, preset)
+    refine = _refine(request, prompt.text, folder, settings)
+    max_frames = limit_of("max_frames", preset, settings)
+    num_frames = _num_frames(request, fps, preset.effective_limits.min_frames, max_frames, settings.default_num_frames)
     if refine is not None:
-        check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", facts, settings))
+        check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", preset, settings))
     spec = JobSpec(
         prompt=prompt.text,
         negative_prompt=negative_prompt.text,
@@ -177,10 +107,11 @@ def admit(
         fps=fps,
         seed=new_seed() if request.seed is None else request.seed,
         model=model,
-        guidance_scale=request.guidance_scale or profile.windows.guidance_scale,  # never 0: at least 1
-        num_inference_steps=_window_steps(request.num_inference_steps, profile.windows, facts, settings),
-        profile=request.profile or DEFAULT_PROFILE,
-        first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), profile.first_chunk, facts, settings),
+        guidance_scale=request.guidance_scale or defaults.guidance_scale,  # never 0: at least 1
+        num_inference_steps=_window_steps(request.num_inference_steps, defaults, preset, settings),
+        profile=profile,
+        first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), defaults, preset, settings),
+        parameters=_parameters(request, folder),
         image=request.image,
         video=request.video,
         refine=refine,
@@ -192,103 +123,89 @@ def admit(
     return Admitted(spec, (*prompt.warnings, *negative_prompt.warnings, *_rate_warnings(request, fps), *of_length))
 
 
-def _error_of_unknown_field(name: object, model: type[BaseModel]) -> RequestError:
-    """The refusal of a field that `model` does not have, naming the field that was probably meant."""
-    field = _part(name)
-    if model is JobRequest and name in FIELDS_NOT_BUILT_YET:
-        return FieldNotSupported(f"{field} is not built yet", field=field, fix="leave it out")
-    near = difflib.get_close_matches(field, model.model_fields, n=1)
-    known = ", ".join(model.model_fields)
-    fix = f"did you mean {near[0]}?" if near else f"leave it out; the fields are {known}"
-    return UnknownField(f"there is no field {field}", field=field, fix=fix)
-
-
-def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
-    """One of pydantic's errors as ours; `loc` in it begins with a field's name."""
-    field = _path(detail["loc"])
-    what, fix = _EXPLANATIONS.get(detail["type"], (detail["msg"], "see the documentation of this field"))
-    context = {name: _bound(value) for name, value in (detail.get("ctx") or {}).items()}
-    too_long_text = detail["type"] == "string_too_long" and field in {"prompt", "negative_prompt"}
-    error_class = PromptTooLong if too_long_text else InvalidField
-    reason = _REASONS.get((field, detail["type"]), "")
-    return error_class(f"{field} {what.format(**context)}", field=field, fix=fix.format(**context) + reason)
-
-
-def _bound(value: Any) -> Any:
-    """1 for a bound of 1.0; all else as it is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _path(location: tuple[object, ...]) -> str:
-    """pydantic's location as clients write it: webhook_events[0], metadata.colour, a metadata key by itself."""
-    first, *rest = (part for part in location if part not in _NOT_WRITTEN)
-    return _part(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{_part(part)}" for part in rest)
-
-
-def _part(name: object) -> str:
-    """A client's own name for something, made fit to be repeated to it."""
-    return shortened(str(name), MAX_NAME)
-
-
 def _check_characters(request: JobRequest) -> None:
-    """Raise InvalidField where any text has characters that are none, or that change how other text is shown."""
+    """Raises InvalidField for text with characters that are none, or that change how other text is shown."""
     for field in ("prompt", "negative_prompt", "model", "image", "video", "webhook_url"):
         check_characters(field, getattr(request, field) or "")
-    for key, value in (request.metadata or {}).items():
-        for text in (key, value):
-            check_characters(f"metadata.{_part(key)}", text)
+    for field, text in (*_texts("metadata", request.metadata), *_texts("parameters", request.parameters)):
+        check_characters(field, text)
 
 
-def _negative_prompt(request: JobRequest, preset: PresetFolder) -> ReadPrompt:
-    """The preset's own is no matter of the client's: it gives no warnings."""
+def _texts(field: str, value: object) -> Iterator[tuple[str, str]]:
+    """All strings in a JSON value, keys too, and the field that each belongs to."""
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, list):
+        for index, element in enumerate(cast("list[Any]", value)):
+            yield from _texts(f"{field}[{index}]", element)
+    elif isinstance(value, dict):
+        for key, element in cast("dict[str, Any]", value).items():
+            yield f"{field}.{written(key)}", key
+            yield from _texts(f"{field}.{written(key)}", element)
+
+
+def _check_supported(request: JobRequest, preset: Preset) -> None:
+    """Raises FieldNotSupported for a field that the engine would ignore."""
+    for field in ALL_ENGINE_FIELDS:
+        if getattr(request, field) is not None and field not in preset.capabilities.fields:
+            raise FieldNotSupported(f"{preset.name} takes no {field}", field=field, fix="leave it out")
+
+
+def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
+    """`parameters` with the engine's defaults filled in, as JSON."""
+    model = folder.engine.parameters
+    if model is Parameters and request.parameters:
+        raise FieldNotSupported(f"{folder.preset.name} takes no parameters", field="parameters", fix="leave it out")
+    return parse_parameters(request.parameters or {}, model).model_dump(mode="json")
+
+
+def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
+    """The preset's own gives no warnings: the client did not write it."""
     if request.negative_prompt is not None:
-        return read_negative_prompt(request.negative_prompt, preset)
-    check_length("negative_prompt", preset.facts.negative_prompt, preset)
-    return ReadPrompt(preset.facts.negative_prompt, ())
+        return read_negative_prompt(request.negative_prompt, folder)
+    check_length("negative_prompt", folder.preset.negative_prompt, folder)
+    return ReadPrompt(folder.preset.negative_prompt, ())
 
 
-def _check_refiner(prompt: str, preset: PresetFolder) -> None:
-    """Raise where the refiner is not installed, or could not read the prompt with what it appends."""
-    preset.require_refiner()
-    refiner, limit = preset.facts.refiner, preset.facts.max_prompt_tokens
-    suffix = refiner.prompt_suffix if refiner else ""
-    num_tokens = preset.count_tokens(prompt + suffix)
+def _check_refiner(prompt: str, folder: PresetFolder) -> None:
+    """Raises if the refiner is not installed, or cannot read the prompt with what it appends."""
+    folder.require_refiner()
+    refiner, limit = folder.preset.refiner, folder.preset.max_prompt_tokens
+    suffix, count = refiner.prompt_suffix if refiner else "", folder.tokenizer.count
+    num_tokens = count(prompt + suffix)
     if num_tokens > limit:
         message = f"prompt has {num_tokens} tokens with the {suffix!r} that the refiner appends; {limit} are read"
-        room = limit - (num_tokens - preset.count_tokens(prompt))
+        room = limit - (num_tokens - count(prompt))
         fix = f"shorten it to at most {room} tokens, or leave `refine` out"
         raise PromptTooLong(message, field="prompt", fix=fix)
 
 
-def _refine(request: JobRequest, prompt: str, preset: PresetFolder, settings: Settings) -> RefineSpec | None:
-    """How the video is refined, if at all."""
-    refiner = preset.facts.refiner
-    limits = None if refiner is None else refine_limits(preset.facts, refiner, settings)
-    refine = refine_spec_of(request.refine, preset.facts, limits)
+def _refine(request: JobRequest, prompt: str, folder: PresetFolder, settings: Settings) -> RefineSpec | None:
+    preset = folder.preset
+    limits = None if preset.refiner is None else refine_limits(preset, preset.refiner, settings)
+    refine = refine_spec_of(request.refine, preset, limits)
     if refine is not None:
-        _check_refiner(prompt, preset)
+        _check_refiner(prompt, folder)
     return refine
 
 
-def _num_frames(request: JobRequest, fps: int | Fraction, limit: Limit, default: int) -> int:
-    """Frames of the video, from num_frames or seconds or the deployment's default, as far as the model takes it."""
+def _num_frames(request: JobRequest, fps: int | Fraction, least: int, limit: Limit, default: int) -> int:
+    """Frames of the video, from num_frames or seconds, or the deployment's default within the model's limits."""
     if request.num_frames is not None and request.seconds is not None:
         raise InvalidField("both num_frames and seconds are given", field="seconds", fix="give one of them")
     if request.seconds is not None:
         # Clamped first: a product that overflows to infinity cannot be rounded.
         seconds = min(request.seconds, float(limit.most) + 1)
-        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, limit)
-    num_frames = min(default, limit.most) if request.num_frames is None else request.num_frames
-    return _checked_length("num_frames", num_frames, fps, limit)
+        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, least, limit)
+    num_frames = min(max(default, least), limit.most) if request.num_frames is None else request.num_frames
+    return _checked_length("num_frames", num_frames, fps, least, limit)
 
 
-def _checked_length(field: str, num_frames: int, fps: int | Fraction, limit: Limit) -> int:
-    """`num_frames` where it is within limits; the errors speak of `field`, the one that the client gave."""
-    if num_frames < MIN_FRAMES:
-        fix = f"give at least {MIN_FRAMES} frames ({seconds_of(MIN_FRAMES, fps):g} seconds at {fps} fps)"
-        raise TooFewFrames(
-            f"{field} asks for {num_frames} frames; a video has at least {MIN_FRAMES}", field=field, fix=fix
-        )
+def _checked_length(field: str, num_frames: int, fps: int | Fraction, least: int, limit: Limit) -> int:
+    """`num_frames`, if it is within limits. Errors name `field`, the one that the client gave."""
+    if num_frames < least:
+        fix = f"give at least {least} frames ({seconds_of(least, fps):g} seconds at {fps} fps)"
+        raise TooFewFrames(f"{field} asks for {num_frames} frames; a video has at least {least}", field=field, fix=fix)
     if num_frames > limit.most:
         fix = f"give at most {limit.most} frames ({seconds_of(limit.most, fps):g} seconds at {fps} fps)"
         message = f"{field} asks for more than the {limit.most} frames allowed here, {limit.set_by}"
@@ -297,7 +214,7 @@ def _checked_length(field: str, num_frames: int, fps: int | Fraction, limit: Lim
 
 
 def _rate_warnings(request: JobRequest, fps: int | Fraction) -> list[JobWarning]:
-    """A decimal that was taken for an NTSC rate."""
+    """For a decimal taken as an NTSC rate."""
     if not isinstance(request.fps, float) or Fraction(repr(request.fps)) == fps:
         return []
     message = f"fps {request.fps:g} was taken for {fps}"
@@ -305,7 +222,7 @@ def _rate_warnings(request: JobRequest, fps: int | Fraction) -> list[JobWarning]
 
 
 def _length_warnings(request: JobRequest, spec: JobSpec, default: int) -> list[JobWarning]:
-    """Another length than `seconds` or the deployment's default says."""
+    """For a length that differs from `seconds` or from the deployment's default."""
     length = f"{spec.num_frames} frames, {seconds_of(spec.num_frames, spec.fps):g} s at {spec.fps} fps"
     if request.seconds is not None and Fraction(repr(request.seconds)) * spec.fps != spec.num_frames:
         message = f"{request.seconds:g} s is no whole number of frames; the video has {length}"
@@ -316,45 +233,55 @@ def _length_warnings(request: JobRequest, spec: JobSpec, default: int) -> list[J
     return []
 
 
-def _check_given_media(request: JobRequest, facts: Preset, check: CheckReference) -> None:
-    """Raise where image or video cannot be what the video begins with."""
+def _check_input_media(request: JobRequest, preset: Preset, check: CheckReference) -> None:
+    """Raises if the model does not take the image or video, lacks one, or it cannot be used."""
     if request.image is not None and request.video is not None:
         raise InvalidField("both image and video are given", field="video", fix="give one of them")
+    takes = preset.capabilities
     if request.image is not None:
-        if not facts.accepts_image:
-            message = f"{facts.name} makes its first frames from text only"
+        if not takes.image:
             fix = "leave it out, or use a model that says accepts_image in GET /models"
-            raise FieldNotSupported(message, field="image", fix=fix)
+            raise FieldNotSupported(f"{preset.name} takes no image", field="image", fix=fix)
         check(MediaKind.IMAGE, request.image)
-    if request.video is not None:
+    elif request.video is not None:
+        if takes.video == "no":
+            raise FieldNotSupported(f"{preset.name} takes no video", field="video", fix="leave it out")
         check(MediaKind.VIDEO, request.video)
+    elif takes.needs_input:
+        field = "image" if takes.image else "video"
+        fix = "give a URL or an upload as image or video" if takes.image and takes.video != "no" else f"give {field}"
+        raise InvalidField(f"{preset.name} needs input media", field=field, fix=fix)
 
 
-def _profile(name: Profile, facts: Preset) -> ProfileDefaults:
-    """A profile of the preset."""
-    if name not in facts.profiles:
-        fix = f"use {' or '.join(facts.profiles)}"
-        raise FieldNotSupported(f"{facts.name} has no profile {name}", field="profile", fix=fix)
-    return facts.profiles[name]
+def _profile(request: JobRequest, preset: Preset) -> tuple[Profile | None, ProfileDefaults]:
+    """The profile, None of an engine without profiles, and how it samples."""
+    name = request.profile or DEFAULT_PROFILE
+    if "profile" not in preset.capabilities.fields:
+        return None, preset.profile_defaults.get(DEFAULT_PROFILE, ProfileDefaults())
+    if name not in preset.profile_defaults:
+        fix = f"use {' or '.join(preset.profile_defaults)}"
+        raise FieldNotSupported(f"{preset.name} has no profile {name}", field="profile", fix=fix)
+    return name, preset.profile_defaults[name]
 
 
-def _window_steps(asked: int | None, defaults: SamplingDefaults, facts: Preset, settings: Settings) -> int:
+def _window_steps(asked: int | None, defaults: ProfileDefaults, preset: Preset, settings: Settings) -> int | None:
     """Denoising steps of a window."""
     own = defaults.num_inference_steps
-    limit_of("max_inference_steps", facts, settings, own).check("num_inference_steps", asked or own)
+    if asked or own:
+        limit_of("max_inference_steps", preset, settings, own or 0).check("num_inference_steps", asked or own or 0)
     return asked or own  # never 0: at least 1
 
 
 def _first_chunk(
-    asked: FirstChunkOptions, defaults: SamplingDefaults, facts: Preset, settings: Settings
-) -> FirstChunkSampling:
-    own = defaults.num_inference_steps
-    steps = asked.num_inference_steps or own
-    limit_of("max_first_chunk_steps", facts, settings, own).check("first_chunk.num_inference_steps", steps)
-    return FirstChunkSampling(
-        num_inference_steps=steps,
-        guidance_scale=asked.guidance_scale or defaults.guidance_scale,
-    )
+    asked: FirstChunkOptions, defaults: ProfileDefaults, preset: Preset, settings: Settings
+) -> FirstChunkSampling | None:
+    own = defaults.first_chunk
+    if own is None:
+        return None
+    steps = asked.num_inference_steps or own.num_inference_steps
+    limit = limit_of("max_first_chunk_steps", preset, settings, own.num_inference_steps)
+    limit.check("first_chunk.num_inference_steps", steps)
+    return FirstChunkSampling(num_inference_steps=steps, guidance_scale=asked.guidance_scale or own.guidance_scale)
 
 
 def _webhook_url(request: JobRequest, settings: Settings, resolve: Resolve) -> str | None:

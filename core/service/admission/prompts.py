@@ -1,62 +1,60 @@
-"""One prompt of a request: cleaned, measured and read as the model will read it; refused, or taken with warnings.
-
-Knows the preset's tokenizer through the catalog. Knows no other field.
-"""
+"""One prompt of a request: cleaned, its tokens counted, its words checked; refused, or accepted with warnings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from core.service.admission.catalog import PresetFolder
-from core.service.admission.vocabulary import foreign_syntax
 from core.service.domain.errors import InvalidField, PromptNotUnderstood, PromptTooLong
 from core.service.domain.schema import JobWarning, WarningCode
 from core.service.domain.text import CleanText, clean
+from core.service.engines.vocabulary import foreign_syntax
 
 _NAMED_WORDS, _NAMED_LETTERS = 5, 32
 
 
 @dataclass(frozen=True)
 class ReadPrompt:
-    """The text that the model gets, and what is odd about the one that was sent."""
+    """The text that the model gets, and warnings about the one that was sent."""
 
     text: str
     warnings: tuple[JobWarning, ...]
 
 
-def read_prompt(sent: str, preset: PresetFolder) -> ReadPrompt:
-    """Raises InvalidField where nothing is seen of it, PromptTooLong, and PromptNotUnderstood without a known word."""
+def read_prompt(sent: str, folder: PresetFolder) -> ReadPrompt:
+    """Raises InvalidField for text without visible characters, PromptTooLong, and PromptNotUnderstood if the model
+    knows none of its words."""
     cleaned = clean(sent)
     if not cleaned.text:
         raise InvalidField("prompt has no visible text", field="prompt", fix="say what the video shows")
-    check_length("prompt", cleaned.text, preset)
-    check = preset.check_words(cleaned.text)
+    check_length("prompt", cleaned.text, folder)
+    check = folder.tokenizer.check_words(cleaned.text)
     if not check.understood:
-        raise _not_understood(check.unknown, preset)
+        raise _not_understood(check.unknown, folder)
     return ReadPrompt(cleaned.text, _warnings("prompt", cleaned, check.unknown))
 
 
-def read_negative_prompt(sent: str, preset: PresetFolder) -> ReadPrompt:
-    """Like `read_prompt`, but it may be empty, and may say nothing to the model: that only gives warnings."""
+def read_negative_prompt(sent: str, folder: PresetFolder) -> ReadPrompt:
+    """Like `read_prompt`, but it may be empty, and unknown words only give warnings."""
     cleaned = clean(sent)
-    check_length("negative_prompt", cleaned.text, preset)
-    check = preset.check_words(cleaned.text)
+    check_length("negative_prompt", cleaned.text, folder)
+    check = folder.tokenizer.check_words(cleaned.text)
     return ReadPrompt(cleaned.text, _warnings("negative_prompt", cleaned, check.unknown))
 
 
-def check_length(field: str, text: str, preset: PresetFolder) -> None:
-    """Raise PromptTooLong where the text encoder would cut the text."""
-    limit, num_tokens = preset.facts.max_prompt_tokens, preset.count_tokens(text)
+def check_length(field: str, text: str, folder: PresetFolder) -> None:
+    """Raises PromptTooLong if the text encoder would cut the text."""
+    limit, num_tokens = folder.preset.max_prompt_tokens, folder.tokenizer.count(text)
     if num_tokens > limit:
         message = f"{field} has {num_tokens} tokens; this model reads {limit}"
         raise PromptTooLong(message, field=field, fix=f"shorten it to at most {limit} tokens; nothing is cut silently")
 
 
-def _not_understood(unknown: tuple[str, ...], preset: PresetFolder) -> PromptNotUnderstood:
-    facts = preset.facts
-    message = f"{facts.name} knows no word of the prompt"
+def _not_understood(unknown: tuple[str, ...], folder: PresetFolder) -> PromptNotUnderstood:
+    preset = folder.preset
+    message = f"{preset.name} knows no word of the prompt"
     message += f": {_named(unknown)}" if unknown else "; it has none that says what is to be seen"
-    example = f', for example "{facts.example_prompts[0]}"' if facts.example_prompts else ""
+    example = f', for example "{preset.example_prompts[0]}"' if preset.example_prompts else ""
     return PromptNotUnderstood(message, field="prompt", fix=f"say in plain English what the video shows{example}")
 
 

@@ -1,34 +1,34 @@
-"""How a request wants its video refined, checked against the preset: a complete RefineSpec, or a refusal.
-
-Refusals name the nearest that works. Pure. Part of admission.py's door; knows no HTTP and no other field.
+"""`refine` of a request, checked against the preset: a complete RefineSpec, or a refusal that names the nearest value
+that works. Pure.
 """
 
 from __future__ import annotations
 
-from core.service.admission.catalog import Preset, RefinerDefaults
 from core.service.admission.limits import Limit, RefineLimits
 from core.service.domain.errors import FieldNotSupported, InvalidField
 from core.service.domain.schema import NOISE_LEVELS, RefineOptions, RefineSpec
+from core.service.engines.preset import Preset
+from core.service.engines.refiner import RefinerPreset
 
 SIDE_MULTIPLE = 8
 """Pixels per latent: a side must be a whole number of them."""
 
 
 def refine_spec_of(
-    asked: bool | RefineOptions | None, facts: Preset, limits: RefineLimits | None = None
+    asked: bool | RefineOptions | None, preset: Preset, limits: RefineLimits | None = None
 ) -> RefineSpec | None:
-    """None where no refinement is asked. Raises FieldNotSupported or InvalidField.
+    """None if no refinement is requested. Raises FieldNotSupported or InvalidField.
 
-    `limits` None: only what the refiner itself can do limits what may be asked.
+    `limits` None: only the refiner's own limits apply.
     """
     if asked is None or asked is False:
         return None
-    refiner = facts.refiner
+    refiner = preset.refiner
     if refiner is None:
         fix = "leave it out, or use a model that says `refine` in GET /models"
-        raise FieldNotSupported(f"{facts.name} has no refiner", field="refine", fix=fix)
+        raise FieldNotSupported(f"{preset.name} has no refiner", field="refine", fix=fix)
     options = RefineOptions() if asked is True else asked
-    width, height = _size(options.size, facts, refiner, limits)
+    width, height = _size(options.size, preset, refiner, limits)
     strength = refiner.strength if options.strength is None else options.strength
     steps = options.steps or refiner.num_inference_steps  # never 0: at least 1
     only_steps = options.steps is not None and options.strength is None
@@ -46,7 +46,7 @@ def refine_spec_of(
 
 
 def _check_steps(strength: float, steps: int, field: str) -> None:
-    """Raises InvalidField that names what works instead, of `field` first, the one that the client gave."""
+    """Raises InvalidField that names values that work, those of `field`, which the client gave, first."""
     levels = round(max(0.0, strength) * NOISE_LEVELS)
     if steps < levels:
         return
@@ -61,45 +61,45 @@ def _check_steps(strength: float, steps: int, field: str) -> None:
 
 
 def check_lockstep(refine: RefineSpec, num_frames: int, limit: Limit) -> None:
-    """Raises InvalidField where a step of all frames together would hold a worker for too long."""
+    """Raises InvalidField if a step of all frames together would hold a worker for too long."""
     if refine.schedule == "lockstep" and num_frames > limit.most:
         message = f"lockstep takes all {num_frames} frames in each step; the most is {limit.most}, {limit.set_by}"
         fix = f"use the schedule streaming, or give at most {limit.most} frames"
         raise InvalidField(message, field="refine.schedule", fix=fix)
 
 
-def _size(text: str | None, facts: Preset, refiner: RefinerDefaults, limits: RefineLimits | None) -> tuple[int, int]:
-    """Width and height asked for. Raises InvalidField that names the nearest size that works."""
+def _size(text: str | None, preset: Preset, refiner: RefinerPreset, limits: RefineLimits | None) -> tuple[int, int]:
+    """Requested width and height. Raises InvalidField that names the nearest size that works."""
     if text is None:
         return refiner.width, refiner.height
     width, height = (int(side) for side in text.split("x"))
-    sizes = possible_sizes(facts, refiner, limits.pixels.most if limits else None)
+    sizes = possible_sizes(preset, refiner, limits.pixels.most if limits else None)
     if (width, height) in sizes:
         return width, height
     nearest = min(sizes, key=lambda size: (abs(size[0] - width) + abs(size[1] - height), size))
     rule = (
-        f"the preview is {facts.width}x{facts.height}; sides are multiples of {SIDE_MULTIPLE} in that proportion,"
+        f"the preview is {preset.width}x{preset.height}; sides are multiples of {SIDE_MULTIPLE} in that proportion,"
         f" no smaller than the preview and at most {refiner.max_side}"
     )
     fix = f"give {nearest[0]}x{nearest[1]}"
-    if limits and (width, height) in possible_sizes(facts, refiner):
+    if limits and (width, height) in possible_sizes(preset, refiner):
         rule = f"it has {width * height} pixels; the most is {limits.pixels.most}, {limits.pixels.set_by}"
     raise InvalidField(f"refining to {text} is not possible: {rule}", field="refine.size", fix=fix)
 
 
-def possible_sizes(facts: Preset, refiner: RefinerDefaults, max_pixels: int | None = None) -> list[tuple[int, int]]:
+def possible_sizes(preset: Preset, refiner: RefinerPreset, max_pixels: int | None = None) -> list[tuple[int, int]]:
     """(width, height) of every size that the refiner does, smallest first; its default is always one.
 
-    `max_pixels`: of a frame, where they are limited.
+    `max_pixels`: of a frame; None: no limit.
     """
     widths = range(SIDE_MULTIPLE, refiner.max_side + 1, SIDE_MULTIPLE)
     in_proportion = [
-        (width, width * facts.height // facts.width) for width in widths if not width * facts.height % facts.width
+        (width, width * preset.height // preset.width) for width in widths if not width * preset.height % preset.width
     ]
     sizes = {
         (width, height)
         for width, height in in_proportion
-        if facts.height <= height <= refiner.max_side
+        if preset.height <= height <= refiner.max_side
         and not height % SIDE_MULTIPLE
         and (max_pixels is None or width * height <= max_pixels)
     }

@@ -1,11 +1,12 @@
-"""The port between the service and the models: what an engine is asked and what it answers.
+"""The port between the service and the models: what an engine is asked and what it returns.
 
 Torch-free. An engine turns a JobSpec into chunks, one at a time, from a small frozen state that any worker can load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,6 +21,9 @@ from core.service.domain.schema import JobSpec
 FramesTHWC = NDArray[np.uint8]
 """RGB frames, uint8, shape (frames, height, width, 3)."""
 
+FrameHWC = NDArray[np.uint8]
+"""One RGB picture, uint8, shape (height, width, 3)."""
+
 OnStep = Callable[[int, int], None]
 """Called before each denoising step of a chunk with (step, steps), step counting from 0 over all windows of the chunk.
 
@@ -28,19 +32,19 @@ May raise errors.Interrupted; the engine lets it through and nothing is committe
 
 
 def ignore_step(step: int, steps: int) -> None:
-    """An OnStep for progress that nobody watches."""
+    """An OnStep that does nothing."""
     del step, steps
 
 
 LongWork = Callable[[str], AbstractContextManager[None]]
-"""`with long_work("loading the refiner"):` stands around work that may take minutes and has no steps.
+"""`with long_work("loading the refiner"):` surrounds work that may take minutes and has no steps.
 
-Whoever watches for work that stands still is patient meanwhile, and may show the words.
+The worker's watchdog is patient meanwhile, and the words may be shown.
 """
 
 
 def unannounced(words: str) -> AbstractContextManager[None]:
-    """A LongWork that nobody watches."""
+    """A LongWork that does nothing."""
     del words
     return nullcontext()
 
@@ -48,22 +52,43 @@ def unannounced(words: str) -> AbstractContextManager[None]:
 INPUT_MEDIA_VERSION = 1
 """Of the layout in which InputMedia is stored."""
 
-FrameHWC = NDArray[np.uint8]
-"""One RGB picture, uint8, shape (height, width, 3)."""
+
+class FrameReader(Protocol):
+    """The frames of a whole input video, at the job's fps and the preset's size. Never all of them in memory."""
+
+    @property
+    def num_frames(self) -> int:
+        """At least 1; at most `num_frames` of the job, though the video may be longer."""
+        ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def read(self, start: int, count: int) -> FramesTHWC:
+        """Frames [start, start + count), all of which must exist.
+
+        Raises what the engine has to let through: errors.Interrupted, or that stored frames are damaged.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class InputMedia:
-    """What a request brought beside its text, decoded.
+    """The `image` or `video` of a request, decoded.
 
-    `image` has any size: the engine fits it. `frames` are 16 of the preset's size: they are chunk 0 as they stand.
+    `image` has any size: the engine fits it. `frames` are the last 16 of a video, of the preset's size: they are chunk
+    0 as they are. `video` is all of a video; only engines whose capabilities say video="whole" get one.
     """
 
     image: FrameHWC | None = None
     frames: FramesTHWC | None = None
+    video: FrameReader | None = None
 
     def to_bytes(self) -> bytes:
-        """As safetensors: equal pixels give equal bytes."""
+        """Image and frames as safetensors: equal pixels give equal bytes. A `video` is stored in pieces elsewhere."""
         parts = {"image": self.image, "frames": self.frames}
         return pack({name: part for name, part in parts.items() if part is not None}, "version", INPUT_MEDIA_VERSION)
 
@@ -81,8 +106,9 @@ NO_INPUT_MEDIA = InputMedia()
 class EngineState:
     """Everything that chunk n+1 needs from chunks 0..n, beside the request.
 
-    `frames_done` frames have been delivered. `arrays` belong to the engine (last frames, anchor, generator state,
-    surplus frames); they are never changed in place.
+    `frames_done` frames have been delivered. `arrays` belong to the engine (last frames or latents, anchor, generator
+    state, surplus frames) and are never changed in place. It is stored with every chunk, so it should be small: latents
+    in float16 rather than frames. numpy has no bfloat16: store such latents as the uint16 of their bits.
     """
 
     frames_done: int = 0
@@ -121,26 +147,60 @@ class EngineChunk:
     timings: Mapping[str, float]
 
 
-class Engine(Protocol):
-    """Turns a request into chunks. Deterministic: the same spec and state give the same bytes."""
+@dataclass(frozen=True)
+class ChunkRequest:
+    """The next chunk of one job: the arguments of Engine.next_chunk."""
+
+    spec: JobSpec
+    state: EngineState
+    on_step: OnStep = ignore_step
+    inputs: InputMedia = NO_INPUT_MEDIA
+
+
+class Engine(ABC):
+    """Turns a request into chunks. Deterministic: the same spec, state and inputs give the same bytes.
+
+    A chunk has 16 frames, whatever the engine's window is: frames that a window makes beyond them wait in the state.
+    """
 
     @property
+    def device(self) -> str:
+        """The device that computes, for people: "cpu", or the GPU's name."""
+        return "cpu"
+
+    @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """What the bytes depend on beside the request: weights, device model, library versions, threads."""
-        ...
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> None:  # noqa: B027 - an engine may have nothing to load
         """Load what the first chunk would otherwise wait for. Raises errors.PresetError."""
-        ...
 
-    def start(self, spec: JobSpec, given: InputMedia) -> EngineState:
-        """The state before chunk 0, which carries what was given. Cheap: no denoising."""
-        ...
+    @abstractmethod
+    def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
+        """The state before chunk 0, with all that later chunks need of `image` and `frames`. Cheap: no denoising."""
 
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
-        """The chunk after `state`: up to 16 frames, fewer only at the video's end (spec.num_frames).
+    @abstractmethod
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        """The chunk after `state`: 16 frames, fewer only at the video's end (spec.num_frames).
 
-        Raises errors.Interrupted when `on_step` does, and errors.NotFinite, naming stage and chunk, where a network
-        gives numbers that are not finite: frames and state hold none.
+        `inputs` has the `video` of an engine that reads whole videos, for every chunk; nothing else.
+        Raises errors.Interrupted when `on_step` does, and errors.NotFinite, naming stage and chunk, if a network gives
+        numbers that are not finite: frames and state hold none.
         """
-        ...
+
+    def next_chunks(self, requests: Sequence[ChunkRequest]) -> list[EngineChunk | Exception]:
+        """One result per request, in order: its chunk, or what making it raised, which never concerns another request.
+
+        By default one after the other; an engine that can share a batch among jobs overrides it. The bytes of a chunk
+        do not depend on the other requests.
+        """
+        return [self._chunk_or_error(request) for request in requests]
+
+    def _chunk_or_error(self, request: ChunkRequest) -> EngineChunk | Exception:
+        try:
+            return self.next_chunk(request.spec, request.state, request.on_step, request.inputs)
+        except Exception as error:  # handed to the caller, who raises it for this job alone
+            return error

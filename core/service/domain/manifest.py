@@ -100,6 +100,16 @@ def input_key(job_id: str, token: int) -> str:
     return f"{inputs_prefix(job_id)}{token:05d}.safetensors"
 
 
+def input_index_key(job_id: str, token: int) -> str:
+    """The index of a whole input video that the holder of this fencing token has prepared."""
+    return f"{inputs_prefix(job_id)}{token:05d}.json"
+
+
+def input_piece_key(index_key: str, number: int) -> str:
+    """A piece of the whole input video with this index."""
+    return f"{index_key.removesuffix('.json')}/{number:05d}.safetensors"
+
+
 def state_key(job_id: str, index: int) -> str:
     """The engine's state after chunk `index`."""
     return f"{job_prefix(job_id)}state/generate/{index:05d}.safetensors"

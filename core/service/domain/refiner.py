@@ -6,9 +6,10 @@ of all windows at a time. Which frames a window covers and publishes follows fro
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -43,37 +44,41 @@ class RefinedWindow:
     timings: Mapping[str, float]
 
 
-class RefineEngine(Protocol):
+class RefineEngine(ABC):
     """Refines videos. Deterministic: the same spec, frames and state give the same bytes."""
 
     @property
+    def device(self) -> str:
+        """The device that computes, for people: "cpu", or the GPU's name."""
+        return "cpu"
+
+    @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """What the bytes depend on beside the request and the frames."""
-        ...
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> None:  # noqa: B027 - a refiner may have nothing to load
         """Load what the first window would otherwise wait for. Raises errors.PresetError."""
-        ...
 
+    @abstractmethod
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
         """Streaming: the window after those done. `frames` are all preview frames of that window, exact.
 
         Raises errors.Interrupted when `on_step` does, and errors.NotFinite as engines do (core.service.domain.engine).
         """
-        ...
 
+    @abstractmethod
     def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
         """Lockstep: the state before step 0, made of all preview frames."""
-        ...
 
+    @abstractmethod
     def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
         """One denoising step of all windows.
 
-        `on_step` is told the same (step, steps) before every few windows, so that a stop need not wait for all of them.
-        Raises errors.Interrupted when `on_step` does, and errors.NotFinite as engines do (core.service.domain.engine).
+        `on_step` is called with the same (step, steps) before every few windows, so that a stop need not wait for all
+        of them. Raises errors.Interrupted when `on_step` does, and errors.NotFinite as engines do.
         """
-        ...
 
+    @abstractmethod
     def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
         """Refined frames, uint8, after the last step; any range of the video."""
-        ...

@@ -63,7 +63,9 @@ def rgb_of(frame: av.VideoFrame, alpha_HW: NDArray[np.uint8] | None = None) -> F
 
 
 def _pixels(frame: av.VideoFrame, pixel_format: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    return cast("NDArray[np.uint8]", frame.to_ndarray(format=pixel_format, src_colorspace=_matrix(frame)))
+    # One thread: FFmpeg would otherwise start some for each frame, which live until the frame is collected.
+    array = frame.to_ndarray(format=pixel_format, src_colorspace=_matrix(frame), threads=1)
+    return cast("NDArray[np.uint8]", array)
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:
@@ -112,7 +114,7 @@ def _shrunk(frame: av.VideoFrame) -> av.VideoFrame:
         by += 1
     if by == 1:
         return frame
-    return frame.reformat(frame.width // by, frame.height // by, interpolation=Interpolation.AREA)
+    return frame.reformat(frame.width // by, frame.height // by, interpolation=Interpolation.AREA, threads=1)
 
 
 def _over_white(rgb_HWC: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> FrameHWC:

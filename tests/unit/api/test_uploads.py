@@ -192,7 +192,7 @@ def test_private_addresses_are_refused(api: TestClient) -> None:
 
 
 def test_an_image_needs_a_model_that_begins_with_one(world: World) -> None:
-    write_fake_preset(world.settings.presets_dir, "pictures", first_chunk_source="svd")
+    write_fake_preset(world.settings.presets_dir, "pictures", accepts_image=True)
     copy_sprites(world.settings.presets_dir)
     with world.client() as api:
         image = upload(api, world, "image/png")
@@ -200,6 +200,6 @@ def test_an_image_needs_a_model_that_begins_with_one(world: World) -> None:
         for model in ("fake", "sprites"):
             answer = api.post("/jobs", json={"prompt": PROMPT, "model": model, "image": image})
             assert (answer.status_code, answer.json()["field"]) == (422, "image")
-            assert f"{model} makes its first frames from text only" in answer.json()["detail"]
+            assert f"{model} takes no image" in answer.json()["detail"]
         accepts = {model["name"]: model["accepts_image"] for model in api.get("/models").json()["models"]}
     assert accepts == {"fake": False, "pictures": True, "sprites": False}

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from core.service.domain.engine import EngineChunk, EngineState, FramesTHWC, OnStep
+from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, FramesTHWC, InputMedia, OnStep
 from core.service.domain.manifest import manifest_key, refined_video_key, thumbnail_key, video_key
 from core.service.domain.refine_plan import num_pieces
 from core.service.domain.refiner import RefinedWindow, RefineState
@@ -74,9 +74,11 @@ class CountingEngine(FakeEngine):
         super().__init__(steps_per_chunk=1, height=SIDE, width=SIDE)
         self.made = 0
 
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
         self.made += 1
-        return super().next_chunk(spec, state, on_step)
+        return super().next_chunk(spec, state, on_step, inputs)
 
 
 class CountingRefineEngine(FakeRefineEngine):

@@ -83,10 +83,10 @@ def test_a_preset_that_is_missing_or_damaged_says_so(tmp_path: Path) -> None:
         load_engine(settings, "torn")
 
 
-def test_an_engine_that_nobody_knows_is_named(tmp_path: Path) -> None:
+def test_an_unknown_engine_is_named(tmp_path: Path) -> None:
     file = write_fake_preset(tmp_path, "odd") / "preset.json"
     file.write_text(file.read_text().replace('"engine": "fake"', '"engine": "no-such-engine"'))
     with pytest.raises(PresetError, match="no-such-engine"):
         load_engine(Settings(presets_dir=tmp_path), "odd")
-    with pytest.raises(PresetError, match="no refiner"):
+    with pytest.raises(PresetError, match="no-such-engine"):
         load_refiner(Settings(presets_dir=tmp_path), "odd")

@@ -30,7 +30,7 @@ def test_a_stop_ends_it() -> None:
     report("weights.ckpt", 1, 2)
     stop.set()
 
-    with pytest.raises(Interrupted, match="goes on at the next start"):
+    with pytest.raises(Interrupted, match="continues at the next start"):
         report("weights.ckpt", 2, 2)
 
 

@@ -1,18 +1,17 @@
 """StreamingT2VEngine: a request becomes chunks, one call per chunk, from a small state that any worker can continue.
 
-Implements core.service.domain.engine.Engine. Knows nothing of files, queues or storage; what it needs comes loaded.
+Implements core.service.domain.engine.Engine. Knows no files, queues or storage; its networks come loaded.
 
 The state's arrays: `generator` (the windows' CPU generator), `conditioning_frames` (last 8 decoded frames, float32,
-not rounded), `anchor_frame` (frame 0), `surplus_frames` (finished frames that no chunk has held yet, uint8); before
-chunk 0, as far as they were given, `given_image` (uint8, any size) and `given_frames` (16 of the preset's size, uint8).
+not rounded), `anchor_frame` (frame 0), `surplus_frames` (finished frames that no chunk has yet, uint8); before chunk 0
+the input media, `given_image` (uint8, any size) or `given_frames` (16 of the preset's size, uint8).
 
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, FirstChunkSource
 from core.model.engines.streaming_t2v.network import StreamingNetwork
+from core.model.engines.streaming_t2v.recent import Recent
 from core.model.engines.streaming_t2v.sampling import (
     SamplingConfig,
     VideoContext,
@@ -41,6 +41,7 @@ from core.model.sampling.noise import restored, seeded, seeded_for, state_of
 from core.model.sampling.vae import downsampling, to_uint8
 from core.service.domain.engine import (
     NO_INPUT_MEDIA,
+    Engine,
     EngineChunk,
     EngineState,
     FramesTHWC,
@@ -53,9 +54,6 @@ from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobS
 
 _FIRST_CHUNK_STAGE = "first_chunk"
 _CACHED_VIDEOS = 8
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class ProfileConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What a preset fixes."""
+    """What a preset sets."""
 
     height: int
     width: int
@@ -103,31 +101,13 @@ class EngineConfig:
     fingerprint: str
 
 
-class Recent(Generic[Key, Value]):
-    """The last few results of a computation, by key."""
-
-    def __init__(self, size: int) -> None:
-        """Keeps `size` results; the one unused longest goes first."""
-        self._size = size
-        self._kept: OrderedDict[Key, Value] = OrderedDict()
-
-    def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The kept result, or a new one from `make`."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-        return self._kept[key]
-
-
-class StreamingT2VEngine:
+class StreamingT2VEngine(Engine):
     """The published method as an engine: base UNet for chunk 0, then two windows per chunk."""
 
-    def __init__(self, loader: ModelLoader, facts: EngineConfig, first_chunk: FirstChunkSource | None = None) -> None:
+    def __init__(self, loader: ModelLoader, config: EngineConfig, first_chunk: FirstChunkSource | None = None) -> None:
         """`first_chunk` None: the preset's own base UNet."""
         self._loader = loader
-        self._facts = facts
+        self._config = config
         self._own_source = first_chunk
         self._texts: Recent[tuple[str, ...], Tensor] = Recent(_CACHED_VIDEOS)
         self._contexts: Recent[tuple[Any, ...], VideoContext] = Recent(_CACHED_VIDEOS)
@@ -135,11 +115,11 @@ class StreamingT2VEngine:
     @property
     def fingerprint(self) -> str:
         """What the bytes depend on beside the request: weights, device model, library versions, threads."""
-        return self._facts.fingerprint
+        return self._config.fingerprint
 
     @property
     def device(self) -> str:
-        """Where the networks run, for people: "cpu", or the GPU's name. Not part of the port."""
+        """Device of the networks, for people: "cpu", or the GPU's name."""
         return device_name(self._loader.device)
 
     @torch.inference_mode()
@@ -148,7 +128,7 @@ class StreamingT2VEngine:
 
         A first-chunk source of another model is left out: its steps are not the engine's.
         """
-        configs = self._facts.profiles[DEFAULT_PROFILE]
+        configs = self._config.profiles[DEFAULT_PROFILE]
         spec = JobSpec(
             prompt="",
             negative_prompt="",
@@ -161,31 +141,34 @@ class StreamingT2VEngine:
             profile=DEFAULT_PROFILE,
             first_chunk=FirstChunkSampling(num_inference_steps=1, guidance_scale=configs.first_chunk.guidance_scale),
         )
-        black = np.zeros((CHUNK_FRAMES, self._facts.height, self._facts.width, 3), np.uint8)
-        given = NO_INPUT_MEDIA if self._own_source is None else InputMedia(frames=black)
-        first = self._chunk(spec, self.start(spec, given), ignore_step)
+        black = np.zeros((CHUNK_FRAMES, self._config.height, self._config.width, 3), np.uint8)
+        inputs = NO_INPUT_MEDIA if self._own_source is None else InputMedia(frames=black)
+        first = self._chunk(spec, self.start(spec, inputs), ignore_step)
         self._chunk(spec, first.state, ignore_step)
 
-    def start(self, spec: JobSpec, given: InputMedia) -> EngineState:
-        """The state before chunk 0: what was given, and the windows' generator at its start, as published."""
+    def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
+        """The state before chunk 0: the input media, and the windows' generator at its start, as published."""
         arrays: dict[str, NDArray[Any]] = {"generator": state_of(seeded(spec.seed))}
-        if given.frames is not None:
-            expected = (CHUNK_FRAMES, self._facts.height, self._facts.width, 3)
-            if given.frames.shape != expected:
-                raise ValueError(f"given frames are {given.frames.shape}, not {expected}")
-            arrays["given_frames"] = given.frames
-        if given.image is not None:
-            arrays["given_image"] = given.image
+        if inputs.frames is not None:
+            expected = (CHUNK_FRAMES, self._config.height, self._config.width, 3)
+            if inputs.frames.shape != expected:
+                raise ValueError(f"input frames are {inputs.frames.shape}, not {expected}")
+            arrays["given_frames"] = inputs.frames
+        if inputs.image is not None:
+            arrays["given_image"] = inputs.image
         return EngineState(0, arrays)
 
     @torch.inference_mode()
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
         """The chunk after `state`: up to 16 frames, fewer only at the video's end.
 
         Raises errors.Interrupted when `on_step` does, errors.PromptTooLong, errors.FieldNotSupported for an image that
         the first-chunk source cannot begin with, errors.PresetError where another profile's networks do not load, and
         errors.NotFinite, naming stage and chunk, where a network gives other numbers: frames and state hold none.
         """
+        del inputs
         if state.frames_done >= spec.num_frames:
             raise ValueError(f"all {spec.num_frames} frames are done already")
         return self._chunk(spec, state, on_step)
@@ -197,7 +180,7 @@ class StreamingT2VEngine:
         return make(spec, state, on_step)
 
     def _given_chunk(self, spec: JobSpec, state: EngineState) -> EngineChunk:
-        """The frames that were given, as they are; the windows continue them."""
+        """The input video's last frames, as they are; the windows continue them."""
         frames: FramesTHWC = state.arrays["given_frames"]
         pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255.0
         return _deliver(frames, spec, _with_memory(state, pictures), Stopwatch())
@@ -205,12 +188,13 @@ class StreamingT2VEngine:
     def _first_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """16 frames of the first-chunk source; its randomness is a stream of its own."""
         watch = Stopwatch()
-        source = watch.run("prepare", lambda: self._source(spec.profile))
+        asked = _sampling(spec)
+        source = watch.run("prepare", lambda: self._source(asked.profile))
         request = FirstChunkRequest(
             prompt=spec.prompt,
             negative_prompt=spec.negative_prompt,
-            num_inference_steps=spec.first_chunk.num_inference_steps,
-            guidance_scale=spec.first_chunk.guidance_scale,
+            num_inference_steps=asked.first_chunk.num_inference_steps,
+            guidance_scale=asked.first_chunk.guidance_scale,
             generator=seeded_for(spec.seed, _FIRST_CHUNK_STAGE),
             image=state.arrays.get("given_image"),
         )
@@ -221,7 +205,7 @@ class StreamingT2VEngine:
     def _source(self, profile: Profile) -> FirstChunkSource:
         if self._own_source is not None:
             return self._own_source
-        models, config = self._models(profile), self._facts.profiles[profile].first_chunk
+        models, config = self._models(profile), self._config.profiles[profile].first_chunk
         return BaseFirstChunk(models.base, models.encode_texts, models.vae, config, self._latent_shape(models))
 
     def _later_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
@@ -241,8 +225,10 @@ class StreamingT2VEngine:
         self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: Stopwatch
     ) -> tuple[FramesTHWC, EngineState]:
         """8 new frames, and the state after them."""
-        models = watch.run("prepare", lambda: self._models(spec.profile))
-        config = self._facts.profiles[spec.profile].windows.with_request(spec.num_inference_steps, spec.guidance_scale)
+        asked = _sampling(spec)
+        models = watch.run("prepare", lambda: self._models(asked.profile))
+        config = self._config.profiles[asked.profile].windows
+        config = config.with_request(asked.num_inference_steps, asked.guidance_scale)
         context = watch.run("prepare", lambda: self._window_context(models, spec, state))
         generator = restored(state.arrays["generator"])
         past = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
@@ -269,17 +255,17 @@ class StreamingT2VEngine:
         return frames, EngineState(state.frames_done, arrays)
 
     def _models(self, profile: Profile) -> LoadedModels:
-        return self._loader.at(self._facts.profiles[profile].dtype)
+        return self._loader.at(self._config.profiles[profile].dtype)
 
     def _latent_shape(self, models: LoadedModels) -> tuple[int, ...]:
         """[1, C, F, H, W] of a window."""
         factor = downsampling(models.vae)
         channels = models.network.unet.conv_in.in_channels
-        return (1, channels, CHUNK_FRAMES, self._facts.height // factor, self._facts.width // factor)
+        return (1, channels, CHUNK_FRAMES, self._config.height // factor, self._config.width // factor)
 
     def _text_states(self, models: LoadedModels, spec: JobSpec) -> Tensor:
         """States of [negative prompt, prompt], or of the prompt alone where nothing is guided."""
-        texts = (spec.negative_prompt, spec.prompt)[-num_halves(spec.guidance_scale) :]
+        texts = (spec.negative_prompt, spec.prompt)[-num_halves(_sampling(spec).guidance_scale) :]
         return self._texts.get(texts, lambda: models.encode_texts(list(texts)))
 
     def _window_context(self, models: LoadedModels, spec: JobSpec, state: EngineState) -> VideoContext:
@@ -298,6 +284,24 @@ class StreamingT2VEngine:
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         """A copy on the engine's device: state arrays are never changed in place."""
         return torch.from_numpy(array.copy()).to(self._loader.device)
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """The sampling fields of a spec, which admission has filled in for this engine."""
+
+    profile: Profile
+    guidance_scale: float
+    num_inference_steps: int
+    first_chunk: FirstChunkSampling
+
+
+def _sampling(spec: JobSpec) -> _Sampling:
+    profile, first_chunk = spec.profile, spec.first_chunk
+    guidance_scale, num_steps = spec.guidance_scale, spec.num_inference_steps
+    if profile is None or first_chunk is None or guidance_scale is None or num_steps is None:
+        raise ValueError("the spec lacks sampling fields: it was made for another engine")
+    return _Sampling(profile, guidance_scale, num_steps, first_chunk)
 
 
 def _chunk_after(state: EngineState) -> str:

@@ -1,29 +1,29 @@
-"""preset.json of an engine `streaming_t2v`, as the engine reads it: sampling profiles, schedule, sizes.
+"""preset.json of the engine `streaming_t2v`. Torch-free: loading.py builds what samples with it."""
 
-Knows no weights and no networks. What the service reads of the same file, without torch, is catalog.Preset.
-"""
-
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from core.model.engines.streaming_t2v.sampling import SamplingConfig
-from core.model.presets.files import FIX
-from core.model.refinement.engine import RefinerConfig
-from core.model.refinement.schedule import vid2vid_sigmas
-from core.model.sampling.samplers import SamplerName, SamplingPlan
-from core.model.sampling.schedules import NoiseSchedule, Spacing, schedule_from_config
-from core.service.admission.catalog import MAX_STEPS, Preset, ProfileDefaults, RefinerDefaults, SamplingDefaults
-from core.service.domain.errors import PresetError
-from core.service.domain.schema import NOISE_LEVELS, Profile
-
-GpuDtype = Literal["float32", "bfloat16"]
+from core.model.sampling.config import GpuDtype, NoiseScheduleConfig, SamplerName, Spacing
+from core.service.domain.first_chunk_sources import BASE, MAX_PIPELINE_STEPS, SAMPLING, SourceChoice, source_name
+from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, Profile
+from core.service.engines import preset as presets
+from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities
+from core.service.engines.preset import MAX_STEPS, Preset, PresetLimits, ProfileDefaults
+from core.service.settings import Settings
 
 
-class SamplingFacts(SamplingDefaults):
-    """Sampling defaults with what only the engine reads."""
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class PresetSampling(_Part):
+    """How the windows or the first chunk are sampled if a request says nothing."""
+
+    num_inference_steps: int = Field(ge=1)
+    guidance_scale: float = Field(ge=1.0)
     sampler: SamplerName = "ddim"
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
     timestep_spacing: Spacing | None = Field(default=None, description="Where the sampler steps; unset: as trained.")
@@ -35,80 +35,93 @@ class SamplingFacts(SamplingDefaults):
     )
 
 
-class ProfileFacts(ProfileDefaults):
-    """A profile with what only the engine reads. A CPU computes in float32 whatever `gpu_dtype` says."""
+class PresetProfile(_Part):
+    """One named way to sample: `fast` for the service, `reference` as published."""
 
-    windows: SamplingFacts  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
-    first_chunk: SamplingFacts  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
-    gpu_dtype: GpuDtype
+    windows: PresetSampling
+    first_chunk: PresetSampling
+    gpu_dtype: GpuDtype = Field(description="Of the networks on a GPU. A CPU computes in float32.")
 
 
-class RefinerPreset(RefinerDefaults):
-    """The refiner of a preset with what only its engine reads."""
+class PresetScheduler(NoiseScheduleConfig):
+    """The noise schedule of training, and where samplers step on it by default."""
 
-    guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
-    resampling: Literal["vid2vid", "plain"]
-    scheduler: dict[str, Any] | None = Field(
-        default=None,
-        description="Noise schedule with diffusers' keys; unset: the source's, or MS-Vid2Vid-XL's table, v prediction.",
-    )
-    windows_per_batch: int = Field(default=1, ge=1, description="Windows of a lockstep step computed together.")
-    vae_tile: int | None = Field(
-        default=None,
-        ge=64,
-        multiple_of=32,
-        description="Side in pixels of the tiles that the autoencoder works on; unset: on whole frames. Saves memory.",
-    )
-    gpu_dtype: GpuDtype
-
-    @field_validator("scheduler")
-    @classmethod
-    def _has_the_levels_that_strength_counts(cls, scheduler: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Requests are checked against this number of levels (refine_request.py)."""
-        if scheduler is not None and scheduler.get("num_train_timesteps", NOISE_LEVELS) != NOISE_LEVELS:
-            raise ValueError(f"num_train_timesteps is {scheduler['num_train_timesteps']}, not {NOISE_LEVELS}")
-        return scheduler
-
-    def config(self, scheduler_of_source: dict[str, Any] | None = None) -> RefinerConfig:
-        """What the network was trained for."""
-        config = scheduler_of_source if self.scheduler is None else self.scheduler
-        schedule = None if config is None else schedule_from_config(config)
-        return RefinerConfig(
-            sigmas_T=vid2vid_sigmas() if schedule is None else (1 - schedule.alphas_cumprod_T).sqrt(),
-            prediction="v_prediction" if schedule is None else schedule.prediction,
-            guidance_rescale=self.guidance_rescale,
-            vid2vid_resampling=self.resampling == "vid2vid",
-            windows_per_batch=self.windows_per_batch,
-            prompt_suffix=self.prompt_suffix,
-        )
+    timestep_spacing: Spacing = "leading"
+    set_alpha_to_one: bool = True
+    steps_offset: int = 0
 
 
 class StreamingPreset(Preset):
     """preset.json of an engine `streaming_t2v`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    profiles: dict[Profile, PresetProfile]
+    scheduler: PresetScheduler
+    first_chunk_source: Annotated[str, AfterValidator(source_name)] = Field(
+        default=BASE, description="What makes the first 16 frames: base, animatediff, svd or diffusers:ORG/NAME."
+    )
 
-    profiles: dict[Profile, ProfileFacts]  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
-    refiner: RefinerPreset | None = None  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - frozen
-    scheduler: dict[str, Any]
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            fields=ALL_ENGINE_FIELDS,
+            image=SourceChoice.parse(self.first_chunk_source).accepts_image,
+            video="last_frames",
+            prompt_changes=True,
+        )
 
-    def config(self, sampling: SamplingFacts) -> SamplingConfig:
-        """How latents are sampled with these defaults."""
-        plan = SamplingPlan(
-            sampling.sampler,
-            sampling.num_inference_steps,
-            eta=sampling.eta,
-            spacing=sampling.timestep_spacing or self.scheduler.get("timestep_spacing", "leading"),
-            offset=self.scheduler.get("steps_offset", 0),
+    @property
+    def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:
+        return {name: self._defaults(profile) for name, profile in self.profiles.items()}
+
+    @property
+    def effective_limits(self) -> PresetLimits:
+        """Pipelines of diffusers place fewer first-chunk steps than the base."""
+        own = self.limits.max_first_chunk_steps
+        if self.first_chunk_source == BASE or (own is not None and own <= MAX_PIPELINE_STEPS):
+            return self.limits
+        return self.limits.model_copy(update={"max_first_chunk_steps": MAX_PIPELINE_STEPS})
+
+    def configured(self, settings: Settings) -> Preset:
+        """With the operator's first-chunk source, whose sampling replaces that of the first chunk."""
+        source = settings.first_chunk_source
+        return self if source is None else self.with_first_chunk_source(source)
+
+    def with_first_chunk_source(self, source: str) -> "StreamingPreset":
+        """The same preset with another first-chunk source and its sampling."""
+        sampling = SAMPLING.get(SourceChoice.parse(source).kind)
+        if source == self.first_chunk_source or sampling is None:
+            return self.model_copy(update={"first_chunk_source": source})
+        first_chunk = PresetSampling(
+            num_inference_steps=sampling.num_inference_steps, guidance_scale=sampling.guidance_scale
         )
-        return SamplingConfig(
-            plan, self.schedule, sampling.guidance_scale, sampling.guidance_interval, sampling.deep_feature_steps
+        profiles = {
+            name: profile.model_copy(update={"first_chunk": first_chunk}) for name, profile in self.profiles.items()
+        }
+        return self.model_copy(update={"first_chunk_source": source, "profiles": profiles})
+
+    @staticmethod
+    def _defaults(profile: PresetProfile) -> ProfileDefaults:
+        windows, first = profile.windows, profile.first_chunk
+        return ProfileDefaults(
+            guidance_scale=windows.guidance_scale,
+            num_inference_steps=windows.num_inference_steps,
+            first_chunk=FirstChunkSampling(
+                num_inference_steps=first.num_inference_steps, guidance_scale=first.guidance_scale
+            ),
         )
+
+    @field_validator("profiles")
+    @classmethod
+    def _has_the_default(cls, profiles: dict[Profile, PresetProfile]) -> dict[Profile, PresetProfile]:
+        """Requests without a profile take this one, so it must be there."""
+        if DEFAULT_PROFILE not in profiles:
+            raise ValueError(f"the profile {DEFAULT_PROFILE!r} is missing")
+        return profiles
 
     @model_validator(mode="after")
     def _has_timesteps_for_every_step(self) -> "StreamingPreset":
         """A sampler visits no timestep twice, so requests must not ask for more steps than there are timesteps."""
-        most = self.scheduler.get("num_train_timesteps", MAX_STEPS)
+        most = self.scheduler.num_train_timesteps
         parts = [part for profile in self.profiles.values() for part in (profile.windows, profile.first_chunk)]
         allowed = [self.limits.max_inference_steps or MAX_STEPS, self.limits.max_first_chunk_steps or MAX_STEPS]
         if max(*(part.num_inference_steps for part in parts), *allowed) > most:
@@ -118,16 +131,7 @@ class StreamingPreset(Preset):
             )
         return self
 
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The noise schedule of training."""
-        return schedule_from_config(self.scheduler)
-
 
 def read_preset(folder: Path) -> StreamingPreset:
-    """preset.json, checked."""
-    file = folder / "preset.json"
-    try:
-        return StreamingPreset.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        raise PresetError(f"{file}: {error}", fix=FIX) from error
+    """preset.json, checked. Raises PresetError."""
+    return presets.read_preset(folder, lambda _engine: StreamingPreset)

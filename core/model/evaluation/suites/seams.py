@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from core.model.engines.streaming_t2v.loading import load_refiner
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.evaluation.generation.progress import progress_bars
 from core.model.evaluation.generation.refinement_methods import refine_with_all_methods
@@ -27,6 +26,7 @@ from core.model.evaluation.metrics.seam_figures import SeamFigures, seam_figures
 from core.model.evaluation.reports.seams_report import PREVIEW, ROWS, TRUE, SeamsConfig, SeamsReport
 from core.model.refinement.codec import enlarged
 from core.model.refinement.engine import WindowRefiner
+from core.model.refinement.loading import load_refiner
 from core.model.sampling.vae import to_uint8
 from core.model.training.sprites import captions, world
 from core.model.training.sprites.rendering import render

@@ -89,6 +89,7 @@ class PreparedMedia(Stored):
     key: str
     sha256: str
     at: datetime
+    whole_video: bool = Field(default=False, description="The object is the index of a whole video, stored in pieces.")
 
 
 class FingerprintChange(Stored):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
@@ -132,6 +132,9 @@ class JobRequest(Frozen):
     first_chunk: FirstChunkOptions | None = Field(
         default=None,
         description="Steps and guidance of the first 16 frames; the fields above act on everything after them.",
+    )
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="Fields that only the model's engine has; GET /models has their schema."
     )
     image: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
         default=None, description="The first frame of the video: an http(s) URL, or an id from POST /uploads."

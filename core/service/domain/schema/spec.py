@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from core.service.domain.frame_rate import FrameRate
@@ -39,10 +41,13 @@ class JobSpec(Stored):
     fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')
     seed: int
     model: str
-    guidance_scale: float
-    num_inference_steps: int
-    profile: Profile
-    first_chunk: FirstChunkSampling
+    guidance_scale: float | None = Field(default=None, description="null, as the next three: the engine takes none.")
+    num_inference_steps: int | None = None
+    profile: Profile | None = None
+    first_chunk: FirstChunkSampling | None = None
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Fields that only the model's engine has, with its defaults filled in."
+    )
     image: str | None = None
     video: str | None = None
     refine: RefineSpec | None = None

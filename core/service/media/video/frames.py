@@ -1,12 +1,14 @@
-"""The second pass over a video: its last 16 frames, decoded, upright, in RGB, at the preset's size."""
+"""The second pass over a video: its last 16 frames, or all at a rate: upright, in RGB, at the preset's size."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import av
@@ -27,7 +29,7 @@ from core.service.media.deinterlace import Neighbours, deinterlaced, with_neighb
 from core.service.media.orientation import orientation_of
 from core.service.media.truncation import missing_end
 from core.service.media.video.container import DECODER_THREADS, VideoLimits, decoder_options_of, opened, unreadable
-from core.service.media.video.timeline import moments_of, read_timeline
+from core.service.media.video.timeline import moments_from_start, moments_of, read_timeline
 
 
 def last_frames(
@@ -61,6 +63,43 @@ def last_frames(
         if found.keys() == set(wanted):
             return np.stack([found[pts] for pts in wanted])
     raise unreadable("some of its last frames cannot be decoded")
+
+
+def sampled_frames(
+    path: Path,
+    *,
+    fps: int | Fraction,
+    height: int,
+    width: int,
+    most_frames: int,
+    limits: VideoLimits,
+    tick: Tick,
+    warn: Warn = ignore_warning,
+) -> Iterator[FrameHWC]:
+    """Frames of the whole video, uint8 [height, width, 3], 1/fps apart from its first one on, at most `most_frames`.
+
+    Made as by `last_frames`, one at a time. Raises MediaTooLarge, MediaTypeRefused or MediaUnreadable.
+    """
+    tick, warn = _with_deadline(tick, limits.decode_seconds), _once_each(warn)
+    missing = missing_end(path, tick)
+    if missing is not None:
+        raise unreadable(missing)
+    with opened(path, limits) as (container, stream):
+        timeline = read_timeline(container, stream, limits, tick)
+    repeats = Counter(timeline.nearest(moment) for moment in moments_from_start(timeline, fps, most_frames))
+    with opened(path, limits) as (container, stream):
+        for around in with_neighbours(_decoded_from(container, stream, None, limits)):
+            tick()
+            frame = around.here.frame
+            if frame.pts is None or frame.pts != next(iter(repeats)):  # in order of time
+                continue
+            picture = _fitted(stream, height, width, around)
+            for warning in _warnings_of(frame):
+                warn(warning)
+            yield from repeat(picture, repeats.pop(frame.pts))
+            if not repeats:
+                return
+    raise unreadable("some of its frames cannot be decoded")
 
 
 def _pictures(

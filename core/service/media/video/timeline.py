@@ -114,6 +114,12 @@ def _check_end(container: InputContainer, end_seconds: float) -> None:
         raise unreadable(f"it is cut off after {end_seconds:.1f} of {declared:.1f} s")
 
 
+def moments_from_start(timeline: Timeline, fps: int | Fraction, most: int) -> list[Fraction]:
+    """Times in ticks, 1/fps apart, from the first frame to the last, at most `most`."""
+    found = min(int(_seconds(timeline) * fps + _JITTER_FRAMES) + 1, most)
+    return [timeline.frames[0] + index / (fps * timeline.tick_seconds) for index in range(found)]
+
+
 def moments_of(timeline: Timeline, fps: int | Fraction) -> list[Fraction]:
     """16 times in ticks, 1/fps apart, ending with the last frame's. Raises VideoTooShort."""
     found = int(_seconds(timeline) * fps + _JITTER_FRAMES) + 1

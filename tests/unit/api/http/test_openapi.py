@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.http.openapi import EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
-from core.service.admission.admission import parse_body, parse_request
+from core.service.admission.request_body import parse_body, parse_request
 from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
 from core.service.domain.webhooks import payload
 from core.service.media.uploads import UploadRequest, new_upload

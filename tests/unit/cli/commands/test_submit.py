@@ -45,13 +45,18 @@ def test_metadata_and_events_may_be_repeated() -> None:
     assert body["webhook_events"] == ["job.failed", "job.succeeded"]
 
 
+def test_parameters_of_an_engine_are_sent_as_json_or_as_text() -> None:
+    words = "submit x --parameter zoom=2 --parameter direction=left"
+    assert request_body(parse_args(words.split()))["parameters"] == {"zoom": 2, "direction": "left"}
+
+
 def test_metadata_without_a_value_is_refused() -> None:
     with pytest.raises(InvalidField, match="has no ="):
         request_body(parse_args(["submit", "x", "--metadata", "a"]))
 
 
 def test_every_field_of_a_request_can_be_given() -> None:
-    assert {*REQUEST_FIELDS, "metadata", "first_chunk", "refine"} == set(JobRequest.model_fields)
+    assert {*REQUEST_FIELDS, "metadata", "parameters", "first_chunk", "refine"} == set(JobRequest.model_fields)
 
 
 @pytest.mark.parametrize(

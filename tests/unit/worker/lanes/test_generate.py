@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.service.domain.engine import EngineChunk, EngineState, OnStep
+from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, InputMedia, OnStep
 from core.service.domain.errors import (
     HubUnreachable,
     JobNotFound,
@@ -33,7 +33,10 @@ from worker.lanes.lane import Outcome
 class BrokenEngine(FakeEngine):
     """Always fails in the midst of a chunk."""
 
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:  # noqa: ARG002 - the port's
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        del spec, state, inputs
         on_step(0, 2)
         raise RuntimeError("a kernel of /home/someone failed")
 
@@ -377,10 +380,12 @@ def test_a_store_that_is_away_at_the_commit_costs_only_waiting(world: World) -> 
 class NotFiniteEngine(FakeEngine):
     """Makes one chunk, and numbers that are none in the next."""
 
-    def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
         if state.frames_done:
             raise NotFinite("the window of chunk 1 is not finite")
-        return super().next_chunk(spec, state, on_step)
+        return super().next_chunk(spec, state, on_step, inputs)
 
 
 def test_numbers_that_are_not_finite_fail_the_job_at_once_and_keep_its_chunks(world: World) -> None:
@@ -459,8 +464,10 @@ def test_a_deleted_job_is_not_brought_back_by_a_late_commit(world: World) -> Non
 
 def test_a_chunk_that_cannot_be_made_again_as_it_was_fails_the_job(world: World) -> None:
     class Changed(FakeEngine):
-        def next_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
-            made = super().next_chunk(spec, state, on_step)
+        def next_chunk(
+            self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+        ) -> EngineChunk:
+            made = super().next_chunk(spec, state, on_step, inputs)
             return EngineChunk(made.frames // 2, made.state, made.timings)
 
     world.submit(num_frames=32)

@@ -17,7 +17,7 @@ from core.model.convert.safe_file import open_checkpoint
 from core.model.convert.summary import Part, no_report
 from core.model.convert.weights_folder import write_weights_folder
 from core.service.domain.errors import OutputDiskFull, OutputRefused
-from core.service.testing.fakes import SmallDisk
+from tests.helpers.small_disk import SmallDisk
 
 
 def fill(out: Path, disk: Disk | None = None, *, num_bytes: int = 4) -> None:

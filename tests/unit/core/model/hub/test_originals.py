@@ -6,8 +6,8 @@ import pytest
 
 from core.model.hub.originals import OnBytes, Originals
 from core.model.hub.pins import FilePin, RepositoryPin
-from core.service.admission.catalog import HubFiles
 from core.service.domain.errors import DownloadDamaged, HubUnreachable, SetupError
+from core.service.engines.preset import HubFiles
 
 WANTED = HubFiles(repository="org/name", revision="main", files=("a.bin", "sub/b.bin"))
 CONTENT = {"a.bin": b"first", "sub/b.bin": b"the second"}

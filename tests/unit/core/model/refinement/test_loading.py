@@ -13,10 +13,11 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from core.model.engines.streaming_t2v.loading import fetch_refiner, load_refiner
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.encoders import ClipTextEncoder
+from core.model.refinement.loading import fetch_refiner, load_refiner, refiner_config
 from core.model.refinement.parts import parts_of_repository
+from core.model.refinement.preset import RefinerScheduler, sdedit_of
 from core.model.sampling.schedules import schedule_from_config
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import PresetError
@@ -129,15 +130,12 @@ def test_a_preset_without_refiner_says_so(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "prediction", "last_sigma"),
-    [({}, "v_prediction", 1.0), ({"scheduler": {"prediction_type": "epsilon"}}, "epsilon", 0.99998)],
+    [({}, "v_prediction", 1.0), ({"scheduler": RefinerScheduler()}, "epsilon", 0.99998)],
 )
 def test_noise_levels_are_the_published_refiners_or_a_schedulers(
     folder: Path, changes: dict[str, object], prediction: str, last_sigma: float
 ) -> None:
-
-    facts = read_preset(folder).refiner
-    assert facts is not None
-    config = facts.model_copy(update=changes).config()
+    config = refiner_config(sdedit_of(read_preset(folder)).model_copy(update=changes))
 
     assert config.prediction == prediction
     assert float(config.sigmas_T[-1]) == pytest.approx(last_sigma, abs=1e-4)
@@ -227,7 +225,8 @@ def test_a_schedule_of_the_preset_stands_in_for_one_that_is_not_known(
     file.write_text(json.dumps({**json.loads(file.read_text()), "beta_schedule": "squaredcos_cap_v2"}))
     folder = preset_of(other)
     facts = json.loads((folder / "preset.json").read_text())
-    change_facts(folder, refiner={**facts["refiner"], "scheduler": facts["scheduler"]})
+    scheduler = {"beta_schedule": facts["scheduler"]["beta_schedule"], "prediction_type": "v_prediction"}
+    change_facts(folder, refiner={**facts["refiner"], "scheduler": scheduler})
 
     assert load_refiner(folder, device="cpu", torch_threads=1).fingerprint.startswith(f"refiner diffusers:{other} ")
 
@@ -236,9 +235,9 @@ def test_a_refiner_from_elsewhere_is_brought_before_a_job_waits_for_it(
     preset_of: Callable[[Path], Path], repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "core"):
-        fetch_refiner(preset_of(repository))
+        fetch_refiner(sdedit_of(read_preset(preset_of(repository))))
         assert caplog.messages == []
-        fetch_refiner(preset_of(tmp_path / "not-there"))
+        fetch_refiner(sdedit_of(read_preset(preset_of(tmp_path / "not-there"))))
     (told,) = caplog.messages
     assert told.startswith(f"refinement has to wait: the refiner diffusers:{tmp_path / 'not-there'} cannot be loaded")
 

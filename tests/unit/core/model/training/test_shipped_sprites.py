@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
-from core.model.engines.streaming_t2v.loading import load_engine, load_refiner
+from core.model.engines.streaming_t2v.loading import load_engine
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.evaluation.generation.videos import chunks
+from core.model.refinement.loading import load_refiner
 from core.model.training.sprites import world
 from core.model.training.sprites.word_tokenizer import UNKNOWN
 from core.service.admission.catalog import default_spec

@@ -1,11 +1,11 @@
 """The catalog reads presets without torch and names what is wrong with one."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -14,7 +14,6 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.errors import ModelNotInstalled, PresetError, UnknownModel
 from core.service.settings import Settings
 
-SAMPLING = {"num_inference_steps": 4, "guidance_scale": 5.0}
 FACTS = {
     "name": "tiny",
     "description": "for tests",
@@ -23,7 +22,6 @@ FACTS = {
     "width": 64,
     "fps": 8,
     "max_prompt_tokens": 4,
-    "profiles": {"fast": {"windows": SAMPLING, "first_chunk": SAMPLING}},
 }
 
 
@@ -46,13 +44,13 @@ def test_presets_are_found_by_folder_and_unknown_names_list_them(tmp_path: Path)
 
 def test_tokens_are_counted_without_special_tokens(tmp_path: Path) -> None:
     write_preset(tmp_path / "tiny", FACTS)
-    assert Catalog(Settings(presets_dir=tmp_path)).get("tiny").count_tokens("a red circle") == 3
+    assert Catalog(Settings(presets_dir=tmp_path)).get("tiny").tokenizer.count("a red circle") == 3
 
 
 def test_a_broken_preset_names_the_file_and_the_field(tmp_path: Path) -> None:
     write_preset(tmp_path / "tiny", {**FACTS, "fps": 0})
     with pytest.raises(PresetError, match=r"preset\.json: fps: "):
-        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset
 
 
 DOWNLOAD = {
@@ -67,7 +65,7 @@ def test_a_model_that_was_not_downloaded_says_which_files_and_what_gets_them(tmp
     folder = Catalog(settings).get("large")
 
     with pytest.raises(ModelNotInstalled) as caught:
-        folder.count_tokens("a red circle")
+        folder.tokenizer.count("a red circle")
     assert not folder.installed
     assert str(tmp_path) not in caught.value.message  # clients read it, too
     assert "all.ckpt of org/method" in caught.value.message
@@ -81,7 +79,7 @@ def test_a_downloaded_model_s_tokenizer_lies_with_its_weights(tmp_path: Path) ->
     folder = Catalog(Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights")).get("large")
 
     assert folder.installed
-    assert folder.count_tokens("a red circle") == 3
+    assert folder.tokenizer.count("a red circle") == 3
 
 
 @pytest.mark.parametrize(
@@ -91,13 +89,15 @@ def test_a_downloaded_model_s_tokenizer_lies_with_its_weights(tmp_path: Path) ->
 def test_limits_that_a_preset_cannot_set_are_named(tmp_path: Path, limits: Mapping[str, int], where: str) -> None:
     write_preset(tmp_path / "tiny", {**FACTS, "limits": limits})
     with pytest.raises(PresetError, match=rf"preset\.json: limits\.{where}"):
-        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset
 
 
 REFINER = {
+    "kind": "fake",
     **{"height": 128, "width": 128, "max_side": 256},
     **{"strength": 0.6, "num_inference_steps": 4, "guidance_scale": 2.0},
 }
+SDEDIT = REFINER | {"kind": "sdedit", "resampling": "plain", "gpu_dtype": "float32"}
 
 
 def test_a_refiner_of_a_downloaded_model_is_an_extra(tmp_path: Path) -> None:
@@ -116,16 +116,16 @@ def test_a_refiner_of_a_downloaded_model_is_an_extra(tmp_path: Path) -> None:
 
 
 def test_a_refiner_of_a_repository_of_its_own_is_always_there(tmp_path: Path) -> None:
-    refiner = {**REFINER, "source": "diffusers:org/video-xl"}
+    refiner = SDEDIT | {"source": "diffusers:org/video-xl"}
     write_preset(tmp_path / "large", {**FACTS, "download": DOWNLOAD, "refiner": refiner})
     assert Catalog(Settings(presets_dir=tmp_path, weights_dir=tmp_path / "weights")).get("large").refines
 
 
 @pytest.mark.parametrize("source", ["org/video-xl", "diffusers:", "base"])
 def test_an_unknown_refiner_source_is_refused(tmp_path: Path, source: str) -> None:
-    write_preset(tmp_path / "tiny", {**FACTS, "refiner": {**REFINER, "source": source}})
+    write_preset(tmp_path / "tiny", {**FACTS, "refiner": SDEDIT | {"source": source}})
     with pytest.raises(PresetError, match=r"preset\.json: refiner\.source: "):
-        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset
 
 
 @pytest.mark.parametrize("refiner", [None, REFINER])
@@ -134,26 +134,21 @@ def test_a_shipped_model_refines_where_it_names_a_refiner(tmp_path: Path, refine
     assert Catalog(Settings(presets_dir=tmp_path)).get("tiny").refines == (refiner is not None)
 
 
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "window_frames": 16})
+    with pytest.raises(PresetError, match=r"preset\.json: window_frames: this key is unknown; remove it"):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset
+
+
 @pytest.mark.parametrize(
-    ("source", "steps", "accepts_image"),
-    [(None, 4, False), ("base", 4, False), ("animatediff", 25, False), ("svd", 25, True), ("diffusers:a/b", 50, False)],
+    ("refiner", "said"),
+    [
+        ({**REFINER, "resampling": "plain"}, "refiner.resampling: this key is unknown"),
+        ({**REFINER, "kind": "sdedit"}, "refiner.resampling: Field required"),
+        ({**REFINER, "kind": "enhance"}, "refiner: there is no refiner named 'enhance'"),
+    ],
 )
-def test_another_first_chunk_source_brings_its_own_sampling(
-    tmp_path: Path, source: str | None, steps: int, accepts_image: bool
-) -> None:
-    write_preset(tmp_path / "tiny", FACTS)
-
-    facts = Catalog(Settings(presets_dir=tmp_path, first_chunk_source=source)).get("tiny").facts
-
-    assert facts.profiles["fast"].first_chunk.num_inference_steps == steps
-    assert facts.profiles["fast"].windows.num_inference_steps == 4
-    assert facts.accepts_image == accepts_image
-
-
-@pytest.mark.parametrize("source", ["", "sdv", "diffusers", "diffusers:", "svd:x/y", "base:"])
-def test_an_unknown_first_chunk_source_is_refused(tmp_path: Path, source: str) -> None:
-    with pytest.raises(ValidationError, match="is not base, animatediff, svd or diffusers:ORG/NAME"):
-        Settings(first_chunk_source=source)
-    write_preset(tmp_path / "tiny", {**FACTS, "first_chunk_source": source})
-    with pytest.raises(PresetError, match=r"first_chunk_source: '.*' is not base, animatediff"):
-        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").facts
+def test_a_refiner_is_validated_by_its_own_model(tmp_path: Path, refiner: Mapping[str, object], said: str) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "refiner": refiner})
+    with pytest.raises(PresetError, match=re.escape(said)):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset

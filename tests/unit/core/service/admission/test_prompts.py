@@ -17,10 +17,10 @@ from tokenizers.models import BPE
 from core.model.training.sprites.captions import all_words
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.prompts import ReadPrompt, read_negative_prompt, read_prompt
-from core.service.admission.vocabulary import Vocabulary, foreign_syntax
 from core.service.domain.errors import InvalidField, PromptNotUnderstood, PromptTooLong, RequestError
 from core.service.domain.schema import WarningCode
 from core.service.domain.text import clean
+from core.service.engines.vocabulary import Vocabulary, foreign_syntax
 from core.service.settings import Settings
 from tests.helpers.presets import write_fake_preset
 
@@ -90,7 +90,7 @@ def test_a_prompt_without_a_known_word_is_not_understood_by_a_model_of_bytes(byt
 
 
 def example(preset: PresetFolder) -> str:
-    return preset.facts.example_prompts[0]
+    return preset.preset.example_prompts[0]
 
 
 def test_the_refusal_names_the_unknown_words(sprites: PresetFolder) -> None:
@@ -145,7 +145,7 @@ def test_every_word_is_known_where_a_preset_has_no_vocabulary(fake: PresetFolder
 
 @pytest.mark.parametrize("name", ["sprites", "modelscope"])
 def test_the_shipped_example_prompts_are_plain(name: str, sprites: PresetFolder) -> None:
-    examples = Catalog(Settings()).get(name).facts.example_prompts
+    examples = Catalog(Settings()).get(name).preset.example_prompts
     assert examples
     assert not any(foreign_syntax(text) for text in examples)
     if name == "sprites":
@@ -153,7 +153,7 @@ def test_the_shipped_example_prompts_are_plain(name: str, sprites: PresetFolder)
 
 
 def test_every_word_that_sprites_was_trained_on_is_known(sprites: PresetFolder) -> None:
-    assert sprites.check_words(" ".join(sorted(all_words()))).unknown == ()
+    assert sprites.tokenizer.check_words(" ".join(sorted(all_words()))).unknown == ()
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from core.service.admission.catalog import Catalog, Preset
+from core.service.admission.catalog import Catalog
 from core.service.admission.refine_request import refine_spec_of
 from core.service.domain.errors import FieldNotSupported, InvalidField
 from core.service.domain.schema import RefineOptions, RefineSpec
+from core.service.engines.preset import Preset
 from core.service.settings import Settings
 from tests.helpers.presets import change_facts, write_fake_preset
 
@@ -16,7 +17,7 @@ from tests.helpers.presets import change_facts, write_fake_preset
 def facts(tmp_path: Path) -> Preset:
     """Previews of 64x64, refined to 128x128 unless told otherwise, at most 256."""
     write_fake_preset(tmp_path, "fake", refiner=True)
-    return Catalog(Settings(presets_dir=tmp_path)).get("fake").facts
+    return Catalog(Settings(presets_dir=tmp_path)).get("fake").preset
 
 
 def refined(facts: Preset, **options: object) -> RefineSpec:
@@ -69,7 +70,7 @@ def test_a_size_that_is_not_possible_is_refused_with_the_nearest(facts: Preset, 
 
 def test_sizes_keep_the_previews_proportion(facts: Preset, tmp_path: Path) -> None:
     change_facts(tmp_path / "fake", height=40, width=64, refiner={**facts.refiner.model_dump(), "height": 80})  # pyright: ignore[reportOptionalMemberAccess] - it has one
-    wide = Catalog(Settings(presets_dir=tmp_path)).get("fake").facts
+    wide = Catalog(Settings(presets_dir=tmp_path)).get("fake").preset
     assert (refined(wide, size="192x120").width, refined(wide).height) == (192, 80)
     with pytest.raises(InvalidField, match="64x40"):
         refined(wide, size="128x128")

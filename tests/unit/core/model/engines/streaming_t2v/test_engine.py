@@ -13,13 +13,13 @@ from core.model.engines.streaming_t2v.engine import (
     EngineConfig,
     LoadedModels,
     ProfileConfig,
-    Recent,
     StreamingT2VEngine,
 )
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
-from core.model.engines.streaming_t2v.loading import load_engine
+from core.model.engines.streaming_t2v.loading import load_engine, sampling_config
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
+from core.model.engines.streaming_t2v.recent import Recent
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, PromptTooLong
 from core.service.domain.schema import FirstChunkSampling, JobSpec, Profile
@@ -288,7 +288,7 @@ def test_given_frames_survive_the_state_s_bytes(engine: Engine) -> None:
 
 
 def test_given_frames_of_another_size_are_a_mistake(engine: Engine) -> None:
-    with pytest.raises(ValueError, match="given frames are"):
+    with pytest.raises(ValueError, match="input frames are"):
         engine.start(SPEC, InputMedia(frames=GIVEN_FRAMES[:8]))
 
 
@@ -338,7 +338,9 @@ def facts_of(folder: Path, **dtypes: torch.dtype) -> EngineConfig:
     preset = read_preset(folder)
     profiles: dict[Profile, ProfileConfig] = {
         name: ProfileConfig(
-            preset.config(profile.windows), preset.config(profile.first_chunk), dtypes.get(name, torch.float32)
+            sampling_config(preset, profile.windows),
+            sampling_config(preset, profile.first_chunk),
+            dtypes.get(name, torch.float32),
         )
         for name, profile in preset.profiles.items()
     }

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.model.engines.streaming_t2v.loading import load_engine, profile_configs
+from core.model.engines.streaming_t2v.loading import load_engine, profile_configs, sampling_config
 from core.model.engines.streaming_t2v.networks import NETWORKS, WeightsFolder, load_network
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.engines.streaming_t2v.resident import Memory
@@ -150,7 +150,10 @@ def test_half_precision_weights_are_computed_in_float32(sound: Path) -> None:
 def test_recipes_follow_the_preset(sound: Path) -> None:
     preset = read_preset(sound)
 
-    windows, first = preset.config(preset.profiles["fast"].windows), preset.config(preset.profiles["fast"].first_chunk)
+    windows, first = (
+        sampling_config(preset, preset.profiles["fast"].windows),
+        sampling_config(preset, preset.profiles["fast"].first_chunk),
+    )
 
     assert (windows.plan.sampler, windows.plan.eta, windows.plan.num_steps) == ("ddim", 1.0, 4)
     assert first.plan.sampler == "dpm_solver_pp"
@@ -163,7 +166,7 @@ def test_approximations_are_off_until_a_preset_asks_for_them(sound: Path) -> Non
     windows = preset.profiles["fast"].windows
     asked = windows.model_copy(update={"guidance_interval": (0.2, 0.9), "deep_feature_steps": 2})
 
-    configs = [preset.config(facts) for facts in (windows, asked)]
+    configs = [sampling_config(preset, facts) for facts in (windows, asked)]
 
     found = [(config.guidance_interval, config.deep_feature_steps) for config in configs]
     assert found == [(None, 1), ((0.2, 0.9), 2)]
@@ -185,10 +188,10 @@ def test_fingerprint_follows_the_weights(folder: Path) -> None:
 
 
 def test_the_service_reads_the_same_folder_without_torch(sound: Path) -> None:
-    preset = Catalog(Settings(presets_dir=sound.parent)).get("toy")
+    folder = Catalog(Settings(presets_dir=sound.parent)).get("toy")
 
-    assert preset.facts.profiles["fast"].windows.num_inference_steps == 4
-    assert preset.count_tokens("A red circle") == 3
+    assert folder.preset.profile_defaults["fast"].num_inference_steps == 4
+    assert folder.tokenizer.count("A red circle") == 3
 
 
 def test_the_same_seed_writes_the_same_preset(sound: Path, tmp_path: Path) -> None:
@@ -284,7 +287,7 @@ def test_modelscope_samples_as_published() -> None:
     preset = read_preset(SHIPPED_PRESETS_DIR / "modelscope")
     reference = preset.profiles["reference"]
 
-    windows, first = preset.config(reference.windows), preset.config(reference.first_chunk)
+    windows, first = sampling_config(preset, reference.windows), sampling_config(preset, reference.first_chunk)
 
     assert (windows.plan.sampler, windows.plan.eta, windows.guidance_scale) == ("ddim", 1.0, 7.5)
     assert windows.plan.timesteps(windows.schedule) == tuple(range(981, 0, -20))

@@ -1,0 +1,1 @@
+"""What the service knows of engines and refiners, without torch: definitions, presets, capabilities, registries."""

@@ -1,0 +1,169 @@
+"""preset.json as the service reads it: what every engine's preset has. Engines add keys of their own.
+
+An engine's preset model is a subclass of Preset; its `capabilities` and `profile_defaults` are all that admission and
+GET /models ask of it. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+
+from core.service.domain.errors import PresetError
+from core.service.domain.frame_rate import FrameRate
+from core.service.domain.schema import MIN_FRAMES, FirstChunkSampling, Profile
+from core.service.engines.capabilities import Capabilities
+from core.service.engines.refiner import DEFAULT_REFINER, REFINERS, RefinerPreset
+from core.service.settings import Settings
+
+MAX_STEPS = 1000
+"""Of any sampler: the timesteps that models are trained with."""
+FIX = "restore the preset's files"
+
+LimitName = Literal[
+    "max_frames",
+    "max_inference_steps",
+    "max_first_chunk_steps",
+    "max_refine_steps",
+    "max_refine_pixels",
+    "max_lockstep_frames",
+]
+"""Limits that a deployment sets (Settings) and a preset may lower."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PresetLimits(_Part):
+    """Limits of a preset below the deployment's; None: the deployment's. A default of the preset is never refused."""
+
+    min_frames: int = Field(default=MIN_FRAMES, ge=MIN_FRAMES)
+    max_frames: int | None = Field(default=None, ge=MIN_FRAMES)
+    max_inference_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    max_first_chunk_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    max_refine_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    max_refine_pixels: int | None = Field(default=None, ge=1)
+    max_lockstep_frames: int | None = Field(default=None, ge=MIN_FRAMES)
+
+
+class HubFiles(_Part):
+    """Files of one repository of the Hugging Face Hub."""
+
+    repository: str
+    revision: str = Field(description="Commit, tag or branch; the first pull pins the commit that a branch points at.")
+    files: tuple[str, ...]
+
+
+class Download(_Part):
+    """Where the weights of a preset come from that is too large to be shipped."""
+
+    checkpoint: HubFiles = Field(description="The one file with all networks of the method.")
+    base: HubFiles = Field(description="The untouched base model: UNet of the first chunk, and the tokenizer.")
+    refiner: HubFiles | None = Field(
+        default=None,
+        description="Installed only on request: its UNet, text tower and autoencoder, in this order.",
+    )
+
+    @property
+    def needed(self) -> tuple[HubFiles, ...]:
+        """Without the refiner's."""
+        return (self.base, self.checkpoint)
+
+
+class ProfileDefaults(_Part):
+    """How one profile samples if a request says nothing. None: the engine does not take the field."""
+
+    guidance_scale: float | None = None
+    num_inference_steps: int | None = None
+    first_chunk: FirstChunkSampling | None = None
+
+
+class Preset(_Part):
+    """What every preset.json has."""
+
+    name: str
+    description: str
+    engine: str = Field(description="Name of the engine, in the registry.")
+    height: int = Field(gt=0, description="Pixels.")
+    width: int = Field(gt=0, description="Pixels.")
+    fps: FrameRate = Field(description="Frames per second the model was trained at; the default playback rate.")
+    max_prompt_tokens: int = Field(
+        ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted."
+    )
+    negative_prompt: str = Field(default="", description="Of requests that have none.")
+    example_prompts: tuple[str, ...] = ()
+    download: Download | None = Field(default=None, description="None: the weights are beside preset.json.")
+    refiner: SerializeAsAny[RefinerPreset] | None = Field(
+        default=None, description="None: videos of this preset cannot be refined."
+    )
+    limits: PresetLimits = Field(default=PresetLimits(), description="What requests may ask, below the deployment's.")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What requests for this preset may have. By default: a prompt."""
+        return Capabilities(fields=())
+
+    @property
+    def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:
+        """How each profile samples. Empty: the engine has no sampling settings."""
+        return {}
+
+    @property
+    def effective_limits(self) -> PresetLimits:
+        """`limits`, lowered to what the engine can do."""
+        return self.limits
+
+    def configured(self, settings: Settings) -> Preset:
+        """The preset with what the operator's settings replace in it."""
+        del settings
+        return self
+
+    @field_validator("refiner", mode="before")
+    @classmethod
+    def _validated_by_its_kind(cls, block: object) -> object:
+        """The block as the model of its refiner. Raises ValueError for a refiner that cannot be used."""
+        if not isinstance(block, dict):
+            return block
+        keys = cast("dict[str, Any]", block)
+        try:
+            definition = REFINERS.get(str(keys.get("kind", DEFAULT_REFINER)))
+        except PresetError as error:
+            raise ValueError(error.with_fix) from error
+        return definition.preset.model_validate(keys)
+
+
+PresetT = TypeVar("PresetT", bound=Preset)
+
+
+def read_preset(folder: Path, model_of: Callable[[str], type[PresetT]]) -> PresetT:
+    """preset.json of a folder, as the model that `model_of` gives for its engine's name.
+
+    Raises PresetError naming the file and the key at fault.
+    """
+    file = folder / "preset.json"
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PresetError(f"{file}: {error.strerror}", fix=FIX) from error
+    except ValueError as error:
+        raise PresetError(f"{file}: {error}", fix=FIX) from error
+    engine = content.get("engine") if isinstance(content, dict) else None
+    if not isinstance(engine, str):
+        raise PresetError(f"{file} names no engine", fix=FIX)
+    try:
+        return model_of(engine).model_validate(content)
+    except ValidationError as error:
+        raise PresetError(f"{file}: {_first_problem(error)}", fix=FIX) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: this key is unknown; remove it"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}"  # pydantic's prefix for our own validators

@@ -1,0 +1,58 @@
+"""How the tokens of a prompt are counted, and which of its words a model knows. Needs `tokenizers`, no torch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from tokenizers import Tokenizer
+
+from core.service.domain.errors import PresetError
+from core.service.engines.vocabulary import Vocabulary, WordCheck
+
+
+class PromptTokenizer(Protocol):
+    """What admission asks of a model's text encoder."""
+
+    def count(self, text: str) -> int:
+        """Tokens of `text` without special tokens."""
+        ...
+
+    def check_words(self, text: str) -> WordCheck:
+        """Which words of `text` the model knows."""
+        ...
+
+
+class FileTokenizer:
+    """tokenizer/tokenizer.json of a weights folder."""
+
+    def __init__(self, weights: Path) -> None:
+        """Raises PresetError if the file is missing."""
+        file = weights / "tokenizer" / "tokenizer.json"
+        if not file.is_file():
+            raise PresetError(f"{file} is missing", fix="restore the preset's files")
+        self._tokenizer = Tokenizer.from_file(str(file))
+
+    def count(self, text: str) -> int:
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def check_words(self, text: str) -> WordCheck:
+        return self._vocabulary.check(text)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._tokenizer)
+
+
+class WordCounter:
+    """For engines without a tokenizer: every word is one token, and known."""
+
+    def __init__(self, weights: Path) -> None:
+        del weights
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def check_words(self, text: str) -> WordCheck:
+        return WordCheck(understood=bool(text.strip()), unknown=())

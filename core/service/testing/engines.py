@@ -1,0 +1,154 @@
+"""An engine and a refiner that draw simple shapes, without torch: for tests, and to try the service on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.service.domain.engine import (
+    NO_INPUT_MEDIA,
+    Engine,
+    EngineChunk,
+    EngineState,
+    FrameHWC,
+    FramesTHWC,
+    InputMedia,
+    OnStep,
+)
+from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
+from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
+from core.service.domain.schema import (
+    JobSpec,
+)
+from core.service.media.crop import crop_and_resize
+
+
+class FakeEngine(Engine):
+    """A coloured square that bounces over a grey field, or over the input media. Colour from the prompt, start from the
+    seed.
+
+    Its state holds where the square is, so a chunk made without the state before it comes out wrong. `step_seconds`
+    stretches each step for those who need to watch or interrupt it.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps_per_chunk: int = 4,
+        step_seconds: float = 0.0,
+        height: int = 64,
+        width: int = 64,
+        fingerprint: str = "fake-engine-1",
+    ) -> None:
+        self._steps = steps_per_chunk
+        self._step_seconds = step_seconds
+        self._height, self._width = height, width
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
+        """The input image, or the last frame of the input video, is the field under the square."""
+        arrays: dict[str, NDArray[Any]] = {"phase": np.asarray([spec.seed % 997], dtype=np.int64)}
+        if inputs.image is not None:
+            arrays["field"] = crop_and_resize(Image.fromarray(inputs.image), self._height, self._width)
+        if inputs.frames is not None:
+            arrays |= {"given_frames": inputs.frames, "field": inputs.frames[-1]}
+        return EngineState(0, arrays)
+
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        del inputs
+        started = time.perf_counter()
+        arrays = dict(state.arrays)
+        frames = arrays.pop("given_frames", None)
+        if frames is None:
+            frames = self._draw(spec, state, on_step)
+            arrays["phase"] = arrays["phase"] + 2 * len(frames)
+        after = EngineState(state.frames_done + len(frames), arrays)
+        return EngineChunk(frames, after, {"denoise": time.perf_counter() - started})
+
+    def _draw(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> FramesTHWC:
+        for step in range(self._steps):
+            on_step(step, self._steps)
+            time.sleep(self._step_seconds)
+        span = chunk_span(state.frames_done // CHUNK_FRAMES, spec.num_frames)
+        phase = int(state.arrays["phase"][0])
+        field = state.arrays.get("field", np.full((self._height, self._width, 3), 96, dtype=np.uint8))
+        return np.stack([self._frame(spec, phase + 2 * t, field) for t in range(span.num_frames)])
+
+    def _frame(self, spec: JobSpec, phase: int, field: FrameHWC) -> FrameHWC:
+        """One frame: the square's top left corner goes to and fro along both sides, at different periods."""
+        side = self._height // 4
+        top = _bounce(phase, self._height - side)
+        left = _bounce(phase * 3 // 2, self._width - side)
+        frame = field.copy()
+        colour = np.frombuffer(hashlib.sha256(spec.prompt.encode()).digest()[:3], dtype=np.uint8)
+        frame[top : top + side, left : left + side] = colour
+        return frame
+
+
+class FakeRefineEngine(RefineEngine):
+    """Frames doubled in size; a white bar along the top, as long as the number of windows (or steps) done before.
+
+    A window made without the state before it comes out wrong. `step_seconds` stretches each of the request's steps.
+    """
+
+    def __init__(self, *, step_seconds: float = 0.0, fingerprint: str = "fake-refiner-1") -> None:
+        self._step_seconds = step_seconds
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
+        started = time.perf_counter()
+        windows = refinement_windows(spec.num_frames)
+        window, published = windows[state.done], published_by(windows, state.done)
+        assert len(frames) == window.num_frames, f"window {window} got {len(frames)} frames"
+        for step in range(_refine_steps(spec)):
+            on_step(step, _refine_steps(spec))
+            time.sleep(self._step_seconds)
+        own = frames[published.start - window.first_frame : published.stop - window.first_frame]
+        before = int(state.arrays["windows"][0]) if state.done else 0
+        after = RefineState(state.done + 1, {"windows": np.asarray([before + 1], dtype=np.int64)})
+        return RefinedWindow(_enlarged(own, before), after, {"denoise": time.perf_counter() - started})
+
+    def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
+        assert len(frames) == spec.num_frames, f"{len(frames)} frames of {spec.num_frames}"
+        return RefineState(0, {"frames": frames, "steps": np.asarray([0], dtype=np.int64)})
+
+    def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
+        on_step(state.done, _refine_steps(spec))
+        time.sleep(self._step_seconds)
+        return RefineState(state.done + 1, {**state.arrays, "steps": state.arrays["steps"] + 1})
+
+    def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
+        del spec
+        return _enlarged(state.arrays["frames"][frames.start : frames.stop], int(state.arrays["steps"][0]))
+
+
+def _refine_steps(spec: JobSpec) -> int:
+    assert spec.refine is not None, "a job without `refine` has no refinement tasks"
+    return spec.refine.num_inference_steps
+
+
+def _enlarged(frames: FramesTHWC, bar_length: int) -> FramesTHWC:
+    """Every pixel four times, and the bar: 4 pixels per window or step done."""
+    enlarged = frames.repeat(2, axis=1).repeat(2, axis=2)
+    enlarged[:, :4, : 4 * bar_length] = 255
+    return enlarged
+
+
+def _bounce(phase: int, span: int) -> int:
+    """Triangle wave over 0..span."""
+    return span - abs(phase % (2 * span) - span)

@@ -1,0 +1,137 @@
+"""The example engine of docs/engines.md, installed as a third party's package, through the whole service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.model.evaluation.metrics.block_flow import flow_figures
+from core.model.evaluation.metrics.hard_cuts import can_count_cuts, count_cuts
+from core.service.domain.schema import Job
+from core.service.settings import SHIPPED_PRESETS_DIR
+from tests.conftest import REPOSITORY
+from tests.helpers.clips import clip, numbers_of, picture
+from tests.helpers.given import upload
+from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.video import frames_of, probe
+
+MODEL = "zoom_and_pan"
+PACKAGE = "longtake_zoom_and_pan"
+LONG = 320
+
+
+def install(target: Path) -> Path:
+    """The example's package in a folder for PYTHONPATH, with the metadata that pip would write."""
+    shutil.copytree(REPOSITORY / "examples" / "zoom_and_pan" / PACKAGE, target / PACKAGE)
+    info = target / f"{PACKAGE}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: longtake-zoom-and-pan\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[longtake.engines]\n{MODEL} = {PACKAGE}:ZOOM_AND_PAN\n")
+    return target
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Workers for the example's own preset; the deployment's folder has none of it."""
+    folder = tmp_path_factory.mktemp("zoom")
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(install(folder / "site")), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        with running_service(folder, SHIPPED_PRESETS_DIR, default_model=MODEL) as service:
+            service.start_workers(MODEL)
+            yield service
+
+
+@pytest.fixture(scope="module")
+def image(service: Service) -> str:
+    """The id of an upload."""
+    return upload(service, picture((200, 100, 50), size=(300, 200)), "image/png")
+
+
+def hashes(job: Job) -> list[str]:
+    return [chunk.sha256 for chunk in job.chunks]
+
+
+def refusal(service: Service, **fields: object) -> tuple[int, str, str]:
+    """Status, code and field of a refused request."""
+    response = service.http.post("/jobs", json={"model": MODEL, "prompt": "a zoom", **fields})
+    problem = response.json()
+    return response.status_code, problem["code"], problem["errors"][0]["field"]
+
+
+def test_the_models_list_says_what_the_engine_takes(service: Service) -> None:
+    models = {model["name"]: model for model in service.http.get("/models").json()["models"]}
+    assert models[MODEL]["capabilities"] == {
+        "fields": ["fps"],
+        "image": True,
+        "video": "whole",
+        "needs_input": True,
+        "prompt_changes": False,
+    }
+    assert models[MODEL]["profiles"] == {}
+    assert models[MODEL]["parameters"]["properties"]["zoom"]["maximum"] == 4
+
+
+def test_an_image_with_parameters_becomes_chunks_a_playlist_and_a_video(service: Service, image: str) -> None:
+    made = service.submit(model=MODEL, seed=None, image=image, num_frames=40, parameters={"zoom": 2, "direction": "up"})
+    job = service.wait_for_success(made.id)
+    assert [chunk.num_frames for chunk in job.chunks] == [16, 16, 8]
+    assert job.request.parameters == {"zoom": 2.0, "direction": "up"}
+    assert job.request.num_inference_steps is None
+    playlist = service.http.get(f"/jobs/{job.id}/playlist.m3u8").text
+    assert playlist.count("#EXTINF") == 3
+    found = probe(service.video(job.id))
+    assert (found.num_frames, found.width, found.height) == (40, 128, 128)
+
+
+def test_a_worker_killed_in_the_midst_of_a_whole_video_costs_no_byte(service: Service, tmp_path: Path) -> None:
+    data = clip(tmp_path / "long.mp4", LONG, fps=8, height=128, width=128).read_bytes()
+    video = upload(service, data)
+    asked = {"model": MODEL, "seed": None, "video": video, "num_frames": LONG, "parameters": {"zoom": 1}}
+    whole = service.wait_for_success(service.submit(**asked).id)
+    job = service.submit(**asked)
+    service.wait_for_chunks(job.id, 2)
+    pid = service.worker_pid(MODEL)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert not service.job(job.id).status.is_terminal
+    resumed = service.wait_for_success(job.id)
+    assert hashes(resumed) == hashes(whole)
+    assert service.video(job.id) == service.video(whole.id)
+    frames = frames_of(service.video(job.id))
+    assert numbers_of(frames) == [number % 64 for number in range(LONG)]
+    chunk = frames_of(fetch(resumed.chunks[3].url))
+    assert np.abs(chunk.astype(int) - frames_of(data)[48:64]).mean() < 3, "the same pictures, but for two codecs"
+
+
+def test_a_video_that_is_shorter_than_the_job_ends_in_a_still(service: Service, tmp_path: Path) -> None:
+    video = upload(service, clip(tmp_path / "short.mp4", 20, fps=8, height=128, width=128).read_bytes())
+    job = service.wait_for_success(service.submit(model=MODEL, seed=None, video=video, num_frames=32).id)
+    numbers = numbers_of(frames_of(service.video(job.id))[:, 8:-8, 8:-8])
+    assert numbers == [*range(20), *[19] * 12]
+
+
+def test_evaluation_measures_its_video_as_any_other(service: Service, image: str) -> None:
+    job = service.wait_for_success(service.submit(model=MODEL, seed=None, image=image, num_frames=32).id)
+    frames = frames_of(service.video(job.id))
+    assert flow_figures(frames).magnitude >= 0
+    assert not can_count_cuts() or count_cuts(frames, 8) == 0
+
+
+def test_what_the_engine_does_not_take_is_refused_by_name(service: Service, image: str) -> None:
+    assert refusal(service, image=image, parameters={"zoom": 9}) == (422, "invalid_field", "parameters.zoom")
+    assert refusal(service, image=image, parameters={"speed": 1}) == (422, "invalid_field", "parameters.speed")
+    assert refusal(service, image=image, num_inference_steps=8) == (422, "field_not_supported", "num_inference_steps")
+    assert refusal(service, image=image, seed=1) == (422, "field_not_supported", "seed")
+    assert refusal(service) == (422, "invalid_field", "image")
+    assert refusal(service, model="sprites", prompt="a red circle", image=image) == (
+        422,
+        "field_not_supported",
+        "image",
+    )
