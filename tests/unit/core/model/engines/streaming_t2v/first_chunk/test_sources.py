@@ -234,7 +234,7 @@ def test_one_damaged_weight_fails_the_first_chunk(
 def test_one_damaged_weight_of_svd_s_picture_model_fails_the_first_chunk(
     sources: Mapping[str, FirstChunkSource], part: str
 ) -> None:
-    network = getattr(cast(Any, sources["svd"])._paint._pipeline, part)
+    network = getattr(cast(Any, sources["svd"])._image_generator._pipeline, part)
 
     with poisoned(network, NAN), pytest.raises(NotFinite, match="chunk 0, first chunk: numbers that are not"):
         sources["svd"](ask_for(), ignore_step)
@@ -244,7 +244,7 @@ def test_a_picture_that_is_not_finite_is_not_drawn_as_black() -> None:
     picture = torch.full((1, 3, 24, 24), 0.5)
     picture[0, 0, 12, 12] = NAN
     with pytest.raises(NotFinite):
-        Canvas.for_size(24, 24).put(picture)
+        Canvas.for_size(24, 24).paste(picture)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
