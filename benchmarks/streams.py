@@ -1,8 +1,8 @@
-"""What thousands of event streams on one API process cost: its memory, and the time that other requests take beside.
+"""Cost of thousands of event streams on one API process: its memory, and the latency of other requests.
 
-No worker runs: `Hand` does one's part in the store, chunks and steps as often as told. The crowd of listeners and the
-requests come from processes of their own, and share the machine's cores with the API. Times of requests beside the
-crowd are compared with times on the same process without it, with the same work going on.
+No worker runs: `SimulatedWorker` commits chunks and reports steps at a fixed rate. Listeners and requests come from
+other processes and share the machine's cores with the API. Latency with listeners is compared with latency on the same
+process without them, under the same work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_MORE_MEGABYTES = 200.0
 MAX_TIMES_AS_SLOW = 2.0
 
 
-class Hand:
+class SimulatedWorker:
     """Does a worker's part in the store."""
 
     def __init__(self, redis_url: str) -> None:
@@ -130,7 +130,7 @@ class Measured:
 def measure_crowd(
     api_pid: int,
     port: int,
-    hand: Hand,
+    hand: SimulatedWorker,
     job_ids: Sequence[str],
     spare: str,
     folder: Path,
@@ -216,7 +216,7 @@ def measure(rounds: int, say: Callable[[str], None]) -> list[Figure]:
         with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder, api_process(Path(folder)) as api:
             body = {"prompt": "a red circle moving left", "num_frames": 16 * 200}
             spare = str(httpx.post(f"{api.url}/jobs", json=body, trust_env=False).json()["id"])
-            hand = Hand(api.redis_url)
+            hand = SimulatedWorker(api.redis_url)
             followed = hand.copies_of(spare, num_jobs)
             found = measure_crowd(api.pid, api.port, hand, followed, spare, Path(folder), rounds)
         shown += figures_of(found, title)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from benchmarks.listeners import Crowd
-from benchmarks.streams import MAX_MORE_MEGABYTES, MAX_TIMES_AS_SLOW, Hand, Measured, measure_crowd
+from benchmarks.streams import MAX_MORE_MEGABYTES, MAX_TIMES_AS_SLOW, Measured, SimulatedWorker, measure_crowd
 from cli.processes.child import Child
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
@@ -55,7 +55,7 @@ def test_two_thousand_listeners_hear_everything_and_slow_nothing_down(
 ) -> None:
     """On one job. Every event reaches each once (checked in each try); p99 of other routes is within twice what it is
     without listeners."""
-    hand, found = Hand(service.settings.redis_url), list[Measured]()
+    hand, found = SimulatedWorker(service.settings.redis_url), list[Measured]()
     while not found or found[-1].times_as_slow > MAX_TIMES_AS_SLOW:
         assert len(found) < TRIES, [one.times_as_slow for one in found]
         followed, spare = (service.submit(num_frames=16 * 200).id for _ in range(2))
@@ -68,7 +68,7 @@ def test_two_thousand_listeners_hear_everything_and_slow_nothing_down(
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("api")
 def test_two_thousand_jobs_are_followed_by_one_connection(service: Service, tmp_path: Path) -> None:
-    hand = Hand(service.settings.redis_url)
+    hand = SimulatedWorker(service.settings.redis_url)
     job_ids = hand.copies_of(service.submit(num_frames=16 * 200).id, LISTENERS)
     with service.redis() as redis, Crowd(service.api_port, LISTENERS, job_ids, tmp_path) as crowd:
         crowd.wait_until_all_listen()
@@ -110,7 +110,7 @@ def test_clients_that_leave_free_everything_without_a_word(service: Service, api
 @pytest.mark.usefixtures("api")
 def test_one_that_never_reads_delays_nobody(service: Service) -> None:
     job_id = service.submit(num_frames=16 * 400).id
-    hand = Hand(service.settings.redis_url)
+    hand = SimulatedWorker(service.settings.redis_url)
     with listener(service, job_id), listener(service, job_id) as other:
         for _ in range(300):
             hand.make_chunk(job_id)
@@ -125,7 +125,7 @@ def test_the_place_of_one_that_never_reads_becomes_free(service: Service) -> Non
     service.choose(media_stall_seconds=2.0, max_event_streams_per_address=1)
     api = service.start_api()
     try:
-        job_id, hand = service.submit(num_frames=16 * 400).id, Hand(service.settings.redis_url)
+        job_id, hand = service.submit(num_frames=16 * 400).id, SimulatedWorker(service.settings.redis_url)
         for _ in range(400):
             hand.make_chunk(job_id)
         with taking_little(service.api_port) as deaf:

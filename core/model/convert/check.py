@@ -1,7 +1,4 @@
-"""Compares a checkpoint's weights with what a model must have, and says everything that is wrong at once.
-
-Knows names, shapes and types as given; knows no model.
-"""
+"""Compares a checkpoint's names, shapes and dtypes with those expected, and reports all mismatches at once."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,7 +13,7 @@ from core.model.convert.lazy_tensor import LazyTensor, Shape
 from core.service.domain.errors import CheckpointMismatch
 
 NUM_SHOWN = 20
-"""Entries of a group of faults that are named in full; a file of another model has thousands."""
+"""Entries listed per kind of mismatch; a file of another model has thousands."""
 _WEIGHT_DTYPES = frozenset({torch.float64, torch.float32, torch.bfloat16, torch.float16})
 Tensors = Mapping[str, LazyTensor]
 Sizes = TypeVar("Sizes")
@@ -24,7 +21,7 @@ Sizes = TypeVar("Sizes")
 
 @dataclass(frozen=True)
 class Mismatches:
-    """What is wrong with a checkpoint; each entry says name and detail."""
+    """Mismatches by kind; each entry is a name with details."""
 
     missing: list[str] = field(default_factory=list[str])
     unexpected: list[str] = field(default_factory=list[str])
@@ -37,7 +34,7 @@ class Mismatches:
 
 
 def find_mismatches(tensors: Tensors, expected: Expected) -> Mismatches:
-    """Every difference. A weight may be of any floating-point type; all become one type when they are written."""
+    """All mismatches. Weights may have any floating-point dtype; they are converted to one dtype when written."""
     known = expected.required.keys() | expected.optional.keys()
     present = {name: tensors[name] for name in expected.required if name in tensors}
     return Mismatches(
@@ -57,34 +54,34 @@ def find_mismatches(tensors: Tensors, expected: Expected) -> Mismatches:
 
 
 def resolve_sizes(
-    told: Sizes, published: Sizes, describe: Callable[[Sizes], Expected], tensors: Tensors, path: Path, model: str
+    inferred: Sizes, published: Sizes, describe: Callable[[Sizes], Expected], tensors: Tensors, path: Path, model: str
 ) -> tuple[Sizes, Expected]:
-    """The sizes that all the weights fit, and what they had to fit.
+    """The sizes that all weights fit, and the expected shapes of these sizes.
 
-    `told` are the sizes that the file itself tells. Where its weights do not fit them, CheckpointMismatch has the
-    faults against these or the published sizes, whichever are fewer: one wrong weight is reported as one fault.
+    `inferred`: sizes inferred from the file. If its weights do not fit them, raises CheckpointMismatch with the
+    mismatches against the inferred or the published sizes, whichever are fewer.
     """
     closest: Mismatches | None = None
-    for sizes in (told,) if told == published else (told, published):
+    for sizes in (inferred,) if inferred == published else (inferred, published):
         try:
             expected = describe(sizes)
         except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError):
-            continue  # a file of something else: no network can be built in the sizes that it seems to tell
-        faults = find_mismatches(tensors, expected)
-        if not faults.count:
+            continue  # a file of another model: no network has these sizes
+        mismatches = find_mismatches(tensors, expected)
+        if not mismatches.count:
             return sizes, expected
-        if closest is None or faults.count < closest.count:
-            closest = faults
+        if closest is None or mismatches.count < closest.count:
+            closest = mismatches
     assert closest is not None, "published sizes always make a network"
-    raise CheckpointMismatch(_report(closest, path, model), fix=f"give {model} as published, unchanged")
+    raise CheckpointMismatch(_report(closest, path, model), fix=f"use {model} as published, unchanged")
 
 
-def _report(faults: Mismatches, path: Path, model: str) -> str:
+def _report(mismatches: Mismatches, path: Path, model: str) -> str:
     groups = {
-        "missing": faults.missing,
-        "unexpected": faults.unexpected,
-        "misshapen": faults.misshapen,
-        "of a wrong type": faults.wrong_dtype,
+        "missing": mismatches.missing,
+        "unexpected": mismatches.unexpected,
+        "misshapen": mismatches.misshapen,
+        "of a wrong type": mismatches.wrong_dtype,
     }
     found = {kind: entries for kind, entries in groups.items() if entries}
     counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in found.items())
@@ -94,7 +91,7 @@ def _report(faults: Mismatches, path: Path, model: str) -> str:
 
 
 def _list(kind: str, entries: list[str]) -> list[str]:
-    """A group: how many in which part of the model, the first few in full."""
+    """One kind of mismatch: counts by part of the model, then the first entries."""
     parts = Counter(entry.split()[0].partition(".")[0] for entry in entries)
     spread = ", ".join(f"{part} {count}" for part, count in parts.most_common())
     rest = len(entries) - NUM_SHOWN

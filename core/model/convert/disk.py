@@ -1,4 +1,4 @@
-"""The disk that a conversion writes to, as a port: how much is free, and a new file. Knows no format."""
+"""The file system that a conversion writes to, as a port: free space, and new files."""
 
 import os
 import shutil
@@ -7,14 +7,14 @@ from typing import BinaryIO, Protocol
 
 
 class Disk(Protocol):
-    """Where converted weights go."""
+    """Storage for converted weights."""
 
     def free_bytes(self, folder: Path) -> int:
-        """Room for this user on the disk of an existing folder."""
+        """Bytes free for this user on the disk of an existing folder."""
         ...
 
     def create(self, path: Path) -> BinaryIO:
-        """A new file to write. Its writes may raise OSError (ENOSPC, EDQUOT: full)."""
+        """A new file, open for writing. Writes may raise OSError (ENOSPC, EDQUOT: full)."""
         ...
 
 
@@ -25,7 +25,7 @@ class LocalDisk:
         return shutil.disk_usage(folder).free
 
     def create(self, path: Path) -> BinaryIO:
-        """Readable by everyone whatever the umask: services run under other users than the person who converts."""
+        """Readable by everyone regardless of the umask: services may run as another user."""
         file = path.open("xb")
         os.fchmod(file.fileno(), 0o644)
         return file

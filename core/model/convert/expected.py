@@ -1,7 +1,7 @@
 """Names and shapes that a checkpoint of given sizes must have, derived from the networks that will load it.
 
-The networks are built without memory (meta device), their names turned into the checkpoint's own. So a converted folder
-that passed the comparison always loads. Knows no file.
+The networks are built on the meta device and their names translated to the checkpoint's. So a converted folder that
+passed the comparison always loads.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ UNUSED_TEXT_TOWER = "image_encoder.model."
 
 @dataclass(frozen=True)
 class Expected:
-    """Shapes by name. `optional`: may be there, is never read."""
+    """Shapes by name. `optional`: may be present, is not read."""
 
     required: dict[str, Shape]
     optional: dict[str, Shape] = field(default_factory=dict[str, Shape])
@@ -39,7 +39,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Renamed:
-    """A weight of a file with names of its own: the network's name, the shape there, the shape in the file."""
+    """A weight with another name in the file: its name and shape in the network, and its shape in the file."""
 
     name: str
     shape: Shape
@@ -54,10 +54,10 @@ def expected_streaming(sizes: StreamingSizes) -> Expected:
         **{VISUAL + name: shape for name, shape in visual_shapes(sizes.visual).items()},
         **_streaming_shapes(sizes),
     }
-    # What an OpenCLIP model keeps of its text tower when only its layers are removed. An old transformers version also
-    # stored the position numbers.
-    dead = TextSizes(width=sizes.visual.embedding_width, embedding_width=sizes.visual.embedding_width)
-    optional = {UNUSED_TEXT_TOWER + name: shape for name, shape in text_frame_shapes(dead).items()}
+    # What remains of OpenCLIP's text tower when only its layers are removed. An old transformers version also stored
+    # position ids.
+    unused = TextSizes(width=sizes.visual.embedding_width, embedding_width=sizes.visual.embedding_width)
+    optional = {UNUSED_TEXT_TOWER + name: shape for name, shape in text_frame_shapes(unused).items()}
     optional[f"{TEXT_ENCODER}embeddings.position_ids"] = (1, sizes.text.num_positions)
     return Expected(required, optional)
 
@@ -102,7 +102,7 @@ def unet_without_weights(config: Config) -> UNet3DConditionModel:
 
 
 def layer_names(config: Config) -> tuple[str, ...]:
-    """The UNet's text-reading layers, each of which has a mixer."""
+    """Names of the UNet's cross-attention layers, each of which has an APM mixer."""
     return tuple(spatial_cross_attentions(unet_without_weights(config)))
 
 

@@ -1,8 +1,7 @@
-"""Sizes that a checkpoint's own weights tell, so that models of other sizes than the published convert too.
+"""Infers network sizes from tensor shapes, so that models of other than the published sizes can be converted.
 
-Every size is asked of several weights and the majority believed: one weight that is missing or misshapen is then found
-to be at fault, instead of everything that would have followed from it. Where no weight tells, the published size
-stands. Knows names and shapes; builds nothing, checks nothing.
+Every size is the most common value in several weights, so that one missing or misshapen weight is reported by itself
+and does not change a size. Without any of these weights the published size is used.
 """
 
 from collections import Counter
@@ -17,18 +16,18 @@ from core.model.convert.sizes import Config, StreamingSizes, unet_config, vae_co
 
 Shapes = Mapping[str, Shape]
 ShapeOf = Callable[[str], Shape | None]
-"""A weight's shape by its name in the network, whatever the file calls it; None where the file lacks it."""
+"""A weight's shape by its name in the network; None if the file lacks it."""
 
 _TEMPORAL_HEADS_IN = 8  # of transformer_in, whatever its width
-_TEXT_READER = "attentions.0.transformer_blocks.0.attn2"
-_RESNET_WITNESSES = ("norm2.weight", "norm2.bias", "conv1.bias", "conv2.bias")
-_NORM_WITNESSES = ("weight", "bias")
+_CROSS_ATTENTION = "attentions.0.transformer_blocks.0.attn2"
+_RESNET_WEIGHTS = ("norm2.weight", "norm2.bias", "conv1.bias", "conv2.bias")
+_NORM_WEIGHTS = ("weight", "bias")
 
 
 def streaming_sizes(shapes: Shapes) -> StreamingSizes:
     """Sizes of a checkpoint with the official names."""
     published = StreamingSizes()
-    mixers = [f"base_model.{place}.{_TEXT_READER}.conv" for place in ("mid_block", "down_blocks.0", "up_blocks.1")]
+    mixers = [f"base_model.{place}.{_CROSS_ATTENTION}.conv" for place in ("mid_block", "down_blocks.0", "up_blocks.1")]
     text_tokens = _most_common(shapes.get, published.num_text_tokens, *((f"{mixer}.bias", 0) for mixer in mixers))
     all_tokens = published.num_text_tokens + published.num_image_tokens
     expander = "resampler.context_embedding"
@@ -52,12 +51,12 @@ def streaming_sizes(shapes: Shapes) -> StreamingSizes:
 
 
 def unet_sizes(shape_of: ShapeOf) -> Config:
-    """Sizes of a UNet3DConditionModel, asked for by diffusers' names."""
+    """Sizes of a UNet3DConditionModel, by diffusers' names."""
     published = unet_config()
-    levels = _number_of("down_blocks.{}.resnets.0", _RESNET_WITNESSES, shape_of)
+    levels = _number_of("down_blocks.{}.resnets.0", _RESNET_WEIGHTS, shape_of)
     if not levels:
         return published
-    readers = [f"{place}.{_TEXT_READER}" for place in ("mid_block", "down_blocks.0")]
+    layers = [f"{place}.{_CROSS_ATTENTION}" for place in ("mid_block", "down_blocks.0")]
     head_width: int = published["attention_head_dim"]
     heads_width = _most_common(
         shape_of,
@@ -68,18 +67,18 @@ def unet_sizes(shape_of: ShapeOf) -> Config:
     )
     return unet_config(
         widths=tuple(_resnet_width(f"down_blocks.{level}", shape_of) for level in range(levels)),
-        layers_per_block=_number_of("down_blocks.0.resnets.{}", _RESNET_WITNESSES, shape_of),
+        layers_per_block=_number_of("down_blocks.0.resnets.{}", _RESNET_WEIGHTS, shape_of),
         text_width=_most_common(
             shape_of,
             published["cross_attention_dim"],
-            *((f"{reader}.{name}.weight", 1) for reader in readers for name in ("to_k", "to_v")),
+            *((f"{layer}.{name}.weight", 1) for layer in layers for name in ("to_k", "to_v")),
         ),
         head_width=heads_width // _TEMPORAL_HEADS_IN,
         latent_channels=_most_common(
             shape_of, published["in_channels"], ("conv_in.weight", 1), ("conv_out.weight", 0), ("conv_out.bias", 0)
         ),
         attention=tuple(
-            _exists(f"down_blocks.{level}.attentions.0.norm", _NORM_WITNESSES, shape_of) for level in range(levels)
+            _exists(f"down_blocks.{level}.attentions.0.norm", _NORM_WEIGHTS, shape_of) for level in range(levels)
         ),
     )
 
@@ -88,26 +87,26 @@ def refiner_sizes(shapes: Shapes) -> Config:
     """Sizes of the refiner's UNet under its file's names."""
     # The first block that only downsamples comes after the first level's layers.
     downsamplers = (f"input_blocks.{index}.op" for index in range(1, len(shapes) + 1))
-    layers = next((i for i, name in enumerate(downsamplers) if _exists(name, _NORM_WITNESSES, shapes.get)), 0)
+    layers = next((i for i, name in enumerate(downsamplers) if _exists(name, _NORM_WEIGHTS, shapes.get)), 0)
     layout = RefinerLayout(layers, ())
     return unet_sizes(lambda name: shapes.get(layout.name_of(name)))
 
 
 def ldm_vae_sizes(shapes: Shapes) -> Config:
     """Sizes of a latent-diffusion autoencoder under its file's names, without `first_stage_model.`."""
-    levels = _number_of("encoder.down.{}.block.0", _RESNET_WITNESSES, shapes.get)
+    levels = _number_of("encoder.down.{}.block.0", _RESNET_WEIGHTS, shapes.get)
     return vae_sizes(lambda name: shapes.get(ldm_name(name, levels)))
 
 
 def vae_sizes(shape_of: ShapeOf) -> Config:
-    """Sizes of an AutoencoderKL, asked for by diffusers' names."""
+    """Sizes of an AutoencoderKL, by diffusers' names."""
     published = vae_config()
-    levels = _number_of("encoder.down_blocks.{}.resnets.0", _RESNET_WITNESSES, shape_of)
+    levels = _number_of("encoder.down_blocks.{}.resnets.0", _RESNET_WEIGHTS, shape_of)
     if not levels:
         return published
     return vae_config(
         widths=tuple(_resnet_width(f"encoder.down_blocks.{level}", shape_of) for level in range(levels)),
-        layers_per_block=_number_of("encoder.down_blocks.0.resnets.{}", _RESNET_WITNESSES, shape_of),
+        layers_per_block=_number_of("encoder.down_blocks.0.resnets.{}", _RESNET_WEIGHTS, shape_of),
         latent_channels=_most_common(
             shape_of,
             published["latent_channels"],
@@ -126,8 +125,8 @@ def visual_sizes(shape_of: ShapeOf) -> VisualSizes:
         width=_most_common(
             shape_of, published.width, ("class_embedding", 0), ("proj", 0), ("ln_pre.weight", 0), ("ln_post.weight", 0)
         ),
-        inner_width=_most_common(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
-        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of) or published.num_layers,
+        inner_width=_most_common(shape_of, published.inner_width, *_mlp_weights(layer, "c_fc", "c_proj")),
+        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WEIGHTS, shape_of) or published.num_layers,
         patch_size=_most_common(shape_of, published.patch_size, ("conv1.weight", 3)),
         num_positions=_most_common(shape_of, published.num_positions, ("positional_embedding", 0)),
         embedding_width=_most_common(shape_of, published.embedding_width, ("proj", 1)),
@@ -142,8 +141,8 @@ def text_tower_sizes(shape_of: ShapeOf) -> TextSizes:
         width=_most_common(
             shape_of, published.width, ("ln_final.weight", 0), ("ln_final.bias", 0), ("positional_embedding", 1)
         ),
-        inner_width=_most_common(shape_of, published.inner_width, *_mlp_witnesses(layer, "c_fc", "c_proj")),
-        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WITNESSES, shape_of) or published.num_layers,
+        inner_width=_most_common(shape_of, published.inner_width, *_mlp_weights(layer, "c_fc", "c_proj")),
+        num_layers=_number_of("transformer.resblocks.{}.ln_1", _NORM_WEIGHTS, shape_of) or published.num_layers,
         num_positions=_most_common(shape_of, published.num_positions, ("positional_embedding", 0)),
         vocabulary=_most_common(shape_of, published.vocabulary, ("token_embedding.weight", 0)),
         embedding_width=_most_common(shape_of, published.embedding_width, ("text_projection", 1)),
@@ -162,8 +161,8 @@ def _text_encoder_sizes(shape_of: ShapeOf) -> TextSizes:
             ("final_layer_norm.bias", 0),
             ("embeddings.position_embedding.weight", 1),
         ),
-        inner_width=_most_common(shape_of, published.inner_width, *_mlp_witnesses(layer, "fc1", "fc2")),
-        num_layers=_number_of("encoder.layers.{}.layer_norm1", _NORM_WITNESSES, shape_of) or published.num_layers,
+        inner_width=_most_common(shape_of, published.inner_width, *_mlp_weights(layer, "fc1", "fc2")),
+        num_layers=_number_of("encoder.layers.{}.layer_norm1", _NORM_WEIGHTS, shape_of) or published.num_layers,
         num_positions=_most_common(shape_of, published.num_positions, ("embeddings.position_embedding.weight", 0)),
         vocabulary=_most_common(shape_of, published.vocabulary, ("embeddings.token_embedding.weight", 0)),
     )
@@ -172,16 +171,16 @@ def _text_encoder_sizes(shape_of: ShapeOf) -> TextSizes:
 def _picture_channels(shape_of: ShapeOf) -> tuple[int, ...]:
     """Widths of CAM's picture encoder: the first convolution's, then those of every second block."""
     first, *rest = StreamingSizes().picture_channels
-    num_blocks = _number_of("blocks.{}", _NORM_WITNESSES, shape_of) or 2 * len(rest)
+    num_blocks = _number_of("blocks.{}", _NORM_WEIGHTS, shape_of) or 2 * len(rest)
     wider = (_most_common(shape_of, default, *_output(f"blocks.{2 * i + 1}")) for i, default in enumerate(rest))
     return (_most_common(shape_of, first, *_output("conv_in")), *list(wider)[: num_blocks // 2])
 
 
 def _resnet_width(block: str, shape_of: ShapeOf) -> int:
-    return _most_common(shape_of, 0, *((f"{block}.resnets.0.{witness}", 0) for witness in _RESNET_WITNESSES))
+    return _most_common(shape_of, 0, *((f"{block}.resnets.0.{weight}", 0) for weight in _RESNET_WEIGHTS))
 
 
-def _mlp_witnesses(layer: str, first: str, second: str) -> tuple[tuple[str, int], ...]:
+def _mlp_weights(layer: str, first: str, second: str) -> tuple[tuple[str, int], ...]:
     return (f"{layer}.mlp.{first}.weight", 0), (f"{layer}.mlp.{first}.bias", 0), (f"{layer}.mlp.{second}.weight", 1)
 
 
@@ -189,20 +188,20 @@ def _output(module: str) -> tuple[tuple[str, int], ...]:
     return (f"{module}.bias", 0), (f"{module}.weight", 0)
 
 
-def _most_common(shape_of: ShapeOf, published: int, *witnesses: tuple[str, int]) -> int:
-    """What most of the witnesses (name, axis) say; `published` where none is there."""
-    shapes = ((shape_of(name), axis) for name, axis in witnesses)
-    said = Counter(shape[axis] for shape, axis in shapes if shape is not None and axis < len(shape))
-    return said.most_common(1)[0][0] if said else published
+def _most_common(shape_of: ShapeOf, published: int, *weights: tuple[str, int]) -> int:
+    """The most common size along `axis` of these (name, axis); `published` if none exists."""
+    shapes = ((shape_of(name), axis) for name, axis in weights)
+    counts = Counter(shape[axis] for shape, axis in shapes if shape is not None and axis < len(shape))
+    return counts.most_common(1)[0][0] if counts else published
 
 
-def _number_of(module: str, witnesses: tuple[str, ...], shape_of: ShapeOf) -> int:
-    """How many modules there are under this numbered name (`{}`), up to the first of which there is no trace."""
-    return next(index for index in count() if not _exists(module.format(index), witnesses, shape_of))
+def _number_of(module: str, weights: tuple[str, ...], shape_of: ShapeOf) -> int:
+    """Number of modules with this numbered name (`{}`), up to the first without any weight."""
+    return next(index for index in count() if not _exists(module.format(index), weights, shape_of))
 
 
-def _exists(module: str, witnesses: tuple[str, ...], shape_of: ShapeOf) -> bool:
-    return any(shape_of(f"{module}.{witness}") is not None for witness in witnesses)
+def _exists(module: str, weights: tuple[str, ...], shape_of: ShapeOf) -> bool:
+    return any(shape_of(f"{module}.{weight}") is not None for weight in weights)
 
 
 def shapes_of(tensors: Mapping[str, LazyTensor]) -> dict[str, Shape]:

@@ -1,7 +1,6 @@
-"""A tensor that is still in its file: shape, type and place are known, its bytes are mapped only while it is used.
+"""A tensor that stays in its file: its bytes are memory-mapped only while it is used.
 
-Slicing and transposing are arithmetic on strides, so that renaming a checkpoint reads nothing. Knows files as ranges of
-bytes; knows no container format (safe_file.py does).
+Slicing and transposing only change strides, so converting names and layouts reads nothing.
 """
 
 import math
@@ -31,7 +30,7 @@ class LazyTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the tensor itself, whatever it shares its storage with."""
+        """Bytes of the tensor's elements."""
         return self.num_elements * self.dtype.itemsize
 
     @property
@@ -43,7 +42,7 @@ class LazyTensor:
         return (last + 1) * self.dtype.itemsize
 
     def load(self) -> Tensor:
-        """The tensor, on the CPU. Its memory is the mapped file, never written: pages come and go with the cache."""
+        """The tensor, on the CPU. Backed by the memory-mapped file, not copied."""
         if not self.num_elements:
             return torch.empty(self.shape, dtype=self.dtype)
         start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY

@@ -1,6 +1,6 @@
 """Names of an autoencoder: latent-diffusion checkpoints (`first_stage_model.*`), older and today's diffusers.
 
-Names, shapes and views of tensors; reads nothing, knows no sizes but the number of levels.
+Maps names, shapes and views of tensors; reads nothing.
 """
 
 import re

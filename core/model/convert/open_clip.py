@@ -1,7 +1,7 @@
-"""OpenCLIP's two towers -> transformers' CLIP: names, shapes and the few weights that are stored in another form.
+"""OpenCLIP's two towers -> transformers' CLIP: names, shapes, and weights with another layout.
 
-OpenCLIP keeps query, key and value of a layer in one matrix, and its visual projection transposed; both are views
-here, nothing is read. Knows no file and no other model.
+OpenCLIP keeps query, key and value of a layer in one matrix, and its visual projection transposed; both
+become views, nothing is read.
 """
 
 from dataclasses import dataclass

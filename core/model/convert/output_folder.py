@@ -1,9 +1,7 @@
-"""A folder that appears whole or not at all.
+"""A folder that is created atomically: complete or not at all.
 
-It is written under another name beside its place (`.NAME.part`), flushed to the disk, and renamed in one step. A failed
-or interrupted writer removes it; what a killed one leaves is never taken for the folder, and the next writer clears it
-(`.NAME.lock` tells a killed writer from a running one).
-Knows no weights and no formats.
+It is written as `.NAME.part` in the same parent, flushed to disk, and renamed. A failed or interrupted writer removes
+it; the next writer clears what a killed one left (a lock on `.NAME.lock` shows whether a writer is running).
 """
 
 import errno
@@ -22,10 +20,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def atomic_folder(out: Path, num_bytes: int, disk: Disk) -> Generator[Path]:
-    """A folder to fill within the block; `out` exists once the block has ended well.
+    """A folder to fill within the block; renamed to `out` if the block ends without an error.
 
-    Raises OutputRefused where `out` holds anything, another conversion writes it, or the place is not writable;
-    OutputDiskFull where `num_bytes` will not fit or do not.
+    Raises OutputRefused if `out` is not empty, is being written by another conversion, or is not writable;
+    OutputDiskFull if `num_bytes` do not fit.
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -41,7 +39,7 @@ def atomic_folder(out: Path, num_bytes: int, disk: Disk) -> Generator[Path]:
         for folder in created:
             _remove_if_empty(folder)
         if isinstance(error, OSError):
-            raise _explained(error, out) from error
+            raise _as_output_error(error, out) from error
         raise
 
 
@@ -65,7 +63,7 @@ def _check_room(parent: Path, num_bytes: int, disk: Disk) -> None:
 
 
 def _filled(out: Path) -> Generator[Path]:
-    """The folder under its other name; renamed at the end, removed if anything was raised."""
+    """The folder under its temporary name; renamed at the end, removed on an error."""
     part = out.with_name(f".{out.name}.part")
     with _exclusive_lock(part.with_suffix(".lock"), out):
         if part.exists():  # a killed writer's
@@ -84,7 +82,7 @@ def _filled(out: Path) -> Generator[Path]:
 
 @contextmanager
 def _exclusive_lock(lock: Path, out: Path) -> Generator[None]:
-    """Holds a lock that ends with the process. A file, not the folder: NFS locks only what is open for writing."""
+    """Hold a lock that ends with the process. On a file, not the folder: NFS locks only files open for writing."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(descriptor, lock, out)
@@ -97,7 +95,7 @@ def _exclusive_lock(lock: Path, out: Path) -> Generator[None]:
 
 
 def _take(descriptor: int, lock: Path, out: Path) -> None:
-    """Raises OutputRefused where another process has the lock, or had it when the file was opened."""
+    """Lock the file. Raises OutputRefused if another process holds the lock, or held it when the file was opened."""
     refused = OutputRefused(f"another conversion is writing {out}", fix="wait for it")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,7 +106,7 @@ def _take(descriptor: int, lock: Path, out: Path) -> None:
 
 
 def _flush_folders(folder: Path) -> None:
-    """The names in all folders reach the disk; the files were flushed when they were written."""
+    """Flush all folders to disk; files were flushed when written."""
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         _flush(inner)
 
@@ -121,7 +119,7 @@ def _flush(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(error: OSError, out: Path) -> OutputDiskFull | OutputRefused:
+def _as_output_error(error: OSError, out: Path) -> OutputDiskFull | OutputRefused:
     if error.errno in _FULL:
         return OutputDiskFull(f"the disk became full while {out} was written; nothing of it was kept")
     return OutputRefused(f"{out} cannot be written: {error.filename or out}: {error.strerror or error}")

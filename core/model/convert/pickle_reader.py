@@ -1,89 +1,39 @@
-"""The object tree of a pickle, read without running it: plain containers, tensor descriptions, inert placeholders.
+"""Reads a pickle's object tree without executing it: containers, tensor descriptions and inert placeholders.
 
-A pickle is a program for a stack machine; the opcodes here are those that build data. A name (GLOBAL) is never looked
-up: a handful are known and described by this module's own types, every other becomes a `Placeholder`, as does whatever
-the pickle would make by calling it. Knows nothing of zip files and offsets in files, nor which part of a checkpoint
-matters.
+A pickle is a program for a stack machine; only opcodes that build data are interpreted. Globals are never imported: a
+few are described by the types of pickle_nodes.py, all others become a `Placeholder`, as do the results of calling them.
 """
 
 import io
 import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, cast
+from dataclasses import replace
+from typing import Any, cast
 
+from core.model.convert.pickle_nodes import (
+    Dictionary,
+    Name,
+    Node,
+    Placeholder,
+    StorageReference,
+    TensorReference,
+    Tree,
+)
 from core.service.domain.errors import CheckpointUnreadable
-
-Node: TypeAlias = Any
-"""What a pickle may hold: None, bool, int, float, str, bytes, list, tuple, dict, set, or a class of this module."""
-
-
-@dataclass(frozen=True, eq=False)
-class Name:
-    """A global the pickle mentions. Never imported."""
-
-    module: str
-    name: str
-
-    @property
-    def dotted(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(eq=False)
-class Placeholder:
-    """What a call of an unknown global would have made; `parts` is what the pickle put into it."""
-
-    name: str
-    parts: list[Node] = field(default_factory=list[Any])
-
-
-class Dictionary(dict[Any, Node]):
-    """A dict, or an OrderedDict with attributes (`state`, e.g. a module's `_metadata`)."""
-
-    state: Node = None
-
-
-@dataclass(frozen=True, eq=False)
-class StorageReference:
-    """A persistent id: `('storage', type, key, location, number of elements)`."""
-
-    storage_type: str
-    key: str
-    num_elements: int
-
-
-@dataclass(frozen=True, eq=False)
-class TensorReference:
-    """Arguments of torch's tensor rebuilding. Offset and strides count elements."""
-
-    storage: StorageReference
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    more: tuple[Node, ...] = ()
-    """Hooks and whatever else the pickle hands to the rebuilding; unused, kept to be walked."""
-
-
-@dataclass(frozen=True)
-class Tree:
-    """`root` of the object tree; `unknown`: every global that became a placeholder, sorted."""
-
-    root: Node
-    unknown: tuple[str, ...]
-
 
 _ORDERED_DICT = "collections.OrderedDict"
 _TENSOR = "torch._utils._rebuild_tensor_v2"
 _PARAMETER = "torch._utils._rebuild_parameter"
-_PLAIN = frozenset({"__builtin__.set", "builtins.set", "builtins.frozenset", "__builtin__.frozenset", "_codecs.encode"})
-"""Made by a call in older pickle protocols: sets (of a list) and bytes (of a text). Their argument tells as much."""
+_VALUE_CALLS = frozenset(
+    {"__builtin__.set", "builtins.set", "builtins.frozenset", "__builtin__.frozenset", "_codecs.encode"}
+)
+"""Calls that older pickle protocols use for sets (of a list) and bytes (of a str); replaced by their argument."""
 _STORAGES = ("torch.", "torch.storage.")
 _MARK = object()
 
 
 def read_pickle(data: bytes) -> Tree:
-    """Raises CheckpointUnreadable where `data` is no complete pickle."""
+    """The object tree. Raises CheckpointUnreadable if `data` is not a complete pickle."""
     machine = _Machine()
     try:
         for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
@@ -94,7 +44,7 @@ def read_pickle(data: bytes) -> Tree:
 
 
 class _Machine:
-    """Stack, memo and opcodes. Damaged programs end in the built-in errors that `read_pickle` translates."""
+    """The stack machine. Damaged pickles raise built-in errors, which `read_pickle` translates."""
 
     def __init__(self) -> None:
         self.stack: list[Node] = []
@@ -102,7 +52,7 @@ class _Machine:
         self._memo: dict[int, Node] = {}
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Execute one opcode; those that only carry a constant push it."""
+        """Interpret one opcode."""
         if opcode in _CONSTANTS:
             self.stack.append(argument)
         elif opcode in _NEW_VALUES:
@@ -116,7 +66,7 @@ class _Machine:
         return self.stack.pop()
 
     def pop_mark(self) -> list[Node]:
-        """Everything above the last mark; the mark goes too."""
+        """Pop and return everything above the last mark; the mark is removed, too."""
         place = len(self.stack) - 1
         while self.stack[place] is not _MARK:
             place -= 1
@@ -127,14 +77,14 @@ class _Machine:
         return taken
 
     def put(self, index: int | None = None) -> None:
-        """Remember the top of the stack, under the next free index where none is given."""
+        """Store the top of the stack in the memo, by default under the next free index."""
         self._memo[len(self._memo) if index is None else index] = self.stack[-1]
 
     def get(self, index: int) -> None:
         self.stack.append(self._memo[index])
 
     def append(self, items: list[Node]) -> None:
-        """Into the list or set on top."""
+        """Add items to the list, set or placeholder on top."""
         target = self.stack[-1]
         if isinstance(target, Placeholder):
             target.parts.extend(items)
@@ -144,7 +94,7 @@ class _Machine:
             _expect(target, list).extend(items)
 
     def set_items(self, items: list[Node]) -> None:
-        """Into the dict on top: keys and values in turn."""
+        """Add alternating keys and values to the dict or placeholder on top."""
         target = self.stack[-1]
         if isinstance(target, Placeholder):
             target.parts.extend(items)
@@ -152,18 +102,18 @@ class _Machine:
             _expect(target, Dictionary).update(zip(items[::2], items[1::2], strict=True))
 
     def name(self, module: str, name: str) -> None:
-        """A global: known by name, or unknown."""
-        mention = Name(module, name)
-        if not _is_known(mention.dotted):
-            self.unknown.add(mention.dotted)
-        self.stack.append(mention)
+        """Push a global; unknown ones are recorded."""
+        found = Name(module, name)
+        if not _is_known(found.dotted):
+            self.unknown.add(found.dotted)
+        self.stack.append(found)
 
     def stack_name(self) -> None:
         name, module = _expect(self.pop(), str), _expect(self.pop(), str)
         self.name(module, name)
 
     def call(self, callee: Node, arguments: Node) -> None:
-        """What a call describes. Only tensors and ordered dicts are understood; nothing is called."""
+        """Push a description of a call's result; nothing is called."""
         name = callee.dotted if isinstance(callee, Name) else "an object of the pickle"
         if name == _TENSOR:
             self.stack.append(_tensor(arguments))
@@ -172,15 +122,15 @@ class _Machine:
             self.stack.append(replace(tensor, more=(*tensor.more, *arguments[1:])))
         elif name == _ORDERED_DICT:
             self.stack.append(Dictionary(arguments[0] if arguments else ()))
-        elif name in _PLAIN:
+        elif name in _VALUE_CALLS:
             self.stack.append(arguments[0] if arguments else ())
         else:
-            # A known name may be misused (a storage type called); then it is as unknown as any other.
+            # A known global in a wrong role, such as a storage type that is called, counts as unknown.
             self.unknown.add(name)
             self.stack.append(Placeholder(name, [arguments]))
 
     def build(self) -> None:
-        """State of the object on top: kept where it may be walked, never applied."""
+        """Keep the state for the object on top without applying it."""
         state, target = self.pop(), self.stack[-1]
         if isinstance(target, Dictionary):
             target.state = state
@@ -201,7 +151,7 @@ class _Machine:
 def _is_known(dotted: str) -> bool:
     module, _, name = dotted.rpartition(".")
     is_storage = f"{module}." in _STORAGES and name.endswith("Storage")
-    return is_storage or dotted in (_TENSOR, _PARAMETER, _ORDERED_DICT) or dotted in _PLAIN
+    return is_storage or dotted in (_TENSOR, _PARAMETER, _ORDERED_DICT) or dotted in _VALUE_CALLS
 
 
 def _tensor(arguments: Node) -> TensorReference:
@@ -216,7 +166,7 @@ def _tensor(arguments: Node) -> TensorReference:
 
 def _expect(value: Node, kind: type[Any]) -> Any:
     if not isinstance(value, kind):
-        raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+        raise TypeError(f"{type(value).__name__} instead of {kind.__name__}")
     return value
 
 

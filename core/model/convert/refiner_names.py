@@ -1,7 +1,7 @@
 """The refiner's UNet (MS-Vid2Vid-XL, `non_ema_*.pth`) -> diffusers' UNet3DConditionModel: 1480 names by rule.
 
-The file numbers the blocks of the whole down path and of the whole up path through; in a block module 0 is the resnet
-with its temporal convolution, then come spatial and temporal transformer. Reads nothing; knows no sizes.
+The file numbers blocks continuously along the down path and along the up path; in a block, module 0 is the resnet
+with its temporal convolution, followed by spatial and temporal transformer.
 """
 
 import re

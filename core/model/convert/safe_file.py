@@ -1,8 +1,7 @@
-"""Opens checkpoints without running anything in them: torch zip files, safetensors, and shards listed by an index.
+"""Opens checkpoints without executing code in them: torch zip files, safetensors, and shards listed by an index.
 
-Gives the weights as lazy tensors. Weights are what is under `state_dict` where the file has one (Lightning), else all
-of it. Whatever else a file holds (optimizer, settings) is left unread; objects in it that are no plain data are listed.
-Knows no model and no key names.
+Returns lazy tensors: those under `state_dict` if the file has one (Lightning), else all. Other content (optimizer,
+hyperparameters) is not read; objects in it that are not plain data are listed.
 """
 
 import json
@@ -17,15 +16,15 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from core.model.convert.lazy_tensor import LazyTensor
-from core.model.convert.pickle_reader import (
+from core.model.convert.pickle_nodes import (
     Dictionary,
     Name,
     Node,
     Placeholder,
     StorageReference,
     TensorReference,
-    read_pickle,
 )
+from core.model.convert.pickle_reader import read_pickle
 from core.service.domain.errors import CheckpointUnreadable, CheckpointUnsafe, ShardMissing
 
 INDEX_SUFFIX = ".index.json"
@@ -67,7 +66,7 @@ class LazyTensors(Mapping[str, LazyTensor]):
     path: Path
     tensors: dict[str, LazyTensor]
     placeholders: tuple[str, ...] = ()
-    """Names in the file, outside its weights, that would have been imported by an ordinary load; here inert."""
+    """Globals outside the weights that torch.load would have imported; they were not."""
 
     def __getitem__(self, name: str) -> LazyTensor:
         return self.tensors[name]
@@ -108,7 +107,7 @@ def _is_legacy(start: bytes) -> bool:
 
 
 def _unknown_format(start: bytes) -> str:
-    """What a file is that is none of ours, from its first bytes."""
+    """A description of an unsupported file, from its first bytes."""
     if _is_legacy(start):
         return "it is in torch's old format (before 1.6), which cannot be mapped into memory"
     if start.startswith(b"version https://git-lfs"):
@@ -139,7 +138,7 @@ def _open_torch_zip(path: Path) -> LazyTensors:
 
 @dataclass(frozen=True)
 class _Records:
-    """Where the records of a torch zip file lie: name below the archive's folder -> (first byte, size)."""
+    """Byte ranges of a torch zip file's records: name below the archive's folder -> (first byte, size)."""
 
     path: Path
     folder: str
@@ -178,7 +177,7 @@ class _Records:
 
 
 def _place(info: zipfile.ZipInfo, file: BinaryIO) -> tuple[int, int]:
-    """First byte and size of a record's data, which follow a header of their own."""
+    """First byte and size of a record's data, after its local header."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise CheckpointUnreadable("it is compressed, so it was not written by torch")
     file.seek(info.header_offset)
@@ -194,7 +193,7 @@ def _dtype(name: str, storage: StorageReference) -> torch.dtype:
 
 
 def _weights_of(root: Node) -> Dictionary:
-    """The dict of weights, proven free of placeholders."""
+    """The dict of weights. Raises CheckpointUnsafe if it holds placeholders."""
     whole = root if isinstance(root, Dictionary) else Dictionary()
     inner = whole.get("state_dict")
     weights = inner if isinstance(inner, Dictionary) else whole
@@ -268,7 +267,7 @@ def _safetensor(path: Path, data_start: int, entry: dict[str, Any]) -> LazyTenso
 
 
 def _open_shards(index: Path) -> LazyTensors:
-    """Weights of all files that an index of transformers or diffusers names."""
+    """Weights of all files in an index of transformers or diffusers."""
     try:
         content: Any = json.loads(index.read_text(encoding="utf-8"))
         files = dict(content["weight_map"])

@@ -1,7 +1,7 @@
-"""Writes a network's folder: config.json and safetensors files, tensor by tensor, so that memory holds one at a time.
+"""Writes a network's folder: config.json and safetensors files, with one tensor in memory at a time.
 
-safetensors' own writer takes all tensors of a file at once; the format (a JSON header, then the bytes in its order)
-needs no more than their shapes in advance. Knows no model: names and configs are given.
+safetensors' own writer takes all tensors of a file at once, although the format (a JSON header, then the data) needs
+only their shapes in advance.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ Tensors = dict[str, LazyTensor]
 
 
 class HashingWriter:
-    """A new file that is hashed as it is written, and on the disk when it is closed."""
+    """A file that is hashed while it is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -39,7 +39,7 @@ class HashingWriter:
         self._digest.update(data)
 
     def finish(self) -> str:
-        """Flush to the disk; the SHA-256 of all bytes."""
+        """Flush to disk; returns the hex SHA-256 of all bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._digest.hexdigest()
@@ -48,10 +48,9 @@ class HashingWriter:
 def write_part(
     part: Part, folder: Path, dtype: torch.dtype, disk: Disk, on_bytes: OnBytes, shard_bytes: int = SHARD_BYTES
 ) -> dict[str, str]:
-    """Write config.json and the weights of one network into a new folder; SHA-256 of each file by name.
+    """Write config.json and the weights of one network into a new folder; returns hex SHA-256 by file name.
 
-    Weights become `dtype`; `on_bytes` hears how many bytes of them were written. Raises WeightsOutOfRange, and what the
-    disk raises.
+    Weights are converted to `dtype`; `on_bytes` is called with the bytes written. Raises WeightsOutOfRange, OSError.
     """
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
@@ -70,15 +69,15 @@ def write_part(
 
 
 def write_text(path: Path, text: str, disk: Disk) -> str:
-    """A small file; its SHA-256."""
+    """Write a small file; returns its hex SHA-256."""
     with disk.create(path) as stream:
-        sink = HashingWriter(stream)
-        sink.write(text.encode())
-        return sink.finish()
+        out = HashingWriter(stream)
+        out.write(text.encode())
+        return out.finish()
 
 
 def group_into_shards(tensors: Tensors, dtype: torch.dtype, shard_bytes: int = SHARD_BYTES) -> list[Tensors]:
-    """Tensors in their order, cut where a file would exceed `shard_bytes`."""
+    """Tensors in their order, split before a file would exceed `shard_bytes`."""
     groups: list[Tensors] = [{}]
     used = 0
     for name, tensor in tensors.items():
@@ -104,17 +103,17 @@ def _index(files: list[str], groups: list[Tensors], dtype: torch.dtype) -> dict[
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
 
 
-def _write_tensors(sink: HashingWriter, tensors: Tensors, dtype: torch.dtype, on_bytes: OnBytes) -> str:
-    sink.write(_header(tensors, dtype))
+def _write_tensors(out: HashingWriter, tensors: Tensors, dtype: torch.dtype, on_bytes: OnBytes) -> str:
+    out.write(_header(tensors, dtype))
     for name, tensor in tensors.items():
         data = _bytes(_converted(name, tensor.load(), dtype))
-        sink.write(data)
+        out.write(data)
         on_bytes(len(data))
-    return sink.finish()
+    return out.finish()
 
 
 def _header(tensors: Tensors, dtype: torch.dtype) -> bytes:
-    """Length and JSON header of a safetensors file, padded so that the data are aligned."""
+    """Length and JSON header of a safetensors file, padded to align the data."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():
@@ -128,7 +127,7 @@ def _header(tensors: Tensors, dtype: torch.dtype) -> bytes:
 def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """`tensor` in the wanted type and in row order."""
     converted = tensor.to(dtype).contiguous()
-    # Only half precision has a range smaller than the weights' own type.
+    # Of the three dtypes only float16 has a smaller range.
     if dtype is torch.float16 and not converted.isfinite().all():
         raise WeightsOutOfRange(
             f"{name} holds values that float16 cannot hold (beyond 65504, or not finite)", fix="use --dtype bfloat16"

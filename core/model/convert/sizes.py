@@ -1,7 +1,7 @@
-"""Sizes of the networks as configurations: what goes into config.json; the defaults are the published models.
+"""config.json of networks from their sizes; the defaults are the published models.
 
-What no weight's shape tells (norm groups, heads of the CLIP towers, activations) is as published, as far as the widths
-allow. Knows no file and builds nothing.
+What shapes do not determine (norm groups, heads of the CLIP towers, activations) is as published, as far as the widths
+allow.
 """
 
 import math
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.model.convert.open_clip import TextSizes, VisualSizes
+from core.model.engines.streaming_t2v.cam import PUBLISHED_PICTURE_CHANNELS
 
 Config = dict[str, Any]
 
@@ -108,7 +109,7 @@ class StreamingSizes:
     vae: Config = field(default_factory=vae_config)
     text: TextSizes = field(default_factory=lambda: TextSizes(num_layers=23))
     visual: VisualSizes = field(default_factory=VisualSizes)
-    picture_channels: tuple[int, ...] = (32, 96, 256, 512)
+    picture_channels: tuple[int, ...] = PUBLISHED_PICTURE_CHANNELS
     num_text_tokens: int = 77
     num_image_tokens: int = 16
     expander_width: int = 1280
@@ -130,10 +131,10 @@ class StreamingSizes:
 
 
 def _num_heads(width: int, head_width: int) -> int:
-    """Heads of the published width, or somewhat wider ones where those do not divide a small model's width."""
+    """Number of heads of the published width, or wider ones if those do not divide a small model's width."""
     return next(heads for heads in range(max(1, width // head_width), 0, -1) if width % heads == 0)
 
 
 def _norm_groups(widths: tuple[int, ...]) -> int:
-    """32 as published; the largest number that fits all widths where a small model's are no multiples of 32."""
+    """32 as published, or the greatest common divisor with the widths of a small model."""
     return math.gcd(_NORM_GROUPS, *widths)

@@ -1,7 +1,6 @@
 """`streaming_t2v.ckpt` -> unet/ cam/ conditioning/ vae/ text_encoder/ image_encoder/, each with config.json, weights.
 
-The published file is a Lightning checkpoint of 25.6 GB; half of it is the optimizer, which is never read. Knows what
-the official names mean; how files are read and written is elsewhere in this package.
+The published file is a Lightning checkpoint of 25.6 GB; half of it is the optimizer, which is not read.
 """
 
 from pathlib import Path
@@ -28,13 +27,13 @@ def convert_checkpoint(
 ) -> Summary:
     """Convert the official checkpoint, or one of other sizes with the same names, into the folder `out`.
 
-    `out` must not exist or be empty; it appears when all of it is written. Raises a ConversionError:
+    `out` must not exist or be empty; it is created atomically. Raises a ConversionError:
     CheckpointUnreadable, CheckpointUnsafe, CheckpointMismatch, WeightsOutOfRange, OutputRefused, OutputDiskFull.
     """
     checkpoint = open_checkpoint(source)
     tensors = dict(modern_attention(name, tensor) for name, tensor in checkpoint.items())
-    told = streaming_sizes(shapes_of(tensors))
-    sizes, expected = resolve_sizes(told, StreamingSizes(), expected_streaming, tensors, source, MODEL)
+    inferred = streaming_sizes(shapes_of(tensors))
+    sizes, expected = resolve_sizes(inferred, StreamingSizes(), expected_streaming, tensors, source, MODEL)
     parts = _parts(tensors, sizes)
     return Summary(
         folder=out,
@@ -48,7 +47,7 @@ def convert_checkpoint(
 
 
 def _parts(tensors: Tensors, sizes: StreamingSizes) -> tuple[Part, ...]:
-    """All weights that are used, by the folder and the name under which they are loaded."""
+    """The networks to write, with the names under which their weights are loaded."""
     weights = from_official(tensors, layer_names(sizes.unet))
     conditioning = {
         **{f"mergers.{name}": tensor for name, tensor in weights.mergers.items()},

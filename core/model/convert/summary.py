@@ -1,4 +1,4 @@
-"""What a conversion is asked, tells while it runs and when it ends: types shared by its modules and its callers."""
+"""Types of a conversion shared with its callers: options, progress reports, the summary at its end."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Report = Callable[[str, int, int], None]
 
 
 def no_report(phase: str, done_bytes: int, total_bytes: int) -> None:
-    """A Report that tells nobody."""
+    """A Report that does nothing."""
     del phase, done_bytes, total_bytes
 
 
@@ -56,12 +56,12 @@ class Summary:
     dtype: DtypeName
     parts: tuple[WrittenPart, ...]
     is_published_size: bool
-    """False: the weights fit together, but are of other sizes than the published model."""
+    """Whether all sizes are those of the published model."""
     source_dtypes: tuple[str, ...]
     num_ignored: int
-    """Tensors of the files that this model has no use for."""
+    """Tensors in the files that this model does not use."""
     placeholders: tuple[str, ...]
-    """Names in the files, outside the weights, that an ordinary load would have imported; they were not."""
+    """Globals outside the weights that torch.load would have imported; they were not."""
 
     @property
     def num_parameters(self) -> int:
@@ -73,6 +73,6 @@ class Summary:
 
 
 def dtypes_of(parts: Iterable[Part]) -> tuple[str, ...]:
-    """Types in which the weights were stored."""
+    """dtypes in which the weights were stored."""
     found = {tensor.dtype for part in parts for tensor in part.tensors.values()}
     return tuple(sorted(str(dtype).removeprefix("torch.") for dtype in found))

@@ -1,8 +1,7 @@
 """The refiner MS-Vid2Vid-XL -> unet/ text_encoder/ vae/, each with config.json and weights.
 
-It is published as three files of different make: the UNet under its own names, an OpenCLIP model of which the text
-tower without its last layer is used, and a Stable Diffusion checkpoint of which the autoencoder is used. Knows what is
-used of each; how files are read and written is elsewhere in this package.
+It is published as three files: the UNet under its own names, an OpenCLIP model of which the text
+tower without its last layer is used, and a Stable Diffusion checkpoint of which the VAE is used.
 """
 
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ def convert_refiner(
 ) -> Summary:
     """Convert the refiner's three files into the folder `out`.
 
-    `out` must not exist or be empty; it appears when all of it is written. Raises a ConversionError:
+    `out` must not exist or be empty; it is created atomically. Raises a ConversionError:
     CheckpointUnreadable, CheckpointUnsafe, CheckpointMismatch, WeightsOutOfRange, OutputRefused, OutputDiskFull.
     """
     files = [open_checkpoint(path) for path in (unet_file, text_file, vae_file)]
@@ -58,9 +57,9 @@ def convert_refiner(
 
 
 def _unet(file: LazyTensors) -> tuple[Part, int]:
-    """The UNet, and how many weights of the file it is made of: all."""
-    told = refiner_sizes(shapes_of(file))
-    config, expected = resolve_sizes(told, unet_config(), _expected_unet, file, file.path, UNET_MODEL)
+    """The UNet, and the number of weights read."""
+    inferred = refiner_sizes(shapes_of(file))
+    config, expected = resolve_sizes(inferred, unet_config(), _expected_unet, file, file.path, UNET_MODEL)
     return Part("unet", config, _renamed(file, refiner_table(config))), len(expected.required)
 
 
@@ -69,10 +68,10 @@ def _expected_unet(config: Config) -> Expected:
 
 
 def _text_encoder(file: LazyTensors) -> tuple[Part, int]:
-    """The text tower without its last layer, whose input is what the refiner was trained to read; weights read."""
+    """The text tower without its last layer, as the refiner was trained, and the number of weights read."""
     tower = {name: tensor for name, tensor in file.items() if not name.startswith(_VISUAL)}
-    told = text_tower_sizes(shapes_of(tower).get)
-    sizes, expected = resolve_sizes(told, TextSizes(), _expected_tower, tower, file.path, TEXT_MODEL)
+    inferred = text_tower_sizes(shapes_of(tower).get)
+    sizes, expected = resolve_sizes(inferred, TextSizes(), _expected_tower, tower, file.path, TEXT_MODEL)
     kept = _penultimate(sizes)
     part = Part("text_encoder", text_config(kept), text_to_transformers(tower, kept.num_layers))
     return part, len(expected.required)
@@ -91,10 +90,10 @@ def _penultimate(sizes: TextSizes) -> TextSizes:
 
 
 def _vae(file: LazyTensors) -> tuple[Part, int]:
-    """The autoencoder of a checkpoint that holds much else; weights read."""
+    """The VAE of a whole Stable Diffusion checkpoint, and the number of weights read."""
     own = {name: tensor for name, tensor in file.items() if name.startswith(_VAE)}
-    told = ldm_vae_sizes(below(shapes_of(own), _VAE))
-    config, expected = resolve_sizes(told, vae_config(), _expected_vae, own, file.path, VAE_MODEL)
+    inferred = ldm_vae_sizes(below(shapes_of(own), _VAE))
+    config, expected = resolve_sizes(inferred, vae_config(), _expected_vae, own, file.path, VAE_MODEL)
     return Part("vae", config, _renamed(own, _vae_table(config))), len(expected.required)
 
 

@@ -1,7 +1,4 @@
-"""Parts become a weights folder: one folder per network, SHA256SUMS over all, there as a whole or not at all.
-
-Knows neither where the parts come from nor what the networks are.
-"""
+"""Writes a weights folder atomically: one folder per network, and SHA256SUMS."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,10 +16,10 @@ _HEADERS_SHARE = 1.001  # headers, configs and checksums beside the weights
 def write_weights_folder(
     parts: Sequence[Part], out: Path, dtype_name: DtypeName, report: Report, disk: Disk | None = None
 ) -> tuple[WrittenPart, ...]:
-    """Write all parts into `out`. Raises OutputRefused, OutputDiskFull, WeightsOutOfRange; then `out` is as before."""
+    """Write all parts into `out`. Raises OutputRefused, OutputDiskFull, WeightsOutOfRange; `out` is then unchanged."""
     dtype = DTYPES[dtype_name]
     disk = disk or LocalDisk()
-    meter = _Meter(report, sum(part.num_parameters for part in parts) * dtype.itemsize)
+    meter = _ByteCounter(report, sum(part.num_parameters for part in parts) * dtype.itemsize)
     sums: dict[str, str] = {}
     with atomic_folder(out, math.ceil(meter.total_bytes * _HEADERS_SHARE), disk) as folder:
         for part in parts:
@@ -36,8 +33,8 @@ def _written(part: Part, item_bytes: int, num_files: int) -> WrittenPart:
     return WrittenPart(part.name, part.num_parameters, part.num_parameters * item_bytes, num_files)
 
 
-class _Meter:
-    """Adds up the bytes of all parts for a Report."""
+class _ByteCounter:
+    """Reports the bytes written of all parts."""
 
     def __init__(self, report: Report, total_bytes: int) -> None:
         self.total_bytes = total_bytes

@@ -213,7 +213,7 @@ def test_verifying_names_what_has_changed(source: Path, tmp_path: Path) -> None:
     file.write_bytes(content)
     (out / "vae" / "config.json").unlink()
 
-    with pytest.raises(WeightsDamaged, match=r"cam/model\.safetensors has other content.*vae/config\.json is missing"):
+    with pytest.raises(WeightsDamaged, match=r"cam/model\.safetensors has changed since.*vae/config\.json is missing"):
         verify_sums(out)
 
 

@@ -107,7 +107,7 @@ def test_leading_steps_that_do_not_divide_the_timesteps_begin_one_stride_below_t
 @pytest.mark.parametrize("place", [spaced_timesteps, solver_timesteps])
 def test_more_steps_than_timesteps_are_refused(place: Any) -> None:
     assert place("linspace", 100, 100) == tuple(range(99, -1, -1))
-    with pytest.raises(ValueError, match="there are 100 timesteps"):
+    with pytest.raises(ValueError, match="the schedule has 100 timesteps"):
         place("linspace", 101, 100)
 
 

@@ -234,7 +234,7 @@ def test_one_damaged_weight_fails_the_first_chunk(
 def test_one_damaged_weight_of_svd_s_picture_model_fails_the_first_chunk(
     sources: Mapping[str, FirstChunkSource], part: str
 ) -> None:
-    network = getattr(cast(Any, sources["svd"])._paint._pipeline, part)
+    network = getattr(cast(Any, sources["svd"])._image_generator._pipeline, part)
 
     with poisoned(network, NAN), pytest.raises(NotFinite, match="chunk 0, first chunk: numbers that are not"):
         sources["svd"](ask_for(), ignore_step)
