@@ -124,7 +124,7 @@ def test_tiles_of_a_side_that_does_not_fit_are_refused(folder: Path, side: int) 
 def test_a_preset_without_refiner_says_so(folder: Path) -> None:
     change_facts(folder, refiner=None)
 
-    with pytest.raises(PresetError, match="names no refiner"):
+    with pytest.raises(PresetError, match="has no refiner of kind sdedit"):
         load_refiner(folder, device="cpu", torch_threads=1)
 
 
