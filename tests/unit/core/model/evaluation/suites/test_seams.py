@@ -74,7 +74,7 @@ def test_a_preset_without_refiner_is_refused(preset: Path, tmp_path: Path, capsy
     (folder / "preset.json").write_text((preset / "preset.json").read_text())
     change_facts(folder, refiner=None)
     assert main(["--suite", "seams", "--preset", str(folder)]) == 2
-    assert "names no refiner" in capsys.readouterr().err
+    assert "has no refiner of kind sdedit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [["--frames", "24"], ["--seeds", "0"]])
