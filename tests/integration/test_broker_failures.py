@@ -37,7 +37,7 @@ def send(app: Celery) -> None:
     app.send_task(TASK_DELIVER_WEBHOOKS, queue=CPU_QUEUE)
 
 
-def test_a_worker_goes_on_after_redis_was_away_while_its_task_ended(
+def test_a_worker_continues_after_redis_was_away_while_its_task_ended(
     server: RedisServer, app: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
     done: list[int] = []

@@ -50,7 +50,7 @@ def api(service: Service) -> Iterator[Child]:
 
 
 @pytest.mark.timeout(600)
-def test_two_thousand_listeners_hear_everything_and_slow_nothing_down(
+def test_two_thousand_listeners_get_all_events_and_slow_nothing_down(
     service: Service, api: Child, tmp_path: Path
 ) -> None:
     """On one job. Every event reaches each once (checked in each try); p99 of other routes is within twice what it is
@@ -108,7 +108,7 @@ def test_clients_that_leave_free_everything_without_a_word(service: Service, api
 
 
 @pytest.mark.usefixtures("api")
-def test_one_that_never_reads_delays_nobody(service: Service) -> None:
+def test_a_client_that_never_reads_delays_no_other(service: Service) -> None:
     job_id = service.submit(num_frames=16 * 400).id
     hand = SimulatedWorker(service.settings.redis_url)
     with listener(service, job_id), listener(service, job_id) as other:
@@ -121,7 +121,7 @@ def test_one_that_never_reads_delays_nobody(service: Service) -> None:
         assert service.http.get("/healthz").status_code == 200
 
 
-def test_the_place_of_one_that_never_reads_becomes_free(service: Service) -> None:
+def test_the_slot_of_a_client_that_never_reads_is_released(service: Service) -> None:
     service.choose(media_stall_seconds=2.0, max_event_streams_per_address=1)
     api = service.start_api()
     try:

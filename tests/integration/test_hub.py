@@ -128,7 +128,7 @@ def test_only_the_files_that_are_needed_are_fetched_once(hub: Hub, preset: Prese
     assert {"streaming_t2v.ckpt", "verify streaming_t2v.ckpt", "cam", "first_chunk_unet"} <= set(phases)
 
 
-def test_the_lock_file_says_exactly_what_was_pulled(hub: Hub, preset: PresetFolder) -> None:
+def test_the_lock_file_lists_exactly_the_pulled_files(hub: Hub, preset: PresetFolder) -> None:
     pull_from(hub, preset, dtype="bfloat16")
 
     lock = pins(preset)

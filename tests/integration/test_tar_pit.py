@@ -71,7 +71,7 @@ def seconds_of_looks(service: Service, path: str) -> list[float]:
 
 
 @pytest.mark.parametrize(("num_domains", "num_posts"), [(1, 60), (24, 150)])
-def test_fifty_posts_of_clients_whose_name_servers_are_dead_slow_nobody_down(
+def test_fifty_posts_of_clients_with_dead_name_servers_slow_no_other_client(
     service: Service, client: httpx.Client, flooder: httpx.Client, num_domains: int, num_posts: int
 ) -> None:
     """Below one domain all but a few wait for room. With 24 the domains' shares are more than there is room for in all,
@@ -94,7 +94,7 @@ def test_fifty_posts_of_clients_whose_name_servers_are_dead_slow_nobody_down(
     assert max(seconds for _, seconds in answers) < 5
 
 
-def test_receivers_in_a_tar_pit_keep_no_other_from_its_webhook(service: Service, receiver: WebhookReceiver) -> None:
+def test_receivers_with_dead_name_servers_delay_no_other_webhook(service: Service, receiver: WebhookReceiver) -> None:
     with service.redis() as client:
         store = RedisJobStore(client, SystemClock(), retention_seconds=600.0)
 

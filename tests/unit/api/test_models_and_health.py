@@ -69,7 +69,7 @@ def test_workers_of_a_model_are_counted_with_the_reason_where_none_is_ready(api:
     assert api.get("/models").json()["models"][0]["workers"] == {"ready": 1, "total": 2, "reason": None}
 
 
-def test_a_model_tells_how_it_refines_and_who_does(api: TestClient, world: World) -> None:
+def test_a_model_shows_its_refiner_and_refining_workers(api: TestClient, world: World) -> None:
     world.workers.report(worker("a", kind="refine"), 10)
     world.workers.report(worker("b", kind="both", state="busy"), 10)
     world.workers.report(worker("c"), 10)

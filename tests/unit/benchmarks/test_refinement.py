@@ -48,7 +48,7 @@ def test_lockstep_promises_no_flat_memory() -> None:
     assert (figure.value, figure.met) == (9.0, None)
 
 
-def test_memory_that_no_system_told_is_not_measured() -> None:
+def test_memory_that_the_system_does_not_report_is_not_measured() -> None:
     assert flatness("streaming", "memory", [Measured(1.0, None)] * 3).value_text == "not measured"
     _, as_it_is, needed = figures_of("streaming", 48, Measured(0.5, None), Measured(1.0, None))
     assert (as_it_is.value_text, needed.value_text) == ("not measured", "not measured")

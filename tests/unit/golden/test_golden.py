@@ -164,7 +164,7 @@ def test_missing_weights_are_named(copy: Path, capsys: pytest.CaptureFixture[str
     assert "neither cam_apm_unet.weights.safetensors nor weights_rule.json" in capsys.readouterr().out
 
 
-def test_inputs_that_do_not_fit_the_network_are_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_that_do_not_fit_the_network_are_reported(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = copy / "cam_apm_unet.io.safetensors"
     tensors = load_file(file)
     sidecar = json.loads((copy / "cam_apm_unet.json").read_text())

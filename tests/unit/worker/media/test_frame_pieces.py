@@ -113,7 +113,7 @@ def test_every_worker_reads_the_whole_video_and_nothing_is_left_at_the_end(world
 
 
 @pytest.mark.parametrize("damaged", ["index", "piece"])
-def test_a_damaged_piece_is_prepared_again_in_the_midst_of_a_job(world: World, video: bytes, damaged: str) -> None:
+def test_a_damaged_piece_is_prepared_again_during_a_job(world: World, video: bytes, damaged: str) -> None:
     world.submit(video=world.upload(video), num_frames=48)
     world.preparer().work()
     world.maker(Copying()).work()

@@ -377,7 +377,7 @@ def test_an_outcome_that_a_working_store_cannot_keep_is_not_written_again_and_ag
     assert office.only().state == "delivered"
 
 
-def test_holding_on_goes_on_whatever_one_call_raises(
+def test_the_lease_keeper_continues_whatever_one_call_raises(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.webhooks.delivery_loop.RENEW_SECONDS", 0.02)

@@ -93,7 +93,7 @@ def test_a_prompt_alone_gets_the_presets_defaults_and_a_new_seed(settings: Setti
     )
 
 
-def test_every_field_given_is_kept(settings: Settings) -> None:
+def test_every_field_of_the_request_is_kept(settings: Settings) -> None:
     given: dict[str, Any] = {
         "negative_prompt": "blurry",
         "num_frames": 17,
@@ -280,7 +280,7 @@ def test_what_is_refused_is_named(
     assert says in refused.message
 
 
-def test_bounds_are_said_as_people_write_them(settings: Settings) -> None:
+def test_bounds_are_written_as_in_ordinary_text(settings: Settings) -> None:
     assert refusal(settings, guidance_scale=0.5).fix == "give at least 1"
     assert refusal(settings, num_inference_steps=1001).fix == "give at most 1000"
 
@@ -333,7 +333,7 @@ def test_fields_not_built_yet_are_none_that_are_built() -> None:
     assert not FIELDS_NOT_BUILT_YET & set(JobRequest.model_fields)
 
 
-def test_all_errors_of_a_body_are_told_at_once() -> None:
+def test_all_errors_of_a_body_are_listed_at_once() -> None:
     with pytest.raises(RequestError) as caught:
         parse_request({"promt": "x", "fps": 0, "seed": "7"})
     found = [caught.value, *caught.value.also]

@@ -95,7 +95,7 @@ def test_a_refusal_is_named(status: int, error: type[StorageError]) -> None:
         read(answering(status))
 
 
-def test_a_range_beyond_the_end_tells_the_size_where_it_is_known() -> None:
+def test_a_range_beyond_the_end_is_answered_with_the_size_if_known() -> None:
     with pytest.raises(RangeNotSatisfiable) as told:
         read(answering(416, content_range="bytes */100"), "200-")
     assert told.value.total_bytes == 100
