@@ -1,4 +1,4 @@
-"""What a run left behind, read by HTTP and from the bucket when all is quiet. Judges nothing.
+"""Collects the results of a run, by HTTP and from the bucket, when it has settled. Checks no rule.
 
 JSON stays JSON here: a field that is new to this harness is none of its business.
 """

@@ -1,4 +1,4 @@
-"""The faults that chaos throws, each a small class: its name, what it does to the world, and how that is lifted.
+"""The faults, each a small class: its name, what it does, and how it is undone.
 
 Faults of one group never overlap, those of different groups may. Knows no schedule and judges nothing.
 """

@@ -1,4 +1,4 @@
-"""What a run is remembered by: recovery times by kind of fault, a table for people and JSON for benchmarks/results."""
+"""The report of a run: recovery times by kind of fault, as a table and as JSON for benchmarks/results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of chaos: the calm videos first, then jobs and faults as planned, then quiet, and what is to be seen then.
+"""One chaos run: baseline videos, then jobs and faults as scheduled, then settling, then the checks.
 
 Processes are started by the main thread only: the kernel ends a child with the thread that started it.
 """

@@ -1,4 +1,4 @@
-"""`make fresh-machine`: in a minimal Debian 13 without a compiler, for real, what `make demo` and `make test` set up.
+"""`make fresh-machine`: runs the setup of `make demo` and `make test` in a real minimal Debian 13 without a compiler.
 
     python -m tests.fresh_machine [--torch WHEEL] [--keep]
 

@@ -1,4 +1,4 @@
-"""A TCP server that gives every connection the same canned answer, or none: servers at their worst, for a test."""
+"""A TCP server that gives every connection the same canned answer, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhook receivers at their worst, each on a port of its own. What a sender must live with."""
+"""Misbehaving webhook receivers, each on its own port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole service in one thread at a time: processes that stop at a call, go on, or die there, over a real Redis.
+"""The whole service in one thread at a time: processes that stop at a call, continue, or die there, over a real Redis.
 
 Every process (a worker, the API, a janitor, the webhook sender) runs in a thread of its own and only while the test
 waits for it; so a run is the same each time it is repeated. The store, outbox and janitor's lock are the real ones; the

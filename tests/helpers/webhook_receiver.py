@@ -1,4 +1,4 @@
-"""A webhook receiver for tests: keeps every try as it came, and answers with the status codes it is told to, or not."""
+"""A webhook receiver for tests: keeps every try as it came, and answers with given status codes, or not at all."""
 
 from __future__ import annotations
 

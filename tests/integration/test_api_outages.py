@@ -1,4 +1,4 @@
-"""A server behind the API is away: what needs it answers 503 within two seconds, all else as ever, however many ask."""
+"""A backend of the API is away: routes that need it answer 503 within two seconds, others as usual, under any load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The broker fails while a worker consumes: the worker goes on by itself, and one message cannot stop it."""
+"""The broker fails while a worker consumes: the worker continues by itself, and no message can stop it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event streams by the thousand on one API process: everybody hears everything, and nobody else notices."""
+"""Event streams by the thousand on one API process: all get every event, and other requests are not slowed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.listeners import Crowd
-from benchmarks.streams import MAX_MORE_MEGABYTES, MAX_TIMES_AS_SLOW, Measured, SimulatedWorker, measure_crowd
+from benchmarks.listeners import Listeners
+from benchmarks.streams import MAX_MORE_MEGABYTES, MAX_TIMES_AS_SLOW, Measured, SimulatedWorker, measure_listeners
 from cli.processes.child import Child
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
@@ -60,7 +60,9 @@ def test_two_thousand_listeners_get_all_events_and_slow_nothing_down(
         assert len(found) < TRIES, [one.times_as_slow for one in found]
         followed, spare = (service.submit(num_frames=16 * 200).id for _ in range(2))
         found.append(
-            measure_crowd(api.pid, service.api_port, hand, [followed], spare, tmp_path, rounds=2, listeners=LISTENERS)
+            measure_listeners(
+                api.pid, service.api_port, hand, [followed], spare, tmp_path, rounds=2, listeners=LISTENERS
+            )
         )
     assert found[0].more_megabytes <= MAX_MORE_MEGABYTES
 
@@ -70,14 +72,14 @@ def test_two_thousand_listeners_get_all_events_and_slow_nothing_down(
 def test_two_thousand_jobs_are_followed_by_one_connection(service: Service, tmp_path: Path) -> None:
     hand = SimulatedWorker(service.settings.redis_url)
     job_ids = hand.copies_of(service.submit(num_frames=16 * 200).id, LISTENERS)
-    with service.redis() as redis, Crowd(service.api_port, LISTENERS, job_ids, tmp_path) as crowd:
-        crowd.wait_until_all_listen()
+    with service.redis() as redis, Listeners(service.api_port, LISTENERS, job_ids, tmp_path) as following:
+        following.wait_until_all_listen()
         assert redis.info("clients")["blocked_clients"] <= 1
         assert service.http.get("/readyz").status_code == 200
         hand.make_chunk(job_ids[7])
         for job_id in job_ids:
             hand.end(job_id)
-        heard = crowd.report()
+        heard = following.report()
     assert not heard.failures
     assert sorted(heard.ids) == [[["1-0", "2-0"], LISTENERS - 1], [["1-0", "2-0", "3-0", "4-0"], 1]]
 
@@ -146,9 +148,9 @@ def status_of_stream(service: Service, job_id: str) -> int:
 
 def test_a_server_that_stops_ends_thousands_of_streams_at_once(service: Service, api: Child, tmp_path: Path) -> None:
     job_id = service.submit(num_frames=16).id
-    with Crowd(service.api_port, 1000, [job_id], tmp_path) as crowd:
-        crowd.wait_until_all_listen()
+    with Listeners(service.api_port, 1000, [job_id], tmp_path) as following:
+        following.wait_until_all_listen()
         began = time.monotonic()
         service.stop(api)
         assert time.monotonic() - began < 10
-        assert crowd.report().ids == [[["1-0"], 1000]]
+        assert following.report().ids == [[["1-0"], 1000]]

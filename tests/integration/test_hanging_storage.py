@@ -1,5 +1,4 @@
-"""The object store takes connections and says nothing, or is gone for long: workers leave, hear a cancel, and keep what
-they have made. Findings 10.3 and 10.8."""
+"""The object store hangs or is away for long: workers stop on SIGTERM, notice a cancel, and keep finished chunks."""
 
 from __future__ import annotations
 

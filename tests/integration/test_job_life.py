@@ -1,4 +1,4 @@
-"""The life of jobs as a model that hypothesis lives through in random orders, on a real Redis.
+"""A stateful hypothesis model of jobs, run in random orders on a real Redis.
 
 Two workers, the API, a janitor and the webhook sender run one at a time and may stand still or die at any call of a
 port (tests/helpers/job_life.py) while jobs are cancelled and deleted, Redis is wiped, servers go away, objects are

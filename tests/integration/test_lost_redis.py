@@ -1,5 +1,4 @@
-"""Redis loses everything: nobody is told meanwhile that a job does not exist, and what was told with 2xx is done.
-Findings 10.7."""
+"""Redis loses everything: no job is answered with 404 meanwhile, and everything answered with 2xx is carried out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Real players on a real service: FFmpeg, GStreamer, Chromium's own player, hls.js and the page, live and after.
 
-The API sends the media itself, as in the embedded stack. What is missing here is skipped with its reason. Findings 2,
-9.3 and 9.4.
+The API sends the media itself, as in the embedded stack. What is missing here is skipped with its reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Media that are slow, hang or are left behind by a killed worker, with real processes: nobody else waits for them."""
+"""Media that are slow, hang or are left behind by a killed worker, with real processes: no other job waits for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from core.service.domain.schema import JobStatus, Lane
 from core.service.redis.job_store import RedisJobStore
 from tests.helpers.clips import clip
 from tests.helpers.deadline import eventually
-from tests.helpers.given import upload
 from tests.helpers.media_server import Answer, MediaServer, serving_media
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
+from tests.helpers.uploads import upload
 
 SLOW_JOBS = 12
 DECODE_SECONDS = 1.0

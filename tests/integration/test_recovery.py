@@ -1,4 +1,4 @@
-"""Parts of the service die, lie, or lose their memory; no job does."""
+"""Parts of the service die, send wrong data or lose their data; no job is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each way in which a real Redis fails has one class of ours, through plain calls, transactions and scripts."""
+"""Each failure of a real Redis has one error class, through plain calls, transactions and scripts."""
 
 from __future__ import annotations
 

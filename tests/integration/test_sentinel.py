@@ -1,4 +1,4 @@
-"""Redis behind Sentinel: the master dies, and records and messages go on with the one that takes over."""
+"""Redis behind Sentinel: the master dies, and records and messages continue with the new one."""
 
 from __future__ import annotations
 

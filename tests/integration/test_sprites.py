@@ -18,9 +18,9 @@ from core.service.domain.schema import Job, JobStatus
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
-from tests.helpers.given import upload
 from tests.helpers.presets import copy_sprites
 from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.uploads import upload
 from tests.helpers.video import frames_of, probe
 
 PROMPT = "a red circle moving left over a striped background"

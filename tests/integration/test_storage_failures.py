@@ -1,5 +1,4 @@
-"""Each way in which an S3 server fails has one class of ours: real servers where they can be made to, canned answers
-where not."""
+"""Each failure of an S3 server has one error class: a real server if it can be made to fail so, else canned ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name server that never answers: a real one, asked by a real API and a real CPU worker through /etc/resolv.conf."""
+"""A name server that never answers: a real one, used by a real API and a real CPU worker through /etc/resolv.conf."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`longtake up` starts again whichever of its processes is killed, says so, and its jobs go on and end.
+"""`longtake up` restarts each of its processes that is killed and reports it; jobs continue and end.
 
 One `up` for all kills, as it would run for weeks. The engine is the fake one.
 """

@@ -1,4 +1,4 @@
-"""Other versions beside this one, on a real Redis: what they wrote is read, kept, or left alone. Never is it an end."""
+"""Other versions beside this one, on a real Redis: what they wrote is read, kept or ignored, never fatal."""
 
 from __future__ import annotations
 

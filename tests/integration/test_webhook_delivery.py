@@ -1,4 +1,4 @@
-"""Webhooks as a receiver sees them: signed, told once, retried with the same id."""
+"""Webhooks as a receiver sees them: signed, sent once, retried with the same id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhook deliveries are apart from one another: real Redis, real sockets, any kind of receiver, one sender or two."""
+"""Webhook deliveries are independent: real Redis, real sockets, any kind of receiver, one sender or two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker processes while their broker, Redis or S3 fails: the same process goes on, and none is started again."""
+"""Worker processes while their broker, Redis or S3 fails: the same process continues, and none is restarted."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_broker_that_fails_makes_workers_wait_in_the_same_process(
 def test_records_that_refuse_writes_during_a_chunk_cost_no_process_and_no_attempt(
     tmp_path: Path, outage: Callable[[redis.Redis], AbstractContextManager[None]]
 ) -> None:
-    """Findings 1.1 and 10.9: workers left for each such error and loaded their weights again, and jobs failed."""
+    """Earlier, workers ended at each such error and loaded their weights again, and jobs failed."""
     write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
     with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service, service.redis() as client:
         service.start_workers("slow")
@@ -130,7 +130,7 @@ def test_records_that_refuse_writes_during_a_chunk_cost_no_process_and_no_attemp
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_worker_continues_after_redis_was_away_while_its_task_ended(tmp_path: Path, how: str) -> None:
-    """Findings 10.1: with 12 to 45 s of outage just as a chunk ended the worker never consumed again."""
+    """Earlier, after 12 to 45 s of outage at the end of a chunk, the worker never consumed again."""
     write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
     with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service:
         service.start_workers("slow")

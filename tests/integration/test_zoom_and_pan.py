@@ -17,8 +17,8 @@ from core.service.domain.schema import Job
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.conftest import REPOSITORY
 from tests.helpers.clips import clip, numbers_of, picture
-from tests.helpers.given import upload
 from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.uploads import upload
 from tests.helpers.video import frames_of, probe
 
 MODEL = "zoom_and_pan"

@@ -1,4 +1,4 @@
-"""The Makefile finds a Python that fits, says one sentence where there is none, and passes variables on unharmed."""
+"""The Makefile finds a suitable Python, prints one sentence if there is none, and passes variables on unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The setup of a checkout: what it says before, meanwhile, and where it fails. Runs no pip.
+"""The setup of a checkout: its output before, during and on failure. Runs no pip.
 
 pip's words are those of real runs (pip 25.1, Python 3.13, no compiler; no network; a full disk), shortened.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with the bytes of a body is said by byte, encoding and key."""
+"""Errors in the bytes of a body name the byte, encoding or key."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What players fetch at links that never change: the growing playlist, chunks and the final video."""
+"""Media at links that never change: the growing playlist, chunks and the final video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models there are and who works for them; whether the service can take jobs in, and if not, why."""
+"""GET /models: models and their workers. Health checks: whether jobs can be accepted, and why not."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""POST /uploads, and jobs that name what was uploaded."""
+"""POST /uploads, and jobs that use uploads."""
 
 from __future__ import annotations
 

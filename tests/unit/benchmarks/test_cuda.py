@@ -1,4 +1,4 @@
-"""The GPU benchmark as it will run on a GPU, at toy size on a CPU: whatever it does there, it has done here before."""
+"""The GPU benchmark at toy size on a CPU: the same code that runs on a GPU."""
 
 from __future__ import annotations
 

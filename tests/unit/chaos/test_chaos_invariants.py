@@ -1,4 +1,4 @@
-"""Each rule of the chaos run finds the fault that it is for, and nothing in a run where all went well."""
+"""Each rule of the chaos run finds its violation, and none in a run without faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recovery times: from a fault's end to the next commit of the job that it hit, or of any that waited."""
+"""Recovery times: from a fault's end to the next commit of the affected job, or of any waiting job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner of golden numbers: it takes sizes and constants from the files, and notices what is wrong with them."""
+"""The runner of golden numbers: it takes sizes and constants from the files and detects damaged ones."""
 
 import hashlib
 import json

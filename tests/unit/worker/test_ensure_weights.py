@@ -1,4 +1,4 @@
-"""A worker's first use of a model that is not installed: what it tells, and that it can be stopped."""
+"""A worker's first use of a model that is not installed: what it reports, and that it can be stopped."""
 
 from __future__ import annotations
 

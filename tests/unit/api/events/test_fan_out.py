@@ -1,4 +1,4 @@
-"""Thousands are woken in slices, jobs in turn, events before progress, and the loop serves others in between."""
+"""Thousands of listeners are woken in slices: jobs in turn, events before progress, other requests in between."""
 
 import asyncio
 from collections.abc import Sequence

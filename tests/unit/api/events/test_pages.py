@@ -1,4 +1,4 @@
-"""Each page of a log is read once for all who want it, kept for a while, and never grows beyond a bound."""
+"""Each page of a log is read once for all its readers, cached briefly, and bounded in size."""
 
 import asyncio
 import threading

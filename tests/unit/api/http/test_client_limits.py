@@ -1,4 +1,4 @@
-"""What a process holds at a time is limited, in all and per client, and the answer says what to do instead."""
+"""Limits of what a process serves at a time, in total and per client; answers beyond them say what to do instead."""
 
 from contextlib import suppress
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Which names the server answers to: a stranger's name that is made to point here gets nothing."""
+"""Allowed host names: a foreign name that resolves to this server is refused (DNS rebinding)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Query parameters: what a route does not have is refused, media and health checks aside."""
+"""Query parameters: unknown ones are refused, except by media and health checks."""
 
 import pytest
 from fastapi.testclient import TestClient

@@ -1,4 +1,4 @@
-"""Clients that leave, and bugs: one line in the log each, and never more than that for the client."""
+"""Clients that leave, and bugs: one line in the log each; a bug reveals nothing to the client."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What a person reads while a job runs."""
+"""Lines printed while a job runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keeper's pauses and sentences, on parts that end when told to and a clock that the test moves."""
+"""Pauses and messages of restarts, with scripted processes and a fake clock."""
 
 from __future__ import annotations
 

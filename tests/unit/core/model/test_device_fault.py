@@ -1,4 +1,4 @@
-"""Device faults are told by the type's module and by where an error arose. With the real classes of torch and redis."""
+"""Device faults are recognised by the type's module and by where they arose. Real classes of torch and redis."""
 
 from __future__ import annotations
 

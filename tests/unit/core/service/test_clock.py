@@ -1,4 +1,4 @@
-"""The real clock and the one that tests turn."""
+"""The system clock and the fake clock."""
 
 from __future__ import annotations
 

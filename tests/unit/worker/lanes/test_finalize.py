@@ -1,4 +1,4 @@
-"""The end of a job: exactly the frames that exist, once, whatever happened on the way."""
+"""The end of a job: the video has every existing frame once, whatever happened before."""
 
 from __future__ import annotations
 

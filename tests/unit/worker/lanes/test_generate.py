@@ -1,4 +1,4 @@
-"""The chunk step: what is stored and committed, and what happens at every way out."""
+"""The generate lane: what is stored and committed, and every possible outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The places in which media are prepared: many at a time, and no source has them all."""
+"""The prepare lane: many files at a time, and no source can use all slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The refine lane: what is read, stored and committed, and what happens at every way out."""
+"""The refine lane: what is read, stored and committed, and every possible outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: the same pixels, and every way in which the process can end."""
+"""Decoding in its own process: the same pixels, and every way in which the process can end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that begin with an image or a video: read once, before an engine is asked, and every way that can go wrong."""
+"""Jobs with an image or a video: it is read once, before an engine is used; every possible failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tickers act at once, again when woken, and live through errors."""
+"""Tickers act at once, again when woken, and survive errors."""
 
 from __future__ import annotations
 

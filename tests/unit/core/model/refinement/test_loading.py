@@ -1,4 +1,4 @@
-"""A preset's refiner is found, loaded and refused by its folder."""
+"""A preset's refiner is found in its folder, loaded, or refused."""
 
 import json
 import logging

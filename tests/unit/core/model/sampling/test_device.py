@@ -1,4 +1,4 @@
-"""Which device an engine computes on, and that a GPU which cannot be used does not go unsaid."""
+"""The device that an engine computes on; a GPU that cannot be used is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is let in, with which defaults; and what is refused, under which name, with field and fix."""
+"""Accepted requests with their defaults; refused ones with code, field and fix."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Media are told apart by their first bytes."""
+"""Media types are recognised by their first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching from strangers' URLs: each hop checked and pinned, few hops, little time, no more bytes than allowed."""
+"""Fetching clients' URLs: each redirect is checked and pinned; redirects, time and bytes are limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names are looked up within a limit, whatever the system's resolver does."""
+"""Name look-ups are limited in time and number, whatever the system's resolver does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What belongs to nobody is found and removed; what a job, an upload or the janitor still needs is not touched."""
+"""Orphans are found and removed; objects that a job, an upload or the janitor still needs are kept."""
 
 from __future__ import annotations
 

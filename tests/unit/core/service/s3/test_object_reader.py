@@ -1,4 +1,4 @@
-"""What the reader of objects makes of an S3 server's answers: ranges, refusals, and bytes that stop coming."""
+"""The object reader: ranges, refusals, and answers that end early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos at rates that are no whole number: decode times without gap or overlap, from the chunk to the playlist."""
+"""Videos at fractional rates: decode times without gap or overlap, from the chunk to the playlist."""
 
 from __future__ import annotations
 

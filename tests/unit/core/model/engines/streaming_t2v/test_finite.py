@@ -1,4 +1,4 @@
-"""One weight that is NaN or infinite, in any network, fails the chunk by name: no black frames, no poisoned state."""
+"""One weight that is NaN or infinite, in any network, fails the chunk with its name: no black frame, no bad state."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Loading preset folders: what is wrong with one is said by name."""
+"""Loading preset folders: errors name what is wrong."""
 
 import json
 import shutil

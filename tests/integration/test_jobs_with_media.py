@@ -1,6 +1,6 @@
 """Jobs that begin with an image or a video, through real Redis, real S3, real processes and real files.
 
-What each refusal is called is tested with fakes, far faster; here is what must hold between the parts.
+The codes of refusals are tested with fakes, which is faster; these tests cover the parts together.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from tests.helpers.clips import clip, numbers_of, picture, png_bomb
 from tests.helpers.command_line import Running
 from tests.helpers.deadline import eventually
-from tests.helpers.given import declare, send, upload
 from tests.helpers.jobs import job_spec
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.uploads import declare, send, upload
 from tests.helpers.video import frames_of
 
 NUM_GIVEN = 40
