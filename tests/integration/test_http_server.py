@@ -25,7 +25,7 @@ from cli.processes.child import Child
 from cli.processes.machine import free_port
 from tests.helpers.apt import program
 from tests.helpers.deadline import eventually
-from tests.helpers.slow_clients import taking_little
+from tests.helpers.slow_clients import slow_connection
 
 TIMEOUT_SECONDS = 1.0
 IMPATIENT = {
@@ -275,7 +275,7 @@ def test_clients_that_read_nothing_of_an_answer_are_disconnected_without_an_erro
     api, errors = psutil.Process(server.child.pid), server.log.read_text().count("ERROR")
     with ExitStack() as opened:
         for _ in range(20):
-            opened.enter_context(taking_little(server.port)).sendall(BUNDLE)
+            opened.enter_context(slow_connection(server.port)).sendall(BUNDLE)
         eventually(lambda: len(api.net_connections("tcp")) >= 20, "the connections to be there")
         eventually(lambda: len(api.net_connections("tcp")) < 5, "the connections to be closed", seconds=20)
     assert server.log.read_text().count("ERROR") == errors
@@ -288,7 +288,7 @@ def test_a_client_that_reads_slowly_but_steadily_is_kept(server: Server) -> None
         parts.append(connection.recv(2000))
         return time.monotonic() > ends_at
 
-    with taking_little(server.port) as connection:
+    with slow_connection(server.port) as connection:
         connection.sendall(BUNDLE)
         eventually(take_some, "the time to be over", pause_seconds=0.1)
         assert all(parts)

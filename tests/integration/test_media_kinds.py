@@ -24,7 +24,7 @@ from core.service.domain.media_types import SNIFFED_BYTES, sniff
 from core.service.domain.schema import JobWarning
 from core.service.media.image import decode_image
 from core.service.media.video import VideoLimits, last_frames
-from tests.helpers.ffmpeg import decoded, ffmpeg, fitted, last_of, made, telling_frame
+from tests.helpers.ffmpeg import decoded, ffmpeg, fitted, frame_with_number, last_of, made
 
 LIMITS = VideoLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=60.0)
 HEIGHT, WIDTH = 32, 40
@@ -269,7 +269,7 @@ def test_a_wide_gamut_without_hdr_keeps_its_colours_and_is_no_warning(tmp_path: 
     warnings = list[JobWarning]()
     ours = read(path, warnings=warnings)
     assert difference(ours, reference(path, filters="zscale=t=bt709:p=bt709:m=gbr:r=pc,format=gbrp")) < TOLERANCE
-    given = np.stack([telling_frame(number) for number in range(8, 24)])
+    given = np.stack([frame_with_number(number) for number in range(8, 24)])
     assert difference(ours, fitted(given, HEIGHT, WIDTH)) < TOLERANCE
     assert warnings == []
 
@@ -482,7 +482,7 @@ def test_sound_alone_is_refused_as_a_type(tmp_path: Path, name: str) -> None:
 
 
 def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
-    Image.fromarray(telling_frame(0)).save(tmp_path / "cover.jpg")
+    Image.fromarray(frame_with_number(0)).save(tmp_path / "cover.jpg")
     cover = ("-i", str(tmp_path / "cover.jpg"), "-map", "0", "-map", "1", "-disposition:v:0", "attached_pic")
     ffmpeg("-f", "lavfi", "-i", "sine=d=3", *cover, "-c:v", "copy", "-c:a", "aac", str(tmp_path / "song.mp4"))
     assert refusal(tmp_path / "song.mp4").message == "the video has sound but no picture"
@@ -530,7 +530,7 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 @pytest.mark.parametrize("orientation", _TURNS)
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 def test_every_orientation_of_exif_is_applied(tmp_path: Path, name: str, orientation: int) -> None:
-    seen = telling_frame(5)
+    seen = frame_with_number(5)
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored, buffer = np.ascontiguousarray(_TURNS[orientation](seen)), io.BytesIO()

@@ -14,14 +14,14 @@ from core.service.clock import SystemClock
 from core.service.redis.job_store import RedisJobStore
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import queued_job
-from tests.helpers.name_server import HERE, PIT, PUBLIC, launcher, serving_names, why_not
+from tests.helpers.name_server import HERE, PIT, PUBLIC, launcher, reason_to_skip, serving_names
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
 from tests.helpers.webhook_receiver import WebhookReceiver
 
 NUM_LOOKS = 40
 FLOODER = "127.0.0.2"
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
+pytestmark = pytest.mark.skipif(bool(reason_to_skip()), reason=str(reason_to_skip()))
 
 
 @pytest.fixture(scope="module")

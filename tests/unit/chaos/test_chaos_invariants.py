@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.clients import Call, Submission
-from tests.chaos.evidence import Event, Evidence, JobEvidence, Thrown, logged_commits
+from tests.chaos.evidence import Event, Evidence, InjectedFault, JobEvidence, logged_commits
 from tests.chaos.faults import RedisWiped
 from tests.chaos.invariants import judge, pieces_at_risk, pieces_repeated
 from tests.chaos.schedule import JobKind, PlannedJob
-from tests.helpers.webhook_receiver import Try
+from tests.helpers.webhook_receiver import Attempt
 
-JOB, CALM = "job_a", "job_calm"
+JOB, BASELINE = "job_a", "job_baseline"
 AT = "2026-01-01T00:00:00Z"
 AFTER = datetime(2026, 1, 2, tzinfo=UTC).timestamp()
 KIND = JobKind("two", 32)
@@ -60,8 +60,8 @@ def found(job_id: str = JOB, status: str = "succeeded", chunks: int = 2) -> JobE
     )
 
 
-def delivered(webhook_id: str = "msg_1", event: str = "job.succeeded", answered: int = 204) -> Try:
-    return Try({"Webhook-Id": webhook_id}, json.dumps({"type": event, "data": {"id": JOB}}), answered)
+def delivered(webhook_id: str = "msg_1", event: str = "job.succeeded", answered: int = 204) -> Attempt:
+    return Attempt({"Webhook-Id": webhook_id}, json.dumps({"type": event, "data": {"id": JOB}}), answered)
 
 
 def submission(**changes: Any) -> Submission:
@@ -70,21 +70,21 @@ def submission(**changes: Any) -> Submission:
     return Submission(planned, **fields)
 
 
-def thrown(**changes: Any) -> Thrown:
-    return replace(Thrown("worker killed", 1.0, 1.0, 0.0, "", costs_every_worker=False), **changes)
+def thrown(**changes: Any) -> InjectedFault:
+    return replace(InjectedFault("worker killed", 1.0, 1.0, 0.0, "", costs_every_worker=False), **changes)
 
 
 def evidence(**changes: Any) -> Evidence:
     """A run in which all went well, but for `changes`."""
-    jobs = {JOB: found(), CALM: found(CALM)}
+    jobs = {JOB: found(), BASELINE: found(BASELINE)}
     well = Evidence(
         num_workers=2,
         submissions=[submission()],
-        calm={("two", 3): found(CALM)},
+        baseline={("two", 3): found(BASELINE)},
         jobs=jobs,
         after_wipe=changes.get("jobs", jobs),
-        listed={JOB: 0, CALM: None},
-        stored_ids=frozenset({JOB, CALM}),
+        listed={JOB: 0, BASELINE: None},
+        stored_ids=frozenset({JOB, BASELINE}),
         tries=[delivered()],
         thrown=[],
         calls=[Call(0.0, "GET", "GET /jobs/{id}", 200, 0.01)],
@@ -93,7 +93,7 @@ def evidence(**changes: Any) -> Evidence:
 
 
 def with_job(job: JobEvidence, **changes: Any) -> Evidence:
-    return evidence(jobs={JOB: job, CALM: found(CALM)}, **changes)
+    return evidence(jobs={JOB: job, BASELINE: found(BASELINE)}, **changes)
 
 
 def rules(evidence: Evidence) -> set[str]:
@@ -105,7 +105,7 @@ def test_a_run_where_all_went_well_breaks_no_rule() -> None:
 
 
 def test_a_job_that_was_accepted_and_is_unknown_is_lost() -> None:
-    assert rules(with_job(JobEvidence(JOB, None), listed={CALM: None}, tries=[])) == {"lost"}
+    assert rules(with_job(JobEvidence(JOB, None), listed={BASELINE: None}, tries=[])) == {"lost"}
 
 
 def test_a_job_that_has_not_ended_is_a_violation() -> None:
@@ -132,8 +132,8 @@ def test_a_promised_cancel_is_kept_and_may_leave_the_beginning_of_the_video() ->
 
 
 def test_a_deleted_job_leaves_nothing() -> None:
-    gone = {"submissions": [submission(delete="promised", status="gone")], "listed": {CALM: None}, "tries": []}
-    clean = {"stored_ids": frozenset({CALM})}
+    gone = {"submissions": [submission(delete="promised", status="gone")], "listed": {BASELINE: None}, "tries": []}
+    clean = {"stored_ids": frozenset({BASELINE})}
     assert rules(with_job(JobEvidence(JOB, None), **gone, **clean)) == set()
     left = JobEvidence(JOB, None, keys=(f"jobs/{JOB}/manifest.json",))
     assert rules(with_job(left, **gone)) == {"deleted"}
@@ -141,26 +141,26 @@ def test_a_deleted_job_leaves_nothing() -> None:
 
 
 def test_a_deleted_job_that_returns_after_a_wipe_is_a_violation() -> None:
-    jobs = {JOB: JobEvidence(JOB, None), CALM: found(CALM)}
-    back = {JOB: found(status="running"), CALM: found(CALM)}
+    jobs = {JOB: JobEvidence(JOB, None), BASELINE: found(BASELINE)}
+    back = {JOB: found(status="running"), BASELINE: found(BASELINE)}
     gone = [submission(delete="promised", status="gone")]
-    judged = rules(evidence(jobs=jobs, after_wipe=back, submissions=gone, listed={CALM: None}, tries=[]))
+    judged = rules(evidence(jobs=jobs, after_wipe=back, submissions=gone, listed={BASELINE: None}, tries=[]))
     assert judged == {"last wipe"}
 
 
 def test_two_jobs_of_one_request_are_a_violation() -> None:
-    jobs = {JOB: found(), "job_b": found("job_b"), CALM: found(CALM)}
-    assert "doubled" in rules(evidence(jobs=jobs, listed={JOB: 0, "job_b": 0, CALM: None}))
+    jobs = {JOB: found(), "job_b": found("job_b"), BASELINE: found(BASELINE)}
+    assert "doubled" in rules(evidence(jobs=jobs, listed={JOB: 0, "job_b": 0, BASELINE: None}))
 
 
 def test_objects_of_unknown_jobs_are_a_violation() -> None:
-    assert rules(evidence(stored_ids=frozenset({JOB, CALM, "job_gone"}))) == {"orphan"}
+    assert rules(evidence(stored_ids=frozenset({JOB, BASELINE, "job_gone"}))) == {"orphan"}
     assert rules(evidence(orphans=["jobs/job_gone/video.mp4"])) == {"orphan"}
 
 
 def test_an_ended_job_that_changed_is_a_violation() -> None:
-    other = replace(found(CALM), videos={"preview": "another"})
-    assert rules(evidence(jobs={JOB: found(), CALM: other})) == {"ended job"}
+    other = replace(found(BASELINE), videos={"preview": "another"})
+    assert rules(evidence(jobs={JOB: found(), BASELINE: other})) == {"ended job"}
 
 
 def test_chunks_with_a_gap_are_a_violation() -> None:

@@ -21,7 +21,7 @@ from core.service.domain.webhooks import TOLERANCE_SECONDS, verify
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
 from core.service.testing.fakes import FakeOutbox
-from tests.helpers.canned_server import swallowing
+from tests.helpers.canned_server import unreachable_port
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
 from tests.helpers.webhook_sender import OneShotSender
@@ -311,7 +311,7 @@ def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: 
 
     office = Office(world, receiver.port)
     office.chunk_done()
-    with swallowing("127.0.0.3", receiver.port) if dead == "swallows" else nullcontext():
+    with unreachable_port("127.0.0.3", receiver.port) if dead == "swallows" else nullcontext():
         OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=several).deliver_due()
     assert office.only().state == "delivered"
     assert office.only().attempts[0].duration_seconds < 3

@@ -25,7 +25,7 @@ from core.service.domain.media_types import MediaKind
 from core.service.media.fetch import MAX_REDIRECTS, fetch
 from core.service.media.limited_file import MediaSink
 from core.service.net.address_guard import VIDEO, check_url
-from tests.helpers.canned_server import answering, swallowing
+from tests.helpers.canned_server import answering, unreachable_port
 from tests.helpers.deadline import eventually
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 
@@ -270,7 +270,7 @@ def test_a_redirect_to_what_is_no_url_is_refused_by_name(fetching: Fetching, ser
 
 def test_an_unreachable_address_delays_the_next_one_only_briefly(fetching: Fetching, server: MediaServer) -> None:
     server.answers["/a.mp4"] = Answer(MP4)
-    with swallowing("127.0.0.3", server.port):
+    with unreachable_port("127.0.0.3", server.port):
         began = time.monotonic()
         assert fetching.get(server.url("/a.mp4", HOST), allowed=lambda _: ["127.0.0.3", "127.0.0.1"]) == MP4
     assert time.monotonic() - began < 5
