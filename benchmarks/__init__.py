@@ -1,1 +1,1 @@
-"""What `make bench` measures: the figures that this project promises, on this machine. Never asserts a time."""
+"""`make bench`: measures the performance figures of docs/performance.md on this machine. Asserts no time."""

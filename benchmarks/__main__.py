@@ -1,11 +1,11 @@
-"""`python -m benchmarks`: run all measurements, or those of `--only`, print a table, leave a JSON file.
+"""`python -m benchmarks`: runs all measurements, or those of `--only`, prints a table and writes a JSON file.
 
-`http`: requests per second of the API, also `--against` another checkout. `streams`: what 2,000 event streams cost it.
-`steps`: one denoising step, plain against default against compiled. `approximations`: what the opt-in ones save and
-cost. `refinement`: both schedules against the video's length. `service`: jobs on an embedded stack.
-GPUs have a command of their own, `python -m benchmarks.cuda`.
+`http`: requests per second of the API, also `--against` another checkout. `streams`: the cost of 2,000 event
+streams. `steps`: one guidance step of the reference, default and compiled network. `approximations`: speed and error of
+the optional ones. `refinement`: both schedules at several video lengths. `service`: jobs on an embedded stack.
+For GPUs: `python -m benchmarks.cuda`.
 
-The exit code tells whether it could measure, not whether a target was met: times depend on the machine.
+Exit code 0: everything was measured, whether or not targets were met, as times depend on the machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="sprites", help="preset (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=64, help="frames per job (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="jobs, and starts of the API (default: %(default)s)")
-    parser.add_argument("--against", type=Path, help="another checkout, measured in turn (http)")
+    parser.add_argument("--against", type=Path, help="another checkout, measured alternately (http)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -92,7 +92,7 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
 
 
 def measure_service(args: argparse.Namespace, stop: StopSignal, say: Callable[[str], None]) -> list[Figure]:
-    """Jobs on a stack of its own in a temporary folder."""
+    """Jobs on an embedded stack in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         say(f"starting the embedded stack with {args.model}")
         options = StackOptions(Path(folder), model=args.model, gpus="auto")
@@ -102,11 +102,9 @@ def measure_service(args: argparse.Namespace, stop: StopSignal, say: Callable[[s
 
 
 def table(report: Report) -> Table:
-    """The figures for a person: measured, wanted, met or not."""
-    facts = report.machine
-    title = (
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, torch {facts['torch']}, {report.commit}"
-    )
+    """The figures as a table: measured value, target, met or not."""
+    info = report.machine
+    title = f"{info['cpu']}, {info['cores']} cores, {info['memory_gib']} GiB, torch {info['torch']}, {report.commit}"
     shown = Table(title=title, title_justify="left")
     for column in ("figure", "measured", "target", ""):
         shown.add_column(column, justify="right" if column == "measured" else "left")

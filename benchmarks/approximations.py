@@ -1,7 +1,7 @@
-"""What the opt-in approximations cost and save on `sprites`: the same window in full and approximated, in turns.
+"""Speed and error of the optional approximations on `sprites`: the same window in full and approximated, in turn.
 
-Goes the way an operator goes: keys in a copy of preset.json. Error is told as PSNR between the new frames (of the
-window after the first chunk, whose input is the same) and as the deviation of the difference, in shares of the frames'.
+They are set as an operator sets them, by keys in a copy of preset.json. Error: PSNR between the new frames of the first
+window after the same first chunk, and the standard deviation of the difference relative to that of the frames.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NUM_STEPS = 24
 
 @dataclass(frozen=True)
 class Timed:
-    """A chunk and how many processor seconds it took: other work on the machine changes them little."""
+    """A chunk and its CPU seconds, which depend little on other work of the machine."""
 
     seconds: float
     frames: NDArray[np.uint8]
@@ -62,12 +62,12 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
 
 
 def engine_with(folder: Path, keys: dict[str, Any]) -> Engine:
-    """The shipped preset's engine with these keys in its windows' sampling."""
+    """The engine of the shipped preset with these keys added to its windows' sampling config."""
     shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", folder)
     file = folder / "preset.json"
-    facts = json.loads(file.read_text())
-    facts["profiles"][DEFAULT_PROFILE]["windows"] |= keys
-    file.write_text(json.dumps(facts))
+    preset = json.loads(file.read_text())
+    preset["profiles"][DEFAULT_PROFILE]["windows"] |= keys
+    file.write_text(json.dumps(preset))
     return load_engine(folder, device="cpu")
 
 
@@ -93,7 +93,7 @@ def first_chunk(engine: Engine, prompt: str) -> tuple[JobSpec, EngineState]:
 
 def compare(name: str, results: list[dict[str, Timed]]) -> list[Figure]:
     """One variant against the full result, over all prompts."""
-    # All prompts cost the same work, so the fastest turn of each is the one least disturbed.
+    # All prompts cost the same work, so the fastest run of each is the least disturbed one.
     ratio = min(result["full"].seconds for result in results) / min(result[name].seconds for result in results)
     samples = [round(result[name].seconds, 2) for result in results]
     exact, approximate = (
@@ -116,6 +116,6 @@ def timed_chunk(engine: Engine, spec: JobSpec, state: EngineState) -> Timed:
 
 
 def psnr(error: NDArray[np.float64]) -> float:
-    """Peak signal-to-noise ratio of an error in grey levels of 255."""
+    """Peak signal-to-noise ratio in dB of an error in grey levels (peak 255)."""
     mean_square = float(np.mean(error**2))
     return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.cuda`: what a GPU makes of the published model's size, with random weights in bfloat16.
+"""`python -m benchmarks.cuda`: a GPU at the published model's size, with random weights in bfloat16.
 
-Written for a GPU that is there for a quarter of an hour: all of it takes less than 8 minutes on one H200, the most
-telling comes first, and the result file is written after every figure. `--modes` chooses, and a later run adds to the
-file. `--device cpu --size tiny` runs the very same code in seconds. Without CUDA and without `--device` that is what
-happens, and every figure is written as "not measured".
+Made for a GPU that is available for a quarter of an hour: a run takes less than 8 minutes on one H200, the most
+important modes come first, and the result file is written after every figure. `--modes` chooses; a later run adds to
+the file. `--device cpu --size tiny` runs the same code in seconds; so does a run without CUDA and `--device`, which
+writes every figure as "not measured".
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from benchmarks.figures import Figure, Report
 from benchmarks.result_file import ResultFile
 
 SECONDS = 460.0
-"""For everything, the start of Python included, within 8 minutes."""
+"""Of a whole run, which stays within 8 minutes with the start of Python."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One kind of measurement. `seconds`: reckoned, on one H200 at full size, loading and compiling included."""
+    """One kind of measurement. `seconds`: estimate for one H200 at full size, loading and compiling included."""
 
     measure: Callable[[Rig], Iterator[Figure]]
     seconds: float
@@ -49,11 +49,11 @@ MODES = {
     "graphs": Mode(graphs, 200),
     "refiner-compiled": Mode(measure_compiled_refiner, 120),
 }
-"""The most telling first; what compiles, and so may take any time, last."""
+"""The most important first; those that compile, which can take long, last."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 where all that was asked for was measured."""
+    """0 if all requested modes were measured."""
     args = parse_args(argv)
     console = Console()
     device, scale = args.device or default_device(), SCALES[args.size or default_size(args.device)]
@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if is_rehearsal:
         console.print("no CUDA here: toy size on the CPU, for correctness only")
         path.unlink(missing_ok=True)
-    facts = machine.describe() | gpu_facts(device) | {"size": scale.name}
-    result_file = ResultFile(path, Report(datetime.now(UTC).isoformat(timespec="seconds"), machine.commit(), facts))
+    info = machine.describe() | gpu_info(device) | {"size": scale.name}
+    result_file = ResultFile(path, Report(datetime.now(UTC).isoformat(timespec="seconds"), machine.commit(), info))
     run = Run(Rig(torch.device(device), scale), result_file, time.monotonic() + args.seconds, blank=is_rehearsal)
     with torch.inference_mode():
         complete = [run.measure(name, lambda text: console.print(text, highlight=False)) for name in args.modes]
@@ -76,7 +76,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cuda", description=__doc__)
     parser.add_argument("--modes", type=chosen_modes, default=list(MODES), help=f"of {', '.join(MODES)} (default: all)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for all of it (default: %(default)g)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if available")
     parser.add_argument("--size", choices=SCALES, help="of the networks (default: full on cuda, else tiny)")
     parser.add_argument("--name", help="of the result file (default: the device's)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default: %(default)s)")
@@ -84,7 +84,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen_modes(text: str) -> list[str]:
-    """Names with commas between, in the order of MODES."""
+    """Comma-separated names, in the order of MODES."""
     names = text.split(",")
     unknown = [name for name in names if name not in MODES]
     if unknown:
@@ -110,7 +110,7 @@ def result_name(device: str, size: str, *, is_rehearsal: bool) -> str:
     return f"{model[0].lower()}-{'bf16' if size == 'full' else size}"
 
 
-def gpu_facts(device: str) -> dict[str, str | int | float]:
+def gpu_info(device: str) -> dict[str, str | int | float]:
     """The GPU, for the report."""
     if device == "cpu":
         return {"gpu": "none"}
@@ -125,7 +125,7 @@ def gpu_facts(device: str) -> dict[str, str | int | float]:
 
 @dataclass(frozen=True)
 class Run:
-    """Modes one after the other into one file, until the time is over."""
+    """Runs modes one after the other and writes one file, until the time is over."""
 
     rig: Rig
     result_file: ResultFile
@@ -136,7 +136,7 @@ class Run:
     modes: Mapping[str, Mode] = field(default_factory=lambda: MODES)
 
     def measure(self, name: str, say: Callable[[str], None]) -> bool:
-        """All figures of a mode. False where it failed or there was no time; then the file says why."""
+        """All figures of a mode. False if it failed or there was no time; the file has the reason."""
         mode, early = self.modes[name], f"{name}: ended early"
         self.result_file.drop(early)
         started = time.monotonic()
@@ -145,11 +145,11 @@ class Run:
             for figure in mode.measure(self.rig):
                 self._add(figure, say, time.monotonic() - started)
                 self._check_time(0.0)
-        except Exception as error:  # the boundary of a mode: the next ones may tell something all the same
+        except Exception as error:  # boundary of a mode: the others can still be measured
             say(f"{early}: {error!r}")
             self.result_file.add(Figure(early, None, "", note=f"{type(error).__name__}: {error}"[:500]))
             if not isinstance(error, NoTimeLeft):
-                self.rig.forget()
+                self.rig.free()
             return False
         return True
 
@@ -160,11 +160,11 @@ class Run:
     def _check_time(self, needed: float) -> None:
         left = self.ends_at - time.monotonic()
         if left <= needed:
-            raise NoTimeLeft(f"{max(0.0, left):.0f} s were left, {needed:.0f} s are reckoned with")
+            raise NoTimeLeft(f"{max(0.0, left):.0f} s were left, {needed:.0f} s are estimated")
 
 
 class NoTimeLeft(Exception):
-    """The run's seconds are over, or the next mode takes longer than what is left of them."""
+    """The run's seconds are over, or the next mode needs more than is left."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The engine on a GPU: how many new frames a second, whether twice the same, how much memory. Part of benchmarks.cuda.
+"""The engine on a GPU: new frames per second, repeatability, memory. Part of benchmarks.cuda.
 
-Every figure is of the engine's own `next_chunk`: sampler, draws, callbacks, decoding and the way of the frames to the
-CPU are in it, and what the service does around it (encoding, storage) is not.
+Every figure is of the engine's own `next_chunk`: sampler, random draws, callbacks, decoding and copying
+the frames to the CPU are included; the service's video encoding and storage are not.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ WINDOWS_PER_CHUNK = 2
 CHUNKS = 4
 """Chunks in a row, for memory against the length of a video: 64 new frames."""
 PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "4090": 165}
-"""Dense bfloat16 with float32 accumulation, by the makers' data sheets, of the GPUs whose name contains the key."""
+"""Dense bfloat16 with float32 accumulation, from data sheets, by a part of the GPU's name."""
 
 
 def pace(rig: Rig) -> Iterator[Figure]:
-    """Steps as they are, started one by one."""
+    """Uncompiled: kernels are launched one by one."""
     yield from pace_of(rig, "eager")
 
 
 def pace_of(rig: Rig, name: str) -> Iterator[Figure]:
-    """New frames a second at 50 and 25 steps, and what they are made of. Targets hold for the fastest mode."""
-    judged, state = name == "CUDA graphs", rig.after_given_frames()
+    """New frames per second at 50 and 25 steps, and the time of their parts. Only the fastest mode has targets."""
+    judged, state = name == "CUDA graphs", rig.after_input_frames()
     rig.chunk(2, state)  # compiles, then records a CUDA graph, then replays it
     made = {}
     for steps, target in ((50, 4), (25, 8)):
@@ -45,7 +45,7 @@ def pace_of(rig: Rig, name: str) -> Iterator[Figure]:
 
 
 def parts_of(rig: Rig, name: str, made: EngineChunk, *, judged: bool) -> Iterator[Figure]:
-    """Of a chunk of two windows of 50 steps: a step, decoding, and the share of the GPU's peak that steps use."""
+    """Of a chunk of two windows of 50 steps: a step, decoding, and the steps' share of the GPU's peak rate."""
     step_ms = 1e3 * made.timings["denoise"] / (WINDOWS_PER_CHUNK * rig.scale.steps[50])
     decode_ms = 1e3 * made.timings["decode"] / WINDOWS_PER_CHUNK
     yield Figure(f"{name}: guidance step in the loop", round(step_ms, 1), "ms", target=36 if judged else None)
@@ -55,7 +55,7 @@ def parts_of(rig: Rig, name: str, made: EngineChunk, *, judged: bool) -> Iterato
 
 
 def used_percent(rig: Rig, step_ms: float) -> float | None:
-    """None where there is nothing to compare with: at toy size, on a CPU, on a GPU that is not in the list."""
+    """Percent of the peak rate; None at toy size, on a CPU, or on a GPU that is not in the list."""
     if not rig.on_gpu or rig.scale.name != "full":
         return None
     name = torch.cuda.get_device_name(rig.device)
@@ -77,8 +77,8 @@ def repeat(rig: Rig) -> Iterator[Figure]:
 
 
 def repeated(rig: Rig, name: str) -> Figure:
-    """Bytes of frames and state that differ between two runs. None may: a chunk made again is the same chunk."""
-    state = rig.after_given_frames()
+    """Number of bytes of frames and state that differ between two runs; must be 0, as chunks can be made again."""
+    state = rig.after_input_frames()
     first, second = (bytes_of(rig.chunk(10, state)) for _ in range(2))
     differing = int((first != second).sum()) if len(first) == len(second) else max(len(first), len(second))
     note = f"of {len(first)}; two windows, frames and state"
@@ -86,15 +86,15 @@ def repeated(rig: Rig, name: str) -> Figure:
 
 
 def bytes_of(made: EngineChunk) -> NDArray[np.uint8]:
-    """Frames and all that the next chunk is made of."""
+    """Frames and state."""
     return np.frombuffer(made.frames.tobytes() + made.state.to_bytes(), np.uint8)
 
 
 def memory(rig: Rig) -> Iterator[Figure]:
-    """With every network loaded: at rest, at the peak of a first chunk and of several chunks, and whether it grows."""
-    rig.after_given_frames()
+    """With every network loaded: at rest, peaks of a first chunk and of several chunks, growth."""
+    rig.after_input_frames()
     yield Figure("memory: every network loaded", rounded(rig.held_gigabytes()), "GB")
-    rig.forget_peak()
+    rig.reset_peak()
     first = rig.engine.next_chunk(rig.spec(2), rig.engine.start(rig.spec(2), NO_INPUT_MEDIA), ignore_step)
     yield Figure("memory: peak of a first chunk", rounded(rig.peak_gigabytes()), "GB", target=16)
     peaks = list(peaks_of_chunks(rig, first.state))
@@ -106,20 +106,20 @@ def memory(rig: Rig) -> Iterator[Figure]:
 
 
 def peaks_of_chunks(rig: Rig, state: EngineState) -> Iterator[float | None]:
-    """Gigabytes at the peak of each of several chunks that continue each other, as a video's do."""
+    """Gigabytes at the peak of each of several chunks that continue one another, as in a video."""
     for _ in range(CHUNKS):
-        rig.forget_peak()
+        rig.reset_peak()
         state = rig.chunk(2, state).state
         yield rig.peak_gigabytes()
 
 
 def graphs(rig: Rig) -> Iterator[Figure]:
-    """All of it compiled and replayed as CUDA graphs: what a worker does with LONGTAKE_TORCH_COMPILE."""
-    state = rig.after_given_frames()
-    plain = rig.chunk(2, state).frames
-    rig.forget_peak()
+    """Compiled and replayed as CUDA graphs, as a worker does with LONGTAKE_TORCH_COMPILE."""
+    state = rig.after_input_frames()
+    eager = rig.chunk(2, state).frames
+    rig.reset_peak()
     rig.models.network.compile(rig.for_steps)
-    difference = float(np.abs(rig.chunk(2, state).frames.astype(int) - plain.astype(int)).mean())
+    difference = float(np.abs(rig.chunk(2, state).frames.astype(int) - eager.astype(int)).mean())
     yield Figure("CUDA graphs: mean difference from eager", round(difference, 3), "levels", target=1)
     yield from pace_of(rig, "CUDA graphs")
     yield repeated(rig, "CUDA graphs")

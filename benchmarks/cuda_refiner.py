@@ -26,30 +26,30 @@ from core.service.domain.schema import JobSpec
 
 STEPS = 30
 _NUM_FRAMES = 40
-"""Two windows, of which the first is made."""
+"""Two windows; the first is refined."""
 
 
 def measure_refiner(rig: Rig) -> Iterator[Figure]:
-    """A window as it is."""
-    rig.forget()
+    """A window, uncompiled."""
+    rig.free()
     yield from timed_window(rig, make_refiner(rig)[0], "eager")
 
 
 def measure_compiled_refiner(rig: Rig) -> Iterator[Figure]:
-    """A window compiled, and whether it shows what the other shows."""
-    rig.forget()
+    """A window compiled, and its difference from eager."""
+    rig.free()
     refiner, network = make_refiner(rig)
-    plain = window(rig, refiner, steps=2)
+    eager = window(rig, refiner, steps=2)
     network.compile(rig.for_windows)
-    difference = float(np.abs(window(rig, refiner, steps=2).astype(int) - plain.astype(int)).mean())
+    difference = float(np.abs(window(rig, refiner, steps=2).astype(int) - eager.astype(int)).mean())
     yield Figure("refiner, compiled: mean difference from eager", round(difference, 3), "levels", target=1)
     yield from timed_window(rig, refiner, "compiled")
 
 
 def timed_window(rig: Rig, refiner: WindowRefiner, name: str) -> Iterator[Figure]:
-    """A window after another of two steps, which warms up and compiles. Targets are for one H200, the fastest mode."""
+    """A window, after one of two steps that warms up and compiles. Targets are for one H200 in the fastest mode."""
     window(rig, refiner, steps=2)
-    rig.forget_peak()
+    rig.reset_peak()
     seconds, _ = rig.timed(lambda: window(rig, refiner, STEPS))
     note = f"720x720, {STEPS} steps, guidance, encoding and decoding included; stretch 12 s"
     target = 20 if name == "compiled" else None
@@ -63,7 +63,7 @@ def rounded(gigabytes: float | None) -> float | None:
 
 
 def make_refiner(rig: Rig) -> tuple[WindowRefiner, UntouchedBase]:
-    """The UNet in the rig's dtype, the autoencoder in float32, as presets load them; the UNet to be compiled."""
+    """The UNet in the rig's dtype, the autoencoder in float32, as presets load them; and the compilable network."""
     size = rig.scale.refiner_size
     with rig.device:
         unet, vae = random_refiner_unet(size), random_vae(size)

@@ -1,6 +1,6 @@
 """What the GPU benchmarks run on: every network of the service with random weights, behind the service's own engine.
 
-Made on the device, in the dtypes that presets give them. Knows how to time and to measure memory there; judges nothing.
+Networks are made on the device, in the dtypes of presets. Measures time and memory there; has no targets.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ GUIDANCE = 7.5
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is. `steps`: of a window, by the number that is asked for; all the same at full size."""
+    """All sizes. `steps`: steps of a window by the number requested; at full size the same number."""
 
     name: str
     size: Size
     smoke: Size
-    """Of the networks of two levels that are compared with the CPU's."""
+    """Of the two-level networks that are compared with the CPU's."""
     steps: dict[int, int]
     refiner_size: Size
     preview_pixels: int
@@ -89,11 +89,11 @@ class Rig:
         self.scale = scale
         self.on_gpu = device.type == "cuda"
         self.dtype = torch.bfloat16 if self.on_gpu else torch.float32
-        """Of the networks that denoise, as presets of a GPU and of a CPU have them."""
+        """Of the networks that denoise, as in presets on a GPU and on a CPU."""
 
     @property
     def for_steps(self) -> Compiler:
-        """How windows' steps are compiled. On a CPU by a backend that only traces."""
+        """How windows' steps are compiled; on a CPU with a backend that only traces."""
         return compile_with_cuda_graph if self.on_gpu else _traced
 
     @property
@@ -115,14 +115,16 @@ class Rig:
 
     @cached_property
     def engine(self) -> StreamingT2VEngine:
-        """The service's own."""
+        """The service's engine."""
         config = SamplingConfig(SamplingPlan("ddim", 50), make_schedule(), GUIDANCE)
         pixels = 8 * self.scale.size.latent_size
         profiles: dict[Profile, ProfileConfig] = {DEFAULT_PROFILE: ProfileConfig(config, config, self.dtype)}
-        return StreamingT2VEngine(_Held(self.device, self.models), EngineConfig(pixels, pixels, profiles, "random"))
+        return StreamingT2VEngine(
+            _LoadedModelsOnly(self.device, self.models), EngineConfig(pixels, pixels, profiles, "random")
+        )
 
-    def forget(self) -> None:
-        """Give up engine and models, so that others have the memory."""
+    def free(self) -> None:
+        """Free engine and models."""
         self.__dict__.pop("engine", None)
         self.__dict__.pop("models", None)
         if self.on_gpu:
@@ -135,7 +137,7 @@ class Rig:
             lay_out_for_gpu(part)
 
     def spec(self, steps: int, num_frames: int = 1000) -> JobSpec:
-        """A job of so many steps in every stage (fewer at toy size)."""
+        """A job with this number of steps in every stage (fewer at toy size)."""
         sampled = self.scale.steps[steps]
         return JobSpec(
             prompt="a red circle moving left",
@@ -150,8 +152,8 @@ class Rig:
             first_chunk=FirstChunkSampling(num_inference_steps=sampled, guidance_scale=GUIDANCE),
         )
 
-    def after_given_frames(self) -> EngineState:
-        """A state whose next chunk are two windows: 16 frames were given, and no first chunk is sampled."""
+    def after_input_frames(self) -> EngineState:
+        """A state after 16 input frames: the next chunk is two windows, and no first chunk is sampled."""
         pixels = 8 * self.scale.size.latent_size
         frames = np.random.default_rng(SEED).integers(0, 256, (CHUNK_FRAMES, pixels, pixels, 3), np.uint8)
         spec = self.spec(2)
@@ -159,7 +161,7 @@ class Rig:
         return self.engine.next_chunk(spec, start, ignore_step).state
 
     def chunk(self, steps: int, state: EngineState, on_step: OnStep = ignore_step) -> EngineChunk:
-        """The chunk after `state`, in windows of so many steps."""
+        """The chunk after `state`, with this number of steps per window."""
         return self.engine.next_chunk(self.spec(steps), state, on_step)
 
     def timed(self, work: Callable[[], Value]) -> tuple[float, Value]:
@@ -175,27 +177,27 @@ class Rig:
         if self.on_gpu:
             torch.cuda.synchronize(self.device)
 
-    def forget_peak(self) -> None:
-        """Count the peak of memory anew."""
+    def reset_peak(self) -> None:
+        """Reset the peak of memory."""
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gigabytes(self) -> float | None:
-        """Most that tensors have held since `forget_peak`; None on a CPU."""
+        """Most memory that tensors held since `reset_peak`; None on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.on_gpu else None
 
     def reserved_gigabytes(self) -> float | None:
-        """Most that was taken from the device, what CUDA graphs keep included; None on a CPU."""
+        """Most memory reserved on the device, CUDA graphs included; None on a CPU."""
         return torch.cuda.max_memory_reserved(self.device) / 1e9 if self.on_gpu else None
 
     def held_gigabytes(self) -> float | None:
-        """What tensors hold now; None on a CPU."""
+        """Memory of tensors now; None on a CPU."""
         return torch.cuda.memory_allocated(self.device) / 1e9 if self.on_gpu else None
 
 
 @dataclass(frozen=True)
-class _Held:
-    """An engine's ModelLoader with one set of models."""
+class _LoadedModelsOnly:
+    """A ModelLoader with one set of models."""
 
     device: torch.device
     models: LoadedModels

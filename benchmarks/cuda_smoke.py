@@ -1,6 +1,6 @@
-"""Every network of the service at two levels, once on the device and once on the CPU: does it run there, and alike?
+"""Every network of the service at two levels, run on the device and on the CPU and compared.
 
-The first thing to know of a GPU that nothing has run on. Part of benchmarks.cuda.
+The first check of a GPU that has run nothing yet. Part of benchmarks.cuda.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from core.model.sampling.vae import decode_frames, encode_frames
 
 TIMESTEP = 500
 NOT_FINITE = 1e9
-"""Stands for a difference that is no number."""
+"""Stands for a difference that is NaN or infinite."""
 TARGETS = {torch.float32: 0.02, torch.bfloat16: 0.5}
-"""Largest difference in deviations of the CPU's values. GPUs multiply float32 with 10 digits of 24 in convolutions."""
+"""Largest difference, in standard deviations of the CPU's values. GPUs convolve float32 as TF32 (10 of 24 bits)."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One network with inputs, all on the CPU in float32. `run` gives what is compared, from inputs on the device."""
+    """One network with inputs, all on the CPU in float32. `run` computes what is compared from inputs on the device."""
 
     name: str
     modules: Sequence[nn.Module]
@@ -57,7 +57,7 @@ def smoke(rig: Rig) -> Iterator[Figure]:
 
 
 def on_device(rig: Rig, piece: Piece, dtype: torch.dtype) -> Tensor:
-    """What the piece gives on the rig's device, back on the CPU."""
+    """The piece's result on the rig's device, copied to the CPU."""
     for module in piece.modules:
         rig.place(module, dtype)
     moved = [each.to(rig.device, dtype if each.is_floating_point() else None) for each in piece.inputs]
@@ -65,7 +65,7 @@ def on_device(rig: Rig, piece: Piece, dtype: torch.dtype) -> Tensor:
 
 
 def compare(piece: Piece, expected: Tensor, actual: Tensor, dtype: torch.dtype) -> Figure:
-    """The largest difference in deviations of what is expected."""
+    """The largest difference, in standard deviations of `expected`."""
     name = f"smoke, {piece.name}, {str(dtype).removeprefix('torch.')}: largest difference from the CPU"
     differences = torch.nan_to_num((actual - expected).abs() / expected.std(), nan=NOT_FINITE, posinf=NOT_FINITE)
     worst = float(differences.max())
@@ -76,16 +76,16 @@ def compare(piece: Piece, expected: Tensor, actual: Tensor, dtype: torch.dtype) 
 def window_network(size: Size) -> Piece:
     """UNet, CAM and APM: one guided step of a window."""
     network, inputs = random_network(size), random_inputs(size)
-    given = (inputs.latents_1CFHW, inputs.text_2LD, inputs.tokens_2KD, inputs.past_G3PR)
+    arguments = (inputs.latents_1CFHW, inputs.text_2LD, inputs.tokens_2KD, inputs.past_G3PR)
 
     def run(*moved: Tensor) -> Tensor:
         return default_step(network, Inputs(*moved))()
 
-    return Piece("windows' network", list(network.parts.values()), given, run, (torch.float32, torch.bfloat16))
+    return Piece("windows' network", list(network.parts.values()), arguments, run, (torch.float32, torch.bfloat16))
 
 
 def base_unet(size: Size) -> Piece:
-    """The untouched base of first chunks."""
+    """The untouched base UNet of first chunks."""
     return _unet("first chunk's network", random_base_unet(size), size)
 
 
@@ -101,8 +101,8 @@ def _unet(name: str, unet: Any, size: Size) -> Piece:
         with network.use_cache(network.precompute(text_2LD, None)):
             return network.predict(latents_1CFHW, torch.tensor(TIMESTEP, device=latents_1CFHW.device), text_2LD)
 
-    given = (inputs.latents_1CFHW, inputs.text_2LD)
-    return Piece(name, [unet], given, run, (torch.float32, torch.bfloat16))
+    arguments = (inputs.latents_1CFHW, inputs.text_2LD)
+    return Piece(name, [unet], arguments, run, (torch.float32, torch.bfloat16))
 
 
 def autoencoder(size: Size) -> Piece:

@@ -1,4 +1,4 @@
-"""A measured figure, its target, and the file that a run leaves. Measures nothing itself."""
+"""A measured figure, its target, and the result file of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """One number with its unit; `samples` are what `value` was computed from. No target: told, not judged.
+    """One number with its unit; `samples` are what `value` was computed from.
 
-    `value` None: not measured, because this machine cannot.
+    `target` None: only reported. `value` None: this machine cannot measure it.
     """
 
     name: str

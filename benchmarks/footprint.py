@@ -1,4 +1,4 @@
-"""Measures what Longtake costs before any job: the API's start and memory, and the size of the shipped weights."""
+"""Costs before any job: start time and memory of the API, and the size of the shipped weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Requests per second that one API process answers: submitting, reading, polling and listing jobs, short and long ones.
 
-Against another checkout (`--against FOLDER`, for example a worktree of the commit before) both are measured in turn on
-the same kind of servers, so that only their ratio counts. No worker runs: what is measured is the door. The load comes
+Against another checkout (`--against FOLDER`, such as a worktree of the previous commit) both are measured alternately
+on the same kind of servers, so that only their ratio counts. No worker runs: only the API is measured. The load comes
 from this process, over several connections, and shares the machine's cores with the API.
 """
 
@@ -121,12 +121,12 @@ class Api:
 
 @contextmanager
 def api_process(folder: Path, tree: Path = REPOSITORY) -> Generator[Api]:
-    """Started from a checkout, until it answers."""
+    """An API of the checkout `tree` that answers; stopped at the end."""
     with EmbeddedRedis(folder / "redis") as redis_server, EmbeddedS3(folder / "s3") as s3_server:
         port = free_port()
         serve = ["--factory", "api.app:create_app", "--port", str(port), "--no-access-log"]
         environment = {**os.environ, **_environment(redis_server, s3_server), "PYTHONPATH": str(tree)}
-        command = [sys.executable, "-c", _IN_TREE.format(tree=str(tree)), *serve]
+        command = [sys.executable, "-c", _RUN_IN_CHECKOUT.format(tree=str(tree)), *serve]
         child = Child("the API", command, environment, folder / "api.log")
         try:
             _wait_for_answer(port, child)
@@ -153,7 +153,7 @@ def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
         return {kind.name: asyncio.run(_load(api.port, kind, request)) for kind, request in requests.items()}
 
 
-_IN_TREE = "import os, sys; os.chdir({tree!r}); sys.argv[0] = 'uvicorn'; import uvicorn; uvicorn.main()"
+_RUN_IN_CHECKOUT = "import os, sys; os.chdir({tree!r}); sys.argv[0] = 'uvicorn'; import uvicorn; uvicorn.main()"
 """Runs the uvicorn command in a checkout of its own: an installed package would otherwise come first."""
 
 
@@ -176,8 +176,7 @@ def _client(port: int) -> httpx.Client:
 
 
 def _first_jobs(http: httpx.Client, redis_url: str) -> tuple[str, str]:
-    """A long job that is being made and, after it, twenty that wait, so that lists are full; the long one's id comes
-    second."""
+    """Ids of a queued job and of a running one with LONG_CHUNKS chunks. Twenty jobs wait, so that lists are full."""
     long_job = _post(http, num_frames=CHUNK_FRAMES * LONG_CHUNKS + 1)
     with connect(redis_url) as client:
         _make_chunks(RedisJobStore(client, SystemClock(), retention_seconds=3600), long_job)
@@ -191,7 +190,7 @@ def _post(http: httpx.Client, **fields: object) -> str:
 
 
 def _make_chunks(store: RedisJobStore, job_id: str) -> None:
-    """Commits of a worker that stores nothing."""
+    """Commit chunks as a worker does, without objects."""
     for index in range(LONG_CHUNKS):
         lease = store.claim(job_id, Lane.GENERATE, "benchmark", 60)
         assert lease

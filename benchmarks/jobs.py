@@ -1,4 +1,4 @@
-"""Times jobs on the embedded stack, as a client sees them: first chunk, pace, and where a chunk's time goes."""
+"""Times jobs on the embedded stack, as a client sees them: first chunk, frames per second, phases of a chunk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from client import Client
 from core.service.domain.schema import Job
 
 NOT_ENGINE = frozenset({"queue", "load", "encode", "upload", "commit"})
-"""Phases of a chunk that the service adds; all others are the engine's."""
+"""Phases of a chunk outside the engine."""
 POLL_SECONDS = 0.02
 PROMPT = "a red circle moving left over a striped background"
 
@@ -53,13 +53,13 @@ def run_job(client: Client, num_frames: int, seed: int) -> tuple[float, Job]:
 
 
 def frames_per_second(job: Job) -> float:
-    """Pace from the first claim to the last commit: the first chunk and everything around the engine included."""
+    """From the first claim to the last commit: the first chunk and everything outside the engine included."""
     assert job.started_at is not None
     return job.request.num_frames / (job.chunks[-1].created_at - job.started_at).total_seconds()
 
 
 def overhead_percents(job: Job) -> list[float]:
-    """For each chunk after the first: the share of the time since the commit before that was not the engine's."""
+    """For each chunk after the first: percent of the time since the previous commit spent outside the engine."""
     shares: list[float] = []
     for before, chunk in zip(job.chunks, job.chunks[1:], strict=False):
         wall = (chunk.created_at - before.created_at).total_seconds()

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.listeners PORT COUNT < ids of jobs`: a crowd that follows jobs, in a process of its own.
+"""`python -m benchmarks.listeners PORT COUNT < ids of jobs`: many event-stream clients in one process.
 
-Raw sockets on one event loop, so that the crowd costs the machine little beside the API that it measures. Listener n
-takes the n-th job, from the first one again behind the last. Prints `all listen` once each has its first event, and at
-the end one line of JSON, the report.
+Raw sockets on one event loop, so that the listeners cost little beside the API that is measured. Listener n follows job
+n modulo the number of jobs. Prints `all listen` once each has its first event, and at the end the report as one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ _PROGRESS = re.compile(rb"^event: job\.progress$", re.MULTILINE)
 
 
 @dataclass
-class CrowdReport:
-    """What a crowd reports: how many listeners had exactly these event ids, and reports of progress of all together.
-
-    `spread_seconds`: of each event id the time from the first to the last listener who had it.
+class ListenersReport:
+    """`ids`: event ids and the number of listeners that got exactly these. `progress`: progress events of all.
+    `spread_seconds`: by event id, the time from the first to the last listener that got it.
     """
 
     ids: list[tuple[list[str], int]] = field(default_factory=lambda: [])
@@ -39,8 +38,8 @@ class CrowdReport:
     failures: list[str] = field(default_factory=lambda: [])
 
 
-class Crowd:
-    """The process, from its start to its report."""
+class Listeners:
+    """The process of the listeners."""
 
     def __init__(self, port: int, count: int, job_ids: Sequence[str], folder: Path) -> None:
         self._input = folder / "jobs-of-listeners"
@@ -53,11 +52,11 @@ class Crowd:
         line = self._line()
         assert line == "all listen", line
 
-    def report(self) -> CrowdReport:
+    def report(self) -> ListenersReport:
         """Waits for the end of all streams."""
-        return CrowdReport(**json.loads(self._line()))
+        return ListenersReport(**json.loads(self._line()))
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> Listeners:
         return self
 
     def __exit__(
@@ -71,32 +70,32 @@ class Crowd:
         return self._process.stdout.readline().rstrip()
 
 
-class _Listening:
-    """The crowd inside its process."""
+class _Client:
+    """All listeners, inside their process."""
 
     def __init__(self, port: int, count: int, job_ids: Sequence[str]) -> None:
         self._port = port
         self._jobs = [job_ids[number % len(job_ids)] for number in range(count)]
-        self._door = asyncio.Semaphore(CONNECTING_AT_ONCE)
-        self._silent = count
+        self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        self._without_event = count
         self._ids = Counter[tuple[str, ...]]()
         self._times: dict[str, tuple[float, float]] = {}
-        self._heard = CrowdReport()
+        self._report = ListenersReport()
 
-    async def run(self) -> CrowdReport:
+    async def run(self) -> ListenersReport:
         await asyncio.gather(*map(self._listen, self._jobs))
-        self._heard.ids = [(list(ids), count) for ids, count in self._ids.most_common()]
-        self._heard.spread_seconds = {event_id: last - first for event_id, (first, last) in self._times.items()}
-        return self._heard
+        self._report.ids = [(list(ids), count) for ids, count in self._ids.most_common()]
+        self._report.spread_seconds = {event_id: last - first for event_id, (first, last) in self._times.items()}
+        return self._report
 
     async def _listen(self, job_id: str) -> None:
         ids = list[str]()
-        async with self._door:
+        async with self._connecting:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 14)
             writer.write(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
-                self._heard.failures.append(head.decode(errors="replace"))
+                self._report.failures.append(head.decode(errors="replace"))
                 return writer.close()
             await self._next(reader, ids)
         while await self._next(reader, ids):
@@ -114,16 +113,16 @@ class _Listening:
         for found in _ID.findall(part):
             event_id = found.decode()
             if not ids:
-                self._one_less_is_silent()
+                self._got_first_event()
             ids.append(event_id)
             first, last = self._times.get(event_id, (now, now))
             self._times[event_id] = (min(first, now), max(last, now))
-        self._heard.progress += len(_PROGRESS.findall(part))
+        self._report.progress += len(_PROGRESS.findall(part))
         return True
 
-    def _one_less_is_silent(self) -> None:
-        self._silent -= 1
-        if self._silent == 0:
+    def _got_first_event(self) -> None:
+        self._without_event -= 1
+        if self._without_event == 0:
             print("all listen", flush=True)
 
 
@@ -131,8 +130,8 @@ def main() -> None:
     raise_open_file_limit()
     port, count = int(sys.argv[1]), int(sys.argv[2])
 
-    async def listen() -> CrowdReport:
-        return await _Listening(port, count, sys.stdin.read().split()).run()
+    async def listen() -> ListenersReport:
+        return await _Client(port, count, sys.stdin.read().split()).run()
 
     print(json.dumps(asdict(asyncio.run(listen()))), flush=True)
 

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: processor, memory, versions, commit. Reads /proc and git; says "unknown" where it cannot."""
+"""The machine of a benchmark: CPU, memory, versions, commit. "unknown" if /proc or git cannot tell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def describe() -> dict[str, str | int | float]:
-    """Facts that a reader needs to compare two results."""
+    """What is needed to compare two results."""
     return {
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
@@ -35,7 +35,7 @@ def cpu_model() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit; `-dirty` where it has changes."""
+    """The checkout's commit; `-dirty` if it has changes."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"

@@ -1,7 +1,4 @@
-"""Networks with random weights for benchmarks: time and memory do not depend on what the weights say.
-
-Knows sizes; measures nothing.
-"""
+"""Networks with random weights for benchmarks: time and memory do not depend on the values."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Size:
-    """What the cost of a step depends on. The defaults are the published model at 256x256."""
+    """Sizes that the cost of a step depends on. The defaults are the published model at 256x256."""
 
     widths: tuple[int, ...] = (320, 640, 1280, 1280)
     head_dim: int = 64
@@ -48,7 +45,7 @@ FULL_SIZE = Size()
 NARROW = Size(widths=(128, 256, 512, 512))
 TINY = Size((16, 32), 8, 32, 8, 4, 1, 8, 16, (8, 8, 8, 8), (1, 1), 16, 28, 100)
 EMBEDDING_WIDTH = 1024
-"""Of pictures, as the tokens' expander takes them."""
+"""Of images, the token expander's input."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Inputs:
 
 
 def random_network(size: Size) -> StreamingNetwork:
-    """A network on torch's current default device, float32, in evaluation mode, nothing left at zero."""
+    """A network on torch's current default device, float32, in evaluation mode, without zero weights."""
     unet = _random_unet(size)
     full_config = dict(cast(Any, unet.config))
     network = StreamingNetwork(

@@ -1,10 +1,9 @@
-"""Refinement against the video's length: processor seconds per frame and memory, both schedules, random tiny networks.
+"""Refinement at several video lengths: CPU seconds per frame and memory, both schedules, random tiny networks.
 
-Every measurement has a process of its own (`python -m benchmarks.refinement PRESET SCHEDULE FRAMES` prints it as JSON):
-memory is what it holds at its peak above what it held with everything loaded. It is told twice: as it is, with what
-fragments keep back, and in a second process whose allocator hands freed memory back at once, which shows what refining
-needs and is too slow to be timed. Frames come as from storage, those of a window for streaming and all at once for
-lockstep, and refined ones are let go, as they are when published.
+Every measurement runs in its own process (`python -m benchmarks.refinement PRESET SCHEDULE FRAMES` prints it as JSON).
+Memory is the peak above that with everything loaded, measured twice: with the default allocator, with fragments, and in
+a second process whose allocator returns freed memory at once, which shows what refining needs and is too slow to be
+timed. Frames come as from storage: those of a window for streaming, all at once for lockstep; refined ones are dropped.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Measured:
-    """One video. `megabytes` None: this system does not tell a process' peak."""
+    """One video. `megabytes` None: this system does not report a process' peak."""
 
     seconds_per_frame: float
     megabytes: float | None
@@ -55,19 +54,19 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
         write_random_preset(Path(folder), size=SIZE)
         for schedule in schedules:
             as_it_is, needed = (
-                [measure_apart(Path(folder), schedule, length, allocator, say) for length in LENGTHS]
+                [measure_in_process(Path(folder), schedule, length, allocator, say) for length in LENGTHS]
                 for allocator in ({}, RETURN_FREED_MEMORY)
             )
             for length, measured, lean in zip(LENGTHS, as_it_is, needed, strict=True):
                 figures += figures_of(schedule, length, measured, lean)
-            figures += [flatness(schedule, "memory", as_it_is), flatness(schedule, "memory needed", needed)]
+            figures += [growth(schedule, "memory", as_it_is), growth(schedule, "memory needed", needed)]
     return figures
 
 
-def measure_apart(
+def measure_in_process(
     preset: Path, schedule: RefineSchedule, num_frames: int, allocator: dict[str, str], say: Callable[[str], None]
 ) -> Measured:
-    """One video in a process of its own, on one thread: processor seconds then mean the same on any machine's cores."""
+    """One video in its own process, on one thread, so that CPU seconds do not depend on the number of cores."""
     say(f"refinement: {schedule}, {num_frames} frames")
     command = [sys.executable, "-m", "benchmarks.refinement", str(preset), schedule, str(num_frames)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | allocator
@@ -85,8 +84,8 @@ def figures_of(schedule: RefineSchedule, num_frames: int, measured: Measured, le
     ]
 
 
-def flatness(schedule: RefineSchedule, what: str, by_length: list[Measured]) -> Figure:
-    """How much more memory the longest video takes than the shortest; judged for streaming, which promises it."""
+def growth(schedule: RefineSchedule, what: str, by_length: list[Measured]) -> Figure:
+    """Memory of the longest video over that of the shortest; only streaming has a target."""
     first, last = by_length[0].megabytes, by_length[-1].megabytes
     ratio = None if first is None or last is None else round(last / first, 3)
     name = f"refinement, {schedule}: {what} at {LENGTHS[-1]} frames over that at {LENGTHS[0]}"
@@ -94,13 +93,13 @@ def flatness(schedule: RefineSchedule, what: str, by_length: list[Measured]) -> 
 
 
 def measure_here(preset: Path, schedule: RefineSchedule, num_frames: int) -> Measured:
-    """Refine a video of so many frames in this process."""
+    """Refine a video of `num_frames` in this process."""
     engine = load_refiner(preset, device="cpu", torch_threads=1)
     loaded = psutil.Process().memory_info().rss
     refine = stream if schedule == "streaming" else advance_together
-    # What the first window alone has to prepare belongs to no length.
+    # Warm-up: costs of the first window do not depend on the length.
     refine(engine, job(schedule, 24))
-    knows_peak = forget_peak()
+    knows_peak = reset_peak()
     started = time.process_time()
     refine(engine, job(schedule, num_frames))
     seconds = (time.process_time() - started) / num_frames
@@ -152,8 +151,8 @@ def job(schedule: RefineSchedule, num_frames: int) -> JobSpec:
     )
 
 
-def forget_peak() -> bool:
-    """Let the kernel count this process' peak memory anew; False where it cannot."""
+def reset_peak() -> bool:
+    """Reset the kernel's peak memory of this process; False if it cannot."""
     try:
         _CLEAR.write_text("5")
     except OSError:
@@ -162,7 +161,7 @@ def forget_peak() -> bool:
 
 
 def peak() -> int:
-    """Most memory this process held since then, bytes."""
+    """Peak memory of this process since `reset_peak`, bytes."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 

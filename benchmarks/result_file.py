@@ -1,7 +1,4 @@
-"""A result file that is written after every figure: what ends a run early loses nothing that was measured.
-
-Knows figures and files; measures nothing.
-"""
+"""A result file that is written after every figure, so that a run that ends early loses nothing."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ from benchmarks.figures import Figure, Report
 
 
 class ResultFile:
-    """The figures of one file, by name. A run of the same commit on the same device goes on with what is there."""
+    """The figures of one file, by name. A run of the same commit on the same device adds to them."""
 
     def __init__(self, path: Path, report: Report) -> None:
-        """`report`: when, of which commit and where; figures of an earlier run with the same are taken over."""
+        """`report`: date, commit and machine; figures of an earlier run of the same commit and machine are kept."""
         self.path = path
         self.report = replace(report, figures=_earlier(path, report))
 
     def add(self, figure: Figure) -> None:
-        """Put it in the place of the figure of its name, or at the end, and write the file."""
+        """Replace the figure of the same name, or append it, and write the file."""
         names = [each.name for each in self.report.figures]
         if figure.name in names:
             self.report.figures[names.index(figure.name)] = figure
@@ -31,19 +28,19 @@ class ResultFile:
         self._write()
 
     def drop(self, name: str) -> None:
-        """Take a figure out."""
+        """Remove a figure and write the file."""
         self.report.figures[:] = [figure for figure in self.report.figures if figure.name != name]
         self._write()
 
     def _write(self) -> None:
-        """In one go: a run that is killed in the middle leaves the file of before."""
+        """Atomically: a run that is killed leaves the previous file."""
         new = self.path.with_name(f".{self.path.name}.new")
         self.report.write(new)
         new.replace(self.path)
 
 
 def _earlier(path: Path, report: Report) -> list[Figure]:
-    """Figures of a file of the same commit, GPU and torch; none where there is no such file."""
+    """Figures of a file of the same commit, GPU and torch; none if there is no such file."""
     if not path.exists():
         return []
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

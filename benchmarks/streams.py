@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.figures import Figure
 from benchmarks.http import api_process
-from benchmarks.listeners import Crowd
+from benchmarks.listeners import Listeners
 from core.service.clock import SystemClock
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key
@@ -44,14 +44,14 @@ MAX_TIMES_AS_SLOW = 2.0
 
 
 class SimulatedWorker:
-    """Does a worker's part in the store."""
+    """Changes the store as a worker does."""
 
     def __init__(self, redis_url: str) -> None:
         self._clock = SystemClock()
         self.store = RedisJobStore(connect(redis_url), self._clock, retention_seconds=3600)
 
     def copies_of(self, job_id: str, count: int) -> list[str]:
-        """New jobs like a queued one."""
+        """Create copies of a queued job; their ids."""
         record = self.store.get(job_id)
         job_ids = [f"job_{number:020d}" for number in range(count)]
         for new_id in job_ids:
@@ -78,7 +78,7 @@ class SimulatedWorker:
         self.store.report_progress(job_id, StepProgress(chunk_index=index, step=step, steps=8, at=self._clock.now()))
 
     def end(self, job_id: str) -> None:
-        """Cancel it; with what has been made it is finalised."""
+        """Cancel the job and finalise it with its chunks."""
         self.store.request_cancel(job_id)
         if not self.store.get(job_id).status.is_terminal:
             self.store.begin_finalizing(job_id)
@@ -114,63 +114,63 @@ class SimulatedWorker:
 
 @dataclass(frozen=True)
 class Measured:
-    """p99 of the other requests in each round, without and with the crowd, and the memory that the crowd took."""
+    """p99 of the other requests in each round, without and with the listeners, and the memory that they cost."""
 
     alone_seconds: Sequence[float]
     beside_seconds: Sequence[float]
     more_megabytes: float
     slowest_spread_seconds: float
-    """Of the events that came while all listened: from the first listener who had it to the last."""
+    """Of the events sent while all listened: from the first listener that got it to the last."""
 
     @property
     def times_as_slow(self) -> float:
         return statistics.median(self.beside_seconds) / statistics.median(self.alone_seconds)
 
 
-def measure_crowd(
+def measure_listeners(
     api_pid: int,
     port: int,
-    hand: SimulatedWorker,
+    worker: SimulatedWorker,
     job_ids: Sequence[str],
     spare: str,
     folder: Path,
     rounds: int,
     listeners: int = LISTENERS,
 ) -> Measured:
-    """`job_ids` are listened to, `spare` is one more that is worked on without them. Rounds without listeners come
-    before and after. Raises AssertionError where one listener missed an event, had one twice or was refused."""
+    """Listeners follow `job_ids`; `spare` is a job without listeners. Rounds without listeners come before and
+    after. Raises AssertionError if a listener missed an event, got one twice or was refused."""
     paths = (f"/jobs/{spare}", "/jobs", "/healthz", f"/jobs/{spare}/playlist.m3u8")
-    hand.make_chunk(spare)
-    with hand.at_work([spare]):
+    worker.make_chunk(spare)
+    with worker.at_work([spare]):
         p99_of_round(port, paths)  # warms everything up
         alone = [p99_of_round(port, paths) for _ in range(rounds)]
     before = rss_megabytes(api_pid)
-    with Crowd(port, listeners, job_ids, folder) as crowd:
-        crowd.wait_until_all_listen()
-        with hand.at_work(job_ids):
+    with Listeners(port, listeners, job_ids, folder) as following:
+        following.wait_until_all_listen()
+        with worker.at_work(job_ids):
             beside = [p99_of_round(port, paths) for _ in range(rounds)]
         more = rss_megabytes(api_pid) - before
         for job_id in job_ids:
-            hand.end(job_id)
-        heard = crowd.report()
-    assert not heard.failures, heard.failures[:3]
-    assert sum(count for _, count in heard.ids) == listeners
-    for ids, _ in heard.ids:
+            worker.end(job_id)
+        report = following.report()
+    assert not report.failures, report.failures[:3]
+    assert sum(count for _, count in report.ids) == listeners
+    for ids, _ in report.ids:
         assert ids == [f"{number}-0" for number in range(1, len(ids) + 1)], ids
     if len(job_ids) == 1:
-        (whole,) = heard.ids
-        assert len(whole[0]) == hand.store.get(job_ids[0]).num_events
+        (whole,) = report.ids
+        assert len(whole[0]) == worker.store.get(job_ids[0]).num_events
     else:
-        expected = Counter(hand.store.get(job_id).num_events for job_id in job_ids)
-        had = sum((Counter({len(ids): count}) for ids, count in heard.ids), Counter[int | None]())
+        expected = Counter(worker.store.get(job_id).num_events for job_id in job_ids)
+        had = sum((Counter({len(ids): count}) for ids, count in report.ids), Counter[int | None]())
         assert had == expected, (had, expected)
-    with hand.at_work([spare]):
+    with worker.at_work([spare]):
         alone += [p99_of_round(port, paths) for _ in range(rounds)]
-    return Measured(alone, beside, more, _slowest_spread(heard.spread_seconds) if len(job_ids) == 1 else 0.0)
+    return Measured(alone, beside, more, _slowest_spread(report.spread_seconds) if len(job_ids) == 1 else 0.0)
 
 
 def _slowest_spread(spread_seconds: dict[str, float]) -> float:
-    """The first ones were there before all listened; the last one ends streams."""
+    """Only the last four: earlier events came before all listened."""
     ids = sorted(spread_seconds, key=lambda event_id: int(event_id.split("-")[0]))
     return max(spread_seconds[event_id] for event_id in ids[-4:])
 
@@ -180,7 +180,7 @@ def rss_megabytes(pid: int) -> float:
 
 
 def p99_of_round(port: int, paths: Sequence[str]) -> float:
-    """Seconds, of requests at a steady pace: one that waits makes the next one of its connection no later."""
+    """In seconds, of requests at a steady rate: a slow answer does not delay the next request of its connection."""
     taken = asyncio.run(_requests(port, paths))
     return sorted(taken)[int(0.99 * (len(taken) - 1))]
 
@@ -216,9 +216,9 @@ def measure(rounds: int, say: Callable[[str], None]) -> list[Figure]:
         with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder, api_process(Path(folder)) as api:
             body = {"prompt": "a red circle moving left", "num_frames": 16 * 200}
             spare = str(httpx.post(f"{api.url}/jobs", json=body, trust_env=False).json()["id"])
-            hand = SimulatedWorker(api.redis_url)
-            followed = hand.copies_of(spare, num_jobs)
-            found = measure_crowd(api.pid, api.port, hand, followed, spare, Path(folder), rounds)
+            worker = SimulatedWorker(api.redis_url)
+            followed = worker.copies_of(spare, num_jobs)
+            found = measure_listeners(api.pid, api.port, worker, followed, spare, Path(folder), rounds)
         shown += figures_of(found, title)
     return shown
 

@@ -1,4 +1,4 @@
-"""What every test may use. Knows no server: tests/integration/conftest.py starts those.
+"""Fixtures of all tests. No servers: tests/integration/conftest.py starts those.
 
 Tests find `tests.helpers` because the repository's root is the pytest root.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.watched ARGUMENTS`: pytest, which fails also if one of its processes leaves something open.
+"""`python -m tests.watched ARGUMENTS`: pytest, which also fails if one of its processes leaves something open.
 
 Within a test a ResourceWarning is an error. What is noticed only when a process ends is no more than a line on stderr
 (tests/conftest.py has it written), and this fails for it.

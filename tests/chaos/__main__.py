@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: prints its seed, throws faults for a while, says what broke. Exit code 1 where anything did.
+"""`python -m tests.chaos`: prints its seed, injects faults, reports violations. Exit code 1 if there are any.
 
 The same seed repeats the schedule of jobs and faults. Where something broke the logs of all processes are kept.
 """

@@ -1,6 +1,6 @@
 """The clients of a chaos run: they submit jobs, watch them, cancel and delete some, and note every answer.
 
-They know the service by HTTP only. What they were promised is what invariants.py holds the service to.
+They know the service by HTTP only. invariants.py checks that every promise in these answers was kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run left behind, read by HTTP and from the bucket when all is quiet. Judges nothing.
+"""Collects the results of a run, by HTTP and from the bucket, when it has settled. Checks no rule.
 
 JSON stays JSON here: a field that is new to this harness is none of its business.
 """
@@ -19,7 +19,7 @@ import httpx
 
 from core.service.s3.storage import S3Storage
 from tests.chaos.clients import NUMBER_KEY, TERMINAL, Call, Submission
-from tests.helpers.webhook_receiver import Try
+from tests.helpers.webhook_receiver import Attempt
 
 READERS = 4
 STREAM_SECONDS = 10.0
@@ -59,7 +59,7 @@ class JobEvidence:
 
 
 @dataclass(frozen=True)
-class Thrown:
+class InjectedFault:
     """A fault as it came about. Times are seconds since the chaos began; `wall` is time.time() of the lift."""
 
     name: str
@@ -87,11 +87,11 @@ class Evidence:
     """Number in the metadata, of every job that GET /jobs lists."""
     stored_ids: frozenset[str]
     """Ids of jobs with objects in the bucket."""
-    thrown: Sequence[Thrown]
-    calm: Mapping[tuple[str, int], JobEvidence] = field(default_factory=lambda: {})
+    thrown: Sequence[InjectedFault]
+    baseline: Mapping[tuple[str, int], JobEvidence] = field(default_factory=lambda: {})
     """By kind and seed: the same request made without faults."""
     calls: Sequence[Call] = ()
-    tries: Sequence[Try] = ()
+    tries: Sequence[Attempt] = ()
     """Of webhooks."""
     logged_commits: Mapping[tuple[str, str], int] = field(default_factory=lambda: {})
     """How often workers say that they committed a piece of a job: by job and piece."""
@@ -113,7 +113,7 @@ def logged_commits(folder: Path) -> Counter[tuple[str, str]]:
 
 
 class Reader:
-    """Reads jobs from a service that is calm. Raises AssertionError for an answer that makes no sense then."""
+    """Reads jobs from an idle service. Raises AssertionError for an answer that is impossible then."""
 
     def __init__(self, base_url: str, storage: S3Storage) -> None:
         self._http = httpx.Client(base_url=base_url, trust_env=False, timeout=30)

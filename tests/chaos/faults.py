@@ -1,4 +1,4 @@
-"""The faults that chaos throws, each a small class: its name, what it does to the world, and how that is lifted.
+"""The faults, each a small class: its name, what it does, and how it is undone.
 
 Faults of one group never overlap, those of different groups may. Knows no schedule and judges nothing.
 """
@@ -42,7 +42,7 @@ REFINE_STATES = "/state/refine/"
 """Parts of object keys, by which faults find what to damage."""
 
 
-class NotNow(Exception):
+class NotApplicable(Exception):
     """There is nothing here that this fault could hit at this moment; it is left out."""
 
 
@@ -73,7 +73,7 @@ class Fault(ABC):
 
     @abstractmethod
     def inject(self, world: World) -> Hit:
-        """Do it. Raises NotNow where there is no victim."""
+        """Do it. Raises NotApplicable where there is no victim."""
 
     def lift(self, world: World) -> None:
         """End it; nothing where the fault was over at once."""
@@ -81,7 +81,7 @@ class Fault(ABC):
 
     def _one_of(self, choices: Sequence[T]) -> T:
         if not choices:
-            raise NotNow("nothing to hit")
+            raise NotApplicable("nothing to hit")
         return choices[min(int(self.pick * len(choices)), len(choices) - 1)]
 
 
@@ -110,7 +110,7 @@ class _OfOneWorker(Fault):
         try:
             victim.send_signal(number)  # checks that the pid is still this process
         except psutil.NoSuchProcess as gone:
-            raise NotNow("it has just ended") from gone
+            raise NotApplicable("it has just ended") from gone
 
 
 class WorkerKilled(_OfOneWorker):
@@ -490,7 +490,7 @@ class S3Slow(_S3Proxy):
     behaviour = Behaviour(delay_seconds=0.3)
 
 
-class JanitorKilledInItsPass(Fault):
+class JanitorKilledDuringPass(Fault):
     """Slows S3 down until a janitor is seen to hold its lock, and kills all CPU workers then; else one of them."""
 
     name = "janitor killed in its pass"
@@ -543,9 +543,9 @@ class _ObjectFault(Fault):
             key = self._one_of(keys)
             self._change(world, key)
         except DeadlinePassed as nothing:
-            raise NotNow("no job that is being made has such an object") from nothing
+            raise NotApplicable("no job that is being made has such an object") from nothing
         except LongtakeError as error:
-            raise NotNow(f"the object could not be reached: {error.message}") from error
+            raise NotApplicable(f"the object could not be reached: {error.message}") from error
         job_id = key.split("/")[1]
         killed = _kill_workers_of(world, job_id) if self.forget else []
         return Hit(f"{key}; workers killed: {killed}", job_id, key)
@@ -663,7 +663,7 @@ ALL_FAULTS: tuple[type[Fault], ...] = (
     CpuWorkerKilled,
     CpuWorkerFrozen,
     SupervisorKilled,
-    JanitorKilledInItsPass,
+    JanitorKilledDuringPass,
     ApiKilled,
     RedisKilled,
     RedisKilledForLong,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.chaos.clients import ANSWER_SECONDS, TERMINAL, Call, Submission
-from tests.chaos.evidence import Event, Evidence, JobEvidence, Thrown
+from tests.chaos.evidence import Event, Evidence, InjectedFault, JobEvidence
 from tests.chaos.faults import RedisWiped
 
 WIPE = RedisWiped.name
@@ -100,12 +100,12 @@ def a_last_wipe_changes_nothing(evidence: Evidence) -> Iterator[Violation]:
 
 
 def ended_jobs_stay_as_they_were(evidence: Evidence) -> Iterator[Violation]:
-    """The jobs of the calm run ended before the first fault."""
-    for calm in evidence.calm.values():
-        now = evidence.jobs[calm.job_id]
-        if _lasting(now) != _lasting(calm):
+    """The jobs of the baseline run ended before the first fault."""
+    for baseline in evidence.baseline.values():
+        now = evidence.jobs[baseline.job_id]
+        if _lasting(now) != _lasting(baseline):
             yield Violation(
-                "ended job", f"{calm.status} before the chaos, {now.status} or other bytes now", calm.job_id
+                "ended job", f"{baseline.status} before the chaos, {now.status} or other bytes now", baseline.job_id
             )
 
 
@@ -126,17 +126,19 @@ def chunks_are_contiguous(evidence: Evidence) -> Iterator[Violation]:
 
 
 def videos_equal_their_calm_run(evidence: Evidence) -> Iterator[Violation]:
-    """Byte by byte: chunks, refined chunks and final videos. Of a cancelled job: the beginning of the calm one's."""
+    """Byte by byte: chunks, refined chunks and final videos. Of a cancelled job: a prefix of the baseline."""
     for submission, found in _known(evidence):
-        calm = evidence.calm[submission.planned.kind.name, submission.planned.seed]
+        baseline = evidence.baseline[submission.planned.kind.name, submission.planned.seed]
         excused = _damaged_too_late(evidence, found)
-        for what, ours, theirs in _pairs(found, calm):
+        for what, ours, theirs in _pairs(found, baseline):
             pairs = enumerate(zip(ours, theirs, strict=False))
             wrong = [index for index, pair in pairs if len(set(pair)) > 1 and (what, index) not in excused]
             if wrong or len(ours) > len(theirs):
-                yield Violation("bytes", f"{_told(submission)}: {what} {wrong} differ from the calm run", found.job_id)
-        if found.status == "succeeded" and found.videos != calm.videos:
-            variants = [name for name in calm.videos if found.videos.get(name) != calm.videos[name]]
+                yield Violation(
+                    "bytes", f"{_told(submission)}: {what} {wrong} differ from the baseline run", found.job_id
+                )
+        if found.status == "succeeded" and found.videos != baseline.videos:
+            variants = [name for name in baseline.videos if found.videos.get(name) != baseline.videos[name]]
             yield Violation("bytes", f"{_told(submission)}: video ({', '.join(variants)}) differs", found.job_id)
 
 
@@ -150,11 +152,11 @@ def _damaged_too_late(evidence: Evidence, found: JobEvidence) -> set[tuple[str, 
     return {(kinds[key[2]], int(key[3].removesuffix(".mp4"))) for key in of_job}
 
 
-def _pairs(found: JobEvidence, calm: JobEvidence) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+def _pairs(found: JobEvidence, baseline: JobEvidence) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
     """What is compared: the digests in the record, and those of the objects."""
-    yield "recorded chunks", _recorded(found), _recorded(calm)
-    yield "chunk objects", found.chunks, calm.chunks
-    yield "refined chunk objects", found.refined, calm.refined
+    yield "recorded chunks", _recorded(found), _recorded(baseline)
+    yield "chunk objects", found.chunks, baseline.chunks
+    yield "refined chunk objects", found.refined, baseline.refined
 
 
 def _recorded(found: JobEvidence) -> list[str]:
@@ -163,10 +165,10 @@ def _recorded(found: JobEvidence) -> list[str]:
 
 def succeeded_jobs_are_complete(evidence: Evidence) -> Iterator[Violation]:
     for submission, found in _known(evidence):
-        calm = evidence.calm[submission.planned.kind.name, submission.planned.seed]
+        baseline = evidence.baseline[submission.planned.kind.name, submission.planned.seed]
         if found.status == "succeeded" and (len(found.chunks), len(found.refined)) != (
-            len(calm.chunks),
-            len(calm.refined),
+            len(baseline.chunks),
+            len(baseline.refined),
         ):
             text = f"{_told(submission)}: {len(found.chunks)} chunks and {len(found.refined)} refined"
             yield Violation("chunks", text, found.job_id)
@@ -241,7 +243,7 @@ def _webhook_ids(evidence: Evidence) -> dict[tuple[str, str], set[str]]:
     for attempt in evidence.tries:
         if attempt.answered < 300:
             headers = {name.lower(): value for name, value in attempt.headers.items()}
-            told[attempt.told["data"]["id"], attempt.told["type"]].add(headers["webhook-id"])
+            told[attempt.payload["data"]["id"], attempt.payload["type"]].add(headers["webhook-id"])
     return told
 
 
@@ -276,11 +278,11 @@ def _committed(found: JobEvidence) -> int:
 
 def pieces_at_risk(evidence: Evidence) -> int:
     """What the faults thrown may have cost at most."""
-    longest = max((_committed(found) for found in evidence.calm.values()), default=0)
+    longest = max((_committed(found) for found in evidence.baseline.values()), default=0)
     return sum(_risk(thrown, evidence.num_workers, longest) for thrown in evidence.thrown)
 
 
-def _risk(thrown: Thrown, num_workers: int, longest: int) -> int:
+def _risk(thrown: InjectedFault, num_workers: int, longest: int) -> int:
     if thrown.skipped is not None:
         return 0
     if thrown.damaged is not None:

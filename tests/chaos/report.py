@@ -1,4 +1,4 @@
-"""What a run is remembered by: recovery times by kind of fault, a table for people and JSON for benchmarks/results."""
+"""The report of a run: recovery times by kind of fault, as a table and as JSON for benchmarks/results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks import machine
-from tests.chaos.evidence import Evidence, JobEvidence, Thrown
+from tests.chaos.evidence import Evidence, InjectedFault, JobEvidence
 from tests.chaos.invariants import Violation, pieces_at_risk, pieces_repeated
-from tests.helpers.webhook_receiver import Try
+from tests.helpers.webhook_receiver import Attempt
 
 SLOW_ANSWER_SECONDS = 2.0
 
@@ -47,19 +47,19 @@ class Recovery:
 
 def recoveries(evidence: Evidence) -> list[Recovery]:
     """One for each kind of fault that the schedule held, by name."""
-    by_name: dict[str, list[Thrown]] = defaultdict(list)
+    by_name: dict[str, list[InjectedFault]] = defaultdict(list)
     for thrown in evidence.thrown:
         by_name[thrown.name].append(thrown)
     return [_recovery(name, all_of_it, evidence) for name, all_of_it in sorted(by_name.items())]
 
 
-def _recovery(name: str, thrown: Sequence[Thrown], evidence: Evidence) -> Recovery:
+def _recovery(name: str, thrown: Sequence[InjectedFault], evidence: Evidence) -> Recovery:
     hits = [each for each in thrown if each.skipped is None]
     seconds = [seconds for each in hits for seconds in _seconds_to_commit(each, evidence)]
     return Recovery(name, len(hits), len(thrown) - len(hits), tuple(round(value, 3) for value in seconds))
 
 
-def _seconds_to_commit(thrown: Thrown, evidence: Evidence) -> Iterator[float]:
+def _seconds_to_commit(thrown: InjectedFault, evidence: Evidence) -> Iterator[float]:
     """None where no work was waiting when it was lifted, or the job that it hit made no more commit."""
     if thrown.job_id is not None and thrown.job_id in evidence.jobs:
         jobs = [evidence.jobs[thrown.job_id]]
@@ -129,7 +129,7 @@ def _job_counts(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _webhook_counts(tries: Sequence[Try]) -> dict[str, int]:
+def _webhook_counts(tries: Sequence[Attempt]) -> dict[str, int]:
     """`repeated`: accepted more than once, as at-least-once allows."""
     accepted = [attempt.headers.items() for attempt in tries if attempt.answered < 300]
     ids = [value for headers in accepted for name, value in headers if name.lower() == "webhook-id"]

@@ -1,4 +1,4 @@
-"""One run of chaos: the calm videos first, then jobs and faults as planned, then quiet, and what is to be seen then.
+"""One chaos run: baseline videos, then jobs and faults as scheduled, then settling, then the checks.
 
 Processes are started by the main thread only: the kernel ends a child with the thread that started it.
 """
@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 
 from cli.main import COMMANDS
 from tests.chaos.clients import TERMINAL, Caller, Clients, Submission
-from tests.chaos.evidence import Evidence, JobEvidence, Reader, Thrown, logged_commits
-from tests.chaos.faults import Hit, NotNow
+from tests.chaos.evidence import Evidence, InjectedFault, JobEvidence, Reader, logged_commits
+from tests.chaos.faults import Hit, NotApplicable
 from tests.chaos.schedule import KINDS, SEEDS, Plan, PlannedFault
 from tests.chaos.world import MODEL, World
 from tests.helpers.deadline import DeadlinePassed, eventually
@@ -54,9 +54,9 @@ class Run:
     def __init__(self, world: World, plan: Plan, options: Options, say: Say) -> None:
         self._world, self._plan, self._options, self._say = world, plan, options, say
         self._began = time.monotonic()
-        self._thrown: list[Thrown] = []
+        self._thrown: list[InjectedFault] = []
         self._ended_by_themselves: list[str] = []
-        self._active: dict[int, tuple[PlannedFault, Thrown]] = {}
+        self._active: dict[int, tuple[PlannedFault, InjectedFault]] = {}
         self._said_at = 0.0
 
     def play(self) -> Evidence:
@@ -67,13 +67,13 @@ class Run:
             reader, caller = Reader(base_url, self._world.storage()), Caller(base_url, self._now)
             stack.callback(reader.close)
             stack.callback(caller.close)
-            calm = self._calm_run(reader)
+            baseline = self._baseline_run(reader)
             clients = stack.enter_context(Clients(caller, receiver.url, self._now))
             self._world.open_jobs = clients.open_jobs
             self._throw_everything(clients)
             self._settle(clients, reader, receiver)
             calls = list(caller.calls)
-            return replace(self._aftermath(clients, reader), calm=calm, calls=calls, tries=list(receiver.tries))
+            return replace(self._aftermath(clients, reader), baseline=baseline, calls=calls, tries=list(receiver.tries))
 
     def _aftermath(self, clients: Clients, reader: Reader) -> Evidence:
         """What is to be seen once all is quiet; at the end the processes are told to stop."""
@@ -106,7 +106,7 @@ class Run:
 
     # --- before ------------------------------------------------------------------------------------------------------
 
-    def _calm_run(self, reader: Reader) -> dict[tuple[str, int], JobEvidence]:
+    def _baseline_run(self, reader: Reader) -> dict[tuple[str, int], JobEvidence]:
         """Each request of the plan once, without faults."""
         started, service = time.monotonic(), self._world.service
         wanted = sorted({(job.kind.name, job.seed) for job in self._plan.jobs})
@@ -114,7 +114,7 @@ class Run:
         ids = {each: service.submit(model=MODEL, **kinds[each[0]].request(each[1])).id for each in wanted}
         for job_id in ids.values():
             service.wait_for_success(job_id, seconds=120)
-        self._say(f"calm run: {len(ids)} videos in {time.monotonic() - started:.0f} s")
+        self._say(f"baseline run: {len(ids)} videos in {time.monotonic() - started:.0f} s")
         return {each: reader.read(job_id) for each, job_id in ids.items()}
 
     # --- chaos -------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class Run:
 
     def _progress(self, clients: Clients) -> str:
         counts = clients.counts()
-        now = ", ".join(planned.fault.name for planned, _ in self._active.values()) or "calm"
+        now = ", ".join(planned.fault.name for planned, _ in self._active.values()) or "no fault"
         jobs = f"{counts['submitted']} submitted, {counts['accepted']} accepted, {counts['ended']} ended"
         return f"{self._now():5.0f} s  faults {len(self._thrown)}/{len(self._plan.faults)} ({now})  jobs {jobs}"
 
@@ -167,9 +167,9 @@ class Run:
         fault, at = planned.fault, self._now()
         try:
             hit, skipped = fault.inject(self._world), None
-        except (NotNow, RedisError) as reason:
+        except (NotApplicable, RedisError) as reason:
             hit, skipped = Hit(""), str(reason)
-        thrown = Thrown(
+        thrown = InjectedFault(
             name=fault.name,
             at=round(at, 3),
             lifted_at=round(at, 3),
@@ -271,7 +271,9 @@ class Run:
 def _undelivered(submissions: Sequence[Submission], receiver: WebhookReceiver) -> list[str]:
     """Jobs whose end was to be told and was not yet."""
     told = {
-        (attempt.told["data"]["id"], attempt.told["type"]) for attempt in list(receiver.tries) if attempt.answered < 300
+        (attempt.payload["data"]["id"], attempt.payload["type"])
+        for attempt in list(receiver.tries)
+        if attempt.answered < 300
     }
     ended = [each for each in submissions if each.status in TERMINAL and each.delete == "none"]
     wanted = [(str(each.job_id), f"job.{each.status}", each.planned.webhook_events) for each in ended]

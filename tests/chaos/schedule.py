@@ -1,4 +1,4 @@
-"""What happens when: jobs, what becomes of them, and faults, all drawn from one seed. Pure: starts and breaks nothing.
+"""The schedule of jobs, cancels, deletions and faults, drawn from one seed. Pure.
 
 The same seed and options give the same schedule. What the processes make of it depends on the machine.
 """

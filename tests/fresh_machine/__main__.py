@@ -1,4 +1,4 @@
-"""`make fresh-machine`: in a minimal Debian 13 without a compiler, for real, what `make demo` and `make test` set up.
+"""`make fresh-machine`: runs the setup of `make demo` and `make test` in a real minimal Debian 13 without a compiler.
 
     python -m tests.fresh_machine [--torch WHEEL] [--keep]
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from setup.environment import torch_requirement
 from tests.fresh_machine.pip_settings import local_paths, pip_environment
-from tests.fresh_machine.tree import CERTIFICATES, PACKAGES, RELEASE, Impossible, Tree, require_tools
+from tests.fresh_machine.tree import CERTIFICATES, PACKAGES, RELEASE, CannotMakeTree, Tree, require_tools
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.wheels import write_empty_wheel
 
@@ -48,7 +48,7 @@ def main() -> int:
     try:
         require_tools()
         return try_fresh_machine(Tree(folder / "tree"), args.torch)
-    except Impossible as reason:
+    except CannotMakeTree as reason:
         print(f"fresh machine: skipped: {reason}")
         return 0
     finally:

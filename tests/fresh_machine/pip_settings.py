@@ -1,4 +1,4 @@
-"""This machine's settings of pip, as the environment of another place: variables, and the folders that they name.
+"""This machine's pip settings as environment variables for the Debian, and the folders that they name.
 
 Only passes on: names no index itself.
 """

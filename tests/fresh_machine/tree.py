@@ -22,20 +22,20 @@ LIMIT_SECONDS = 900.0
 """For one command: far more than any needs."""
 
 
-class Impossible(Exception):
+class CannotMakeTree(Exception):
     """Such a tree cannot be made here: one sentence."""
 
 
 def require_tools() -> None:
-    """Raise Impossible where this machine cannot do it. Installs debootstrap where only that is missing."""
+    """Raise CannotMakeTree where this machine cannot do it. Installs debootstrap where only that is missing."""
     if platform.system() != "Linux" or os.geteuid() != 0:
-        raise Impossible("it needs Linux and root")
+        raise CannotMakeTree("it needs Linux and root")
     if shutil.which("apt-get") is None or shutil.which("unshare") is None:
-        raise Impossible("it needs apt-get and unshare")
+        raise CannotMakeTree("it needs apt-get and unshare")
     if shutil.which("debootstrap") is None:
         _install("debootstrap")
     if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode != 0:
-        raise Impossible("this machine allows no mounts")
+        raise CannotMakeTree("this machine allows no mounts")
 
 
 def _install(package: str) -> None:
@@ -43,17 +43,17 @@ def _install(package: str) -> None:
     for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", package]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Impossible(f"apt-get cannot install {package}: {_last_line(done.stderr)}")
+        raise CannotMakeTree(f"apt-get cannot install {package}: {_last_line(done.stderr)}")
 
 
 def debian_mirror() -> str:
-    """The first mirror of Debian's own packages that apt is set to. Raises Impossible where there is none."""
+    """The first mirror of Debian's own packages that apt is set to. Raises CannotMakeTree where there is none."""
     found = _known_mirror()
     if found is None:  # apt has not asked its sources yet
         subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
         found = _known_mirror()
     if found is None:
-        raise Impossible("apt knows no mirror of Debian")
+        raise CannotMakeTree("apt knows no mirror of Debian")
     return found
 
 
@@ -84,14 +84,14 @@ class Tree:
     root: Path
 
     def build(self) -> None:
-        """Raises Impossible: what debootstrap cannot get is no fault of what is to be tested."""
+        """Raises CannotMakeTree: what debootstrap cannot get is no fault of what is to be tested."""
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, str(self.root)]
         log = self.root.with_suffix(".log")
         try:
             with log.open("w") as sink:
                 subprocess.run([*command, debian_mirror()], stdout=sink, stderr=sink, timeout=LIMIT_SECONDS, check=True)
         except subprocess.SubprocessError as error:
-            raise Impossible(f"debootstrap failed: {_last_line(log.read_text())}") from error
+            raise CannotMakeTree(f"debootstrap failed: {_last_line(log.read_text())}") from error
 
     def copy_network_settings(self) -> None:
         """How this machine resolves names, and whom it trusts."""

@@ -1,4 +1,4 @@
-"""`make golden GOLDEN=FOLDER`: our code against numbers that the published implementation left in a folder.
+"""`make golden GOLDEN=FOLDER`: compares our code with golden numbers of the published implementation.
 
 `folder` reads the files, one module per stem computes what they hold, `report` compares and prints. All sizes and
 constants come from the files. Knows no server and no preset.

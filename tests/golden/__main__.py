@@ -20,11 +20,11 @@ RUNNERS: dict[str, Runner] = {
     "refiner_unet": refiner_unet.run,
 }
 NOT_BUILT = frozenset({"mawe_warp"})
-"""Stems that the makers of the numbers give and no code here computes yet."""
+"""Published stems that no code here computes yet."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table of the folder named; 1 where anything is over tolerance, damaged, missing or unknown."""
+    """Print the table of the folder named; 1 if anything is over tolerance, damaged, missing or unknown."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m tests.golden FOLDER\n")
         return 2
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def report_on(folder: GoldenFolder, name: str) -> StemReport:
-    """Compute one stem and compare; where rounding alone could be why it fails, with other numbers of threads, too."""
+    """Compute one stem and compare; if rounding alone can be why it fails, also with other numbers of threads."""
     if name in NOT_BUILT:
         return StemReport(name, not_built=True)
     if name not in RUNNERS:
@@ -63,7 +63,7 @@ def report_on(folder: GoldenFolder, name: str) -> StemReport:
     except KeyError as error:
         return StemReport(name, failure=f"its sidecar lacks {error}")
     except (RuntimeError, ValueError) as error:
-        # torch's words for tensors whose shapes do not go together, or do not go with the constants.
+        # torch's error for shapes that do not match one another or the constants.
         return StemReport(name, failure=f"its files do not fit together: {str(error).splitlines()[0]}")
 
 

@@ -1,7 +1,7 @@
 """Stem `cam_apm_unet`: one step of the network, with its features on the way, with and without CAM and APM.
 
-Computed on the plain path (the published order of operations). The path that serves is shown beside it, and must equal
-the plain path in float64, where rounding hides nothing.
+Computed with the reference network (the published order of operations). The serving network is shown beside it and must
+equal it in float64, where rounding hides nothing.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from tests.golden.stem import Stem
 from tests.helpers.reference_network import ReferenceNetwork
 
 SAME_IN_FLOAT64 = 1e-8
-"""Two ways through one network, in float64: far under what any wrong operation does, far over rounding."""
+"""Bound for serving and reference network in float64: far above rounding, far below the effect of a wrong operation."""
 
 _FEATURES = ("features",)
 _PREDICTIONS = ("noise predictions", "predictions")
 
 
 def run(stem: Stem) -> Iterator[Finding]:
-    """Every stored tensor, then the serving path in float64."""
+    """Every stored tensor, then the serving network in float64."""
     network = golden_network(stem.folder)
     tokens = expanded(network, stem.given("in.image_embeds"))
     yield stem.finding("out.image_tokens", tokens, _FEATURES)
@@ -37,7 +37,7 @@ def run(stem: Stem) -> Iterator[Finding]:
     for which, both in (("cam_apm", True), ("plain", False)):
         given = _inputs(stem, tokens, both, both, torch.float64)
         error = largest_error(_served(network, *given), plain.predict(*given))
-        yield Finding(f"{which}: serving against plain path, float64", error, SAME_IN_FLOAT64)
+        yield Finding(f"{which}: serving against reference network, float64", error, SAME_IN_FLOAT64)
 
 
 def expanded(network: StreamingNetwork, embeddings_BI: Tensor) -> Tensor:
@@ -63,13 +63,13 @@ def _features(stem: Stem, network: StreamingNetwork, tokens: Tensor) -> Iterator
 
 
 def _natural(name: str) -> tuple[str, int]:
-    """Sorts numbers at a name's end by their value."""
+    """Sort key: numbers at the end of a name count by value."""
     head, _, tail = name.rpartition(".")
     return (head, int(tail)) if tail.isdigit() else (name, 0)
 
 
 def _predictions(stem: Stem) -> list[tuple[str, bool, bool]]:
-    """Stored predictions with what acts in each: (name, CAM, APM)."""
+    """Stored predictions as (name, CAM on, APM on)."""
     acting = {"cam_apm": (True, True), "cam_only": (True, False), "apm_only": (False, True), "plain": (False, False)}
     names = {f"out.noise_pred_{which}": parts for which, parts in acting.items()}
     return [(name, *parts) for name, parts in names.items() if name in stem.tensors]
@@ -97,7 +97,7 @@ def _served(
     tokens: Tensor | None,
     pictures: Tensor | None,
 ) -> Tensor:
-    """The same prediction by the path that serves."""
+    """The same prediction by the serving network."""
     if pictures is None:
         return predict_base(network.unet, latents, timestep, with_image_tokens(text, tokens))
     unet, cam, mergers = network.unet, network.cam, network.mergers

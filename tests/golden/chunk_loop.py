@@ -1,7 +1,7 @@
 """Stem `chunk_loop`: consecutive autoregressive windows, each continuing from what our own code decoded before it.
 
-Computed on the plain path from the recorded draws; the seeded generator must reproduce these bit for bit. The path that
-serves is shown beside it.
+Computed with the reference network from the recorded draws; the seeded generator must reproduce these bit for bit. The
+serving network is shown beside it.
 """
 
 import math
@@ -40,7 +40,7 @@ from tests.helpers.reference_network import ReferenceNetwork, guided
 _CPU = torch.device("cpu")
 _TOWER = "image_encoder.model.visual.proj."
 _PICTURE_SIZE = 224
-"""What the stand-in for the visual tower reads, where its meaning names no other size."""
+"""Input size of the substitute for the visual tower, if its description names no other."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Loop:
     """Both guidance halves, unconditional first."""
 
     def encode_images(self, pictures_B3PR: Tensor) -> Tensor:
-        """The sidecar's stand-in for the visual tower: average pool and one linear layer, one picture at a time."""
+        """The sidecar's substitute for the visual tower: average pool and one linear layer, one picture at a time."""
         weight, bias = self.stem.given(_TOWER + "weight"), self.stem.given(_TOWER + "bias")
         grid = math.isqrt(weight.shape[1] // 3)
         prepared = [preprocess_picture(picture.unsqueeze(0), self._picture_size()) for picture in pictures_B3PR]
@@ -84,7 +84,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Window:
-    """What one window gave."""
+    """Results of one window."""
 
     guided_SFCHW: Tensor
     latents_SFCHW: Tensor
@@ -103,7 +103,9 @@ def run(stem: Stem) -> Iterator[Finding]:
     yield stem.finding("out.image_embed_uncond", embeddings[:1])
     yield stem.finding("out.image_embed_cond", embeddings[1:])
     yield stem.finding("out.image_tokens_uncond_cond", tokens)
-    for name, plain, served in zip(loop.windows(), _plain_windows(loop, tokens), _served_windows(loop), strict=True):
+    for name, plain, served in zip(
+        loop.windows(), _reference_windows(loop, tokens), _served_windows(loop), strict=True
+    ):
         yield from _compare(stem, name, plain, served)
 
 
@@ -169,8 +171,8 @@ def _recorded(loop: Loop, window: str) -> tuple[Tensor, list[Tensor]]:
     return loop.stem.given(f"draw.{window}.initial_noise"), [_video(step) for step in steps_SFCHW]
 
 
-def _plain_windows(loop: Loop, tokens: Tensor) -> Iterator[Window]:
-    """Windows by the plain path, decoded frame by frame as published."""
+def _reference_windows(loop: Loop, tokens: Tensor) -> Iterator[Window]:
+    """Windows of the reference network, decoded frame by frame as published."""
     network, past = ReferenceNetwork(loop.network), loop.first_past()
     halves = num_halves(loop.config.guidance_scale)
     text, tokens = loop.text_BLD[-halves:], tokens[-halves:]
@@ -203,7 +205,7 @@ def _sampled(loop: Loop, name: str, denoise: Denoiser) -> Window:
 
 
 def _served_windows(loop: Loop) -> Iterator[Tensor]:
-    """Last latents [F, C, H, W] of every window by the path that serves."""
+    """Last latents [F, C, H, W] of every window by the serving network."""
     generator, past = _generator(loop), loop.first_past()
     context = window_context(
         loop.network, loop.text_BLD[-num_halves(loop.config.guidance_scale) :], loop.encode_images, loop.anchor()
@@ -222,9 +224,9 @@ def _next_past(loop: Loop, frames_F3PR: Tensor) -> Tensor:
 
 
 def _compare(stem: Stem, name: str, window: Window, served_FCHW: Tensor) -> Iterator[Finding]:
-    """Findings of one window. Pictures are bound as its latents are."""
+    """Findings of one window. Frames have the tolerance of its latents."""
     number = int(name.removeprefix("chunk"))
-    # A window that the tolerance does not name is bound as the last one before it that it does.
+    # A window that the tolerance does not name has that of the last named one before it.
     subjects = [f"chunk {n}" for n in range(number, 0, -1)]
     yield stem.finding(f"out.{name}.guided_eps", window.guided_SFCHW, subjects)
     latents = stem.finding(f"out.{name}.latents_after_step", window.latents_SFCHW, subjects)

@@ -23,14 +23,14 @@ NETWORK_STEM = "cam_apm_unet"
 
 
 class GoldenError(Exception):
-    """The folder cannot be used: a file is missing, damaged, or says what this code cannot follow."""
+    """The folder cannot be used: a file is missing, damaged, or has instructions that this code does not understand."""
 
 
 class GoldenFolder:
     """The files of one folder."""
 
     def __init__(self, path: Path) -> None:
-        """Raises GoldenError where there is no such folder."""
+        """Raises GoldenError if there is no such folder."""
         if not path.is_dir():
             raise GoldenError(f"{path} is no folder")
         self._path = path
@@ -112,7 +112,7 @@ def _drawn(name: str, shape: tuple[int, ...], scale: float, generator: torch.Gen
         return (torch.rand(shape, generator=generator) * 2 - 1) * 1.5
     drawn = torch.randn(shape, generator=generator)
     if len(shape) >= 2:
-        # One factor: the makers' rounding, on which the last bits of every result rest.
+        # One factor: rounded as for the published numbers, which decides the last bits of every result.
         return drawn * (scale / math.sqrt(math.prod(shape[1:])))
     return 1 + 0.1 * drawn if name.endswith("weight") else 0.1 * drawn
 

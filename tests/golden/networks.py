@@ -23,10 +23,10 @@ _FIXED = {
 
 
 def golden_network(folder: GoldenFolder) -> StreamingNetwork:
-    """The folder's network, in evaluation mode. Raises GoldenError where weights and constants do not fit.
+    """The folder's network, in evaluation mode. Raises GoldenError if weights and constants do not fit.
 
-    Its weights ask for gradients, as the makers' did, so build it outside of inference mode: torch folds the batch of
-    a matrix product differently where they do not, which rounds differently.
+    Its weights require gradients, as for the published numbers, so build it outside inference mode: without gradients
+    torch folds the batch of a matrix product differently, which rounds differently.
     """
     config: dict[str, Any] = folder.sidecar(NETWORK_STEM)["config"]
     for name, value in _FIXED.items():

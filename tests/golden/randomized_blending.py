@@ -1,4 +1,4 @@
-"""Stem `randomized_blending`: the refiner's solver over overlapping windows with a formula in the network's place.
+"""Stem `randomized_blending`: the refiner's solver over overlapping windows with a formula instead of the network.
 
 Draws and cuts are the recorded ones.
 """
@@ -28,7 +28,7 @@ _FORMULA = re.compile(
 
 @dataclass(frozen=True)
 class FormulaNetwork:
-    """The sidecar's stand-in for the network, guided."""
+    """The sidecar's substitute for the network, guided."""
 
     numbers: tuple[float, ...]
     guide_scale: float

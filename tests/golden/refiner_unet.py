@@ -18,7 +18,7 @@ _TRANSFORMER_IN_HEADS = 8
 
 
 def run(stem: Stem) -> Iterator[Finding]:
-    """The prediction, on the plain path and on the one that serves."""
+    """The prediction, by the reference and by the serving network."""
     network_stem = Stem.open(stem.folder, NETWORK_STEM)
     unet = _unet(stem, network_stem)
     given = (stem.given("in.latents"), stem.given("in.timestep"), network_stem.given("in.text_states"))
@@ -30,7 +30,7 @@ def run(stem: Stem) -> Iterator[Finding]:
     error = largest_error(
         predict_base(unet, latents, timestep, text), predict_base_reference(unet, latents, timestep, text)
     )
-    yield Finding("v_pred: serving against plain path, float64", error, SAME_IN_FLOAT64)
+    yield Finding("v_pred: serving against reference network, float64", error, SAME_IN_FLOAT64)
 
 
 def _unet(stem: Stem, network_stem: Stem) -> UNet3DConditionModel:
@@ -47,7 +47,7 @@ def _unet(stem: Stem, network_stem: Stem) -> UNet3DConditionModel:
 def _sizes(config: dict[str, Any], network_config: dict[str, Any]) -> dict[str, Any]:
     if config["downsample_padding"] != _ROW_AND_COLUMN_PADDING or config["num_heads"] != _TRANSFORMER_IN_HEADS:
         raise GoldenError(f"refiner_unet.json: only a padding of (2, 1) and 8 heads are followed, not {config}")
-    # Attention where the sidecar's resolution scales say so: 1, 1/2, 1/4, ...
+    # Attention at the sidecar's resolution scales: 1, 1/2, 1/4, ...
     attending = [0.5**level in config["attn_scales"] for level in range(len(config["dim_mult"]))]
     return {
         "in_channels": network_config["in_channels"],

@@ -1,4 +1,4 @@
-"""What a stem found: one line per tensor, its largest error against its tolerance. Computes and reads nothing."""
+"""The report of a stem: one line per tensor with its largest error and its tolerance."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ class Finding:
 
     tensor: str
     error: float
-    """Largest absolute difference; infinite where shapes differ, NaN where a number is."""
+    """Largest absolute difference; infinite if shapes differ, NaN if a value is NaN."""
     tolerance: float
     serving_error: float | None = None
-    """The same for the path that serves, where it computes this tensor; for information."""
+    """The same for the serving network, if it computes this tensor; for information."""
 
     @property
     def ok(self) -> bool:
@@ -26,14 +26,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class StemReport:
-    """One stem: its findings, or the one word that stands in their place."""
+    """One stem: its findings, or a word instead of them."""
 
     stem: str
     findings: tuple[Finding, ...] = ()
     not_built: bool = False
     failure: str = ""
     num_threads: int = 0
-    """It was computed with."""
+    """Used in the computation."""
 
     @property
     def ok(self) -> bool:
@@ -51,12 +51,12 @@ def largest_error(actual: Tensor, stored: Tensor) -> float:
 
 def table(reports: Sequence[StemReport]) -> str:
     """All lines, aligned."""
-    rows: list[tuple[str, ...]] = [("stem", "tensor", "largest error", "tolerance", "", "serving path", "threads")]
+    rows: list[tuple[str, ...]] = [("stem", "tensor", "largest error", "tolerance", "", "serving network", "threads")]
     for report in reports:
         rows += [_row(report, finding) for finding in report.findings]
         if report.not_built or report.failure:
             rows.append((report.stem, report.failure or "not built", "", "", "FAIL" if report.failure else "", "", ""))
-    # A failure's sentence is as long as it is: it does not widen the column.
+    # A failure's message does not widen the column.
     widths = [max(len(row[column]) for row in rows if row[2] or column != 1) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -1,8 +1,8 @@
-"""Rounding: how many threads share the work, and whether this machine rounds as the makers' did.
+"""Rounding: the number of threads, and whether this machine rounds as the one that made the numbers.
 
 Float32 sums depend on the kernels that a processor gets and on how threads divide the work. The tiny network of the
 numbers normalises over as few as two values, which magnifies that beyond the tolerances. So the runner computes with as
-many threads as the makers of the numbers did, and says so where the processor rounds differently all the same.
+many threads as were used for the numbers, and reports it if the processor still rounds differently.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 THREAD_COUNTS = (2, 1, 4)
-"""Threads to compute with, the published numbers' first. Files do not tell theirs, so the others are tried after it."""
+"""Numbers of threads, that of the published numbers first. Files do not state theirs, so all are tried."""
 _PROBE = "b4be4424aa5a64f042ccacfc9b813045f264adbd9fc3f492db9f015088aea7ad"
 
 
 @contextmanager
 def threads(count: int) -> Generator[None, None, None]:
-    """Within the block torch computes with this many threads, be there as many cores or not."""
+    """Within the block torch computes with this many threads, whatever the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -30,7 +30,7 @@ def threads(count: int) -> Generator[None, None, None]:
 
 
 def rounds_as_published() -> bool:
-    """Whether convolution, norm, matrix product and softmax give the very bits they gave on the makers' processor."""
+    """Whether convolution, norm, matrix product and softmax have the bits of the processor that made the numbers."""
     with threads(THREAD_COUNTS[0]), torch.inference_mode():
         return hashlib.sha256(_probe().numpy().tobytes()).hexdigest() == _PROBE
 

@@ -1,4 +1,4 @@
-"""What every stem's module works with: its sidecar, its tensors, and a comparison that ends in a finding."""
+"""What all stems use: sidecar, tensors, and a comparison that gives a finding."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Stem:
         return config
 
     def given(self, tensor: str) -> Tensor:
-        """A stored tensor. Raises GoldenError where it is missing."""
+        """A stored tensor. Raises GoldenError if it is missing."""
         if tensor not in self.tensors:
             raise GoldenError(f"{self.name} lacks {tensor}")
         return self.tensors[tensor]

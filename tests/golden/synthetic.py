@@ -1,4 +1,4 @@
-"""Writes golden folders of any size with random weights and this project's own outputs: what tests feed the runner."""
+"""Writes golden folders of any size with random weights and this project's own outputs, for tests of the runner."""
 
 import json
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ NETWORK: dict[str, Any] = {
 """Constants of a network that shares no size with the published tiny one."""
 
 EMBEDDING_WIDTH = 10
-"""Of the image encoder's stand-in."""
+"""Of the image encoder's substitute."""
 
 VAE_SIZES: dict[str, Any] = {
     "block_out_channels": [4, 4, 8, 8],
@@ -80,7 +80,7 @@ LOOP: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SyntheticNetwork:
-    """A network with random weights, and what it is fed."""
+    """A network with random weights, and its inputs."""
 
     network: StreamingNetwork
     generator: torch.Generator

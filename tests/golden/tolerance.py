@@ -1,4 +1,4 @@
-"""How far a tensor may be off: what its sidecar says, nothing else.
+"""Tolerance of a tensor, from its sidecar only.
 
 The rule, in this order:
 1. `tensors.NAME.tolerance`, where it is a number;
@@ -20,7 +20,7 @@ _BOUND = re.compile(r"\d+(?:\.\d+)?e-?\d+|\d+\.\d+|\bexact\b")
 
 
 def tolerance_of(sidecar: dict[str, Any], tensor: str, subjects: Sequence[str]) -> float:
-    """The bound for a tensor that `subjects` describe, most telling first. Raises GoldenError where none is given."""
+    """The bound for a tensor that `subjects` describe, most specific first. Raises GoldenError if there is none."""
     own = sidecar.get("tensors", {}).get(tensor, {}).get("tolerance")
     stated = sidecar.get("tolerance") if own is None else own
     if isinstance(stated, int | float):

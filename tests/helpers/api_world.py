@@ -1,4 +1,4 @@
-"""The API over fakes, and a hand that does a worker's part: start, commit chunks, finish. Knows no server."""
+"""The API over fakes, and methods that change jobs as a worker does: start, commit chunks, finish."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Programs that tests compare with and that are no Python packages: FFmpeg, GStreamer, Chromium. Knows no test.
 
-Where a program is missing and this is root on Debian or Ubuntu, apt-get installs it; elsewhere the test is skipped.
+A missing program is installed by apt-get if this is root on Debian or Ubuntu; otherwise the test is skipped.
 """
 
 from __future__ import annotations

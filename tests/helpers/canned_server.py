@@ -1,4 +1,4 @@
-"""A TCP server that gives every connection the same canned answer, or none: servers at their worst, for a test."""
+"""A TCP server that gives every connection the same canned answer, or none."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def answering(answer: bytes | None, *, hang_up: bool = True) -> Generator[int]:
 
 
 @contextmanager
-def swallowing(address: str = LOOPBACK, port: int = 0) -> Generator[int]:
+def unreachable_port(address: str = LOOPBACK, port: int = 0) -> Generator[int]:
     """A port to which nobody gets connected: its queue is full, so the kernel drops whatever comes, as a black hole on
     the way would."""
     with socket.create_server((address, port), backlog=0) as listener:

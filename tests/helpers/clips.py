@@ -1,6 +1,6 @@
 """Makes small images and videos for tests, as cameras and browsers would. Knows no service.
 
-The frames of a clip tell their own number: `numbers_of` reads it back through any codec.
+Each frame encodes its own number, which `numbers_of` reads back through any codec.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs `longtake` as a person would, and finds what it left behind. Knows no command's meaning."""
+"""Runs `longtake` as a user does, and finds processes and files that it left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting in tests: look again and again until it is so or the time is up. The only place where tests may sleep."""
+"""Waiting in tests: poll until a condition holds or the deadline passes. The only place where tests may sleep."""
 
 from __future__ import annotations
 

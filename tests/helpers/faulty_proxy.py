@@ -252,7 +252,7 @@ class FaultyProxy:
             length = _body_length(head)
             canned = self._behaviour.canned
             if canned is not None and length is not None and self._answers_itself(canned, head):
-                await _swallow_body(reader, head, length)
+                await _discard_body(reader, head, length)
                 await self._write(client, _answer(canned, head))
                 return
             await self._write(writer, head)
@@ -340,7 +340,7 @@ def _body_length(head: bytes) -> int | None:
     return int(match[1]) if match else 0
 
 
-async def _swallow_body(reader: asyncio.StreamReader, head: bytes, length: int) -> None:
+async def _discard_body(reader: asyncio.StreamReader, head: bytes, length: int) -> None:
     """Read the body away: closing over unread bytes would reset the connection before the answer is read.
 
     A client that waits for `100 Continue` has not sent it, and does not after another answer.

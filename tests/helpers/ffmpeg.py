@@ -30,7 +30,7 @@ def ffmpeg(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[b
     return done
 
 
-def telling_frame(number: int, height: int = 48, width: int = 64) -> FrameHWC:
+def frame_with_number(number: int, height: int = 48, width: int = 64) -> FrameHWC:
     """A picture that differs from its mirror images, its turns and its neighbours in time."""
     frame = np.empty((height, width, 3), np.uint8)
     frame[..., 0] = np.linspace(40, 220, width)
@@ -41,7 +41,7 @@ def telling_frame(number: int, height: int = 48, width: int = 64) -> FrameHWC:
 
 def made(path: Path, *options: str, rate: str = "8", num_frames: int = 24, alpha: bool = False) -> Path:
     """A clip of telling frames at `path`, encoded with `options`. With `alpha`, opacity grows from left to right."""
-    frames = np.stack([telling_frame(number) for number in range(num_frames)])
+    frames = np.stack([frame_with_number(number) for number in range(num_frames)])
     if alpha:
         opacity = np.broadcast_to(np.linspace(0, 255, frames.shape[2]).astype(np.uint8), frames.shape[:3])
         frames = np.concatenate([frames, opacity[..., None]], axis=-1)

@@ -1,4 +1,4 @@
-"""Webhook receivers at their worst, each on a port of its own. What a sender must live with."""
+"""Misbehaving webhook receivers, each on its own port."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
-from tests.helpers.canned_server import RESET, answering, swallowing
+from tests.helpers.canned_server import RESET, answering, unreachable_port
 
 Hostile = Callable[[], AbstractContextManager[int]]
 """Makes a receiver; its port."""
@@ -18,7 +18,7 @@ def _head(status: str, *lines: bytes) -> bytes:
 
 SILENT: dict[str, Hostile] = {
     "never answers": partial(answering, None),
-    "swallows connections": swallowing,
+    "swallows connections": unreachable_port,
     "says nothing but 100 Continue": partial(answering, _head("100 Continue") * 100, hang_up=False),
     "greets and waits": partial(answering, b"220 mail.example.com ESMTP\r\n", hang_up=False),
     "stops in its headers": partial(answering, b"HTTP/1.1 200 OK\r\nX-A: b", hang_up=False),

@@ -1,7 +1,7 @@
 """A small Hugging Face Hub on loopback: the HTTP routes that huggingface_hub uses to describe and fetch models.
 
 Repositories are folders; publishing a changed folder makes a new commit and moves `main`. Large files are announced as
-the Hub announces LFS files, small ones by their git hash. Can be told to break a transfer off or to be out of order.
+the Hub announces LFS files, small ones by their git hash. Can break off transfers or fail on request.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Something that happens at one call of a worker to its store or storage: each call in turn, in tests of races."""
+"""Runs a function at the n-th call of a worker to its store or storage, for tests of races at every call."""
 
 from __future__ import annotations
 

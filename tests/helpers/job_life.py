@@ -1,4 +1,4 @@
-"""The whole service in one thread at a time: processes that stop at a call, go on, or die there, over a real Redis.
+"""The whole service in one thread at a time: processes that stop at a call, continue, or die there, over a real Redis.
 
 Every process (a worker, the API, a janitor, the webhook sender) runs in a thread of its own and only while the test
 waits for it; so a run is the same each time it is repeated. The store, outbox and janitor's lock are the real ones; the
@@ -90,7 +90,7 @@ class EngineFault(Exception):
     """What a broken engine raises."""
 
 
-class InOrder(Generic[T]):
+class SequentialServerCall(Generic[T]):
     """patience.ServerCall without its thread: calls that run side by side in the service run one after the other, so
     that a run can be repeated. That a call may hang has tests of its own."""
 
@@ -298,7 +298,7 @@ class _Lock:
         return self._asked.mark_manifests_read()
 
 
-class MoodyEngine(FakeEngine):
+class FaultyEngine(FakeEngine):
     """Fails the next chunk where it is told to; `note` gets every failure."""
 
     def __init__(self, worker: Worker | None = None) -> None:
@@ -310,11 +310,11 @@ class MoodyEngine(FakeEngine):
     ) -> EngineChunk:
         made = super().next_chunk(spec, state, on_step, inputs)
         if self._worker is not None:
-            self._worker.fail_if_told(spec)
+            self._worker.fail_if_due(spec)
         return made
 
 
-class MoodyRefineEngine(FakeRefineEngine):
+class FaultyRefineEngine(FakeRefineEngine):
     """The same for windows and steps of the refiner."""
 
     def __init__(self, worker: Worker) -> None:
@@ -322,11 +322,11 @@ class MoodyRefineEngine(FakeRefineEngine):
         self._worker = worker
 
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
-        self._worker.fail_if_told(spec)
+        self._worker.fail_if_due(spec)
         return super().refine_window(spec, state, frames, on_step)
 
     def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
-        self._worker.fail_if_told(spec)
+        self._worker.fail_if_due(spec)
         return super().step_lockstep(spec, state, on_step)
 
 
@@ -346,8 +346,8 @@ class Worker:
         self.process = Process(f"{self._slot}-{self._generation}")
         self.services = self._service.services(self.process)
         self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_here))
-        self._maker = ChunkMaker(self.services, MoodyEngine(self), MODEL)
-        self._refiner = ChunkRefiner(self.services, lambda: MoodyRefineEngine(self), MODEL)
+        self._maker = ChunkMaker(self.services, FaultyEngine(self), MODEL)
+        self._refiner = ChunkRefiner(self.services, lambda: FaultyRefineEngine(self), MODEL)
 
     def work(self, lane: Lane, stop: Stop | None = None) -> object:
         """One piece on a lane."""
@@ -376,7 +376,7 @@ class Worker:
         self.process.die()
         self._begin()
 
-    def fail_if_told(self, spec: JobSpec) -> None:
+    def fail_if_due(self, spec: JobSpec) -> None:
         if self.engine_fails:
             self.engine_fails = False
             self._service.engine_failures.append(spec.metadata["job"])
@@ -591,7 +591,7 @@ def put_picture(storage: FakeStorage) -> None:
 
 
 @dataclass(frozen=True)
-class Calm:
+class BaselineVideos:
     """Bytes of a job to which nothing happens."""
 
     chunks: tuple[bytes, ...]
@@ -601,14 +601,14 @@ class Calm:
 
 
 @cache
-def calm(kind: Kind, seed: int) -> Calm:
+def baseline(kind: Kind, seed: int) -> BaselineVideos:
     world = World()
     put_picture(world.storage)
-    spec = world.submit("job_calm", **REQUESTS[kind], seed=seed).spec
-    world.work(world.maker(MoodyEngine()))
-    record, objects = world.store.get("job_calm"), world.storage.objects
+    spec = world.submit("job_baseline", **REQUESTS[kind], seed=seed).spec
+    world.work(world.maker(FaultyEngine()))
+    record, objects = world.store.get("job_baseline"), world.storage.objects
     assert record.status is JobStatus.SUCCEEDED, record
-    return Calm(
+    return BaselineVideos(
         tuple(objects[chunk_key(record.id, chunk.index)] for chunk in record.chunks),
         tuple(objects[refined_key(record.id, chunk.index)] for chunk in record.refined),
         objects[video_key(record.id)],
@@ -616,7 +616,7 @@ def calm(kind: Kind, seed: int) -> Calm:
     )
 
 
-def without_what_is_not_durable(record: JobRecord) -> JobRecord:
+def durable_fields(record: JobRecord) -> JobRecord:
     """What a record and its manifest must have in common."""
     ended = record.webhooks_ended if record.status.is_terminal else 0
     return record.model_copy(update={"lanes": {}, "webhooks_ended": ended})

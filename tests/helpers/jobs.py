@@ -1,4 +1,4 @@
-"""Job records and chunks for tests, with as little to say as the test needs. Knows no store."""
+"""Job records and chunks for tests, with defaults for everything that a test does not set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A web server on loopback for tests of fetching: gives files, redirects, refuses, or keeps its client waiting."""
+"""A web server on loopback for tests of fetching: serves files, redirects, refuses, or delays."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ SERVER_ADDRESS = f"127.53.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}
 _TYPE_A, _NO_ERROR, _NO_SUCH_NAME = 1, 0x8180, 0x8183
 
 
-def why_not() -> str | None:
+def reason_to_skip() -> str | None:
     """Why this machine cannot run such a server; None where it can."""
     if os.name != "posix" or not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "a name server on port 53 needs root"

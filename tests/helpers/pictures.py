@@ -1,4 +1,4 @@
-"""Frames for tests of video files: each says its own number, so that a lost or doubled frame is found."""
+"""Frames for tests of video files: each encodes its own number, so that a lost or doubled frame is found."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def write_random_preset(folder: Path, *, seed: int = 0, size: int = 64, num_infe
     tokenizer_folder = folder / "tokenizer"
     tokenizer_folder.mkdir(parents=True, exist_ok=True)
     word_tokenizer().save(str(tokenizer_folder / "tokenizer.json"))
-    _write_json(folder / "preset.json", _facts(folder.name, size, num_inference_steps))
+    _write_json(folder / "preset.json", _preset_json(folder.name, size, num_inference_steps))
     return folder
 
 
@@ -155,7 +155,7 @@ def word_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _facts(name: str, size: int, num_inference_steps: int) -> dict[str, Any]:
+def _preset_json(name: str, size: int, num_inference_steps: int) -> dict[str, Any]:
     sampling = {"num_inference_steps": num_inference_steps, "guidance_scale": 3.0, "eta": 1.0, "sampler": "ddim"}
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""A Redis that a test can make ill: any option, frozen, killed, busy. Loopback only, ended with the test."""
+"""A Redis that a test can make fail: any option, frozen, killed, busy. Loopback only, ended with the test."""
 
 from __future__ import annotations
 

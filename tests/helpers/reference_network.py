@@ -1,6 +1,6 @@
 """The network of one denoising step in the published order of operations: nothing shared, nothing computed early.
 
-The yardstick for the path that serves (network.py): tests and `make golden` compare the numbers of both, benchmarks
+The serving network (network.py) is compared with it: tests and `make golden` compare the numbers of both, benchmarks
 their times. Every layer is diffusers' own, called in diffusers' order. Text and image tokens are repeated for every
 frame and mixed and projected at every step, both guidance halves are computed whole, conditioning pictures are encoded
 at every step, and attention is written out: softmax(q k^T * scale) v. In float32 the order of sums is part of the

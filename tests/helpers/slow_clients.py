@@ -9,7 +9,7 @@ _SMALLEST_SEGMENT = 536
 _SMALL_BUFFER = 4096
 
 
-def taking_little(port: int) -> socket.socket:
+def slow_connection(port: int) -> socket.socket:
     """A connection to this port of the same machine."""
     connection = socket.socket()
     connection.settimeout(30)

@@ -214,13 +214,13 @@ class StoreContract:
         with pytest.raises(StaleLease):
             ports.store.commit_chunk(stale, chunk_of(job, 0), "f1")
 
-    def test_an_expired_lease_nobody_took_still_commits(self, ports: StorePorts) -> None:
+    def test_an_expired_but_unclaimed_lease_still_commits(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         lease = ports.claim(job, ttl=SHORT)
         ports.wait_until_free(job.id, Lane.GENERATE)
         assert ports.store.commit_chunk(lease, chunk_of(job, 0), "f1").version == 1
 
-    def test_a_lease_that_ran_out_is_renewed_where_nobody_took_it(self, ports: StorePorts) -> None:
+    def test_an_expired_lease_is_renewed_if_unclaimed(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         lease = ports.claim(job, ttl=5.0)
         assert ports.store.renew(lease, SHORT)
@@ -238,7 +238,7 @@ class StoreContract:
         assert not ports.store.renew(first, LONG)
         assert not ports.store.renew(second, LONG)
 
-    def test_a_lane_that_rests_is_not_claimed_and_nobody_works_on_it(self, ports: StorePorts) -> None:
+    def test_a_paused_lane_is_not_claimed_and_counts_as_inactive(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.store.release(ports.claim(job), count_attempt=True, rest_seconds=LONG)
         assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
@@ -265,7 +265,7 @@ class StoreContract:
         ports.make_all_chunks(job)
         assert ports.event_types(job)[:3] == ["job.queued", "job.started", "chunk.completed"]
 
-    def test_ready_jobs_are_told_in_order_up_to_a_limit(self, ports: StorePorts) -> None:
+    def test_ready_jobs_are_listed_in_order_up_to_a_limit(self, ports: StorePorts) -> None:
         for number, age in ((1, 10), (2, 30), (3, 20)):
             ports.store.create(queued_job(number, age_seconds=age, **WITH_VIDEO))
         assert ports.store.ready(Lane.PREPARE, "", 2) == [queued_job(2).id, queued_job(3).id]
@@ -322,7 +322,7 @@ class StoreContract:
         ports.store.commit_prepare(again, prepared_of(again))
         assert ports.make_chunk(job, 1).status is JobStatus.FINALIZING
 
-    def test_a_running_job_cancelled_while_its_media_are_prepared_again_is_wound_up(self, ports: StorePorts) -> None:
+    def test_a_running_job_cancelled_while_its_media_are_prepared_again_is_finalised(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**WITH_VIDEO))
         lease = ports.claim(job, Lane.PREPARE)
         ports.store.commit_prepare(lease, prepared_of(lease))
@@ -361,7 +361,7 @@ class StoreContract:
         assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
         assert ports.store.next_ready(Lane.FINALIZE, "") == job.id
 
-    def test_what_waits_is_the_head_of_each_queue_that_nobody_works_on(self, ports: StorePorts) -> None:
+    def test_waiting_is_the_head_of_each_queue_without_an_active_worker(self, ports: StorePorts) -> None:
         assert ports.store.queued_work() == []
         for number, model in ((1, "a"), (2, "a"), (3, "b")):
             ports.store.create(queued_job(number, age_seconds=-number, model=model))
@@ -376,7 +376,7 @@ class StoreContract:
         last = ports.store.create(queued_job(99, age_seconds=-99))
         assert ports.store.next_ready(Lane.GENERATE, last.spec.model) == last.id
 
-    def test_the_lane_of_a_dead_worker_is_free_at_once(self, ports: StorePorts) -> None:
+    def test_the_lane_of_a_dead_worker_is_released_at_once(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         lease = ports.claim(job, worker="doomed")
         assert ports.store.release_of_worker("doomed") == lease
@@ -386,7 +386,7 @@ class StoreContract:
         assert ports.store.release_of_worker("doomed") is None
         assert ports.store.release_of_worker("nobody") is None
 
-    def test_what_a_dead_worker_has_committed_is_not_given_back(self, ports: StorePorts) -> None:
+    def test_a_lane_that_a_dead_worker_has_committed_is_not_released(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.store.commit_chunk(ports.claim(job, worker="doomed"), chunk_of(job, 0), "f1")
         ports.claim(job, worker="w2")
@@ -402,7 +402,7 @@ class StoreContract:
             ports.store.release_of_worker("doomed")
         assert ports.claim(poison).poison
 
-    def test_media_that_are_prepared_during_an_outage_of_engines_make_nobody_poison(self, ports: StorePorts) -> None:
+    def test_media_prepared_during_an_outage_of_engines_make_no_job_poison(self, ports: StorePorts) -> None:
         unlucky = ports.store.create(queued_job(1))
         for number in range(2, 8):
             assert not ports.claim(unlucky, worker="doomed").poison
@@ -466,7 +466,7 @@ class StoreContract:
         ports.wait_until_free(job.id, Lane.GENERATE)
         assert [record.id for record in ports.store.abandoned_cancels()] == [job.id]
 
-    def test_a_damaged_chunk_is_made_again_without_being_told_of_twice(self, ports: StorePorts) -> None:
+    def test_a_damaged_chunk_is_made_again_without_a_second_event(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.make_all_chunks(job)
         damaged = ports.store.repair(ports.claim(job, Lane.FINALIZE), (0,))
@@ -554,7 +554,7 @@ class StoreContract:
         assert ports.store.get(job.id).status is JobStatus.FINALIZING
         assert ports.finish(job).status is JobStatus.CANCELED
 
-    def test_a_running_job_that_nobody_works_on_is_finalised_at_once(self, ports: StorePorts) -> None:
+    def test_a_running_job_without_an_active_worker_is_finalised_at_once(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.make_chunk(job, 0)
         assert ports.store.request_cancel(job.id).status is JobStatus.FINALIZING
@@ -727,7 +727,7 @@ class StoreContract:
         assert ports.log.read(job.id, limit=2) == whole[:2]
         assert whole[2].data["chunk"]["index"] == 0
 
-    def test_following_gives_at_once_what_is_there(self, ports: StorePorts) -> None:
+    def test_following_yields_existing_events_at_once(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         start = LogPosition("0-0", ports.log.newest([job.id])[job.id].reports)
         (news,) = ports.log.follow({job.id: start}, LONG)
@@ -762,7 +762,7 @@ class StoreContract:
     def test_jobs_without_a_log_stand_at_its_beginning(self, ports: StorePorts) -> None:
         assert ports.log.newest(["job_unknown"])["job_unknown"].event == "0-0"
 
-    def test_stopped_are_jobs_on_which_no_worker_goes_on(self, ports: StorePorts) -> None:
+    def test_jobs_that_no_worker_continues_are_stopped(self, ports: StorePorts) -> None:
         running, canceled, ended, deleted = (ports.store.create(queued_job(number)) for number in (1, 2, 3, 4))
         ports.claim(running)
         ports.claim(canceled)
@@ -793,7 +793,7 @@ class StoreContract:
         ports.pass_time(2)
         assert ports.outbox.take_due(10, 30) == [row]
 
-    def test_a_hold_that_is_renewed_goes_on(self, ports: StorePorts) -> None:
+    def test_a_renewed_hold_does_not_end(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**HOOKED))
         ports.make_chunk(job, 0)
         (row,) = ports.outbox.take_due(10, hold_seconds=30)
@@ -932,9 +932,7 @@ class StoreContract:
             ports.uploads.create(upload_at(moment, client="a"))
         assert (ports.uploads.count_of("a"), ports.uploads.count()) == (2, 3)
 
-    def test_uploads_whose_url_has_ended_are_told_until_their_file_is_known_to_be_there(
-        self, ports: StorePorts
-    ) -> None:
+    def test_expired_upload_urls_are_listed_until_their_file_is_known(self, ports: StorePorts) -> None:
         now = ports.clock.now().replace(microsecond=0)
         ended, going = (upload_at(now, url_expires_at=now + timedelta(hours=hours)) for hours in (-1, 1))
         for one in (ended, going, upload_at(now)):

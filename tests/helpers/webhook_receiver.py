@@ -1,4 +1,4 @@
-"""A webhook receiver for tests: keeps every try as it came, and answers with the status codes it is told to, or not."""
+"""A webhook receiver for tests: keeps every try as it came, and answers with given status codes, or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HANG = 999
 
 
 @dataclass(frozen=True)
-class Try:
+class Attempt:
     """One POST, and what was answered."""
 
     headers: Mapping[str, str]
@@ -25,7 +25,7 @@ class Try:
     at: float = field(default_factory=time.monotonic)
 
     @property
-    def told(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         return dict(json.loads(self.body))
 
 
@@ -35,15 +35,15 @@ class WebhookReceiver:
 
     url: str
     answers: list[int] = field(default_factory=lambda: [])
-    tries: list[Try] = field(default_factory=lambda: [])
+    tries: list[Attempt] = field(default_factory=lambda: [])
     over: threading.Event = field(default_factory=threading.Event)
 
-    def first(self) -> Try | None:
+    def first(self) -> Attempt | None:
         return self.tries[0] if self.tries else None
 
     def types(self) -> list[str]:
         """Event types that were accepted, in order."""
-        return [attempt.told["type"] for attempt in self.tries if attempt.answered < 300]
+        return [attempt.payload["type"] for attempt in self.tries if attempt.answered < 300]
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def _handler(receiver: WebhookReceiver) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
             status = receiver.answers.pop(0) if receiver.answers else 204
-            receiver.tries.append(Try(dict(self.headers.items()), body, status))
+            receiver.tries.append(Attempt(dict(self.headers.items()), body, status))
             if status == HANG:
                 receiver.over.wait(300)
                 return

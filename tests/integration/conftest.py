@@ -1,8 +1,8 @@
 """One running service for most integration tests; those that break parts of it start their own.
 
 Real Redis, S3 server, API and worker processes. The machinery is tested with the fake engine (a bouncing square, no
-torch): `fake` makes a chunk in no time, `slow` takes 0.8 s, long enough to look or to interfere, `endless` never gets
-to the end of one within a test. The real networks run in test_sprites.py.
+torch): `fake` makes a chunk in no time, `slow` takes 0.8 s, long enough to observe or interrupt it, `endless` never
+finishes one within a test. The real networks run in test_sprites.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server behind the API is away: what needs it answers 503 within two seconds, all else as ever, however many ask."""
+"""A backend of the API is away: routes that need it answer 503 within two seconds, others as usual, under any load."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ Outage = Callable[[Service], AbstractContextManager[None]]
         (redis_cannot_save, "store_read_only", False),
     ],
 )
-def test_what_needs_redis_answers_503_and_nothing_else_does(
-    service: Service, outage: Outage, code: str, reading_too: bool
-) -> None:
+def test_only_routes_that_need_redis_answer_503(service: Service, outage: Outage, code: str, reading_too: bool) -> None:
     job_id = service.submit(num_frames=16).id
     needing = [("POST", "/jobs"), ("POST", f"/jobs/{job_id}/cancel")]
     reading = [("GET", "/jobs"), ("GET", f"/jobs/{job_id}"), ("GET", "/models"), ("GET", f"/jobs/{job_id}/events")]
@@ -177,7 +175,7 @@ def test_readiness_says_within_two_seconds_what_is_wrong(service: Service, outag
 
 
 @pytest.mark.parametrize("outage", [redis_hangs, storage_hangs])
-def test_a_crowd_during_an_outage_leaves_threads_for_others(service: Service, outage: Outage) -> None:
+def test_many_clients_during_an_outage_leave_threads_for_other_requests(service: Service, outage: Outage) -> None:
     """Probes and requests for all routes at once, more than the API has threads."""
     job_id = service.submit(num_frames=16).id
     paths = ("/readyz", f"/jobs/{job_id}", "/jobs", "/models", "/docs", "/healthz")
@@ -200,7 +198,7 @@ def test_a_crowd_during_an_outage_leaves_threads_for_others(service: Service, ou
     is_ready(service)
 
 
-def test_a_stream_outlives_an_outage_of_redis(service: Service) -> None:
+def test_a_stream_survives_an_outage_of_redis(service: Service) -> None:
     job_id = service.submit(num_frames=16).id
     told = list[str]()
     listening = threading.Thread(target=_listen, args=(service, job_id, told))

@@ -1,4 +1,4 @@
-"""What is of no more use ends its process, whose supervisor starts a fresh one: a broken device, a step without end."""
+"""A broken device or a step without end ends the process, and the supervisor starts a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The broker fails while a worker consumes: the worker goes on by itself, and one message cannot stop it."""
+"""The broker fails while a worker consumes: the worker continues by itself, and no message can stop it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def send(app: Celery) -> None:
     app.send_task(TASK_DELIVER_WEBHOOKS, queue=CPU_QUEUE)
 
 
-def test_a_worker_goes_on_after_redis_was_away_while_its_task_ended(
+def test_a_worker_continues_after_redis_was_away_while_its_task_ended(
     server: RedisServer, app: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
     done: list[int] = []

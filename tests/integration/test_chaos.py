@@ -1,4 +1,4 @@
-"""A minute of chaos with a fixed seed, as `make chaos` runs it: no rule is broken, and nothing stays behind."""
+"""A minute of chaos with a fixed seed, as `make chaos` runs it: no rule is broken, and no process is left."""
 
 from __future__ import annotations
 

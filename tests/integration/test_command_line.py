@@ -121,7 +121,9 @@ def test_up_says_which_redis_runs(up: Running) -> None:
     assert up.wait_for_line("Redis is ") == f"Redis is {found.product} {found.version} ({found.path})"
 
 
-def test_up_stops_on_ctrl_c_and_goes_on_with_its_jobs_the_next_time(up: Running, presets: Path, tmp_path: Path) -> None:
+def test_up_stops_on_ctrl_c_and_continues_its_jobs_at_the_next_start(
+    up: Running, presets: Path, tmp_path: Path
+) -> None:
     job_id = submit(base_url(up), 32)
     eventually(lambda: status(base_url(up), job_id) == "running", "the job to start")
     up.interrupt()
@@ -162,7 +164,7 @@ def test_a_missing_binary_is_refused_in_one_sentence(presets: Path, tmp_path: Pa
     assert demo.output.splitlines()[-1].startswith("longtake: There is no redis-server")
 
 
-def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(presets: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(presets: Path, tmp_path: Path) -> None:
     (presets / "broken").mkdir()
     (presets / "broken" / "preset.json").write_text("{}")
     with running(["demo", "--model", "broken"], presets, tmp_path) as demo:
@@ -175,7 +177,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(presets: Path, tm
 @pytest.mark.parametrize(
     ("part", "sentence"), [("api.server", "the API ended with signal 9"), ("-server", "Redis ended with signal 9")]
 )
-def test_a_part_that_dies_while_the_demo_starts_ends_it_in_one_sentence(
+def test_a_part_that_dies_while_the_demo_starts_ends_it_with_one_sentence(
     part: str, sentence: str, presets: Path, tmp_path: Path
 ) -> None:
     with running(["demo", "--model", "slow"], presets, tmp_path) as demo:

@@ -125,7 +125,7 @@ def test_a_port_in_use_is_one_clear_sentence(kind: type[EmbeddedRedis | Embedded
             kind(tmp_path, port=port).start()
 
 
-def test_a_given_port_is_taken(tmp_path: Path) -> None:
+def test_a_port_that_is_passed_is_used(tmp_path: Path) -> None:
     port = free_port()
 
     with EmbeddedRedis(tmp_path, port=port) as server:
@@ -151,7 +151,7 @@ def test_a_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:
         prepare_folder(tmp_path, min_free_bytes=2**62)
 
 
-def test_a_server_that_does_not_start_says_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_is_reported_with_its_last_line(tmp_path: Path) -> None:
     (tmp_path / "appendonly.aof").write_bytes(b"this is no append-only file")
     (tmp_path / "appendonlydir").write_bytes(b"nor a folder of them")
 

@@ -1,4 +1,4 @@
-"""Cancel keeps what exists; delete leaves nothing."""
+"""A canceled job keeps its chunks; a deleted one leaves nothing."""
 
 from __future__ import annotations
 

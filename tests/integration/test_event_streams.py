@@ -1,4 +1,4 @@
-"""Event streams by the thousand on one API process: everybody hears everything, and nobody else notices."""
+"""Event streams by the thousand on one API process: all get every event, and other requests are not slowed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.listeners import Crowd
-from benchmarks.streams import MAX_MORE_MEGABYTES, MAX_TIMES_AS_SLOW, Measured, SimulatedWorker, measure_crowd
+from benchmarks.listeners import Listeners
+from benchmarks.streams import MAX_MORE_MEGABYTES, MAX_TIMES_AS_SLOW, Measured, SimulatedWorker, measure_listeners
 from cli.processes.child import Child
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
-from tests.helpers.slow_clients import taking_little
+from tests.helpers.slow_clients import slow_connection
 
 LISTENERS = 2000
 TRIES = 3
@@ -50,17 +50,19 @@ def api(service: Service) -> Iterator[Child]:
 
 
 @pytest.mark.timeout(600)
-def test_two_thousand_listeners_hear_everything_and_slow_nothing_down(
+def test_two_thousand_listeners_get_all_events_and_slow_nothing_down(
     service: Service, api: Child, tmp_path: Path
 ) -> None:
     """On one job. Every event reaches each once (checked in each try); p99 of other routes is within twice what it is
     without listeners."""
-    hand, found = SimulatedWorker(service.settings.redis_url), list[Measured]()
+    worker, found = SimulatedWorker(service.settings.redis_url), list[Measured]()
     while not found or found[-1].times_as_slow > MAX_TIMES_AS_SLOW:
         assert len(found) < TRIES, [one.times_as_slow for one in found]
         followed, spare = (service.submit(num_frames=16 * 200).id for _ in range(2))
         found.append(
-            measure_crowd(api.pid, service.api_port, hand, [followed], spare, tmp_path, rounds=2, listeners=LISTENERS)
+            measure_listeners(
+                api.pid, service.api_port, worker, [followed], spare, tmp_path, rounds=2, listeners=LISTENERS
+            )
         )
     assert found[0].more_megabytes <= MAX_MORE_MEGABYTES
 
@@ -68,16 +70,16 @@ def test_two_thousand_listeners_hear_everything_and_slow_nothing_down(
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("api")
 def test_two_thousand_jobs_are_followed_by_one_connection(service: Service, tmp_path: Path) -> None:
-    hand = SimulatedWorker(service.settings.redis_url)
-    job_ids = hand.copies_of(service.submit(num_frames=16 * 200).id, LISTENERS)
-    with service.redis() as redis, Crowd(service.api_port, LISTENERS, job_ids, tmp_path) as crowd:
-        crowd.wait_until_all_listen()
+    worker = SimulatedWorker(service.settings.redis_url)
+    job_ids = worker.copies_of(service.submit(num_frames=16 * 200).id, LISTENERS)
+    with service.redis() as redis, Listeners(service.api_port, LISTENERS, job_ids, tmp_path) as following:
+        following.wait_until_all_listen()
         assert redis.info("clients")["blocked_clients"] <= 1
         assert service.http.get("/readyz").status_code == 200
-        hand.make_chunk(job_ids[7])
+        worker.make_chunk(job_ids[7])
         for job_id in job_ids:
-            hand.end(job_id)
-        heard = crowd.report()
+            worker.end(job_id)
+        heard = following.report()
     assert not heard.failures
     assert sorted(heard.ids) == [[["1-0", "2-0"], LISTENERS - 1], [["1-0", "2-0", "3-0", "4-0"], 1]]
 
@@ -108,12 +110,12 @@ def test_clients_that_leave_free_everything_without_a_word(service: Service, api
 
 
 @pytest.mark.usefixtures("api")
-def test_one_that_never_reads_delays_nobody(service: Service) -> None:
+def test_a_client_that_never_reads_delays_no_other(service: Service) -> None:
     job_id = service.submit(num_frames=16 * 400).id
-    hand = SimulatedWorker(service.settings.redis_url)
+    worker = SimulatedWorker(service.settings.redis_url)
     with listener(service, job_id), listener(service, job_id) as other:
         for _ in range(300):
-            hand.make_chunk(job_id)
+            worker.make_chunk(job_id)
         received, began = b"", time.monotonic()
         while b"\nid: 302-0\n" not in received:
             received += other.recv(1 << 20)
@@ -121,14 +123,14 @@ def test_one_that_never_reads_delays_nobody(service: Service) -> None:
         assert service.http.get("/healthz").status_code == 200
 
 
-def test_the_place_of_one_that_never_reads_becomes_free(service: Service) -> None:
+def test_the_slot_of_a_client_that_never_reads_is_released(service: Service) -> None:
     service.choose(media_stall_seconds=2.0, max_event_streams_per_address=1)
     api = service.start_api()
     try:
-        job_id, hand = service.submit(num_frames=16 * 400).id, SimulatedWorker(service.settings.redis_url)
+        job_id, worker = service.submit(num_frames=16 * 400).id, SimulatedWorker(service.settings.redis_url)
         for _ in range(400):
-            hand.make_chunk(job_id)
-        with taking_little(service.api_port) as deaf:
+            worker.make_chunk(job_id)
+        with slow_connection(service.api_port) as deaf:
             deaf.sendall(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert deaf.recv(12) == b"HTTP/1.1 200"
             assert status_of_stream(service, job_id) == 429
@@ -146,9 +148,9 @@ def status_of_stream(service: Service, job_id: str) -> int:
 
 def test_a_server_that_stops_ends_thousands_of_streams_at_once(service: Service, api: Child, tmp_path: Path) -> None:
     job_id = service.submit(num_frames=16).id
-    with Crowd(service.api_port, 1000, [job_id], tmp_path) as crowd:
-        crowd.wait_until_all_listen()
+    with Listeners(service.api_port, 1000, [job_id], tmp_path) as following:
+        following.wait_until_all_listen()
         began = time.monotonic()
         service.stop(api)
         assert time.monotonic() - began < 10
-        assert crowd.report().ids == [[["1-0"], 1000]]
+        assert following.report().ids == [[["1-0"], 1000]]

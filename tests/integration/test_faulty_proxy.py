@@ -230,9 +230,7 @@ def test_objects_pass_whole(storage: S3Storage) -> None:
     assert storage.delete_prefix("jobs/job_a/") == 1
 
 
-def test_the_next_requests_are_told_to_slow_down(
-    s3_server: EmbeddedS3, storage: S3Storage, s3_proxy: FaultyProxy
-) -> None:
+def test_the_next_requests_get_slow_down(s3_server: EmbeddedS3, storage: S3Storage, s3_proxy: FaultyProxy) -> None:
     client = raw_client(s3_server, s3_proxy)
     s3_proxy.behave(Behaviour(canned=slow_down(requests=2)))
     assert codes_of(client, 4) == ["SlowDown", "SlowDown", "ok", "ok"]

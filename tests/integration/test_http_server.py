@@ -25,7 +25,7 @@ from cli.processes.child import Child
 from cli.processes.machine import free_port
 from tests.helpers.apt import program
 from tests.helpers.deadline import eventually
-from tests.helpers.slow_clients import taking_little
+from tests.helpers.slow_clients import slow_connection
 
 TIMEOUT_SECONDS = 1.0
 IMPATIENT = {
@@ -147,7 +147,7 @@ def test_bytes_that_trickle_in_do_not_make_the_time_longer(server: Server) -> No
     assert time.monotonic() - began < TIMEOUT_SECONDS + 5
 
 
-def test_a_body_that_nobody_waits_for_ends_as_well(server: Server) -> None:
+def test_the_timeout_covers_an_unread_body(server: Server) -> None:
     """A refusal that came before the body leaves no connection that may trickle for ever."""
     began = time.monotonic()
     answer = server.ask(b"POST /nowhere HTTP/1.1\r\n" + JSON + b"Content-Length: 100\r\n\r\n{")
@@ -155,7 +155,7 @@ def test_a_body_that_nobody_waits_for_ends_as_well(server: Server) -> None:
     assert time.monotonic() - began < TIMEOUT_SECONDS + 5
 
 
-def test_a_connection_that_says_nothing_is_closed_without_a_word(server: Server) -> None:
+def test_a_silent_connection_is_closed_without_an_answer(server: Server) -> None:
     assert server.ask(b"") == b""
 
 
@@ -169,7 +169,7 @@ def test_an_idle_connection_is_kept_and_then_closed(server: Server) -> None:
         assert everything(connection) == b""
 
 
-def test_a_thousand_half_open_connections_keep_the_api_from_nobody(server: Server) -> None:
+def test_a_thousand_half_open_connections_keep_no_client_from_the_api(server: Server) -> None:
     with ExitStack() as opened:
         for _ in range(1000):
             connection = opened.enter_context(server.connect())
@@ -271,24 +271,24 @@ BUNDLE = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n"
 """More than a megabyte of answer."""
 
 
-def test_clients_that_take_nothing_of_an_answer_are_let_go_without_an_error(server: Server) -> None:
+def test_clients_that_read_nothing_of_an_answer_are_disconnected_without_an_error(server: Server) -> None:
     api, errors = psutil.Process(server.child.pid), server.log.read_text().count("ERROR")
     with ExitStack() as opened:
         for _ in range(20):
-            opened.enter_context(taking_little(server.port)).sendall(BUNDLE)
+            opened.enter_context(slow_connection(server.port)).sendall(BUNDLE)
         eventually(lambda: len(api.net_connections("tcp")) >= 20, "the connections to be there")
         eventually(lambda: len(api.net_connections("tcp")) < 5, "the connections to be closed", seconds=20)
     assert server.log.read_text().count("ERROR") == errors
 
 
-def test_a_client_that_takes_little_but_takes_on_is_kept(server: Server) -> None:
+def test_a_client_that_reads_slowly_but_steadily_is_kept(server: Server) -> None:
     parts, ends_at = list[bytes](), time.monotonic() + 6  # three times as long as one may take nothing
 
     def take_some() -> bool:
         parts.append(connection.recv(2000))
         return time.monotonic() > ends_at
 
-    with taking_little(server.port) as connection:
+    with slow_connection(server.port) as connection:
         connection.sendall(BUNDLE)
         eventually(take_some, "the time to be over", pause_seconds=0.1)
         assert all(parts)

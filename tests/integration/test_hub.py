@@ -40,7 +40,7 @@ from tests.helpers.hub_repositories import (
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
 from tests.helpers.pipelines import write_sdxl, write_text_to_video
-from tests.helpers.presets import change_facts
+from tests.helpers.presets import change_preset
 from tests.helpers.random_preset import write_random_preset
 from tests.helpers.service import running_service
 
@@ -128,7 +128,7 @@ def test_only_the_files_that_are_needed_are_fetched_once(hub: Hub, preset: Prese
     assert {"streaming_t2v.ckpt", "verify streaming_t2v.ckpt", "cam", "first_chunk_unet"} <= set(phases)
 
 
-def test_the_lock_file_says_exactly_what_was_pulled(hub: Hub, preset: PresetFolder) -> None:
+def test_the_lock_file_lists_exactly_the_pulled_files(hub: Hub, preset: PresetFolder) -> None:
     pull_from(hub, preset, dtype="bfloat16")
 
     lock = pins(preset)
@@ -406,7 +406,7 @@ def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
     commit = hub.publish("org/video-xl", write_text_to_video(tmp_path / "pipeline"))
     folder = write_random_preset(tmp_path / "presets" / "toy")
     refiner: dict[str, Any] = json.loads((folder / "preset.json").read_text())["refiner"]
-    change_facts(folder, refiner={**refiner, "source": "diffusers:org/video-xl", "resampling": "plain"})
+    change_preset(folder, refiner={**refiner, "source": "diffusers:org/video-xl", "resampling": "plain"})
     shutil.rmtree(folder / "refiner")
     variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "LONGTAKE_PRESETS_DIR": str(folder.parent)}
 

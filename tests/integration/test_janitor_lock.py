@@ -1,4 +1,4 @@
-"""One janitor at a time, on a real Redis: one that lives keeps its lock, one that is killed costs seconds."""
+"""One janitor at a time, on a real Redis: a living one keeps its lock, a killed one blocks others for seconds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def is_free(client: redis.Redis) -> bool:
         return mine
 
 
-def test_a_janitor_killed_in_its_pass_keeps_others_away_for_no_longer_than_its_lock(
+def test_a_janitor_killed_during_a_pass_blocks_others_no_longer_than_its_lock(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     command = [sys.executable, "-c", HOLDER, server.url(), str(SHORT)]
@@ -64,8 +64,8 @@ def test_a_janitor_killed_in_its_pass_keeps_others_away_for_no_longer_than_its_l
     assert time.monotonic() - killed_at < SHORT + 1
 
 
-def test_the_lock_is_seconds_long(client: redis.Redis) -> None:
-    """Findings 10.12: it was 300 s, and so was every recovery after a kill of the CPU worker."""
+def test_the_lock_lasts_seconds(client: redis.Redis) -> None:
+    """It was 300 s, and so was every recovery after a kill of the CPU worker."""
     with RedisJanitorLock(client).exclusive() as mine:
         assert mine
         assert 0 < int(client.pttl(LOCK_KEY)) <= 1000 * LOCK_SECONDS <= 10_000  # pyright: ignore[reportArgumentType]

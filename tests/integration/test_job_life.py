@@ -1,4 +1,4 @@
-"""The life of jobs as a model that hypothesis lives through in random orders, on a real Redis.
+"""A stateful hypothesis model of jobs, run in random orders on a real Redis.
 
 Two workers, the API, a janitor and the webhook sender run one at a time and may stand still or die at any call of a
 port (tests/helpers/job_life.py) while jobs are cancelled and deleted, Redis is wiped, servers go away, objects are
@@ -42,15 +42,15 @@ from core.service.redis.upload_store import RedisUploadStore
 from core.service.video.final_video import join_chunks
 from tests.helpers.job_life import (
     PICTURE,
-    InOrder,
     Kind,
+    SequentialServerCall,
     Service,
     Settled,
     Stop,
     StoreMode,
-    calm,
+    baseline,
+    durable_fields,
     new_job,
-    without_what_is_not_durable,
 )
 
 pytestmark = pytest.mark.timeout(3600)
@@ -319,7 +319,7 @@ class JobLife(RuleBasedStateMachine):
     def check_what_has_ended_stays_as_it_ended(self, life: Life, record: JobRecord) -> None:
         """A terminal status is final, and so is all that was made."""
         if life.seen is not None and life.seen.status.is_terminal:
-            assert without_what_is_not_durable(record) == without_what_is_not_durable(
+            assert durable_fields(record) == durable_fields(
                 life.seen.model_copy(update={"webhooks_ended": record.webhooks_ended, "revision": record.revision})
             )
 
@@ -356,7 +356,7 @@ class JobLife(RuleBasedStateMachine):
         manifest = self.service.manifest(record.id)
         behind = self.service.stale() | self.service.storage.overtaken
         if record.id not in behind and manifest is not None:
-            assert without_what_is_not_durable(manifest) == without_what_is_not_durable(record)
+            assert durable_fields(manifest) == durable_fields(record)
 
     def check_only_the_engine_uses_up_tries(self, record: JobRecord) -> None:
         """No server that fails, no worker that dies and no wiped Redis counts as a try."""
@@ -446,7 +446,7 @@ class JobLife(RuleBasedStateMachine):
 
     def check_bytes(self, life: Life, record: JobRecord) -> None:
         """Every chunk and video has the bytes of an undisturbed run. A cancelled job ends before what is damaged."""
-        undisturbed, objects = calm(life.kind, life.seed), self.service.storage.objects
+        undisturbed, objects = baseline(life.kind, life.seed), self.service.storage.objects
         lanes = (
             (record.chunks, undisturbed.chunks, record.video_key, video_key(record.id)),
             (record.refined, undisturbed.refined, record.refined_video_key, refined_video_key(record.id)),
@@ -530,10 +530,10 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _calls_in_order() -> Iterator[None]:
-    """No port is patched, only the threads in which ports are called: see InOrder."""
+    """No port is patched, only the threads in which ports are called: see SequentialServerCall."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (worker.lanes.completion, worker.lanes.server_access):
-            patch.setattr(module, "ServerCall", InOrder)
+            patch.setattr(module, "ServerCall", SequentialServerCall)
         yield
 
 

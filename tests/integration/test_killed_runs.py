@@ -1,4 +1,4 @@
-"""Runs of several processes whose first one is killed: no other goes on, beside the run that is started next."""
+"""Training runs whose first process is killed: the other processes end, too, before the next run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Redis loses everything: nobody is told meanwhile that a job does not exist, and what was told with 2xx is done.
-Findings 10.7."""
+"""Redis loses everything: no job is answered with 404 meanwhile, and everything answered with 2xx is carried out."""
 
 from __future__ import annotations
 
@@ -71,7 +70,7 @@ def place(server: EmbeddedRedis) -> Iterator[Place]:
         yield Place(client)
 
 
-def test_a_job_is_there_for_whoever_asks_before_the_janitor_has_rebuilt_anything(place: Place) -> None:
+def test_a_lost_job_is_rebuilt_on_request_before_the_janitor_has_run(place: Place) -> None:
     job = create_job(place.store, place.storage, queued_job())
     place.lose()
     assert place.store.get(job.id).status is JobStatus.QUEUED
@@ -89,7 +88,7 @@ def test_a_job_that_never_was_is_not_found_before_and_after(place: Place) -> Non
         place.janitor.run()
 
 
-def test_nobody_is_told_that_a_job_does_not_exist_while_that_cannot_be_known(place: Place) -> None:
+def test_a_job_is_never_404_while_its_existence_is_unknown(place: Place) -> None:
     job = create_job(place.store, place.storage, queued_job())
     place.lose()
     place.storage.away = True
@@ -111,7 +110,7 @@ def test_a_deleted_job_stays_deleted(place: Place) -> None:
         place.store.get(job.id)
 
 
-def test_a_cancel_and_a_webhook_that_were_told_are_done_and_events_keep_their_ids(place: Place) -> None:
+def test_an_acknowledged_cancel_and_webhook_survive_the_loss_and_events_keep_their_ids(place: Place) -> None:
     job = create_job(place.store, place.storage, queued_job(**HOOK))
     lease = place.store.claim(job.id, Lane.GENERATE, "worker-1", 600)
     assert lease
@@ -127,7 +126,7 @@ def test_a_cancel_and_a_webhook_that_were_told_are_done_and_events_keep_their_id
     assert [row.id for row in outbox.of_job(job.id)] == [webhook.id]
 
 
-def test_a_stream_that_goes_on_after_the_loss_hears_nothing_twice(place: Place) -> None:
+def test_a_stream_that_continues_after_the_loss_repeats_no_event(place: Place) -> None:
     job = create_job(place.store, place.storage, queued_job())
     lease = place.store.claim(job.id, Lane.GENERATE, "worker-1", 600)
     assert lease

@@ -24,7 +24,7 @@ from core.service.domain.media_types import SNIFFED_BYTES, sniff
 from core.service.domain.schema import JobWarning
 from core.service.media.image import decode_image
 from core.service.media.video import VideoLimits, last_frames
-from tests.helpers.ffmpeg import decoded, ffmpeg, fitted, last_of, made, telling_frame
+from tests.helpers.ffmpeg import decoded, ffmpeg, fitted, frame_with_number, last_of, made
 
 LIMITS = VideoLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=60.0)
 HEIGHT, WIDTH = 32, 40
@@ -105,7 +105,7 @@ def test_every_turn_and_mirror_of_the_display_matrix_is_applied(
     assert (difference(read(turned), read(plain)) < TOLERANCE) == is_upright
 
 
-def test_an_odd_turn_is_rounded_to_a_quarter_and_said_so(plain: Path, tmp_path: Path) -> None:
+def test_an_odd_rotation_is_rounded_to_a_quarter_turn_with_a_warning(plain: Path, tmp_path: Path) -> None:
     def turn_by(degrees: int) -> Callable[[VideoStream], None]:
         return lambda stream: stream.set_display_rotation(degrees)
 
@@ -217,7 +217,7 @@ def sdr(light: NDArray[np.float64], peak_nits: float) -> NDArray[np.float64]:
     ],
     ids=["says-no-peak", "content-light-level-600", "mastering-display-4000"],
 )
-def test_pq_is_tone_mapped_and_said_so(tmp_path: Path, x265: tuple[str, ...], peak_nits: int) -> None:
+def test_pq_is_tone_mapped_with_a_warning(tmp_path: Path, x265: tuple[str, ...], peak_nits: int) -> None:
     path = hdr_clip(tmp_path / "a.mp4", "smpte2084", *x265)
     linear = "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,format=gbrpf32le"
     times, light = decoded(path, linear, "gbrpf32le")
@@ -229,7 +229,7 @@ def test_pq_is_tone_mapped_and_said_so(tmp_path: Path, x265: tuple[str, ...], pe
     assert difference(ours, reference(path)) > LEAST_TELLING, "as it was, without mapping"
 
 
-def test_hlg_is_tone_mapped_and_said_so(tmp_path: Path) -> None:
+def test_hlg_is_tone_mapped_with_a_warning(tmp_path: Path) -> None:
     path = hdr_clip(tmp_path / "a.mov", "arib-std-b67")
     times, codes = decoded(path, "zscale=m=gbr:r=pc,format=gbrp16le", "gbrp16le")
     signal = codes[last_of(times, 8)].astype(float) / 65535
@@ -269,7 +269,7 @@ def test_a_wide_gamut_without_hdr_keeps_its_colours_and_is_no_warning(tmp_path: 
     warnings = list[JobWarning]()
     ours = read(path, warnings=warnings)
     assert difference(ours, reference(path, filters="zscale=t=bt709:p=bt709:m=gbr:r=pc,format=gbrp")) < TOLERANCE
-    given = np.stack([telling_frame(number) for number in range(8, 24)])
+    given = np.stack([frame_with_number(number) for number in range(8, 24)])
     assert difference(ours, fitted(given, HEIGHT, WIDTH)) < TOLERANCE
     assert warnings == []
 
@@ -308,7 +308,7 @@ def test_a_matrix_that_is_reserved_is_none_and_one_that_is_not_known_is_refused(
 
 @pytest.mark.parametrize(("first", "field"), [("top", "tff"), ("bottom", "bff")], ids=["top-first", "bottom-first"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_interlaced_clips_get_whole_pictures_and_say_so(tmp_path: Path, suffix: str, first: str, field: str) -> None:
+def test_interlaced_clips_are_deinterlaced_with_a_warning(tmp_path: Path, suffix: str, first: str, field: str) -> None:
     # A bar that moves 4 pixels from field to field: 17 whole frames of two moments each.
     bar = np.full((34, 48, 64, 3), 40, np.uint8)
     for moment in range(34):
@@ -451,7 +451,9 @@ CUT_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("name", "options"), CUT_FILES.values(), ids=CUT_FILES)
-def test_cut_videos_are_unreadable_and_said_to_be_cut(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
+def test_truncated_videos_are_unreadable_and_named_as_truncated(
+    tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
     whole = made(tmp_path / name, *options).read_bytes()
     read(tmp_path / name)
     for num_bytes in (len(whole) * 3 // 10, len(whole) * 6 // 10, len(whole) * 9 // 10, len(whole) - 3):
@@ -462,7 +464,7 @@ def test_cut_videos_are_unreadable_and_said_to_be_cut(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_cut_images_are_unreadable_and_said_to_be_cut(tmp_path: Path, suffix: str) -> None:
+def test_truncated_images_are_unreadable_and_named_as_truncated(tmp_path: Path, suffix: str) -> None:
     whole = tmp_path / f"a.{suffix}"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240", "-frames:v", "1", str(whole))
     decode_image(whole, 100_000)
@@ -480,7 +482,7 @@ def test_sound_alone_is_refused_as_a_type(tmp_path: Path, name: str) -> None:
 
 
 def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
-    Image.fromarray(telling_frame(0)).save(tmp_path / "cover.jpg")
+    Image.fromarray(frame_with_number(0)).save(tmp_path / "cover.jpg")
     cover = ("-i", str(tmp_path / "cover.jpg"), "-map", "0", "-map", "1", "-disposition:v:0", "attached_pic")
     ffmpeg("-f", "lavfi", "-i", "sine=d=3", *cover, "-c:v", "copy", "-c:a", "aac", str(tmp_path / "song.mp4"))
     assert refusal(tmp_path / "song.mp4").message == "the video has sound but no picture"
@@ -528,7 +530,7 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 @pytest.mark.parametrize("orientation", _TURNS)
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 def test_every_orientation_of_exif_is_applied(tmp_path: Path, name: str, orientation: int) -> None:
-    seen = telling_frame(5)
+    seen = frame_with_number(5)
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored, buffer = np.ascontiguousarray(_TURNS[orientation](seen)), io.BytesIO()

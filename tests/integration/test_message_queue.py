@@ -1,4 +1,4 @@
-"""Sending through a real broker and a real Celery worker: nothing waits twice, nothing is lost for long."""
+"""Sending through a real broker and a real Celery worker: no message is queued twice, and lost ones are replaced."""
 
 from __future__ import annotations
 

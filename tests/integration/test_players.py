@@ -1,7 +1,6 @@
 """Real players on a real service: FFmpeg, GStreamer, Chromium's own player, hls.js and the page, live and after.
 
-The API sends the media itself, as in the embedded stack. What is missing here is skipped with its reason. Findings 2,
-9.3 and 9.4.
+The API sends the media itself, as in the embedded stack. What is missing here is skipped with its reason.
 """
 
 from __future__ import annotations
@@ -240,7 +239,7 @@ def test_the_page_keeps_focus_names_its_bars_and_rounds_its_seconds(home: Page, 
     expect(home.get_by_role("progressbar", name="Frames generated of red focus")).to_be_visible()
 
 
-def test_the_page_tells_why_a_job_failed_and_what_is_odd_about_it(home: Page, finished: Job) -> None:
+def test_the_page_shows_why_a_job_failed_and_its_warnings(home: Page, finished: Job) -> None:
     told = finished.model_dump(mode="json", exclude={"chunks"})
     told |= {"status": "failed", "error": {"code": "not_finite", "message": "no finite numbers", "retryable": False}}
     told |= {"warnings": [{"code": "unknown_words", "message": "unknown word: quux", "field": "prompt"}]}
@@ -288,7 +287,7 @@ def clients_that_take_nothing(service: Service, path: str, count: int) -> Genera
             one.close()
 
 
-def test_clients_that_take_nothing_slow_nobody_cost_little_and_are_let_go(service: Service) -> None:
+def test_clients_that_read_nothing_slow_no_other_cost_little_and_are_disconnected(service: Service) -> None:
     job = service.wait_for_success(service.submit(num_frames=16).id)
     service.storage().put(video_key(job.id), bytes(LARGE), "video/mp4")
     api = process_at(service.api_port)
@@ -305,7 +304,7 @@ def test_clients_that_take_nothing_slow_nobody_cost_little_and_are_let_go(servic
     assert "completing response" not in service.logs(lines=1000)
 
 
-def test_a_storage_that_hangs_is_503_within_two_seconds_for_everybody(service: Service, finished: Job) -> None:
+def test_a_storage_that_hangs_is_503_within_two_seconds_for_all_clients(service: Service, finished: Job) -> None:
     paths = [f"/jobs/{finished.id}/video.mp4", f"/jobs/{finished.id}/chunks/0.mp4"] * 20
 
     def ask(path: str) -> tuple[int, bool, float]:

@@ -1,4 +1,4 @@
-"""Media that are slow, hang or are left behind by a killed worker, with real processes: nobody else waits for them."""
+"""Media that are slow, hang or are left behind by a killed worker, with real processes: no other job waits for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from core.service.domain.schema import JobStatus, Lane
 from core.service.redis.job_store import RedisJobStore
 from tests.helpers.clips import clip
 from tests.helpers.deadline import eventually
-from tests.helpers.given import upload
 from tests.helpers.media_server import Answer, MediaServer, serving_media
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
+from tests.helpers.uploads import upload
 
 SLOW_JOBS = 12
 DECODE_SECONDS = 1.0
@@ -65,7 +65,7 @@ def cpu_worker(service: Service) -> psutil.Process:
     return psutil.Process(pid)
 
 
-def test_a_server_of_one_byte_a_second_holds_up_nobody(service: Service, server: MediaServer, video: bytes) -> None:
+def test_a_server_of_one_byte_a_second_delays_no_other_job(service: Service, server: MediaServer, video: bytes) -> None:
     server.answers |= {"/slow": Answer(video, seconds_per_byte=1.0), "/quick": Answer(video)}
     slow = [service.submit(video=server.url("/slow", "localhost"), num_frames=16).id for _ in range(SLOW_JOBS)]
     eventually(lambda: server.paths().count("/slow") == 2, "its share of the places to be taken")
@@ -87,7 +87,7 @@ def test_a_server_of_one_byte_a_second_holds_up_nobody(service: Service, server:
     eventually(lambda: not any(store_of(service).lease_alive(one, Lane.PREPARE) for one in slow), "the places again")
 
 
-def test_a_decoder_that_stands_still_costs_its_job_a_try_and_others_nothing(
+def test_a_decoder_that_hangs_costs_its_job_an_attempt_and_others_nothing(
     service: Service, server: MediaServer, video: bytes
 ) -> None:
     server.answers["/a"] = Answer(video)
@@ -107,7 +107,7 @@ def test_a_decoder_that_stands_still_costs_its_job_a_try_and_others_nothing(
     assert cpu_worker(service).children() == []
 
 
-def test_after_kill_9_of_the_cpu_worker_its_media_are_prepared_again_and_no_try_counts(
+def test_after_kill_9_of_the_cpu_worker_its_media_are_prepared_again_without_an_attempt(
     service: Service, server: MediaServer, video: bytes
 ) -> None:
     server.answers["/a"] = Answer(video, after=threading.Event())

@@ -1,4 +1,4 @@
-"""README, walk-through and the client's page, run as they stand: commands and examples work, answers look as shown."""
+"""README, walk-through and the client's page, executed: commands and examples work, answers have the shape shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of the service die, lie, or lose their memory; no job does."""
+"""Parts of the service die, send wrong data or lose their data; no job is lost."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_worker_that_is_stopped_hands_its_chunk_to_another_at_once(own_service: 
     assert hashes(own_service.wait_for_success(job.id)) == hashes(own_service.wait_for_success(again.id))
 
 
-def test_job_that_nobody_can_make_waits_until_somebody_can(own_service: Service) -> None:
+def test_a_job_that_no_worker_can_make_waits_until_one_can(own_service: Service) -> None:
     own_service.start_worker("cpu", wait=False)
     job = own_service.submit(num_frames=16)
     assert (job.status, job.progress.queue_position) == (JobStatus.QUEUED, 1)

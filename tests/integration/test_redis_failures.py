@@ -1,4 +1,4 @@
-"""Each way in which a real Redis fails has one class of ours, through plain calls, transactions and scripts."""
+"""Each failure of a real Redis has one error class, through plain calls, transactions and scripts."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_a_generator_has_named_errors_too() -> None:
         next(found)
 
 
-def test_whoever_answers_after_a_failover_behind_the_same_address_is_found(tmp_path: Path) -> None:
+def test_the_new_server_behind_the_same_address_is_found_after_a_failover(tmp_path: Path) -> None:
     """The old master becomes a replica; connections to it lead to the new one as soon as they are made anew."""
     with RedisServer(tmp_path / "old", "--save", "") as old, RedisServer(tmp_path / "new", "--save", "") as new:
         with forwarding(old.port, new.port) as (port, fail_over):

@@ -73,7 +73,7 @@ def test_refined_chunks_follow_while_the_video_grows(refining: Service) -> None:
     assert not list(refining.storage().list(frames_prefix(job.id)))
 
 
-def test_events_tell_of_every_refined_chunk_with_its_url(refining: Service, uninterrupted: Job) -> None:
+def test_every_refined_chunk_has_an_event_with_its_url(refining: Service, uninterrupted: Job) -> None:
     text = refining.http.get(f"/jobs/{uninterrupted.id}/events").text
     assert text.count("event: chunk.refined") == len(uninterrupted.chunks)
     assert "chunks/3.mp4?variant=refined" in text

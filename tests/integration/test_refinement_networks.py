@@ -1,4 +1,4 @@
-"""Refinement with real networks (untrained, tiny) in real processes: killed in the midst, the bytes are the same."""
+"""Refinement with real networks (untrained, tiny) in real processes: killed during a job, the bytes are the same."""
 
 from __future__ import annotations
 

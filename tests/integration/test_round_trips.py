@@ -1,4 +1,4 @@
-"""How often Redis is asked: it does not grow with the jobs of a page, nor a janitor's pass with jobs that are well."""
+"""Round trips to Redis: independent of the jobs on a page, and in a janitor's pass of the jobs that need nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis behind Sentinel: the master dies, and records and messages go on with the one that takes over."""
+"""Redis behind Sentinel: the master dies, and records and messages continue with the new one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_sentinel_url_is_read() -> None:
     assert (url.username, url.password, url.sentinel_password) == ("user", "p@ss", "x")
 
 
-def test_records_go_on_with_the_new_master(watched: Watched) -> None:
+def test_records_continue_with_the_new_master(watched: Watched) -> None:
     client = connect(watched.url(0), REQUEST, CircuitBreaker())
     store = RedisJobStore(client, SystemClock(), retention_seconds=60)
     record = JobRecord(id="job_a", status=JobStatus.QUEUED, spec=job_spec(), created_at=SystemClock().now())
@@ -92,7 +92,7 @@ def test_records_go_on_with_the_new_master(watched: Watched) -> None:
     client.close()
 
 
-def test_messages_go_on_with_the_new_master(watched: Watched) -> None:
+def test_messages_continue_with_the_new_master(watched: Watched) -> None:
     app = make_celery_app(Settings(broker_url=watched.url(1)))
     done: list[int] = []
 

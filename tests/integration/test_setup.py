@@ -1,4 +1,4 @@
-"""The setup with a real pip in a virtual environment of its own, against package indexes of this machine only."""
+"""The setup with a real pip in its own virtual environment, against package indexes of this machine only."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from core.service.domain.schema import Job, JobStatus
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
-from tests.helpers.given import upload
 from tests.helpers.presets import copy_sprites
 from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.uploads import upload
 from tests.helpers.video import frames_of, probe
 
 PROMPT = "a red circle moving left over a striped background"
@@ -90,7 +90,7 @@ def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watc
     assert len(firsts | {hashes(watched)[0]}) == 3
 
 
-def test_video_goes_on_where_another_one_ended(sprites: Service, watched: Job) -> None:
+def test_a_video_continues_from_the_end_of_another(sprites: Service, watched: Job) -> None:
     before = sprites.video(watched.id)
     job = sprites.submit(model="sprites", prompt=PROMPT, num_frames=17, video=upload(sprites, before))
     after = frames_of(sprites.video(sprites.wait_for_success(job.id, SECONDS).id)).astype(np.float32)

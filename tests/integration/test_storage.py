@@ -93,7 +93,7 @@ def test_a_missing_object_has_its_own_error(storage: S3Storage) -> None:
         storage.get("jobs/none")
 
 
-def test_existence_is_told(storage: S3Storage) -> None:
+def test_exists_says_whether_an_object_is_there(storage: S3Storage) -> None:
     assert storage.exists(CHUNK_KEY)
     assert not storage.exists("jobs/job_a/chunks/99999.mp4")
 

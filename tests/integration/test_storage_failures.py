@@ -1,5 +1,4 @@
-"""Each way in which an S3 server fails has one class of ours: real servers where they can be made to, canned answers
-where not."""
+"""Each failure of an S3 server has one error class: a real server if it can be made to fail so, else canned ones."""
 
 from __future__ import annotations
 
@@ -158,7 +157,7 @@ def test_one_object_of_a_batch_that_cannot_be_deleted_is_named() -> None:
                 storage_at(other).delete(["jobs/a"])
 
 
-def test_wrong_addresses_are_told_apart_from_outages() -> None:
+def test_wrong_addresses_are_distinguished_from_outages() -> None:
     with pytest.raises(StorageMisconfigured):
         put(storage_at(1, s3_endpoint_url="no url"))
     for away in (f"http://{LOOPBACK}:{free_port()}", "http://s3.invalid"):

@@ -272,7 +272,7 @@ def test_records_and_log_survive_a_restart_under_a_living_client(tmp_path: Path)
             assert ports.make_chunk(job, 1).status is JobStatus.FINALIZING
 
 
-def test_a_follower_lives_through_a_restart(tmp_path: Path) -> None:
+def test_a_follower_survives_a_restart(tmp_path: Path) -> None:
     port = free_port()
     first = EmbeddedRedis(tmp_path, port).start()
     with connect(first.url()) as client, ThreadPoolExecutor(1) as pool:

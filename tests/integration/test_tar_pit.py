@@ -1,4 +1,4 @@
-"""A name server that never answers: a real one, asked by a real API and a real CPU worker through /etc/resolv.conf."""
+"""A name server that never answers: a real one, used by a real API and a real CPU worker through /etc/resolv.conf."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from core.service.clock import SystemClock
 from core.service.redis.job_store import RedisJobStore
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import queued_job
-from tests.helpers.name_server import HERE, PIT, PUBLIC, launcher, serving_names, why_not
+from tests.helpers.name_server import HERE, PIT, PUBLIC, launcher, reason_to_skip, serving_names
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
 from tests.helpers.webhook_receiver import WebhookReceiver
 
 NUM_LOOKS = 40
 FLOODER = "127.0.0.2"
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
+pytestmark = pytest.mark.skipif(bool(reason_to_skip()), reason=str(reason_to_skip()))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def seconds_of_looks(service: Service, path: str) -> list[float]:
 
 
 @pytest.mark.parametrize(("num_domains", "num_posts"), [(1, 60), (24, 150)])
-def test_fifty_posts_of_clients_whose_name_servers_are_dead_slow_nobody_down(
+def test_fifty_posts_of_clients_with_dead_name_servers_slow_no_other_client(
     service: Service, client: httpx.Client, flooder: httpx.Client, num_domains: int, num_posts: int
 ) -> None:
     """Below one domain all but a few wait for room. With 24 the domains' shares are more than there is room for in all,
@@ -94,7 +94,7 @@ def test_fifty_posts_of_clients_whose_name_servers_are_dead_slow_nobody_down(
     assert max(seconds for _, seconds in answers) < 5
 
 
-def test_receivers_in_a_tar_pit_keep_no_other_from_its_webhook(service: Service, receiver: WebhookReceiver) -> None:
+def test_receivers_with_dead_name_servers_delay_no_other_webhook(service: Service, receiver: WebhookReceiver) -> None:
     with service.redis() as client:
         store = RedisJobStore(client, SystemClock(), retention_seconds=600.0)
 

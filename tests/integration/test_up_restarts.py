@@ -1,4 +1,4 @@
-"""`longtake up` starts again whichever of its processes is killed, says so, and its jobs go on and end.
+"""`longtake up` restarts each of its processes that is killed and reports it; jobs continue and end.
 
 One `up` for all kills, as it would run for weeks. The engine is the fake one.
 """
@@ -77,7 +77,7 @@ def serving_keys(up: Running) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_killed_part_is_started_again_and_jobs_go_on_and_end(name: str, up: Running, client: httpx.Client) -> None:
+def test_a_killed_part_is_started_again_and_jobs_continue_and_end(name: str, up: Running, client: httpx.Client) -> None:
     told, before = up.output.count(f"{name} was started again"), serving_keys(up)
     job_id = eventually(lambda: submit(client), "a job to be taken")
     eventually(lambda: status(client, job_id) == "running", "the job to be in work")
@@ -111,7 +111,7 @@ def test_a_part_that_keeps_dying_is_started_again_after_longer_pauses(up: Runnin
     assert pauses(up, name)[-1] == 2 * pauses(up, name)[-2]
 
 
-def test_ctrl_c_stops_everything_in_order_after_all_that(up: Running) -> None:
+def test_ctrl_c_stops_everything_in_order_after_many_restarts(up: Running) -> None:
     up.interrupt()
 
     assert up.wait(30) == 0

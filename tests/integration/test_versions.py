@@ -1,4 +1,4 @@
-"""Other versions beside this one, on a real Redis: what they wrote is read, kept, or left alone. Never is it an end."""
+"""Other versions beside this one, on a real Redis: what they wrote is read, kept or ignored, never fatal."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ def calm_video() -> bytes:
 # The version before
 
 
-def test_jobs_of_the_version_before_are_put_into_the_queues_and_made_to_the_end(
-    world: RedisWorld, client: redis.Redis
-) -> None:
+def test_jobs_of_the_previous_version_are_queued_and_finished(world: RedisWorld, client: redis.Redis) -> None:
     load_redis(VERSION_0_1_0, client)
     load_objects(VERSION_0_1_0, world.storage)
     world.clean()
@@ -154,9 +152,7 @@ def test_a_job_that_an_older_version_queued_for_an_engine_is_prepared_first(
     assert world.store.get(job_id).status is JobStatus.SUCCEEDED
 
 
-def test_a_job_that_an_older_worker_has_begun_by_itself_leaves_the_queue_of_those_to_be_prepared(
-    world: RedisWorld, client: redis.Redis
-) -> None:
+def test_a_job_begun_by_an_older_worker_leaves_the_prepare_queue(world: RedisWorld, client: redis.Redis) -> None:
     job_id = queued_by_an_older_version(world, client)
     world.maker().work()
     change_row(client, job_id, status="running", chunks=[chunk_of(queued_job(), 0).model_dump(mode="json")])
@@ -178,9 +174,7 @@ def test_a_cancel_and_a_deletion_of_old_jobs_work(world: RedisWorld, client: red
 # A newer one, before a roll-back or while both run
 
 
-def test_fields_from_the_future_survive_a_whole_life_with_a_lost_redis_in_between(
-    world: RedisWorld, client: redis.Redis
-) -> None:
+def test_unknown_fields_survive_a_whole_job_and_a_lost_redis(world: RedisWorld, client: redis.Redis) -> None:
     world.submit()
     spec = row(client, "job_a")["spec"] | FUTURE | {"webhook_events": ["job.paused"]}
     change_row(client, "job_a", **FUTURE, spec=spec, lanes={"upscale": {"token": 3}})
@@ -258,9 +252,7 @@ def test_a_row_that_is_no_json_is_left_out(world: RedisWorld, client: redis.Redi
     world.clean()
 
 
-def test_many_unreadable_jobs_at_the_head_of_a_queue_keep_nobody_waiting(
-    world: RedisWorld, client: redis.Redis
-) -> None:
+def test_many_unreadable_jobs_at_the_head_of_a_queue_delay_no_other(world: RedisWorld, client: redis.Redis) -> None:
     for number in range(2 * CANDIDATES + 1):
         world.submit(f"job_{number}")
         change_row(client, f"job_{number}", **UNREADABLE)
@@ -289,7 +281,7 @@ def test_an_unreadable_job_of_an_older_version_is_not_counted_as_queued_again(
     assert world.store.reindex() == 0
 
 
-def test_objects_of_a_newer_version_outlive_the_end_of_their_job_and_the_search_for_orphans(
+def test_objects_of_a_newer_version_are_removed_neither_with_their_job_nor_as_orphans(
     world: RedisWorld, client: redis.Redis
 ) -> None:
     world.submit(num_frames=16)
@@ -363,7 +355,7 @@ def test_a_worker_of_a_kind_from_the_future_hides_no_other(client: redis.Redis) 
     assert [status.name for status in registry.all()] == ["w1", "w3"]
 
 
-def test_an_event_of_a_type_from_the_future_is_told_by_its_name(world: RedisWorld, client: redis.Redis) -> None:
+def test_an_event_of_an_unknown_type_is_passed_on_by_its_name(world: RedisWorld, client: redis.Redis) -> None:
     world.submit()
     fields: dict[Any, Any] = {"type": "job.paused", "at": "2026-01-01T00:00:00+00:00", "data": "{}", "more": "?"}
     client.xadd(keys.events_key("job_a"), fields, id="2-0")

@@ -89,7 +89,7 @@ def test_seconds_become_frames_at_the_playback_rate(service: Service) -> None:
     assert probe(service.video(job.id)).num_frames == 25
 
 
-def test_events_tell_the_job_in_order_with_a_url_for_every_chunk(service: Service) -> None:
+def test_events_are_in_order_with_a_url_for_every_chunk(service: Service) -> None:
     job = service.submit(model="slow", num_frames=32)
     heard = list(events_of(service, job.id))
     told = [event.type for event in heard if event.type != "job.progress"]

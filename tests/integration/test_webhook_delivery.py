@@ -1,4 +1,4 @@
-"""Webhooks as a receiver sees them: signed, told once, retried with the same id."""
+"""Webhooks as a receiver sees them: signed, sent once, retried with the same id."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from datetime import UTC, datetime
 from core.service.domain import webhooks
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service
-from tests.helpers.webhook_receiver import HANG, Try, WebhookReceiver, receiving_webhooks
+from tests.helpers.webhook_receiver import HANG, Attempt, WebhookReceiver, receiving_webhooks
 
 
-def verifies(service: Service, attempt: Try) -> bool:
+def verifies(service: Service, attempt: Attempt) -> bool:
     return webhooks.verify(service.webhook_secret, attempt.headers, attempt.body, 300, datetime.now(UTC))
 
 
-def test_end_of_a_job_is_told_once_and_signed(service: Service, receiver: WebhookReceiver) -> None:
+def test_the_end_of_a_job_is_sent_once_and_signed(service: Service, receiver: WebhookReceiver) -> None:
     job = service.submit(num_frames=16, webhook_url=receiver.url)
     attempt = eventually(receiver.first, "the webhook")
     assert verifies(service, attempt)
-    assert attempt.told["type"] == "job.succeeded"
-    assert attempt.told["data"]["id"] == job.id
+    assert attempt.payload["type"] == "job.succeeded"
+    assert attempt.payload["data"]["id"] == job.id
     assert receiver.types() == ["job.succeeded"]
 
 
 def test_a_changed_body_does_not_verify(service: Service, receiver: WebhookReceiver) -> None:
     service.submit(num_frames=16, webhook_url=receiver.url)
     attempt = eventually(receiver.first, "the webhook")
-    forged = Try(attempt.headers, attempt.body.replace("job.succeeded", "job.failed"), 204)
+    forged = Attempt(attempt.headers, attempt.body.replace("job.succeeded", "job.failed"), 204)
     assert not verifies(service, forged)
 
 
-def test_every_chunk_is_told_when_asked_for(service: Service, receiver: WebhookReceiver) -> None:
+def test_every_chunk_has_a_webhook_if_requested(service: Service, receiver: WebhookReceiver) -> None:
     service.submit(num_frames=48, webhook_url=receiver.url, webhook_events=["chunk.completed", "job.succeeded"])
     eventually(lambda: len(receiver.tries) == 4, "three chunks and the end")
-    chunks = [attempt.told["data"]["chunk"] for attempt in receiver.tries if attempt.told["type"] == "chunk.completed"]
+    chunks = [
+        attempt.payload["data"]["chunk"] for attempt in receiver.tries if attempt.payload["type"] == "chunk.completed"
+    ]
     assert sorted(chunk["index"] for chunk in chunks) == [0, 1, 2]
-    assert "url" not in receiver.tries[0].told["data"]["chunk"]
+    assert "url" not in receiver.tries[0].payload["data"]["chunk"]
     assert all(verifies(service, attempt) for attempt in receiver.tries)
 
 
@@ -52,14 +54,14 @@ def test_a_receiver_that_fails_is_called_again_with_the_same_id(service: Service
     assert verifies(service, second)
 
 
-def test_cancel_is_told(service: Service, receiver: WebhookReceiver) -> None:
+def test_a_cancel_is_reported(service: Service, receiver: WebhookReceiver) -> None:
     job = service.submit(model="slow", num_frames=160, webhook_url=receiver.url)
     service.wait_for_chunks(job.id, 1)
     service.http.post(f"/jobs/{job.id}/cancel")
     eventually(lambda: receiver.types() == ["job.canceled"], "the webhook")
 
 
-def test_what_a_killed_sender_had_in_hand_is_sent_again_within_seconds(own_service: Service) -> None:
+def test_webhooks_in_progress_of_a_killed_sender_are_sent_again_within_seconds(own_service: Service) -> None:
     """kill -9 in the midst of a try; another process goes on with it as soon as the hold has ended."""
     service = own_service
     service.start_worker("cpu")

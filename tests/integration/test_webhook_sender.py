@@ -1,4 +1,4 @@
-"""Webhook deliveries are apart from one another: real Redis, real sockets, any kind of receiver, one sender or two."""
+"""Webhook deliveries are independent: real Redis, real sockets, any kind of receiver, one sender or two."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def _noted(office: Office, job_id: str) -> int:
     return sum(len(row.attempts) for row in office.outbox().of_job(job_id))
 
 
-def test_a_receiver_that_has_gone_is_told_nothing_more_of_the_job(office: Office) -> None:
+def test_a_receiver_that_answered_410_gets_no_further_webhooks_of_the_job(office: Office) -> None:
     with receiving_webhooks(answers=[204, 410]) as receiver, office.sending() as (sender,):
         job_id = office.job(receiver.url, num_frames=160, webhook_events=("chunk.completed",))
         for index in range(4):

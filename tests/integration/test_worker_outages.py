@@ -1,4 +1,4 @@
-"""Worker processes while their broker, Redis or S3 fails: the same process goes on, and none is started again."""
+"""Worker processes while their broker, Redis or S3 fails: the same process continues, and none is restarted."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def test_a_broker_that_fails_makes_workers_wait_in_the_same_process(
 
 
 @pytest.mark.parametrize("outage", [full, demoted, unable_to_save_records], ids=lambda one: one.__name__)
-def test_records_that_refuse_writes_in_the_midst_of_a_chunk_cost_no_process_and_no_try(
+def test_records_that_refuse_writes_during_a_chunk_cost_no_process_and_no_attempt(
     tmp_path: Path, outage: Callable[[redis.Redis], AbstractContextManager[None]]
 ) -> None:
-    """Findings 1.1 and 10.9: workers left for each such error and loaded their weights again, and jobs failed."""
+    """Earlier, workers ended at each such error and loaded their weights again, and jobs failed."""
     write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
     with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service, service.redis() as client:
         service.start_workers("slow")
@@ -129,8 +129,8 @@ def test_records_that_refuse_writes_in_the_midst_of_a_chunk_cost_no_process_and_
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_a_worker_goes_on_after_redis_was_away_while_its_task_ended(tmp_path: Path, how: str) -> None:
-    """Findings 10.1: with 12 to 45 s of outage just as a chunk ended the worker never consumed again."""
+def test_a_worker_continues_after_redis_was_away_while_its_task_ended(tmp_path: Path, how: str) -> None:
+    """Earlier, after 12 to 45 s of outage at the end of a chunk, the worker never consumed again."""
     write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
     with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service:
         service.start_workers("slow")

@@ -154,7 +154,7 @@ def test_a_stopped_worker_gives_its_chunk_back_at_the_next_step(floor: Floor, ch
     assert floor.service.workers() == []
 
 
-def test_a_cancel_is_heard_at_the_next_step(floor: Floor, children: list[Workers]) -> None:
+def test_a_cancel_takes_effect_at_the_next_step(floor: Floor, children: list[Workers]) -> None:
     children.append(floor.start("--gpus", "none", "--model", "endless"))
     floor.submit()
     floor.wait_for_step()
@@ -162,7 +162,7 @@ def test_a_cancel_is_heard_at_the_next_step(floor: Floor, children: list[Workers
     eventually(lambda: floor.store.get(JOB).status is JobStatus.FINALIZING, "the job to be wound up", seconds=10)
 
 
-def test_the_lease_of_a_killed_worker_is_given_back_at_once(floor: Floor, children: list[Workers]) -> None:
+def test_the_lease_of_a_killed_worker_is_released_at_once(floor: Floor, children: list[Workers]) -> None:
     """The lease would live for ten minutes, and no janitor runs here."""
     floor.service.choose(lease_ttl_seconds=600)
     children.append(floor.start("--gpus", "0,1", "--model", "endless"))
@@ -176,7 +176,7 @@ def test_the_lease_of_a_killed_worker_is_given_back_at_once(floor: Floor, childr
     assert (lane.attempts, lane.deaths) == (0, 1)
 
 
-def test_a_worker_that_is_not_ready_stops_when_told(floor: Floor, children: list[Workers]) -> None:
+def test_a_worker_that_is_not_ready_stops_on_sigterm(floor: Floor, children: list[Workers]) -> None:
     children.append(floor.start("--gpus", "none", "--model", "missing"))
     (worker,) = floor.wait_for_workers(1, "not_ready")
     assert "missing" in str(worker.reason)

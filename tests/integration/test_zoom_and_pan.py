@@ -17,8 +17,8 @@ from core.service.domain.schema import Job
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.conftest import REPOSITORY
 from tests.helpers.clips import clip, numbers_of, picture
-from tests.helpers.given import upload
 from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.uploads import upload
 from tests.helpers.video import frames_of, probe
 
 MODEL = "zoom_and_pan"
@@ -90,7 +90,7 @@ def test_an_image_with_parameters_becomes_chunks_a_playlist_and_a_video(service:
     assert (found.num_frames, found.width, found.height) == (40, 128, 128)
 
 
-def test_a_worker_killed_in_the_midst_of_a_whole_video_costs_no_byte(service: Service, tmp_path: Path) -> None:
+def test_a_worker_killed_during_a_whole_video_changes_no_byte(service: Service, tmp_path: Path) -> None:
     data = clip(tmp_path / "long.mp4", LONG, fps=8, height=128, width=128).read_bytes()
     video = upload(service, data)
     asked = {"model": MODEL, "seed": None, "video": video, "num_frames": LONG, "parameters": {"zoom": 1}}

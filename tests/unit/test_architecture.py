@@ -1,5 +1,5 @@
-"""The import rules of the folders: who imports whom, how a file opens, what no code may do. Reads code, runs none of it
-except the torch-free packages, in processes of their own.
+"""The import rules of the folders: who imports whom, how files begin, what code must not do. Code is parsed, not run,
+except for the torch-free packages, in their own processes.
 """
 
 from __future__ import annotations

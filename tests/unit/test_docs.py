@@ -1,4 +1,4 @@
-"""The documents say what is: settings, verbs, commands, endpoints and links in them exist."""
+"""The documentation agrees with the code: settings, verbs, commands, endpoints, tests and links exist."""
 
 from __future__ import annotations
 

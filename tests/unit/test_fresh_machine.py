@@ -1,4 +1,4 @@
-"""What the fresh machine is given of this one's settings. The machine itself is `make fresh-machine`."""
+"""The pip settings that the fresh machine gets from this one. The machine itself is `make fresh-machine`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Makefile finds a Python that fits, says one sentence where there is none, and passes variables on unharmed."""
+"""The Makefile finds a suitable Python, prints one sentence if there is none, and passes variables on unchanged."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_fresh_machine_is_the_last_test_in_ci_and_where_it_is_asked_for(
     assert commands[-2].endswith("-m tests.fresh_machine" if runs else "tests/integration")
 
 
-def test_an_older_python_that_runs_the_set_up_itself_is_told_so() -> None:
+def test_setup_run_by_an_older_python_says_so() -> None:
     source = (REPOSITORY / "setup" / "environment.py").read_text()
     before = source[: source.index("import platform")].replace("sys.version_info < (3, 11)", "True")
     result = subprocess.run([sys.executable, "-c", before], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The setup of a checkout: what it says before, meanwhile, and where it fails. Runs no pip.
+"""The setup of a checkout: its output before, during and on failure. Runs no pip.
 
 pip's words are those of real runs (pip 25.1, Python 3.13, no compiler; no network; a full disk), shortened.
 """
@@ -155,7 +155,7 @@ def test_a_full_disk_is_said_before_anything_is_downloaded(tmp_path: Path) -> No
         require_disk(tmp_path, needed_mb=10**9)
 
 
-def test_a_python_without_a_venv_module_is_told_how_to_get_it() -> None:
+def test_a_python_without_a_venv_module_ends_with_the_command_that_installs_it() -> None:
     """Debian's python3 without python3-venv has venv, but not ensurepip."""
     with pytest.raises(SetupFailed, match=r"Python 3\.\d+ \(.*\) has no venv module: install it.*set PYTHON"):
         require_venv_module(("venv", "no_such_ensurepip"))

@@ -1,4 +1,4 @@
-"""A run of tests fails for what it leaves open, also where that is noticed only at the end of a process."""
+"""A test run fails if it leaves something open, even if that shows only when a process ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the bytes of a body is said by byte, encoding and key."""
+"""Errors in the bytes of a body name the byte, encoding or key."""
 
 import json
 from typing import Any
@@ -66,7 +66,7 @@ def test_many_equal_keys_are_refused_at_once(api: TestClient) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "x" * 5000])
-def test_a_compressed_body_is_refused_and_told_what_is_taken(api: TestClient, encoding: str) -> None:
+def test_a_compressed_body_is_refused_and_accept_encoding_says_what_is_accepted(api: TestClient, encoding: str) -> None:
     told = refused(api, b"\x1f\x8b\x08", **{"Content-Encoding": encoding})
     assert (told["status"], told["code"], told["accepts"]) == (415, "content_encoding_not_supported", "identity")
 
@@ -84,7 +84,7 @@ def test_what_json_readers_choke_on_is_said_in_words(api: TestClient, body: byte
     assert words in refused(api, body)["detail"]
 
 
-def test_thousands_of_unknown_fields_are_not_all_told(api: TestClient) -> None:
+def test_of_thousands_of_unknown_fields_only_some_are_listed(api: TestClient) -> None:
     body = {f"field_{number}": 0 for number in range(3000)}
     answer = api.post("/jobs", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_field")

@@ -1,4 +1,4 @@
-"""No refusal repeats more than 200 characters of what a client sent, whatever field, header, path or query it was."""
+"""No refusal repeats more than 200 characters of what a client sent, in any field, header, path or query."""
 
 from typing import Any
 from urllib.parse import quote

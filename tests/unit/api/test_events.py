@@ -32,7 +32,7 @@ def parsed(text: str) -> list[Told]:
     ]
 
 
-def test_an_ended_job_tells_its_whole_story_and_the_stream_ends(api: TestClient, world: World) -> None:
+def test_an_ended_jobs_stream_has_all_events_and_ends(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=32)
     world.finish(job_id)
     answer = api.get(f"/jobs/{job_id}/events")
@@ -55,14 +55,14 @@ def test_a_finished_chunk_carries_its_url(api: TestClient, world: World) -> None
     assert data["chunk"]["url"] == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4"
 
 
-def test_a_stream_resumes_after_the_last_event_that_was_heard(api: TestClient, world: World) -> None:
+def test_a_stream_resumes_after_the_last_received_event(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=16)
     world.finish(job_id)
     told = parsed(api.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": "2-0"}).text)
     assert [event.type for event in told] == ["chunk.completed", "job.succeeded"]
 
 
-def test_a_client_that_heard_everything_is_told_not_to_come_back(api: TestClient, world: World) -> None:
+def test_a_client_that_has_all_events_gets_no_content(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=16)
     world.finish(job_id)
     assert api.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": "4-0"}).status_code == 204
@@ -103,13 +103,13 @@ def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: 
     return anyio.run(listen)
 
 
-def test_events_are_told_as_they_happen(api: TestClient, world: World) -> None:
+def test_events_arrive_as_they_happen(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=32)
     told = parsed(told_live(world, job_id, lambda _over: world.finish(job_id)))
     assert [event.type for event in told][-2:] == ["chunk.completed", "job.succeeded"]
 
 
-def test_progress_is_told_without_an_id(api: TestClient, world: World) -> None:
+def test_progress_is_sent_without_an_id(api: TestClient, world: World) -> None:
     job_id = submit(api)
     world.start(job_id)
 
@@ -166,7 +166,7 @@ def test_waiting_streams_hold_no_threads_that_read_logs(api: TestClient, world: 
     assert anyio.run(listen) == 0
 
 
-def test_a_refined_chunk_is_told_with_its_url(api: TestClient, world: World) -> None:
+def test_the_event_of_a_refined_chunk_has_its_url(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=16, refine=True)
     world.make_chunk(job_id)
     world.refine_chunk(job_id)

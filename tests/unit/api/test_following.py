@@ -120,7 +120,7 @@ def test_a_listener_that_resumes_gets_what_it_has_not_had(api: TestClient, world
     assert ids_in(anyio.run(run)) == ["3-0", "4-0", "5-0", "6-0"]
 
 
-def test_a_slow_listener_delays_nobody_and_misses_nothing(api: TestClient, world: World) -> None:
+def test_a_slow_listener_delays_no_other_and_misses_no_event(api: TestClient, world: World) -> None:
     """It takes nothing until the job has ended; by then what was said live is kept no more."""
     job_id = submit(api, num_frames=16 * 20)
     log = WatchedLog(world)
@@ -139,7 +139,7 @@ def test_a_slow_listener_delays_nobody_and_misses_nothing(api: TestClient, world
     assert ids_in(quick) == ids_in(slow) == [event.id for event in log.read(job_id)]
 
 
-def test_a_job_whose_keys_cannot_be_read_ends_nobody_elses_stream(api: TestClient, world: World) -> None:
+def test_a_job_with_unreadable_keys_ends_no_other_jobs_streams(api: TestClient, world: World) -> None:
     broken, well = submit(api), submit(api, num_frames=16)
     log = WatchedLog(world)
 
@@ -154,7 +154,7 @@ def test_a_job_whose_keys_cannot_be_read_ends_nobody_elses_stream(api: TestClien
     assert ids_in(anyio.run(run))[-1] == "4-0"
 
 
-def test_streams_go_on_when_redis_is_back(api: TestClient, world: World) -> None:
+def test_streams_continue_when_redis_is_back(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=16)
     log = WatchedLog(world)
 

@@ -23,7 +23,7 @@ def test_a_job_is_accepted_stored_and_queued(api: TestClient, world: World) -> N
     assert world.queue.messages == [SentMessage(queue.TASK_GENERATE_CHUNK, "generate.fake", job.id)]
 
 
-def test_what_is_odd_about_a_request_stays_with_its_job_as_warnings(api: TestClient, world: World) -> None:
+def test_warnings_of_a_request_stay_with_its_job(api: TestClient, world: World) -> None:
     answer = api.post("/jobs", json={"prompt": "a (red:1.4)\u200b circle", "seconds": 2.01, "fps": 29.97})
     job = Job.model_validate(answer.json())
     found = [(warning.code, warning.field) for warning in job.warnings]
@@ -57,7 +57,7 @@ def test_refused_requests_leave_nothing_behind(api: TestClient, world: World) ->
     assert world.queue.messages == []
 
 
-def test_a_full_service_says_when_to_come_back(world: World) -> None:
+def test_a_full_service_answers_with_retry_after(world: World) -> None:
     with world.client(world.settings.model_copy(update={"max_queued_jobs": 1})) as api:
         submit(api)
         answer = api.post("/jobs", json={"prompt": PROMPT})
@@ -154,7 +154,7 @@ def test_a_running_job_is_canceling_until_its_worker_stops(api: TestClient, worl
     assert (manifest.status, manifest.cancel_requested) == (JobStatus.CANCELING, True)
 
 
-def test_a_running_job_that_nobody_works_on_is_finalized_at_once(api: TestClient, world: World) -> None:
+def test_a_running_job_without_an_active_worker_is_finalized_at_once(api: TestClient, world: World) -> None:
     job_id = submit(api)
     world.make_chunk(job_id)
     world.queue.messages.clear()
@@ -178,7 +178,7 @@ def test_deleting_a_running_job_is_accepted_and_it_is_gone_at_once(api: TestClie
     assert world.store.cancel_requested(job_id)
 
 
-def test_accepted_means_that_record_and_manifest_are_stored(api: TestClient, world: World) -> None:
+def test_a_202_is_sent_after_record_and_manifest_are_stored(api: TestClient, world: World) -> None:
     job_id = submit(api)
     assert record_from_manifest(world.storage.get(manifest_key(job_id))) == world.store.get(job_id)
     assert world.store.stale_manifests() == []
@@ -191,7 +191,7 @@ def test_a_job_whose_manifest_cannot_be_stored_is_not_accepted(api: TestClient, 
     assert world.store.list().jobs == []
 
 
-def test_a_deletion_is_noted_beside_the_objects_before_it_is_told(api: TestClient, world: World) -> None:
+def test_a_tombstone_is_stored_before_a_deletion_is_answered(api: TestClient, world: World) -> None:
     job_id = submit(api)
     assert api.delete(f"/jobs/{job_id}").status_code == 204
     assert world.storage.exists(tombstone_key(job_id))

@@ -1,4 +1,4 @@
-"""What players fetch at links that never change: the growing playlist, chunks and the final video."""
+"""Media at links that never change: the growing playlist, chunks and the final video."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def stored_job(api: TestClient, world: World, num_frames: int = 40) -> str:
 # --- the playlist -----------------------------------------------------------------------------------------------------
 
 
-def test_before_the_first_chunk_there_is_no_playlist_but_a_time_to_come_back(world: World) -> None:
+def test_before_the_first_chunk_the_playlist_is_404_with_retry_after(world: World) -> None:
     with choosing(world, playlist_wait_seconds=0.2) as api:
         answer = api.get(f"/jobs/{submit(api)}/playlist.m3u8")
     assert (answer.status_code, answer.json()["code"]) == (404, "playlist_not_ready")
@@ -95,7 +95,7 @@ def test_a_playlist_is_not_held_back_for_a_job_that_ends_without_a_chunk(api: Te
     assert (answer.status_code, answer.json()["code"]) == (409, "job_state_conflict")
 
 
-def test_playlists_that_one_client_has_held_back_keep_no_other_from_waiting(world: World) -> None:
+def test_waiting_playlists_of_one_client_keep_no_other_from_waiting(world: World) -> None:
     with choosing(world, max_playlist_waits_per_address=1) as api, ThreadPoolExecutor(2) as pool:
         job_id = submit(api)
         path = f"/jobs/{job_id}/playlist.m3u8"
@@ -292,7 +292,7 @@ def test_an_unchanged_video_is_not_sent_again(proxy: TestClient, world: World, p
 
 @pytest.mark.parametrize("path", ["video.mp4", "video", "chunks/0.mp4"])
 @pytest.mark.parametrize("media", ["proxy", "redirect"])
-def test_head_tells_the_length_in_either_mode(world: World, media: str, path: str) -> None:
+def test_head_has_the_length_in_either_mode(world: World, media: str, path: str) -> None:
     with choosing(world, media=media) as api:
         job_id = stored_job(api, world)
         answer = api.head(f"/jobs/{job_id}/{path}", headers={"Range": "bytes=0-9"})
@@ -308,7 +308,7 @@ def test_the_video_is_shown_at_one_link_and_saved_at_the_other(proxy: TestClient
     assert shown.content == saved.content == VIDEO
 
 
-def test_a_chunk_that_is_still_to_come_says_when_to_ask_again(proxy: TestClient, world: World) -> None:
+def test_a_chunk_that_is_not_ready_has_a_retry_after(proxy: TestClient, world: World) -> None:
     job_id = submit(proxy, num_frames=48)
     world.make_chunk(job_id)
     early, never = (proxy.get(f"/jobs/{job_id}/chunks/{index}.mp4") for index in (1, 3))
@@ -329,7 +329,7 @@ def test_a_storage_that_is_away_is_503_and_no_half_an_answer(proxy: TestClient, 
         assert "retry-after" in answer.headers
 
 
-def test_more_videos_than_may_be_sent_at_a_time_are_told_to_come_back(world: World) -> None:
+def test_more_videos_than_may_be_sent_at_a_time_get_503_with_retry_after(world: World) -> None:
     with choosing(world, media="proxy", max_media_streams=1) as api:
         job_id = stored_job(api, world)
         with state_of(api).media_streams.enter("somebody else"):
@@ -343,7 +343,7 @@ def test_more_videos_than_may_be_sent_at_a_time_are_told_to_come_back(world: Wor
     assert eventually(lambda: world.objects.open_now == 0, "every object to be closed")
 
 
-def test_videos_sent_to_one_client_take_no_other_s_place(world: World) -> None:
+def test_videos_sent_to_one_client_take_no_slot_of_others(world: World) -> None:
     with choosing(world, media="proxy", max_media_streams_per_address=1) as api:
         path = f"/jobs/{stored_job(api, world)}/video.mp4"
         with state_of(api).media_streams.enter("testclient"):

@@ -1,4 +1,4 @@
-"""POST /uploads, and jobs that name what was uploaded."""
+"""POST /uploads, and jobs that use uploads."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_types_are_taken_as_browsers_call_them_and_the_answer_says_to_send_just_
     assert parse_qs(urlsplit(answer.json()["url"]).query)["content-type"] == [declared]
 
 
-def test_a_file_whose_type_nobody_knows_may_be_uploaded(api: TestClient, world: World) -> None:
+def test_a_file_of_unknown_type_may_be_uploaded(api: TestClient, world: World) -> None:
     video = upload(api, world, "application/octet-stream")
     assert api.post("/jobs", json={"prompt": PROMPT, "video": video}).status_code == 202
 
 
-def test_the_answer_says_how_long_and_how_much(api: TestClient, world: World) -> None:
+def test_the_answer_has_expiry_times_and_limits(api: TestClient, world: World) -> None:
     target = api.post("/uploads", json=MP4).json()
     now = world.clock.now()
     assert datetime.fromisoformat(target["expires_at"]) == now + timedelta(seconds=world.settings.upload_ttl_seconds)
@@ -100,7 +100,7 @@ def test_when_too_many_are_kept_no_more_are_taken(world: World) -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_a_thousand_empty_uploads_of_one_client_keep_no_other_from_uploading(world: World) -> None:
+def test_a_thousand_empty_uploads_of_one_client_leave_room_for_others(world: World) -> None:
     with world.client() as api:
         flood = [api.post("/uploads", json=MP4) for _ in range(1000)]
         refused = flood[-1]
@@ -124,7 +124,7 @@ def test_no_address_of_a_client_is_kept(api: TestClient, world: World) -> None:
     assert mark("198.51.100.7") != client_mark("198.51.100.7", b"another")
 
 
-def test_an_upload_tells_whether_its_file_is_there(api: TestClient, world: World) -> None:
+def test_an_upload_shows_whether_its_file_has_arrived(api: TestClient, world: World) -> None:
     target = api.post("/uploads", json={"content_type": "video/mp4", "size_bytes": 3}).json()
     before = api.get(f"/uploads/{target['id']}").json()
     world.storage.put(upload_key(target["id"]), b"abc", "video/mp4")
@@ -151,7 +151,7 @@ def test_a_job_that_names_an_upload_before_it_is_deleted_keeps_it(api: TestClien
     assert api.get(f"/jobs/{job_id}").json()["status"] == "queued"
 
 
-def test_a_job_says_that_what_it_begins_with_is_being_prepared(api: TestClient, world: World) -> None:
+def test_a_job_shows_that_its_input_media_is_being_prepared(api: TestClient, world: World) -> None:
     job = api.post("/jobs", json={"prompt": PROMPT, "video": upload(api, world)}).json()
     assert (job["progress"]["preparing"], job["progress"]["queue_position"]) == (True, 1)
     assert [message.task for message in world.queue.messages] == ["longtake.prepare_media"]
@@ -165,7 +165,7 @@ def test_a_job_says_that_what_it_begins_with_is_being_prepared(api: TestClient, 
     assert job["warnings"] == [odd.model_dump()]
 
 
-def test_a_job_may_go_on_from_an_uploaded_video(api: TestClient, world: World) -> None:
+def test_a_job_may_continue_an_uploaded_video(api: TestClient, world: World) -> None:
     video = upload(api, world)
     answer = api.post("/jobs", json={"prompt": PROMPT, "video": video})
     assert answer.status_code == 202, answer.text

@@ -1,4 +1,4 @@
-"""The GPU benchmark as it will run on a GPU, at toy size on a CPU: whatever it does there, it has done here before."""
+"""The GPU benchmark at toy size on a CPU: the same code that runs on a GPU."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_figures_are_in_the_file_before_the_next_one_is_measured(tmp_path: Path)
     assert seen == [["first"], ["first", "second"], ["first", "second", "third"]]
 
 
-def test_a_mode_that_fails_is_told_and_keeps_what_it_measured(tmp_path: Path) -> None:
+def test_a_mode_that_fails_is_reported_and_keeps_its_figures(tmp_path: Path) -> None:
     works: list[bool] = [False, True]
 
     def measuring(_rig: Rig) -> Iterator[Figure]:
@@ -133,7 +133,7 @@ def test_all_modes_together_take_less_than_eight_minutes_on_one_gpu() -> None:
     assert sum(mode.seconds for mode in MODES.values()) <= SECONDS < 8 * 60
 
 
-def test_the_most_telling_comes_first_whatever_the_order_asked_for() -> None:
+def test_modes_run_in_their_own_order_whatever_the_order_requested() -> None:
     assert parse_args(["--modes", "graphs,smoke,pace"]).modes == ["smoke", "pace", "graphs"]
     with pytest.raises(SystemExit):
         parse_args(["--modes", "smoke,fast"])

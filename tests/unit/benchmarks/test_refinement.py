@@ -1,4 +1,4 @@
-"""What the refinement benchmark runs and how it judges."""
+"""The refinement benchmark: what it runs, and its targets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.refinement import Measured, figures_of, flatness, measure_here
+from benchmarks.refinement import Measured, figures_of, growth, measure_here
 from core.service.domain.schema import RefineSchedule
 from tests.helpers.random_preset import write_random_preset
 
@@ -20,9 +20,9 @@ def test_a_short_video_can_be_measured(tmp_path: Path, schedule: RefineSchedule)
 
 HOLD_AND_LET_GO = """
 import numpy as np
-from benchmarks.refinement import forget_peak, peak
+from benchmarks.refinement import reset_peak, peak
 
-knows_peak, before = forget_peak(), peak()
+knows_peak, before = reset_peak(), peak()
 block = np.ones(8_000_000)
 del block
 print(peak() - before if knows_peak else "unknown")
@@ -40,15 +40,15 @@ def test_peak_counts_what_was_held_and_let_go() -> None:
 
 @pytest.mark.parametrize(("megabytes", "met"), [((100.0, 104.0, 109.0), True), ((100.0, 90.0, 112.0), False)])
 def test_streaming_is_flat_within_ten_percent(megabytes: tuple[float, ...], met: bool) -> None:
-    assert flatness("streaming", "memory", [Measured(1.0, value) for value in megabytes]).met is met
+    assert growth("streaming", "memory", [Measured(1.0, value) for value in megabytes]).met is met
 
 
 def test_lockstep_promises_no_flat_memory() -> None:
-    figure = flatness("lockstep", "memory", [Measured(1.0, value) for value in (100.0, 150.0, 900.0)])
+    figure = growth("lockstep", "memory", [Measured(1.0, value) for value in (100.0, 150.0, 900.0)])
     assert (figure.value, figure.met) == (9.0, None)
 
 
-def test_memory_that_no_system_told_is_not_measured() -> None:
-    assert flatness("streaming", "memory", [Measured(1.0, None)] * 3).value_text == "not measured"
+def test_memory_that_the_system_does_not_report_is_not_measured() -> None:
+    assert growth("streaming", "memory", [Measured(1.0, None)] * 3).value_text == "not measured"
     _, as_it_is, needed = figures_of("streaming", 48, Measured(0.5, None), Measured(1.0, None))
     assert (as_it_is.value_text, needed.value_text) == ("not measured", "not measured")

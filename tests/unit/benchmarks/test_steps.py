@@ -1,4 +1,4 @@
-"""What the step benchmarks count and compute, where no clock is needed."""
+"""The step benchmarks, except for timing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 
 from benchmarks.approximations import Timed, compare, psnr
 from benchmarks.networks import TINY, random_inputs, random_network
-from benchmarks.steps import default_step, difference_figure, flops, plain_step, ratio_figure, take_turns
+from benchmarks.steps import default_step, difference_figure, flops, ratio_figure, reference_step, take_turns
 
 
 def test_a_full_size_step_costs_what_the_specification_counts_and_ours_less() -> None:
-    plain, default = flops()
+    reference, default = flops()
 
-    assert plain.value == pytest.approx(12.21, abs=0.01)
+    assert reference.value == pytest.approx(12.21, abs=0.01)
     assert default.met
 
 
@@ -24,7 +24,7 @@ def test_a_full_size_step_costs_what_the_specification_counts_and_ours_less() ->
 def test_both_steps_predict_the_same() -> None:
     network, inputs = random_network(TINY), random_inputs(TINY)
 
-    predictions = {"plain": plain_step(network, inputs)(), "default": default_step(network, inputs)()}
+    predictions = {"reference": reference_step(network, inputs)(), "default": default_step(network, inputs)()}
 
     assert difference_figure("default", predictions).met
 
@@ -39,7 +39,7 @@ def test_paths_take_turns_and_ratios_come_from_the_fastest() -> None:
     take_turns({"a": lambda: path("a"), "b": lambda: path("b")}, 2, lambda text: None)  # noqa: ARG005 - said to nobody
 
     assert calls == ["a", "b", "a", "b"]
-    assert ratio_figure("default", {"plain": [3.0, 9.0, 3.0], "default": [2.0, 1.5, 2.0]}, 1.15).value == 2.0
+    assert ratio_figure("default", {"reference": [3.0, 9.0, 3.0], "default": [2.0, 1.5, 2.0]}, 1.15).value == 2.0
 
 
 def test_approximations_are_judged_against_the_full_frames() -> None:

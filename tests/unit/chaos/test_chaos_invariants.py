@@ -1,4 +1,4 @@
-"""Each rule of the chaos run finds the fault that it is for, and nothing in a run where all went well."""
+"""Each rule of the chaos run finds its violation, and none in a run without faults."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.clients import Call, Submission
-from tests.chaos.evidence import Event, Evidence, JobEvidence, Thrown, logged_commits
+from tests.chaos.evidence import Event, Evidence, InjectedFault, JobEvidence, logged_commits
 from tests.chaos.faults import RedisWiped
 from tests.chaos.invariants import judge, pieces_at_risk, pieces_repeated
 from tests.chaos.schedule import JobKind, PlannedJob
-from tests.helpers.webhook_receiver import Try
+from tests.helpers.webhook_receiver import Attempt
 
-JOB, CALM = "job_a", "job_calm"
+JOB, BASELINE = "job_a", "job_baseline"
 AT = "2026-01-01T00:00:00Z"
 AFTER = datetime(2026, 1, 2, tzinfo=UTC).timestamp()
 KIND = JobKind("two", 32)
@@ -60,8 +60,8 @@ def found(job_id: str = JOB, status: str = "succeeded", chunks: int = 2) -> JobE
     )
 
 
-def delivered(webhook_id: str = "msg_1", event: str = "job.succeeded", answered: int = 204) -> Try:
-    return Try({"Webhook-Id": webhook_id}, json.dumps({"type": event, "data": {"id": JOB}}), answered)
+def delivered(webhook_id: str = "msg_1", event: str = "job.succeeded", answered: int = 204) -> Attempt:
+    return Attempt({"Webhook-Id": webhook_id}, json.dumps({"type": event, "data": {"id": JOB}}), answered)
 
 
 def submission(**changes: Any) -> Submission:
@@ -70,21 +70,21 @@ def submission(**changes: Any) -> Submission:
     return Submission(planned, **fields)
 
 
-def thrown(**changes: Any) -> Thrown:
-    return replace(Thrown("worker killed", 1.0, 1.0, 0.0, "", costs_every_worker=False), **changes)
+def thrown(**changes: Any) -> InjectedFault:
+    return replace(InjectedFault("worker killed", 1.0, 1.0, 0.0, "", costs_every_worker=False), **changes)
 
 
 def evidence(**changes: Any) -> Evidence:
     """A run in which all went well, but for `changes`."""
-    jobs = {JOB: found(), CALM: found(CALM)}
+    jobs = {JOB: found(), BASELINE: found(BASELINE)}
     well = Evidence(
         num_workers=2,
         submissions=[submission()],
-        calm={("two", 3): found(CALM)},
+        baseline={("two", 3): found(BASELINE)},
         jobs=jobs,
         after_wipe=changes.get("jobs", jobs),
-        listed={JOB: 0, CALM: None},
-        stored_ids=frozenset({JOB, CALM}),
+        listed={JOB: 0, BASELINE: None},
+        stored_ids=frozenset({JOB, BASELINE}),
         tries=[delivered()],
         thrown=[],
         calls=[Call(0.0, "GET", "GET /jobs/{id}", 200, 0.01)],
@@ -93,7 +93,7 @@ def evidence(**changes: Any) -> Evidence:
 
 
 def with_job(job: JobEvidence, **changes: Any) -> Evidence:
-    return evidence(jobs={JOB: job, CALM: found(CALM)}, **changes)
+    return evidence(jobs={JOB: job, BASELINE: found(BASELINE)}, **changes)
 
 
 def rules(evidence: Evidence) -> set[str]:
@@ -105,14 +105,14 @@ def test_a_run_where_all_went_well_breaks_no_rule() -> None:
 
 
 def test_a_job_that_was_accepted_and_is_unknown_is_lost() -> None:
-    assert rules(with_job(JobEvidence(JOB, None), listed={CALM: None}, tries=[])) == {"lost"}
+    assert rules(with_job(JobEvidence(JOB, None), listed={BASELINE: None}, tries=[])) == {"lost"}
 
 
-def test_a_job_that_has_not_ended_is_told() -> None:
+def test_a_job_that_has_not_ended_is_a_violation() -> None:
     assert "not ended" in rules(with_job(found(status="running"), submissions=[submission(status="running")]))
 
 
-def test_a_failed_job_is_told_with_its_error() -> None:
+def test_a_failed_job_is_reported_with_its_error() -> None:
     job = found(status="failed")
     error = {"code": "worker_lost", "message": "died", "retryable": False}
     job = replace(
@@ -132,48 +132,48 @@ def test_a_promised_cancel_is_kept_and_may_leave_the_beginning_of_the_video() ->
 
 
 def test_a_deleted_job_leaves_nothing() -> None:
-    gone = {"submissions": [submission(delete="promised", status="gone")], "listed": {CALM: None}, "tries": []}
-    clean = {"stored_ids": frozenset({CALM})}
+    gone = {"submissions": [submission(delete="promised", status="gone")], "listed": {BASELINE: None}, "tries": []}
+    clean = {"stored_ids": frozenset({BASELINE})}
     assert rules(with_job(JobEvidence(JOB, None), **gone, **clean)) == set()
     left = JobEvidence(JOB, None, keys=(f"jobs/{JOB}/manifest.json",))
     assert rules(with_job(left, **gone)) == {"deleted"}
     assert rules(with_job(found(), **gone)) == {"deleted"}
 
 
-def test_a_deleted_job_that_a_wipe_brings_back_is_told() -> None:
-    jobs = {JOB: JobEvidence(JOB, None), CALM: found(CALM)}
-    back = {JOB: found(status="running"), CALM: found(CALM)}
+def test_a_deleted_job_that_returns_after_a_wipe_is_a_violation() -> None:
+    jobs = {JOB: JobEvidence(JOB, None), BASELINE: found(BASELINE)}
+    back = {JOB: found(status="running"), BASELINE: found(BASELINE)}
     gone = [submission(delete="promised", status="gone")]
-    judged = rules(evidence(jobs=jobs, after_wipe=back, submissions=gone, listed={CALM: None}, tries=[]))
+    judged = rules(evidence(jobs=jobs, after_wipe=back, submissions=gone, listed={BASELINE: None}, tries=[]))
     assert judged == {"last wipe"}
 
 
-def test_two_jobs_of_one_request_are_told() -> None:
-    jobs = {JOB: found(), "job_b": found("job_b"), CALM: found(CALM)}
-    assert "doubled" in rules(evidence(jobs=jobs, listed={JOB: 0, "job_b": 0, CALM: None}))
+def test_two_jobs_of_one_request_are_a_violation() -> None:
+    jobs = {JOB: found(), "job_b": found("job_b"), BASELINE: found(BASELINE)}
+    assert "doubled" in rules(evidence(jobs=jobs, listed={JOB: 0, "job_b": 0, BASELINE: None}))
 
 
-def test_objects_of_nobody_are_told() -> None:
-    assert rules(evidence(stored_ids=frozenset({JOB, CALM, "job_gone"}))) == {"orphan"}
+def test_objects_of_unknown_jobs_are_a_violation() -> None:
+    assert rules(evidence(stored_ids=frozenset({JOB, BASELINE, "job_gone"}))) == {"orphan"}
     assert rules(evidence(orphans=["jobs/job_gone/video.mp4"])) == {"orphan"}
 
 
-def test_an_ended_job_that_changed_is_told() -> None:
-    other = replace(found(CALM), videos={"preview": "another"})
-    assert rules(evidence(jobs={JOB: found(), CALM: other})) == {"ended job"}
+def test_an_ended_job_that_changed_is_a_violation() -> None:
+    other = replace(found(BASELINE), videos={"preview": "another"})
+    assert rules(evidence(jobs={JOB: found(), BASELINE: other})) == {"ended job"}
 
 
-def test_chunks_with_a_gap_are_told() -> None:
+def test_chunks_with_a_gap_are_a_violation() -> None:
     job = replace(found(), answer={**answer(JOB), "chunks": [chunk(0), chunk(2)]})
     assert "chunks" in rules(with_job(job))
 
 
-def test_other_bytes_than_in_the_calm_run_are_told() -> None:
+def test_bytes_that_differ_from_the_baseline_run_are_a_violation() -> None:
     assert rules(with_job(replace(found(), chunks=("sha-0", "other")))) == {"bytes"}
     assert rules(with_job(replace(found(), videos={"preview": "other"}))) == {"bytes"}
 
 
-def test_a_chunk_damaged_when_all_was_made_excuses_its_object_and_nothing_else() -> None:
+def test_a_chunk_damaged_at_the_end_excuses_only_its_own_object() -> None:
     job = replace(found(), chunks=("sha-0", "other"))
     late = thrown(damaged=f"jobs/{JOB}/chunks/00001.mp4", wall=AFTER)
     assert rules(with_job(job, thrown=[late])) == set()
@@ -181,11 +181,11 @@ def test_a_chunk_damaged_when_all_was_made_excuses_its_object_and_nothing_else()
     assert rules(with_job(replace(job, videos={"preview": "other"}), thrown=[late])) == {"bytes"}
 
 
-def test_a_succeeded_job_with_fewer_chunks_is_told() -> None:
+def test_a_succeeded_job_with_too_few_chunks_is_a_violation() -> None:
     assert "chunks" in rules(with_job(found(chunks=1)))
 
 
-def test_events_that_are_lost_doubled_or_out_of_order_are_told() -> None:
+def test_events_lost_doubled_or_out_of_order_are_a_violation() -> None:
     first, started, chunk_0, chunk_1, last = events()
     for wrong in (
         (first, started, chunk_0, last),
@@ -197,21 +197,21 @@ def test_events_that_are_lost_doubled_or_out_of_order_are_told() -> None:
         assert rules(with_job(replace(found(), events=wrong))) == {"events"}
 
 
-def test_a_manifest_that_is_behind_is_told() -> None:
+def test_a_stale_manifest_is_a_violation() -> None:
     assert rules(with_job(replace(found(), manifest=manifest(JOB, "running")))) == {"manifest"}
     assert rules(with_job(replace(found(), manifest=None))) == {"manifest"}
     behind = {**manifest(JOB), "chunks": [chunk(0)]}
     assert rules(with_job(replace(found(), manifest=behind))) == {"manifest"}
 
 
-def test_an_end_that_no_webhook_told_or_under_two_ids_is_told() -> None:
+def test_an_end_without_a_webhook_or_with_two_ids_is_a_violation() -> None:
     assert rules(evidence(tries=[])) == {"webhook"}
     assert rules(evidence(tries=[delivered(answered=503)])) == {"webhook"}
     assert rules(evidence(tries=[delivered(), delivered()])) == set()
     assert rules(evidence(tries=[delivered(), delivered("msg_2")])) == {"webhook"}
 
 
-def test_more_work_than_the_faults_explain_is_told() -> None:
+def test_more_repeated_work_than_the_faults_explain_is_a_violation() -> None:
     job = replace(found(), manifest=manifest(JOB, lanes={"generate": {"token": 1_000_005, "attempts": 0}}))
     many = with_job(job, thrown=[thrown(), thrown(skipped="nothing to hit")])
     assert (pieces_repeated(many), pieces_at_risk(many)) == (3, 1)
@@ -219,7 +219,7 @@ def test_more_work_than_the_faults_explain_is_told() -> None:
     assert rules(with_job(job, thrown=[thrown(costs_every_worker=True), thrown()])) == set()
 
 
-def test_a_piece_that_was_committed_twice_is_told_unless_redis_forgot_or_it_was_damaged() -> None:
+def test_a_piece_committed_twice_is_a_violation_unless_redis_lost_it_or_it_was_damaged() -> None:
     twice = {(JOB, "chunk 1"): 2, (JOB, "chunk 0"): 1}
     assert rules(evidence(logged_commits=twice)) == {"doubled"}
     assert rules(evidence(logged_commits=twice, thrown=[thrown(name=RedisWiped.name)])) == set()
@@ -234,13 +234,13 @@ def test_commits_are_counted_in_the_logs_of_workers(tmp_path: Path) -> None:
     assert logged_commits(tmp_path) == {("job_a", "chunk 1"): 2, ("job_a", "refinement 2"): 1}
 
 
-def test_idle_workers_and_processes_that_die_or_stay_are_told() -> None:
+def test_idle_workers_and_processes_that_die_or_stay_are_violations() -> None:
     assert rules(evidence(idle_workers=["worker-1"])) == {"idle worker"}
     assert rules(evidence(ended_by_themselves=["the api ended"])) == {"process"}
     assert rules(evidence(left_processes=["python -m worker.process"])) == {"process"}
 
 
-def test_answers_that_blame_us_are_told() -> None:
+def test_timeouts_and_5xx_without_retry_after_are_violations() -> None:
     def call(status: int | None, **more: Any) -> list[Call]:
         return [Call(0.0, "GET", "GET /jobs/{id}", status, 0.1, **more)]
 

@@ -1,11 +1,11 @@
-"""Recovery times: from a fault's end to the next commit of the job that it hit, or of any that waited."""
+"""Recovery times: from a fault's end to the next commit of the affected job, or of any waiting job."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.chaos.evidence import Evidence, JobEvidence, Thrown
+from tests.chaos.evidence import Evidence, InjectedFault, JobEvidence
 from tests.chaos.report import Recovery, as_json, recoveries
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,17 +28,17 @@ def job(job_id: str, *commits: float) -> JobEvidence:
     return JobEvidence(job_id, answer, manifest={"chunks": chunks, "refined": []})
 
 
-def thrown(name: str, lifted_at: float, job_id: str | None = None, skipped: str | None = None) -> Thrown:
+def thrown(name: str, lifted_at: float, job_id: str | None = None, skipped: str | None = None) -> InjectedFault:
     wall = (BEGIN + timedelta(seconds=lifted_at)).timestamp()
-    return Thrown(name, 0.0, lifted_at, wall, "", job_id=job_id, skipped=skipped)
+    return InjectedFault(name, 0.0, lifted_at, wall, "", job_id=job_id, skipped=skipped)
 
 
-def evidence(*faults: Thrown) -> Evidence:
+def evidence(*faults: InjectedFault) -> Evidence:
     jobs = {"job_a": job("job_a", 1, 5, 9), "job_b": job("job_b", 2, 4)}
     return Evidence(
         num_workers=1,
         submissions=[],
-        calm={},
+        baseline={},
         jobs=jobs,
         after_wipe=jobs,
         listed={},

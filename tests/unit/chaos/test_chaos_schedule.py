@@ -1,4 +1,4 @@
-"""A seed is a schedule: the same again, every kind of fault in turn, no two of one group at once."""
+"""A seed determines the schedule: every kind of fault in turn, no two of one group at once."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def test_fields_of_a_newer_api_are_ignored(ask: Ask, make_job: MakeJob) -> None:
         assert (read.id, read.progress.chunks_done, read.chunks[0].index) == (job["id"], 1, 0)
 
 
-def test_what_cannot_be_read_of_a_newer_api_is_one_sentence(ask: Ask, make_job: MakeJob) -> None:
+def test_an_unreadable_answer_of_a_newer_api_is_one_sentence(ask: Ask, make_job: MakeJob) -> None:
     job = make_job().model_dump(mode="json") | {"status": "paused"}
     unread = r"http://api\.test answers what this longtake cannot read: status"
     with pytest.raises(ApiUnreadable, match=unread) as error:

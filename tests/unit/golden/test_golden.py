@@ -1,4 +1,4 @@
-"""The runner of golden numbers: it takes sizes and constants from the files, and notices what is wrong with them."""
+"""The runner of golden numbers: it takes sizes and constants from the files and detects damaged ones."""
 
 import hashlib
 import json
@@ -164,7 +164,7 @@ def test_missing_weights_are_named(copy: Path, capsys: pytest.CaptureFixture[str
     assert "neither cam_apm_unet.weights.safetensors nor weights_rule.json" in capsys.readouterr().out
 
 
-def test_inputs_that_do_not_fit_the_network_are_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_that_do_not_fit_the_network_are_reported(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = copy / "cam_apm_unet.io.safetensors"
     tensors = load_file(file)
     sidecar = json.loads((copy / "cam_apm_unet.json").read_text())

@@ -1,4 +1,4 @@
-"""What a sidecar's words about tolerance mean."""
+"""How the tolerance text of a sidecar is read."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A deletion may fall at any call of a worker: it leaves no object, and no way back even where Redis is then lost."""
+"""A deletion at any call of a worker leaves no object, and the job does not return even if Redis is lost afterwards."""
 
 from __future__ import annotations
 

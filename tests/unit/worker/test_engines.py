@@ -1,4 +1,4 @@
-"""Which engines a worker process of each kind loads, when, and what it says of a preset that it cannot serve."""
+"""Which engines a worker process of each kind loads, when, and its report of a preset that it cannot serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's first use of a model that is not installed: what it tells, and that it can be stopped."""
+"""A worker's first use of a model that is not installed: what it reports, and that it can be stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers.presets import write_fake_preset
 from worker.ensure_weights import in_words, install
 
 
-def test_every_percent_is_told_once() -> None:
+def test_every_percent_is_reported_once() -> None:
     told: list[str] = []
     report = in_words("large", told.append, threading.Event())
 

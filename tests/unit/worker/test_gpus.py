@@ -1,4 +1,4 @@
-"""Which GPUs are found and who gets which, from recorded listings; no driver is needed."""
+"""GPU detection and assignment, from recorded listings; no driver is needed."""
 
 from __future__ import annotations
 

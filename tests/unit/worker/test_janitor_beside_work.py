@@ -1,4 +1,4 @@
-"""A janitor's pass at any call of a worker, its lease alive or run out: the video is the same, and ends once."""
+"""A janitor's pass at any call of a worker, with its lease valid or expired: the same video, and one end."""
 
 from __future__ import annotations
 

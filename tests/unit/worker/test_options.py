@@ -1,4 +1,4 @@
-"""What a worker process makes of its arguments; its life is in tests/integration."""
+"""Arguments of a worker process. Running ones are in tests/integration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands are woken in slices, jobs in turn, events before progress, and the loop serves others in between."""
+"""Thousands of listeners are woken in slices: jobs in turn, events before progress, other requests in between."""
 
 import asyncio
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def test_who_waits_to_be_woken_is_woken_once_for_several_reports() -> None:
     assert len(woken) == len(set(woken)) == 101
 
 
-def test_a_job_without_listeners_wakes_nobody() -> None:
+def test_a_job_without_listeners_wakes_no_reader() -> None:
     async def run() -> None:
         fan_out = FanOut(asyncio.get_running_loop())
         fan_out.events("job", [])

@@ -1,4 +1,4 @@
-"""Each page of a log is read once for all who want it, kept for a while, and never grows beyond a bound."""
+"""Each page of a log is read once for all its readers, cached briefly, and bounded in size."""
 
 import asyncio
 import threading
@@ -64,7 +64,7 @@ def test_many_who_ask_at_once_cost_one_read(api: TestClient, world: World) -> No
     assert None not in found
 
 
-def test_a_page_is_kept_for_those_who_come_a_little_later_only(api: TestClient, world: World) -> None:
+def test_a_page_is_cached_briefly(api: TestClient, world: World) -> None:
     job_id, log, time = submit(api), CountedLog(world), Time()
 
     async def ask() -> list[int]:
@@ -107,7 +107,7 @@ def test_a_read_that_fails_fails_for_all_who_asked_and_is_tried_again(api: TestC
     assert asyncio.run(ask()) is not None
 
 
-def test_who_leaves_does_not_take_the_page_from_the_others(api: TestClient, world: World) -> None:
+def test_a_client_that_leaves_does_not_cancel_the_shared_read(api: TestClient, world: World) -> None:
     job_id, log = submit(api), CountedLog(world)
 
     async def ask() -> Page | None:

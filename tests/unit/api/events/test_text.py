@@ -1,4 +1,4 @@
-"""The text of events: links for each listener, and nothing else of it changes."""
+"""The text of events: links are filled in for each listener, all else is unchanged."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What a process holds at a time is limited, in all and per client, and the answer says what to do instead."""
+"""Limits of what a process serves at a time, in total and per client; answers beyond them say what to do instead."""
 
 from contextlib import suppress
 from typing import Any, cast
@@ -13,7 +13,7 @@ from core.service.settings import Settings
 from tests.helpers.api_world import World, submit
 
 
-def test_a_place_is_given_back_however_the_stream_ends() -> None:
+def test_a_slot_is_released_however_the_stream_ends() -> None:
     limit = event_stream_limit(1, 1)
     with suppress(ZeroDivisionError), limit.enter("a"):
         assert limit.in_use == 1
@@ -23,7 +23,7 @@ def test_a_place_is_given_back_however_the_stream_ends() -> None:
     assert limit.in_use == 0
 
 
-def test_one_client_cannot_take_all_places() -> None:
+def test_one_client_cannot_take_all_event_streams() -> None:
     limit = event_stream_limit(3, 2)
     with limit.enter("a"), limit.enter("a"):
         with pytest.raises(TooManyStreamsOfClient):

@@ -28,14 +28,14 @@ def test_players_of_any_origin_may_ask_with_any_header(api: TestClient, path: st
 
 
 @pytest.mark.parametrize("path", MEDIA)
-def test_media_are_open_to_any_origin_also_where_they_are_not_there_yet(api: TestClient, path: str) -> None:
+def test_media_are_open_to_any_origin_even_before_they_exist(api: TestClient, path: str) -> None:
     answer = api.get(f"/jobs/job_a/{path}", headers={"Origin": APP})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (404, "*")
     assert {"ETag", "Retry-After", "Content-Range"} <= set(answer.headers["access-control-expose-headers"].split(", "))
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/job_a", "/jobs/job_a/events", "/jobs/job_a/chunks", "/uploads", "/"])
-def test_all_else_is_closed_to_other_origins_unless_the_settings_open_it(api: TestClient, path: str) -> None:
+def test_other_routes_are_closed_to_other_origins_unless_a_setting_opens_them(api: TestClient, path: str) -> None:
     for answer in (api.options(path, headers=PREFLIGHT), api.get(path, headers={"Origin": APP})):
         assert not [name for name in answer.headers if name.startswith("access-control")]
     assert api.options(path, headers=PREFLIGHT).status_code == 204

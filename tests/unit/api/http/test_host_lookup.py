@@ -1,4 +1,4 @@
-"""Host names in a request are looked up only for what is a request, and for its client."""
+"""Host names are looked up only for valid requests, within the limit of the client."""
 
 from __future__ import annotations
 

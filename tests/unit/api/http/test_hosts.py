@@ -1,4 +1,4 @@
-"""Which names the server answers to: a stranger's name that is made to point here gets nothing."""
+"""Allowed host names: a foreign name that resolves to this server is refused (DNS rebinding)."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ def served(world: World, **settings: Any) -> TestClient:
         "gpu-box",
     ],
 )
-def test_addresses_and_names_that_nobody_can_register_are_answered(api: TestClient, host: str) -> None:
+def test_addresses_and_names_that_cannot_be_registered_are_answered(api: TestClient, host: str) -> None:
     assert api.get("/healthz", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.nip.example"]
 )
-def test_a_strangers_name_is_refused_and_the_setting_named(api: TestClient, host: str) -> None:
+def test_a_foreign_host_name_is_refused_and_the_setting_named(api: TestClient, host: str) -> None:
     answer = api.get("/jobs", headers={"Host": host})
     assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed")
     assert "LONGTAKE_ALLOWED_HOSTS" in answer.json()["fix"]

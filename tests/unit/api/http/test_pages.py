@@ -1,4 +1,4 @@
-"""HTML pages ask nothing of other origins, and run only their own scripts."""
+"""HTML pages load nothing from other origins, and run only their own scripts."""
 
 import base64
 import hashlib

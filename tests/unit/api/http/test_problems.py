@@ -30,7 +30,7 @@ def test_a_wrong_field_is_named_with_its_fix(api: TestClient) -> None:
     assert "at least 16" in str(found.fix)
 
 
-def test_all_errors_of_a_request_are_told(api: TestClient) -> None:
+def test_all_errors_of_a_request_are_listed(api: TestClient) -> None:
     found = problem(api.post("/jobs", json={"promt": PROMPT, "fps": 0}), 422, "unknown_field")
     assert [(error.code, error.field) for error in found.errors] == [
         ("unknown_field", "promt"),
@@ -159,7 +159,7 @@ def test_an_unreachable_store_is_a_503_without_inner_addresses(world: World) -> 
     assert "retry-after" in answer.headers
 
 
-def test_a_bug_is_a_500_that_tells_nothing(world: World) -> None:
+def test_a_bug_is_a_500_without_details(world: World) -> None:
     world.store = BrokenStore(world.clock)
     with world.client() as api:
         answer = api.get("/jobs/job_a")

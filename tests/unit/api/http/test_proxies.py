@@ -44,7 +44,7 @@ def test_links_location_and_problems_follow_a_trusted_proxy(world: World) -> Non
 
 
 @pytest.mark.parametrize(("proxies", "client"), [(None, "127.0.0.1"), ("10.0.0.0/8", "192.0.2.1"), ("10.0.0.1", "x")])
-def test_headers_of_anybody_else_are_ignored(world: World, proxies: str | None, client: str) -> None:
+def test_headers_of_untrusted_addresses_are_ignored(world: World, proxies: str | None, client: str) -> None:
     with behind(world, proxies, client) as api:
         made = api.post("/jobs", json={"prompt": PROMPT}, headers=TOLD)
     assert made.headers["location"].startswith("http://testserver/jobs/")

@@ -1,4 +1,4 @@
-"""Clients that leave, and bugs: one line in the log each, and never more than that for the client."""
+"""Clients that leave, and bugs: one line in the log each; a bug reveals nothing to the client."""
 
 import asyncio
 import logging
@@ -68,7 +68,7 @@ def test_a_client_that_leaves_an_event_stream_ends_it_without_a_word(
         (KeyError("a bug"), "ERROR"),
     ],
 )
-def test_what_fails_for_want_of_a_client_is_no_bug_and_all_else_is(
+def test_errors_after_a_client_left_are_no_bugs_and_all_others_are(
     api: TestClient, error: Exception, level: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -1,4 +1,4 @@
-"""What the commands show of an API that refuses or does not answer: one sentence."""
+"""Commands print one sentence if the API refuses or does not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`longtake health worker`: which workers count, and what the words say."""
+"""`longtake health worker`: which workers count, and its messages."""
 
 from __future__ import annotations
 

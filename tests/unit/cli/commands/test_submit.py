@@ -12,7 +12,7 @@ from core.service.domain.errors import InvalidField
 from core.service.domain.schema import JobRequest, RefineOptions
 
 
-def test_only_what_was_given_is_sent() -> None:
+def test_only_fields_that_were_set_are_sent() -> None:
     args = parse_args(["submit", "a red circle", "--frames", "100", "--seed", "7"])
     assert request_body(args) == {"prompt": "a red circle", "num_frames": 100, "seed": 7}
 

@@ -1,4 +1,4 @@
-"""Windows that are refined apart: each a video of its own, cut in the middle of overlaps, every frame once."""
+"""Independently refined windows: each is its own video, cut in the middle of overlaps; every frame occurs once."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a person reads while a job runs."""
+"""Lines printed while a job runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from core.service.domain.schema import JobStatus, JobWarning
 from tests.helpers.shown_jobs import MakeJob
 
 
-def test_each_chunk_is_told_once_with_its_url(make_job: MakeJob) -> None:
+def test_each_chunk_is_printed_once_with_its_url(make_job: MakeJob) -> None:
     lines = changed_lines(make_job(num_chunks=1), make_job(num_chunks=3))
     assert [line.split()[:2] for line in lines] == [["chunk", "1"], ["chunk", "2"]]
     assert lines[0].endswith("00001.mp4?signature=abc")
     assert "4.0 s playable" in lines[0]
 
 
-def test_a_change_of_status_is_told_after_the_chunks(make_job: MakeJob) -> None:
+def test_a_change_of_status_is_yielded_after_the_chunks(make_job: MakeJob) -> None:
     lines = changed_lines(make_job(num_chunks=2), make_job(JobStatus.FINALIZING, 3))
     assert lines[-1].startswith("job       finalizing")
 
@@ -25,7 +25,7 @@ def test_nothing_new_says_nothing(make_job: MakeJob) -> None:
     assert changed_lines(make_job(step=1, steps=9), make_job(step=2, steps=9)) == []
 
 
-def test_progress_tells_step_chunks_playable_seconds_and_eta(make_job: MakeJob) -> None:
+def test_progress_shows_step_chunks_playable_seconds_and_eta(make_job: MakeJob) -> None:
     line = progress_line(make_job(num_chunks=1, step=3, steps=20).progress)
     assert line == "step 3/20  chunks 1/3  2.0 s playable  ETA 8 s"
 
@@ -35,7 +35,7 @@ def test_between_the_steps_it_says_why_there_is_none(make_job: MakeJob) -> None:
     assert progress_line(make_job(num_chunks=3).progress).startswith("all chunks are made")
 
 
-def test_a_waiting_job_tells_its_place(make_job: MakeJob) -> None:
+def test_a_waiting_job_shows_its_queue_position(make_job: MakeJob) -> None:
     progress = make_job(JobStatus.QUEUED).progress.model_copy(update={"queue_position": 2})
     assert progress_line(progress).startswith("place 2 in the queue")
 
@@ -45,19 +45,19 @@ def test_the_bar_moves_with_every_step(make_job: MakeJob, chunks: int, step: int
     assert fraction_done(make_job(num_chunks=chunks, step=step, steps=20).progress) == pytest.approx(expected)
 
 
-def test_each_refined_chunk_is_told_once_with_its_url(make_job: MakeJob) -> None:
+def test_each_refined_chunk_is_printed_once_with_its_url(make_job: MakeJob) -> None:
     lines = changed_lines(make_job(num_chunks=2, num_refined=1), make_job(num_chunks=3, num_refined=2))
     assert [line.split()[:2] for line in lines] == [["chunk", "2"], ["refined", "1"]]
     assert lines[1].endswith("refined/00001.mp4")
 
 
-def test_progress_tells_of_both_lanes(make_job: MakeJob) -> None:
+def test_progress_shows_both_lanes(make_job: MakeJob) -> None:
     progress = make_job(num_chunks=3, num_refined=1).progress.model_copy(update={"refine_step": 5, "refine_steps": 10})
     assert "chunks 3/3  refined 1/3, step 5/10" in progress_line(progress)
     assert fraction_done(progress) == pytest.approx(4.5 / 6)
 
 
-def test_each_warning_is_told_once_with_its_field(make_job: MakeJob) -> None:
+def test_each_warning_is_printed_once_with_its_field(make_job: MakeJob) -> None:
     warnings = (
         JobWarning(code="unknown_words", message="what is a cat?", field="prompt"),
         JobWarning(code="hdr", message="tone-mapped"),

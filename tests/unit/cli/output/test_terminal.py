@@ -1,4 +1,4 @@
-"""What reaches the stream: plain lines where it is no terminal, whole URLs everywhere."""
+"""Output: plain lines if the stream is no terminal, whole URLs always."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keeper's pauses and sentences, on parts that end when told to and a clock that the test moves."""
+"""Pauses and messages of restarts, with scripted processes and a fake clock."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_steady_minute_makes_the_pause_short_again(lived_seconds: float, pause
     assert [line for line in world.said if "ended" in line][-1].endswith(f"again in {pause}")
 
 
-def test_a_part_that_cannot_be_started_is_tried_without_end_and_each_time_said() -> None:
+def test_a_part_that_cannot_be_started_is_retried_without_end_with_a_line_each() -> None:
     redis = FakePart("Redis", refusal="Port 7 for Redis cannot be used: Address already in use.")
     world = World([redis])
     redis.end = "signal 9"

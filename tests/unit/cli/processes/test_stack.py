@@ -44,7 +44,7 @@ def test_children_read_the_very_same_settings(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(("chosen", "media"), [(None, "proxy"), ("redirect", "redirect")])
-def test_the_api_of_a_stack_sends_media_itself_unless_told_otherwise(
+def test_the_api_of_a_stack_sends_media_itself_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, media: str
 ) -> None:
     if chosen is not None:

@@ -1,4 +1,4 @@
-"""As many threads as the process has cores to use, whatever the machine has."""
+"""The number of threads is that of the cores that the process may use."""
 
 from __future__ import annotations
 

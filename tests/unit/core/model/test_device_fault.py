@@ -1,4 +1,4 @@
-"""Device faults are told by the type's module and by where an error arose. With the real classes of torch and redis."""
+"""Device faults are recognised by the type's module and by where they arose. Real classes of torch and redis."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_native_words_in_another_type_are_no_device_fault(kind: type[Exception])
     assert not is_device_fault(raised_in("core.model.presets", kind(NATIVE_WORDS[0])))
 
 
-def test_a_compiler_that_met_a_broken_device_tells_so() -> None:
+def test_a_device_fault_inside_the_compiler_is_reported_as_one() -> None:
     assert is_device_fault(BackendCompilerFailed(torch.compile, RuntimeError(NATIVE_WORDS[0]), None))
     assert not is_device_fault(BackendCompilerFailed(torch.compile, RuntimeError("Failed to find C compiler"), None))
 

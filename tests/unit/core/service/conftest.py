@@ -1,4 +1,4 @@
-"""Tests get its own service of fakes."""
+"""Every test gets a service of fakes of its own."""
 
 from __future__ import annotations
 

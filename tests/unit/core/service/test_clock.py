@@ -1,4 +1,4 @@
-"""The real clock and the one that tests turn."""
+"""The system clock and the fake clock."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from core.service.domain.ports import Clock
 from core.service.testing.fakes import FakeClock
 
 
-def test_the_system_clock_tells_utc() -> None:
+def test_the_system_clock_is_in_utc() -> None:
     clock: Clock = SystemClock()
     before = datetime.now(UTC)
     assert before <= clock.now() <= datetime.now(UTC)
     assert clock.now().utcoffset() == timedelta(0)
 
 
-def test_the_fake_clock_moves_only_when_told() -> None:
+def test_the_fake_clock_moves_only_when_advanced() -> None:
     clock = FakeClock()
     start = clock.now()
     assert clock.now() == start

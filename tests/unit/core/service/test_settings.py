@@ -1,4 +1,4 @@
-"""Settings that are wrong are refused at the start, with the variable's name and what would mend it."""
+"""Invalid settings are refused at start, with the variable's name and the fix."""
 
 from __future__ import annotations
 

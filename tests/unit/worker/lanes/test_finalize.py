@@ -1,4 +1,4 @@
-"""The end of a job: exactly the frames that exist, once, whatever happened on the way."""
+"""The end of a job: the video has every existing frame once, whatever happened before."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_what_only_making_the_video_needed_goes_with_its_end(world: World) -> No
     assert chunk_key(JOB, 18) not in world.storage.objects
 
 
-def test_a_job_deleted_in_the_midst_leaves_nothing_that_the_janitor_cannot_remove(world: World) -> None:
+def test_a_job_deleted_during_a_chunk_leaves_nothing_that_the_janitor_cannot_remove(world: World) -> None:
     world.storage = HookedStorage(lambda key: world.store.request_delete(JOB) if key == video_key(JOB) else None)
     generated(world)
     assert finalize(world) is Outcome.INTERRUPTED

@@ -1,4 +1,4 @@
-"""The chunk step: what is stored and committed, and what happens at every way out."""
+"""The generate lane: what is stored and committed, and every possible outcome."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_last_chunk_holds_the_rest_and_sends_the_job_to_be_finalised(world: 
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
 
 
-def test_another_worker_goes_on_with_the_same_bytes(world: World) -> None:
+def test_another_worker_continues_with_the_same_bytes(world: World) -> None:
     world.submit()
     world.maker().work()
     world.maker(services=world.services("worker-2")).work()
@@ -84,7 +84,7 @@ def test_another_worker_goes_on_with_the_same_bytes(world: World) -> None:
     assert world.storage.objects[state_key(JOB, 1)] == other.storage.objects[state_key(JOB, 1)]
 
 
-def test_a_worker_that_goes_on_does_not_fetch_what_it_has_just_stored(world: World) -> None:
+def test_a_worker_that_continues_does_not_fetch_the_state_it_has_just_stored(world: World) -> None:
     world.submit()
     maker = world.maker()
     maker.work()
@@ -183,13 +183,13 @@ def test_cancel_stops_at_the_next_step_and_finalises_what_exists(world: World) -
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
 
 
-def test_a_job_cancelled_between_two_chunks_needs_no_worker_to_be_wound_up(world: World) -> None:
+def test_a_job_cancelled_between_two_chunks_is_finalised_without_a_generation_worker(world: World) -> None:
     world.submit()
     world.maker().work()
     assert world.store.request_cancel(JOB).status is JobStatus.FINALIZING
 
 
-def test_a_job_deleted_in_the_midst_is_left_to_the_janitor_at_once(world: World) -> None:
+def test_a_job_deleted_during_a_chunk_is_left_to_the_janitor_at_once(world: World) -> None:
     world.submit()
     world.queue.messages.clear()
 
@@ -244,7 +244,7 @@ def test_a_lost_lease_stops_the_engine(world: World) -> None:
     assert steps == [0]
 
 
-def test_an_engine_error_counts_and_fails_the_job_at_the_limit_without_telling_paths(world: World) -> None:
+def test_an_engine_error_counts_and_fails_the_job_at_the_limit_without_paths_in_the_message(world: World) -> None:
     world.submit()
     world.queue.messages.clear()
     maker = world.maker(BrokenEngine())
@@ -303,14 +303,14 @@ def other_job_gets_on(world: World) -> Callable[[], object]:
     return world.maker(services=world.services("worker-2")).work
 
 
-def test_deaths_of_workers_are_no_tries_of_the_job(world: World) -> None:
+def test_deaths_of_workers_are_no_attempts_of_the_job(world: World) -> None:
     world.submit(num_frames=16)
     kill_workers(world, 6, lambda: None)
     assert world.maker().work() is Outcome.COMMITTED
     assert attempts(world) == 0
 
 
-def test_a_job_that_kills_workers_where_others_live_is_named_as_poison(world: World) -> None:
+def test_a_job_that_kills_workers_while_others_succeed_fails_as_poison(world: World) -> None:
     world.submit()
     kill_workers(world, 5, other_job_gets_on(world))
     assert world.maker().work() is Outcome.FAILED
@@ -433,7 +433,7 @@ def test_a_damaged_state_is_made_again_from_the_newest_good_one(world: World, ho
     assert world.store.get(JOB).chunks[3].sha256 == calm.store.get(JOB).chunks[3].sha256
 
 
-def test_with_all_states_lost_a_job_goes_on_from_its_request(world: World) -> None:
+def test_with_all_states_lost_a_job_restarts_from_its_request(world: World) -> None:
     world.submit(num_frames=64)
     world.maker().work()
     world.maker().work()

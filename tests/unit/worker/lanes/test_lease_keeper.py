@@ -1,4 +1,4 @@
-"""The lease is renewed while work goes on, and its loss is noticed."""
+"""The lease is renewed during work, and its loss is detected."""
 
 from __future__ import annotations
 

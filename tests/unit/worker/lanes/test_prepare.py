@@ -1,4 +1,4 @@
-"""The places in which media are prepared: many at a time, and no source has them all."""
+"""The prepare lane: many files at a time, and no source can use all slots."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def is_ready(world: World, job_id: str) -> bool:
     return world.store.get(job_id).prepared is not None
 
 
-def test_jobs_that_name_a_slow_host_wait_and_all_others_pass_them(world: World, server: MediaServer) -> None:
+def test_jobs_with_a_slow_host_wait_and_all_others_overtake_them(world: World, server: MediaServer) -> None:
     for number in range(12):
         submit(world, f"job_slow_{number}", server.url("/slow", SLOW))
     submit(world, "job_quick", server.url("/a", QUICK))
@@ -93,9 +93,7 @@ def test_jobs_that_name_a_slow_host_wait_and_all_others_pass_them(world: World, 
         eventually(lambda: all(is_ready(world, f"job_slow_{n}") for n in range(12)), "the others to have their turn")
 
 
-def test_far_more_waiting_jobs_of_one_host_than_are_looked_at_first_hide_no_other(
-    world: World, server: MediaServer
-) -> None:
+def test_many_waiting_jobs_of_one_host_hide_no_other(world: World, server: MediaServer) -> None:
     for number in range(100):
         submit(world, f"job_slow_{number:03d}", server.url("/slow", SLOW))
     submit(world, "job_quick", server.url("/a", QUICK))
@@ -113,7 +111,7 @@ def test_a_drain_gives_all_of_them_back_and_no_try_counts(world: World, server: 
         assert (lane.held, lane.attempts, lane.deaths) == (False, 0, 0)
 
 
-def test_what_a_dead_process_had_in_hand_is_given_back_for_each_of_its_places(world: World) -> None:
+def test_leases_of_a_dead_process_are_released_for_each_of_its_slots(world: World) -> None:
     for number, name in enumerate(slot_names("cpu-1", 3)):
         submit(world, f"job_{number}", "https://example.com/a.png")
         assert world.store.claim(f"job_{number}", Lane.PREPARE, name, 30)
@@ -134,7 +132,7 @@ def test_uploads_and_urls_leave_each_other_room() -> None:
         assert places.has_one_for(others[0])
 
 
-def test_one_place_serves_everybody_in_turn() -> None:
+def test_one_slot_serves_all_in_turn() -> None:
     places = Places(slot_names("cpu-1", 1), per_host=4)
     for source in (upload_of("a"), Source.of_host("a")):
         assert places.has_one_for(source)
@@ -148,13 +146,13 @@ def all_that_have_places(places: Places, sources: Sequence[Source]) -> list[str]
 
 
 @pytest.mark.parametrize("zone", ["evil.example", "evil.co.uk"])
-def test_names_below_one_domain_share_the_places_of_two_hosts(zone: str) -> None:
+def test_names_below_one_domain_share_the_slots_of_two_hosts(zone: str) -> None:
     places = Places(slot_names("cpu-1", 32), per_host=4)
     assert len(all_that_have_places(places, [Source.of_host(f"a{n}.{zone}") for n in range(24)])) == 8
     assert places.has_one_for(Source.of_host("a.other.co.uk"))
 
 
-def test_uploads_of_one_client_have_no_more_places_than_one_host(world: World) -> None:
+def test_uploads_of_one_client_have_no_more_slots_than_one_host(world: World) -> None:
     def upload(client: str | None) -> Source:
         made = new_upload(UploadRequest(content_type="image/png", size_bytes=9), Settings(), world.clock.now(), client)
         world.uploads.create(made)
@@ -166,13 +164,13 @@ def test_uploads_of_one_client_have_no_more_places_than_one_host(world: World) -
     assert upload(None) != upload(None), "an older version's: each by itself"
 
 
-def test_who_deletes_the_uploads_that_jobs_name_gets_no_more_places(world: World) -> None:
+def test_deleting_the_uploads_of_ones_jobs_gives_no_more_slots(world: World) -> None:
     places = Places(slot_names("cpu-1", 32), per_host=4)
     deleted = [Source.of(job_spec(image=new_upload_id()), world.uploads) for _ in range(32)]
     assert len(all_that_have_places(places, deleted)) == 4
 
 
-def test_no_more_is_prepared_than_a_setting_says_ahead_of_what_begins(world: World, server: MediaServer) -> None:
+def test_no_more_jobs_are_prepared_ahead_than_the_setting_allows(world: World, server: MediaServer) -> None:
     for number in range(8):
         submit(world, f"job_{number}", server.url("/a", QUICK))
 
@@ -235,7 +233,7 @@ def looking(world: World, store: Store, **others: Any) -> Generator[Preparer]:
         services.drain.set()
 
 
-def test_a_job_that_cannot_be_claimed_takes_no_place_and_hides_no_other(world: World, server: MediaServer) -> None:
+def test_a_job_that_cannot_be_claimed_takes_no_slot_and_hides_no_other(world: World, server: MediaServer) -> None:
     world.settings = world.settings.model_copy(update={"media_fetches": 1})
     submit(world, "job_a", server.url("/a", QUICK))
     submit(world, "job_b", server.url("/a", QUICK))
@@ -251,7 +249,7 @@ class NoThread(threading.Thread):
         raise RuntimeError("can't start new thread")
 
 
-def test_a_thread_that_cannot_start_costs_no_place_and_no_lease(world: World, server: MediaServer) -> None:
+def test_a_thread_that_cannot_start_costs_no_slot_and_no_lease(world: World, server: MediaServer) -> None:
     world.settings = world.settings.model_copy(update={"media_fetches": 1})
     submit(world, "job_a", server.url("/a", QUICK))
     kinds = [NoThread, NoThread, threading.Thread]

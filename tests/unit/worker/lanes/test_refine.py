@@ -1,4 +1,4 @@
-"""The refine lane: what is read, stored and committed, and what happens at every way out."""
+"""The refine lane: what is read, stored and committed, and every possible outcome."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_refined_chunks_appear_while_the_video_is_made(world: World) -> None:
 
 
 @SCHEDULES
-def test_another_worker_goes_on_with_the_same_bytes(world: World, schedule: RefineSchedule) -> None:
+def test_another_worker_continues_with_the_same_bytes(world: World, schedule: RefineSchedule) -> None:
     submit(world, schedule=schedule)
     generate(world, 5)
     while world.store.get(JOB).status is JobStatus.RUNNING:
@@ -123,7 +123,7 @@ def test_a_worker_killed_in_a_window_leaves_refined_chunks_of_the_same_bytes(wor
     assert refined_bytes(world) == uninterrupted()
 
 
-def test_a_worker_that_goes_on_does_not_fetch_what_it_has_just_stored(world: World) -> None:
+def test_a_worker_that_continues_does_not_fetch_the_state_it_has_just_stored(world: World) -> None:
     submit(world)
     generate(world, 5)
     refiner = world.refiner()
@@ -132,7 +132,7 @@ def test_a_worker_that_goes_on_does_not_fetch_what_it_has_just_stored(world: Wor
     assert refiner.work() is Outcome.COMMITTED
 
 
-def test_each_lane_tells_its_own_progress(world: World) -> None:
+def test_each_lane_reports_its_own_progress(world: World) -> None:
     submit(world)
     generate(world, 2)
     seen: list[tuple[int, int, int] | None] = []
@@ -268,7 +268,7 @@ def test_frames_are_kept_only_where_they_will_be_refined(world: World) -> None:
     assert not list(world.storage.list(frames_prefix(JOB)))
 
 
-def test_a_window_of_two_chunks_tells_of_each_once(world: World) -> None:
+def test_a_window_of_two_chunks_adds_one_event_for_each(world: World) -> None:
     events = ("chunk.refined",)
     submit(world, 40, webhook_url="https://example.com/hook", webhook_events=events)
     generate(world, 3)

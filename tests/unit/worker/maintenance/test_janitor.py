@@ -49,9 +49,7 @@ def office(world: World) -> Office:
     return Office(world)
 
 
-def test_a_job_without_a_message_gets_one_in_the_next_pass_however_often_that_happens(
-    world: World, office: Office
-) -> None:
+def test_a_job_without_a_message_gets_one_in_every_pass(world: World, office: Office) -> None:
     world.submit()
     for _ in range(20):
         world.queue.messages.clear()
@@ -67,7 +65,7 @@ def test_a_job_in_work_is_left_alone(world: World, office: Office) -> None:
     assert world.tasks() == []
 
 
-def test_a_job_of_a_dead_machine_comes_back_in_the_pass_after_its_lease(world: World, office: Office) -> None:
+def test_a_job_of_a_dead_machine_is_claimable_in_the_pass_after_its_lease(world: World, office: Office) -> None:
     world.submit()
     world.queue.messages.clear()
     world.store.claim(JOB, Lane.GENERATE, "killed", 30)
@@ -79,7 +77,7 @@ def test_a_job_of_a_dead_machine_comes_back_in_the_pass_after_its_lease(world: W
     assert len(world.store.get(JOB).chunks) == 3
 
 
-def test_a_lane_that_nobody_works_on_comes_back_while_the_other_is_in_work(world: World, office: Office) -> None:
+def test_an_abandoned_lane_is_woken_while_the_other_lane_is_claimed(world: World, office: Office) -> None:
     world.submit(num_frames=64, refine=refine_spec())
     maker = world.maker()
     maker.work()
@@ -145,7 +143,7 @@ def test_many_jobs_cost_one_message_for_each_queue(world: World, office: Office)
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
 
 
-def test_a_cancelled_job_that_nobody_winds_up_is_finalised(world: World, office: Office) -> None:
+def test_a_cancelled_job_without_an_active_worker_is_finalised(world: World, office: Office) -> None:
     world.submit()
     world.maker().work()
     world.store.claim(JOB, Lane.GENERATE, "killed", 30)
@@ -276,7 +274,7 @@ def test_an_expired_job_goes_with_its_objects(world: World, office: Office) -> N
         world.store.get(JOB)
 
 
-def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_go_on(world: World) -> None:
+def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_continue(world: World) -> None:
     world.submit()
     world.maker().work()
     world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
@@ -373,7 +371,7 @@ def declared_upload(world: World) -> Upload:
     return upload
 
 
-def test_an_upload_that_was_never_sent_ends_with_its_url(world: World, office: Office) -> None:
+def test_an_upload_without_a_file_ends_after_its_url(world: World, office: Office) -> None:
     sent, empty = new_upload_of(world), [declared_upload(world) for _ in range(3)]
     world.clock.advance(world.settings.upload_ttl_seconds)
     office.janitor.run()
@@ -398,7 +396,7 @@ def test_a_file_that_comes_after_its_upload_has_ended_goes(world: World, office:
     assert not world.uploads.is_discarded(upload.id)
 
 
-def test_an_upload_that_its_client_has_deleted_goes_with_its_object(world: World, office: Office) -> None:
+def test_a_deleted_upload_is_removed_with_its_object(world: World, office: Office) -> None:
     upload_id, now = new_upload_of(world), world.clock.now()
     world.uploads.discard(upload_id, now, now + timedelta(hours=1))
     office.janitor.run()
@@ -411,7 +409,7 @@ def test_an_upload_that_its_client_has_deleted_goes_with_its_object(world: World
     assert not world.uploads.is_discarded(upload_id)
 
 
-def test_a_deleted_upload_stays_until_no_job_waits_for_it(world: World, office: Office) -> None:
+def test_a_deleted_upload_is_kept_until_no_job_waits_for_it(world: World, office: Office) -> None:
     video, now = new_upload_of(world), world.clock.now()
     world.submit(video=video)
     world.uploads.discard(video, now, now + timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: the same pixels, and every way in which the process can end."""
+"""Decoding in its own process: the same pixels, and every way in which the process can end."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_more_memory_than_allowed_fails_the_job_that_wants_it(tmp_path: Path) ->
         DecodingProcesses(1)(order, nothing)
 
 
-def test_a_crash_costs_the_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_crash_of_the_decoder_fails_only_its_file(tmp_path: Path) -> None:
     crash = program(f"import os; print('{BEGUN}', flush=True); os.abort()")
     with pytest.raises(MediaUnreadable, match="ends the program"):
         crash(order_for(tmp_path / "x", b"?"), nothing)
@@ -93,14 +93,14 @@ def test_a_program_that_cannot_start_is_not_the_files_fault(tmp_path: Path) -> N
         program("raise SystemExit(1)")(order_for(tmp_path / "x", b"?"), nothing)
 
 
-def test_a_hang_ends_with_its_time(tmp_path: Path) -> None:
+def test_a_decoder_that_hangs_is_ended_after_its_wall_clock_time(tmp_path: Path) -> None:
     order = order_for(tmp_path / "x", b"?", media_decode_timeout_seconds=0.2)
     with pytest.raises(DecodingStalled, match="did not end within"):
         program(hangs(tmp_path))(order, nothing)
     assert not is_alive(tmp_path)
 
 
-def test_processor_time_without_end_is_the_files_fault(tmp_path: Path) -> None:
+def test_a_decoder_out_of_processor_time_fails_its_file(tmp_path: Path) -> None:
     """With the real limits, and a decoder that never looks at the time itself."""
     spin = "d.decode_here = lambda order, tick: all(iter(lambda: 1, 0))"
     decode = DecodingProcesses(1, [sys.executable, "-c", f"import worker.media.decode_process as d; {spin}; d.main()"])
@@ -108,7 +108,7 @@ def test_processor_time_without_end_is_the_files_fault(tmp_path: Path) -> None:
         decode(order_for(tmp_path / "x", b"?", media_decode_timeout_seconds=0.5), nothing)
 
 
-def test_hanging_decoders_of_one_owner_leave_a_place_to_others(tmp_path: Path) -> None:
+def test_hanging_decoders_of_one_owner_leave_a_slot_to_others(tmp_path: Path) -> None:
     told = "import json, signal, sys; order = json.load(sys.stdin); 'bad' in order['file'] and signal.pause()"
     decode = DecodingProcesses(2, [sys.executable, "-c", f"{told}; print(json.dumps({{'warnings': []}}))"])
     stopped = threading.Event()
@@ -133,7 +133,7 @@ def test_hanging_decoders_of_one_owner_leave_a_place_to_others(tmp_path: Path) -
         thread.join()
 
 
-def test_whoever_is_told_to_stop_waits_for_no_decoder(tmp_path: Path) -> None:
+def test_a_stopped_worker_waits_for_no_decoder(tmp_path: Path) -> None:
     def stop() -> None:
         if (tmp_path / "pid").exists():
             raise Interrupted
@@ -143,7 +143,7 @@ def test_whoever_is_told_to_stop_waits_for_no_decoder(tmp_path: Path) -> None:
     assert not is_alive(tmp_path)
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+def test_a_full_disk_has_its_own_error(tmp_path: Path) -> None:
     full = program(f"""print('{{"errno": {errno.ENOSPC}}}')""")
     with pytest.raises(OSError) as raised:  # noqa: PT011 - its number is looked at
         full(order_for(tmp_path / "x", b"?"), nothing)

@@ -1,4 +1,4 @@
-"""Jobs that begin with an image or a video: read once, before an engine is asked, and every way that can go wrong."""
+"""Jobs with an image or a video: it is read once, before an engine is used; every possible failure."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def video(tmp_path: Path) -> bytes:
     return clip(tmp_path / "a.mp4", 40, fps=8, height=64, width=64).read_bytes()
 
 
-def test_the_last_frames_of_a_video_are_chunk_0_and_it_goes_on_from_there(world: World, video: bytes) -> None:
+def test_the_last_frames_of_a_video_are_chunk_0_and_are_continued(world: World, video: bytes) -> None:
     world.submit(video=uploaded(world, video), num_frames=40)
     world.work(world.maker())
     record = world.store.get(JOB)
@@ -91,7 +91,7 @@ def test_an_image_is_what_the_video_begins_with(world: World) -> None:
     assert np.abs(first_chunk(world, 2)[:, -1, -1].astype(int) - [200, 100, 50]).max() <= 8
 
 
-def test_workers_with_engines_do_not_need_it_any_more_once_it_is_prepared(world: World, video: bytes) -> None:
+def test_workers_with_engines_do_not_need_the_source_of_prepared_media(world: World, video: bytes) -> None:
     upload_id = uploaded(world, video)
     world.submit(video=upload_id)
     assert world.maker().work() is Outcome.DROPPED, "not ready for an engine yet"
@@ -286,7 +286,7 @@ def prepared_job(world: World, data: bytes, num_frames: int = 40) -> PreparedMed
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_what_is_prepared_and_damaged_is_prepared_again(world: World, video: bytes, missing: bool) -> None:
+def test_damaged_pixels_are_prepared_again(world: World, video: bytes, missing: bool) -> None:
     prepared = prepared_job(world, video)
     world.storage.objects[prepared.key] = b"?"
     if missing:
@@ -309,7 +309,7 @@ def test_a_storage_that_loses_what_is_prepared_each_time_fails_the_job_in_the_en
     assert (error.code, error.retryable) == ("prepare_error", True)
 
 
-def test_all_states_lost_after_chunk_1_begin_again_with_what_is_prepared(world: World, video: bytes) -> None:
+def test_states_lost_after_chunk_1_are_made_again_from_the_prepared_pixels(world: World, video: bytes) -> None:
     prepared_job(world, video)
     maker = world.maker()
     maker.work()
@@ -319,7 +319,7 @@ def test_all_states_lost_after_chunk_1_begin_again_with_what_is_prepared(world: 
     assert world.storage.objects[chunk_key(JOB, 0)] == before
 
 
-def test_all_states_and_what_is_prepared_lost_are_made_again_of_the_upload(world: World, video: bytes) -> None:
+def test_lost_states_and_pixels_are_made_again_from_the_upload(world: World, video: bytes) -> None:
     prepared = prepared_job(world, video)
     world.maker().work()
     before = world.storage.objects[chunk_key(JOB, 0)]
@@ -331,7 +331,7 @@ def test_all_states_and_what_is_prepared_lost_are_made_again_of_the_upload(world
     assert world.storage.objects[chunk_key(JOB, 0)] == before
 
 
-def test_a_stranger_who_gives_another_video_meanwhile_fails_the_job_and_no_frames_are_mixed(
+def test_a_source_that_changed_since_fails_the_job_and_no_frames_are_mixed(
     world: World, server: MediaServer, video: bytes, tmp_path: Path
 ) -> None:
     server.answers["/a"] = Answer(video)
@@ -348,7 +348,7 @@ def test_a_stranger_who_gives_another_video_meanwhile_fails_the_job_and_no_frame
     assert error.code == "chunk_not_repeatable"
 
 
-def test_what_is_prepared_survives_the_loss_of_redis_and_nothing_is_fetched_again(
+def test_prepared_pixels_survive_the_loss_of_redis_and_nothing_is_fetched_again(
     world: World, server: MediaServer, video: bytes
 ) -> None:
     server.answers["/a"] = Answer(video)
@@ -367,7 +367,7 @@ def test_the_exact_pixels_go_when_the_job_has_ended(world: World, video: bytes) 
     assert list(world.storage.list(inputs_prefix(JOB))) == []
 
 
-def test_what_is_odd_about_the_file_is_told_in_the_jobs_warnings_once(world: World, video: bytes) -> None:
+def test_warnings_about_the_file_are_added_to_the_job_once(world: World, video: bytes) -> None:
     odd = JobWarning(code="hdr_converted", message="the clip is HDR", field="video")
 
     def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
@@ -383,16 +383,14 @@ def test_what_is_odd_about_the_file_is_told_in_the_jobs_warnings_once(world: Wor
     assert world.store.get(JOB).warnings == (odd,)
 
 
-def test_a_file_that_finds_no_room_on_an_empty_disk_fails_and_is_not_fetched_for_ever(
-    world: World, video: bytes
-) -> None:
+def test_a_file_larger_than_the_empty_disk_fails_and_is_not_retried(world: World, video: bytes) -> None:
     world.settings = world.settings.model_copy(update={"media_disk_bytes": len(video) - 1})
     world.submit(video=uploaded(world, video))
     error = failure(world, world.preparer().work())
     assert (error.code, error.retryable) == ("media_too_large", False)
 
 
-def test_files_beyond_the_room_on_disk_come_back_later_and_no_try_counts(world: World, video: bytes) -> None:
+def test_files_beyond_the_disk_space_are_retried_later_without_an_attempt(world: World, video: bytes) -> None:
     world.settings = world.settings.model_copy(update={"media_disk_bytes": 3 * len(video) // 2})
     for job_id in (JOB, "job_later"):
         world.submit(job_id, video=uploaded(world, video))
@@ -415,9 +413,7 @@ def test_files_beyond_the_room_on_disk_come_back_later_and_no_try_counts(world: 
     assert preparer.work() is Outcome.COMMITTED
 
 
-def test_a_decoder_that_stands_still_costs_its_job_a_try_and_in_the_end_the_client_is_told(
-    world: World, video: bytes
-) -> None:
+def test_a_decoder_that_hangs_costs_its_job_an_attempt_and_finally_the_job_fails(world: World, video: bytes) -> None:
     def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
         tick()
         raise DecodingStalled(f"decoding the {order.kind} did not end")
@@ -460,7 +456,7 @@ def test_no_owner_has_more_than_a_quarter_of_the_disk() -> None:
     assert not is_full(budget, "slow", 490 * MB)
 
 
-def test_small_files_find_room_when_large_ones_have_all_of_theirs() -> None:
+def test_small_files_have_disk_space_when_large_ones_use_all_of_theirs() -> None:
     budget = DiskBudget(4000 * MB, 600 * MB)
     for number in range(7):
         taken(budget, f"slow-{number}", 490 * MB)

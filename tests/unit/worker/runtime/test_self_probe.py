@@ -35,11 +35,11 @@ class Bench:
         return False
 
 
-def test_a_process_whose_probes_never_come_back_gives_up_within_half_a_minute() -> None:
+def test_a_process_that_receives_no_probe_exits_within_half_a_minute() -> None:
     assert Bench().pass_time(30)
 
 
-def test_a_process_that_hears_its_probes_never_gives_up() -> None:
+def test_a_process_that_receives_its_probes_never_exits() -> None:
     bench = Bench()
     for _ in range(100):
         assert not bench.pass_time(10)

@@ -51,7 +51,7 @@ def test_what_another_try_does_not_change_is_an_answer(error: type[LongtakeError
     assert action.calls == 1
 
 
-def test_whoever_waits_can_be_told_to_stop() -> None:
+def test_a_wait_can_be_stopped() -> None:
     def stop(_seconds: float, _reason: str) -> None:
         raise Interrupted
 

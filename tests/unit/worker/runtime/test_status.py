@@ -1,4 +1,4 @@
-"""The watchdog measures hangs by how things moved before; the board reports each change."""
+"""The watchdog detects hangs from earlier step times; the status board reports each change."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Worker:
         self._thread.join(timeout_seconds)
 
 
-def test_all_are_told_before_any_is_waited_for() -> None:
+def test_all_are_signalled_before_any_is_waited_for() -> None:
     last = Worker()
     first = Worker(ends_with=last.told)
     stop_together({first: 10.0, last: 0.0})

@@ -1,4 +1,4 @@
-"""Tickers act at once, again when woken, and live through errors."""
+"""Tickers act at once, again when woken, and survive errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_it_acts_when_started_and_whenever_woken_until_stopped() -> None:
     assert not acted.acquire(timeout=0.05)
 
 
-def test_an_outage_is_survived_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_survived_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     tries: list[int] = []
     healthy = threading.Event()
 

@@ -51,7 +51,7 @@ def test_one_receiver_gets_its_share_and_no_more() -> None:
     assert started(queue) == []
 
 
-def test_room_that_is_given_back_goes_to_the_next_in_line() -> None:
+def test_a_released_slot_goes_to_the_next_waiting() -> None:
     queue = queue_of(slow=5)
     started(queue)
     queue.finish(key("slow"))
@@ -133,7 +133,7 @@ def test_where_all_are_full_each_domain_may_have_one_that_waits() -> None:
     assert queue.full(key("good.example")) is None
 
 
-def test_room_goes_to_the_domain_that_has_least_of_it() -> None:
+def test_a_free_slot_goes_to_the_domain_that_uses_fewest() -> None:
     queue = FairQueue[str](LIMITS)
     filled(queue, ["dead1.example", "dead2.example", "dead3.example"])
     assert len(started(queue)) == LIMITS.total

@@ -21,7 +21,7 @@ from core.service.domain.webhooks import TOLERANCE_SECONDS, verify
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
 from core.service.testing.fakes import FakeOutbox
-from tests.helpers.canned_server import swallowing
+from tests.helpers.canned_server import unreachable_port
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
 from tests.helpers.webhook_sender import OneShotSender
@@ -311,7 +311,7 @@ def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: 
 
     office = Office(world, receiver.port)
     office.chunk_done()
-    with swallowing("127.0.0.3", receiver.port) if dead == "swallows" else nullcontext():
+    with unreachable_port("127.0.0.3", receiver.port) if dead == "swallows" else nullcontext():
         OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=several).deliver_due()
     assert office.only().state == "delivered"
     assert office.only().attempts[0].duration_seconds < 3
@@ -377,7 +377,7 @@ def test_an_outcome_that_a_working_store_cannot_keep_is_not_written_again_and_ag
     assert office.only().state == "delivered"
 
 
-def test_holding_on_goes_on_whatever_one_call_raises(
+def test_the_lease_keeper_continues_whatever_one_call_raises(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.webhooks.delivery_loop.RENEW_SECONDS", 0.02)

@@ -1,4 +1,4 @@
-"""Whole conversions of small checkpoints: what is written loads, and has the checkpoint's own numbers."""
+"""Whole conversions of small checkpoints: the output loads and has the checkpoint's numbers."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ def test_what_is_not_needed_is_the_dead_text_tower(official: dict[str, Shape]) -
     assert all(name.startswith(UNUSED_TEXT_TOWER) and "visual" not in name for name in unused)
 
 
-def test_the_official_shapes_tell_the_published_sizes(official: dict[str, Shape]) -> None:
+def test_the_published_sizes_are_inferred_from_the_official_shapes(official: dict[str, Shape]) -> None:
     assert streaming_sizes(official) == StreamingSizes()
 
 
 @pytest.mark.parametrize("prefix", ["base_model.", "unet.", "resampler.", "vae.", "text_encoder.", "image_encoder."])
-def test_one_missing_weight_does_not_change_the_sizes_told(official: dict[str, Shape], prefix: str) -> None:
+def test_one_missing_weight_does_not_change_the_inferred_sizes(official: dict[str, Shape], prefix: str) -> None:
     names = [name for name in official if name.startswith(prefix)]
     for lost in (*names[:3], *names[-3:]):
         assert streaming_sizes({name: shape for name, shape in official.items() if name != lost}) == StreamingSizes()
@@ -78,7 +78,7 @@ def test_the_refiners_temporal_projections_are_convolutions_in_its_file() -> Non
     assert all(entry.shape_in_file == (*entry.shape, 1) for entry in changed)
 
 
-def test_the_refiners_shapes_tell_its_sizes() -> None:
+def test_the_refiners_sizes_are_inferred_from_its_shapes() -> None:
     shapes = {name: entry.shape_in_file for name, entry in refiner_table(unet_config()).items()}
 
     assert refiner_sizes(shapes) == unet_config()

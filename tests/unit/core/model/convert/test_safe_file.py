@@ -158,7 +158,7 @@ def test_the_old_torch_format_is_named_with_what_to_do(file: Path) -> None:
     ],
     ids=["pointer", "page", "zeros", "broken safetensors"],
 )
-def test_another_file_is_told_by_its_beginning(file: Path, content: bytes, named: str) -> None:
+def test_another_format_is_named_by_its_first_bytes(file: Path, content: bytes, named: str) -> None:
     file.write_bytes(content)
 
     with pytest.raises(CheckpointUnreadable, match=named):

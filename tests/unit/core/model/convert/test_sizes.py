@@ -1,4 +1,4 @@
-"""What shapes do not tell is as published, as far as a model's widths allow."""
+"""Sizes that shapes do not determine are as published, as far as a model's widths allow."""
 
 from __future__ import annotations
 

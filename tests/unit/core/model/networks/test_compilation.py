@@ -79,7 +79,7 @@ def test_torch_itself_refuses_a_shape_too_many() -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_shapes_beyond_the_limit_run_as_they_are(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_shapes_beyond_the_limit_run_uncompiled(backend: str, caplog: pytest.LogCaptureFixture) -> None:
     compiled = with_eager_fallback(with_backend(backend))(double)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -169,7 +169,7 @@ def test_a_compiled_function_that_fails_later_is_given_up(caplog: pytest.LogCapt
     assert len(warnings_in(caplog)) == 1
 
 
-def test_whoever_watches_is_told_of_every_compilation_and_of_nothing_else() -> None:
+def test_a_watcher_is_notified_of_every_compilation_and_of_nothing_else() -> None:
     told: list[str] = []
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Every strength, number of steps and guidance that a request may carry refines to finite numbers."""
+"""Every strength, number of steps and guidance that a request may have refines to finite numbers."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -240,7 +240,7 @@ def test_one_damaged_weight_fails_lockstep_s_start_and_its_end(models: RefinerMo
         engine.finish_lockstep(spec, state, range(32, 40))
 
 
-def test_a_state_of_refinement_that_is_not_finite_is_not_gone_on_from(engine: WindowRefiner) -> None:
+def test_a_refinement_state_that_is_not_finite_is_not_continued(engine: WindowRefiner) -> None:
     streaming, lockstep = spec_of(40), spec_of(40, "lockstep")
     window = engine.refine_window(streaming, RefineState(), preview(40)[:24], ignore_step).state
     broken = {name: np.full_like(array, NAN) for name, array in window.arrays.items()}

@@ -1,4 +1,4 @@
-"""The refiner's network against the published numbers, and the sizes it takes."""
+"""The refiner's network compared with golden numbers, and the sizes that it accepts."""
 
 from pathlib import Path
 

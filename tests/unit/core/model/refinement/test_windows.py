@@ -1,4 +1,4 @@
-"""The refiner against the published numbers and against what they promise."""
+"""The refiner compared with golden numbers, and properties of the method."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which device an engine computes on, and that a GPU which cannot be used does not go unsaid."""
+"""The device that an engine computes on; a GPU that cannot be used is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _without_a_gpu() -> None:  # pyright: ignore[reportUnusedFunction] - pytest 
 
 
 @pytest.mark.parametrize(("given", "said"), [("0", 1), ("MIG-ab", 1), ("", 0), ("-1", 0), (None, 0)])
-def test_a_gpu_that_was_given_and_cannot_be_used_is_told(
+def test_an_assigned_gpu_that_cannot_be_used_is_reported(
     given: str | None, said: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

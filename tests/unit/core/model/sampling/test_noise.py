@@ -1,4 +1,4 @@
-"""Seeds of jobs: what requests may give today, and what older versions have stored."""
+"""Seeds of jobs: those that requests may have, and those that older versions have stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting pictures: no aliasing, nothing stretched, what fits is left alone."""
+"""Resizing images: no aliasing, no stretching, no change if the size fits."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Frames go through the autoencoder many at a time, large ones a few, and in tiles where asked."""
+"""The autoencoder takes many small frames or few large ones at a time, and tiles if requested."""
 
 from collections.abc import Callable
 

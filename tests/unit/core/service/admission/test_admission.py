@@ -1,4 +1,4 @@
-"""What is let in, with which defaults; and what is refused, under which name, with field and fix."""
+"""Accepted requests with their defaults; refused ones with code, field and fix."""
 
 import json
 import math
@@ -43,7 +43,7 @@ from core.service.engines.definition import ENGINES, EngineDefinition, Parameter
 from core.service.engines.preset import ProfileDefaults
 from core.service.settings import Settings
 from core.service.testing.definitions import FAKE_ENGINE, FakePreset
-from tests.helpers.presets import MAX_PROMPT_TOKENS, change_facts, copy_sprites, write_fake_preset
+from tests.helpers.presets import MAX_PROMPT_TOKENS, change_preset, copy_sprites, write_fake_preset
 
 PROMPT = "a red circle"
 
@@ -93,7 +93,7 @@ def test_a_prompt_alone_gets_the_presets_defaults_and_a_new_seed(settings: Setti
     )
 
 
-def test_every_field_given_is_kept(settings: Settings) -> None:
+def test_every_field_of_the_request_is_kept(settings: Settings) -> None:
     given: dict[str, Any] = {
         "negative_prompt": "blurry",
         "num_frames": 17,
@@ -165,14 +165,14 @@ def test_seconds_that_are_no_whole_number_of_frames_are_warned_of(
 
 
 def test_a_default_length_that_the_model_cannot_make_is_shortened_with_a_warning(settings: Settings) -> None:
-    change_facts(settings.presets_dir / "fake", limits={"max_frames": 32})
+    change_preset(settings.presets_dir / "fake", limits={"max_frames": 32})
     assert warnings_of(settings) == [("length_shortened", "num_frames")]
     assert warnings_of(settings, num_frames=32) == []
 
 
 def test_a_presets_own_negative_prompt_is_no_matter_of_the_client(tmp_path: Path) -> None:
     copy_sprites(tmp_path)
-    change_facts(tmp_path / "sprites", negative_prompt="ugly [blurry]")
+    change_preset(tmp_path / "sprites", negative_prompt="ugly [blurry]")
     settings = Settings(presets_dir=tmp_path)
     assert warnings_of(settings) == []
     assert warnings_of(settings, negative_prompt="ugly") == [("unknown_words", "negative_prompt")]
@@ -280,7 +280,7 @@ def test_what_is_refused_is_named(
     assert says in refused.message
 
 
-def test_bounds_are_said_as_people_write_them(settings: Settings) -> None:
+def test_bounds_are_written_as_in_ordinary_text(settings: Settings) -> None:
     assert refusal(settings, guidance_scale=0.5).fix == "give at least 1"
     assert refusal(settings, num_inference_steps=1001).fix == "give at most 1000"
 
@@ -333,7 +333,7 @@ def test_fields_not_built_yet_are_none_that_are_built() -> None:
     assert not FIELDS_NOT_BUILT_YET & set(JobRequest.model_fields)
 
 
-def test_all_errors_of_a_body_are_told_at_once() -> None:
+def test_all_errors_of_a_body_are_listed_at_once() -> None:
     with pytest.raises(RequestError) as caught:
         parse_request({"promt": "x", "fps": 0, "seed": "7"})
     found = [caught.value, *caught.value.also]
@@ -380,7 +380,7 @@ def test_random_seeds_are_valid_and_differ() -> None:
 def test_a_refined_prompt_must_leave_room_for_what_the_refiner_appends(tmp_path: Path) -> None:
     folder = write_fake_preset(tmp_path, "fake", refiner=True)
     refiner = json.loads((folder / "preset.json").read_text())["refiner"]
-    change_facts(folder, refiner={**refiner, "prompt_suffix": ", "})
+    change_preset(folder, refiner={**refiner, "prompt_suffix": ", "})
     settings, longest = Settings(presets_dir=tmp_path, default_model="fake"), "a" + " a" * (MAX_PROMPT_TOKENS - 1)
 
     assert spec_of(settings, prompt=longest).refine is None
@@ -434,7 +434,7 @@ def test_more_steps_than_the_deployment_allows_are_refused_with_the_limit_its_so
 
 @pytest.mark.parametrize("field", LIMITS)
 def test_a_model_may_take_fewer_steps_than_its_deployment(limited: Settings, field: str) -> None:
-    change_facts(limited.presets_dir / "fake", limits={LIMITS[field]: 9})
+    change_preset(limited.presets_dir / "fake", limits={LIMITS[field]: 9})
     assert 9 in asked_steps(spec_of(limited, **asking(field, 9)))
     refused = refusal(limited, **asking(field, 10))
     assert refused.message == f"{field} is 10; the most is 9, set by the model fake"
@@ -442,7 +442,7 @@ def test_a_model_may_take_fewer_steps_than_its_deployment(limited: Settings, fie
 
 @pytest.mark.parametrize("field", LIMITS)
 def test_a_model_cannot_take_more_steps_than_its_deployment(limited: Settings, field: str) -> None:
-    change_facts(limited.presets_dir / "fake", limits={LIMITS[field]: 900})
+    change_preset(limited.presets_dir / "fake", limits={LIMITS[field]: 900})
     assert "set by this deployment" in refusal(limited, **asking(field, 13)).message
 
 
@@ -464,7 +464,7 @@ def test_a_default_beyond_all_steps_of_a_request_is_the_presets_own_matter(tmp_p
 
 def test_frames_beyond_the_limit_name_who_set_it(settings: Settings) -> None:
     assert "LONGTAKE_MAX_FRAMES" in refusal(settings, num_frames=801).message
-    change_facts(settings.presets_dir / "fake", limits={"max_frames": 32})
+    change_preset(settings.presets_dir / "fake", limits={"max_frames": 32})
     for fields in ({"num_frames": 33}, {"seconds": 5}):
         refused = refusal(settings, **fields)
         assert isinstance(refused, TooManyFrames)
@@ -472,7 +472,7 @@ def test_frames_beyond_the_limit_name_who_set_it(settings: Settings) -> None:
 
 
 def test_a_request_without_a_length_gets_no_more_frames_than_allowed(settings: Settings) -> None:
-    change_facts(settings.presets_dir / "fake", limits={"max_frames": 32})
+    change_preset(settings.presets_dir / "fake", limits={"max_frames": 32})
     assert spec_of(settings).num_frames == 32
 
 

@@ -1,4 +1,4 @@
-"""The catalog reads presets without torch and names what is wrong with one."""
+"""The catalog reads presets without torch and names their errors."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a prompt may say: each kind of text that models cannot read, refused or warned of, per kind of vocabulary."""
+"""Prompts: each kind of text that models cannot read is refused or warned about, per kind of vocabulary."""
 
 from __future__ import annotations
 

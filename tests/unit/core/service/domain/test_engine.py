@@ -1,4 +1,4 @@
-"""The engine port: requests that share a batch do not concern one another."""
+"""The engine port: requests that share a batch do not affect one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EngineState: small, frozen, and the same bytes for the same state, so that any worker can go on with any job."""
+"""EngineState: small, frozen, and the same bytes for the same state, so that any worker can continue any job."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Frame rates: what is taken, what it means exactly, and how it is shown and stored."""
+"""Frame rates: accepted forms, exact values, and how they are shown and stored."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_a_record_comes_back_from_its_manifest_as_it_was() -> None:
     assert manifest.record_from_manifest(manifest.manifest_bytes(record)) == record
 
 
-def test_a_manifest_tells_its_version_and_the_engines() -> None:
+def test_a_manifest_holds_its_version_and_the_engines() -> None:
     told = json.loads(manifest.manifest_bytes(full_record()))
     assert told["version"] == manifest.MANIFEST_VERSION
     assert told["job"]["fingerprints"] == [{"from_chunk": 0, "fingerprint": "f1"}]

@@ -1,4 +1,4 @@
-"""Media are told apart by their first bytes."""
+"""Media types are recognised by their first bytes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_unknown_type_may_be_of_either_kind() -> None:
 @pytest.mark.parametrize(
     "text", ["video/mp4\r\nx: y", "video/mp4;  a=b", " video/mp4", "video/mp4;a=\u00e9", "", "a" * 256]
 )
-def test_what_cannot_be_a_header_is_told_from_what_can(text: str) -> None:
+def test_invalid_header_values_are_recognised(text: str) -> None:
     assert not is_header_value(text)
     assert is_header_value('video/mp4; codecs="avc1.42E01E, mp4a.40.2"')
 

@@ -1,4 +1,4 @@
-"""Refinement as a row of pieces: every frame once, each piece as soon as its frames exist."""
+"""Refinement as a sequence of pieces: every frame once, each piece as soon as its frames exist."""
 
 import pytest
 

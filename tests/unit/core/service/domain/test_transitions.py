@@ -1,4 +1,4 @@
-"""The status graph and what each change carries with it. How a store applies it: tests/helpers/store_contract.py."""
+"""The status graph, and the events of each transition. How stores apply them: tests/helpers/store_contract.py."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def test_the_first_claim_starts_the_job_and_later_ones_do_not() -> None:
     assert again.record.lane(Lane.GENERATE) == LaneState(token=2, held=True, deaths=1, lonely_deaths=1)
 
 
-def test_a_death_is_lonely_where_no_other_job_got_on() -> None:
+def test_a_death_does_not_count_as_poison_if_no_other_job_progressed() -> None:
     job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 7).record
     lonely = transitions.claim(job, Lane.GENERATE, LATER, 7).record.lane(Lane.GENERATE)
     among_others = transitions.claim(job, Lane.GENERATE, LATER, 8).record.lane(Lane.GENERATE)
     assert [(state.deaths, state.lonely_deaths) for state in (lonely, among_others)] == [(1, 1), (1, 0)]
 
 
-def test_only_what_needs_an_engine_shows_that_others_got_on() -> None:
+def test_only_commits_of_engines_count_as_progress_of_other_jobs() -> None:
     job = queued_job(video="https://example.com/a.mp4")
     held = transitions.claim(job, Lane.PREPARE, LATER, 0).record
     prepared = PreparedMedia(key="jobs/a/input/1", sha256="0" * 64, at=LATER)
@@ -110,11 +110,11 @@ def test_only_what_needs_an_engine_shows_that_others_got_on() -> None:
 @pytest.mark.parametrize(
     ("deaths", "lonely", "poison"), [(4, 0, False), (5, 0, True), (19, 15, False), (19, 14, True), (20, 20, True)]
 )
-def test_poison_is_what_ends_many_workers_while_others_live(deaths: int, lonely: int, poison: bool) -> None:
+def test_a_piece_that_ends_many_workers_while_others_progress_is_poison(deaths: int, lonely: int, poison: bool) -> None:
     assert transitions.is_poison(LaneState(deaths=deaths, lonely_deaths=lonely)) is poison
 
 
-def test_a_lane_given_back_for_a_dead_worker_counts_a_death_once() -> None:
+def test_a_lane_released_for_a_dead_worker_counts_one_death() -> None:
     job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
     freed = transitions.abandon(job, Lane.GENERATE, 1, 0)
     assert freed is not None
@@ -131,7 +131,7 @@ def test_a_release_is_made_once() -> None:
     assert transitions.release(freed.record, lease_of(job), count_attempt=True) is None
 
 
-def test_a_job_is_wound_up_when_the_last_lane_is_given_back() -> None:
+def test_a_job_is_finalised_when_its_last_lane_is_released() -> None:
     job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
     canceling = transitions.request_cancel(job, LATER, KEPT).record
     assert canceling.status is JobStatus.CANCELING
@@ -152,7 +152,7 @@ def test_lanes_count_apart() -> None:
     assert (job.lane(Lane.FINALIZE).token, job.lane(Lane.GENERATE).token) == (1, 0)
 
 
-def test_a_commit_tells_when_the_first_chunk_came_and_which_engine_made_it() -> None:
+def test_a_commit_records_the_time_of_the_first_chunk_and_its_engine() -> None:
     job = job_in(JobStatus.RUNNING)
     first = transitions.commit_chunk(job, lease_of(job), chunk_of(job, 0), "f1", LATER)
     assert first.record.first_chunk_at == LATER
@@ -202,7 +202,7 @@ def test_finalizing_never_cuts_a_video_short_unasked() -> None:
 
 
 @pytest.mark.parametrize(("cancel", "status"), [(False, JobStatus.SUCCEEDED), (True, JobStatus.CANCELED)])
-def test_a_job_ends_as_canceled_where_that_was_asked(cancel: bool, status: JobStatus) -> None:
+def test_a_job_whose_cancel_was_requested_ends_as_canceled(cancel: bool, status: JobStatus) -> None:
     job = with_chunks(job_in(JobStatus.FINALIZING, cancel_requested=cancel), 1)
     ending = transitions.finish(job, lease_of(job, Lane.FINALIZE), results=Results("v"), at=LATER, retention=KEPT)
     assert (ending.record.status, ending.record.video_key) == (status, "v")
@@ -256,7 +256,7 @@ def test_a_release_by_a_stale_lease_is_nothing() -> None:
     assert transitions.release(job, lease_of(job, token=0), count_attempt=True) is None
 
 
-def test_an_event_tells_status_version_and_frames() -> None:
+def test_an_event_holds_status_version_and_frames() -> None:
     job = job_in(JobStatus.RUNNING)
     (event,) = transitions.commit_chunk(job, lease_of(job), chunk_of(job, 0), "f", LATER).events
     assert event.at == LATER
@@ -275,12 +275,12 @@ def test_an_event_tells_status_version_and_frames() -> None:
     }
 
 
-def test_a_failure_tells_its_error() -> None:
+def test_a_failure_event_holds_the_error() -> None:
     (event,) = transitions.fail(queued_job(), ERROR, LATER, KEPT).events
     assert event.data["error"] == {"code": "boom", "message": "it broke", "retryable": False}
 
 
-def test_a_delivery_is_due_at_once_and_tells_the_event() -> None:
+def test_a_delivery_is_due_at_once_and_holds_the_event() -> None:
     job = job_in(JobStatus.RUNNING, spec=queued_job(webhook_url="https://example.com/hook").spec)
     (row,) = transitions.fail(job, ERROR, LATER, KEPT).deliveries
     assert (row.job_id, row.url, row.event_type, row.next_attempt_at) == (
@@ -346,7 +346,7 @@ def test_the_last_preview_chunk_does_not_end_a_job_that_is_still_refined() -> No
         transitions.begin_finalizing(after)
 
 
-def test_the_last_window_ends_the_job_and_tells_of_each_of_its_chunks() -> None:
+def test_the_last_window_ends_the_job_with_an_event_for_each_of_its_chunks() -> None:
     first = refined(refined_job(), 1, 0)
     last = refined(first.record, 2, 1, 2)
     assert (first.record.status, last.record.status) == (JobStatus.RUNNING, JobStatus.FINALIZING)

@@ -98,7 +98,7 @@ def test_the_time_left_of_the_first_chunk_comes_from_its_steps() -> None:
     assert eta_seconds(record(), step(0, 0), None) is None
 
 
-def test_progress_of_another_chunk_is_old_news() -> None:
+def test_progress_of_another_chunk_is_ignored() -> None:
     progress = progress_of(record(chunk(0, 2)), {Lane.GENERATE: step(0, 7)}, None)
     assert (progress.step, progress.steps) == (0, 0)
 

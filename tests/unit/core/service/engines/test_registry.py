@@ -1,4 +1,4 @@
-"""Definitions are found by name; what is wrong with an entry point is said with its distribution's name."""
+"""Definitions are found by name; errors of an entry point name its distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures are cut in the middle and resampled without aliasing."""
+"""Images are cropped around the centre and resampled without aliasing."""
 
 from __future__ import annotations
 

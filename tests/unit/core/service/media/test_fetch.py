@@ -1,4 +1,4 @@
-"""Fetching from strangers' URLs: each hop checked and pinned, few hops, little time, no more bytes than allowed."""
+"""Fetching clients' URLs: each redirect is checked and pinned; redirects, time and bytes are limited."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from core.service.domain.media_types import MediaKind
 from core.service.media.fetch import MAX_REDIRECTS, fetch
 from core.service.media.limited_file import MediaSink
 from core.service.net.address_guard import VIDEO, check_url
-from tests.helpers.canned_server import answering, swallowing
+from tests.helpers.canned_server import answering, unreachable_port
 from tests.helpers.deadline import eventually
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 
@@ -92,7 +92,7 @@ def test_the_checked_address_is_asked_under_the_url_s_own_host(fetching: Fetchin
 
 
 @pytest.mark.parametrize("says_how_much", [True, False])
-def test_a_server_too_slow_to_end_in_time_is_left_early(
+def test_a_server_too_slow_to_finish_in_time_is_given_up_early(
     fetching: Fetching, server: MediaServer, says_how_much: bool
 ) -> None:
     length = {"content-length": str(len(MP4)) if says_how_much else "", "connection": "close"}
@@ -185,7 +185,7 @@ def test_too_little_to_tell_is_refused(
         *((status, MediaUnavailable) for status in (404, 403, 204)),
     ],
 )
-def test_answers_are_told_apart_by_whether_another_try_may_help(
+def test_answers_are_classified_by_whether_a_retry_can_help(
     fetching: Fetching, server: MediaServer, status: int, error: type[Exception]
 ) -> None:
     server.answers["/a"] = Answer(status=status)
@@ -200,9 +200,7 @@ def test_a_slow_server_is_given_up(fetching: Fetching, server: MediaServer) -> N
 
 
 @pytest.mark.parametrize("says", [None, b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-A: "])
-def test_a_server_that_does_not_answer_is_left_long_before_its_time_is_over(
-    fetching: Fetching, says: bytes | None
-) -> None:
+def test_a_server_that_does_not_answer_is_given_up_early(fetching: Fetching, says: bytes | None) -> None:
     with answering(says, hang_up=False) as port:
         began = time.monotonic()
         with pytest.raises(MediaFetchFailed, match=r"not answered within 0\.5 s"):
@@ -215,7 +213,7 @@ def test_a_server_that_does_not_answer_is_left_long_before_its_time_is_over(
     [b"HTTP/1.1 100 Continue\r\n\r\n" * 50_000, b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 1_000_000],
     ids=["1xx", "head"],
 )
-def test_a_server_that_sends_anything_but_an_answer_is_left_at_once(fetching: Fetching, says: bytes) -> None:
+def test_a_server_that_sends_anything_but_an_answer_is_given_up_at_once(fetching: Fetching, says: bytes) -> None:
     began = time.monotonic()
     with answering(says, hang_up=False) as port, pytest.raises(MediaFetchFailed):
         fetching.get(f"http://{HOST}:{port}/a", timeout_seconds=60)
@@ -270,9 +268,9 @@ def test_a_redirect_to_what_is_no_url_is_refused_by_name(fetching: Fetching, ser
         fetching.get(server.url("/1", HOST))
 
 
-def test_a_dead_address_of_several_costs_a_moment(fetching: Fetching, server: MediaServer) -> None:
+def test_an_unreachable_address_delays_the_next_one_only_briefly(fetching: Fetching, server: MediaServer) -> None:
     server.answers["/a.mp4"] = Answer(MP4)
-    with swallowing("127.0.0.3", server.port):
+    with unreachable_port("127.0.0.3", server.port):
         began = time.monotonic()
         assert fetching.get(server.url("/a.mp4", HOST), allowed=lambda _: ["127.0.0.3", "127.0.0.1"]) == MP4
     assert time.monotonic() - began < 5

@@ -1,4 +1,4 @@
-"""Images become upright RGB; what is too large, moving or damaged is refused before it costs anything."""
+"""Images become upright RGB; too large, animated or damaged ones are refused before decoding."""
 
 from __future__ import annotations
 

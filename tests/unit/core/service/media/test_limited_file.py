@@ -1,4 +1,4 @@
-"""What comes is told by its bytes, whatever was declared, and what is refused is called what it is."""
+"""Files are identified by their bytes, whatever was declared; refusals name the type found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Display matrices that are none of the eight: the nearest one is taken. Those themselves are tried on clips."""
+"""Display matrices other than the eight exact ones: the nearest is used. test_media_kinds.py has the eight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a video is all there, by the lengths its parts declare. Whole and cut clips of FFmpeg are tried elsewhere."""
+"""Truncated videos are recognised by the lengths that their parts declare. test_media_kinds.py has clips of FFmpeg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be uploaded, and which references a job may name."""
+"""Allowed uploads, and media references of jobs."""
 
 from __future__ import annotations
 

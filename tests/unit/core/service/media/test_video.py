@@ -1,4 +1,4 @@
-"""A video's last 16 frames at the job's rate; what is too short, too large or damaged is refused."""
+"""A video's last 16 frames at the job's rate; too short, too large or damaged ones are refused."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_a_host_that_does_not_resolve_is_refused_in_the_very_words_of_one_that_i
      "fe80::a9fe:a9fe", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::",
      "::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:a9fe:a9:fe00::", "::a83f:8110"],
 )  # fmt: skip
-def test_what_a_cloud_tells_a_machine_is_refused_even_where_private_addresses_are_allowed(address: str) -> None:
+def test_cloud_metadata_addresses_are_refused_even_if_private_addresses_are_allowed(address: str) -> None:
     with pytest.raises(WebhookUrlRefused, match=REFUSED):
         check_url("http://metadata.test/", allow_private=True, resolve=lambda _host, _port: ["10.0.0.1", address])
 

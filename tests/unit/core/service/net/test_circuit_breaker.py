@@ -1,4 +1,4 @@
-"""When calls to a server that did not answer are refused, and when one may try again."""
+"""When calls to a server that did not answer are refused, and when one is tried again."""
 
 from __future__ import annotations
 

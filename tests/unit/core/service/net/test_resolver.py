@@ -1,4 +1,4 @@
-"""Names are looked up within a limit, whatever the system's resolver does."""
+"""Name look-ups are limited in time and number, whatever the system's resolver does."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_domain_is_what_one_owners_name_servers_answer_for(host: str, domain: 
     assert domain_of(host) == domain
 
 
-def test_who_waits_on_an_event_loop_waits_without_a_thread_and_takes_the_answer_from_nobody_else() -> None:
+def test_a_lookup_on_an_event_loop_waits_without_a_thread_and_leaves_the_answer_to_others() -> None:
     pit = TarPit()
     bounded = BoundedResolver(0.2, pit)
 
@@ -145,7 +145,7 @@ def test_who_waits_on_an_event_loop_waits_without_a_thread_and_takes_the_answer_
     assert bounded.within("example.com", 443, 5) == ["8.8.8.8"]
 
 
-def test_a_crowd_with_a_name_server_that_answers_waits_its_turn() -> None:
+def test_many_clients_with_a_working_name_server_wait_their_turn() -> None:
     """More names below one domain than may be looked up at a time: none is refused."""
     in_turn = threading.Semaphore(4)
 

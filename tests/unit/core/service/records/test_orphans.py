@@ -1,4 +1,4 @@
-"""What belongs to nobody is found and removed; what a job, an upload or the janitor still needs is not touched."""
+"""Orphans are found and removed; objects that a job, an upload or the janitor still needs are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def orphans(world: World) -> dict[str, str]:
     return {orphan.name: orphan.reason for orphan in find_orphans(world.store, world.storage, world.uploads)}
 
 
-def test_a_service_at_work_and_at_rest_has_none(world: World) -> None:
+def test_a_busy_and_an_idle_service_have_no_orphans(world: World) -> None:
     world.submit(num_frames=72, refine=refine_spec())
     maker, refiner = world.maker(), world.refiner()
     for worker in (maker, maker, refiner, maker):
@@ -41,7 +41,7 @@ def test_a_deleted_job_has_none_before_or_after_the_janitor(world: World) -> Non
     assert orphans(world) == {}
 
 
-def test_what_belongs_to_nobody_is_named_with_its_reason_and_removed(world: World) -> None:
+def test_orphans_are_listed_with_the_reason_and_removed(world: World) -> None:
     world.submit(num_frames=16)
     world.work(world.maker())
     strange = {

@@ -1,4 +1,4 @@
-"""What of the Redis half needs no Redis: cursors, index order, log entries, keys, the client's settings."""
+"""Parts of the Redis adapters that need no server: cursors, index order, log entries, keys, the client's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celery is told what long chunks on a Redis broker need, and the API can import it all cheaply."""
+"""Celery is configured for long chunks on a Redis broker, and importing the queue is cheap for the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reader of objects makes of an S3 server's answers: ranges, refusals, and bytes that stop coming."""
+"""The object reader: ranges, refusals, and answers that end early."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_refusal_is_named(status: int, error: type[StorageError]) -> None:
         read(answering(status))
 
 
-def test_a_range_beyond_the_end_tells_the_size_where_it_is_known() -> None:
+def test_a_range_beyond_the_end_is_answered_with_the_size_if_known() -> None:
     with pytest.raises(RangeNotSatisfiable) as told:
         read(answering(416, content_range="bytes */100"), "200-")
     assert told.value.total_bytes == 100

@@ -58,7 +58,7 @@ def test_parameters_of_the_operation_change_the_signature() -> None:
     assert query_of(named)["X-Amz-Signature"] != query_of(plain)["X-Amz-Signature"]
 
 
-def test_no_url_may_outlive_a_week() -> None:
+def test_no_url_is_valid_for_more_than_a_week() -> None:
     with pytest.raises(AssertionError):
         presign_get("https://s3", "/b/k", EXAMPLE_KEY, EXAMPLE_TIME, MAX_EXPIRES_SECONDS + 1)
 

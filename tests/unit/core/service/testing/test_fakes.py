@@ -72,7 +72,7 @@ def test_a_broken_storage_says_so() -> None:
         storage.put("a", b"", "text/plain")
 
 
-def test_an_object_url_tells_its_key_and_download_name() -> None:
+def test_an_object_url_has_the_key_and_download_name() -> None:
     assert FakeStorage().url("a/1.mp4", download_name="x.mp4") == "https://storage.invalid/a/1.mp4?download=x.mp4"
 
 
@@ -155,7 +155,7 @@ def test_given_frames_are_the_first_chunk_and_the_field_of_the_next() -> None:
     assert "given_frames" not in first.state.arrays
 
 
-def test_a_given_image_of_any_size_is_the_field() -> None:
+def test_an_input_image_of_any_size_may_be_used() -> None:
     engine, spec = FakeEngine(), job_spec()
     image = np.full((20, 90, 3), (9, 99, 199), dtype=np.uint8)
     chunk = engine.next_chunk(spec, engine.start(spec, InputMedia(image=image)), no_step)

@@ -1,4 +1,4 @@
-"""Frames back from bytes and files, and what is no video."""
+"""Decoding of bytes and files, and errors for what is no video."""
 
 from __future__ import annotations
 

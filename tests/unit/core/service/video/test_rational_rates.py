@@ -1,4 +1,4 @@
-"""Videos at rates that are no whole number: decode times without gap or overlap, from the chunk to the playlist."""
+"""Videos at fractional rates: decode times without gap or overlap, from the chunk to the playlist."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ def test_durations_of_a_playlist_never_drift_from_the_video(fps: int | Fraction,
     assert max(found) <= int(target[1])
 
 
-def test_a_growing_playlist_keeps_the_durations_it_has_told() -> None:
+def test_a_growing_playlist_never_changes_a_published_duration() -> None:
     entries = [PlaylistEntry("x", 2000, 800, CHUNK_FRAMES)] * 50
     whole = render_playlist(entries, FILM, ended=False)
     for count in range(1, 50):
         assert whole.startswith(render_playlist(entries[:count], FILM, ended=False))
 
 
-def test_a_video_at_a_fractional_rate_is_gone_on_from_at_that_rate(tmp_path: Path) -> None:
+def test_a_video_at_a_fractional_rate_is_continued_at_that_rate(tmp_path: Path) -> None:
     join_chunks((chunk.data for chunk in encoded(40, FILM, size=32)), tmp_path / "video.mp4")
     limits = VideoLimits(max_pixels=100_000, max_seconds=60, decode_seconds=30)
     frames = last_frames(tmp_path / "video.mp4", fps=FILM, height=32, width=32, limits=limits, tick=lambda: None)

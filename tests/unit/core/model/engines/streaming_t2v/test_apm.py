@@ -1,4 +1,4 @@
-"""The anchor picture as the image encoder reads it."""
+"""Preprocessing of the anchor frame for the image encoder."""
 
 import pytest
 import torch

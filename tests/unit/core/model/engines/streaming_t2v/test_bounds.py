@@ -1,4 +1,4 @@
-"""A real network, as small as one can be, with the fewest and the most steps and guidance that a request may carry."""
+"""The smallest possible network with the fewest and the most steps and guidance that requests may have."""
 
 from typing import Any
 

@@ -257,7 +257,7 @@ def test_recent_results_are_kept_and_the_longest_unused_goes() -> None:
 GIVEN_FRAMES = np.random.default_rng(1).integers(0, 256, (16, 64, 64, 3), np.uint8)
 
 
-def test_given_frames_are_chunk_0_and_nothing_is_denoised_for_it(engine: Engine) -> None:
+def test_input_frames_are_chunk_0_and_nothing_is_denoised_for_it(engine: Engine) -> None:
     def refuse(step: int, steps: int) -> None:
         raise AssertionError((step, steps))
 
@@ -269,7 +269,7 @@ def test_given_frames_are_chunk_0_and_nothing_is_denoised_for_it(engine: Engine)
     assert np.array_equal(first.state.arrays["generator"], engine.start(SPEC, NO_INPUT_MEDIA).arrays["generator"])
 
 
-def test_windows_continue_what_was_given(engine: Engine, whole: Run) -> None:
+def test_windows_continue_the_input_media(engine: Engine, whole: Run) -> None:
     def second_chunk(frames: Any) -> bytes:
         first = engine.next_chunk(ONE_WINDOW, engine.start(ONE_WINDOW, InputMedia(frames=frames)), ignore_step)
         return engine.next_chunk(ONE_WINDOW, first.state, ignore_step).frames.tobytes()
@@ -279,7 +279,7 @@ def test_windows_continue_what_was_given(engine: Engine, whole: Run) -> None:
     assert second_chunk(GIVEN_FRAMES) != whole.chunks[1].frames[:8].tobytes()
 
 
-def test_given_frames_survive_the_state_s_bytes(engine: Engine) -> None:
+def test_input_frames_survive_the_state_s_bytes(engine: Engine) -> None:
     start = engine.start(SPEC, InputMedia(frames=GIVEN_FRAMES))
 
     carried = EngineState.from_bytes(start.to_bytes())
@@ -287,7 +287,7 @@ def test_given_frames_survive_the_state_s_bytes(engine: Engine) -> None:
     assert engine.next_chunk(SPEC, carried, ignore_step).frames.tobytes() == GIVEN_FRAMES.tobytes()
 
 
-def test_given_frames_of_another_size_are_a_mistake(engine: Engine) -> None:
+def test_input_frames_of_another_size_are_an_error(engine: Engine) -> None:
     with pytest.raises(ValueError, match="input frames are"):
         engine.start(SPEC, InputMedia(frames=GIVEN_FRAMES[:8]))
 

@@ -1,4 +1,4 @@
-"""One weight that is NaN or infinite, in any network, fails the chunk by name: no black frames, no poisoned state."""
+"""One weight that is NaN or infinite, in any network, fails the chunk with its name: no black frame, no bad state."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -118,7 +118,7 @@ def test_a_window_after_the_first_of_a_chunk_is_checked_too(engine: StreamingT2V
             engine.next_chunk(SPEC, state, damage)
 
 
-def test_the_same_engine_goes_on_when_the_weight_is_right_again(
+def test_the_same_engine_continues_when_the_weight_is_restored(
     engine: StreamingT2VEngine, weights: WeightsFolder
 ) -> None:
     state = after_16_given_frames(engine)
@@ -133,7 +133,7 @@ def test_the_same_engine_goes_on_when_the_weight_is_right_again(
 
 
 @pytest.mark.parametrize("memory", ["anchor_frame", "conditioning_frames"])
-def test_a_state_that_is_not_finite_is_not_gone_on_from(engine: StreamingT2VEngine, memory: str) -> None:
+def test_a_state_that_is_not_finite_is_not_continued(engine: StreamingT2VEngine, memory: str) -> None:
     state = after_16_given_frames(engine)
     broken = {**state.arrays, memory: np.full_like(state.arrays[memory], NAN)}
 
@@ -162,6 +162,8 @@ def test_pictures_of_another_source_are_checked(folder: Path, weights: WeightsFo
         engine.next_chunk(SPEC, engine.start(SPEC, NO_INPUT_MEDIA), ignore_step)
 
 
-def test_warming_up_on_damaged_weights_says_so(engine: StreamingT2VEngine, weights: WeightsFolder) -> None:
+def test_warming_up_on_damaged_weights_fails_with_the_reason(
+    engine: StreamingT2VEngine, weights: WeightsFolder
+) -> None:
     with poisoned(weights.at(torch.float32).network.cam, NAN), pytest.raises(NotFinite, match="chunk 1, window: "):
         engine.warm_up()

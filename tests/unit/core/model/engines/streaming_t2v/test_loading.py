@@ -1,4 +1,4 @@
-"""Loading preset folders: what is wrong with one is said by name."""
+"""Loading preset folders: errors name what is wrong."""
 
 import json
 import shutil
@@ -132,7 +132,7 @@ def profiles(**first_chunk: object) -> dict[str, Any]:
     ],
     ids=["tokens", "size", "steps", "sampler", "default profile"],
 )
-def test_wrong_facts_are_named(folder: Path, changes: dict[str, Any], named: str) -> None:
+def test_wrong_values_are_named(folder: Path, changes: dict[str, Any], named: str) -> None:
     edit(folder / "preset.json", **changes)
 
     with pytest.raises(PresetError, match=named):
@@ -315,7 +315,7 @@ def test_profiles_pick_the_networks_dtype_on_a_gpu_and_float32_on_a_cpu(sound: P
     assert (dtypes["cpu"]["fast"].dtype, dtypes["cpu"]["reference"].dtype) == (torch.float32, torch.float32)
 
 
-def test_whoever_watches_is_told_when_networks_are_loaded_again(sound: Path) -> None:
+def test_a_watcher_is_notified_when_networks_are_loaded_again(sound: Path) -> None:
     told: list[str] = []
 
     @contextmanager

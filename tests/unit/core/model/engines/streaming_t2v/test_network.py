@@ -13,7 +13,7 @@ from core.model.networks.base_network import predict_base, with_image_tokens
 from core.model.networks.cross_attention import spatial_cross_attentions
 from core.model.networks.unet_halves import as_encoder, encode_half
 
-# The serving path on any processor: tests/references/README.md says how far float32 may carry it. That it is the
+# The serving network on any processor: tests/references/README.md says how far float32 may carry it. That it is the
 # published network to 1e-4 and better is the business of `make golden`.
 FEATURE_TOLERANCE = 1e-3
 MID_TOLERANCE = 1e-2

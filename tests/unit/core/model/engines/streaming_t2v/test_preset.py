@@ -1,4 +1,4 @@
-"""What preset.json of a streaming_t2v engine may say, and what requests may ask of it."""
+"""preset.json of the engine streaming_t2v: allowed values, and what requests may have."""
 
 import json
 from pathlib import Path

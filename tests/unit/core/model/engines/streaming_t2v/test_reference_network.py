@@ -1,4 +1,4 @@
-"""The plain path is diffusers' own forward, and leaves the network as it was."""
+"""The reference network is diffusers' own forward, and leaves the network as it was."""
 
 import pytest
 import torch

@@ -32,7 +32,7 @@ from core.model.sampling.vae import decode_frames
 from core.service.domain.engine import ignore_step
 
 SHAPE = (1, 4, 16, 8, 8)
-# The serving path on any processor (tests/references/README.md); latents deviate by 6.6.
+# The serving network on any processor (tests/references/README.md); latents deviate by 6.6.
 PREDICTION_TOLERANCE = 6e-3
 LATENT_TOLERANCE = 1e-2
 CPU = torch.device("cpu")

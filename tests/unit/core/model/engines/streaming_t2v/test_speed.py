@@ -1,4 +1,4 @@
-"""What is computed once, shared or run by another kernel gives the numbers of the plain path."""
+"""What is computed once, shared or run by another kernel gives the numbers of the reference network."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -74,7 +74,9 @@ def count_flops() -> Callable[[Callable[[], Any]], int]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_serving_path_equals_the_plain_path(tiny_network: StreamingNetwork, size: tuple[int, int]) -> None:
+def test_the_serving_network_equals_the_reference_network(
+    tiny_network: StreamingNetwork, size: tuple[int, int]
+) -> None:
     net = tiny_network
     latents, text, tokens = rand(1, 4, 16, *size), rand(2, 6, 12, seed=1), rand(2, 3, 12, seed=2)
     past = rand(8, 3, 8 * size[0], 8 * size[1], seed=3)
@@ -217,7 +219,7 @@ def test_steps_compile_to_one_graph_for_all_videos_and_timesteps(two_level_netwo
     assert len(graphs) == 1
 
 
-def test_gradients_are_those_of_the_plain_path(tiny_network: StreamingNetwork) -> None:
+def test_gradients_are_those_of_the_reference_network(tiny_network: StreamingNetwork) -> None:
     net = tiny_network
     latents, text, tokens, past = rand(2, 4, 16, 8, 12), rand(2, 6, 12), rand(2, 3, 12), rand(8, 3, 64, 96)
     weights = [*net.cam.parameters(), *net.mergers.parameters()]

@@ -1,4 +1,4 @@
-"""Sources that wrap diffusers pipelines, on small random ones: one law for all, then what each does differently."""
+"""Sources that wrap diffusers pipelines, on small random ones: what all have in common, then what differs."""
 
 from collections.abc import Mapping
 from pathlib import Path

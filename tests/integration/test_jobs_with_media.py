@@ -1,6 +1,6 @@
 """Jobs that begin with an image or a video, through real Redis, real S3, real processes and real files.
 
-What each refusal is called is tested with fakes, far faster; here is what must hold between the parts.
+The codes of refusals are tested with fakes, which is faster; these tests cover the parts together.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from tests.helpers.clips import clip, numbers_of, picture, png_bomb
 from tests.helpers.command_line import Running
 from tests.helpers.deadline import eventually
-from tests.helpers.given import declare, send, upload
 from tests.helpers.jobs import job_spec
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.uploads import declare, send, upload
 from tests.helpers.video import frames_of
 
 NUM_GIVEN = 40
@@ -73,7 +73,7 @@ def failure_of(service: Service, job_id: str) -> str:
     return job.error.code
 
 
-def test_a_job_goes_on_from_the_last_16_frames_of_an_uploaded_video(service: Service, video: Path) -> None:
+def test_a_job_continues_from_the_last_16_frames_of_an_uploaded_video(service: Service, video: Path) -> None:
     upload_id = upload(service, video.read_bytes())
     job = service.wait_for_success(service.submit(video=upload_id, num_frames=40).id)
     given = frames_of(video.read_bytes())[-16:, ::2, ::2]
@@ -121,7 +121,7 @@ def test_the_storage_takes_only_what_was_declared(service: Service) -> None:
     assert send(target, bytes(1000)) == 200
 
 
-def test_a_thousand_empty_uploads_of_one_client_keep_no_other_from_uploading(service: Service, video: Path) -> None:
+def test_a_thousand_empty_uploads_of_one_client_leave_room_for_others(service: Service, video: Path) -> None:
     """The flood comes from another address of this machine, many connections at once."""
     most, declared = service.settings.max_uploads_per_client, {"content_type": "video/mp4", "size_bytes": 3}
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
