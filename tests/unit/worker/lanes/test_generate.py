@@ -37,6 +37,7 @@ from core.service.redis import queue
 from core.service.testing.fakes import FakeEngine, FakeJobStore, FakeStorage
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, HookedEngine, HookedStorage, World
+from tests.helpers.jobs import progress_of
 from worker.lanes.completion import job_error
 from worker.lanes.lane import Outcome
 
@@ -122,12 +123,12 @@ def test_progress_is_reported_before_each_step_and_gone_after_the_commit(world: 
     seen: list[tuple[int, int] | None] = []
 
     def note(_step: int) -> None:
-        progress = world.store.progress(JOB, Lane.GENERATE)
+        progress = progress_of(world.store, JOB)
         seen.append((progress.step, progress.steps) if progress else None)
 
     world.maker(HookedEngine(note)).work()
     assert seen == [None, (0, 4), (1, 4), (2, 4)]
-    assert world.store.progress(JOB, Lane.GENERATE) is None
+    assert progress_of(world.store, JOB) is None
 
 
 def test_a_duplicate_task_is_dropped_while_a_lease_lives(world: World) -> None:
