@@ -7,7 +7,17 @@ from typing import Any
 
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key
-from core.service.domain.schema import ChunkRecord, FirstChunkSampling, JobRecord, JobSpec, JobStatus, RefineSpec
+from core.service.domain.ports import JobStore
+from core.service.domain.schema import (
+    ChunkRecord,
+    FirstChunkSampling,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    Lane,
+    RefineSpec,
+    StepProgress,
+)
 
 DAY_ONE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -66,3 +76,14 @@ def chunk_of(job: JobRecord, index: int) -> ChunkRecord:
         created_at=DAY_ONE + timedelta(seconds=index),
         timings={"denoise": 1.5},
     )
+
+
+def progress_of(store: JobStore, job_id: str, lane: Lane = Lane.GENERATE) -> StepProgress | None:
+    """What the lane reported last, whatever the job's status is."""
+    running = queued_job(refine=refine_spec()).model_copy(update={"id": job_id, "status": JobStatus.RUNNING})
+    return store.live_statuses([running])[0].steps.get(lane)
+
+
+def queue_position_of(store: JobStore, job_id: str) -> int | None:
+    """1 = next of its model's queued jobs; None once started."""
+    return store.live_statuses([store.get(job_id)])[0].queue_position

@@ -40,7 +40,7 @@ from core.service.domain.schema import (
     StepProgress,
 )
 from core.service.domain.uploads import Upload
-from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
+from tests.helpers.jobs import DAY_ONE, chunk_of, progress_of, queue_position_of, queued_job, refine_spec
 
 LONG, SHORT = 60.0, 0.2
 """Lease times in seconds: one that outlives a test, one that a test can wait for."""
@@ -134,7 +134,6 @@ class StoreContract:
             ports.store.get,
             ports.store.request_cancel,
             ports.store.request_delete,
-            ports.store.queue_position,
         ):
             with pytest.raises(JobNotFound):
                 ask("job_nowhere")
@@ -255,7 +254,7 @@ class StoreContract:
         lease = ports.claim(job, Lane.PREPARE)
         assert ports.store.ready(Lane.PREPARE, "", 10) == []
         assert ports.store.get(job.id).status is JobStatus.QUEUED
-        assert ports.store.queue_position(job.id) == 1
+        assert queue_position_of(ports.store, job.id) == 1
         ready = ports.store.commit_prepare(lease, prepared_of(lease), (ODD,))
         assert (ready.status, ready.prepared, ready.warnings) == (JobStatus.QUEUED, prepared_of(lease), (ODD,))
         assert not ports.store.lease_alive(job.id, Lane.PREPARE)
@@ -531,11 +530,11 @@ class StoreContract:
         refining = progress(2).model_copy(update={"lane": Lane.REFINE})
         ports.store.report_progress(job.id, progress(1))
         ports.store.report_progress(job.id, refining)
-        assert ports.store.progress(job.id, Lane.GENERATE) == progress(1)
-        assert ports.store.progress(job.id, Lane.REFINE) == refining
+        assert progress_of(ports.store, job.id) == progress(1)
+        assert progress_of(ports.store, job.id, Lane.REFINE) == refining
         ports.make_chunk(job, 0)
-        assert ports.store.progress(job.id, Lane.GENERATE) is None
-        assert ports.store.progress(job.id, Lane.REFINE) == refining
+        assert progress_of(ports.store, job.id) is None
+        assert progress_of(ports.store, job.id, Lane.REFINE) == refining
 
     def test_a_queued_job_is_canceled_at_once(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
@@ -609,7 +608,7 @@ class StoreContract:
         ports.store.release(lease, count_attempt=False)
         ports.store.report_progress(job.id, progress(2))
         assert (ports.store.active(), ports.store.list().jobs, ports.log.read(job.id)) == ([], [], [])
-        assert ports.store.progress(job.id, Lane.GENERATE) is None
+        assert progress_of(ports.store, job.id) is None
         assert ports.outbox.take_due(10, LONG) == []
         assert not ports.store.lease_alive(job.id, Lane.GENERATE)
 
@@ -681,9 +680,9 @@ class StoreContract:
     def test_queue_positions_count_per_model(self, ports: StorePorts) -> None:
         for number, model in ((1, "a"), (2, "b"), (3, "a")):
             ports.store.create(queued_job(number, age_seconds=-number, model=model))
-        assert [ports.store.queue_position(queued_job(number).id) for number in (1, 2, 3)] == [1, 1, 2]
+        assert [queue_position_of(ports.store, queued_job(number).id) for number in (1, 2, 3)] == [1, 1, 2]
         ports.claim(queued_job(1))
-        assert [ports.store.queue_position(queued_job(number).id) for number in (1, 2, 3)] == [None, 1, 1]
+        assert [queue_position_of(ports.store, queued_job(number).id) for number in (1, 2, 3)] == [None, 1, 1]
 
     def test_standings_of_many_jobs_are_read_together(self, ports: StorePorts) -> None:
         records = [ports.store.create(queued_job(number, age_seconds=-number)) for number in (1, 2, 3)]
@@ -712,12 +711,12 @@ class StoreContract:
     def test_progress_is_the_last_report_until_the_commit(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         lease = ports.claim(job)
-        assert ports.store.progress(job.id, Lane.GENERATE) is None
+        assert progress_of(ports.store, job.id) is None
         for step in (1, 2):
             ports.store.report_progress(job.id, progress(step))
-        assert ports.store.progress(job.id, Lane.GENERATE) == progress(2)
+        assert progress_of(ports.store, job.id) == progress(2)
         ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
-        assert ports.store.progress(job.id, Lane.GENERATE) is None
+        assert progress_of(ports.store, job.id) is None
 
     def test_the_log_is_read_on_from_any_event(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())

@@ -15,6 +15,7 @@ from core.service.clock import SystemClock
 from core.service.domain.schema import JobStatus, Lane
 from core.service.redis.job_store import RedisJobStore
 from tests.helpers.deadline import eventually
+from tests.helpers.jobs import progress_of
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
 
@@ -48,7 +49,7 @@ def wait_until_made(store: RedisJobStore, job_id: str) -> None:
     """The chunk's last step is behind it by more than encoding takes."""
 
     def made() -> bool:
-        progress = store.progress(job_id, Lane.GENERATE)
+        progress = progress_of(store, job_id)
         now = SystemClock().now()
         return (
             progress is not None and progress.step == progress.steps - 1 and (now - progress.at).total_seconds() > 1.5
@@ -61,7 +62,7 @@ def test_a_worker_in_a_put_that_hangs_exits_within_seconds_without_an_attempt(se
     worker = service.start_worker("generate", "slow")
     store = store_of(service)
     job = service.submit(model="slow", num_frames=32)
-    eventually(lambda: store.progress(job.id, Lane.GENERATE), "the first step")
+    eventually(lambda: progress_of(store, job.id), "the first step")
     with storage_hangs(service):
         wait_until_made(store, job.id)
         began = time.monotonic()
@@ -76,7 +77,7 @@ def test_a_cancel_takes_effect_while_a_put_hangs(service: Service) -> None:
     service.start_worker("generate", "slow")
     store = store_of(service)
     job = service.submit(model="slow", num_frames=32)
-    eventually(lambda: store.progress(job.id, Lane.GENERATE), "the first step")
+    eventually(lambda: progress_of(store, job.id), "the first step")
     with storage_hangs(service):
         wait_until_made(store, job.id)
         began = time.monotonic()

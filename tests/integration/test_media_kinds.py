@@ -23,10 +23,10 @@ from core.service.domain.errors import MediaError, MediaTooLarge, MediaTypeRefus
 from core.service.domain.media_types import SNIFFED_BYTES, sniff
 from core.service.domain.schema import JobWarning
 from core.service.media.image import decode_image
-from core.service.media.video import VideoLimits, last_frames
+from core.service.media.video import DecodeLimits, last_frames
 from tests.helpers.ffmpeg import decoded, ffmpeg, fitted, frame_with_number, last_of, made
 
-LIMITS = VideoLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=60.0)
+LIMITS = DecodeLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=60.0)
 HEIGHT, WIDTH = 32, 40
 TOLERANCE = 2.0
 """Mean difference in grey levels."""
@@ -164,7 +164,7 @@ def test_opacity_of_another_size_than_the_picture_is_unreadable(tmp_path: Path) 
 
 def test_alpha_of_other_size_than_allowed_is_not_decoded(tmp_path: Path) -> None:
     path = made(tmp_path / "a.webm", *VP9, "-pix_fmt", "yuva420p", alpha=True)
-    small = VideoLimits(max_pixels=64 * 48 - 1, max_seconds=60, decode_seconds=60)
+    small = DecodeLimits(max_pixels=64 * 48 - 1, max_seconds=60, decode_seconds=60)
     with pytest.raises(MediaTooLarge):
         last_frames(path, fps=8, height=HEIGHT, width=WIDTH, limits=small, tick=lambda: None)
 

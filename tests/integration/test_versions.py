@@ -36,7 +36,7 @@ from core.service.settings import Settings
 from core.service.testing.fakes import FakeObjectReader
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryJanitorLock, World
-from tests.helpers.jobs import chunk_of, queued_job
+from tests.helpers.jobs import chunk_of, progress_of, queued_job
 from tests.helpers.store_contract import LONG, worker
 from tests.helpers.versions import FUTURE, VERSION_0_1_0, change_row, load_objects, load_redis, row
 from worker.maintenance.janitor import Janitor
@@ -365,9 +365,9 @@ def test_an_event_of_an_unknown_type_is_passed_on_by_its_name(world: RedisWorld,
 def test_progress_that_cannot_be_read_is_no_progress(world: RedisWorld, client: redis.Redis) -> None:
     world.submit()
     client.xadd(keys.progress_key("job_a", Lane.GENERATE), {"progress": '{"percent": 12}'})
-    assert world.store.progress("job_a", Lane.GENERATE) is None
+    assert progress_of(world.store, "job_a") is None
     client.xadd(keys.progress_key("job_a", Lane.REFINE), {"percent": "12"})
-    assert world.store.progress("job_a", Lane.REFINE) is None
+    assert progress_of(world.store, "job_a", Lane.REFINE) is None
 
 
 def test_an_upload_that_cannot_be_read_is_left_alone_and_hides_no_other(world: RedisWorld, client: redis.Redis) -> None:

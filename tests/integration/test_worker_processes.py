@@ -23,7 +23,7 @@ from core.service.domain.schema import JobRecord, JobStatus, Lane
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from tests.helpers.deadline import eventually
-from tests.helpers.jobs import job_spec
+from tests.helpers.jobs import job_spec, progress_of
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
 
@@ -57,7 +57,7 @@ class Floor:
 
     def wait_for_step(self, least: int = 1) -> None:
         def reached() -> bool:
-            progress = self.store.progress(JOB, Lane.GENERATE)
+            progress = progress_of(self.store, JOB)
             return progress is not None and progress.step >= least
 
         eventually(reached, f"step {least}")

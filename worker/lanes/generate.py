@@ -1,6 +1,6 @@
 """The generate lane: one task, one chunk. Load the state, run the engine, store, commit (lane.py does the rest).
 
-Plain functions over ports: knows no Celery, no Redis, no S3, no torch.
+Third parties write engines: what they return is checked before it is stored.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 from functools import partial
+from typing import cast
 
+import numpy as np
 from safetensors import SafetensorError
 
 from core.service.domain.engine import (
@@ -21,7 +23,7 @@ from core.service.domain.engine import (
     InputMedia,
     pack,
 )
-from core.service.domain.errors import ChunkNotRepeatable
+from core.service.domain.errors import ChunkNotRepeatable, InvalidChunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.domain.manifest import chunk_key, frames_key, state_key
 from core.service.domain.ports import Lease
@@ -81,9 +83,8 @@ class ChunkMaker(ChunkLane[EngineState]):
         time at which it was first made."""
         span = chunk_span(index, record.spec.num_frames)
         made = self._next_chunk(
-            ChunkRequest(record.spec, state, self._on_step(record.id, index, keeper), self._video(record, keeper))
+            ChunkRequest(record.spec, state, self._on_step(record.id, index, keeper), self._video(record, keeper)), span
         )
-        assert len(made.frames) == span.num_frames, (made.frames.shape, span)
         watch.add(made.timings)
         later = _for_later(record, span, made.frames, made.state)
         (chunk,) = self._store_chunks(record, span.first_frame, made.frames, chunk_key, later, watch, keeper)
@@ -94,16 +95,20 @@ class ChunkMaker(ChunkLane[EngineState]):
         kept = {"created_at": first.created_at, "timings": first.timings}
         return chunk.model_copy(update={**sums, **kept}), made.state
 
-    def _next_chunk(self, request: ChunkRequest) -> EngineChunk:
-        """Raises what the engine raised."""
-        (made,) = self._engine.next_chunks([request])
+    def _next_chunk(self, request: ChunkRequest, span: ChunkSpan) -> EngineChunk:
+        """Raises what the engine raised, and InvalidChunk."""
+        results = self._engine.next_chunks([request])
+        if len(results) != 1:
+            raise InvalidChunk(f"the engine returned {len(results)} chunks for 1 request")
+        made = results[0]
         if isinstance(made, Exception):
             raise made
+        if problem := _problem_of(made, span):
+            raise InvalidChunk(f"the engine returned {problem}")
         return made
 
     def _state_before(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState:
-        """The state that chunk `index` goes on from. One that is damaged or missing is made again from the newest good
-        one."""
+        """The state before chunk `index`. A damaged or missing one is made again from the newest good one."""
         cached = self._cached(record)
         if cached is not None and cached.state.frames_done == index * CHUNK_FRAMES:
             return cached.state
@@ -112,13 +117,15 @@ class ChunkMaker(ChunkLane[EngineState]):
             first -= 1
         if state is None:
             state = self._engine.start(record.spec, self._input_media(record, keeper))
+            if problem := _problem_of_state(state, 0):
+                raise InvalidChunk(f"the engine's start returned {problem}")
         for again in range(first, index):
             logger.warning("%s: making chunk %d again for its state", record.id, again)
             _, state = self._make(again, record, state, Stopwatch(), keeper)
         return state
 
     def _stored_state(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState | None:
-        """The state after chunk `index`; None where it is missing or damaged."""
+        """The state after chunk `index`; None if it is missing or damaged."""
         key = state_key(record.id, index)
         data = self._get_checked(key, record.chunks[index].state_sha256, keeper)
         try:
@@ -170,9 +177,36 @@ def _ready_since(record: JobRecord) -> datetime:
     return record.prepared.at if record.prepared else record.created_at
 
 
+def _problem_of(made: object, span: ChunkSpan) -> str | None:
+    """What is wrong with an engine's chunk, for messages. Type and size of the frames are checked by the encoder."""
+    if not isinstance(made, EngineChunk):
+        return f"{type(made).__name__} instead of an EngineChunk"
+    if not isinstance(cast("object", made.frames), np.ndarray):
+        return "frames that are no numpy array"
+    if len(made.frames) != span.num_frames:
+        return f"{len(made.frames)} frames instead of {span.num_frames}"
+    return _problem_of_state(made.state, span.first_frame + span.num_frames)
+
+
+def _problem_of_state(state: object, frames_done: int) -> str | None:
+    if not isinstance(state, EngineState):
+        return f"{type(state).__name__} instead of an EngineState"
+    if state.frames_done != frames_done:
+        return f"a state with frames_done {state.frames_done} instead of {frames_done}"
+    return None
+
+
+def _state_bytes(state: EngineState) -> bytes:
+    """Raises InvalidChunk for arrays that safetensors cannot store."""
+    try:
+        return state.to_bytes()
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise InvalidChunk(f"the engine returned a state that cannot be stored: {error}") from error
+
+
 def _for_later(record: JobRecord, span: ChunkSpan, frames: FramesTHWC, state: EngineState) -> list[NewObject]:
-    """What the next chunk needs and, where the job is refined, the refiner: the exact frames."""
-    state_object = NewObject(state_key(record.id, span.index), state.to_bytes(), STATE_TYPE)
+    """What the next chunk needs and, if the job is refined, the refiner: the exact frames."""
+    state_object = NewObject(state_key(record.id, span.index), _state_bytes(state), STATE_TYPE)
     if record.spec.refine is None:
         return [state_object]
     exact = pack({"frames": frames}, FIRST_FRAME, span.first_frame)

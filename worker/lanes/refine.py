@@ -99,7 +99,7 @@ class ChunkRefiner(ChunkLane[RefineState]):
         return RefineState.from_bytes(data)
 
     def _newest_good(self, record: JobRecord, state_of: int, keeper: LeaseKeeper) -> int:
-        """The piece to go on with where the state after piece `state_of` is lost: the one before is kept as well."""
+        """The piece to continue with if the state after piece `state_of` is lost: the one before is kept as well."""
         before = state_of - 1
         checksum = _checksum(record, before)
         good = checksum is not None and self._get_checked(refine_state_key(record.id, before), checksum, keeper)
@@ -122,7 +122,7 @@ class ChunkRefiner(ChunkLane[RefineState]):
 
 
 def _checksum(record: JobRecord, piece: int) -> str | None:
-    """Of the state after a piece; None where none is known."""
+    """Of the state after a piece; None if none is known."""
     return next((one.sha256 for one in record.refine_states if one.piece == piece), None)
 
 

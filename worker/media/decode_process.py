@@ -33,7 +33,7 @@ from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import JobSpec, JobWarning
 from core.service.media.decoded import Decoded, Tick
 from core.service.media.image import decode_image
-from core.service.media.video import DECODER_THREADS, VideoLimits, last_frames, sampled_frames
+from core.service.media.video import DECODER_THREADS, DecodeLimits, last_frames, sampled_frames
 from core.service.settings import Settings
 from worker.media.frame_pieces import write_pieces
 
@@ -158,8 +158,8 @@ def _decode_whole(order: DecodeOrder, most_frames: int, tick: Tick) -> tuple[Job
     return tuple(warnings)
 
 
-def _video_limits(order: DecodeOrder) -> VideoLimits:
-    return VideoLimits(order.max_video_pixels, order.max_video_seconds, order.decode_seconds)
+def _video_limits(order: DecodeOrder) -> DecodeLimits:
+    return DecodeLimits(order.max_video_pixels, order.max_video_seconds, order.decode_seconds)
 
 
 def _decoded(order: DecodeOrder, tick: Tick) -> Decoded:

@@ -14,7 +14,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class SourceSampling:
-    """How a source samples where a request says nothing."""
+    """How a source samples if a request says nothing."""
 
     num_inference_steps: int
     guidance_scale: float

@@ -7,15 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from core.service.domain.engine import Engine
+from core.service.domain.errors import PresetError
 from core.service.engines import preset as presets
 from core.service.engines.load_context import LoadContext
 from core.service.engines.preset import Preset, PresetT
-from core.service.engines.registry import Registry
+from core.service.engines.registry import Registry, require_subclass
 from core.service.engines.tokenizer import FileTokenizer, PromptTokenizer
 
 
@@ -27,7 +28,10 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True)
 class EngineDefinition(Generic[PresetT]):
-    """An engine: its entry in the registry. Importing its module must not import torch."""
+    """An engine: its entry in the registry. Importing its module must not import torch.
+
+    Raises TypeError for fields of a wrong type, and what pydantic raises if `parameters` has no JSON Schema.
+    """
 
     name: str
     preset: type[PresetT]
@@ -40,6 +44,14 @@ class EngineDefinition(Generic[PresetT]):
     """The tokenizer of a weights folder. Raises PresetError."""
     presets_dir: Path | None = None
     """A folder of presets that the engine's package brings: <presets_dir>/<name>/preset.json."""
+
+    def __post_init__(self) -> None:
+        """Third parties write definitions: what is wrong is found here, and not when all models are listed."""
+        require_subclass("preset", self.preset, Preset)
+        require_subclass("parameters", self.parameters, Parameters)
+        if not isinstance(cast("object", self.presets_dir), Path | None):
+            raise TypeError("presets_dir is no pathlib.Path")
+        self.parameters.model_json_schema()
 
 
 ENGINES: Registry[EngineDefinition[Any]] = Registry(
@@ -54,9 +66,20 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
 
 
 def read_preset(folder: Path) -> Preset:
-    """preset.json of a folder, as its engine's model. Raises PresetError naming the file and the key at fault."""
+    """preset.json of a folder, as its engine's model, whose properties have been computed once without an error.
+
+    Raises PresetError naming the file and the key at fault.
+    """
 
     def model_of(engine: str) -> type[Preset]:
         return ENGINES.get(engine).preset
 
-    return presets.read_preset(folder, model_of)
+    try:
+        preset = presets.read_preset(folder, model_of)
+        _ = preset.capabilities, preset.profile_defaults, preset.effective_limits
+    except PresetError:
+        raise
+    except Exception as error:  # the boundary to others' packages, which may raise anything
+        problem = f"{folder / 'preset.json'}: its engine cannot use it: {type(error).__name__}: {error}"
+        raise PresetError(problem, fix="repair the engine's package") from error
+    return preset

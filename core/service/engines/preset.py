@@ -22,6 +22,8 @@ from core.service.settings import Settings
 
 MAX_STEPS = 1000
 """Of any sampler: the timesteps that models are trained with."""
+MIN_SIDE_PIXELS = 16
+"""Of videos in H.264, whose sides are also even."""
 FIX = "restore the preset's files"
 
 LimitName = Literal[
@@ -89,8 +91,8 @@ class Preset(_Part):
     name: str
     description: str
     engine: str = Field(description="Name of the engine, in the registry.")
-    height: int = Field(gt=0, description="Pixels.")
-    width: int = Field(gt=0, description="Pixels.")
+    height: int = Field(ge=MIN_SIDE_PIXELS, multiple_of=2, description="Pixels.")
+    width: int = Field(ge=MIN_SIDE_PIXELS, multiple_of=2, description="Pixels.")
     fps: FrameRate = Field(description="Frames per second the model was trained at; the default playback rate.")
     max_prompt_tokens: int = Field(
         ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted."

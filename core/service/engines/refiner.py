@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.service.domain.refiner import RefineEngine
 from core.service.engines.load_context import LoadContext
-from core.service.engines.registry import Registry
+from core.service.engines.registry import Registry, require_subclass
 
 REFINER_FOLDER = "refiner"
 """Where in a weights folder the refiner's networks are."""
@@ -56,6 +56,9 @@ class RefinerDefinition(Generic[RefinerPresetT]):
     """Loads the networks; imports torch. Raises PresetError."""
     fetch: Callable[[RefinerPresetT], None] = field(default=nothing_to_fetch)
     """Downloads what is not in the weights folder, before a job waits for it. Logs a failure and does not raise it."""
+
+    def __post_init__(self) -> None:
+        require_subclass("preset", self.preset, RefinerPreset)
 
 
 REFINERS: Registry[RefinerDefinition[Any]] = Registry(

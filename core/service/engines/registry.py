@@ -53,7 +53,7 @@ class Registry(Generic[Definition]):
         return [*self._built_in, *self._third_party]
 
     def get(self, name: str) -> Definition:
-        """The definition. Raises PresetError where there is none of that name, or it cannot be loaded."""
+        """The definition. Raises PresetError if there is none of that name, or it cannot be loaded."""
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
@@ -100,6 +100,12 @@ class Registry(Generic[Definition]):
         if loaded.name != entry.name:
             raise PresetError(f"{problem}: {entry.value} has the name {loaded.name}", fix=fix)
         return loaded
+
+
+def require_subclass(field: str, value: object, base: type) -> None:
+    """Raises TypeError naming the field of a definition that is no subclass of `base`."""
+    if not (isinstance(value, type) and issubclass(value, base)):
+        raise TypeError(f"{field} is no subclass of {base.__name__}")
 
 
 def _shown(entry: EntryPoint) -> str:

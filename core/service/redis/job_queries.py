@@ -42,12 +42,6 @@ class JobQueries(JobRecords):
             return sum(cast("list[int]", pipe.execute()))
 
     @raises_store_errors
-    def queue_position(self, job_id: str) -> int | None:
-        record = self.get(job_id)
-        rank = cast(int | None, self._redis.zrank(keys.queue_index(record.spec.model), index_member(record)))
-        return None if rank is None else rank + 1
-
-    @raises_store_errors
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
         lanes = [(record, lane) for record in records for lane in transitions.lanes_with_progress(record)]
         queued = [record for record in records if record.status is JobStatus.QUEUED]
@@ -69,11 +63,6 @@ class JobQueries(JobRecords):
         ((field, value),) = progress_fields(progress).items()
         progress_key = keys.progress_key(job_id, progress.lane)
         self._report_progress(keys=[keys.job_key(job_id), progress_key], args=[field, value])
-
-    @raises_store_errors
-    def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
-        newest = cast("list[StreamEntry]", self._redis.xrevrange(keys.progress_key(job_id, lane), count=1))
-        return _newest_progress(newest)
 
     @raises_store_errors
     def cancel_requested(self, job_id: str) -> bool:

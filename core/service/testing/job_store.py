@@ -272,19 +272,16 @@ class FakeJobStore(TransitionStore):
                 self.memory.progress[job_id, progress.lane] = (self.memory.num_reports, progress)
                 self.memory.changed.notify_all()
 
-    def progress(self, job_id: str, lane: Lane) -> StepProgress | None:
-        with self.memory.changed:
-            return self.memory.progress.get((job_id, lane), (0, None))[1]
-
-    def queue_position(self, job_id: str) -> int | None:
-        return self._place(self.get(job_id))
-
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
         return [LiveStatus(self._steps(record), self._place(record)) for record in records]
 
     def _steps(self, record: JobRecord) -> Mapping[Lane, StepProgress]:
-        told = {lane: self.progress(record.id, lane) for lane in transitions.lanes_with_progress(record)}
-        return {lane: step for lane, step in told.items() if step is not None}
+        reported = {lane: self._progress(record.id, lane) for lane in transitions.lanes_with_progress(record)}
+        return {lane: step for lane, step in reported.items() if step is not None}
+
+    def _progress(self, job_id: str, lane: Lane) -> StepProgress | None:
+        with self.memory.changed:
+            return self.memory.progress.get((job_id, lane), (0, None))[1]
 
     def _place(self, record: JobRecord) -> int | None:
         queued = [r.id for r in self._sorted() if r.status is JobStatus.QUEUED and r.spec.model == record.spec.model]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,9 @@ import pytest
 
 from core.service.domain.engine import NO_INPUT_MEDIA
 from core.service.domain.errors import PresetError, UnknownModel
+from core.service.engines.definition import ENGINES
 from core.service.settings import Settings
+from core.service.testing.definitions import FAKE_ENGINE
 from core.service.testing.fakes import FakeRefineEngine
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
@@ -90,3 +93,13 @@ def test_an_unknown_engine_is_named(tmp_path: Path) -> None:
         load_engine(Settings(presets_dir=tmp_path), "odd")
     with pytest.raises(PresetError, match="no-such-engine"):
         load_refiner(Settings(presets_dir=tmp_path), "odd")
+
+
+def test_a_loader_that_returns_no_engine_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_context: object) -> Any:
+        return None
+
+    monkeypatch.setattr(ENGINES, "_loaded", {"fake": replace(FAKE_ENGINE, load=load)})
+    write_fake_preset(tmp_path, "fake")
+    with pytest.raises(PresetError, match="the engine fake cannot be used: its `load` returned NoneType"):
+        load_engine(Settings(presets_dir=tmp_path), "fake")

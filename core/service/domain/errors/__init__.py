@@ -69,6 +69,7 @@ LongtakeError
 │   └── StorageMisconfigured    wrong address, key or bucket, or a bug of ours: waiting does not help
 ├── NameServiceUnavailable  DNS does not answer: waiting helps
 ├── ChunkNotRepeatable      the same engine generated other bytes: its inputs have changed; the job fails
+├── InvalidChunk            the engine returned something other than the chunk that was asked for
 ├── NotFinite               a network produced NaN or infinite values; the job fails
 └── SetupError              a missing binary, a port in use, a full disk: one sentence for the operator
 
@@ -99,6 +100,7 @@ from core.service.domain.errors.jobs import (
     ChunkNotReady,
     ChunkNotRepeatable,
     Interrupted,
+    InvalidChunk,
     JobNotFound,
     JobStateConflict,
     MediaBusy,
@@ -174,6 +176,7 @@ __all__ = [
     "HubFileMissing",
     "HubUnreachable",
     "Interrupted",
+    "InvalidChunk",
     "InvalidField",
     "JobNotFound",
     "JobStateConflict",

@@ -4,12 +4,12 @@ Two passes. The first (`timeline`) reads only times and sizes of packets: it fin
 limits. The second (`frames`) decodes from the key frame before the 16 moments and holds 16 pictures at most.
 """
 
-from core.service.media.video.container import DECODER_THREADS, VideoLimits
+from core.service.media.video.container import DECODER_THREADS, DecodeLimits
 from core.service.media.video.frames import Warn, fitted_frame, last_frames, sampled_frames
 
 __all__ = [
     "DECODER_THREADS",
-    "VideoLimits",
+    "DecodeLimits",
     "Warn",
     "fitted_frame",
     "last_frames",

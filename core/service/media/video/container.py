@@ -36,7 +36,7 @@ _ATTACHED_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 @dataclass(frozen=True)
-class VideoLimits:
+class DecodeLimits:
     """Limits of input videos. `decode_seconds` is CPU time of both passes together, in each of DECODER_THREADS."""
 
     max_pixels: int
@@ -45,7 +45,7 @@ class VideoLimits:
 
 
 @contextmanager
-def opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path, limits: DecodeLimits) -> Generator[tuple[InputContainer, VideoStream]]:
     """Open a file and its first video stream; errors of FFmpeg become MediaErrors.
 
     The demuxer is fixed and may open nothing else: a playlist in disguise could otherwise read local files.
@@ -66,7 +66,7 @@ def opened(path: Path, limits: VideoLimits) -> Generator[tuple[InputContainer, V
         raise unreadable(error.strerror or "FFmpeg cannot read it") from error
 
 
-def decoder_options_of(limits: VideoLimits) -> dict[str, str]:
+def decoder_options_of(limits: DecodeLimits) -> dict[str, str]:
     return {"max_pixels": str(limits.max_pixels)}
 
 
@@ -86,7 +86,7 @@ def _demuxer(path: Path) -> str:
         return "matroska" if sniff(file.read(SNIFFED_BYTES)) in {MATROSKA, WEBM} else "mov"
 
 
-def _video_stream(container: InputContainer, limits: VideoLimits) -> VideoStream:
+def _video_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream:
     stream = _moving_stream(container)
     codec = cast("VideoCodecContext | None", stream.codec_context)  # None: FFmpeg has no decoder for it
     if codec is None or codec.name not in _CODECS:

@@ -28,7 +28,7 @@ from core.service.media.decoded import Tick, Warn, ignore_warning
 from core.service.media.deinterlace import Neighbours, deinterlaced, with_neighbours
 from core.service.media.orientation import orientation_of
 from core.service.media.truncation import missing_end
-from core.service.media.video.container import DECODER_THREADS, VideoLimits, decoder_options_of, opened, unreadable
+from core.service.media.video.container import DECODER_THREADS, DecodeLimits, decoder_options_of, opened, unreadable
 from core.service.media.video.timeline import moments_from_start, moments_of, read_timeline
 
 
@@ -38,7 +38,7 @@ def last_frames(
     fps: int | Fraction,
     height: int,
     width: int,
-    limits: VideoLimits,
+    limits: DecodeLimits,
     tick: Tick,
     warn: Warn = ignore_warning,
 ) -> FramesTHWC:
@@ -72,7 +72,7 @@ def sampled_frames(
     height: int,
     width: int,
     most_frames: int,
-    limits: VideoLimits,
+    limits: DecodeLimits,
     tick: Tick,
     warn: Warn = ignore_warning,
 ) -> Iterator[FrameHWC]:
@@ -155,7 +155,7 @@ class _Decoded:
 
 
 def _decoded_from(
-    container: InputContainer, stream: VideoStream, start: int | None, limits: VideoLimits
+    container: InputContainer, stream: VideoStream, start: int | None, limits: DecodeLimits
 ) -> Iterator[_Decoded]:
     if start is not None:
         container.seek(start, stream=stream)

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from core.service.domain.errors import MediaTooLarge, MediaTypeRefused, VideoTooShort
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.media.decoded import Tick
-from core.service.media.video.container import VideoLimits, unreadable
+from core.service.media.video.container import DecodeLimits, unreadable
 
 _MOST_FRAMES_PER_SECOND = 240
 """Limits the number of frames, together with the maximum duration."""
@@ -62,7 +62,7 @@ class Timeline:
         return self.seek_points[before - 1] if before else None
 
 
-def read_timeline(container: InputContainer, stream: VideoStream, limits: VideoLimits, tick: Tick) -> Timeline:
+def read_timeline(container: InputContainer, stream: VideoStream, limits: DecodeLimits, tick: Tick) -> Timeline:
     """The first pass. Reads the packets of all streams, since any may end last."""
     frames, key_frames, end_seconds = list[int](), list[tuple[int, int]](), 0.0
     most_frames = limits.max_seconds * _MOST_FRAMES_PER_SECOND

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 
-from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, InputMedia, OnStep
+from core.service.domain.engine import (
+    NO_INPUT_MEDIA,
+    ChunkRequest,
+    Engine,
+    EngineChunk,
+    EngineState,
+    InputMedia,
+    OnStep,
+)
 from core.service.domain.errors import (
     HubUnreachable,
     JobNotFound,
+    LongtakeError,
     NotFinite,
     PresetError,
     StaleLease,
@@ -26,6 +37,7 @@ from core.service.redis import queue
 from core.service.testing.fakes import FakeEngine, FakeJobStore, FakeStorage
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, HookedEngine, HookedStorage, World
+from tests.helpers.jobs import progress_of
 from worker.lanes.completion import job_error
 from worker.lanes.lane import Outcome
 
@@ -111,12 +123,12 @@ def test_progress_is_reported_before_each_step_and_gone_after_the_commit(world: 
     seen: list[tuple[int, int] | None] = []
 
     def note(_step: int) -> None:
-        progress = world.store.progress(JOB, Lane.GENERATE)
+        progress = progress_of(world.store, JOB)
         seen.append((progress.step, progress.steps) if progress else None)
 
     world.maker(HookedEngine(note)).work()
     assert seen == [None, (0, 4), (1, 4), (2, 4)]
-    assert world.store.progress(JOB, Lane.GENERATE) is None
+    assert progress_of(world.store, JOB) is None
 
 
 def test_a_duplicate_task_is_dropped_while_a_lease_lives(world: World) -> None:
@@ -496,3 +508,71 @@ def test_a_repair_that_comes_after_a_cancel_changes_nothing(world: World) -> Non
     assert ended.repairs == ()
     with pytest.raises(StaleLease):
         world.store.commit_repair(repairing, ended.chunks[0])
+
+
+class ForeignEngine(FakeEngine):
+    """A third party's, which returns `results` for one request."""
+
+    def __init__(self, results: list[Any], start: Any = None) -> None:
+        super().__init__()
+        self._results, self._start = results, start
+
+    def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
+        return self._start or super().start(spec, inputs)
+
+    def next_chunks(self, requests: Sequence[ChunkRequest]) -> list[EngineChunk | Exception]:
+        del requests
+        return self._results
+
+
+def foreign_chunk(frames: Any = None, state: Any = None) -> EngineChunk:
+    """A chunk 0 that is right but for what is named."""
+    frames = np.zeros((16, 64, 64, 3), np.uint8) if frames is None else frames
+    return EngineChunk(frames, EngineState(16) if state is None else state, {})
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (ForeignEngine([]), "the engine returned 0 chunks for 1 request"),
+        (ForeignEngine([foreign_chunk()] * 2), "the engine returned 2 chunks for 1 request"),
+        (ForeignEngine([None]), "the engine returned NoneType instead of an EngineChunk"),
+        (
+            ForeignEngine([foreign_chunk(np.zeros((15, 64, 64, 3), np.uint8))]),
+            "the engine returned 15 frames instead of 16",
+        ),
+        (ForeignEngine([foreign_chunk([1] * 16)]), "the engine returned frames that are no numpy array"),
+        (
+            ForeignEngine([foreign_chunk(np.zeros((16, 64, 64, 3), np.float32))]),
+            "Expected uint8 RGB frames THWC, got float32 (16, 64, 64, 3).",
+        ),
+        (ForeignEngine([foreign_chunk(state={})]), "the engine returned dict instead of an EngineState"),
+        (
+            ForeignEngine([foreign_chunk(state=EngineState(32))]),
+            "the engine returned a state with frames_done 32 instead of 16",
+        ),
+        (
+            ForeignEngine([foreign_chunk(state=EngineState(16, {"x": np.asarray([object()])}))]),
+            "the engine returned a state that cannot be stored: ",
+        ),
+        (
+            ForeignEngine([foreign_chunk(state=EngineState(16, {"frames_done": np.zeros(3)}))]),
+            "the engine returned a state that cannot be stored: no array may be named frames_done",
+        ),
+        (
+            ForeignEngine([foreign_chunk()], start=EngineState(16)),
+            "the engine's start returned a state with frames_done 16 instead of 0",
+        ),
+    ],
+)
+def test_the_job_says_what_a_third_partys_engine_does_wrong(world: World, engine: Engine, said: str) -> None:
+    world.submit()
+    maker = world.maker(engine)
+    for _ in range(world.settings.max_attempts):
+        with pytest.raises(LongtakeError):
+            maker.work()
+        world.rest()
+    record = world.store.get(JOB)
+    assert record.error is not None
+    assert record.error.message.startswith(f"chunk 0 failed 3 times; last error: {said}")
+    assert record.chunks == ()

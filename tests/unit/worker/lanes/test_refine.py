@@ -28,7 +28,7 @@ from core.service.redis import queue
 from core.service.testing.fakes import FakeRefineEngine
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, MODEL, HookedRefineEngine, HookedStorage, World
-from tests.helpers.jobs import refine_spec
+from tests.helpers.jobs import progress_of, refine_spec
 from worker.lanes.completion import write_manifest
 from worker.lanes.lane import Outcome
 
@@ -138,13 +138,13 @@ def test_each_lane_reports_its_own_progress(world: World) -> None:
     seen: list[tuple[int, int, int] | None] = []
 
     def note(_window: int, _step: int) -> None:
-        told = world.store.progress(JOB, Lane.REFINE)
+        told = progress_of(world.store, JOB, Lane.REFINE)
         seen.append((told.chunk_index, told.step, told.steps) if told else None)
-        assert world.store.progress(JOB, Lane.GENERATE) is None
+        assert progress_of(world.store, JOB) is None
 
     world.refiner(HookedRefineEngine(note)).work()
     assert seen == [None, (0, 0, 3), (0, 1, 3)]
-    assert world.store.progress(JOB, Lane.REFINE) is None
+    assert progress_of(world.store, JOB, Lane.REFINE) is None
 
 
 def test_cancel_stops_the_window_and_keeps_what_exists_of_both(world: World) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from core.service.admission.catalog import Catalog
 from core.service.domain.errors import ModelNotInstalled, PresetError, UnknownModel
+from core.service.engines.capabilities import Capabilities
+from core.service.engines.definition import ENGINES
 from core.service.settings import Settings
+from core.service.testing.definitions import FAKE_ENGINE, FakePreset
 
 FACTS = {
     "name": "tiny",
@@ -151,4 +155,23 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
 def test_a_refiner_is_validated_by_its_own_model(tmp_path: Path, refiner: Mapping[str, object], said: str) -> None:
     write_preset(tmp_path / "tiny", {**FACTS, "refiner": refiner})
     with pytest.raises(PresetError, match=re.escape(said)):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset
+
+
+@pytest.mark.parametrize("side", [65, 14])
+def test_a_size_that_no_video_can_have_is_refused(tmp_path: Path, side: int) -> None:
+    write_preset(tmp_path / "tiny", {**FACTS, "height": side})
+    with pytest.raises(PresetError, match=r"preset\.json: height: "):
+        _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset
+
+
+def test_an_engine_that_fails_on_its_preset_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(FakePreset):
+        @property
+        def capabilities(self) -> Capabilities:
+            raise KeyError("modes")
+
+    monkeypatch.setattr(ENGINES, "_loaded", {"fake": replace(FAKE_ENGINE, preset=Broken)})
+    write_preset(tmp_path / "tiny", FACTS)
+    with pytest.raises(PresetError, match=r"preset\.json: its engine cannot use it: KeyError: 'modes'"):
         _ = Catalog(Settings(presets_dir=tmp_path)).get("tiny").preset

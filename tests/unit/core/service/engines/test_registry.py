@@ -86,6 +86,32 @@ def test_a_broken_one_names_its_distribution_and_hides_no_other(
     assert found.get("fake") is FAKE_ENGINE
 
 
+WRONG_DEFINITIONS = {
+    "presets_dir": "replace(FAKE_ENGINE, name='drawn', presets_dir='presets')",
+    "preset": "replace(FAKE_ENGINE, name='drawn', preset=dict)",
+    "parameters": "replace(FAKE_ENGINE, name='drawn', parameters=dict)",
+    "JsonSchema": "replace(FAKE_ENGINE, name='drawn', parameters=Unshowable)",
+}
+
+
+@pytest.mark.parametrize("said", WRONG_DEFINITIONS)
+def test_a_definition_with_a_wrong_field_names_its_distribution(site: Path, said: str) -> None:
+    module = f"wrong_{said.lower()}"
+    (site / f"{module}.py").write_text(
+        "from collections.abc import Callable\n"
+        "from dataclasses import replace\n"
+        "from core.service.engines.definition import Parameters\n"
+        "from core.service.testing.definitions import FAKE_ENGINE\n"
+        "class Unshowable(Parameters):\n"
+        "    hook: Callable[[], int]\n"
+        f"DRAWN = {WRONG_DEFINITIONS[said]}\n"
+    )
+    write_distribution(site, "wrong", drawn=f"{module}:DRAWN")
+    with pytest.raises(PresetError, match=said) as caught:
+        registry().get("drawn")
+    assert "drawn of wrong 1.0" in caught.value.message
+
+
 def test_a_built_in_name_cannot_be_taken(site: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_distribution(site, "rival", fake="no_such_module:X")
     with caplog.at_level(logging.WARNING):

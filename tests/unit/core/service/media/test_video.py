@@ -23,14 +23,14 @@ from core.service.domain.errors import (
     MediaUnreadable,
     VideoTooShort,
 )
-from core.service.media.video import VideoLimits, last_frames
+from core.service.media.video import DecodeLimits, last_frames
 from core.service.video.segments import encode_chunk
 from tests.helpers.clips import clip, faststart, numbers_of
 
-LIMITS = VideoLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=30.0)
+LIMITS = DecodeLimits(max_pixels=100_000, max_seconds=60.0, decode_seconds=30.0)
 
 
-def read(path: Path, fps: int = 8, limits: VideoLimits = LIMITS, height: int = 32, width: int = 32) -> FramesTHWC:
+def read(path: Path, fps: int = 8, limits: DecodeLimits = LIMITS, height: int = 32, width: int = 32) -> FramesTHWC:
     return last_frames(path, fps=fps, height=height, width=width, limits=limits, tick=lambda: None)
 
 
@@ -115,22 +115,22 @@ def test_pixels_that_are_not_square_are_shown_as_meant(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])
 def test_large_frames_are_refused_by_the_header(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(MediaTooLarge, match="3000 are allowed"):
-        read(clip(tmp_path / f"a.{suffix}", 16, fps=8), limits=VideoLimits(3000, 60, 30))
+        read(clip(tmp_path / f"a.{suffix}", 16, fps=8), limits=DecodeLimits(3000, 60, 30))
 
 
 def test_long_videos_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaTooLarge, match=r"has 4\.9 s; 3 are allowed"):
-        read(clip(tmp_path / "a.mp4", 40, fps=8), limits=VideoLimits(100_000, 3, 30))
+        read(clip(tmp_path / "a.mp4", 40, fps=8), limits=DecodeLimits(100_000, 3, 30))
 
 
 def test_more_frames_than_any_camera_makes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaTooLarge, match="more than 24 frames"):
-        read(clip(tmp_path / "a.mp4", 40, fps=1000), limits=VideoLimits(100_000, 0.1, 30))
+        read(clip(tmp_path / "a.mp4", 40, fps=1000), limits=DecodeLimits(100_000, 0.1, 30))
 
 
 def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(MediaTooLarge, match="to decode"):
-        read(clip(tmp_path / "a.mp4", 40), limits=VideoLimits(100_000, 60, 0.0))
+        read(clip(tmp_path / "a.mp4", 40), limits=DecodeLimits(100_000, 60, 0.0))
 
 
 def test_reading_can_be_interrupted(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from core.service.domain.errors import VideoTooShort
 from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, num_chunks
 from core.service.domain.frame_rate import MAX_DENOMINATOR, seconds_of
-from core.service.media.video import VideoLimits, last_frames
+from core.service.media.video import DecodeLimits, last_frames
 from core.service.video.final_video import join_chunks
 from core.service.video.playlist import PlaylistEntry, render_playlist
 from core.service.video.segments import EncodedChunk, encode_chunk
@@ -117,7 +117,7 @@ def test_a_growing_playlist_never_changes_a_published_duration() -> None:
 
 def test_a_video_at_a_fractional_rate_is_continued_at_that_rate(tmp_path: Path) -> None:
     join_chunks((chunk.data for chunk in encoded(40, FILM, size=32)), tmp_path / "video.mp4")
-    limits = VideoLimits(max_pixels=100_000, max_seconds=60, decode_seconds=30)
+    limits = DecodeLimits(max_pixels=100_000, max_seconds=60, decode_seconds=30)
     frames = last_frames(tmp_path / "video.mp4", fps=FILM, height=32, width=32, limits=limits, tick=lambda: None)
     assert numbers_are_in_order(frames, first_frame=24)
 
