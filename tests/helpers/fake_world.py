@@ -16,15 +16,12 @@ from core.service.media.allowed_addresses import MediaAddresses
 from core.service.records.manifest_writer import create_job
 from core.service.redis import queue
 from core.service.settings import Settings
-from core.service.testing.fakes import (
-    FakeClock,
-    FakeEngine,
-    FakeJobStore,
-    FakeRefineEngine,
-    FakeStorage,
-    FakeTaskQueue,
-    FakeUploadStore,
-)
+from core.service.testing.clock import FakeClock
+from core.service.testing.engines import FakeEngine, FakeRefineEngine
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeUploadStore
+from core.service.testing.storage import FakeStorage
 from tests.helpers.jobs import job_spec
 from worker.lanes.completion import wake
 from worker.lanes.finalize import Finalizer

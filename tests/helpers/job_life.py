@@ -42,14 +42,11 @@ from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.settings import Settings
-from core.service.testing.fakes import (
-    FakeClock,
-    FakeEngine,
-    FakeRefineEngine,
-    FakeStorage,
-    FakeTaskQueue,
-    FakeWorkerRegistry,
-)
+from core.service.testing.clock import FakeClock
+from core.service.testing.engines import FakeEngine, FakeRefineEngine
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeWorkerRegistry
+from core.service.testing.storage import FakeStorage
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, refine_spec

@@ -42,7 +42,7 @@ import sys
 import threading
 import torch
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeEngine
+from core.service.testing.engines import FakeEngine
 from worker.engines import Engines
 from worker.process import Process, read_options
 from worker.runtime.status import Watchdog

@@ -11,7 +11,7 @@ import pytest
 from core.service.domain.engine import NO_INPUT_MEDIA
 from core.service.domain.errors import PresetError, UnknownModel
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeRefineEngine
+from core.service.testing.engines import FakeRefineEngine
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from worker.engines import load_engine, load_engines, load_refiner

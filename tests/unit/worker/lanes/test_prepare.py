@@ -22,7 +22,9 @@ from core.service.media.uploads import UploadRequest, new_upload
 from core.service.net.address_guard import UrlUse
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeJobStore, FakeTaskQueue, FakeWorkerRegistry
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeWorkerRegistry
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import World
