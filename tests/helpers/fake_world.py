@@ -28,7 +28,7 @@ from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.prepare import MediaPreparer
 from worker.lanes.refine import ChunkRefiner
-from worker.media.decode_process import decode_here
+from worker.media.decode import decode_media
 from worker.media.input_media import InputMediaReader
 from worker.runtime.services import Services
 
@@ -64,7 +64,7 @@ class World:
     def preparer(self, services: Services | None = None, allowed: MediaAddresses | None = None) -> MediaPreparer:
         """One that decodes in this process."""
         services = services or self.services("cpu-1")
-        return MediaPreparer(services, InputMediaReader(services, allowed, decode_here))
+        return MediaPreparer(services, InputMediaReader(services, allowed, decode_media))
 
     def refiner(self, engine: RefineEngine | None = None, services: Services | None = None) -> ChunkRefiner:
         refiner = engine or FakeRefineEngine()

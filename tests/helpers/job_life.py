@@ -59,7 +59,7 @@ from worker.lanes.refine import ChunkRefiner
 from worker.maintenance.dead_workers import release_lease_of
 from worker.maintenance.janitor import Janitor
 from worker.maintenance.janitor_lock import RedisJanitorLock
-from worker.media.decode_process import decode_here
+from worker.media.decode import decode_media
 from worker.media.input_media import InputMediaReader
 from worker.runtime.services import Services
 
@@ -342,7 +342,7 @@ class Worker:
         self._generation += 1
         self.process = Process(f"{self._slot}-{self._generation}")
         self.services = self._service.services(self.process)
-        self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_here))
+        self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_media))
         self._maker = ChunkMaker(self.services, MoodyEngine(self), MODEL)
         self._refiner = ChunkRefiner(self.services, lambda: MoodyRefineEngine(self), MODEL)
 

@@ -26,7 +26,7 @@ def write_fake_preset(
     accepts_image: bool = False,
     refiner: bool = False,
 ) -> Path:
-    """A preset of core.service.testing.engines.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token.
+    """A preset of the engine `fake`: a chunk takes `steps` * `step_seconds`. Every word is a token.
 
     It refines to 128x128 if there is a `refiner`."""
     folder = presets_dir / name
