@@ -34,7 +34,7 @@ def write_fake_preset(
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue] - a property without a setter type
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
-    facts: dict[str, Any] = {
+    content: dict[str, Any] = {
         "name": name,
         "description": "a bouncing square, for tests",
         "engine": engine,
@@ -47,7 +47,7 @@ def write_fake_preset(
         "accepts_image": accepts_image,
     }
     if refiner:
-        facts["refiner"] = {
+        content["refiner"] = {
             "kind": "fake",
             "step_seconds": step_seconds,
             "height": 128,
@@ -57,7 +57,7 @@ def write_fake_preset(
             "num_inference_steps": steps,
             "guidance_scale": 2.0,
         }
-    (folder / "preset.json").write_text(json.dumps(facts))
+    (folder / "preset.json").write_text(json.dumps(content))
     return folder
 
 
@@ -66,7 +66,7 @@ def copy_sprites(presets_dir: Path) -> None:
     shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", presets_dir / "sprites")
 
 
-def change_facts(folder: Path, **changes: object) -> None:
+def change_preset(folder: Path, **changes: object) -> None:
     """Replace keys of a preset's preset.json."""
     file = folder / "preset.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))

@@ -40,7 +40,7 @@ from tests.helpers.hub_repositories import (
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.jobs import job_spec
 from tests.helpers.pipelines import write_sdxl, write_text_to_video
-from tests.helpers.presets import change_facts
+from tests.helpers.presets import change_preset
 from tests.helpers.random_preset import write_random_preset
 from tests.helpers.service import running_service
 
@@ -406,7 +406,7 @@ def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
     commit = hub.publish("org/video-xl", write_text_to_video(tmp_path / "pipeline"))
     folder = write_random_preset(tmp_path / "presets" / "toy")
     refiner: dict[str, Any] = json.loads((folder / "preset.json").read_text())["refiner"]
-    change_facts(folder, refiner={**refiner, "source": "diffusers:org/video-xl", "resampling": "plain"})
+    change_preset(folder, refiner={**refiner, "source": "diffusers:org/video-xl", "resampling": "plain"})
     shutil.rmtree(folder / "refiner")
     variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "LONGTAKE_PRESETS_DIR": str(folder.parent)}
 
@@ -526,9 +526,9 @@ def test_a_refiner_that_cannot_be_converted_leaves_the_preset_as_it_was(
 
 def test_a_wrong_name_is_noticed_before_anything_is_downloaded(hub: Hub, preset: PresetFolder) -> None:
     file = preset.path / "preset.json"
-    facts: dict[str, Any] = json.loads(file.read_text())
-    facts["download"]["refiner"] = {"repository": "no/where", "revision": "main", "files": ["a", "b", "c"]}
-    file.write_text(json.dumps(facts))
+    content: dict[str, Any] = json.loads(file.read_text())
+    content["download"]["refiner"] = {"repository": "no/where", "revision": "main", "files": ["a", "b", "c"]}
+    file.write_text(json.dumps(content))
 
     with pytest.raises(HubFileMissing, match="no repository no/where"):
         pull_from(hub, preset, refiner=True)

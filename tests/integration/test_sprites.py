@@ -118,8 +118,8 @@ def test_preset_without_its_weights_is_not_ready_and_names_what_is_missing(own_s
     """Real loading code, so that a half-copied checkout is told from a broken one."""
     folder = own_service.settings.presets_dir / "halved"
     shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", folder, ignore=shutil.ignore_patterns("*.safetensors", "*.py"))
-    facts = (folder / "preset.json").read_text().replace('"sprites"', '"halved"')
-    (folder / "preset.json").write_text(facts)
+    content = (folder / "preset.json").read_text().replace('"sprites"', '"halved"')
+    (folder / "preset.json").write_text(content)
     own_service.start_worker("generate", "halved", wait=False)
 
     def not_ready() -> str | None:

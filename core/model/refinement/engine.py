@@ -154,7 +154,7 @@ class WindowRefiner(RefineEngine):
 
     @property
     def device(self) -> str:
-        """Device of the networks, for people: "cpu", or the GPU's name."""
+        """Device of the networks, for display: "cpu", or the GPU's name."""
         return device_name(self._device)
 
     @property

@@ -21,7 +21,9 @@ class FakePreset(Preset):
     steps: int = Field(default=4, ge=1, description="Steps of a chunk.")
     step_seconds: float = Field(default=0.0, ge=0, description="Duration of each step.")
     accepts_image: bool = False
-    video: VideoUse = Field(default="last_frames", description="What the preset declares; the fake engine reads the last frames only.")
+    video: VideoUse = Field(
+        default="last_frames", description="What the preset declares; the fake engine reads the last frames only."
+    )
 
     @property
     def capabilities(self) -> Capabilities:

@@ -22,9 +22,7 @@ from core.service.domain.engine import (
 )
 from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
-from core.service.domain.schema import (
-    JobSpec,
-)
+from core.service.domain.schema import JobSpec
 from core.service.media.crop import crop_and_resize
 
 

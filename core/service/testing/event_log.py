@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from core.service.domain import transitions
-from core.service.domain.ports import (
-    JobUpdates,
-    LogPosition,
-)
-from core.service.domain.schema import (
-    LANES_WITH_STEPS,
-    JobEvent,
-)
+from core.service.domain.ports import JobUpdates, LogPosition
+from core.service.domain.schema import LANES_WITH_STEPS, JobEvent
 from core.service.testing.job_store import FakeJobStore
 
 

@@ -6,20 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from core.service.domain import transitions
-from core.service.domain.errors import (
-    JobNotFound,
-    JobStateConflict,
-)
-from core.service.domain.ports import (
-    JobPage,
-    LiveStatus,
-)
-from core.service.domain.schema import (
-    JobRecord,
-    JobStatus,
-    Lane,
-    StepProgress,
-)
+from core.service.domain.errors import JobNotFound, JobStateConflict
+from core.service.domain.ports import JobPage, LiveStatus
+from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
 from core.service.testing.lane_claims import FakeLaneClaims
 

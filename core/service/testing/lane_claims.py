@@ -6,16 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from core.service.domain import transitions
-from core.service.domain.ports import (
-    Lease,
-    QueuedWork,
-)
-from core.service.domain.schema import (
-    LANES_OF_ANY_MODEL,
-    JobRecord,
-    JobStatus,
-    Lane,
-)
+from core.service.domain.ports import Lease, QueuedWork
+from core.service.domain.schema import LANES_OF_ANY_MODEL, JobRecord, JobStatus, Lane
 from core.service.records.job_order import index_member
 from core.service.testing.memory import MemoryStore
 

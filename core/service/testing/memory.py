@@ -7,21 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from core.service.domain.errors import (
-    JobNotFound,
-    shortened,
-)
-from core.service.domain.ports import (
-    Clock,
-    Delivery,
-    Lease,
-)
-from core.service.domain.schema import (
-    JobEvent,
-    JobRecord,
-    Lane,
-    StepProgress,
-)
+from core.service.domain.errors import JobNotFound, shortened
+from core.service.domain.ports import Clock, Delivery, Lease
+from core.service.domain.schema import JobEvent, JobRecord, Lane, StepProgress
 from core.service.domain.transitions import Transition
 from core.service.records.job_order import index_member
 from core.service.records.transition_store import TransitionStore

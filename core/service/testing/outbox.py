@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from core.service.domain.ports import (
-    Clock,
-    Delivery,
-)
+from core.service.domain.ports import Clock, Delivery
 from core.service.testing.job_store import FakeJobStore
 
 

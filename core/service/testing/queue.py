@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.service.domain.schema import (
-    Lane,
-)
+from core.service.domain.schema import Lane
 from core.service.redis import queue
 
 

@@ -7,15 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from core.service.domain.errors import (
-    ObjectNotFound,
-    RangeNotSatisfiable,
-    StorageError,
-)
-from core.service.domain.ports import (
-    ObjectPart,
-    StoredObject,
-)
+from core.service.domain.errors import ObjectNotFound, RangeNotSatisfiable, StorageError
+from core.service.domain.ports import ObjectPart, StoredObject
 
 PIECE_BYTES = 1000
 """Small, so that objects in tests have more than one piece."""

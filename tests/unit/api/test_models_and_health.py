@@ -12,7 +12,7 @@ from core.service.domain.ports import WorkerStatus
 from core.service.settings import Settings
 from core.service.testing.job_store import FakeJobStore
 from tests.helpers.api_world import PROMPT, World
-from tests.helpers.presets import MAX_PROMPT_TOKENS, change_facts, write_fake_preset
+from tests.helpers.presets import MAX_PROMPT_TOKENS, change_preset, write_fake_preset
 
 
 def worker(name: str = "gpu-0", **changes: Any) -> WorkerStatus:
@@ -33,7 +33,7 @@ def test_models_come_with_limits_and_defaults(api: TestClient, world: World) -> 
 
 
 def test_a_models_own_rate_may_be_a_fraction(api: TestClient, world: World) -> None:
-    change_facts(world.settings.presets_dir / "fake", fps="24000/1001")
+    change_preset(world.settings.presets_dir / "fake", fps="24000/1001")
     assert api.get("/models").json()["models"][0]["defaults"]["fps"] == "24000/1001"
     answer = api.post("/jobs", json={"prompt": PROMPT}).json()
     assert (answer["request"]["fps"], answer["warnings"]) == ("24000/1001", [])
@@ -43,7 +43,7 @@ def test_models_come_with_the_steps_sizes_and_lengths_that_may_be_asked(tmp_path
     limits: dict[str, Any] = {"max_frames": 96, "max_inference_steps": 2, "max_refine_pixels": 192 * 192}
     world = World(Settings(presets_dir=tmp_path, max_first_chunk_steps=30, max_lockstep_frames=64, **limits))
     write_fake_preset(tmp_path, "fake", refiner=True)
-    change_facts(tmp_path / "fake", limits={"max_frames": 32, "max_refine_steps": 20})
+    change_preset(tmp_path / "fake", limits={"max_frames": 32, "max_refine_steps": 20})
     with world.client() as api:
         model = api.get("/models").json()["models"][0]
 

@@ -15,7 +15,7 @@ from core.service.settings import Settings
 from core.service.testing.engines import FakeEngine
 from tests.helpers.clips import clip, numbered_frame, numbers_of
 from tests.helpers.fake_world import JOB, MODEL, World
-from tests.helpers.presets import change_facts, write_fake_preset
+from tests.helpers.presets import change_preset, write_fake_preset
 from tests.helpers.video import frames_of
 from worker.lanes.lane import Outcome
 from worker.media.frame_pieces import FrameIndex, StoredFrames, write_pieces
@@ -54,7 +54,7 @@ class Pieces:
 def world(tmp_path: Path) -> World:
     """Its model reads whole videos."""
     write_fake_preset(tmp_path, MODEL)
-    change_facts(tmp_path / MODEL, video="whole")
+    change_preset(tmp_path / MODEL, video="whole")
     return World(settings=Settings(presets_dir=tmp_path, lease_ttl_seconds=30, max_attempts=3))
 
 

@@ -25,7 +25,7 @@ from core.service.domain.refiner import RefineState
 from core.service.domain.schema import RefineSpec
 from tests.helpers.jobs import job_spec
 from tests.helpers.pipelines import write_stable_diffusion, write_text_to_video
-from tests.helpers.presets import change_facts
+from tests.helpers.presets import change_preset
 from tests.helpers.random_preset import write_random_preset
 
 SPEC = job_spec(
@@ -98,7 +98,7 @@ def test_the_fingerprint_knows_what_a_refiner_shares(folder: Path) -> None:
 
 def test_a_refiner_in_tiles_makes_other_bytes_and_says_so(folder: Path, sound: Path) -> None:
     facts = json.loads((folder / "preset.json").read_text())["refiner"]
-    change_facts(folder, refiner=facts | {"vae_tile": 64})
+    change_preset(folder, refiner=facts | {"vae_tile": 64})
     frames = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), np.uint8)
     whole, tiled = (load_refiner(path, device="cpu", torch_threads=1) for path in (sound, folder))
 
@@ -115,14 +115,14 @@ def test_a_refiner_in_tiles_makes_other_bytes_and_says_so(folder: Path, sound: P
 @pytest.mark.parametrize("side", [48, 100])
 def test_tiles_of_a_side_that_does_not_fit_are_refused(folder: Path, side: int) -> None:
     facts = json.loads((folder / "preset.json").read_text())["refiner"]
-    change_facts(folder, refiner=facts | {"vae_tile": side})
+    change_preset(folder, refiner=facts | {"vae_tile": side})
 
     with pytest.raises(PresetError, match="vae_tile"):
         load_refiner(folder, device="cpu", torch_threads=1)
 
 
 def test_a_preset_without_refiner_says_so(folder: Path) -> None:
-    change_facts(folder, refiner=None)
+    change_preset(folder, refiner=None)
 
     with pytest.raises(PresetError, match="has no refiner of kind sdedit"):
         load_refiner(folder, device="cpu", torch_threads=1)
@@ -154,7 +154,7 @@ def preset_of(folder: Path) -> Callable[[Path], Path]:
     def with_source(repository: Path) -> Path:
         refiner: dict[str, Any] = json.loads((folder / "preset.json").read_text())["refiner"]
         source = {"source": f"diffusers:{repository}", "resampling": "plain", "guidance_rescale": 0.0}
-        change_facts(folder, refiner={**refiner, **source})
+        change_preset(folder, refiner={**refiner, **source})
         return folder
 
     return with_source
@@ -226,7 +226,7 @@ def test_a_schedule_of_the_preset_stands_in_for_one_that_is_not_known(
     folder = preset_of(other)
     facts = json.loads((folder / "preset.json").read_text())
     scheduler = {"beta_schedule": facts["scheduler"]["beta_schedule"], "prediction_type": "v_prediction"}
-    change_facts(folder, refiner={**facts["refiner"], "scheduler": scheduler})
+    change_preset(folder, refiner={**facts["refiner"], "scheduler": scheduler})
 
     assert load_refiner(folder, device="cpu", torch_threads=1).fingerprint.startswith(f"refiner diffusers:{other} ")
 
@@ -239,7 +239,9 @@ def test_a_refiner_from_elsewhere_is_brought_before_a_job_waits_for_it(
         assert caplog.messages == []
         fetch_refiner(sdedit_of(read_preset(preset_of(tmp_path / "not-there"))))
     (told,) = caplog.messages
-    assert told.startswith(f"refinement has to wait: the refiner diffusers:{tmp_path / 'not-there'} cannot be loaded")
+    assert told.startswith(
+        f"the refiner cannot be downloaded yet: the refiner diffusers:{tmp_path / 'not-there'} cannot be loaded"
+    )
 
 
 def test_another_kind_of_pipeline_is_refused_as_one(preset_of: Callable[[Path], Path], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, load_r
 from core.service.domain.engine import NO_INPUT_MEDIA
 from tests.helpers.clips import clip
 from tests.helpers.jobs import job_spec
-from tests.helpers.presets import change_facts
+from tests.helpers.presets import change_preset
 from tests.helpers.random_preset import write_random_preset
 
 RECIPE = """
@@ -60,7 +60,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe beside its preset and its clips: three good ones, a short one and a damaged one."""
     root = tmp_path_factory.mktemp("own")
     preset = write_random_preset(root / "toy", num_inference_steps=1)
-    change_facts(preset, scheduler={**EPSILON, "prediction_type": "epsilon"})
+    change_preset(preset, scheduler={**EPSILON, "prediction_type": "epsilon"})
     (root / "clips" / "walks").mkdir(parents=True)
     for name, num_frames in {"a": 34, "b": 32, "walks/c": 40, "short": 12, "damaged": 40}.items():
         clip(root / "clips" / f"{name}.mp4", num_frames, fps=8)

@@ -10,7 +10,7 @@ from core.service.domain.errors import FieldNotSupported, InvalidField
 from core.service.domain.schema import RefineOptions, RefineSpec
 from core.service.engines.preset import Preset
 from core.service.settings import Settings
-from tests.helpers.presets import change_facts, write_fake_preset
+from tests.helpers.presets import change_preset, write_fake_preset
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_size_that_is_not_possible_is_refused_with_the_nearest(facts: Preset, 
 
 
 def test_sizes_keep_the_previews_proportion(facts: Preset, tmp_path: Path) -> None:
-    change_facts(tmp_path / "fake", height=40, width=64, refiner={**facts.refiner.model_dump(), "height": 80})  # pyright: ignore[reportOptionalMemberAccess] - it has one
+    change_preset(tmp_path / "fake", height=40, width=64, refiner={**facts.refiner.model_dump(), "height": 80})  # pyright: ignore[reportOptionalMemberAccess] - it has one
     wide = Catalog(Settings(presets_dir=tmp_path)).get("fake").preset
     assert (refined(wide, size="192x120").width, refined(wide).height) == (192, 80)
     with pytest.raises(InvalidField, match="64x40"):

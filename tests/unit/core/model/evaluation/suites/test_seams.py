@@ -13,7 +13,7 @@ from core.model.evaluation.reports.seams_report import PREVIEW, ROWS, TRUE, Seam
 from core.model.evaluation.suites import seams
 from core.model.training.sprites.rendering import render
 from core.model.training.sprites.scene_sampling import sample_scene
-from tests.helpers.presets import change_facts
+from tests.helpers.presets import change_preset
 from tests.helpers.random_preset import write_random_preset
 
 
@@ -72,7 +72,7 @@ def test_a_preset_without_refiner_is_refused(preset: Path, tmp_path: Path, capsy
     folder = tmp_path / "plain"
     folder.mkdir()
     (folder / "preset.json").write_text((preset / "preset.json").read_text())
-    change_facts(folder, refiner=None)
+    change_preset(folder, refiner=None)
     assert main(["--suite", "seams", "--preset", str(folder)]) == 2
     assert "names no refiner" in capsys.readouterr().err
 
