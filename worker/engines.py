@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.domain.engine import Engine, LongWork, unannounced
@@ -20,6 +20,7 @@ from core.service.redis.queue import queue_of_lane
 from core.service.settings import Settings
 from worker.runtime.services import Activity, NoActivity
 
+Loaded = TypeVar("Loaded", Engine, RefineEngine)
 Install = Callable[[PresetFolder], None]
 """Ensures that a preset's weights are installed before they are read."""
 
@@ -80,7 +81,7 @@ def load_engine(
     folder = Catalog(settings).get(model)
     definition = folder.engine
     install(folder)
-    engine = definition.load(folder.engine_context(long_work))
+    engine = _checked(definition.load(folder.engine_context(long_work)), Engine, f"the engine {definition.name}")
     engine.warm_up()
     return engine
 
@@ -105,6 +106,15 @@ def load_refiner(
         raise PresetError(f"{model} has no refiner", fix="start the worker with --kind generate")
     install(folder)
     folder.require_refiner()
-    loaded = REFINERS.get(refiner.kind).load(folder.refiner_context(long_work))
+    definition = REFINERS.get(refiner.kind)
+    loaded = _checked(definition.load(folder.refiner_context(long_work)), RefineEngine, f"the refiner {refiner.kind}")
     loaded.warm_up()
+    return loaded
+
+
+def _checked(loaded: object, kind: type[Loaded], name: str) -> Loaded:
+    """`loaded`, if it is one. Third parties write loaders."""
+    if not isinstance(loaded, kind):
+        message = f"{name} cannot be used: its `load` returned {type(loaded).__name__}, which is no {kind.__name__}"
+        raise PresetError(message, fix="repair or uninstall its package")
     return loaded

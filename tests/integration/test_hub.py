@@ -17,8 +17,8 @@ import pytest
 from safetensors import safe_open
 
 from core.model.checksums import verify_sums
+from core.model.convert.summary import Report
 from core.model.engines.streaming_t2v.loading import load_engine
-from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets.fingerprint import weights_digest

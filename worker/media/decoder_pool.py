@@ -1,6 +1,6 @@
-"""Decodes each file in a process of its own: what crashes or hangs FFmpeg, or needs too much memory, costs one job.
+"""Decodes each file in a separate process, so that a file that crashes or hangs FFmpeg fails one job only.
 
-The process gets no secrets: its environment holds a few names only. Knows no job, no store and no network.
+The processes get no secrets: their environment is filtered. Knows no job, no store and no network.
 """
 
 from __future__ import annotations

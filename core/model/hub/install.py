@@ -14,10 +14,9 @@ from core.model.convert.disk import LocalDisk
 from core.model.convert.output_folder import atomic_folder
 from core.model.convert.shards import write_part, write_text
 from core.model.convert.streaming_t2v import convert_checkpoint
-from core.model.convert.summary import DtypeName, Part
+from core.model.convert.summary import DtypeName, Part, Report
 from core.model.convert.vid2vid import convert_refiner
 from core.model.hub.base_model import base_unet, clip_tokenizer
-from core.model.hub.originals import Report
 from core.service.engines.refiner import REFINER_FOLDER
 
 

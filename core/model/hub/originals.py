@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from core.model.convert.summary import Report
 from core.model.hub.pins import FilePin, RepositoryPin
 from core.service.domain.errors import DownloadDamaged, HubUnreachable, SetupError
 from core.service.engines.preset import HubFiles
 
-Report = Callable[[str, int, int], None]
-"""`report(phase, done_bytes, total_bytes)`. What it raises ends the pull; downloaded bytes are kept."""
-
 OnBytes = Callable[[int], None]
+"""Called with the number of new bytes. What it raises ends the download; downloaded bytes are kept."""
 
 
 class Hub(Protocol):

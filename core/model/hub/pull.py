@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from core.model.convert.summary import DtypeName
+from core.model.convert.summary import DtypeName, Report
 from core.model.hub.install import OriginalFiles, install, install_refiner
-from core.model.hub.originals import Hub, Originals, Report
+from core.model.hub.originals import Hub, Originals
 from core.model.hub.pins import RepositoryPin, read_pins
 from core.model.hub.repository import HuggingFaceHub
 from core.service.admission.catalog import PresetFolder
@@ -33,6 +33,7 @@ def pull(
 ) -> Path:
     """Install the weights of `folder`, unless they are installed; returns the weights folder.
 
+    `report(phase, done_bytes, total_bytes)`: what it raises ends the pull; downloaded bytes are kept.
     `refiner`: install its refiner, too, now or later. `revision`: of the method's checkpoint, instead of the preset's.
     `dtype` of the stored weights; None: float32, for an added refiner the dtype of the installed weights. Raises
     SetupError if the preset is shipped with its weights, has no refiner to pull, is installed with another revision or

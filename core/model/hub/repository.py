@@ -4,7 +4,7 @@ Uses huggingface_hub for URLs, logins, retries and transfers, but not its downlo
 interrupted file (docs/adr/0007). Knows no preset.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from os import SEEK_END
 from pathlib import Path
@@ -24,12 +24,10 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 from huggingface_hub.utils.tqdm import silent_tqdm
 
+from core.model.hub.originals import OnBytes
 from core.model.hub.pins import FilePin, RepositoryPin
 from core.service.domain.errors import DownloadDamaged, HubFileMissing, HubUnreachable
 from core.service.engines.preset import HubFiles
-
-OnBytes = Callable[[int], None]
-"""Called with the number of new bytes. What it raises ends the download; downloaded bytes are kept."""
 
 
 class HuggingFaceHub:

@@ -126,7 +126,12 @@ class EngineState:
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], counter: str, count: int) -> bytes:
-    """Arrays and one counter as safetensors, keys sorted: equal contents give equal bytes."""
+    """Arrays and one counter as safetensors, keys sorted: equal contents give equal bytes.
+
+    Raises ValueError if an array has the counter's name, safetensors.SafetensorError for a dtype that cannot be stored.
+    """
+    if counter in arrays:
+        raise ValueError(f"no array may be named {counter}")
     contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     return save_safetensors({**contiguous, counter: np.asarray([count], dtype=np.int64)})
 

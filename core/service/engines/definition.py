@@ -10,6 +10,7 @@ from typing import Any, Generic
 from pydantic import BaseModel, ConfigDict
 
 from core.service.domain.engine import Engine
+from core.service.domain.errors import PresetError
 from core.service.engines import preset as presets
 from core.service.engines.load_context import LoadContext
 from core.service.engines.preset import Preset, PresetT
@@ -25,7 +26,10 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True)
 class EngineDefinition(Generic[PresetT]):
-    """An engine: its entry in the registry. Importing its module must not import torch."""
+    """An engine: its entry in the registry. Importing its module must not import torch.
+
+    Raises TypeError for fields of a wrong type, and what pydantic raises if `parameters` has no JSON Schema.
+    """
 
     name: str
     preset: type[PresetT]
@@ -52,9 +56,20 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
 
 
 def read_preset(folder: Path) -> Preset:
-    """preset.json of a folder, as its engine's model. Raises PresetError naming the file and the key at fault."""
+    """preset.json of a folder, as its engine's model, whose properties have been computed once without an error.
+
+    Raises PresetError naming the file and the key at fault.
+    """
 
     def model_of(engine: str) -> type[Preset]:
         return ENGINES.get(engine).preset
 
-    return presets.read_preset(folder, model_of)
+    try:
+        preset = presets.read_preset(folder, model_of)
+        _ = preset.capabilities, preset.profile_defaults, preset.effective_limits
+    except PresetError:
+        raise
+    except Exception as error:  # the boundary to others' packages, which may raise anything
+        problem = f"{folder / 'preset.json'}: its engine cannot use it: {type(error).__name__}: {error}"
+        raise PresetError(problem, fix="repair the engine's package") from error
+    return preset

@@ -21,6 +21,8 @@ from core.service.settings import Settings
 
 MAX_STEPS = 1000
 """Of any sampler: the number of timesteps in training."""
+MIN_SIDE_PIXELS = 16
+"""Of videos in H.264, whose sides are also even."""
 FIX = "restore the preset's files"
 
 LimitName = Literal[
@@ -34,11 +36,13 @@ LimitName = Literal[
 """Limits that a deployment sets (Settings) and a preset may lower."""
 
 
-class _Part(BaseModel):
+class PresetPart(BaseModel):
+    """Base of the models of preset.json: frozen, unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PresetLimits(_Part):
+class PresetLimits(PresetPart):
     """Limits of a preset below the deployment's; None: the deployment's. A default of the preset is never refused."""
 
     min_frames: int = Field(default=MIN_FRAMES, ge=MIN_FRAMES)
@@ -50,7 +54,7 @@ class PresetLimits(_Part):
     max_lockstep_frames: int | None = Field(default=None, ge=MIN_FRAMES)
 
 
-class HubFiles(_Part):
+class HubFiles(PresetPart):
     """Files of one repository of the Hugging Face Hub."""
 
     repository: str
@@ -58,7 +62,7 @@ class HubFiles(_Part):
     files: tuple[str, ...]
 
 
-class Download(_Part):
+class Download(PresetPart):
     """Where the weights come from, for presets that are too large to be shipped."""
 
     checkpoint: HubFiles = Field(description="The one file with all networks of the method.")
@@ -74,7 +78,7 @@ class Download(_Part):
         return (self.base, self.checkpoint)
 
 
-class ProfileDefaults(_Part):
+class ProfileDefaults(PresetPart):
     """Sampling config of a profile, for fields that a request leaves out. None: the engine has no such field."""
 
     guidance_scale: float | None = None
@@ -82,14 +86,14 @@ class ProfileDefaults(_Part):
     first_chunk: FirstChunkSampling | None = None
 
 
-class Preset(_Part):
+class Preset(PresetPart):
     """What every preset.json has."""
 
     name: str
     description: str
     engine: str = Field(description="Name of the engine, in the registry.")
-    height: int = Field(gt=0, description="Pixels.")
-    width: int = Field(gt=0, description="Pixels.")
+    height: int = Field(ge=MIN_SIDE_PIXELS, multiple_of=2, description="Pixels.")
+    width: int = Field(ge=MIN_SIDE_PIXELS, multiple_of=2, description="Pixels.")
     fps: FrameRate = Field(description="Frames per second the model was trained at; the default playback rate.")
     max_prompt_tokens: int = Field(
         ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted."

@@ -101,6 +101,12 @@ class Registry(Generic[Definition]):
         return loaded
 
 
+def require_subclass(field: str, value: object, base: type) -> None:
+    """Raises TypeError naming the field of a definition that is no subclass of `base`."""
+    if not (isinstance(value, type) and issubclass(value, base)):
+        raise TypeError(f"{field} is no subclass of {base.__name__}")
+
+
 def _shown(entry: EntryPoint) -> str:
     """Name and distribution, for messages."""
     return f"{entry.name} of {entry.dist.name} {entry.dist.version}" if entry.dist else entry.name

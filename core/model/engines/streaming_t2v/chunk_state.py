@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.model.sampling.device import Stopwatch
+from core.model.sampling.device import DeviceTimer
 from core.service.domain.engine import EngineChunk, EngineState, FramesTHWC
 from core.service.domain.frame_plan import CHUNK_FRAMES, CONDITIONING_FRAMES
 from core.service.domain.schema import JobSpec
@@ -31,7 +31,7 @@ def with_history(state: EngineState, pictures_F3PR: Tensor) -> EngineState:
     return EngineState(state.frames_done, {**arrays, **history})
 
 
-def finished_chunk(frames: FramesTHWC, spec: JobSpec, state: EngineState, watch: Stopwatch) -> EngineChunk:
+def finished_chunk(frames: FramesTHWC, spec: JobSpec, state: EngineState, watch: DeviceTimer) -> EngineChunk:
     """The chunk with the frames that it needs; the others become surplus frames in its state."""
     wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
     arrays: Mapping[str, NDArray[Any]] = {k: v for k, v in state.arrays.items() if k != "surplus_frames"}

@@ -30,7 +30,7 @@ from core.model.engines.streaming_t2v.sampling import (
     window_denoiser,
 )
 from core.model.engines.streaming_t2v.spec_sampling import sampling_of
-from core.model.sampling.device import Stopwatch, device_name
+from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
@@ -137,11 +137,11 @@ class StreamingT2VEngine(Engine):
         """The last frames of the input video, unchanged, as the first chunk."""
         frames: FramesTHWC = state.arrays["given_frames"]
         pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255.0
-        return finished_chunk(frames, spec, with_history(state, pictures), Stopwatch())
+        return finished_chunk(frames, spec, with_history(state, pictures), DeviceTimer())
 
     def _first_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """16 frames from the first-chunk source, which has its own generator."""
-        watch = Stopwatch()
+        watch = DeviceTimer()
         sampling = sampling_of(spec)
         source = watch.run("prepare", lambda: self._source(sampling.profile))
         request = FirstChunkRequest(
@@ -164,7 +164,7 @@ class StreamingT2VEngine(Engine):
 
     def _later_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """Surplus frames of the chunk before, then as many windows as the chunk needs."""
-        watch = Stopwatch()
+        watch = DeviceTimer()
         surplus: FramesTHWC = state.arrays.get("surplus_frames", np.zeros((0, 0, 0, 3), np.uint8))
         wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
         windows = num_windows(wanted, len(surplus))
@@ -176,7 +176,7 @@ class StreamingT2VEngine(Engine):
         return finished_chunk(np.concatenate(frames), spec, state, watch)
 
     def _window(
-        self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: Stopwatch
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: DeviceTimer
     ) -> tuple[FramesTHWC, EngineState]:
         """8 new frames, and the state after them."""
         sampling = sampling_of(spec)

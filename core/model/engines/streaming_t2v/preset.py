@@ -4,22 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from core.model.sampling.config import GpuDtype, NoiseScheduleConfig, SamplerName, Spacing
 from core.service.domain.first_chunk_sources import BASE, MAX_PIPELINE_STEPS, SAMPLING, SourceChoice, source_name
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, Profile
 from core.service.engines import preset as presets
 from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities
-from core.service.engines.preset import MAX_STEPS, Preset, PresetLimits, ProfileDefaults
+from core.service.engines.preset import MAX_STEPS, Preset, PresetLimits, PresetPart, ProfileDefaults
 from core.service.settings import Settings
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PresetSampling(_Part):
+class PresetSampling(PresetPart):
     """Sampling config of the windows or the first chunk, for fields that a request leaves out."""
 
     num_inference_steps: int = Field(ge=1)
@@ -38,7 +34,7 @@ class PresetSampling(_Part):
     )
 
 
-class PresetProfile(_Part):
+class PresetProfile(PresetPart):
     """One named way to sample: `fast` for the service, `reference` as published."""
 
     windows: PresetSampling

@@ -113,6 +113,12 @@ class NotFinite(LongtakeError):
     code = "not_finite"
 
 
+class InvalidChunk(LongtakeError):
+    """The engine returned something other than the chunk that was asked for."""
+
+    code = "engine_error"
+
+
 class ChunkNotRepeatable(LongtakeError):
     """A damaged chunk cannot be made again as it was."""
 
