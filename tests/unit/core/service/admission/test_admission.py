@@ -1,4 +1,4 @@
-"""What is let in, with which defaults; and what is refused, under which name, with field and fix."""
+"""Admission: accepted requests get their defaults; refused ones name the error, the field and the fix."""
 
 import json
 import math
