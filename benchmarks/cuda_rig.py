@@ -26,7 +26,8 @@ from benchmarks.networks import (
     random_text_encoder,
     random_vae,
 )
-from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, ProfileConfig, StreamingT2VEngine
+from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
+from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels, ProfileConfig
 from core.model.engines.streaming_t2v.sampling import SamplingConfig
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import Compiler, compile_one_graph, compile_with_cuda_graph

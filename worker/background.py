@@ -8,7 +8,7 @@ from __future__ import annotations
 import redis
 
 from core.service.redis.outbox import RedisOutbox
-from worker.lanes.prepare import Preparer
+from worker.lanes.prepare import PreparePool
 from worker.maintenance.janitor import Janitor
 from worker.maintenance.janitor_lock import RedisJanitorLock
 from worker.runtime.services import Services
@@ -27,7 +27,7 @@ class BackgroundThreads:
         janitor = Janitor(services, RedisJanitorLock(records))
         self.janitor = Ticker("janitor", settings.janitor_interval_seconds, janitor.run)
         self.webhook_sender = WebhookSender(RedisOutbox(records), services.store, services.clock, settings)
-        self.media_preparer = Preparer(services)
+        self.media_preparer = PreparePool(services)
         self._request_seconds = settings.webhook_timeout_seconds
 
     def start(self) -> None:

@@ -18,16 +18,12 @@ from core.service.domain.ports import Results
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane, StepProgress
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
-from core.service.testing.fakes import (
-    FakeClock,
-    FakeEventLog,
-    FakeJobStore,
-    FakeObjectReader,
-    FakeStorage,
-    FakeTaskQueue,
-    FakeUploadStore,
-    FakeWorkerRegistry,
-)
+from core.service.testing.clock import FakeClock
+from core.service.testing.event_log import FakeEventLog
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
+from core.service.testing.storage import FakeObjectReader, FakeStorage
 
 BASE_URL = "http://testserver"
 PROMPT = "a red circle"

@@ -16,22 +16,19 @@ from core.service.media.allowed_addresses import MediaAddresses
 from core.service.records.manifest_writer import create_job
 from core.service.redis import queue
 from core.service.settings import Settings
-from core.service.testing.fakes import (
-    FakeClock,
-    FakeEngine,
-    FakeJobStore,
-    FakeRefineEngine,
-    FakeStorage,
-    FakeTaskQueue,
-    FakeUploadStore,
-)
+from core.service.testing.clock import FakeClock
+from core.service.testing.engines import FakeEngine, FakeRefineEngine
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeUploadStore
+from core.service.testing.storage import FakeStorage
 from tests.helpers.jobs import job_spec
 from worker.lanes.completion import wake
 from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.prepare import MediaPreparer
 from worker.lanes.refine import ChunkRefiner
-from worker.media.decode_process import decode_here
+from worker.media.decode import decode_media
 from worker.media.input_media import InputMediaReader
 from worker.runtime.services import Services
 
@@ -67,7 +64,7 @@ class World:
     def preparer(self, services: Services | None = None, allowed: MediaAddresses | None = None) -> MediaPreparer:
         """One that decodes in this process."""
         services = services or self.services("cpu-1")
-        return MediaPreparer(services, InputMediaReader(services, allowed, decode_here))
+        return MediaPreparer(services, InputMediaReader(services, allowed, decode_media))
 
     def refiner(self, engine: RefineEngine | None = None, services: Services | None = None) -> ChunkRefiner:
         refiner = engine or FakeRefineEngine()

@@ -94,14 +94,14 @@ def write_refiner_repository(folder: Path) -> Path:
 
 def write_downloaded_preset(presets_dir: Path, name: str = "modelscope") -> Path:
     """The shipped `modelscope` preset at the sizes of these repositories, with few steps; all revisions are main."""
-    preset: dict[str, Any] = json.loads((SHIPPED_PRESETS_DIR / "modelscope" / "preset.json").read_text())
-    preset.update(name=name, height=32, width=32, max_prompt_tokens=NUM_TOKENS - 2)
-    preset["download"]["base"]["revision"] = "main"
-    preset["refiner"].update(height=64, width=64, max_side=128, num_inference_steps=2)
-    for profile in preset["profiles"].values():
+    content: dict[str, Any] = json.loads((SHIPPED_PRESETS_DIR / "modelscope" / "preset.json").read_text())
+    content.update(name=name, height=32, width=32, max_prompt_tokens=NUM_TOKENS - 2)
+    content["download"]["base"]["revision"] = "main"
+    content["refiner"].update(height=64, width=64, max_side=128, num_inference_steps=2)
+    for profile in content["profiles"].values():
         for part in ("windows", "first_chunk"):
             profile[part]["num_inference_steps"] = 2
     folder = presets_dir / name
     folder.mkdir(parents=True)
-    (folder / "preset.json").write_text(json.dumps(preset))
+    (folder / "preset.json").write_text(json.dumps(content))
     return folder

@@ -42,14 +42,11 @@ from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.settings import Settings
-from core.service.testing.fakes import (
-    FakeClock,
-    FakeEngine,
-    FakeRefineEngine,
-    FakeStorage,
-    FakeTaskQueue,
-    FakeWorkerRegistry,
-)
+from core.service.testing.clock import FakeClock
+from core.service.testing.engines import FakeEngine, FakeRefineEngine
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeWorkerRegistry
+from core.service.testing.storage import FakeStorage
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, refine_spec
@@ -62,7 +59,7 @@ from worker.lanes.refine import ChunkRefiner
 from worker.maintenance.dead_workers import release_lease_of
 from worker.maintenance.janitor import Janitor
 from worker.maintenance.janitor_lock import RedisJanitorLock
-from worker.media.decode_process import decode_here
+from worker.media.decode import decode_media
 from worker.media.input_media import InputMediaReader
 from worker.runtime.services import Services
 
@@ -345,7 +342,7 @@ class Worker:
         self._generation += 1
         self.process = Process(f"{self._slot}-{self._generation}")
         self.services = self._service.services(self.process)
-        self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_here))
+        self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_media))
         self._maker = ChunkMaker(self.services, FaultyEngine(self), MODEL)
         self._refiner = ChunkRefiner(self.services, lambda: FaultyRefineEngine(self), MODEL)
 

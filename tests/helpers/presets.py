@@ -26,7 +26,7 @@ def write_fake_preset(
     accepts_image: bool = False,
     refiner: bool = False,
 ) -> Path:
-    """A preset of core.service.testing.fakes.FakeEngine: a chunk takes `steps` * `step_seconds`. Every word is a token.
+    """A preset of the engine `fake`: a chunk takes `steps` * `step_seconds`. Every word is a token.
 
     It refines to 128x128 if there is a `refiner`."""
     folder = presets_dir / name
@@ -34,7 +34,7 @@ def write_fake_preset(
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue] - a property without a setter type
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
-    preset: dict[str, Any] = {
+    content: dict[str, Any] = {
         "name": name,
         "description": "a bouncing square, for tests",
         "engine": engine,
@@ -47,7 +47,7 @@ def write_fake_preset(
         "accepts_image": accepts_image,
     }
     if refiner:
-        preset["refiner"] = {
+        content["refiner"] = {
             "kind": "fake",
             "step_seconds": step_seconds,
             "height": 128,
@@ -57,7 +57,7 @@ def write_fake_preset(
             "num_inference_steps": steps,
             "guidance_scale": 2.0,
         }
-    (folder / "preset.json").write_text(json.dumps(preset))
+    (folder / "preset.json").write_text(json.dumps(content))
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import redis
 
 from core.service.redis import keys
-from core.service.testing.fakes import FakeStorage
+from core.service.testing.storage import FakeStorage
 
 VERSION_0_1_0 = Path(__file__).resolve().parents[1] / "integration" / "versions" / "0_1_0.json"
 """All keys and objects of version 0.1.0 with `job_a`, one chunk of three made, and `job_b`, which waits."""

@@ -42,13 +42,13 @@ import sys
 import threading
 import torch
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeEngine
+from core.service.testing.engines import FakeEngine
 from worker.engines import Engines
 from worker.process import Process, read_options
 from worker.runtime.status import Watchdog
 
 class Unlucky(FakeEngine):
-    def next_chunk(self, spec, state, on_step):
+    def next_chunk(self, spec, state, on_step, inputs):
         on_step(1, 2)
         {happens}
 

@@ -17,8 +17,8 @@ import pytest
 from safetensors import safe_open
 
 from core.model.checksums import verify_sums
+from core.model.convert.summary import Report
 from core.model.engines.streaming_t2v.loading import load_engine
-from core.model.hub.originals import Report
 from core.model.hub.pull import lock_file, pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets.fingerprint import weights_digest
@@ -419,14 +419,14 @@ def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
 
 FETCH_PICTURE_MODELS = """
 import logging, torch
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Place
+from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement
 from core.model.engines.streaming_t2v.first_chunk.svd import fetch_picture_model, load_picture_model
 
 logging.basicConfig(format="%(message)s")
-place = Place(torch.device("cpu"))
-fetch_picture_model(place, "no/where")
-fetch_picture_model(place, "org/sdxl")
-print(type(load_picture_model(place, "org/sdxl")).__name__)
+placement = Placement(torch.device("cpu"))
+fetch_picture_model(placement, "no/where")
+fetch_picture_model(placement, "org/sdxl")
+print(type(load_picture_model(placement, "org/sdxl")).__name__)
 """
 
 
@@ -526,9 +526,9 @@ def test_a_refiner_that_cannot_be_converted_leaves_the_preset_as_it_was(
 
 def test_a_wrong_name_is_noticed_before_anything_is_downloaded(hub: Hub, preset: PresetFolder) -> None:
     file = preset.path / "preset.json"
-    facts: dict[str, Any] = json.loads(file.read_text())
-    facts["download"]["refiner"] = {"repository": "no/where", "revision": "main", "files": ["a", "b", "c"]}
-    file.write_text(json.dumps(facts))
+    content: dict[str, Any] = json.loads(file.read_text())
+    content["download"]["refiner"] = {"repository": "no/where", "revision": "main", "files": ["a", "b", "c"]}
+    file.write_text(json.dumps(content))
 
     with pytest.raises(HubFileMissing, match="no repository no/where"):
         pull_from(hub, preset, refiner=True)

@@ -20,7 +20,9 @@ from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeUploadStore
+from core.service.testing.storage import FakeStorage
 from tests.helpers.jobs import chunk_of, queued_job
 from worker.maintenance.janitor import Janitor
 from worker.maintenance.janitor_lock import RedisJanitorLock

@@ -15,7 +15,9 @@ from core.service.domain.schema import JobRecord, Lane, StepProgress
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeStorage, FakeTaskQueue, FakeUploadStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeUploadStore
+from core.service.testing.storage import FakeStorage
 from tests.helpers.faulty_proxy import Behaviour, FaultyProxy
 from tests.helpers.jobs import DAY_ONE, queued_job
 from worker.maintenance.janitor import Janitor

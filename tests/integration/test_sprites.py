@@ -103,7 +103,7 @@ def test_image_is_refused_with_the_reason(sprites: Service) -> None:
     image = upload(sprites, picture((200, 100, 50)), "image/png")
     response = sprites.http.post("/jobs", json={"model": "sprites", "prompt": PROMPT, "image": image})
     assert (response.status_code, response.json()["code"]) == (422, "field_not_supported")
-    assert "sprites makes its first frames from text only" in response.json()["detail"]
+    assert "sprites takes no image" in response.json()["detail"]
 
 
 def test_prompt_longer_than_the_text_encoder_reads_is_refused_with_the_limit(sprites: Service) -> None:
@@ -118,8 +118,8 @@ def test_preset_without_its_weights_is_not_ready_and_names_what_is_missing(own_s
     """Real loading code, so that a half-copied checkout is told from a broken one."""
     folder = own_service.settings.presets_dir / "halved"
     shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", folder, ignore=shutil.ignore_patterns("*.safetensors", "*.py"))
-    facts = (folder / "preset.json").read_text().replace('"sprites"', '"halved"')
-    (folder / "preset.json").write_text(facts)
+    content = (folder / "preset.json").read_text().replace('"sprites"', '"halved"')
+    (folder / "preset.json").write_text(content)
     own_service.start_worker("generate", "halved", wait=False)
 
     def not_ready() -> str | None:

@@ -33,7 +33,7 @@ from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeObjectReader
+from core.service.testing.storage import FakeObjectReader
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryJanitorLock, World
 from tests.helpers.jobs import chunk_of, progress_of, queued_job

@@ -1,8 +1,7 @@
-"""The prepare lane: fetches and decodes what a job begins with before a worker with an engine is asked for it.
+"""The prepare lane: fetches and decodes the input media of jobs on CPU workers, before the generate lane needs them.
 
-MediaPreparer does it for one job as any lane does its pieces. Preparer gives places in a CPU worker to jobs, so that no
-host, however slow, and neither uploads nor URLs have all of them, and no further ahead of the engines than a setting
-says: what is ready is far larger than what was given. Over ports only; given.py sees to the bytes.
+MediaPreparer prepares one job; PreparePool runs many at a time in a CPU worker. No source can take all of its slots. At
+most `media_ready_ahead` jobs of a model are prepared ahead of the engines: decoded media are far larger than files.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from worker.lanes.completion import wake, write_manifest
 from worker.lanes.lane import LaneWorker, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import STATE_TYPE
-from worker.media.input_media import InputMediaReader, Pixels, given_of
-from worker.media.media_concurrency import Places, Source
+from worker.media.input_media import DecodedMedia, InputMediaReader, input_media_of
+from worker.media.media_concurrency import FetchSlots, Source
 from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.names import slot_names
 from worker.runtime.services import Services
@@ -43,26 +42,24 @@ from worker.runtime.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 
-PASS_SECONDS = 1.0
-"""Pause between two looks for jobs: a message wakes one CPU worker, and its places may all be taken."""
-FIRST_LOOK, LOOKS_GROW = 32, 8
-"""Jobs looked at in one pass, and how much further it looks where all of them have to wait for their hosts."""
-MOST_LOOKED_AT, FAR_LOOK_SECONDS = 2000, 10.0
-"""No further than that, but once in so long."""
+SCAN_SECONDS = 1.0
+"""Pause between two scans of the queue: a message wakes only one CPU worker, whose slots may all be taken."""
+FIRST_SCAN, SCAN_GROWTH = 32, 8
+"""Jobs read first in a scan, and the factor by which it reads more if all of them must wait for their sources."""
+LONGEST_SCAN, FULL_SCAN_SECONDS = 2000, 10.0
+"""Most jobs read in one scan, except that one in each FULL_SCAN_SECONDS reads all."""
 JOBS_REMEMBERED = 20_000
-_OF_ONE_JOB = (JobNotFound, StoreDamaged, StorageError)
-"""Why one job cannot be read or claimed, whatever becomes of the others."""
-_SHORT_OF = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
-"""What this machine may be short of when a process is to be started."""
+_JOB_ERRORS = (JobNotFound, StoreDamaged, StorageError)
+"""Errors that concern one job and not the others of the queue."""
+_OUT_OF_RESOURCES = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
+"""Starting a process failed for a reason of this machine, not of the job."""
 
 
 class MediaPreparer(LaneWorker):
-    """Prepares the media of jobs of any model, one at a time."""
+    """Prepares the input media of one job at a time, of any model."""
 
     lane = Lane.PREPARE
-    can_kill_workers = (
-        False  # what strangers have made is decoded elsewhere, and jobs in work beside it are not to blame
-    )
+    can_kill_workers = False  # decoders are other processes, and the worker has other jobs at the same time
     failure_code = "prepare_error"
 
     def __init__(self, services: Services, reader: InputMediaReader) -> None:
@@ -70,29 +67,27 @@ class MediaPreparer(LaneWorker):
         self._reader = reader
 
     def _next_piece(self, record: JobRecord) -> str:
-        return f"preparing the {given_of(record.spec)[0]}"
+        return f"preparing the {input_media_of(record.spec)[0]}"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
         check = self._check_often(keeper)
         source = self._with_retries(lambda: Source.of(record.spec, services.uploads), keeper)
-        with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as pixels:
-            key = self._store_pixels(record.id, lease, pixels, keeper)
-        prepared = PreparedMedia(
-            key=key, sha256=pixels.sha256, at=services.clock.now(), whole_video=bool(pixels.pieces)
-        )
-        ready = self._with_retries(lambda: services.store.commit_prepare(lease, prepared, pixels.warnings), keeper)
+        with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as media:
+            key = self._store_media(record.id, lease, media, keeper)
+        prepared = PreparedMedia(key=key, sha256=media.sha256, at=services.clock.now(), whole_video=bool(media.pieces))
+        ready = self._with_retries(lambda: services.store.commit_prepare(lease, prepared, media.warnings), keeper)
         write_manifest(services, ready)
-        logger.info("%s: what it begins with is ready", record.id)
+        logger.info("%s: input media are ready", record.id)
         return ready
 
-    def _store_pixels(self, job_id: str, lease: Lease, pixels: Pixels, keeper: LeaseKeeper) -> str:
-        """Put all files, a whole video's pieces before their index; the key of the last."""
+    def _store_media(self, job_id: str, lease: Lease, media: DecodedMedia, keeper: LeaseKeeper) -> str:
+        """Upload all files, the pieces of a whole video before their index. Returns the key of the last."""
         index_key = input_index_key(job_id, lease.token)
-        keys = [input_piece_key(index_key, number) for number in range(len(pixels.pieces))]
-        keys.append(index_key if pixels.pieces else input_key(job_id, lease.token))
-        for key, file in zip(keys, (*pixels.pieces, pixels.file), strict=True):
-            # From the file: several may be sent at a time, and a picture has up to 120 MB.
+        keys = [input_piece_key(index_key, number) for number in range(len(media.pieces))]
+        keys.append(index_key if media.pieces else input_key(job_id, lease.token))
+        for key, file in zip(keys, (*media.pieces, media.file), strict=True):
+            # Streamed from the file: several may be uploaded at a time, and an image may have 120 MB.
             put = partial(self._services.storage.put_file, key, file, STATE_TYPE)
             self._call(put, keeper).result(self._check_often(keeper))
         return keys[-1]
@@ -101,9 +96,9 @@ class MediaPreparer(LaneWorker):
         wake(self._services, record)
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
-        """Of unusable media only a server that did not answer may do so at the next try; all else fails the job now."""
-        if isinstance(error, OSError) and error.errno in _SHORT_OF:
-            logger.error("%s: this machine: %r", record.id, error)
+        """Fail the job at once if its media cannot be used; retry if a server did not answer or this machine failed."""
+        if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
+            logger.error("%s: this machine is out of resources: %r", record.id, error)
             return self._retry_later(lease)
         if is_disk_error(error) or not isinstance(error, MediaError | UrlRefused):
             return super()._failed(record, lease, error, keeper)
@@ -114,43 +109,45 @@ class MediaPreparer(LaneWorker):
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    """What is known of a waiting job."""
+class _WaitingJob:
+    """Source and model of a waiting job."""
 
     source: Source
     model: str
 
 
-class _Pass:
-    """What one look at the queue has found: whose places are taken, and of which models enough is ready."""
+class _Scan:
+    """State of one scan of the queue: sources without a free slot, and models of which enough jobs are prepared."""
 
     def __init__(self, services: Services) -> None:
-        self.full = set[Source]()
+        self.busy = set[Source]()
         self._store = services.store
         self._most_ahead = services.settings.media_ready_ahead
         self._room = dict[str, int]()
-        self._begun_are_over = False
+        self._past_started = False
 
     def has_room_for(self, job_id: str, model: str) -> bool:
-        """Whether what is ready of a model may become more. A job that has begun needs its media now."""
+        """Whether one more job of a model may be prepared. A job that has started needs its media now."""
         if model not in self._room:
             self._room[model] = self._most_ahead - self._store.count_prepared(model, self._most_ahead)
-        return self._room[model] > 0 or self._has_begun(job_id)
+        return self._room[model] > 0 or self._has_started(job_id)
 
-    def note_begun(self, model: str) -> None:
+    def count_started(self, model: str) -> None:
         self._room[model] -= 1
 
-    def _has_begun(self, job_id: str) -> bool:
-        """These come first in the queue."""
-        if not self._begun_are_over:
-            with suppress(*_OF_ONE_JOB):
-                self._begun_are_over = self._store.get(job_id).status is JobStatus.QUEUED
-        return not self._begun_are_over
+    def _has_started(self, job_id: str) -> bool:
+        """Whether the job has started. Those come first in the queue."""
+        if not self._past_started:
+            with suppress(*_JOB_ERRORS):
+                self._past_started = self._store.get(job_id).status is JobStatus.QUEUED
+        return not self._past_started
 
 
-class Preparer:
-    """Prepares media of many jobs at a time, a thread for each. Jobs whose source has no place left wait, and others
-    pass them."""
+class PreparePool:
+    """Prepares the input media of many jobs at a time, a thread for each.
+
+    Jobs whose source has no free slot wait; later jobs of other sources overtake them.
+    """
 
     def __init__(
         self,
@@ -162,105 +159,105 @@ class Preparer:
         self._new_thread = new_thread
         self._reader = reader or InputMediaReader(services)
         settings = services.settings
-        slots = slot_names(services.worker, settings.media_fetches)
-        self._places = Places(slots, settings.media_fetches_per_host)
-        self._known = dict[str, _Waiting]()
-        self._looks_far_at = time.monotonic()
+        names = slot_names(services.worker, settings.media_fetches)
+        self._slots = FetchSlots(names, settings.media_fetches_per_host)
+        self._known = dict[str, _WaitingJob]()
+        self._next_full_scan = time.monotonic()
         self._threads = dict[str, threading.Thread]()
-        self._ticker = Ticker("media", PASS_SECONDS, self.look)
+        self._ticker = Ticker("media", SCAN_SECONDS, self.scan)
 
-    def start(self) -> Preparer:
+    def start(self) -> PreparePool:
         self._ticker.start()
         return self
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Scan the queue now."""
         self._ticker.wake()
 
     def stop(self, timeout_seconds: float) -> None:
-        """After the drain was asked for: leave when all that is in hand is given back, or after so long."""
+        """Called in a drain: wait until all leases are released, at most so long."""
         self.request_stop()
         self.join(timeout_seconds)
 
     def request_stop(self) -> None:
-        """Begin with no more."""
+        """Start no more jobs."""
         self._ticker.request_stop()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for all that is in hand, so long at most altogether."""
+        """Wait for all jobs in work, at most so long in total."""
         deadline = Deadline(timeout_seconds)
         self._ticker.join(deadline.left_seconds)
         for thread in [*self._threads.values()]:
             thread.join(deadline.left_seconds)
 
-    def look(self) -> None:
-        """Begin with as many jobs as there are places for."""
-        this_pass = _Pass(self._services)
+    def scan(self) -> None:
+        """Start as many waiting jobs as there are free slots."""
+        scan = _Scan(self._services)
         for job_id in self._candidates():
-            if self._services.drain.is_set() or not self._places.any_free:
+            if self._services.drain.is_set() or not self._slots.any_free:
                 return
-            waiting = self._waiting_of(job_id)
-            if waiting is None or waiting.source in this_pass.full:
+            waiting = self._waiting_job(job_id)
+            if waiting is None or waiting.source in scan.busy:
                 continue
-            if not self._places.has_one_for(waiting.source):
-                this_pass.full.add(waiting.source)
-            elif this_pass.has_room_for(job_id, waiting.model) and self._begin(job_id, waiting.source):
-                this_pass.note_begun(waiting.model)
+            if not self._slots.has_slot_for(waiting.source):
+                scan.busy.add(waiting.source)
+            elif scan.has_room_for(job_id, waiting.model) and self._start(job_id, waiting.source):
+                scan.count_started(waiting.model)
 
     def _candidates(self) -> Iterator[str]:
-        """Jobs in order, each once, as many as are asked for."""
-        seen, limit, most = set[str](), FIRST_LOOK, self._most_looked_at()
-        while self._places.any_free:
+        """Waiting jobs in order, each once; reads more of the queue while slots are free."""
+        seen, limit, most = set[str](), FIRST_SCAN, self._scan_limit()
+        while self._slots.any_free:
             found = self._services.store.ready(Lane.PREPARE, "", limit)
             yield from [job_id for job_id in found if job_id not in seen]
             if len(found) < limit or limit >= most:
                 return
             seen.update(found)
-            limit = min(limit * LOOKS_GROW, most)
+            limit = min(limit * SCAN_GROWTH, most)
 
-    def _most_looked_at(self) -> int:
-        """Of a long queue all is looked at now and then only: it costs Redis time, and nobody is hidden for long."""
-        if time.monotonic() < self._looks_far_at:
-            return MOST_LOOKED_AT
-        self._looks_far_at = time.monotonic() + FAR_LOOK_SECONDS
+    def _scan_limit(self) -> int:
+        """Jobs that this scan may read. A long queue is read whole only now and then, because that costs Redis time."""
+        if time.monotonic() < self._next_full_scan:
+            return LONGEST_SCAN
+        self._next_full_scan = time.monotonic() + FULL_SCAN_SECONDS
         return sys.maxsize
 
-    def _waiting_of(self, job_id: str) -> _Waiting | None:
+    def _waiting_job(self, job_id: str) -> _WaitingJob | None:
         """None for a job that cannot be read."""
         if known := self._known.get(job_id):
             return known
         try:
             spec = self._services.store.get(job_id).spec
-        except _OF_ONE_JOB as error:
-            logger.debug("%s is left in its queue: %s", job_id, error)
+        except _JOB_ERRORS as error:
+            logger.debug("%s stays in its queue: %s", job_id, error)
             return None
         if len(self._known) >= JOBS_REMEMBERED:
             self._known.clear()
-        waiting = self._known[job_id] = _Waiting(Source.of(spec, self._services.uploads), spec.model)
+        waiting = self._known[job_id] = _WaitingJob(Source.of(spec, self._services.uploads), spec.model)
         return waiting
 
-    def _begin(self, job_id: str, source: Source) -> bool:
-        """False where it cannot be had. Whatever is raised, its place and its lease are given back."""
-        slot = self._places.take(source)
+    def _start(self, job_id: str, source: Source) -> bool:
+        """Claim a job and start its thread; False if it cannot be claimed. On any error slot and lease are released."""
+        slot = self._slots.take(source)
         lease: Lease | None = None
         try:
             lease = self._services.store.claim(job_id, Lane.PREPARE, slot, self._services.settings.lease_ttl_seconds)
             if lease is not None:
-                self._start(lease, slot, source)
+                self._start_thread(lease, slot, source)
                 return True
-        except _OF_ONE_JOB as error:
-            logger.debug("%s is left in its queue: %s", job_id, error)
+        except _JOB_ERRORS as error:
+            logger.debug("%s stays in its queue: %s", job_id, error)
         except BaseException:
-            self._places.give_back(slot, source)
+            self._slots.give_back(slot, source)
             if lease is not None:
-                with suppress(StoreError):  # then it ends by itself
+                with suppress(StoreError):  # then it expires
                     self._services.store.release(lease, count_attempt=False)
             raise
-        self._places.give_back(slot, source)
+        self._slots.give_back(slot, source)
         return False
 
-    def _start(self, lease: Lease, slot: str, source: Source) -> None:
-        """Raises RuntimeError where this machine can have no more threads."""
+    def _start_thread(self, lease: Lease, slot: str, source: Source) -> None:
+        """Raises RuntimeError if this machine cannot start another thread."""
         thread = self._new_thread(target=partial(self._work, lease, slot, source), name=f"media-{lease.job_id}")
         thread.daemon = True
         thread.start()
@@ -270,10 +267,10 @@ class Preparer:
         try:
             MediaPreparer(replace(self._services, worker=slot), self._reader).do(lease)
         except StoreError as error:
-            logger.warning("the store fails, %s is left until its lease ends: %s", lease.job_id, error.message)
-        except Exception:  # a thread's outermost frame: what happened to the job is recorded
+            logger.warning("the store failed; %s waits until its lease expires: %s", lease.job_id, error.message)
+        except Exception:  # the thread's outermost frame; the lane has recorded failures of the job
             logger.exception("%s cannot be prepared", lease.job_id)
         finally:
-            self._places.give_back(slot, source)
+            self._slots.give_back(slot, source)
             self._known.pop(lease.job_id, None)
             self._ticker.wake()

@@ -1,1 +1,1 @@
-"""Input media of clients: fetched, and decoded in processes of their own."""
+"""Fetches the input media of jobs, and decodes them in separate processes."""

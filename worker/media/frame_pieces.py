@@ -1,7 +1,6 @@
-"""A whole input video as it is stored: pieces of exact frames, and an index with their checksums.
+"""A whole input video in storage: pieces of uncompressed frames, and an index with their checksums.
 
-The index is the object that the job's record names; the pieces are under its key without the suffix. Knows no lane: how
-objects are fetched is an argument.
+The job's record names the index; the pieces' keys derive from its key. Knows no lane and no storage.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ _FIRST_FRAME = "first_frame"
 
 
 class FrameIndex(Stored):
-    """What the pieces hold; all have 16 frames, but for the last."""
+    """Describes the pieces: 16 frames each, except the last."""
 
     num_frames: int
     height: int
     width: int
     sha256: tuple[str, ...]
-    """Of each piece."""
+    """SHA-256 in hex of each piece."""
 
 
 def write_pieces(frames: Iterable[FrameHWC], file_of: Callable[[int], Path]) -> FrameIndex:
-    """Write frames as pieces, holding one in memory. `file_of` gives the file of a piece by its number."""
+    """Write frames in pieces, with one piece in memory. `file_of` returns the file for the number of a piece."""
     sums, num_frames, height, width = list[str](), 0, 0, 0
     for piece in _in_pieces(iter(frames)):
         data = pack({"frames": piece}, _FIRST_FRAME, num_frames)
@@ -50,10 +49,10 @@ def _in_pieces(frames: Iterator[FrameHWC]) -> Iterator[FramesTHWC]:
 
 
 class StoredFrames:
-    """core.service.domain.engine.FrameReader over stored pieces: fetches a piece when a frame of it is read."""
+    """core.service.domain.engine.FrameReader over stored pieces: downloads a piece when a frame of it is read."""
 
     def __init__(self, index: FrameIndex, index_key: str, get: Callable[[str, str], bytes]) -> None:
-        """`get` gives the object of a key, checked against its SHA-256; the reader lets through what it raises."""
+        """`get(key, sha256)` returns a verified object; what it raises is passed on."""
         self._index = index
         self._index_key = index_key
         self._get = get

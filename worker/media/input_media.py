@@ -1,6 +1,6 @@
 """Fetches and decodes the input media of jobs on a CPU worker: an image, the end of a video, or a whole video.
 
-Over the storage port and core.service.media; knows no lease, no store and no engine.
+Knows no lease, no job store and no engine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from core.service.media.fetch import fetch
 from core.service.media.limited_file import MediaSink
 from core.service.media.uploads import max_bytes
 from core.service.settings import MEDIA_DISK_KEPT_FREE
-from worker.media.decode_process import Decode, DecodingProcesses, decode_order
+from worker.media.decode import Decode, decode_request
+from worker.media.decoder_pool import DecoderPool
 from worker.runtime.server_retry import Pause, with_retries
 from worker.runtime.services import Services
 from worker.runtime.temporary_folders import temporary_folder
@@ -36,17 +37,19 @@ from worker.runtime.temporary_folders import temporary_folder
 logger = logging.getLogger(__name__)
 
 OWNERS = 4
-"""One owner's files have a quarter of the disk; or what one of the largest needs, where that is more."""
+"""One owner may use 1/OWNERS of the disk budget, and at least what one of the largest files needs."""
 SMALL_FILE_BYTES = 20_000_000
-"""Files up to here have a part of the disk that larger ones leave alone (MEDIA_DISK_KEPT_FREE)."""
+"""Larger files leave a part of the budget free for files up to this size (MEDIA_DISK_KEPT_FREE)."""
 
 
 class DiskBudget:
-    """How many bytes of fetched files one process keeps, and how many of one owner. Who asks for more than there is is
-    told that the disk is full, and comes back later: what it gives back lets the others end."""
+    """Limits the bytes of input media on the disk of one process, in total and per owner.
+
+    A job that finds too little free gets ENOSPC, releases what it has, and is retried later.
+    """
 
     def __init__(self, most_bytes: int, largest_bytes: int) -> None:
-        """`largest_bytes`: what one file may need."""
+        """`largest_bytes`: the most that one file may need."""
         self._free = most_bytes
         self._kept_free = most_bytes // MEDIA_DISK_KEPT_FREE
         self._share = min(max(most_bytes // OWNERS, largest_bytes), most_bytes - self._kept_free)
@@ -54,25 +57,27 @@ class DiskBudget:
         self._lock = threading.Lock()
 
     @contextmanager
-    def room(self, owner: str) -> Generator[Room]:
-        """For one file, until it is gone."""
-        room = Room(self, owner)
+    def reserve(self, owner: str) -> Generator[DiskReservation]:
+        """A reservation for one file, released at the end of the block."""
+        reservation = DiskReservation(self, owner)
         try:
-            yield room
+            yield reservation
         finally:
-            room.clear()
+            reservation.clear()
 
     def take(self, owner: str, has: int, count: int) -> None:
-        """`count` bytes more for a file that `has` some. Raises OSError (ENOSPC), and MediaTooLarge for a file that
-        would find no room if it were alone."""
+        """Take `count` more bytes for a file that `has` some.
+
+        Raises OSError (ENOSPC); MediaTooLarge for a file that does not fit into the whole budget of its owner.
+        """
         needs = has + count
         if needs > self._share:
-            message = f"it needs more than the {self._share} bytes of disk that one file may take"
-            raise MediaTooLarge(message, fix="give a smaller one")
+            message = f"it needs more than the {self._share} bytes of disk that one file may use"
+            raise MediaTooLarge(message, fix="give a smaller file")
         with self._lock:
             free = self._free - (self._kept_free if needs > SMALL_FILE_BYTES else 0)
             if count > free or self._taken[owner] + count > self._share:
-                raise OSError(errno.ENOSPC, "no room for another image or video")
+                raise OSError(errno.ENOSPC, "too little disk space for another image or video")
             self._free -= count
             self._taken[owner] += count
 
@@ -80,11 +85,11 @@ class DiskBudget:
         with self._lock:
             self._free += count
             self._taken[owner] -= count
-            self._taken += Counter()  # forgets those who have none
+            self._taken += Counter()  # drops entries of zero
 
 
-class Room:
-    """What one file has of a budget."""
+class DiskReservation:
+    """The bytes of a budget that one file has taken."""
 
     def __init__(self, budget: DiskBudget, owner: str) -> None:
         self._budget = budget
@@ -101,21 +106,21 @@ class Room:
 
 
 class _CountedSink(MediaSink):
-    """A sink, from its beginning, whose bytes need room."""
+    """A sink whose bytes are taken from a reservation, which is cleared first."""
 
-    def __init__(self, path: Path, kind: MediaKind, most_bytes: int, room: Room) -> None:
+    def __init__(self, path: Path, kind: MediaKind, most_bytes: int, reservation: DiskReservation) -> None:
         super().__init__(path, kind, most_bytes)
-        room.clear()
-        self._room = room
+        reservation.clear()
+        self._reservation = reservation
 
     def write(self, piece: bytes) -> None:
-        self._room.take(len(piece))
+        self._reservation.take(len(piece))
         super().write(piece)
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """The decoded input media as they are stored, and the warnings.
+class DecodedMedia:
+    """The decoded input media in the form in which they are stored, and the warnings.
 
     `file` is InputMedia.to_bytes; or, of a whole video, the index of `pieces`.
     """
@@ -127,45 +132,45 @@ class Pixels:
 
 
 class InputMediaReader:
-    """Reads what jobs were given. One for all threads of a process."""
+    """Fetches and decodes the input media of jobs. One per process, shared by its threads."""
 
     def __init__(self, services: Services, allowed: MediaAddresses | None = None, decode: Decode | None = None) -> None:
         self._storage = services.storage
         self._settings = services.settings
         self._catalog = Catalog(services.settings)
         self._allowed = allowed or media_addresses()
-        self._decode = decode or DecodingProcesses(services.settings.media_decodes)
+        self._decode = decode or DecoderPool(services.settings.media_decodes)
         self._budget = DiskBudget(services.settings.media_disk_bytes, services.settings.largest_media_bytes)
 
     @contextmanager
-    def reading(self, spec: JobSpec, tick: Tick, pause: Pause, owner: str = "") -> Generator[Pixels]:
-        """What `spec` begins with, in a file that goes in the end. `tick` is called often; it and `pause` may raise to
-        stop. No `owner` has all of the disk, or all decoders.
+    def reading(self, spec: JobSpec, tick: Tick, pause: Pause, owner: str = "") -> Generator[DecodedMedia]:
+        """The decoded input media of `spec`, in files that are removed at the end of the block.
 
-        Raises MediaError or UrlRefused where it cannot be used, StorageError where an upload cannot be read now,
-        OSError where this machine's disk is full.
+        `tick` is called often; it and `pause` may raise to stop. Disk space and decoders are limited per `owner`.
+        Raises MediaError or UrlRefused if the media cannot be used, StorageError if an upload cannot be read now,
+        OSError if this machine's disk is full.
         """
-        kind, reference = given_of(spec)
+        kind, reference = input_media_of(spec)
         preset = self._catalog.get(spec.model).preset
-        with temporary_folder() as name, self._budget.room(owner) as room:
+        with temporary_folder() as name, self._budget.reserve(owner) as reservation:
             whole = kind is MediaKind.VIDEO and preset.capabilities.video == "whole"
             size = (preset.height, preset.width)
-            order = decode_order(kind, Path(name), spec, size, self._settings, owner, whole=whole)
+            request = decode_request(kind, Path(name), spec, size, self._settings, owner, whole=whole)
 
             def new_sink() -> MediaSink:
-                return _CountedSink(order.file, kind, max_bytes(kind, self._settings), room)
+                return _CountedSink(request.file, kind, max_bytes(kind, self._settings), reservation)
 
             logger.info("fetching %s %s", kind, shown(reference))
             if is_upload_id(reference):
                 with_retries(lambda: self._copy_upload(reference, new_sink, tick), pause)
             else:
                 self._fetch(kind, reference, new_sink, tick)
-            room.take(order.pixel_bytes)
-            warnings = self._decode(order, tick)
-            room.take(order.result.stat().st_size)
-            with order.result.open("rb") as file:
+            reservation.take(request.pixel_bytes)
+            warnings = self._decode(request, tick)
+            reservation.take(request.result.stat().st_size)
+            with request.result.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            yield Pixels(order.result, sha256, warnings, tuple(sorted(order.result.parent.glob("piece-*"))))
+            yield DecodedMedia(request.result, sha256, warnings, tuple(sorted(request.result.parent.glob("piece-*"))))
 
     def _copy_upload(self, upload_id: str, new_sink: Callable[[], MediaSink], tick: Tick) -> None:
         try:
@@ -188,9 +193,9 @@ class InputMediaReader:
             )
 
 
-def given_of(spec: JobSpec) -> tuple[MediaKind, str]:
-    """What kind of media a job begins with, and its URL or upload."""
+def input_media_of(spec: JobSpec) -> tuple[MediaKind, str]:
+    """The kind of a job's input media, and its URL or upload id."""
     if spec.image is not None:
         return MediaKind.IMAGE, spec.image
-    assert spec.video is not None, "the job begins with nothing"
+    assert spec.video is not None, "the job has no input media"
     return MediaKind.VIDEO, spec.video

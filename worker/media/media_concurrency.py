@@ -1,6 +1,4 @@
-"""Whose images and videos a CPU worker may be busy with: places, of which no source has all, and neither have uploads
-or URLs. Over the port of uploads; knows no lease.
-"""
+"""Slots of a CPU worker for fetching and decoding: limited per host, domain and client, so no source has them all."""
 
 from __future__ import annotations
 
@@ -15,17 +13,17 @@ from core.service.domain.ids import is_upload_id
 from core.service.domain.ports import UploadStore
 from core.service.domain.schema import JobSpec
 from core.service.net.resolver import domain_of
-from worker.media.input_media import given_of
+from worker.media.input_media import input_media_of
 
 HOSTS_PER_DOMAIN = 2
-"""The hosts of one domain have so many shares together: names below one's own domain cost nothing."""
-_NOBODY = ""
-"""Stands for the clients of uploads that have no entry any more, be it deleted or lost."""
+"""A domain may use as many slots as so many of its hosts: an attacker can make host names in a domain for free."""
+_UNKNOWN_CLIENT = ""
+"""Client of all uploads whose entry was deleted or lost."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where media come from: the host of a URL and its domain (of an address: itself), or the client of an upload."""
+    """Origin of input media: host and domain of a URL (an IP address is its own domain), or client of an upload."""
 
     is_upload: bool
     host: str
@@ -33,8 +31,8 @@ class Source:
 
     @staticmethod
     def of(spec: JobSpec, uploads: UploadStore) -> Source:
-        """Raises StoreError."""
-        _, reference = given_of(spec)
+        """The source of a job's input media. Raises StoreError."""
+        _, reference = input_media_of(spec)
         if not is_upload_id(reference):
             return Source.of_host(urlsplit(reference).hostname or "")
         client = _client_of(reference, uploads)
@@ -46,24 +44,25 @@ class Source:
 
     @property
     def owner(self) -> str:
-        """Whom the shares of decoders and of disk are counted for."""
+        """The key by which decoders and disk space are shared."""
         return f"{'client' if self.is_upload else 'domain'} {self.domain}"
 
 
 def _client_of(upload_id: str, uploads: UploadStore) -> str:
-    """The client's mark; the upload itself where its entry, an older version's, has none. Of a deleted upload nothing
-    is known: were each of these a source, whoever deletes what his jobs name would have all places."""
+    """The client of an upload; the upload id if the entry has none (older versions).
+
+    All deleted uploads count as one client: otherwise a client could take all slots by deleting its uploads.
+    """
     try:
         return uploads.get(upload_id).client or upload_id
     except StoreDamaged:
         return upload_id
     except UploadNotFound:
-        return _NOBODY
+        return _UNKNOWN_CLIENT
 
 
-class Places:
-    """Who has the places: so many at most for one host, one domain or one client, and neither uploads nor URLs have
-    them all."""
+class FetchSlots:
+    """Slots in use, by source. Limited per host, domain and client; neither uploads nor URLs can take them all."""
 
     def __init__(self, slots: Sequence[str], per_host: int) -> None:
         self._free = list(reversed(slots))
@@ -76,7 +75,7 @@ class Places:
     def any_free(self) -> bool:
         return bool(self._free)
 
-    def has_one_for(self, source: Source) -> bool:
+    def has_slot_for(self, source: Source) -> bool:
         with self._lock:
             same_kind = self._count(source.is_upload)
             same_domain = self._count(source.is_upload, source.domain)
@@ -95,7 +94,7 @@ class Places:
         )
 
     def take(self, source: Source) -> str:
-        """The slot."""
+        """Take a slot; its name."""
         with self._lock:
             self._taken[source] += 1
             return self._free.pop()

@@ -1,7 +1,7 @@
-"""Gets the weights of presets that are too large to be shipped: from the Hugging Face Hub to a folder that loads.
+"""Downloads weights that are too large to be shipped from the Hugging Face Hub and converts them to a weights folder.
 
-`pull.py` tells the story; `repository.py` speaks with the Hub, `originals.py` keeps what came from it, `pins.py` knows
-exactly what that was, `base_model.py` reads the files of the untouched base model.
+Start with `pull.py`. `repository.py` talks to the Hub, `originals.py` keeps the downloaded files, `pins.py` their
+commits and checksums, `base_model.py` reads the files of the untouched base model, `install.py` writes the folder.
 """
 
 from core.model.hub.pull import pull

@@ -1,4 +1,4 @@
-"""The untouched base model's files as the loader wants them: its UNet as a part to write, its tokenizer in one file.
+"""Reads the untouched base model: its UNet as a Part to write, its tokenizer as one file.
 
 The base is a diffusers repository (ModelScope text-to-video). Knows file formats; knows no Hub.
 """
@@ -23,7 +23,7 @@ PADDING_ID = 0
 
 
 def base_unet(files: Mapping[str, Path]) -> Part:
-    """The UNet as a part to write. `files` by their names in the repository: unet/config.json and weights beside it.
+    """The UNet as a Part. `files` by their names in the repository: unet/config.json and its weights.
 
     Raises CheckpointUnreadable, CheckpointUnsafe, CheckpointMismatch.
     """
@@ -35,7 +35,7 @@ def base_unet(files: Mapping[str, Path]) -> Part:
 
 
 def _check(tensors: Mapping[str, LazyTensor], config: dict[str, Any], file: Path) -> None:
-    """The weights must be those of the network that the configuration describes."""
+    """Raises CheckpointMismatch unless names and shapes of the weights match the config."""
     try:
         network = unet_without_weights(config)
     except (KeyError, TypeError, ValueError) as error:
@@ -54,7 +54,7 @@ def _check(tensors: Mapping[str, LazyTensor], config: dict[str, Any], file: Path
 
 
 def clip_tokenizer(files: Mapping[str, Path]) -> Tokenizer:
-    """CLIP's tokenizer of vocab.json and merges.txt, padding as published. Raises CheckpointUnreadable."""
+    """CLIP's tokenizer from vocab.json and merges.txt, padding as published. Raises CheckpointUnreadable."""
     merges_file = files["tokenizer/merges.txt"]
     vocabulary = _read_json(files["tokenizer/vocab.json"])
     lines = merges_file.read_text(encoding="utf-8").splitlines()

@@ -1,6 +1,6 @@
-"""Verified originals become a weights folder that loads, there as a whole or not at all.
+"""Converts verified originals to a weights folder, which appears complete or not at all.
 
-Knows the folder's layout; how each file is read and converted is core.model.convert's.
+Knows the folder's layout; core.model.convert reads and converts the files.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,25 +14,24 @@ from core.model.convert.disk import LocalDisk
 from core.model.convert.output_folder import atomic_folder
 from core.model.convert.shards import write_part, write_text
 from core.model.convert.streaming_t2v import convert_checkpoint
-from core.model.convert.summary import DtypeName, Part
+from core.model.convert.summary import DtypeName, Part, Report
 from core.model.convert.vid2vid import convert_refiner
 from core.model.hub.base_model import base_unet, clip_tokenizer
-from core.model.hub.originals import Report
 from core.service.engines.refiner import REFINER_FOLDER
 
 
 @dataclass(frozen=True)
 class OriginalFiles:
-    """What a preset is made of: files of each repository by their names there."""
+    """The files that a preset is made from, by their names in the repositories."""
 
     base: Mapping[str, Path]
     checkpoint: Mapping[str, Path]
 
 
 def install(weights: Path, files: OriginalFiles, dtype: DtypeName, report: Report) -> None:
-    """Convert `files` into the folder `weights`; the base keeps the dtype that it is published in.
+    """Convert `files` to the folder `weights`; the base keeps its published dtype.
 
-    Raises ConversionError; then nothing is left of it.
+    Raises ConversionError; the folder then does not exist.
     """
     unet, tokenizer = base_unet(files.base), clip_tokenizer(files.base)
     with atomic_folder(weights, _num_bytes(unet), LocalDisk()) as folder:
@@ -45,14 +44,14 @@ def install(weights: Path, files: OriginalFiles, dtype: DtypeName, report: Repor
 def install_refiner(weights: Path, files: Mapping[str, Path], dtype: DtypeName, report: Report) -> None:
     """Add the refiner to the installed folder `weights`; `files` in the order of preset.json.
 
-    It has its own SHA256SUMS: that of the weights is not touched. Raises ConversionError; then nothing is left of it.
+    It has its own SHA256SUMS; that of the weights does not change. Raises ConversionError; it then does not exist.
     """
     unet, text, vae = files.values()
     convert_refiner(unet, text, vae, weights / REFINER_FOLDER, dtype=dtype, report=report)
 
 
 def _write_checkpoint(folder: Path, files: Mapping[str, Path], dtype: DtypeName, report: Report) -> dict[str, str]:
-    """The method's networks, side by side in `folder`; their checksums."""
+    """Write the method's networks into `folder`; returns their checksums."""
     (source,) = files.values()
     converted = folder / "converted"
     convert_checkpoint(source, converted, dtype=dtype, report=report)
@@ -77,7 +76,7 @@ def _write_tokenizer(folder: Path, content: str) -> dict[str, str]:
 
 
 def _dtype(part: Part) -> torch.dtype:
-    """That of its first weight: published files have one dtype."""
+    """The dtype of its first weight: published files have one dtype."""
     return next(iter(part.tensors.values())).dtype
 
 
@@ -86,12 +85,12 @@ def _num_bytes(part: Part) -> int:
 
 
 def _meter(phase: str, total: int, report: Report) -> Callable[[int], None]:
-    """Tells `report` of bytes as they are written."""
+    """A callback for bytes written, which calls `report`."""
     done = 0
 
     def add(count: int) -> None:
         nonlocal done
-        done = min(done + count, total)  # the header counts, too
+        done = min(done + count, total)  # the file header is counted, too
         report(phase, done, total)
 
     return add

@@ -1,7 +1,6 @@
-"""Files of the Hub as they came, under <weights_dir>/downloads/ORG/NAME: fetched, continued, verified.
+"""Files of the Hub, unchanged, in <weights_dir>/downloads/ORG/NAME: downloaded, resumed, verified.
 
-Files put there by hand serve as well, so that a machine without a network can be given them. Knows no preset and does
-not look into files.
+Files put there by hand are used as well, for machines without a network. Knows no preset and no file format.
 """
 
 import shutil
@@ -10,25 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from core.model.convert.summary import Report
 from core.model.hub.pins import FilePin, RepositoryPin
 from core.service.domain.errors import DownloadDamaged, HubUnreachable, SetupError
 from core.service.engines.preset import HubFiles
 
-Report = Callable[[str, int, int], None]
-"""`report(phase, done_bytes, total_bytes)`. What it raises ends the pull; what came is kept."""
-
 OnBytes = Callable[[int], None]
+"""Called with the number of new bytes. What it raises ends the download; downloaded bytes are kept."""
 
 
 class Hub(Protocol):
-    """Where files come from."""
+    """The Hugging Face Hub."""
 
     def describe(self, wanted: HubFiles) -> RepositoryPin:
-        """The commit that the revision is now, and what its files are. Raises HubUnreachable, HubFileMissing."""
+        """The commit of the revision now, and size and checksum of its files. Raises HubUnreachable, HubFileMissing."""
         ...
 
     def fetch(self, repository: str, commit: str, name: str, into: Path, on_bytes: OnBytes) -> None:
-        """Append to `into` what of a file it does not hold yet. Raises HubUnreachable, HubFileMissing."""
+        """Append the missing rest of a file to `into`. Raises HubUnreachable, HubFileMissing."""
         ...
 
 
@@ -42,7 +40,7 @@ class Originals:
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """Where each file lies, or will."""
+        """The path of each file, whether or not it exists."""
         return {name: self.downloads / self.wanted.repository / name for name in self.wanted.files}
 
     @property
@@ -50,7 +48,7 @@ class Originals:
         return [file for file in self.files.values() if not file.is_file()]
 
     def pin(self) -> RepositoryPin:
-        """What the files are: asked of the Hub, or taken from those in place where it cannot be asked.
+        """Commit, sizes and checksums from the Hub; if it cannot be reached and all files are in place, their sizes.
 
         Raises HubUnreachable, HubFileMissing.
         """
@@ -63,16 +61,16 @@ class Originals:
             return RepositoryPin(revision=self.wanted.revision, commit=None, files=sizes)
 
     def fetch(self, pin: RepositoryPin, report: Report) -> None:
-        """Get what is missing, continuing where a pull before was interrupted. Raises DownloadError, SetupError."""
-        self._check_room(pin)
+        """Download missing files, resuming interrupted downloads. Raises DownloadError, SetupError."""
+        self._check_disk_space(pin)
         for name, file in self.files.items():
             if not file.is_file():
                 self._fetch(name, file, pin, report)
 
     def verify(self, pin: RepositoryPin, report: Report) -> RepositoryPin:
-        """The pin with the checksums of all files, each proven.
+        """The pin with the verified checksums of all files.
 
-        Raises DownloadDamaged. A file that differs is set aside, not removed: it may have been put there by hand.
+        Raises DownloadDamaged. A wrong file is renamed, not removed: it may have been put there by hand.
         """
         checked: dict[str, FilePin] = {}
         for name, file in self.files.items():
@@ -82,7 +80,7 @@ class Originals:
             except DownloadDamaged as error:
                 aside = file.replace(file.with_name(f"{file.name}.damaged"))
                 raise DownloadDamaged(
-                    f"{error.message}; it is now {aside.name}", fix="pull again: only this file is fetched anew"
+                    f"{error.message}; it is now {aside.name}", fix="pull again: only this file is downloaded again"
                 ) from error
             report(f"verify {file.name}", pin.files[name].size, pin.files[name].size)
         return pin.model_copy(update={"files": checked})
@@ -92,7 +90,7 @@ class Originals:
             raise HubUnreachable(f"{file} was put in place by hand and is gone")
         part, total = _part(file), pin.files[name].size
         if _size(part) > total:
-            part.unlink()  # not the beginning of this file
+            part.unlink()  # not a part of this file
         done = _size(part)
 
         def on_bytes(count: int) -> None:
@@ -103,11 +101,11 @@ class Originals:
         self.hub.fetch(self.wanted.repository, pin.commit, name, part, on_bytes)
         part.rename(file)
 
-    def _check_room(self, pin: RepositoryPin) -> None:
-        """Before hours of downloading, not after."""
+    def _check_disk_space(self, pin: RepositoryPin) -> None:
+        """Before the download starts, which may take hours. Raises SetupError."""
         self.downloads.mkdir(parents=True, exist_ok=True)
-        here = [_size(file) + _size(_part(file)) for file in self.files.values()]
-        wanted, free = pin.num_bytes - sum(here), shutil.disk_usage(self.downloads).free
+        present = [_size(file) + _size(_part(file)) for file in self.files.values()]
+        wanted, free = pin.num_bytes - sum(present), shutil.disk_usage(self.downloads).free
         if wanted > free:
             raise SetupError(
                 f"{wanted / 1e9:.1f} GB are to be downloaded to {self.downloads}, which has {free / 1e9:.1f} GB free",
@@ -116,7 +114,7 @@ class Originals:
 
 
 def _part(file: Path) -> Path:
-    """Where a file grows until it is whole."""
+    """The file that holds an incomplete download."""
     return file.with_name(f"{file.name}.part")
 
 

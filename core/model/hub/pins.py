@@ -1,7 +1,6 @@
-"""Exactly which files were pulled: commit, size and checksum of each, in <weights_dir>/<preset>.lock.json.
+"""Which files were pulled: commit, size and checksum of each, in <weights_dir>/<preset>.lock.json.
 
-Later pulls of the same preset use the commit that is written there, whatever the branch has become. Knows files and
-hashes; knows no network.
+Later pulls of the preset use the same commit, even if the branch has moved. Knows no network.
 """
 
 import hashlib
@@ -15,7 +14,7 @@ from core.service.domain.errors import DownloadDamaged
 
 
 class FilePin(BaseModel):
-    """One file. Of a hash the Hub gives one; after the download `sha256` is always known."""
+    """One file. The Hub announces one of the two hashes; after the download `sha256` is always set."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,7 +23,7 @@ class FilePin(BaseModel):
     git_sha1: str | None = None
 
     def check(self, file: Path) -> "FilePin":
-        """The pin with its SHA-256, where `file` is that file. Raises DownloadDamaged."""
+        """The pin with its SHA-256, if size and hashes of `file` match. Raises DownloadDamaged."""
         if file.stat().st_size != self.size:
             raise DownloadDamaged(f"{file} has {file.stat().st_size} bytes, not {self.size}")
         digest = file_sha256(file)
@@ -34,7 +33,7 @@ class FilePin(BaseModel):
 
 
 class RepositoryPin(BaseModel):
-    """Files of one repository. `commit` None: put in place by hand, so the Hub never said what they are."""
+    """Files of one repository. `commit` None: put in place by hand, without a description from the Hub."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +61,7 @@ class Pins(BaseModel):
         return self.model_copy(update={"dtype": dtype})
 
     def write(self, file: Path) -> None:
-        """In one step: a reader finds the old pins or the new ones."""
+        """Write atomically: readers see the old pins or the new ones."""
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.part")
         part.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
@@ -70,17 +69,17 @@ class Pins(BaseModel):
 
 
 def read_pins(file: Path) -> Pins:
-    """What was pinned; nothing where the file does not exist. Raises DownloadDamaged where it cannot be read."""
+    """The pins of a file; none if it does not exist. Raises DownloadDamaged if it cannot be parsed."""
     if not file.exists():
         return Pins()
     try:
         return Pins.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
-        raise DownloadDamaged(f"{file} is no lock file of a pull", fix="remove it and pull again") from error
+        raise DownloadDamaged(f"{file} is not a lock file of a pull", fix="remove it and pull again") from error
 
 
 def _git_sha1(file: Path) -> str:
-    """The name that git gives to a file's content."""
+    """git's blob hash of a file, SHA-1 in hex."""
     digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: digest).hexdigest()

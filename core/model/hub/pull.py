@@ -1,6 +1,6 @@
-"""Pull a preset: its files from the Hub, verified against pins, become a weights folder that appears as a whole.
+"""Pull a preset: download its files from the Hub, verify them against pins, install them as a weights folder.
 
-An interrupted pull goes on where it stopped. Knows the order of things; each of them is done elsewhere.
+An interrupted pull resumes. This module holds the sequence of steps; other modules do each of them.
 """
 
 import fcntl
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from core.model.convert.summary import DtypeName
+from core.model.convert.summary import DtypeName, Report
 from core.model.hub.install import OriginalFiles, install, install_refiner
-from core.model.hub.originals import Hub, Originals, Report
+from core.model.hub.originals import Hub, Originals
 from core.model.hub.pins import RepositoryPin, read_pins
 from core.model.hub.repository import HuggingFaceHub
 from core.service.admission.catalog import PresetFolder
 from core.service.domain.errors import HubUnreachable, SetupError
 from core.service.engines.preset import Download, HubFiles
 
-LOOK_AGAIN_SECONDS = 0.5
+LOCK_POLL_SECONDS = 0.5
 
 
 def pull(
@@ -31,16 +31,16 @@ def pull(
     dtype: DtypeName | None = None,
     hub: Hub | None = None,
 ) -> Path:
-    """Install the weights of `folder` and return their folder; nothing is done where they are installed.
+    """Install the weights of `folder`, unless they are installed; returns the weights folder.
 
-    `refiner`: also its refiner, which may be added later; both appear whole or not at all, one after the other.
-    `revision` replaces the preset's for the method's checkpoint; `dtype` is that of the weights on the disk (None:
-    float32, for a refiner that is added the weights' own). Raises SetupError for a preset that is shipped whole, names
-    no refiner to pull, or is installed of another revision or dtype than is asked for, and where the weights folder
-    cannot be made; DownloadError; ConversionError.
+    `report(phase, done_bytes, total_bytes)`: what it raises ends the pull; downloaded bytes are kept.
+    `refiner`: install its refiner, too, now or later. `revision`: of the method's checkpoint, instead of the preset's.
+    `dtype` of the stored weights; None: float32, for an added refiner the dtype of the installed weights. Raises
+    SetupError if the preset is shipped with its weights, has no refiner to pull, is installed with another revision or
+    dtype, or if the weights folder cannot be created; DownloadError; ConversionError.
     """
     download = _at_revision(_download(folder, refiner), revision)
-    with _only_one(folder.weights.with_name(f".{folder.weights.name}.pull.lock"), report):
+    with _pull_lock(folder.weights.with_name(f".{folder.weights.name}.pull.lock"), report):
         if folder.installed:
             _check_same(folder, download, revision, dtype)
         extra = download.refiner if refiner and not folder.refiner_weights.is_dir() else None
@@ -57,12 +57,12 @@ def pull(
 
 
 def lock_file(folder: PresetFolder) -> Path:
-    """Where the pins of a preset are."""
+    """The file of a preset's pins."""
     return folder.weights.with_name(f"{folder.weights.name}.lock.json")
 
 
 def _download(folder: PresetFolder, refiner: bool) -> Download:
-    """What preset.json says of the Hub. Raises SetupError where it does not have what is asked for."""
+    """The `download` block of preset.json. Raises SetupError if it lacks what was requested."""
     download = folder.preset.download
     if download is None:
         raise SetupError(f"{folder.path.name} is shipped with its weights: there is nothing to pull")
@@ -78,7 +78,7 @@ def _at_revision(download: Download, revision: str | None) -> Download:
 
 
 def _check_same(folder: PresetFolder, download: Download, revision: str | None, dtype: DtypeName | None) -> None:
-    """A wish for something else than is installed is refused, not overlooked."""
+    """Raises SetupError if another revision or dtype than the requested one is installed."""
     pins = read_pins(lock_file(folder))
     pin = pins.repositories.get(download.checkpoint.repository)
     if revision is not None and (pin is None or revision not in {pin.revision, pin.commit}):
@@ -93,57 +93,59 @@ def _check_same(folder: PresetFolder, download: Download, revision: str | None, 
 def _originals(
     folder: PresetFolder, sources: Sequence[HubFiles], hub: Hub, report: Report
 ) -> dict[HubFiles, Mapping[str, Path]]:
-    """All files, in place and verified. Raises HubUnreachable that says which are missing and how to get them."""
+    """All files, downloaded and verified. Raises HubUnreachable that names the missing files and how to get them."""
     downloads = folder.weights.parent / "downloads"
     all_originals = [Originals(hub, downloads, source) for source in sources]
     lock = lock_file(folder)
     try:
-        # All pins before the first byte: a wrong name is noticed at once, not after hours of downloading.
+        # All pins before the first download, so that a wrong name is reported at once.
         pins = [_pin(lock, originals) for originals in all_originals]
         for originals, pin in zip(all_originals, pins, strict=True):
             originals.fetch(pin, report)
-            _keep(lock, originals, originals.verify(pin, report))
+            _store_pin(lock, originals, originals.verify(pin, report))
     except HubUnreachable as error:
-        raise HubUnreachable(_what_is_missing(error, folder, all_originals), fix=_how(folder, sources)) from error
+        raise HubUnreachable(
+            _missing_files(error, folder, all_originals), fix=_how_to_get_them(folder, sources)
+        ) from error
     return {originals.wanted: originals.files for originals in all_originals}
 
 
 def _pin(lock: Path, originals: Originals) -> RepositoryPin:
-    """The kept pin, or what the Hub says now, which is kept: what is continued later is the same commit."""
-    kept = read_pins(lock).repositories.get(originals.wanted.repository)
-    if kept is not None and _answers(kept, originals):
-        return kept
-    return _keep(lock, originals, originals.pin())
+    """The stored pin, or a new one from the Hub, which is stored: a resumed download uses the same commit."""
+    stored = read_pins(lock).repositories.get(originals.wanted.repository)
+    if stored is not None and _covers(stored, originals):
+        return stored
+    return _store_pin(lock, originals, originals.pin())
 
 
-def _keep(lock: Path, originals: Originals, pin: RepositoryPin) -> RepositoryPin:
+def _store_pin(lock: Path, originals: Originals, pin: RepositoryPin) -> RepositoryPin:
     read_pins(lock).with_repository(originals.wanted.repository, pin).write(lock)
     return pin
 
 
-def _answers(pin: RepositoryPin, originals: Originals) -> bool:
-    """Whether a kept pin is of what is asked for now, and tells where to get it."""
+def _covers(pin: RepositoryPin, originals: Originals) -> bool:
+    """Whether a stored pin has the requested files and revision, and a commit to download what is missing."""
     wanted = originals.wanted
     same = wanted.revision in {pin.revision, pin.commit} and set(wanted.files) <= pin.files.keys()
     return same and (pin.commit is not None or not originals.missing)
 
 
-def _what_is_missing(error: HubUnreachable, folder: PresetFolder, all_originals: Sequence[Originals]) -> str:
+def _missing_files(error: HubUnreachable, folder: PresetFolder, all_originals: Sequence[Originals]) -> str:
     files = [str(file) for originals in all_originals for file in originals.missing]
     return f"{error.message}; {folder.path.name} still needs {', '.join(files)}"
 
 
-def _how(folder: PresetFolder, sources: Sequence[HubFiles]) -> str:
+def _how_to_get_them(folder: PresetFolder, sources: Sequence[HubFiles]) -> str:
     with_refiner = folder.preset.download is not None and folder.preset.download.refiner in sources
     command = folder.refiner_command if with_refiner else folder.install_command
     return f"with a network run `{command}`, or put the files there and run it again"
 
 
 @contextmanager
-def _only_one(lock: Path, report: Report) -> Generator[None]:
-    """Of several processes that need the preset one pulls; the others wait and find it installed.
+def _pull_lock(lock: Path, report: Report) -> Generator[None]:
+    """A lock between processes: one pulls the preset, the others wait and find it installed.
 
-    Raises SetupError where the folder of all weights cannot be made or written.
+    Raises SetupError if the folder of all weights cannot be created or written.
     """
     with _opened(lock) as file:
         while True:
@@ -152,7 +154,7 @@ def _only_one(lock: Path, report: Report) -> Generator[None]:
                 break
             except BlockingIOError:
                 report("another process pulls it", 0, 1)
-                time.sleep(LOOK_AGAIN_SECONDS)
+                time.sleep(LOCK_POLL_SECONDS)
         yield
 
 

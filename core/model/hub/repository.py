@@ -1,10 +1,10 @@
-"""One conversation with the Hugging Face Hub: what a repository holds, and the bytes of its files.
+"""Talks to the Hugging Face Hub: describes the files of a repository and downloads them.
 
-Uses huggingface_hub for addresses, logins, retries and bytes. Its own download keeps nothing of an interrupted file
-(docs/adr/0007), so the file to append to is held here. Knows no preset.
+Uses huggingface_hub for URLs, logins, retries and transfers, but not its download function, which keeps nothing of an
+interrupted file (docs/adr/0007). Knows no preset.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from os import SEEK_END
 from pathlib import Path
@@ -24,23 +24,21 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 from huggingface_hub.utils.tqdm import silent_tqdm
 
+from core.model.hub.originals import OnBytes
 from core.model.hub.pins import FilePin, RepositoryPin
 from core.service.domain.errors import DownloadDamaged, HubFileMissing, HubUnreachable
 from core.service.engines.preset import HubFiles
-
-OnBytes = Callable[[int], None]
-"""Hears how many more bytes came. What it raises ends the download; what came is kept."""
 
 
 class HuggingFaceHub:
     """The Hub at `endpoint`; None: HF_ENDPOINT, or huggingface.co. Honours HF_TOKEN and HF_HUB_OFFLINE."""
 
     def __init__(self, endpoint: str | None = None) -> None:
-        """Connects to nothing yet."""
+        """Does not connect yet."""
         self._endpoint = endpoint
 
     def describe(self, wanted: HubFiles) -> RepositoryPin:
-        """The commit that the revision is now, and size and checksum of each file.
+        """The commit of the revision now, and size and checksum of each file.
 
         Raises HubUnreachable, HubFileMissing.
         """
@@ -56,16 +54,16 @@ class HuggingFaceHub:
         return RepositoryPin(revision=wanted.revision, commit=info.sha, files=files)
 
     def fetch(self, repository: str, commit: str, name: str, into: Path, on_bytes: OnBytes) -> None:
-        """Append to `into` what of a file it does not hold yet, until it has all.
+        """Append the missing rest of a file to `into`.
 
-        Raises HubUnreachable, HubFileMissing, DownloadDamaged where another number of bytes came than was announced.
+        Raises HubUnreachable, HubFileMissing, DownloadDamaged if the number of bytes is not the announced one.
         """
         with _named_errors(repository, commit):
             url = hf_hub_url(repository, name, revision=commit, endpoint=self._endpoint)
             metadata = get_hf_file_metadata(url, endpoint=self._endpoint)
             headers: dict[str, str] = build_hf_headers()
             if urlsplit(url).netloc != urlsplit(metadata.location).netloc:
-                headers.pop("authorization", None)  # a signed address elsewhere: the login is not theirs to see
+                headers.pop("authorization", None)  # a signed URL of another host, which must not get the login
             into.parent.mkdir(parents=True, exist_ok=True)
             with into.open("ab") as file:
                 http_get(
@@ -80,7 +78,7 @@ class HuggingFaceHub:
 
 
 class _Counted:
-    """A file that tells how much is written to it: the only parts of a file that http_get uses."""
+    """A file that reports bytes as they are written. Has only the methods that http_get uses."""
 
     def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
         self._file = file
@@ -98,21 +96,21 @@ class _Counted:
         return self._file.seek(place)
 
     def truncate(self) -> int:
-        """The server begins the file anew: what came before does not count."""
+        """The server restarts the file: bytes downloaded before are subtracted."""
         place = self._file.tell()
         self._on_bytes(place - self._file.seek(0, SEEK_END))
         return self._file.truncate(place)
 
 
 def _pin_of(sibling: Any) -> FilePin:
-    """Large files are known by their SHA-256, small ones by git's own hash."""
+    """The Hub has a SHA-256 for large files and git's hash for small ones."""
     sha256 = sibling.lfs.sha256 if sibling.lfs else None
     return FilePin(size=sibling.size, sha256=sha256, git_sha1=None if sha256 else sibling.blob_id)
 
 
 @contextmanager
 def _named_errors(repository: str, revision: str) -> Generator[None]:
-    """huggingface_hub's many errors as three of ours, each saying what to do."""
+    """Raise huggingface_hub's errors as one of three of ours, with the fix."""
     try:
         yield
     except RepositoryNotFoundError as error:

@@ -1,1 +1,1 @@
-"""Named weights: a folder with preset.json and perhaps weights, and what reads such folders."""
+"""Presets: folders with preset.json and perhaps weights, and the code that reads their files."""

@@ -1,6 +1,6 @@
-"""The files of a preset folder: config.json, safetensors (one file or shards), tokenizer.json; faults named clearly.
+"""The files of a preset folder: config.json, safetensors (one file or shards), tokenizer.json.
 
-Knows file formats; knows no network, no schedule and no sampling.
+Knows file formats; knows no network architecture and no sampling.
 """
 
 import json
@@ -30,8 +30,8 @@ def load_module(
 ) -> Model:
     """A model from its folder's config.json and weights, in evaluation mode, on `device` (default: CPU).
 
-    Parts of the model (its direct children) of which the folder holds no weight are those of the folder `rest`.
-    Needs memory for the weights once: the model is built without any, and each weight is converted and moved by itself.
+    Direct children of the model that have no weight in the folder are loaded from the folder `rest`. Memory holds the
+    weights once: the model is built on the meta device, and each weight is converted and moved by itself.
     Raises PresetError.
     """
     config = read_json(folder / "config.json")
@@ -61,7 +61,7 @@ def _part_of(name: str) -> str:
 def read_weights(
     folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, parts: Collection[str] | None = None
 ) -> dict[str, Tensor]:
-    """Tensors of a folder's safetensors files (of these parts only); floating-point ones in `dtype`.
+    """Tensors of a folder's safetensors files, of `parts` only; floating-point ones in `dtype`.
 
     Raises PresetError.
     """
@@ -78,7 +78,7 @@ def read_weights(
 
 
 def num_weights(folder: Path) -> int:
-    """Numbers in a folder's safetensors files, told by their headers; 0 where they cannot be read."""
+    """Number of parameters in a folder's safetensors files, from their headers; 0 if they cannot be read."""
     try:
         return sum(_num_weights_of(file) for file in _weight_files(folder))
     except (OSError, SafetensorError, PresetError):
@@ -91,12 +91,12 @@ def _num_weights_of(file: Path) -> int:
 
 
 def _placed(stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A copy in memory of a tensor that is only mapped: its file may be replaced while the model runs."""
+    """A copy in memory of a memory-mapped tensor: its file may be replaced while the model runs."""
     return stored.to(device, dtype if stored.is_floating_point() else stored.dtype, copy=True)
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The shards that the folder's index names, or all safetensors files where there is no index."""
+    """The shards in the folder's index, or all safetensors files if there is no index."""
     index = next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
     if index is None:
         files = sorted(folder.glob("*.safetensors"))
@@ -114,11 +114,11 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _fill_position_ids(model: nn.Module, device: torch.device) -> None:
-    """CLIP's positions are no weights: a range that its constructor makes, which without memory has no content."""
+    """Fill CLIP's position ids, a buffer that is not among the weights and has no content on the meta device."""
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             if buffer.is_meta:
-                assert name == "position_ids", f"{name} of {type(module).__name__} is neither weight nor known"
+                assert name == "position_ids", f"{name} of {type(module).__name__} is not among the weights and unknown"
                 positions = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
                 module.register_buffer(name, positions, persistent=False)
 

@@ -1,7 +1,4 @@
-"""What the bytes of a video depend on beside its request, in one line: weights, processor, versions, threads.
-
-Knows files and devices; knows no network.
-"""
+"""The fingerprint: what the bytes of a video depend on besides its request. Weights, processor, versions, threads."""
 
 import hashlib
 import platform
@@ -20,29 +17,29 @@ _SAMPLE_BYTES = 64 << 10
 
 
 def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: SourceChoice, *, compiled: bool) -> str:
-    """One line of what the bytes of a video depend on beside its request.
+    """What the bytes of a video depend on besides its request, in one line.
 
-    The networks' dtype is not in it: the request's profile and the device decide that. `preset` and `weights` are
-    folders; small presets have both in one.
+    The networks' dtype is not in it: it follows from the request's profile and the device. `preset` and `weights` are
+    folders, the same one for small presets.
     """
     return "; ".join(
         [
             f"weights {weights_digest(weights)}",
-            f"preset {facts_digest(preset)}",
+            f"preset {preset_digest(preset)}",
             f"first chunk {first_chunk}",
-            machine_facts(device),
+            machine_description(device),
             *(["compiled"] if compiled else []),
         ]
     )
 
 
-def facts_digest(preset: Path) -> str:
+def preset_digest(preset: Path) -> str:
     """First 8 hex digits of SHA-256 of preset.json."""
     return hashlib.sha256((preset / "preset.json").read_bytes()).hexdigest()[:8]
 
 
-def machine_facts(device: torch.device) -> str:
-    """What of a machine the bytes depend on."""
+def machine_description(device: torch.device) -> str:
+    """What the bytes depend on in the machine: device model, library versions, threads."""
     versions = f"torch {torch.__version__}; diffusers {diffusers.__version__}"
     return f"{device_model(device)}; {versions}; threads {torch.get_num_threads()}"
 
@@ -50,11 +47,10 @@ def machine_facts(device: torch.device) -> str:
 def weights_digest(folder: Path) -> str:
     """First 16 hex digits of SHA-256 over the configs and weights of a folder, in order of their names.
 
-    Hashing 13 GB at every start of a worker would take longer than many videos. So of a large file in SHA256SUMS,
-    what counts is the recorded hash, taken over all its bytes when it was written, and, lest the file was replaced and
-    the record was not, its size, its header and blocks from all over it. Every other file counts in full. What this
-    cannot see, a few bytes changed in place under an old record, `longtake convert verify` finds. A preset's refiner
-    is not among its weights: chunks do not depend on it, and it may come while they are made.
+    Large files in SHA256SUMS are not hashed again: 13 GB at every start of a worker take too long. Instead the
+    recorded hash is used, with the file's size and samples of its bytes, which detect a replaced file. A few bytes
+    changed in place go undetected here; `longtake convert verify` finds them. A preset's refiner is left out: chunks
+    do not depend on it, and it may be installed while they are made.
     """
     sums = read_sums(folder)
     digest = hashlib.sha256()
@@ -70,13 +66,13 @@ def weights_digest(folder: Path) -> str:
 
 
 def _counts(name: Path) -> bool:
-    """Whether a file of a weights folder, or of one in diffusers' layout (torch files), is a config or weights."""
+    """Whether a file of a weights folder, or of a diffusers repository (.bin), is a config or weights."""
     is_apart = name.parts[0] == REFINER_FOLDER or name.parts[0].startswith(".")
     return name.suffix in {".safetensors", ".bin", ".json"} and not is_apart
 
 
 def _sample(file: Path) -> bytes:
-    """SHA-256 of a large file's size and of blocks at even distances, the first and the last bytes among them."""
+    """SHA-256 of a large file's size and of evenly spaced blocks, including its first and last bytes."""
     size = file.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with file.open("rb") as stream:
@@ -87,14 +83,14 @@ def _sample(file: Path) -> bytes:
 
 
 def device_model(device: torch.device) -> str:
-    """Name of the processor that computes, with the instruction set torch uses on a CPU."""
+    """Name of the GPU, or of the CPU with the instruction set that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {_cpu_name()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _cpu_name() -> str:
-    """The processor's model, where the system tells."""
+    """The processor's model, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

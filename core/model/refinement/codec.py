@@ -15,14 +15,7 @@ from torch.nn import functional
 
 from core.model.refinement.unet import nearest_latent_size
 from core.model.sampling.finite import FiniteCheck
-from core.model.sampling.vae import (
-    decode_frames,
-    downsampling,
-    encode_frames,
-    frames_per_call,
-    to_pictures,
-    to_uint8,
-)
+from core.model.sampling.vae import decode_frames, downsampling, encode_frames, frames_per_call, to_pictures, to_uint8
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.schema import RefineSpec
 

@@ -31,7 +31,7 @@ from core.model.refinement.windows import (
     start_lockstep,
     step_lockstep,
 )
-from core.model.sampling.device import Stopwatch, device_name
+from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.schedules import Prediction
 from core.model.sampling.vae import reconstructed, to_pictures
@@ -103,7 +103,7 @@ class WindowRefiner(RefineEngine):
         """Refine the window after `state.done`; see the port. Raises NotFinite."""
         windows = refinement_windows(spec.num_frames)
         window = windows[state.done]
-        next_first, watch = first_shared_with_next(windows, state.done), Stopwatch()
+        next_first, watch = first_shared_with_next(windows, state.done), DeviceTimer()
         clean_1CFHW = watch.run("prepare", lambda: self._encode(frames, spec, self._device))
         before = _trajectory(state, window.first_frame, clean_1CFHW.device)
         refiner = self._refiner(spec, clean_1CFHW)
@@ -154,7 +154,7 @@ class WindowRefiner(RefineEngine):
 
     @property
     def device(self) -> str:
-        """Device of the networks, for people: "cpu", or the GPU's name."""
+        """Device of the networks, for display: "cpu", or the GPU's name."""
         return device_name(self._device)
 
     @property

@@ -1,7 +1,6 @@
-"""The refiner `sdedit`: <weights>/refiner/, or the repository that preset.json names, becomes a RefineEngine.
+"""Loads the refiner `sdedit` from <weights>/refiner/ or from the repository in preset.json.
 
-The folder holds unet/ and, where they are not the preset's own, text_encoder/, vae/ and tokenizer/. Knows what
-preset.json says; layouts are in parts.py, denoising is elsewhere.
+The folder holds unet/ and, if they differ from the preset's, text_encoder/, vae/ and tokenizer/ (parts.py).
 """
 
 import logging
@@ -16,7 +15,7 @@ from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import compile_one_graph, with_eager_fallback
 from core.model.networks.encoders import ClipTextEncoder
 from core.model.networks.kernels import lay_out_for_gpu
-from core.model.presets.fingerprint import facts_digest, machine_facts
+from core.model.presets.fingerprint import machine_description, preset_digest
 from core.model.refinement.engine import RefinerConfig, RefinerModels, WindowRefiner
 from core.model.refinement.parts import RefinerParts, fetch_repository, parts_of_folder, parts_of_repository
 from core.model.refinement.preset import SdeditPreset, sdedit_of
@@ -34,16 +33,16 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_refiner(preset: SdeditPreset) -> None:
-    """Download a refiner that preset.json names by its id, before a job waits for it.
+    """Download a refiner that preset.json names by its Hub id, before a job needs it.
 
-    Only warns if that fails: jobs that are not refined do not need it.
+    A failure is only logged: jobs without refinement do not need it.
     """
     if preset.source is None:
         return
     try:
         fetch_repository(preset.source)
     except PresetError as error:
-        logger.warning("refinement has to wait: %s", error.with_fix)
+        logger.warning("the refiner cannot be downloaded yet: %s", error.with_fix)
 
 
 def load_refiner(
@@ -85,7 +84,7 @@ def load_refiner_of(context: LoadContext[SdeditPreset], device: str | None = Non
     if compiled:
         network.compile(with_eager_fallback(compile_one_graph, context.long_work))
     reader = ClipTextEncoder(parts.tokenizer, parts.text_encoder)
-    line = f"refiner {parts.digest}; preset {facts_digest(context.folder)}; {machine_facts(own)}"
+    line = f"refiner {parts.digest}; preset {preset_digest(context.folder)}; {machine_description(own)}"
     return WindowRefiner(RefinerModels(network, parts.vae, reader), config, line + ("; compiled" if compiled else ""))
 
 
@@ -97,7 +96,7 @@ def _parts(context: LoadContext[SdeditPreset], device: torch.device, dtype: torc
 
 
 def refiner_config(preset: SdeditPreset, scheduler_of_source: Mapping[str, Any] | None = None) -> RefinerConfig:
-    """What the network was trained for. `scheduler_of_source`: used if the preset has none."""
+    """The config of a preset. `scheduler_of_source`: diffusers scheduler config, used if the preset has none."""
     config = scheduler_of_source if preset.scheduler is None else preset.scheduler.model_dump()
     schedule = None if config is None else schedule_from_config(config)
     return RefinerConfig(

@@ -36,8 +36,8 @@ def device_name(device: torch.device) -> str:
 
 
 @dataclass
-class Stopwatch:
-    """Seconds by phase. Unlike worker.runtime.stopwatch, waits for the GPU, so that a phase includes its kernels."""
+class DeviceTimer:
+    """Seconds by phase. Waits for the GPU, so that a phase includes its kernels."""
 
     seconds: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "denoise": 0.0, "decode": 0.0})
 

@@ -19,9 +19,10 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 
 from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
-from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, StreamingT2VEngine
+from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import profile_configs
+from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.base_network import UntouchedBase

@@ -1,7 +1,7 @@
 """A JobRequest becomes a complete JobSpec, or is refused before any GPU time is spent.
 
-Pure but for the look-ups of a webhook's host and of input media (parameters). Knows no HTTP; every refusal is a named
-RequestError with the field at fault and the fix.
+Pure, except that `resolve` and `check_reference` look up the webhook's host and the input media. Knows no HTTP; every
+refusal is a RequestError with the field at fault and the fix.
 """
 
 from __future__ import annotations
@@ -10,44 +10,34 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 from typing import Any, cast
 
 from core.service.admission.catalog import Catalog, PresetFolder
-from core.service.admission.limits import Limit, limit_of, refine_limits
+from core.service.admission.length import length_warnings, num_frames_of, rate_warnings
+from core.service.admission.limits import limit_of, refine_limits
 from core.service.admission.prompts import ReadPrompt, check_length, read_negative_prompt, read_prompt
 from core.service.admission.refine_request import check_lockstep, refine_spec_of
 from core.service.admission.request_body import parse_parameters, written
-from core.service.domain.errors import (
-    FieldNotSupported,
-    InvalidField,
-    PromptTooLong,
-    TooFewFrames,
-    TooManyFrames,
-)
-from core.service.domain.frame_plan import seconds_to_frames
-from core.service.domain.frame_rate import parse_frame_rate, seconds_of
+from core.service.admission.sampling_fields import first_chunk_sampling, profile_of, window_steps
+from core.service.domain.errors import FieldNotSupported, InvalidField, PromptTooLong
+from core.service.domain.frame_rate import parse_frame_rate
 from core.service.domain.ids import new_job_id
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
-    DEFAULT_PROFILE,
     DEFAULT_WEBHOOK_EVENTS,
     FirstChunkOptions,
-    FirstChunkSampling,
     JobRecord,
     JobRequest,
     JobSpec,
     JobStatus,
     JobWarning,
-    Profile,
     RefineSpec,
-    WarningCode,
     WebhookEvent,
 )
 from core.service.domain.text import check_characters
 from core.service.engines.capabilities import ALL_ENGINE_FIELDS
 from core.service.engines.definition import Parameters
-from core.service.engines.preset import Preset, ProfileDefaults
+from core.service.engines.preset import Preset
 from core.service.net.address_guard import WEBHOOK, Resolve, allowed_addresses, resolve_host
 from core.service.settings import Settings
 
@@ -64,7 +54,7 @@ class Admitted:
 
 
 def random_seed() -> int:
-    """A random seed for requests that name none. 32 bits: short enough to be read out and typed again."""
+    """A seed for requests without one. 32 bits: short enough to be typed again."""
     return secrets.randbelow(2**32)
 
 
@@ -94,10 +84,10 @@ def admit(
     negative_prompt = _negative_prompt(request, folder)
     fps = preset.fps if request.fps is None else parse_frame_rate(request.fps)
     _check_input_media(request, preset, check_reference)
-    profile, defaults = _profile(request, preset)
+    profile, defaults = profile_of(request, preset)
     refine = _refine(request, prompt.text, folder, settings)
-    max_frames = limit_of("max_frames", preset, settings)
-    num_frames = _num_frames(request, fps, preset.effective_limits.min_frames, max_frames, settings.default_num_frames)
+    least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
+    num_frames = num_frames_of(request, fps, least, most, settings.default_num_frames)
     if refine is not None:
         check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", preset, settings))
     spec = JobSpec(
@@ -108,9 +98,9 @@ def admit(
         seed=new_seed() if request.seed is None else request.seed,
         model=model,
         guidance_scale=request.guidance_scale or defaults.guidance_scale,  # never 0: at least 1
-        num_inference_steps=_window_steps(request.num_inference_steps, defaults, preset, settings),
+        num_inference_steps=window_steps(request.num_inference_steps, defaults, preset, settings),
         profile=profile,
-        first_chunk=_first_chunk(request.first_chunk or FirstChunkOptions(), defaults, preset, settings),
+        first_chunk=first_chunk_sampling(request.first_chunk or FirstChunkOptions(), defaults, preset, settings),
         parameters=_parameters(request, folder),
         image=request.image,
         video=request.video,
@@ -119,12 +109,12 @@ def admit(
         webhook_events=_webhook_events(request),
         metadata=request.metadata or {},
     )
-    of_length = _length_warnings(request, spec, settings.default_num_frames)
-    return Admitted(spec, (*prompt.warnings, *negative_prompt.warnings, *_rate_warnings(request, fps), *of_length))
+    about_length = length_warnings(request, spec, settings.default_num_frames)
+    return Admitted(spec, (*prompt.warnings, *negative_prompt.warnings, *rate_warnings(request, fps), *about_length))
 
 
 def _check_characters(request: JobRequest) -> None:
-    """Raises InvalidField for text with characters that are none, or that change how other text is shown."""
+    """Raises InvalidField for text with control characters or bidirectional formatting."""
     for field in ("prompt", "negative_prompt", "model", "image", "video", "webhook_url"):
         check_characters(field, getattr(request, field) or "")
     for field, text in (*_texts("metadata", request.metadata), *_texts("parameters", request.parameters)):
@@ -132,7 +122,7 @@ def _check_characters(request: JobRequest) -> None:
 
 
 def _texts(field: str, value: object) -> Iterator[tuple[str, str]]:
-    """All strings in a JSON value, keys too, and the field that each belongs to."""
+    """All strings in a JSON value, keys included, each with the path of its field."""
     if isinstance(value, str):
         yield field, value
     elif isinstance(value, list):
@@ -160,7 +150,7 @@ def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
 
 
 def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
-    """The preset's own gives no warnings: the client did not write it."""
+    """The request's, or else the preset's, which gives no warnings."""
     if request.negative_prompt is not None:
         return read_negative_prompt(request.negative_prompt, folder)
     check_length("negative_prompt", folder.preset.negative_prompt, folder)
@@ -168,7 +158,7 @@ def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
 
 
 def _check_refiner(prompt: str, folder: PresetFolder) -> None:
-    """Raises if the refiner is not installed, or cannot read the prompt with what it appends."""
+    """Raises ModelNotInstalled; PromptTooLong if the prompt and the suffix that the refiner appends are too long."""
     folder.require_refiner()
     refiner, limit = folder.preset.refiner, folder.preset.max_prompt_tokens
     suffix, count = refiner.prompt_suffix if refiner else "", folder.tokenizer.count
@@ -189,52 +179,8 @@ def _refine(request: JobRequest, prompt: str, folder: PresetFolder, settings: Se
     return refine
 
 
-def _num_frames(request: JobRequest, fps: int | Fraction, least: int, limit: Limit, default: int) -> int:
-    """Frames of the video, from num_frames or seconds, or the deployment's default within the model's limits."""
-    if request.num_frames is not None and request.seconds is not None:
-        raise InvalidField("both num_frames and seconds are given", field="seconds", fix="give one of them")
-    if request.seconds is not None:
-        # Clamped first: a product that overflows to infinity cannot be rounded.
-        seconds = min(request.seconds, float(limit.most) + 1)
-        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, least, limit)
-    num_frames = min(max(default, least), limit.most) if request.num_frames is None else request.num_frames
-    return _checked_length("num_frames", num_frames, fps, least, limit)
-
-
-def _checked_length(field: str, num_frames: int, fps: int | Fraction, least: int, limit: Limit) -> int:
-    """`num_frames`, if it is within limits. Errors name `field`, the one that the client gave."""
-    if num_frames < least:
-        fix = f"give at least {least} frames ({seconds_of(least, fps):g} seconds at {fps} fps)"
-        raise TooFewFrames(f"{field} asks for {num_frames} frames; a video has at least {least}", field=field, fix=fix)
-    if num_frames > limit.most:
-        fix = f"give at most {limit.most} frames ({seconds_of(limit.most, fps):g} seconds at {fps} fps)"
-        message = f"{field} asks for more than the {limit.most} frames allowed here, {limit.set_by}"
-        raise TooManyFrames(message, field=field, fix=fix)
-    return num_frames
-
-
-def _rate_warnings(request: JobRequest, fps: int | Fraction) -> list[JobWarning]:
-    """For a decimal taken as an NTSC rate."""
-    if not isinstance(request.fps, float) or Fraction(repr(request.fps)) == fps:
-        return []
-    message = f"fps {request.fps:g} was taken for {fps}"
-    return [JobWarning(code=WarningCode.FRAME_RATE_SNAPPED, message=message, field="fps")]
-
-
-def _length_warnings(request: JobRequest, spec: JobSpec, default: int) -> list[JobWarning]:
-    """For a length that differs from `seconds` or from the deployment's default."""
-    length = f"{spec.num_frames} frames, {seconds_of(spec.num_frames, spec.fps):g} s at {spec.fps} fps"
-    if request.seconds is not None and Fraction(repr(request.seconds)) * spec.fps != spec.num_frames:
-        message = f"{request.seconds:g} s is no whole number of frames; the video has {length}"
-        return [JobWarning(code=WarningCode.SECONDS_ROUNDED, message=message, field="seconds")]
-    if request.seconds is None and request.num_frames is None and spec.num_frames < default:
-        message = f"the default of {default} frames is more than {spec.model} makes; the video has {length}"
-        return [JobWarning(code=WarningCode.LENGTH_SHORTENED, message=message, field="num_frames")]
-    return []
-
-
 def _check_input_media(request: JobRequest, preset: Preset, check: CheckReference) -> None:
-    """Raises if the model does not take the image or video, lacks one, or it cannot be used."""
+    """Raises a RequestError for input media that the model does not take, needs and lacks, or cannot use."""
     if request.image is not None and request.video is not None:
         raise InvalidField("both image and video are given", field="video", fix="give one of them")
     takes = preset.capabilities
@@ -253,37 +199,6 @@ def _check_input_media(request: JobRequest, preset: Preset, check: CheckReferenc
         raise InvalidField(f"{preset.name} needs input media", field=field, fix=fix)
 
 
-def _profile(request: JobRequest, preset: Preset) -> tuple[Profile | None, ProfileDefaults]:
-    """The profile, None of an engine without profiles, and how it samples."""
-    name = request.profile or DEFAULT_PROFILE
-    if "profile" not in preset.capabilities.fields:
-        return None, preset.profile_defaults.get(DEFAULT_PROFILE, ProfileDefaults())
-    if name not in preset.profile_defaults:
-        fix = f"use {' or '.join(preset.profile_defaults)}"
-        raise FieldNotSupported(f"{preset.name} has no profile {name}", field="profile", fix=fix)
-    return name, preset.profile_defaults[name]
-
-
-def _window_steps(asked: int | None, defaults: ProfileDefaults, preset: Preset, settings: Settings) -> int | None:
-    """Denoising steps of a window."""
-    own = defaults.num_inference_steps
-    if asked or own:
-        limit_of("max_inference_steps", preset, settings, own or 0).check("num_inference_steps", asked or own or 0)
-    return asked or own  # never 0: at least 1
-
-
-def _first_chunk(
-    asked: FirstChunkOptions, defaults: ProfileDefaults, preset: Preset, settings: Settings
-) -> FirstChunkSampling | None:
-    own = defaults.first_chunk
-    if own is None:
-        return None
-    steps = asked.num_inference_steps or own.num_inference_steps
-    limit = limit_of("max_first_chunk_steps", preset, settings, own.num_inference_steps)
-    limit.check("first_chunk.num_inference_steps", steps)
-    return FirstChunkSampling(num_inference_steps=steps, guidance_scale=asked.guidance_scale or own.guidance_scale)
-
-
 def _webhook_url(request: JobRequest, settings: Settings, resolve: Resolve) -> str | None:
     if request.webhook_url is not None:
         allowed_addresses(request.webhook_url, WEBHOOK, settings, resolve)
@@ -291,7 +206,7 @@ def _webhook_url(request: JobRequest, settings: Settings, resolve: Resolve) -> s
 
 
 def _webhook_events(request: JobRequest) -> tuple[WebhookEvent, ...]:
-    """The events asked for, each once, in the order given."""
+    """The requested events, each once, in the order of the request."""
     if request.webhook_events is None:
         return DEFAULT_WEBHOOK_EVENTS
     if request.webhook_url is None:

@@ -1,7 +1,7 @@
 """The presets of a deployment, from <presets_dir>/<name>/preset.json and from packages that bring engines.
 
-Knows which presets there are and whether their weights are installed; loads no weights (the engine does) and downloads
-none (core.model.hub does).
+Knows which presets exist and whether their weights are installed. Engines load the weights; core.model.hub downloads
+them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PresetFolder:
     """One preset on disk. Raises PresetError if preset.json or the tokenizer is missing or wrong."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        """`settings`: where downloaded weights are, and what replaces values of the preset."""
+        """`settings`: the folder of downloaded weights, and values that replace those of the preset."""
         self.path = path
         self._settings = settings
 
@@ -44,7 +44,7 @@ class PresetFolder:
 
     @property
     def installed(self) -> bool:
-        """Whether the weights are there. A downloaded folder appears only when it is whole."""
+        """Whether the weights are installed. A downloaded folder appears only when it is complete."""
         return self.preset.download is None or self.weights.is_dir()
 
     @property
@@ -53,15 +53,15 @@ class PresetFolder:
 
     @property
     def refiner_weights(self) -> Path:
-        """The refiner's folder; it exists only if the refiner is installed, and whole."""
+        """The refiner's folder; it exists only if the refiner is completely installed."""
         return self.weights / REFINER_FOLDER
 
     @property
     def refines(self) -> bool:
-        """Whether the preset has a refiner and it is installed: of a downloaded preset it is an extra."""
+        """Whether the preset has a refiner that is installed; downloaded presets have it only on request."""
         refiner = self.preset.refiner
         if refiner is None or not refiner.in_weights_folder:
-            return refiner is not None  # the worker that needs it fetches it
+            return refiner is not None  # the worker downloads it
         return self.refiner_weights.is_dir() or self.preset.download is None
 
     @property
@@ -93,16 +93,16 @@ class PresetFolder:
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:
-        """Of the weights. Raises ModelNotInstalled."""
+        """The tokenizer of the weights. Raises ModelNotInstalled."""
         self.require_installed()
         return self.engine.tokenizer(self.weights)
 
     def engine_context(self, long_work: LongWork = unannounced) -> LoadContext[Any]:
-        """What the engine is loaded with."""
+        """The context for `EngineDefinition.load`."""
         return self._context(self.preset, long_work)
 
     def refiner_context(self, long_work: LongWork = unannounced) -> LoadContext[Any]:
-        """What the refiner is loaded with."""
+        """The context for `RefinerDefinition.load`."""
         return self._context(self.preset.refiner, long_work)
 
     def _context(self, preset: Any, long_work: LongWork) -> LoadContext[Any]:
@@ -111,16 +111,16 @@ class PresetFolder:
 
 
 class Catalog:
-    """Presets by name. Folders are listed once; a preset is read when it is first asked for.
+    """Presets by name. Folders are listed once; a preset is read at its first use.
 
-    A preset of the deployment hides one of the same name that a package brings.
+    A preset of the deployment replaces one of the same name from a package.
     """
 
     def __init__(self, settings: Settings) -> None:
-        brought = [engine.presets_dir for engine in ENGINES.third_party() if engine.presets_dir is not None]
+        from_packages = [engine.presets_dir for engine in ENGINES.third_party() if engine.presets_dir is not None]
         self._folders = {
             file.parent.name: PresetFolder(file.parent, settings)
-            for presets_dir in (*brought, settings.presets_dir)
+            for presets_dir in (*from_packages, settings.presets_dir)
             for file in sorted(presets_dir.glob("*/preset.json"))
         }
 

@@ -1,4 +1,4 @@
-"""How much one request may ask, so that no job holds a worker for minutes between two chunks of others.
+"""Limits on one request, so that no job holds a worker for minutes while others wait.
 
 The lower of the deployment's limit (settings) and the model's (`limits` in preset.json) applies; a model's own defaults
 are always allowed. Pure.
@@ -16,7 +16,7 @@ from core.service.settings import Settings
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that may be asked, and who set it, for people."""
+    """A maximum, and who set it, for messages."""
 
     most: int
     set_by: str
@@ -30,17 +30,17 @@ class Limit:
 
 @dataclass(frozen=True)
 class RefineLimits:
-    """What may be asked of a refiner."""
+    """Limits on a refinement."""
 
     steps: Limit
     pixels: Limit
-    """Of a refined frame."""
+    """Pixels of a refined frame."""
     lockstep_frames: Limit
-    """Of a video refined in lockstep, whose steps each go over all frames."""
+    """Frames of a video refined in lockstep: each of its steps computes all frames."""
 
 
 def limit_of(name: LimitName, preset: Preset, settings: Settings, own: int = 0) -> Limit:
-    """A limit by its name, the same in Settings and in preset.json; never below `own`, the model's own default."""
+    """The limit `name` of Settings and preset.json; never below `own`, the model's own default."""
     of_deployment, of_model = int(getattr(settings, name)), getattr(preset.effective_limits, name)
     limit = Limit(of_deployment, f"set by this deployment (LONGTAKE_{name.upper()})")
     if of_model is not None and of_model < of_deployment:
@@ -51,7 +51,7 @@ def limit_of(name: LimitName, preset: Preset, settings: Settings, own: int = 0) 
 
 
 def refine_limits(preset: Preset, refiner: RefinerPreset, settings: Settings) -> RefineLimits:
-    """Those of a preset's refiner."""
+    """The limits on refining with a preset's refiner."""
     return RefineLimits(
         steps=limit_of("max_refine_steps", preset, settings, refiner.num_inference_steps),
         pixels=limit_of("max_refine_pixels", preset, settings, refiner.width * refiner.height),

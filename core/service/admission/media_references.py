@@ -1,6 +1,6 @@
-"""Checks what a request names as its image or video, a URL or an upload, before a job is made of it.
+"""Checks the URL or upload that a request names as its image or video, before the job is created.
 
-Over ports. The worker checks URLs again when it fetches: what is true here may have changed by then.
+The worker checks URLs again when it fetches them: addresses may have changed by then.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ URL_USE: dict[MediaKind, UrlUse] = {MediaKind.IMAGE: IMAGE, MediaKind.VIDEO: VID
 
 @dataclass(frozen=True)
 class ReferenceCheck:
-    """Call it with a field and its text. Raises MediaUrlRefused, UploadNotFound, UploadIncomplete, UploadTooLarge
-    or InvalidField."""
+    """Call it with a field and its value.
+
+    Raises MediaUrlRefused, UploadNotFound, UploadIncomplete, UploadTooLarge or InvalidField.
+    """
 
     uploads: UploadStore
     storage: Storage
@@ -47,9 +49,9 @@ class ReferenceCheck:
         upload = self._upload(kind, upload_id)
         if kind not in upload.kinds:
             message = f"{upload_id} is an upload of type {upload.content_type}"
-            raise InvalidField(message, field=kind, fix=f"name it as the field that it is, or upload {kind} bytes")
+            raise InvalidField(message, field=kind, fix=f"use it as the other field, or another file as {kind}")
         most = max_bytes(kind, self.settings)
-        if upload.size_bytes > most:  # declared without its kind, and allowed as the other
+        if upload.size_bytes > most:  # its type allows both kinds, and the other one may be larger
             message = f"{upload_id} has {upload.size_bytes} bytes; {kind} files may have {most}"
             raise UploadTooLarge(message, field=kind, fix="give a smaller file")
         try:
@@ -59,10 +61,10 @@ class ReferenceCheck:
             raise UploadIncomplete(message, field=kind, fix="PUT the file to the upload's url first") from error
         if stored.size_bytes != upload.size_bytes:
             message = f"{upload_id} has {stored.size_bytes} bytes, not the {upload.size_bytes} that were declared"
-            raise UploadIncomplete(message, field=kind, fix="PUT the whole file again, or POST /uploads anew")
+            raise UploadIncomplete(message, field=kind, fix="PUT the whole file again, or create a new upload")
 
     def _upload(self, kind: MediaKind, upload_id: str) -> Upload:
-        """The upload, if its time is not over."""
+        """The upload, if it has not expired. Raises UploadNotFound."""
         refused = UploadNotFound(
             f"there is no upload {shortened(upload_id, 32)}", field=kind, fix="POST /uploads first"
         )
@@ -76,6 +78,6 @@ class ReferenceCheck:
 
 
 def shown(reference: str) -> str:
-    """A reference as it may stand in a log: without query and fragment, where secrets live."""
+    """A reference for logs: without query and fragment, which may hold secrets."""
     bare = reference.partition("?")[0].partition("#")[0]
     return bare if bare == reference else f"{bare}?..."

@@ -1,4 +1,4 @@
-"""One prompt of a request: cleaned, its tokens counted, its words checked; refused, or accepted with warnings."""
+"""Cleans one prompt of a request, counts its tokens and checks its words: refused, or accepted with warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED_WORDS, _NAMED_LETTERS = 5, 32
 
 @dataclass(frozen=True)
 class ReadPrompt:
-    """The text that the model gets, and warnings about the one that was sent."""
+    """The text for the model, and warnings about the text that was sent."""
 
     text: str
     warnings: tuple[JobWarning, ...]
@@ -43,7 +43,7 @@ def read_negative_prompt(sent: str, folder: PresetFolder) -> ReadPrompt:
 
 
 def check_length(field: str, text: str, folder: PresetFolder) -> None:
-    """Raises PromptTooLong if the text encoder would cut the text."""
+    """Raises PromptTooLong if the text encoder would truncate the text."""
     limit, num_tokens = folder.preset.max_prompt_tokens, folder.tokenizer.count(text)
     if num_tokens > limit:
         message = f"{field} has {num_tokens} tokens; this model reads {limit}"
@@ -53,7 +53,7 @@ def check_length(field: str, text: str, folder: PresetFolder) -> None:
 def _not_understood(unknown: tuple[str, ...], folder: PresetFolder) -> PromptNotUnderstood:
     preset = folder.preset
     message = f"{preset.name} knows no word of the prompt"
-    message += f": {_named(unknown)}" if unknown else "; it has none that says what is to be seen"
+    message += f": {_named(unknown)}" if unknown else "; no word of it says what the video shows"
     example = f', for example "{preset.example_prompts[0]}"' if preset.example_prompts else ""
     return PromptNotUnderstood(message, field="prompt", fix=f"say in plain English what the video shows{example}")
 

@@ -1,6 +1,4 @@
-"""`refine` of a request, checked against the preset: a complete RefineSpec, or a refusal that names the nearest value
-that works. Pure.
-"""
+"""`refine` of a request becomes a complete RefineSpec, or is refused with the nearest value that works. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ def refine_spec_of(
 
 
 def _check_steps(strength: float, steps: int, field: str) -> None:
-    """Raises InvalidField that names values that work, those of `field`, which the client gave, first."""
+    """Raises InvalidField with values that work, those for `field` of the request first."""
     levels = round(max(0.0, strength) * NOISE_LEVELS)
     if steps < levels:
         return
@@ -61,9 +59,9 @@ def _check_steps(strength: float, steps: int, field: str) -> None:
 
 
 def check_lockstep(refine: RefineSpec, num_frames: int, limit: Limit) -> None:
-    """Raises InvalidField if a step of all frames together would hold a worker for too long."""
+    """Raises InvalidField if a step over all frames would hold a worker for too long."""
     if refine.schedule == "lockstep" and num_frames > limit.most:
-        message = f"lockstep takes all {num_frames} frames in each step; the most is {limit.most}, {limit.set_by}"
+        message = f"lockstep computes all {num_frames} frames in each step; the most is {limit.most}, {limit.set_by}"
         fix = f"use the schedule streaming, or give at most {limit.most} frames"
         raise InvalidField(message, field="refine.schedule", fix=fix)
 
@@ -88,9 +86,9 @@ def _size(text: str | None, preset: Preset, refiner: RefinerPreset, limits: Refi
 
 
 def possible_sizes(preset: Preset, refiner: RefinerPreset, max_pixels: int | None = None) -> list[tuple[int, int]]:
-    """(width, height) of every size that the refiner does, smallest first; its default is always one.
+    """(width, height) of every supported size, smallest first; the refiner's default is always one.
 
-    `max_pixels`: of a frame; None: no limit.
+    `max_pixels` per frame; None: no limit.
     """
     widths = range(SIDE_MULTIPLE, refiner.max_side + 1, SIDE_MULTIPLE)
     in_proportion = [

@@ -22,12 +22,12 @@ from core.service.domain.schema import REFINE_TAGS, JobRequest
 
 FIELDS_NOT_BUILT_YET = frozenset({"prompts", "priority", "engine"})
 MAX_NAME = 64
-"""Longest field name of a client that a refusal repeats, in characters."""
+"""Characters of a client's field name that an error message repeats."""
 MAX_UNKNOWN_FIELDS = 50
-"""Most that are reported, each with the field that was probably meant: finding that takes time."""
+"""Most that are reported: finding the field that was probably meant takes time."""
 Body = TypeVar("Body", bound=BaseModel)
 
-_NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that clients do not write
+_NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that are not in the body
 _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "missing": ("is missing", "add it"),
     "string_type": ("is not a string", "give a string in quotes"),
@@ -52,9 +52,9 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "dict_type": ("is not an object", "give an object in curly brackets"),
     "too_long": ("has more than {max_length} entries", "leave some out"),
 }
-"""pydantic's error types that requests can raise: what is wrong, and the fix, both filled in from the error's ctx."""
+"""pydantic's error types: what is wrong, and the fix, both formatted with the error's ctx."""
 _REASONS = {("seed", "less_than_equal"): ": JavaScript and other JSON clients round larger integers"}
-"""Added to the fix of one field."""
+"""Appended to the fix, by field and error type."""
 
 
 def parse_request(body: object) -> JobRequest:
@@ -106,7 +106,7 @@ def _together(errors: list[RequestError]) -> RequestError:
 
 
 def _error_of_unknown_field(name: object, model: type[BaseModel]) -> RequestError:
-    """The refusal of a field that `model` does not have, naming the field that was probably meant."""
+    """The error for a field that `model` does not have, naming the field that was probably meant."""
     field = written(name)
     if model is JobRequest and name in FIELDS_NOT_BUILT_YET:
         return FieldNotSupported(f"{field} is not built yet", field=field, fix="leave it out")
@@ -117,7 +117,7 @@ def _error_of_unknown_field(name: object, model: type[BaseModel]) -> RequestErro
 
 
 def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
-    """One of pydantic's errors as ours; `loc` in it begins with a field's name."""
+    """A RequestError for one of pydantic's error details; its `loc` begins with a field's name."""
     field = _path(detail["loc"])
     what, fix = _explained(detail)
     too_long_text = detail["type"] == "string_too_long" and field in {"prompt", "negative_prompt"}
@@ -126,7 +126,7 @@ def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
 
 
 def _explained(detail: Mapping[str, Any]) -> tuple[str, str]:
-    """What is wrong, and the fix."""
+    """(what is wrong, the fix)."""
     if detail["type"] not in _EXPLANATIONS:
         what = str(detail["msg"]).removeprefix("Value error, ")  # pydantic's prefix for a validator's own message
         return f"is not valid: {what}", "see the documentation of this field"
@@ -136,16 +136,16 @@ def _explained(detail: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _bound(value: Any) -> Any:
-    """1 for a bound of 1.0; all else as it is."""
+    """1.0 becomes 1; other values are unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _path(location: tuple[object, ...]) -> str:
-    """pydantic's location as clients write it: webhook_events[0], metadata.colour, a metadata key by itself."""
+    """pydantic's location as a path: webhook_events[0], metadata.colour."""
     first, *rest = (part for part in location if part not in _NOT_WRITTEN)
     return written(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{written(part)}" for part in rest)
 
 
 def written(name: object) -> str:
-    """A client's own name for something, made fit to be repeated to it."""
+    """A client's field name, shortened and escaped for an error message."""
     return shortened(str(name), MAX_NAME)

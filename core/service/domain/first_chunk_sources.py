@@ -1,6 +1,6 @@
 """Names of first-chunk sources, as preset.json and LONGTAKE_FIRST_CHUNK_SOURCE give them.
 
-Torch-free: what a source needs to run is in core.model.engines.streaming_t2v.first_chunk.
+Torch-free: the sources are in core.model.engines.streaming_t2v.first_chunk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class SourceSampling:
-    """How a source samples if a request says nothing."""
+    """Sampling config of a source, for fields that a request leaves out."""
 
     num_inference_steps: int
     guidance_scale: float
@@ -25,11 +25,11 @@ SAMPLING: dict[Kind, SourceSampling] = {
     "svd": SourceSampling(25, 3.0),
     "diffusers": SourceSampling(50, 7.0),
 }
-"""As published, for all but `base`, whose sampling belongs to the preset. Pipelines differ; 50 and 7 suit most."""
+"""As published. That of `base` is in the preset. `diffusers` pipelines differ; 50 and 7 suit most."""
 
 MAX_PIPELINE_STEPS = 500
-"""Of all sources but `base`. diffusers' schedulers place them: of more than half the timesteps some begin far too low,
-and of 1000 some repeat one or ask for one that does not exist."""
+"""Of all sources but `base`: with more steps, some diffusers schedulers start at far too low noise levels, repeat
+timesteps, or use timesteps that do not exist."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SourceChoice:
 
     @property
     def accepts_image(self) -> bool:
-        """Whether it can begin with a given picture."""
+        """Whether it can start from an input image."""
         return self.kind == "svd"
 
     def __str__(self) -> str:
@@ -57,5 +57,5 @@ class SourceChoice:
 
 
 def source_name(text: str) -> str:
-    """`text`, proven to name a source. Raises ValueError."""
+    """`text`, if it names a source. Raises ValueError."""
     return str(SourceChoice.parse(text))

@@ -1,4 +1,4 @@
-"""What an engine can be asked for, so that a request for anything else is refused and not ignored."""
+"""What an engine supports, so that requests with other fields are refused instead of ignored."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 EngineField = Literal[
     "negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps", "profile", "first_chunk"
 ]
-"""Fields of a request that an engine need not take. `refine` follows from the preset, media from Capabilities."""
+"""Request fields that not every engine has. `refine` depends on the preset, input media on Capabilities."""
 ALL_ENGINE_FIELDS: tuple[EngineField, ...] = get_args(EngineField)
 
 VideoUse = Literal["no", "last_frames", "whole"]
 
 
 class Capabilities(BaseModel):
-    """What requests may have, by engine and preset."""
+    """What requests for one preset may contain."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,8 +24,8 @@ class Capabilities(BaseModel):
     image: bool = Field(default=False, description="Whether a request may have an `image`.")
     video: VideoUse = Field(
         default="no",
-        description="What is read of a request's `video`: nothing (it is refused), its last 16 frames, which become"
-        " the first chunk, or all of it.",
+        description="How a request's `video` is used: not at all (it is refused), its last 16 frames become the first"
+        " chunk, or the whole video.",
     )
     needs_input: bool = Field(default=False, description="Whether a request must have an `image` or a `video`.")
     prompt_changes: bool = Field(default=False, description="Whether chunks of one video may have different prompts.")

@@ -1,6 +1,4 @@
-"""Engines as the service knows them before any is loaded: their definitions and the registry. docs/engines.md says how
-to write one.
-"""
+"""Engine definitions and their registry. docs/engines.md explains how to write an engine."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from core.service.engines.tokenizer import FileTokenizer, PromptTokenizer
 
 
 class Parameters(BaseModel):
-    """Base of the model that validates a request's `parameters`; by itself: there are none."""
+    """Base of the models that validate a request's `parameters`; itself: no parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,11 +37,11 @@ class EngineDefinition(Generic[PresetT]):
     load: Callable[[LoadContext[PresetT]], Engine]
     """Loads the networks; imports torch. Raises PresetError."""
     parameters: type[Parameters] = Parameters
-    """Fields that only this engine has: validates a request's `parameters`, which JobSpec.parameters keeps as JSON."""
+    """Validates a request's `parameters`: fields of this engine only. JobSpec.parameters has them as JSON."""
     tokenizer: Callable[[Path], PromptTokenizer] = FileTokenizer
     """The tokenizer of a weights folder. Raises PresetError."""
     presets_dir: Path | None = None
-    """A folder of presets that the engine's package brings: <presets_dir>/<name>/preset.json."""
+    """Presets in the engine's package: <presets_dir>/<name>/preset.json."""
 
     def __post_init__(self) -> None:
         """Third parties write definitions: what is wrong is found here, and not when all models are listed."""

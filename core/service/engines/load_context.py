@@ -1,4 +1,4 @@
-"""What a definition is given to load an engine or a refiner with."""
+"""The argument of `load` of an engine or refiner definition."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PresetT = TypeVar("PresetT")
 
 @dataclass(frozen=True)
 class LoadContext(Generic[PresetT]):
-    """A preset and the process that loads it."""
+    """A preset, its folders, and settings of the process that loads it."""
 
     preset: PresetT
-    """Of an engine its preset, of a refiner the preset's `refiner` block."""
+    """For an engine its preset, for a refiner the preset's `refiner` block."""
     folder: Path
     """Holds preset.json."""
     weights: Path
@@ -26,4 +26,4 @@ class LoadContext(Generic[PresetT]):
     torch_compile: bool = False
     """Whether networks may be compiled."""
     long_work: LongWork = unannounced
-    """Surrounds all work of minutes that has no steps: loading, compiling."""
+    """A context manager around work of minutes that reports no steps: loading, compiling."""

@@ -1,7 +1,6 @@
-"""preset.json as the service reads it: what every engine's preset has. Engines add keys of their own.
+"""preset.json: the keys that every preset has. Engines add keys in a subclass of Preset.
 
-An engine's preset model is a subclass of Preset; its `capabilities` and `profile_defaults` are all that admission and
-GET /models ask of it. Unknown keys are errors.
+Admission and GET /models use its `capabilities` and `profile_defaults`. Unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from core.service.engines.refiner import DEFAULT_REFINER, REFINERS, RefinerPrese
 from core.service.settings import Settings
 
 MAX_STEPS = 1000
-"""Of any sampler: the timesteps that models are trained with."""
+"""Of any sampler: the number of timesteps in training."""
 MIN_SIDE_PIXELS = 16
 """Of videos in H.264, whose sides are also even."""
 FIX = "restore the preset's files"
@@ -37,11 +36,13 @@ LimitName = Literal[
 """Limits that a deployment sets (Settings) and a preset may lower."""
 
 
-class _Part(BaseModel):
+class PresetPart(BaseModel):
+    """Base of the models of preset.json: frozen, unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PresetLimits(_Part):
+class PresetLimits(PresetPart):
     """Limits of a preset below the deployment's; None: the deployment's. A default of the preset is never refused."""
 
     min_frames: int = Field(default=MIN_FRAMES, ge=MIN_FRAMES)
@@ -53,7 +54,7 @@ class PresetLimits(_Part):
     max_lockstep_frames: int | None = Field(default=None, ge=MIN_FRAMES)
 
 
-class HubFiles(_Part):
+class HubFiles(PresetPart):
     """Files of one repository of the Hugging Face Hub."""
 
     repository: str
@@ -61,8 +62,8 @@ class HubFiles(_Part):
     files: tuple[str, ...]
 
 
-class Download(_Part):
-    """Where the weights of a preset come from that is too large to be shipped."""
+class Download(PresetPart):
+    """Where the weights come from, for presets that are too large to be shipped."""
 
     checkpoint: HubFiles = Field(description="The one file with all networks of the method.")
     base: HubFiles = Field(description="The untouched base model: UNet of the first chunk, and the tokenizer.")
@@ -73,19 +74,19 @@ class Download(_Part):
 
     @property
     def needed(self) -> tuple[HubFiles, ...]:
-        """Without the refiner's."""
+        """All but the refiner's."""
         return (self.base, self.checkpoint)
 
 
-class ProfileDefaults(_Part):
-    """How one profile samples if a request says nothing. None: the engine does not take the field."""
+class ProfileDefaults(PresetPart):
+    """Sampling config of a profile, for fields that a request leaves out. None: the engine has no such field."""
 
     guidance_scale: float | None = None
     num_inference_steps: int | None = None
     first_chunk: FirstChunkSampling | None = None
 
 
-class Preset(_Part):
+class Preset(PresetPart):
     """What every preset.json has."""
 
     name: str
@@ -97,38 +98,38 @@ class Preset(_Part):
     max_prompt_tokens: int = Field(
         ge=1, description="Tokens of prompt that the text encoder reads, special tokens not counted."
     )
-    negative_prompt: str = Field(default="", description="Of requests that have none.")
+    negative_prompt: str = Field(default="", description="For requests without one.")
     example_prompts: tuple[str, ...] = ()
     download: Download | None = Field(default=None, description="None: the weights are beside preset.json.")
     refiner: SerializeAsAny[RefinerPreset] | None = Field(
         default=None, description="None: videos of this preset cannot be refined."
     )
-    limits: PresetLimits = Field(default=PresetLimits(), description="What requests may ask, below the deployment's.")
+    limits: PresetLimits = Field(default=PresetLimits(), description="Limits on requests, below the deployment's.")
 
     @property
     def capabilities(self) -> Capabilities:
-        """What requests for this preset may have. By default: a prompt."""
+        """What requests for this preset may contain. By default: a prompt only."""
         return Capabilities(fields=())
 
     @property
     def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:
-        """How each profile samples. Empty: the engine has no sampling settings."""
+        """Sampling config by profile. Empty: the engine has none."""
         return {}
 
     @property
     def effective_limits(self) -> PresetLimits:
-        """`limits`, lowered to what the engine can do."""
+        """`limits`, lowered to what the engine supports."""
         return self.limits
 
     def configured(self, settings: Settings) -> Preset:
-        """The preset with what the operator's settings replace in it."""
+        """The preset with values replaced by the operator's settings."""
         del settings
         return self
 
     @field_validator("refiner", mode="before")
     @classmethod
     def _validated_by_its_kind(cls, block: object) -> object:
-        """The block as the model of its refiner. Raises ValueError for a refiner that cannot be used."""
+        """The block, validated by its refiner's own model. Raises ValueError for a refiner that cannot be used."""
         if not isinstance(block, dict):
             return block
         keys = cast("dict[str, Any]", block)
@@ -143,7 +144,7 @@ PresetT = TypeVar("PresetT", bound=Preset)
 
 
 def read_preset(folder: Path, model_of: Callable[[str], type[PresetT]]) -> PresetT:
-    """preset.json of a folder, as the model that `model_of` gives for its engine's name.
+    """preset.json of a folder, validated by the model that `model_of` returns for its engine's name.
 
     Raises PresetError naming the file and the key at fault.
     """

@@ -1,4 +1,4 @@
-"""Refiners as the service knows them: the `refiner` block of a preset, and the registry of refiner definitions."""
+"""The `refiner` block of a preset, refiner definitions and their registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.service.engines.load_context import LoadContext
 from core.service.engines.registry import Registry, require_subclass
 
 REFINER_FOLDER = "refiner"
-"""Where in a weights folder the refiner's networks are."""
+"""The refiner's networks in a weights folder."""
 DEFAULT_REFINER = "sdedit"
 
 
@@ -29,11 +29,11 @@ class RefinerPreset(BaseModel):
     strength: float = Field(gt=0, le=1)
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=1.0)
-    prompt_suffix: str = Field(default="", description="Follows every prompt, as in the refiner's published use.")
+    prompt_suffix: str = Field(default="", description="Appended to every prompt, as published.")
 
     @property
     def in_weights_folder(self) -> bool:
-        """Whether its networks are under `refiner/` of the weights folder; otherwise its loader fetches them."""
+        """Whether its networks are in `refiner/` of the weights folder; otherwise `fetch` downloads them."""
         return True
 
 
@@ -41,7 +41,7 @@ RefinerPresetT = TypeVar("RefinerPresetT", bound=RefinerPreset)
 
 
 def nothing_to_fetch(preset: RefinerPreset) -> None:
-    """For refiners whose networks are all in the weights folder."""
+    """The `fetch` of refiners whose networks are in the weights folder."""
     del preset
 
 
@@ -55,7 +55,7 @@ class RefinerDefinition(Generic[RefinerPresetT]):
     load: Callable[[LoadContext[RefinerPresetT]], RefineEngine]
     """Loads the networks; imports torch. Raises PresetError."""
     fetch: Callable[[RefinerPresetT], None] = field(default=nothing_to_fetch)
-    """Downloads what is not in the weights folder, before a job waits for it. Logs a failure and does not raise it."""
+    """Downloads what is not in the weights folder, before a job needs it. Logs failures instead of raising."""
 
     def __post_init__(self) -> None:
         require_subclass("preset", self.preset, RefinerPreset)

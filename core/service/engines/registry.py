@@ -1,9 +1,8 @@
-"""Definitions by name: Longtake's own from a table of paths, third parties' from entry points.
+"""Definitions of engines and refiners by name: built-in ones from a table, third-party ones from entry points.
 
-A package brings a definition under an entry point `NAME = "module:ATTRIBUTE"`. Longtake's own are a table instead, so
-that they are found in a source checkout which is not installed. A module is imported when its definition is first
-asked for. What is wrong with an entry point is reported with the name of its distribution and concerns only the presets
-that use it.
+A package registers a definition as an entry point `NAME = "module:ATTRIBUTE"`. Built-in ones are in a table, so that
+they are found in a source checkout that is not installed. Modules are imported at the first use of their definition. A
+broken entry point is reported with the name of its distribution, and affects only presets that use it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Definition = TypeVar("Definition", bound=Named)
 
 
 class Registry(Generic[Definition]):
-    """Definitions of one kind ("engine"), by name. Entry points are read once, at the first use."""
+    """Definitions of one kind, such as "engine", by name. Entry points are read once, at the first use."""
 
     def __init__(
         self,
@@ -40,7 +39,7 @@ class Registry(Generic[Definition]):
         built_in: Mapping[str, str],
         find: Callable[[str], Iterable[EntryPoint]] = lambda group: entry_points(group=group),
     ) -> None:
-        """`built_in`: "module:ATTRIBUTE" by name. `find` gives the entry points of the group longtake.KINDs."""
+        """`built_in`: "module:ATTRIBUTE" by name. `find` returns the entry points of the group longtake.KINDs."""
         self._kind = kind
         self._definition = definition
         self._group = f"longtake.{kind}s"
@@ -49,7 +48,7 @@ class Registry(Generic[Definition]):
         self._loaded: dict[str, Definition] = {}
 
     def names(self) -> list[str]:
-        """Of all definitions, Longtake's own first, whether they can be loaded or not."""
+        """Names of all definitions, built-in ones first, whether or not they can be loaded."""
         return [*self._built_in, *self._third_party]
 
     def get(self, name: str) -> Definition:
@@ -59,7 +58,7 @@ class Registry(Generic[Definition]):
         return self._loaded[name]
 
     def third_party(self) -> Iterator[Definition]:
-        """All that other distributions bring; those that cannot be loaded are left out with a warning."""
+        """Third-party definitions; those that cannot be loaded are left out with a warning."""
         for name in self._third_party:
             try:
                 yield self.get(name)
@@ -71,7 +70,7 @@ class Registry(Generic[Definition]):
         found = defaultdict[str, list[EntryPoint]](list)
         for entry in self._find(self._group):
             if entry.name in self._built_in:
-                logger.warning("the %s %s is ignored: Longtake has one of that name", self._kind, _shown(entry))
+                logger.warning("the %s %s is ignored: a built-in one has that name", self._kind, _shown(entry))
             else:
                 found[entry.name].append(entry)
         return dict(sorted(found.items()))
@@ -82,7 +81,7 @@ class Registry(Generic[Definition]):
         entries = self._third_party.get(name, [])
         if not entries:
             message = f"there is no {self._kind} named {name!r}"
-            raise PresetError(message, fix=f"use one of: {', '.join(self.names())}; or install the package with it")
+            raise PresetError(message, fix=f"use one of: {', '.join(self.names())}; or install the package that has it")
         if len(entries) > 1:
             shown = " and ".join(_shown(entry) for entry in entries)
             raise PresetError(f"more than one {self._kind} has the name {name}: {shown}", fix="uninstall all but one")
@@ -96,7 +95,7 @@ class Registry(Generic[Definition]):
         except Exception as error:  # the boundary to others' packages, which may raise anything
             raise PresetError(f"{problem}: {type(error).__name__}: {error}", fix=fix) from error
         if not isinstance(loaded, self._definition):
-            raise PresetError(f"{problem}: {entry.value} is no {self._definition.__name__}", fix=fix)
+            raise PresetError(f"{problem}: {entry.value} is not an instance of {self._definition.__name__}", fix=fix)
         if loaded.name != entry.name:
             raise PresetError(f"{problem}: {entry.value} has the name {loaded.name}", fix=fix)
         return loaded
@@ -109,5 +108,5 @@ def require_subclass(field: str, value: object, base: type) -> None:
 
 
 def _shown(entry: EntryPoint) -> str:
-    """Name and distribution, for people."""
+    """Name and distribution, for messages."""
     return f"{entry.name} of {entry.dist.name} {entry.dist.version}" if entry.dist else entry.name

@@ -1,4 +1,4 @@
-"""How the tokens of a prompt are counted, and which of its words a model knows. Needs `tokenizers`, no torch."""
+"""Counts the tokens of a prompt and checks which of its words a model knows. Torch-free; uses `tokenizers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.service.engines.vocabulary import Vocabulary, WordCheck
 
 
 class PromptTokenizer(Protocol):
-    """What admission asks of a model's text encoder."""
+    """What admission needs to know of a model's text encoder."""
 
     def count(self, text: str) -> int:
         """Tokens of `text` without special tokens."""

@@ -1,8 +1,8 @@
-"""Which words of a prompt a model knows, and what in it is the syntax of another tool. Needs the tokenizer, no torch.
+"""Which words of a prompt a model knows, and which parts are syntax of other tools. Torch-free.
 
-A word is known by its tokens. Whole-word vocabularies say "unknown" themselves. A byte-level vocabulary (CLIP's) takes
-any text apart, down to single bytes: there a word is known that has Latin letters and is not taken apart into crumbs.
-A tokenizer without words (of test presets) tells nothing, so every word counts as known.
+Whole-word vocabularies have a token for unknown words. A byte-level vocabulary (CLIP's) splits any text, down to single
+bytes: there a word counts as known if it has Latin letters and is split into few tokens for its length. With an empty
+vocabulary (test presets) every word counts as known.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from tokenizers import Tokenizer, decoders
 
 _WORD = re.compile(r"[^\W_](?:[\w'\u2019]*[^\W_])?")
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-"""What sentencepiece vocabularies with byte fallback give for what they do not have."""
+"""Tokens for unknown characters in sentencepiece vocabularies with byte fallback."""
 _LARGE_VOCABULARY = 10_000
-"""A vocabulary of fewer tokens takes ordinary words to pieces, too."""
-_MIN_JUDGED_LETTERS, _CRUMBS_PER_LETTER = 4, 0.6
+"""Smaller vocabularies split ordinary words, too, so words are not judged by their number of tokens."""
+_MIN_JUDGED_LETTERS, _MAX_TOKENS_PER_LETTER = 4, 0.6
 """`qwertyuiop` has 0.6 tokens per letter in CLIP's vocabulary, `Szczebrzeszyn` 0.54, `checkered` 0.22."""
 FUNCTION_WORDS = frozenset({
     "a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "over", "than",
     "that", "the", "then", "this", "to", "was", "were", "while", "with",
 })  # fmt: skip
-"""They say nothing of a picture by themselves."""
+"""By themselves they describe no picture."""
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """Syntax of other tools: what to call it, how it is found, and whether it holds words that are still words."""
+class ForeignSyntax:
+    """Syntax of another tool: its name for messages, its pattern, and whether a match contains prompt words."""
 
     name: str
     pattern: re.Pattern[str]
@@ -38,32 +38,36 @@ class Foreign:
 
 
 FOREIGN_SYNTAX = (
-    Foreign("tags such as <lora:...>", re.compile(r"<\|?[\w-]+(?::[^<>]*|\|)>")),
-    Foreign("options such as --ar 16:9", re.compile(r"(?<!\S)--[A-Za-z]\w*(?:[ =]+\d[\d.:]*)?")),
-    Foreign("BREAK or AND", re.compile(r"\bBREAK\b|(?<=[a-z,.)] )AND(?= [a-z(])")),
-    Foreign("weights such as (red:1.4)", re.compile(r":\s*-?(?:\d+(?:\.\d+)?|\.\d+)\s*\)|::\s*-?\d"), has_words=True),
-    Foreign("brackets such as ((red)) or [red]", re.compile(r"\(\([^()]+\)\)|\[[^\[\]]+\]"), has_words=True),
-    Foreign("choices such as {red|blue}", re.compile(r"\{[^{}|]*\|[^{}]*\}|__\w+__"), has_words=True),
-    Foreign("a negative prompt inside the prompt", re.compile(r"\bnegative prompt\s*:", re.IGNORECASE), has_words=True),
+    ForeignSyntax("tags such as <lora:...>", re.compile(r"<\|?[\w-]+(?::[^<>]*|\|)>")),
+    ForeignSyntax("options such as --ar 16:9", re.compile(r"(?<!\S)--[A-Za-z]\w*(?:[ =]+\d[\d.:]*)?")),
+    ForeignSyntax("BREAK or AND", re.compile(r"\bBREAK\b|(?<=[a-z,.)] )AND(?= [a-z(])")),
+    ForeignSyntax(
+        "weights such as (red:1.4)", re.compile(r":\s*-?(?:\d+(?:\.\d+)?|\.\d+)\s*\)|::\s*-?\d"), has_words=True
+    ),
+    ForeignSyntax("brackets such as ((red)) or [red]", re.compile(r"\(\([^()]+\)\)|\[[^\[\]]+\]"), has_words=True),
+    ForeignSyntax("choices such as {red|blue}", re.compile(r"\{[^{}|]*\|[^{}]*\}|__\w+__"), has_words=True),
+    ForeignSyntax(
+        "a negative prompt inside the prompt", re.compile(r"\bnegative prompt\s*:", re.IGNORECASE), has_words=True
+    ),
 )
 
 
 @dataclass(frozen=True)
 class WordCheck:
-    """`understood`: at least one word of the text says something to the model."""
+    """`understood`: the model knows at least one word of the text that is not a function word."""
 
     understood: bool
     unknown: tuple[str, ...]
 
 
 class Vocabulary:
-    """What a tokenizer's tokens tell of words."""
+    """Checks words by their tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
     def check(self, text: str) -> WordCheck:
-        """The words of `text` outside of other tools' syntax."""
+        """Check the words of `text` outside of other tools' syntax."""
         for foreign in FOREIGN_SYNTAX:
             text = text if foreign.has_words else foreign.pattern.sub(" ", text)
         words = _WORD.findall(text)
@@ -79,23 +83,23 @@ class Vocabulary:
         tokens = self._tokens(word)
         if self._unknown in tokens or not tokens or any(_BYTE_TOKEN.fullmatch(token) for token in tokens):
             return False
-        return not self._is_byte_level or (_is_latin(word) and not self._is_crumbled(word, len(tokens)))
+        return not self._is_byte_level or (_is_latin(word) and not self._is_fragmented(word, len(tokens)))
 
     def _has(self, symbol: str) -> bool:
-        """A symbol (an emoji) is one of the tokens."""
+        """Whether a symbol (an emoji) has a token of its own."""
         tokens = self._tokens(symbol)
         return len(tokens) == 1 and tokens[0] != self._unknown
 
-    def _is_crumbled(self, word: str, num_tokens: int) -> bool:
+    def _is_fragmented(self, word: str, num_tokens: int) -> bool:
         judged = self._num_words >= _LARGE_VOCABULARY and word.isascii() and len(word) >= _MIN_JUDGED_LETTERS
-        return judged and num_tokens >= _CRUMBS_PER_LETTER * len(word)
+        return judged and num_tokens >= _MAX_TOKENS_PER_LETTER * len(word)
 
     def _tokens(self, text: str) -> list[str]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
 
     @cached_property
     def _unknown(self) -> str | None:
-        """The token of unknown words. A byte-level vocabulary names one, too, and never gives it."""
+        """The token for unknown words. Byte-level vocabularies have one, too, but never use it."""
         return getattr(self._tokenizer.model, "unk_token", None)
 
     @cached_property
@@ -117,5 +121,5 @@ def _is_latin(word: str) -> bool:
 
 
 def foreign_syntax(text: str) -> list[str]:
-    """What kinds of other tools' syntax are in the text, for people."""
+    """Names of other tools' syntax in the text, for messages."""
     return [foreign.name for foreign in FOREIGN_SYNTAX if foreign.pattern.search(text)]

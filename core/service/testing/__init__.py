@@ -1,1 +1,1 @@
-"""In-memory implementations of the ports, for tests of ours and of whoever writes an engine."""
+"""In-memory implementations of the ports, and torch-free engines, for tests here and in packages that bring engines."""

@@ -8,7 +8,7 @@ FAKE_START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeClock:
-    """Stands still until told to advance."""
+    """Stands still between calls of `advance`."""
 
     def __init__(self, now: datetime = FAKE_START) -> None:
         self._now = now

@@ -19,9 +19,11 @@ class FakePreset(Preset):
     """preset.json of an engine `fake`."""
 
     steps: int = Field(default=4, ge=1, description="Steps of a chunk.")
-    step_seconds: float = Field(default=0.0, ge=0, description="Duration of each.")
+    step_seconds: float = Field(default=0.0, ge=0, description="Duration of each step.")
     accepts_image: bool = False
-    video: VideoUse = Field(default="last_frames", description="The engine itself reads no whole video.")
+    video: VideoUse = Field(
+        default="last_frames", description="What the preset declares; the fake engine reads the last frames only."
+    )
 
     @property
     def capabilities(self) -> Capabilities:

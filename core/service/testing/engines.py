@@ -22,18 +22,15 @@ from core.service.domain.engine import (
 )
 from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
-from core.service.domain.schema import (
-    JobSpec,
-)
+from core.service.domain.schema import JobSpec
 from core.service.media.crop import crop_and_resize
 
 
 class FakeEngine(Engine):
-    """A coloured square that bounces over a grey field, or over the input media. Colour from the prompt, start from the
-    seed.
+    """A square that bounces over a grey field or over the input media; the prompt gives its colour, the seed its start.
 
-    Its state holds where the square is, so a chunk made without the state before it comes out wrong. `step_seconds`
-    stretches each step for those who need to watch or interrupt it.
+    The state holds the position of the square, so a chunk made from the wrong state is visibly wrong. `step_seconds` is
+    the duration of each step.
     """
 
     def __init__(
@@ -55,7 +52,7 @@ class FakeEngine(Engine):
         return self._fingerprint
 
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
-        """The input image, or the last frame of the input video, is the field under the square."""
+        """The background is the input image, or the last frame of the input video."""
         arrays: dict[str, NDArray[Any]] = {"phase": np.asarray([spec.seed % 997], dtype=np.int64)}
         if inputs.image is not None:
             arrays["field"] = crop_and_resize(Image.fromarray(inputs.image), self._height, self._width)
@@ -86,7 +83,7 @@ class FakeEngine(Engine):
         return np.stack([self._frame(spec, phase + 2 * t, field) for t in range(span.num_frames)])
 
     def _frame(self, spec: JobSpec, phase: int, field: FrameHWC) -> FrameHWC:
-        """One frame: the square's top left corner goes to and fro along both sides, at different periods."""
+        """One frame: the square moves back and forth along both axes, with different periods."""
         side = self._height // 4
         top = _bounce(phase, self._height - side)
         left = _bounce(phase * 3 // 2, self._width - side)
@@ -97,9 +94,9 @@ class FakeEngine(Engine):
 
 
 class FakeRefineEngine(RefineEngine):
-    """Frames doubled in size; a white bar along the top, as long as the number of windows (or steps) done before.
+    """Frames doubled in size; a white bar along the top, whose length is the number of windows (or steps) done before.
 
-    A window made without the state before it comes out wrong. `step_seconds` stretches each of the request's steps.
+    A window made from the wrong state is visibly wrong. `step_seconds` is the duration of each step.
     """
 
     def __init__(self, *, step_seconds: float = 0.0, fingerprint: str = "fake-refiner-1") -> None:
@@ -143,7 +140,7 @@ def _refine_steps(spec: JobSpec) -> int:
 
 
 def _enlarged(frames: FramesTHWC, bar_length: int) -> FramesTHWC:
-    """Every pixel four times, and the bar: 4 pixels per window or step done."""
+    """The frames at twice the size, with a bar of 4 pixels per window or step done."""
     enlarged = frames.repeat(2, axis=1).repeat(2, axis=2)
     enlarged[:, :4, : 4 * bar_length] = 255
     return enlarged

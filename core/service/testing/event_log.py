@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from core.service.domain import transitions
-from core.service.domain.ports import (
-    JobUpdates,
-    LogPosition,
-)
-from core.service.domain.schema import (
-    LANES_WITH_STEPS,
-    JobEvent,
-)
+from core.service.domain.ports import JobUpdates, LogPosition
+from core.service.domain.schema import LANES_WITH_STEPS, JobEvent
 from core.service.testing.job_store import FakeJobStore
 
 
@@ -34,11 +28,11 @@ class FakeEventLog:
     def follow(self, positions: Mapping[str, LogPosition], timeout_seconds: float) -> Sequence[JobUpdates]:
         with self._memory.changed:
 
-            def news() -> list[JobUpdates]:
-                found = [self._news(job_id, position) for job_id, position in positions.items()]
+            def updates() -> list[JobUpdates]:
+                found = [self._updates(job_id, position) for job_id, position in positions.items()]
                 return [one for one in found if one.events or one.progress]
 
-            return self._memory.changed.wait_for(news, timeout_seconds) or []
+            return self._memory.changed.wait_for(updates, timeout_seconds) or []
 
     def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
         with self._memory.changed:
@@ -49,10 +43,10 @@ class FakeEventLog:
         log = self._memory.events.get(job_id, [])
         return LogPosition(log[-1].id if log else "0-0", str(self._memory.num_reports))
 
-    def _news(self, job_id: str, position: LogPosition) -> JobUpdates:
+    def _updates(self, job_id: str, position: LogPosition) -> JobUpdates:
         events = self.read(job_id, position.event)
-        told = [self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS]
-        new = [entry for entry in told if entry is not None and entry[0] > int(position.reports)]
+        latest = [self._memory.progress.get((job_id, lane)) for lane in LANES_WITH_STEPS]
+        new = [entry for entry in latest if entry is not None and entry[0] > int(position.reports)]
         reports = max((number for number, _ in new), default=int(position.reports))
         after = LogPosition(events[-1].id if events else position.event, str(reports))
         return JobUpdates(job_id, events, [report for _, report in new], after)

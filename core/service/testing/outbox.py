@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from core.service.domain.ports import (
-    Clock,
-    Delivery,
-)
+from core.service.domain.ports import Clock, Delivery
 from core.service.testing.job_store import FakeJobStore
 
 
@@ -18,7 +15,7 @@ class FakeOutbox:
     def __init__(self, store: FakeJobStore, clock: Clock) -> None:
         self._memory = store.memory
         self._clock = clock
-        self._proofs: dict[str, datetime] = {}
+        self._held_until: dict[str, datetime] = {}
 
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
         with self._memory.changed:
@@ -32,7 +29,7 @@ class FakeOutbox:
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
         with self._memory.changed:
             due = self._memory.due
-            held = [row for row in deliveries if due.get((row.job_id, row.id), "") == self._proofs.get(row.id)]
+            held = [row for row in deliveries if due.get((row.job_id, row.id), "") == self._held_until.get(row.id)]
             self._push([(row.job_id, row.id) for row in held], seconds)
             return held
 
@@ -43,7 +40,7 @@ class FakeOutbox:
         key = (delivery.job_id, delivery.id)
         with self._memory.changed:
             due = self._memory.due.get(key)
-            is_mine = self._proofs.pop(delivery.id, due) == due
+            is_mine = self._held_until.pop(delivery.id, due) == due
             if key in self._memory.deliveries and due is not None and (is_mine or delivery.state != "pending"):
                 self._memory.deliveries[key] = delivery
                 if delivery.state == "pending":
@@ -60,7 +57,7 @@ class FakeOutbox:
         return next((key for key in keys if key in self._memory.due), None)
 
     def _disable(self, key: tuple[str, str]) -> bool:
-        """Whether the receiver wants no more of this job's."""
+        """Disable the delivery if the receiver has disabled this job's webhooks; returns whether it has."""
         rows = self.of_job(key[0])
         disabled = any(row.state == "disabled" for row in rows)
         if disabled:
@@ -71,7 +68,7 @@ class FakeOutbox:
     def _push(self, keys: Sequence[tuple[str, str]], seconds: float) -> None:
         until = self._clock.now() + timedelta(seconds=seconds)
         self._memory.due.update(dict.fromkeys(keys, until))
-        self._proofs.update({key[1]: until for key in keys})
+        self._held_until.update({key[1]: until for key in keys})
 
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         with self._memory.changed:

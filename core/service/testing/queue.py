@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.service.domain.schema import (
-    Lane,
-)
+from core.service.domain.schema import Lane
 from core.service.redis import queue
 
 
 @dataclass(frozen=True)
 class SentMessage:
-    """A message as FakeTaskQueue keeps it."""
+    """A message in FakeTaskQueue."""
 
     task: str
     queue: str
@@ -20,7 +18,7 @@ class SentMessage:
 
 
 class FakeTaskQueue:
-    """ports.TaskQueue that keeps what was sent in `messages`; like the real one it lets one message wait in a queue."""
+    """ports.TaskQueue with its messages in `messages`; like the real one, a queue holds at most one message."""
 
     def __init__(self) -> None:
         self.messages: list[SentMessage] = []

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from core.service.domain.errors import (
-    UploadNotFound,
-)
-from core.service.domain.ports import (
-    Clock,
-    Discarded,
-    WorkerStatus,
-)
+from core.service.domain.errors import UploadNotFound
+from core.service.domain.ports import Clock, Discarded, WorkerStatus
 from core.service.domain.uploads import Upload
 from core.service.testing.clock import FakeClock
 

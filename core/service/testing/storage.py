@@ -7,18 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from core.service.domain.errors import (
-    ObjectNotFound,
-    RangeNotSatisfiable,
-    StorageError,
-)
-from core.service.domain.ports import (
-    ObjectPart,
-    StoredObject,
-)
+from core.service.domain.errors import ObjectNotFound, RangeNotSatisfiable, StorageError
+from core.service.domain.ports import ObjectPart, StoredObject
 
 PIECE_BYTES = 1000
-"""Objects are read in pieces as small as this, so that tests meet more than one."""
+"""Small, so that objects in tests have more than one piece."""
 
 
 class FakeStorage:
@@ -86,7 +79,7 @@ class FakeStorage:
 
 
 class FakeObjectReader:
-    """ports.ObjectReader over a FakeStorage. `piece_bytes` at a time; `open_now` counts who reads."""
+    """ports.ObjectReader over a FakeStorage. `open_now`: number of open objects."""
 
     def __init__(self, storage: FakeStorage, piece_bytes: int = PIECE_BYTES) -> None:
         self._storage = storage

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from api.events.sse import Streams, event_stream_limit, follow_job
 from core.service.domain.errors import StoreDamaged, StoreUnavailable
 from core.service.domain.ports import JobUpdates, LogPosition
-from core.service.testing.fakes import FakeEventLog
+from core.service.testing.event_log import FakeEventLog
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 from tests.helpers.deadline import eventually_on_the_loop, one_turn
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from core.service.domain.manifest import manifest_key, record_from_manifest, tombstone_key
 from core.service.domain.schema import ChunkList, Job, JobStatus, Lane, StepProgress
 from core.service.redis import queue
-from core.service.testing.fakes import SentMessage
+from core.service.testing.queue import SentMessage
 from tests.helpers.api_world import BASE_URL, PROMPT, World, submit
 
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from core.service.domain.manifest import chunk_key, refined_key, refined_video_key, video_key
-from core.service.testing.fakes import FakeStorage
+from core.service.testing.storage import FakeStorage
 from tests.helpers.api_world import BASE_URL, World, submit
 from tests.helpers.deadline import eventually
 

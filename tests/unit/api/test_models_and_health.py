@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from core.service.domain.errors import StoreError
 from core.service.domain.ports import WorkerStatus
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeJobStore
+from core.service.testing.job_store import FakeJobStore
 from tests.helpers.api_world import PROMPT, World
 from tests.helpers.presets import MAX_PROMPT_TOKENS, change_preset, write_fake_preset
 

@@ -14,7 +14,8 @@ from core.service.domain.manifest import manifest_key, refined_video_key, thumbn
 from core.service.domain.refine_plan import num_pieces
 from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import JobSpec, JobStatus, RefineSpec
-from core.service.testing.fakes import FakeEngine, FakeJobStore, FakeRefineEngine
+from core.service.testing.engines import FakeEngine, FakeRefineEngine
+from core.service.testing.job_store import FakeJobStore
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.jobs import refine_spec

@@ -11,7 +11,8 @@ from core.service.domain.transitions import TOMBSTONE_TIME
 from core.service.domain.uploads import upload_id_of_key
 from core.service.records.orphans import find_orphans
 from core.service.records.tombstones import delete_job
-from core.service.testing.fakes import FakeEngine, FakeJobStore
+from core.service.testing.engines import FakeEngine
+from core.service.testing.job_store import FakeJobStore
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.interruption import Interruption, interrupted_services

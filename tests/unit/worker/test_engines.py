@@ -14,7 +14,7 @@ from core.service.domain.errors import PresetError, UnknownModel
 from core.service.engines.definition import ENGINES
 from core.service.settings import Settings
 from core.service.testing.definitions import FAKE_ENGINE
-from core.service.testing.fakes import FakeRefineEngine
+from core.service.testing.engines import FakeRefineEngine
 from tests.helpers.jobs import job_spec
 from tests.helpers.presets import write_fake_preset
 from worker.engines import load_engine, load_engines, load_refiner

@@ -6,7 +6,7 @@ import pytest
 
 from core.service.domain.manifest import video_key
 from core.service.domain.schema import JobStatus
-from core.service.testing.fakes import FakeEngine
+from core.service.testing.engines import FakeEngine
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.interruption import Interruption, interrupted_services
 from worker.maintenance.janitor import Janitor

@@ -22,12 +22,7 @@ from torch.nn import functional
 from core.model.networks.attention import AttentionLayer, attend
 from core.model.networks.cross_attention import SharedTextLayers
 from core.model.networks.kernels import dense, normalise
-from core.model.networks.layouts import (
-    frames_to_video,
-    sequences_to_video,
-    video_to_frames,
-    video_to_sequences,
-)
+from core.model.networks.layouts import frames_to_video, sequences_to_video, video_to_frames, video_to_sequences
 from core.model.networks.unet_halves import (
     EncodedHalf,
     EncoderNetwork,

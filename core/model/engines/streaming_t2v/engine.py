@@ -1,30 +1,27 @@
-"""StreamingT2VEngine: a request becomes chunks, one call per chunk, from a small state that any worker can continue.
+"""StreamingT2VEngine: makes a video chunk by chunk, each from a small state that any worker can continue.
 
-Implements core.service.domain.engine.Engine. Knows no files, queues or storage; its networks come loaded.
+Implements core.service.domain.engine.Engine with loaded networks. Knows no files, queues or storage.
 
 The state's arrays: `generator` (the windows' CPU generator), `conditioning_frames` (last 8 decoded frames, float32,
-not rounded), `anchor_frame` (frame 0), `surplus_frames` (finished frames that no chunk has yet, uint8); before chunk 0
+not rounded), `anchor_frame` (frame 0), `surplus_frames` (finished frames of the next chunk, uint8); before chunk 0
 the input media, `given_image` (uint8, any size) or `given_frames` (16 of the preset's size, uint8).
 
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
+from core.model.engines.streaming_t2v.chunk_state import as_float_array, chunk_name, finished_chunk, with_history
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, FirstChunkSource
-from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.recent import Recent
+from core.model.engines.streaming_t2v.lru_cache import LruCache
+from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels, ModelLoader
 from core.model.engines.streaming_t2v.sampling import (
-    SamplingConfig,
     VideoContext,
     as_conditioning,
     decode_new_frames,
@@ -32,9 +29,8 @@ from core.model.engines.streaming_t2v.sampling import (
     window_context,
     window_denoiser,
 )
-from core.model.networks.base_network import BaseNetwork
-from core.model.networks.encoders import ImageEncoder, TextEncoder
-from core.model.sampling.device import Stopwatch, device_name
+from core.model.engines.streaming_t2v.spec_sampling import sampling_of
+from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
@@ -56,51 +52,6 @@ _FIRST_CHUNK_STAGE = "first_chunk"
 _CACHED_VIDEOS = 8
 
 
-@dataclass(frozen=True)
-class LoadedModels:
-    """Everything with weights, in evaluation mode, on one device."""
-
-    network: StreamingNetwork
-    base: BaseNetwork
-    """Samples the first chunk: an untouched base UNet, or `network` where its base was kept frozen."""
-    vae: AutoencoderKL
-    encode_texts: TextEncoder
-    encode_images: ImageEncoder
-
-
-class ModelLoader(Protocol):
-    """Holds a preset's models, the networks once for each dtype that is asked for."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        ...
-
-    def at(self, dtype: torch.dtype) -> LoadedModels:
-        """The models with networks of `dtype`, loaded at the first call. Raises errors.PresetError."""
-        ...
-
-
-@dataclass(frozen=True)
-class ProfileConfig:
-    """How a profile samples. A request's steps and guidance scales replace those of the configs."""
-
-    windows: SamplingConfig
-    first_chunk: SamplingConfig
-    dtype: torch.dtype
-    """Of the networks."""
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """What a preset sets."""
-
-    height: int
-    width: int
-    profiles: Mapping[Profile, ProfileConfig]
-    fingerprint: str
-
-
 class StreamingT2VEngine(Engine):
     """The published method as an engine: base UNet for chunk 0, then two windows per chunk."""
 
@@ -109,24 +60,24 @@ class StreamingT2VEngine(Engine):
         self._loader = loader
         self._config = config
         self._own_source = first_chunk
-        self._texts: Recent[tuple[str, ...], Tensor] = Recent(_CACHED_VIDEOS)
-        self._contexts: Recent[tuple[Any, ...], VideoContext] = Recent(_CACHED_VIDEOS)
+        self._texts: LruCache[tuple[str, ...], Tensor] = LruCache(_CACHED_VIDEOS)
+        self._contexts: LruCache[tuple[Any, ...], VideoContext] = LruCache(_CACHED_VIDEOS)
 
     @property
     def fingerprint(self) -> str:
-        """What the bytes depend on beside the request: weights, device model, library versions, threads."""
+        """What the bytes depend on besides the request: weights, device model, library versions, threads."""
         return self._config.fingerprint
 
     @property
     def device(self) -> str:
-        """Device of the networks, for people: "cpu", or the GPU's name."""
+        """Device of the networks, for display: "cpu", or the GPU's name."""
         return device_name(self._loader.device)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run one step of each kind, so that the first request does not pay for first uses.
+        """Run one step of each kind, so that the first request does not wait for lazy initialisation or compilation.
 
-        A first-chunk source of another model is left out: its steps are not the engine's.
+        First-chunk sources of other models are not run.
         """
         configs = self._config.profiles[DEFAULT_PROFILE]
         spec = JobSpec(
@@ -147,7 +98,10 @@ class StreamingT2VEngine(Engine):
         self._chunk(spec, first.state, ignore_step)
 
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
-        """The state before chunk 0: the input media, and the windows' generator at its start, as published."""
+        """The state before chunk 0: the input media, and the windows' generator, seeded as published.
+
+        Raises ValueError for input frames of another shape than 16 frames of the preset's size.
+        """
         arrays: dict[str, NDArray[Any]] = {"generator": state_of(seeded(spec.seed))}
         if inputs.frames is not None:
             expected = (CHUNK_FRAMES, self._config.height, self._config.width, 3)
@@ -164,9 +118,9 @@ class StreamingT2VEngine(Engine):
     ) -> EngineChunk:
         """The chunk after `state`: up to 16 frames, fewer only at the video's end.
 
-        Raises errors.Interrupted when `on_step` does, errors.PromptTooLong, errors.FieldNotSupported for an image that
-        the first-chunk source cannot begin with, errors.PresetError where another profile's networks do not load, and
-        errors.NotFinite, naming stage and chunk, where a network gives other numbers: frames and state hold none.
+        Raises errors.Interrupted if `on_step` does, errors.PromptTooLong, errors.FieldNotSupported for an image that
+        the first-chunk source does not take, errors.PresetError if another profile's networks cannot be loaded, and
+        errors.NotFinite, naming stage and chunk, if a network returns NaN or infinity.
         """
         del inputs
         if state.frames_done >= spec.num_frames:
@@ -175,32 +129,32 @@ class StreamingT2VEngine(Engine):
 
     def _chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         if "given_frames" in state.arrays:
-            return self._given_chunk(spec, state)
+            return self._input_chunk(spec, state)
         make = self._later_chunk if state.frames_done else self._first_chunk
         return make(spec, state, on_step)
 
-    def _given_chunk(self, spec: JobSpec, state: EngineState) -> EngineChunk:
-        """The input video's last frames, as they are; the windows continue them."""
+    def _input_chunk(self, spec: JobSpec, state: EngineState) -> EngineChunk:
+        """The last frames of the input video, unchanged, as the first chunk."""
         frames: FramesTHWC = state.arrays["given_frames"]
         pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255.0
-        return _deliver(frames, spec, _with_memory(state, pictures), Stopwatch())
+        return finished_chunk(frames, spec, with_history(state, pictures), DeviceTimer())
 
     def _first_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
-        """16 frames of the first-chunk source; its randomness is a stream of its own."""
-        watch = Stopwatch()
-        asked = _sampling(spec)
-        source = watch.run("prepare", lambda: self._source(asked.profile))
+        """16 frames from the first-chunk source, which has its own generator."""
+        watch = DeviceTimer()
+        sampling = sampling_of(spec)
+        source = watch.run("prepare", lambda: self._source(sampling.profile))
         request = FirstChunkRequest(
             prompt=spec.prompt,
             negative_prompt=spec.negative_prompt,
-            num_inference_steps=asked.first_chunk.num_inference_steps,
-            guidance_scale=asked.first_chunk.guidance_scale,
+            num_inference_steps=sampling.first_chunk.num_inference_steps,
+            guidance_scale=sampling.first_chunk.guidance_scale,
             generator=seeded_for(spec.seed, _FIRST_CHUNK_STAGE),
             image=state.arrays.get("given_image"),
         )
         pictures = watch.run("denoise", lambda: source(request, on_step))
-        frames = to_uint8(pictures, FiniteCheck(_chunk_after(state)), FIRST_CHUNK)
-        return _deliver(frames, spec, _with_memory(state, pictures), watch)
+        frames = to_uint8(pictures, FiniteCheck(chunk_name(state)), FIRST_CHUNK)
+        return finished_chunk(frames, spec, with_history(state, pictures), watch)
 
     def _source(self, profile: Profile) -> FirstChunkSource:
         if self._own_source is not None:
@@ -210,7 +164,7 @@ class StreamingT2VEngine(Engine):
 
     def _later_chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
         """Surplus frames of the chunk before, then as many windows as the chunk needs."""
-        watch = Stopwatch()
+        watch = DeviceTimer()
         surplus: FramesTHWC = state.arrays.get("surplus_frames", np.zeros((0, 0, 0, 3), np.uint8))
         wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
         windows = num_windows(wanted, len(surplus))
@@ -219,23 +173,23 @@ class StreamingT2VEngine(Engine):
             counted = _count_over_windows(on_step, window, windows)
             new_frames, state = self._window(spec, state, counted, watch)
             frames.append(new_frames)
-        return _deliver(np.concatenate(frames), spec, state, watch)
+        return finished_chunk(np.concatenate(frames), spec, state, watch)
 
     def _window(
-        self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: Stopwatch
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: DeviceTimer
     ) -> tuple[FramesTHWC, EngineState]:
         """8 new frames, and the state after them."""
-        asked = _sampling(spec)
-        models = watch.run("prepare", lambda: self._models(asked.profile))
-        config = self._config.profiles[asked.profile].windows
-        config = config.with_request(asked.num_inference_steps, asked.guidance_scale)
+        sampling = sampling_of(spec)
+        models = watch.run("prepare", lambda: self._models(sampling.profile))
+        config = self._config.profiles[sampling.profile].windows
+        config = config.with_request(sampling.num_inference_steps, sampling.guidance_scale)
         context = watch.run("prepare", lambda: self._window_context(models, spec, state))
         generator = restored(state.arrays["generator"])
-        past = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
+        history = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
         latents = watch.run(
             "denoise",
             lambda: sample_latents(
-                window_denoiser(models.network, context, past, config),
+                window_denoiser(models.network, context, history, config),
                 config,
                 self._latent_shape(models),
                 self._loader.device,
@@ -243,14 +197,14 @@ class StreamingT2VEngine(Engine):
                 on_step,
             ),
         )
-        check = FiniteCheck(_chunk_after(state))
+        check = FiniteCheck(chunk_name(state))
         check.add("window", latents)
         pictures = watch.run("decode", lambda: decode_new_frames(models.vae, latents, CONDITIONING_FRAMES))
         frames = to_uint8(pictures, check)
         arrays = {
             **state.arrays,
             "generator": state_of(generator),
-            "conditioning_frames": _numpy(pictures[-CONDITIONING_FRAMES:]),
+            "conditioning_frames": as_float_array(pictures[-CONDITIONING_FRAMES:]),
         }
         return frames, EngineState(state.frames_done, arrays)
 
@@ -264,12 +218,12 @@ class StreamingT2VEngine(Engine):
         return (1, channels, CHUNK_FRAMES, self._config.height // factor, self._config.width // factor)
 
     def _text_states(self, models: LoadedModels, spec: JobSpec) -> Tensor:
-        """States of [negative prompt, prompt], or of the prompt alone where nothing is guided."""
-        texts = (spec.negative_prompt, spec.prompt)[-num_halves(_sampling(spec).guidance_scale) :]
+        """States of [negative prompt, prompt], or of the prompt alone without guidance."""
+        texts = (spec.negative_prompt, spec.prompt)[-num_halves(sampling_of(spec).guidance_scale) :]
         return self._texts.get(texts, lambda: models.encode_texts(list(texts)))
 
     def _window_context(self, models: LoadedModels, spec: JobSpec, state: EngineState) -> VideoContext:
-        """Text and anchor of this video: computed once per worker, whichever chunk it starts with."""
+        """Text and anchor of this video, computed once per worker."""
         states = self._text_states(models, spec)
         anchor: NDArray[np.float32] = state.arrays["anchor_frame"]
         dtype = models.network.weight.dtype
@@ -282,62 +236,14 @@ class StreamingT2VEngine(Engine):
         return self._contexts.get(key, make)
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
-        """A copy on the engine's device: state arrays are never changed in place."""
+        """A copy on the engine's device: state arrays are immutable."""
         return torch.from_numpy(array.copy()).to(self._loader.device)
 
 
-@dataclass(frozen=True)
-class _Sampling:
-    """The sampling fields of a spec, which admission has filled in for this engine."""
-
-    profile: Profile
-    guidance_scale: float
-    num_inference_steps: int
-    first_chunk: FirstChunkSampling
-
-
-def _sampling(spec: JobSpec) -> _Sampling:
-    profile, first_chunk = spec.profile, spec.first_chunk
-    guidance_scale, num_steps = spec.guidance_scale, spec.num_inference_steps
-    if profile is None or first_chunk is None or guidance_scale is None or num_steps is None:
-        raise ValueError("the spec lacks sampling fields: it was made for another engine")
-    return _Sampling(profile, guidance_scale, num_steps, first_chunk)
-
-
-def _chunk_after(state: EngineState) -> str:
-    """The chunk that is made from a state, for errors."""
-    return f"chunk {state.frames_done // CHUNK_FRAMES}"
-
-
 def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:
-    """Steps counted over all windows of a chunk."""
+    """A callback that counts steps over all windows of a chunk."""
 
     def count(step: int, steps: int) -> None:
         on_step(window * steps + step, num_windows * steps)
 
     return count
-
-
-def _with_memory(state: EngineState, pictures_F3PR: Tensor) -> EngineState:
-    """The state after the first chunk: what the windows remember of it instead of what was given."""
-    arrays = {name: array for name, array in state.arrays.items() if not name.startswith("given_")}
-    memory = {
-        "anchor_frame": _numpy(pictures_F3PR[0]),
-        "conditioning_frames": _numpy(pictures_F3PR[-CONDITIONING_FRAMES:]),
-    }
-    return EngineState(state.frames_done, {**arrays, **memory})
-
-
-def _deliver(frames: FramesTHWC, spec: JobSpec, state: EngineState, watch: Stopwatch) -> EngineChunk:
-    """Split finished frames into this chunk's and the surplus that the next chunk begins with."""
-    wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
-    arrays: Mapping[str, NDArray[Any]] = {k: v for k, v in state.arrays.items() if k != "surplus_frames"}
-    if len(frames) > wanted:
-        arrays = {**arrays, "surplus_frames": frames[wanted:]}
-    return EngineChunk(frames[:wanted], EngineState(state.frames_done + wanted, arrays), dict(watch.seconds))
-
-
-def _numpy(pictures: Tensor) -> NDArray[np.float32]:
-    """Float pictures for the state."""
-    array: NDArray[np.float32] = pictures.float().cpu().contiguous().numpy()
-    return array

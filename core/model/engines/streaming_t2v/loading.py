@@ -1,9 +1,8 @@
-"""A preset folder becomes an engine.
+"""Loads an engine from a preset folder and its weights folder.
 
-The folder holds preset.json. A weights folder holds, each with config.json and *.safetensors, unet/, vae/,
+The preset folder holds preset.json. A weights folder holds, each with config.json and *.safetensors, unet/, vae/,
 text_encoder/, image_encoder/, cam/, conditioning/ and perhaps first_chunk_unet/ (an untouched base UNet; without it
-unet/ makes the first chunk too), and tokenizer/tokenizer.json. Small presets are their own weights folder. Whatever is
-missing or damaged is named in a PresetError.
+unet/ makes the first chunk too), and tokenizer/tokenizer.json. Small presets are their own weights folder.
 """
 
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 import torch
 
 from core.model.cores import usable_cores
-from core.model.engines.streaming_t2v.engine import EngineConfig, ProfileConfig, StreamingT2VEngine
+from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.choose import load_source
+from core.model.engines.streaming_t2v.models import EngineConfig, ProfileConfig
 from core.model.engines.streaming_t2v.networks import WeightsFolder, check_sizes
 from core.model.engines.streaming_t2v.preset import PresetSampling, StreamingPreset, read_preset
 from core.model.engines.streaming_t2v.sampling import SamplingConfig
@@ -64,7 +64,7 @@ def load_engine_of(context: LoadContext[StreamingPreset], device: str | None = N
 
 
 def profile_configs(preset: StreamingPreset, device: torch.device) -> dict[Profile, ProfileConfig]:
-    """How each profile samples. Half precision is for GPUs: a CPU computes in float32 whatever a profile says."""
+    """Sampling configs by profile. A CPU always computes in float32."""
     return {
         name: ProfileConfig(
             sampling_config(preset, profile.windows),
@@ -76,7 +76,7 @@ def profile_configs(preset: StreamingPreset, device: torch.device) -> dict[Profi
 
 
 def sampling_config(preset: StreamingPreset, sampling: PresetSampling) -> SamplingConfig:
-    """How latents are sampled with these values of a preset."""
+    """The config for sampling latents with these values of a preset."""
     plan = SamplingPlan(
         sampling.sampler,
         sampling.num_inference_steps,

@@ -1,6 +1,6 @@
-"""The networks of a weights folder, built from its configs, loaded, placed on a device.
+"""Builds the networks of a weights folder from their configs and loads them onto a device.
 
-Knows which folder holds which network; file formats are in files.py, sampling in preset.py.
+Knows which folder holds which network; file formats are in core.model.presets.files.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from torch import nn
 
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
-from core.model.engines.streaming_t2v.engine import LoadedModels
+from core.model.engines.streaming_t2v.device_cache import DeviceCache, Memory, memory_of
+from core.model.engines.streaming_t2v.models import LoadedModels
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.preset import StreamingPreset
-from core.model.engines.streaming_t2v.resident import Memory, Resident, memory_of
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.builders import build_image_encoder, build_text_encoder, build_unet, build_vae
 from core.model.networks.compilation import compile_with_cuda_graph, with_eager_fallback
@@ -27,12 +27,12 @@ from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import PresetError
 
 NETWORKS = ("unet", "cam", "conditioning", "first_chunk_unet")
-"""Folders whose weights are held once for each dtype."""
+"""Folders whose weights are loaded once per dtype."""
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """Models whose networks can be moved together. What all dtypes share (autoencoder, encoders) stays where it is."""
+    """Models whose networks move together. The VAE and the encoders, shared by all dtypes, do not move."""
 
     models: LoadedModels
 
@@ -50,7 +50,7 @@ class _Loaded:
 
 
 class WeightsFolder:
-    """The networks of one folder on one device, those of the windows once for each dtype that is asked for."""
+    """A ModelLoader for one folder and one device."""
 
     def __init__(
         self,
@@ -62,18 +62,18 @@ class WeightsFolder:
         long_work: LongWork = unannounced,
         memory: Memory | None = None,
     ) -> None:
-        """Loads the autoencoder and the encoders, which stay in float32. Raises PresetError.
+        """Loads the VAE and the encoders, which stay in float32. Raises PresetError.
 
-        `with_base` False: first chunks come from elsewhere, so an untouched base UNet is not loaded.
-        `compiled`: steps are compiled at their first use, for CUDA. `long_work` stands around loading and compiling.
-        `memory` decides whether networks of two dtypes are on the device at once; by default it is this machine's.
+        `with_base` False: the untouched base UNet is not loaded, because another source makes first chunks. `compiled`:
+        steps are compiled at their first use, for CUDA. `long_work`: a context manager around loading and compiling.
+        `memory` decides whether networks of two dtypes fit on the device; None: measured on this machine.
         """
         self._folder = folder
         self.device = device
         self._with_base = with_base
         self._compiled = compiled
         self._long_work = long_work
-        self._resident = Resident(device, self._load, self._expected_bytes, memory or memory_of(device))
+        self._networks = DeviceCache(device, self._load, self._expected_bytes, memory or memory_of(device))
         self._vae = load_module(folder / "vae", build_vae, device)
         self._read_texts = ClipTextEncoder(
             read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
@@ -82,11 +82,11 @@ class WeightsFolder:
 
     def at(self, dtype: torch.dtype) -> LoadedModels:
         """All models with networks of `dtype`. Raises PresetError."""
-        if self._resident.is_here(dtype):
-            return self._resident.at(dtype).models
-        # Weights that are made in inference mode could not be moved later.
+        if self._networks.is_on_device(dtype):
+            return self._networks.at(dtype).models
+        # Weights created in inference mode cannot be moved later.
         with self._long_work(f"loading networks in {dtype}"), torch.inference_mode(False):
-            return self._resident.at(dtype).models
+            return self._networks.at(dtype).models
 
     def _expected_bytes(self, dtype: torch.dtype) -> int:
         return dtype.itemsize * sum(num_weights(self._folder / name) for name in NETWORKS)
@@ -109,7 +109,7 @@ class WeightsFolder:
 def load_network(
     folder: Path, device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> StreamingNetwork:
-    """UNet, CAM and conditioning parts of a preset; their sizes follow from the UNet's configuration."""
+    """UNet, CAM and conditioning parts of a weights folder. Raises PresetError."""
     unet = load_module(folder / "unet", build_unet, device, dtype)
     cam = load_module(folder / "cam", lambda config: build_cam(unet, config), device, dtype)
     parts = load_module(folder / "conditioning", lambda config: build_conditioning(unet, config), device, dtype)
@@ -123,14 +123,14 @@ def load_network(
 
 
 def build_cam(unet: UNet3DConditionModel, config: dict[str, Any]) -> CamFeatureExtractor:
-    """CAM of a UNet, with fresh weights."""
+    """CAM for a UNet, newly initialised. `config`: cam/config.json."""
     return CamFeatureExtractor(
         dict(cast(Any, unet.config)), config["picture_channels"], config["num_conditioning_frames"]
     )
 
 
 def build_conditioning(unet: UNet3DConditionModel, config: dict[str, Any]) -> nn.ModuleDict:
-    """Mergers, mixers and expander of a UNet, with fresh weights."""
+    """Mergers, mixers and expander for a UNet, newly initialised. `config`: conditioning/config.json."""
     unet_config = dict(cast(Any, unet.config))
     num_tokens = config["num_image_tokens"]
     return nn.ModuleDict(
@@ -145,14 +145,14 @@ def build_conditioning(unet: UNet3DConditionModel, config: dict[str, Any]) -> nn
 
 
 def check_sizes(folder: Path, preset: StreamingPreset, models: LoadedModels) -> None:
-    """What preset.json promises must be what the networks take."""
+    """Raises PresetError if sizes in preset.json do not match the networks."""
     reader = cast(ClipTextEncoder, models.encode_texts)
     network = models.network
-    facts = {
+    sizes = {
         "max_prompt_tokens": (preset.max_prompt_tokens, reader.max_prompt_tokens),
         "text tokens of the mixers": (cast(Any, network.mixers.mixers[0]).num_text_tokens, reader.num_tokens),
         "height, width": ((preset.height % 8, preset.width % 8), (0, 0)),
     }
-    for name, (stated, actual) in facts.items():
+    for name, (stated, actual) in sizes.items():
         if stated != actual:
-            raise PresetError(f"{folder}: {name} is {stated}, the networks take {actual}", fix=FIX)
+            raise PresetError(f"{folder}: {name} is {stated}, the networks have {actual}", fix=FIX)

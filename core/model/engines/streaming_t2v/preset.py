@@ -1,41 +1,40 @@
-"""preset.json of the engine `streaming_t2v`. Torch-free: loading.py builds what samples with it."""
+"""preset.json of the engine `streaming_t2v`. Torch-free."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from core.model.sampling.config import GpuDtype, NoiseScheduleConfig, SamplerName, Spacing
 from core.service.domain.first_chunk_sources import BASE, MAX_PIPELINE_STEPS, SAMPLING, SourceChoice, source_name
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, Profile
 from core.service.engines import preset as presets
 from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities
-from core.service.engines.preset import MAX_STEPS, Preset, PresetLimits, ProfileDefaults
+from core.service.engines.preset import MAX_STEPS, Preset, PresetLimits, PresetPart, ProfileDefaults
 from core.service.settings import Settings
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PresetSampling(_Part):
-    """How the windows or the first chunk are sampled if a request says nothing."""
+class PresetSampling(PresetPart):
+    """Sampling config of the windows or the first chunk, for fields that a request leaves out."""
 
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=1.0)
     sampler: SamplerName = "ddim"
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
-    timestep_spacing: Spacing | None = Field(default=None, description="Where the sampler steps; unset: as trained.")
+    timestep_spacing: Spacing | None = Field(
+        default=None, description="Placement of the sampler's timesteps; unset: the scheduler's."
+    )
     guidance_interval: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=1)]] | None = Field(
-        default=None, description="Noise levels (0 to 1) between which guidance acts; unset: at all. Approximates."
+        default=None,
+        description="Noise levels (0 to 1) between which guidance is applied; unset: all. An approximation.",
     )
     deep_feature_steps: int = Field(
-        default=1, ge=1, description="Steps of a window that share their deep features. Above 1 it approximates."
+        default=1, ge=1, description="Steps of a window that share their deep features. Above 1 an approximation."
     )
 
 
-class PresetProfile(_Part):
+class PresetProfile(PresetPart):
     """One named way to sample: `fast` for the service, `reference` as published."""
 
     windows: PresetSampling
@@ -44,7 +43,7 @@ class PresetProfile(_Part):
 
 
 class PresetScheduler(NoiseScheduleConfig):
-    """The noise schedule of training, and where samplers step on it by default."""
+    """The noise schedule of training, and the default placement of timesteps."""
 
     timestep_spacing: Spacing = "leading"
     set_alpha_to_one: bool = True
@@ -75,19 +74,19 @@ class StreamingPreset(Preset):
 
     @property
     def effective_limits(self) -> PresetLimits:
-        """Pipelines of diffusers place fewer first-chunk steps than the base."""
+        """`limits`; diffusers pipelines support fewer first-chunk steps than the base."""
         own = self.limits.max_first_chunk_steps
         if self.first_chunk_source == BASE or (own is not None and own <= MAX_PIPELINE_STEPS):
             return self.limits
         return self.limits.model_copy(update={"max_first_chunk_steps": MAX_PIPELINE_STEPS})
 
     def configured(self, settings: Settings) -> Preset:
-        """With the operator's first-chunk source, whose sampling replaces that of the first chunk."""
+        """With the operator's first-chunk source and its sampling config."""
         source = settings.first_chunk_source
         return self if source is None else self.with_first_chunk_source(source)
 
     def with_first_chunk_source(self, source: str) -> "StreamingPreset":
-        """The same preset with another first-chunk source and its sampling."""
+        """The preset with another first-chunk source and its sampling config."""
         sampling = SAMPLING.get(SourceChoice.parse(source).kind)
         if source == self.first_chunk_source or sampling is None:
             return self.model_copy(update={"first_chunk_source": source})
@@ -113,14 +112,14 @@ class StreamingPreset(Preset):
     @field_validator("profiles")
     @classmethod
     def _has_the_default(cls, profiles: dict[Profile, PresetProfile]) -> dict[Profile, PresetProfile]:
-        """Requests without a profile take this one, so it must be there."""
+        """Requests without a profile use the default one."""
         if DEFAULT_PROFILE not in profiles:
             raise ValueError(f"the profile {DEFAULT_PROFILE!r} is missing")
         return profiles
 
     @model_validator(mode="after")
     def _has_timesteps_for_every_step(self) -> "StreamingPreset":
-        """A sampler visits no timestep twice, so requests must not ask for more steps than there are timesteps."""
+        """A sampler uses each timestep once, so neither presets nor requests may have more steps than timesteps."""
         most = self.scheduler.num_train_timesteps
         parts = [part for profile in self.profiles.values() for part in (profile.windows, profile.first_chunk)]
         allowed = [self.limits.max_inference_steps or MAX_STEPS, self.limits.max_first_chunk_steps or MAX_STEPS]
@@ -133,5 +132,5 @@ class StreamingPreset(Preset):
 
 
 def read_preset(folder: Path) -> StreamingPreset:
-    """preset.json, checked. Raises PresetError."""
+    """preset.json of a folder. Raises PresetError."""
     return presets.read_preset(folder, lambda _engine: StreamingPreset)

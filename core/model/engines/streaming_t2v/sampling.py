@@ -85,7 +85,7 @@ def window_context(
 def anchor_tokens(
     network: StreamingNetwork, encode_images: ImageEncoder, anchor_3PR: Tensor, num_halves: int
 ) -> Tensor:
-    """Image tokens [B, K, D] of the anchor frame; those of the unconditional half are of a mid-grey picture."""
+    """Image tokens [B, K, D] of the anchor frame; the unconditional half uses a mid-grey picture."""
     pictures = [torch.zeros_like(anchor_3PR), anchor_3PR][-num_halves:]
     embeddings = encode_images(torch.stack(pictures))
     tokens: Tensor = network.expander(embeddings.to(network.weight.dtype))
@@ -180,7 +180,7 @@ class DeepCacheStep:
 
 
 def _with_guidance(network: BaseNetwork, context: VideoContext, config: SamplingConfig, step: PredictStep) -> Denoiser:
-    """Apply `step` to both halves in one call, or to the conditional half where guidance is off."""
+    """Apply `step` to both halves in one call, or to the conditional half only if guidance is off."""
     conditional = context.conditional
 
     def denoise(x: Tensor, timestep: int) -> Tensor:

@@ -13,7 +13,7 @@ from api.events.pages import KEPT_CHARACTERS, KEPT_SECONDS, PageCache
 from api.events.text import Page
 from core.service.domain.errors import StoreUnavailable
 from core.service.domain.schema import JobEvent
-from core.service.testing.fakes import FakeEventLog
+from core.service.testing.event_log import FakeEventLog
 from tests.helpers.api_world import World, submit
 from tests.helpers.deadline import one_turn
 

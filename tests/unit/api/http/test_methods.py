@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from core.service.domain.schema import JobEvent
-from core.service.testing.fakes import FakeEventLog
+from core.service.testing.event_log import FakeEventLog
 from tests.helpers.api_world import World, submit
 
 PAGES = ("/", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/problems/invalid_field", "/favicon.ico")

@@ -13,7 +13,7 @@ from core.service.domain.schema import EventType, JobError, JobRequest, WarningC
 from core.service.domain.webhooks import payload
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.settings import Settings
-from core.service.testing.fakes import FAKE_START
+from core.service.testing.clock import FAKE_START
 from tests.helpers.api_world import World, submit
 
 

@@ -10,7 +10,7 @@ from api.http.problems import KINDS, Problem, documented_errors
 from api.http.responses import MAX_BODY_BYTES
 from core.service.domain.errors import StoreError
 from core.service.domain.schema import JobRecord
-from core.service.testing.fakes import FakeJobStore
+from core.service.testing.job_store import FakeJobStore
 from tests.helpers.api_world import PROMPT, World, submit
 
 JSON = {"Content-Type": "application/json"}

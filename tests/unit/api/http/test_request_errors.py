@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.http.request_errors import ErrorBoundary
 from core.service.domain.schema import JobRecord
-from core.service.testing.fakes import FakeJobStore
+from core.service.testing.job_store import FakeJobStore
 from tests.helpers.api_world import World, submit
 
 

@@ -7,7 +7,7 @@ from cli.output.independent_windows import refine_independently
 from core.service.domain.engine import FramesTHWC, OnStep
 from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import JobSpec
-from core.service.testing.fakes import FakeRefineEngine
+from core.service.testing.engines import FakeRefineEngine
 from tests.helpers.jobs import job_spec, refine_spec
 
 

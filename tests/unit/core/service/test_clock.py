@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from core.service.clock import SystemClock
 from core.service.domain.ports import Clock
-from core.service.testing.fakes import FakeClock
+from core.service.testing.clock import FakeClock
 
 
 def test_the_system_clock_is_in_utc() -> None:

@@ -23,7 +23,7 @@ from core.service.domain.manifest import (
 )
 from core.service.domain.schema import JobStatus, Lane
 from core.service.redis import queue
-from core.service.testing.fakes import FakeJobStore
+from core.service.testing.job_store import FakeJobStore
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, HookedStorage, World
 from worker.lanes.completion import start_finalizing

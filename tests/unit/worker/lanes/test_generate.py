@@ -34,7 +34,9 @@ from core.service.domain.manifest import chunk_key, manifest_key, record_from_ma
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobError, JobRecord, JobSpec, JobStatus, Lane
 from core.service.redis import queue
-from core.service.testing.fakes import FakeEngine, FakeJobStore, FakeStorage
+from core.service.testing.engines import FakeEngine
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.storage import FakeStorage
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, HookedEngine, HookedStorage, World
 from tests.helpers.jobs import progress_of

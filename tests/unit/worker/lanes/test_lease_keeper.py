@@ -9,7 +9,7 @@ import pytest
 from core.service.domain.errors import Interrupted, StoreError
 from core.service.domain.ports import Lease
 from core.service.domain.schema import Lane
-from core.service.testing.fakes import FakeJobStore
+from core.service.testing.job_store import FakeJobStore
 from tests.helpers.fake_world import JOB, World
 from worker.lanes.lease_keeper import LeaseKeeper
 

@@ -22,17 +22,19 @@ from core.service.media.uploads import UploadRequest, new_upload
 from core.service.net.address_guard import UrlUse
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeJobStore, FakeTaskQueue, FakeWorkerRegistry
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeWorkerRegistry
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, queued_job
 from tests.helpers.media_server import Answer, MediaServer, serving_media
-from worker.lanes.prepare import FIRST_LOOK, MOST_LOOKED_AT, Preparer
+from worker.lanes.prepare import FIRST_SCAN, LONGEST_SCAN, PreparePool
 from worker.maintenance.dead_workers import release_lease_of
-from worker.media.decode_process import DecodeOrder, decode_here
+from worker.media.decode import DecodeRequest, decode_media
 from worker.media.input_media import InputMediaReader
-from worker.media.media_concurrency import Places, Source
+from worker.media.media_concurrency import FetchSlots, Source
 from worker.runtime.names import slot_names
 
 PNG = picture((200, 100, 50))
@@ -55,11 +57,11 @@ def server() -> Iterator[MediaServer]:
 
 
 @contextmanager
-def preparing(world: World, **settings: int) -> Generator[Preparer]:
+def preparing(world: World, **settings: int) -> Generator[PreparePool]:
     world.settings = world.settings.model_copy(update={"media_fetches": 4, "media_fetches_per_host": 2, **settings})
     services = world.services("cpu-1")
-    reader = InputMediaReader(services, on_loopback, decode_here)
-    preparer = Preparer(services, reader).start()
+    reader = InputMediaReader(services, on_loopback, decode_media)
+    preparer = PreparePool(services, reader).start()
     try:
         yield preparer
     finally:
@@ -127,29 +129,29 @@ def upload_of(client: str) -> Source:
 def test_uploads_and_urls_leave_each_other_room() -> None:
     uploads, hosts = [upload_of(str(n)) for n in range(8)], [Source.of_host(f"host-{n}") for n in range(8)]
     for mine, others in ((hosts, uploads), (uploads, hosts)):
-        places = Places(slot_names("cpu-1", 4), per_host=1)
-        assert len(all_that_have_places(places, mine)) == 3
-        assert places.has_one_for(others[0])
+        slots = FetchSlots(slot_names("cpu-1", 4), per_host=1)
+        assert len(all_that_have_slots(slots, mine)) == 3
+        assert slots.has_slot_for(others[0])
 
 
 def test_one_slot_serves_all_in_turn() -> None:
-    places = Places(slot_names("cpu-1", 1), per_host=4)
+    slots = FetchSlots(slot_names("cpu-1", 1), per_host=4)
     for source in (upload_of("a"), Source.of_host("a")):
-        assert places.has_one_for(source)
-        slot = places.take(source)
-        assert not places.has_one_for(source)
-        places.give_back(slot, source)
+        assert slots.has_slot_for(source)
+        slot = slots.take(source)
+        assert not slots.has_slot_for(source)
+        slots.give_back(slot, source)
 
 
-def all_that_have_places(places: Places, sources: Sequence[Source]) -> list[str]:
-    return [places.take(source) for source in sources if places.has_one_for(source)]
+def all_that_have_slots(slots: FetchSlots, sources: Sequence[Source]) -> list[str]:
+    return [slots.take(source) for source in sources if slots.has_slot_for(source)]
 
 
 @pytest.mark.parametrize("zone", ["evil.example", "evil.co.uk"])
 def test_names_below_one_domain_share_the_slots_of_two_hosts(zone: str) -> None:
-    places = Places(slot_names("cpu-1", 32), per_host=4)
-    assert len(all_that_have_places(places, [Source.of_host(f"a{n}.{zone}") for n in range(24)])) == 8
-    assert places.has_one_for(Source.of_host("a.other.co.uk"))
+    slots = FetchSlots(slot_names("cpu-1", 32), per_host=4)
+    assert len(all_that_have_slots(slots, [Source.of_host(f"a{n}.{zone}") for n in range(24)])) == 8
+    assert slots.has_slot_for(Source.of_host("a.other.co.uk"))
 
 
 def test_uploads_of_one_client_have_no_more_slots_than_one_host(world: World) -> None:
@@ -158,16 +160,16 @@ def test_uploads_of_one_client_have_no_more_slots_than_one_host(world: World) ->
         world.uploads.create(made)
         return Source.of(job_spec(image=made.id), world.uploads)
 
-    places = Places(slot_names("cpu-1", 32), per_host=4)
-    assert len(all_that_have_places(places, [upload("one") for _ in range(32)])) == 4
-    assert places.has_one_for(upload("other"))
+    slots = FetchSlots(slot_names("cpu-1", 32), per_host=4)
+    assert len(all_that_have_slots(slots, [upload("one") for _ in range(32)])) == 4
+    assert slots.has_slot_for(upload("other"))
     assert upload(None) != upload(None), "an older version's: each by itself"
 
 
 def test_deleting_the_uploads_of_ones_jobs_gives_no_more_slots(world: World) -> None:
-    places = Places(slot_names("cpu-1", 32), per_host=4)
+    slots = FetchSlots(slot_names("cpu-1", 32), per_host=4)
     deleted = [Source.of(job_spec(image=new_upload_id()), world.uploads) for _ in range(32)]
-    assert len(all_that_have_places(places, deleted)) == 4
+    assert len(all_that_have_slots(slots, deleted)) == 4
 
 
 def test_no_more_jobs_are_prepared_ahead_than_the_setting_allows(world: World, server: MediaServer) -> None:
@@ -179,12 +181,12 @@ def test_no_more_jobs_are_prepared_ahead_than_the_setting_allows(world: World, s
 
     with preparing(world, media_fetches=1, media_ready_ahead=2) as preparer:
         eventually(lambda: len(ready()) == 2, "two to be ready")
-        preparer.look()
-        preparer.look()
+        preparer.scan()
+        preparer.scan()
         assert ready() == ["job_0", "job_1"]
         assert world.store.claim("job_0", Lane.GENERATE, "gpu", 30)
         eventually(lambda: ready() == ["job_0", "job_1", "job_2"], "the next to be ready")
-        preparer.look()
+        preparer.scan()
         assert len(server.seen) == 3
 
 
@@ -224,11 +226,11 @@ class Store:
 
 
 @contextmanager
-def looking(world: World, store: Store, **others: Any) -> Generator[Preparer]:
+def looking(world: World, store: Store, **others: Any) -> Generator[PreparePool]:
     """One that looks when it is told to only."""
     services = replace(world.services("cpu-1"), store=store)
     try:
-        yield Preparer(services, InputMediaReader(services, on_loopback, decode_here), **others)
+        yield PreparePool(services, InputMediaReader(services, on_loopback, decode_media), **others)
     finally:
         services.drain.set()
 
@@ -238,7 +240,7 @@ def test_a_job_that_cannot_be_claimed_takes_no_slot_and_hides_no_other(world: Wo
     submit(world, "job_a", server.url("/a", QUICK))
     submit(world, "job_b", server.url("/a", QUICK))
     with looking(world, Store(world.store, unreadable="job_a")) as preparer:
-        preparer.look()
+        preparer.scan()
         eventually(lambda: is_ready(world, "job_b"), "the other to be ready")
 
 
@@ -260,24 +262,24 @@ def test_a_thread_that_cannot_start_costs_no_slot_and_no_lease(world: World, ser
     with looking(world, Store(world.store), new_thread=new_thread) as preparer:
         for _ in range(2):
             with pytest.raises(RuntimeError, match="new thread"):
-                preparer.look()
+                preparer.scan()
             assert not world.store.lease_alive("job_a", Lane.PREPARE)
-        preparer.look()
+        preparer.scan()
         eventually(lambda: is_ready(world, "job_a"), "it to be ready all the same")
     assert world.store.get("job_a").lane(Lane.PREPARE).attempts == 0
 
 
 def test_a_long_queue_is_looked_through_now_and_then_only(world: World, server: MediaServer) -> None:
     world.settings = world.settings.model_copy(update={"media_fetches_per_host": 1})
-    for number in range(MOST_LOOKED_AT + 5):
+    for number in range(LONGEST_SCAN + 5):
         world.store.create(queued_job(number, image=server.url("/slow", SLOW)))
     store = Store(world.store)
     with looking(world, store) as preparer:
-        preparer.look()
-        assert max(store.asked_for) > MOST_LOOKED_AT, "nobody is hidden for ever"
+        preparer.scan()
+        assert max(store.asked_for) > LONGEST_SCAN, "nobody is hidden for ever"
         store.asked_for.clear()
-        preparer.look()
-    assert (store.asked_for[0], max(store.asked_for)) == (FIRST_LOOK, MOST_LOOKED_AT)
+        preparer.scan()
+    assert (store.asked_for[0], max(store.asked_for)) == (FIRST_SCAN, LONGEST_SCAN)
 
 
 def test_a_name_server_that_never_answers_takes_its_own_domains_places_only(world: World, server: MediaServer) -> None:
@@ -296,10 +298,10 @@ def test_a_name_server_that_never_answers_takes_its_own_domains_places_only(worl
         submit(world, f"job_pit_{number}", server.url("/a", f"a{number}.pit.example"))
     submit(world, "job_quick", server.url("/a", QUICK))
     services = world.services("cpu-1")
-    preparer = Preparer(
-        services, InputMediaReader(services, media_addresses(BoundedResolver(30, resolve)), decode_here)
+    preparer = PreparePool(
+        services, InputMediaReader(services, media_addresses(BoundedResolver(30, resolve)), decode_media)
     )
-    preparer.look()
+    preparer.scan()
     eventually(lambda: is_ready(world, "job_quick"), "the other to be ready")
     assert not any(is_ready(world, f"job_pit_{number}") for number in range(12))
     services.drain.set()
@@ -313,18 +315,18 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
     begun: list[Path] = field(default_factory=list[Path])
 
-    def __call__(self, order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+    def __call__(self, order: DecodeRequest, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
         self.begun.append(order.file)
         while not self.opened.wait(0.05):
             tick()
-        return decode_here(order, tick)
+        return decode_media(order, tick)
 
 
 def test_a_cancelled_job_ends_at_once_and_leaves_nothing(world: World, server: MediaServer) -> None:
     submit(world, "job_a", server.url("/a", QUICK))
     gate = Gate()
     services = world.services("cpu-1")
-    preparer = Preparer(services, InputMediaReader(services, on_loopback, gate)).start()
+    preparer = PreparePool(services, InputMediaReader(services, on_loopback, gate)).start()
     eventually(lambda: gate.begun, "decoding to begin")
     assert world.store.request_cancel("job_a").status is JobStatus.CANCELED
     eventually(lambda: not world.store.lease_alive("job_a", Lane.PREPARE), "the place to be free")
@@ -338,7 +340,7 @@ def test_many_that_do_not_come_to_an_end_keep_a_worker_that_stops_no_longer_than
 ) -> None:
     never = threading.Event()
 
-    def hang(_order: DecodeOrder, _tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+    def hang(_order: DecodeRequest, _tick: Callable[[], None]) -> tuple[JobWarning, ...]:
         never.wait(60)
         return ()
 
@@ -346,7 +348,7 @@ def test_many_that_do_not_come_to_an_end_keep_a_worker_that_stops_no_longer_than
     for number in range(8):
         submit(world, f"job_{number}", server.url("/a", QUICK))
     services = world.services("cpu-1")
-    preparer = Preparer(services, InputMediaReader(services, on_loopback, hang)).start()
+    preparer = PreparePool(services, InputMediaReader(services, on_loopback, hang)).start()
     try:
         eventually(lambda: len(server.seen) == 8, "all to be in hand")
         began = time.monotonic()

@@ -25,7 +25,7 @@ from core.service.domain.manifest import (
 from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import JobRecord, JobSpec, JobStatus, Lane, RefineSchedule
 from core.service.redis import queue
-from core.service.testing.fakes import FakeRefineEngine
+from core.service.testing.engines import FakeRefineEngine
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, MODEL, HookedRefineEngine, HookedStorage, World
 from tests.helpers.jobs import progress_of, refine_spec

@@ -23,7 +23,9 @@ from core.service.media.uploads import SENDING_GRACE, UploadRequest, new_upload
 from core.service.records.orphans import find_orphans
 from core.service.records.tombstones import delete_job
 from core.service.redis import queue
-from core.service.testing.fakes import FakeJobStore, FakeStorage, FakeTaskQueue
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.storage import FakeStorage
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.jobs import queued_job, refine_spec
 from worker.lanes.completion import write_manifest

@@ -26,32 +26,27 @@ from core.service.settings import Settings
 from tests.helpers.clips import clip, picture
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
-from worker.media.decode_process import (
-    BEGUN,
-    DecodeOrder,
-    DecodingProcesses,
-    DecodingStalled,
-    decode_here,
-    decode_order,
-)
+from worker.media.decode import DecodeRequest, decode_media, decode_request
+from worker.media.decode_process import STARTED
+from worker.media.decoder_pool import DecoderPool, DecodingStalled
 
 ODD = JobWarning(code="odd", message="it is odd", field="video")
 
 
 def order_for(
     folder: Path, data: bytes, kind: MediaKind = MediaKind.VIDEO, owner: str = "", **limits: float
-) -> DecodeOrder:
+) -> DecodeRequest:
     folder.mkdir(exist_ok=True)
-    (folder / "given").write_bytes(data)
-    return decode_order(kind, folder, job_spec(), (64, 64), Settings().model_copy(update=limits), owner)
+    (folder / "input").write_bytes(data)
+    return decode_request(kind, folder, job_spec(), (64, 64), Settings().model_copy(update=limits), owner)
 
 
 def nothing() -> None: ...
 
 
-def program(text: str) -> DecodingProcesses:
+def program(text: str) -> DecoderPool:
     """In place of the real program, one that does this."""
-    return DecodingProcesses(1, [sys.executable, "-c", text], start_seconds=0.5)
+    return DecoderPool(1, [sys.executable, "-c", text], start_seconds=0.5)
 
 
 @pytest.mark.parametrize("kind", MediaKind)
@@ -59,7 +54,7 @@ def test_the_pixels_are_those_of_decoding_here(tmp_path: Path, kind: MediaKind) 
     video = clip(tmp_path / "a.mp4", 40, fps=8, height=64, width=64).read_bytes()
     data = video if kind is MediaKind.VIDEO else picture((200, 100, 50))
     apart, here = order_for(tmp_path / "apart", data, kind), order_for(tmp_path / "here", data, kind)
-    assert DecodingProcesses(1)(apart, nothing) == decode_here(here, nothing)
+    assert DecoderPool(1)(apart, nothing) == decode_media(here, nothing)
     assert apart.result.read_bytes() == here.result.read_bytes()
 
 
@@ -71,7 +66,7 @@ def test_its_errors_are_raised_here(tmp_path: Path) -> None:
     ]
     for data, kind, error, words in refused:
         with pytest.raises(error, match=words) as raised:
-            DecodingProcesses(1)(order_for(tmp_path / "x", data, kind), nothing)
+            DecoderPool(1)(order_for(tmp_path / "x", data, kind), nothing)
         assert raised.value.fix
 
 
@@ -79,12 +74,12 @@ def test_more_memory_than_allowed_fails_the_job_that_wants_it(tmp_path: Path) ->
     large = picture((1, 2, 3), size=(8000, 5000))
     order = order_for(tmp_path / "x", large, MediaKind.IMAGE, media_decode_memory_bytes=100_000_000)
     with pytest.raises(MediaTooLarge, match="memory"):
-        DecodingProcesses(1)(order, nothing)
+        DecoderPool(1)(order, nothing)
 
 
 def test_a_crash_of_the_decoder_fails_only_its_file(tmp_path: Path) -> None:
-    crash = program(f"import os; print('{BEGUN}', flush=True); os.abort()")
-    with pytest.raises(MediaUnreadable, match="ends the program"):
+    crash = program(f"import os; print('{STARTED}', flush=True); os.abort()")
+    with pytest.raises(MediaUnreadable, match="crashes the decoder"):
         crash(order_for(tmp_path / "x", b"?"), nothing)
 
 
@@ -102,15 +97,15 @@ def test_a_decoder_that_hangs_is_ended_after_its_wall_clock_time(tmp_path: Path)
 
 def test_a_decoder_out_of_processor_time_fails_its_file(tmp_path: Path) -> None:
     """With the real limits, and a decoder that never looks at the time itself."""
-    spin = "d.decode_here = lambda order, tick: all(iter(lambda: 1, 0))"
-    decode = DecodingProcesses(1, [sys.executable, "-c", f"import worker.media.decode_process as d; {spin}; d.main()"])
+    spin = "d.decode_media = lambda order, tick: all(iter(lambda: 1, 0))"
+    decode = DecoderPool(1, [sys.executable, "-c", f"import worker.media.decode_process as d; {spin}; d.main()"])
     with pytest.raises(MediaTooLarge, match="to decode"):
         decode(order_for(tmp_path / "x", b"?", media_decode_timeout_seconds=0.5), nothing)
 
 
 def test_hanging_decoders_of_one_owner_leave_a_slot_to_others(tmp_path: Path) -> None:
     told = "import json, signal, sys; order = json.load(sys.stdin); 'bad' in order['file'] and signal.pause()"
-    decode = DecodingProcesses(2, [sys.executable, "-c", f"{told}; print(json.dumps({{'warnings': []}}))"])
+    decode = DecoderPool(2, [sys.executable, "-c", f"{told}; print(json.dumps({{'warnings': []}}))"])
     stopped = threading.Event()
 
     def stop() -> None:
@@ -165,7 +160,7 @@ def test_it_is_given_no_keys_of_the_service(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_only_so_many_at_a_time(tmp_path: Path) -> None:
-    decode = DecodingProcesses(1, [sys.executable, "-c", hangs(tmp_path)])
+    decode = DecoderPool(1, [sys.executable, "-c", hangs(tmp_path)])
     stopped = threading.Event()
 
     def stop() -> None:

@@ -32,8 +32,9 @@ from tests.helpers.media_server import Answer, MediaServer, redirect, serving_me
 from tests.helpers.video import frames_of
 from worker.lanes.lane import Outcome
 from worker.lanes.prepare import MediaPreparer
-from worker.media.decode_process import DecodeOrder, DecodingStalled, decode_here
-from worker.media.input_media import DiskBudget, InputMediaReader, Room
+from worker.media.decode import DecodeRequest, decode_media
+from worker.media.decoder_pool import DecodingStalled
+from worker.media.input_media import DiskBudget, DiskReservation, InputMediaReader
 
 HOST = "videos.example.com"
 
@@ -370,8 +371,8 @@ def test_the_exact_pixels_go_when_the_job_has_ended(world: World, video: bytes) 
 def test_warnings_about_the_file_are_added_to_the_job_once(world: World, video: bytes) -> None:
     odd = JobWarning(code="hdr_converted", message="the clip is HDR", field="video")
 
-    def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
-        decode_here(order, tick)
+    def decode(order: DecodeRequest, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+        decode_media(order, tick)
         return (odd,)
 
     world.submit(video=uploaded(world, video))
@@ -396,7 +397,7 @@ def test_files_beyond_the_disk_space_are_retried_later_without_an_attempt(world:
         world.submit(job_id, video=uploaded(world, video))
     meanwhile: list[Outcome] = []
 
-    def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+    def decode(order: DecodeRequest, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
         tick()
         if not meanwhile:
             meanwhile.append(preparer.work())
@@ -414,7 +415,7 @@ def test_files_beyond_the_disk_space_are_retried_later_without_an_attempt(world:
 
 
 def test_a_decoder_that_hangs_costs_its_job_an_attempt_and_finally_the_job_fails(world: World, video: bytes) -> None:
-    def decode(order: DecodeOrder, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
+    def decode(order: DecodeRequest, tick: Callable[[], None]) -> tuple[JobWarning, ...]:
         tick()
         raise DecodingStalled(f"decoding the {order.kind} did not end")
 
@@ -432,11 +433,11 @@ def test_a_decoder_that_hangs_costs_its_job_an_attempt_and_finally_the_job_fails
 MB = 1_000_000
 
 
-def taken(budget: DiskBudget, owner: str, *sizes: int) -> Room:
-    room = Room(budget, owner)
+def taken(budget: DiskBudget, owner: str, *sizes: int) -> DiskReservation:
+    reservation = DiskReservation(budget, owner)
     for size in sizes:
-        room.take(size)
-    return room
+        reservation.take(size)
+    return reservation
 
 
 def is_full(budget: DiskBudget, owner: str, *sizes: int) -> bool:

@@ -7,7 +7,8 @@ from contextlib import suppress
 import pytest
 
 from core.service.domain.ports import WorkerStatus
-from core.service.testing.fakes import FakeClock, FakeWorkerRegistry
+from core.service.testing.clock import FakeClock
+from core.service.testing.registries import FakeWorkerRegistry
 from worker.runtime.status import ProcessActivity, StatusBoard, Watchdog
 
 

@@ -20,7 +20,7 @@ from core.service.domain.webhook_secret import generate_secret
 from core.service.domain.webhooks import TOLERANCE_SECONDS, verify
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
-from core.service.testing.fakes import FakeOutbox
+from core.service.testing.outbox import FakeOutbox
 from tests.helpers.canned_server import unreachable_port
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World

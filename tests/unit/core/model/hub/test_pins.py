@@ -51,5 +51,5 @@ def test_pins_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_no_lock_file_pins_nothing_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert read_pins(tmp_path / "lock.json") == Pins()
     (tmp_path / "lock.json").write_text("{")
-    with pytest.raises(DownloadDamaged, match=r"lock\.json is no lock file"):
+    with pytest.raises(DownloadDamaged, match=r"lock\.json is not a lock file"):
         read_pins(tmp_path / "lock.json")

@@ -239,7 +239,9 @@ def test_a_refiner_from_elsewhere_is_brought_before_a_job_waits_for_it(
         assert caplog.messages == []
         fetch_refiner(sdedit_of(read_preset(preset_of(tmp_path / "not-there"))))
     (told,) = caplog.messages
-    assert told.startswith(f"refinement has to wait: the refiner diffusers:{tmp_path / 'not-there'} cannot be loaded")
+    assert told.startswith(
+        f"the refiner cannot be downloaded yet: the refiner diffusers:{tmp_path / 'not-there'} cannot be loaded"
+    )
 
 
 def test_another_kind_of_pipeline_is_refused_as_one(preset_of: Callable[[Path], Path], tmp_path: Path) -> None:

@@ -1,17 +1,15 @@
-"""Accepted requests with their defaults; refused ones with code, field and fix."""
+"""Admission: accepted requests get their defaults; refused ones name the error, the field and the fix."""
 
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from pydantic import Field
 
-from core.service.admission.admission import Admitted, admit, random_seed
+from core.service.admission.admission import admit, random_seed
 from core.service.admission.catalog import Catalog
 from core.service.admission.request_body import FIELDS_NOT_BUILT_YET, parse_request
 from core.service.domain.errors import (
@@ -24,55 +22,20 @@ from core.service.domain.errors import (
     TooManyFrames,
     UnknownField,
     UnknownModel,
-    UploadNotFound,
     WebhookUrlRefused,
 )
 from core.service.domain.ids import new_job_id
-from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_WEBHOOK_EVENTS,
     MAX_SEED,
     FirstChunkSampling,
     JobRequest,
     JobSpec,
-    Profile,
     WarningCode,
 )
-from core.service.engines.capabilities import Capabilities
-from core.service.engines.definition import ENGINES, EngineDefinition, Parameters
-from core.service.engines.preset import ProfileDefaults
 from core.service.settings import Settings
-from core.service.testing.definitions import FAKE_ENGINE, FakePreset
+from tests.helpers.admission import PROMPT, admitted, asking, no_media, refusal, spec_of
 from tests.helpers.presets import MAX_PROMPT_TOKENS, change_preset, copy_sprites, write_fake_preset
-
-PROMPT = "a red circle"
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    write_fake_preset(tmp_path, "fake")
-    return Settings(presets_dir=tmp_path, default_model="fake", max_frames=800)
-
-
-def no_media(_kind: MediaKind, reference: str) -> None:
-    raise UploadNotFound(f"there is no {reference}")
-
-
-def admitted(settings: Settings, **fields: Any) -> Admitted:
-    request = parse_request({"prompt": PROMPT, **fields})
-    catalog = Catalog(settings)
-    return admit(request, catalog, settings, lambda: 42, no_media, lambda _host, _port: ["8.8.8.8"])
-
-
-def spec_of(settings: Settings, **fields: Any) -> JobSpec:
-    return admitted(settings, **fields).spec
-
-
-def refusal(settings: Settings, **fields: Any) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        spec_of(settings, **fields)
-    assert caught.value.fix
-    return caught.value
 
 
 def test_a_prompt_alone_gets_the_presets_defaults_and_a_new_seed(settings: Settings) -> None:
@@ -388,221 +351,3 @@ def test_a_refined_prompt_must_leave_room_for_what_the_refiner_appends(tmp_path:
     refused = refusal(settings, prompt=longest, refine=True)
     assert isinstance(refused, PromptTooLong)
     assert (refused.field, refused.fix) == ("prompt", "shorten it to at most 15 tokens, or leave `refine` out")
-
-
-LIMITS = {
-    "num_inference_steps": "max_inference_steps",
-    "first_chunk.num_inference_steps": "max_first_chunk_steps",
-    "refine.steps": "max_refine_steps",
-}
-"""Fields that say a number of steps, and the names of their limits."""
-
-
-@pytest.fixture
-def limited(tmp_path: Path) -> Settings:
-    """A deployment that takes 12 steps of each kind; the preset takes 4, and its frames are refined to 128x128."""
-    write_fake_preset(tmp_path, "fake", refiner=True)
-    limits: dict[str, Any] = {name: 12 for name in LIMITS.values()}
-    return Settings(presets_dir=tmp_path, default_model="fake", max_lockstep_frames=64, **limits)
-
-
-def asking(field: str, value: object) -> dict[str, Any]:
-    """A request's fields with `value` at a path."""
-    first, _, rest = field.partition(".")
-    return {first: {rest: value} if rest else value}
-
-
-def asked_steps(spec: JobSpec) -> list[int | None]:
-    return [
-        spec.num_inference_steps,
-        spec.first_chunk.num_inference_steps if spec.first_chunk else None,
-        spec.refine.num_inference_steps if spec.refine else None,
-    ]
-
-
-@pytest.mark.parametrize("field", LIMITS)
-def test_more_steps_than_the_deployment_allows_are_refused_with_the_limit_its_source_and_the_fix(
-    limited: Settings, field: str
-) -> None:
-    assert 12 in asked_steps(spec_of(limited, **asking(field, 12)))
-    refused = refusal(limited, **asking(field, 13))
-    assert (type(refused), refused.field, refused.fix) == (InvalidField, field, "give at most 12")
-    assert (
-        refused.message == f"{field} is 13; the most is 12, set by this deployment (LONGTAKE_{LIMITS[field].upper()})"
-    )
-
-
-@pytest.mark.parametrize("field", LIMITS)
-def test_a_model_may_take_fewer_steps_than_its_deployment(limited: Settings, field: str) -> None:
-    change_preset(limited.presets_dir / "fake", limits={LIMITS[field]: 9})
-    assert 9 in asked_steps(spec_of(limited, **asking(field, 9)))
-    refused = refusal(limited, **asking(field, 10))
-    assert refused.message == f"{field} is 10; the most is 9, set by the model fake"
-
-
-@pytest.mark.parametrize("field", LIMITS)
-def test_a_model_cannot_take_more_steps_than_its_deployment(limited: Settings, field: str) -> None:
-    change_preset(limited.presets_dir / "fake", limits={LIMITS[field]: 900})
-    assert "set by this deployment" in refusal(limited, **asking(field, 13)).message
-
-
-@pytest.mark.parametrize("field", LIMITS)
-def test_a_models_own_steps_are_never_refused(tmp_path: Path, field: str) -> None:
-    write_fake_preset(tmp_path, "fake", steps=300, refiner=True)
-    settings = Settings(presets_dir=tmp_path, default_model="fake")
-    assert asked_steps(spec_of(settings, refine=True)) == [300, 300, 300]
-    assert 300 in asked_steps(spec_of(settings, **asking(field, 300)))
-    refused = refusal(settings, **asking(field, 301))
-    assert "the most is 300, the model's own default, above the " in refused.message
-    assert f"LONGTAKE_{LIMITS[field].upper()}" in refused.message
-
-
-def test_a_default_beyond_all_steps_of_a_request_is_the_presets_own_matter(tmp_path: Path) -> None:
-    write_fake_preset(tmp_path, "fake", steps=5000)
-    assert asked_steps(spec_of(Settings(presets_dir=tmp_path, default_model="fake"))) == [5000, 5000, None]
-
-
-def test_frames_beyond_the_limit_name_who_set_it(settings: Settings) -> None:
-    assert "LONGTAKE_MAX_FRAMES" in refusal(settings, num_frames=801).message
-    change_preset(settings.presets_dir / "fake", limits={"max_frames": 32})
-    for fields in ({"num_frames": 33}, {"seconds": 5}):
-        refused = refusal(settings, **fields)
-        assert isinstance(refused, TooManyFrames)
-        assert "the 32 frames allowed here, set by the model fake" in refused.message
-
-
-def test_a_request_without_a_length_gets_no_more_frames_than_allowed(settings: Settings) -> None:
-    change_preset(settings.presets_dir / "fake", limits={"max_frames": 32})
-    assert spec_of(settings).num_frames == 32
-
-
-def test_lockstep_over_a_long_video_is_refused_with_both_ways_out(limited: Settings) -> None:
-    assert spec_of(limited, refine={"schedule": "lockstep"}, num_frames=64).num_frames == 64
-    assert spec_of(limited, refine={"schedule": "streaming"}, num_frames=65).num_frames == 65
-    refused = refusal(limited, refine={"schedule": "lockstep"}, num_frames=65)
-    assert (type(refused), refused.field) == (InvalidField, "refine.schedule")
-    assert refused.fix == "use the schedule streaming, or give at most 64 frames"
-    assert "LONGTAKE_MAX_LOCKSTEP_FRAMES" in refused.message
-
-
-def test_a_refined_frame_has_no_more_pixels_than_allowed(limited: Settings) -> None:
-    small = limited.model_copy(update={"max_refine_pixels": 160 * 160})
-    assert spec_of(small, refine={"size": "160x160"}).refine is not None
-    refused = refusal(small, refine={"size": "192x192"})
-    assert (refused.field, refused.fix) == ("refine.size", "give 160x160")
-    assert "it has 36864 pixels; the most is 25600, set by this deployment (LONGTAKE_MAX_REFINE_PIXELS)" in str(refused)
-
-
-def test_the_size_that_a_model_refines_to_by_itself_is_never_refused(limited: Settings) -> None:
-    tiny = limited.model_copy(update={"max_refine_pixels": 1})
-    refine = spec_of(tiny, refine=True).refine
-    assert refine is not None
-    assert (refine.width, refine.height) == (128, 128)
-    assert refusal(tiny, refine={"size": "192x192"}).fix == "give 128x128"
-
-
-def test_the_shipped_models_limits_leave_their_published_settings_alone() -> None:
-    settings = Settings()
-    for name in ("sprites", "modelscope"):
-        facts = Catalog(settings).get(name).preset
-        assert set(facts.profile_defaults) == {"fast", "reference"}
-        for profile in facts.profile_defaults.values():
-            assert profile.num_inference_steps is not None
-            assert profile.first_chunk is not None
-            assert profile.num_inference_steps <= settings.max_inference_steps
-            assert profile.first_chunk.num_inference_steps <= settings.max_first_chunk_steps
-        assert facts.refiner is not None
-        assert facts.refiner.num_inference_steps <= settings.max_refine_steps
-        assert facts.refiner.width * facts.refiner.height <= settings.max_refine_pixels
-
-
-class ZoomParameters(Parameters):
-    """Of an engine of a test."""
-
-    zoom: float = Field(default=1.5, ge=1, le=4)
-    path: tuple[Literal["left", "right"], ...] = ()
-
-
-@pytest.fixture
-def zooming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """A model that takes `parameters` and an input, and no sampling field."""
-
-    class Zooming(FakePreset):
-        @property
-        def capabilities(self) -> Capabilities:
-            return Capabilities(fields=("fps",), image=True, video="whole", needs_input=True)
-
-        @property
-        def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:
-            return {}
-
-    definition = replace(FAKE_ENGINE, preset=Zooming, parameters=ZoomParameters)
-
-    def get(_name: str) -> EngineDefinition[FakePreset]:
-        return definition
-
-    monkeypatch.setattr(ENGINES, "get", get)
-    write_fake_preset(tmp_path, "fake", accepts_image=True)
-    return Settings(presets_dir=tmp_path, default_model="fake")
-
-
-def admitted_with_image(settings: Settings, **fields: Any) -> JobSpec:
-    request = parse_request({"prompt": PROMPT, "image": "https://example.com/a.png", **fields})
-    return admit(request, Catalog(settings), settings, lambda: 42, lambda _kind, _reference: None).spec
-
-
-def test_an_engines_own_parameters_are_kept_with_their_defaults(zooming: Settings) -> None:
-    spec = admitted_with_image(zooming, parameters={"path": ["left"]})
-    assert spec.parameters == {"zoom": 1.5, "path": ["left"]}
-    sampling = (spec.guidance_scale, spec.num_inference_steps, spec.profile, spec.first_chunk)
-    assert sampling == (None, None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "field", "fix"),
-    [
-        ({"zoom": 9}, "parameters.zoom", "give at most 4"),
-        ({"zoom": "2"}, "parameters.zoom", "give a number without quotes"),
-        ({"path": ["left", "in"]}, "parameters.path[1]", "use 'left' or 'right'"),
-        ({"speed": 1}, "parameters.speed", "leave it out"),
-        ({"path": ["le\u202eft"]}, "parameters.path[0]", None),
-    ],
-)
-def test_a_wrong_parameter_is_named_with_the_fix(
-    zooming: Settings, parameters: dict[str, Any], field: str, fix: str | None
-) -> None:
-    with pytest.raises(InvalidField) as caught:
-        admitted_with_image(zooming, parameters=parameters)
-    assert caught.value.field == field
-    assert fix is None or caught.value.fix == fix
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"negative_prompt": "blurry"},
-        {"seed": 1},
-        {"guidance_scale": 2.0},
-        {"num_inference_steps": 4},
-        {"profile": "fast"},
-        {"first_chunk": {}},
-        {"refine": True},
-    ],
-)
-def test_a_field_that_the_engine_would_ignore_is_refused(zooming: Settings, fields: dict[str, Any]) -> None:
-    with pytest.raises(FieldNotSupported) as caught:
-        admitted_with_image(zooming, **fields)
-    assert caught.value.field == next(iter(fields))
-    assert caught.value.fix
-
-
-def test_an_engine_that_needs_an_input_says_so(zooming: Settings) -> None:
-    refused = refusal(zooming)
-    assert (type(refused), refused.field) == (InvalidField, "image")
-    assert refused.fix == "give a URL or an upload as image or video"
-
-
-def test_parameters_of_an_engine_without_any_are_refused(settings: Settings) -> None:
-    refused = refusal(settings, parameters={"zoom": 2})
-    assert (type(refused), refused.field) == (FieldNotSupported, "parameters")
-    assert spec_of(settings, parameters={}).parameters == {}

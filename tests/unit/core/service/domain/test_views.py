@@ -17,7 +17,7 @@ from core.service.domain.views import (
     pace_of,
     progress_of,
 )
-from core.service.testing.fakes import FAKE_START
+from core.service.testing.clock import FAKE_START
 from tests.helpers.jobs import job_spec, refine_spec
 
 SPEC = job_spec(

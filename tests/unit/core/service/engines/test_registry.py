@@ -68,7 +68,7 @@ def test_an_unknown_one_is_refused_with_the_names_that_exist() -> None:
     [
         ("no_such_module:X", "ModuleNotFoundError"),
         ("core.service.testing.definitions:NOTHING", "AttributeError"),
-        ("core.service.testing.definitions:FAKE_REFINER", "is no EngineDefinition"),
+        ("core.service.testing.definitions:FAKE_REFINER", "is not an instance of EngineDefinition"),
         (FAKE, "has the name fake"),
     ],
 )

@@ -21,7 +21,9 @@ from core.service.domain.media_types import MediaKind
 from core.service.domain.uploads import Upload, upload_id_of_key, upload_key
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.settings import Settings
-from core.service.testing.fakes import FAKE_START, FakeClock, FakeStorage, FakeUploadStore
+from core.service.testing.clock import FAKE_START, FakeClock
+from core.service.testing.registries import FakeUploadStore
+from core.service.testing.storage import FakeStorage
 
 SETTINGS = Settings()
 

@@ -11,17 +11,14 @@ from core.service.domain.engine import NO_INPUT_MEDIA, EngineState, InputMedia
 from core.service.domain.errors import Interrupted, ObjectNotFound, StorageError
 from core.service.domain.ports import StoredObject, TaskQueue
 from core.service.domain.schema import Lane
-from core.service.testing.fakes import (
-    FakeClock,
-    FakeEngine,
-    FakeEventLog,
-    FakeJobStore,
-    FakeOutbox,
-    FakeStorage,
-    FakeTaskQueue,
-    FakeUploadStore,
-    FakeWorkerRegistry,
-)
+from core.service.testing.clock import FakeClock
+from core.service.testing.engines import FakeEngine
+from core.service.testing.event_log import FakeEventLog
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.outbox import FakeOutbox
+from core.service.testing.queue import FakeTaskQueue
+from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
+from core.service.testing.storage import FakeStorage
 from tests.helpers.jobs import job_spec
 from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
 

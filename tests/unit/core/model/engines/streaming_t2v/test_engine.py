@@ -9,17 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.engine import (
-    EngineConfig,
-    LoadedModels,
-    ProfileConfig,
-    StreamingT2VEngine,
-)
+from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import load_engine, sampling_config
+from core.model.engines.streaming_t2v.lru_cache import LruCache
+from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels, ProfileConfig
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
-from core.model.engines.streaming_t2v.recent import Recent
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, PromptTooLong
 from core.service.domain.schema import FirstChunkSampling, JobSpec, Profile
@@ -243,7 +239,7 @@ def test_warm_up_changes_no_result(folder: Path, whole: Run) -> None:
 
 def test_recent_results_are_kept_and_the_longest_unused_goes() -> None:
     made: list[str] = []
-    recent: Recent[str, str] = Recent(2)
+    recent: LruCache[str, str] = LruCache(2)
 
     def ask(key: str) -> None:
         recent.get(key, lambda: made.append(key) or key)
@@ -334,7 +330,7 @@ class OtherDtypes:
         return self._weights.at(torch.float32)
 
 
-def facts_of(folder: Path, **dtypes: torch.dtype) -> EngineConfig:
+def config_of(folder: Path, **dtypes: torch.dtype) -> EngineConfig:
     preset = read_preset(folder)
     profiles: dict[Profile, ProfileConfig] = {
         name: ProfileConfig(
@@ -349,7 +345,7 @@ def facts_of(folder: Path, **dtypes: torch.dtype) -> EngineConfig:
 
 def test_another_source_is_asked_with_every_field_of_the_request(folder: Path) -> None:
     source = OneColour()
-    engine = StreamingT2VEngine(WeightsFolder(folder, torch.device("cpu")), facts_of(folder), source)
+    engine = StreamingT2VEngine(WeightsFolder(folder, torch.device("cpu")), config_of(folder), source)
     sampling = FirstChunkSampling(num_inference_steps=11, guidance_scale=4.5)
     spec = SPEC.model_copy(update={"first_chunk": sampling, "negative_prompt": "plain"})
     image = GIVEN_FRAMES[0]
@@ -367,14 +363,14 @@ def test_another_source_is_asked_with_every_field_of_the_request(folder: Path) -
 def test_warming_up_leaves_another_source_alone(folder: Path) -> None:
     source = OneColour()
 
-    StreamingT2VEngine(WeightsFolder(folder, torch.device("cpu")), facts_of(folder), source).warm_up()
+    StreamingT2VEngine(WeightsFolder(folder, torch.device("cpu")), config_of(folder), source).warm_up()
 
     assert source.asked == []
 
 
 def test_each_profile_gets_networks_of_its_dtype(folder: Path, whole: Run) -> None:
     models = OtherDtypes(WeightsFolder(folder, torch.device("cpu")))
-    engine = StreamingT2VEngine(models, facts_of(folder, fast=torch.bfloat16))
+    engine = StreamingT2VEngine(models, config_of(folder, fast=torch.bfloat16))
 
     engine.next_chunk(ONE_WINDOW, whole.states[1], ignore_step)
     engine.next_chunk(ONE_WINDOW.model_copy(update={"profile": "reference"}), whole.states[1], ignore_step)

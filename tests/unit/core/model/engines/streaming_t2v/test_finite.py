@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.model.engines.streaming_t2v.engine import EngineConfig, LoadedModels, StreamingT2VEngine
+from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import profile_configs
+from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder

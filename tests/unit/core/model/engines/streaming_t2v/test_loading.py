@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.model.engines.streaming_t2v.device_cache import Memory
 from core.model.engines.streaming_t2v.loading import load_engine, profile_configs, sampling_config
 from core.model.engines.streaming_t2v.networks import NETWORKS, WeightsFolder, load_network
 from core.model.engines.streaming_t2v.preset import read_preset
-from core.model.engines.streaming_t2v.resident import Memory
 from core.model.networks.base_network import UntouchedBase
 from core.model.presets.files import num_weights
 from core.model.presets.fingerprint import fingerprint, weights_digest
@@ -166,7 +166,7 @@ def test_approximations_are_off_until_a_preset_asks_for_them(sound: Path) -> Non
     windows = preset.profiles["fast"].windows
     asked = windows.model_copy(update={"guidance_interval": (0.2, 0.9), "deep_feature_steps": 2})
 
-    configs = [sampling_config(preset, facts) for facts in (windows, asked)]
+    configs = [sampling_config(preset, sampling) for sampling in (windows, asked)]
 
     found = [(config.guidance_interval, config.deep_feature_steps) for config in configs]
     assert found == [(None, 1), ((0.2, 0.9), 2)]

@@ -34,10 +34,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_request_can_ask_more_steps_than_a_preset_has_timesteps(
     sound: Path, tmp_path: Path, changes: dict[str, Any], accepted: bool
 ) -> None:
-    facts = json.loads((sound / "preset.json").read_text())
-    facts["scheduler"]["num_train_timesteps"] = changes.get("timesteps", 1000)
-    facts["refiner"]["scheduler"] = {"num_train_timesteps": changes.get("refiner_timesteps", 1000)}
-    (tmp_path / "preset.json").write_text(json.dumps(facts | {"limits": changes.get("limits", {})}))
+    content = json.loads((sound / "preset.json").read_text())
+    content["scheduler"]["num_train_timesteps"] = changes.get("timesteps", 1000)
+    content["refiner"]["scheduler"] = {"num_train_timesteps": changes.get("refiner_timesteps", 1000)}
+    (tmp_path / "preset.json").write_text(json.dumps(content | {"limits": changes.get("limits", {})}))
 
     if accepted:
         assert read_preset(tmp_path).scheduler.num_train_timesteps == changes.get("timesteps", 1000)
@@ -72,16 +72,16 @@ def test_the_operators_first_chunk_source_brings_its_own_sampling(
 def test_an_unknown_first_chunk_source_is_refused(sound: Path, tmp_path: Path, source: str) -> None:
     with pytest.raises(ValidationError, match="is not base, animatediff, svd or diffusers:ORG/NAME"):
         Settings(first_chunk_source=source)
-    facts = json.loads((sound / "preset.json").read_text())
-    (tmp_path / "preset.json").write_text(json.dumps(facts | {"first_chunk_source": source}))
+    content = json.loads((sound / "preset.json").read_text())
+    (tmp_path / "preset.json").write_text(json.dumps(content | {"first_chunk_source": source}))
     with pytest.raises(PresetError, match=r"first_chunk_source: '.*' is not base, animatediff"):
         read_preset(tmp_path)
 
 
 def test_unknown_keys_are_named_at_any_depth(sound: Path, tmp_path: Path) -> None:
-    facts = json.loads((sound / "preset.json").read_text())
-    facts["profiles"]["fast"]["windows"]["etta"] = 1.0
-    (tmp_path / "preset.json").write_text(json.dumps(facts))
+    content = json.loads((sound / "preset.json").read_text())
+    content["profiles"]["fast"]["windows"]["etta"] = 1.0
+    (tmp_path / "preset.json").write_text(json.dumps(content))
     with pytest.raises(PresetError, match=r"profiles\.fast\.windows\.etta: this key is unknown"):
         read_preset(tmp_path)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from core.model.engines.streaming_t2v.resident import Memory, Resident
+from core.model.engines.streaming_t2v.device_cache import DeviceCache, Memory
 
 GPU = torch.device("cuda")
 CPU = torch.device("cpu")
@@ -27,8 +27,8 @@ class Machine:
         total = self.device_bytes if where == GPU else self.main_bytes
         return total - sum(each.num_bytes for each in self.sets if each.device == where)
 
-    def resident(self) -> Resident[str, Networks]:
-        return Resident(GPU, self.load, len, Memory(lambda: self.free(GPU), lambda: self.free(CPU)))
+    def resident(self) -> DeviceCache[str, Networks]:
+        return DeviceCache(GPU, self.load, len, Memory(lambda: self.free(GPU), lambda: self.free(CPU)))
 
     def load(self, name: str) -> Networks:
         self.loaded.append(name)
@@ -66,8 +66,8 @@ def test_two_profiles_that_fit_are_both_on_the_device_and_loaded_once() -> None:
         assert resident.at(name).device == GPU
 
     assert machine.loaded == ["fast", "reference"]
-    assert resident.is_here("fast")
-    assert resident.is_here("reference")
+    assert resident.is_on_device("fast")
+    assert resident.is_on_device("reference")
 
 
 def test_where_only_one_fits_the_other_waits_in_main_memory_and_is_not_loaded_again() -> None:
@@ -78,7 +78,7 @@ def test_where_only_one_fits_the_other_waits_in_main_memory_and_is_not_loaded_ag
         assert resident.at(name).device == GPU
 
     assert machine.loaded == ["fast", "reference"]
-    assert not resident.is_here("fast")
+    assert not resident.is_on_device("fast")
 
 
 def test_the_set_unused_longest_makes_room_first() -> None:
@@ -88,7 +88,7 @@ def test_the_set_unused_longest_makes_room_first() -> None:
     for name in ("aaaa", "bbbb", "aaaa", "cccccc"):
         resident.at(name)
 
-    assert [name for name in ("aaaa", "bbbb") if resident.is_here(name)] == ["aaaa"]
+    assert [name for name in ("aaaa", "bbbb") if resident.is_on_device(name)] == ["aaaa"]
 
 
 def test_where_main_memory_is_full_too_the_other_is_given_up_and_loaded_again() -> None:

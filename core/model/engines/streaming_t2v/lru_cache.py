@@ -1,4 +1,4 @@
-"""A small cache of computations, by key."""
+"""A cache of the most recently used results."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -8,16 +8,16 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Key, Value]):
-    """The last few results of a computation, by key."""
+class LruCache(Generic[Key, Value]):
+    """Results by key. Unlike functools.lru_cache, the key is not the arguments of the computation."""
 
     def __init__(self, size: int) -> None:
-        """Keeps `size` results; the one unused longest goes first."""
+        """Keeps `size` results; the least recently used is dropped first."""
         self._size = size
         self._kept: OrderedDict[Key, Value] = OrderedDict()
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The kept result, or a new one from `make`."""
+        """The cached result, or a new one from `make`."""
         if key not in self._kept:
             self._kept[key] = make()
         self._kept.move_to_end(key)

@@ -1,0 +1,58 @@
+"""The length of a video and its frame rate, from what a request says; and the warnings about them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from core.service.admission.limits import Limit
+from core.service.domain.errors import InvalidField, TooFewFrames, TooManyFrames
+from core.service.domain.frame_plan import seconds_to_frames
+from core.service.domain.frame_rate import seconds_of
+from core.service.domain.schema import JobRequest, JobSpec, JobWarning, WarningCode
+
+
+def num_frames_of(request: JobRequest, fps: int | Fraction, least: int, limit: Limit, default: int) -> int:
+    """From num_frames or seconds, or the deployment's default clamped to the model's limits.
+
+    Raises InvalidField, TooFewFrames or TooManyFrames.
+    """
+    if request.num_frames is not None and request.seconds is not None:
+        raise InvalidField("both num_frames and seconds are given", field="seconds", fix="give one of them")
+    if request.seconds is not None:
+        # Clamped first: an overflow to infinity cannot be rounded.
+        seconds = min(request.seconds, float(limit.most) + 1)
+        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, least, limit)
+    num_frames = min(max(default, least), limit.most) if request.num_frames is None else request.num_frames
+    return _checked_length("num_frames", num_frames, fps, least, limit)
+
+
+def _checked_length(field: str, num_frames: int, fps: int | Fraction, least: int, limit: Limit) -> int:
+    """`num_frames`, if it is within limits. Errors name `field`, the one in the request."""
+    if num_frames < least:
+        fix = f"give at least {least} frames ({seconds_of(least, fps):g} seconds at {fps} fps)"
+        raise TooFewFrames(f"{field} asks for {num_frames} frames; a video has at least {least}", field=field, fix=fix)
+    if num_frames > limit.most:
+        fix = f"give at most {limit.most} frames ({seconds_of(limit.most, fps):g} seconds at {fps} fps)"
+        message = f"{field} asks for more than the {limit.most} frames allowed here, {limit.set_by}"
+        raise TooManyFrames(message, field=field, fix=fix)
+    return num_frames
+
+
+def rate_warnings(request: JobRequest, fps: int | Fraction) -> list[JobWarning]:
+    """A warning if a decimal was taken as an NTSC rate."""
+    if not isinstance(request.fps, float) or Fraction(repr(request.fps)) == fps:
+        return []
+    message = f"fps {request.fps:g} was taken as {fps}"
+    return [JobWarning(code=WarningCode.FRAME_RATE_SNAPPED, message=message, field="fps")]
+
+
+def length_warnings(request: JobRequest, spec: JobSpec, default: int) -> list[JobWarning]:
+    """A warning if the length differs from `seconds` or from the deployment's default."""
+    length = f"{spec.num_frames} frames, {seconds_of(spec.num_frames, spec.fps):g} s at {spec.fps} fps"
+    if request.seconds is not None and Fraction(repr(request.seconds)) * spec.fps != spec.num_frames:
+        message = f"{request.seconds:g} s is no whole number of frames; the video has {length}"
+        return [JobWarning(code=WarningCode.SECONDS_ROUNDED, message=message, field="seconds")]
+    if request.seconds is None and request.num_frames is None and spec.num_frames < default:
+        message = f"the default of {default} frames is more than {spec.model} makes; the video has {length}"
+        return [JobWarning(code=WarningCode.LENGTH_SHORTENED, message=message, field="num_frames")]
+    return []

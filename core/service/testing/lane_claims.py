@@ -1,0 +1,96 @@
+"""Queues, claims and leases of the in-memory job store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from core.service.domain import transitions
+from core.service.domain.ports import Lease, QueuedWork
+from core.service.domain.schema import LANES_OF_ANY_MODEL, JobRecord, JobStatus, Lane
+from core.service.records.job_order import index_member
+from core.service.testing.memory import MemoryStore
+
+
+class FakeLaneClaims(MemoryStore):
+    """Part of ports.JobStore: which jobs wait for a lane, and who holds it."""
+
+    def queued_work(self) -> Sequence[QueuedWork]:
+        queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in _queues(record)}
+        heads = [(lane, self.next_ready(lane, model)) for lane, model in sorted(queues)]
+        return [QueuedWork(lane, self.get(job_id)) for lane, job_id in heads if job_id is not None]
+
+    def next_ready(self, lane: Lane, model: str) -> str | None:
+        return next((record.id for record in self._free(lane, model)), None)
+
+    def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
+        return [record.id for record in self._free(lane, model)][:limit]
+
+    def count_prepared(self, model: str, limit: int) -> int:
+        ahead = [r for r in self._sorted() if r.spec.model == model and transitions.is_prepared_ahead(r)]
+        return min(len(ahead), limit)
+
+    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
+        leases = (self.claim(record.id, lane, worker, ttl_seconds) for record in self._free(lane, model))
+        return next((lease for lease in leases if lease is not None), None)
+
+    def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
+        with self.memory.changed:
+            record = self.get(job_id)
+            if self.lease_alive(job_id, lane) or self._rests(job_id, lane) or not transitions.wants(record, lane):
+                return None
+            now = self._clock.now()
+            claimed = self._apply(transitions.claim(record, lane, now, self.memory.commits))
+            state = claimed.lane(lane)
+            self.memory.leases[job_id, lane] = (state.token, now + timedelta(seconds=ttl_seconds))
+            lease = Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
+            self.memory.claims[worker] = lease
+            return lease
+
+    def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+        with self.memory.changed:
+            record = self.memory.records.get(lease.job_id)
+            state = record.lane(lease.lane) if record and not record.delete_requested else None
+            if state is None or not state.held or state.token != lease.token:
+                return False
+            until = self._clock.now() + timedelta(seconds=ttl_seconds)
+            self.memory.leases[lease.job_id, lease.lane] = (lease.token, until)
+            return True
+
+    def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:
+        with self.memory.changed:
+            record = self.memory.records.get(lease.job_id)
+            given_back = record and transitions.release(
+                record, lease, count_attempt=count_attempt, rest_seconds=rest_seconds
+            )
+            if given_back:
+                self._apply(given_back)
+
+    def release_of_worker(self, worker: str) -> Lease | None:
+        with self.memory.changed:
+            lease = self.memory.claims.pop(worker, None)
+            record = self.memory.records.get(lease.job_id) if lease else None
+            if lease is None or record is None:
+                return None
+            freed = transitions.abandon(record, lease.lane, lease.token, self.memory.commits)
+            return lease if freed and self._apply(freed) else None
+
+    def abandoned_cancels(self) -> Sequence[JobRecord]:
+        canceling = [record for record in self._sorted() if record.status is JobStatus.CANCELING]
+        return [record for record in canceling if not any(self.lease_alive(record.id, lane) for lane in Lane)]
+
+    def _free(self, lane: Lane, model: str) -> Sequence[JobRecord]:
+        """Jobs that wait for the lane and can be claimed, in order."""
+        found = [
+            record
+            for record in self._sorted()
+            if transitions.wants(record, lane)
+            and (lane in LANES_OF_ANY_MODEL or record.spec.model == model)
+            and not self.lease_alive(record.id, lane)
+            and not self._rests(record.id, lane)
+        ]
+        return sorted(found, key=lambda record: (transitions.rank(record), index_member(record)))
+
+
+def _queues(record: JobRecord) -> list[tuple[Lane, str]]:
+    return [(lane, record.spec.model) for lane in Lane if transitions.wants(record, lane)]
