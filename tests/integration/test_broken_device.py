@@ -119,7 +119,7 @@ def test_a_step_that_never_ends_ends_the_process_and_shows_where_it_stood(servic
     job = service.submit(num_frames=16)
     ended = run(service, WORKING.format(happens="threading.Event().wait()"))
     assert ended.returncode == EXIT_STALLED, ended.stderr
-    assert "nothing has moved for" in ended.stderr
+    assert "no progress for" in ended.stderr
     assert "in next_chunk" in ended.stderr
     service.start_workers("fake")
     service.wait_for_success(job.id)

@@ -437,7 +437,7 @@ def test_svd_s_picture_model_is_fetched_before_it_is_loaded(hub: Hub, tmp_path: 
     script = [sys.executable, "-c", FETCH_PICTURE_MODELS]
     ended = subprocess.run(script, env=variables, capture_output=True, text=True, check=True)
 
-    assert "no/where is not here: first chunks need an image. " in ended.stderr
+    assert "no/where is not available, so requests need an image: " in ended.stderr
     assert ended.stdout.strip() == "StableDiffusionXLPipeline"
     assert {"unet/diffusion_pytorch_model.safetensors", "vae/config.json"} <= {entry.path for entry in hub.served}
 
