@@ -13,7 +13,7 @@ from datetime import datetime
 import numpy as np
 
 from core.service.domain.engine import FramesTHWC, OnStep, unpack
-from core.service.domain.errors import StorageError
+from core.service.domain.errors import InvalidChunk, StorageError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.manifest import frames_key, refine_state_key, refined_key
 from core.service.domain.ports import Lease
@@ -63,7 +63,7 @@ class ChunkRefiner(ChunkLane[RefineState]):
             frames = self._read_frames(record, piece.needs, keeper)
         on_step = self._on_step(record.id, len(record.refined), keeper)
         made = _refined(engine, spec, piece, state, frames, on_step)
-        assert len(made.frames) == len(piece.publishes), (made.frames.shape, piece)
+        _check_frames(made.frames, piece, spec)
         watch.add(made.timings)
         later = [] if made.state is state else [_state_object(record.id, piece, made.state)]
         chunks = self._store_chunks(record, piece.publishes.start, made.frames, refined_key, later, watch, keeper)
@@ -119,6 +119,14 @@ class ChunkRefiner(ChunkLane[RefineState]):
 
     def _frames_object(self, job_id: str, chunk: ChunkRecord, keeper: LeaseKeeper) -> bytes | None:
         return self._get_checked(frames_key(job_id, chunk.index), chunk.frames_sha256, keeper)
+
+
+def _check_frames(frames: FramesTHWC, piece: RefinePiece, spec: JobSpec) -> None:
+    """Raises InvalidChunk if a refiner, which may be a third party's, returned other frames than `piece` publishes."""
+    refine, count = refine_spec(spec), len(piece.publishes)
+    expected = (count, refine.height, refine.width, 3)
+    if len(frames) != count or (count and (frames.shape, frames.dtype) != (expected, np.uint8)):
+        raise InvalidChunk(f"the refiner returned frames {frames.shape} {frames.dtype} instead of {expected} uint8")
 
 
 def _checksum(record: JobRecord, piece: int) -> str | None:

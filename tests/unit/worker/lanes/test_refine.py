@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from core.service.domain.engine import FramesTHWC, OnStep
-from core.service.domain.errors import StorageError
+from core.service.domain.errors import InvalidChunk, StorageError
 from core.service.domain.manifest import (
     frames_key,
     frames_prefix,
@@ -192,6 +194,24 @@ def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(wor
     assert (record.status, record.error.code) == (JobStatus.FAILED, "engine_error")
     assert record.error.message == "piece 1 of 4 of the refinement failed 3 times; last error: RuntimeError"
     assert all(chunk.key in world.storage.objects for chunk in record.chunks)
+
+
+@pytest.mark.parametrize("wrong", [lambda f: f[:-1], lambda f: f[:, :8], lambda f: f.astype(np.float32)])
+def test_wrong_frames_of_a_refiner_fail_the_job_by_their_shape(
+    world: World, wrong: Callable[[FramesTHWC], FramesTHWC]
+) -> None:
+    class Wrong(FakeRefineEngine):
+        def refine_window(
+            self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep
+        ) -> RefinedWindow:
+            made = super().refine_window(spec, state, frames, on_step)
+            return replace(made, frames=wrong(made.frames))
+
+    submit(world)
+    generate(world, 2)
+    with pytest.raises(InvalidChunk, match=r"the refiner returned frames .* instead of"):
+        world.refiner(Wrong()).work()
+    assert world.store.get(JOB).refined == ()
 
 
 def test_nothing_that_only_refining_needs_is_left_at_the_end(world: World) -> None:
