@@ -162,11 +162,8 @@ class ChunkRequest:
     inputs: InputMedia = NO_INPUT_MEDIA
 
 
-class Engine(ABC):
-    """Turns a request into chunks. Deterministic: the same spec, state and inputs give the same bytes.
-
-    A chunk has 16 frames, whatever the engine's window is: frames that a window makes beyond them wait in the state.
-    """
+class BaseEngine(ABC):
+    """What engines and refiners have in common."""
 
     @property
     def device(self) -> str:
@@ -176,10 +173,17 @@ class Engine(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """What the bytes depend on beside the request: weights, device model, library versions, threads."""
+        """What the bytes depend on beside request and input: weights, device model, library versions, threads."""
 
-    def warm_up(self) -> None:  # noqa: B027 - an engine may have nothing to load
-        """Load what the first chunk would otherwise wait for. Raises errors.PresetError."""
+    def warm_up(self) -> None:  # noqa: B027 - there may be nothing to load
+        """Load what the first chunk or window would otherwise wait for. Raises errors.PresetError."""
+
+
+class Engine(BaseEngine):
+    """Turns a request into chunks. Deterministic: the same spec, state and inputs give the same bytes.
+
+    A chunk has 16 frames, whatever the engine's window is: frames that a window makes beyond them wait in the state.
+    """
 
     @abstractmethod
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:

@@ -6,14 +6,14 @@ of all windows at a time. Which frames a window covers and publishes follows fro
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
-from core.service.domain.engine import FramesTHWC, OnStep, pack, unpack
+from core.service.domain.engine import BaseEngine, FramesTHWC, OnStep, pack, unpack
 from core.service.domain.schema import JobSpec
 
 
@@ -44,21 +44,8 @@ class RefinedWindow:
     timings: Mapping[str, float]
 
 
-class RefineEngine(ABC):
+class RefineEngine(BaseEngine):
     """Refines videos. Deterministic: the same spec, frames and state give the same bytes."""
-
-    @property
-    def device(self) -> str:
-        """The device that computes, for people: "cpu", or the GPU's name."""
-        return "cpu"
-
-    @property
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """What the bytes depend on beside the request and the frames."""
-
-    def warm_up(self) -> None:  # noqa: B027 - a refiner may have nothing to load
-        """Load what the first window would otherwise wait for. Raises errors.PresetError."""
 
     @abstractmethod
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:

@@ -21,6 +21,7 @@ from core.service.domain.engine import (
     OnStep,
 )
 from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
+from core.service.domain.refine_plan import refine_spec
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import JobSpec
 from core.service.media.crop import crop_and_resize
@@ -94,7 +95,7 @@ class FakeEngine(Engine):
 
 
 class FakeRefineEngine(RefineEngine):
-    """Frames doubled in size; a white bar along the top, whose length is the number of windows (or steps) done before.
+    """Frames at the refined size; a white bar along the top, as long as the windows or steps done before.
 
     A window made from the wrong state is visibly wrong. `step_seconds` is the duration of each step.
     """
@@ -118,7 +119,7 @@ class FakeRefineEngine(RefineEngine):
         own = frames[published.start - window.first_frame : published.stop - window.first_frame]
         before = int(state.arrays["windows"][0]) if state.done else 0
         after = RefineState(state.done + 1, {"windows": np.asarray([before + 1], dtype=np.int64)})
-        return RefinedWindow(_enlarged(own, before), after, {"denoise": time.perf_counter() - started})
+        return RefinedWindow(_enlarged(spec, own, before), after, {"denoise": time.perf_counter() - started})
 
     def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
         assert len(frames) == spec.num_frames, f"{len(frames)} frames of {spec.num_frames}"
@@ -130,18 +131,20 @@ class FakeRefineEngine(RefineEngine):
         return RefineState(state.done + 1, {**state.arrays, "steps": state.arrays["steps"] + 1})
 
     def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
-        del spec
-        return _enlarged(state.arrays["frames"][frames.start : frames.stop], int(state.arrays["steps"][0]))
+        previews = state.arrays["frames"][frames.start : frames.stop]
+        return _enlarged(spec, previews, int(state.arrays["steps"][0]))
 
 
 def _refine_steps(spec: JobSpec) -> int:
-    assert spec.refine is not None, "a job without `refine` has no refinement tasks"
-    return spec.refine.num_inference_steps
+    return refine_spec(spec).num_inference_steps
 
 
-def _enlarged(frames: FramesTHWC, bar_length: int) -> FramesTHWC:
-    """The frames at twice the size, with a bar of 4 pixels per window or step done."""
-    enlarged = frames.repeat(2, axis=1).repeat(2, axis=2)
+def _enlarged(spec: JobSpec, frames: FramesTHWC, bar_length: int) -> FramesTHWC:
+    """The frames at the refined size, nearest pixels, with a bar of 4 pixels per window or step done."""
+    refine, (height, width) = refine_spec(spec), frames.shape[1:3]
+    rows = np.arange(refine.height) * height // refine.height
+    columns = np.arange(refine.width) * width // refine.width
+    enlarged = frames[:, rows][:, :, columns]
     enlarged[:, :4, : 4 * bar_length] = 255
     return enlarged
 

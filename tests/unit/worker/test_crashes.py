@@ -141,8 +141,8 @@ def results(world: World) -> list[object]:
 
 Kind = Literal["preview", "streaming", "lockstep", "picture"]
 REFINED: dict[Kind, RefineSpec] = {
-    "streaming": refine_spec(num_inference_steps=1),
-    "lockstep": refine_spec(num_inference_steps=2, schedule="lockstep"),
+    "streaming": refine_spec(num_inference_steps=1, height=2 * SIDE, width=2 * SIDE),
+    "lockstep": refine_spec(num_inference_steps=2, schedule="lockstep", height=2 * SIDE, width=2 * SIDE),
 }
 
 

@@ -45,7 +45,9 @@ def deleted_at(at: int, refine: RefineSpec | None, *, before: bool, with_image: 
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
-@pytest.mark.parametrize("refine", [None, refine_spec(num_inference_steps=1)], ids=["preview", "refined"])
+@pytest.mark.parametrize(
+    "refine", [None, refine_spec(num_inference_steps=1, height=2 * SIDE, width=2 * SIDE)], ids=["preview", "refined"]
+)
 def test_a_deletion_at_any_call_leaves_no_object(refine: RefineSpec | None, before: bool) -> None:
     at, deleted = 0, True
     while deleted:
