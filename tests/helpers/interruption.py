@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tests.helpers.fake_world import World
@@ -19,7 +20,7 @@ class Interruption:
         self.done = False
 
     def port(self, port: object) -> Any:
-        return _Port(port, self)
+        return InterceptedPort(port, self.call)
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._calls += 1
@@ -36,14 +37,15 @@ class Interruption:
         self._act()
 
 
-class _Port:
-    def __init__(self, port: object, interruption: Interruption) -> None:
+class InterceptedPort:
+    """A port whose calls all go through `call(method, *args, **kwargs)`."""
+
+    def __init__(self, port: object, call: Callable[..., Any]) -> None:
         self._port = port
-        self._interruption = interruption
+        self._call = call
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._port, name)
-        return lambda *args, **kwargs: self._interruption.call(method, *args, **kwargs)
+        return partial(self._call, getattr(self._port, name))
 
 
 def interrupted_services(world: World, interruption: Interruption) -> Services:

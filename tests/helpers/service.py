@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Service:
         self.fronts: dict[str, Any] = {}
         """Settings that only the processes are given: addresses of proxies, while tests read the servers directly."""
         self._children: list[Child] = []
+        self._clients = ExitStack()
+        """Of Redis, given to tests: closed with the service, as some would stay open to the end of pytest."""
         self.api_port = free_port()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", trust_env=False, timeout=30)
 
@@ -134,16 +136,14 @@ class Service:
 
     def close(self) -> None:
         self.http.close()
+        self._clients.close()
         self.stop()
         self.s3_server.stop()
         self.redis_server.stop()
 
     def workers(self) -> Sequence[WorkerStatus]:
-        client = self.redis()
-        try:
+        with connect(self.settings.redis_url) as client:
             return RedisWorkerRegistry(client).all()
-        finally:
-            client.close()
 
     def worker_pid(self, model: str, kind: WorkerKind = "both") -> int | None:
         """Process id of the worker for this model. A killed one stays registered for a while."""
@@ -153,11 +153,11 @@ class Service:
         return next((status.pid for status in alive if (status.model, status.kind) == (model, kind)), None)
 
     def redis(self) -> redis.Redis:
-        return connect(self.settings.redis_url)
+        return self._clients.enter_context(connect(self.settings.redis_url))
 
     def redis_database(self, number: int) -> redis.Redis:
         """Database 0 holds the records, 1 is Celery's."""
-        return redis.Redis.from_url(self.redis_server.url(number))
+        return self._clients.enter_context(redis.Redis.from_url(self.redis_server.url(number)))
 
     def storage(self) -> S3Storage:
         return S3Storage(self.settings)

@@ -18,6 +18,7 @@ from core.service.testing.engines import FakeEngine, FakeRefineEngine
 from core.service.testing.job_store import FakeJobStore
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
+from tests.helpers.interruption import InterceptedPort
 from tests.helpers.jobs import refine_spec
 from worker.maintenance.janitor import Janitor
 from worker.runtime.services import Services
@@ -44,7 +45,7 @@ class Mortal:
 
     def port(self, port: object) -> Any:
         """`port`, as the mortal process sees it."""
-        return _MortalPort(port, self)
+        return InterceptedPort(port, self.call)
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._calls += 1
@@ -56,16 +57,6 @@ class Mortal:
         if self.dead:
             raise Killed
         return result
-
-
-class _MortalPort:
-    def __init__(self, port: object, process: Mortal) -> None:
-        self._port = port
-        self._process = process
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._port, name)
-        return lambda *args, **kwargs: self._process.call(method, *args, **kwargs)
 
 
 class CountingEngine(FakeEngine):

@@ -196,7 +196,19 @@ def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(wor
     assert all(chunk.key in world.storage.objects for chunk in record.chunks)
 
 
-@pytest.mark.parametrize("wrong", [lambda f: f[:-1], lambda f: f[:, :8], lambda f: f.astype(np.float32)])
+def one_fewer(frames: FramesTHWC) -> FramesTHWC:
+    return frames[:-1]
+
+
+def of_eight_rows(frames: FramesTHWC) -> FramesTHWC:
+    return frames[:, :8]
+
+
+def as_floats(frames: FramesTHWC) -> Any:
+    return frames.astype(np.float32)
+
+
+@pytest.mark.parametrize("wrong", [one_fewer, of_eight_rows, as_floats])
 def test_wrong_frames_of_a_refiner_fail_the_job_by_their_shape(
     world: World, wrong: Callable[[FramesTHWC], FramesTHWC]
 ) -> None:
