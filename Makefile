@@ -74,9 +74,8 @@ test-model: $(READY)
 	$(PYTEST) -n auto --dist loadfile $(MODEL_TESTS)
 
 test-integration: $(READY)
-	@echo "== integration tests: real Redis, S3 server, API and workers; four files at a time, most of each is waiting"
-	# Not watched: one socket to a Redis is still open when one of its processes ends, which is not found yet.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/integration
+	@echo "== integration tests: real Redis, S3 server, API and workers; six files at a time, most of each is waiting"
+	$(PYTEST) -n 6 --dist loadfile --no-loadscope-reorder tests/integration
 
 # In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
 test: lint types test-fast test-model test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)

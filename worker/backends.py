@@ -40,7 +40,7 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
         ),
         storage=storage,
         uploads=RedisUploadStore(records),
-        queue=CeleryTaskQueue(make_celery_app(settings)),
+        queue=CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url)),
         clock=clock,
         settings=settings,
         worker=worker,

@@ -11,14 +11,19 @@ import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import kombu.pools
 import pytest
+from huggingface_hub import close_session
 
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
 from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
 
-LONGEST = ("chaos", "job_life", "refinement_networks", "worker_outages", "event_streams", "killed_runs", "conversion")
+LONGEST = (
+    *("chaos", "hub", "readme", "worker_outages", "refinement_networks", "sprites", "job_life", "training_processes"),
+    *("event_streams", "killed_runs", "conversion", "recovery"),
+)
 """Files that take minutes. They begin first, so that none of them is waited for alone in the end."""
 SLOW_STEPS = 8
 SLOW_STEP_SECONDS = 0.1
@@ -39,6 +44,12 @@ def write_presets(folder: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = [f"test_{name}.py" for name in LONGEST]
     items.sort(key=lambda item: files.index(item.path.name) if item.path.name in files else len(files))
+
+
+def pytest_sessionfinish() -> None:
+    """Close the connections that libraries keep in globals, which otherwise end with the process."""
+    kombu.pools.reset()
+    close_session()
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def test_webhooks_written_while_the_sender_runs_are_sent_by_a_second_run(app: Ce
 
 
 def test_a_broker_that_is_away_costs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    away = queue.make_celery_app(Settings(broker_url=f"redis://127.0.0.1:{free_port()}/1"))
-    with caplog.at_level(logging.WARNING):
-        CeleryTaskQueue(away).janitor()
+    url = f"redis://127.0.0.1:{free_port()}/1"
+    with caplog.at_level(logging.WARNING), connect(url) as broker:
+        CeleryTaskQueue(queue.make_celery_app(Settings(broker_url=url)), broker).janitor()
     assert "was not sent" in caplog.text

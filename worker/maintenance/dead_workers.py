@@ -30,7 +30,7 @@ class DeadWorkerCleaner:
         records = connect(settings.redis_url)
         self._store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
         self._workers = RedisWorkerRegistry(records)
-        self._queue = CeleryTaskQueue(make_celery_app(settings))
+        self._queue = CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url))
 
     def clean_up(self, worker: str) -> None:
         """Returns at once. If the store does not answer, the leases expire by themselves."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import redis
@@ -19,7 +18,7 @@ from kombu.exceptions import OperationalError
 from core.service.domain.errors import StoreError
 from core.service.domain.schema import Lane
 from core.service.redis.broker_transport import kombu_url, transport_options
-from core.service.redis.client import WORKER, Timeouts, connect, raises_store_errors
+from core.service.redis.client import WORKER, Timeouts, raises_store_errors
 from core.service.settings import Settings
 
 TASK_GENERATE_CHUNK = "longtake.generate_chunk"
@@ -62,7 +61,6 @@ def make_celery_app(settings: Settings, timeouts: Timeouts = WORKER) -> Celery:
     """The Celery app of API and workers, with all configuration."""
     app = Celery("longtake", broker=kombu_url(settings.broker_url), set_as_current=False)
     app.conf.update(
-        longtake_broker_url=settings.broker_url,
         # Results are in the job record.
         task_ignore_result=True,
         # A message is acknowledged when its chunk is committed, and a worker holds one at a time.
@@ -114,10 +112,10 @@ def worker_options(queues: Sequence[str], name: str) -> dict[str, Any]:
 class CeleryTaskQueue:
     """ports.TaskQueue."""
 
-    def __init__(self, app: Celery, broker: redis.Redis | None = None) -> None:
-        """`broker` reads queue lengths; by default a client with the timeouts of workers."""
+    def __init__(self, app: Celery, broker: redis.Redis) -> None:
+        """`broker` reads queue lengths."""
         self._app = app
-        self._broker = broker or _client(str(app.conf.longtake_broker_url))
+        self._broker = broker
 
     def wake(self, lane: Lane, model: str, job_id: str) -> None:
         self._send(TASK_OF_LANE[lane], queue_of_lane(lane, model), job_id)
@@ -139,8 +137,3 @@ class CeleryTaskQueue:
     def _length(self, queue: str) -> int:
         """Number of waiting messages, without unacknowledged ones: their workers may have looked for work already."""
         return self._broker.llen(queue)
-
-
-@cache
-def _client(broker_url: str) -> redis.Redis:
-    return connect(broker_url)

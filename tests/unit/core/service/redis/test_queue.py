@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from core.service.domain.schema import Lane
+from core.service.redis.client import connect
 from core.service.redis.queue import CPU_QUEUE, CeleryTaskQueue, make_celery_app, queue_of_lane, worker_options
 from core.service.settings import Settings
 
@@ -51,7 +52,8 @@ def test_every_model_has_its_queue() -> None:
 def test_making_a_queue_connects_to_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as broker:
         broker.setblocking(False)
-        CeleryTaskQueue(make_celery_app(Settings(broker_url=f"redis://127.0.0.1:{broker.getsockname()[1]}/1")))
+        url = f"redis://127.0.0.1:{broker.getsockname()[1]}/1"
+        CeleryTaskQueue(make_celery_app(Settings(broker_url=url)), connect(url))
         with pytest.raises(BlockingIOError):  # nobody is there to be let in
             broker.accept()
 
@@ -59,7 +61,8 @@ def test_making_a_queue_connects_to_nothing() -> None:
 def test_the_queue_is_imported_without_what_only_workers_need() -> None:
     script = (
         "import sys, core.service.redis.queue as q\n"
-        "q.CeleryTaskQueue(q.make_celery_app(q.Settings()))\n"
+        "from core.service.redis.client import connect\n"
+        "q.CeleryTaskQueue(q.make_celery_app(q.Settings()), connect('redis://127.0.0.1'))\n"
         "heavy = {'numpy', 'torch', 'boto3', 'av'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
