@@ -141,7 +141,8 @@ def commit_refined(
     require_newest_lease(record, lease)
     if record.refine_done == done and not record.lane(lease.lane).held:
         return Transition(record)
-    again = [chunk for chunk in chunks if chunk.index < record.refined.count]
+    made_again = (chunk for chunk in chunks if chunk.index < record.refined.count)
+    again = [chunk.model_copy(update={"fingerprint": fingerprint}) for chunk in made_again]
     new = [chunk for chunk in chunks if chunk.index >= record.refined.count]
     follows = done == record.refine_done + 1 and all(
         chunk.index == index for index, chunk in enumerate(new, record.refined.count)
