@@ -51,7 +51,7 @@ def stored_job(api: TestClient, world: World, num_frames: int = 40) -> str:
     """An ended job whose objects are there, each with bytes of its own."""
     job_id = submit(api, num_frames=num_frames)
     world.finish(job_id)
-    for index in range(len(world.store.get(job_id).chunks)):
+    for index in range(world.store.get(job_id).chunks.count):
         world.storage.put(chunk_key(job_id, index), bytes([index]) * 3000, "video/mp4")
     world.storage.put(video_key(job_id), VIDEO, "video/mp4")
     return job_id

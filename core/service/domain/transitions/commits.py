@@ -139,7 +139,7 @@ def commit_refined(
     takes chunks.
     """
     require_newest_lease(record, lease)
-    if record.refine_done == done and not record.lane(lease.lane).held:
+    if record.refine_done == done and all(_is_known(chunk, record.refined) for chunk in chunks):
         return Transition(record)
     made_again = (chunk for chunk in chunks if chunk.index < record.refined.count)
     again = [chunk.model_copy(update={"fingerprint": fingerprint}) for chunk in made_again]
@@ -190,6 +190,11 @@ def _published(counted: JobRecord, new: Sequence[ChunkRecord], fingerprint: str)
 
 def _as_committed(chunk: ChunkRecord, version: int, fingerprint: str) -> ChunkRecord:
     return chunk.model_copy(update={"version": version, "fingerprint": fingerprint})
+
+
+def _is_known(chunk: ChunkRecord, totals: ChunkTotals) -> bool:
+    """Whether `chunk` was committed before, as far as the totals tell: of an earlier one than the last, its index."""
+    return chunk.index < totals.count - 1 or _is_stored(chunk, totals)
 
 
 def _is_stored(chunk: ChunkRecord, totals: ChunkTotals) -> bool:

@@ -47,6 +47,9 @@ _HistoryEntry = tuple[JobRecord, EventType, datetime]
 """A job after an event, the event, and its time."""
 
 
+_Commit = tuple[Variant, ChunkRecord]
+
+
 def _undelivered(past: list[_HistoryEntry], webhooks_ended: int) -> Iterator[Delivery]:
     with_webhook = (entry for entry in past if has_webhook(entry[0], entry[1]))
     for state, event, at in islice(with_webhook, webhooks_ended, None):
@@ -67,23 +70,25 @@ def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
 
 
 def _commit_history(started: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
-    """One event per chunk and refined chunk in commit order."""
-    past, ordered = started, _in_commit_order(lists)
+    """One event per chunk and refined chunk in commit order; by creation time if an older version made some of them."""
+    commits: list[tuple[Variant, ChunkRecord]] = [
+        (variant, chunk) for variant in VARIANTS for chunk in lists.of(variant)
+    ]
+    known = all(chunk.version is not None for _, chunk in commits)
+    past, ordered = started, sorted(commits, key=_by_version if known else _by_time)
     for number, (variant, chunk) in enumerate(ordered, 1):
         totals = past.totals(variant).followed_by(chunk)
         field, event = _FIELDS[variant]
-        past = updated(past, version=chunk.version or past.version + 1, **{field: totals})
+        past = updated(past, version=(known and chunk.version) or past.version + 1, **{field: totals})
         yield finalizing_if_made(past) if number == len(ordered) else past, event, chunk.created_at
 
 
 _FIELDS = {"preview": ("chunks", EventType.CHUNK_COMPLETED), "refined": ("refined", EventType.CHUNK_REFINED)}
 
 
-def _in_commit_order(lists: ChunkLists) -> list[tuple[Variant, ChunkRecord]]:
-    """By version; by creation time if an older version made some of them."""
-    commits: list[tuple[Variant, ChunkRecord]] = [
-        (variant, chunk) for variant in VARIANTS for chunk in lists.of(variant)
-    ]
-    if any(chunk.version is None for _, chunk in commits):
-        return sorted(commits, key=lambda commit: commit[1].created_at)
-    return sorted(commits, key=lambda commit: commit[1].version or 0)
+def _by_version(commit: _Commit) -> int:
+    return commit[1].version or 0
+
+
+def _by_time(commit: _Commit) -> datetime:
+    return commit[1].created_at
