@@ -43,6 +43,7 @@ from core.service.domain.schema import (
 from core.service.domain.schema.older import totals_of
 from core.service.domain.transitions import KEPT_EVENTS
 from core.service.domain.uploads import Upload
+from core.service.domain.webhooks import KEPT_DELIVERIES
 from core.service.records.chunk_reads import all_chunks
 from tests.helpers.jobs import (
     DAY_ONE,
@@ -696,6 +697,19 @@ class StoreContract:
         assert KEPT_EVENTS <= len(log) <= KEPT_EVENTS + 200
         assert log[-1].id == f"{count + 3}-0"
         assert [event.id for event in ports.log.read(job.id, "5-0", limit=3)] == [event.id for event in log[:3]]
+
+    def test_of_the_webhooks_of_a_long_job_the_newest_ended_ones_are_kept_and_all_are_counted(
+        self, ports: StorePorts
+    ) -> None:
+        job, count = queued_job(num_frames=16 * 2000, **HOOKED), KEPT_DELIVERIES + 5
+        running = with_chunks(job, count).model_copy(update={"status": JobStatus.RUNNING, "started_at": DAY_ONE})
+        assert ports.store.restore(running, ChunkLists(chunks_of(job, count)))
+        ports.pass_time(2.0 * count)
+        for number in range(1, count + 1):
+            (due,) = ports.outbox.take_due(1, LONG)
+            assert ports.outbox.record(due.model_copy(update={"state": "delivered", "next_attempt_at": None})) == number
+        kept = ports.outbox.of_job(job.id)
+        assert (len(kept), kept[0].order[0]) == (KEPT_DELIVERIES, 6)
 
     # What clients poll
 

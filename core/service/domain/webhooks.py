@@ -23,6 +23,8 @@ SIGNATURE_HEADER = "webhook-signature"
 MAX_BODY_BYTES = 20_000
 MAX_ERROR_CHARACTERS = 1_000
 TOLERANCE_SECONDS = 300
+KEPT_DELIVERIES = 1000
+"""Newest ended deliveries of a job that are kept: a job without an end sends one for each chunk."""
 
 _SIGNATURE_VERSION = "v1"
 _MINUTE, _HOUR = 60, 3600

@@ -203,7 +203,7 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
 def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
-    of_webhooks = [keys.deliveries_key(job_id), keys.unsent_key(job_id)]
+    of_webhooks = [keys.deliveries_key(job_id), keys.unsent_key(job_id), keys.ended_deliveries_key(job_id)]
     pipe.delete(keys.job_key(job_id), keys.events_key(job_id), *of_webhooks, *chunk_lists.keys_of(job_id), *of_lanes)
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
     pipe.srem(keys.CLEANUP_PENDING, job_id)

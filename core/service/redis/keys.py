@@ -40,6 +40,7 @@ MANIFESTS_READ = "longtake:janitor:manifests_read"
 def job_key(job_id: str) -> str:
     """Hash of a job: `record` (JSON), `digest` of it, `stop` ("1": workers must stop), `revision` of the record, and
     `place`, index and member of its place in the queue while it waits. Version 0.1 wrote neither digest nor place.
+    The outbox adds `webhooks_disabled` and `webhooks_dropped`, the number of ended deliveries that are not kept.
 
     Has a suffix of its own, so that no job id that a client makes up can collide with another key.
     """
@@ -79,6 +80,11 @@ def deliveries_key(job_id: str) -> str:
 def unsent_key(job_id: str) -> str:
     """Sorted set: ids of the job's pending deliveries, by version of their commit."""
     return f"longtake:job:{job_id}:unsent"
+
+
+def ended_deliveries_key(job_id: str) -> str:
+    """Sorted set: ids of the job's deliveries that have ended, by version of their commit."""
+    return f"longtake:job:{job_id}:ended"
 
 
 def lease_key(job_id: str, lane: Lane) -> str:

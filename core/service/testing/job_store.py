@@ -96,6 +96,7 @@ class FakeJobStore(FakeLaneClaims):
             memory.deliveries = {key: row for key, row in memory.deliveries.items() if key[0] != job_id}
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
             memory.rests = {key: at for key, at in memory.rests.items() if key[0] != job_id}
+            memory.dropped.pop(job_id, None)
             memory.stale_manifests.pop(job_id, None)
             memory.unswept.discard(job_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,6 +42,8 @@ class Memory:
     commits: int = 0
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
     due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
+    dropped: Counter[str] = field(default_factory=lambda: Counter())
+    """By job, number of ended deliveries that are not kept."""
     num_reports: int = 0
 
 

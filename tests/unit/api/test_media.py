@@ -134,7 +134,7 @@ def test_the_playlist_s_links_are_relative_and_lead_to_the_chunks(api: TestClien
     playlist = api.get(f"/jobs/{job_id}/playlist.m3u8")
     assert "chunks/0.mp4" in playlist.text.splitlines()
     assert '#EXT-X-MAP:URI="chunks/0.mp4"' in playlist.text
-    chunk = api.get(f"/jobs/{job_id}").json()["chunks"][0]
+    chunk = api.get(f"/jobs/{job_id}/chunks").json()["chunks"][0]
     assert str(playlist.url.join("chunks/0.mp4")) == chunk["url"] == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4"
 
 

@@ -223,7 +223,7 @@ def test_wrong_frames_of_a_refiner_fail_the_job_by_their_shape(
     generate(world, 2)
     with pytest.raises(InvalidChunk, match=r"the refiner returned frames .* instead of"):
         world.refiner(Wrong()).work()
-    assert world.refined() == ()
+    assert world.refined() == []
 
 
 def test_nothing_that_only_refining_needs_is_left_at_the_end(world: World) -> None:
@@ -347,7 +347,7 @@ def test_a_stale_worker_commits_nothing(world: World) -> None:
     submit(world)
     generate(world, 2)
     assert world.refiner(HookedRefineEngine(lose)).work() is Outcome.DROPPED
-    assert world.refined() == ()
+    assert world.refined() == []
 
 
 def test_the_refined_key_is_under_the_job(world: World) -> None:

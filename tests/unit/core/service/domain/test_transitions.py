@@ -439,8 +439,8 @@ def test_of_a_very_long_job_only_the_newest_events_are_restored_under_their_ids(
 def test_a_commit_costs_the_same_however_long_the_job_is() -> None:
     """The record keeps totals, so that nothing in it grows with the chunks."""
     spec = queued_job(num_frames=10**6).spec
-    sizes = {len(with_chunks(job_in(JobStatus.RUNNING, spec=spec), count).model_dump_json()) for count in (100, 900)}
-    assert len(sizes) == 1
+    first, later = (len(with_chunks(job_in(JobStatus.RUNNING, spec=spec), n).model_dump_json()) for n in (100, 5000))
+    assert later - first < 20  # longer numbers
 
 
 def test_a_last_chunk_that_is_replaced_by_a_longer_one_counts_with_its_new_length() -> None:
