@@ -43,7 +43,7 @@ def row(client: redis.Redis, job_id: str) -> dict[str, Any]:
     return json.loads(cast("str", client.hget(keys.job_key(job_id), "record")))
 
 
-def as_version_0_1_wrote_it(client: redis.Redis, job_id: str, **changes: Any) -> None:
+def as_an_older_version_wrote_it(client: redis.Redis, job_id: str, **changes: Any) -> None:
     """A row with its chunks inside, and without the fields that this version reads beside it."""
     change_row(client, job_id, **{"chunks": [], "refined": [], **changes})
     client.hdel(keys.job_key(job_id), "digest", "place")

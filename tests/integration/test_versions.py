@@ -44,7 +44,7 @@ from tests.helpers.store_contract import LONG, worker
 from tests.helpers.versions import (
     FUTURE,
     VERSION_0_1_0,
-    as_version_0_1_wrote_it,
+    as_an_older_version_wrote_it,
     change_row,
     load_objects,
     load_redis,
@@ -167,7 +167,7 @@ def test_a_job_begun_by_an_older_worker_leaves_the_prepare_queue(world: RedisWor
     job_id = queued_by_an_older_version(world, client)
     world.maker().work()
     begun = [chunk_of(queued_job(), 0).model_dump(mode="json")]
-    as_version_0_1_wrote_it(client, job_id, status="running", chunks=begun)
+    as_an_older_version_wrote_it(client, job_id, status="running", chunks=begun)
     assert world.store.ready(Lane.PREPARE, "", 10) == [job_id]
     assert world.store.claim(job_id, Lane.PREPARE, "cpu-1", LONG) is None
     assert world.store.ready(Lane.PREPARE, "", 10) == []
@@ -195,7 +195,7 @@ def test_a_long_job_of_an_older_version_gets_pages_with_its_next_manifest(
 ) -> None:
     record = world.submit(num_frames=16 * 600)
     inside = [chunk.model_dump(mode="json") for chunk in chunks_of(record, 599)]
-    as_version_0_1_wrote_it(client, "job_a", status="running", chunks=inside, revision=7)
+    as_an_older_version_wrote_it(client, "job_a", status="running", chunks=inside, revision=7)
     write_manifest(world.store, world.storage, world.store.get("job_a"))
     lease = world.store.claim("job_a", Lane.GENERATE, "w1", LONG)
     assert lease

@@ -1,6 +1,6 @@
 """The chunk records of jobs in Redis: one list per variant, and the pages of them that are to be stored as objects.
 
-Version 0.1 kept them inside the record. They move to the lists with the first change of the job.
+Older versions kept them inside the record. They move to the lists with the first change of the job.
 """
 
 from __future__ import annotations

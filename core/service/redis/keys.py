@@ -39,7 +39,7 @@ MANIFESTS_READ = "longtake:janitor:manifests_read"
 
 def job_key(job_id: str) -> str:
     """Hash of a job: `record` (JSON), `digest` of it, `stop` ("1": workers must stop), `revision` of the record, and
-    `place`, index and member of its place in the queue while it waits. Version 0.1 wrote neither digest nor place.
+    `place`, index and member of its place in the queue while it waits. Older versions wrote neither digest nor place.
     The outbox adds `webhooks_disabled` and `webhooks_dropped`, the number of ended deliveries that are not kept.
 
     Has a suffix of its own, so that no job id that a client makes up can collide with another key.

@@ -1,6 +1,6 @@
-"""Reads records also as version 0.1 wrote them: with all chunks inside.
+"""Reads records also as older versions wrote them: with all chunks inside.
 
-A record of this version has totals in their place, so that version 0.1 refuses it instead of misreading it.
+A record of this version has totals in their place, so that older versions refuse it instead of misreading it.
 """
 
 from __future__ import annotations
