@@ -65,6 +65,7 @@ KINDS = (
     Kind("GET /jobs/{id}, 600 chunks, 304", "/jobs/{job}", 304, long=True),
     Kind("GET playlist, 600 chunks", "/jobs/{job}/playlist.m3u8", long=True),
     Kind("GET playlist, 600 chunks, 304", "/jobs/{job}/playlist.m3u8", 304, long=True),
+    Kind("GET 100 of 600 chunks", "/jobs/{job}/chunks?after=299", long=True),
     Kind("GET the last of 600 chunks", "/jobs/{job}/chunks?after=598", long=True),
 )
 

@@ -6,10 +6,11 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from benchmarks.figures import Figure
 from client import Client
-from core.service.domain.schema import Job
+from core.service.domain.schema import Chunk, Job
 
 NOT_ENGINE = frozenset({"queue", "load", "encode", "upload", "commit"})
 """Phases of a chunk outside the engine."""
@@ -22,7 +23,7 @@ def measure(client: Client, *, runs: int, num_frames: int, say: Callable[[str], 
     say("warming up the worker with a job of 32 frames")
     run_job(client, 32, seed=0)
     first_chunk_seconds: list[float] = []
-    jobs: list[Job] = []
+    jobs: list[EndedJob] = []
     for run in range(runs):
         say(f"job {run + 1} of {runs}: {num_frames} frames")
         seconds, job = run_job(client, num_frames, seed=run + 1)
@@ -37,28 +38,37 @@ def measure(client: Client, *, runs: int, num_frames: int, say: Callable[[str], 
     ]
 
 
-def run_job(client: Client, num_frames: int, seed: int) -> tuple[float, Job]:
-    """Seconds from POST to the first chunk's URL, and the job when it has ended. Raises AssertionError if it failed."""
+@dataclass(frozen=True)
+class EndedJob:
+    """A job that has succeeded."""
+
+    job: Job
+    chunks: Sequence[Chunk]
+
+
+def run_job(client: Client, num_frames: int, seed: int) -> tuple[float, EndedJob]:
+    """Seconds from POST to the first chunk, and the job when it has ended. Raises AssertionError if it failed."""
     started = time.perf_counter()
     job = client.create_job({"prompt": PROMPT, "num_frames": num_frames, "seed": seed})
     first_chunk = None
     while not job.status.is_terminal:
         time.sleep(POLL_SECONDS)
         job = client.get_job(job.id)
-        if first_chunk is None and job.chunks:
+        if first_chunk is None and job.progress.chunks_done:
             first_chunk = time.perf_counter() - started
     assert first_chunk is not None, job.error
     assert job.status == "succeeded", job.error
-    return first_chunk, job
+    return first_chunk, EndedJob(job, list(client.chunks(job.id)))
 
 
-def frames_per_second(job: Job) -> float:
+def frames_per_second(ended: EndedJob) -> float:
     """From the first claim to the last commit: the first chunk and everything outside the engine included."""
+    job = ended.job
     assert job.started_at is not None
-    return job.request.num_frames / (job.chunks[-1].created_at - job.started_at).total_seconds()
+    return job.request.num_frames / (ended.chunks[-1].created_at - job.started_at).total_seconds()
 
 
-def overhead_percents(job: Job) -> list[float]:
+def overhead_percents(job: EndedJob) -> list[float]:
     """For each chunk after the first: percent of the time since the previous commit spent outside the engine."""
     shares: list[float] = []
     for before, chunk in zip(job.chunks, job.chunks[1:], strict=False):
@@ -78,14 +88,14 @@ def first_chunk_figure(seconds: Sequence[float]) -> Figure:
     )
 
 
-def pace_figure(jobs: Sequence[Job]) -> Figure:
+def pace_figure(jobs: Sequence[EndedJob]) -> Figure:
     paces = [round(frames_per_second(job), 3) for job in jobs]
     return Figure(
         "generation", round(statistics.median(paces), 3), "frames/s", target=2, better="higher", samples=paces
     )
 
 
-def overhead_figure(jobs: Sequence[Job]) -> Figure:
+def overhead_figure(jobs: Sequence[EndedJob]) -> Figure:
     shares = [round(share, 2) for job in jobs for share in overhead_percents(job)]
     return Figure(
         "not the engine, share of a chunk's time",
@@ -97,7 +107,7 @@ def overhead_figure(jobs: Sequence[Job]) -> Figure:
     )
 
 
-def phase_figures(jobs: Sequence[Job]) -> list[Figure]:
+def phase_figures(jobs: Sequence[EndedJob]) -> list[Figure]:
     """Median seconds of each phase over all chunks but the first of a job."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for chunk in (chunk for job in jobs for chunk in job.chunks[1:]):

@@ -60,7 +60,7 @@ class SimulatedWorker:
 
     def make_chunk(self, job_id: str) -> None:
         record = self.store.get(job_id)
-        span = chunk_span(len(record.chunks), record.spec.num_frames)
+        span = chunk_span(record.chunks.count, record.spec.num_frames)
         chunk = ChunkRecord(
             index=span.index,
             first_frame=span.first_frame,
@@ -74,7 +74,7 @@ class SimulatedWorker:
         self.store.commit_chunk(self._claim(job_id, Lane.GENERATE), chunk, "none")
 
     def report_step(self, job_id: str, step: int) -> None:
-        index = len(self.store.get(job_id).chunks)
+        index = self.store.get(job_id).chunks.count
         self.store.report_progress(job_id, StepProgress(chunk_index=index, step=step, steps=8, at=self._clock.now()))
 
     def end(self, job_id: str) -> None:

@@ -19,7 +19,7 @@ from client.following import Following
 from client.models import ModelList, Upload
 from client.responses import error_of, unreachable
 from client.sse import EventParser, ServerEvent
-from core.service.domain.schema import ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
 
 T = TypeVar("T")
 
@@ -66,9 +66,20 @@ class AsyncClient:
         """GET /jobs: one page, newest first, 1 to 100 jobs. Pass `next_cursor` of a page for the page after it."""
         return await self._send(calls.list_jobs(status, limit, cursor))
 
-    async def list_chunks(self, job_id: str, after: int = -1) -> ChunkList:
-        """GET /jobs/{id}/chunks: finished chunks with an index above `after`."""
-        return await self._send(calls.list_chunks(job_id, after))
+    async def list_chunks(self, job_id: str, after: int = -1, limit: int = 100) -> ChunkList:
+        """GET /jobs/{id}/chunks: one page of finished chunks with an index above `after`, at most 1,000. Pass
+        `next_after` of a page for the page after it."""
+        return await self._send(calls.list_chunks(job_id, after, limit))
+
+    async def chunks(self, job_id: str, after: int = -1) -> AsyncGenerator[Chunk]:
+        """Every finished chunk with an index above `after`, in order, page by page. Of a running job those that are
+        finished now."""
+        next_after: int | None = after
+        while next_after is not None:
+            page = await self.list_chunks(job_id, next_after, limit=1000)
+            for chunk in page.chunks:
+                yield chunk
+            next_after = page.next_after
 
     async def cancel_job(self, job_id: str) -> Job:
         """POST /jobs/{id}/cancel. Finished chunks become the final video. ApiError 409 if the job has ended."""

@@ -59,8 +59,8 @@ def list_jobs(status: JobStatus | None, limit: int, cursor: str | None) -> Call[
     return Call("GET", "/jobs", _as(JobList), {"params": {name: value for name, value in query.items() if value}})
 
 
-def list_chunks(job_id: str, after: int) -> Call[ChunkList]:
-    return Call("GET", f"/jobs/{job_id}/chunks", _as(ChunkList), {"params": {"after": after}})
+def list_chunks(job_id: str, after: int, limit: int) -> Call[ChunkList]:
+    return Call("GET", f"/jobs/{job_id}/chunks", _as(ChunkList), {"params": {"after": after, "limit": limit}})
 
 
 def cancel_job(job_id: str) -> Call[Job]:

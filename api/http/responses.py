@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.message import Message
 from typing import Annotated, NoReturn
 
@@ -101,22 +101,30 @@ def conditional(
     request: Request, body: str, media_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> Response:
     """200 with a strong ETag, or 304 if the client has the same bytes (RFC 9110, 13.1.2)."""
-    return conditional_on(request, body, lambda: body, media_type, headers)
-
-
-def conditional_on(
-    request: Request,
-    source: str,
-    body: Callable[[], str],
-    media_type: str = "application/json",
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """The same for a body that is expensive to make and depends on `source` only: it is made only if it is sent."""
-    etag = f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
+    etag = etag_of(body)
+    if has_etag(request, etag):
+        return not_modified(etag)
     headers = {"Cache-Control": "no-cache", "ETag": etag, **(headers or {})}
-    if matches(request.headers.get("if-none-match", ""), etag):
-        return Response(status_code=304, headers=headers)
-    return Response(body().encode(), media_type=media_type, headers=headers)
+    return Response(body.encode(), media_type=media_type, headers=headers)
+
+
+def etag_of(source: str) -> str:
+    """A strong ETag for what depends on `source` only."""
+    return f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
+
+
+def is_conditional(request: Request) -> bool:
+    """Whether the client asks only for what has changed."""
+    return "if-none-match" in request.headers
+
+
+def has_etag(request: Request, etag: str) -> bool:
+    """Whether the client has what this ETag stands for."""
+    return matches(request.headers.get("if-none-match", ""), etag)
+
+
+def not_modified(etag: str) -> Response:
+    return Response(status_code=304, headers={"Cache-Control": "no-cache", "ETag": etag})
 
 
 def matches(if_none_match: str, etag: str) -> bool:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
 from api.http.host_lookup import RequestedJob, ResolvedHosts
-from api.http.openapi import REQUEST_BODY, may_fail
-from api.http.responses import conditional, conditional_on
+from api.http.openapi import REQUEST_BODY, api_version, may_fail
+from api.http.responses import conditional, etag_of, has_etag, is_conditional, not_modified
 from core.service.admission.admission import admit, queued_record, random_seed
 from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import ServiceFull
 from core.service.domain.ports import LiveStatus
-from core.service.domain.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
+from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane, Progress
 from core.service.domain.transitions import wants
-from core.service.domain.views import chunk_views, job_json, job_summary, job_view, links_of, progress_of
+from core.service.domain.views import chunk_views, job_json, job_summary, links_of, progress_of
 from core.service.records.manifest_writer import create_job, write_manifest
 from core.service.records.tombstones import delete_job
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]
+IncludeQuery = Annotated[Literal["chunks"] | None, Query(description="chunks: add the newest 1,000 finished chunks.")]
+MAX_CHUNKS = 1000
+"""Chunks of one answer."""
+MAX_INDEX = 2**31 - 1
 HELD_BY_WORKERS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZING})
 
 
@@ -31,7 +35,7 @@ HELD_BY_WORKERS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.F
     status_code=202,
     summary="Submit a job",
     openapi_extra=REQUEST_BODY,
-    responses={202: {"model": Job}, **may_fail(400, 413, 415, 422, 503)},
+    responses={202: {"model": JobSummary}, **may_fail(400, 413, 415, 422, 503)},
 )
 def submit(
     wanted: RequestedJob, hosts: ResolvedHosts, ports: PortsDep, settings: SettingsDep, base_url: BaseUrl
@@ -76,16 +80,26 @@ def list_jobs(
 @router.get(
     "/jobs/{job_id}",
     summary="Read a job",
-    responses={200: {"model": Job}, 304: {"description": "Unchanged since If-None-Match."}, **may_fail(404, 503)},
+    responses={200: {"model": Job}, 304: {"description": "Unchanged since If-None-Match."}, **may_fail(404, 422, 503)},
 )
-def read_job(job_id: JobId, request: Request, ports: PortsDep, base_url: BaseUrl) -> Response:
-    """The job with all finished chunks. Polling with `If-None-Match` is cheap."""
-    record = ports.store.get(job_id)
-    (live_status,) = ports.store.live_statuses([record])
-    summary = job_summary(record, _progress_of(record, live_status), base_url).model_dump_json()
-    # An existing chunk changes only by its repair, which increments the revision.
-    source = f"{summary} {record.version} {record.revision} {len(record.chunks)} {len(record.refined)}"
-    return conditional_on(request, source, lambda: job_json(summary, chunk_views(record, base_url)))
+def read_job(
+    job_id: JobId, request: Request, ports: PortsDep, base_url: BaseUrl, include: IncludeQuery = None
+) -> Response:
+    """The job. Polling with `If-None-Match` is cheap, however long the video is. GET /jobs/{id}/chunks has its chunks,
+    and `include=chunks` adds the newest 1,000 here."""
+
+    def etag(mark: str) -> str:
+        return etag_of(f"{api_version()} {base_url} {include} {mark}")
+
+    if is_conditional(request) and (mark := ports.store.mark(job_id)) is not None and has_etag(request, etag(mark)):
+        return not_modified(etag(mark))
+    seen = ports.store.look(job_id)
+    headers = {"Cache-Control": "no-cache", "ETag": etag(seen.mark)}
+    if has_etag(request, headers["ETag"]):
+        return not_modified(headers["ETag"])
+    summary = job_summary(seen.record, _progress_of(seen.record, seen.live), base_url).model_dump_json()
+    body = summary if include is None else job_json(summary, _newest_chunks(ports, seen.record, base_url))
+    return _json(body, 200, headers)
 
 
 @router.get(
@@ -102,19 +116,25 @@ def list_chunks(
     request: Request,
     ports: PortsDep,
     base_url: BaseUrl,
-    after: Annotated[int, Query(ge=-1, description="Only chunks after this index; -1 for all.")] = -1,
+    after: Annotated[int, Query(ge=-1, le=MAX_INDEX, description="Only chunks after this index; -1 for all.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=MAX_CHUNKS, description="Chunks per page.")] = 100,
 ) -> Response:
-    """Chunks in order, each a playable MP4. If `status` is terminal no more will come."""
+    """One page of chunks in order, each a playable MP4. `next_after` leads to the next page, as does
+    `Link: rel="next"`; it is null if there are no more chunks now. If `status` is terminal no more will come."""
     record = ports.store.get(job_id)
-    chunks = chunk_views(record, base_url, after + 1)
-    return conditional(request, ChunkList(status=record.status, chunks=chunks).model_dump_json())
+    found = ports.store.chunks(job_id, "preview", after + 1, after + 1 + limit)
+    next_after = after + limit if after + 1 + limit < record.chunks.count else None
+    page = ChunkList(status=record.status, chunks=chunk_views(record, found, base_url), next_after=next_after)
+    link = f'<{links_of(job_id, base_url).chunks}?after={next_after}&limit={limit}>; rel="next"'
+    headers = {} if next_after is None else {"Link": link}
+    return conditional(request, page.model_dump_json(), headers=headers)
 
 
 @router.post(
     "/jobs/{job_id}/cancel",
     status_code=202,
     summary="Cancel a job and keep its finished chunks",
-    responses={202: {"model": Job}, **may_fail(404, 409, 503)},
+    responses={202: {"model": JobSummary}, **may_fail(404, 409, 503)},
 )
 def cancel(job_id: JobId, ports: PortsDep, base_url: BaseUrl) -> Response:
     """Stops at the next denoising step; finished chunks become the final video. Idempotent."""
@@ -147,16 +167,21 @@ def delete(job_id: JobId, ports: PortsDep) -> Response:
     return Response(status_code=202 if is_held else 204)
 
 
-def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
+def _newest_chunks(ports: Ports, record: JobRecord, base_url: str) -> list[Chunk]:
+    end = record.chunks.count
+    return chunk_views(record, ports.store.chunks(record.id, "preview", max(0, end - MAX_CHUNKS), end), base_url)
+
+
+def _view(ports: Ports, record: JobRecord, base_url: str) -> JobSummary:
     (live_status,) = ports.store.live_statuses([record])
-    return job_view(record, _progress_of(record, live_status), base_url)
+    return job_summary(record, _progress_of(record, live_status), base_url)
 
 
 def _progress_of(record: JobRecord, live_status: LiveStatus) -> Progress:
     return progress_of(record, live_status.steps, live_status.queue_position)
 
 
-def _accepted(job: Job, headers: dict[str, str]) -> Response:
+def _accepted(job: JobSummary, headers: dict[str, str]) -> Response:
     return _json(job.model_dump_json(), 202, {"Cache-Control": "no-cache", **headers})
 
 

@@ -5,7 +5,6 @@ By the setting `media` the API sends the object itself or redirects to the objec
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,11 +16,18 @@ from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.events.sse import StreamsDep
 from api.http.client_limits import client_of
 from api.http.openapi import may_fail
-from api.http.responses import conditional
+from api.http.responses import conditional, etag_of
 from api.media.delivery import IMMUTABLE, MediaObject, MediaStreams, MediaStreamsDep, deliver
 from api.media.playlist_waits import PlaylistWaitsDep
 from api.routes.jobs import JobId
-from core.service.domain.errors import ChunkNotFound, ChunkNotReady, JobStateConflict, PlaylistNotReady, VideoNotReady
+from core.service.domain.errors import (
+    ChunkNotFound,
+    ChunkNotReady,
+    JobNotFound,
+    JobStateConflict,
+    PlaylistNotReady,
+    VideoNotReady,
+)
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.schema import ChunkRecord, JobRecord, Variant
 from core.service.domain.views import chunk_path
@@ -85,12 +91,13 @@ async def playlist(
         return streams.stopping or await request.is_disconnected()
 
     def enough(record: JobRecord) -> bool:
-        return len(_chunks_of(record, variant)) >= needed or _is_final(record, variant)
+        return record.totals(variant).count >= needed or _is_final(record, variant)
 
     record = await waits.until(client_of(request.scope), look, enough, give_up)
-    chunks = _chunks_of(record, variant)
-    if not chunks:
+    count = record.totals(variant).count
+    if not count:
         raise _playlist_error(record)
+    chunks = await to_thread.run_sync(ports.store.chunks, job_id, variant, 0, count)
     entries = [_entry(chunk, variant) for chunk in chunks]
     text = render_playlist(entries, record.spec.fps, ended=_is_final(record, variant))
     return conditional(request, text, CONTENT_TYPE)
@@ -111,6 +118,13 @@ class Delivery:
     async def record(self) -> JobRecord:
         """The job's record. Raises JobNotFound, and JobStateConflict if the job has no such variant."""
         return _with_variant(await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
+
+    async def chunk(self, index: int) -> ChunkRecord:
+        """A chunk that the record counts."""
+        found = await to_thread.run_sync(self.ports.store.chunks, self.job_id, self.variant, index, index + 1)
+        if not found:
+            raise JobNotFound(f"there is no job {self.job_id}")  # it was deleted since
+        return found[0]
 
     async def respond(self, media: MediaObject) -> Response:
         """The object itself or a redirect to it. HEAD is always answered here: a presigned URL is for GET only."""
@@ -148,10 +162,9 @@ async def chunk(
 ) -> Response:
     """Its bytes never change, so it may be cached, except a last chunk with fewer than 16 frames."""
     record = await delivery.record()
-    chunks = _chunks_of(record, delivery.variant)
-    if index >= len(chunks):
+    if index >= record.totals(delivery.variant).count:
         raise _chunk_error(record, index)
-    return await delivery.respond(_chunk_object(chunks[index]))
+    return await delivery.respond(_chunk_object(await delivery.chunk(index)))
 
 
 @router.head("/jobs/{job_id}/video.mp4", include_in_schema=False)
@@ -185,10 +198,6 @@ def _with_variant(record: JobRecord, variant: Variant) -> JobRecord:
     return record
 
 
-def _chunks_of(record: JobRecord, variant: Variant) -> tuple[ChunkRecord, ...]:
-    return record.chunks if variant == "preview" else record.refined
-
-
 def _is_final(record: JobRecord, variant: Variant) -> bool:
     """Whether no more chunks of the variant will come."""
     return record.status.is_terminal or (record.is_complete if variant == "preview" else record.is_refined)
@@ -210,16 +219,14 @@ def _chunk_object(chunk: ChunkRecord) -> MediaObject:
 
 
 def _video_object(record: JobRecord, variant: Variant, disposition: str) -> MediaObject:
-    """The final video. Its ETag follows from its chunks and the time when they were joined."""
+    """The final video. Its ETag follows from the last of its chunks and the time when they were joined."""
     key = record.video_key if variant == "preview" else record.refined_video_key
     if key is None:
         raise _video_error(record)
-    sources = [str(record.finished_at), key, *(chunk.sha256 for chunk in _chunks_of(record, variant))]
-    etag = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:32]
+    totals = record.totals(variant)
+    etag = etag_of(f"{key} {record.finished_at} {totals.num_frames} {totals.last and totals.last.sha256}")
     name = record.id if variant == "preview" else f"{record.id}_refined"
-    return MediaObject(
-        key, f'"{etag}"', disposition=f'{disposition}; filename="{name}.mp4"', download_name=f"{name}.mp4"
-    )
+    return MediaObject(key, etag, disposition=f'{disposition}; filename="{name}.mp4"', download_name=f"{name}.mp4")
 
 
 def _playlist_error(record: JobRecord) -> PlaylistNotReady | JobStateConflict:

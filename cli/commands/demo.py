@@ -77,6 +77,7 @@ def _demo(args: argparse.Namespace, screen: Screen, stop: StopSignal) -> int:
 
 def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: Receiver, client: Client) -> Job:
     """Submit, follow, wait for the webhook (of a failed job, too), save, summarize."""
+    from functools import partial
     from pathlib import Path
 
     from cli.output.results import save_results
@@ -96,7 +97,7 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     job = client.create_job(body)
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
-    job = screen.show_job(checked(client.follow(job.id), stack.check))
+    job = screen.show_job(checked(client.follow(job.id), stack.check), partial(client.chunks, job.id))
     event = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
     screen.say(f"webhook   {event.type} received, signature verified ({event.id})")
     if job.status != "succeeded":
@@ -105,7 +106,7 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         return job
     saved = save_results(client, job, Path(args.out), _independent_refiner(screen, stack.settings))
     screen.say(f"saved     {', '.join(map(str, saved.files))}")
-    screen.show_summary(summarize(job))
+    screen.show_summary(summarize(job, list(client.chunks(job.id))))
     return job
 
 

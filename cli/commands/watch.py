@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,11 @@ def watch_job(client: Client, job_id: str, out: Path | None) -> int:
 
     screen = Screen()
     screen.say(f"playlist  {client.get_job(job_id).links.playlist}")
-    job = screen.show_job(client.follow(job_id))
+    job = screen.show_job(client.follow(job_id), partial(client.chunks, job_id))
     if job.error is not None:
         screen.say(f"error     {job.error.code}: {job.error.message}")
     if out is not None and job.status == "succeeded":
         saved = save_results(client, job, out)
         screen.say(f"saved     {', '.join(map(str, saved.files))}")
-    screen.show_summary(summarize(job))
+    screen.show_summary(summarize(job, list(client.chunks(job_id))))
     return 0 if job.status == "succeeded" else 1

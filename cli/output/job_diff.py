@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from fractions import Fraction
+from itertools import islice
 
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import Chunk, Job, JobStatus, JobWarning, Progress
@@ -19,17 +21,26 @@ STATUS_WORDS = {
 }
 
 
-def changed_lines(before: Job | None, job: Job) -> list[str]:
+ReadChunks = Callable[[int], Iterable[Chunk]]
+"""The finished chunks of the job with an index above this one."""
+
+
+def changed_lines(before: Job | None, job: Job, read_chunks: ReadChunks) -> list[str]:
     """Lines for what changed from `before` to `job`; None as `before` shows everything."""
-    known = len(before.chunks) if before else 0
     warned = len(before.warnings) if before else 0
     lines = [f"warning   {warning_line(warning)}" for warning in job.warnings[warned:]]
-    lines += [chunk_line(chunk, job.request.fps) for chunk in job.chunks[known:]]
-    known_refined = num_refined(before) if before else 0
-    lines += [refined_line(chunk) for chunk in job.chunks[known_refined : num_refined(job)]]
+    known = before.progress.chunks_done if before else 0
+    lines += [chunk_line(chunk, job.request.fps) for chunk in _from(known, job.progress.chunks_done, read_chunks)]
+    known = num_refined(before) if before else 0
+    lines += [refined_line(chunk) for chunk in _from(known, num_refined(job), read_chunks)]
     if before is None or before.status is not job.status:
         lines.append(f"job       {STATUS_WORDS[job.status]}")
     return lines
+
+
+def _from(first: int, end: int, read_chunks: ReadChunks) -> Iterable[Chunk]:
+    """Chunks `first` to `end` (exclusive)."""
+    return islice(read_chunks(first - 1), end - first) if first < end else ()
 
 
 def chunk_line(chunk: Chunk, fps: int | Fraction) -> str:
@@ -50,7 +61,7 @@ def refined_line(chunk: Chunk) -> str:
 
 def num_refined(job: Job) -> int:
     """Chunks that are refined."""
-    return sum(chunk.refined_url is not None for chunk in job.chunks)
+    return job.progress.chunks_refined or 0
 
 
 def progress_line(progress: Progress) -> str:

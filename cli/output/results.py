@@ -52,9 +52,10 @@ def save_results(
         raise SetupError(f"the folder {out_dir} cannot be made: {error.strerror}") from error
     video, sheet = out_dir / f"{job.id}.mp4", out_dir / f"{job.id}.png"
     client.download(job.links.video, video)
-    preview = [decode_frames(client.fetch(chunk.url)) for chunk in job.chunks]
-    refined = [decode_frames(client.fetch(chunk.refined_url)) for chunk in job.chunks if chunk.refined_url]
-    rows, labels = sheet_rows(job, preview, refined)
+    chunks = list(client.chunks(job.id))
+    preview = [decode_frames(client.fetch(chunk.url)) for chunk in chunks]
+    refined = [decode_frames(client.fetch(chunk.refined_url)) for chunk in chunks if chunk.refined_url]
+    rows, labels = sheet_rows(job, chunks, preview, refined)
     contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job)).save(sheet)
     if not refined:
         return SavedFiles(video, sheet)
@@ -72,11 +73,11 @@ def save_results(
 
 
 def sheet_rows(
-    job: Job, preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
+    job: Job, chunks: Sequence[Chunk], preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
 ) -> tuple[list[FramesTHWC], list[str]]:
     """Rows of the sheet and their labels: each chunk, and below it the refined chunk."""
     rows, labels = list[FramesTHWC](), list[str]()
-    for chunk, frames, better in zip_longest(job.chunks, preview, refined):
+    for chunk, frames, better in zip_longest(chunks, preview, refined):
         rows.append(frames)
         labels.append(row_label(chunk, job.request.fps))
         if better is not None:

@@ -25,17 +25,17 @@ class Summary:
     phases: dict[str, float]
 
 
-def summarize(job: Job) -> Summary:
+def summarize(job: Job, chunks: Sequence[Chunk]) -> Summary:
     """Time to first chunk counts from the POST; frames per second count from the start of the first chunk."""
-    last_chunk_at = job.chunks[-1].created_at if job.chunks else None
+    last_chunk_at = chunks[-1].created_at if chunks else None
     making = _seconds(job.started_at, last_chunk_at)
     wall = _seconds(job.created_at, last_chunk_at)
     return Summary(
         first_chunk_seconds=_seconds(job.created_at, job.first_chunk_at),
-        seconds_per_chunk=making / len(job.chunks) if making else None,
+        seconds_per_chunk=making / len(chunks) if making else None,
         frames_per_second=job.progress.frames_done / making if making else None,
         wall_seconds=wall,
-        phases=_phases(job.chunks, wall),
+        phases=_phases(chunks, wall),
     )
 
 

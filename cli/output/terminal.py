@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from cli.output.job_diff import changed_lines, fraction_done, progress_line
+from cli.output.job_diff import ReadChunks, changed_lines, fraction_done, progress_line
 from cli.output.summary import Summary
 from core.service.domain.schema import Job
 
@@ -35,12 +35,12 @@ class Screen:
         self._console.print(text)
         self._console.file.flush()
 
-    def show_job(self, jobs: Iterable[Job]) -> Job:
+    def show_job(self, jobs: Iterable[Job], read_chunks: ReadChunks) -> Job:
         """Show a job from the views that `Client.follow` yields; returns the last one."""
         with self._meter() as show_progress:
             before: Job | None = None
             for job in jobs:
-                for line in changed_lines(before, job):
+                for line in changed_lines(before, job, read_chunks):
                     self.say(line)
                 show_progress(job)
                 before = job

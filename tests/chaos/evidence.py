@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from core.service.domain.manifest import manifest_key
+from core.service.records.stored_jobs import read_job
 from core.service.s3.storage import S3Storage
 from tests.chaos.clients import NUMBER_KEY, TERMINAL, Call, Submission
 from tests.helpers.webhook_receiver import Attempt
@@ -143,8 +145,8 @@ class Reader:
         )
 
     def answer(self, job_id: str) -> dict[str, Any] | None:
-        """GET /jobs/{id}; None for 404."""
-        answer = self._http.get(f"/jobs/{job_id}")
+        """GET /jobs/{id} with its chunks; None for 404."""
+        answer = self._http.get(f"/jobs/{job_id}", params={"include": "chunks"})
         if answer.status_code == 404:
             return None
         assert answer.status_code == 200, f"GET /jobs/{job_id}: {answer.status_code} {answer.text[:300]}"
@@ -185,8 +187,13 @@ class Reader:
             return
 
     def _manifest(self, job_id: str, keys: Sequence[str]) -> dict[str, Any] | None:
-        key = f"jobs/{job_id}/manifest.json"
-        return json.loads(self._storage.get(key))["job"] if key in keys else None
+        """The record in the manifest, with its chunks in place of their totals."""
+        if manifest_key(job_id) not in keys:
+            return None
+        record, lists = read_job(self._storage, job_id)
+        chunks = {"chunks": lists.preview, "refined": lists.refined}
+        shown = {name: [chunk.model_dump(mode="json") for chunk in made] for name, made in chunks.items()}
+        return record.model_dump(mode="json") | shown
 
     def _videos(self, job_id: str) -> Iterator[tuple[str, str]]:
         for variant in ("preview", "refined"):

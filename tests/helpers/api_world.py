@@ -73,7 +73,7 @@ class World:
 
     def step(self, job_id: str, step: int, steps: int = 8) -> None:
         """A worker reports a denoising step of the next chunk."""
-        index = len(self.store.get(job_id).chunks)
+        index = self.store.get(job_id).chunks.count
         self.store.report_progress(job_id, StepProgress(chunk_index=index, step=step, steps=steps, at=self.clock.now()))
 
     def make_chunk(self, job_id: str, seconds: float = 2.0) -> None:
@@ -89,8 +89,8 @@ class World:
         lease = self.store.claim(job_id, Lane.REFINE, "worker-1", 30)
         assert lease
         record = self.store.get(job_id)
-        index = len(record.refined)
-        chunk = record.chunks[index].model_copy(update={"key": refined_key(job_id, index)})
+        index = record.refined.count
+        chunk = self.store.chunks(job_id, "preview")[index].model_copy(update={"key": refined_key(job_id, index)})
         self.store.commit_refined(lease, record.refine_done + 1, (chunk,), "fake-refiner-1")
 
     def finish(self, job_id: str) -> None:
@@ -103,11 +103,11 @@ class World:
         self.store.begin_finalizing(job_id)
         lease = self.store.claim(job_id, Lane.FINALIZE, "cpu-1", 30)
         assert lease
-        refined = refined_video_key(job_id) if self.store.get(job_id).refined else None
+        refined = refined_video_key(job_id) if self.store.get(job_id).refined.count else None
         self.store.finish(lease, Results(video_key(job_id), refined, thumbnail_key(job_id)))
 
     def _next_chunk(self, record: JobRecord) -> ChunkRecord:
-        span = chunk_span(len(record.chunks), record.spec.num_frames)
+        span = chunk_span(record.chunks.count, record.spec.num_frames)
         return ChunkRecord(
             index=span.index,
             first_frame=span.first_frame,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,7 +10,7 @@ from functools import cache
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, FramesTHWC, InputMedia, OnStep
 from core.service.domain.ids import new_upload_id
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
-from core.service.domain.schema import JobRecord, JobSpec, JobStatus
+from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, JobStatus
 from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import MediaAddresses
 from core.service.records.manifest_writer import create_job
@@ -106,6 +106,12 @@ class World:
     def rest(self) -> None:
         """Until lanes that have failed may be claimed again."""
         self.clock.advance(100 * self.settings.janitor_interval_seconds)
+
+    def chunks(self, job_id: str = JOB) -> Sequence[ChunkRecord]:
+        return self.store.chunks(job_id, "preview")
+
+    def refined(self, job_id: str = JOB) -> Sequence[ChunkRecord]:
+        return self.store.chunks(job_id, "refined")
 
     def tasks(self) -> list[str]:
         """Names of the waiting messages."""

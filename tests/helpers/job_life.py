@@ -21,22 +21,19 @@ from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState,
 from core.service.domain.errors import JobNotFound, LongtakeError, StorageError, StoreError, StoreUnavailable
 from core.service.domain.ids import UPLOAD_ID_PREFIX
 from core.service.domain.manifest import (
-    chunk_key,
     job_id_of_manifest,
     manifest_key,
-    record_from_manifest,
-    refined_key,
     refined_video_key,
     video_key,
 )
 from core.service.domain.ports import Delivery, Lease
 from core.service.domain.refiner import RefinedWindow, RefineState
-from core.service.domain.schema import JobEvent, JobRecord, JobSpec, JobStatus, Lane
+from core.service.domain.schema import ChunkRecord, JobEvent, JobRecord, JobSpec, JobStatus, Lane, Variant
 from core.service.domain.uploads import upload_key
 from core.service.records.manifest_writer import create_job, write_manifest
 from core.service.records.rebuild import RecordRebuilder
 from core.service.records.tombstones import delete_job
-from core.service.redis import job_rows, keys, queue
+from core.service.redis import chunk_lists, job_rows, keys, queue
 from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
@@ -50,6 +47,7 @@ from core.service.testing.storage import FakeStorage
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import World
 from tests.helpers.jobs import job_spec, refine_spec
+from tests.helpers.manifests import record_from_manifest
 from worker.lanes.completion import wake
 from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
@@ -541,7 +539,11 @@ class Service:
     def record(self, job_id: str) -> JobRecord | None:
         """As it lies in Redis, deleted or not."""
         row = job_rows.read_row(self.redis, job_id)
-        return None if row is None else job_rows.parse_record(job_id, row)
+        return None if row is None else job_rows.parse_row(job_id, row)[0]
+
+    def chunks(self, job_id: str, variant: Variant) -> list[ChunkRecord]:
+        """As they lie in Redis."""
+        return chunk_lists.parse_chunks(job_id, self.redis.lrange(keys.chunks_key(job_id, variant), 0, -1))  # pyright: ignore[reportArgumentType]
 
     def manifest(self, job_id: str) -> JobRecord | None:
         data = self.storage.objects.get(manifest_key(job_id))
@@ -606,8 +608,8 @@ def baseline(kind: Kind, seed: int) -> BaselineVideos:
     record, objects = world.store.get("job_baseline"), world.storage.objects
     assert record.status is JobStatus.SUCCEEDED, record
     return BaselineVideos(
-        tuple(objects[chunk_key(record.id, chunk.index)] for chunk in record.chunks),
-        tuple(objects[refined_key(record.id, chunk.index)] for chunk in record.refined),
+        tuple(objects[chunk.key] for chunk in world.chunks(record.id)),
+        tuple(objects[chunk.key] for chunk in world.refined(record.id)),
         objects[video_key(record.id)],
         objects[refined_video_key(record.id)] if spec.refine else None,
     )

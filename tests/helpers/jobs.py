@@ -18,6 +18,7 @@ from core.service.domain.schema import (
     RefineSpec,
     StepProgress,
 )
+from core.service.domain.schema.older import totals_of
 
 DAY_ONE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -76,6 +77,17 @@ def chunk_of(job: JobRecord, index: int) -> ChunkRecord:
         created_at=DAY_ONE + timedelta(seconds=index),
         timings={"denoise": 1.5},
     )
+
+
+def with_chunks(record: JobRecord, count: int, refined: int = 0) -> JobRecord:
+    """The job after so many commits of chunks and then of refined chunks."""
+    totals = {"chunks": totals_of(chunks_of(record, count)), "refined": totals_of(chunks_of(record, refined))}
+    return record.model_copy(update={**totals, "version": count + refined})
+
+
+def chunks_of(job: JobRecord, count: int) -> tuple[ChunkRecord, ...]:
+    """The first `count` chunks of a job, as they are stored after their commits."""
+    return tuple(chunk_of(job, index).model_copy(update={"version": index + 1}) for index in range(count))
 
 
 def progress_of(store: JobStore, job_id: str, lane: Lane = Lane.GENERATE) -> StepProgress | None:

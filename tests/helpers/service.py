@@ -25,7 +25,7 @@ from cli.processes.machine import free_port
 from cli.processes.stack import settings_environment
 from core.service.clock import SystemClock
 from core.service.domain.ports import WorkerKind, WorkerStatus
-from core.service.domain.schema import Chunk, Job, JobStatus, Variant
+from core.service.domain.schema import Chunk, Job, JobStatus, JobSummary, Variant
 from core.service.domain.webhook_secret import generate_secret
 from core.service.records.orphans import find_orphans
 from core.service.redis.client import connect
@@ -39,6 +39,12 @@ from tests.helpers.deadline import eventually
 STOP_GRACE_SECONDS = 20.0
 QUICK = {"lease_ttl_seconds": 2.0, "janitor_interval_seconds": 0.5, "url_ttl_seconds": 3600, "torch_threads": 1}
 """Settings that let a test see in seconds what takes longer in production."""
+
+
+class FullJob(JobSummary):
+    """A job with its chunks, as ?include=chunks shows it."""
+
+    chunks: list[Chunk]
 
 
 class Service:
@@ -198,10 +204,10 @@ class Service:
         assert response.status_code == 202, response.text
         return Job.model_validate_json(response.content)
 
-    def job(self, job_id: str) -> Job:
-        response = self.http.get(f"/jobs/{job_id}")
+    def job(self, job_id: str) -> FullJob:
+        response = self.http.get(f"/jobs/{job_id}", params={"include": "chunks"})
         assert response.status_code == 200, response.text
-        return Job.model_validate_json(response.content)
+        return FullJob.model_validate_json(response.content)
 
     def wait_for_chunks(self, job_id: str, count: int, seconds: float = 60) -> list[Chunk]:
         """The job's chunks as soon as there are at least `count`."""
@@ -212,16 +218,16 @@ class Service:
 
         return eventually(enough, f"{count} chunks of {job_id}", seconds=seconds)
 
-    def wait_for_end(self, job_id: str, seconds: float = 90) -> Job:
+    def wait_for_end(self, job_id: str, seconds: float = 90) -> FullJob:
         """The job once its status is terminal."""
 
-        def ended() -> Job | None:
+        def ended() -> FullJob | None:
             job = self.job(job_id)
             return job if job.status.is_terminal else None
 
         return eventually(ended, f"{job_id} to end", seconds=seconds)
 
-    def wait_for_success(self, job_id: str, seconds: float = 90) -> Job:
+    def wait_for_success(self, job_id: str, seconds: float = 90) -> FullJob:
         job = self.wait_for_end(job_id, seconds)
         assert job.status is JobStatus.SUCCEEDED, job.error
         return job

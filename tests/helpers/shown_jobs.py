@@ -66,7 +66,6 @@ def build_job(
             eta_seconds=12.0 - 4 * num_chunks if num_chunks else None,
             queue_position=None,
         ),
-        chunks=[chunk(index, is_refined=index < (num_refined or 0)) for index in range(num_chunks)],
         links=Links(
             self=base,
             chunks=f"{base}/chunks",
@@ -82,6 +81,12 @@ def build_job(
         finished_at=None,
         expires_at=None,
     )
+
+
+def shown_chunks(job: Job, after: int = -1) -> list[Chunk]:
+    """The finished chunks of a job that `build_job` made."""
+    refined = job.progress.chunks_refined or 0
+    return [chunk(index, is_refined=index < refined) for index in range(after + 1, job.progress.chunks_done)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from core.service.domain.errors import InvalidField, JobNotFound, JobStateConflict, StaleLease, UploadNotFound
 from core.service.domain.ids import new_upload_id
-from core.service.domain.manifest import input_key
+from core.service.domain.manifest import PAGE_CHUNKS, ChunkPage, input_key
 from core.service.domain.ports import (
     Clock,
     DeliveryAttempt,
@@ -31,6 +31,7 @@ from core.service.domain.ports import (
     WorkerStatus,
 )
 from core.service.domain.schema import (
+    ChunkLists,
     JobError,
     JobRecord,
     JobStatus,
@@ -39,8 +40,21 @@ from core.service.domain.schema import (
     PreparedMedia,
     StepProgress,
 )
+from core.service.domain.schema.older import totals_of
+from core.service.domain.transitions import KEPT_EVENTS
 from core.service.domain.uploads import Upload
-from tests.helpers.jobs import DAY_ONE, chunk_of, progress_of, queue_position_of, queued_job, refine_spec
+from core.service.domain.webhooks import KEPT_DELIVERIES
+from core.service.records.chunk_reads import all_chunks
+from tests.helpers.jobs import (
+    DAY_ONE,
+    chunk_of,
+    chunks_of,
+    progress_of,
+    queue_position_of,
+    queued_job,
+    refine_spec,
+    with_chunks,
+)
 
 LONG, SHORT = 60.0, 0.2
 """Lease times in seconds: one that outlives a test, one that a test can wait for."""
@@ -336,7 +350,7 @@ class StoreContract:
         lease = ports.claim(job, Lane.PREPARE)
         ready = ports.store.commit_prepare(lease, prepared_of(lease))
         ports.store.purge(job.id)
-        assert ports.store.restore(ready)
+        assert ports.store.restore(ready, ChunkLists())
         assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
         assert ports.event_types(job) == ["job.queued"]
 
@@ -433,7 +447,7 @@ class StoreContract:
             ports.store.manifest_stored(job)
         ports.store.purge(job.id)
         assert ports.store.has_tombstone(job.id)
-        assert not ports.store.restore(job)
+        assert not ports.store.restore(job, ChunkLists())
         later = ports.clock.now() + timedelta(days=2)
         assert ports.store.expired_tombstones(ports.clock.now()) == []
         assert ports.store.expired_tombstones(later) == [job.id]
@@ -473,7 +487,8 @@ class StoreContract:
         events = ports.event_types(job)
         chunk = chunk_of(job, 0).model_copy(update={"state_sha256": "s"})
         repaired = ports.store.commit_repair(ports.claim(job), chunk)
-        assert (repaired.status, repaired.repairs, repaired.chunks[0]) == (JobStatus.FINALIZING, (), chunk)
+        assert (repaired.status, repaired.repairs) == (JobStatus.FINALIZING, ())
+        assert ports.store.chunks(job.id, "preview")[0] == chunk
         assert ports.event_types(job) == events
 
     def test_a_chunk_out_of_order_is_refused(self, ports: StorePorts) -> None:
@@ -622,17 +637,120 @@ class StoreContract:
         job = ports.store.create(queued_job())
         zombie = ports.claim(job)
         record = ports.store.commit_chunk(zombie, chunk_of(job, 0), "f1")
+        lists = all_chunks(ports.store, job.id)
         ports.store.purge(job.id)
-        assert ports.store.restore(record)
+        assert ports.store.restore(record, lists)
         assert ports.event_types(job) == ["job.queued", "job.started", "chunk.completed"]
         with pytest.raises(StaleLease):
             ports.store.commit_chunk(zombie, chunk_of(job, 1), "f1")
         assert ports.make_chunk(job, 1).version == 2
+        assert [chunk.version for chunk in ports.store.chunks(job.id, "preview")] == [1, 2]
+
+    def test_a_restored_job_has_its_chunks_and_their_pages_are_stale(self, ports: StorePorts) -> None:
+        job = queued_job(num_frames=16 * 600, refine=refine_spec())
+        running = with_chunks(job, 600, 300).model_copy(update={"status": JobStatus.RUNNING, "revision": 7})
+        lists = ChunkLists(chunks_of(job, 600), chunks_of(job, 300))
+        assert ports.store.restore(running, lists)
+        assert all_chunks(ports.store, job.id) == lists
+        pages = [ChunkPage("preview", 0), ChunkPage("preview", 1), ChunkPage("refined", 0)]
+        assert sorted(ports.store.stale_pages(job.id)) == pages
+        ports.store.manifest_stored(ports.store.get(job.id))
+        assert ports.store.stale_pages(job.id) == []
+
+    # Chunks
+
+    def test_chunks_are_read_by_their_place(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        assert ports.store.chunks(job.id, "preview") == []
+        ports.make_all_chunks(job)
+        made = ports.store.chunks(job.id, "preview")
+        assert [(chunk.index, chunk.version, chunk.fingerprint) for chunk in made] == [(0, 1, "f1"), (1, 2, "f1")]
+        assert ports.store.get(job.id).chunks == totals_of(made)
+        for start, stop in [(0, 1), (1, 2), (1, None), (0, 0), (2, None), (1, 9)]:
+            expected = made[start:stop]
+            assert list(ports.store.chunks(job.id, "preview", start, stop)) == list(expected)
+        assert ports.store.chunks(job.id, "refined") == []
+        with pytest.raises(JobNotFound):
+            ports.store.chunks("job_nowhere", "preview")
+
+    def test_a_page_is_stale_when_it_is_full_and_again_after_a_repair(self, ports: StorePorts) -> None:
+        job = queued_job(num_frames=16 * 300)
+        running = with_chunks(job, PAGE_CHUNKS - 1).model_copy(update={"status": JobStatus.RUNNING, "revision": 7})
+        assert ports.store.restore(running, ChunkLists(chunks_of(job, PAGE_CHUNKS - 1)))
+        assert ports.store.stale_pages(job.id) == []
+        full = ports.make_chunk(job, PAGE_CHUNKS - 1)
+        assert ports.store.stale_pages(job.id) == [ChunkPage("preview", 0)]
+        damaged = ports.store.repair(ports.claim(job), (3,))
+        ports.store.manifest_stored(full)
+        assert ports.store.stale_pages(job.id) == []
+        ports.store.commit_repair(ports.claim(job), chunk_of(job, 3).model_copy(update={"state_sha256": "s"}))
+        ports.store.manifest_stored(damaged)
+        assert ports.store.stale_pages(job.id) == [ChunkPage("preview", 0)]
+        assert ports.store.chunks(job.id, "preview", 3, 4)[0].state_sha256 == "s"
+
+    def test_the_log_of_a_long_job_keeps_the_newest_events(self, ports: StorePorts) -> None:
+        job, count = queued_job(num_frames=16 * 5000), 4000
+        running = with_chunks(job, count).model_copy(update={"status": JobStatus.RUNNING, "started_at": DAY_ONE})
+        assert ports.store.restore(running, ChunkLists(chunks_of(job, count)))
+        ports.make_chunk(job, count)
+        log = [*ports.log.read(job.id, limit=10_000)]
+        assert KEPT_EVENTS <= len(log) <= KEPT_EVENTS + 200
+        assert log[-1].id == f"{count + 3}-0"
+        assert [event.id for event in ports.log.read(job.id, "5-0", limit=3)] == [event.id for event in log[:3]]
+
+    def test_of_the_webhooks_of_a_long_job_the_newest_ended_ones_are_kept_and_all_are_counted(
+        self, ports: StorePorts
+    ) -> None:
+        job, count = queued_job(num_frames=16 * 2000, **HOOKED), KEPT_DELIVERIES + 5
+        running = with_chunks(job, count).model_copy(update={"status": JobStatus.RUNNING, "started_at": DAY_ONE})
+        assert ports.store.restore(running, ChunkLists(chunks_of(job, count)))
+        ports.pass_time(86_400.0)
+        for number in range(1, count + 1):
+            (due,) = ports.outbox.take_due(1, LONG)
+            assert ports.outbox.record(due.model_copy(update={"state": "delivered", "next_attempt_at": None})) == number
+        kept = ports.outbox.of_job(job.id)
+        assert (len(kept), kept[0].order[0]) == (KEPT_DELIVERIES, 6)
+
+    # What clients poll
+
+    def test_a_mark_changes_with_everything_that_a_client_sees(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        marks = [ports.store.mark(job.id)]
+
+        def changed() -> bool:
+            marks.append(ports.store.mark(job.id))
+            assert marks[-1] == ports.store.look(job.id).mark
+            return marks[-1] not in marks[:-1]
+
+        older = ports.store.create(queued_job(2, age_seconds=60))
+        assert changed()
+        lease = ports.claim(job)
+        assert changed()
+        ports.store.report_progress(job.id, progress(1))
+        assert changed()
+        ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
+        assert changed()
+        ports.store.request_cancel(older.id)
+        assert ports.store.mark(job.id) == marks[-1]
+
+    def test_a_look_has_record_progress_and_place(self, ports: StorePorts) -> None:
+        waiting, job = ports.store.create(queued_job(2)), ports.store.create(queued_job())
+        ports.claim(job)
+        ports.store.report_progress(job.id, progress(3))
+        for each in (waiting, job):
+            seen = ports.store.look(each.id)
+            assert (seen.record, seen.live) == (ports.store.get(each.id), ports.store.live_statuses([seen.record])[0])
+        assert ports.store.look(waiting.id).live.queue_position == 1
+        ports.store.request_delete(job.id)
+        assert ports.store.mark("job_nowhere") is None
+        for job_id in (job.id, "job_nowhere"):
+            with pytest.raises(JobNotFound):
+                ports.store.look(job_id)
 
     def test_restore_overwrites_nothing(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         newer = ports.make_chunk(job, 0)
-        assert not ports.store.restore(job)
+        assert not ports.store.restore(job, ChunkLists())
         assert ports.store.get(job.id) == newer
 
     # Lists

@@ -43,6 +43,12 @@ def row(client: redis.Redis, job_id: str) -> dict[str, Any]:
     return json.loads(cast("str", client.hget(keys.job_key(job_id), "record")))
 
 
+def as_an_older_version_wrote_it(client: redis.Redis, job_id: str, **changes: Any) -> None:
+    """A row with its chunks inside, and without the fields that this version reads beside it."""
+    change_row(client, job_id, **{"chunks": [], "refined": [], **changes})
+    client.hdel(keys.job_key(job_id), "digest", "place")
+
+
 def change_row(client: redis.Redis, job_id: str, **changes: Any) -> None:
     """As another version would have written it."""
     client.hset(keys.job_key(job_id), "record", json.dumps(row(client, job_id) | changes))

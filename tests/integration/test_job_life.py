@@ -33,7 +33,8 @@ import worker.lanes.server_access
 from cli.processes.embedded import EmbeddedRedis
 from core.service.domain.errors import JobNotFound
 from core.service.domain.manifest import job_id_of_manifest, job_prefix, manifest_key, refined_video_key, video_key
-from core.service.domain.schema import EventType, JobEvent, JobRecord, JobStatus, Lane
+from core.service.domain.schema import VARIANTS, EventType, JobEvent, JobRecord, JobStatus, Lane, Variant
+from core.service.domain.schema.older import totals_of
 from core.service.domain.transitions import POISON_DEATHS, TOMBSTONE_TIME
 from core.service.domain.uploads import upload_key
 from core.service.records.orphans import find_orphans, remove
@@ -325,19 +326,21 @@ class JobLife(RuleBasedStateMachine):
 
     def check_chunks_follow_one_another(self, record: JobRecord) -> None:
         """Chunk indices are contiguous from 0, frames as well; refined ones too, and never ahead of the preview."""
-        for chunks in (record.chunks, record.refined):
+        for variant in VARIANTS:
+            chunks = self.service.chunks(record.id, variant)
+            assert totals_of(chunks) == record.totals(variant)
             assert [chunk.index for chunk in chunks] == [*range(len(chunks))]
             ends = [chunk.first_frame + chunk.num_frames for chunk in chunks]
             assert [chunk.first_frame for chunk in chunks] == [0, *ends][: len(chunks)]
-        assert len(record.refined) <= len(record.chunks)
+        assert record.refined.count <= record.chunks.count
 
     def check_one_commit_a_chunk(self, record: JobRecord, log: Sequence[JobEvent]) -> None:
         """The version counts commits, each chunk has one, and each is told once."""
         told = {kind: [_chunk(event) for event in log if event.type is kind] for kind in EventType}
-        assert told[EventType.CHUNK_COMPLETED] == [chunk.index for chunk in record.chunks]
-        assert told[EventType.CHUNK_REFINED] == [chunk.index for chunk in record.refined]
-        assert record.version >= len(record.chunks) + len(record.refined)
-        assert record.spec.refine is not None or record.version == len(record.chunks)
+        assert told[EventType.CHUNK_COMPLETED] == [*range(record.chunks.count)]
+        assert told[EventType.CHUNK_REFINED] == [*range(record.refined.count)]
+        assert record.version >= record.chunks.count + record.refined.count
+        assert record.spec.refine is not None or record.version == record.chunks.count
 
     def check_events_are_told_once_and_in_order(self, life: Life, record: JobRecord, log: Sequence[JobEvent]) -> None:
         """Entry n of the log is n-0 and stays what it is, none is missing, and the end is the last."""
@@ -447,11 +450,12 @@ class JobLife(RuleBasedStateMachine):
     def check_bytes(self, life: Life, record: JobRecord) -> None:
         """Every chunk and video has the bytes of an undisturbed run. A cancelled job ends before what is damaged."""
         undisturbed, objects = baseline(life.kind, life.seed), self.service.storage.objects
-        lanes = (
-            (record.chunks, undisturbed.chunks, record.video_key, video_key(record.id)),
-            (record.refined, undisturbed.refined, record.refined_video_key, refined_video_key(record.id)),
+        lanes: tuple[tuple[Variant, tuple[bytes, ...], str | None, str], ...] = (
+            ("preview", undisturbed.chunks, record.video_key, video_key(record.id)),
+            ("refined", undisturbed.refined, record.refined_video_key, refined_video_key(record.id)),
         )
-        for chunks, expected, named, key in lanes:
+        for variant, expected, named, key in lanes:
+            chunks = self.service.chunks(record.id, variant)
             stored = [objects.get(chunk.key) for chunk in chunks]
             good = len(chunks)
             if record.status is JobStatus.CANCELED and life.damaged:

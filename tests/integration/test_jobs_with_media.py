@@ -20,7 +20,7 @@ import pytest
 from core.service.admission.admission import queued_record
 from core.service.clock import SystemClock
 from core.service.domain.engine import FramesTHWC
-from core.service.domain.schema import Job, JobStatus, Lane
+from core.service.domain.schema import JobStatus, Lane
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from tests.helpers.clips import clip, numbers_of, picture, png_bomb
@@ -29,7 +29,7 @@ from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.service import FullJob, Service, fetch, running_service
 from tests.helpers.uploads import declare, send, upload
 from tests.helpers.video import frames_of
 
@@ -61,7 +61,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clip(tmp_path_factory.mktemp("clips") / "given.mp4", NUM_GIVEN, fps=8, height=128, width=128)
 
 
-def chunk_frames(job: Job, index: int) -> FramesTHWC:
+def chunk_frames(job: FullJob, index: int) -> FramesTHWC:
     return frames_of(fetch(job.chunks[index].url))
 
 

@@ -23,12 +23,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from core.service.domain.manifest import video_key
-from core.service.domain.schema import Job
 from tests.helpers.apt import program
 from tests.helpers.browser import chromium, play_by_hls_js, play_natively, playing, wait_until_ended
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import Service, running_service
+from tests.helpers.service import FullJob, Service, running_service
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 HLS_JS = "hls.js@1.7.4"
@@ -49,7 +48,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def finished(service: Service) -> Job:
+def finished(service: Service) -> FullJob:
     """A job of 64 frames that has ended."""
     return service.wait_for_success(service.submit(num_frames=64, fps=16).id)
 
@@ -107,7 +106,7 @@ def test_ffmpeg_plays_every_frame_live_from_before_the_first_chunk(service: Serv
     assert frames_by_ffmpeg(service.submit(**LIVE).links.playlist) == 64
 
 
-def test_ffmpeg_plays_every_frame_of_what_is_finished(finished: Job) -> None:
+def test_ffmpeg_plays_every_frame_of_what_is_finished(finished: FullJob) -> None:
     assert frames_by_ffmpeg(finished.links.playlist) == frames_by_ffmpeg(finished.links.video) == 64
 
 
@@ -115,11 +114,11 @@ def test_gstreamer_plays_live_from_before_the_first_chunk(service: Service) -> N
     assert frames_by_gstreamer(service.submit(**LIVE).links.playlist) == 64
 
 
-def test_gstreamer_plays_every_frame_of_what_is_finished(finished: Job) -> None:
+def test_gstreamer_plays_every_frame_of_what_is_finished(finished: FullJob) -> None:
     assert frames_by_gstreamer(finished.links.playlist) == frames_by_gstreamer(finished.links.video) == 64
 
 
-def test_curl_gets_206_and_exactly_the_bytes_it_asks_for(finished: Job, tmp_path: Path) -> None:
+def test_curl_gets_206_and_exactly_the_bytes_it_asks_for(finished: FullJob, tmp_path: Path) -> None:
     curl = program("curl", ["curl"])
     for url in (finished.links.video, finished.chunks[1].url):
         command = [curl, "-s", "-r", "0-99", "-o", tmp_path / "part", "-w", "%{http_code}", url]
@@ -136,12 +135,12 @@ def test_chromium_plays_the_playlist_live_from_before_the_first_chunk(service: S
     assert (ended.seconds, ended.frames) == (pytest.approx(4, abs=0.1), 64)
 
 
-def test_chromium_plays_the_finished_playlist(finished: Job, page: Page) -> None:
+def test_chromium_plays_the_finished_playlist(finished: FullJob, page: Page) -> None:
     play_natively(page, finished.links.playlist)
     assert wait_until_ended(page).frames == 64
 
 
-def test_chromium_jumps_about_in_the_final_video(finished: Job, page: Page) -> None:
+def test_chromium_jumps_about_in_the_final_video(finished: FullJob, page: Page) -> None:
     play_natively(page, finished.links.video)
     eventually(lambda: playing(page).seconds > 0.2, "the video to play")
     page.evaluate("document.querySelector('video').currentTime = 3.5")
@@ -155,7 +154,7 @@ def test_hls_js_with_its_defaults_plays_live_from_before_the_first_chunk(
     assert wait_until_ended(page).frames == 64
 
 
-def test_hls_js_plays_the_finished_playlist(finished: Job, page: Page, hls_js: Path) -> None:
+def test_hls_js_plays_the_finished_playlist(finished: FullJob, page: Page, hls_js: Path) -> None:
     play_by_hls_js(page, finished.links.playlist, hls_js)
     assert wait_until_ended(page).frames == 64
 
@@ -191,7 +190,7 @@ def test_the_page_plays_a_job_live_and_finished(home: Page) -> None:
     assert wait_until_ended(home).error is None
 
 
-def test_the_page_offers_the_file_under_the_job_s_name(finished: Job, home: Page) -> None:
+def test_the_page_offers_the_file_under_the_job_s_name(finished: FullJob, home: Page) -> None:
     row = home.get_by_role("listitem").filter(has_text=finished.request.prompt).filter(has_text="succeeded").first
     with home.expect_download() as download:
         row.get_by_role("link", name="Download").click()
@@ -239,7 +238,7 @@ def test_the_page_keeps_focus_names_its_bars_and_rounds_its_seconds(home: Page, 
     expect(home.get_by_role("progressbar", name="Frames generated of red focus")).to_be_visible()
 
 
-def test_the_page_shows_why_a_job_failed_and_its_warnings(home: Page, finished: Job) -> None:
+def test_the_page_shows_why_a_job_failed_and_its_warnings(home: Page, finished: FullJob) -> None:
     told = finished.model_dump(mode="json", exclude={"chunks"})
     told |= {"status": "failed", "error": {"code": "not_finite", "message": "no finite numbers", "retryable": False}}
     told |= {"warnings": [{"code": "unknown_words", "message": "unknown word: quux", "field": "prompt"}]}
@@ -304,7 +303,7 @@ def test_clients_that_read_nothing_slow_no_other_cost_little_and_are_disconnecte
     assert "completing response" not in service.logs(lines=1000)
 
 
-def test_a_storage_that_hangs_is_503_within_two_seconds_for_all_clients(service: Service, finished: Job) -> None:
+def test_a_storage_that_hangs_is_503_within_two_seconds_for_all_clients(service: Service, finished: FullJob) -> None:
     paths = [f"/jobs/{finished.id}/video.mp4", f"/jobs/{finished.id}/chunks/0.mp4"] * 20
 
     def ask(path: str) -> tuple[int, bool, float]:

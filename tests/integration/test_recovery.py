@@ -12,17 +12,17 @@ import pytest
 from core.service.domain.schema import Job, JobStatus
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.service import FullJob, Service, fetch, running_service
 from tests.helpers.video import probe
 
 NUM_FRAMES = 64
 
 
-def hashes(job: Job) -> list[str]:
+def hashes(job: FullJob) -> list[str]:
     return [chunk.sha256 for chunk in job.chunks]
 
 
-def without_urls(job: Job) -> Job:
+def without_urls(job: FullJob) -> FullJob:
     """The job with what lasts: presigned URLs are others after each full hour."""
     return job.model_copy(update={"chunks": [chunk.model_copy(update={"url": ""}) for chunk in job.chunks]})
 

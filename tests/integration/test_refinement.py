@@ -14,7 +14,7 @@ from core.service.domain.schema import Job, JobStatus
 from core.service.video.decode import decode_frames
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.service import FullJob, Service, fetch, running_service
 from tests.helpers.video import probe
 
 NUM_FRAMES = 64
@@ -38,13 +38,13 @@ def submit(service: Service, **fields: Any) -> Job:
     return service.submit(**{"model": "slow", "num_frames": NUM_FRAMES, "seed": 3, "refine": True, **fields})
 
 
-def refined_bytes(job: Job) -> list[bytes]:
+def refined_bytes(job: FullJob) -> list[bytes]:
     assert all(chunk.refined_url for chunk in job.chunks)
     return [fetch(str(chunk.refined_url)) for chunk in job.chunks]
 
 
-def wait_for_refined(service: Service, job_id: str, count: int) -> Job:
-    def enough() -> Job | None:
+def wait_for_refined(service: Service, job_id: str, count: int) -> FullJob:
+    def enough() -> FullJob | None:
         job = service.job(job_id)
         return job if (job.progress.chunks_refined or 0) >= count else None
 
@@ -56,7 +56,7 @@ def wait_until_inside_window(service: Service, job_id: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(refining: Service) -> Job:
+def uninterrupted(refining: Service) -> FullJob:
     return refining.wait_for_success(submit(refining).id)
 
 
@@ -73,7 +73,7 @@ def test_refined_chunks_follow_while_the_video_grows(refining: Service) -> None:
     assert not list(refining.storage().list(frames_prefix(job.id)))
 
 
-def test_every_refined_chunk_has_an_event_with_its_url(refining: Service, uninterrupted: Job) -> None:
+def test_every_refined_chunk_has_an_event_with_its_url(refining: Service, uninterrupted: FullJob) -> None:
     text = refining.http.get(f"/jobs/{uninterrupted.id}/events").text
     assert text.count("event: chunk.refined") == len(uninterrupted.chunks)
     assert "chunks/3.mp4?variant=refined" in text
@@ -81,7 +81,7 @@ def test_every_refined_chunk_has_an_event_with_its_url(refining: Service, uninte
 
 @pytest.mark.parametrize("kind", ["refine", "generate"])
 def test_a_worker_killed_while_a_window_is_refined_leaves_the_same_bytes(
-    refining: Service, uninterrupted: Job, kind: Any
+    refining: Service, uninterrupted: FullJob, kind: Any
 ) -> None:
     job = submit(refining)
     wait_until_inside_window(refining, job.id)
@@ -94,7 +94,7 @@ def test_a_worker_killed_while_a_window_is_refined_leaves_the_same_bytes(
     eventually(lambda: refining.worker_pid("slow", kind) not in {None, pid}, "the worker to be back", seconds=60)
 
 
-def test_wiped_redis_is_rebuilt_and_refined_to_the_end(refining: Service, uninterrupted: Job) -> None:
+def test_wiped_redis_is_rebuilt_and_refined_to_the_end(refining: Service, uninterrupted: FullJob) -> None:
     job = submit(refining)
     wait_for_refined(refining, job.id, 1)
     client = refining.redis()
@@ -122,7 +122,7 @@ def test_delete_removes_everything_of_both_variants(refining: Service) -> None:
     eventually(lambda: not list(refining.storage().list(f"jobs/{job.id}/")), "all objects to go", seconds=60)
 
 
-def test_one_worker_for_both_lanes_makes_the_same_bytes_in_turn(own_service: Service, uninterrupted: Job) -> None:
+def test_one_worker_for_both_lanes_makes_the_same_bytes_in_turn(own_service: Service, uninterrupted: FullJob) -> None:
     own_service.start_workers("refinable")
     request = {"model": "refinable", "num_frames": NUM_FRAMES, "seed": 3, "refine": True}
     first, second = own_service.submit(**request), own_service.submit(**request)

@@ -19,7 +19,7 @@ from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import copy_sprites
-from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.service import FullJob, Service, fetch, running_service
 from tests.helpers.uploads import upload
 from tests.helpers.video import frames_of, probe
 
@@ -43,12 +43,12 @@ def submit(service: Service, num_frames: int = NUM_FRAMES, seed: int = 1, prompt
     return service.submit(model="sprites", prompt=prompt, num_frames=num_frames, seed=seed)
 
 
-def hashes(job: Job) -> list[str]:
+def hashes(job: FullJob) -> list[str]:
     return [chunk.sha256 for chunk in job.chunks]
 
 
 @pytest.fixture(scope="module")
-def watched(sprites: Service) -> Job:
+def watched(sprites: Service) -> FullJob:
     """A job whose first chunk was fetched and decoded while it ran, and whose live playlist was played to the end."""
     job = submit(sprites)
     chunk = sprites.wait_for_chunks(job.id, 1, SECONDS)[0]
@@ -58,18 +58,18 @@ def watched(sprites: Service) -> Job:
     return sprites.wait_for_success(job.id, SECONDS)
 
 
-def test_video_is_watched_while_it_is_made_and_whole_in_the_end(sprites: Service, watched: Job) -> None:
+def test_video_is_watched_while_it_is_made_and_whole_in_the_end(sprites: Service, watched: FullJob) -> None:
     video = probe(sprites.video(watched.id))
     assert (video.num_frames, video.width, video.height) == (NUM_FRAMES, 64, 64)
 
 
-def test_video_moves_and_has_no_flat_frame(sprites: Service, watched: Job) -> None:
+def test_video_moves_and_has_no_flat_frame(sprites: Service, watched: FullJob) -> None:
     frames = frames_of(sprites.video(watched.id)).astype(np.float32)
     assert frames.std(axis=(1, 2, 3)).min() > 5
     assert np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)).max() > 0.5
 
 
-def test_worker_killed_in_a_window_leaves_a_video_of_the_same_bytes(sprites: Service, watched: Job) -> None:
+def test_worker_killed_in_a_window_leaves_a_video_of_the_same_bytes(sprites: Service, watched: FullJob) -> None:
     job = submit(sprites)
 
     def inside_the_second_chunk() -> bool:
@@ -81,7 +81,7 @@ def test_worker_killed_in_a_window_leaves_a_video_of_the_same_bytes(sprites: Ser
     assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(watched)
 
 
-def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watched: Job) -> None:
+def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watched: FullJob) -> None:
     jobs = [
         submit(sprites, 16, seed=2),
         submit(sprites, 16, prompt="a blue square moving up over a checkered background"),
@@ -90,7 +90,7 @@ def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watc
     assert len(firsts | {hashes(watched)[0]}) == 3
 
 
-def test_a_video_continues_from_the_end_of_another(sprites: Service, watched: Job) -> None:
+def test_a_video_continues_from_the_end_of_another(sprites: Service, watched: FullJob) -> None:
     before = sprites.video(watched.id)
     job = sprites.submit(model="sprites", prompt=PROMPT, num_frames=17, video=upload(sprites, before))
     after = frames_of(sprites.video(sprites.wait_for_success(job.id, SECONDS).id)).astype(np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter, ValidationError
 
 from api.app import create_app
 from api.backends.ports import Ports
@@ -23,7 +24,9 @@ from core.service.domain.schema import JobStatus, Lane
 from core.service.domain.uploads import upload_key
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.records.job_order import index_member
+from core.service.records.manifest_writer import write_manifest
 from core.service.records.orphans import find_orphans
+from core.service.records.stored_jobs import read_job
 from core.service.redis import keys, queue
 from core.service.redis.client import connect
 from core.service.redis.event_log import RedisEventLog
@@ -36,9 +39,17 @@ from core.service.settings import Settings
 from core.service.testing.storage import FakeObjectReader
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryJanitorLock, World
-from tests.helpers.jobs import chunk_of, progress_of, queued_job
+from tests.helpers.jobs import chunk_of, chunks_of, progress_of, queued_job
 from tests.helpers.store_contract import LONG, worker
-from tests.helpers.versions import FUTURE, VERSION_0_1_0, change_row, load_objects, load_redis, row
+from tests.helpers.versions import (
+    FUTURE,
+    VERSION_0_1_0,
+    as_an_older_version_wrote_it,
+    change_row,
+    load_objects,
+    load_redis,
+    row,
+)
 from worker.maintenance.janitor import Janitor
 
 OLD_JOBS = ("job_a", "job_b")
@@ -155,11 +166,56 @@ def test_a_job_that_an_older_version_queued_for_an_engine_is_prepared_first(
 def test_a_job_begun_by_an_older_worker_leaves_the_prepare_queue(world: RedisWorld, client: redis.Redis) -> None:
     job_id = queued_by_an_older_version(world, client)
     world.maker().work()
-    change_row(client, job_id, status="running", chunks=[chunk_of(queued_job(), 0).model_dump(mode="json")])
+    begun = [chunk_of(queued_job(), 0).model_dump(mode="json")]
+    as_an_older_version_wrote_it(client, job_id, status="running", chunks=begun)
     assert world.store.ready(Lane.PREPARE, "", 10) == [job_id]
     assert world.store.claim(job_id, Lane.PREPARE, "cpu-1", LONG) is None
     assert world.store.ready(Lane.PREPARE, "", 10) == []
     assert world.store.next_ready(Lane.GENERATE, MODEL) == job_id
+
+
+def test_the_chunks_in_an_older_record_are_read_and_move_to_their_list_with_its_first_change(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    load_redis(VERSION_0_1_0, client)
+    load_objects(VERSION_0_1_0, world.storage)
+    before = world.chunks("job_a")
+    assert (len(before), world.store.get("job_a").chunks.count) == (1, 1)
+    assert not client.exists(keys.chunks_key("job_a", "preview"))
+    seen = world.store.look("job_a")
+    assert (seen.record, world.store.mark("job_a")) == (world.store.get("job_a"), None)
+    world.store.request_cancel("job_a")
+    assert client.llen(keys.chunks_key("job_a", "preview")) == 1
+    assert [*world.chunks("job_a")] == [*before]
+    assert not {"chunk_versions", "refined_versions"} & {*row(client, "job_a")}
+
+
+def test_a_long_job_of_an_older_version_gets_pages_with_its_next_manifest(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    record = world.submit(num_frames=16 * 600)
+    inside = [chunk.model_dump(mode="json") for chunk in chunks_of(record, 599)]
+    as_an_older_version_wrote_it(client, "job_a", status="running", chunks=inside, revision=7)
+    write_manifest(world.store, world.storage, world.store.get("job_a"))
+    lease = world.store.claim("job_a", Lane.GENERATE, "w1", LONG)
+    assert lease
+    committed = world.store.commit_chunk(lease, chunk_of(record, 599), "f1")
+    write_manifest(world.store, world.storage, committed)
+    stored, lists = read_job(world.storage, "job_a")
+    assert (stored, lists.preview) == (committed, tuple(world.chunks("job_a")))
+    assert len(lists.preview) == 600
+
+
+def test_the_version_before_refuses_records_and_manifests_of_this_one(world: RedisWorld, client: redis.Redis) -> None:
+    """It takes a job that it cannot read for one of another version and leaves it alone; read as a job without chunks
+    it would begin the video again."""
+    world.submit()
+    world.maker().work()
+    older: TypeAdapter[tuple[object, ...]] = TypeAdapter(tuple[object, ...])
+    for stored in (row(client, "job_a"), world.read_json(manifest_key("job_a"))["job"]):
+        with pytest.raises(ValidationError):
+            older.validate_python(stored["chunks"])
+    assert world.read_json(manifest_key("job_a"))["version"] == 2
 
 
 def test_a_cancel_and_a_deletion_of_old_jobs_work(world: RedisWorld, client: redis.Redis) -> None:
@@ -180,8 +236,8 @@ def test_unknown_fields_survive_a_whole_job_and_a_lost_redis(world: RedisWorld, 
     change_row(client, "job_a", **FUTURE, spec=spec, lanes={"upscale": {"token": 3}})
     maker = world.maker()
     maker.work()
-    first = row(client, "job_a")["chunks"][0]
-    change_row(client, "job_a", chunks=[first | FUTURE])
+    chunks = keys.chunks_key("job_a", "preview")
+    client.lset(chunks, 0, json.dumps(json.loads(str(client.lindex(chunks, 0))) | FUTURE))
     maker.work()
     client.flushall()
     world.clean()
@@ -190,7 +246,9 @@ def test_unknown_fields_survive_a_whole_job_and_a_lost_redis(world: RedisWorld, 
         assert last["status"] == "succeeded"
         assert last["spec"]["webhook_events"] == ["job.paused"]
         assert last["lanes"]["upscale"]["token"] == 3
-        assert [FUTURE.items() <= part.items() for part in (last, last["spec"], last["chunks"][0])] == [True] * 3
+        assert [FUTURE.items() <= part.items() for part in (last, last["spec"])] == [True] * 2
+    (first, *_), rest = client.lrange(chunks, 0, -1), world.read_json(manifest_key("job_a"))["chunks"]["rest"]  # pyright: ignore[reportGeneralTypeIssues]
+    assert [FUTURE.items() <= chunk.items() for chunk in (json.loads(first), rest[0])] == [True] * 2
 
 
 @pytest.mark.parametrize(
@@ -296,7 +354,7 @@ def test_objects_of_a_newer_version_are_removed_neither_with_their_job_nor_as_or
 
 
 def test_objects_of_a_job_whose_manifest_only_a_newer_version_reads_are_no_orphans(world: RedisWorld) -> None:
-    world.storage.put(manifest_key("job_a"), json.dumps({"version": 2, "job": {"id": "job_a"}}).encode(), "text/plain")
+    world.storage.put(manifest_key("job_a"), json.dumps({"version": 3, "job": {"id": "job_a"}}).encode(), "text/plain")
     world.storage.put(chunk_key("job_a", 0), b"?", "video/mp4")
     world.clean()
     assert world.store.list().jobs == []

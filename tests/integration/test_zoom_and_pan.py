@@ -13,11 +13,10 @@ import pytest
 
 from core.model.evaluation.metrics.block_flow import flow_figures
 from core.model.evaluation.metrics.hard_cuts import can_count_cuts, count_cuts
-from core.service.domain.schema import Job
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.conftest import REPOSITORY
 from tests.helpers.clips import clip, numbers_of, picture
-from tests.helpers.service import Service, fetch, running_service
+from tests.helpers.service import FullJob, Service, fetch, running_service
 from tests.helpers.uploads import upload
 from tests.helpers.video import frames_of, probe
 
@@ -54,7 +53,7 @@ def image(service: Service) -> str:
     return upload(service, picture((200, 100, 50), size=(300, 200)), "image/png")
 
 
-def hashes(job: Job) -> list[str]:
+def hashes(job: FullJob) -> list[str]:
     return [chunk.sha256 for chunk in job.chunks]
 
 

@@ -17,7 +17,7 @@ from core.service.domain.engine import FramesTHWC
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
-from core.service.domain.schema import ChunkRecord, JobRecord, StepProgress, WebhookEvent
+from core.service.domain.schema import ChunkRecord, JobRecord, StepProgress, Variant, WebhookEvent
 from core.service.video.segments import EncodedChunk, encode_chunk
 from worker.lanes.completion import wake, wants_webhook, write_manifest
 from worker.lanes.lane import LaneWorker
@@ -124,6 +124,21 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
             timings=dict(timings),
         )
 
+    def _as_before(
+        self, record: JobRecord, variant: Variant, chunks: tuple[ChunkRecord, ...], keeper: LeaseKeeper
+    ) -> tuple[ChunkRecord, ...]:
+        """`chunks`, consecutive ones, those that the job had already as `made_again`."""
+        if not chunks or chunks[0].index >= record.totals(variant).count:
+            return chunks
+        known = self._chunks(record, variant, chunks[0].index, chunks[-1].index + 1, keeper)
+        return (*map(made_again, known, chunks), *chunks[len(known) :])
+
+    def _chunks(
+        self, record: JobRecord, variant: Variant, start: int, stop: int, keeper: LeaseKeeper
+    ) -> Sequence[ChunkRecord]:
+        """JobStore.chunks."""
+        return self._with_retries(lambda: self._services.store.chunks(record.id, variant, start, stop), keeper)
+
     def _commit(self, lease: Lease, state: State, commit: Callable[[], JobRecord], keeper: LeaseKeeper) -> JobRecord:
         """Call `commit`, write the manifest and cache `state`. Returns the record after the commit."""
         watch = Stopwatch()
@@ -140,3 +155,9 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         if wants_webhook(record, self.commit_event):
             self._services.queue.deliver_webhooks()
         wake(self._services, record)
+
+
+def made_again(first: ChunkRecord, again: ChunkRecord) -> ChunkRecord:
+    """`again`, with the time, the timings and the version of the first commit of the same chunk."""
+    kept = {"created_at": first.created_at, "timings": first.timings, "version": first.version}
+    return again.model_copy(update=kept)

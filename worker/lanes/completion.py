@@ -17,6 +17,7 @@ from core.service.domain.errors import (
 from core.service.domain.manifest import job_prefix
 from core.service.domain.schema import JobError, JobRecord, Lane, WebhookEvent
 from core.service.records import manifest_writer
+from core.service.records.chunk_reads import all_chunks
 from core.service.records.kept_objects import unneeded_keys
 from worker.runtime.server_retry import ServerCall
 from worker.runtime.services import Services
@@ -102,9 +103,10 @@ def clean_up(services: Services, record: JobRecord) -> None:
     if not write_manifest(services, record):
         return
     try:
-        services.storage.delete(unneeded_keys(record, services.storage.list(job_prefix(record.id))))
+        lists = all_chunks(services.store, record.id)
+        services.storage.delete(unneeded_keys(record, lists, services.storage.list(job_prefix(record.id))))
         services.store.cleanup_done(record.id)
-    except (StorageError, StoreError) as error:
+    except (StorageError, StoreError, JobNotFound) as error:
         logger.warning("%s: unneeded objects are left for the janitor: %s", record.id, error)
 
 

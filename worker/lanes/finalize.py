@@ -7,14 +7,14 @@ Every chunk is checked against its checksum; a damaged one is made again before 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from core.service.domain.manifest import refined_video_key, thumbnail_key, video_key
+from core.service.domain.manifest import PAGE_CHUNKS, refined_video_key, thumbnail_key, video_key
 from core.service.domain.ports import Lease, Results
-from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane, WebhookEvent
+from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane, Variant, WebhookEvent
 from core.service.video.contact_sheet import thumbnail
 from core.service.video.decode import decode_frames
 from core.service.video.final_video import join_chunks
@@ -64,15 +64,17 @@ class Finalizer(LaneWorker):
 
         Raises Damaged if chunks are not what was stored. A cancelled job gets the chunks before the damaged one.
         """
-        video = self._store_video(record, record.chunks, video_key(record.id), keeper)
-        refined = self._store_video(record, record.refined, refined_video_key(record.id), keeper)
-        best = record.refined if refined else record.chunks if video else ()
+        video = self._store_video(record, "preview", video_key(record.id), keeper)
+        refined = self._store_video(record, "refined", refined_video_key(record.id), keeper)
+        best = self._first(record, "refined" if refined else "preview", keeper) if video else None
         return Results(video, refined, self._store_thumbnail(record.id, best, keeper))
 
-    def _store_video(
-        self, record: JobRecord, chunks: Sequence[ChunkRecord], key: str, keeper: LeaseKeeper
-    ) -> str | None:
-        parts = self._chunks_bytes(record, chunks, keeper)
+    def _first(self, record: JobRecord, variant: Variant, keeper: LeaseKeeper) -> ChunkRecord:
+        (first,) = self._with_retries(lambda: self._services.store.chunks(record.id, variant, 0, 1), keeper)
+        return first
+
+    def _store_video(self, record: JobRecord, variant: Variant, key: str, keeper: LeaseKeeper) -> str | None:
+        parts = self._chunks_bytes(record, variant, keeper)
         first = next(parts, None)
         if first is None:
             return None
@@ -83,30 +85,36 @@ class Finalizer(LaneWorker):
             self._call(put, keeper).result(self._check_often(keeper))
         return key
 
-    def _store_thumbnail(self, job_id: str, best: Sequence[ChunkRecord], keeper: LeaseKeeper) -> str | None:
+    def _store_thumbnail(self, job_id: str, best: ChunkRecord | None, keeper: LeaseKeeper) -> str | None:
         self._check_stop(keeper)
-        if not best:
+        if best is None:
             return None
-        key, picture = thumbnail_key(job_id), thumbnail(decode_frames(self._get(best[0].key, keeper)))
+        key, picture = thumbnail_key(job_id), thumbnail(decode_frames(self._get(best.key, keeper)))
         self._put([NewObject(key, picture, "image/jpeg")], keeper)
         return key
 
-    def _chunks_bytes(self, record: JobRecord, chunks: Sequence[ChunkRecord], keeper: LeaseKeeper) -> Iterator[bytes]:
+    def _chunks_bytes(self, record: JobRecord, variant: Variant, keeper: LeaseKeeper) -> Iterator[bytes]:
         """The stored bytes of each chunk, in order."""
-        for position, chunk in enumerate(chunks):
+        chunks = self._each_chunk(record, variant, keeper)
+        for chunk in chunks:
             data = self._chunk_bytes(chunk, keeper)
             if data is None and record.cancel_requested:
                 return
             if data is None:
-                raise self._damage(record, chunks[position:], keeper)
+                raise Damaged(refine_from=0) if variant == "refined" else self._damage(chunk, chunks, keeper)
             yield data
 
-    def _damage(self, record: JobRecord, chunks: Sequence[ChunkRecord], keeper: LeaseKeeper) -> Damaged:
-        """The first of `chunks` is damaged; the others are checked too, so that one repair makes all of them again."""
-        if chunks[0] in record.refined:
-            return Damaged(refine_from=0)
-        later = [chunk.index for chunk in chunks[1:] if self._chunk_bytes(chunk, keeper) is None]
-        return Damaged((chunks[0].index, *later))
+    def _each_chunk(self, record: JobRecord, variant: Variant, keeper: LeaseKeeper) -> Iterator[ChunkRecord]:
+        """Every chunk in order, read a page at a time."""
+        store = self._services.store
+        for start in range(0, record.totals(variant).count, PAGE_CHUNKS):
+            read = partial(store.chunks, record.id, variant, start, start + PAGE_CHUNKS)
+            yield from self._with_retries(read, keeper)
+
+    def _damage(self, first: ChunkRecord, others: Iterable[ChunkRecord], keeper: LeaseKeeper) -> Damaged:
+        """Chunk `first` is damaged; the others are checked too, so that one repair makes all of them again."""
+        later = [chunk.index for chunk in others if self._chunk_bytes(chunk, keeper) is None]
+        return Damaged((first.index, *later))
 
     def _chunk_bytes(self, chunk: ChunkRecord, keeper: LeaseKeeper) -> bytes | None:
         """None if the object is missing or damaged."""

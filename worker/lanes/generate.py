@@ -28,7 +28,7 @@ from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, 
 from core.service.domain.manifest import chunk_key, frames_key, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
-from worker.lanes.chunk_lane import ChunkLane
+from worker.lanes.chunk_lane import ChunkLane, made_again
 from worker.lanes.lane import Damaged, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import STATE_TYPE, NewObject
@@ -69,7 +69,7 @@ class ChunkMaker(ChunkLane[EngineState]):
             state = self._state_before(index, record, keeper)
         logger.info("%s: making chunk %d of %d", record.id, index, num_chunks(spec.num_frames))
         chunk, after = self._make(index, record, state, watch, keeper)
-        if index < len(record.chunks):
+        if index < record.chunks.count:
             return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
         fingerprint = self._engine.fingerprint
         committed = self._commit(lease, after, lambda: store.commit_chunk(lease, chunk, fingerprint), keeper)
@@ -89,11 +89,13 @@ class ChunkMaker(ChunkLane[EngineState]):
         later = _for_later(record, span, made.frames, made.state)
         (chunk,) = self._store_chunks(record, span.first_frame, made.frames, chunk_key, later, watch, keeper)
         sums = dict(zip(("state_sha256", "frames_sha256"), (each.sha256 for each in later), strict=False))
-        first = record.chunks[index] if index < len(record.chunks) else chunk
-        if chunk.sha256 != first.sha256 and self._engine.fingerprint == record.fingerprint_of(index):
+        chunk = chunk.model_copy(update={**sums, "fingerprint": self._engine.fingerprint})
+        if index >= record.chunks.count:
+            return chunk, made.state
+        (first,) = self._chunks(record, "preview", index, index + 1, keeper)
+        if chunk.sha256 != first.sha256 and chunk.fingerprint == first.fingerprint:
             raise ChunkNotRepeatable(f"chunk {index} is damaged, and what it is made of has changed")
-        kept = {"created_at": first.created_at, "timings": first.timings}
-        return chunk.model_copy(update={**sums, **kept}), made.state
+        return made_again(first, chunk), made.state
 
     def _next_chunk(self, request: ChunkRequest, span: ChunkSpan) -> EngineChunk:
         """Raises what the engine raised, and InvalidChunk."""
@@ -127,7 +129,8 @@ class ChunkMaker(ChunkLane[EngineState]):
     def _stored_state(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState | None:
         """The state after chunk `index`; None if it is missing or damaged."""
         key = state_key(record.id, index)
-        data = self._get_checked(key, record.chunks[index].state_sha256, keeper)
+        (chunk,) = self._chunks(record, "preview", index, index + 1, keeper)
+        data = self._get_checked(key, chunk.state_sha256, keeper)
         try:
             return None if data is None else EngineState.from_bytes(data)
         except (SafetensorError, KeyError) as error:
@@ -167,13 +170,13 @@ class ChunkMaker(ChunkLane[EngineState]):
 
 def _next_index(record: JobRecord) -> int:
     """The chunk to be made: a damaged one first."""
-    return record.repairs[0] if record.repairs else len(record.chunks)
+    return record.repairs[0] if record.repairs else record.chunks.count
 
 
 def _ready_since(record: JobRecord) -> datetime:
     """When the next chunk could begin."""
-    if record.chunks:
-        return record.chunks[-1].created_at
+    if record.chunks.last is not None:
+        return record.chunks.last.created_at
     return record.prepared.at if record.prepared else record.created_at
 
 

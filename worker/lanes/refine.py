@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -56,17 +56,19 @@ class ChunkRefiner(ChunkLane[RefineState]):
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services, spec = self._services, record.spec
         piece = refine_piece(spec, record.refine_done)
-        watch = Stopwatch(self._wait_times(record, _ready_since(record)))
+        sources = self._sources(record, piece, keeper)
+        watch = Stopwatch(self._wait_times(record, _ready_since(record, sources)))
         with watch.phase("load"):
             engine = self._load()
             state = self._load_state(record, piece, keeper)
-            frames = self._read_frames(record, piece.needs, keeper)
-        on_step = self._on_step(record.id, len(record.refined), keeper)
+            frames = self._read_frames(record.id, piece.needs, sources, keeper)
+        on_step = self._on_step(record.id, record.refined.count, keeper)
         made = _refined(engine, spec, piece, state, frames, on_step)
         _check_frames(made.frames, piece, spec)
         watch.add(made.timings)
         later = [] if made.state is state else [_state_object(record.id, piece, made.state)]
-        chunks = self._store_chunks(record, piece.publishes.start, made.frames, refined_key, later, watch, keeper)
+        stored = self._store_chunks(record, piece.publishes.start, made.frames, refined_key, later, watch, keeper)
+        chunks = self._as_before(record, "refined", stored, keeper)
         done, fingerprint, sha256 = piece.index + 1, engine.fingerprint, later[0].sha256 if later else None
         committed = self._commit(
             lease,
@@ -105,17 +107,23 @@ class ChunkRefiner(ChunkLane[RefineState]):
         good = checksum is not None and self._get_checked(refine_state_key(record.id, before), checksum, keeper)
         return before + 1 if good else 0
 
-    def _read_frames(self, record: JobRecord, wanted: range, keeper: LeaseKeeper) -> FramesTHWC:
+    def _sources(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> Sequence[ChunkRecord]:
+        """The chunks that hold the frames which the piece reads."""
+        first, end = piece.needs.start // CHUNK_FRAMES, -(-piece.needs.stop // CHUNK_FRAMES)
+        return self._chunks(record, "preview", first, end, keeper)
+
+    def _read_frames(
+        self, job_id: str, wanted: range, sources: Sequence[ChunkRecord], keeper: LeaseKeeper
+    ) -> FramesTHWC:
         """The exact preview frames `wanted`, from the objects of the chunks that hold them."""
         if not wanted:
             return NO_FRAMES
-        first, end = wanted.start // CHUNK_FRAMES, -(-wanted.stop // CHUNK_FRAMES)
-        objects = {chunk.index: self._frames_object(record.id, chunk, keeper) for chunk in record.chunks[first:end]}
+        objects = {chunk.index: self._frames_object(job_id, chunk, keeper) for chunk in sources}
         damaged = tuple(index for index, data in objects.items() if data is None)
         if damaged:
             raise Damaged(damaged)
         frames = np.concatenate([unpack(data, FIRST_FRAME)[0]["frames"] for data in objects.values() if data])
-        return frames[wanted.start - first * CHUNK_FRAMES :][: len(wanted)]
+        return frames[wanted.start - sources[0].first_frame :][: len(wanted)]
 
     def _frames_object(self, job_id: str, chunk: ChunkRecord, keeper: LeaseKeeper) -> bytes | None:
         return self._get_checked(frames_key(job_id, chunk.index), chunk.frames_sha256, keeper)
@@ -134,15 +142,13 @@ def _checksum(record: JobRecord, piece: int) -> str | None:
     return next((one.sha256 for one in record.refine_states if one.piece == piece), None)
 
 
-def _ready_since(record: JobRecord) -> datetime:
+def _ready_since(record: JobRecord, sources: Sequence[ChunkRecord]) -> datetime:
     """When the next piece could begin: after the last refined chunk, and after the newest frames that it reads.
 
     Pieces of lockstep that read none go on from a state that was made of all of them.
     """
-    piece = refine_piece(record.spec, record.refine_done)
-    end = piece.needs.stop or record.spec.num_frames
-    newest = record.chunks[(end - 1) // CHUNK_FRAMES].created_at
-    return max(newest, record.refined[-1].created_at) if record.refined else newest
+    read = sources[-1] if sources else record.chunks.last
+    return max(chunk.created_at for chunk in (read, record.refined.last) if chunk is not None)
 
 
 def _state_object(job_id: str, piece: RefinePiece, state: RefineState) -> NewObject:

@@ -27,13 +27,14 @@ from core.service.domain.manifest import (
     job_id_of_manifest,
     job_id_of_tombstone,
     job_prefix,
-    record_from_manifest,
+    manifest_key,
     tombstone_key,
 )
 from core.service.domain.schema import JobRecord, Lane
 from core.service.domain.transitions import TOMBSTONE_TIME, awaits_media
 from core.service.domain.uploads import UPLOADS_PREFIX, upload_id_of_key, upload_key
 from core.service.media.uploads import SENDING_GRACE, found_upload
+from core.service.records.stored_jobs import read_job
 from worker.lanes.completion import clean_up, start_finalizing, write_manifest
 from worker.runtime.services import Services
 
@@ -118,8 +119,8 @@ class Janitor:
         self._lock.begin_reading()
         for key in self._services.storage.list(TOMBSTONES_PREFIX):
             self._bury_again(job_id_of_tombstone(key))
-        manifests = [key for key in self._services.storage.list(JOBS_PREFIX) if job_id_of_manifest(key) is not None]
-        restored = sum(self._restore(key) for key in manifests)
+        stored = [job_id_of_manifest(key) for key in self._services.storage.list(JOBS_PREFIX)]
+        restored = sum(self._restore(job_id) for job_id in stored if job_id is not None)
         if restored:
             logger.warning("the store had lost %d jobs; rebuilt from their manifests", restored)
         for key in self._services.storage.list(UPLOADS_PREFIX):
@@ -146,15 +147,13 @@ class Janitor:
             upload = found_upload(upload_id, stored.content_type, stored.size_bytes, services.settings, now)
             services.uploads.create(upload)
 
-    def _restore(self, key: str) -> bool:
+    def _restore(self, job_id: str) -> bool:
         try:
-            data = self._services.storage.get(key)
+            return self._services.store.restore(*read_job(self._services.storage, job_id))
         except ObjectNotFound:
             return False
-        try:
-            return self._services.store.restore(record_from_manifest(data))
         except ObjectDamaged as error:
-            logger.error("%s is unreadable, its job is not rebuilt: %s", key, error)
+            logger.error("%s is unreadable, its job is not rebuilt: %s", manifest_key(job_id), error)
             return False
 
     def _remove_expired(self) -> None:

@@ -15,6 +15,7 @@ CONDITIONING_FRAMES = 8
 NEW_FRAMES_PER_WINDOW = CHUNK_FRAMES - CONDITIONING_FRAMES
 REFINEMENT_WINDOW_FRAMES = 24
 REFINEMENT_OVERLAP_FRAMES = 8
+REFINEMENT_STRIDE = REFINEMENT_WINDOW_FRAMES - REFINEMENT_OVERLAP_FRAMES
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,8 @@ class RefinementWindow:
 
 
 def published_by(windows: tuple[RefinementWindow, ...], index: int) -> range:
-    """Frames that become final with window `index`: no later window blends them, no earlier one published them."""
-    window = windows[index]
-    first = window.first_frame + window.num_held
-    return range(first, window.end_frame if index == len(windows) - 1 else window.end_frame - REFINEMENT_OVERLAP_FRAMES)
+    """The same as `published_with` for window `index` of all windows."""
+    return published_with(windows[index], windows[-1].end_frame)
 
 
 def first_shared_with_next(windows: tuple[RefinementWindow, ...], index: int) -> int:
@@ -95,14 +94,24 @@ def within(window: RefinementWindow, frames: range) -> slice:
 
 def refinement_windows(num_frames: int) -> tuple[RefinementWindow, ...]:
     """Refinement windows of a video: the last one slides back to fit; fewer than 24 frames are one window."""
-    if num_frames <= REFINEMENT_WINDOW_FRAMES:
-        return (RefinementWindow(0, 0, num_frames, 0, 0),)
-    stride = REFINEMENT_WINDOW_FRAMES - REFINEMENT_OVERLAP_FRAMES
-    last_start = num_frames - REFINEMENT_WINDOW_FRAMES
-    windows = [RefinementWindow(0, 0, REFINEMENT_WINDOW_FRAMES, 0, 0)]
-    for index, unslid in enumerate(range(stride, last_start + stride, stride), start=1):
-        start = min(unslid, last_start)
-        windows.append(
-            RefinementWindow(index, start, REFINEMENT_WINDOW_FRAMES, unslid - start, REFINEMENT_OVERLAP_FRAMES)
-        )
-    return tuple(windows)
+    return tuple(refinement_window(index, num_frames) for index in range(num_refinement_windows(num_frames)))
+
+
+def num_refinement_windows(num_frames: int) -> int:
+    return 1 + max(0, -(-(num_frames - REFINEMENT_WINDOW_FRAMES) // REFINEMENT_STRIDE))
+
+
+def refinement_window(index: int, num_frames: int) -> RefinementWindow:
+    """Window `index` of a video of `num_frames` frames."""
+    if index == 0:
+        return RefinementWindow(0, 0, min(num_frames, REFINEMENT_WINDOW_FRAMES), 0, 0)
+    unslid = index * REFINEMENT_STRIDE
+    start = min(unslid, num_frames - REFINEMENT_WINDOW_FRAMES)
+    return RefinementWindow(index, start, REFINEMENT_WINDOW_FRAMES, unslid - start, REFINEMENT_OVERLAP_FRAMES)
+
+
+def published_with(window: RefinementWindow, num_frames: int) -> range:
+    """Frames that become final with a window of a video of `num_frames` frames: no later window blends them, no earlier
+    one published them."""
+    end = window.end_frame if window.end_frame == num_frames else window.end_frame - REFINEMENT_OVERLAP_FRAMES
+    return range(window.first_frame + window.num_held, end)

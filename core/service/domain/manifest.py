@@ -1,46 +1,127 @@
 """The manifest, jobs/{id}/manifest.json, from which a job's record can be rebuilt; and the keys of all its objects.
 
-Reads and writes no storage. The webhook URL is the only thing in a manifest that may be secret.
+Records of chunks are in pages beside it, so that writing it costs the same for the last chunk of a long job as for the
+first. Reads and writes no storage. The webhook URL is the only thing in a manifest that may be secret.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from core.service.domain.errors import ObjectDamaged
-from core.service.domain.schema import JobRecord, Stored
+from core.service.domain.schema import (
+    VARIANTS,
+    ChunkLists,
+    ChunkRecord,
+    ChunkTotals,
+    JobRecord,
+    Stored,
+    Variant,
+    read_older_record,
+)
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+"""Version 1 has all chunks in the record; it is still read."""
+PAGE_CHUNKS = 256
+"""Chunks of one page. Only whole pages are objects of their own; the manifest has the chunks after them."""
 JOBS_PREFIX = "jobs/"
 TOMBSTONES_PREFIX = "tombstones/"
+
+
+class ManifestChunks(Stored):
+    """Where the chunks of one variant are: in `full_pages` pages, then in `rest`."""
+
+    full_pages: int = 0
+    rest: tuple[ChunkRecord, ...] = ()
 
 
 class Manifest(Stored):
     """Content of the file. `version` changes only if older readers would misread it."""
 
-    version: Literal[1] = MANIFEST_VERSION
+    version: Literal[2] = MANIFEST_VERSION
     job: JobRecord
+    chunks: ManifestChunks = ManifestChunks()
+    refined: ManifestChunks = ManifestChunks()
+
+    def of(self, variant: Variant) -> ManifestChunks:
+        """`chunks` or `refined`."""
+        return self.chunks if variant == "preview" else self.refined
 
 
-def manifest_bytes(record: JobRecord) -> bytes:
-    """The manifest of a job: UTF-8 JSON, indented."""
-    return Manifest(job=record).model_dump_json(indent=1).encode()
+@dataclass(frozen=True, order=True)
+class ChunkPage:
+    """Page `number` of the chunks of one variant."""
+
+    variant: Variant
+    number: int
+
+    @property
+    def span(self) -> range:
+        """Indices of its chunks."""
+        return range(self.number * PAGE_CHUNKS, (self.number + 1) * PAGE_CHUNKS)
 
 
-def record_from_manifest(data: bytes) -> JobRecord:
-    """Inverse of `manifest_bytes`. Raises ObjectDamaged if the bytes are not a manifest of this version."""
+def full_pages(totals: ChunkTotals) -> int:
+    """Number of whole pages of a variant."""
+    return totals.count // PAGE_CHUNKS
+
+
+def manifest_bytes(record: JobRecord, rest: ChunkLists) -> bytes:
+    """The manifest of a job: UTF-8 JSON, indented. `rest` are the chunks after its whole pages."""
+    chunks, refined = (
+        ManifestChunks(full_pages=full_pages(record.totals(variant)), rest=rest.of(variant)) for variant in VARIANTS
+    )
+    return Manifest(job=record, chunks=chunks, refined=refined).model_dump_json(indent=1).encode()
+
+
+def read_manifest(data: bytes) -> tuple[Manifest, ChunkLists]:
+    """Inverse of `manifest_bytes`, and the chunks after the whole pages: all of them if version 1 wrote it.
+
+    Raises ObjectDamaged if the bytes are not a manifest of a version that is known here."""
     try:
-        return Manifest.model_validate_json(data).job
+        if _version_of(data) == 1:
+            record, lists = read_older_record(json.loads(data)["job"])
+            return Manifest(job=record), lists
+        manifest = Manifest.model_validate_json(data)
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise ObjectDamaged(f"not a manifest of version 1 to {MANIFEST_VERSION}") from error
+    return manifest, ChunkLists(manifest.chunks.rest, manifest.refined.rest)
+
+
+def page_bytes(chunks: Sequence[ChunkRecord]) -> bytes:
+    """A page: a JSON list of chunk records."""
+    return _PAGE.dump_json(tuple(chunks))
+
+
+def read_page(data: bytes) -> tuple[ChunkRecord, ...]:
+    """Inverse of `page_bytes`. Raises ObjectDamaged if it is not a whole page."""
+    try:
+        chunks = _PAGE.validate_json(data)
     except ValidationError as error:
-        message = f"not a manifest of version {MANIFEST_VERSION}: {error.error_count()} errors in it"
-        raise ObjectDamaged(message) from error
+        raise ObjectDamaged(f"not a page of chunks: {error.error_count()} errors in it") from error
+    if len(chunks) != PAGE_CHUNKS:
+        raise ObjectDamaged(f"a page with {len(chunks)} chunks instead of {PAGE_CHUNKS}")
+    return chunks
+
+
+_PAGE = TypeAdapter(tuple[ChunkRecord, ...])
+
+
+def _version_of(data: bytes) -> object:
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", content).get("version") if isinstance(content, dict) else None
 
 
 def is_of_another_version(data: bytes) -> bool:
-    """Whether bytes that `record_from_manifest` refuses look like a manifest of another version."""
+    """Whether bytes that `read_manifest` refuses look like a manifest of another version."""
     try:
         content = json.loads(data)
     except ValueError:
@@ -71,6 +152,15 @@ def job_id_of_manifest(key: str) -> str | None:
     """Inverse of `manifest_key`; None for any other key."""
     job_id = key.removeprefix(JOBS_PREFIX).removesuffix("/manifest.json")
     return job_id if key == manifest_key(job_id) and "/" not in job_id else None
+
+
+def pages_prefix(job_id: str) -> str:
+    """Prefix of the pages of chunk records."""
+    return f"{job_prefix(job_id)}pages/"
+
+
+def page_key(job_id: str, page: ChunkPage) -> str:
+    return f"{pages_prefix(job_id)}{page.variant}/{page.number:05d}.json"
 
 
 def chunks_prefix(job_id: str) -> str:

@@ -13,8 +13,9 @@ from core.service.domain.frame_plan import (
     ChunkSpan,
     chunk_span,
     num_chunks,
-    published_by,
-    refinement_windows,
+    num_refinement_windows,
+    published_with,
+    refinement_window,
 )
 from core.service.domain.schema import JobRecord, JobSpec, RefineSpec
 
@@ -40,7 +41,7 @@ def num_pieces(spec: JobSpec) -> int:
     """Number of pieces of the whole refinement."""
     refine = refine_spec(spec)
     if refine.schedule == "streaming":
-        return len(refinement_windows(spec.num_frames))
+        return num_refinement_windows(spec.num_frames)
     return refine.num_inference_steps + num_chunks(spec.num_frames)
 
 
@@ -49,9 +50,9 @@ def refine_piece(spec: JobSpec, index: int) -> RefinePiece:
     assert 0 <= index < num_pieces(spec), (index, num_pieces(spec))
     refine, before = refine_spec(spec), index - 1 if index else None
     if refine.schedule == "streaming":
-        windows = refinement_windows(spec.num_frames)
-        window = windows[index]
-        return RefinePiece(index, before, range(window.first_frame, window.end_frame), published_by(windows, index))
+        window = refinement_window(index, spec.num_frames)
+        needs = range(window.first_frame, window.end_frame)
+        return RefinePiece(index, before, needs, published_with(window, spec.num_frames))
     num_steps = refine.num_inference_steps
     if index < num_steps:
         return RefinePiece(index, before, range(spec.num_frames if index == 0 else 0), range(0))

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import TypeAdapter
 
 from core.service.domain import transitions
-from core.service.domain.frame_plan import num_chunks
+from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import (
     Chunk,
     ChunkRecord,
-    Job,
+    ChunkTotals,
     JobRecord,
     JobStatus,
     JobSummary,
@@ -37,28 +36,37 @@ class Pace:
     realtime_factor: float
 
 
-def job_view(record: JobRecord, progress: Progress, base_url: str) -> Job:
-    """A job with its chunks. `progress` is from `progress_of`; `base_url` has no trailing slash."""
-    return Job(**_summary_fields(record, progress, base_url), chunks=chunk_views(record, base_url))
-
-
 def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
-    """A job without its chunks, for lists."""
-    return JobSummary(**_summary_fields(record, progress, base_url))
+    """A job without its chunks. `progress` is from `progress_of`; `base_url` has no trailing slash."""
+    return JobSummary(
+        id=record.id,
+        status=record.status,
+        version=record.version,
+        request=record.spec,
+        progress=progress,
+        links=links_of(record.id, base_url),
+        error=record.error,
+        warnings=record.warnings,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        first_chunk_at=record.first_chunk_at,
+        finished_at=record.finished_at,
+        expires_at=record.expires_at,
+    )
 
 
 def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:
-    """JSON of a Job, from the JSON of its JobSummary and its chunks; the summary is not serialized again."""
+    """JSON of a Job with chunks, from the JSON of its JobSummary, which is not serialized again."""
     return f'{summary_json[:-1]},"chunks":{_CHUNKS.dump_json(chunks).decode()}}}'
 
 
 _CHUNKS = TypeAdapter(Sequence[Chunk])
 
 
-def chunk_views(record: JobRecord, base_url: str, first: int = 0) -> list[Chunk]:
-    """Finished chunks from index `first` on, with their URLs."""
-    refined = {chunk.index for chunk in record.refined}
-    return [_chunk_view(chunk, chunk.index in refined, record.id, base_url) for chunk in record.chunks[first:]]
+def chunk_views(record: JobRecord, chunks: Sequence[ChunkRecord], base_url: str) -> list[Chunk]:
+    """Preview chunks of a job as clients see them. They are refined in order."""
+    num_refined = record.refined.count
+    return [_chunk_view(chunk, chunk.index < num_refined, record.id, base_url) for chunk in chunks]
 
 
 def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str) -> Chunk:
@@ -85,24 +93,6 @@ def chunk_path(index: int, variant: Variant = "preview") -> str:
     return f"chunks/{index}.mp4" + ("" if variant == "preview" else f"?variant={variant}")
 
 
-def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "status": record.status,
-        "version": record.version,
-        "request": record.spec,
-        "progress": progress,
-        "links": links_of(record.id, base_url),
-        "error": record.error,
-        "warnings": record.warnings,
-        "created_at": record.created_at,
-        "started_at": record.started_at,
-        "first_chunk_at": record.first_chunk_at,
-        "finished_at": record.finished_at,
-        "expires_at": record.expires_at,
-    }
-
-
 def links_of(job_id: str, base_url: str) -> Links:
     """Absolute URLs of a job's resources."""
     job = f"{base_url}/jobs/{job_id}"
@@ -120,15 +110,15 @@ def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_pos
     """Progress of a job. `steps` count only if they are of the next chunk on their lane."""
     if record.status is not JobStatus.RUNNING:
         steps = {}
-    making = _of_chunk(steps.get(Lane.GENERATE), len(record.chunks))
-    refining = _of_chunk(steps.get(Lane.REFINE), len(record.refined))
+    making = _of_chunk(steps.get(Lane.GENERATE), record.chunks.count)
+    refining = _of_chunk(steps.get(Lane.REFINE), record.refined.count)
     pace = pace_of(record.chunks, record)
     return Progress(
         frames_done=record.frames_done,
         frames_total=record.spec.num_frames,
-        chunks_done=len(record.chunks),
+        chunks_done=record.chunks.count,
         chunks_total=num_chunks(record.spec.num_frames),
-        chunks_refined=None if record.spec.refine is None else len(record.refined),
+        chunks_refined=None if record.spec.refine is None else record.refined.count,
         step=making.step if making else 0,
         steps=making.steps if making else 0,
         refine_step=refining.step if refining else 0,
@@ -146,20 +136,20 @@ def _of_chunk(progress: StepProgress | None, index: int) -> StepProgress | None:
     return progress if progress and progress.chunk_index == index else None
 
 
-def pace_of(chunks: Sequence[ChunkRecord], record: JobRecord) -> Pace | None:
+def pace_of(chunks: ChunkTotals, record: JobRecord) -> Pace | None:
     """Mean speed between commits of a lane's chunks; with one chunk, from the start to it; None without chunks.
 
     From the second chunk on the first is not counted: it comes from another network and includes warm-up.
     """
-    if len(chunks) == 0 or record.started_at is None:
+    if chunks.last is None or record.started_at is None:
         return None
-    since = chunks[0].created_at if len(chunks) > 1 else record.started_at
-    counted = chunks[1:] or chunks
-    seconds = (chunks[-1].created_at - since).total_seconds()
+    num_others = chunks.count - 1
+    since = chunks.first_created_at if num_others and chunks.first_created_at else record.started_at
+    seconds = (chunks.last.created_at - since).total_seconds()
     if seconds <= 0:
         return None
-    video_seconds = seconds_of(sum(chunk.num_frames for chunk in counted), record.spec.fps)
-    return Pace(seconds / len(counted), video_seconds / seconds)
+    num_frames = chunks.num_frames - CHUNK_FRAMES if num_others else chunks.num_frames
+    return Pace(seconds / (num_others or 1), seconds_of(num_frames, record.spec.fps) / seconds)
 
 
 def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepProgress | None) -> float | None:
@@ -183,15 +173,15 @@ def _lockstep_eta(record: JobRecord, progress: StepProgress | None) -> float | N
 
     The time of the first refined chunk includes all steps, so it says nothing about the others.
     """
-    if record.refined:
-        return _lane_eta(record, record.refined, progress) if len(record.refined) > 1 else None
-    if not progress or not progress.step:
+    if record.refined.count:
+        return _lane_eta(record, record.refined, progress) if record.refined.count > 1 else None
+    if not progress or not progress.step or record.chunks.last is None:
         return None
-    taken = (progress.at - record.chunks[-1].created_at).total_seconds()
+    taken = (progress.at - record.chunks.last.created_at).total_seconds()
     return max(0.0, taken * (progress.steps / progress.step - 1))
 
 
-def _lane_eta(record: JobRecord, chunks: Sequence[ChunkRecord], progress: StepProgress | None) -> float | None:
+def _lane_eta(record: JobRecord, chunks: ChunkTotals, progress: StepProgress | None) -> float | None:
     fraction = progress.step / progress.steps if progress and progress.steps else 0.0
     pace = pace_of(chunks, record)
     if pace:
@@ -200,5 +190,5 @@ def _lane_eta(record: JobRecord, chunks: Sequence[ChunkRecord], progress: StepPr
         seconds_per_chunk = (progress.at - record.started_at).total_seconds() / fraction
     else:
         return None
-    chunks_left = num_chunks(record.spec.num_frames) - len(chunks) - fraction
+    chunks_left = num_chunks(record.spec.num_frames) - chunks.count - fraction
     return max(0.0, chunks_left * seconds_per_chunk)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from core.service.domain.schema import EventType, JobRecord
+from core.service.domain.schema import ChunkRecord, EventType, JobRecord
 from core.service.domain.webhook_secret import keys_of
 
 ID_HEADER = "webhook-id"
@@ -23,6 +23,8 @@ SIGNATURE_HEADER = "webhook-signature"
 MAX_BODY_BYTES = 20_000
 MAX_ERROR_CHARACTERS = 1_000
 TOLERANCE_SECONDS = 300
+KEPT_DELIVERIES = 1000
+"""Newest ended deliveries of a job that are kept: a job without an end sends one for each chunk."""
 
 _SIGNATURE_VERSION = "v1"
 _MINUTE, _HOUR = 60, 3600
@@ -42,15 +44,20 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
         "version": record.version,
         "frames_done": record.frames_done,
         "frames_total": record.spec.num_frames,
-        "chunks_done": len(record.chunks),
+        "chunks_done": record.chunks.count,
     }
-    chunks = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event)
-    if chunks is not None:
-        data["chunk"] = chunks[-1].model_dump(include={"index", "first_frame", "num_frames"})
+    if chunk := chunk_of_event(record, event):
+        data["chunk"] = chunk.model_dump(include={"index", "first_frame", "num_frames"})
     if record.error is not None:
         message = record.error.message[:MAX_ERROR_CHARACTERS]
         data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
+
+
+def chunk_of_event(record: JobRecord, event: EventType) -> ChunkRecord | None:
+    """The chunk that an event is about, which left the job as `record`."""
+    totals = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event)
+    return totals.last if totals else None
 
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: str) -> str:

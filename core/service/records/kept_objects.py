@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.service.domain.manifest import (
+    ChunkPage,
     chunk_key,
     chunks_prefix,
     frames_key,
     frames_prefix,
+    full_pages,
     inputs_prefix,
     manifest_key,
+    page_key,
+    pages_prefix,
     refine_state_key,
     refined_key,
     refined_prefix,
@@ -21,18 +25,20 @@ from core.service.domain.manifest import (
     video_key,
 )
 from core.service.domain.refine_plan import num_pieces, refine_piece
-from core.service.domain.schema import JobRecord
+from core.service.domain.schema import VARIANTS, ChunkLists, JobRecord
 
 STATE_INTERVAL = 8
 """An ended job keeps every eighth state: to branch from any chunk, at most seven are generated again."""
 
 
-def needed_keys(record: JobRecord) -> frozenset[str]:
-    """Keys of all objects that a job needs, except its input media: everything while it runs, few states after."""
-    job, num_chunks = record.id, len(record.chunks)
+def needed_keys(record: JobRecord, lists: ChunkLists) -> frozenset[str]:
+    """Keys of all objects that a job needs, except its input media: everything while it runs, few states after. `lists`
+    are the chunks that its totals count, or more."""
+    job, num_chunks = record.id, record.chunks.count
     needed = {manifest_key(job), record.video_key, record.refined_video_key, record.thumbnail_key}
-    needed |= {chunk_key(job, chunk.index) for chunk in record.chunks}
-    needed |= {refined_key(job, chunk.index) for chunk in record.refined}
+    for variant in VARIANTS:
+        needed |= {chunk.key for chunk in lists.of(variant)}
+        needed |= {page_key(job, ChunkPage(variant, n)) for n in range(full_pages(record.totals(variant)))}
     if record.status.is_terminal:
         needed |= {state_key(job, index) for index in range(num_chunks) if keeps_state(index, num_chunks)}
     else:
@@ -40,14 +46,15 @@ def needed_keys(record: JobRecord) -> frozenset[str]:
     return frozenset(key for key in needed if key is not None)
 
 
-def unneeded_keys(record: JobRecord, stored: Iterable[str]) -> list[str]:
+def unneeded_keys(record: JobRecord, lists: ChunkLists, stored: Iterable[str]) -> list[str]:
     """The keys of `stored` that the job does not need. Unknown kinds of objects are kept: a newer version may need
     them."""
-    needed, job = needed_keys(record), record.id
+    needed, job = needed_keys(record, lists), record.id
     # A running job needs its input media. Failed attempts to prepare them may have left more; those go at the end.
     inputs = (inputs_prefix(job),) if record.status.is_terminal else ()
     known = (
         *inputs,
+        pages_prefix(job),
         chunks_prefix(job),
         refined_prefix(job),
         states_prefix(job),
@@ -62,12 +69,9 @@ def unneeded_keys(record: JobRecord, stored: Iterable[str]) -> list[str]:
 
 def _keys_of_work(record: JobRecord) -> set[str]:
     """What a running job needs beside its chunks, including pieces that are stored but not committed yet."""
-    job, num_chunks = record.id, len(record.chunks)
-    making = {
-        chunk_key(job, num_chunks),
-        refined_key(job, len(record.refined)),
-        refined_key(job, len(record.refined) + 1),
-    }
+    job, num_chunks, num_refined = record.id, record.chunks.count, record.refined.count
+    making = {chunk_key(job, num_chunks), refined_key(job, num_refined), refined_key(job, num_refined + 1)}
+    making |= {page_key(job, ChunkPage(variant, full_pages(record.totals(variant)))) for variant in VARIANTS}
     states = {state_key(job, index) for index in range(num_chunks + 1)}
     frames = {frames_key(job, index) for index in range(num_chunks + 1)} if record.spec.refine else set[str]()
     ends = {video_key(job), refined_video_key(job), thumbnail_key(job)}

@@ -1,4 +1,4 @@
-"""Writes manifests: no answer to a client depends on Redis alone."""
+"""Writes manifests, and pages of chunks before those that count them: no answer to a client depends on Redis alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from contextlib import suppress
 
 from core.service.domain import transitions
 from core.service.domain.errors import StoreError
-from core.service.domain.manifest import manifest_bytes, manifest_key
+from core.service.domain.manifest import (
+    PAGE_CHUNKS,
+    ChunkPage,
+    full_pages,
+    manifest_bytes,
+    manifest_key,
+    page_bytes,
+    page_key,
+)
 from core.service.domain.ports import JobStore, Storage
-from core.service.domain.schema import JobRecord
+from core.service.domain.schema import VARIANTS, ChunkLists, ChunkRecord, JobRecord, Variant
 
 MANIFEST_TYPE = "application/json"
 
@@ -21,7 +29,7 @@ def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecor
     """
     created = transitions.create(record).record
     store.begin_create(record.id)
-    _put(storage, created)
+    _put(storage, created, ChunkLists())
     store.create(record)
     with suppress(StoreError):  # the job exists; if this fails the janitor writes its manifest again
         store.manifest_stored(created)
@@ -30,16 +38,36 @@ def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecor
 
 def write_manifest(store: JobStore, storage: Storage, record: JobRecord) -> None:
     """Write the manifest of `record`, and of newer records until it is up to date. Safe with concurrent writers: each
-    asks after writing whether there is a newer record.
+    asks after writing whether there is a newer record, and writes the same pages again if there is.
 
     Raises StorageError, StoreError; the manifest then stays stale in the store. Raises JobNotFound if the job was
     deleted meanwhile.
     """
     newest: JobRecord | None = record
+    pages = set[ChunkPage]()
     while newest is not None:
-        _put(storage, newest)
+        pages |= {*store.stale_pages(newest.id)}
+        for page in sorted(pages):
+            _put_page(store, storage, newest.id, page)
+        _put(storage, newest, _rest(store, newest))
         newest = store.manifest_stored(newest)
 
 
-def _put(storage: Storage, record: JobRecord) -> None:
-    storage.put(manifest_key(record.id), manifest_bytes(record), MANIFEST_TYPE)
+def _put_page(store: JobStore, storage: Storage, job_id: str, page: ChunkPage) -> None:
+    chunks = store.chunks(job_id, page.variant, page.span.start, page.span.stop)
+    storage.put(page_key(job_id, page), page_bytes(chunks), MANIFEST_TYPE)
+
+
+def _rest(store: JobStore, record: JobRecord) -> ChunkLists:
+    """The chunks of `record` after its whole pages."""
+    preview, refined = (_rest_of(store, record, variant) for variant in VARIANTS)
+    return ChunkLists(preview, refined)
+
+
+def _rest_of(store: JobStore, record: JobRecord, variant: Variant) -> tuple[ChunkRecord, ...]:
+    totals = record.totals(variant)
+    return tuple(store.chunks(record.id, variant, full_pages(totals) * PAGE_CHUNKS, totals.count))
+
+
+def _put(storage: Storage, record: JobRecord, rest: ChunkLists) -> None:
+    storage.put(manifest_key(record.id), manifest_bytes(record, rest), MANIFEST_TYPE)

@@ -17,10 +17,11 @@ from core.service.domain.manifest import (
     is_of_another_version,
     job_id_of_tombstone,
     manifest_key,
-    record_from_manifest,
+    read_manifest,
 )
 from core.service.domain.ports import JobStore, Storage, UploadStore
 from core.service.domain.uploads import UPLOADS_PREFIX, upload_id_of_key
+from core.service.records.chunk_reads import all_chunks
 from core.service.records.kept_objects import unneeded_keys
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,10 @@ def _of_jobs(store: JobStore, storage: Storage) -> Iterator[Orphan]:
 def _of_job(job_id: str, keys: Iterable[str], store: JobStore, storage: Storage) -> Iterator[Orphan]:
     """Nothing of a job that only another version can read."""
     try:
-        yield from [Orphan(key, "not needed by its job") for key in unneeded_keys(store.get(job_id), keys)]
+        record = store.get(job_id)
+        yield from [
+            Orphan(key, "not needed by its job") for key in unneeded_keys(record, all_chunks(store, job_id), keys)
+        ]
     except StoreDamaged as error:
         log.warning("%s; its objects are left alone", error)
     except JobNotFound:
@@ -80,7 +84,7 @@ def _has_manifest_of_another_version(job_id: str, storage: Storage) -> bool:
     except ObjectNotFound:
         return False
     try:
-        record_from_manifest(data)
+        read_manifest(data)
     except ObjectDamaged:
         return is_of_another_version(data)
     return False

@@ -9,8 +9,9 @@ import logging
 import re
 
 from core.service.domain.errors import ObjectDamaged, ObjectNotFound
-from core.service.domain.manifest import manifest_key, record_from_manifest, tombstone_key
+from core.service.domain.manifest import tombstone_key
 from core.service.domain.ports import JobStore, Storage
+from core.service.records.stored_jobs import read_job
 
 _ID = re.compile(r"\w+", re.ASCII)
 
@@ -28,13 +29,12 @@ class RecordRebuilder:
         if not _ID.fullmatch(job_id):
             return False
         try:
-            data = self._storage.get(manifest_key(job_id))
+            record, lists = read_job(self._storage, job_id)
+            if self._storage.exists(tombstone_key(job_id)):
+                return False
+            store.restore(record, lists)
         except ObjectNotFound:
             return False
-        if self._storage.exists(tombstone_key(job_id)):
-            return False
-        try:
-            store.restore(record_from_manifest(data))
         except ObjectDamaged as error:
             log.error("%s is not rebuilt: %s", job_id, error)
             return False

@@ -10,11 +10,13 @@ from typing import cast
 from redis.exceptions import WatchError
 
 from core.service.domain.errors import JobNotFound
+from core.service.domain.manifest import ChunkPage
 from core.service.domain.schema import JobRecord, JobStatus
 from core.service.domain.transitions import Transition
 from core.service.redis import job_rows as rows
 from core.service.redis import job_scripts as scripts
 from core.service.redis import keys
+from core.service.redis.chunk_lists import all_pages, parse_page
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import JobRecords
 
@@ -100,11 +102,22 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def manifest_stored(self, record: JobRecord) -> JobRecord | None:
-        read = [keys.STALE_MANIFESTS, keys.TOMBSTONES, keys.job_key(record.id)]
+        pages = keys.stale_pages_key(record.id)
+        read = [keys.STALE_MANIFESTS, keys.TOMBSTONES, keys.job_key(record.id), pages]
         answer = self._manifest_stored(keys=read, args=[record.id, record.revision])
         if answer == scripts.DELETED:
             raise JobNotFound(f"there is no job {record.id}")
         return self.get(record.id) if answer == scripts.NEWER_OWED else None
+
+    @raises_store_errors
+    def stale_pages(self, job_id: str) -> Sequence[ChunkPage]:
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hexists(keys.job_key(job_id), "digest")
+            pipe.zrange(keys.stale_pages_key(job_id), 0, -1)
+            has_lists, members = cast("tuple[bool, list[str]]", pipe.execute())
+        if has_lists:
+            return [parse_page(member) for member in members]
+        return all_pages(self._stored(job_id)[0])
 
     @raises_store_errors
     def stale_manifests(self) -> Sequence[JobRecord]:

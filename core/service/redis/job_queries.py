@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from core.service.domain import transitions
-from core.service.domain.ports import JobPage, LiveStatus
-from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
+from core.service.domain.ports import JobPage, LiveStatus, Look
+from core.service.domain.schema import (
+    LANES_WITH_STEPS,
+    ChunkRecord,
+    JobRecord,
+    JobStatus,
+    Lane,
+    StepProgress,
+    Variant,
+)
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
 from core.service.redis import keys
+from core.service.redis.chunk_lists import parse_chunks
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.event_log import StreamEntry, progress_fields, progress_from_fields
-from core.service.redis.job_records import JobRecords
+from core.service.redis.job_records import JobRecords, visible
+from core.service.redis.job_rows import digest_of, parse_row
 
 
 class JobQueries(JobRecords):
@@ -59,6 +69,49 @@ class JobQueries(JobRecords):
         return [_live_status(record, steps, ranks) for record in records]
 
     @raises_store_errors
+    def chunks(self, job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:
+        if stop is not None and stop <= start:
+            return []
+        while True:
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hexists(keys.job_key(job_id), "digest")
+                pipe.lrange(keys.chunks_key(job_id, variant), start, -1 if stop is None else stop - 1)
+                has_lists, found = cast("tuple[bool, Sequence[str]]", pipe.execute())
+            if has_lists:
+                return parse_chunks(job_id, found)
+            record, inside = self._stored(job_id)
+            if len(inside.of(variant)) == record.totals(variant).count:
+                return inside.of(variant)[start:stop]
+            # Else the chunks have moved to their list since, or Redis had lost the job and it is rebuilt now.
+
+    @raises_store_errors
+    def look(self, job_id: str) -> Look:
+        digest, place, row, *reports = self._seen(job_id, "record")
+        if digest is None or row is None:
+            return self._look_closely(job_id)
+        record = visible(parse_row(job_id, row)[0])
+        of_lanes = {(job_id, lane): _progress(text) for lane, text in zip(LANES_WITH_STEPS, reports, strict=True)}
+        steps = {(job_id, lane): of_lanes[job_id, lane] for lane in transitions.lanes_with_progress(record)}
+        live = _live_status(record, steps, {job_id: int(place) if place else None})
+        return Look(record, live, _mark(digest, place, reports))
+
+    def _look_closely(self, job_id: str) -> Look:
+        """For a record of an older version, or one that Redis has lost."""
+        record = self.get(job_id)
+        (live,) = self.live_statuses([record])
+        return Look(record, live, _mark(digest_of(record.model_dump_json()), repr(live), ()))
+
+    @raises_store_errors
+    def mark(self, job_id: str) -> str | None:
+        digest, place, _, *reports = self._seen(job_id, "digest")
+        return None if digest is None else _mark(digest, place, reports)
+
+    def _seen(self, job_id: str, field: str) -> list[Any]:
+        """Answer of scripts.LOOK."""
+        of_lanes = (keys.progress_key(job_id, lane) for lane in LANES_WITH_STEPS)
+        return cast("list[Any]", self._look(keys=[keys.job_key(job_id), *of_lanes], args=[field]))
+
+    @raises_store_errors
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
         ((field, value),) = progress_fields(progress).items()
         progress_key = keys.progress_key(job_id, progress.lane)
@@ -67,6 +120,14 @@ class JobQueries(JobRecords):
     @raises_store_errors
     def cancel_requested(self, job_id: str) -> bool:
         return self._redis.hget(keys.job_key(job_id), "stop") != "0"
+
+
+def _mark(digest: str, place: str, reports: Sequence[str]) -> str:
+    return " ".join((digest, place, *reports))
+
+
+def _progress(report: str) -> StepProgress | None:
+    return progress_from_fields({"progress": report}) if report else None
 
 
 def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:

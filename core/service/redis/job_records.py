@@ -11,7 +11,7 @@ from redis.exceptions import WatchError
 
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.ports import Clock, JobStore
-from core.service.domain.schema import JobRecord
+from core.service.domain.schema import ChunkLists, JobRecord
 from core.service.domain.transitions import Transition
 from core.service.records.job_order import job_id_of_member
 from core.service.records.transition_store import TransitionStore
@@ -22,6 +22,8 @@ from core.service.redis.errors import raises_store_errors
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
 """Decides on the transition of a record that was read under WATCH (the pipeline may read more); None: no change."""
+StoredJob = tuple[JobRecord, ChunkLists]
+"""A record, and the chunks inside it if an older version wrote it."""
 AlsoWrite = Callable[[Pipeline, JobRecord], None]
 RebuildRecord = Callable[[JobStore, str], bool]
 """Rebuilds the record of one job from its manifest; False if it has none (core.service.records.rebuild)."""
@@ -39,6 +41,7 @@ class JobRecords(TransitionStore):
         self._renew = redis.register_script(scripts.RENEW)
         self._free = redis.register_script(scripts.FREE)
         self._manifest_stored = redis.register_script(scripts.MANIFEST_STORED)
+        self._look = redis.register_script(scripts.LOOK)
         self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
 
     @raises_store_errors
@@ -51,7 +54,11 @@ class JobRecords(TransitionStore):
 
     @raises_store_errors
     def get(self, job_id: str) -> JobRecord:
-        return _visible(job_id, self._read_or_rebuild(self._redis, job_id))
+        return visible(self._stored(job_id)[0])
+
+    def _stored(self, job_id: str) -> StoredJob:
+        """Raises JobNotFound."""
+        return _found(job_id, self._read_or_rebuild(self._redis, job_id))
 
     @raises_store_errors
     def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
@@ -76,12 +83,12 @@ class JobRecords(TransitionStore):
             while True:
                 try:
                     pipe.watch(keys.job_key(job_id))
-                    before = _found(job_id, self._read_or_rebuild(pipe, job_id))
-                    transition = decide(pipe, before if even_deleted else _visible(job_id, before))
+                    before, inside = _found(job_id, self._read_or_rebuild(pipe, job_id))
+                    transition = decide(pipe, before if even_deleted else visible(before))
                     if transition is None or (transition.record is before and also_write is None):
                         return None if transition is None else before
                     pipe.multi()
-                    rows.write(pipe, before, transition)
+                    rows.write(pipe, before, transition, inside)
                     if also_write is not None:
                         also_write(pipe, transition.record)
                     pipe.execute()
@@ -104,8 +111,9 @@ class JobRecords(TransitionStore):
                 except WatchError:
                     continue
 
-    def _read_or_rebuild(self, client: redis.Redis, job_id: str) -> JobRecord | None:
-        """The record. If Redis has lost its data and the record is not rebuilt yet, it is rebuilt now."""
+    def _read_or_rebuild(self, client: redis.Redis, job_id: str) -> StoredJob | None:
+        """The record, and the chunks inside it if an older version wrote it. If Redis has lost its data and the record
+        is not rebuilt yet, it is rebuilt now."""
         record = _read(client, job_id)
         if record is None and self._rebuild is not None and not self.has_all_records():
             return _read(client, job_id) if self._rebuild(cast("JobStore", self), job_id) else None
@@ -123,17 +131,19 @@ class JobRecords(TransitionStore):
         return rows.readable(zip(job_ids, found, strict=True))
 
 
-def _read(client: redis.Redis, job_id: str) -> JobRecord | None:
+def _read(client: redis.Redis, job_id: str) -> StoredJob | None:
     row = rows.read_row(client, job_id)
-    return None if row is None else rows.parse_record(job_id, row)
+    return None if row is None else rows.parse_row(job_id, row)
 
 
-def _found(job_id: str, record: JobRecord | None) -> JobRecord:
-    if record is None:
+def _found(job_id: str, stored: StoredJob | None) -> StoredJob:
+    if stored is None:
         raise JobNotFound(f"there is no job {shortened(job_id, 64)}")
-    return record
+    return stored
 
 
-def _visible(job_id: str, record: JobRecord | None) -> JobRecord:
+def visible(record: JobRecord) -> JobRecord:
     """The record, unless the job is marked for deletion (then only the janitor sees it). Raises JobNotFound."""
-    return _found(job_id, None if record is None or record.delete_requested else record)
+    if record.delete_requested:
+        raise JobNotFound(f"there is no job {shortened(record.id, 64)}")
+    return record

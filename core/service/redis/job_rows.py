@@ -5,6 +5,7 @@ Only queues commands into a pipeline that the caller executes.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
@@ -16,35 +17,44 @@ from redis.client import Pipeline
 from core.service.domain import transitions
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
-from core.service.domain.schema import JobRecord, JobStatus, Lane
-from core.service.domain.transitions import NewEvent, Transition
+from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, read_record
+from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
 from core.service.records.job_order import index_member
-from core.service.redis import keys
+from core.service.redis import chunk_lists, keys
 from core.service.redis.event_log import event_fields
 
 DUE_AT_ONCE_SECONDS = 1e9
 """New webhooks are due this long ago, so that clock differences do not delay them."""
+NO_CHUNKS = ChunkLists()
 RESTING = "rests"
 """Value of the lease key while the lane cannot be claimed."""
 
 # Entry n of the log has id n-0, so that a rewritten log keeps the ids that clients know. If an older version has added
-# entries with other ids, Redis chooses the id.
+# entries with other ids, Redis chooses the id. Old entries go, whole blocks of about a hundred at a time.
 _APPEND = """
-local fields = {unpack(ARGV, 2)}
-local answer = redis.pcall('XADD', KEYS[1], ARGV[1], unpack(fields))
-if type(answer) == 'table' and answer.err then return redis.call('XADD', KEYS[1], '*', unpack(fields)) end
+local fields = {unpack(ARGV, 3)}
+local answer = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[2], unpack(fields))
+if type(answer) == 'table' and answer.err then
+  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
+end
 return answer
 """
 
 log = logging.getLogger(__name__)
 
 
-def parse_record(job_id: str, row: str) -> JobRecord:
-    """The record in a row. Raises StoreDamaged if this version cannot read it."""
+def parse_row(job_id: str, row: str) -> tuple[JobRecord, ChunkLists]:
+    """The record in a row, and the chunks inside it if an older version wrote it. Raises StoreDamaged if this version
+    cannot read it."""
     try:
-        return JobRecord.model_validate_json(row)
+        return read_record(row)
     except ValidationError as error:
         raise StoreDamaged(f"the record of {job_id} cannot be read: {error.error_count()} errors in it") from error
+
+
+def digest_of(row: str) -> str:
+    """A short text that is another one for any other row."""
+    return hashlib.sha256(row.encode()).hexdigest()[:32]
 
 
 def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
@@ -52,16 +62,17 @@ def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
     found = list[JobRecord]()
     for job_id, row in rows:
         try:
-            found += [] if row is None else [parse_record(job_id, row)]
+            found += [] if row is None else [parse_row(job_id, row)[0]]
         except StoreDamaged as error:
             log.error("%s; left out", error)
     return found
 
 
-def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> None:
-    """Queue all writes of a transition."""
+def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, inside: ChunkLists = NO_CHUNKS) -> None:
+    """Queue all writes of a transition. `inside`: the chunks that were in the record until now."""
     record = transition.record
     pipe.hset(keys.job_key(record.id), mapping=_fields(record))
+    chunk_lists.write(pipe, before, transition, inside)
     _append_events(pipe, record, transition.events)
     for delivery in transition.deliveries:
         _write_delivery(pipe, delivery)
@@ -83,8 +94,12 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition) -> N
 
 def _fields(record: JobRecord) -> dict[Any, Any]:
     """Fields of the job hash: the record, and values that are read without parsing it."""
+    row = record.model_dump_json()
+    is_queued = record.status is JobStatus.QUEUED and not record.delete_requested
     return {
-        "record": record.model_dump_json(),
+        "record": row,
+        "digest": digest_of(row),
+        "place": f"{keys.queue_index(record.spec.model)} {index_member(record)}" if is_queued else "",
         "stop": "1" if transitions.should_stop(record) else "0",
         "revision": str(record.revision),
     }
@@ -95,7 +110,7 @@ def _append_events(pipe: Pipeline, record: JobRecord, events: Sequence[NewEvent]
     for offset, event in enumerate(events):
         event_id = "*" if first is None else f"{first + offset}-0"
         fields = [word for pair in event_fields(event).items() for word in pair]
-        pipe.eval(_APPEND, 1, keys.events_key(record.id), event_id, *fields)
+        pipe.eval(_APPEND, 1, keys.events_key(record.id), KEPT_EVENTS, event_id, *fields)
 
 
 def _free_lane(pipe: Pipeline, transition: Transition) -> None:
@@ -188,9 +203,8 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
 def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
-    pipe.delete(
-        keys.job_key(job_id), keys.events_key(job_id), keys.deliveries_key(job_id), keys.unsent_key(job_id), *of_lanes
-    )
+    of_webhooks = [keys.deliveries_key(job_id), keys.unsent_key(job_id), keys.ended_deliveries_key(job_id)]
+    pipe.delete(keys.job_key(job_id), keys.events_key(job_id), *of_webhooks, *chunk_lists.keys_of(job_id), *of_lanes)
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
     pipe.srem(keys.CLEANUP_PENDING, job_id)
     for delivery_id in deliveries:

@@ -29,9 +29,11 @@ while true do
 end
 """
 
-# The manifest of revision ARGV[2] is stored. Returns 1 if a newer one must be written, 2 if the job was deleted.
+# The manifest of revision ARGV[2] is stored, and the pages that had changed until then. Returns 1 if a newer one must
+# be written, 2 if the job was deleted.
 MANIFEST_STORED = """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 2 end
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2])
 local newest = redis.call('HGET', KEYS[3], 'revision')
 if newest and tonumber(newest) > tonumber(ARGV[2]) then
   redis.call('ZADD', KEYS[1], newest, ARGV[1])
@@ -39,6 +41,19 @@ if newest and tonumber(newest) > tonumber(ARGV[2]) then
 end
 redis.call('ZREM', KEYS[1], ARGV[1])
 return 0
+"""
+
+# What an answer about a job depends on: digest of the record, place in the queue, newest progress of each lane
+# (KEYS from the second on), and with ARGV[1] the record itself.
+LOOK = """
+local job = redis.call('HMGET', KEYS[1], 'digest', 'place', ARGV[1])
+local found, index, member = {job[1], '', job[3]}, string.match(job[2] or '', '^(.+) (%S+)$')
+if index then found[2] = tostring(redis.call('ZRANK', index, member) or '') end
+for lane = 2, #KEYS do
+  local entry = redis.call('XREVRANGE', KEYS[lane], '+', '-', 'COUNT', 1)[1]
+  found[2 + lane] = entry and entry[2][2] or ''
+end
+return found
 """
 
 NEWER_OWED, DELETED = 1, 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.service.domain import transitions
 from core.service.domain.errors import JobStateConflict
-from core.service.domain.schema import JobRecord
+from core.service.domain.schema import ChunkLists, JobRecord
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_cleanup import JobCleanup
 from core.service.redis.job_queries import JobQueries
@@ -24,5 +24,5 @@ class RedisJobStore(JobQueries, LaneClaims, JobCleanup):
         return transition.record
 
     @raises_store_errors
-    def restore(self, record: JobRecord) -> bool:
-        return not self.has_tombstone(record.id) and self._put_new(record.id, transitions.restore(record))
+    def restore(self, record: JobRecord, lists: ChunkLists) -> bool:
+        return not self.has_tombstone(record.id) and self._put_new(record.id, transitions.restore(record, lists))

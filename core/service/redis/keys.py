@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane
+from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Variant
 
 JOB_KEYS = "longtake:job:"
 """Prefix of all keys of a job, before its id."""
@@ -38,7 +38,9 @@ MANIFESTS_READ = "longtake:janitor:manifests_read"
 
 
 def job_key(job_id: str) -> str:
-    """Hash of a job: `record` (JSON), `stop` ("1": workers must stop) and `revision` of the record.
+    """Hash of a job: `record` (JSON), `digest` of it, `stop` ("1": workers must stop), `revision` of the record, and
+    `place`, index and member of its place in the queue while it waits. Older versions wrote neither digest nor place.
+    The outbox adds `webhooks_disabled` and `webhooks_dropped`, the number of ended deliveries that are not kept.
 
     Has a suffix of its own, so that no job id that a client makes up can collide with another key.
     """
@@ -55,6 +57,16 @@ def events_key(job_id: str) -> str:
     return f"longtake:job:{job_id}:events"
 
 
+def chunks_key(job_id: str, variant: Variant) -> str:
+    """List: the job's chunk records (JSON) by index."""
+    return f"longtake:job:{job_id}:{'chunks' if variant == 'preview' else 'refined'}"
+
+
+def stale_pages_key(job_id: str) -> str:
+    """Sorted set: whole pages of chunk records that are not in the object store, by the revision that changed them."""
+    return f"longtake:job:{job_id}:stale_pages"
+
+
 def progress_key(job_id: str, lane: Lane) -> str:
     """Stream with one entry: the newest progress of a lane."""
     return f"longtake:job:{job_id}:progress:{lane}"
@@ -68,6 +80,11 @@ def deliveries_key(job_id: str) -> str:
 def unsent_key(job_id: str) -> str:
     """Sorted set: ids of the job's pending deliveries, by version of their commit."""
     return f"longtake:job:{job_id}:unsent"
+
+
+def ended_deliveries_key(job_id: str) -> str:
+    """Sorted set: ids of the job's deliveries that have ended, by version of their commit."""
+    return f"longtake:job:{job_id}:ended"
 
 
 def lease_key(job_id: str, lane: Lane) -> str:

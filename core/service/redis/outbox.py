@@ -18,6 +18,7 @@ import redis
 from pydantic import ValidationError
 
 from core.service.domain.ports import Delivery
+from core.service.domain.webhooks import KEPT_DELIVERIES
 from core.service.redis import keys
 from core.service.redis import outbox_scripts as scripts
 from core.service.redis.errors import raises_store_errors
@@ -150,6 +151,7 @@ class RedisOutbox:
             delay_seconds if delivery.state == "pending" else "",
             proof,
             delivery.state,
+            KEPT_DELIVERIES,
             *self._skipped(delivery.job_id),
         ]
         ended = self._record(keys=[keys.OUTBOX_DUE], args=arguments)

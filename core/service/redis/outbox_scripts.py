@@ -94,12 +94,14 @@ return held
 )
 
 # A delivery of a purged job, or one that has ended, must not be written again. A failed attempt counts only while the
-# delivery is held: another sender may have taken it.
+# delivery is held: another sender may have taken it. Of the ended deliveries the newest ARGV[9] are kept; the others
+# are only counted.
 RECORD = (
     _COMMON
     + """
 local job, id, row, delay, proof, state = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
-local skipped, deliveries, member = words_from(9), prefix .. ARGV[3] .. ':deliveries', ARGV[3] .. ' ' .. ARGV[4]
+local kept, skipped = tonumber(ARGV[9]), words_from(10)
+local deliveries, member = prefix .. ARGV[3] .. ':deliveries', ARGV[3] .. ' ' .. ARGV[4]
 if redis.call('HEXISTS', deliveries, id) == 0 then
   redis.call('ZREM', due, member)
   return 0
@@ -112,13 +114,22 @@ if score and (not delay or proof == '' or proof == score) then
   else
     redis.call('ZREM', due, member)
     redis.call('ZREM', unsent(job), id)
+    redis.call('ZADD', prefix .. job .. ':ended', place(id), id)
   end
   if state == 'disabled' and redis.call('EXISTS', prefix .. job .. ':record') == 1 then
     redis.call('HSET', prefix .. job .. ':record', 'webhooks_disabled', '1')
   end
 end
 if not delay then wake_first(job, skipped) end
-local first, ended = first_pending(job, {}), 0
+local first = first_pending(job, {})
+while redis.call('ZCARD', prefix .. job .. ':ended') > kept do
+  local oldest = redis.call('ZPOPMIN', prefix .. job .. ':ended')[1]
+  redis.call('HDEL', deliveries, oldest)
+  if not first or place(oldest) < place(first) then
+    redis.call('HINCRBY', prefix .. job .. ':record', 'webhooks_dropped', 1)
+  end
+end
+local ended = tonumber(redis.call('HGET', prefix .. job .. ':record', 'webhooks_dropped') or 0)
 for _, other in ipairs(redis.call('HKEYS', deliveries)) do
   local is_behind = first and (place(other) > place(first) or place(other) == place(first) and other >= first)
   if not is_behind then ended = ended + 1 end

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from core.service.domain import transitions
 from core.service.domain.errors import JobNotFound, JobStateConflict
-from core.service.domain.ports import JobPage, LiveStatus
-from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
+from core.service.domain.manifest import ChunkPage
+from core.service.domain.ports import JobPage, LiveStatus, Look
+from core.service.domain.schema import ChunkLists, ChunkRecord, JobRecord, JobStatus, Lane, StepProgress, Variant
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
 from core.service.testing.lane_claims import FakeLaneClaims
 
@@ -33,8 +35,25 @@ class FakeJobStore(FakeLaneClaims):
             raise JobStateConflict(f"{record.id} exists already")
         return transition.record
 
-    def restore(self, record: JobRecord) -> bool:
-        return not self.has_tombstone(record.id) and self._put_new(transitions.restore(record))
+    def restore(self, record: JobRecord, lists: ChunkLists) -> bool:
+        return not self.has_tombstone(record.id) and self._put_new(transitions.restore(record, lists))
+
+    def chunks(self, job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:
+        with self.memory.changed:
+            if job_id not in self.memory.records:
+                raise JobNotFound(f"there is no job {job_id}")
+            return self.memory.chunks.get((job_id, variant), [])[start:stop]
+
+    def look(self, job_id: str) -> Look:
+        with self.memory.changed:
+            record = self.get(job_id)
+            (live,) = self.live_statuses([record])
+            return Look(record, live, f"{record.model_dump_json()} {live}")
+
+    def mark(self, job_id: str) -> str | None:
+        with suppress(JobNotFound):
+            return self.look(job_id).mark
+        return None
 
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
         before = None if cursor is None else member_from_cursor(cursor)
@@ -69,13 +88,15 @@ class FakeJobStore(FakeLaneClaims):
     def purge(self, job_id: str) -> None:
         memory = self.memory
         with memory.changed:
-            for table in (memory.records, memory.events):
+            for table in (memory.records, memory.events, memory.stale_pages):
                 table.pop(job_id, None)
+            memory.chunks = {key: listed for key, listed in memory.chunks.items() if key[0] != job_id}
             memory.progress = {key: report for key, report in memory.progress.items() if key[0] != job_id}
             memory.leases = {key: held for key, held in memory.leases.items() if key[0] != job_id}
             memory.deliveries = {key: row for key, row in memory.deliveries.items() if key[0] != job_id}
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
             memory.rests = {key: at for key, at in memory.rests.items() if key[0] != job_id}
+            memory.dropped.pop(job_id, None)
             memory.stale_manifests.pop(job_id, None)
             memory.unswept.discard(job_id)
 
@@ -101,12 +122,19 @@ class FakeJobStore(FakeLaneClaims):
         with self.memory.changed:
             if self.has_tombstone(record.id):
                 raise JobNotFound(f"there is no job {record.id}")
+            pages = self.memory.stale_pages.get(record.id, {})
+            for page in [page for page, revision in pages.items() if revision <= record.revision]:
+                del pages[page]
             newest = self.memory.records.get(record.id, record)
             if newest.revision > record.revision:
                 self.memory.stale_manifests[record.id] = newest.revision
                 return newest
             self.memory.stale_manifests.pop(record.id, None)
             return None
+
+    def stale_pages(self, job_id: str) -> Sequence[ChunkPage]:
+        with self.memory.changed:
+            return [*self.memory.stale_pages.get(job_id, {})]
 
     def cleanup_pending(self, limit: int) -> Sequence[JobRecord]:
         with self.memory.changed:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core.service.domain.errors import JobNotFound, shortened
+from core.service.domain.manifest import PAGE_CHUNKS, ChunkPage, full_pages
 from core.service.domain.ports import Clock, Delivery, Lease
-from core.service.domain.schema import JobEvent, JobRecord, Lane, StepProgress
-from core.service.domain.transitions import Transition
+from core.service.domain.schema import ChunkRecord, JobEvent, JobRecord, Lane, StepProgress, Variant
+from core.service.domain.transitions import KEPT_EVENTS, Transition
 from core.service.records.job_order import index_member
 from core.service.records.transition_store import TransitionStore
 from core.service.testing.clock import FakeClock
@@ -25,6 +27,9 @@ class Memory:
     changed: threading.Condition = field(default_factory=threading.Condition)
     records: dict[str, JobRecord] = field(default_factory=lambda: {})
     events: dict[str, list[JobEvent]] = field(default_factory=lambda: {})
+    chunks: dict[tuple[str, Variant], list[ChunkRecord]] = field(default_factory=lambda: {})
+    stale_pages: dict[str, dict[ChunkPage, int]] = field(default_factory=lambda: {})
+    """By job, whole pages of chunks that are not stored, with the revision that changed them."""
     progress: dict[tuple[str, Lane], tuple[int, StepProgress]] = field(default_factory=lambda: {})
     leases: dict[tuple[str, Lane], tuple[int, datetime]] = field(default_factory=lambda: {})
     rests: dict[tuple[str, Lane], datetime] = field(default_factory=lambda: {})
@@ -37,6 +42,8 @@ class Memory:
     commits: int = 0
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
     due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
+    dropped: Counter[str] = field(default_factory=lambda: Counter())
+    """By job, number of ended deliveries that are not kept."""
     num_reports: int = 0
 
 
@@ -91,11 +98,8 @@ class MemoryStore(TransitionStore):
         memory.commits += transition.is_commit
         if transition.tombstone_until is not None:
             memory.tombstones[record.id] = transition.tombstone_until
-        log = memory.events.setdefault(record.id, [])
-        for event in transition.events:
-            log.append(
-                JobEvent(id=f"{len(log) + 1}-0", type=event.type, job_id=record.id, at=event.at, data=event.data)
-            )
+        self._write_chunks(transition)
+        self._append_events(transition)
         for delivery in transition.deliveries:
             memory.deliveries[record.id, delivery.id] = delivery
             memory.due[record.id, delivery.id] = delivery.next_attempt_at or delivery.created_at
@@ -107,3 +111,22 @@ class MemoryStore(TransitionStore):
             memory.rests[record.id, transition.released] = self._clock.now() + rest
         memory.changed.notify_all()
         return record
+
+    def _write_chunks(self, transition: Transition) -> None:
+        record = transition.record
+        for write in transition.chunks:
+            listed = self.memory.chunks.setdefault((record.id, write.variant), [])
+            listed[write.chunk.index : write.chunk.index + 1] = [write.chunk]
+            page = ChunkPage(write.variant, write.chunk.index // PAGE_CHUNKS)
+            if page.number < full_pages(record.totals(write.variant)):
+                self.memory.stale_pages.setdefault(record.id, {})[page] = record.revision
+
+    def _append_events(self, transition: Transition) -> None:
+        """As in Redis: entry n of the log has id n-0, and only the newest are kept."""
+        record, log = transition.record, self.memory.events.setdefault(transition.record.id, [])
+        first = (record.num_events or 0) - len(transition.events) + 1
+        log += [
+            JobEvent(id=f"{number}-0", type=event.type, job_id=record.id, at=event.at, data=event.data)
+            for number, event in enumerate(transition.events, first)
+        ]
+        del log[:-KEPT_EVENTS]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from core.service.domain.ports import Clock, Delivery
+from core.service.domain.webhooks import KEPT_DELIVERIES
 from core.service.testing.job_store import FakeJobStore
 
 
@@ -47,9 +48,16 @@ class FakeOutbox:
                     self._memory.due[key] = self._clock.now() + timedelta(seconds=delay_seconds)
                 else:
                     del self._memory.due[key]
+            self._drop_old(delivery.job_id)
             head = self._head(delivery.job_id)
             rows = [row.id for row in self.of_job(delivery.job_id)]
-            return len(rows) if head is None else rows.index(head[1])
+            return self._memory.dropped[delivery.job_id] + (len(rows) if head is None else rows.index(head[1]))
+
+    def _drop_old(self, job_id: str) -> None:
+        ended = [row.id for row in self.of_job(job_id) if row.state != "pending"]
+        for delivery_id in ended[:-KEPT_DELIVERIES]:
+            del self._memory.deliveries[job_id, delivery_id]
+            self._memory.dropped[job_id] += 1
 
     def _head(self, job_id: str) -> tuple[str, str] | None:
         """The job's first pending delivery."""

@@ -5,11 +5,12 @@ from functools import partial
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.domain.manifest import manifest_key, record_from_manifest, tombstone_key
+from core.service.domain.manifest import manifest_key, tombstone_key
 from core.service.domain.schema import ChunkList, Job, JobStatus, Lane, StepProgress
 from core.service.redis import queue
 from core.service.testing.queue import SentMessage
 from tests.helpers.api_world import BASE_URL, PROMPT, World, submit
+from tests.helpers.manifests import record_from_manifest
 
 
 def test_a_job_is_accepted_stored_and_queued(api: TestClient, world: World) -> None:
@@ -72,7 +73,8 @@ def test_a_job_reads_as_it_stands(api: TestClient, world: World) -> None:
     job = Job.model_validate(api.get(f"/jobs/{job_id}").json())
     assert (job.status, job.version, job.progress.frames_done) == ("running", 1, 16)
     assert (job.progress.step, job.progress.steps, job.progress.eta_seconds) == (4, 8, 6.0)
-    assert job.chunks[0].url == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4"
+    (chunk,) = ChunkList.model_validate(api.get(f"/jobs/{job_id}/chunks").json()).chunks
+    assert chunk.url == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4"
 
 
 def test_an_unchanged_job_is_not_sent_again(api: TestClient, world: World) -> None:
@@ -135,6 +137,46 @@ def test_chunks_after_an_index(api: TestClient, world: World) -> None:
     assert listed.status is JobStatus.SUCCEEDED
     unchanged = api.get(f"/jobs/{job_id}/chunks?after=0", headers={"If-None-Match": answer.headers["etag"]})
     assert unchanged.status_code == 304
+
+
+def test_chunks_come_page_by_page(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=80)
+    world.finish(job_id)
+    url, pages = f"/jobs/{job_id}/chunks?limit=2", list[list[int]]()
+    while url:
+        answer = api.get(url)
+        pages.append([chunk["index"] for chunk in answer.json()["chunks"]])
+        url = answer.links["next"]["url"] if "next" in answer.links else ""
+        assert answer.json()["next_after"] == (pages[-1][-1] if url else None)
+    assert pages == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "after=-2", "after=99999999999"])
+def test_a_page_of_chunks_has_bounds(api: TestClient, query: str) -> None:
+    answer = api.get(f"/jobs/{submit(api)}/chunks?{query}")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, query.split("=")[0])
+
+
+def test_a_job_shows_its_chunks_only_if_they_are_asked_for(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=32)
+    world.make_chunk(job_id)
+    bare, whole = api.get(f"/jobs/{job_id}"), api.get(f"/jobs/{job_id}?include=chunks")
+    assert "chunks" not in bare.json()
+    assert whole.json().pop("chunks") == api.get(f"/jobs/{job_id}/chunks").json()["chunks"]
+    assert {**whole.json(), "chunks": 0} == {**bare.json(), "chunks": 0}
+    assert bare.headers["etag"] != whole.headers["etag"]
+    assert api.get(f"/jobs/{job_id}?include=frames").status_code == 422
+
+
+def test_an_unchanged_job_is_answered_without_its_record(
+    api: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(api)
+    etag, mark = api.get(f"/jobs/{job_id}").headers["etag"], world.store.mark(job_id)
+    monkeypatch.setattr(world.store, "mark", {job_id: mark}.get)
+    for read in ("get", "look", "chunks", "live_statuses"):
+        monkeypatch.setattr(world.store, read, None)
+    assert api.get(f"/jobs/{job_id}", headers={"If-None-Match": etag}).status_code == 304
 
 
 def test_a_waiting_job_is_canceled_at_once_and_its_webhook_sent(api: TestClient, world: World) -> None:
@@ -216,7 +258,7 @@ def test_a_refined_job_shows_both_lanes(api: TestClient, world: World) -> None:
     world.refine_chunk(job_id)
     told = StepProgress(lane=Lane.REFINE, chunk_index=1, step=2, steps=4, at=world.clock.now())
     world.store.report_progress(job_id, told)
-    job = api.get(f"/jobs/{job_id}").json()
+    job = api.get(f"/jobs/{job_id}?include=chunks").json()
     assert [bool(chunk["refined_url"]) for chunk in job["chunks"]] == [True, False]
     assert (job["progress"]["chunks_done"], job["progress"]["chunks_refined"], job["version"]) == (2, 1, 3)
     assert (job["progress"]["refine_step"], job["progress"]["refine_steps"], job["progress"]["steps"]) == (2, 4, 0)

@@ -51,7 +51,7 @@ def stored_job(api: TestClient, world: World, num_frames: int = 40) -> str:
     """An ended job whose objects are there, each with bytes of its own."""
     job_id = submit(api, num_frames=num_frames)
     world.finish(job_id)
-    for index in range(len(world.store.get(job_id).chunks)):
+    for index in range(world.store.get(job_id).chunks.count):
         world.storage.put(chunk_key(job_id, index), bytes([index]) * 3000, "video/mp4")
     world.storage.put(video_key(job_id), VIDEO, "video/mp4")
     return job_id
@@ -134,7 +134,7 @@ def test_the_playlist_s_links_are_relative_and_lead_to_the_chunks(api: TestClien
     playlist = api.get(f"/jobs/{job_id}/playlist.m3u8")
     assert "chunks/0.mp4" in playlist.text.splitlines()
     assert '#EXT-X-MAP:URI="chunks/0.mp4"' in playlist.text
-    chunk = api.get(f"/jobs/{job_id}").json()["chunks"][0]
+    chunk = api.get(f"/jobs/{job_id}/chunks").json()["chunks"][0]
     assert str(playlist.url.join("chunks/0.mp4")) == chunk["url"] == f"{BASE_URL}/jobs/{job_id}/chunks/0.mp4"
 
 

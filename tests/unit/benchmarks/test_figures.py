@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures import Figure, Report
-from benchmarks.jobs import frames_per_second, overhead_percents
+from benchmarks.jobs import EndedJob, frames_per_second, overhead_percents
 from core.service.domain.schema import Chunk, Job, JobStatus, Links, Progress
 from tests.helpers.jobs import job_spec
 
@@ -30,7 +30,7 @@ def chunk(index: int, at_seconds: float, timings: dict[str, float]) -> Chunk:
 
 
 @pytest.fixture
-def job() -> Job:
+def job() -> EndedJob:
     """Two chunks: the first 3 s after the start, the second 5 s later, of which 4.8 s were the engine's."""
     spec = job_spec(
         prompt="p",
@@ -43,7 +43,7 @@ def job() -> Job:
         num_inference_steps=1,
     )
     timings = {"queue": 0.05, "denoise": 4.5, "decode": 0.3, "encode": 0.1, "upload": 0.04, "commit": 0.01}
-    return Job(
+    job = Job(
         id="job_a",
         status=JobStatus.SUCCEEDED,
         version=2,
@@ -61,7 +61,6 @@ def job() -> Job:
             eta_seconds=None,
             queue_position=None,
         ),
-        chunks=[chunk(0, 3, {}), chunk(1, 8, timings)],
         links=Links(self="", chunks="", events="", playlist="", video="", cancel=""),
         error=None,
         created_at=START,
@@ -70,13 +69,14 @@ def job() -> Job:
         finished_at=None,
         expires_at=None,
     )
+    return EndedJob(job, [chunk(0, 3, {}), chunk(1, 8, timings)])
 
 
-def test_pace_counts_all_frames_from_the_start_to_the_last_commit(job: Job) -> None:
+def test_pace_counts_all_frames_from_the_start_to_the_last_commit(job: EndedJob) -> None:
     assert frames_per_second(job) == 4.0
 
 
-def test_overhead_is_what_the_engine_did_not_take(job: Job) -> None:
+def test_overhead_is_what_the_engine_did_not_take(job: EndedJob) -> None:
     assert overhead_percents(job) == [pytest.approx(4.0)]
 
 

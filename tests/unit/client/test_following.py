@@ -37,7 +37,7 @@ def test_the_job_is_yielded_after_each_event_and_last_when_it_has_ended(ask: Ask
     stream = "id: 1-0\nevent: chunk.completed\ndata: {}\n\nid: 2-0\nevent: job.succeeded\ndata: {}\n\n"
     api = ScriptedApi([make_job(), make_job(num_chunks=1), make_job(JobStatus.SUCCEEDED, 3)], [stream])
     (jobs,) = ask(api, ("follow", "job_x"))
-    assert [len(job.chunks) for job in jobs] == [0, 1, 3]
+    assert [job.progress.chunks_done for job in jobs] == [0, 1, 3]
     assert jobs[-1].status is JobStatus.SUCCEEDED
 
 
@@ -51,7 +51,7 @@ def test_a_stream_that_ends_early_is_resumed_after_its_last_event(ask: Ask, make
 def test_a_broken_stream_is_replaced_by_polling(ask: Ask, make_job: MakeJob) -> None:
     api = ScriptedApi([make_job(), make_job(num_chunks=1), make_job(JobStatus.SUCCEEDED, 3)], [])
     (jobs,) = ask(api, ("follow", "job_x"))
-    assert [len(job.chunks) for job in jobs] == [0, 1, 3]
+    assert [job.progress.chunks_done for job in jobs] == [0, 1, 3]
 
 
 def test_an_ended_job_is_shown_once(ask: Ask, make_job: MakeJob) -> None:

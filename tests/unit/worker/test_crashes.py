@@ -127,7 +127,7 @@ def results(world: World) -> list[object]:
     record = world.store.get(JOB)
     keys = (video_key(JOB), thumbnail_key(JOB), refined_video_key(JOB))
     files = [world.storage.objects.get(key) for key in keys]
-    return [record.status, [chunk.sha256 for chunk in (*record.chunks, *record.refined)], *files]
+    return [record.status, [chunk.sha256 for chunk in (*world.chunks(), *world.refined())], *files]
 
 
 Kind = Literal["preview", "streaming", "lockstep", "picture"]

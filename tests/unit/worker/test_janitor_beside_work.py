@@ -36,14 +36,14 @@ def made_with_a_pass_at(at: int, seconds: float, *, before: bool) -> tuple[World
 def test_a_pass_at_any_call_changes_no_byte(leases: float, before: bool) -> None:
     seconds = leases * World().settings.lease_ttl_seconds
     undisturbed, _ = made_with_a_pass_at(0, 0, before=before)
-    expected = [chunk.sha256 for chunk in undisturbed.store.get(JOB).chunks]
+    expected = [chunk.sha256 for chunk in undisturbed.chunks()]
     at, passed = 0, True
     while passed:
         at += 1
         world, passed = made_with_a_pass_at(at, seconds, before=before)
         record = world.store.get(JOB)
         assert record.status is JobStatus.SUCCEEDED, f"passed at call {at}"
-        assert [chunk.sha256 for chunk in record.chunks] == expected, f"passed at call {at}"
+        assert [chunk.sha256 for chunk in world.chunks()] == expected, f"passed at call {at}"
         assert world.storage.objects[video_key(JOB)] == undisturbed.storage.objects[video_key(JOB)]
         ends = [event.type for event in world.store.memory.events[JOB] if event.type.startswith("job.")]
         assert ends == ["job.queued", "job.started", "job.succeeded"], f"passed at call {at}"

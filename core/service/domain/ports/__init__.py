@@ -5,7 +5,8 @@ Implementations: `core.service.redis`, `core.service.s3`. Fakes with the same co
 
 from core.service.domain.ports.clock import Clock
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
-from core.service.domain.ports.job_store import JobPage, JobStore, Lease, LiveStatus, QueuedWork, Results
+from core.service.domain.ports.job_store import JobStore
+from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
 from core.service.domain.ports.task_queue import TaskQueue
@@ -24,6 +25,7 @@ __all__ = [
     "Lease",
     "LiveStatus",
     "LogPosition",
+    "Look",
     "ObjectPart",
     "ObjectReader",
     "Outbox",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from core.service.domain.manifest import ChunkPage
+from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results
 from core.service.domain.schema import (
+    ChunkLists,
     ChunkRecord,
     JobError,
     JobRecord,
@@ -16,53 +18,8 @@ from core.service.domain.schema import (
     Lane,
     PreparedMedia,
     StepProgress,
+    Variant,
 )
-
-
-@dataclass(frozen=True)
-class Lease:
-    """A worker's claim on one lane of a job. `token` fences: a commit with an older token is refused."""
-
-    job_id: str
-    lane: Lane
-    token: int
-    worker: str
-    poison: bool = False
-    """This piece of work has killed so many workers that it must not be tried again."""
-
-
-@dataclass(frozen=True)
-class QueuedWork:
-    """The next job of a queue that has work without a worker."""
-
-    lane: Lane
-    record: JobRecord
-
-
-@dataclass(frozen=True)
-class LiveStatus:
-    """What changes without a commit: denoising steps by lane, and the position in the queue."""
-
-    steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
-    queue_position: int | None = None
-    """1 = next of its model's queued jobs; None once started."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """Object keys of the final videos and the thumbnail; None for those that do not exist."""
-
-    video_key: str | None = None
-    refined_video_key: str | None = None
-    thumbnail_key: str | None = None
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """A page of jobs, newest first; `next_cursor` is None on the last one."""
-
-    jobs: Sequence[JobRecord]
-    next_cursor: str | None
 
 
 class JobStore(Protocol):
@@ -89,11 +46,26 @@ class JobStore(Protocol):
         """Store a queued job with its job.queued event."""
         ...
 
-    def restore(self, record: JobRecord) -> bool:
-        """Store a record rebuilt from a manifest. False if a record exists already (it is never overwritten)."""
+    def restore(self, record: JobRecord, lists: ChunkLists) -> bool:
+        """Store a record rebuilt from a manifest, and its chunks. False if a record exists already (it is never
+        overwritten)."""
         ...
 
     def get(self, job_id: str) -> JobRecord: ...
+
+    def chunks(self, job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:
+        """Committed chunks from index `start` up to `stop` (None: all later ones), in order; fewer if they do not exist
+        yet. Also of a job that is marked for deletion. One round trip."""
+        ...
+
+    def look(self, job_id: str) -> Look:
+        """The job as its clients see it at one moment. One round trip."""
+        ...
+
+    def mark(self, job_id: str) -> str | None:
+        """`look(job_id).mark`, without reading the record; None if that cannot be told, for example because there is no
+        such job. One round trip."""
+        ...
 
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
         """A page of jobs, newest first. Raises InvalidField for an invalid cursor."""
@@ -251,8 +223,13 @@ class JobStore(Protocol):
     def remove_tombstone(self, job_id: str) -> None: ...
 
     def manifest_stored(self, record: JobRecord) -> JobRecord | None:
-        """Record that the manifest of `record` is in the object store. Returns the newest record if its manifest is
-        still to be written, else None. Raises JobNotFound if the job was deleted: then its manifest must go."""
+        """Record that the manifest of `record`, and its stale pages, are in the object store. Returns the newest record
+        if its manifest is still to be written, else None. Raises JobNotFound if the job was deleted: then its manifest
+        must go."""
+        ...
+
+    def stale_pages(self, job_id: str) -> Sequence[ChunkPage]:
+        """Whole pages of chunk records that are not in the object store as they are in the lists."""
         ...
 
     def stale_manifests(self) -> Sequence[JobRecord]:

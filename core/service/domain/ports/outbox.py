@@ -60,7 +60,8 @@ class Outbox(Protocol):
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
         """Store the outcome of an attempt. A pending delivery is due again in `delay_seconds`; after an ended one the
         next of its job is due. No-op for a purged job, an ended delivery, and a failed attempt whose hold was lost.
-        Returns how many deliveries of the job have ended before its first pending one."""
+        Returns how many deliveries of the job have ended before its first pending one. Of these the newest
+        webhooks.KEPT_DELIVERIES are kept."""
         ...
 
     def of_job(self, job_id: str) -> Sequence[Delivery]: ...

@@ -5,8 +5,9 @@ Pure pydantic models. Checks that depend on a preset or on settings are in `core
 
 from core.service.domain.schema.answers import Chunk, ChunkList, Job, JobEvent, JobList, JobSummary, Links, Progress
 from core.service.domain.schema.base import Frozen, Shown, Stored
+from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals
+from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
-    ChunkRecord,
     FingerprintChange,
     JobError,
     JobRecord,
@@ -53,9 +54,12 @@ __all__ = [
     "MIN_FRAMES",
     "NOISE_LEVELS",
     "REFINE_TAGS",
+    "VARIANTS",
     "Chunk",
     "ChunkList",
+    "ChunkLists",
     "ChunkRecord",
+    "ChunkTotals",
     "EventType",
     "FingerprintChange",
     "FirstChunkOptions",
@@ -90,4 +94,6 @@ __all__ = [
     "Variant",
     "WarningCode",
     "WebhookEvent",
+    "read_older_record",
+    "read_record",
 ]

@@ -65,7 +65,7 @@ class Links(Shown):
 
 
 class JobSummary(Shown):
-    """A job as clients see it in lists: without its chunks."""
+    """A job as clients see it, without its chunks."""
 
     id: str
     status: JobStatus
@@ -85,9 +85,11 @@ class JobSummary(Shown):
 
 
 class Job(JobSummary):
-    """A job as clients see it."""
+    """A job as clients see it. GET /jobs/{id}/chunks has its chunks."""
 
-    chunks: list[Chunk]
+    chunks: list[Chunk] | None = Field(
+        default=None, description="Its newest 1,000 finished chunks, in order. Only with ?include=chunks."
+    )
 
 
 class JobList(Shown):
@@ -98,10 +100,13 @@ class JobList(Shown):
 
 
 class ChunkList(Shown):
-    """Answer of GET /jobs/{id}/chunks. Once `status` is terminal no more chunks will come."""
+    """Answer of GET /jobs/{id}/chunks: one page. Once `status` is terminal no more chunks will come."""
 
     status: JobStatus
     chunks: list[Chunk]
+    next_after: int | None = Field(
+        default=None, description="Value of ?after= for the next page; null if there are no more chunks now."
+    )
 
 
 class JobEvent(Shown):

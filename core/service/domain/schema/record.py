@@ -1,4 +1,4 @@
-"""JobRecord: what the store keeps of a job, and its parts."""
+"""JobRecord: what the store keeps of a job, and its parts. Its chunks are in lists of their own."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ from enum import StrEnum
 from pydantic import Field
 
 from core.service.domain.schema.base import Stored
+from core.service.domain.schema.chunks import ChunkTotals
+from core.service.domain.schema.request import Variant
 from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import JobStatus, Lane
-
-
-class ChunkRecord(Stored):
-    """A committed chunk: its frames in the video and its object in the store. `timings` are seconds by phase."""
-
-    index: int
-    first_frame: int
-    num_frames: int
-    key: str
-    head_bytes: int = Field(description="Length of ftyp+moov at the object's start (the HLS init segment).")
-    size_bytes: int
-    sha256: str
-    created_at: datetime
-    timings: dict[str, float] = Field(default_factory=dict)
-    state_sha256: str | None = Field(default=None, description="SHA-256 of the engine's state after this chunk.")
-    frames_sha256: str | None = Field(default=None, description="SHA-256 of the exact frames, if they are stored.")
 
 
 class JobError(Stored):
@@ -110,18 +96,14 @@ class JobRecord(Stored):
         default=None, description="Entries of the event log so far; None for jobs of an older version."
     )
     spec: JobSpec
-    chunks: tuple[ChunkRecord, ...] = ()
-    refined: tuple[ChunkRecord, ...] = Field(default=(), description="The same frames as `chunks`, refined.")
-    chunk_versions: tuple[int, ...] = Field(
-        default=(), description="`version` after the commit of each chunk; missing for chunks of an older version."
-    )
-    refined_versions: tuple[int, ...] = Field(default=(), description="The same for each refined chunk.")
+    chunks: ChunkTotals = Field(default=ChunkTotals(), description="The chunks themselves: JobStore.chunks.")
+    refined: ChunkTotals = Field(default=ChunkTotals(), description="The same frames as `chunks`, refined.")
     refine_done: int = Field(default=0, description="Committed refinement pieces; see refine_plan.py.")
     lanes: dict[Lane | str, LaneState] = Field(
         default_factory=dict, description="By lane name; a newer version may have more lanes."
     )
     fingerprints: tuple[FingerprintChange, ...] = Field(
-        default=(), description="Engine fingerprint of chunk 0, and every later change."
+        default=(), description="Engine fingerprint of chunk 0 and every later change; the newest hundred."
     )
     refine_fingerprints: tuple[FingerprintChange, ...] = ()
     refine_states: tuple[StateChecksum, ...] = Field(default=(), description="Checksums of the stored refiner states.")
@@ -147,7 +129,7 @@ class JobRecord(Stored):
 
     @property
     def frames_done(self) -> int:
-        return sum(chunk.num_frames for chunk in self.chunks)
+        return self.chunks.num_frames
 
     @property
     def is_complete(self) -> bool:
@@ -161,17 +143,16 @@ class JobRecord(Stored):
 
     @property
     def frames_refined(self) -> int:
-        return sum(chunk.num_frames for chunk in self.refined)
+        return self.refined.num_frames
 
     @property
     def fingerprint(self) -> str | None:
         """Engine fingerprint of the last commit."""
         return self.fingerprints[-1].fingerprint if self.fingerprints else None
 
-    def fingerprint_of(self, index: int) -> str | None:
-        """Fingerprint of the engine that made chunk `index`; None if unknown."""
-        earlier = [change.fingerprint for change in self.fingerprints if change.from_chunk <= index]
-        return earlier[-1] if earlier else None
+    def totals(self, variant: Variant) -> ChunkTotals:
+        """`chunks` or `refined`."""
+        return self.chunks if variant == "preview" else self.refined
 
     def lane(self, lane: Lane) -> LaneState:
         """State of a lane, also of one that was never claimed."""

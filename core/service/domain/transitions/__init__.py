@@ -5,7 +5,7 @@ A store applies a Transition (the new record with its events, webhook deliveries
 """
 
 from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
-from core.service.domain.transitions.events import NewEvent
+from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
 from core.service.domain.transitions.lanes import abandon, claim, release
 from core.service.domain.transitions.lifecycle import (
     TOMBSTONE_TIME,
@@ -33,16 +33,18 @@ from core.service.domain.transitions.rules import (
     should_stop,
     wants,
 )
-from core.service.domain.transitions.transition import Transition
+from core.service.domain.transitions.transition import ChunkWrite, Transition
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "KEPT_EVENTS",
     "LONELY_DEATHS",
     "NEXT_STATUSES",
     "POISON_DEATHS",
     "TAKES_CHUNKS",
     "TOKENS_SKIPPED_BY_RESTORE",
     "TOMBSTONE_TIME",
+    "ChunkWrite",
     "NewEvent",
     "Transition",
     "abandon",

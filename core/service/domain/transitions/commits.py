@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import reduce
 
 from core.service.domain.errors import StaleLease
 from core.service.domain.ports import Lease
 from core.service.domain.schema import (
     ChunkRecord,
+    ChunkTotals,
     EventType,
     FingerprintChange,
     JobRecord,
@@ -20,6 +23,7 @@ from core.service.domain.schema import (
 from core.service.domain.transitions.events import deliveries_for, new_event
 from core.service.domain.transitions.rules import TAKES_CHUNKS, awaits_media
 from core.service.domain.transitions.transition import (
+    ChunkWrite,
     Transition,
     finalizing_if_canceled,
     finalizing_if_made,
@@ -31,6 +35,9 @@ from core.service.domain.transitions.transition import (
     with_lane,
     with_revision,
 )
+
+KEPT_FINGERPRINTS = 100
+"""Changes of the engine that a record keeps: two unlike workers may take turns on a job without an end."""
 
 
 def commit_prepare(
@@ -62,42 +69,56 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
     Raises StaleLease if the token is old, the index is not the next, or the job no longer takes chunks.
     """
     require_newest_lease(record, lease)
-    if record.chunks and record.chunks[-1] == chunk:
+    if _is_stored(chunk, record.chunks):
         return Transition(record)
-    if record.status not in TAKES_CHUNKS or chunk.index != len(record.chunks):
-        raise StaleLease(f"chunk {chunk.index} of {record.id} cannot follow: {len(record.chunks)}, {record.status}")
+    if record.status not in TAKES_CHUNKS or chunk.index != record.chunks.count:
+        raise StaleLease(f"chunk {chunk.index} of {record.id} cannot follow: {record.chunks.count}, {record.status}")
+    version = record.version + 1
+    made = _as_committed(chunk, version, fingerprint)
     committed = updated(
         with_lane(record, lease.lane, LaneState(token=lease.token)),
-        version=record.version + 1,
-        chunks=(*record.chunks, chunk),
-        chunk_versions=(*record.chunk_versions, record.version + 1),
+        version=version,
+        chunks=record.chunks.followed_by(made),
         fingerprints=_with_fingerprint(record.fingerprints, chunk.index, fingerprint),
         first_chunk_at=record.first_chunk_at or at,
     )
-    made = finalizing_if_canceled(finalizing_if_made(committed))
     return with_event(
-        made, EventType.CHUNK_COMPLETED, at, released=lease.lane, cleared_progress=(lease.lane,), is_commit=True
+        finalizing_if_canceled(finalizing_if_made(committed)),
+        EventType.CHUNK_COMPLETED,
+        at,
+        released=lease.lane,
+        cleared_progress=(lease.lane,),
+        chunks=(ChunkWrite("preview", made),),
+        is_commit=True,
     )
 
 
 def commit_repair(record: JobRecord, lease: Lease, chunk: ChunkRecord) -> Transition:
     """Replace chunk `chunk.index`, generated again with all its objects. No event: clients know the chunk.
 
+    What stays of the first one (`created_at`, `timings`, `version`) is in `chunk` already.
+
     Idempotent. Raises StaleLease if the token is old, the job has no such chunk, or it no longer takes chunks.
     """
     require_newest_lease(record, lease)
     if not record.lane(lease.lane).held:
         return Transition(record)
-    if chunk.index >= len(record.chunks) or record.status not in TAKES_CHUNKS:
+    if chunk.index >= record.chunks.count or record.status not in TAKES_CHUNKS:
         raise StaleLease(f"chunk {chunk.index} of {record.id} is not to be made again: {record.status}")
-    chunks = (*record.chunks[: chunk.index], chunk, *record.chunks[chunk.index + 1 :])
     repaired = updated(
         with_lane(record, lease.lane, LaneState(token=lease.token)),
-        chunks=chunks,
+        chunks=record.chunks.with_replaced(chunk),
         repairs=tuple(index for index in record.repairs if index != chunk.index),
     )
-    made = finalizing_if_canceled(finalizing_if_made(repaired))
-    return with_revision(Transition(made, released=lease.lane, cleared_progress=(lease.lane,), is_commit=True))
+    return with_revision(
+        Transition(
+            finalizing_if_canceled(finalizing_if_made(repaired)),
+            released=lease.lane,
+            cleared_progress=(lease.lane,),
+            chunks=(ChunkWrite("preview", chunk),),
+            is_commit=True,
+        )
+    )
 
 
 def commit_refined(
@@ -111,39 +132,34 @@ def commit_refined(
 ) -> Transition:
     """Count one refinement piece (now `done`) and append the refined chunks that it publishes, often one.
 
-    Chunks that the job already has were refined again after damage: they are replaced, without an event.
+    Chunks that the job already has were refined again after damage: they are replaced, without an event. What stays of
+    the first ones (`created_at`, `timings`, `version`) is in `chunks` already.
     `state_sha256` is the checksum of the state that the piece left, if any.
     Idempotent as `commit_chunk`. Raises StaleLease if the token is old, the piece is not the next, or the job no longer
     takes chunks.
     """
     require_newest_lease(record, lease)
-    if record.refine_done == done and all(chunk in record.refined for chunk in chunks):
+    if record.refine_done == done and all(_is_known(chunk, record.refined) for chunk in chunks):
         return Transition(record)
-    new = tuple(chunk for chunk in chunks if chunk.index >= len(record.refined))
+    made_again = (chunk for chunk in chunks if chunk.index < record.refined.count)
+    again = [chunk.model_copy(update={"fingerprint": fingerprint}) for chunk in made_again]
+    new = [chunk for chunk in chunks if chunk.index >= record.refined.count]
     follows = done == record.refine_done + 1 and all(
-        chunk.index == index for index, chunk in enumerate(new, len(record.refined))
+        chunk.index == index for index, chunk in enumerate(new, record.refined.count)
     )
     if record.status not in TAKES_CHUNKS or not follows:
         raise StaleLease(f"piece {done} of refining {record.id} cannot follow: {record.refine_done}, {record.status}")
-    known = _with_replaced(record.refined, chunks)
     counted = updated(
         with_lane(record, lease.lane, LaneState(token=lease.token)),
         version=record.version + 1,
-        refined=known,
+        refined=reduce(ChunkTotals.with_replaced, again, record.refined),
         refine_done=done,
-        refine_fingerprints=_with_fingerprint(record.refine_fingerprints, len(record.refined), fingerprint),
+        refine_fingerprints=_with_fingerprint(record.refine_fingerprints, record.refined.count, fingerprint),
         refine_states=_with_checksum(record.refine_states, done - 1, state_sha256),
     )
-    published = [
-        updated(
-            counted,
-            refined=(*known, *new[: count + 1]),
-            refined_versions=(*record.refined_versions, *range(counted.version, counted.version + count + 1)),
-            version=counted.version + count,
-        )
-        for count in range(len(new))
-    ]
+    published = _published(counted, new, fingerprint)
     made = finalizing_if_canceled(finalizing_if_made(published[-1] if published else counted))
+    written = [*again, *(state.refined.last for state in published if state.refined.last)]
     return with_event_count(
         record,
         with_revision(
@@ -155,22 +171,38 @@ def commit_refined(
                 ),
                 released=lease.lane,
                 cleared_progress=(lease.lane,),
+                chunks=tuple(ChunkWrite("refined", chunk) for chunk in written),
                 is_commit=True,
             )
         ),
     )
 
 
-def _with_replaced(known: tuple[ChunkRecord, ...], made: tuple[ChunkRecord, ...]) -> tuple[ChunkRecord, ...]:
-    """`known` with the chunks of `made` replaced: a changed engine produces other bytes. `created_at` and `timings` of
-    the first generation stay."""
-    again = {chunk.index: chunk for chunk in made}
+def _published(counted: JobRecord, new: Sequence[ChunkRecord], fingerprint: str) -> list[JobRecord]:
+    """The job after each new refined chunk of one piece. The piece itself was counted with the first."""
+    states, before = list[JobRecord](), counted
+    for version, chunk in enumerate(new, counted.version):
+        refined = before.refined.followed_by(_as_committed(chunk, version, fingerprint))
+        before = updated(before, refined=refined, version=version)
+        states.append(before)
+    return states
 
-    def newest(chunk: ChunkRecord) -> ChunkRecord:
-        kept = {"created_at": chunk.created_at, "timings": chunk.timings}
-        return again[chunk.index].model_copy(update=kept) if chunk.index in again else chunk
 
-    return tuple(map(newest, known))
+def _as_committed(chunk: ChunkRecord, version: int, fingerprint: str) -> ChunkRecord:
+    return chunk.model_copy(update={"version": version, "fingerprint": fingerprint})
+
+
+def _is_known(chunk: ChunkRecord, totals: ChunkTotals) -> bool:
+    """Whether `chunk` was committed before, as far as the totals tell: of an earlier one than the last, its index."""
+    return chunk.index < totals.count - 1 or _is_stored(chunk, totals)
+
+
+def _is_stored(chunk: ChunkRecord, totals: ChunkTotals) -> bool:
+    """Whether `chunk` is the last one of these, committed before."""
+    last = totals.last
+    return last is not None and chunk == last.model_copy(
+        update={"version": chunk.version, "fingerprint": chunk.fingerprint}
+    )
 
 
 def repair(
@@ -204,6 +236,7 @@ def _with_checksum(known: tuple[StateChecksum, ...], piece: int, sha256: str | N
 def _with_fingerprint(
     known: tuple[FingerprintChange, ...], chunk_index: int, fingerprint: str
 ) -> tuple[FingerprintChange, ...]:
+    """Add a change; keep the newest ones. Every chunk has the fingerprint of its own engine as well."""
     if known and known[-1].fingerprint == fingerprint:
         return known
-    return (*known, FingerprintChange(from_chunk=chunk_index, fingerprint=fingerprint))
+    return (*known, FingerprintChange(from_chunk=chunk_index, fingerprint=fingerprint))[-KEPT_FINGERPRINTS:]

@@ -8,7 +8,10 @@ from typing import Any
 
 from core.service.domain.ports import Delivery
 from core.service.domain.schema import EventType, JobRecord
-from core.service.domain.webhooks import payload
+from core.service.domain.webhooks import chunk_of_event, payload
+
+KEPT_EVENTS = 2000
+"""Newest entries of a job's log that are kept, or a few more: the log of a job without an end stays small."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,8 @@ def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
         "frames_done": record.frames_done,
         "frames_total": record.spec.num_frames,
     }
-    chunks = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event_type)
-    if chunks is not None:
-        data["chunk"] = chunks[-1].model_dump(
+    if chunk := chunk_of_event(record, event_type):
+        data["chunk"] = chunk.model_dump(
             mode="json", include={"index", "first_frame", "num_frames", "size_bytes", "sha256"}
         )
     if record.error is not None:
@@ -42,8 +44,13 @@ def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
     return data
 
 
+def has_webhook(record: JobRecord, event_type: EventType) -> bool:
+    """Whether the job has a webhook for this event."""
+    return record.spec.webhook_url is not None and event_type.value in record.spec.webhook_events
+
+
 def deliveries_for(record: JobRecord, event_type: EventType, at: datetime) -> tuple[Delivery, ...]:
-    if record.spec.webhook_url is None or event_type.value not in record.spec.webhook_events:
+    if record.spec.webhook_url is None or not has_webhook(record, event_type):
         return ()
     return (
         Delivery(

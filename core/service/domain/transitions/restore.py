@@ -1,31 +1,45 @@
-"""Rebuilding a job's log and webhooks from its record."""
+"""Rebuilding a job's log and webhooks from its record and its chunks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 
-from core.service.domain.schema import EventType, JobRecord, JobStatus, Lane, LaneState
-from core.service.domain.transitions.events import deliveries_for, new_event
-from core.service.domain.transitions.transition import Transition, finalizing_if_made, updated, with_event_count
+from core.service.domain.ports import Delivery
+from core.service.domain.schema import (
+    VARIANTS,
+    ChunkLists,
+    ChunkRecord,
+    ChunkTotals,
+    EventType,
+    JobRecord,
+    JobStatus,
+    Lane,
+    LaneState,
+    Variant,
+)
+from core.service.domain.transitions.events import KEPT_EVENTS, deliveries_for, has_webhook, new_event
+from core.service.domain.transitions.transition import ChunkWrite, Transition, finalizing_if_made, updated
 
 TOKENS_SKIPPED_BY_RESTORE = 1_000_000
 """A worker that survived the loss of Redis may hold a newer token than the manifest's; restored lanes skip it."""
 
 
-def restore(record: JobRecord) -> Transition:
-    """Restore a job from its manifest. The log is rewritten with the same entry ids; webhooks that may not have been
-    delivered are sent again under their ids; older tokens are fenced off."""
+def restore(record: JobRecord, lists: ChunkLists) -> Transition:
+    """Restore a job from its manifest, with the chunks that its totals count. The newest KEPT_EVENTS entries of the log
+    are rewritten with the same ids; webhooks that may not have been delivered are sent again under their ids; older
+    tokens are fenced off."""
     lanes = {
         lane: LaneState(token=record.lane(lane).token + TOKENS_SKIPPED_BY_RESTORE, attempts=record.lane(lane).attempts)
         for lane in Lane
     }
-    past = _history(record)
-    rows = [row for state, event, at in past for row in deliveries_for(state, event, at)]
-    events = tuple(new_event(state, event, at) for state, event, at in past)
-    counted = updated(record, lanes={**record.lanes, **lanes}, num_events=0)
-    return with_event_count(
-        counted, Transition(counted, events=events, deliveries=tuple(rows[record.webhooks_ended :]))
+    past = list(_history(record, lists))
+    return Transition(
+        updated(record, lanes={**record.lanes, **lanes}, num_events=len(past)),
+        events=tuple(new_event(state, event, at) for state, event, at in past[-KEPT_EVENTS:]),
+        deliveries=tuple(_undelivered(past, record.webhooks_ended)),
+        chunks=tuple(ChunkWrite(variant, chunk) for variant in VARIANTS for chunk in lists.of(variant)),
     )
 
 
@@ -33,32 +47,48 @@ _HistoryEntry = tuple[JobRecord, EventType, datetime]
 """A job after an event, the event, and its time."""
 
 
-def _history(record: JobRecord) -> list[_HistoryEntry]:
-    """The events that led to `record`, as far as the record shows."""
-    queued = updated(record, status=JobStatus.QUEUED, version=0, chunks=(), refined=(), error=None)
-    past = [(queued, EventType.JOB_QUEUED, record.created_at)]
+_Commit = tuple[Variant, ChunkRecord]
+
+
+def _undelivered(past: list[_HistoryEntry], webhooks_ended: int) -> Iterator[Delivery]:
+    with_webhook = (entry for entry in past if has_webhook(entry[0], entry[1]))
+    for state, event, at in islice(with_webhook, webhooks_ended, None):
+        yield from deliveries_for(state, event, at)
+
+
+def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
+    """The events that led to `record`, as far as it and its chunks show."""
+    nothing = ChunkTotals()
+    queued = updated(record, status=JobStatus.QUEUED, version=0, chunks=nothing, refined=nothing, error=None)
+    yield queued, EventType.JOB_QUEUED, record.created_at
     if record.started_at is not None:
         started = updated(queued, status=JobStatus.RUNNING)
-        past.append((started, EventType.JOB_STARTED, record.started_at))
-        past += _commit_history(started, record)
+        yield started, EventType.JOB_STARTED, record.started_at
+        yield from _commit_history(started, lists)
     if record.finished_at is not None:
-        past.append((record, EventType(f"job.{record.status}"), record.finished_at))
-    return past
+        yield record, EventType(f"job.{record.status}"), record.finished_at
 
 
-def _commit_history(started: JobRecord, record: JobRecord) -> Iterator[_HistoryEntry]:
+def _commit_history(started: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
     """One event per chunk and refined chunk in commit order; by creation time if an older version made some of them."""
-    of_lanes = (
-        (EventType.CHUNK_COMPLETED, "chunks", record.chunks, record.chunk_versions),
-        (EventType.CHUNK_REFINED, "refined", record.refined, record.refined_versions),
-    )
-    known = all(len(chunks) == len(versions) for _, _, chunks, versions in of_lanes)
-    commits = [
-        (version, chunk.created_at, event, field, chunk)
-        for event, field, chunks, versions in of_lanes
-        for chunk, version in zip(chunks, versions if known else [0] * len(chunks), strict=True)
+    commits: list[tuple[Variant, ChunkRecord]] = [
+        (variant, chunk) for variant in VARIANTS for chunk in lists.of(variant)
     ]
-    past, ordered = started, sorted(commits, key=lambda commit: commit[:2])
-    for number, (version, at, event, field, chunk) in enumerate(ordered, 1):
-        past = updated(past, version=version or past.version + 1, **{field: (*getattr(past, field), chunk)})
-        yield finalizing_if_made(past) if number == len(ordered) else past, event, at
+    known = all(chunk.version is not None for _, chunk in commits)
+    past, ordered = started, sorted(commits, key=_by_version if known else _by_time)
+    for number, (variant, chunk) in enumerate(ordered, 1):
+        totals = past.totals(variant).followed_by(chunk)
+        field, event = _FIELDS[variant]
+        past = updated(past, version=(known and chunk.version) or past.version + 1, **{field: totals})
+        yield finalizing_if_made(past) if number == len(ordered) else past, event, chunk.created_at
+
+
+_FIELDS = {"preview": ("chunks", EventType.CHUNK_COMPLETED), "refined": ("refined", EventType.CHUNK_REFINED)}
+
+
+def _by_version(commit: _Commit) -> int:
+    return commit[1].version or 0
+
+
+def _by_time(commit: _Commit) -> datetime:
+    return commit[1].created_at

@@ -62,7 +62,7 @@ def awaits_media(record: JobRecord) -> bool:
     """Whether input media must be prepared before generation. They are needed for chunk 0 only, also when it or the
     state after it must be generated again."""
     has_media = record.spec.image is not None or record.spec.video is not None
-    return has_media and record.prepared is None and (not record.chunks or record.prepare_again)
+    return has_media and record.prepared is None and (not record.chunks.count or record.prepare_again)
 
 
 def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:

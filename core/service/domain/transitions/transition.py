@@ -8,9 +8,17 @@ from datetime import datetime, timedelta
 from core.service.domain.errors import JobNotFound, StaleLease
 from core.service.domain.ports import Delivery, Lease
 from core.service.domain.refine_plan import is_made
-from core.service.domain.schema import EventType, JobRecord, JobStatus, Lane, LaneState
+from core.service.domain.schema import ChunkRecord, EventType, JobRecord, JobStatus, Lane, LaneState, Variant
 from core.service.domain.transitions.events import NewEvent, deliveries_for, new_event
 from core.service.domain.transitions.rules import NEXT_STATUSES
+
+
+@dataclass(frozen=True)
+class ChunkWrite:
+    """A chunk for a job's list of one variant. Its position there is its index."""
+
+    variant: Variant
+    chunk: ChunkRecord
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class Transition:
     """Lanes whose progress is cleared."""
     tombstone_until: datetime | None = None
     """When the tombstone of a deleted job expires."""
+    chunks: tuple[ChunkWrite, ...] = ()
+    """Chunks to be appended, or to replace those with their index, in order."""
     is_commit: bool = False
     """Counts as progress of the service: workers that die meanwhile do not die of a general outage."""
 
@@ -101,6 +111,7 @@ def with_event(
     *,
     released: Lane | None = None,
     cleared_progress: tuple[Lane, ...] = (),
+    chunks: tuple[ChunkWrite, ...] = (),
     is_commit: bool = False,
 ) -> Transition:
     """A change with a log entry and, if requested, a webhook delivery."""
@@ -113,6 +124,7 @@ def with_event(
                 deliveries=deliveries_for(record, event_type, at),
                 released=released,
                 cleared_progress=cleared_progress,
+                chunks=chunks,
                 is_commit=is_commit,
             )
         ),

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from cli.output.job_diff import changed_lines, fraction_done, progress_line
-from core.service.domain.schema import JobStatus, JobWarning
-from tests.helpers.shown_jobs import MakeJob
+from core.service.domain.schema import Job, JobStatus, JobWarning
+from tests.helpers.shown_jobs import MakeJob, shown_chunks
+
+
+def lines_of(before: Job | None, job: Job) -> list[str]:
+    return changed_lines(before, job, partial(shown_chunks, job))
 
 
 def test_each_chunk_is_printed_once_with_its_url(make_job: MakeJob) -> None:
-    lines = changed_lines(make_job(num_chunks=1), make_job(num_chunks=3))
+    lines = lines_of(make_job(num_chunks=1), make_job(num_chunks=3))
     assert [line.split()[:2] for line in lines] == [["chunk", "1"], ["chunk", "2"]]
     assert lines[0].endswith("00001.mp4?signature=abc")
     assert "4.0 s playable" in lines[0]
 
 
 def test_a_change_of_status_is_yielded_after_the_chunks(make_job: MakeJob) -> None:
-    lines = changed_lines(make_job(num_chunks=2), make_job(JobStatus.FINALIZING, 3))
+    lines = lines_of(make_job(num_chunks=2), make_job(JobStatus.FINALIZING, 3))
     assert lines[-1].startswith("job       finalizing")
 
 
 def test_nothing_new_says_nothing(make_job: MakeJob) -> None:
-    assert changed_lines(make_job(step=1, steps=9), make_job(step=2, steps=9)) == []
+    assert lines_of(make_job(step=1, steps=9), make_job(step=2, steps=9)) == []
 
 
 def test_progress_shows_step_chunks_playable_seconds_and_eta(make_job: MakeJob) -> None:
@@ -46,7 +52,7 @@ def test_the_bar_moves_with_every_step(make_job: MakeJob, chunks: int, step: int
 
 
 def test_each_refined_chunk_is_printed_once_with_its_url(make_job: MakeJob) -> None:
-    lines = changed_lines(make_job(num_chunks=2, num_refined=1), make_job(num_chunks=3, num_refined=2))
+    lines = lines_of(make_job(num_chunks=2, num_refined=1), make_job(num_chunks=3, num_refined=2))
     assert [line.split()[:2] for line in lines] == [["chunk", "2"], ["refined", "1"]]
     assert lines[1].endswith("refined/00001.mp4")
 
@@ -63,5 +69,5 @@ def test_each_warning_is_printed_once_with_its_field(make_job: MakeJob) -> None:
         JobWarning(code="hdr", message="tone-mapped"),
     )
     before, after = (make_job().model_copy(update={"warnings": warnings[:count]}) for count in (1, 2))
-    assert changed_lines(None, before)[0] == "warning   prompt: what is a cat?"
-    assert changed_lines(before, after) == ["warning   tone-mapped"]
+    assert lines_of(None, before)[0] == "warning   prompt: what is a cat?"
+    assert lines_of(before, after) == ["warning   tone-mapped"]

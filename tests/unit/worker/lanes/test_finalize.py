@@ -16,7 +16,6 @@ from core.service.domain.errors import StoreUnavailable
 from core.service.domain.manifest import (
     chunk_key,
     manifest_key,
-    record_from_manifest,
     state_key,
     thumbnail_key,
     video_key,
@@ -26,6 +25,7 @@ from core.service.redis import queue
 from core.service.testing.job_store import FakeJobStore
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, HookedStorage, World
+from tests.helpers.manifests import record_from_manifest
 from worker.lanes.completion import start_finalizing
 from worker.lanes.finalize import Finalizer
 from worker.lanes.lane import Outcome

@@ -30,7 +30,7 @@ from core.service.domain.errors import (
     StorageUnavailable,
     StoreUnavailable,
 )
-from core.service.domain.manifest import chunk_key, manifest_key, record_from_manifest, state_key
+from core.service.domain.manifest import chunk_key, manifest_key, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobError, JobRecord, JobSpec, JobStatus, Lane
 from core.service.redis import queue
@@ -40,6 +40,7 @@ from core.service.testing.storage import FakeStorage
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, HookedEngine, HookedStorage, World
 from tests.helpers.jobs import progress_of
+from tests.helpers.manifests import record_from_manifest
 from worker.lanes.completion import job_error
 from worker.lanes.lane import Outcome
 
@@ -64,7 +65,7 @@ def test_a_chunk_is_stored_with_its_state_committed_and_passed_on(world: World) 
     world.queue.take()
     assert world.maker().work() is Outcome.COMMITTED
     record = world.store.get(JOB)
-    (chunk,) = record.chunks
+    (chunk,) = world.chunks()
     data = world.storage.objects[chunk_key(JOB, 0)]
     assert (chunk.first_frame, chunk.num_frames, chunk.size_bytes) == (0, 16, len(data))
     assert chunk.sha256 == hashlib.sha256(data).hexdigest()
@@ -80,7 +81,7 @@ def test_the_last_chunk_holds_the_rest_and_sends_the_job_to_be_finalised(world: 
     world.queue.messages.clear()
     maker.work()
     record = world.store.get(JOB)
-    assert [chunk.num_frames for chunk in record.chunks] == [16, 1]
+    assert [chunk.num_frames for chunk in world.chunks()] == [16, 1]
     assert record.status is JobStatus.FINALIZING
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
 
@@ -94,7 +95,7 @@ def test_another_worker_continues_with_the_same_bytes(world: World) -> None:
     alone = other.maker()
     alone.work()
     alone.work()
-    assert world.store.get(JOB).chunks[1].sha256 == other.store.get(JOB).chunks[1].sha256
+    assert world.chunks()[1].sha256 == other.chunks()[1].sha256
     assert world.storage.objects[state_key(JOB, 1)] == other.storage.objects[state_key(JOB, 1)]
 
 
@@ -113,7 +114,7 @@ def test_timings_add_up_to_the_time_between_commits(world: World) -> None:
     maker.work()
     world.clock.advance(7)
     maker.work()
-    first, second = (chunk.timings for chunk in world.store.get(JOB).chunks)
+    first, second = (chunk.timings for chunk in world.chunks())
     assert {"queue", "load", "denoise", "encode", "upload", "commit"} <= first.keys()
     assert (first["queue"], first["commit"]) == (5, 0)
     assert second["queue"] + second["commit"] == pytest.approx(7)
@@ -155,9 +156,9 @@ def test_what_has_begun_comes_first_then_the_oldest_new_job(world: World) -> Non
         world.clock.advance(1)
     maker, order = world.maker(), list[str]()
     for _ in range(6):
-        before = {job_id: len(world.store.get(job_id).chunks) for job_id in ("job_a", "job_b", "job_c")}
+        before = {job_id: len(world.chunks(job_id)) for job_id in ("job_a", "job_b", "job_c")}
         maker.work()
-        order += [job_id for job_id, count in before.items() if len(world.store.get(job_id).chunks) > count]
+        order += [job_id for job_id, count in before.items() if len(world.chunks(job_id)) > count]
     assert order == ["job_b", "job_b", "job_c", "job_c", "job_a", "job_a"]
 
 
@@ -167,7 +168,7 @@ def test_a_second_worker_takes_the_next_job(world: World) -> None:
     world.submit("job_c")
     world.store.claim("job_b", Lane.GENERATE, "somebody", 30)
     assert world.maker().work() is Outcome.COMMITTED
-    assert len(world.store.get("job_c").chunks) == 1
+    assert len(world.chunks("job_c")) == 1
 
 
 def test_a_worker_that_takes_a_job_wakes_another_for_the_next(world: World) -> None:
@@ -193,7 +194,7 @@ def test_cancel_stops_at_the_next_step_and_finalises_what_exists(world: World) -
     assert world.maker(HookedEngine(cancel_at_one)).work() is Outcome.INTERRUPTED
     record = world.store.get(JOB)
     assert steps == [0, 1]
-    assert (len(record.chunks), record.status, attempts(world)) == (1, JobStatus.FINALIZING, 0)
+    assert (record.chunks.count, record.status, attempts(world)) == (1, JobStatus.FINALIZING, 0)
     assert world.tasks() == [queue.TASK_FINALIZE_JOB]
 
 
@@ -238,7 +239,7 @@ def test_a_worker_whose_lease_another_took_commits_nothing(world: World) -> None
 
     assert world.maker(HookedEngine(lose)).work() is Outcome.DROPPED
     record = world.store.get(JOB)
-    assert (record.chunks, record.lane(Lane.GENERATE).token) == ((), 2)
+    assert (record.chunks.count, record.lane(Lane.GENERATE).token) == (0, 2)
     assert world.tasks() == []
 
 
@@ -444,7 +445,7 @@ def test_a_damaged_state_is_made_again_from_the_newest_good_one(world: World, ho
     calm = World()
     calm.submit(num_frames=64)
     calm.work(calm.maker())
-    assert world.store.get(JOB).chunks[3].sha256 == calm.store.get(JOB).chunks[3].sha256
+    assert world.chunks()[3].sha256 == calm.chunks()[3].sha256
 
 
 def test_with_all_states_lost_a_job_restarts_from_its_request(world: World) -> None:
@@ -509,7 +510,7 @@ def test_a_repair_that_comes_after_a_cancel_changes_nothing(world: World) -> Non
     ended = world.store.begin_finalizing(JOB)
     assert ended.repairs == ()
     with pytest.raises(StaleLease):
-        world.store.commit_repair(repairing, ended.chunks[0])
+        world.store.commit_repair(repairing, world.chunks()[0])
 
 
 class ForeignEngine(FakeEngine):
@@ -577,4 +578,4 @@ def test_the_job_says_what_a_third_partys_engine_does_wrong(world: World, engine
     record = world.store.get(JOB)
     assert record.error is not None
     assert record.error.message.startswith(f"chunk 0 failed 3 times; last error: {said}")
-    assert record.chunks == ()
+    assert record.chunks.count == 0

@@ -17,7 +17,6 @@ from core.service.domain.manifest import (
     frames_key,
     frames_prefix,
     manifest_key,
-    record_from_manifest,
     refine_state_key,
     refine_states_prefix,
     refined_key,
@@ -31,6 +30,7 @@ from core.service.testing.engines import FakeRefineEngine
 from core.service.video.decode import decode_frames
 from tests.helpers.fake_world import JOB, MODEL, HookedRefineEngine, HookedStorage, World
 from tests.helpers.jobs import progress_of, refine_spec
+from tests.helpers.manifests import record_from_manifest
 from worker.lanes.completion import write_manifest
 from worker.lanes.lane import Outcome
 
@@ -50,7 +50,7 @@ def generate(world: World, chunks: int) -> None:
 
 
 def refined_bytes(world: World) -> list[bytes]:
-    return [world.storage.objects[chunk.key] for chunk in world.store.get(JOB).refined]
+    return [world.storage.objects[chunk.key] for chunk in world.refined()]
 
 
 def uninterrupted(num_frames: int = 72, schedule: RefineSchedule = "streaming") -> list[bytes]:
@@ -72,8 +72,8 @@ def test_a_job_is_refined_from_its_exact_frames_and_succeeds_after_it(
     world.work(world.maker())
     record = world.store.get(JOB)
     assert (record.status, record.is_refined) == (JobStatus.SUCCEEDED, True)
-    spans = [(chunk.index, chunk.first_frame, chunk.num_frames) for chunk in record.chunks]
-    assert [(chunk.index, chunk.first_frame, chunk.num_frames) for chunk in record.refined] == spans
+    spans = [(chunk.index, chunk.first_frame, chunk.num_frames) for chunk in world.chunks()]
+    assert [(chunk.index, chunk.first_frame, chunk.num_frames) for chunk in world.refined()] == spans
     joined = decode_frames(world.storage.objects[refined_video_key(JOB)])
     assert joined.shape == (num_frames, 128, 128, 3)
     preview = decode_frames(world.storage.objects[video_key(JOB)])
@@ -91,7 +91,7 @@ def test_refined_chunks_appear_while_the_video_is_made(world: World) -> None:
     assert refiner.work() is Outcome.COMMITTED
     assert refiner.work() is Outcome.DROPPED
     record = world.store.get(JOB)
-    assert (len(record.chunks), len(record.refined), record.version) == (2, 1, 3)
+    assert (record.chunks.count, record.refined.count, record.version) == (2, 1, 3)
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]) == record
 
 
@@ -158,7 +158,7 @@ def test_cancel_stops_the_window_and_keeps_what_exists_of_both(world: World) -> 
     assert refiner.work() is Outcome.INTERRUPTED
     world.work(world.maker())
     record = world.store.get(JOB)
-    assert (record.status, len(record.chunks), len(record.refined)) == (JobStatus.CANCELED, 4, 1)
+    assert (record.status, record.chunks.count, record.refined.count) == (JobStatus.CANCELED, 4, 1)
     assert len(decode_frames(world.storage.objects[refined_video_key(JOB)])) == 16
     assert len(decode_frames(world.storage.objects[video_key(JOB)])) == 64
 
@@ -193,7 +193,7 @@ def test_refinement_that_fails_for_good_fails_the_job_and_leaves_the_preview(wor
     assert record.error is not None
     assert (record.status, record.error.code) == (JobStatus.FAILED, "engine_error")
     assert record.error.message == "piece 1 of 4 of the refinement failed 3 times; last error: RuntimeError"
-    assert all(chunk.key in world.storage.objects for chunk in record.chunks)
+    assert all(chunk.key in world.storage.objects for chunk in world.chunks())
 
 
 def one_fewer(frames: FramesTHWC) -> FramesTHWC:
@@ -223,7 +223,7 @@ def test_wrong_frames_of_a_refiner_fail_the_job_by_their_shape(
     generate(world, 2)
     with pytest.raises(InvalidChunk, match=r"the refiner returned frames .* instead of"):
         world.refiner(Wrong()).work()
-    assert world.store.get(JOB).refined == ()
+    assert world.refined() == []
 
 
 def test_nothing_that_only_refining_needs_is_left_at_the_end(world: World) -> None:
@@ -308,11 +308,11 @@ def test_a_window_of_two_chunks_adds_one_event_for_each(world: World) -> None:
     refiner.work()
     refiner.work()
     record = world.store.get(JOB)
-    assert (record.refine_done, record.version, len(record.refined)) == (2, 6, 3)
+    assert (record.refine_done, record.version, record.refined.count) == (2, 6, 3)
     told = [event for event in world.store.memory.events[JOB] if event.type == "chunk.refined"]
     assert [event.data["chunk"]["index"] for event in told] == [0, 1, 2]
     assert len({delivery.id for delivery in world.store.memory.deliveries.values()}) == 3
-    assert sum(record.refined[1].timings.values()) > 0
+    assert sum(world.refined()[1].timings.values()) > 0
 
 
 def test_in_lockstep_a_chunk_waits_from_the_last_frame_on(world: World) -> None:
@@ -321,11 +321,11 @@ def test_in_lockstep_a_chunk_waits_from_the_last_frame_on(world: World) -> None:
     while not world.store.get(JOB).is_complete:
         world.clock.advance(60)
         maker.work()
-    while not world.store.get(JOB).refined:
+    while not world.refined():
         world.clock.advance(1)
         refiner.work()
     record = world.store.get(JOB)
-    timings = record.refined[0].timings
+    timings = world.refined()[0].timings
     assert timings["queue"] + timings["commit"] == record.refine_done
 
 
@@ -347,13 +347,13 @@ def test_a_stale_worker_commits_nothing(world: World) -> None:
     submit(world)
     generate(world, 2)
     assert world.refiner(HookedRefineEngine(lose)).work() is Outcome.DROPPED
-    assert world.store.get(JOB).refined == ()
+    assert world.refined() == []
 
 
 def test_the_refined_key_is_under_the_job(world: World) -> None:
     submit(world, 16)
     world.work(world.maker())
-    assert [chunk.key for chunk in world.store.get(JOB).refined] == [refined_key(JOB, 0)]
+    assert [chunk.key for chunk in world.refined()] == [refined_key(JOB, 0)]
 
 
 def test_frames_stay_where_the_last_manifest_could_not_be_written(world: World) -> None:
@@ -393,14 +393,14 @@ def test_refined_chunks_made_again_by_another_engine_take_the_place_of_the_lost_
     generate(world, 5)
     while world.store.get(JOB).status is JobStatus.RUNNING:
         world.refiner().work()
-    before = world.store.get(JOB).refined
+    before = world.refined()
     world.storage.objects[refined_key(JOB, 2)] = b"?"
     world.work(world.maker(), refiner=world.refiner(OtherRefineEngine()))
     record = world.store.get(JOB)
     assert record.status is JobStatus.SUCCEEDED
-    assert [chunk.created_at for chunk in record.refined] == [chunk.created_at for chunk in before]
+    assert [chunk.created_at for chunk in world.refined()] == [chunk.created_at for chunk in before]
     sums = [hashlib.sha256(data).hexdigest() for data in refined_bytes(world)]
-    assert sums == [chunk.sha256 for chunk in record.refined]
+    assert sums == [chunk.sha256 for chunk in world.refined()]
     assert sums != [chunk.sha256 for chunk in before]
 
 

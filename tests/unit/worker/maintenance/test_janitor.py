@@ -13,10 +13,9 @@ from core.service.domain.manifest import (
     input_key,
     job_prefix,
     manifest_key,
-    record_from_manifest,
     tombstone_key,
 )
-from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia, RefineSchedule
+from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, PreparedMedia, RefineSchedule
 from core.service.domain.transitions import TOMBSTONE_TIME
 from core.service.domain.uploads import UPLOADS_PREFIX, Upload, upload_key
 from core.service.media.uploads import SENDING_GRACE, UploadRequest, new_upload
@@ -28,6 +27,7 @@ from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.storage import FakeStorage
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.jobs import queued_job, refine_spec
+from tests.helpers.manifests import record_from_manifest
 from worker.lanes.completion import write_manifest
 from worker.maintenance.janitor import UPLOAD_GRACE, Janitor
 
@@ -76,7 +76,7 @@ def test_a_job_of_a_dead_machine_is_claimable_in_the_pass_after_its_lease(world:
     office.passes(1)
     assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
     world.work(world.maker())
-    assert len(world.store.get(JOB).chunks) == 3
+    assert len(world.chunks()) == 3
 
 
 def test_an_abandoned_lane_is_woken_while_the_other_lane_is_claimed(world: World, office: Office) -> None:
@@ -118,7 +118,7 @@ def test_a_job_rebuilt_from_its_manifest_is_refined_to_its_end(world: World) -> 
     rebuilt.passes(2)
     assert world.tasks() == [queue.TASK_REFINE_WINDOW]
     world.work(world.maker())
-    assert [chunk.index for chunk in world.store.get(JOB).refined] == [0, 1, 2]
+    assert [chunk.index for chunk in world.refined()] == [0, 1, 2]
 
 
 def test_a_job_that_keeps_failing_waits_longer_each_time(world: World, office: Office) -> None:
@@ -201,7 +201,7 @@ def test_a_deletion_survives_the_loss_of_redis(world: World) -> None:
     office.passes(1)
     assert world.store.list().jobs == []
     assert [*world.storage.objects] == [tombstone_key(JOB)]
-    assert not world.store.restore(queued_job().model_copy(update={"id": JOB}))
+    assert not world.store.restore(queued_job().model_copy(update={"id": JOB}), ChunkLists())
 
 
 def test_the_manifest_of_a_deleted_job_does_not_come_back_with_a_late_writer(world: World, office: Office) -> None:
@@ -286,7 +286,7 @@ def test_records_lost_with_redis_are_rebuilt_and_unfinished_jobs_continue(world:
     world.store = FakeJobStore(world.clock)
     world.queue.messages.clear()
     Office(world).passes(2)
-    assert len(world.store.get(JOB).chunks) == 1
+    assert len(world.chunks()) == 1
     world.work(world.maker())
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
     assert world.store.get("job_done").status is JobStatus.SUCCEEDED

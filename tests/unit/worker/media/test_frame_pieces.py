@@ -66,7 +66,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def made(world: World) -> list[int]:
     """Numbers of all frames of the job's chunks."""
-    chunks = [world.storage.objects[chunk_key(JOB, chunk.index)] for chunk in world.store.get(JOB).chunks]
+    chunks = [world.storage.objects[chunk_key(JOB, chunk.index)] for chunk in world.chunks()]
     return [number for chunk in chunks for number in numbers_of(frames_of(chunk))]
 
 

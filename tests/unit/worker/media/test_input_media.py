@@ -16,18 +16,20 @@ import pytest
 from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import MediaFetchFailed, MediaTooLarge, MediaUrlRefused
 from core.service.domain.ids import new_upload_id
-from core.service.domain.manifest import chunk_key, inputs_prefix, job_prefix, manifest_key, record_from_manifest
+from core.service.domain.manifest import chunk_key, inputs_prefix, job_prefix, manifest_key
 from core.service.domain.schema import JobError, JobStatus, JobWarning, Lane, PreparedMedia
 from core.service.domain.transitions import LONELY_DEATHS
 from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import media_addresses
 from core.service.net.address_guard import VIDEO, UrlUse, check_url
 from core.service.net.resolver import BoundedResolver
+from core.service.records.stored_jobs import read_job
 from core.service.redis import queue
 from core.service.settings import Settings
 from tests.helpers.clips import clip, numbers_of, picture
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
+from tests.helpers.manifests import record_from_manifest
 from tests.helpers.media_server import Answer, MediaServer, redirect, serving_media
 from tests.helpers.video import frames_of
 from worker.lanes.lane import Outcome
@@ -53,7 +55,7 @@ def uploaded(world: World, data: bytes) -> str:
 def failure(world: World, outcome: Outcome) -> JobError:
     """Why the job failed, at once and before anything was made."""
     record = world.store.get(JOB)
-    assert (outcome, record.status, record.chunks) == (Outcome.FAILED, JobStatus.FAILED, ())
+    assert (outcome, record.status, record.chunks.count) == (Outcome.FAILED, JobStatus.FAILED, 0)
     assert record.error is not None
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]).error == record.error
     return record.error
@@ -79,7 +81,7 @@ def test_the_last_frames_of_a_video_are_chunk_0_and_are_continued(world: World, 
     world.submit(video=uploaded(world, video), num_frames=40)
     world.work(world.maker())
     record = world.store.get(JOB)
-    assert (record.status, [chunk.num_frames for chunk in record.chunks]) == (JobStatus.SUCCEEDED, [16, 16, 8])
+    assert (record.status, [chunk.num_frames for chunk in world.chunks()]) == (JobStatus.SUCCEEDED, [16, 16, 8])
     assert numbers_of(first_chunk(world)) == list(range(24, 40))
     corner = first_chunk(world, 1)[:, -1, -1].astype(int)
     assert np.abs(corner - first_chunk(world)[-1, -1, -1]).max() <= 6, "the field of the last given frame"
@@ -356,7 +358,7 @@ def test_prepared_pixels_survive_the_loss_of_redis_and_nothing_is_fetched_again(
     world.submit(video=server.url("/a", HOST))
     world.preparer(allowed=as_if_public).work()
     world.store.purge(JOB)
-    assert world.store.restore(record_from_manifest(world.storage.objects[manifest_key(JOB)]))
+    assert world.store.restore(*read_job(world.storage, JOB))
     assert world.maker().work() is Outcome.COMMITTED
     assert server.paths() == ["/a"]
 

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from core.service.domain import manifest, transitions
-from core.service.domain.errors import StorageError
+from core.service.domain.errors import ObjectDamaged, StorageError
 from core.service.domain.schema import (
+    ChunkLists,
     FingerprintChange,
     JobError,
     JobRecord,
@@ -19,6 +20,7 @@ from core.service.domain.schema import (
     PreparedMedia,
     StateChecksum,
 )
+from core.service.domain.schema.older import totals_of
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
 
 
@@ -30,14 +32,12 @@ def full_record() -> JobRecord:
         update={
             "status": JobStatus.FAILED,
             "version": 1,
-            "chunks": (chunk_of(job, 0),),
+            "chunks": totals_of([chunk_of(job, 0)]),
             "lanes": {
                 Lane.GENERATE: LaneState(token=3, attempts=2, held=True, deaths=3, lonely_deaths=1, commits_at_claim=9),
                 Lane.FINALIZE: LaneState(),
             },
-            "refined": (chunk_of(job, 0),),
-            "chunk_versions": (1,),
-            "refined_versions": (2,),
+            "refined": totals_of([chunk_of(job, 0)]),
             "refine_done": 1,
             "refine_states": (StateChecksum(piece=0, sha256="a"),),
             "repairs": (1,),
@@ -66,30 +66,53 @@ def test_a_record_comes_back_from_its_manifest_as_it_was() -> None:
     record = full_record()
     defaults = {name: field.default for name, field in JobRecord.model_fields.items()}
     assert [name for name, default in defaults.items() if getattr(record, name) == default] == []
-    assert manifest.record_from_manifest(manifest.manifest_bytes(record)) == record
+    chunk = chunk_of(record, 0)
+    lists = ChunkLists((chunk,), (chunk.model_copy(update={"version": 2, "fingerprint": "f"}),))
+    read, rest = manifest.read_manifest(manifest.manifest_bytes(record, lists))
+    assert (read.job, rest) == (record, lists)
+
+
+def test_a_manifest_of_version_1_has_its_chunks_in_the_record() -> None:
+    job, chunks = queued_job(), [chunk_of(queued_job(), index) for index in range(2)]
+    fields = {"chunks": [chunk.model_dump(mode="json") for chunk in chunks], "chunk_versions": [1, 3]}
+    changes = {"fingerprints": [{"from_chunk": 0, "fingerprint": "f1"}, {"from_chunk": 1, "fingerprint": "f2"}]}
+    older = {"version": 1, "job": job.model_dump(mode="json") | {"refined": []} | fields | changes}
+    read, lists = manifest.read_manifest(json.dumps(older).encode())
+    assert [(chunk.version, chunk.fingerprint) for chunk in lists.preview] == [(1, "f1"), (3, "f2")]
+    assert read.job.chunks == totals_of(lists.preview)
+    assert not {"chunk_versions", "refined_versions"} & {*read.job.model_dump()}
+
+
+def test_a_page_comes_back_as_it_was_and_is_refused_if_it_is_not_whole() -> None:
+    job = queued_job(num_frames=16 * manifest.PAGE_CHUNKS)
+    page = tuple(chunk_of(job, index) for index in range(manifest.PAGE_CHUNKS))
+    assert manifest.read_page(manifest.page_bytes(page)) == page
+    for data in (manifest.page_bytes(page[1:]), b"{}", b""):
+        with pytest.raises(ObjectDamaged):
+            manifest.read_page(data)
 
 
 def test_a_manifest_holds_its_version_and_the_engines() -> None:
-    told = json.loads(manifest.manifest_bytes(full_record()))
+    told = json.loads(manifest.manifest_bytes(full_record(), ChunkLists()))
     assert told["version"] == manifest.MANIFEST_VERSION
     assert told["job"]["fingerprints"] == [{"from_chunk": 0, "fingerprint": "f1"}]
 
 
 def test_equal_records_give_equal_bytes() -> None:
-    assert manifest.manifest_bytes(full_record()) == manifest.manifest_bytes(full_record())
+    assert manifest.manifest_bytes(full_record(), ChunkLists()) == manifest.manifest_bytes(full_record(), ChunkLists())
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"version": 2, "job": {}}'])
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"version": 1, "job": {}}', b'{"version": 2, "job": {}}'])
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(StorageError):
-        manifest.record_from_manifest(data)
+        manifest.read_manifest(data)
 
 
 def test_a_newer_version_is_refused() -> None:
-    told = json.loads(manifest.manifest_bytes(queued_job()))
+    told = json.loads(manifest.manifest_bytes(queued_job(), ChunkLists()))
     newer = json.dumps(told | {"version": manifest.MANIFEST_VERSION + 1}).encode()
     with pytest.raises(StorageError):
-        manifest.record_from_manifest(newer)
+        manifest.read_manifest(newer)
 
 
 def test_keys_lie_under_the_job() -> None:
@@ -98,6 +121,8 @@ def test_keys_lie_under_the_job() -> None:
     assert manifest.video_key("job_a") == "jobs/job_a/video.mp4"
     assert manifest.thumbnail_key("job_a") == "jobs/job_a/thumbnail.jpg"
     assert manifest.manifest_key("job_a") == "jobs/job_a/manifest.json"
+    page = manifest.ChunkPage("refined", 3)
+    assert manifest.page_key("job_a", page) == "jobs/job_a/pages/refined/00003.json"
     assert manifest.job_prefix("job_a") == "jobs/job_a/"
 
 

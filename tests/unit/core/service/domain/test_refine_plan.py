@@ -5,13 +5,12 @@ import pytest
 from core.service.domain.frame_plan import num_chunks
 from core.service.domain.refine_plan import is_ready, num_pieces, refine_piece, spans_of
 from core.service.domain.schema import JobRecord, JobStatus, RefineSchedule
-from tests.helpers.jobs import chunk_of, job_spec, queued_job, refine_spec
+from tests.helpers.jobs import job_spec, queued_job, refine_spec, with_chunks
 
 
 def refined_job(num_frames: int, num_made: int = 0, schedule: RefineSchedule = "streaming") -> JobRecord:
     job = queued_job(num_frames=num_frames, refine=refine_spec(schedule=schedule))
-    chunks = tuple(chunk_of(job, index) for index in range(num_made))
-    return job.model_copy(update={"status": JobStatus.RUNNING, "chunks": chunks})
+    return with_chunks(job, num_made).model_copy(update={"status": JobStatus.RUNNING})
 
 
 @pytest.mark.parametrize("schedule", ["streaming", "lockstep"])

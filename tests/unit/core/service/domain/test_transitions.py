@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,9 @@ from core.service.domain.errors import JobNotFound, JobStateConflict, StaleLease
 from core.service.domain.ports import Lease, Results
 from core.service.domain.refine_plan import is_made
 from core.service.domain.schema import (
+    VARIANTS,
+    ChunkLists,
+    ChunkRecord,
     EventType,
     FingerprintChange,
     JobError,
@@ -21,6 +25,7 @@ from core.service.domain.schema import (
     LaneState,
     PreparedMedia,
 )
+from core.service.domain.schema.older import totals_of
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LATER = DAY_ONE + timedelta(seconds=90)
@@ -38,7 +43,21 @@ def lease_of(record: JobRecord, lane: Lane = Lane.GENERATE, token: int | None = 
 
 
 def with_chunks(record: JobRecord, count: int) -> JobRecord:
-    return record.model_copy(update={"chunks": tuple(chunk_of(record, n) for n in range(count)), "version": count})
+    """As an older version left them: without the version of each chunk."""
+    return record.model_copy(update={"chunks": totals_of(made(record, count)), "version": count})
+
+
+def made(record: JobRecord, count: int) -> tuple[ChunkRecord, ...]:
+    return tuple(chunk_of(record, index) for index in range(count))
+
+
+def lists_after(changes: Sequence[transitions.Transition], before: ChunkLists) -> ChunkLists:
+    """The chunks that are stored after these changes, which repair none."""
+    written = [write for change in changes for write in change.chunks]
+    preview, refined = (
+        (*before.of(variant), *(write.chunk for write in written if write.variant == variant)) for variant in VARIANTS
+    )
+    return ChunkLists(preview, refined)
 
 
 def test_every_status_is_in_the_graph_and_terminal_ones_lead_nowhere() -> None:
@@ -301,7 +320,8 @@ def test_events_not_asked_for_are_not_delivered() -> None:
 def test_a_restored_job_has_its_whole_log_and_the_webhooks_that_may_not_have_arrived() -> None:
     spec = queued_job(webhook_url="https://example.com/hook").spec
     job = with_chunks(job_in(JobStatus.SUCCEEDED, spec=spec, started_at=DAY_ONE, finished_at=LATER), 2)
-    restored = transitions.restore(job)
+    lists = ChunkLists(made(job, 2))
+    restored = transitions.restore(job, lists)
     assert [(event.type.value, event.data["status"], event.data["version"]) for event in restored.events] == [
         ("job.queued", "queued", 0),
         ("job.started", "running", 0),
@@ -310,12 +330,12 @@ def test_a_restored_job_has_its_whole_log_and_the_webhooks_that_may_not_have_arr
         ("job.succeeded", "succeeded", 2),
     ]
     assert [row.event_type for row in restored.deliveries] == ["job.succeeded"]
-    assert transitions.restore(transitions.end_webhooks(job, 1).record).deliveries == ()
+    assert transitions.restore(transitions.end_webhooks(job, 1).record, lists).deliveries == ()
 
 
 def test_a_restored_lane_is_beyond_every_old_token() -> None:
     job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 0).record
-    lane = transitions.restore(job).record.lane(Lane.GENERATE)
+    lane = transitions.restore(job, ChunkLists()).record.lane(Lane.GENERATE)
     assert lane.token > job.lane(Lane.GENERATE).token + 1000
     assert not lane.held
 
@@ -373,8 +393,10 @@ def test_a_repeated_piece_changes_nothing_and_one_out_of_turn_is_refused() -> No
 
 
 def test_a_restored_refined_job_has_the_events_of_both_lanes_in_order() -> None:
-    job = refined(refined(refined_job(), 1, 0).record, 2, 1, 2).record
-    events = transitions.restore(job).events
+    first = refined(refined_job(), 1, 0)
+    last = refined(first.record, 2, 1, 2)
+    lists = lists_after([first, last], ChunkLists(made(last.record, 3)))
+    events = transitions.restore(last.record, lists).events
     told = [(event.type.value.removeprefix("chunk."), event.data["chunk"]["index"]) for event in events[2:]]
     assert told == [
         ("completed", 0),
@@ -394,17 +416,40 @@ def test_a_restored_refined_job_has_the_events_of_both_lanes_in_order() -> None:
 def test_a_restored_log_is_the_one_that_was_lost(schedule: str, pieces: list[tuple[int, ...]]) -> None:
     """Clients go on after the entry that they know, and receivers know webhooks by ids that hold the version."""
     job = queued_job(num_frames=40, refine=refine_spec(schedule=schedule, num_inference_steps=2))
-    log = [*(first := transitions.create(job)).events]
-    log += (change := transitions.claim(first.record, Lane.GENERATE, LATER, 0)).events
+    changes = [transitions.create(job)]
+    changes.append(transitions.claim(changes[-1].record, Lane.GENERATE, LATER, 0))
     for index in range(3):
-        job = change.record
-        log += (change := transitions.commit_chunk(job, lease_of(job), chunk_of(job, index), "f", LATER)).events
+        job = changes[-1].record
+        changes.append(transitions.commit_chunk(job, lease_of(job), chunk_of(job, index), "f", LATER))
     for done, published in enumerate(pieces, start=1):
-        log += (change := refined(change.record, done, *published)).events
-    restored = transitions.restore(change.record).events
+        changes.append(refined(changes[-1].record, done, *published))
+    restored = transitions.restore(changes[-1].record, lists_after(changes, ChunkLists())).events
     assert [(event.type, event.data["version"], event.data.get("chunk")) for event in restored] == [
-        (event.type, event.data["version"], event.data.get("chunk")) for event in log
+        (event.type, event.data["version"], event.data.get("chunk")) for change in changes for event in change.events
     ]
+
+
+def test_of_a_very_long_job_only_the_newest_events_are_restored_under_their_ids() -> None:
+    job = with_chunks(job_in(JobStatus.RUNNING, spec=queued_job(num_frames=48_000).spec, started_at=DAY_ONE), 2500)
+    restored = transitions.restore(job, ChunkLists(made(job, 2500)))
+    assert (len(restored.events), restored.record.num_events) == (transitions.KEPT_EVENTS, 2502)
+    assert restored.events[-1].data["chunk"]["index"] == 2499
+
+
+def test_a_commit_costs_the_same_however_long_the_job_is() -> None:
+    """The record keeps totals, so that nothing in it grows with the chunks."""
+    spec = queued_job(num_frames=10**6).spec
+    first, later = (len(with_chunks(job_in(JobStatus.RUNNING, spec=spec), n).model_dump_json()) for n in (100, 5000))
+    assert later - first < 20  # longer numbers
+
+
+def test_a_last_chunk_that_is_replaced_by_a_longer_one_counts_with_its_new_length() -> None:
+    job = with_chunks(job_in(JobStatus.RUNNING, spec=queued_job(num_frames=40).spec), 3)
+    assert job.frames_done == 40
+    longer = chunk_of(job, 2).model_copy(update={"num_frames": 16, "key": "jobs/x/chunks/00002-1.mp4"})
+    totals = job.chunks.with_replaced(longer)
+    assert (totals.count, totals.num_frames, totals.last) == (3, 48, longer)
+    assert job.chunks.with_replaced(chunk_of(job, 0)) == job.chunks
 
 
 def test_deliveries_of_one_moment_are_ordered_by_their_version() -> None:
@@ -412,7 +457,7 @@ def test_deliveries_of_one_moment_are_ordered_by_their_version() -> None:
         update={
             "version": 8,
             "refine_done": 1,
-            "refined": (chunk_of(refined_job(), 0),),
+            "refined": totals_of(made(refined_job(), 1)),
             "spec": queued_job(
                 num_frames=40,
                 refine=refine_spec(),

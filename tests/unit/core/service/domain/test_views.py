@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane, RefineSchedule, StepProgress
+from core.service.domain.schema import ChunkRecord, Job, JobRecord, JobStatus, Lane, RefineSchedule, StepProgress
+from core.service.domain.schema.older import totals_of
 from core.service.domain.views import (
     Pace,
     chunk_views,
     eta_seconds,
     job_json,
     job_summary,
-    job_view,
     links_of,
     pace_of,
     progress_of,
@@ -49,7 +49,7 @@ def chunk(index: int, after_seconds: float, num_frames: int = 16) -> ChunkRecord
 def record(*chunks: ChunkRecord, **changes: Any) -> JobRecord:
     """A running job of four chunks (52 frames), started at FAKE_START."""
     running: dict[str, Any] = {"status": JobStatus.RUNNING, "started_at": FAKE_START, "version": len(chunks)}
-    return JobRecord(id="j", spec=SPEC, chunks=chunks, created_at=FAKE_START, **{**running, **changes})
+    return JobRecord(id="j", spec=SPEC, chunks=totals_of(chunks), created_at=FAKE_START, **{**running, **changes})
 
 
 def step(chunk_index: int, number: int, after_seconds: float = 0.0) -> StepProgress:
@@ -120,25 +120,19 @@ def test_commits_at_one_instant_have_no_pace() -> None:
 
 def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
     job = record(chunk(0, 2))
-    seen = job_view(job, progress_of(job, {}, None), "https://api")
-    assert seen.chunks[0].url == f"https://api/jobs/{job.id}/chunks/0.mp4"
-    assert "key" not in seen.chunks[0].model_dump()
-    assert seen.progress.seconds_playable == 2.0
+    (seen,) = chunk_views(job, [chunk(0, 2)], "https://api")
+    assert seen.url == f"https://api/jobs/{job.id}/chunks/0.mp4"
+    assert "key" not in seen.model_dump()
+    assert progress_of(job, {}, None).seconds_playable == 2.0
 
 
 def test_a_job_in_json_is_its_summary_and_its_chunks() -> None:
-    for job in (record(), record(chunk(0, 2), chunk(1, 4))):
-        progress = progress_of(job, {}, None)
-        summary = job_summary(job, progress, "https://api").model_dump_json()
-        whole = job_view(job, progress, "https://api").model_dump_json()
-        assert job_json(summary, chunk_views(job, "https://api")) == whole
-
-
-def test_a_summary_is_the_job_without_chunks() -> None:
-    job = record(chunk(0, 2))
-    progress = progress_of(job, {}, None)
-    whole = job_view(job, progress, "https://api").model_dump()
-    assert job_summary(job, progress, "https://api").model_dump() == {k: v for k, v in whole.items() if k != "chunks"}
+    for chunks in ((), (chunk(0, 2), chunk(1, 4))):
+        job = record(*chunks)
+        summary = job_summary(job, progress_of(job, {}, None), "https://api")
+        views = chunk_views(job, chunks, "https://api")
+        whole = Job(**summary.model_dump(), chunks=views).model_dump_json()
+        assert job_json(summary.model_dump_json(), views) == whole
 
 
 def test_links_are_absolute() -> None:
@@ -149,7 +143,7 @@ def test_links_are_absolute() -> None:
 
 
 def test_a_chunk_keeps_its_timings() -> None:
-    assert chunk_views(record(chunk(0, 1)), "https://api")[0].timings == {"denoise": 1.5}
+    assert chunk_views(record(chunk(0, 1)), [chunk(0, 1)], "https://api")[0].timings == {"denoise": 1.5}
 
 
 def refined_record(schedule: RefineSchedule = "streaming", num_refined: int = 0) -> JobRecord:
@@ -157,7 +151,7 @@ def refined_record(schedule: RefineSchedule = "streaming", num_refined: int = 0)
     chunks = tuple(chunk(index, index + 1) for index in range(4))
     spec = SPEC.model_copy(update={"refine": refine_spec(schedule=schedule)})
     refined = tuple(chunk(index, 4 + 2 * index) for index in range(num_refined))
-    return record(*chunks, refined=refined).model_copy(update={"spec": spec})
+    return record(*chunks, refined=totals_of(refined)).model_copy(update={"spec": spec})
 
 
 def test_the_time_left_is_that_of_the_slower_lane() -> None:
@@ -176,7 +170,8 @@ def test_in_lockstep_the_first_refined_chunk_alone_promises_nothing() -> None:
 
 
 def test_refined_chunks_carry_both_urls() -> None:
-    views = chunk_views(refined_record(num_refined=1), "https://api")
+    chunks = [chunk(index, index + 1) for index in range(4)]
+    views = chunk_views(refined_record(num_refined=1), chunks, "https://api")
     assert [bool(view.refined_url) for view in views] == [True, False, False, False]
     assert progress_of(refined_record(num_refined=1), {}, None).chunks_refined == 1
     assert progress_of(record(), {}, None).chunks_refined is None

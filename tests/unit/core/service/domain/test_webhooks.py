@@ -9,6 +9,7 @@ import pytest
 
 from core.service.domain.errors import SetupError
 from core.service.domain.schema import ChunkRecord, EventType, JobError, JobRecord, JobStatus
+from core.service.domain.schema.older import totals_of
 from core.service.domain.webhook_secret import generate_secret
 from core.service.domain.webhooks import (
     MAX_BODY_BYTES,
@@ -44,7 +45,13 @@ def make_record(*, chunks: int = 0, error: JobError | None = None, text: str = "
         for i in range(chunks)
     )
     return JobRecord(
-        id="job_x", status=JobStatus.RUNNING, version=chunks, spec=spec, chunks=made, error=error, created_at=NOW
+        id="job_x",
+        status=JobStatus.RUNNING,
+        version=chunks,
+        spec=spec,
+        chunks=totals_of(made),
+        error=error,
+        created_at=NOW,
     )
 
 

@@ -1,0 +1,63 @@
+"""What the job store's methods take and return beside records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.service.domain.schema import JobRecord, Lane, StepProgress
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A worker's claim on one lane of a job. `token` fences: a commit with an older token is refused."""
+
+    job_id: str
+    lane: Lane
+    token: int
+    worker: str
+    poison: bool = False
+    """This piece of work has killed so many workers that it must not be tried again."""
+
+
+@dataclass(frozen=True)
+class QueuedWork:
+    """The next job of a queue that has work without a worker."""
+
+    lane: Lane
+    record: JobRecord
+
+
+@dataclass(frozen=True)
+class LiveStatus:
+    """What changes without a commit: denoising steps by lane, and the position in the queue."""
+
+    steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
+    queue_position: int | None = None
+    """1 = next of its model's queued jobs; None once started."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A job at one moment. `mark` is a text that changes with everything that is in an answer about the job."""
+
+    record: JobRecord
+    live: LiveStatus
+    mark: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """Object keys of the final videos and the thumbnail; None for those that do not exist."""
+
+    video_key: str | None = None
+    refined_video_key: str | None = None
+    thumbnail_key: str | None = None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A page of jobs, newest first; `next_cursor` is None on the last one."""
+
+    jobs: Sequence[JobRecord]
+    next_cursor: str | None
