@@ -27,6 +27,7 @@ from api.http.methods import HeadAndOptions
 from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
+from api.http.request_ids import RequestIds
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
@@ -74,6 +75,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(AllowedHosts, settings=settings)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
+    app.add_middleware(RequestIds)
     app.add_middleware(LongResponses)
 
 
