@@ -30,6 +30,7 @@ from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
+from api.media.thumbnails import Thumbnails
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
@@ -59,6 +60,7 @@ def create_app(
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
     app.state.media_streams = MediaStreams(settings)
+    app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
     for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
         app.include_router(module.router)

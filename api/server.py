@@ -21,6 +21,8 @@ from typing import Any, cast
 
 import h11
 import uvicorn
+from starlette.types import Scope
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
@@ -186,7 +188,7 @@ class Protocol(H11Protocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         waiting = cycle if cycle is not None and not cycle.response_complete else None
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE} and not (waiting and waiting.response_started):
-            request_id = request_id_of(waiting.scope) if waiting else accepted_request_id(None)
+            request_id = request_id_of(cast(Scope, waiting.scope)) if waiting else accepted_request_id(None)
             self._write(error, request_id)
         if waiting is not None:
             waiting.disconnected = True
@@ -247,7 +249,7 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
 
 def _log_config() -> dict[str, Any]:
     """uvicorn's own, with request ids."""
-    config = deepcopy(uvicorn.config.LOGGING_CONFIG)
+    config = deepcopy(LOGGING_CONFIG)
     for formatter in config["formatters"].values():
         formatter["fmt"] += LOG_SUFFIX
     return config

@@ -66,9 +66,9 @@ class AsyncClient:
         """GET /jobs: one page, newest first, 1 to 100 jobs. Pass `next_cursor` of a page for the page after it."""
         return await self._send(calls.list_jobs(status, limit, cursor))
 
-    async def list_chunks(self, job_id: str, after: int = -1) -> ChunkList:
+    async def list_chunks(self, job_id: str, after: int = -1, include: calls.ChunkInclude | None = None) -> ChunkList:
         """GET /jobs/{id}/chunks: finished chunks with an index above `after`."""
-        return await self._send(calls.list_chunks(job_id, after))
+        return await self._send(calls.list_chunks(job_id, after, include))
 
     async def cancel_job(self, job_id: str) -> Job:
         """POST /jobs/{id}/cancel. Finished chunks become the final video. ApiError 409 if the job has ended."""

@@ -1,4 +1,4 @@
-"""X-Request-Id on every answer: the client's own if it is valid, else a new one. Log lines of the request have it too."""
+"""X-Request-Id on every answer: the client's own if it is valid, else a new one. Log lines of the request have it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -11,13 +11,14 @@ from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
 from api.http.host_lookup import RequestedJob, ResolvedHosts
 from api.http.openapi import REQUEST_BODY, may_fail
 from api.http.responses import conditional, conditional_on
+from api.media.presigned import with_presigned_urls
 from core.service.admission.admission import admit, queued_record, random_seed
 from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import ServiceFull
 from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
 from core.service.domain.transitions import wants
-from core.service.domain.views import chunk_views, job_json, job_summary, job_view, links_of, progress_of
+from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, job_view, links_of, progress_of
 from core.service.records.manifest_writer import create_job, write_manifest
 from core.service.records.tombstones import delete_job
 
@@ -69,7 +70,7 @@ def list_jobs(
     if page.next_cursor:
         query = {"status": status, "limit": limit, "cursor": page.next_cursor}
         next_page = urlencode({name: value for name, value in query.items() if value is not None})
-        headers["Link"] = f'<{base_url}/jobs?{next_page}>; rel="next"'
+        headers["Link"] = f'<{base_url.api}/jobs?{next_page}>; rel="next"'
     return _json(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
 
 
@@ -103,10 +104,16 @@ def list_chunks(
     ports: PortsDep,
     base_url: BaseUrl,
     after: Annotated[int, Query(ge=-1, description="Only chunks after this index; -1 for all.")] = -1,
+    include: Annotated[
+        Literal["presigned_urls"] | None,
+        Query(description="presigned_urls: also URLs of the object storage, valid for LONGTAKE_URL_TTL_SECONDS."),
+    ] = None,
 ) -> Response:
     """Chunks in order, each a playable MP4. If `status` is terminal no more will come."""
     record = ports.store.get(job_id)
     chunks = chunk_views(record, base_url, after + 1)
+    if include:
+        chunks = with_presigned_urls(chunks, record.chunks, record.refined, ports.storage.url)
     return conditional(request, ChunkList(status=record.status, chunks=chunks).model_dump_json())
 
 
@@ -147,7 +154,7 @@ def delete(job_id: JobId, ports: PortsDep) -> Response:
     return Response(status_code=202 if is_held else 204)
 
 
-def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
+def _view(ports: Ports, record: JobRecord, base_url: PublicUrls) -> Job:
     (live_status,) = ports.store.live_statuses([record])
     return job_view(record, _progress_of(record, live_status), base_url)
 

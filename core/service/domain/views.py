@@ -30,6 +30,14 @@ from core.service.domain.schema import (
 
 
 @dataclass(frozen=True)
+class PublicUrls:
+    """The base URLs of links, without trailing slashes: of the API, and of media (a CDN, or the API as well)."""
+
+    api: str
+    media: str
+
+
+@dataclass(frozen=True)
 class Pace:
     """Generation speed: seconds per chunk, and seconds of video per second."""
 
@@ -37,12 +45,12 @@ class Pace:
     realtime_factor: float
 
 
-def job_view(record: JobRecord, progress: Progress, base_url: str) -> Job:
-    """A job with its chunks. `progress` is from `progress_of`; `base_url` has no trailing slash."""
+def job_view(record: JobRecord, progress: Progress, base_url: PublicUrls) -> Job:
+    """A job with its chunks. `progress` is from `progress_of`."""
     return Job(**_summary_fields(record, progress, base_url), chunks=chunk_views(record, base_url))
 
 
-def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
+def job_summary(record: JobRecord, progress: Progress, base_url: PublicUrls) -> JobSummary:
     """A job without its chunks, for lists."""
     return JobSummary(**_summary_fields(record, progress, base_url))
 
@@ -55,16 +63,16 @@ def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:
 _CHUNKS = TypeAdapter(Sequence[Chunk])
 
 
-def chunk_views(record: JobRecord, base_url: str, first: int = 0) -> list[Chunk]:
+def chunk_views(record: JobRecord, base_url: PublicUrls, first: int = 0) -> list[Chunk]:
     """Finished chunks from index `first` on, with their URLs."""
     refined = {chunk.index for chunk in record.refined}
-    return [_chunk_view(chunk, chunk.index in refined, record.id, base_url) for chunk in record.chunks[first:]]
+    return [_chunk_view(chunk, chunk.index in refined, record.id, base_url.media) for chunk in record.chunks[first:]]
 
 
-def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str) -> Chunk:
+def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, media_url: str) -> Chunk:
     return Chunk(
-        url=chunk_url(base_url, job_id, chunk.index),
-        refined_url=chunk_url(base_url, job_id, chunk.index, "refined") if is_refined else None,
+        url=chunk_url(media_url, job_id, chunk.index),
+        refined_url=chunk_url(media_url, job_id, chunk.index, "refined") if is_refined else None,
         index=chunk.index,
         first_frame=chunk.first_frame,
         num_frames=chunk.num_frames,
@@ -75,9 +83,9 @@ def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str
     )
 
 
-def chunk_url(base_url: str, job_id: str, index: int, variant: Variant = "preview") -> str:
+def chunk_url(media_url: str, job_id: str, index: int, variant: Variant = "preview") -> str:
     """Stable URL of a chunk: the API streams the object, or redirects to it, on request."""
-    return f"{base_url}/jobs/{job_id}/{chunk_path(index, variant)}"
+    return f"{media_url}/jobs/{job_id}/{chunk_path(index, variant)}"
 
 
 def chunk_path(index: int, variant: Variant = "preview") -> str:
@@ -85,7 +93,7 @@ def chunk_path(index: int, variant: Variant = "preview") -> str:
     return f"chunks/{index}.mp4" + ("" if variant == "preview" else f"?variant={variant}")
 
 
-def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dict[str, Any]:
+def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls) -> dict[str, Any]:
     return {
         "id": record.id,
         "status": record.status,
@@ -103,15 +111,16 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: str) -> dic
     }
 
 
-def links_of(job_id: str, base_url: str) -> Links:
+def links_of(job_id: str, base_url: PublicUrls) -> Links:
     """Absolute URLs of a job's resources."""
-    job = f"{base_url}/jobs/{job_id}"
+    job, media = f"{base_url.api}/jobs/{job_id}", f"{base_url.media}/jobs/{job_id}"
     return Links(
         self=job,
         chunks=f"{job}/chunks",
         events=f"{job}/events",
         playlist=f"{job}/playlist.m3u8",
-        video=f"{job}/video.mp4",
+        video=f"{media}/video.mp4",
+        thumbnail=f"{media}/thumbnail.jpg",
         cancel=f"{job}/cancel",
     )
 

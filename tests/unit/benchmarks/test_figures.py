@@ -62,7 +62,7 @@ def job() -> Job:
             queue_position=None,
         ),
         chunks=[chunk(0, 3, {}), chunk(1, 8, timings)],
-        links=Links(self="", chunks="", events="", playlist="", video="", cancel=""),
+        links=Links(self="", chunks="", events="", playlist="", video="", thumbnail="", cancel=""),
         error=None,
         created_at=START,
         started_at=START,

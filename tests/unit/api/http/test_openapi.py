@@ -47,6 +47,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "GET /jobs/{job_id}/chunks/{index}.mp4",
         "GET /jobs/{job_id}/video.mp4",
         "GET /jobs/{job_id}/video",
+        "GET /jobs/{job_id}/thumbnail.jpg",
         "GET /jobs/{job_id}/events",
         "POST /jobs/{job_id}/cancel",
         "POST /uploads",

@@ -9,9 +9,7 @@ from tests.helpers.fake_world import World
 from tests.helpers.log_records import request_ids_in_log_records, requests_of
 
 
-def test_log_lines_of_a_job_name_the_request_that_created_it(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_lines_of_a_job_name_the_request_that_created_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "worker.lanes")
     with working_for("trace-7"):
         world.submit(num_frames=16)

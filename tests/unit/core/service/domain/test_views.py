@@ -8,6 +8,7 @@ import pytest
 from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane, RefineSchedule, StepProgress
 from core.service.domain.views import (
     Pace,
+    PublicUrls,
     chunk_views,
     eta_seconds,
     job_json,
@@ -20,6 +21,7 @@ from core.service.domain.views import (
 from core.service.testing.clock import FAKE_START
 from tests.helpers.jobs import job_spec, refine_spec
 
+URLS = PublicUrls("https://api", "https://api")
 SPEC = job_spec(
     prompt="a red circle",
     negative_prompt="",
@@ -120,7 +122,7 @@ def test_commits_at_one_instant_have_no_pace() -> None:
 
 def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
     job = record(chunk(0, 2))
-    seen = job_view(job, progress_of(job, {}, None), "https://api")
+    seen = job_view(job, progress_of(job, {}, None), URLS)
     assert seen.chunks[0].url == f"https://api/jobs/{job.id}/chunks/0.mp4"
     assert "key" not in seen.chunks[0].model_dump()
     assert seen.progress.seconds_playable == 2.0
@@ -129,27 +131,37 @@ def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
 def test_a_job_in_json_is_its_summary_and_its_chunks() -> None:
     for job in (record(), record(chunk(0, 2), chunk(1, 4))):
         progress = progress_of(job, {}, None)
-        summary = job_summary(job, progress, "https://api").model_dump_json()
-        whole = job_view(job, progress, "https://api").model_dump_json()
-        assert job_json(summary, chunk_views(job, "https://api")) == whole
+        summary = job_summary(job, progress, URLS).model_dump_json()
+        whole = job_view(job, progress, URLS).model_dump_json()
+        assert job_json(summary, chunk_views(job, URLS)) == whole
 
 
 def test_a_summary_is_the_job_without_chunks() -> None:
     job = record(chunk(0, 2))
     progress = progress_of(job, {}, None)
-    whole = job_view(job, progress, "https://api").model_dump()
-    assert job_summary(job, progress, "https://api").model_dump() == {k: v for k, v in whole.items() if k != "chunks"}
+    whole = job_view(job, progress, URLS).model_dump()
+    assert job_summary(job, progress, URLS).model_dump() == {k: v for k, v in whole.items() if k != "chunks"}
 
 
 def test_links_are_absolute() -> None:
-    links = links_of("j", "https://api").model_dump()
+    links = links_of("j", URLS).model_dump()
     assert links["self"] == "https://api/jobs/j"
     assert links["playlist"] == "https://api/jobs/j/playlist.m3u8"
     assert all(link.startswith("https://api/jobs/j") for link in links.values())
 
 
+def test_links_to_media_lead_to_the_cdn_and_all_others_to_the_api() -> None:
+    urls = PublicUrls("https://api", "https://cdn/x")
+    links = links_of("j", urls).model_dump()
+    of_media = {name: link for name, link in links.items() if not link.startswith("https://api/jobs/j")}
+    assert of_media == {"video": "https://cdn/x/jobs/j/video.mp4", "thumbnail": "https://cdn/x/jobs/j/thumbnail.jpg"}
+    (seen,) = chunk_views(refined_record(num_refined=1), urls)[:1]
+    assert seen.url == "https://cdn/x/jobs/j/chunks/0.mp4"
+    assert seen.refined_url == "https://cdn/x/jobs/j/chunks/0.mp4?variant=refined"
+
+
 def test_a_chunk_keeps_its_timings() -> None:
-    assert chunk_views(record(chunk(0, 1)), "https://api")[0].timings == {"denoise": 1.5}
+    assert chunk_views(record(chunk(0, 1)), URLS)[0].timings == {"denoise": 1.5}
 
 
 def refined_record(schedule: RefineSchedule = "streaming", num_refined: int = 0) -> JobRecord:
@@ -176,7 +188,7 @@ def test_in_lockstep_the_first_refined_chunk_alone_promises_nothing() -> None:
 
 
 def test_refined_chunks_carry_both_urls() -> None:
-    views = chunk_views(refined_record(num_refined=1), "https://api")
+    views = chunk_views(refined_record(num_refined=1), URLS)
     assert [bool(view.refined_url) for view in views] == [True, False, False, False]
     assert progress_of(refined_record(num_refined=1), {}, None).chunks_refined == 1
     assert progress_of(record(), {}, None).chunks_refined is None
