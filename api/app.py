@@ -27,8 +27,10 @@ from api.http.methods import HeadAndOptions
 from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
+from api.http.request_ids import RequestIds
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
+from api.media.thumbnails import Thumbnails
 from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
@@ -58,6 +60,7 @@ def create_app(
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
     app.state.media_streams = MediaStreams(settings)
+    app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
     for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
         app.include_router(module.router)
@@ -74,6 +77,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(AllowedHosts, settings=settings)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
+    app.add_middleware(RequestIds)
     app.add_middleware(LongResponses)
 
 

@@ -15,16 +15,21 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from typing import Any, cast
 
 import h11
 import uvicorn
+from starlette.types import Scope
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
+from api.http.request_ids import HEADER, request_id_of
 from core.service.domain.errors import LongtakeError
+from core.service.request_ids import LOG_SUFFIX, accepted_request_id, put_request_ids_into_log_records
 from core.service.settings import Settings
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -183,14 +188,15 @@ class Protocol(H11Protocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         waiting = cycle if cycle is not None and not cycle.response_complete else None
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE} and not (waiting and waiting.response_started):
-            self._write(error)
+            request_id = request_id_of(cast(Scope, waiting.scope)) if waiting else accepted_request_id(None)
+            self._write(error, request_id)
         if waiting is not None:
             waiting.disconnected = True
             waiting.message_event.set()
         self.transport.close()
 
-    def _write(self, error: LongtakeError) -> None:
-        response = response_of(error, {"Connection": "close"})
+    def _write(self, error: LongtakeError, request_id: str) -> None:
+        response = response_of(error, {"Connection": "close", HEADER: request_id})
         body = bytes(response.body)
         events = (h11.Response(status_code=response.status_code, headers=response.raw_headers), h11.Data(body))
         with suppress(h11.LocalProtocolError):  # the response to a HEAD has no body
@@ -234,10 +240,19 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         log_level=settings.log_level.lower(),
+        log_config=_log_config(),
         access_log=args.access_log,
         timeout_keep_alive=round(settings.keep_alive_seconds),
         timeout_graceful_shutdown=args.grace_seconds,
     )
+
+
+def _log_config() -> dict[str, Any]:
+    """uvicorn's own, with request ids."""
+    config = deepcopy(LOGGING_CONFIG)
+    for formatter in config["formatters"].values():
+        formatter["fmt"] += LOG_SUFFIX
+    return config
 
 
 def parser() -> argparse.ArgumentParser:
@@ -255,7 +270,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     settings = settings_of_environment()
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s:     %(name)s: %(message)s")
+    put_request_ids_into_log_records()
+    logging.basicConfig(level=settings.log_level, format=f"%(levelname)s:     %(name)s: %(message)s{LOG_SUFFIX}")
     uvicorn.Server(config_of(args, settings)).run()
 
 

@@ -1,8 +1,9 @@
 """`python -m benchmarks`: runs all measurements, or those of `--only`, prints a table and writes a JSON file.
 
-`http`: requests per second of the API, also `--against` another checkout. `streams`: the cost of 2,000 event
-streams. `steps`: one guidance step of the reference, default and compiled network. `approximations`: speed and error of
-the optional ones. `refinement`: both schedules at several video lengths. `service`: jobs on an embedded stack.
+`http`: requests per second of the API, also `--against` another checkout. `media`: what it streams to players.
+`streams`: the cost of 2,000 event streams. `steps`: one guidance step of the reference, default and compiled network.
+`approximations`: speed and error of the optional ones. `refinement`: both schedules at several video lengths.
+`service`: jobs on an embedded stack.
 For GPUs: `python -m benchmarks.cuda`.
 
 Exit code 0: everything was measured, whether or not targets were met, as times depend on the machine.
@@ -21,14 +22,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import footprint, http, jobs, machine, streams
+from benchmarks import footprint, http, jobs, machine, media, streams
 from benchmarks.figures import Figure, Report
 from cli.processes.stack import StackOptions, running_stack
 from cli.processes.stop_signal import Stopped, StopSignal
 from client import Client
 from core.service.domain.errors import LongtakeError
 
-GROUPS = ("service", "http", "streams", "steps", "approximations", "refinement")
+GROUPS = ("service", "http", "media", "streams", "steps", "approximations", "refinement")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -77,6 +78,9 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
     if "http" in groups:
         with stop.interruptible():
             figures += http.measure(args.runs, args.against, say)
+    if "media" in groups:
+        with stop.interruptible():
+            figures += media.measure(say)
     if "streams" in groups:
         with stop.interruptible():
             figures += streams.measure(args.runs, say)

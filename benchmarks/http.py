@@ -126,18 +126,19 @@ def api_process(folder: Path, tree: Path = REPOSITORY) -> Generator[Api]:
     with EmbeddedRedis(folder / "redis") as redis_server, EmbeddedS3(folder / "s3") as s3_server:
         port = free_port()
         serve = ["--factory", "api.app:create_app", "--port", str(port), "--no-access-log"]
-        environment = {**os.environ, **_environment(redis_server, s3_server), "PYTHONPATH": str(tree)}
+        environment = {**os.environ, **environment_of(settings_of(redis_server, s3_server)), "PYTHONPATH": str(tree)}
         command = [sys.executable, "-c", _RUN_IN_CHECKOUT.format(tree=str(tree)), *serve]
         child = Child("the API", command, environment, folder / "api.log")
         try:
-            _wait_for_answer(port, child)
+            wait_for_answer(port, child)
             yield Api(child, port, redis_server.url(0))
         finally:
             stop_all([child], 10)
 
 
-def _wait_for_answer(port: int, child: Child) -> None:
-    with _client(port) as http:
+def wait_for_answer(port: int, child: Child) -> None:
+    """Wait until the API `child` answers; it must within START_SECONDS."""
+    with api_client(port) as http:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(http):
             child.check()
@@ -148,7 +149,7 @@ def _wait_for_answer(port: int, child: Child) -> None:
 def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
     """Rate and p99 in seconds of each kind, on fresh servers."""
     with api_process(folder, tree) as api:
-        with _client(api.port) as http:
+        with api_client(api.port) as http:
             short_job, long_job = _first_jobs(http, api.redis_url)
             requests = {kind: _request_of(kind, http, long_job if kind.long else short_job) for kind in KINDS}
         return {kind.name: asyncio.run(_load(api.port, kind, request)) for kind, request in requests.items()}
@@ -158,8 +159,9 @@ _RUN_IN_CHECKOUT = "import os, sys; os.chdir({tree!r}); sys.argv[0] = 'uvicorn';
 """Runs the uvicorn command in a checkout of its own: an installed package would otherwise come first."""
 
 
-def _environment(redis_server: EmbeddedRedis, s3_server: EmbeddedS3) -> dict[str, str]:
-    settings = Settings(
+def settings_of(redis_server: EmbeddedRedis, s3_server: EmbeddedS3, media: str = "redirect") -> Settings:
+    """Settings of an API on these servers, without limits that a measurement could reach."""
+    return Settings(
         redis_url=redis_server.url(0),
         broker_url=redis_server.url(1),
         s3_endpoint_url=s3_server.endpoint_url,
@@ -167,32 +169,38 @@ def _environment(redis_server: EmbeddedRedis, s3_server: EmbeddedS3) -> dict[str
         s3_secret_access_key=SecretStr(s3_server.secret_access_key),
         max_queued_jobs=1_000_000,
         max_frames=100_000,
+        media=media,
     )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment that gives a process these settings, with the presets of its own checkout."""
     chosen = settings_environment(settings)
     return {name: value for name, value in chosen.items() if name != "LONGTAKE_PRESETS_DIR"}
 
 
-def _client(port: int) -> httpx.Client:
+def api_client(port: int) -> httpx.Client:
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
 
 
 def _first_jobs(http: httpx.Client, redis_url: str) -> tuple[str, str]:
     """Ids of a queued job and of a running one with LONG_CHUNKS chunks. Twenty jobs wait, so that lists are full."""
-    long_job = _post(http, num_frames=CHUNK_FRAMES * LONG_CHUNKS + 1)
+    long_job = post_job(http, num_frames=CHUNK_FRAMES * LONG_CHUNKS + 1)
     with connect(redis_url) as client:
-        _make_chunks(RedisJobStore(client, SystemClock(), retention_seconds=3600), long_job)
-    return [_post(http) for _ in range(20)][-1], long_job
+        make_chunks(RedisJobStore(client, SystemClock(), retention_seconds=3600), long_job, LONG_CHUNKS)
+    return [post_job(http) for _ in range(20)][-1], long_job
 
 
-def _post(http: httpx.Client, **fields: object) -> str:
+def post_job(http: httpx.Client, **fields: object) -> str:
+    """The id of a new job."""
     answer = http.post("/jobs", json={**json.loads(BODY), **fields})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
-def _make_chunks(store: RedisJobStore, job_id: str) -> None:
-    """Commit chunks as a worker does, without objects."""
-    for index in range(LONG_CHUNKS):
+def make_chunks(store: RedisJobStore, job_id: str, count: int) -> None:
+    """Commit a job's first `count` chunks as a worker does, without objects."""
+    for index in range(count):
         lease = store.claim(job_id, Lane.GENERATE, "benchmark", 60)
         assert lease
         timings: dict[str, float] = dict.fromkeys(("queue", "denoise", "decode", "encode", "upload", "commit"), 0.1234)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -25,6 +25,8 @@ UPLOAD_TIMEOUT_SECONDS = 120.0
 EVENT_SILENCE_SECONDS = 5.0
 """An event stream that is silent for longer is closed, and the job is read instead."""
 
+ChunkInclude = Literal["presigned_urls"]
+"""What a list of chunks has only if it is asked for."""
 T = TypeVar("T")
 
 
@@ -59,8 +61,9 @@ def list_jobs(status: JobStatus | None, limit: int, cursor: str | None) -> Call[
     return Call("GET", "/jobs", _as(JobList), {"params": {name: value for name, value in query.items() if value}})
 
 
-def list_chunks(job_id: str, after: int, limit: int) -> Call[ChunkList]:
-    return Call("GET", f"/jobs/{job_id}/chunks", _as(ChunkList), {"params": {"after": after, "limit": limit}})
+def list_chunks(job_id: str, after: int, limit: int, include: ChunkInclude | None) -> Call[ChunkList]:
+    query = {"after": after, "limit": limit, **({"include": include} if include else {})}
+    return Call("GET", f"/jobs/{job_id}/chunks", _as(ChunkList), {"params": query})
 
 
 def cancel_job(job_id: str) -> Call[Job]:

@@ -66,10 +66,13 @@ class Client:
         """GET /jobs: one page, newest first, 1 to 100 jobs. Pass `next_cursor` of a page for the page after it."""
         return self._send(calls.list_jobs(status, limit, cursor))
 
-    def list_chunks(self, job_id: str, after: int = -1, limit: int = 100) -> ChunkList:
+    def list_chunks(
+        self, job_id: str, after: int = -1, limit: int = 100, include: calls.ChunkInclude | None = None
+    ) -> ChunkList:
         """GET /jobs/{id}/chunks: one page of finished chunks with an index above `after`, at most 1,000. Pass
-        `next_after` of a page for the page after it."""
-        return self._send(calls.list_chunks(job_id, after, limit))
+        `next_after` of a page for the page after it. `include` presigned_urls: also URLs of the object storage, which
+        expire."""
+        return self._send(calls.list_chunks(job_id, after, limit, include))
 
     def chunks(self, job_id: str, after: int = -1) -> Iterator[Chunk]:
         """Every finished chunk with an index above `after`, in order, page by page. Of a running job those that are

@@ -17,7 +17,8 @@ class ApiError(ClientError):
 
     `status` is the HTTP status. `code` is the API's stable error code (docs/http-api.md#errors), or None if a
     proxy or the storage answered. `field` is the request field at fault. `retry_after_seconds` is the answer's
-    Retry-After: set if the same request can succeed later.
+    Retry-After: set if the same request can succeed later. `request_id` is the answer's X-Request-Id, by which the
+    operator finds the request in the logs.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class ApiError(ClientError):
         field: str | None = None,
         fix: str | None = None,
         retry_after_seconds: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message, fix=fix)
         self.status = status
         self.code = code
         self.field = field
         self.retry_after_seconds = retry_after_seconds
+        self.request_id = request_id
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message

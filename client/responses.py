@@ -39,6 +39,7 @@ def error_of(response: httpx.Response) -> ApiError:
         field=problem.get("field"),
         fix=problem.get("fix"),
         retry_after_seconds=_retry_after(response),
+        request_id=response.headers.get("x-request-id"),
     )
 
 

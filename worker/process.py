@@ -34,6 +34,7 @@ from core.service.redis.client import REQUEST
 from core.service.redis.health import check_store
 from core.service.redis.queue import CPU_QUEUE, JANITOR_QUEUE, MEDIA_QUEUE, WEBHOOKS_QUEUE, worker_options
 from core.service.redis.worker_registry import RedisWorkerRegistry
+from core.service.request_ids import LOG_SUFFIX, put_request_ids_into_log_records
 from core.service.settings import Settings, read_settings
 from worker.app import make_cpu_app, make_engine_app
 from worker.backends import connect_backends
@@ -66,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error.with_fix}\n")
         return EXIT_SETTINGS
     options = read_options(sys.argv[1:] if arguments is None else arguments, settings)
-    logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    put_request_ids_into_log_records()
+    lines = f"%(asctime)s %(levelname)s %(name)s: %(message)s{LOG_SUFFIX}"
+    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format=lines)
     # At level INFO httpx logs every URL in full, and clients' URLs may hold secrets.
     logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
     # Celery warns about pickle; only JSON is accepted here.

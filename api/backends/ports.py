@@ -24,6 +24,7 @@ from core.service.domain.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
+from core.service.domain.views import PublicUrls
 from core.service.net.resolver import REQUEST_SECONDS, BoundedResolver
 from core.service.settings import Settings
 
@@ -98,13 +99,14 @@ async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-async def _base_url(request: Request) -> str:
+async def _base_urls(request: Request) -> PublicUrls:
     settings = cast(Settings, request.app.state.settings)
-    return (settings.public_base_url or str(request.base_url)).rstrip("/")
+    api = (settings.public_base_url or str(request.base_url)).rstrip("/")
+    return PublicUrls(api, settings.media_base_url or api)
 
 
 # async on purpose: FastAPI runs these on the event loop, without the thread pool.
 PortsDep = Annotated[Ports, Depends(_ports)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
-BaseUrl = Annotated[str, Depends(_base_url)]
-"""The public URL of this API, without a trailing slash."""
+BaseUrl = Annotated[PublicUrls, Depends(_base_urls)]
+"""The base URLs of links in answers."""

@@ -98,7 +98,7 @@ class JobEventsResponse(EventStreamResponse):
     """One job's stream. It counts in the limit until the client disconnects or the job ends."""
 
     def __init__(self, streams: Streams, job_id: str, after: str, base_url: str) -> None:
-        """`base_url`: public URL of the API, for links of chunks."""
+        """`base_url`: base URL of links of chunks."""
         super().__init__(headers=_HEADERS)
         del self.headers["Content-Length"]
         self._streams = streams
@@ -143,7 +143,7 @@ async def follow_job(
     streams: Streams, job_id: str, after: str, base_url: str, left: asyncio.Future[None] | None = None
 ) -> AsyncGenerator[str]:
     """The stream's text, part by part, until the job's last event, its deletion, the server's stop, or until `left` is
-    done. `base_url`: public URL of the API, for links of chunks."""
+    done. `base_url`: base URL of links of chunks."""
     left = left or asyncio.get_running_loop().create_future()
     yield f"retry: {round(streams.timing.reconnect_seconds * 1000)}\n\n"
     hub = streams.hub()

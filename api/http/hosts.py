@@ -23,9 +23,9 @@ class AllowedHosts:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         allowed = {name.lower().rstrip(".") for name in items_of(settings.allowed_hosts)}
-        public = urlsplit(settings.public_base_url or "").hostname
+        own = {urlsplit(base or "").hostname for base in (settings.public_base_url, settings.media_base_url)}
         self._any = "*" in allowed
-        self._names = allowed | ({public} if public else set())
+        self._names = allowed | {name for name in own if name}
         self._suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

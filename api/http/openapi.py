@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI, Header
 from pydantic import BaseModel, Field
 
 from api.http.problems import MEDIA_TYPE, Problem
+from api.http.request_ids import HEADER as REQUEST_ID
 from core.service.domain.schema import Frozen, JobError, JobRequest, JobStatus, WebhookEvent
 from core.service.media.uploads import UploadRequest
 
@@ -168,6 +169,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
         for of_fastapi in ("HTTPValidationError", "ValidationError"):
             schemas.pop(of_fastapi, None)
         _declare_parameter_errors(openapi)
+        _declare_request_ids(openapi)
         return openapi
 
     return document
@@ -180,6 +182,16 @@ def _declare_parameter_errors(document: dict[str, Any]) -> None:
     for operation in _operations(document["paths"]):
         if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
             operation["responses"]["422"] = may_fail(422)[422]
+
+
+def _declare_request_ids(document: dict[str, Any]) -> None:
+    """Every answer has X-Request-Id."""
+    schema = {"type": "string", "examples": ["3f9c2ab4d1e84c7f9a6b5d0e1c2f3a4b"]}
+    told = {"description": "The request's own id if it has a valid one, else a new one; log lines name it."}
+    document["components"]["headers"] = {REQUEST_ID: {**told, "schema": schema}}
+    for operation in _operations(document["paths"]):
+        for answer in operation["responses"].values():
+            answer.setdefault("headers", {})[REQUEST_ID] = {"$ref": f"#/components/headers/{REQUEST_ID}"}
 
 
 def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:

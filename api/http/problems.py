@@ -120,6 +120,7 @@ KINDS: dict[type[LongtakeError], ProblemKind] = {
     errors.JobNotFound: ProblemKind(404),
     errors.JobStateConflict: ProblemKind(409),
     errors.VideoNotReady: ProblemKind(404, retry_after_seconds=2),
+    errors.ThumbnailNotReady: ProblemKind(404, retry_after_seconds=2),
     errors.PlaylistNotReady: ProblemKind(404, retry_after_seconds=2),
     errors.ChunkNotReady: ProblemKind(404, retry_after_seconds=2),
     errors.ChunkNotFound: ProblemKind(404),

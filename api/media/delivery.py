@@ -26,7 +26,7 @@ from core.service.domain.ports import ObjectPart, ObjectReader
 from core.service.settings import Settings
 
 _log = logging.getLogger(__name__)
-CONTENT_TYPE = "video/mp4"
+VIDEO_TYPE = "video/mp4"
 IMMUTABLE = "public, max-age=86400, immutable"
 """Cache-Control of objects that never change. One day: as long as the tombstone of a deleted job is kept."""
 _ONE_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-0{0,17}[1-9]\d{0,17})", re.ASCII)
@@ -50,7 +50,7 @@ MediaStreamsDep = Annotated[MediaStreams, Depends(_media_streams)]
 
 @dataclass(frozen=True)
 class MediaObject:
-    """A stored video. `etag` changes with its bytes; `size_bytes` is None if only the storage knows it.
+    """A stored video or picture. `etag` changes with its bytes; `size_bytes` is None if only the storage knows it.
     `download_name` is the file name when it is downloaded by a redirect."""
 
     key: str
@@ -59,6 +59,7 @@ class MediaObject:
     cache_control: str = "no-cache"
     disposition: str | None = None
     download_name: str | None = None
+    content_type: str = VIDEO_TYPE
 
     @property
     def headers(self) -> dict[str, str]:
@@ -73,7 +74,7 @@ async def deliver(request: Request, reader: ObjectReader, streams: MediaStreams,
         return Response(status_code=304, headers=media.headers)
     if request.method == "HEAD":
         length = media.size_bytes if media.size_bytes is not None else await _size_of(reader, media.key)
-        return Response(media_type=CONTENT_TYPE, headers={**media.headers, "Content-Length": str(length)})
+        return Response(media_type=media.content_type, headers={**media.headers, "Content-Length": str(length)})
     return ObjectResponse(reader, streams, media, requested_range(request.headers, media.etag))
 
 
@@ -132,7 +133,7 @@ class ObjectResponse(Response):
     def _start(self, part: ObjectPart) -> dict[str, object]:
         headers = {
             **self._media.headers,
-            "Content-Type": CONTENT_TYPE,
+            "Content-Type": self._media.content_type,
             "Content-Length": str(part.last_byte - part.first_byte + 1),
         }
         if part.is_range:

@@ -50,7 +50,7 @@ async def events(
         # A browser's EventSource, which accepts this type, never reconnects after a 503: it gets a stream that waits.
         if EventStreamResponse.media_type not in accept:
             raise
-    return JobEventsResponse(streams, job_id, after, base_url)
+    return JobEventsResponse(streams, job_id, after, base_url.media)
 
 
 def _checked(event_id: str) -> str:

@@ -11,13 +11,14 @@ from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
 from api.http.host_lookup import RequestedJob, ResolvedHosts
 from api.http.openapi import REQUEST_BODY, api_version, may_fail
 from api.http.responses import conditional, etag_of, has_etag, is_conditional, not_modified
+from api.media.presigned import with_presigned_urls
 from core.service.admission.admission import admit, queued_record, random_seed
 from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import ServiceFull
 from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane, Progress
 from core.service.domain.transitions import wants
-from core.service.domain.views import chunk_views, job_json, job_summary, links_of, progress_of
+from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, links_of, progress_of
 from core.service.records.manifest_writer import create_job, write_manifest
 from core.service.records.tombstones import delete_job
 
@@ -73,7 +74,7 @@ def list_jobs(
     if page.next_cursor:
         query = {"status": status, "limit": limit, "cursor": page.next_cursor}
         next_page = urlencode({name: value for name, value in query.items() if value is not None})
-        headers["Link"] = f'<{base_url}/jobs?{next_page}>; rel="next"'
+        headers["Link"] = f'<{base_url.api}/jobs?{next_page}>; rel="next"'
     return _json(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
 
 
@@ -118,14 +119,23 @@ def list_chunks(
     base_url: BaseUrl,
     after: Annotated[int, Query(ge=-1, le=MAX_INDEX, description="Only chunks after this index; -1 for all.")] = -1,
     limit: Annotated[int, Query(ge=1, le=MAX_CHUNKS, description="Chunks per page.")] = 100,
+    include: Annotated[
+        Literal["presigned_urls"] | None,
+        Query(description="presigned_urls: also URLs of the object storage, valid for LONGTAKE_URL_TTL_SECONDS."),
+    ] = None,
 ) -> Response:
     """One page of chunks in order, each a playable MP4. `next_after` leads to the next page, as does
     `Link: rel="next"`; it is null if there are no more chunks now. If `status` is terminal no more will come."""
     record = ports.store.get(job_id)
     found = ports.store.chunks(job_id, "preview", after + 1, after + 1 + limit)
+    chunks = chunk_views(record, found, base_url)
+    if include:
+        refined = ports.store.chunks(job_id, "refined", after + 1, after + 1 + limit)
+        chunks = with_presigned_urls(chunks, found, refined, ports.storage.url)
     next_after = after + limit if after + 1 + limit < record.chunks.count else None
-    page = ChunkList(status=record.status, chunks=chunk_views(record, found, base_url), next_after=next_after)
-    link = f'<{links_of(job_id, base_url).chunks}?after={next_after}&limit={limit}>; rel="next"'
+    page = ChunkList(status=record.status, chunks=chunks, next_after=next_after)
+    query = {"after": next_after, "limit": limit, **({"include": include} if include else {})}
+    link = f'<{links_of(job_id, base_url).chunks}?{urlencode(query)}>; rel="next"'
     headers = {} if next_after is None else {"Link": link}
     return conditional(request, page.model_dump_json(), headers=headers)
 
@@ -167,12 +177,12 @@ def delete(job_id: JobId, ports: PortsDep) -> Response:
     return Response(status_code=202 if is_held else 204)
 
 
-def _newest_chunks(ports: Ports, record: JobRecord, base_url: str) -> list[Chunk]:
+def _newest_chunks(ports: Ports, record: JobRecord, base_url: PublicUrls) -> list[Chunk]:
     end = record.chunks.count
     return chunk_views(record, ports.store.chunks(record.id, "preview", max(0, end - MAX_CHUNKS), end), base_url)
 
 
-def _view(ports: Ports, record: JobRecord, base_url: str) -> JobSummary:
+def _view(ports: Ports, record: JobRecord, base_url: PublicUrls) -> JobSummary:
     (live_status,) = ports.store.live_statuses([record])
     return job_summary(record, _progress_of(record, live_status), base_url)
 

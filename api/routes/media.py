@@ -16,16 +16,19 @@ from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.events.sse import StreamsDep
 from api.http.client_limits import client_of
 from api.http.openapi import may_fail
-from api.http.responses import conditional, etag_of
+from api.http.responses import conditional, etag_of, matches
 from api.media.delivery import IMMUTABLE, MediaObject, MediaStreams, MediaStreamsDep, deliver
 from api.media.playlist_waits import PlaylistWaitsDep
+from api.media.thumbnails import ThumbnailsDep
 from api.routes.jobs import JobId
 from core.service.domain.errors import (
     ChunkNotFound,
     ChunkNotReady,
     JobNotFound,
     JobStateConflict,
+    LongtakeError,
     PlaylistNotReady,
+    ThumbnailNotReady,
     VideoNotReady,
 )
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
@@ -43,6 +46,7 @@ RedirectQuery = Annotated[
 ]
 MEDIA_ELEMENTS = frozenset({"video", "audio"})
 """Sec-Fetch-Dest (W3C Fetch Metadata) of a browser's native player; scripts such as hls.js send `empty`."""
+PICTURE_TYPE = "image/jpeg"
 NATIVE_START_CHUNKS = 3
 """Chromium (156) fails on a live playlist with one or two segments; with three it plays, even if it stalls later."""
 
@@ -53,6 +57,10 @@ class PlaylistResponse(Response):
 
 class VideoResponse(Response):
     media_type = "video/mp4"
+
+
+class PictureResponse(Response):
+    media_type = PICTURE_TYPE
 
 
 MEDIA_RESPONSES = {
@@ -75,9 +83,11 @@ async def playlist(
     ports: PortsDep,
     waits: PlaylistWaitsDep,
     streams: StreamsDep,
+    settings: SettingsDep,
     variant: VariantQuery = "preview",
 ) -> Response:
-    """Grows while the job runs and ends with the job. Its links are relative and never change.
+    """Grows while the job runs and ends with the job. Its links never change; they are relative, or lead to the CDN of
+    LONGTAKE_MEDIA.
 
     The response waits for the first chunk (for a browser's native player, the third), at most
     LONGTAKE_PLAYLIST_WAIT_SECONDS; without a chunk it is 404 `playlist_not_ready` with Retry-After.
@@ -96,9 +106,10 @@ async def playlist(
     record = await waits.until(client_of(request.scope), look, enough, give_up)
     count = record.totals(variant).count
     if not count:
-        raise _playlist_error(record)
+        raise _no_chunk_error(record, PlaylistNotReady)
     chunks = await to_thread.run_sync(ports.store.chunks, job_id, variant, 0, count)
-    entries = [_entry(chunk, variant) for chunk in chunks]
+    base = "" if settings.media_base_url is None else f"{settings.media_base_url}/jobs/{job_id}/"
+    entries = [_entry(chunk, variant, base) for chunk in chunks]
     text = render_playlist(entries, record.spec.fps, ended=_is_final(record, variant))
     return conditional(request, text, CONTENT_TYPE)
 
@@ -119,16 +130,18 @@ class Delivery:
         """The job's record. Raises JobNotFound, and JobStateConflict if the job has no such variant."""
         return _with_variant(await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
 
-    async def chunk(self, index: int) -> ChunkRecord:
+    async def chunk(self, index: int, variant: Variant) -> ChunkRecord:
         """A chunk that the record counts."""
-        found = await to_thread.run_sync(self.ports.store.chunks, self.job_id, self.variant, index, index + 1)
+        found = await to_thread.run_sync(self.ports.store.chunks, self.job_id, variant, index, index + 1)
         if not found:
             raise JobNotFound(f"there is no job {self.job_id}")  # it was deleted since
         return found[0]
 
     async def respond(self, media: MediaObject) -> Response:
-        """The object itself or a redirect to it. HEAD is always answered here: a presigned URL is for GET only."""
-        if self.request.method == "HEAD" or (self.settings.media == "proxy" and not self.by_redirect):
+        """The object itself or a redirect to it. HEAD is always answered here: a presigned URL is for GET only. A CDN
+        is sent the object, since a redirect would lead its viewers past it."""
+        redirects = self.by_redirect or self.settings.media == "redirect"
+        if self.request.method == "HEAD" or not redirects:
             return await deliver(self.request, self.ports.objects, self.streams, media)
         url = await to_thread.run_sync(lambda: self.ports.storage.url(media.key, download_name=media.download_name))
         return RedirectResponse(url, status_code=307, headers={"Cache-Control": "no-cache"})
@@ -164,7 +177,7 @@ async def chunk(
     record = await delivery.record()
     if index >= record.totals(delivery.variant).count:
         raise _chunk_error(record, index)
-    return await delivery.respond(_chunk_object(await delivery.chunk(index)))
+    return await delivery.respond(_chunk_object(await delivery.chunk(index, delivery.variant)))
 
 
 @router.head("/jobs/{job_id}/video.mp4", include_in_schema=False)
@@ -191,6 +204,30 @@ async def video(delivery: DeliveryOfRequest) -> Response:
     return await delivery.respond(_video_object(await delivery.record(), delivery.variant, "attachment"))
 
 
+@router.head("/jobs/{job_id}/thumbnail.jpg", include_in_schema=False)
+@router.get(
+    "/jobs/{job_id}/thumbnail.jpg",
+    summary="A picture of the video",
+    response_class=PictureResponse,
+    responses=MEDIA_RESPONSES,
+)
+async def thumbnail(delivery: DeliveryOfRequest, thumbnails: ThumbnailsDep) -> Response:
+    """The middle frame of the first chunk as a JPEG, its longer side at most 512 pixels; of the refined video once it
+    is complete. Before the first chunk 404 `thumbnail_not_ready`."""
+    record = await delivery.record()
+    variant: Variant = "refined" if record.refined_video_key else "preview"
+    if not record.totals(variant).count:
+        raise _no_chunk_error(record, ThumbnailNotReady)
+    first = await delivery.chunk(0, variant)
+    etag = etag_of(f"thumbnail of {first.sha256}")
+    if record.thumbnail_key is not None:
+        return await delivery.respond(MediaObject(record.thumbnail_key, etag, content_type=PICTURE_TYPE))
+    headers = {"Cache-Control": "no-cache", "ETag": etag}
+    if matches(delivery.request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    return PictureResponse(await thumbnails.of(first), headers=headers)
+
+
 def _with_variant(record: JobRecord, variant: Variant) -> JobRecord:
     """`record` itself. Raises JobStateConflict if the job has no such variant."""
     if variant == "refined" and record.spec.refine is None:
@@ -203,9 +240,9 @@ def _is_final(record: JobRecord, variant: Variant) -> bool:
     return record.status.is_terminal or (record.is_complete if variant == "preview" else record.is_refined)
 
 
-def _entry(chunk: ChunkRecord, variant: Variant) -> PlaylistEntry:
+def _entry(chunk: ChunkRecord, variant: Variant, base: str) -> PlaylistEntry:
     return PlaylistEntry(
-        url=chunk_path(chunk.index, variant),
+        url=base + chunk_path(chunk.index, variant),
         num_frames=chunk.num_frames,
         head_bytes=chunk.head_bytes,
         size_bytes=chunk.size_bytes,
@@ -229,10 +266,10 @@ def _video_object(record: JobRecord, variant: Variant, disposition: str) -> Medi
     return MediaObject(key, etag, disposition=f'{disposition}; filename="{name}.mp4"', download_name=f"{name}.mp4")
 
 
-def _playlist_error(record: JobRecord) -> PlaylistNotReady | JobStateConflict:
+def _no_chunk_error(record: JobRecord, not_ready: type[LongtakeError]) -> LongtakeError:
     if record.status.is_terminal:
         return JobStateConflict(f"the job is {record.status} and has no chunk", fix="submit it again")
-    return PlaylistNotReady("the first chunk is not ready yet", fix="try again after Retry-After seconds")
+    return not_ready("the first chunk is not ready yet", fix="try again after Retry-After seconds")
 
 
 def _chunk_error(record: JobRecord, index: int) -> ChunkNotReady | ChunkNotFound:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.service.domain.addresses import base_url, host_names, networks, origins
+from core.service.domain.addresses import base_url, host_names, media_delivery, networks, origins
 from core.service.domain.errors import SetupError
 from core.service.domain.first_chunk_sources import source_name
 from core.service.domain.s3_addressing import Addressing
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[str, AfterValidator(host_names)] | None = Field(
         default=None,
         description="Allowed host names in the Host header, comma-separated; `*.example.com`, `*`: any. "
-        "Always allowed: addresses, names without a dot, the host of LONGTAKE_PUBLIC_BASE_URL.",
+        "Always allowed: addresses, names without a dot, the hosts of LONGTAKE_PUBLIC_BASE_URL and LONGTAKE_MEDIA.",
     )
     cors_origins: Annotated[str, AfterValidator(origins)] | None = Field(
         default=None,
@@ -85,9 +85,10 @@ class Settings(BaseSettings):
     keep_alive_seconds: Annotated[int, Field(ge=1)] = Field(
         default=75, description="How long an idle connection is kept; should exceed that of a proxy in front."
     )
-    media: Literal["proxy", "redirect"] = Field(
+    media: Annotated[str, AfterValidator(media_delivery)] = Field(
         default="redirect",
-        description="proxy: the API streams videos (default of `up`); redirect: 307 to the S3 server.",
+        description="proxy: the API streams videos (default of `up`); redirect: 307 to the S3 server; https://...: "
+        "links lead to this CDN, which fetches from the API.",
     )
     max_media_streams: Annotated[int, Field(ge=1)] = Field(
         default=256, description="Maximum videos and chunks that one API process streams at a time; then 503."
@@ -271,6 +272,11 @@ class Settings(BaseSettings):
                 "LONGTAKE_MAX_VIDEO_BYTES, LONGTAKE_MAX_IMAGE_BYTES or LONGTAKE_MAX_IMAGE_PIXELS"
             )
         return disk_bytes
+
+    @property
+    def media_base_url(self) -> str | None:
+        """Base URL of links to media, without a trailing slash; None if they lead to the API."""
+        return None if self.media in {"proxy", "redirect"} else self.media
 
     @property
     def largest_media_bytes(self) -> int:

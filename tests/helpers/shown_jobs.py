@@ -72,6 +72,7 @@ def build_job(
             events=f"{base}/events",
             playlist=f"{base}/playlist.m3u8",
             video=f"{base}/video.mp4",
+            thumbnail=f"{base}/thumbnail.jpg",
             cancel=f"{base}/cancel",
         ),
         error=None,

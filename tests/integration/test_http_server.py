@@ -211,10 +211,24 @@ def test_framing_that_servers_read_differently_is_refused(server: Server, reques
     found, headers, problem = parsed(server.ask(request_))
     assert (found, headers["content-type"], headers["connection"]) == (status, "application/problem+json", "close")
     assert problem["code"] == ("malformed_http" if status == 400 else "headers_too_large")
+    assert headers["x-request-id"]
     assert "yyyy" not in json.dumps(problem)
 
 
 CLOSE = b"Connection: close\r\n\r\n"
+OWN_ID = b"X-Request-Id: trace-7\r\n"
+
+
+def test_a_request_that_arrives_too_slowly_is_answered_with_its_id(server: Server) -> None:
+    answer = server.ask(b"POST /jobs HTTP/1.1\r\n" + OWN_ID + JSON + b"Content-Length: 100\r\n\r\n{")
+    assert (parsed(answer)[0], parsed(answer)[1]["x-request-id"]) == (408, "trace-7")
+
+
+def test_log_lines_name_the_request(server: Server) -> None:
+    status, headers, _ = parsed(server.ask(b"GET /jobs HTTP/1.1\r\n" + OWN_ID + HOST + CLOSE))
+    assert (status, headers["x-request-id"]) == (503, "trace-7")  # there is no Redis
+    lines = [line for line in server.log.read_text().splitlines() if "GET /jobs" in line]
+    assert lines[-1].endswith("[request trace-7]")
 
 
 def test_options_asterisk_is_about_the_server(server: Server) -> None:

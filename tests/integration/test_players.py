@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import tarfile
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +24,11 @@ from core.service.domain.manifest import video_key
 from tests.helpers.apt import program
 from tests.helpers.browser import chromium, play_by_hls_js, play_natively, playing, wait_until_ended
 from tests.helpers.deadline import eventually
+from tests.helpers.players import frames_by_ffmpeg, frames_by_gstreamer, frames_by_vlc, hls_js_library
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import FullJob, Service, running_service
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
-HLS_JS = "hls.js@1.7.4"
 LIVE = {"model": "live", "num_frames": 64, "fps": 16}
 """Four chunks of a second each, one made in 0.5 s."""
 STALL_SECONDS = 4.0
@@ -59,44 +57,17 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def hls_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hls_js_library(tmp_path_factory.mktemp("hls"))
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page()
     page.set_default_timeout(30_000)
     yield page
     page.close()
-
-
-@pytest.fixture(scope="module")
-def hls_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library as npm has it."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed, so hls.js cannot be had")
-    folder = tmp_path_factory.mktemp("hls")
-    got = subprocess.run([npm, "pack", HLS_JS], cwd=folder, capture_output=True, text=True, timeout=120)
-    if got.returncode != 0:
-        pytest.skip(f"npm does not give {HLS_JS}: {got.stderr.strip()[-200:]}")
-    with tarfile.open(folder / got.stdout.split()[-1]) as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "package" / "dist" / "hls.min.js"
-
-
-def frames_by_ffmpeg(url: str) -> int:
-    ffmpeg = program("ffmpeg", ["ffmpeg"])
-    command = [ffmpeg, "-v", "error", "-i", url, "-map", "0:v", "-f", "framemd5", "-"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (run.returncode, run.stderr) == (0, "")
-    return sum(not line.startswith("#") for line in run.stdout.splitlines())
-
-
-def frames_by_gstreamer(url: str) -> int:
-    packages = ["gstreamer1.0-tools", "gstreamer1.0-plugins-good", "gstreamer1.0-plugins-bad", "gstreamer1.0-libav"]
-    gst = program("gst-launch-1.0", packages)
-    command = [gst, "-v", "uridecodebin", f"uri={url}", "!", "fakesink", "silent=false", "sync=false"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert run.returncode == 0, (run.stdout + run.stderr)[-2000:]
-    return len(re.findall(r"chain +\*{7}", run.stdout))
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
@@ -116,6 +87,14 @@ def test_gstreamer_plays_live_from_before_the_first_chunk(service: Service) -> N
 
 def test_gstreamer_plays_every_frame_of_what_is_finished(finished: FullJob) -> None:
     assert frames_by_gstreamer(finished.links.playlist) == frames_by_gstreamer(finished.links.video) == 64
+
+
+def test_vlc_plays_live_from_before_the_first_chunk(service: Service) -> None:
+    assert frames_by_vlc(service.submit(**LIVE).links.playlist) == 64
+
+
+def test_vlc_plays_every_frame_of_what_is_finished(finished: FullJob) -> None:
+    assert frames_by_vlc(finished.links.playlist) == frames_by_vlc(finished.links.video) == 64
 
 
 def test_curl_gets_206_and_exactly_the_bytes_it_asks_for(finished: FullJob, tmp_path: Path) -> None:

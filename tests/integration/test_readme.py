@@ -106,6 +106,7 @@ def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:
 
 def test_the_video_at_the_end_has_the_frames_asked_for(answers: Path) -> None:
     assert len(frames_of((answers / "video.mp4").read_bytes())) == 48
+    assert (answers / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
 def test_json_answers_have_the_shape_shown(answers: Path) -> None:

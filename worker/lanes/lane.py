@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from enum import StrEnum
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from core.service.domain.errors import (
 )
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobError, JobRecord, Lane
+from core.service.request_ids import working_for
 from worker.lanes.completion import (
     fail_job,
     job_error,
@@ -125,13 +127,16 @@ class LaneWorker(ServerAccess, ABC):
             return self._under_lease(lease, keeper)
 
     def _under_lease(self, lease: Lease, keeper: LeaseKeeper) -> Outcome:
-        try:
-            record = self._with_retries(lambda: self._services.store.get(lease.job_id), keeper)
-            if lease.poison and self.can_kill_workers:
-                return self._poisoned(record)
-            return self._make_piece(record, lease, keeper)
-        except (Interrupted, JobNotFound) as reason:
-            return self._interrupted(lease, keeper, reason)
+        with ExitStack() as log_lines:
+            try:
+                record = self._with_retries(lambda: self._services.store.get(lease.job_id), keeper)
+                keeper.request_id = record.request_id
+                log_lines.enter_context(working_for(record.request_id))
+                if lease.poison and self.can_kill_workers:
+                    return self._poisoned(record)
+                return self._make_piece(record, lease, keeper)
+            except (Interrupted, JobNotFound) as reason:
+                return self._interrupted(lease, keeper, reason)
 
     def _make_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> Outcome:
         try:

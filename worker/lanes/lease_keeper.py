@@ -8,6 +8,7 @@ from types import TracebackType
 
 from core.service.domain.errors import Interrupted, StoreError
 from core.service.domain.ports import JobStore, Lease
+from core.service.request_ids import working_for
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ class LeaseKeeper:
     def __init__(self, store: JobStore, lease: Lease, ttl_seconds: float) -> None:
         self.lost = threading.Event()
         self.job_id = lease.job_id
+        self.request_id: str | None = None
+        """For its log lines; known once the record is read."""
         self._store = store
         self._lease = lease
         self._ttl = ttl_seconds
@@ -52,7 +55,8 @@ class LeaseKeeper:
                 if not self._store.renew(self._lease, self._ttl):
                     return self._give_up("another worker holds it, or the job is deleted")
             except StoreError as error:
-                logger.warning("cannot renew the lease on %s: %s", self.job_id, error)
+                with working_for(self.request_id):
+                    logger.warning("cannot renew the lease on %s: %s", self.job_id, error)
 
     def _give_up(self, reason: str) -> None:
         self._reason = reason

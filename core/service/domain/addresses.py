@@ -73,6 +73,18 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def media_delivery(text: str) -> str:
+    """Validator of the setting `media`: proxy, redirect, or a base URL as of `base_url`. Raises ValueError."""
+    if text in {"proxy", "redirect"}:
+        return text
+    try:
+        if text:
+            return base_url(text)
+    except ValueError:
+        pass
+    raise ValueError("use proxy, redirect, or the base URL of a CDN, such as https://cdn.example/longtake")
+
+
 def origins(text: str) -> str:
     """Validator of settings: `text` unchanged if it lists web origins (RFC 6454) or `*`. Raises ValueError."""
     for item in items_of(text):

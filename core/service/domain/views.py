@@ -29,6 +29,14 @@ from core.service.domain.schema import (
 
 
 @dataclass(frozen=True)
+class PublicUrls:
+    """The base URLs of links, without trailing slashes: of the API, and of media (a CDN, or the API as well)."""
+
+    api: str
+    media: str
+
+
+@dataclass(frozen=True)
 class Pace:
     """Generation speed: seconds per chunk, and seconds of video per second."""
 
@@ -36,8 +44,8 @@ class Pace:
     realtime_factor: float
 
 
-def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
-    """A job without its chunks. `progress` is from `progress_of`; `base_url` has no trailing slash."""
+def job_summary(record: JobRecord, progress: Progress, base_url: PublicUrls) -> JobSummary:
+    """A job without its chunks. `progress` is from `progress_of`."""
     return JobSummary(
         id=record.id,
         status=record.status,
@@ -63,16 +71,16 @@ def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:
 _CHUNKS = TypeAdapter(Sequence[Chunk])
 
 
-def chunk_views(record: JobRecord, chunks: Sequence[ChunkRecord], base_url: str) -> list[Chunk]:
+def chunk_views(record: JobRecord, chunks: Sequence[ChunkRecord], base_url: PublicUrls) -> list[Chunk]:
     """Preview chunks of a job as clients see them. They are refined in order."""
     num_refined = record.refined.count
-    return [_chunk_view(chunk, chunk.index < num_refined, record.id, base_url) for chunk in chunks]
+    return [_chunk_view(chunk, chunk.index < num_refined, record.id, base_url.media) for chunk in chunks]
 
 
-def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str) -> Chunk:
+def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, media_url: str) -> Chunk:
     return Chunk(
-        url=chunk_url(base_url, job_id, chunk.index),
-        refined_url=chunk_url(base_url, job_id, chunk.index, "refined") if is_refined else None,
+        url=chunk_url(media_url, job_id, chunk.index),
+        refined_url=chunk_url(media_url, job_id, chunk.index, "refined") if is_refined else None,
         index=chunk.index,
         first_frame=chunk.first_frame,
         num_frames=chunk.num_frames,
@@ -83,9 +91,9 @@ def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, base_url: str
     )
 
 
-def chunk_url(base_url: str, job_id: str, index: int, variant: Variant = "preview") -> str:
+def chunk_url(media_url: str, job_id: str, index: int, variant: Variant = "preview") -> str:
     """Stable URL of a chunk: the API streams the object, or redirects to it, on request."""
-    return f"{base_url}/jobs/{job_id}/{chunk_path(index, variant)}"
+    return f"{media_url}/jobs/{job_id}/{chunk_path(index, variant)}"
 
 
 def chunk_path(index: int, variant: Variant = "preview") -> str:
@@ -93,15 +101,16 @@ def chunk_path(index: int, variant: Variant = "preview") -> str:
     return f"chunks/{index}.mp4" + ("" if variant == "preview" else f"?variant={variant}")
 
 
-def links_of(job_id: str, base_url: str) -> Links:
+def links_of(job_id: str, base_url: PublicUrls) -> Links:
     """Absolute URLs of a job's resources."""
-    job = f"{base_url}/jobs/{job_id}"
+    job, media = f"{base_url.api}/jobs/{job_id}", f"{base_url.media}/jobs/{job_id}"
     return Links(
         self=job,
         chunks=f"{job}/chunks",
         events=f"{job}/events",
         playlist=f"{job}/playlist.m3u8",
-        video=f"{job}/video.mp4",
+        video=f"{media}/video.mp4",
+        thumbnail=f"{media}/thumbnail.jpg",
         cancel=f"{job}/cancel",
     )
 

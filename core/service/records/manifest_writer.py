@@ -17,6 +17,7 @@ from core.service.domain.manifest import (
 )
 from core.service.domain.ports import JobStore, Storage
 from core.service.domain.schema import VARIANTS, ChunkLists, ChunkRecord, JobRecord, Variant
+from core.service.request_ids import current_request_id
 
 MANIFEST_TYPE = "application/json"
 
@@ -27,6 +28,7 @@ def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecor
     Raises StorageError, StoreError; then the job may exist, but no client has its id. The janitor removes a manifest
     without a job, because `begin_create` recorded it.
     """
+    record = record.model_copy(update={"request_id": current_request_id()})
     created = transitions.create(record).record
     store.begin_create(record.id)
     _put(storage, created, ChunkLists())

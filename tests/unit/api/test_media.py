@@ -218,6 +218,24 @@ def test_urls_are_signed_off_the_event_loop_and_only_where_one_is_asked_for(worl
     assert all("worker" in name.lower() for name in storage.threads)
 
 
+def test_chunks_are_listed_with_presigned_urls_where_they_are_asked_for(world: World) -> None:
+    storage = world.storage = ThreadsOfSigning()
+    with world.client() as api:
+        job_id = submit(api, num_frames=40, refine=True)
+        for _ in range(3):
+            world.make_chunk(job_id)
+        world.refine_chunk(job_id)
+        plain = api.get(f"/jobs/{job_id}/chunks").json()["chunks"]
+        asked = api.get(f"/jobs/{job_id}/chunks?after=0&include=presigned_urls").json()["chunks"]
+        first = api.get(f"/jobs/{job_id}/chunks?include=presigned_urls").json()["chunks"][0]
+        refused = api.get(f"/jobs/{job_id}/chunks?include=all")
+    assert [{**chunk, "presigned_url": f"https://storage.invalid/{chunk_key(job_id, index)}"}
+            for index, chunk in enumerate(plain)][1:] == asked  # fmt: skip
+    assert first["presigned_refined_url"] == f"https://storage.invalid/{refined_key(job_id, 0)}"
+    assert main_thread().name not in storage.threads
+    assert (refused.status_code, refused.json()["field"]) == (422, "include")
+
+
 # --- objects that the API sends itself --------------------------------------------------------------------------------
 
 

@@ -61,7 +61,7 @@ def job() -> EndedJob:
             eta_seconds=None,
             queue_position=None,
         ),
-        links=Links(self="", chunks="", events="", playlist="", video="", cancel=""),
+        links=Links(self="", chunks="", events="", playlist="", video="", thumbnail="", cancel=""),
         error=None,
         created_at=START,
         started_at=START,

@@ -76,12 +76,12 @@ def test_a_request_is_sent_as_a_dict_or_as_the_schema_without_defaults(ask: Ask,
 
 
 def test_a_problem_becomes_an_api_error_with_all_its_parts(ask: Ask) -> None:
-    headers = {"content-type": "application/problem+json", "retry-after": "3"}
+    headers = {"content-type": "application/problem+json", "retry-after": "3", "x-request-id": "trace-7"}
     with pytest.raises(ApiError) as raised:
         ask(lambda _: httpx.Response(422, json=TOO_FEW, headers=headers), ("create_job", {}))
     error = raised.value
     assert (error.status, error.code, error.field, error.fix) == (422, "too_few_frames", "num_frames", TOO_FEW["fix"])
-    assert error.retry_after_seconds == 3
+    assert (error.retry_after_seconds, error.request_id) == (3, "trace-7")
     assert str(error) == "num_frames: 5 is too few"
 
 
@@ -146,6 +146,17 @@ def test_cancel_returns_the_job_and_delete_returns_nothing(ask: Ask, make_job: M
     canceled, *deleted = ask(answer, ("cancel_job", "job_x"), ("delete_job", "job_x"), ("delete_upload", "upl_x"))
     assert canceled.status is JobStatus.CANCELING
     assert deleted == [None, None]
+
+
+def test_chunks_are_asked_for_with_and_without_presigned_urls(ask: Ask) -> None:
+    seen = list[str]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.query.decode())
+        return httpx.Response(200, json={"status": "running", "chunks": []})
+
+    ask(answer, ("list_chunks", "job_a", 3), ("list_chunks", "job_a", -1, "presigned_urls"))
+    assert seen == ["after=3", "after=-1&include=presigned_urls"]
 
 
 def test_a_page_of_jobs_is_asked_for_with_what_was_given(ask: Ask) -> None:

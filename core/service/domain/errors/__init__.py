@@ -32,6 +32,7 @@ LongtakeError
 ├── JobStateConflict        the job's status does not allow this
 ├── VideoNotReady           the final video does not exist yet
 ├── PlaylistNotReady        the first chunk does not exist yet
+├── ThumbnailNotReady       the same, for a picture
 ├── ChunkNotReady           this chunk does not exist yet
 ├── ChunkNotFound           the job has no such chunk and will not get it
 ├── RangeNotSatisfiable     the requested bytes are not in the video
@@ -109,6 +110,7 @@ from core.service.domain.errors.jobs import (
     RangeNotSatisfiable,
     ServiceFull,
     StaleLease,
+    ThumbnailNotReady,
     TooManyMediaStreamsOfClient,
     TooManyStreams,
     TooManyStreamsOfClient,
@@ -219,6 +221,7 @@ __all__ = [
     "StoreMisconfigured",
     "StoreReadOnly",
     "StoreUnavailable",
+    "ThumbnailNotReady",
     "TooFewFrames",
     "TooManyFrames",
     "TooManyMediaStreamsOfClient",

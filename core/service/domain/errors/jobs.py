@@ -53,6 +53,12 @@ class VideoNotReady(LongtakeError):
     code = "video_not_ready"
 
 
+class ThumbnailNotReady(LongtakeError):
+    """There is no picture before the first chunk."""
+
+    code = "thumbnail_not_ready"
+
+
 class PlaylistNotReady(LongtakeError):
     """There is nothing to play before the first chunk."""
 

@@ -13,6 +13,10 @@ from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import EventType, JobStatus
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Progress(Shown):
     """Progress of a job as clients see it."""
 
@@ -51,6 +55,14 @@ class Chunk(Shown):
     sha256: str
     created_at: datetime
     timings: dict[str, float]
+    presigned_url: str | None = Field(
+        default=None,
+        description="URL in the object storage, which expires; only with ?include=presigned_urls.",
+        exclude_if=_is_none,
+    )
+    presigned_refined_url: str | None = Field(
+        default=None, description="The same of the refined chunk.", exclude_if=_is_none
+    )
 
 
 class Links(Shown):
@@ -61,6 +73,7 @@ class Links(Shown):
     events: str
     playlist: str
     video: str
+    thumbnail: str = Field(description="A JPEG, from the first chunk on.")
     cancel: str
 
 

@@ -121,6 +121,9 @@ class JobRecord(Stored):
     thumbnail_key: str | None = None
     error: JobError | None = None
     warnings: tuple[JobWarning, ...] = ()
+    request_id: str | None = Field(
+        default=None, description="X-Request-Id of the request that created the job, for the log lines of workers."
+    )
     created_at: datetime
     started_at: datetime | None = None
     first_chunk_at: datetime | None = None

@@ -47,6 +47,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "GET /jobs/{job_id}/chunks/{index}.mp4",
         "GET /jobs/{job_id}/video.mp4",
         "GET /jobs/{job_id}/video",
+        "GET /jobs/{job_id}/thumbnail.jpg",
         "GET /jobs/{job_id}/events",
         "POST /jobs/{job_id}/cancel",
         "POST /uploads",
@@ -59,8 +60,8 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
-    assert set(refs_in(document)) <= schemas
+    targets = {f"#/components/{kind}/{name}" for kind, named in document["components"].items() for name in named}
+    assert set(refs_in(document)) <= targets
     assert "#/components/schemas/JobRequest" in refs_in(document)
 
 

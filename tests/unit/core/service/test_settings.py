@@ -74,3 +74,28 @@ def test_a_disk_that_cannot_hold_the_largest_file_allowed_is_refused_at_start(mo
     assert "LONGTAKE_MAX_VIDEO_BYTES" in caught.value.message
     monkeypatch.setenv("LONGTAKE_MEDIA_DISK_BYTES", "6000000000")
     assert read_settings().media_disk_bytes == 6_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "media", "base"),
+    [
+        ("proxy", "proxy", None),
+        ("redirect", "redirect", None),
+        ("https://cdn.example/longtake/", "https://cdn.example/longtake", "https://cdn.example/longtake"),
+    ],
+)
+def test_media_are_proxied_redirected_or_at_a_cdn(
+    monkeypatch: pytest.MonkeyPatch, given: str, media: str, base: str | None
+) -> None:
+    monkeypatch.setenv("LONGTAKE_MEDIA", given)
+    settings = read_settings()
+    assert (settings.media, settings.media_base_url) == (media, base)
+
+
+@pytest.mark.parametrize(
+    "given", ["", "cdn", "cdn.example", "ftp://cdn.example", "https://", "https://cdn.example?a=1"]
+)
+def test_any_other_delivery_of_media_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("LONGTAKE_MEDIA", given)
+    with pytest.raises(SetupError, match="LONGTAKE_MEDIA is wrong: use proxy, redirect, or the base URL of a CDN"):
+        read_settings()

@@ -9,6 +9,7 @@ from core.service.domain.schema import ChunkRecord, Job, JobRecord, JobStatus, L
 from core.service.domain.schema.older import totals_of
 from core.service.domain.views import (
     Pace,
+    PublicUrls,
     chunk_views,
     eta_seconds,
     job_json,
@@ -20,6 +21,7 @@ from core.service.domain.views import (
 from core.service.testing.clock import FAKE_START
 from tests.helpers.jobs import job_spec, refine_spec
 
+URLS = PublicUrls("https://api", "https://api")
 SPEC = job_spec(
     prompt="a red circle",
     negative_prompt="",
@@ -120,7 +122,7 @@ def test_commits_at_one_instant_have_no_pace() -> None:
 
 def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
     job = record(chunk(0, 2))
-    (seen,) = chunk_views(job, [chunk(0, 2)], "https://api")
+    (seen,) = chunk_views(job, [chunk(0, 2)], URLS)
     assert seen.url == f"https://api/jobs/{job.id}/chunks/0.mp4"
     assert "key" not in seen.model_dump()
     assert progress_of(job, {}, None).seconds_playable == 2.0
@@ -129,21 +131,31 @@ def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
 def test_a_job_in_json_is_its_summary_and_its_chunks() -> None:
     for chunks in ((), (chunk(0, 2), chunk(1, 4))):
         job = record(*chunks)
-        summary = job_summary(job, progress_of(job, {}, None), "https://api")
-        views = chunk_views(job, chunks, "https://api")
+        summary = job_summary(job, progress_of(job, {}, None), URLS)
+        views = chunk_views(job, chunks, URLS)
         whole = Job(**summary.model_dump(), chunks=views).model_dump_json()
         assert job_json(summary.model_dump_json(), views) == whole
 
 
 def test_links_are_absolute() -> None:
-    links = links_of("j", "https://api").model_dump()
+    links = links_of("j", URLS).model_dump()
     assert links["self"] == "https://api/jobs/j"
     assert links["playlist"] == "https://api/jobs/j/playlist.m3u8"
     assert all(link.startswith("https://api/jobs/j") for link in links.values())
 
 
+def test_links_to_media_lead_to_the_cdn_and_all_others_to_the_api() -> None:
+    urls = PublicUrls("https://api", "https://cdn/x")
+    links = links_of("j", urls).model_dump()
+    of_media = {name: link for name, link in links.items() if not link.startswith("https://api/jobs/j")}
+    assert of_media == {"video": "https://cdn/x/jobs/j/video.mp4", "thumbnail": "https://cdn/x/jobs/j/thumbnail.jpg"}
+    (seen,) = chunk_views(refined_record(num_refined=1), [chunk(0, 1)], urls)
+    assert seen.url == "https://cdn/x/jobs/j/chunks/0.mp4"
+    assert seen.refined_url == "https://cdn/x/jobs/j/chunks/0.mp4?variant=refined"
+
+
 def test_a_chunk_keeps_its_timings() -> None:
-    assert chunk_views(record(chunk(0, 1)), [chunk(0, 1)], "https://api")[0].timings == {"denoise": 1.5}
+    assert chunk_views(record(chunk(0, 1)), [chunk(0, 1)], URLS)[0].timings == {"denoise": 1.5}
 
 
 def refined_record(schedule: RefineSchedule = "streaming", num_refined: int = 0) -> JobRecord:
@@ -171,7 +183,7 @@ def test_in_lockstep_the_first_refined_chunk_alone_promises_nothing() -> None:
 
 def test_refined_chunks_carry_both_urls() -> None:
     chunks = [chunk(index, index + 1) for index in range(4)]
-    views = chunk_views(refined_record(num_refined=1), chunks, "https://api")
+    views = chunk_views(refined_record(num_refined=1), chunks, URLS)
     assert [bool(view.refined_url) for view in views] == [True, False, False, False]
     assert progress_of(refined_record(num_refined=1), {}, None).chunks_refined == 1
     assert progress_of(record(), {}, None).chunks_refined is None
