@@ -19,7 +19,7 @@ from client.following import Following
 from client.models import ModelList, Upload
 from client.responses import error_of, unreachable
 from client.sse import EventParser, ServerEvent
-from core.service.domain.schema import ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+from core.service.domain.schema import ChangedJob, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
 
 T = TypeVar("T")
 
@@ -69,6 +69,16 @@ class AsyncClient:
     async def list_chunks(self, job_id: str, after: int = -1) -> ChunkList:
         """GET /jobs/{id}/chunks: finished chunks with an index above `after`."""
         return await self._send(calls.list_chunks(job_id, after))
+
+    async def change_job(
+        self,
+        job_id: str,
+        *,
+        prompt: str | None = None,
+        from_frame: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ChangedJob:
+        return await self._send(calls.change_job(job_id, prompt, from_frame, metadata))
 
     async def cancel_job(self, job_id: str) -> Job:
         """POST /jobs/{id}/cancel. Finished chunks become the final video. ApiError 409 if the job has ended."""

@@ -15,12 +15,14 @@ from core.service.domain import transitions
 from core.service.domain.frame_plan import num_chunks
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import (
+    ChangedJob,
     Chunk,
     ChunkRecord,
     Job,
     JobRecord,
     JobStatus,
     JobSummary,
+    JobWarning,
     Lane,
     Links,
     Progress,
@@ -45,6 +47,18 @@ def job_view(record: JobRecord, progress: Progress, base_url: str) -> Job:
 def job_summary(record: JobRecord, progress: Progress, base_url: str) -> JobSummary:
     """A job without its chunks, for lists."""
     return JobSummary(**_summary_fields(record, progress, base_url))
+
+
+def changed_job(
+    record: JobRecord,
+    progress: Progress,
+    base_url: str,
+    acts_from_frame: int | None,
+    warnings: tuple[JobWarning, ...],
+) -> ChangedJob:
+    """A job after a change by its client; `warnings` are about the change."""
+    fields = _summary_fields(record, progress, base_url) | {"warnings": (*record.warnings, *warnings)}
+    return ChangedJob(**fields, acts_from_frame=acts_from_frame)
 
 
 def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:

@@ -21,7 +21,7 @@ TIMESTAMP_HEADER = "webhook-timestamp"
 SIGNATURE_HEADER = "webhook-signature"
 
 MAX_BODY_BYTES = 20_000
-MAX_ERROR_CHARACTERS = 1_000
+MAX_TEXT_CHARACTERS = 1_000
 TOLERANCE_SECONDS = 300
 
 _SIGNATURE_VERSION = "v1"
@@ -47,8 +47,11 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
     chunks = {EventType.CHUNK_COMPLETED: record.chunks, EventType.CHUNK_REFINED: record.refined}.get(event)
     if chunks is not None:
         data["chunk"] = chunks[-1].model_dump(include={"index", "first_frame", "num_frames"})
+    if event is EventType.JOB_PROMPT_CHANGED:
+        change = record.steering[-1]
+        data |= {"from_frame": change.from_frame, "prompt": change.prompt[:MAX_TEXT_CHARACTERS]}
     if record.error is not None:
-        message = record.error.message[:MAX_ERROR_CHARACTERS]
+        message = record.error.message[:MAX_TEXT_CHARACTERS]
         data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
 

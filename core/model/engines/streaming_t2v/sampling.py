@@ -8,7 +8,7 @@ Shapes: A samples, B texts (2 with guidance, else 1), C latent channels, F frame
 rows and columns, P, R picture rows and columns, L text tokens, K image tokens, D text width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,6 +65,15 @@ class VideoContext:
     def conditional(self) -> "VideoContext":
         """The conditional half."""
         return VideoContext(self.cache.conditional(), self.text_states_BLD[-1:])
+
+
+def mixed_at_end(states_BLD: Tensor, weights: Sequence[float]) -> Tensor:
+    """Text states whose last `len(weights)` entries are replaced by one, their weighted sum."""
+    if len(weights) == 1:
+        return states_BLD
+    weights_K11 = states_BLD.new_tensor(weights)[:, None, None]
+    mean_1LD = (states_BLD[-len(weights) :] * weights_K11).sum(dim=0, keepdim=True)
+    return torch.cat([states_BLD[: -len(weights)], mean_1LD])
 
 
 def first_chunk_context(network: BaseNetwork, text_states_BLD: Tensor) -> VideoContext:

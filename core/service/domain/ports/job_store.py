@@ -9,6 +9,7 @@ from typing import Protocol
 
 from core.service.domain.schema import (
     ChunkRecord,
+    JobChange,
     JobError,
     JobRecord,
     JobStatus,
@@ -63,6 +64,14 @@ class JobPage:
 
     jobs: Sequence[JobRecord]
     next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A job after a change by its client, and the frame from which the new prompt acts (None without one)."""
+
+    record: JobRecord
+    acts_from_frame: int | None
 
 
 class JobStore(Protocol):
@@ -214,6 +223,12 @@ class JobStore(Protocol):
         """queued -> canceled at once; running -> canceling. Idempotent while canceling/canceled.
 
         Raises JobStateConflict if the job has succeeded, failed or expired, or is finalizing."""
+        ...
+
+    def steer(self, job_id: str, change: JobChange) -> Steered:
+        """Change the prompt (with job.prompt_changed) and the metadata of a queued or running job.
+
+        Raises JobStateConflict, InvalidField; see transitions.steer."""
         ...
 
     def cancel_requested(self, job_id: str) -> bool:

@@ -3,7 +3,17 @@
 Pure pydantic models. Checks that depend on a preset or on settings are in `core.service.admission`.
 """
 
-from core.service.domain.schema.answers import Chunk, ChunkList, Job, JobEvent, JobList, JobSummary, Links, Progress
+from core.service.domain.schema.answers import (
+    ChangedJob,
+    Chunk,
+    ChunkList,
+    Job,
+    JobEvent,
+    JobList,
+    JobSummary,
+    Links,
+    Progress,
+)
 from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.record import (
     ChunkRecord,
@@ -14,16 +24,19 @@ from core.service.domain.schema.record import (
     LaneState,
     PreparedMedia,
     StateChecksum,
+    Steering,
     StepProgress,
     WarningCode,
 )
 from core.service.domain.schema.request import (
     DEFAULT_PROFILE,
+    MAX_PROMPTS,
     MAX_SEED,
     MIN_FRAMES,
     NOISE_LEVELS,
     REFINE_TAGS,
     FirstChunkOptions,
+    JobChange,
     JobRequest,
     MetadataKey,
     MetadataValue,
@@ -31,9 +44,10 @@ from core.service.domain.schema.request import (
     RefineAsked,
     RefineOptions,
     RefineSchedule,
+    TimedPrompt,
     Variant,
 )
-from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, RefineSpec
+from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, PromptChange, RefineSpec
 from core.service.domain.schema.status import (
     DEFAULT_WEBHOOK_EVENTS,
     LANES_OF_ANY_MODEL,
@@ -49,10 +63,12 @@ __all__ = [
     "DEFAULT_WEBHOOK_EVENTS",
     "LANES_OF_ANY_MODEL",
     "LANES_WITH_STEPS",
+    "MAX_PROMPTS",
     "MAX_SEED",
     "MIN_FRAMES",
     "NOISE_LEVELS",
     "REFINE_TAGS",
+    "ChangedJob",
     "Chunk",
     "ChunkList",
     "ChunkRecord",
@@ -62,6 +78,7 @@ __all__ = [
     "FirstChunkSampling",
     "Frozen",
     "Job",
+    "JobChange",
     "JobError",
     "JobEvent",
     "JobList",
@@ -79,14 +96,17 @@ __all__ = [
     "PreparedMedia",
     "Profile",
     "Progress",
+    "PromptChange",
     "RefineAsked",
     "RefineOptions",
     "RefineSchedule",
     "RefineSpec",
     "Shown",
     "StateChecksum",
+    "Steering",
     "StepProgress",
     "Stored",
+    "TimedPrompt",
     "Variant",
     "WarningCode",
     "WebhookEvent",

@@ -43,7 +43,17 @@ def _history(record: JobRecord) -> list[_HistoryEntry]:
         past += _commit_history(started, record)
     if record.finished_at is not None:
         past.append((record, EventType(f"job.{record.status}"), record.finished_at))
-    return past
+    return _with_steering(past, record)
+
+
+def _with_steering(past: list[_HistoryEntry], record: JobRecord) -> list[_HistoryEntry]:
+    """The history with the changes of the prompt, each at the number that its entry had."""
+    told = list(past)
+    for index, change in enumerate(record.steering, 1):
+        place = min(change.entry - 1, len(told))
+        before = updated(told[place - 1][0], steering=record.steering[:index])
+        told.insert(place, (before, EventType.JOB_PROMPT_CHANGED, change.at))
+    return told
 
 
 def _commit_history(started: JobRecord, record: JobRecord) -> Iterator[_HistoryEntry]:
