@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from core.service.domain.schema import JobSpec, PromptChange
 
-Mix = tuple[tuple[str, float], ...]
-"""Texts with their weights, which add up to 1. An engine mixes what its text encoder makes of them."""
-
 
 def prompt_at(spec: JobSpec, frame: int) -> str:
     """The prompt in force at a frame: the newest that begins at or before it."""
@@ -19,15 +16,19 @@ def prompt_start(spec: JobSpec, frame: int) -> int:
     return max((change.start_frame for change in spec.prompt_changes if change.start_frame <= frame), default=0)
 
 
-def prompts_at(spec: JobSpec, first_frame: int, frame_before: int) -> Mix:
-    """The prompts of a window whose first new frame is `first_frame`, if the window before it began at `frame_before`.
+def prompts_of_window(spec: JobSpec, first_frame: int, frame_before: int) -> tuple[str, str]:
+    """The prompt that a window goes from and the one that it goes to; the same unless the prompt changes in it.
 
-    A change acts from the first window that begins at or after it. That window takes half of the old and half of the
-    new prompt; later ones take the new one alone.
+    Its first new frame is `first_frame`; the window before it began at `frame_before`. A change acts from the first
+    window that begins at or after it, and that window goes over from the old prompt to the new one.
     """
     assert frame_before < first_frame, (frame_before, first_frame)
-    old, new = prompt_at(spec, frame_before), prompt_at(spec, first_frame)
-    return ((new, 1.0),) if old == new else ((old, 0.5), (new, 0.5))
+    return prompt_at(spec, frame_before), prompt_at(spec, first_frame)
+
+
+def easing(num_frames: int) -> list[float]:
+    """The share of the new prompt in each new frame of a window that goes over to it, rising evenly to 1."""
+    return [(index + 1) / num_frames for index in range(num_frames)]
 
 
 def with_prompt_from(spec: JobSpec, text: str, start_frame: int) -> JobSpec:

@@ -57,7 +57,8 @@ def changed_job(
     warnings: tuple[JobWarning, ...],
 ) -> ChangedJob:
     """A job after a change by its client; `warnings` are about the change."""
-    fields = _summary_fields(record, progress, base_url) | {"warnings": (*record.warnings, *warnings)}
+    fields = _summary_fields(record, progress, base_url)
+    fields["warnings"] = (*record.warnings, *warnings)
     return ChangedJob(**fields, acts_from_frame=acts_from_frame)
 
 

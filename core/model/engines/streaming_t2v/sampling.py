@@ -8,7 +8,7 @@ Shapes: A samples, B texts (2 with guidance, else 1), C latent channels, F frame
 rows and columns, P, R picture rows and columns, L text tokens, K image tokens, D text width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,15 +67,6 @@ class VideoContext:
         return VideoContext(self.cache.conditional(), self.text_states_BLD[-1:])
 
 
-def mixed_at_end(states_BLD: Tensor, weights: Sequence[float]) -> Tensor:
-    """Text states whose last `len(weights)` entries are replaced by one, their weighted sum."""
-    if len(weights) == 1:
-        return states_BLD
-    weights_K11 = states_BLD.new_tensor(weights)[:, None, None]
-    mean_1LD = (states_BLD[-len(weights) :] * weights_K11).sum(dim=0, keepdim=True)
-    return torch.cat([states_BLD[: -len(weights)], mean_1LD])
-
-
 def first_chunk_context(network: BaseNetwork, text_states_BLD: Tensor) -> VideoContext:
     """Context of the base UNet: the text without an anchor."""
     states = text_states_BLD.to(network.weight.dtype)
@@ -89,6 +80,27 @@ def window_context(
     states = text_states_BLD.to(network.weight.dtype)
     tokens = anchor_tokens(network, encode_images, anchor_3PR, num_halves=states.shape[0])
     return VideoContext(network.precompute(states, tokens), states)
+
+
+def easing_context(
+    network: StreamingNetwork,
+    text_states_CLD: Tensor,
+    encode_images: ImageEncoder,
+    anchor_3PR: Tensor,
+    weights_F: Tensor,
+) -> VideoContext:
+    """Context of a window that goes over to another prompt: each frame has its own mean of the two texts' states.
+
+    `text_states_CLD`: [unconditional, old, new], or [old, new]. `weights_F`: share of the new text in each frame, 0 in
+    those that repeat the past.
+    """
+    states = text_states_CLD.to(network.weight.dtype)
+    old_BLD, new_LD = states[:-1], states[-1]
+    weights_F11 = weights_F.to(states)[:, None, None]
+    eased_FLD = torch.lerp(old_BLD[-1], new_LD, weights_F11)
+    frames_BFLD = torch.stack([*(half.expand_as(eased_FLD) for half in old_BLD[:-1]), eased_FLD])
+    tokens = anchor_tokens(network, encode_images, anchor_3PR, num_halves=old_BLD.shape[0])
+    return VideoContext(network.precompute_frames(frames_BFLD, old_BLD, tokens), old_BLD)
 
 
 def anchor_tokens(
