@@ -73,7 +73,6 @@ class AsyncClient:
     async def change_job(
         self,
         job_id: str,
-        *,
         prompt: str | None = None,
         from_frame: int | None = None,
         metadata: Mapping[str, str] | None = None,

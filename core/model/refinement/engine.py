@@ -149,9 +149,8 @@ class WindowRefiner(RefineEngine):
     def encode_preview(self, spec: JobSpec, frames: FramesTHWC) -> LatentVideo:
         """The preview in latents, for evaluation. Not part of the port."""
         clean_1CVHW = self._encode(frames, spec, self._device)
-        return LatentVideo(
-            self._refiner(spec, clean_1CVHW, [spec.prompt]), clean_1CVHW, lambda x: self._decode(x, spec)
-        )
+        refiner = self._refiner(spec, clean_1CVHW, [spec.prompt])
+        return LatentVideo(refiner, clean_1CVHW, lambda x: self._decode(x, spec))
 
     @torch.inference_mode()
     def reconstructed(self, frames: FramesTHWC) -> FramesTHWC:
@@ -197,10 +196,8 @@ class WindowRefiner(RefineEngine):
         )
 
     def _predictor(self, spec: JobSpec, prompts: Sequence[str], before_batch: Callable[[], None]) -> GuidedPredictor:
-        suffix = self._config.prompt_suffix
-        states = {
-            each: self._models.encode_texts([spec.negative_prompt, each + suffix]) for each in dict.fromkeys(prompts)
-        }
+        negative, suffix, encode = spec.negative_prompt, self._config.prompt_suffix, self._models.encode_texts
+        states = {each: encode([negative, each + suffix]) for each in dict.fromkeys(prompts)}
         return GuidedPredictor(
             network=self._models.network,
             states_of_windows=[states[each] for each in prompts],

@@ -29,8 +29,8 @@ from core.service.media.crop import crop_and_resize
 
 
 class FakeEngine(Engine):
-    """A square that bounces over a grey field or over the input media; the prompt in force gives its colour, the seed its
-    start.
+    """A square that bounces over a grey field or over the input media. The prompt in force gives its colour, the seed
+    its start.
 
     The state holds the position of the square, so a chunk made from the wrong state is visibly wrong. `step_seconds` is
     the duration of each step.

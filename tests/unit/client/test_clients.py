@@ -148,6 +148,18 @@ def test_cancel_returns_the_job_and_delete_returns_nothing(ask: Ask, make_job: M
     assert deleted == [None, None]
 
 
+def test_a_change_is_sent_without_what_was_not_given(ask: Ask, make_job: MakeJob) -> None:
+    sent: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append((request.method, request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json={**make_job(JobStatus.RUNNING).model_dump(mode="json"), "acts_from_frame": 48})
+
+    (changed,) = ask(answer, ("change_job", "job_x", "a blue circle"))
+    assert changed.acts_from_frame == 48
+    assert sent == [("PATCH", "/jobs/job_x", {"prompt": "a blue circle"})] * len(sent)
+
+
 def test_a_page_of_jobs_is_asked_for_with_what_was_given(ask: Ask) -> None:
     asked: list[str] = []
 
