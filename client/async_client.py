@@ -19,7 +19,7 @@ from client.following import Following
 from client.models import ModelList, Upload
 from client.responses import error_of, unreachable
 from client.sse import EventParser, ServerEvent
-from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
 
 T = TypeVar("T")
 
@@ -83,6 +83,15 @@ class AsyncClient:
             for chunk in page.chunks:
                 yield chunk
             next_after = page.next_after
+
+    async def change_job(
+        self,
+        job_id: str,
+        prompt: str | None = None,
+        from_frame: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ChangedJob:
+        return await self._send(calls.change_job(job_id, prompt, from_frame, metadata))
 
     async def cancel_job(self, job_id: str) -> Job:
         """POST /jobs/{id}/cancel. Finished chunks become the final video. ApiError 409 if the job has ended."""

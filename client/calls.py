@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from client.errors import ClientError
 from client.models import ModelList, Upload, UploadTarget
 from client.responses import read_model
-from core.service.domain.schema import ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+from core.service.domain.schema import ChangedJob, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30.0
@@ -64,6 +64,14 @@ def list_jobs(status: JobStatus | None, limit: int, cursor: str | None) -> Call[
 def list_chunks(job_id: str, after: int, limit: int, include: ChunkInclude | None) -> Call[ChunkList]:
     query = {"after": after, "limit": limit, **({"include": include} if include else {})}
     return Call("GET", f"/jobs/{job_id}/chunks", _as(ChunkList), {"params": query})
+
+
+def change_job(
+    job_id: str, prompt: str | None, from_frame: int | None, metadata: Mapping[str, str] | None
+) -> Call[ChangedJob]:
+    fields = {"prompt": prompt, "from_frame": from_frame, "metadata": metadata}
+    body = {name: value for name, value in fields.items() if value is not None}
+    return Call("PATCH", f"/jobs/{job_id}", _as(ChangedJob), {"json": body})
 
 
 def cancel_job(job_id: str) -> Call[Job]:

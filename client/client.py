@@ -18,7 +18,7 @@ from client.following import Following
 from client.models import ModelList, Upload
 from client.responses import error_of, unreachable
 from client.sse import ServerEvent, parse_events
-from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
 
 T = TypeVar("T")
 
@@ -82,6 +82,17 @@ class Client:
             page = self.list_chunks(job_id, next_after, limit=1000)
             yield from page.chunks
             next_after = page.next_after
+
+    def change_job(
+        self,
+        job_id: str,
+        prompt: str | None = None,
+        from_frame: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ChangedJob:
+        """PATCH /jobs/{id}: a new prompt for a job that has not ended, from `acts_from_frame` of the answer on, and new
+        metadata. ApiError 409 if it has ended."""
+        return self._send(calls.change_job(job_id, prompt, from_frame, metadata))
 
     def cancel_job(self, job_id: str) -> Job:
         """POST /jobs/{id}/cancel. Finished chunks become the final video. ApiError 409 if the job has ended."""

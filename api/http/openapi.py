@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from api.http.problems import MEDIA_TYPE, Problem
 from api.http.request_ids import HEADER as REQUEST_ID
-from core.service.domain.schema import Frozen, JobError, JobRequest, JobStatus, WebhookEvent
+from core.service.domain.schema import Frozen, JobChange, JobError, JobRequest, JobStatus, WebhookEvent
 from core.service.media.uploads import UploadRequest
 
 DESCRIPTION = """
@@ -59,6 +59,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "summary": "Refined to a higher resolution while it is generated",
         "value": {"prompt": "a red circle moving left over a striped background", "refine": True},
     },
+    "scheduled": {
+        "summary": "Another prompt from frame 48 on",
+        "value": {
+            "prompts": [
+                {"start_frame": 0, "text": "a red circle moving left over a striped background"},
+                {"start_frame": 48, "text": "a blue circle moving left over a striped background"},
+            ],
+            "num_frames": 96,
+        },
+    },
     "continued": {
         "summary": "Continue an uploaded video from its end",
         "value": {
@@ -66,6 +76,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "video": "upl_k3mq5w7zr2ay4n6c5bqd",
             "num_frames": 48,
         },
+    },
+}
+CHANGE_EXAMPLES: dict[str, dict[str, Any]] = {
+    "prompt": {
+        "summary": "Another prompt, as soon as possible",
+        "value": {"prompt": "a blue circle moving left over a striped background"},
+    },
+    "later": {
+        "summary": "From a later frame on",
+        "value": {"prompt": "a blue circle moving left over a striped background", "from_frame": 96},
     },
 }
 UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
@@ -86,6 +106,7 @@ def _body(model: type[BaseModel], examples: dict[str, dict[str, Any]]) -> dict[s
 
 
 REQUEST_BODY = _body(JobRequest, EXAMPLES)
+CHANGE_BODY = _body(JobChange, CHANGE_EXAMPLES)
 UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
 
 
@@ -114,6 +135,8 @@ class WebhookJob(Frozen):
     chunk: dict[str, int] | None = Field(
         default=None, description="For chunk.completed and chunk.refined: index, first_frame, num_frames."
     )
+    from_frame: int | None = Field(default=None, description="For job.prompt_changed.")
+    prompt: str | None = Field(default=None, description="For job.prompt_changed: at most its first 1,000 characters.")
     error: JobError | None = Field(default=None, description="For job.failed.")
 
 
@@ -131,6 +154,7 @@ _SUMMARIES: dict[WebhookEvent, str] = {
     "job.failed": "The job ended without a final video",
     "job.canceled": "The job was canceled; finished chunks are kept",
     "chunk.completed": "A chunk can be played; only if webhook_events lists it",
+    "job.prompt_changed": "A client changed the prompt; only if webhook_events lists it",
     "chunk.refined": "A refined chunk can be played; only if webhook_events lists it",
 }
 
@@ -162,7 +186,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
     def document() -> dict[str, Any]:
         openapi = generate()  # the same dict at every call
         schemas = openapi["components"]["schemas"]
-        for model in (JobRequest, UploadRequest, Problem):
+        for model in (JobRequest, JobChange, UploadRequest, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema

@@ -32,12 +32,14 @@ from core.service.domain.ports import (
 )
 from core.service.domain.schema import (
     ChunkLists,
+    JobChange,
     JobError,
     JobRecord,
     JobStatus,
     JobWarning,
     Lane,
     PreparedMedia,
+    PromptChange,
     StepProgress,
 )
 from core.service.domain.schema.older import totals_of
@@ -438,6 +440,31 @@ class StoreContract:
         assert ports.store.manifest_stored(newer) is None
         assert ports.store.manifest_stored(job) == newer, "an older one was stored over it"
         assert ports.store.stale_manifests() == [newer]
+
+    def test_a_new_prompt_is_logged_and_acts_from_the_next_chunk(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lease = ports.claim(job)
+        steered = ports.store.steer(job.id, JobChange(prompt="a blue square", metadata={"a": "b"}))
+        assert (steered.acts_from_frame, steered.record.spec.metadata) == (16, {"a": "b"})
+        assert ports.store.get(job.id) == steered.record
+        assert ports.store.stale_manifests() == [steered.record]
+        assert ports.store.steer(job.id, JobChange(prompt="a blue square")).record == steered.record
+        committed = ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
+        assert committed.spec.prompt_changes == (PromptChange(start_frame=16, text="a blue square"),)
+        assert ports.event_types(job) == ["job.queued", "job.started", "job.prompt_changed", "chunk.completed"]
+
+    def test_a_restored_log_has_the_prompts_under_their_ids(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(num_frames=48))
+        ports.make_chunk(job, 0)
+        ports.store.steer(job.id, JobChange(prompt="a blue square"))
+        steered = ports.make_chunk(job, 1)
+        before = [(event.id, event.type, event.data) for event in ports.log.read(job.id)]
+        lists = all_chunks(ports.store, job.id)
+        ports.store.request_delete(job.id)
+        ports.store.purge(job.id)
+        ports.store.remove_tombstone(job.id)
+        assert ports.store.restore(steered, lists)
+        assert [(event.id, event.type, event.data) for event in ports.log.read(job.id)] == before
 
     def test_a_deleted_job_has_a_tombstone_and_is_not_restored(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())

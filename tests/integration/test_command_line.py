@@ -195,6 +195,17 @@ def test_nothing_outlives_an_up_that_is_killed(up: Running) -> None:
     eventually(lambda: not up.left_behind(), "the stack to follow", seconds=30)
 
 
+def test_steer_changes_the_prompt_of_a_running_job_and_says_from_where(up: Running, tmp_path: Path) -> None:
+    url, clients = base_url(up), tmp_path / "clients"
+    words = ["steer", submit(url, 160), "a blue square", "--url", url, "--from-frame"]
+    with running([*words, "140"], clients, tmp_path) as steer:
+        assert steer.process.wait(60) == 0, steer.output
+    assert "acts from frame 140" in steer.output
+    with running([*words, "160"], clients, tmp_path) as late:
+        assert late.process.wait(60) == 1
+    assert "give at most 159" in late.output
+
+
 def test_submit_and_watch_follow_a_job_of_a_running_service(up: Running, tmp_path: Path) -> None:
     url, clients = base_url(up), tmp_path / "clients"  # a family of their own: they end, the service stays
     words = ["submit", "a (red:1.4) square", "--frames", "17", "--fps", "30000/1001", "--watch", "--url", url]

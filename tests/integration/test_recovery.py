@@ -64,6 +64,24 @@ def test_worker_killed_in_a_chunk_leaves_a_video_of_the_same_bytes(slow_service:
     assert slow_service.worker_pid("slow") not in {None, pid}
 
 
+def test_worker_killed_in_a_steered_job_leaves_a_video_of_the_same_bytes(slow_service: Service) -> None:
+    job = submit_slow(slow_service)
+    wait_until_inside_chunk(slow_service, job.id, 1)
+    answer = slow_service.http.patch(f"/jobs/{job.id}", json={"prompt": "a blue square"}).json()
+    frame = answer["acts_from_frame"]
+    assert frame in {32, 48}, "the chunk after the one in work"
+    wait_until_inside_chunk(slow_service, job.id, frame // 16)
+    os.kill(slow_service.worker_pid("slow") or 0, signal.SIGKILL)
+    resumed = slow_service.wait_for_success(job.id)
+    prompts = [{"start_frame": 0, "text": job.request.prompt}]
+    prompts.append({"start_frame": frame, "text": "a blue square"})
+    scheduled = slow_service.submit(model="slow", prompt=None, prompts=prompts, num_frames=NUM_FRAMES, seed=3)
+    assert hashes(slow_service.wait_for_success(scheduled.id)) == hashes(resumed)
+    plain = hashes(slow_service.wait_for_success(submit_slow(slow_service).id))
+    same = [index for index, sha256 in enumerate(hashes(resumed)) if sha256 == plain[index]]
+    assert same == list(range(frame // 16))
+
+
 def test_worker_that_is_stopped_hands_its_chunk_to_another_at_once(own_service: Service) -> None:
     own_service.start_worker("cpu", wait=False)
     leaving = own_service.start_worker("generate", "slow")

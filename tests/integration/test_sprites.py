@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from core.model.evaluation.metrics.frame_reader import read_frame
 from core.service.domain.schema import Job, JobStatus
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.clips import picture
@@ -79,6 +80,27 @@ def test_worker_killed_in_a_window_leaves_a_video_of_the_same_bytes(sprites: Ser
     eventually(inside_the_second_chunk, "a step of the second chunk", seconds=SECONDS)
     os.kill(sprites.worker_pid("sprites") or 0, signal.SIGKILL)
     assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(watched)
+
+
+def test_a_changed_prompt_is_seen_within_two_chunks_without_a_seam_and_survives_a_kill(sprites: Service) -> None:
+    prompts = [{"start_frame": 0, "text": PROMPT}, {"start_frame": 16, "text": PROMPT.replace("red", "blue")}]
+    job = sprites.submit(model="sprites", prompt=None, prompts=prompts, num_frames=48, seed=1)
+
+    def inside_the_second_chunk() -> bool:
+        progress = sprites.job(job.id).progress
+        return progress.chunks_done == 1 and progress.step > 1
+
+    eventually(inside_the_second_chunk, "a step of the second chunk", seconds=SECONDS)
+    os.kill(sprites.worker_pid("sprites") or 0, signal.SIGKILL)
+    steered = sprites.wait_for_success(job.id, SECONDS)
+    again = sprites.submit(model="sprites", prompt=None, prompts=prompts, num_frames=48, seed=1)
+    assert hashes(sprites.wait_for_success(again.id, SECONDS)) == hashes(steered)
+    frames = frames_of(sprites.video(job.id))
+    colours = [read_frame(frame)[0].colour for frame in frames]
+    assert set(colours[:16]) == {"red"}
+    assert set(colours[24:]) == {"blue"}
+    changes = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
+    assert changes[15] <= 1.5 * max(changes[23], changes[31], changes[39]), "the border of the change is a seam"
 
 
 def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watched: FullJob) -> None:

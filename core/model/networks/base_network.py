@@ -39,11 +39,15 @@ class CrossAttentionCache:
 
     unet: tuple[KeysValues, ...]
     cam: tuple[KeysValues, ...] = ()
+    unet_entries: int = 1
+    """Entries of `unet` per batch item: 1, or one per frame."""
 
     def conditional(self) -> "CrossAttentionCache":
-        """The conditional half of guidance: entries of the last text."""
+        """The conditional half of guidance: entries of the last batch item."""
         return CrossAttentionCache(
-            tuple(layer.conditional() for layer in self.unet), tuple(layer.conditional() for layer in self.cam)
+            tuple(layer.last(self.unet_entries) for layer in self.unet),
+            tuple(layer.last(1) for layer in self.cam),
+            self.unet_entries,
         )
 
 

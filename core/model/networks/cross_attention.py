@@ -27,14 +27,14 @@ Mixer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class KeysValues:
-    """Keys and values of one cross-attention layer, each [B, M, L, E]."""
+    """Keys and values of one cross-attention layer, each [B, M, L, E]; [B*F, M, L, E] if each frame has a text."""
 
     keys_BMLE: Tensor
     values_BMLE: Tensor
 
-    def conditional(self) -> "KeysValues":
-        """Those of the last text: the conditional half of guidance."""
-        return KeysValues(self.keys_BMLE[-1:], self.values_BMLE[-1:])
+    def last(self, num_entries: int) -> "KeysValues":
+        """The last entries."""
+        return KeysValues(self.keys_BMLE[-num_entries:], self.values_BMLE[-num_entries:])
 
 
 class FrameSharedCrossAttention:

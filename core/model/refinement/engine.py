@@ -9,7 +9,7 @@ window); `x` and, after the first step, `last_clean` for lockstep.
 Shapes: C latent channels, F frames of a window, V frames of the video, H, W latent rows and columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,7 @@ from core.service.domain.frame_plan import (
     refinement_windows,
     within,
 )
+from core.service.domain.prompt_schedule import prompt_at
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import JobSpec, RefineSpec
 
@@ -106,7 +107,7 @@ class WindowRefiner(RefineEngine):
         next_first, watch = first_shared_with_next(windows, state.done), DeviceTimer()
         clean_1CFHW = watch.run("prepare", lambda: self._encode(frames, spec, self._device))
         before = _trajectory(state, window.first_frame, clean_1CFHW.device)
-        refiner = self._refiner(spec, clean_1CFHW)
+        refiner = self._refiner(spec, clean_1CFHW, [prompt_at(spec, window.first_frame)])
         latents, trajectory = watch.run(
             "denoise", lambda: refine_window(refiner, clean_1CFHW, window, before, next_first, on_step)
         )
@@ -123,16 +124,19 @@ class WindowRefiner(RefineEngine):
     def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
         """The state before step 0. The video's latents stay on the CPU. Raises NotFinite, as do the steps."""
         clean_1CVHW = self._encode(frames, spec, torch.device("cpu"))
-        return _to_state(start_lockstep(self._refiner(spec, clean_1CVHW), clean_1CVHW), "encoder")
+        return _to_state(start_lockstep(self._refiner(spec, clean_1CVHW, [spec.prompt]), clean_1CVHW), "encoder")
 
     @torch.inference_mode()
     def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
         """One denoising step of all windows, which are moved to the device one batch at a time."""
-        before = _from_state(state)
+        before, windows = _from_state(state), refinement_windows(spec.num_frames)
         refiner = self._refiner(
-            spec, before.x_1CVHW, lambda: on_step(state.done, _refine_spec(spec).num_inference_steps)
+            spec,
+            before.x_1CVHW,
+            [prompt_at(spec, window.first_frame) for window in windows],
+            lambda: on_step(state.done, _refine_spec(spec).num_inference_steps),
         )
-        after = step_lockstep(refiner, before, refinement_windows(spec.num_frames))
+        after = step_lockstep(refiner, before, windows)
         return _to_state(after, f"refinement step {state.done}")
 
     @torch.inference_mode()
@@ -145,7 +149,8 @@ class WindowRefiner(RefineEngine):
     def encode_preview(self, spec: JobSpec, frames: FramesTHWC) -> LatentVideo:
         """The preview in latents, for evaluation. Not part of the port."""
         clean_1CVHW = self._encode(frames, spec, self._device)
-        return LatentVideo(self._refiner(spec, clean_1CVHW), clean_1CVHW, lambda x: self._decode(x, spec))
+        refiner = self._refiner(spec, clean_1CVHW, [spec.prompt])
+        return LatentVideo(refiner, clean_1CVHW, lambda x: self._decode(x, spec))
 
     @torch.inference_mode()
     def reconstructed(self, frames: FramesTHWC) -> FramesTHWC:
@@ -167,8 +172,15 @@ class WindowRefiner(RefineEngine):
     def _decode(self, latents_1CFHW: Tensor, spec: JobSpec, check: FiniteCheck | None = None) -> FramesTHWC:
         return self._codec.decode(latents_1CFHW, _refine_spec(spec), check)
 
-    def _refiner(self, spec: JobSpec, clean_1CFHW: Tensor, before_batch: Callable[[], None] = lambda: None) -> Refiner:
-        """Network, schedule and random noise for a job. `before_batch` is called before each network call."""
+    def _refiner(
+        self,
+        spec: JobSpec,
+        clean_1CFHW: Tensor,
+        prompts: Sequence[str],
+        before_batch: Callable[[], None] = lambda: None,
+    ) -> Refiner:
+        """Network, schedule and random noise for a job. `prompts`: one of each window, or one for all. `before_batch`
+        is called before each network call."""
         refine = _refine_spec(spec)
         _, channels, _, rows, columns = clean_1CFHW.shape
 
@@ -176,18 +188,19 @@ class WindowRefiner(RefineEngine):
             return draw_cut(cut_generator(spec.seed, window, step), REFINEMENT_OVERLAP_FRAMES)
 
         return Refiner(
-            predict=self._predictor(spec, before_batch),
+            predict=self._predictor(spec, prompts, before_batch),
             schedule=refinement_schedule(self._config.sigmas_T, refine.strength, refine.num_inference_steps),
             noise=shared_noise(spec.seed, (channels, rows, columns)),
             cut=cut,
             prediction=self._config.prediction,
         )
 
-    def _predictor(self, spec: JobSpec, before_batch: Callable[[], None]) -> GuidedPredictor:
-        texts = [spec.negative_prompt, spec.prompt + self._config.prompt_suffix]
+    def _predictor(self, spec: JobSpec, prompts: Sequence[str], before_batch: Callable[[], None]) -> GuidedPredictor:
+        negative, suffix, encode = spec.negative_prompt, self._config.prompt_suffix, self._models.encode_texts
+        states = {each: encode([negative, each + suffix]) for each in dict.fromkeys(prompts)}
         return GuidedPredictor(
             network=self._models.network,
-            states_BLD=self._models.encode_texts(texts),
+            states_of_windows=[states[each] for each in prompts],
             guidance_scale=_refine_spec(spec).guidance_scale,
             guidance_rescale=self._config.guidance_rescale,
             windows_per_batch=self._config.windows_per_batch,

@@ -17,11 +17,11 @@ from core.model.sampling.guidance import num_halves
 
 @dataclass(frozen=True)
 class GuidedPredictor:
-    """A WindowPredictor (windows.py) for one prompt."""
+    """A WindowPredictor (windows.py) for one prompt, or for a prompt of each window."""
 
     network: UntouchedBase
-    states_BLD: Tensor
-    """[unconditional, conditional]."""
+    states_of_windows: Sequence[Tensor]
+    """[unconditional, conditional] states [B, L, D] of each window; a single entry is for all."""
     guidance_scale: float
     guidance_rescale: float
     windows_per_batch: int
@@ -30,15 +30,16 @@ class GuidedPredictor:
 
     def __call__(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
         """Windows [1, C, F, H, W] of one length, in the network's scale -> guided predictions on their devices."""
-        size = self.windows_per_batch
-        batches = [windows[first : first + size] for first in range(0, len(windows), size)]
-        return [prediction for batch in batches for prediction in self._batch(batch, timestep)]
+        size, states = self.windows_per_batch, list(self.states_of_windows)
+        states = states * len(windows) if len(states) == 1 else states
+        parts = [slice(first, first + size) for first in range(0, len(windows), size)]
+        return [each for part in parts for each in self._batch(windows[part], states[part], timestep)]
 
-    def _batch(self, windows: Sequence[Tensor], timestep: int) -> list[Tensor]:
+    def _batch(self, windows: Sequence[Tensor], states_KBLD: Sequence[Tensor], timestep: int) -> list[Tensor]:
         self.before_batch()
         weight, device, halves = self.network.weight, windows[0].device, num_halves(self.guidance_scale)
         batch_KCFHW = torch.cat(list(windows)).to(device=weight.device, dtype=weight.dtype)
-        states = self.states_BLD[-halves:].to(dtype=weight.dtype).repeat_interleave(len(windows), dim=0)
+        states = torch.stack(list(states_KBLD), dim=1)[-halves:].flatten(0, 1).to(dtype=weight.dtype)
         timestep_tensor = torch.tensor(timestep, device=weight.device)
         predicted = self.network.predict(batch_KCFHW, timestep_tensor, states).float()
         if halves == 1:

@@ -15,7 +15,14 @@ from typing import Any, cast
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.length import length_warnings, num_frames_of, rate_warnings
 from core.service.admission.limits import limit_of, refine_limits
-from core.service.admission.prompts import ReadPrompt, check_length, read_negative_prompt, read_prompt
+from core.service.admission.prompts import (
+    ReadPrompt,
+    check_length,
+    check_within,
+    read_negative_prompt,
+    read_prompts,
+    text_field,
+)
 from core.service.admission.refine_request import check_lockstep, refine_spec_of
 from core.service.admission.request_body import parse_parameters, written
 from core.service.admission.sampling_fields import first_chunk_sampling, profile_of, window_steps
@@ -80,18 +87,20 @@ def admit(
     folder = catalog.get(model)
     preset = folder.preset
     _check_supported(request, preset)
-    prompt = read_prompt(request.prompt, folder)
+    prompts = read_prompts(request, folder)
     negative_prompt = _negative_prompt(request, folder)
     fps = preset.fps if request.fps is None else parse_frame_rate(request.fps)
     _check_input_media(request, preset, check_reference)
     profile, defaults = profile_of(request, preset)
-    refine = _refine(request, prompt.text, folder, settings)
+    refine = _refine(request, prompts.texts, folder, settings)
     least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
     num_frames = num_frames_of(request, fps, least, most, settings.default_num_frames)
+    check_within(prompts.changes, num_frames)
     if refine is not None:
         check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", preset, settings))
     spec = JobSpec(
-        prompt=prompt.text,
+        prompt=prompts.first,
+        prompt_changes=prompts.changes,
         negative_prompt=negative_prompt.text,
         num_frames=num_frames,
         fps=fps,
@@ -110,15 +119,23 @@ def admit(
         metadata=request.metadata or {},
     )
     about_length = length_warnings(request, spec, settings.default_num_frames)
-    return Admitted(spec, (*prompt.warnings, *negative_prompt.warnings, *rate_warnings(request, fps), *about_length))
+    return Admitted(spec, (*prompts.warnings, *negative_prompt.warnings, *rate_warnings(request, fps), *about_length))
 
 
 def _check_characters(request: JobRequest) -> None:
     """Raises InvalidField for text with control characters or bidirectional formatting."""
     for field in ("prompt", "negative_prompt", "model", "image", "video", "webhook_url"):
         check_characters(field, getattr(request, field) or "")
-    for field, text in (*_texts("metadata", request.metadata), *_texts("parameters", request.parameters)):
-        check_characters(field, text)
+    check_texts("metadata", request.metadata)
+    check_texts("parameters", request.parameters)
+    for index, prompt in enumerate(request.prompts or ()):
+        check_texts(text_field(index), prompt.text)
+
+
+def check_texts(field: str, value: object) -> None:
+    """Raises InvalidField for such characters in any string of a JSON value."""
+    for path, text in _texts(field, value):
+        check_characters(path, text)
 
 
 def _texts(field: str, value: object) -> Iterator[tuple[str, str]]:
@@ -157,25 +174,29 @@ def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
     return ReadPrompt(folder.preset.negative_prompt, ())
 
 
-def _check_refiner(prompt: str, folder: PresetFolder) -> None:
-    """Raises ModelNotInstalled; PromptTooLong if the prompt and the suffix that the refiner appends are too long."""
-    folder.require_refiner()
+def check_refiner(field: str, prompt: str, folder: PresetFolder) -> None:
+    """Raises PromptTooLong if the prompt and the suffix that the refiner appends are too long."""
     refiner, limit = folder.preset.refiner, folder.preset.max_prompt_tokens
     suffix, count = refiner.prompt_suffix if refiner else "", folder.tokenizer.count
     num_tokens = count(prompt + suffix)
     if num_tokens > limit:
-        message = f"prompt has {num_tokens} tokens with the {suffix!r} that the refiner appends; {limit} are read"
+        message = f"{field} has {num_tokens} tokens with the {suffix!r} that the refiner appends; {limit} are read"
         room = limit - (num_tokens - count(prompt))
         fix = f"shorten it to at most {room} tokens, or leave `refine` out"
-        raise PromptTooLong(message, field="prompt", fix=fix)
+        raise PromptTooLong(message, field=field, fix=fix)
 
 
-def _refine(request: JobRequest, prompt: str, folder: PresetFolder, settings: Settings) -> RefineSpec | None:
+def _refine(
+    request: JobRequest, prompts: dict[str, str], folder: PresetFolder, settings: Settings
+) -> RefineSpec | None:
+    """Raises ModelNotInstalled, PromptTooLong. `prompts`: by field."""
     preset = folder.preset
     limits = None if preset.refiner is None else refine_limits(preset, preset.refiner, settings)
     refine = refine_spec_of(request.refine, preset, limits)
     if refine is not None:
-        _check_refiner(prompt, folder)
+        folder.require_refiner()
+        for field, text in prompts.items():
+            check_refiner(field, text, folder)
     return refine
 
 

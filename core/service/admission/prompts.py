@@ -1,12 +1,12 @@
-"""Cleans one prompt of a request, counts its tokens and checks its words: refused, or accepted with warnings."""
+"""Cleans the prompts of a request, counts their tokens and checks their words: refused, or accepted with warnings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from core.service.admission.catalog import PresetFolder
-from core.service.domain.errors import InvalidField, PromptNotUnderstood, PromptTooLong
-from core.service.domain.schema import JobWarning, WarningCode
+from core.service.domain.errors import FieldNotSupported, InvalidField, PromptNotUnderstood, PromptTooLong
+from core.service.domain.schema import JobRequest, JobWarning, PromptChange, TimedPrompt, WarningCode
 from core.service.domain.text import CleanText, clean
 from core.service.engines.vocabulary import foreign_syntax
 
@@ -21,17 +21,91 @@ class ReadPrompt:
     warnings: tuple[JobWarning, ...]
 
 
-def read_prompt(sent: str, folder: PresetFolder) -> ReadPrompt:
+@dataclass(frozen=True)
+class ReadPrompts:
+    """The prompt at frame 0, those that begin later, in order, and warnings about what was sent."""
+
+    first: str
+    changes: tuple[PromptChange, ...]
+    warnings: tuple[JobWarning, ...]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """All texts, by the field that they came from."""
+        if not self.changes:
+            return {"prompt": self.first}
+        return {text_field(index): text for index, text in enumerate((self.first, *(one.text for one in self.changes)))}
+
+
+def read_prompts(request: JobRequest, folder: PresetFolder) -> ReadPrompts:
+    """`prompt` or `prompts` of a request. Raises FieldNotSupported, what `read_prompt` raises, and InvalidField for
+    neither, both, or frames out of order."""
+    if request.prompts is None:
+        if request.prompt is None:
+            raise prompt_missing()
+        only = read_prompt(request.prompt, folder)
+        return ReadPrompts(only.text, (), only.warnings)
+    if request.prompt is not None:
+        raise InvalidField("both prompt and prompts are given", field="prompts", fix="give one of them")
+    require_prompt_changes(folder, "prompts", "give one prompt")
+    _check_order(request.prompts)
+    read = [read_prompt(one.text, folder, text_field(index)) for index, one in enumerate(request.prompts)]
+    pairs = list(zip(request.prompts, read, strict=True))[1:]
+    changes = tuple(PromptChange(start_frame=sent.start_frame, text=one.text) for sent, one in pairs)
+    return ReadPrompts(read[0].text, changes, tuple(warning for one in read for warning in one.warnings))
+
+
+def prompt_missing() -> InvalidField:
+    return InvalidField("prompt is missing", field="prompt", fix="add it")
+
+
+def text_field(index: int) -> str:
+    """Path of the text of an entry of `prompts`."""
+    return f"prompts[{index}].text"
+
+
+def require_prompt_changes(folder: PresetFolder, field: str, fix: str) -> None:
+    """Raises FieldNotSupported if a video of this model has one prompt."""
+    if not folder.preset.capabilities.prompt_changes:
+        message = f"a video of {folder.preset.name} has one prompt, which cannot change"
+        raise FieldNotSupported(message, field=field, fix=fix)
+
+
+def check_within(changes: tuple[PromptChange, ...], num_frames: int) -> None:
+    """Raises InvalidField for a prompt that begins after the video's last frame."""
+    late = [index for index, change in enumerate(changes, 1) if change.start_frame >= num_frames]
+    if late:
+        message = f"the video has {num_frames} frames, so the last begins at {num_frames - 1}"
+        fix = f"give at most {num_frames - 1}, or a longer video"
+        raise InvalidField(message, field=_frame_field(late[0]), fix=fix)
+
+
+def _check_order(prompts: list[TimedPrompt]) -> None:
+    frames = [prompt.start_frame for prompt in prompts]
+    if frames[0] != 0:
+        message = f"the first prompt begins at frame {frames[0]}, so frame 0 has none"
+        raise InvalidField(message, field=_frame_field(0), fix="give 0")
+    for index in range(1, len(frames)):
+        if frames[index] <= frames[index - 1]:
+            message = f"{_frame_field(index)} is {frames[index]}, after {frames[index - 1]}"
+            raise InvalidField(message, field=_frame_field(index), fix="sort prompts by start_frame, each frame once")
+
+
+def _frame_field(index: int) -> str:
+    return f"prompts[{index}].start_frame"
+
+
+def read_prompt(sent: str, folder: PresetFolder, field: str = "prompt") -> ReadPrompt:
     """Raises InvalidField for text without visible characters, PromptTooLong, and PromptNotUnderstood if the model
-    knows none of its words."""
+    knows none of its words. They name `field`."""
     cleaned = clean(sent)
     if not cleaned.text:
-        raise InvalidField("prompt has no visible text", field="prompt", fix="say what the video shows")
-    check_length("prompt", cleaned.text, folder)
+        raise InvalidField(f"{field} has no visible text", field=field, fix="say what the video shows")
+    check_length(field, cleaned.text, folder)
     check = folder.tokenizer.check_words(cleaned.text)
     if not check.understood:
-        raise _not_understood(check.unknown, folder)
-    return ReadPrompt(cleaned.text, _warnings("prompt", cleaned, check.unknown))
+        raise _not_understood(field, check.unknown, folder)
+    return ReadPrompt(cleaned.text, _warnings(field, cleaned, check.unknown))
 
 
 def read_negative_prompt(sent: str, folder: PresetFolder) -> ReadPrompt:
@@ -50,12 +124,12 @@ def check_length(field: str, text: str, folder: PresetFolder) -> None:
         raise PromptTooLong(message, field=field, fix=f"shorten it to at most {limit} tokens; nothing is cut silently")
 
 
-def _not_understood(unknown: tuple[str, ...], folder: PresetFolder) -> PromptNotUnderstood:
+def _not_understood(field: str, unknown: tuple[str, ...], folder: PresetFolder) -> PromptNotUnderstood:
     preset = folder.preset
-    message = f"{preset.name} knows no word of the prompt"
+    message = f"{preset.name} knows no word of {'the prompt' if field == 'prompt' else field}"
     message += f": {_named(unknown)}" if unknown else "; no word of it says what the video shows"
     example = f', for example "{preset.example_prompts[0]}"' if preset.example_prompts else ""
-    return PromptNotUnderstood(message, field="prompt", fix=f"say in plain English what the video shows{example}")
+    return PromptNotUnderstood(message, field=field, fix=f"say in plain English what the video shows{example}")
 
 
 def _warnings(field: str, cleaned: CleanText, unknown: tuple[str, ...]) -> tuple[JobWarning, ...]:

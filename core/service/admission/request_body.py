@@ -18,9 +18,9 @@ from core.service.domain.errors import (
     UnknownField,
     shortened,
 )
-from core.service.domain.schema import REFINE_TAGS, JobRequest
+from core.service.domain.schema import REFINE_TAGS, JobChange, JobRequest
 
-FIELDS_NOT_BUILT_YET = frozenset({"prompts", "priority", "engine"})
+FIELDS_NOT_BUILT_YET = frozenset({"priority", "engine"})
 MAX_NAME = 64
 """Characters of a client's field name that an error message repeats."""
 MAX_UNKNOWN_FIELDS = 50
@@ -50,6 +50,7 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "literal_error": ("is not {expected}", "use {expected}"),
     "list_type": ("is not a list", "give a list in square brackets"),
     "dict_type": ("is not an object", "give an object in curly brackets"),
+    "too_short": ("has fewer than {min_length} entries", "give at least {min_length}"),
     "too_long": ("has more than {max_length} entries", "leave some out"),
 }
 """pydantic's error types: what is wrong, and the fix, both formatted with the error's ctx."""
@@ -60,6 +61,16 @@ _REASONS = {("seed", "less_than_equal"): ": JavaScript and other JSON clients ro
 def parse_request(body: object) -> JobRequest:
     """The body of POST /jobs; see `parse_body`."""
     return parse_body(body, JobRequest)
+
+
+def parse_change(body: object) -> JobChange:
+    """The body of PATCH /jobs/{id}; see `parse_body`. Raises InvalidField if it changes nothing."""
+    change = parse_body(body, JobChange)
+    if change.prompt is None and change.from_frame is not None:
+        raise InvalidField("from_frame without prompt", field="from_frame", fix="give the prompt that begins there")
+    if change.prompt is None and change.metadata is None:
+        raise InvalidField("nothing is to be changed", fix="give a prompt, or metadata")
+    return change
 
 
 def parse_body(body: object, model: type[Body]) -> Body:
@@ -75,6 +86,8 @@ def parse_body(body: object, model: type[Body]) -> Body:
     unknown = islice((name for name in fields if name not in model.model_fields), MAX_UNKNOWN_FIELDS)
     errors = [_error_of_unknown_field(name, model) for name in unknown]
     known = {name: value for name, value in fields.items() if name in model.model_fields}
+    if model is JobRequest and known.get("prompt") is None and known.get("prompts") is None:
+        errors.append(InvalidField("prompt is missing", field="prompt", fix="add it"))
     try:
         request = model.model_validate(known, strict=True)
     except ValidationError as error:

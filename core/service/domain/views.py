@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -14,12 +15,14 @@ from core.service.domain import transitions
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import (
+    ChangedJob,
     Chunk,
     ChunkRecord,
     ChunkTotals,
     JobRecord,
     JobStatus,
     JobSummary,
+    JobWarning,
     Lane,
     Links,
     Progress,
@@ -46,21 +49,38 @@ class Pace:
 
 def job_summary(record: JobRecord, progress: Progress, base_url: PublicUrls) -> JobSummary:
     """A job without its chunks. `progress` is from `progress_of`."""
-    return JobSummary(
-        id=record.id,
-        status=record.status,
-        version=record.version,
-        request=record.spec,
-        progress=progress,
-        links=links_of(record.id, base_url),
-        error=record.error,
-        warnings=record.warnings,
-        created_at=record.created_at,
-        started_at=record.started_at,
-        first_chunk_at=record.first_chunk_at,
-        finished_at=record.finished_at,
-        expires_at=record.expires_at,
-    )
+    return JobSummary(**_summary_fields(record, progress, base_url))
+
+
+def changed_job(
+    record: JobRecord,
+    progress: Progress,
+    base_url: PublicUrls,
+    acts_from_frame: int | None,
+    warnings: tuple[JobWarning, ...],
+) -> ChangedJob:
+    """A job after a change by its client; `warnings` are about the change."""
+    fields = _summary_fields(record, progress, base_url)
+    fields["warnings"] = (*record.warnings, *warnings)
+    return ChangedJob(**fields, acts_from_frame=acts_from_frame)
+
+
+def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "status": record.status,
+        "version": record.version,
+        "request": record.spec,
+        "progress": progress,
+        "links": links_of(record.id, base_url),
+        "error": record.error,
+        "warnings": record.warnings,
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "first_chunk_at": record.first_chunk_at,
+        "finished_at": record.finished_at,
+        "expires_at": record.expires_at,
+    }
 
 
 def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:

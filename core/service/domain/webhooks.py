@@ -21,7 +21,7 @@ TIMESTAMP_HEADER = "webhook-timestamp"
 SIGNATURE_HEADER = "webhook-signature"
 
 MAX_BODY_BYTES = 20_000
-MAX_ERROR_CHARACTERS = 1_000
+MAX_TEXT_CHARACTERS = 1_000
 TOLERANCE_SECONDS = 300
 KEPT_DELIVERIES = 1000
 """Newest ended deliveries of a job that are kept: a job without an end sends one for each chunk."""
@@ -48,8 +48,11 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
     }
     if chunk := chunk_of_event(record, event):
         data["chunk"] = chunk.model_dump(include={"index", "first_frame", "num_frames"})
+    if event is EventType.JOB_PROMPT_CHANGED:
+        change = record.steering[-1]
+        data |= {"from_frame": change.from_frame, "prompt": change.prompt[:MAX_TEXT_CHARACTERS]}
     if record.error is not None:
-        message = record.error.message[:MAX_ERROR_CHARACTERS]
+        message = record.error.message[:MAX_TEXT_CHARACTERS]
         data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from core.service.domain import transitions
-from core.service.domain.ports import Clock, Lease, Results
-from core.service.domain.schema import ChunkRecord, JobError, JobRecord, JobWarning, PreparedMedia
+from core.service.domain.ports import Clock, Lease, Results, Steered
+from core.service.domain.schema import ChunkRecord, JobChange, JobError, JobRecord, JobWarning, PreparedMedia
 from core.service.domain.transitions import Transition
 
 
@@ -80,6 +80,17 @@ class TransitionStore(ABC):
     def request_cancel(self, job_id: str) -> JobRecord:
         now = self._clock.now()
         return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
+
+    def steer(self, job_id: str, change: JobChange) -> Steered:
+        now, acts_from_frame = self._clock.now(), None
+
+        def steered(record: JobRecord) -> Transition:
+            nonlocal acts_from_frame
+            transition, acts_from_frame = transitions.steer(record, change, now)
+            return transition
+
+        record = self._change(job_id, steered)
+        return Steered(record, acts_from_frame)
 
     def request_delete(self, job_id: str) -> JobRecord:
         now = self._clock.now()

@@ -21,13 +21,19 @@ class FakePreset(Preset):
     steps: int = Field(default=4, ge=1, description="Steps of a chunk.")
     step_seconds: float = Field(default=0.0, ge=0, description="Duration of each step.")
     accepts_image: bool = False
+    prompt_changes: bool = True
     video: VideoUse = Field(
         default="last_frames", description="What the preset declares; the fake engine reads the last frames only."
     )
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(fields=ALL_ENGINE_FIELDS, image=self.accepts_image, video=self.video)
+        return Capabilities(
+            fields=ALL_ENGINE_FIELDS,
+            image=self.accepts_image,
+            video=self.video,
+            prompt_changes=self.prompt_changes,
+        )
 
     @property
     def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:

@@ -20,7 +20,8 @@ from core.service.domain.engine import (
     InputMedia,
     OnStep,
 )
-from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span, published_by, refinement_windows
+from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, published_by, refinement_windows
+from core.service.domain.prompt_schedule import easing, prompts_of_window
 from core.service.domain.refine_plan import refine_spec
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import JobSpec
@@ -28,7 +29,8 @@ from core.service.media.crop import crop_and_resize
 
 
 class FakeEngine(Engine):
-    """A square that bounces over a grey field or over the input media; the prompt gives its colour, the seed its start.
+    """A square that bounces over a grey field or over the input media. The prompt in force gives its colour, the seed
+    its start.
 
     The state holds the position of the square, so a chunk made from the wrong state is visibly wrong. `step_seconds` is
     the duration of each step.
@@ -81,15 +83,15 @@ class FakeEngine(Engine):
         span = chunk_span(state.frames_done // CHUNK_FRAMES, spec.num_frames)
         phase = int(state.arrays["phase"][0])
         field = state.arrays.get("field", np.full((self._height, self._width, 3), 96, dtype=np.uint8))
-        return np.stack([self._frame(spec, phase + 2 * t, field) for t in range(span.num_frames)])
+        colours = _colours(spec, span)
+        return np.stack([self._frame(colours[t], phase + 2 * t, field) for t in range(span.num_frames)])
 
-    def _frame(self, spec: JobSpec, phase: int, field: FrameHWC) -> FrameHWC:
+    def _frame(self, colour: NDArray[np.uint8], phase: int, field: FrameHWC) -> FrameHWC:
         """One frame: the square moves back and forth along both axes, with different periods."""
         side = self._height // 4
         top = _bounce(phase, self._height - side)
         left = _bounce(phase * 3 // 2, self._width - side)
         frame = field.copy()
-        colour = np.frombuffer(hashlib.sha256(spec.prompt.encode()).digest()[:3], dtype=np.uint8)
         frame[top : top + side, left : left + side] = colour
         return frame
 
@@ -133,6 +135,18 @@ class FakeRefineEngine(RefineEngine):
     def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
         previews = state.arrays["frames"][frames.start : frames.stop]
         return _enlarged(spec, previews, int(state.arrays["steps"][0]))
+
+
+def _colours(spec: JobSpec, span: ChunkSpan) -> NDArray[np.uint8]:
+    """The square's colour in each frame of a chunk, which is this engine's window."""
+    before = max(0, span.first_frame - CHUNK_FRAMES)
+    old, new = (spec.prompt,) * 2 if span.index == 0 else prompts_of_window(spec, span.first_frame, before)
+    shares = np.asarray(easing(CHUNK_FRAMES))[: span.num_frames, None]
+    return np.round(_colour(old) + shares * (_colour(new) - _colour(old))).astype(np.uint8)
+
+
+def _colour(prompt: str) -> NDArray[np.float64]:
+    return np.frombuffer(hashlib.sha256(prompt.encode()).digest()[:3], dtype=np.uint8).astype(np.float64)
 
 
 def _refine_steps(spec: JobSpec) -> int:

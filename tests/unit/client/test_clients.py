@@ -155,8 +155,20 @@ def test_chunks_are_asked_for_with_and_without_presigned_urls(ask: Ask) -> None:
         seen.append(request.url.query.decode())
         return httpx.Response(200, json={"status": "running", "chunks": []})
 
-    ask(answer, ("list_chunks", "job_a", 3), ("list_chunks", "job_a", -1, "presigned_urls"))
-    assert seen == ["after=3", "after=-1&include=presigned_urls"]
+    ask(answer, ("list_chunks", "job_a", 3), ("list_chunks", "job_a", -1, 10, "presigned_urls"))
+    assert seen == ["after=3&limit=100", "after=-1&limit=10&include=presigned_urls"]
+
+
+def test_a_change_is_sent_without_what_was_not_given(ask: Ask, make_job: MakeJob) -> None:
+    sent: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append((request.method, request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json={**make_job(JobStatus.RUNNING).model_dump(mode="json"), "acts_from_frame": 48})
+
+    (changed,) = ask(answer, ("change_job", "job_x", "a blue circle"))
+    assert changed.acts_from_frame == 48
+    assert sent == [("PATCH", "/jobs/job_x", {"prompt": "a blue circle"})] * len(sent)
 
 
 def test_a_page_of_jobs_is_asked_for_with_what_was_given(ask: Ask) -> None:

@@ -25,6 +25,7 @@ from core.model.engines.streaming_t2v.sampling import (
     VideoContext,
     as_conditioning,
     decode_new_frames,
+    easing_context,
     sample_latents,
     window_context,
     window_denoiser,
@@ -45,11 +46,14 @@ from core.service.domain.engine import (
     OnStep,
     ignore_step,
 )
-from core.service.domain.frame_plan import CHUNK_FRAMES, CONDITIONING_FRAMES, num_windows
+from core.service.domain.frame_plan import CHUNK_FRAMES, CONDITIONING_FRAMES, NEW_FRAMES_PER_WINDOW, num_windows
+from core.service.domain.prompt_schedule import easing, prompts_of_window
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, JobSpec, Profile
 
 _FIRST_CHUNK_STAGE = "first_chunk"
 _CACHED_VIDEOS = 8
+_EASING_F = torch.tensor([0.0] * CONDITIONING_FRAMES + easing(NEW_FRAMES_PER_WINDOW))
+"""Share of the new prompt in each frame of a window that goes over to it."""
 
 
 class StreamingT2VEngine(Engine):
@@ -169,21 +173,23 @@ class StreamingT2VEngine(Engine):
         wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
         windows = num_windows(wanted, len(surplus))
         frames = [surplus] if len(surplus) else []
+        first_frame = state.frames_done + len(surplus)
         for window in range(windows):
             counted = _count_over_windows(on_step, window, windows)
-            new_frames, state = self._window(spec, state, counted, watch)
+            prompts = _prompts_of_window(spec, first_frame + window * NEW_FRAMES_PER_WINDOW)
+            new_frames, state = self._window(spec, prompts, state, counted, watch)
             frames.append(new_frames)
         return finished_chunk(np.concatenate(frames), spec, state, watch)
 
     def _window(
-        self, spec: JobSpec, state: EngineState, on_step: OnStep, watch: DeviceTimer
+        self, spec: JobSpec, prompts: tuple[str, str], state: EngineState, on_step: OnStep, watch: DeviceTimer
     ) -> tuple[FramesTHWC, EngineState]:
-        """8 new frames, and the state after them."""
+        """8 new frames that go from one prompt to the other, and the state after them."""
         sampling = sampling_of(spec)
         models = watch.run("prepare", lambda: self._models(sampling.profile))
         config = self._config.profiles[sampling.profile].windows
         config = config.with_request(sampling.num_inference_steps, sampling.guidance_scale)
-        context = watch.run("prepare", lambda: self._window_context(models, spec, state))
+        context = watch.run("prepare", lambda: self._window_context(models, spec, prompts, state))
         generator = restored(state.arrays["generator"])
         history = as_conditioning(self._tensor(state.arrays["conditioning_frames"]))
         latents = watch.run(
@@ -217,27 +223,39 @@ class StreamingT2VEngine(Engine):
         channels = models.network.unet.conv_in.in_channels
         return (1, channels, CHUNK_FRAMES, self._config.height // factor, self._config.width // factor)
 
-    def _text_states(self, models: LoadedModels, spec: JobSpec) -> Tensor:
-        """States of [negative prompt, prompt], or of the prompt alone without guidance."""
-        texts = (spec.negative_prompt, spec.prompt)[-num_halves(sampling_of(spec).guidance_scale) :]
-        return self._texts.get(texts, lambda: models.encode_texts(list(texts)))
+    def _text_states(self, models: LoadedModels, spec: JobSpec, prompts: tuple[str, ...]) -> Tensor:
+        """States of [negative prompt, *prompts]; without guidance of the prompts alone."""
+        negative = [spec.negative_prompt] * (num_halves(sampling_of(spec).guidance_scale) - 1)
+        texts = [*negative, *prompts]
+        return self._texts.get(tuple(texts), lambda: models.encode_texts(texts))
 
-    def _window_context(self, models: LoadedModels, spec: JobSpec, state: EngineState) -> VideoContext:
-        """Text and anchor of this video, computed once per worker."""
-        states = self._text_states(models, spec)
+    def _window_context(
+        self, models: LoadedModels, spec: JobSpec, prompts: tuple[str, str], state: EngineState
+    ) -> VideoContext:
+        """Text and anchor of a window that goes from one prompt to another, computed once per worker."""
+        old, new = prompts
+        states = self._text_states(models, spec, (old,) if old == new else prompts)
         anchor: NDArray[np.float32] = state.arrays["anchor_frame"]
         dtype = models.network.weight.dtype
-        key = (dtype, spec.negative_prompt, spec.prompt, states.shape[0], anchor.tobytes())
+        key = (dtype, spec.negative_prompt, prompts, states.shape[0], anchor.tobytes())
 
         def make() -> VideoContext:
             anchor_3PR = as_conditioning(self._tensor(anchor))
-            return window_context(models.network, states, models.encode_images, anchor_3PR)
+            if old == new:
+                return window_context(models.network, states, models.encode_images, anchor_3PR)
+            return easing_context(models.network, states, models.encode_images, anchor_3PR, _EASING_F)
 
         return self._contexts.get(key, make)
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         """A copy on the engine's device: state arrays are immutable."""
         return torch.from_numpy(array.copy()).to(self._loader.device)
+
+
+def _prompts_of_window(spec: JobSpec, first_frame: int) -> tuple[str, str]:
+    """Of the window whose first new frame is `first_frame`; before the first window was the first chunk."""
+    before = 0 if first_frame == CHUNK_FRAMES else first_frame - NEW_FRAMES_PER_WINDOW
+    return prompts_of_window(spec, first_frame, before)
 
 
 def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:

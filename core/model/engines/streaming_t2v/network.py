@@ -17,6 +17,7 @@ from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.networks.base_network import CrossAttentionCache, predict_base, with_image_tokens
 from core.model.networks.compilation import Compiler
+from core.model.networks.cross_attention import repeat_per_frame
 from core.model.networks.unet_halves import (
     as_encoder,
     decode_deep_levels,
@@ -110,6 +111,7 @@ class StreamingNetwork:
         self._predict_with_deep: Callable[..., Any] = predict_with_deep
         self._predict_from_deep: Callable[..., Any] = predict_from_deep
         self._predict_base: Callable[..., Tensor] = predict_base
+        self._runs_eagerly = False
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -141,9 +143,20 @@ class StreamingNetwork:
         cam = () if image_tokens_BKD is None else self.cam.text_layers.keys_values(text_states_BLD)
         return CrossAttentionCache(unet, cam)
 
+    def precompute_frames(
+        self, frame_states_BFLD: Tensor, text_states_BLD: Tensor, image_tokens_BKD: Tensor
+    ) -> CrossAttentionCache:
+        """As `precompute`, with a text for every frame of the window. CAM, which reads the past, takes one text."""
+        num_frames = frame_states_BFLD.shape[1]
+        tokens = with_image_tokens(frame_states_BFLD.flatten(0, 1), repeat_per_frame(image_tokens_BKD, num_frames))
+        cam = self.cam.text_layers.keys_values(text_states_BLD)
+        return CrossAttentionCache(self._unet_layers.keys_values(tokens), cam, num_frames)
+
     @contextmanager
     def use_cache(self, cache: CrossAttentionCache) -> Generator[None, None, None]:
         """Within the block, all cross-attention layers use these keys and values."""
+        # A text per frame is so rare that compiling for it, which takes minutes, would never pay.
+        self._runs_eagerly = cache.unet_entries > 1
         with ExitStack() as stack:
             stack.enter_context(self._unet_layers.use_cache(cache.unet))
             if cache.cam:
@@ -174,7 +187,8 @@ class StreamingNetwork:
     ) -> tuple[Tensor, Tensor]:
         """As `predict_window`, with deep features [N, C, H, W] for `predict_window_from_deep`."""
         parts = (self.unet, self.cam, self.mergers)
-        return self._predict_with_deep(*parts, latents_ACFHW, timestep, text_states_BLD, None, embedded_pictures)
+        predict = predict_with_deep if self._runs_eagerly else self._predict_with_deep
+        return predict(*parts, latents_ACFHW, timestep, text_states_BLD, None, embedded_pictures)
 
     def predict_window_from_deep(
         self,
@@ -186,4 +200,5 @@ class StreamingNetwork:
     ) -> Tensor:
         """As `predict_window`, approximated with the deep features of an earlier step."""
         parts = (self.unet, self.cam, self.mergers)
-        return self._predict_from_deep(*parts, latents_ACFHW, timestep, text_states_BLD, embedded_pictures, deep_NCHW)
+        predict = predict_from_deep if self._runs_eagerly else self._predict_from_deep
+        return predict(*parts, latents_ACFHW, timestep, text_states_BLD, embedded_pictures, deep_NCHW)

@@ -82,6 +82,27 @@ def window_context(
     return VideoContext(network.precompute(states, tokens), states)
 
 
+def easing_context(
+    network: StreamingNetwork,
+    text_states_CLD: Tensor,
+    encode_images: ImageEncoder,
+    anchor_3PR: Tensor,
+    weights_F: Tensor,
+) -> VideoContext:
+    """Context of a window that goes over to another prompt: each frame has its own mean of the two texts' states.
+
+    `text_states_CLD`: [unconditional, old, new], or [old, new]. `weights_F`: share of the new text in each frame, 0 in
+    those that repeat the past.
+    """
+    states = text_states_CLD.to(network.weight.dtype)
+    old_BLD, new_LD = states[:-1], states[-1]
+    weights_F11 = weights_F.to(states)[:, None, None]
+    eased_FLD = torch.lerp(old_BLD[-1], new_LD, weights_F11)
+    frames_BFLD = torch.stack([*(half.expand_as(eased_FLD) for half in old_BLD[:-1]), eased_FLD])
+    tokens = anchor_tokens(network, encode_images, anchor_3PR, num_halves=old_BLD.shape[0])
+    return VideoContext(network.precompute_frames(frames_BFLD, old_BLD, tokens), old_BLD)
+
+
 def anchor_tokens(
     network: StreamingNetwork, encode_images: ImageEncoder, anchor_3PR: Tensor, num_halves: int
 ) -> Tensor:

@@ -6,7 +6,7 @@ Implementations: `core.service.redis`, `core.service.s3`. Fakes with the same co
 from core.service.domain.ports.clock import Clock
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
 from core.service.domain.ports.job_store import JobStore
-from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results
+from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results, Steered
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
 from core.service.domain.ports.task_queue import TaskQueue
@@ -31,6 +31,7 @@ __all__ = [
     "Outbox",
     "QueuedWork",
     "Results",
+    "Steered",
     "Storage",
     "StoredObject",
     "TaskQueue",

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Protocol
 
 from core.service.domain.manifest import ChunkPage
-from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results
+from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results, Steered
 from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
+    JobChange,
     JobError,
     JobRecord,
     JobStatus,
@@ -186,6 +187,12 @@ class JobStore(Protocol):
         """queued -> canceled at once; running -> canceling. Idempotent while canceling/canceled.
 
         Raises JobStateConflict if the job has succeeded, failed or expired, or is finalizing."""
+        ...
+
+    def steer(self, job_id: str, change: JobChange) -> Steered:
+        """Change the prompt (with job.prompt_changed) and the metadata of a queued or running job.
+
+        Raises JobStateConflict, InvalidField; see transitions.steer."""
         ...
 
     def cancel_requested(self, job_id: str) -> bool:

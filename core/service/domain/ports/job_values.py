@@ -61,3 +61,11 @@ class JobPage:
 
     jobs: Sequence[JobRecord]
     next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A job after a change by its client, and the frame from which the new prompt acts (None without one)."""
+
+    record: JobRecord
+    acts_from_frame: int | None

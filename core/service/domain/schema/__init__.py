@@ -3,7 +3,17 @@
 Pure pydantic models. Checks that depend on a preset or on settings are in `core.service.admission`.
 """
 
-from core.service.domain.schema.answers import Chunk, ChunkList, Job, JobEvent, JobList, JobSummary, Links, Progress
+from core.service.domain.schema.answers import (
+    ChangedJob,
+    Chunk,
+    ChunkList,
+    Job,
+    JobEvent,
+    JobList,
+    JobSummary,
+    Links,
+    Progress,
+)
 from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals
 from core.service.domain.schema.older import read_older_record, read_record
@@ -15,16 +25,19 @@ from core.service.domain.schema.record import (
     LaneState,
     PreparedMedia,
     StateChecksum,
+    Steering,
     StepProgress,
     WarningCode,
 )
 from core.service.domain.schema.request import (
     DEFAULT_PROFILE,
+    MAX_PROMPTS,
     MAX_SEED,
     MIN_FRAMES,
     NOISE_LEVELS,
     REFINE_TAGS,
     FirstChunkOptions,
+    JobChange,
     JobRequest,
     MetadataKey,
     MetadataValue,
@@ -32,9 +45,10 @@ from core.service.domain.schema.request import (
     RefineAsked,
     RefineOptions,
     RefineSchedule,
+    TimedPrompt,
     Variant,
 )
-from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, RefineSpec
+from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, PromptChange, RefineSpec
 from core.service.domain.schema.status import (
     DEFAULT_WEBHOOK_EVENTS,
     LANES_OF_ANY_MODEL,
@@ -50,11 +64,13 @@ __all__ = [
     "DEFAULT_WEBHOOK_EVENTS",
     "LANES_OF_ANY_MODEL",
     "LANES_WITH_STEPS",
+    "MAX_PROMPTS",
     "MAX_SEED",
     "MIN_FRAMES",
     "NOISE_LEVELS",
     "REFINE_TAGS",
     "VARIANTS",
+    "ChangedJob",
     "Chunk",
     "ChunkList",
     "ChunkLists",
@@ -66,6 +82,7 @@ __all__ = [
     "FirstChunkSampling",
     "Frozen",
     "Job",
+    "JobChange",
     "JobError",
     "JobEvent",
     "JobList",
@@ -83,14 +100,17 @@ __all__ = [
     "PreparedMedia",
     "Profile",
     "Progress",
+    "PromptChange",
     "RefineAsked",
     "RefineOptions",
     "RefineSchedule",
     "RefineSpec",
     "Shown",
     "StateChecksum",
+    "Steering",
     "StepProgress",
     "Stored",
+    "TimedPrompt",
     "Variant",
     "WarningCode",
     "WebhookEvent",

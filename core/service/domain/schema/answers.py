@@ -105,6 +105,14 @@ class Job(JobSummary):
     )
 
 
+class ChangedJob(JobSummary):
+    """Answer of PATCH /jobs/{id}: the job, without its chunks. Warnings about the change are in this answer only."""
+
+    acts_from_frame: int | None = Field(
+        description="The first frame that the new prompt may show; null if only metadata changed."
+    )
+
+
 class JobList(Shown):
     """A page of GET /jobs."""
 

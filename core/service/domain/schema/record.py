@@ -85,6 +85,15 @@ class FingerprintChange(Stored):
     fingerprint: str
 
 
+class Steering(Stored):
+    """A prompt that a client gave on the way, with its entry of the event log."""
+
+    at: datetime
+    entry: int = Field(description="Number of the entry in the log, from 1.")
+    from_frame: int
+    prompt: str
+
+
 class JobRecord(Stored):
     """What the store keeps of a job. It is the source of truth; queues and events are derived from it."""
 
@@ -113,6 +122,7 @@ class JobRecord(Stored):
         default=False, description="`prepared` was damaged or missing and is needed again although chunks exist."
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
+    steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
     webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False

@@ -28,6 +28,10 @@ MAX_SEED = 2**53 - 1
 seeds up to 2**63 - 1."""
 
 
+MAX_PROMPTS = 100
+"""Most entries of `prompts`."""
+
+
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -95,12 +99,31 @@ RefineAsked = Annotated[
 ]
 
 
-class JobRequest(Frozen):
-    """Body of POST /jobs. Missing fields take the preset's defaults; give num_frames or seconds, not both."""
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 
-    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)] = Field(
-        description="What the video shows, in plain English.",
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+
+
+class TimedPrompt(Frozen):
+    """A prompt that begins at a frame."""
+
+    start_frame: int = Field(
+        ge=0, description="The first is 0. It acts from the first window that begins there or later."
+    )
+    text: Prompt = Field(description="What the video shows from there on.")
+
+
+class JobRequest(Frozen):
+    """Body of POST /jobs. Missing fields take the preset's defaults. Give prompt or prompts, num_frames or seconds."""
+
+    prompt: Prompt | None = Field(
+        default=None,
+        description="What the video shows, in plain English. Required without `prompts`.",
         examples=["a red circle moving left over a striped background"],
+    )
+    prompts: Annotated[list[TimedPrompt], Field(min_length=1, max_length=MAX_PROMPTS)] | None = Field(
+        default=None,
+        description="Instead of `prompt`: what the video shows from which frame on, in order.",
     )
     negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
         default=None, description="What the video should not show."
@@ -151,8 +174,23 @@ class JobRequest(Frozen):
     )
     webhook_events: list[WebhookEvent] | None = Field(
         default=None,
-        description="Default: job.succeeded, job.failed, job.canceled. Also possible: chunk.completed, chunk.refined.",
+        description="Default: job.succeeded, job.failed, job.canceled. Also possible: chunk.completed, chunk.refined,"
+        " job.prompt_changed.",
     )
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = Field(
-        default=None, description="Up to 16 short strings, returned with the job."
+    metadata: Metadata | None = Field(default=None, description="Up to 16 short strings, returned with the job.")
+
+
+class JobChange(Frozen):
+    """Body of PATCH /jobs/{id}: what changes of a job that has not ended."""
+
+    prompt: Prompt | None = Field(
+        default=None,
+        description="What the video shows from now on, until the next prompt of the job's `prompts`.",
+        examples=["a blue circle moving left over a striped background"],
     )
+    from_frame: int | None = Field(
+        default=None,
+        ge=0,
+        description="The frame from which `prompt` acts; by default the first of the next chunk that is not begun.",
+    )
+    metadata: Metadata | None = Field(default=None, description="Replaces the job's `metadata`.")

@@ -32,10 +32,20 @@ class RefineSpec(Stored):
     )
 
 
+class PromptChange(Stored):
+    """From this frame on the video shows something else."""
+
+    start_frame: int = Field(description="At least 1. It acts from the first window that begins there or later.")
+    text: str
+
+
 class JobSpec(Stored):
     """A JobRequest with every default filled in: the engine's input, which decides the video's bytes."""
 
-    prompt: str
+    prompt: str = Field(description="The prompt at frame 0.")
+    prompt_changes: tuple[PromptChange, ...] = Field(
+        default=(), description="Later prompts, by frame: those of `prompts`, and those that PATCH added."
+    )
     negative_prompt: str
     num_frames: int
     fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')

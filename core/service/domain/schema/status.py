@@ -32,12 +32,15 @@ class EventType(StrEnum):
     JOB_STARTED = "job.started"
     CHUNK_COMPLETED = "chunk.completed"
     CHUNK_REFINED = "chunk.refined"
+    JOB_PROMPT_CHANGED = "job.prompt_changed"
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
     JOB_CANCELED = "job.canceled"
 
 
-WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled", "chunk.completed", "chunk.refined"]
+WebhookEvent = Literal[
+    "job.succeeded", "job.failed", "job.canceled", "chunk.completed", "chunk.refined", "job.prompt_changed"
+]
 
 
 DEFAULT_WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled")

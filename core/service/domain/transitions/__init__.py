@@ -1,7 +1,7 @@
 """Every change of a job as a pure function: JobRecord -> Transition. Only here is the status graph enforced.
 
 A store applies a Transition (the new record with its events, webhook deliveries and released lane) in one transaction.
-`rules` answers questions about a record; `lanes`, `commits`, `lifecycle` and `restore` change it.
+`rules` answers questions about a record; `lanes`, `commits`, `lifecycle`, `steering` and `restore` change it.
 """
 
 from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
@@ -33,12 +33,14 @@ from core.service.domain.transitions.rules import (
     should_stop,
     wants,
 )
+from core.service.domain.transitions.steering import MAX_STEERINGS, first_open_frame, steer
 from core.service.domain.transitions.transition import ChunkWrite, Transition
 
 __all__ = [
     "ACTIVE_STATUSES",
     "KEPT_EVENTS",
     "LONELY_DEATHS",
+    "MAX_STEERINGS",
     "NEXT_STATUSES",
     "POISON_DEATHS",
     "TAKES_CHUNKS",
@@ -59,6 +61,7 @@ __all__ = [
     "end_webhooks",
     "fail",
     "finish",
+    "first_open_frame",
     "is_poison",
     "is_prepared_ahead",
     "is_same_job",
@@ -70,5 +73,6 @@ __all__ = [
     "request_delete",
     "restore",
     "should_stop",
+    "steer",
     "wants",
 ]

@@ -39,6 +39,8 @@ def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
         data["chunk"] = chunk.model_dump(
             mode="json", include={"index", "first_frame", "num_frames", "size_bytes", "sha256"}
         )
+    if event_type is EventType.JOB_PROMPT_CHANGED:
+        data |= {"from_frame": record.steering[-1].from_frame, "prompt": record.steering[-1].prompt}
     if record.error is not None:
         data["error"] = record.error.model_dump(exclude_none=True)
     return data
@@ -67,4 +69,13 @@ def deliveries_for(record: JobRecord, event_type: EventType, at: datetime) -> tu
 
 def _delivery_id(record: JobRecord, event_type: EventType) -> str:
     """Deterministic, so that a repeated event has the same id. Without '.', the separator of the signed text."""
-    return f"msg_{record.id.removeprefix('job_')}_{record.version}_{event_type.value.replace('.', '_')}"
+    name = event_type.value.replace(".", "_")
+    if event_type is EventType.JOB_PROMPT_CHANGED:
+        name = f"edit_{_letters(len(record.steering))}"
+    return f"msg_{record.id.removeprefix('job_')}_{record.version}_{name}"
+
+
+def _letters(number: int) -> str:
+    """A number below 17,576 as three letters that sort as it does. Ids of one version are sent in alphabetical order:
+    chunk_..., edit_aab, edit_aac, job_...; an id has no digits after the version."""
+    return "".join(chr(ord("a") + number // 26**place % 26) for place in (2, 1, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
@@ -34,7 +34,7 @@ def restore(record: JobRecord, lists: ChunkLists) -> Transition:
         lane: LaneState(token=record.lane(lane).token + TOKENS_SKIPPED_BY_RESTORE, attempts=record.lane(lane).attempts)
         for lane in Lane
     }
-    past = list(_history(record, lists))
+    past = _with_steering(_history(record, lists), record)
     return Transition(
         updated(record, lanes={**record.lanes, **lanes}, num_events=len(past)),
         events=tuple(new_event(state, event, at) for state, event, at in past[-KEPT_EVENTS:]),
@@ -67,6 +67,16 @@ def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
         yield from _commit_history(started, lists)
     if record.finished_at is not None:
         yield record, EventType(f"job.{record.status}"), record.finished_at
+
+
+def _with_steering(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_HistoryEntry]:
+    """The history with the changes of the prompt, each at the number that its entry had."""
+    whole = list(past)
+    for index, change in enumerate(record.steering, 1):
+        place = min(change.entry - 1, len(whole))
+        before = updated(whole[place - 1][0], steering=record.steering[:index])
+        whole.insert(place, (before, EventType.JOB_PROMPT_CHANGED, change.at))
+    return whole
 
 
 def _commit_history(started: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:

@@ -7,8 +7,8 @@ from typing import Any, cast, get_args
 import pytest
 from fastapi.testclient import TestClient
 
-from api.http.openapi import EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
-from core.service.admission.request_body import parse_body, parse_request
+from api.http.openapi import CHANGE_EXAMPLES, EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
+from core.service.admission.request_body import parse_body, parse_change, parse_request
 from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
 from core.service.domain.webhooks import payload
 from core.service.media.uploads import UploadRequest, new_upload
@@ -41,6 +41,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "POST /jobs",
         "GET /jobs",
         "GET /jobs/{job_id}",
+        "PATCH /jobs/{job_id}",
         "DELETE /jobs/{job_id}",
         "GET /jobs/{job_id}/chunks",
         "GET /jobs/{job_id}/playlist.m3u8",
@@ -84,7 +85,13 @@ def test_bounds_of_seeds_forms_of_rates_and_codes_of_warnings_are_said(document:
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_the_examples_are_valid_requests(name: str) -> None:
-    assert parse_request(EXAMPLES[name]["value"]).prompt
+    request = parse_request(EXAMPLES[name]["value"])
+    assert request.prompt or request.prompts
+
+
+@pytest.mark.parametrize("name", sorted(CHANGE_EXAMPLES))
+def test_the_examples_are_valid_changes(name: str) -> None:
+    assert parse_change(CHANGE_EXAMPLES[name]["value"]).prompt
 
 
 @pytest.mark.parametrize("name", sorted(UPLOAD_EXAMPLES))

@@ -55,8 +55,9 @@ def test_metadata_without_a_value_is_refused() -> None:
         request_body(parse_args(["submit", "x", "--metadata", "a"]))
 
 
-def test_every_field_of_a_request_can_be_given() -> None:
-    assert {*REQUEST_FIELDS, "metadata", "parameters", "first_chunk", "refine"} == set(JobRequest.model_fields)
+def test_every_field_of_a_request_but_a_schedule_of_prompts_can_be_given() -> None:
+    others = {"metadata", "parameters", "first_chunk", "refine", "prompts"}
+    assert {*REQUEST_FIELDS, *others} == set(JobRequest.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from core.service.domain.engine import FramesTHWC, ignore_step
 from core.service.domain.errors import Interrupted, NotFinite
 from core.service.domain.frame_plan import published_by, refinement_windows
 from core.service.domain.refiner import RefineEngine, RefineState
-from core.service.domain.schema import JobSpec, RefineSchedule, RefineSpec
+from core.service.domain.schema import JobSpec, PromptChange, RefineSchedule, RefineSpec
 from tests.helpers.jobs import job_spec
 from tests.helpers.poison import INFINITY, NAN, poisoned
 
@@ -251,3 +251,26 @@ def test_a_refinement_state_that_is_not_finite_is_not_continued(engine: WindowRe
     start[0, 0, 39, 0, 0] = NAN
     with pytest.raises(NotFinite, match="all refined chunks, refinement step 0: "):
         engine.step_lockstep(lockstep, RefineState(0, {"x": start}), ignore_step)
+
+
+@pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
+def test_each_window_is_refined_with_the_prompt_at_its_first_frame(
+    engine: WindowRefiner, schedule: RefineSchedule
+) -> None:
+    frames, plain = preview(56), spec_of(56, schedule)
+    late = plain.model_copy(update={"prompt_changes": (PromptChange(start_frame=17, text="something else"),)})
+    never = plain.model_copy(update={"prompt_changes": (PromptChange(start_frame=33, text="something else"),)})
+    before, after = (whole_video(engine, spec, frames) for spec in (plain, late))
+    assert np.array_equal(whole_video(engine, never, frames), before), "no window begins there or later"
+    assert not np.array_equal(after[32:], before[32:])
+    if schedule == "streaming":
+        assert np.array_equal(after[:32], before[:32])
+
+
+def whole_video(engine: WindowRefiner, spec: JobSpec, frames: FramesTHWC) -> FramesTHWC:
+    if spec.refine is not None and spec.refine.schedule == "streaming":
+        return refine_streaming(engine, spec, frames)
+    state = engine.start_lockstep(spec, frames)
+    while state.done < REFINED.num_inference_steps:
+        state = engine.step_lockstep(spec, state, ignore_step)
+    return engine.finish_lockstep(spec, state, range(len(frames)))

@@ -176,7 +176,7 @@ def test_metadata_of_any_script_come_back_as_they_were_sent(settings: Settings) 
         ({"prompt": ""}, InvalidField, "prompt", "empty"),
         ({"prompt": " \n "}, InvalidField, "prompt", "empty"),
         ({"prompt": "\u200b\u2060"}, InvalidField, "prompt", "no visible text"),
-        ({"prompt": None}, InvalidField, "prompt", "not a string"),
+        ({"prompt": None}, InvalidField, "prompt", "is missing"),
         ({"prompt": ["a"]}, InvalidField, "prompt", "not a string"),
         ({"prompt": "a\ud800"}, InvalidField, "prompt", "not valid Unicode"),
         ({"prompt": "a\x00b"}, InvalidField, "prompt", "control characters"),

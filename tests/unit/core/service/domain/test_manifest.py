@@ -19,6 +19,7 @@ from core.service.domain.schema import (
     LaneState,
     PreparedMedia,
     StateChecksum,
+    Steering,
 )
 from core.service.domain.schema.older import totals_of
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
@@ -44,6 +45,7 @@ def full_record() -> JobRecord:
             "prepared": PreparedMedia(key="p", sha256="a", at=DAY_ONE),
             "prepare_again": True,
             "media_repairs": 1,
+            "steering": (Steering(at=DAY_ONE, entry=3, from_frame=16, prompt="a blue square"),),
             "webhooks_ended": 2,
             "num_events": 5,
             "fingerprints": (FingerprintChange(from_chunk=0, fingerprint="f1"),),

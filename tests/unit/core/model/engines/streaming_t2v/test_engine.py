@@ -18,7 +18,7 @@ from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, PromptTooLong
-from core.service.domain.schema import FirstChunkSampling, JobSpec, Profile
+from core.service.domain.schema import FirstChunkSampling, JobSpec, Profile, PromptChange
 from tests.helpers.jobs import job_spec
 from tests.helpers.random_preset import write_random_preset
 
@@ -376,3 +376,39 @@ def test_each_profile_gets_networks_of_its_dtype(folder: Path, whole: Run) -> No
     engine.next_chunk(ONE_WINDOW.model_copy(update={"profile": "reference"}), whole.states[1], ignore_step)
 
     assert models.asked == [torch.bfloat16, torch.float32]
+
+
+def changed_at(start_frame: int, text: str = "a blue square moving up") -> JobSpec:
+    return SPEC.model_copy(update={"prompt_changes": (PromptChange(start_frame=start_frame, text=text),)})
+
+
+def test_a_new_prompt_acts_from_its_window_on_and_nothing_before_it_changes(engine: Engine, whole: Run) -> None:
+    steered = make_video(engine, changed_at(20)).frames
+    assert np.array_equal(steered[:24], whole.frames[:24])
+    assert not np.array_equal(steered[24:32], whole.frames[24:32])
+
+
+def test_the_window_of_a_change_goes_over_frame_by_frame(engine: Engine, whole: Run) -> None:
+    """Its first new frames are nearer to the old prompt's than its last ones are."""
+    new = SPEC.model_copy(update={"prompt": "a blue square moving up"})
+    at_once = engine.next_chunk(new, whole.states[1], ignore_step).frames[:8].astype(float)
+    eased = engine.next_chunk(changed_at(16), whole.states[1], ignore_step).frames[:8].astype(float)
+    old = whole.frames[16:24].astype(float)
+    share = [np.abs(eased[t] - old[t]).mean() / np.abs(at_once[t] - old[t]).mean() for t in (0, 7)]
+    assert share[0] < share[1]
+
+
+def test_a_change_to_the_same_prompt_changes_no_byte(engine: Engine, whole: Run) -> None:
+    assert np.array_equal(make_video(engine, changed_at(16, SPEC.prompt)).frames, whole.frames)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_another_worker_makes_the_same_bytes_of_a_changed_prompt(
+    engine: Engine, folder: Path, whole: Run, guidance_scale: float
+) -> None:
+    spec = changed_at(16).model_copy(update={"guidance_scale": guidance_scale})
+    state = EngineState.from_bytes(whole.states[1].to_bytes())
+    other = load_engine(folder, device="cpu", torch_threads=1)
+    made = [each.next_chunk(spec, state, ignore_step) for each in (engine, other)]
+    assert np.array_equal(made[0].frames, made[1].frames)
+    assert made[0].state.to_bytes() == made[1].state.to_bytes()

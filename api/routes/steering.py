@@ -1,0 +1,43 @@
+"""Endpoint that changes a job while it runs: its prompt and its metadata."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from api.backends.ports import BaseUrl, Ports, PortsDep
+from api.http.openapi import CHANGE_BODY, may_fail
+from api.http.responses import JsonBody
+from api.routes.jobs import JobId
+from core.service.admission.request_body import parse_change
+from core.service.admission.steering import admit_change
+from core.service.domain.ports import Steered
+from core.service.domain.schema import ChangedJob, EventType, JobWarning
+from core.service.domain.views import PublicUrls, changed_job, progress_of
+from core.service.records.manifest_writer import write_manifest
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.patch(
+    "/jobs/{job_id}",
+    summary="Change the prompt of a running job",
+    openapi_extra=CHANGE_BODY,
+    responses={200: {"model": ChangedJob}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
+)
+def change_job(job_id: JobId, body: JsonBody, ports: PortsDep, base_url: BaseUrl) -> Response:
+    """`acts_from_frame` is the frame from which the prompt acts. The event is `job.prompt_changed`. Repeating a change
+    changes nothing."""
+    wanted = parse_change(body)
+    admitted = admit_change(wanted, ports.store.get(job_id).spec, ports.catalog)
+    steered = ports.store.steer(job_id, admitted.change)
+    write_manifest(ports.store, ports.storage, steered.record)
+    if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:
+        ports.queue.deliver_webhooks()
+    changed = _view(ports, steered, admitted.warnings, base_url)
+    return Response(changed.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+def _view(ports: Ports, steered: Steered, warnings: tuple[JobWarning, ...], base_url: PublicUrls) -> ChangedJob:
+    (live,) = ports.store.live_statuses([steered.record])
+    progress = progress_of(steered.record, live.steps, live.queue_position)
+    return changed_job(steered.record, progress, base_url, steered.acts_from_frame, warnings)

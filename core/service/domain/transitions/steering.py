@@ -1,0 +1,87 @@
+"""Changing the prompt and the metadata of a job that has not ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from core.service.domain.errors import InvalidField, JobStateConflict
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.prompt_schedule import prompt_at, prompt_start, with_prompt_from
+from core.service.domain.schema import EventType, JobChange, JobRecord, JobStatus, Lane, Steering
+from core.service.domain.transitions.transition import (
+    Transition,
+    require_not_deleted,
+    updated,
+    with_event,
+    with_revision,
+)
+
+MAX_STEERINGS = 1000
+"""Changes of the prompt of one job: they stay in its record, because a damaged chunk is made again from them."""
+_STEERABLE = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
+
+
+def steer(record: JobRecord, change: JobChange, at: datetime) -> tuple[Transition, int | None]:
+    """Change what `change` names. Also returns the frame from which its prompt acts; None without one.
+
+    A prompt acts from the first frame that no worker may have begun, or from `from_frame` if that is later; prompts
+    that begin later stay. One that is in force there already changes nothing, so this is idempotent; it acts from
+    where it began.
+    Raises JobStateConflict, and InvalidField for a `from_frame` that is too early or beyond the video.
+    """
+    require_not_deleted(record)
+    if record.status not in _STEERABLE:
+        raise JobStateConflict(
+            f"a job that is {record.status} cannot be changed", fix="extend it with a new prompt, or branch it"
+        )
+    told = _with_metadata(record, change)
+    if change.prompt is None:
+        return (Transition(record) if told is record else with_revision(Transition(told))), None
+    from_frame = _from_frame(record, change.from_frame)
+    if prompt_at(record.spec, from_frame) == change.prompt:
+        begun = prompt_start(record.spec, from_frame)
+        return (Transition(record) if told is record else with_revision(Transition(told))), begun
+    return _with_prompt(told, change.prompt, from_frame, at), from_frame
+
+
+def first_open_frame(record: JobRecord) -> int:
+    """The first frame of the next chunk that no worker has begun.
+
+    A held lane may be making the next chunk: a worker reads the record after its claim.
+    """
+    return record.frames_done + (CHUNK_FRAMES if record.lane(Lane.GENERATE).held else 0)
+
+
+def _from_frame(record: JobRecord, wanted: int | None) -> int:
+    first, end = first_open_frame(record), record.spec.num_frames
+    if first >= end:
+        raise JobStateConflict(
+            f"all {end} frames are made or begun, so no prompt can act", fix="extend it with a new prompt, or branch it"
+        )
+    if wanted is None:
+        return first
+    if wanted < first:
+        message = f"frame {wanted} is made or begun already; {first} is the first that is not"
+        raise InvalidField(message, field="from_frame", fix=f"give at least {first}, or leave it out")
+    if wanted >= end:
+        message = f"the video has {end} frames, so the last is {end - 1}"
+        raise InvalidField(message, field="from_frame", fix=f"give at most {end - 1}")
+    return wanted
+
+
+def _with_metadata(record: JobRecord, change: JobChange) -> JobRecord:
+    if change.metadata is None or change.metadata == record.spec.metadata:
+        return record
+    return updated(record, spec=record.spec.model_copy(update={"metadata": change.metadata}))
+
+
+def _with_prompt(record: JobRecord, prompt: str, from_frame: int, at: datetime) -> Transition:
+    if len(record.steering) >= MAX_STEERINGS:
+        raise JobStateConflict(f"the prompt was changed {MAX_STEERINGS} times, which is the limit", fix="branch it")
+    entry = Steering(at=at, entry=(record.num_events or 0) + 1, from_frame=from_frame, prompt=prompt)
+    steered = updated(
+        record,
+        spec=with_prompt_from(record.spec, prompt, from_frame),
+        steering=(*record.steering, entry),
+    )
+    return with_event(steered, EventType.JOB_PROMPT_CHANGED, at)
