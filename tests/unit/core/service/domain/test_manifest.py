@@ -57,6 +57,7 @@ def full_record() -> JobRecord:
             "thumbnail_key": "t",
             "error": JobError(code="boom", message="it broke", retryable=True),
             "warnings": (JobWarning(code="odd", message="it is odd", field="prompt"),),
+            "request_id": "trace-7",
             "first_chunk_at": DAY_ONE,
             "finished_at": DAY_ONE,
             "expires_at": DAY_ONE,
