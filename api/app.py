@@ -29,7 +29,7 @@ from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
-from api.routes import docs, events, health, home, jobs, media, models, problems_page, uploads
+from api.routes import batch, create, docs, events, health, home, jobs, media, models, problems_page, uploads
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
 from core.service.settings import Settings, read_settings
@@ -59,7 +59,7 @@ def create_app(
     app.state.streams = Streams(ports, limit, timing)
     app.state.media_streams = MediaStreams(settings)
     app.state.playlist_waits = PlaylistWaits(settings)
-    for module in (jobs, uploads, media, events, models, health, home, docs, problems_page):
+    for module in (create, batch, jobs, uploads, media, events, models, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

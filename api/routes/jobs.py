@@ -1,4 +1,4 @@
-"""Endpoints of jobs: submit, list, read, chunks, cancel, delete."""
+"""Endpoints of jobs: list, read, chunks, cancel, delete. Those that create jobs are in create.py."""
 
 from __future__ import annotations
 
@@ -7,50 +7,18 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
-from api.http.host_lookup import RequestedJob, ResolvedHosts
-from api.http.openapi import REQUEST_BODY, may_fail
+from api.backends.ports import BaseUrl, PortsDep
+from api.http.openapi import may_fail
 from api.http.responses import conditional, conditional_on
-from core.service.admission.admission import admit, queued_record, random_seed
-from core.service.admission.media_references import ReferenceCheck
-from core.service.domain.errors import ServiceFull
-from core.service.domain.ports import LiveStatus
-from core.service.domain.schema import ChunkList, Job, JobList, JobRecord, JobStatus, Lane, Progress
-from core.service.domain.transitions import wants
-from core.service.domain.views import chunk_views, job_json, job_summary, job_view, links_of, progress_of
-from core.service.records.manifest_writer import create_job, write_manifest
+from api.routes.answers import json_answer, progress_now, shown
+from core.service.domain.schema import ChunkList, Job, JobList, JobStatus, Lane
+from core.service.domain.views import chunk_views, job_json, job_summary
+from core.service.records.manifest_writer import write_manifest
 from core.service.records.tombstones import delete_job
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]
 HELD_BY_WORKERS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZING})
-
-
-@router.post(
-    "/jobs",
-    status_code=202,
-    summary="Submit a job",
-    openapi_extra=REQUEST_BODY,
-    responses={202: {"model": Job}, **may_fail(400, 413, 415, 422, 503)},
-)
-def submit(
-    wanted: RequestedJob, hosts: ResolvedHosts, ports: PortsDep, settings: SettingsDep, base_url: BaseUrl
-) -> Response:
-    """Validates the request, stores the job and queues it. `Location` is the job's URL; poll it or follow its events.
-
-    `warnings` lists what is unusual about a valid request; the job keeps them.
-    """
-    check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, hosts)
-    admitted = admit(wanted, ports.catalog, settings, random_seed, check, hosts)
-    spec = admitted.spec
-    if ports.store.count_active() >= settings.max_queued_jobs:
-        raise ServiceFull(f"{settings.max_queued_jobs} jobs are waiting already", fix="try again later")
-    record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now(), admitted.warnings))
-    for lane in Lane:
-        if wants(record, lane):
-            ports.queue.wake(lane, spec.model, record.id)
-    headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
-    return _accepted(_view(ports, record, base_url), headers)
 
 
 @router.get("/jobs", summary="List jobs, newest first", responses={200: {"model": JobList}, **may_fail(422, 503)})
@@ -63,14 +31,14 @@ def list_jobs(
 ) -> Response:
     """One page of jobs, without their chunks. `next_cursor` leads to the next page, as does `Link: rel="next"`."""
     page = ports.store.list(status=status, limit=limit, cursor=cursor or None)
-    progress = [_progress_of(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
+    progress = [progress_now(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
     jobs = [job_summary(record, its, base_url) for record, its in zip(page.jobs, progress, strict=True)]
-    headers = {"Cache-Control": "no-cache"}
+    headers = dict[str, str]()
     if page.next_cursor:
         query = {"status": status, "limit": limit, "cursor": page.next_cursor}
         next_page = urlencode({name: value for name, value in query.items() if value is not None})
         headers["Link"] = f'<{base_url}/jobs?{next_page}>; rel="next"'
-    return _json(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
+    return json_answer(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
 
 
 @router.get(
@@ -82,7 +50,7 @@ def read_job(job_id: JobId, request: Request, ports: PortsDep, base_url: BaseUrl
     """The job with all finished chunks. Polling with `If-None-Match` is cheap."""
     record = ports.store.get(job_id)
     (live_status,) = ports.store.live_statuses([record])
-    summary = job_summary(record, _progress_of(record, live_status), base_url).model_dump_json()
+    summary = job_summary(record, progress_now(record, live_status), base_url).model_dump_json()
     # An existing chunk changes only by its repair, which increments the revision.
     source = f"{summary} {record.version} {record.revision} {len(record.chunks)} {len(record.refined)}"
     return conditional_on(request, source, lambda: job_json(summary, chunk_views(record, base_url)))
@@ -124,7 +92,7 @@ def cancel(job_id: JobId, ports: PortsDep, base_url: BaseUrl) -> Response:
         ports.queue.deliver_webhooks()  # a waiting job is canceled here, not by a worker
     elif record.status is JobStatus.FINALIZING:
         ports.queue.wake(Lane.FINALIZE, record.spec.model, job_id)
-    return _accepted(_view(ports, record, base_url), {})
+    return json_answer(shown(ports, record, base_url).model_dump_json(), 202, {})
 
 
 @router.delete(
@@ -145,20 +113,3 @@ def delete(job_id: JobId, ports: PortsDep) -> Response:
     delete_job(ports.store, ports.storage, job_id)
     ports.queue.janitor()
     return Response(status_code=202 if is_held else 204)
-
-
-def _view(ports: Ports, record: JobRecord, base_url: str) -> Job:
-    (live_status,) = ports.store.live_statuses([record])
-    return job_view(record, _progress_of(record, live_status), base_url)
-
-
-def _progress_of(record: JobRecord, live_status: LiveStatus) -> Progress:
-    return progress_of(record, live_status.steps, live_status.queue_position)
-
-
-def _accepted(job: Job, headers: dict[str, str]) -> Response:
-    return _json(job.model_dump_json(), 202, {"Cache-Control": "no-cache", **headers})
-
-
-def _json(body: str, status: int, headers: dict[str, str]) -> Response:
-    return Response(body, status_code=status, media_type="application/json", headers=headers)

@@ -21,7 +21,6 @@ from core.service.admission.request_body import parse_parameters, written
 from core.service.admission.sampling_fields import first_chunk_sampling, profile_of, window_steps
 from core.service.domain.errors import FieldNotSupported, InvalidField, PromptTooLong
 from core.service.domain.frame_rate import parse_frame_rate
-from core.service.domain.ids import new_job_id
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_WEBHOOK_EVENTS,
@@ -58,9 +57,16 @@ def random_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def queued_record(spec: JobSpec, now: datetime, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
-    """The record of a job admitted at `now`."""
-    return JobRecord(id=new_job_id(), status=JobStatus.QUEUED, spec=spec, created_at=now, warnings=warnings)
+def queued_record(job_id: str, admitted: Admitted, now: datetime, request_sha256: str) -> JobRecord:
+    """The record of a job admitted at `now`. `request_sha256` is of the request as it was sent."""
+    return JobRecord(
+        id=job_id,
+        status=JobStatus.QUEUED,
+        spec=admitted.spec,
+        created_at=now,
+        warnings=admitted.warnings,
+        request_sha256=request_sha256,
+    )
 
 
 def admit(
@@ -157,7 +163,7 @@ def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
     return ReadPrompt(folder.preset.negative_prompt, ())
 
 
-def _check_refiner(prompt: str, folder: PresetFolder) -> None:
+def check_refiner(prompt: str, folder: PresetFolder) -> None:
     """Raises ModelNotInstalled; PromptTooLong if the prompt and the suffix that the refiner appends are too long."""
     folder.require_refiner()
     refiner, limit = folder.preset.refiner, folder.preset.max_prompt_tokens
@@ -175,7 +181,7 @@ def _refine(request: JobRequest, prompt: str, folder: PresetFolder, settings: Se
     limits = None if preset.refiner is None else refine_limits(preset, preset.refiner, settings)
     refine = refine_spec_of(request.refine, preset, limits)
     if refine is not None:
-        _check_refiner(prompt, folder)
+        check_refiner(prompt, folder)
     return refine
 
 

@@ -5,8 +5,11 @@ Implementations: `core.service.redis`, `core.service.s3`. Fakes with the same co
 
 from core.service.domain.ports.clock import Clock
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
+from core.service.domain.ports.idempotency import IdempotencyKeys, Reservation
 from core.service.domain.ports.job_store import JobPage, JobStore, Lease, LiveStatus, QueuedWork, Results
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
+from core.service.domain.ports.prompt_enhancer import PromptEnhancer
+from core.service.domain.ports.speeds import SpeedOf, Speeds
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
 from core.service.domain.ports.task_queue import TaskQueue
 from core.service.domain.ports.uploads import Discarded, UploadStore
@@ -18,6 +21,7 @@ __all__ = [
     "DeliveryAttempt",
     "Discarded",
     "EventLog",
+    "IdempotencyKeys",
     "JobPage",
     "JobStore",
     "JobUpdates",
@@ -27,8 +31,12 @@ __all__ = [
     "ObjectPart",
     "ObjectReader",
     "Outbox",
+    "PromptEnhancer",
     "QueuedWork",
+    "Reservation",
     "Results",
+    "SpeedOf",
+    "Speeds",
     "Storage",
     "StoredObject",
     "TaskQueue",

@@ -3,7 +3,18 @@
 Pure pydantic models. Checks that depend on a preset or on settings are in `core.service.admission`.
 """
 
-from core.service.domain.schema.answers import Chunk, ChunkList, Job, JobEvent, JobList, JobSummary, Links, Progress
+from core.service.domain.schema.answers import (
+    Chunk,
+    ChunkList,
+    Estimate,
+    Job,
+    JobEvent,
+    JobList,
+    JobPlan,
+    JobSummary,
+    Links,
+    Progress,
+)
 from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.record import (
     ChunkRecord,
@@ -56,6 +67,7 @@ __all__ = [
     "Chunk",
     "ChunkList",
     "ChunkRecord",
+    "Estimate",
     "EventType",
     "FingerprintChange",
     "FirstChunkOptions",
@@ -65,6 +77,7 @@ __all__ = [
     "JobError",
     "JobEvent",
     "JobList",
+    "JobPlan",
     "JobRecord",
     "JobRequest",
     "JobSpec",

@@ -102,6 +102,10 @@ class JobRequest(Frozen):
         description="What the video shows, in plain English.",
         examples=["a red circle moving left over a striped background"],
     )
+    enhance_prompt: bool | None = Field(
+        default=None,
+        description="Let the operator's language model write a longer prompt, shown as `prompt_used`.",
+    )
     negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
         default=None, description="What the video should not show."
     )

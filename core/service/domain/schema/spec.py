@@ -36,6 +36,9 @@ class JobSpec(Stored):
     """A JobRequest with every default filled in: the engine's input, which decides the video's bytes."""
 
     prompt: str
+    prompt_used: str | None = Field(
+        default=None, description="What the model reads instead of `prompt`, if `enhance_prompt` was asked for."
+    )
     negative_prompt: str
     num_frames: int
     fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')
@@ -56,3 +59,7 @@ class JobSpec(Stored):
         default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."
     )
     metadata: dict[str, str] = Field(default_factory=dict)
+
+    def for_engine(self) -> JobSpec:
+        """The spec that an engine is given: `prompt` is what it shall read."""
+        return self if self.prompt_used is None else self.model_copy(update={"prompt": self.prompt_used})

@@ -64,7 +64,7 @@ def test_head_of_an_event_stream_opens_no_stream(world: World) -> None:
     ("path", "allowed"),
     [
         ("/jobs", "GET, HEAD, OPTIONS, POST"),
-        ("/jobs/job_nobody", "DELETE, GET, HEAD, OPTIONS"),
+        ("/jobs/job_nobody", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("/jobs/job_nobody/events", "GET, HEAD, OPTIONS"),
         ("/jobs/job_nobody/playlist.m3u8", "GET, HEAD, OPTIONS"),
         ("/jobs/job_nobody/cancel", "OPTIONS, POST"),
