@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import cast
 
@@ -119,7 +119,7 @@ def stopping(world: World) -> StoppingStore:
 
 
 @contextmanager
-def create_in_flight(api: TestClient, stopping: StoppingStore, method: str, path: str) -> Iterator[list[int]]:
+def create_in_flight(api: TestClient, stopping: StoppingStore, method: str, path: str) -> Generator[list[int]]:
     """A request whose job is being created; its status is in the list afterwards."""
     stopping.go_on.clear()
     statuses: list[int] = []

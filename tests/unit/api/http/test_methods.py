@@ -99,4 +99,4 @@ def test_odd_paths_lead_nowhere(api: TestClient, path: str) -> None:
 
 def test_the_openapi_document_has_no_word_of_head_or_options(api: TestClient) -> None:
     methods = {method for operations in api.get("/openapi.json").json()["paths"].values() for method in operations}
-    assert methods == {"get", "post", "delete"}
+    assert methods == {"get", "post", "put", "delete"}

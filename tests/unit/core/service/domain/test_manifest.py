@@ -29,6 +29,7 @@ def full_record() -> JobRecord:
     return running.model_copy(
         update={
             "status": JobStatus.FAILED,
+            "request_sha256": "cc" * 32,
             "version": 1,
             "chunks": (chunk_of(job, 0),),
             "lanes": {
