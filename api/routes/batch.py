@@ -71,8 +71,8 @@ async def submit_batch(
     sent = parse_body(body, JobBatch).jobs
     parsed = [_parsed(each) for each in sent]
     hosts = await look_up([each for each in parsed if isinstance(each, JobRequest)], request, ports)
-    wanted = {
-        index: Wanted(each, fingerprint_of(sent[index]), hosts, key and f"{key} {index}")
+    wanted = {  # no key of a single request has a line break
+        index: Wanted(each, fingerprint_of(sent[index]), hosts, key and f"{key}\n{index}")
         for index, each in enumerate(parsed)
         if isinstance(each, JobRequest)
     }

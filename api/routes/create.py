@@ -50,7 +50,7 @@ class _Answering:
         record, seconds = created.record, self._preferences.wait_seconds
         if seconds:
             record = await self._wait.until_end(record, seconds)
-        job = await run_in_threadpool(shown, self._ports, record, self._base_url)
+        body = await run_in_threadpool(lambda: shown(self._ports, record, self._base_url).model_dump_json())
         headers = {"Location": links_of(record.id, self._base_url).self}
         if not record.status.is_terminal:
             headers["Retry-After"] = "1"
@@ -58,7 +58,7 @@ class _Answering:
             headers[REPLAYED] = "true"
         headers |= self._preferences.applied(waited=self._wait.waited)
         ended = self._wait.waited and record.status.is_terminal
-        return json_answer(job.model_dump_json(), status_at_end if ended else status, headers)
+        return json_answer(body, status_at_end if ended else status, headers)
 
 
 Answering = Annotated[_Answering, Depends()]

@@ -68,6 +68,12 @@ def test_another_request_at_a_place_of_the_batch_is_refused_alone(api: TestClien
     assert results[1]["error"]["code"] == "idempotency_key_reused"
 
 
+def test_keys_of_batches_and_of_single_requests_are_apart(api: TestClient) -> None:
+    send(api, [GOOD, GOOD], **{"Idempotency-Key": "a"})
+    for key in ("a", "a 1", "a1"):
+        assert api.post("/jobs", json={**GOOD, "seed": 1}, headers={"Idempotency-Key": key}).status_code == 202
+
+
 def test_a_full_service_takes_as_many_as_fit(world: World) -> None:
     with world.client(world.settings.model_copy(update={"max_queued_jobs": 2})) as api:
         results = send(api, [GOOD] * 3)

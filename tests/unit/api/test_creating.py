@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from api.events.sse import Streams
 from core.service.domain.errors import StorageUnavailable, StoreUnavailable
+from core.service.domain.manifest import manifest_key, record_from_manifest
 from core.service.domain.schema import JobRecord
 from core.service.testing.job_store import FakeJobStore
 from tests.helpers.api_world import BASE_URL, PROMPT, World, submit
@@ -183,7 +184,8 @@ def test_a_request_that_died_is_taken_over_after_a_minute(world: World, stopping
             stopping.go_on.set()
             answer = api.post("/jobs", json=BODY, headers=KEY)
         assert {answer.status_code, *statuses} == {200, 202}
-    assert world.store.count_active() == 1
+    (record,) = world.store.active()
+    assert record_from_manifest(world.storage.objects[manifest_key(record.id)]).spec == record.spec
 
 
 def test_a_storage_outage_while_the_key_is_taken_is_no_lasting_refusal(
