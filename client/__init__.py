@@ -13,7 +13,7 @@ Needs httpx and pydantic; of Longtake itself only the job schema. docs/client.md
 from client.async_client import AsyncClient
 from client.client import Client
 from client.errors import ApiError, ApiUnreachable, ApiUnreadable, ClientError, StorageUnreachable, WaitTimeout
-from client.models import Model, ModelList, Upload
+from client.models import BatchResult, Model, ModelList, Upload
 from client.sse import ServerEvent
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ApiUnreachable",
     "ApiUnreadable",
     "AsyncClient",
+    "BatchResult",
     "Client",
     "ClientError",
     "Model",

@@ -5,7 +5,7 @@ Client and AsyncClient send these calls; neither builds a request or reads a bod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
@@ -14,9 +14,9 @@ import httpx
 from pydantic import BaseModel
 
 from client.errors import ClientError
-from client.models import ModelList, Upload, UploadTarget
+from client.models import BatchResults, ModelList, Upload, UploadTarget
 from client.responses import read_model
-from core.service.domain.schema import ChangedJob, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+from core.service.domain.schema import ChangedJob, ChunkList, Job, JobList, JobPlan, JobRequest, JobStatus, Variant
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30.0
@@ -51,9 +51,38 @@ def checked_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-def create_job(request: JobRequest | Mapping[str, Any]) -> Call[Job]:
-    body = request.model_dump(mode="json", exclude_unset=True) if isinstance(request, JobRequest) else dict(request)
-    return Call("POST", "/jobs", _as(Job), {"json": body})
+JobFields = JobRequest | Mapping[str, Any]
+"""A request: checked before it is sent, or as it is."""
+
+
+def create_job(request: JobFields, idempotency_key: str | None, wait_seconds: int) -> Call[Job]:
+    options = {"json": _body(request), **_waiting(wait_seconds, idempotency_key)}
+    return Call("POST", "/jobs", _as(Job), options)
+
+
+def put_job(job_id: str, request: JobFields, wait_seconds: int) -> Call[Job]:
+    return Call("PUT", f"/jobs/{job_id}", _as(Job), {"json": _body(request), **_waiting(wait_seconds, None)})
+
+
+def plan_job(request: JobFields) -> Call[JobPlan]:
+    return Call("POST", "/jobs", _as(JobPlan), {"json": _body(request), "params": {"dry_run": "true"}})
+
+
+def create_jobs(requests: Iterable[JobFields], idempotency_key: str | None) -> Call[BatchResults]:
+    body = {"jobs": [_body(request) for request in requests]}
+    return Call("POST", "/jobs/batch", _as(BatchResults), {"json": body, **_waiting(0, idempotency_key)})
+
+
+def _body(request: JobFields) -> dict[str, Any]:
+    return request.model_dump(mode="json", exclude_unset=True) if isinstance(request, JobRequest) else dict(request)
+
+
+def _waiting(wait_seconds: int, idempotency_key: str | None) -> dict[str, Any]:
+    """Headers; and the timeout, which must not end the wait that was asked for."""
+    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+    if wait_seconds:
+        headers["Prefer"] = f"wait={wait_seconds}"
+    return {"headers": headers, "timeout": TIMEOUT_SECONDS + wait_seconds}
 
 
 def list_jobs(status: JobStatus | None, limit: int, cursor: str | None) -> Call[JobList]:

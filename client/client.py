@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
 
 from client import calls
-from client.calls import DEFAULT_BASE_URL, TIMEOUT_SECONDS, Call
+from client.calls import DEFAULT_BASE_URL, TIMEOUT_SECONDS, Call, JobFields
 from client.errors import ApiUnreachable, WaitTimeout
 from client.files import OnBytes, ignore_bytes, read_pieces, whole_file
 from client.following import Following
-from client.models import ModelList, Upload
+from client.models import BatchResult, ModelList, Upload
 from client.responses import error_of, unreachable
 from client.sse import ServerEvent, parse_events
-from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Job, JobList, JobRequest, JobStatus, Variant
+from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Job, JobList, JobPlan, JobStatus, Variant
 
 T = TypeVar("T")
 
@@ -54,9 +54,26 @@ class Client:
         """Close all connections."""
         self._http.close()
 
-    def create_job(self, request: JobRequest | Mapping[str, Any]) -> Job:
-        """POST /jobs. Fields left out take the model's defaults; the API checks all of them."""
-        return self._send(calls.create_job(request))
+    def create_job(self, request: JobFields, *, idempotency_key: str | None = None, wait_seconds: int = 0) -> Job:
+        """POST /jobs. Fields left out take the model's defaults; the API checks all of them.
+
+        The same `idempotency_key` and request give the same job for 24 hours, so the call can be repeated after an
+        error. With `wait_seconds` the API answers when the job has ended, or after so long.
+        """
+        return self._send(calls.create_job(request, idempotency_key, wait_seconds))
+
+    def put_job(self, job_id: str, request: JobFields, *, wait_seconds: int = 0) -> Job:
+        """PUT /jobs/{id}: a job with an id of your own, safe to repeat. ApiError 409 if another request has it."""
+        return self._send(calls.put_job(job_id, request, wait_seconds))
+
+    def plan_job(self, request: JobFields) -> JobPlan:
+        """POST /jobs?dry_run=true: what the job would be and how long it would take. Nothing is created."""
+        return self._send(calls.plan_job(request))
+
+    def create_jobs(self, requests: Iterable[JobFields], *, idempotency_key: str | None = None) -> list[BatchResult]:
+        """POST /jobs/batch: up to 100 jobs; what became of each, in order. After an error repeat it with the same
+        `idempotency_key`: only jobs that are missing are created."""
+        return (self._send(calls.create_jobs(requests, idempotency_key))).results
 
     def get_job(self, job_id: str) -> Job:
         """GET /jobs/{id}. An unchanged job costs a 304 without a body."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from core.service.domain.schema import Job
 
 
 class Answer(BaseModel):
@@ -50,3 +53,17 @@ class ModelList(Answer):
 
     models: list[Model]
     default_model: str
+
+
+class BatchResult(Answer):
+    """What became of one request of a batch: `job`, or `error` as POST /jobs would have answered it."""
+
+    status: int = Field(description="202: created; 200: an earlier batch with the same key created it.")
+    job: Job | None
+    error: dict[str, Any] | None = Field(description="`code`, `detail`, `field`, `fix`, ...")
+
+
+class BatchResults(Answer):
+    """Answer of POST /jobs/batch."""
+
+    results: list[BatchResult]

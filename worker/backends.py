@@ -12,6 +12,7 @@ from core.service.records.rebuild import RecordRebuilder
 from core.service.redis.client import REQUEST, WORKER, connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
+from core.service.redis.speed import RedisSpeeds
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
@@ -44,6 +45,7 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
         clock=clock,
         settings=settings,
         worker=worker,
+        speeds=RedisSpeeds(records),
         drain=drain,
     )
     return Backends(services, records, connect(settings.redis_url, REQUEST), connect(settings.broker_url, REQUEST))

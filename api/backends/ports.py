@@ -16,8 +16,11 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
     Clock,
     EventLog,
+    IdempotencyKeys,
     JobStore,
     ObjectReader,
+    PromptEnhancer,
+    Speeds,
     Storage,
     TaskQueue,
     UploadStore,
@@ -39,11 +42,15 @@ class Ports:
     storage: Storage
     objects: ObjectReader
     uploads: UploadStore
+    idempotency: IdempotencyKeys
+    speeds: Speeds
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
     resolve: BoundedResolver = field(default_factory=BoundedResolver)
     """Resolves the host names in clients' URLs."""
+    enhancer: PromptEnhancer | None = None
+    """None if the operator named no endpoint."""
     health: Health | None = None
     """The checks of /readyz; None for those of the ports themselves."""
 
@@ -56,8 +63,10 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.redis import client as redis_client
     from core.service.redis.event_log import RedisEventLog
     from core.service.redis.health import check_storage, check_store
+    from core.service.redis.idempotency import RedisIdempotencyKeys
     from core.service.redis.job_store import RedisJobStore
     from core.service.redis.queue import CeleryTaskQueue, make_celery_app
+    from core.service.redis.speed import RedisSpeeds
     from core.service.redis.upload_store import RedisUploadStore
     from core.service.redis.worker_registry import RedisWorkerRegistry
     from core.service.s3 import storage as object_store
@@ -83,11 +92,25 @@ def real_ports(settings: Settings) -> Ports:
         storage=storage,
         objects=S3ObjectReader(storage),
         uploads=RedisUploadStore(redis),
+        idempotency=RedisIdempotencyKeys(redis),
+        speeds=RedisSpeeds(redis),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),
         resolve=BoundedResolver.of(settings, REQUEST_SECONDS),
+        enhancer=_enhancer(settings),
         health=Health(check_records, lambda: check_storage(storage)),
+    )
+
+
+def _enhancer(settings: Settings) -> PromptEnhancer | None:
+    if settings.prompt_enhancer_url is None:
+        return None
+    from core.service.net.chat_endpoint import ChatEndpoint
+
+    key = settings.prompt_enhancer_key
+    return ChatEndpoint(
+        settings.prompt_enhancer_url, settings.prompt_enhancer_model, key.get_secret_value() if key else None
     )
 
 

@@ -59,6 +59,11 @@ class Listener:
         return head is not None and order(head) > order(after)
 
     @property
+    def head(self) -> str | None:
+        """Id of the newest event; None if it is not known yet."""
+        return self._channel.head
+
+    @property
     def has_ended(self) -> bool:
         return self._channel.ended
 

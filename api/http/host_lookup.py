@@ -12,7 +12,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.backends.ports import PortsDep
+from api.backends.ports import Ports, PortsDep
 from api.http.responses import JsonBody
 from core.service.admission.request_body import parse_request
 from core.service.domain.addresses import client_network
@@ -34,8 +34,12 @@ RequestedJob = Annotated[JobRequest, Depends(_job_request)]
 
 
 async def _resolved_hosts(wanted: RequestedJob, request: Request, ports: PortsDep) -> Resolve:
-    """A resolver of these hosts that returns, or raises, what the look-ups gave."""
-    hosts = sorted(_hosts_of(wanted))
+    return await look_up([wanted], request, ports)
+
+
+async def look_up(wanted: Sequence[JobRequest], request: Request, ports: Ports) -> Resolve:
+    """A resolver of the hosts in these requests that returns, or raises, what the look-ups gave."""
+    hosts = sorted({host for each in wanted for host in _hosts_of(each)})
     client = client_network(request.client.host if request.client else "")
     lookups = [_ask(ports.resolve, host, client) for host in hosts]
     found = dict(zip(hosts, await asyncio.gather(*lookups), strict=True))

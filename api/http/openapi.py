@@ -27,10 +27,10 @@ follow `links.events`, or poll `links.self` with `If-None-Match`. Errors are `ap
 a stable `code`, the invalid `field` and a `fix`.
 """
 TITLES = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or a header is not valid.",
     404: "The job or upload does not exist, or the resource does not exist yet (see `code`).",
-    409: "The job's status does not allow this.",
-    413: "The body is larger than 64 KiB.",
+    409: "The job's status does not allow this, or its id is taken.",
+    413: "The body is larger than 64 KiB; a batch: 1 MiB.",
     415: "The body is not declared as application/json, or is compressed.",
     416: "The video does not have the requested `Range`.",
     422: "A field or parameter is invalid; `errors` lists all.",
@@ -108,6 +108,37 @@ def _body(model: type[BaseModel], examples: dict[str, dict[str, Any]]) -> dict[s
 REQUEST_BODY = _body(JobRequest, EXAMPLES)
 CHANGE_BODY = _body(JobChange, CHANGE_EXAMPLES)
 UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
+
+
+BATCH_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "title": "JobBatch",
+                    "type": "object",
+                    "required": ["jobs"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "jobs": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": 100,
+                            "items": {"$ref": "#/components/schemas/JobRequest"},
+                        }
+                    },
+                },
+                "examples": {
+                    "two": {
+                        "summary": "Two jobs",
+                        "value": {"jobs": [each["value"] for each in (EXAMPLES["shortest"], EXAMPLES["refined"])]},
+                    }
+                },
+            }
+        },
+    }
+}
 
 
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:

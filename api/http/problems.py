@@ -117,8 +117,12 @@ KINDS: dict[type[LongtakeError], ProblemKind] = {
     LongtakeError: ProblemKind(500, is_public=False),
     errors.RequestError: ProblemKind(422),
     errors.MalformedJson: ProblemKind(400),
+    errors.InvalidIdempotencyKey: ProblemKind(400),
     errors.JobNotFound: ProblemKind(404),
     errors.JobStateConflict: ProblemKind(409),
+    errors.JobExists: ProblemKind(409),
+    errors.JobDeleted: ProblemKind(409),
+    errors.RequestInFlight: ProblemKind(409, retry_after_seconds=1),
     errors.VideoNotReady: ProblemKind(404, retry_after_seconds=2),
     errors.ThumbnailNotReady: ProblemKind(404, retry_after_seconds=2),
     errors.PlaylistNotReady: ProblemKind(404, retry_after_seconds=2),
@@ -231,13 +235,18 @@ def install(app: FastAPI) -> None:
 
 async def _on_longtake_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LongtakeError)
+    note(request, error)
+    headers = {"Accept-Encoding": "identity"} if isinstance(error, EncodedBody) else None  # RFC 9110, 15.5.16
+    return response_of(error, headers, prefix_of(request.scope))
+
+
+def note(request: Request, error: LongtakeError) -> None:
+    """Log an error that the client's answer does not explain."""
     kind = kind_of(type(error))
     if not kind.is_public:
         # An outage is no bug: log one line without a traceback for each request.
         bug = error if kind.retry_after_seconds is None else None
         _log.error("%s %s: %s", request.method, shortened(request.url.path), error, exc_info=bug)
-    headers = {"Accept-Encoding": "identity"} if isinstance(error, EncodedBody) else None  # RFC 9110, 15.5.16
-    return response_of(error, headers, prefix_of(request.scope))
 
 
 async def _on_bad_parameter(request: Request, error: Exception) -> Response:

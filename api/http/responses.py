@@ -16,9 +16,18 @@ from api.http.problems import BodyTooLarge, EncodedBody, NotJson
 from core.service.domain.errors import MalformedJson, shortened
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
 
 
 async def _json_body(request: Request) -> object:
+    return await _decoded(request, MAX_BODY_BYTES)
+
+
+async def _large_json_body(request: Request) -> object:
+    return await _decoded(request, MAX_BATCH_BYTES)
+
+
+async def _decoded(request: Request, most_bytes: int) -> object:
     """The decoded JSON body. Raises NotJson, EncodedBody, BodyTooLarge or MalformedJson.
 
     The media type is required, because browsers send other types from any web page without a CORS preflight.
@@ -31,7 +40,7 @@ async def _json_body(request: Request) -> object:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise EncodedBody(f"the body is declared as {shortened(encoding, 40)}", fix="send it without Content-Encoding")
-    data = await _limited_body(request)
+    data = await _limited_body(request, most_bytes)
     return parse_json(_text_of(data, str(declared.get_content_charset() or "")))
 
 
@@ -81,15 +90,17 @@ def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 JsonBody = Annotated[object, Depends(_json_body)]
+LargeJsonBody = Annotated[object, Depends(_large_json_body)]
+"""The same, of at most MAX_BATCH_BYTES."""
 
 
-async def _limited_body(request: Request) -> bytes:
-    """The body. Raises BodyTooLarge after MAX_BODY_BYTES."""
+async def _limited_body(request: Request, most_bytes: int) -> bytes:
+    """The body. Raises BodyTooLarge after `most_bytes`."""
     data = bytearray()
     async for part in request.stream():
         data += part
-        if len(data) > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"the body has more than {MAX_BODY_BYTES} bytes", fix="send a smaller body")
+        if len(data) > most_bytes:
+            raise BodyTooLarge(f"the body has more than {most_bytes} bytes", fix="send a smaller body")
     return bytes(data)
 
 

@@ -1,4 +1,4 @@
-"""Endpoints of jobs: submit, list, read, chunks, cancel, delete."""
+"""Endpoints of jobs: list, read, chunks, cancel, delete. Those that create jobs are in create.py."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
-from api.http.host_lookup import RequestedJob, ResolvedHosts
-from api.http.openapi import REQUEST_BODY, api_version, may_fail
+from api.backends.ports import BaseUrl, Ports, PortsDep
+from api.http.openapi import api_version, may_fail
 from api.http.responses import conditional, etag_of, has_etag, is_conditional, not_modified
 from api.media.presigned import with_presigned_urls
-from core.service.admission.admission import admit, queued_record, random_seed
-from core.service.admission.media_references import ReferenceCheck
-from core.service.domain.errors import ServiceFull
-from core.service.domain.ports import LiveStatus
-from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane, Progress
-from core.service.domain.transitions import wants
-from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, links_of, progress_of
-from core.service.records.manifest_writer import create_job, write_manifest
+from api.routes.answers import json_answer, progress_now, shown
+from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane
+from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, links_of
+from core.service.records.manifest_writer import write_manifest
 from core.service.records.tombstones import delete_job
 
 router = APIRouter(tags=["jobs"])
@@ -29,33 +24,6 @@ MAX_CHUNKS = 1000
 """Chunks of one answer."""
 MAX_INDEX = 2**31 - 1
 HELD_BY_WORKERS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZING})
-
-
-@router.post(
-    "/jobs",
-    status_code=202,
-    summary="Submit a job",
-    openapi_extra=REQUEST_BODY,
-    responses={202: {"model": JobSummary}, **may_fail(400, 413, 415, 422, 503)},
-)
-def submit(
-    wanted: RequestedJob, hosts: ResolvedHosts, ports: PortsDep, settings: SettingsDep, base_url: BaseUrl
-) -> Response:
-    """Validates the request, stores the job and queues it. `Location` is the job's URL; poll it or follow its events.
-
-    `warnings` lists what is unusual about a valid request; the job keeps them.
-    """
-    check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, hosts)
-    admitted = admit(wanted, ports.catalog, settings, random_seed, check, hosts)
-    spec = admitted.spec
-    if ports.store.count_active() >= settings.max_queued_jobs:
-        raise ServiceFull(f"{settings.max_queued_jobs} jobs are waiting already", fix="try again later")
-    record = create_job(ports.store, ports.storage, queued_record(spec, ports.clock.now(), admitted.warnings))
-    for lane in Lane:
-        if wants(record, lane):
-            ports.queue.wake(lane, spec.model, record.id)
-    headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
-    return _accepted(_view(ports, record, base_url), headers)
 
 
 @router.get("/jobs", summary="List jobs, newest first", responses={200: {"model": JobList}, **may_fail(422, 503)})
@@ -68,14 +36,14 @@ def list_jobs(
 ) -> Response:
     """One page of jobs, without their chunks. `next_cursor` leads to the next page, as does `Link: rel="next"`."""
     page = ports.store.list(status=status, limit=limit, cursor=cursor or None)
-    progress = [_progress_of(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
+    progress = [progress_now(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
     jobs = [job_summary(record, its, base_url) for record, its in zip(page.jobs, progress, strict=True)]
-    headers = {"Cache-Control": "no-cache"}
+    headers = dict[str, str]()
     if page.next_cursor:
         query = {"status": status, "limit": limit, "cursor": page.next_cursor}
         next_page = urlencode({name: value for name, value in query.items() if value is not None})
         headers["Link"] = f'<{base_url.api}/jobs?{next_page}>; rel="next"'
-    return _json(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
+    return json_answer(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
 
 
 @router.get(
@@ -98,9 +66,9 @@ def read_job(
     headers = {"Cache-Control": "no-cache", "ETag": etag(seen.mark)}
     if has_etag(request, headers["ETag"]):
         return not_modified(headers["ETag"])
-    summary = job_summary(seen.record, _progress_of(seen.record, seen.live), base_url).model_dump_json()
+    summary = job_summary(seen.record, progress_now(seen.record, seen.live), base_url).model_dump_json()
     body = summary if include is None else job_json(summary, _newest_chunks(ports, seen.record, base_url))
-    return _json(body, 200, headers)
+    return json_answer(body, 200, headers)
 
 
 @router.get(
@@ -154,7 +122,7 @@ def cancel(job_id: JobId, ports: PortsDep, base_url: BaseUrl) -> Response:
         ports.queue.deliver_webhooks()  # a waiting job is canceled here, not by a worker
     elif record.status is JobStatus.FINALIZING:
         ports.queue.wake(Lane.FINALIZE, record.spec.model, job_id)
-    return _accepted(_view(ports, record, base_url), {})
+    return json_answer(shown(ports, record, base_url).model_dump_json(), 202, {})
 
 
 @router.delete(
@@ -180,20 +148,3 @@ def delete(job_id: JobId, ports: PortsDep) -> Response:
 def _newest_chunks(ports: Ports, record: JobRecord, base_url: PublicUrls) -> list[Chunk]:
     end = record.chunks.count
     return chunk_views(record, ports.store.chunks(record.id, "preview", max(0, end - MAX_CHUNKS), end), base_url)
-
-
-def _view(ports: Ports, record: JobRecord, base_url: PublicUrls) -> JobSummary:
-    (live_status,) = ports.store.live_statuses([record])
-    return job_summary(record, _progress_of(record, live_status), base_url)
-
-
-def _progress_of(record: JobRecord, live_status: LiveStatus) -> Progress:
-    return progress_of(record, live_status.steps, live_status.queue_position)
-
-
-def _accepted(job: JobSummary, headers: dict[str, str]) -> Response:
-    return _json(job.model_dump_json(), 202, {"Cache-Control": "no-cache", **headers})
-
-
-def _json(body: str, status: int, headers: dict[str, str]) -> Response:
-    return Response(body, status_code=status, media_type="application/json", headers=headers)

@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from cli.commands.api import add_url_argument
 
     parser.add_argument("prompt", help="what the video shows, in plain English")
+    parser.add_argument(
+        "--enhance-prompt",
+        action="store_const",
+        const=True,
+        help="let the operator's language model write a longer prompt",
+    )
     parser.add_argument("--negative-prompt", help="what it should not show")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--frames", type=int, dest="num_frames", help="length in frames, any number from 16 on")
@@ -87,6 +93,7 @@ REFINE_FIELDS = ("strength", "steps", "guidance_scale", "size", "schedule")
 MEDIA_FIELDS = ("image", "video")
 REQUEST_FIELDS = (
     "prompt",
+    "enhance_prompt",
     "negative_prompt",
     "num_frames",
     "seconds",

@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     max_playlist_waits_per_address: Annotated[int, Field(ge=0)] = Field(
         default=50, description="The same of one client address (IPv6: /64); others are answered at once."
     )
+    max_wait_seconds: Annotated[int, Field(ge=0)] = Field(default=60, description="Longest `Prefer: wait`; 0: none.")
     presets_dir: Path = Field(default=SHIPPED_PRESETS_DIR, description="Folder of presets.")
     weights_dir: Path = Field(default=Path("~/.cache/longtake"), description="Folder of downloaded weights.")
     first_chunk_source: Annotated[str, AfterValidator(source_name)] | None = Field(
@@ -135,6 +136,11 @@ class Settings(BaseSettings):
     max_queued_jobs: Annotated[int, Field(ge=1)] = Field(
         default=10000, description="Maximum number of jobs that have not ended; then POST /jobs answers 503."
     )
+    prompt_enhancer_url: Annotated[str, AfterValidator(base_url)] | None = Field(
+        default=None, description="OpenAI-compatible API for `enhance_prompt`, such as http://127.0.0.1:11434/v1."
+    )
+    prompt_enhancer_key: SecretStr | None = Field(default=None, description="Its API key, sent as bearer token.")
+    prompt_enhancer_model: str = Field(default="gpt-4o-mini", description="Its model that writes longer prompts.")
     max_event_streams: Annotated[int, Field(ge=1)] = Field(
         default=5000, description="Maximum event streams of one API process; then 503."
     )
@@ -254,9 +260,7 @@ class Settings(BaseSettings):
     torch_compile: bool = Field(
         default=False, description="torch.compile on GPU workers (minutes at start, then faster); ignored on CPUs."
     )
-    log_level: Annotated[str, AfterValidator(_log_level)] = Field(
-        default="INFO", description="Log level of every process."
-    )
+    log_level: Annotated[str, AfterValidator(_log_level)] = Field(default="INFO", description="Of every process.")
 
     @field_validator("media_disk_bytes")
     @classmethod

@@ -14,15 +14,17 @@ from api.events.sse import StreamTiming
 from core.service.admission.catalog import Catalog
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
-from core.service.domain.ports import Results
+from core.service.domain.ports import PromptEnhancer, Results
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane, StepProgress
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
 from core.service.testing.clock import FakeClock
 from core.service.testing.event_log import FakeEventLog
+from core.service.testing.idempotency import FakeIdempotencyKeys
 from core.service.testing.job_store import FakeJobStore
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
+from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeObjectReader, FakeStorage
 
 BASE_URL = "http://testserver"
@@ -35,6 +37,7 @@ class World:
     """A deployment in memory."""
 
     settings: Settings
+    enhancer: PromptEnhancer | None = None
     clock: FakeClock = field(default_factory=FakeClock)
     storage: FakeStorage = field(default_factory=FakeStorage)
     queue: FakeTaskQueue = field(default_factory=FakeTaskQueue)
@@ -44,6 +47,8 @@ class World:
         self.events = FakeEventLog(self.store)
         self.workers = FakeWorkerRegistry(self.clock)
         self.uploads = FakeUploadStore(self.clock)
+        self.idempotency = FakeIdempotencyKeys(self.clock)
+        self.speeds = FakeSpeeds()
         self.objects = FakeObjectReader(self.storage)
 
     def ports(self) -> Ports:
@@ -55,10 +60,13 @@ class World:
             storage=self.storage,
             objects=self.objects,
             uploads=self.uploads,
+            idempotency=self.idempotency,
+            speeds=self.speeds,
             queue=self.queue,
             clock=self.clock,
             catalog=catalog,
             resolve=BoundedResolver(resolve=self._resolve),
+            enhancer=self.enhancer,
         )
 
     def client(self, settings: Settings | None = None) -> TestClient:

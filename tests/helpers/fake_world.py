@@ -21,6 +21,7 @@ from core.service.testing.engines import FakeEngine, FakeRefineEngine
 from core.service.testing.job_store import FakeJobStore
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore
+from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeStorage
 from tests.helpers.jobs import job_spec
 from worker.lanes.completion import wake
@@ -54,9 +55,12 @@ class World:
     def __post_init__(self) -> None:
         self.store = FakeJobStore(self.clock)
         self.uploads = FakeUploadStore(self.clock)
+        self.speeds = FakeSpeeds()
 
     def services(self, worker: str = "worker-1") -> Services:
-        return Services(self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker)
+        return Services(
+            self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker, self.speeds
+        )
 
     def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
         return ChunkMaker(services or self.services(), engine or FakeEngine(), MODEL)

@@ -17,9 +17,10 @@ import httpx
 import numpy as np
 import pytest
 
-from core.service.admission.admission import queued_record
+from core.service.admission.admission import Admitted, queued_record
 from core.service.clock import SystemClock
 from core.service.domain.engine import FramesTHWC
+from core.service.domain.ids import new_job_id
 from core.service.domain.schema import JobStatus, Lane
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
@@ -221,7 +222,9 @@ def test_a_worker_refuses_an_address_that_became_private_after_the_job_was_accep
     """As if the host's name had meant something else when the job came in: the record is there, past the door."""
     own_service.start_workers("fake")
     settings = own_service.settings
-    record = queued_record(job_spec(model="fake", video=server.url("/a")), datetime.now(UTC))
+    record = queued_record(
+        new_job_id(), Admitted(job_spec(model="fake", video=server.url("/a"))), datetime.now(UTC), ""
+    )
     RedisJobStore(own_service.redis(), SystemClock(), retention_seconds=600).create(record)
     CeleryTaskQueue(make_celery_app(settings), own_service.redis_database(1)).wake(Lane.PREPARE, "fake", record.id)
     assert failure_of(own_service, record.id) == "media_url_refused"

@@ -22,6 +22,7 @@ from core.service.redis.outbox import RedisOutbox
 from core.service.settings import Settings
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore
+from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeStorage
 from tests.helpers.jobs import chunk_of, queued_job
 from worker.maintenance.janitor import Janitor
@@ -50,7 +51,14 @@ class Place:
         self.storage = AwayStorage()
         self.store = RedisJobStore(client, SystemClock(), retention_seconds=3600, rebuild=RecordRebuilder(self.storage))
         services = Services(
-            self.store, self.storage, FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1"
+            self.store,
+            self.storage,
+            FakeUploadStore(),
+            FakeTaskQueue(),
+            SystemClock(),
+            Settings(),
+            "cpu-1",
+            FakeSpeeds(),
         )
         self.janitor = Janitor(services, RedisJanitorLock(client))
         self.janitor.run()

@@ -89,6 +89,18 @@ def test_the_readme_s_commands_end_with_a_chunk_and_the_video(url: str, tmp_path
     assert len(frames_of((folder / "video.mp4").read_bytes())) == 48
 
 
+def test_the_examples_of_the_api_page_run(url: str, tmp_path: Path) -> None:
+    folder = run_page((REPOSITORY / "docs" / "http-api.md").read_text(), url, tmp_path)
+    heads = {number: (folder / f"{number}.txt").read_text() for number in range(1, 6)}
+    assert re.findall(r"^HTTP/1.1 (\d+)", heads[1], flags=re.MULTILINE) == ["202", "200"]
+    assert "idempotency-replayed: true" in heads[1]
+    assert heads[2] == "201\n"
+    assert heads[3].startswith("HTTP/1.1 200")
+    assert "preference-applied: wait=60" in heads[3]
+    assert json.loads(heads[4])["num_chunks"] == 6
+    assert [each["status"] for each in json.loads(heads[5])["results"]] == [202, 422]
+
+
 def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "client.md").read_text()
     code = "\n".join(text for language, text in blocks(page) if language == "python").replace(BASE_URL, url)
@@ -100,6 +112,8 @@ def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "succeeded None" in result.stdout
     assert "job.succeeded" in result.stdout
+    assert "True succeeded" in result.stdout
+    assert "[202, 422] too_few_frames" in result.stdout
     assert "too_few_frames num_frames give at least 16 frames" in result.stdout
     assert {file.name for file in tmp_path.iterdir()} == {"video.mp4", "chunk-0.mp4", "chunk-1.mp4"}
 

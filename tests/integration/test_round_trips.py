@@ -17,6 +17,7 @@ from core.service.redis.job_store import RedisJobStore
 from core.service.settings import Settings
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore
+from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeStorage
 from tests.helpers.faulty_proxy import Behaviour, FaultyProxy
 from tests.helpers.jobs import DAY_ONE, queued_job
@@ -81,7 +82,9 @@ def records_read(client: redis.Redis) -> int:
 
 def test_a_pass_of_the_janitor_reads_no_job_that_is_well(client: redis.Redis) -> None:
     store = store_of(client)
-    services = Services(store, FakeStorage(), FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1")
+    services = Services(
+        store, FakeStorage(), FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1", FakeSpeeds()
+    )
     janitor = Janitor(services, RedisJanitorLock(client))
 
     def cost_of_a_pass() -> int:

@@ -36,6 +36,8 @@ from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
+from core.service.testing.idempotency import FakeIdempotencyKeys
+from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeObjectReader
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryJanitorLock, World
@@ -291,6 +293,8 @@ def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
         storage=world.storage,
         objects=FakeObjectReader(world.storage),
         uploads=world.uploads,
+        idempotency=FakeIdempotencyKeys(),
+        speeds=FakeSpeeds(),
         queue=world.queue,
         clock=world.clock,
         catalog=Catalog(settings),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Generic, TypeVar
 
+from core.service.admission.estimate import measured
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
@@ -155,6 +156,13 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         if wants_webhook(record, self.commit_event):
             self._services.queue.deliver_webhooks()
         wake(self._services, record)
+
+    def _report_speed(self, record: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
+        """For estimates of other jobs."""
+        for found in (measured(record.spec, chunk, self.lane) for chunk in chunks):
+            if found is not None:
+                with ignore_store_errors(record.id):
+                    self._services.speeds.report(record.spec.model, *found)
 
 
 def made_again(first: ChunkRecord, again: ChunkRecord) -> ChunkRecord:

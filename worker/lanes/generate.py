@@ -73,6 +73,7 @@ class ChunkMaker(ChunkLane[EngineState]):
             return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
         fingerprint = self._engine.fingerprint
         committed = self._commit(lease, after, lambda: store.commit_chunk(lease, chunk, fingerprint), keeper)
+        self._report_speed(record, [chunk])
         logger.info("%s: chunk %d of %d frames committed", record.id, index, chunk.num_frames)
         return committed
 
@@ -82,9 +83,8 @@ class ChunkMaker(ChunkLane[EngineState]):
         """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps the
         time at which it was first made."""
         span = chunk_span(index, record.spec.num_frames)
-        made = self._next_chunk(
-            ChunkRequest(record.spec, state, self._on_step(record.id, index, keeper), self._video(record, keeper)), span
-        )
+        spec, on_step = record.spec.for_engine(), self._on_step(record.id, index, keeper)
+        made = self._next_chunk(ChunkRequest(spec, state, on_step, self._video(record, keeper)), span)
         watch.add(made.timings)
         later = _for_later(record, span, made.frames, made.state)
         (chunk,) = self._store_chunks(record, span.first_frame, made.frames, chunk_key, later, watch, keeper)
@@ -118,7 +118,7 @@ class ChunkMaker(ChunkLane[EngineState]):
         while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
             first -= 1
         if state is None:
-            state = self._engine.start(record.spec, self._input_media(record, keeper))
+            state = self._engine.start(record.spec.for_engine(), self._input_media(record, keeper))
             if problem := _problem_of_state(state, 0):
                 raise InvalidChunk(f"the engine's start returned {problem}")
         for again in range(first, index):

@@ -63,7 +63,7 @@ class ChunkRefiner(ChunkLane[RefineState]):
             state = self._load_state(record, piece, keeper)
             frames = self._read_frames(record.id, piece.needs, sources, keeper)
         on_step = self._on_step(record.id, record.refined.count, keeper)
-        made = _refined(engine, spec, piece, state, frames, on_step)
+        made = _refined(engine, spec.for_engine(), piece, state, frames, on_step)
         _check_frames(made.frames, piece, spec)
         watch.add(made.timings)
         later = [] if made.state is state else [_state_object(record.id, piece, made.state)]
@@ -76,6 +76,7 @@ class ChunkRefiner(ChunkLane[RefineState]):
             lambda: services.store.commit_refined(lease, done, chunks, fingerprint, sha256),
             keeper,
         )
+        self._report_speed(record, chunks)
         if later:
             self._drop_old_state(record.id, piece)
         logger.info("%s: refinement %d/%d committed", record.id, done, num_pieces(spec))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.service.domain.ports import Clock, JobStore, Storage, TaskQueue, UploadStore
+from core.service.domain.ports import Clock, JobStore, Speeds, Storage, TaskQueue, UploadStore
 from core.service.settings import Settings
 
 
@@ -22,6 +22,7 @@ class Services:
     clock: Clock
     settings: Settings
     worker: str
+    speeds: Speeds
     drain: threading.Event = field(default_factory=threading.Event)
 
 

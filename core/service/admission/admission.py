@@ -28,7 +28,6 @@ from core.service.admission.request_body import parse_parameters, written
 from core.service.admission.sampling_fields import first_chunk_sampling, profile_of, window_steps
 from core.service.domain.errors import FieldNotSupported, InvalidField, PromptTooLong
 from core.service.domain.frame_rate import parse_frame_rate
-from core.service.domain.ids import new_job_id
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_WEBHOOK_EVENTS,
@@ -65,9 +64,16 @@ def random_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def queued_record(spec: JobSpec, now: datetime, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
-    """The record of a job admitted at `now`."""
-    return JobRecord(id=new_job_id(), status=JobStatus.QUEUED, spec=spec, created_at=now, warnings=warnings)
+def queued_record(job_id: str, admitted: Admitted, now: datetime, request_sha256: str) -> JobRecord:
+    """The record of a job admitted at `now`. `request_sha256` is of the request as it was sent."""
+    return JobRecord(
+        id=job_id,
+        status=JobStatus.QUEUED,
+        spec=admitted.spec,
+        created_at=now,
+        warnings=admitted.warnings,
+        request_sha256=request_sha256,
+    )
 
 
 def admit(

@@ -47,6 +47,7 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "bool_type": ("is neither true or false nor an object", "give true, or an object in curly brackets"),
     "string_pattern_mismatch": ("is not WIDTHxHEIGHT in pixels", "write it like 128x128"),
     "extra_forbidden": ("is not a field", "leave it out"),
+    "bool_parsing": ("is neither true nor false", "give true or false"),
     "literal_error": ("is not {expected}", "use {expected}"),
     "list_type": ("is not a list", "give a list in square brackets"),
     "dict_type": ("is not an object", "give an object in curly brackets"),

@@ -1,16 +1,24 @@
-"""Ids of jobs and uploads: a prefix and 100 random bits in lower-case base32, so that none can be guessed."""
+"""Ids of jobs and uploads: a prefix and 100 random bits in lower-case base32, so that none can be guessed; or, for a
+job, what its client chose."""
 
 from __future__ import annotations
 
+import re
 import secrets
 
 JOB_ID_PREFIX, UPLOAD_ID_PREFIX = "job_", "upl_"
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _LENGTH = 20
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def new_job_id() -> str:
     return _new_id(JOB_ID_PREFIX)
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` has the form of a job's id, made here or by a client; there may be no such job."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def new_upload_id() -> str:

@@ -34,7 +34,7 @@ def easing(num_frames: int) -> list[float]:
 def with_prompt_from(spec: JobSpec, text: str, start_frame: int) -> JobSpec:
     """The spec with `text` from a frame on; a change at just that frame is replaced, later ones stay."""
     if start_frame == 0:
-        return spec.model_copy(update={"prompt": text})
+        return spec.model_copy(update={"prompt": text, "prompt_used": None})
     others = (change for change in spec.prompt_changes if change.start_frame != start_frame)
     changes = sorted((*others, PromptChange(start_frame=start_frame, text=text)), key=lambda one: one.start_frame)
     return spec.model_copy(update={"prompt_changes": tuple(changes)})

@@ -6,14 +6,12 @@ The janitor rebuilds all records; until then this keeps requests from getting a 
 from __future__ import annotations
 
 import logging
-import re
 
 from core.service.domain.errors import ObjectDamaged, ObjectNotFound
+from core.service.domain.ids import is_job_id
 from core.service.domain.manifest import tombstone_key
 from core.service.domain.ports import JobStore, Storage
 from core.service.records.stored_jobs import read_job
-
-_ID = re.compile(r"\w+", re.ASCII)
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +24,7 @@ class RecordRebuilder:
 
     def __call__(self, store: JobStore, job_id: str) -> bool:
         """Whether the record exists now. Raises StorageError if that cannot be determined."""
-        if not _ID.fullmatch(job_id):
+        if not is_job_id(job_id):
             return False
         try:
             record, lists = read_job(self._storage, job_id)

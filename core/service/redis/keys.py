@@ -32,6 +32,8 @@ UNFINISHED_CREATES = "longtake:jobs:announced"
 """Jobs between JobStore.begin_create and `create`, scored by the time of the former."""
 CLEANUP_PENDING = "longtake:jobs:unswept"
 """Ended jobs that may still have objects which are not needed."""
+SPEEDS = "longtake:speeds"
+"""Hash: model and kind of chunk -> mean seconds per denoising step, lately."""
 MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
 MANIFESTS_READ = "longtake:janitor:manifests_read"
 """Missing after Redis has lost its data: then records are rebuilt from the manifests."""
@@ -136,3 +138,8 @@ def uploads_of_client(client: str) -> str:
 
 def worker_key(name: str) -> str:
     return f"longtake:worker:{name}"
+
+
+def idempotency_key(scope: str, digest: str) -> str:
+    """Hash of one Idempotency-Key: `job` and `fingerprint`. With `:lock`: token of the request in flight."""
+    return f"longtake:idempotency:{scope}:{digest}"

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.domain.manifest import manifest_key, read_manifest
+from core.service.domain.manifest import manifest_key
 from core.service.domain.schema import ChangedJob, Lane
 from tests.helpers.api_world import PROMPT, World, submit
+from tests.helpers.manifests import record_from_manifest
 from tests.helpers.presets import change_preset
 
 BLUE = "a blue square"
@@ -29,7 +30,7 @@ def test_a_running_job_gets_a_new_prompt_from_its_next_chunk_on(api: TestClient,
     assert answer.json()["request"]["prompt_changes"] == [{"start_frame": 32, "text": BLUE}]
     assert [warning.code for warning in changed.warnings] == ["characters_removed"]
     stored = world.store.get(job_id)
-    assert read_manifest(world.storage.objects[manifest_key(job_id)])[0].job == stored
+    assert record_from_manifest(world.storage.objects[manifest_key(job_id)]) == stored
     assert stored.warnings == ()
     told = [event for event in world.store.memory.events[job_id] if event.type == "job.prompt_changed"]
     assert [(event.data["from_frame"], event.data["prompt"]) for event in told] == [(32, BLUE)]

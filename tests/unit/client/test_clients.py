@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.routes.batch import BatchResult as ApiBatchResult
 from api.routes.models import Model as ApiModel
 from api.routes.uploads import UploadTarget as ApiUploadTarget
 from api.routes.uploads import UploadView as ApiUpload
@@ -17,6 +18,7 @@ from client import (
     ApiUnreachable,
     ApiUnreadable,
     AsyncClient,
+    BatchResult,
     Client,
     ClientError,
     Model,
@@ -27,7 +29,7 @@ from client import (
 )
 from client.files import PIECE_BYTES
 from client.models import UploadTarget
-from core.service.domain.schema import JobRequest, JobStatus
+from core.service.domain.schema import Estimate, JobPlan, JobRequest, JobStatus
 from tests.helpers.shown_jobs import MakeJob, chunk
 from tests.unit.client.conftest import Ask
 
@@ -46,7 +48,8 @@ def test_both_clients_have_the_same_methods() -> None:
 
 
 def test_fields_the_client_reads_are_fields_the_api_sends() -> None:
-    for read, sent in ((Model, ApiModel), (Upload, ApiUpload), (UploadTarget, ApiUploadTarget)):
+    pairs = ((Model, ApiModel), (Upload, ApiUpload), (UploadTarget, ApiUploadTarget), (BatchResult, ApiBatchResult))
+    for read, sent in pairs:
         assert set(read.model_fields) <= set(sent.model_fields)
 
 
@@ -73,6 +76,57 @@ def test_a_request_is_sent_as_a_dict_or_as_the_schema_without_defaults(ask: Ask,
 
     ask(answer, ("create_job", {"prompt": "x"}), ("create_job", JobRequest(prompt="x", num_frames=17)))
     assert sent == [{"prompt": "x"}, {"prompt": "x", "num_frames": 17}]
+
+
+def test_a_job_can_be_asked_for_safely_and_waited_for(ask: Ask, make_job: MakeJob) -> None:
+    sent: list[tuple[str, str, object, object, float]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        key, prefer = request.headers.get("idempotency-key"), request.headers.get("prefer")
+        sent.append((request.method, request.url.path, key, prefer, request.extensions["timeout"]["read"]))
+        return httpx.Response(202, text=make_job().model_dump_json())
+
+    ask(answer, ("create_job", {"prompt": "x"}), ("put_job", "mine", {"prompt": "x"}))
+    with Client("http://api.test", transport=httpx.MockTransport(answer)) as client:
+        client.create_job({"prompt": "x"}, idempotency_key="k", wait_seconds=50)
+        client.put_job("mine", {"prompt": "x"}, wait_seconds=50)
+    assert sent == [
+        ("POST", "/jobs", None, None, 30.0),
+        ("PUT", "/jobs/mine", None, None, 30.0),
+        ("POST", "/jobs", "k", "wait=50", 80.0),
+        ("PUT", "/jobs/mine", None, "wait=50", 80.0),
+    ]
+
+
+def test_a_plan_is_read(ask: Ask, make_job: MakeJob) -> None:
+    plan = JobPlan(
+        request=make_job().request,
+        warnings=(),
+        num_chunks=3,
+        last_chunk_frames=16,
+        estimate=Estimate(seconds_per_chunk=2.0, seconds_total=7.0),
+    )
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.params["dry_run"] == "true"
+        return httpx.Response(200, text=plan.model_dump_json())
+
+    assert ask(answer, ("plan_job", {"prompt": "x"})) == [plan]
+
+
+def test_jobs_of_a_batch_come_with_what_became_of_them(ask: Ask, make_job: MakeJob) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert json.loads(request.content) == {"jobs": [{"prompt": "x"}, {"prompt": "y", "num_frames": 5}]}
+        results = [
+            {"status": 202, "job": make_job().model_dump(mode="json"), "error": None},
+            {"status": 422, "job": None, "error": TOO_FEW},
+        ]
+        return httpx.Response(200, json={"results": results})
+
+    requests = [{"prompt": "x"}, JobRequest(prompt="y", num_frames=5)]
+    ((made, refused),) = ask(answer, ("create_jobs", requests))
+    assert (made.status, made.job, made.error) == (202, make_job(), None)
+    assert (refused.status, refused.job, refused.error["code"]) == (422, None, "too_few_frames")
 
 
 def test_a_problem_becomes_an_api_error_with_all_its_parts(ask: Ask) -> None:

@@ -6,6 +6,8 @@ LongtakeError
 │   ├── UnknownField            a field that no version knows
 │   ├── FieldNotSupported       a field that this version or this model does not take
 │   ├── MalformedJson           the body is not JSON
+│   ├── InvalidIdempotencyKey   not 1 to 255 printable ASCII characters
+│   ├── IdempotencyKeyReused    sent before with another request
 │   ├── PromptTooLong           more tokens than the text encoder reads
 │   ├── PromptNotUnderstood     no word that the model knows
 │   ├── UnknownModel            no such preset
@@ -30,6 +32,10 @@ LongtakeError
 ├── UploadUnknown           no upload with this id (GET or DELETE of the upload itself)
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
+├── JobExists               another job has this id
+├── JobDeleted              a job with this id was deleted within the last day
+├── RequestInFlight         the same request is being handled
+├── PromptEnhancerFailed    the chat endpoint gave no usable prompt; the job runs with the client's
 ├── VideoNotReady           the final video does not exist yet
 ├── PlaylistNotReady        the first chunk does not exist yet
 ├── ThumbnailNotReady       the same, for a picture
@@ -102,12 +108,16 @@ from core.service.domain.errors.jobs import (
     ChunkNotRepeatable,
     Interrupted,
     InvalidChunk,
+    JobDeleted,
+    JobExists,
     JobNotFound,
     JobStateConflict,
     MediaBusy,
     NotFinite,
     PlaylistNotReady,
+    PromptEnhancerFailed,
     RangeNotSatisfiable,
+    RequestInFlight,
     ServiceFull,
     StaleLease,
     ThumbnailNotReady,
@@ -146,7 +156,9 @@ from core.service.domain.errors.models import (
 )
 from core.service.domain.errors.requests import (
     FieldNotSupported,
+    IdempotencyKeyReused,
     InvalidField,
+    InvalidIdempotencyKey,
     MalformedJson,
     MediaUrlRefused,
     PromptNotUnderstood,
@@ -177,9 +189,13 @@ __all__ = [
     "FieldNotSupported",
     "HubFileMissing",
     "HubUnreachable",
+    "IdempotencyKeyReused",
     "Interrupted",
     "InvalidChunk",
     "InvalidField",
+    "InvalidIdempotencyKey",
+    "JobDeleted",
+    "JobExists",
     "JobNotFound",
     "JobStateConflict",
     "LongtakeError",
@@ -202,10 +218,12 @@ __all__ = [
     "OutputRefused",
     "PlaylistNotReady",
     "PresetError",
+    "PromptEnhancerFailed",
     "PromptNotUnderstood",
     "PromptTooLong",
     "RangeNotSatisfiable",
     "RequestError",
+    "RequestInFlight",
     "ServiceFull",
     "SetupError",
     "ShardMissing",

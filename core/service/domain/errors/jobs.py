@@ -47,6 +47,30 @@ class JobStateConflict(LongtakeError):
     code = "job_state_conflict"
 
 
+class JobExists(LongtakeError):
+    """There is another job with this id."""
+
+    code = "job_exists"
+
+
+class JobDeleted(LongtakeError):
+    """The job was deleted within the last day."""
+
+    code = "job_deleted"
+
+
+class RequestInFlight(LongtakeError):
+    """The same request is being handled already."""
+
+    code = "request_in_flight"
+
+
+class PromptEnhancerFailed(LongtakeError):
+    """The endpoint that lengthens prompts did not give a usable answer."""
+
+    code = "prompt_not_enhanced"
+
+
 class VideoNotReady(LongtakeError):
     """The final video does not exist yet."""
 

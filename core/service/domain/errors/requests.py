@@ -36,6 +36,18 @@ class MalformedJson(RequestError):
     code = "malformed_json"
 
 
+class InvalidIdempotencyKey(RequestError):
+    """The Idempotency-Key is not usable."""
+
+    code = "invalid_idempotency_key"
+
+
+class IdempotencyKeyReused(RequestError):
+    """The Idempotency-Key was sent with another request."""
+
+    code = "idempotency_key_reused"
+
+
 class PromptTooLong(RequestError):
     """The prompt has more tokens than the text encoder reads."""
 

@@ -5,9 +5,12 @@ Implementations: `core.service.redis`, `core.service.s3`. Fakes with the same co
 
 from core.service.domain.ports.clock import Clock
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
+from core.service.domain.ports.idempotency import IdempotencyKeys, Reservation
 from core.service.domain.ports.job_store import JobStore
 from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results, Steered
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
+from core.service.domain.ports.prompt_enhancer import PromptEnhancer
+from core.service.domain.ports.speeds import SpeedOf, Speeds
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
 from core.service.domain.ports.task_queue import TaskQueue
 from core.service.domain.ports.uploads import Discarded, UploadStore
@@ -19,6 +22,7 @@ __all__ = [
     "DeliveryAttempt",
     "Discarded",
     "EventLog",
+    "IdempotencyKeys",
     "JobPage",
     "JobStore",
     "JobUpdates",
@@ -29,8 +33,12 @@ __all__ = [
     "ObjectPart",
     "ObjectReader",
     "Outbox",
+    "PromptEnhancer",
     "QueuedWork",
+    "Reservation",
     "Results",
+    "SpeedOf",
+    "Speeds",
     "Steered",
     "Storage",
     "StoredObject",

@@ -113,6 +113,23 @@ class ChangedJob(JobSummary):
     )
 
 
+class Estimate(Shown):
+    """How long a worker will need, from chunks of the same model that were made lately. The queue does not count."""
+
+    seconds_per_chunk: float = Field(description="Of every chunk after the first.")
+    seconds_total: float
+
+
+class JobPlan(Shown):
+    """Answer of POST /jobs?dry_run=true: the job that this request would create."""
+
+    request: JobSpec
+    warnings: tuple[JobWarning, ...] = Field(description="As the job would have them.")
+    num_chunks: int
+    last_chunk_frames: int = Field(description="Frames of the last chunk, 1 to 16; every other one has 16.")
+    estimate: Estimate | None = Field(description="null if no such chunk was made here yet.")
+
+
 class JobList(Shown):
     """A page of GET /jobs."""
 

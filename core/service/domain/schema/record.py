@@ -36,6 +36,8 @@ class WarningCode(StrEnum):
     """A decimal `fps` was read as the NTSC rate that it stands for."""
     SECONDS_ROUNDED = "seconds_rounded"
     """`seconds` is not a whole number of frames and was rounded."""
+    PROMPT_NOT_ENHANCED = "prompt_not_enhanced"
+    """`enhance_prompt` was asked for, and no longer prompt could be had."""
     LENGTH_SHORTENED = "length_shortened"
     """The deployment's default length exceeds the model's and was shortened."""
 
@@ -105,6 +107,9 @@ class JobRecord(Stored):
         default=None, description="Entries of the event log so far; None for jobs of an older version."
     )
     spec: JobSpec
+    request_sha256: str | None = Field(
+        default=None, description="Checksum of the request as it was sent; None for jobs of an older version."
+    )
     chunks: ChunkTotals = Field(default=ChunkTotals(), description="The chunks themselves: JobStore.chunks.")
     refined: ChunkTotals = Field(default=ChunkTotals(), description="The same frames as `chunks`, refined.")
     refine_done: int = Field(default=0, description="Committed refinement pieces; see refine_plan.py.")

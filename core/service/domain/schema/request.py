@@ -125,6 +125,10 @@ class JobRequest(Frozen):
         default=None,
         description="Instead of `prompt`: what the video shows from which frame on, in order.",
     )
+    enhance_prompt: bool | None = Field(
+        default=None,
+        description="Let the operator's language model write a longer prompt, shown as `prompt_used`.",
+    )
     negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
         default=None, description="What the video should not show."
     )

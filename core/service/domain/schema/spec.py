@@ -46,6 +46,9 @@ class JobSpec(Stored):
     prompt_changes: tuple[PromptChange, ...] = Field(
         default=(), description="Later prompts, by frame: those of `prompts`, and those that PATCH added."
     )
+    prompt_used: str | None = Field(
+        default=None, description="What the model reads instead of `prompt`, if `enhance_prompt` was asked for."
+    )
     negative_prompt: str
     num_frames: int
     fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')
@@ -66,3 +69,7 @@ class JobSpec(Stored):
         default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."
     )
     metadata: dict[str, str] = Field(default_factory=dict)
+
+    def for_engine(self) -> JobSpec:
+        """The spec that an engine is given: `prompt` is what it shall read."""
+        return self if self.prompt_used is None else self.model_copy(update={"prompt": self.prompt_used})

@@ -64,7 +64,7 @@ def test_head_of_an_event_stream_opens_no_stream(world: World) -> None:
     ("path", "allowed"),
     [
         ("/jobs", "GET, HEAD, OPTIONS, POST"),
-        ("/jobs/job_nobody", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("/jobs/job_nobody", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("/jobs/job_nobody/events", "GET, HEAD, OPTIONS"),
         ("/jobs/job_nobody/playlist.m3u8", "GET, HEAD, OPTIONS"),
         ("/jobs/job_nobody/cancel", "OPTIONS, POST"),
@@ -99,4 +99,4 @@ def test_odd_paths_lead_nowhere(api: TestClient, path: str) -> None:
 
 def test_the_openapi_document_has_no_word_of_head_or_options(api: TestClient) -> None:
     methods = {method for operations in api.get("/openapi.json").json()["paths"].values() for method in operations}
-    assert methods == {"get", "post", "patch", "delete"}
+    assert methods == {"get", "post", "put", "patch", "delete"}

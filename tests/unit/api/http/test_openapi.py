@@ -39,6 +39,8 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
     operations = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
     assert operations == {
         "POST /jobs",
+        "POST /jobs/batch",
+        "PUT /jobs/{job_id}",
         "GET /jobs",
         "GET /jobs/{job_id}",
         "PATCH /jobs/{job_id}",

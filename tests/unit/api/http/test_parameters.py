@@ -15,7 +15,7 @@ def test_an_unknown_parameter_is_named_with_the_one_that_was_meant(api: TestClie
     assert "status, limit, cursor" in told["errors"][1]["fix"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/jobs/job_a"), ("GET", "/models"), ("POST", "/jobs")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/jobs/job_a"), ("GET", "/models"), ("POST", "/jobs/batch")])
 def test_a_route_without_parameters_takes_none(api: TestClient, method: str, path: str) -> None:
     answer = api.request(method, f"{path}?dry_run=true")
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_parameter")

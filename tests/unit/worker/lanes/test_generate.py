@@ -38,7 +38,7 @@ from core.service.testing.engines import FakeEngine
 from core.service.testing.job_store import FakeJobStore
 from core.service.testing.storage import FakeStorage
 from tests.helpers.deadline import eventually
-from tests.helpers.fake_world import JOB, HookedEngine, HookedStorage, World
+from tests.helpers.fake_world import JOB, MODEL, HookedEngine, HookedStorage, World
 from tests.helpers.jobs import progress_of
 from tests.helpers.manifests import record_from_manifest
 from worker.lanes.completion import job_error
@@ -579,3 +579,47 @@ def test_the_job_says_what_a_third_partys_engine_does_wrong(world: World, engine
     assert record.error is not None
     assert record.error.message.startswith(f"chunk 0 failed 3 times; last error: {said}")
     assert record.chunks.count == 0
+
+
+class ReadingEngine(FakeEngine):
+    """Notes the prompts that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    def start(self, spec: JobSpec, inputs: InputMedia = NO_INPUT_MEDIA) -> EngineState:
+        self.read.append(spec.prompt)
+        return super().start(spec, inputs)
+
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        self.read.append(spec.prompt)
+        return super().next_chunk(spec, state, on_step, inputs)
+
+
+def test_the_engine_reads_the_longer_prompt(world: World) -> None:
+    engine = ReadingEngine()
+    world.submit(prompt="a dog", prompt_used="a brown dog on grass")
+    world.work(world.maker(engine))
+    assert set(engine.read) == {"a brown dog on grass"}
+    assert world.store.get(JOB).spec.prompt == "a dog"
+
+
+def test_made_chunks_are_measured_for_estimates(world: World) -> None:
+    world.submit(num_frames=40)
+    world.work(world.maker())
+    assert set(world.speeds.of(MODEL)) == {"first", "next"}
+
+
+def test_an_outage_of_the_store_while_a_chunk_is_measured_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(world.speeds, "report", away)
+    world.submit()
+    world.work(world.maker())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED

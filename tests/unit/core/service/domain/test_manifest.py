@@ -32,6 +32,7 @@ def full_record() -> JobRecord:
     return running.model_copy(
         update={
             "status": JobStatus.FAILED,
+            "request_sha256": "cc" * 32,
             "version": 1,
             "chunks": totals_of([chunk_of(job, 0)]),
             "lanes": {

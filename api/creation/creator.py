@@ -1,0 +1,155 @@
+"""Admits requests and creates their jobs, one or many. What waits for others (a language model) holds no thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi.concurrency import run_in_threadpool
+
+from api.backends.ports import Ports
+from api.creation.claims import Claim, Claims
+from core.service.admission.admission import Admitted, admit, queued_record, random_seed
+from core.service.admission.enhance import check_configured, enhanced
+from core.service.admission.estimate import estimate_of
+from core.service.admission.media_references import ReferenceCheck
+from core.service.domain.errors import JobStateConflict, LongtakeError, ServiceFull
+from core.service.domain.frame_plan import chunk_span, num_chunks
+from core.service.domain.schema import JobPlan, JobRecord, JobRequest, Lane
+from core.service.domain.transitions import wants
+from core.service.net.address_guard import Resolve
+from core.service.records.manifest_writer import create_job, write_manifest
+from core.service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One job that a client wants. `fingerprint` is of the request as it was sent."""
+
+    request: JobRequest
+    fingerprint: str
+    resolve: Resolve
+    key: str | None = None
+    """Idempotency-Key."""
+    job_id: str | None = None
+    """The client's choice."""
+
+
+@dataclass(frozen=True)
+class Created:
+    """The job of a request. `is_new`: this request made it, not an earlier one."""
+
+    record: JobRecord
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Admitted, and the right to create the job."""
+
+    wanted: Wanted
+    claim: Claim
+    admitted: Admitted
+
+
+class Creator:
+    """`scope`: whose Idempotency-Keys these are."""
+
+    def __init__(self, ports: Ports, settings: Settings, scope: str = "") -> None:
+        self._ports = ports
+        self._settings = settings
+        self._scope = scope
+        self._claims = Claims(ports.store, ports.idempotency)
+
+    async def create(self, wanted: Wanted) -> Created:
+        """Raises a LongtakeError; then there is no job, unless it was an outage of store or storage."""
+        (outcome,) = await self.create_all([wanted])
+        if isinstance(outcome, LongtakeError):
+            raise outcome
+        return outcome
+
+    async def create_all(self, wanted: Sequence[Wanted]) -> list[Created | LongtakeError]:
+        """Each by itself, in order."""
+        if not any(each.request.enhance_prompt for each in wanted):
+            return await run_in_threadpool(lambda: [self._end(self._begin(each)) for each in wanted])
+        begun = await run_in_threadpool(lambda: [self._begin(each) for each in wanted])
+        longer = await asyncio.gather(*(self._enhanced(each) for each in begun))
+        return await run_in_threadpool(lambda: [self._end(each) for each in longer])
+
+    def plan(self, wanted: Wanted) -> JobPlan:
+        """The job that would be created. Raises RequestError, and what admission raises."""
+        admitted = self._admitted(wanted)
+        spec, count = admitted.spec, num_chunks(admitted.spec.num_frames)
+        return JobPlan(
+            request=spec,
+            warnings=admitted.warnings,
+            num_chunks=count,
+            last_chunk_frames=chunk_span(count - 1, spec.num_frames).num_frames,
+            estimate=estimate_of(spec, self._ports.speeds.of(spec.model)),
+        )
+
+    def _begin(self, wanted: Wanted) -> _Begun | Created | LongtakeError:
+        try:
+            claim = self._claimed(wanted)
+        except LongtakeError as error:
+            return error
+        if isinstance(claim, JobRecord):
+            return Created(claim, is_new=False)
+        try:
+            return _Begun(wanted, claim, self._admitted(wanted))
+        except LongtakeError as error:
+            claim.forget()
+            return error
+
+    def _claimed(self, wanted: Wanted) -> Claim | JobRecord:
+        if wanted.job_id is not None:
+            return self._claims.of_id(wanted.job_id, wanted.fingerprint)
+        if wanted.key is not None:
+            return self._claims.of_key(self._scope, wanted.key, wanted.fingerprint)
+        return self._claims.of_nobody()
+
+    def _admitted(self, wanted: Wanted) -> Admitted:
+        ports, settings, resolve = self._ports, self._settings, wanted.resolve
+        check_configured(wanted.request, ports.enhancer)
+        check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve)
+        return admit(wanted.request, ports.catalog, settings, random_seed, check, resolve)
+
+    async def _enhanced(self, begun: _Begun | Created | LongtakeError) -> _Begun | Created | LongtakeError:
+        enhancer = self._ports.enhancer
+        if not isinstance(begun, _Begun) or not begun.wanted.request.enhance_prompt or enhancer is None:
+            return begun
+        folder = self._ports.catalog.get(begun.admitted.spec.model)
+        return _Begun(begun.wanted, begun.claim, await enhanced(begun.admitted, folder, enhancer))
+
+    def _end(self, begun: _Begun | Created | LongtakeError) -> Created | LongtakeError:
+        if not isinstance(begun, _Begun):
+            return begun
+        try:
+            self._check_room()
+        except LongtakeError as error:
+            begun.claim.forget()
+            return error
+        try:
+            return self._stored(begun)
+        except LongtakeError as error:
+            begun.claim.release()
+            return error
+
+    def _check_room(self) -> None:
+        most = self._settings.max_queued_jobs
+        if self._ports.store.count_active() >= most:
+            raise ServiceFull(f"{most} jobs are waiting already", fix="try again later")
+
+    def _stored(self, begun: _Begun) -> Created:
+        ports, wanted = self._ports, begun.wanted
+        queued = queued_record(begun.claim.job_id, begun.admitted, ports.clock.now(), wanted.fingerprint)
+        try:
+            record = create_job(ports.store, ports.storage, queued)
+        except JobStateConflict:  # a request that was taken for dead has created it meanwhile
+            found = ports.store.get(queued.id)
+            write_manifest(ports.store, ports.storage, found)
+            return Created(self._claims.same(found, wanted.fingerprint), is_new=False)
+        for lane in (lane for lane in Lane if wants(record, lane)):
+            ports.queue.wake(lane, record.spec.model, record.id)
+        return Created(record, is_new=True)

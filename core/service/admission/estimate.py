@@ -1,0 +1,61 @@
+"""Estimates of how long a job will take, from the speed of chunks that were made lately; and what workers measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
+from core.service.domain.ports import SpeedOf
+from core.service.domain.schema import ChunkRecord, Estimate, JobSpec, Lane
+
+_WAITING = frozenset({"queue"})
+"""Phases of a chunk's timings in which nobody works on it."""
+
+
+def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float]) -> Estimate | None:
+    """Seconds of work on a job: chunk by chunk, then refined, if it is, as on one device. Waiting for a worker does not
+    count. None if a chunk that the job needs was never measured.
+
+    The first chunk of a model that continues a video is that video's end and costs nothing.
+    """
+    count = num_chunks(spec.num_frames)
+    of_first = 0.0 if spec.video is not None else _seconds(spec, "first", speeds)
+    of_next = _seconds(spec, "next", speeds) if count > 1 else of_first
+    of_refined = 0.0 if spec.refine is None else _seconds(spec, "refined", speeds)
+    if of_first is None or of_next is None or of_refined is None:
+        return None
+    return Estimate(
+        seconds_per_chunk=of_next + of_refined, seconds_total=of_first + (count - 1) * of_next + count * of_refined
+    )
+
+
+def measured(spec: JobSpec, chunk: ChunkRecord, lane: Lane) -> tuple[SpeedOf, float] | None:
+    """Kind and seconds per step of a chunk that was made; None if it says nothing about others: it is short, the end
+    of an input video, or was refined with all others at once."""
+    kind = _kind_of(chunk, lane)
+    if chunk.num_frames < CHUNK_FRAMES or (kind == "first" and spec.video is not None):
+        return None
+    if kind == "refined" and spec.refine is not None and spec.refine.schedule == "lockstep":
+        return None
+    seconds = sum(seconds for phase, seconds in chunk.timings.items() if phase not in _WAITING)
+    return kind, seconds / _steps(spec, kind)
+
+
+def _kind_of(chunk: ChunkRecord, lane: Lane) -> SpeedOf:
+    if lane is Lane.REFINE:
+        return "refined"
+    return "next" if chunk.index else "first"
+
+
+def _seconds(spec: JobSpec, kind: SpeedOf, speeds: Mapping[SpeedOf, float]) -> float | None:
+    per_step = speeds.get(kind)
+    return None if per_step is None else per_step * _steps(spec, kind)
+
+
+def _steps(spec: JobSpec, kind: SpeedOf) -> int:
+    """Denoising steps per window; 1 for engines that take none."""
+    if kind == "refined":
+        return spec.refine.num_inference_steps if spec.refine else 1
+    if kind == "first":
+        return spec.first_chunk.num_inference_steps if spec.first_chunk else spec.num_inference_steps or 1
+    return spec.num_inference_steps or 1
