@@ -45,7 +45,6 @@ from core.service.domain.schema import (
 from core.service.domain.schema.older import totals_of
 from core.service.domain.transitions import KEPT_EVENTS
 from core.service.domain.uploads import Upload
-from core.service.domain.webhooks import KEPT_DELIVERIES
 from core.service.records.chunk_reads import all_chunks
 from tests.helpers.jobs import (
     DAY_ONE,
@@ -726,17 +725,18 @@ class StoreContract:
         assert [event.id for event in ports.log.read(job.id, "5-0", limit=3)] == [event.id for event in log[:3]]
 
     def test_of_the_webhooks_of_a_long_job_the_newest_ended_ones_are_kept_and_all_are_counted(
-        self, ports: StorePorts
+        self, ports: StorePorts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        job, count = queued_job(num_frames=16 * 2000, **HOOKED), KEPT_DELIVERIES + 5
-        running = with_chunks(job, count).model_copy(update={"status": JobStatus.RUNNING, "started_at": DAY_ONE})
-        assert ports.store.restore(running, ChunkLists(chunks_of(job, count)))
+        for module in ("redis", "testing"):
+            monkeypatch.setattr(f"core.service.{module}.outbox.KEPT_DELIVERIES", 3)
+        job = queued_job(num_frames=16 * 100, **HOOKED)
+        running = with_chunks(job, 8).model_copy(update={"status": JobStatus.RUNNING, "started_at": DAY_ONE})
+        assert ports.store.restore(running, ChunkLists(chunks_of(job, 8)))
         ports.pass_time(86_400.0)
-        for number in range(1, count + 1):
+        for number in range(1, 7):
             (due,) = ports.outbox.take_due(1, LONG)
             assert ports.outbox.record(due.model_copy(update={"state": "delivered", "next_attempt_at": None})) == number
-        kept = ports.outbox.of_job(job.id)
-        assert (len(kept), kept[0].order[0]) == (KEPT_DELIVERIES, 6)
+        assert [delivery.order[0] for delivery in ports.outbox.of_job(job.id)] == [4, 5, 6, 7, 8]
 
     # What clients poll
 
