@@ -19,6 +19,9 @@ READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m tests.watched
 # Unit tests whose code under test is, or runs, the model half.
 MODEL_TESTS := tests/unit/core/model tests/unit/golden tests/unit/benchmarks
+# Whole runs of training and evaluation at toy size: minutes, so they are with the integration tests.
+RUN_TESTS := $(addprefix tests/unit/core/model/,evaluation/test_command.py evaluation/suites/test_ablation.py \
+	training/test_sprites_run.py training/test_clips_run.py)
 # Tests start hundreds of processes. Images of CI set it, and then each process compiles all of our code anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -67,15 +70,16 @@ types: $(READY)
 
 test-fast: $(READY)
 	@echo "== unit tests without torch"
-	$(PYTEST) -n auto --torch-free tests/unit $(MODEL_TESTS:%=--ignore=%)
+	$(PYTEST) -n 3 --torch-free tests/unit $(MODEL_TESTS:%=--ignore=%)
 
 test-model: $(READY)
 	@echo "== unit tests of the model half"
-	$(PYTEST) -n auto --dist loadfile $(MODEL_TESTS)
+	$(PYTEST) -n auto --dist loadfile $(MODEL_TESTS) $(RUN_TESTS:%=--ignore=%)
 
 test-integration: $(READY)
-	@echo "== integration tests: real Redis, S3 server, API and workers; six files at a time, most of each is waiting"
-	$(PYTEST) -n 6 --dist loadfile --no-loadscope-reorder tests/integration
+	@echo "== integration tests: real Redis, S3 server, API and workers, whole runs of training and evaluation; six files"
+	@echo "   at a time, most of each is waiting"
+	$(PYTEST) -n 6 --dist loadfile --no-loadscope-reorder tests/integration $(RUN_TESTS)
 
 # In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
 test: lint types test-fast test-model test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)
