@@ -294,6 +294,7 @@ class JobLife(RuleBasedStateMachine):
             self.check_what_was_deleted_stays_away(life)
             self.check_what_was_accepted_has_a_manifest(life)
             if record is not None and not record.delete_requested:
+                self.look_at_what_an_older_manifest_gave_back(life, record)
                 self.check_what_has_ended_stays_as_it_ended(life, record)
                 self.check_chunks_follow_one_another(record)
                 self.check_one_commit_a_chunk(record, log)
@@ -304,6 +305,13 @@ class JobLife(RuleBasedStateMachine):
                 self.check_a_cancel_is_kept(life, record)
                 life.seen = record
         self.check_no_stale_token_changed_anything()
+
+    def look_at_what_an_older_manifest_gave_back(self, life: Life, record: JobRecord) -> None:
+        """A process that stood still has put an older manifest after Redis was lost and before the job was rebuilt."""
+        is_older = life.seen is not None and record.revision < life.seen.revision
+        if is_older and life.job_id in self.service.storage.overtaken:
+            life.seen, life.cancel_told = None, False
+            life.log = life.log[: record.num_events]
 
     def check_what_was_deleted_stays_away(self, life: Life) -> None:
         """Nobody sees a job again whose deletion was told as done, not after a wiped Redis either."""
