@@ -158,6 +158,14 @@ STATES: dict[Callable[[RedisServer], AbstractContextManager[None]], type[StoreEr
 }
 
 
+def test_a_closed_client_leaves_no_connection(server: RedisServer) -> None:
+    with redis.Redis.from_url(server.url(), decode_responses=True) as observer:
+        with connect(server.url()) as client:
+            client.client_setname("to-be-closed")
+            assert "to-be-closed" in [each["name"] for each in observer.client_list()]
+        eventually(lambda: "to-be-closed" not in [each["name"] for each in observer.client_list()], "its end")
+
+
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 def test_every_failure_of_redis_has_one_meaning_through_every_kind_of_call(
     server: RedisServer, state: Callable[[RedisServer], AbstractContextManager[None]]

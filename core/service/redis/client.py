@@ -59,7 +59,7 @@ def connect(redis_url: str, timeouts: Timeouts = WORKER, breaker: CircuitBreaker
     """
     options = _options(timeouts)
     if redis_url.startswith("sentinel://"):
-        return redis.Redis(connection_pool=_sentinel_pool(SentinelUrl.read(redis_url), options, breaker))
+        return redis.Redis.from_pool(_sentinel_pool(SentinelUrl.read(redis_url), options, breaker))
     try:
         of_url = cast("dict[str, Any]", parse_url(redis_url))
     except ValueError as error:
@@ -67,7 +67,7 @@ def connect(redis_url: str, timeouts: Timeouts = WORKER, breaker: CircuitBreaker
     connection_class = _CONNECTIONS[cast("type", of_url.pop("connection_class", Connection))]
     if connection_class is _UnixConnection:
         del options["socket_keepalive"]
-    return redis.Redis(connection_pool=_Pool(breaker, connection_class=connection_class, **{**options, **of_url}))
+    return redis.Redis.from_pool(_Pool(breaker, connection_class=connection_class, **{**options, **of_url}))
 
 
 def _options(timeouts: Timeouts) -> dict[str, Any]:
