@@ -15,6 +15,7 @@ from typing import cast
 
 from fastapi import Depends, FastAPI
 
+from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
 from api.events.sse import Streams, StreamTiming, event_stream_limit
@@ -56,6 +57,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
+    app.state.looks = Looks(ports.store)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
