@@ -29,6 +29,7 @@ from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
+from api.http.unchanged import UnchangedJobs
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.media.thumbnails import Thumbnails
@@ -74,6 +75,7 @@ def create_app(
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one wraps those added before, so the last one is the first to see a request."""
+    app.add_middleware(UnchangedJobs)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)

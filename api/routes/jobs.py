@@ -10,8 +10,9 @@ from fastapi.concurrency import run_in_threadpool
 
 from api.backends.looks import LooksDep
 from api.backends.ports import BaseUrl, Ports, PortsDep
-from api.http.openapi import api_version, may_fail
-from api.http.responses import conditional, etag_of, has_etag, is_conditional, not_modified
+from api.http.openapi import may_fail
+from api.http.responses import conditional, has_etag, not_modified
+from api.http.unchanged import job_etag
 from api.media.presigned import with_presigned_urls
 from api.routes.answers import json_answer, progress_now, shown
 from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane
@@ -63,14 +64,8 @@ async def read_job(
 ) -> Response:
     """The job. Polling with `If-None-Match` is cheap, however long the video is. GET /jobs/{id}/chunks has its chunks,
     and `include=chunks` adds the newest 1,000 here."""
-
-    def etag(mark: str) -> str:
-        return etag_of(f"{api_version()} {base_url} {include} {mark}")
-
-    if is_conditional(request) and (mark := await looks.mark(job_id)) is not None and has_etag(request, etag(mark)):
-        return not_modified(etag(mark))
     seen = await looks.look(job_id)
-    headers = {"Cache-Control": "no-cache", "ETag": etag(seen.mark)}
+    headers = {"Cache-Control": "no-cache", "ETag": job_etag(base_url, include, seen.mark)}
     if has_etag(request, headers["ETag"]):
         return not_modified(headers["ETag"])
     body = job_summary(seen.record, progress_now(seen.record, seen.live), base_url).model_dump_json()
