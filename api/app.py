@@ -15,6 +15,7 @@ from typing import cast
 
 from fastapi import Depends, FastAPI
 
+from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
 from api.events.sse import Streams, StreamTiming, event_stream_limit
@@ -28,6 +29,7 @@ from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
+from api.http.unchanged import UnchangedJobs
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.media.thumbnails import Thumbnails
@@ -56,6 +58,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
+    app.state.looks = Looks(ports.store)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
@@ -72,6 +75,7 @@ def create_app(
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one wraps those added before, so the last one is the first to see a request."""
+    app.add_middleware(UnchangedJobs)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)

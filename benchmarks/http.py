@@ -1,21 +1,22 @@
-"""Requests per second that one API process answers: submitting, reading, polling and listing jobs, short and long ones.
+"""Requests per second that one API process answers, and CPU time that it spends on each: submitting, reading, polling
+and listing jobs, short and long ones.
 
 Against another checkout (`--against FOLDER`, such as a worktree of the previous commit) both are measured alternately
 on the same kind of servers, so that only their ratio counts. No worker runs: only the API is measured. The load comes
-from this process, over several connections, and shares the machine's cores with the API.
+from this process and shares the machine's cores with the API. On a machine that others use, CPU time is the number to
+compare.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import httpx
 from pydantic import SecretStr
 
 from benchmarks.figures import Figure
+from benchmarks.load import Load, Sample, measure_load
 from benchmarks.machine import REPOSITORY
 from cli.processes.child import Child, stop_all
 from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
@@ -36,9 +38,8 @@ from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.settings import Settings
 
-CONNECTIONS = 16
 LONG_CHUNKS = 600
-SECONDS = 4.0
+MOST_P99_MS = 60
 START_SECONDS = 60.0
 BODY = json.dumps({"prompt": "a red circle moving left", "num_frames": 48, "seed": 1}).encode()
 
@@ -46,7 +47,8 @@ BODY = json.dumps({"prompt": "a red circle moving left", "num_frames": 48, "seed
 @dataclass(frozen=True)
 class Kind:
     """One kind of request. `{job}` in the path is the short job or, with `long`, the one of LONG_CHUNKS chunks; with
-    status 304 it is sent with the ETag of the last answer."""
+    status 304 it is sent with the ETag of the last answer. `target`: requests per second, or with `than` times as many
+    as of that other kind."""
 
     name: str
     path: str
@@ -54,53 +56,66 @@ class Kind:
     method: str = "GET"
     body: bytes = b""
     long: bool = False
+    target: float | None = None
+    than: str | None = None
 
 
 KINDS = (
-    Kind("POST /jobs", "/jobs", 202, "POST", BODY),
-    Kind("GET /jobs/{id}", "/jobs/{job}"),
-    Kind("GET /jobs/{id}, 304", "/jobs/{job}", 304),
+    Kind("POST /jobs", "/jobs", 202, "POST", BODY, target=200),
+    Kind("GET /jobs/{id}", "/jobs/{job}", target=800),
+    Kind("GET /jobs/{id}, 304", "/jobs/{job}", 304, target=1.5, than="GET /jobs/{id}"),
     Kind("GET /jobs, 20 of them", "/jobs"),
-    Kind("GET /jobs/{id}, 600 chunks", "/jobs/{job}", long=True),
-    Kind("GET /jobs/{id}, 600 chunks, 304", "/jobs/{job}", 304, long=True),
+    Kind("GET /jobs/{id}, 600 chunks", "/jobs/{job}", long=True, target=0.8, than="GET /jobs/{id}"),
+    Kind("GET /jobs/{id}, 600 chunks, 304", "/jobs/{job}", 304, long=True, target=0.8, than="GET /jobs/{id}, 304"),
     Kind("GET playlist, 600 chunks", "/jobs/{job}/playlist.m3u8", long=True),
     Kind("GET playlist, 600 chunks, 304", "/jobs/{job}/playlist.m3u8", 304, long=True),
     Kind("GET 100 of 600 chunks", "/jobs/{job}/chunks?after=299", long=True),
     Kind("GET the last of 600 chunks", "/jobs/{job}/chunks?after=598", long=True),
 )
+WITH_P99 = "GET /jobs/{id}"
+"""The kind whose p99 has a target."""
+Samples = Mapping[str, Sequence[Sample]]
+"""By kind, in the order of the rounds."""
 
 
 def measure(rounds: int, against: Path | None, say: Callable[[str], None]) -> list[Figure]:
     """Each kind `rounds` times on this checkout and, in turn, on the other one."""
     trees = [REPOSITORY, *([against.resolve()] if against else [])]
-    rates: dict[tuple[Path, str], list[float]] = {(tree, kind.name): [] for tree in trees for kind in KINDS}
-    slowest: dict[tuple[Path, str], list[float]] = {key: [] for key in rates}
+    samples: dict[Path, dict[str, list[Sample]]] = {tree: {kind.name: [] for kind in KINDS} for tree in trees}
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         for turn in range(rounds):
             for tree in trees:
                 say(f"round {turn + 1} of {rounds}: {tree.name}")
-                for kind, (rate, p99) in _one_round(tree, Path(folder) / f"{turn}-{tree.name}").items():
-                    rates[tree, kind].append(round(rate, 1))
-                    slowest[tree, kind].append(round(1000 * p99, 1))
-    return [figure for kind in KINDS for figure in _figures(kind.name, trees, rates, slowest)]
+                for kind, sample in _one_round(tree, Path(folder) / f"{turn}-{tree.name}").items():
+                    samples[tree][kind].append(sample)
+    own, others = samples[trees[0]], {tree.name: samples[tree] for tree in trees[1:]}
+    return [figure for kind in KINDS for figure in _figures(kind, own, others)]
 
 
-def _figures(
-    kind: str,
-    trees: Sequence[Path],
-    rates: dict[tuple[Path, str], list[float]],
-    slowest: dict[tuple[Path, str], list[float]],
-) -> list[Figure]:
-    own, other = rates[trees[0], kind], rates[trees[-1], kind]
-    shown = [
-        Figure(kind, statistics.median(own), "requests/s", better="higher", samples=own),
-        Figure(f"{kind}, p99", statistics.median(slowest[trees[0], kind]), "ms", samples=slowest[trees[0], kind]),
+def _figures(kind: Kind, own: Samples, others: Mapping[str, Samples]) -> list[Figure]:
+    """`others`: of another checkout, by its name."""
+    name = kind.name
+    rates = [sample.per_second for sample in own[name]]
+    slowest = [sample.p99_ms for sample in own[name]]
+    cpu = [sample.cpu_ms for sample in own[name]]
+    target = None if kind.than else kind.target
+    figures = [
+        Figure(name, statistics.median(rates), "requests/s", target, "higher", rates),
+        Figure(
+            f"{name}, p99", statistics.median(slowest), "ms", MOST_P99_MS if name == WITH_P99 else None, samples=slowest
+        ),
+        Figure(f"{name}, CPU of the API", statistics.median(cpu), "ms/request", samples=cpu),
     ]
-    if len(trees) > 1:
-        ratio = statistics.median(own) / statistics.median(other)
-        note = f"{trees[-1].name}: {statistics.median(other):g} requests/s, samples {other}"
-        shown.append(Figure(f"{kind}, times as fast", round(ratio, 2), "x", better="higher", note=note))
-    return shown
+    if kind.than:
+        times = [round(a.per_second / b.per_second, 2) for a, b in zip(own[name], own[kind.than], strict=True)]
+        title = f"{name}, times as many as {kind.than}"
+        figures.append(Figure(title, statistics.median(times), "x", kind.target, "higher", times))
+    for tree, of_other in others.items():
+        times = [round(b.cpu_ms / a.cpu_ms, 2) for a, b in zip(own[name], of_other[name], strict=True)]
+        note = f"{tree}: {[sample.cpu_ms for sample in of_other[name]]} ms/request, "
+        note += f"{[sample.per_second for sample in of_other[name]]} requests/s"
+        figures.append(Figure(f"{name}, times as cheap", statistics.median(times), "x", None, "higher", times, note))
+    return figures
 
 
 @dataclass(frozen=True)
@@ -125,9 +140,8 @@ def api_process(folder: Path, tree: Path = REPOSITORY) -> Generator[Api]:
     """An API of the checkout `tree` that answers; stopped at the end."""
     with EmbeddedRedis(folder / "redis") as redis_server, EmbeddedS3(folder / "s3") as s3_server:
         port = free_port()
-        serve = ["--factory", "api.app:create_app", "--port", str(port), "--no-access-log"]
         environment = {**os.environ, **environment_of(settings_of(redis_server, s3_server)), "PYTHONPATH": str(tree)}
-        command = [sys.executable, "-c", _RUN_IN_CHECKOUT.format(tree=str(tree)), *serve]
+        command = [sys.executable, "-c", _RUN_IN_CHECKOUT.format(tree=str(tree)), "--port", str(port)]
         child = Child("the API", command, environment, folder / "api.log")
         try:
             wait_for_answer(port, child)
@@ -146,17 +160,18 @@ def wait_for_answer(port: int, child: Child) -> None:
             time.sleep(0.1)
 
 
-def _one_round(tree: Path, folder: Path) -> dict[str, tuple[float, float]]:
-    """Rate and p99 in seconds of each kind, on fresh servers."""
+def _one_round(tree: Path, folder: Path) -> dict[str, Sample]:
+    """Each kind once, on fresh servers."""
     with api_process(folder, tree) as api:
         with api_client(api.port) as http:
             short_job, long_job = _first_jobs(http, api.redis_url)
             requests = {kind: _request_of(kind, http, long_job if kind.long else short_job) for kind in KINDS}
-        return {kind.name: asyncio.run(_load(api.port, kind, request)) for kind, request in requests.items()}
+        loads = {kind.name: Load(api.port, api.pid, request, kind.status) for kind, request in requests.items()}
+        return {name: measure_load(load) for name, load in loads.items()}
 
 
-_RUN_IN_CHECKOUT = "import os, sys; os.chdir({tree!r}); sys.argv[0] = 'uvicorn'; import uvicorn; uvicorn.main()"
-"""Runs the uvicorn command in a checkout of its own: an installed package would otherwise come first."""
+_RUN_IN_CHECKOUT = "import os; os.chdir({tree!r}); from api import server; server.main()"
+"""Runs the API of a checkout: an installed package would otherwise come first."""
 
 
 def settings_of(redis_server: EmbeddedRedis, s3_server: EmbeddedS3, media: str = "redirect") -> Settings:
@@ -229,32 +244,6 @@ def _request_of(kind: Kind, http: httpx.Client, job_id: str) -> bytes:
     path = kind.path.format(job=job_id)
     etag = http.get(path).headers["etag"] if kind.status == httpx.codes.NOT_MODIFIED.value else None
     return _request(kind.method, path, kind.body, etag)
-
-
-async def _load(port: int, kind: Kind, request: bytes) -> tuple[float, float]:
-    """Requests per second over all connections, and the 99th percentile of their seconds."""
-    request = request.replace(b"HOST", f"127.0.0.1:{port}".encode())
-    ends_at = time.perf_counter() + SECONDS
-    started = time.perf_counter()
-    of_each = await asyncio.gather(*(_one_connection(port, request, kind.status, ends_at) for _ in range(CONNECTIONS)))
-    taken = sorted(seconds for one in of_each for seconds in one)
-    return len(taken) / (time.perf_counter() - started), taken[int(0.99 * (len(taken) - 1))]
-
-
-async def _one_connection(port: int, request: bytes, status: int, ends_at: float) -> list[float]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    taken = list[float]()
-    with closing(writer):
-        while time.perf_counter() < ends_at:
-            started = time.perf_counter()
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert int(head.split(b" ", 2)[1]) == status, head.decode()
-            fields = head.lower().split(b"\r\n")
-            length = next((field for field in fields if field.startswith(b"content-length:")), b":0")
-            await reader.readexactly(int(length.split(b":")[1]))
-            taken.append(time.perf_counter() - started)
-    return taken
 
 
 def _request(method: str, path: str, body: bytes = b"", etag: str | None = None) -> bytes:

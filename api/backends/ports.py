@@ -122,10 +122,15 @@ async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-async def _base_urls(request: Request) -> PublicUrls:
+def base_urls_of(request: Request) -> PublicUrls:
+    """The base URLs of links in the answer."""
     settings = cast(Settings, request.app.state.settings)
     api = (settings.public_base_url or str(request.base_url)).rstrip("/")
     return PublicUrls(api, settings.media_base_url or api)
+
+
+async def _base_urls(request: Request) -> PublicUrls:
+    return base_urls_of(request)
 
 
 # async on purpose: FastAPI runs these on the event loop, without the thread pool.

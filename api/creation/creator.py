@@ -16,6 +16,7 @@ from core.service.admission.estimate import estimate_of
 from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import JobStateConflict, LongtakeError, ServiceFull
 from core.service.domain.frame_plan import chunk_span, num_chunks
+from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import JobPlan, JobRecord, JobRequest, Lane
 from core.service.domain.transitions import wants
 from core.service.net.address_guard import Resolve
@@ -38,9 +39,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Created:
-    """The job of a request. `is_new`: this request made it, not an earlier one."""
+    """The job of a request, its progress and place. `is_new`: this request made it, not an earlier one."""
 
     record: JobRecord
+    live: LiveStatus
     is_new: bool
 
 
@@ -92,10 +94,10 @@ class Creator:
     def _begin(self, wanted: Wanted) -> _Begun | Created | LongtakeError:
         try:
             claim = self._claimed(wanted)
+            if isinstance(claim, JobRecord):
+                return self._found(claim)
         except LongtakeError as error:
             return error
-        if isinstance(claim, JobRecord):
-            return Created(claim, is_new=False)
         try:
             return _Begun(wanted, claim, self._admitted(wanted))
         except LongtakeError as error:
@@ -149,7 +151,14 @@ class Creator:
         except JobStateConflict:  # a request that was taken for dead has created it meanwhile
             found = ports.store.get(queued.id)
             write_manifest(ports.store, ports.storage, found)
-            return Created(self._claims.same(found, wanted.fingerprint), is_new=False)
+            return self._found(self._claims.same(found, wanted.fingerprint))
         for lane in (lane for lane in Lane if wants(record, lane)):
             ports.queue.wake(lane, record.spec.model, record.id)
-        return Created(record, is_new=True)
+        return Created(record, self._live(record), is_new=True)
+
+    def _found(self, record: JobRecord) -> Created:
+        return Created(record, self._live(record), is_new=False)
+
+    def _live(self, record: JobRecord) -> LiveStatus:
+        (live,) = self._ports.store.live_statuses([record])
+        return live

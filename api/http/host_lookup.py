@@ -25,7 +25,7 @@ URL_FIELDS = ("webhook_url", "image", "video")
 HostAndPort = tuple[str, int]
 
 
-def _job_request(body: JsonBody) -> JobRequest:
+async def _job_request(body: JsonBody) -> JobRequest:
     return parse_request(body)
 
 

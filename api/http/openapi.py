@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -147,7 +148,9 @@ def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": TITLES[status], "content": content} for status in statuses}
 
 
+@cache
 def api_version() -> str:
+    """Read once: every ETag of a job depends on it, and the metadata of a package is parsed anew each time."""
     try:
         return version("longtake")
     except PackageNotFoundError:  # run from a checkout that is not installed

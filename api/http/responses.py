@@ -124,11 +124,6 @@ def etag_of(source: str) -> str:
     return f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
 
 
-def is_conditional(request: Request) -> bool:
-    """Whether the client asks only for what has changed."""
-    return "if-none-match" in request.headers
-
-
 def has_etag(request: Request, etag: str) -> bool:
     """Whether the client has what this ETag stands for."""
     return matches(request.headers.get("if-none-match", ""), etag)

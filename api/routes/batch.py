@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from api.backends.ports import BaseUrl, Ports, PortsDep
+from api.backends.ports import BaseUrl, PortsDep
 from api.creation.creator import Created, Wanted
 from api.http import idempotency
 from api.http.host_lookup import look_up
@@ -17,12 +17,12 @@ from api.http.openapi import BATCH_BODY, may_fail
 from api.http.paths import prefix_of
 from api.http.problems import Problem, note, problem_of
 from api.http.responses import LargeJsonBody
-from api.routes.answers import json_answer, shown
+from api.routes.answers import json_answer, progress_now
 from api.routes.create import CreatorDep
 from core.service.admission.request_body import parse_body, parse_request
 from core.service.domain.errors import LongtakeError
 from core.service.domain.schema import Frozen, JobRequest, JobSummary
-from core.service.domain.views import PublicUrls
+from core.service.domain.views import PublicUrls, job_summary
 
 MAX_BATCH = 100
 router = APIRouter(tags=["jobs"])
@@ -80,7 +80,7 @@ async def submit_batch(
     created = dict(zip(wanted, await creator.create_all([*wanted.values()]), strict=True))
     refused = {index: each for index, each in enumerate(parsed) if isinstance(each, LongtakeError)}
     outcomes = [(created | refused)[index] for index in range(len(sent))]
-    return await run_in_threadpool(_answer, outcomes, request, ports, base_url)
+    return await run_in_threadpool(_answer, outcomes, request, base_url)
 
 
 def _parsed(body: object) -> JobRequest | LongtakeError:
@@ -90,14 +90,14 @@ def _parsed(body: object) -> JobRequest | LongtakeError:
         return error
 
 
-def _answer(outcomes: list[Created | LongtakeError], request: Request, ports: Ports, base_url: PublicUrls) -> Response:
-    results = [_result(outcome, request, ports, base_url) for outcome in outcomes]
+def _answer(outcomes: list[Created | LongtakeError], request: Request, base_url: PublicUrls) -> Response:
+    results = [_result(outcome, request, base_url) for outcome in outcomes]
     return json_answer(BatchResults(results=results).model_dump_json(), 200, {})
 
 
-def _result(outcome: Created | LongtakeError, request: Request, ports: Ports, base_url: PublicUrls) -> BatchResult:
+def _result(outcome: Created | LongtakeError, request: Request, base_url: PublicUrls) -> BatchResult:
     if isinstance(outcome, Created):
-        job = shown(ports, outcome.record, base_url)
+        job = job_summary(outcome.record, progress_now(outcome.record, outcome.live), base_url)
         return BatchResult(status=202 if outcome.is_new else 200, job=job)
     note(request, outcome)
     problem = problem_of(outcome, prefix_of(request.scope))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api.backends.ports import BaseUrl, PortsDep, SettingsDep
+from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
 from api.creation.creator import Created, Creator, Wanted
 from api.creation.waits import JobWait
 from api.events.sse import StreamsDep
@@ -18,11 +18,11 @@ from api.http.idempotency import REPLAYED, IdempotencyKey, fingerprint_of
 from api.http.openapi import REQUEST_BODY, may_fail
 from api.http.prefer import Preferences, PreferencesDep
 from api.http.responses import JsonBody
-from api.routes.answers import json_answer, shown
+from api.routes.answers import json_answer, progress_now, shown
 from core.service.domain.errors import InvalidField, shortened
 from core.service.domain.ids import is_job_id
 from core.service.domain.schema import JobPlan, JobSummary
-from core.service.domain.views import links_of
+from core.service.domain.views import PublicUrls, job_summary, links_of
 
 router = APIRouter(tags=["jobs"])
 
@@ -37,20 +37,20 @@ CreatorDep = Annotated[Creator, Depends(_creator)]
 class _Answering:
     """How the answer about a created job is made: after which wait, with which headers."""
 
-    def __init__(
-        self, request: Request, ports: PortsDep, streams: StreamsDep, preferences: PreferencesDep, base_url: BaseUrl
-    ) -> None:
+    def __init__(self, ports: Ports, base_url: PublicUrls, preferences: Preferences, wait: JobWait) -> None:
         self._ports = ports
         self._base_url = base_url
-        self._preferences: Preferences = preferences
-        self._wait = JobWait(streams, client_of(request.scope), request.is_disconnected)
+        self._preferences = preferences
+        self._wait = wait
 
     async def answer(self, created: Created, status: int, status_at_end: int) -> Response:
         """`status_at_end` if the client wanted to wait and the job has ended, else `status`."""
         record, seconds = created.record, self._preferences.wait_seconds
         if seconds:
             record = await self._wait.until_end(record, seconds)
-        body = await run_in_threadpool(lambda: shown(self._ports, record, self._base_url).model_dump_json())
+        job = job_summary(record, progress_now(record, created.live), self._base_url)
+        if record is not created.record:
+            job = await run_in_threadpool(shown, self._ports, record, self._base_url)
         headers = {"Location": links_of(record.id, self._base_url).self}
         if not record.status.is_terminal:
             headers["Retry-After"] = "1"
@@ -58,10 +58,17 @@ class _Answering:
             headers[REPLAYED] = "true"
         headers |= self._preferences.applied(waited=self._wait.waited)
         ended = self._wait.waited and record.status.is_terminal
-        return json_answer(body, status_at_end if ended else status, headers)
+        return json_answer(job.model_dump_json(), status_at_end if ended else status, headers)
 
 
-Answering = Annotated[_Answering, Depends()]
+async def _answering(
+    request: Request, ports: PortsDep, streams: StreamsDep, preferences: PreferencesDep, base_url: BaseUrl
+) -> _Answering:
+    wait = JobWait(streams, client_of(request.scope), request.is_disconnected)
+    return _Answering(ports, base_url, preferences, wait)
+
+
+Answering = Annotated[_Answering, Depends(_answering)]
 _OF_EARLIER = "The job of an earlier, equal request. With `Prefer: wait`: the ended job. With `dry_run`: the plan."
 
 

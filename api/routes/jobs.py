@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
+from api.backends.looks import LooksDep
 from api.backends.ports import BaseUrl, Ports, PortsDep
-from api.http.openapi import api_version, may_fail
-from api.http.responses import conditional, etag_of, has_etag, is_conditional, not_modified
+from api.http.openapi import may_fail
+from api.http.responses import conditional, has_etag, not_modified
+from api.http.unchanged import job_etag
 from api.media.presigned import with_presigned_urls
 from api.routes.answers import json_answer, progress_now, shown
 from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane
@@ -51,23 +54,23 @@ def list_jobs(
     summary="Read a job",
     responses={200: {"model": Job}, 304: {"description": "Unchanged since If-None-Match."}, **may_fail(404, 422, 503)},
 )
-def read_job(
-    job_id: JobId, request: Request, ports: PortsDep, base_url: BaseUrl, include: IncludeQuery = None
+async def read_job(
+    job_id: JobId,
+    request: Request,
+    ports: PortsDep,
+    looks: LooksDep,
+    base_url: BaseUrl,
+    include: IncludeQuery = None,
 ) -> Response:
     """The job. Polling with `If-None-Match` is cheap, however long the video is. GET /jobs/{id}/chunks has its chunks,
     and `include=chunks` adds the newest 1,000 here."""
-
-    def etag(mark: str) -> str:
-        return etag_of(f"{api_version()} {base_url} {include} {mark}")
-
-    if is_conditional(request) and (mark := ports.store.mark(job_id)) is not None and has_etag(request, etag(mark)):
-        return not_modified(etag(mark))
-    seen = ports.store.look(job_id)
-    headers = {"Cache-Control": "no-cache", "ETag": etag(seen.mark)}
+    seen = await looks.look(job_id)
+    headers = {"Cache-Control": "no-cache", "ETag": job_etag(base_url, include, seen.mark)}
     if has_etag(request, headers["ETag"]):
         return not_modified(headers["ETag"])
-    summary = job_summary(seen.record, progress_now(seen.record, seen.live), base_url).model_dump_json()
-    body = summary if include is None else job_json(summary, _newest_chunks(ports, seen.record, base_url))
+    body = job_summary(seen.record, progress_now(seen.record, seen.live), base_url).model_dump_json()
+    if include is not None:
+        body = job_json(body, await run_in_threadpool(_newest_chunks, ports, seen.record, base_url))
     return json_answer(body, 200, headers)
 
 

@@ -742,10 +742,10 @@ class StoreContract:
 
     def test_a_mark_changes_with_everything_that_a_client_sees(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
-        marks = [ports.store.mark(job.id)]
+        marks = [*ports.store.marks([job.id])]
 
         def changed() -> bool:
-            marks.append(ports.store.mark(job.id))
+            marks.extend(ports.store.marks([job.id]))
             assert marks[-1] == ports.store.look(job.id).mark
             return marks[-1] not in marks[:-1]
 
@@ -758,7 +758,7 @@ class StoreContract:
         ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
         assert changed()
         ports.store.request_cancel(older.id)
-        assert ports.store.mark(job.id) == marks[-1]
+        assert ports.store.marks([job.id]) == marks[-1:]
 
     def test_a_look_has_record_progress_and_place(self, ports: StorePorts) -> None:
         waiting, job = ports.store.create(queued_job(2)), ports.store.create(queued_job())
@@ -768,8 +768,11 @@ class StoreContract:
             seen = ports.store.look(each.id)
             assert (seen.record, seen.live) == (ports.store.get(each.id), ports.store.live_statuses([seen.record])[0])
         assert ports.store.look(waiting.id).live.queue_position == 1
+        two = [ports.store.look(each.id) for each in (waiting, job)]
+        assert ports.store.looks([waiting.id, "job_nowhere", job.id]) == [two[0], None, two[1]]
+        assert ports.store.marks([waiting.id, "job_nowhere", job.id]) == [two[0].mark, None, two[1].mark]
         ports.store.request_delete(job.id)
-        assert ports.store.mark("job_nowhere") is None
+        assert ports.store.looks([job.id, waiting.id]) == [None, two[0]]
         for job_id in (job.id, "job_nowhere"):
             with pytest.raises(JobNotFound):
                 ports.store.look(job_id)

@@ -21,6 +21,7 @@ from tests.helpers.video import frames_of
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
 WALK_THROUGH = (REPOSITORY / "docs" / "walk-through.md").read_text()
+API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
 BASE_URL = "http://127.0.0.1:8000"
 pytestmark = pytest.mark.timeout(1000)  # the real networks, on any machine
 BASH = shutil.which("bash")
@@ -83,22 +84,62 @@ def answers(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_page(WALK_THROUGH, url, tmp_path_factory.mktemp("walk_through"))
 
 
+@pytest.fixture(scope="module")
+def api_page(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the examples of the API's page were run."""
+    return run_page(API_PAGE, url, tmp_path_factory.mktemp("api_page"))
+
+
 def test_the_readme_s_commands_end_with_a_chunk_and_the_video(url: str, tmp_path: Path) -> None:
     folder = run_page(README, url, tmp_path)
+    assert json.loads((folder / "steered.json").read_text())["acts_from_frame"] in {0, 16, 32}
     assert len(frames_of((folder / "chunk.mp4").read_bytes())) == 16
     assert len(frames_of((folder / "video.mp4").read_bytes())) == 48
 
 
-def test_the_examples_of_the_api_page_run(url: str, tmp_path: Path) -> None:
-    folder = run_page((REPOSITORY / "docs" / "http-api.md").read_text(), url, tmp_path)
-    heads = {number: (folder / f"{number}.txt").read_text() for number in range(1, 6)}
-    assert re.findall(r"^HTTP/1.1 (\d+)", heads[1], flags=re.MULTILINE) == ["202", "200"]
-    assert "idempotency-replayed: true" in heads[1]
-    assert heads[2] == "201\n"
-    assert heads[3].startswith("HTTP/1.1 200")
-    assert "preference-applied: wait=60" in heads[3]
-    assert json.loads(heads[4])["num_chunks"] == 6
-    assert [each["status"] for each in json.loads(heads[5])["results"]] == [202, 422]
+def test_the_examples_of_the_api_page_create_and_steer_jobs(api_page: Path) -> None:
+    number_of = {name: number for number, name in enumerate(("patch", "key", "put", "wait", "dry", "batch"), start=1)}
+    answers = {name: (api_page / f"{number}.txt").read_text() for name, number in number_of.items()}
+    changed = json.loads(answers["patch"])
+    assert changed["request"]["prompt_changes"] or "blue" in changed["request"]["prompt"]
+    assert changed["acts_from_frame"] in {0, 16}
+    assert re.findall(r"^HTTP/1.1 (\d+)", answers["key"], flags=re.MULTILINE) == ["202", "200"]
+    assert "idempotency-replayed: true" in answers["key"]
+    assert answers["put"] == "201\n"
+    assert answers["wait"].startswith("HTTP/1.1 200")
+    assert "preference-applied: wait=60" in answers["wait"]
+    assert json.loads(answers["dry"])["num_chunks"] == 6
+    assert [each["status"] for each in json.loads(answers["batch"])["results"]] == [202, 422]
+
+
+def test_the_examples_of_the_api_page_read_play_and_stop_jobs(api_page: Path) -> None:
+    chunk_urls, unchanged, stopped = ((api_page / f"{number}.txt").read_text().split() for number in (7, 8, 9))
+    assert len(chunk_urls) <= 2
+    assert unchanged == ["304"]
+    assert (stopped[0], stopped[1] in {"202", "204"}, stopped[2]) == ("202", True, "204")
+    assert "event: job.succeeded" in (api_page / "events.txt").read_text()
+    assert len(frames_of((api_page / "video.mp4").read_bytes())) == 16
+    assert len((api_page / "head.mp4").read_bytes()) == 100
+    assert (api_page / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_every_verb_of_the_api_page_has_an_example_that_runs() -> None:
+    listed = re.findall(r"^\| `([A-Z]+) (/\S*)` \|", API_PAGE, flags=re.MULTILINE)
+    commands = "\n".join(text for language, text in blocks(API_PAGE) if language == "bash").replace("\\\n", " ")
+    assert len(listed) > 20
+    assert [(method, path) for method, path in listed if not has_example(method, path, commands)] == []
+
+
+def has_example(method: str, path: str, commands: str) -> bool:
+    """Whether a line of the commands sends this method to this path."""
+    target = re.sub(r"\\\{[a-z_]+\\\}", r"[^/?\\s]+", re.escape(path))
+    lines = [line for line in commands.splitlines() if re.search(rf"\$BASE{target}(?=[?\"\s]|$)", line)]
+    return any(method == sent_method(line) for line in lines)
+
+
+def sent_method(line: str) -> str:
+    named = re.search(r"-X ([A-Z]+)", line)
+    return named[1] if named else "POST" if " -d " in line else "GET"
 
 
 def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from core.service.domain import transitions
+from core.service.domain.errors import JobNotFound, StoreDamaged
 from core.service.domain.ports import JobPage, LiveStatus, Look
 from core.service.domain.schema import (
     LANES_WITH_STEPS,
@@ -23,6 +24,9 @@ from core.service.redis.errors import raises_store_errors
 from core.service.redis.event_log import StreamEntry, progress_fields, progress_from_fields
 from core.service.redis.job_records import JobRecords, visible
 from core.service.redis.job_rows import digest_of, parse_row
+
+_Seen = tuple[Any, ...]
+"""What scripts.LOOK returns of a job: digest or None, place or "", the field or None, a report or "" of each lane."""
 
 
 class JobQueries(JobRecords):
@@ -86,30 +90,28 @@ class JobQueries(JobRecords):
 
     @raises_store_errors
     def look(self, job_id: str) -> Look:
-        digest, place, row, *reports = self._seen(job_id, "record")
-        if digest is None or row is None:
-            return self._look_closely(job_id)
-        record = visible(parse_row(job_id, row)[0])
-        of_lanes = {(job_id, lane): _progress(text) for lane, text in zip(LANES_WITH_STEPS, reports, strict=True)}
-        steps = {(job_id, lane): of_lanes[job_id, lane] for lane in transitions.lanes_with_progress(record)}
-        live = _live_status(record, steps, {job_id: int(place) if place else None})
-        return Look(record, live, _mark(digest, place, reports))
-
-    def _look_closely(self, job_id: str) -> Look:
-        """For a record of an older version, or one that Redis has lost."""
-        record = self.get(job_id)
-        (live,) = self.live_statuses([record])
-        return Look(record, live, _mark(digest_of(record.model_dump_json()), repr(live), ()))
+        (seen,) = self.looks([job_id])
+        return seen or self._look_closely(job_id)
 
     @raises_store_errors
-    def mark(self, job_id: str) -> str | None:
-        digest, place, _, *reports = self._seen(job_id, "digest")
-        return None if digest is None else _mark(digest, place, reports)
+    def looks(self, job_ids: Sequence[str]) -> Sequence[Look | None]:
+        return [_look_of(job_id, found) for job_id, found in zip(job_ids, self._seen(job_ids, "record"), strict=True)]
 
-    def _seen(self, job_id: str, field: str) -> list[Any]:
-        """Answer of scripts.LOOK."""
-        of_lanes = (keys.progress_key(job_id, lane) for lane in LANES_WITH_STEPS)
-        return cast("list[Any]", self._look(keys=[keys.job_key(job_id), *of_lanes], args=[field]))
+    @raises_store_errors
+    def marks(self, job_ids: Sequence[str]) -> Sequence[str | None]:
+        return [_mark(found) for found in self._seen(job_ids, "digest")]
+
+    def _look_closely(self, job_id: str) -> Look:
+        """For a record of an older version, one that Redis has lost, or one that cannot be read."""
+        record = self.get(job_id)
+        (live,) = self.live_statuses([record])
+        return Look(record, live, f"{digest_of(record.model_dump_json())} {live!r}")
+
+    def _seen(self, job_ids: Sequence[str], field: str) -> Sequence[_Seen]:
+        """Answers of scripts.LOOK."""
+        of_jobs = ((keys.job_key(each), *_progress_keys(each)) for each in job_ids)
+        read = [key for of_job in of_jobs for key in of_job]
+        return cast("Sequence[_Seen]", self._look(keys=read, args=[field, len(LANES_WITH_STEPS)]))
 
     @raises_store_errors
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
@@ -122,8 +124,27 @@ class JobQueries(JobRecords):
         return self._redis.hget(keys.job_key(job_id), "stop") != "0"
 
 
-def _mark(digest: str, place: str, reports: Sequence[str]) -> str:
-    return " ".join((digest, place, *reports))
+def _progress_keys(job_id: str) -> list[str]:
+    return [keys.progress_key(job_id, lane) for lane in LANES_WITH_STEPS]
+
+
+def _look_of(job_id: str, found: _Seen) -> Look | None:
+    """None if the job is not there, deleted, or written by another version."""
+    _, place, row, *reports = found
+    if (mark := _mark(found)) is None or row is None:
+        return None
+    try:
+        record = visible(parse_row(job_id, row)[0])
+    except (JobNotFound, StoreDamaged):
+        return None
+    of_lanes = {(job_id, lane): _progress(text) for lane, text in zip(LANES_WITH_STEPS, reports, strict=True)}
+    steps = {(job_id, lane): of_lanes[job_id, lane] for lane in transitions.lanes_with_progress(record)}
+    return Look(record, _live_status(record, steps, {job_id: int(place) if place else None}), mark)
+
+
+def _mark(found: _Seen) -> str | None:
+    digest, place, _, *reports = found
+    return None if digest is None else " ".join((digest, place, *reports))
 
 
 def _progress(report: str) -> StepProgress | None:

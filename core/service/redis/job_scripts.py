@@ -43,17 +43,21 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 return 0
 """
 
-# What an answer about a job depends on: digest of the record, place in the queue, newest progress of each lane
-# (KEYS from the second on), and with ARGV[1] the record itself.
+# What answers about jobs depend on. Of each job: digest of the record, place in the queue, the field ARGV[1], newest
+# progress of each of its ARGV[2] lanes. KEYS: of each job its own key, then those of its lanes.
 LOOK = """
-local job = redis.call('HMGET', KEYS[1], 'digest', 'place', ARGV[1])
-local found, index, member = {job[1], '', job[3]}, string.match(job[2] or '', '^(.+) (%S+)$')
-if index then found[2] = tostring(redis.call('ZRANK', index, member) or '') end
-for lane = 2, #KEYS do
-  local entry = redis.call('XREVRANGE', KEYS[lane], '+', '-', 'COUNT', 1)[1]
-  found[2 + lane] = entry and entry[2][2] or ''
+local lanes, seen = tonumber(ARGV[2]), {}
+for first = 1, #KEYS, 1 + lanes do
+  local job = redis.call('HMGET', KEYS[first], 'digest', 'place', ARGV[1])
+  local found, index, member = {job[1], '', job[3]}, string.match(job[2] or '', '^(.+) (%S+)$')
+  if index then found[2] = tostring(redis.call('ZRANK', index, member) or '') end
+  for lane = 1, lanes do
+    local entry = redis.call('XREVRANGE', KEYS[first + lane], '+', '-', 'COUNT', 1)[1]
+    found[3 + lane] = entry and entry[2][2] or ''
+  end
+  table.insert(seen, found)
 end
-return found
+return seen
 """
 
 NEWER_OWED, DELETED = 1, 2

@@ -50,9 +50,15 @@ class FakeJobStore(FakeLaneClaims):
             (live,) = self.live_statuses([record])
             return Look(record, live, f"{record.model_dump_json()} {live}")
 
-    def mark(self, job_id: str) -> str | None:
+    def looks(self, job_ids: Sequence[str]) -> Sequence[Look | None]:
+        return [self._look_or_none(job_id) for job_id in job_ids]
+
+    def marks(self, job_ids: Sequence[str]) -> Sequence[str | None]:
+        return [seen.mark if seen else None for seen in self.looks(job_ids)]
+
+    def _look_or_none(self, job_id: str) -> Look | None:
         with suppress(JobNotFound):
-            return self.look(job_id).mark
+            return self.look(job_id)
         return None
 
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:

@@ -22,7 +22,7 @@ def api(world: World) -> Iterator[TestClient]:
 def test_links_to_media_lead_to_the_cdn_and_all_others_to_the_api(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=16)
     world.make_chunk(job_id)
-    job = api.get(f"/jobs/{job_id}").json()
+    job = api.get(f"/jobs/{job_id}?include=chunks").json()
     at_cdn = {name for name, link in job["links"].items() if link.startswith(f"{CDN}/jobs/{job_id}/")}
     assert at_cdn == {"video", "thumbnail"}
     assert all(link.startswith(f"{BASE_URL}/jobs/") for name, link in job["links"].items() if name not in at_cdn)

@@ -1,5 +1,6 @@
 """No refusal repeats more than 200 characters of what a client sent, in any field, header, path or query."""
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -7,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from core.service.domain.errors import MAX_ECHO
-from core.service.domain.schema import JobRequest
+from core.service.domain.schema import JobChange, JobRequest
 from tests.helpers.api_world import PROMPT, World, submit
 
 LENGTHS = (MAX_ECHO + 1, 250, 1_500, 50_000)
@@ -47,6 +48,39 @@ def test_no_field_of_a_job_is_repeated(api: TestClient, field: str, long: str) -
         checked(api.post("/jobs", json=body), long)
 
 
+@pytest.mark.parametrize("field", [*JobChange.model_fields, "unknown", "{}"])
+def test_no_field_of_a_change_is_repeated(api: TestClient, field: str, long: str) -> None:
+    job_id = submit(api)
+    for value in values(long):
+        checked(api.patch(f"/jobs/{job_id}", json={"metadata": {}, field.format(long): value}), long)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"start_frame": 0, "text": "{}"}, {"start_frame": "{}", "text": "a"}, {"{}": 1}, "{}"]
+)
+def test_nothing_of_a_schedule_is_repeated(api: TestClient, entry: Any, long: str) -> None:
+    checked(api.post("/jobs", json={"prompts": [filled(entry, long)]}), long)
+
+
+def filled(value: Any, long: str) -> Any:
+    """`value` with every {} replaced."""
+    return json.loads(json.dumps(value).replace("{}", long))
+
+
+def test_no_request_of_a_batch_is_repeated(api: TestClient, long: str) -> None:
+    sent = [*({"prompt": PROMPT, "seed": value} for value in values(long)), long, [long], {long: 1}]
+    answer = api.post("/jobs/batch", json={"jobs": sent})
+    assert (answer.status_code, TOO_LONG_AN_ECHO in answer.text) == (200, False)
+    assert {each["status"] for each in answer.json()["results"]} == {422}
+    checked(api.post("/jobs/batch", json={"jobs": long, long: long}), TOO_LONG_FOR_ALL * "x")
+
+
+def test_a_repeated_key_is_not_repeated_once_more(api: TestClient, long: str) -> None:
+    for path in ("/jobs", "/jobs/batch", "/uploads"):
+        body = f'{{"{long}": 1, "{long}": 2}}'
+        checked(api.post(path, content=body, headers={"Content-Type": "application/json"}), TOO_LONG_FOR_ALL * "x")
+
+
 @pytest.mark.parametrize("field", ["content_type", "size_bytes", "unknown", "{}"])
 def test_no_field_of_an_upload_is_repeated(api: TestClient, field: str, long: str) -> None:
     for value in values(long):
@@ -56,8 +90,12 @@ def test_no_field_of_an_upload_is_repeated(api: TestClient, field: str, long: st
 
 
 @pytest.mark.parametrize(
-    "header", ["Content-Type", "Content-Encoding", "Host", "Last-Event-ID", "Expect", "X-Forwarded-Host"]
-)
+    "header",
+    [
+        "Content-Type", "Content-Encoding", "Host", "Last-Event-ID", "Expect", "X-Forwarded-Host", "Idempotency-Key",
+        "Prefer", "X-Request-Id", "If-None-Match",
+    ],
+)  # fmt: skip
 def test_no_header_is_repeated(world: World, header: str, long: str) -> None:
     with world.client(world.settings.model_copy(update={"trusted_proxies": "127.0.0.1"})) as api:
         local = TestClient(api.app, client=("127.0.0.1", 1))
@@ -65,6 +103,7 @@ def test_no_header_is_repeated(world: World, header: str, long: str) -> None:
             sent = {"Content-Type": "application/json", header: value}
             checked(local.post("/jobs", content=b'{"a": "\xff"}', headers=sent), long)
             checked(local.get("/jobs/job_a/events", headers=sent), long)
+            checked(local.get("/jobs/job_a", headers=sent), long)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +114,7 @@ def test_no_header_is_repeated(world: World, header: str, long: str) -> None:
     ],
 )  # fmt: skip
 def test_no_path_is_repeated(api: TestClient, path: str, long: str) -> None:
-    for method in ("GET", "DELETE", "POST", "PUT"):
+    for method in ("GET", "DELETE", "POST", "PUT", "PATCH"):
         checked(api.request(method, path.format(long)), long)
     checked(api.post(f"/jobs/{long}/cancel"), long)
 

@@ -114,6 +114,22 @@ def test_a_model_whose_prompt_cannot_change_says_so(world: World) -> None:
     assert (refused["code"], refused["field"]) == ("field_not_supported", "prompts")
 
 
+@pytest.mark.parametrize(
+    ("frames", "wrong"),
+    [((0, 32, 16), 2), ((0, 16, 16), 2), ((16, 32), 0), ((0, 64), 1), ((0, 16, 10_000), 2)],
+    ids=["out of order", "twice", "nothing at 0", "past the end", "far past the end"],
+)
+def test_a_schedule_that_makes_no_sense_is_refused_with_its_entry_and_a_fix(
+    api: TestClient, world: World, frames: tuple[int, ...], wrong: int
+) -> None:
+    schedule = [{"start_frame": frame, "text": BLUE} for frame in frames]
+    answer = api.post("/jobs", json={"prompts": schedule, "num_frames": 64})
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["field"]) == (422, "invalid_field", f"prompts[{wrong}].start_frame")
+    assert told["fix"]
+    assert world.store.count_active() == 0
+
+
 def test_a_schedule_is_shown_with_the_job(api: TestClient) -> None:
     schedule = [{"start_frame": 0, "text": PROMPT}, {"start_frame": 20, "text": BLUE}]
     answer = api.post("/jobs", json={"prompts": schedule, "num_frames": 48})

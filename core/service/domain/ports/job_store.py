@@ -63,9 +63,14 @@ class JobStore(Protocol):
         """The job as its clients see it at one moment. One round trip."""
         ...
 
-    def mark(self, job_id: str) -> str | None:
-        """`look(job_id).mark`, without reading the record; None if that cannot be told, for example because there is no
-        such job. One round trip."""
+    def looks(self, job_ids: Sequence[str]) -> Sequence[Look | None]:
+        """`look` at each, in order; None where it must be called alone, for example because there is no such job. One
+        round trip."""
+        ...
+
+    def marks(self, job_ids: Sequence[str]) -> Sequence[str | None]:
+        """`look(job_id).mark` of each, in order, without reading the records; None if that cannot be told, for example
+        because there is no such job. One round trip."""
         ...
 
     def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
