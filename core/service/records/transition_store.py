@@ -11,7 +11,15 @@ from datetime import timedelta
 
 from core.service.domain import transitions
 from core.service.domain.ports import Clock, Lease, Results, Steered
-from core.service.domain.schema import ChunkRecord, JobChange, JobError, JobRecord, JobWarning, PreparedMedia
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobChange,
+    JobError,
+    JobExtension,
+    JobRecord,
+    JobWarning,
+    PreparedMedia,
+)
 from core.service.domain.transitions import Transition
 
 
@@ -91,6 +99,14 @@ class TransitionStore(ABC):
 
         record = self._change(job_id, steered)
         return Steered(record, acts_from_frame)
+
+    def retry(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.retry(record, now))
+
+    def extend(self, job_id: str, extension: JobExtension) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.extend(record, extension, now))
 
     def request_delete(self, job_id: str) -> JobRecord:
         now = self._clock.now()

@@ -13,6 +13,7 @@ from core.service.domain.schema import (
     ChunkRecord,
     JobChange,
     JobError,
+    JobExtension,
     JobRecord,
     JobStatus,
     JobWarning,
@@ -193,6 +194,16 @@ class JobStore(Protocol):
         """Change the prompt (with job.prompt_changed) and the metadata of a queued or running job.
 
         Raises JobStateConflict, InvalidField; see transitions.steer."""
+        ...
+
+    def retry(self, job_id: str) -> JobRecord:
+        """Queue a failed or canceled job again, as its next generation. Raises JobStateConflict; see
+        transitions.retry."""
+        ...
+
+    def extend(self, job_id: str, extension: JobExtension) -> JobRecord:
+        """Queue a succeeded or canceled job again, with more frames. Raises JobStateConflict, FieldNotSupported; see
+        transitions.extend."""
         ...
 
     def cancel_requested(self, job_id: str) -> bool:

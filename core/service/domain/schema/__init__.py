@@ -20,6 +20,7 @@ from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals
 from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
+    EndedGeneration,
     FingerprintChange,
     JobError,
     JobRecord,
@@ -40,6 +41,7 @@ from core.service.domain.schema.request import (
     REFINE_TAGS,
     FirstChunkOptions,
     JobChange,
+    JobExtension,
     JobRequest,
     MetadataKey,
     MetadataValue,
@@ -78,6 +80,7 @@ __all__ = [
     "ChunkLists",
     "ChunkRecord",
     "ChunkTotals",
+    "EndedGeneration",
     "Estimate",
     "EventType",
     "FingerprintChange",
@@ -88,6 +91,7 @@ __all__ = [
     "JobChange",
     "JobError",
     "JobEvent",
+    "JobExtension",
     "JobList",
     "JobPlan",
     "JobRecord",

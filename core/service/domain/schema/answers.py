@@ -83,6 +83,7 @@ class JobSummary(Shown):
     id: str
     status: JobStatus
     version: int
+    generation: int = Field(default=0, description="How often the job went on after its end: extended or retried.")
     request: JobSpec
     progress: Progress
     links: Links

@@ -198,3 +198,14 @@ class JobChange(Frozen):
         description="The frame from which `prompt` acts; by default the first of the next chunk that is not begun.",
     )
     metadata: Metadata | None = Field(default=None, description="Replaces the job's `metadata`.")
+
+
+class JobExtension(Frozen):
+    """Body of POST /jobs/{id}/extend: how an ended job goes on."""
+
+    num_frames: int = Field(ge=1, description="How many frames are added to those that the job has.", examples=[48])
+    prompt: Prompt | None = Field(
+        default=None,
+        description="What the added frames show; by default what the frames before them do.",
+        examples=["a blue circle moving left over a striped background"],
+    )

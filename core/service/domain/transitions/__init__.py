@@ -1,11 +1,12 @@
 """Every change of a job as a pure function: JobRecord -> Transition. Only here is the status graph enforced.
 
 A store applies a Transition (the new record with its events, webhook deliveries and released lane) in one transaction.
-`rules` answers questions about a record; `lanes`, `commits`, `lifecycle`, `steering` and `restore` change it.
+`rules` answers questions about a record; the other modules change it.
 """
 
 from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
 from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
+from core.service.domain.transitions.generations import MAX_GENERATIONS, extend, retry
 from core.service.domain.transitions.lanes import abandon, claim, release
 from core.service.domain.transitions.lifecycle import (
     TOMBSTONE_TIME,
@@ -40,6 +41,7 @@ __all__ = [
     "ACTIVE_STATUSES",
     "KEPT_EVENTS",
     "LONELY_DEATHS",
+    "MAX_GENERATIONS",
     "MAX_STEERINGS",
     "NEXT_STATUSES",
     "POISON_DEATHS",
@@ -59,6 +61,7 @@ __all__ = [
     "commit_repair",
     "create",
     "end_webhooks",
+    "extend",
     "fail",
     "finish",
     "first_open_frame",
@@ -72,6 +75,7 @@ __all__ = [
     "request_cancel",
     "request_delete",
     "restore",
+    "retry",
     "should_stop",
     "steer",
     "wants",

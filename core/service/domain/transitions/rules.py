@@ -10,13 +10,13 @@ NEXT_STATUSES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.RUNNING: frozenset({JobStatus.CANCELING, JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.CANCELING: frozenset({JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.FINALIZING: frozenset({JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.CANCELED, JobStatus.FAILED}),
-    JobStatus.SUCCEEDED: frozenset(),
-    JobStatus.FAILED: frozenset(),
-    JobStatus.CANCELED: frozenset(),
+    JobStatus.SUCCEEDED: frozenset({JobStatus.QUEUED}),
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    JobStatus.CANCELED: frozenset({JobStatus.QUEUED}),
     JobStatus.EXPIRED: frozenset(),
 }
-"""The status graph. A job with damaged chunks goes back from finalizing. Nothing leads to expired: retention
-removes jobs altogether."""
+"""The status graph. A job with damaged chunks goes back from finalizing; an ended one that is extended or retried is
+queued again. Nothing leads to expired: retention removes jobs altogether."""
 
 
 ACTIVE_STATUSES = tuple(status for status in JobStatus if not status.is_terminal)
@@ -56,6 +56,11 @@ def wants(record: JobRecord, lane: Lane) -> bool:
     if record.repairs:
         return record.status is JobStatus.RUNNING
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
+
+
+def should_start_at_once(record: JobRecord) -> bool:
+    """Whether a queued job has work, none of it on the lane whose first claim starts a job: no new frame is missing."""
+    return bool(record.repairs) or record.is_complete
 
 
 def awaits_media(record: JobRecord) -> bool:
