@@ -13,6 +13,7 @@ from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
     ChunkTotals,
+    EndedGeneration,
     EventType,
     JobError,
     JobRecord,
@@ -124,11 +125,17 @@ def _commits(record: JobRecord, lists: ChunkLists) -> list[_Commit]:
     """All commits in order; by creation time if an older version made some of them. Also of short chunks that were
     completed later."""
     commits: list[_Commit] = [(variant, chunk) for variant in VARIANTS for chunk in lists.of(variant)]
-    for past in record.earlier:
-        commits += [("preview", past.replaced)] if past.replaced else []
-        commits += [("refined", past.replaced_refined)] if past.replaced_refined else []
+    commits += [commit for past in record.earlier for commit in _replaced(past)]
     known = all(chunk.version is not None for _, chunk in commits)
     return sorted(commits, key=_by_version if known else _by_time)
+
+
+def _replaced(past: EndedGeneration) -> Iterator[_Commit]:
+    """The short chunks with which a generation ended."""
+    if past.replaced is not None:
+        yield "preview", past.replaced
+    if past.replaced_refined is not None:
+        yield "refined", past.replaced_refined
 
 
 def _commit_history(started: JobRecord, commits: list[_Commit], run: _Run) -> Iterator[_HistoryEntry]:
