@@ -33,6 +33,7 @@ from api.media.playlist_waits import PlaylistWaits
 from api.media.thumbnails import Thumbnails
 from api.routes import (
     batch,
+    branch,
     continuing,
     create,
     docs,
@@ -76,7 +77,7 @@ def create_app(
     app.state.media_streams = MediaStreams(settings)
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
-    of_jobs = (create, batch, jobs, steering, continuing)
+    of_jobs = (create, batch, jobs, steering, continuing, branch)
     for module in (*of_jobs, uploads, media, events, models, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from cli.commands import (
+    branch,
     convert,
     demo,
     evaluate,
@@ -31,7 +32,7 @@ from cli.commands import (
 from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
-    *(demo, up, submit, steer, extend, retry, watch),
+    *(demo, up, submit, steer, extend, branch, retry, watch),
     *(models, worker, pull, convert, train, evaluate, gc, health),
 )
 DELEGATING = (train, evaluate)

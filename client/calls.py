@@ -108,6 +108,11 @@ def extend_job(job_id: str, num_frames: int, prompt: str | None) -> Call[Job]:
     return Call("POST", f"/jobs/{job_id}/extend", _as(Job), {"json": body})
 
 
+def branch_job(job_id: str, from_chunk: int, changes: Mapping[str, Any]) -> Call[Job]:
+    named = {name: value for name, value in changes.items() if value is not None}
+    return Call("POST", f"/jobs/{job_id}/branch", _as(Job), {"json": {"from_chunk": from_chunk, **named}})
+
+
 def retry_job(job_id: str) -> Call[Job]:
     return Call("POST", f"/jobs/{job_id}/retry", _as(Job))
 

@@ -86,6 +86,8 @@ class ChunkMaker(ChunkLane[EngineState]):
         span = chunk_span(index, record.spec.num_frames)
         first = self._chunks(record, "preview", index, index + 1, keeper)[0] if index < next_new_chunk(record) else None
         run = record.generation if first is None else generation_of(first.key)
+        seed = record.spec.new_seed(index)
+        state = state if seed is None else self._engine.reseeded(state, seed)
         spec, on_step = record.spec.for_engine(), self._on_step(record.id, index, keeper)
         made = self._next_chunk(ChunkRequest(spec, state, on_step, self._video(record, keeper)), span)
         watch.add(made.timings)

@@ -72,6 +72,7 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls)
         "status": record.status,
         "version": record.version,
         "generation": record.generation,
+        "branched_from": record.branched_from,
         "request": record.spec,
         "progress": progress,
         "links": links_of(record.id, base_url),

@@ -94,6 +94,9 @@ def _keys_of_work(record: JobRecord, lists: ChunkLists) -> set[str]:
     making |= {page_key(job, ChunkPage(variant, full_pages(record.totals(variant)))) for variant in VARIANTS}
     pieces = [(chunk.index, generation_of(chunk.key)) for chunk in lists.preview]
     pieces += [(index, run) for index in in_work]
+    if record.branched_from is not None and not record.chunks.count:
+        pieces += [(index, run) for index in range(record.branched_from.from_chunk)]
+        making |= {chunk_key(job, *piece) for piece in pieces}
     states = {state_key(job, *piece) for piece in pieces}
     frames = {frames_key(job, *piece) for piece in pieces} if record.spec.refine else set[str]()
     ends = {video_key(job, run), refined_video_key(job, run), thumbnail_key(job)}

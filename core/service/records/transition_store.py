@@ -6,7 +6,7 @@ Each store implements `_change`: read, change and write a record in one step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from core.service.domain import transitions
@@ -56,6 +56,10 @@ class TransitionStore(ABC):
 
     def commit_prepare(self, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
         return self._change(lease.job_id, lambda record: transitions.commit_prepare(record, lease, prepared, warnings))
+
+    def commit_copies(self, lease: Lease, chunks: Sequence[ChunkRecord]) -> JobRecord:
+        now = self._clock.now()
+        return self._change(lease.job_id, lambda record: transitions.commit_copies(record, lease, chunks, now))
 
     def repair(
         self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False

@@ -23,6 +23,7 @@ class FakePreset(Preset):
     accepts_image: bool = False
     prompt_changes: bool = True
     endless: bool = True
+    reseeds: bool = True
     video: VideoUse = Field(
         default="last_frames", description="What the preset declares; the fake engine reads the last frames only."
     )
@@ -35,6 +36,7 @@ class FakePreset(Preset):
             video=self.video,
             prompt_changes=self.prompt_changes,
             endless=self.endless,
+            reseeds=self.reseeds,
         )
 
     @property

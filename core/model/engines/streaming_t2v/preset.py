@@ -67,6 +67,7 @@ class StreamingPreset(Preset):
             video="last_frames",
             prompt_changes=True,
             endless=True,
+            reseeds=True,
         )
 
     @property

@@ -159,6 +159,10 @@ class JobStore(Protocol):
         """The input media are prepared; the job can be generated now. Releases the lease."""
         ...
 
+    def commit_copies(self, lease: Lease, chunks: Sequence[ChunkRecord]) -> JobRecord:
+        """A branch has its own copies of the chunks that it shares; it can be generated now. Releases the lease."""
+        ...
+
     def repair(
         self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
     ) -> JobRecord:

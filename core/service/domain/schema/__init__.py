@@ -20,6 +20,7 @@ from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals
 from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
+    BranchSource,
     EndedGeneration,
     FingerprintChange,
     JobError,
@@ -40,6 +41,7 @@ from core.service.domain.schema.request import (
     NOISE_LEVELS,
     REFINE_TAGS,
     FirstChunkOptions,
+    JobBranch,
     JobChange,
     JobExtension,
     JobRequest,
@@ -52,7 +54,7 @@ from core.service.domain.schema.request import (
     TimedPrompt,
     Variant,
 )
-from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, PromptChange, RefineSpec
+from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, PromptChange, RefineSpec, SeedChange
 from core.service.domain.schema.status import (
     DEFAULT_WEBHOOK_EVENTS,
     LANES_OF_ANY_MODEL,
@@ -74,6 +76,7 @@ __all__ = [
     "NOISE_LEVELS",
     "REFINE_TAGS",
     "VARIANTS",
+    "BranchSource",
     "ChangedJob",
     "Chunk",
     "ChunkList",
@@ -88,6 +91,7 @@ __all__ = [
     "FirstChunkSampling",
     "Frozen",
     "Job",
+    "JobBranch",
     "JobChange",
     "JobError",
     "JobEvent",
@@ -113,6 +117,7 @@ __all__ = [
     "RefineOptions",
     "RefineSchedule",
     "RefineSpec",
+    "SeedChange",
     "Shown",
     "StateChecksum",
     "Steering",

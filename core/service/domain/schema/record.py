@@ -97,6 +97,13 @@ class Steering(Stored):
     prompt: str
 
 
+class BranchSource(Stored):
+    """The job whose first `from_chunk` chunks a branch shares."""
+
+    job_id: str
+    from_chunk: int
+
+
 class EndedGeneration(Stored):
     """How a job had ended before it went on: what its event log said then."""
 
@@ -145,6 +152,7 @@ class JobRecord(Stored):
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
+    branched_from: BranchSource | None = None
     earlier: tuple[EndedGeneration, ...] = Field(
         default=(), description="How the job ended each time before it was extended or retried, oldest first."
     )

@@ -4,6 +4,7 @@ A store applies a Transition (the new record with its events, webhook deliveries
 `rules` answers questions about a record; the other modules change it.
 """
 
+from core.service.domain.transitions.branches import commit_copies
 from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
 from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
 from core.service.domain.transitions.generations import MAX_GENERATIONS, extend, retry
@@ -25,11 +26,13 @@ from core.service.domain.transitions.rules import (
     NEXT_STATUSES,
     POISON_DEATHS,
     TAKES_CHUNKS,
+    awaits_copies,
     awaits_media,
     is_poison,
     is_prepared_ahead,
     is_same_job,
     lanes_with_progress,
+    needs_media_again,
     rank,
     should_stop,
     wants,
@@ -52,10 +55,12 @@ __all__ = [
     "NewEvent",
     "Transition",
     "abandon",
+    "awaits_copies",
     "awaits_media",
     "begin_finalizing",
     "claim",
     "commit_chunk",
+    "commit_copies",
     "commit_prepare",
     "commit_refined",
     "commit_repair",
@@ -69,6 +74,7 @@ __all__ = [
     "is_prepared_ahead",
     "is_same_job",
     "lanes_with_progress",
+    "needs_media_again",
     "rank",
     "release",
     "repair",

@@ -84,7 +84,7 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
         chunks=record.chunks.with_new(made),
         earlier=_with_replaced(record.earlier, "replaced", record.chunks, made),
         repairs=tuple(index for index in record.repairs if index != made.index),
-        fingerprints=_with_fingerprint(record.fingerprints, chunk.index, fingerprint),
+        fingerprints=with_fingerprint(record.fingerprints, chunk.index, fingerprint),
         first_chunk_at=record.first_chunk_at or at,
     )
     return with_event(
@@ -158,7 +158,7 @@ def commit_refined(
         version=record.version + 1,
         refined=reduce(ChunkTotals.with_replaced, again, record.refined),
         refine_done=done,
-        refine_fingerprints=_with_fingerprint(record.refine_fingerprints, record.refined.count, fingerprint),
+        refine_fingerprints=with_fingerprint(record.refine_fingerprints, record.refined.count, fingerprint),
         refine_states=_with_checksum(record, done - 1, state_sha256),
     )
     published = _published(counted, new, fingerprint)
@@ -249,7 +249,7 @@ def _with_checksum(record: JobRecord, piece: int, sha256: str | None) -> tuple[S
     return (*(one for one in record.refine_states if one.piece < piece), new)[-2:]
 
 
-def _with_fingerprint(
+def with_fingerprint(
     known: tuple[FingerprintChange, ...], chunk_index: int, fingerprint: str
 ) -> tuple[FingerprintChange, ...]:
     """Add a change; keep the newest ones. Every chunk has the fingerprint of its own engine as well."""

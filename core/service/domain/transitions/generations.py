@@ -16,7 +16,7 @@ from core.service.domain.schema import (
     JobStatus,
     LaneState,
 )
-from core.service.domain.transitions.rules import ALL_LANES, should_start_at_once
+from core.service.domain.transitions.rules import ALL_LANES, needs_media_again, should_start_at_once
 from core.service.domain.transitions.steering import with_prompt
 from core.service.domain.transitions.transition import (
     Transition,
@@ -111,7 +111,7 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         refine_done=_pieces_kept(record, spec),
         lanes={name: LaneState(token=state.token + 1) for name, state in record.lanes.items()},
         prepared=None,
-        prepare_again=_needs_media(record),
+        prepare_again=needs_media_again(record),
         media_repairs=0,
         resumed_at=None,
         cancel_requested=False,
@@ -125,11 +125,6 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
     started = moved_to(told.record, JobStatus.RUNNING, started_at=record.started_at or at, resumed_at=at)
     begun = with_event(started, EventType.JOB_STARTED, at)
     return together(told, begun, finalizing_if_made(begun.record))
-
-
-def _needs_media(record: JobRecord) -> bool:
-    """Whether chunks after the first are made from the input media too, which are removed at the job's end."""
-    return record.prepare_again or (record.prepared is not None and record.prepared.whole_video)
 
 
 def _pieces_kept(record: JobRecord, spec: JobSpec) -> int:

@@ -22,6 +22,7 @@ from core.service.domain.schema import (
     LaneState,
     Variant,
 )
+from core.service.domain.transitions.branches import totals_of_copies
 from core.service.domain.transitions.events import KEPT_EVENTS, deliveries_for, has_webhook, new_event
 from core.service.domain.transitions.transition import ChunkWrite, Transition, finalizing_if_made, updated
 
@@ -85,11 +86,14 @@ def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
     """The events that led to `record`, as far as it and its chunks show."""
     nothing = ChunkTotals()
     now = updated(record, version=0, chunks=nothing, refined=nothing)
-    commits = _commits(record, lists)
+    copies = lists.preview[: record.branched_from.from_chunk] if record.branched_from else ()
+    commits = _commits(record, ChunkLists(lists.preview[len(copies) :], lists.refined))
     for number, run in enumerate(_runs(record)):
         spec = record.spec.model_copy(update={"num_frames": run.num_frames})
         now = updated(now, status=JobStatus.QUEUED, spec=spec, earlier=record.earlier[:number], error=None)
         yield now, EventType.JOB_QUEUED, run.queued_at
+        if copies and not now.chunks.count:
+            now = updated(now, chunks=totals_of_copies(copies))
         if run.started_at is not None:
             now = updated(now, status=JobStatus.RUNNING)
             yield now, EventType.JOB_STARTED, run.started_at

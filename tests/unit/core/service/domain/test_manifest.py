@@ -9,6 +9,7 @@ import pytest
 from core.service.domain import manifest, transitions
 from core.service.domain.errors import ObjectDamaged, StorageError
 from core.service.domain.schema import (
+    BranchSource,
     ChunkLists,
     EndedGeneration,
     FingerprintChange,
@@ -47,6 +48,7 @@ def full_record() -> JobRecord:
             "prepared": PreparedMedia(key="p", sha256="a", at=DAY_ONE),
             "prepare_again": True,
             "media_repairs": 1,
+            "branched_from": BranchSource(job_id="job_b", from_chunk=1),
             "earlier": (
                 EndedGeneration(
                     status=JobStatus.CANCELED,
