@@ -69,7 +69,7 @@ def test_a_prompt_that_acts_there_already_changes_only_what_comes_later(api: Tes
         ({"from_chunk": 2, "seed": -1}, "invalid_field", "seed"),
         ({"from_chunk": 2, "prompt": " "}, "invalid_field", "prompt"),
         ({"from_chunk": 2, "metadata": {"a": "b\u0000"}}, "invalid_field", "metadata.a"),
-        ({"from_chunk": 2, "webhook_url": "http://10.0.0.1/"}, "webhook_url_refused", "webhook_url"),
+        ({"from_chunk": 2, "webhook_url": "ftp://8.8.8.8/"}, "webhook_url_refused", "webhook_url"),
         ({"from_chunk": 2, "webhook_events": ["job.failed"]}, "invalid_field", "webhook_events"),
         ({"from_chunk": 2, "fps": 8}, "unknown_field", "fps"),
     ],

@@ -10,7 +10,6 @@ from fastapi.testclient import TestClient
 from core.service.domain.manifest import manifest_key
 from core.service.domain.schema import Job, JobError, JobStatus, Lane
 from core.service.redis import queue
-from core.service.settings import Settings
 from tests.helpers.api_world import World, submit
 from tests.helpers.manifests import record_from_manifest
 from tests.helpers.presets import change_preset
@@ -146,7 +145,7 @@ def test_conflicts_say_what_to_do(api: TestClient, world: World) -> None:
 
 
 def test_a_full_queue_takes_no_job_back(world: World) -> None:
-    api = world.client(Settings(**{**world.settings.model_dump(), "max_queued_jobs": 1}))
+    api = world.client(world.settings.model_copy(update={"max_queued_jobs": 1}))
     done = ended(api, world)
     submit(api)
     answer = api.post(f"/jobs/{done}/extend", json={"num_frames": 16})
