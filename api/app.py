@@ -33,7 +33,22 @@ from api.http.unchanged import UnchangedJobs
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.media.thumbnails import Thumbnails
-from api.routes import batch, create, docs, events, health, home, jobs, media, models, problems_page, steering, uploads
+from api.routes import (
+    batch,
+    branch,
+    continuing,
+    create,
+    docs,
+    events,
+    health,
+    home,
+    jobs,
+    media,
+    models,
+    problems_page,
+    steering,
+    uploads,
+)
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
 from core.service.settings import Settings, read_settings
@@ -65,7 +80,8 @@ def create_app(
     app.state.media_streams = MediaStreams(settings)
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
-    for module in (create, batch, jobs, steering, uploads, media, events, models, health, home, docs, problems_page):
+    of_jobs = (create, batch, jobs, steering, continuing, branch)
+    for module in (*of_jobs, uploads, media, events, models, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

@@ -11,10 +11,30 @@ import errno
 import sys
 from collections.abc import Sequence
 
-from cli.commands import convert, demo, evaluate, gc, health, models, pull, steer, submit, train, up, watch, worker
+from cli.commands import (
+    branch,
+    convert,
+    demo,
+    evaluate,
+    extend,
+    gc,
+    health,
+    models,
+    pull,
+    retry,
+    steer,
+    submit,
+    train,
+    up,
+    watch,
+    worker,
+)
 from core.service.domain.errors import ConversionError, LongtakeError
 
-COMMANDS = (demo, up, submit, steer, watch, models, worker, pull, convert, train, evaluate, gc, health)
+COMMANDS = (
+    *(demo, up, submit, steer, extend, branch, retry, watch),
+    *(models, worker, pull, convert, train, evaluate, gc, health),
+)
 DELEGATING = (train, evaluate)
 """Commands that pass all arguments on to a program of core.model, --help included."""
 

@@ -107,6 +107,28 @@ class AsyncClient:
     ) -> ChangedJob:
         return await self._send(calls.change_job(job_id, prompt, from_frame, metadata))
 
+    async def extend_job(self, job_id: str, num_frames: int, prompt: str | None = None) -> Job:
+        """POST /jobs/{id}/extend: so many more frames for a job that has succeeded or was canceled."""
+        return await self._send(calls.extend_job(job_id, num_frames, prompt))
+
+    async def branch_job(
+        self,
+        job_id: str,
+        from_chunk: int,
+        prompt: str | None = None,
+        seed: int | None = None,
+        num_frames: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Job:
+        """POST /jobs/{id}/branch: a new job that shares the chunks before `from_chunk`, and is as its source in what is
+        left out."""
+        changes = {"prompt": prompt, "seed": seed, "num_frames": num_frames, "metadata": metadata}
+        return await self._send(calls.branch_job(job_id, from_chunk, changes))
+
+    async def retry_job(self, job_id: str) -> Job:
+        """POST /jobs/{id}/retry: a failed or canceled job goes on from its last good chunk."""
+        return await self._send(calls.retry_job(job_id))
+
     async def cancel_job(self, job_id: str) -> Job:
         """POST /jobs/{id}/cancel. Finished chunks become the final video. ApiError 409 if the job has ended."""
         return await self._send(calls.cancel_job(job_id))

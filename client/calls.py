@@ -103,6 +103,20 @@ def change_job(
     return Call("PATCH", f"/jobs/{job_id}", _as(ChangedJob), {"json": body})
 
 
+def extend_job(job_id: str, num_frames: int, prompt: str | None) -> Call[Job]:
+    body = {"num_frames": num_frames, **({} if prompt is None else {"prompt": prompt})}
+    return Call("POST", f"/jobs/{job_id}/extend", _as(Job), {"json": body})
+
+
+def branch_job(job_id: str, from_chunk: int, changes: Mapping[str, Any]) -> Call[Job]:
+    named = {name: value for name, value in changes.items() if value is not None}
+    return Call("POST", f"/jobs/{job_id}/branch", _as(Job), {"json": {"from_chunk": from_chunk, **named}})
+
+
+def retry_job(job_id: str) -> Call[Job]:
+    return Call("POST", f"/jobs/{job_id}/retry", _as(Job))
+
+
 def cancel_job(job_id: str) -> Call[Job]:
     return Call("POST", f"/jobs/{job_id}/cancel", _as(Job))
 

@@ -16,7 +16,7 @@ from core.service.admission.estimate import estimate_of
 from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import JobStateConflict, LongtakeError, ServiceFull
 from core.service.domain.frame_plan import chunk_span, num_chunks
-from core.service.domain.ports import LiveStatus
+from core.service.domain.ports import JobStore, LiveStatus
 from core.service.domain.schema import JobPlan, JobRecord, JobRequest, Lane
 from core.service.domain.transitions import wants
 from core.service.net.address_guard import Resolve
@@ -53,6 +53,13 @@ class _Begun:
     wanted: Wanted
     claim: Claim
     admitted: Admitted
+
+
+def check_room(store: JobStore, settings: Settings) -> None:
+    """Raises ServiceFull if no further job may wait."""
+    most = settings.max_queued_jobs
+    if store.count_active() >= most:
+        raise ServiceFull(f"{most} jobs are waiting already", fix="try again later")
 
 
 class Creator:
@@ -128,7 +135,7 @@ class Creator:
         if not isinstance(begun, _Begun):
             return begun
         try:
-            self._check_room()
+            check_room(self._ports.store, self._settings)
         except LongtakeError as error:
             begun.claim.forget()
             return error
@@ -137,11 +144,6 @@ class Creator:
         except LongtakeError as error:
             begun.claim.release()
             return error
-
-    def _check_room(self) -> None:
-        most = self._settings.max_queued_jobs
-        if self._ports.store.count_active() >= most:
-            raise ServiceFull(f"{most} jobs are waiting already", fix="try again later")
 
     def _stored(self, begun: _Begun) -> Created:
         ports, wanted = self._ports, begun.wanted

@@ -33,10 +33,9 @@ class Page:
 
 
 def page_of(events: Sequence[JobEvent]) -> Page:
-    """The page of at least one event, up to the job's last one."""
-    end = next((index for index, event in enumerate(events) if event.type in TERMINAL_EVENTS), None)
-    shown = events if end is None else events[: end + 1]
-    return Page("".join(_text_of(event) for event in shown), shown[-1].id, is_last=end is not None)
+    """The page of at least one event. A job that went on after its end has events after one that told of it."""
+    is_last = events[-1].type in TERMINAL_EVENTS
+    return Page("".join(_text_of(event) for event in events), events[-1].id, is_last)
 
 
 def progress_text(progress: StepProgress) -> str:

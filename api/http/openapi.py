@@ -17,7 +17,16 @@ from pydantic import BaseModel, Field
 
 from api.http.problems import MEDIA_TYPE, Problem
 from api.http.request_ids import HEADER as REQUEST_ID
-from core.service.domain.schema import Frozen, JobChange, JobError, JobRequest, JobStatus, WebhookEvent
+from core.service.domain.schema import (
+    Frozen,
+    JobBranch,
+    JobChange,
+    JobError,
+    JobExtension,
+    JobRequest,
+    JobStatus,
+    WebhookEvent,
+)
 from core.service.media.uploads import UploadRequest
 
 DESCRIPTION = """
@@ -89,6 +98,20 @@ CHANGE_EXAMPLES: dict[str, dict[str, Any]] = {
         "value": {"prompt": "a blue circle moving left over a striped background", "from_frame": 96},
     },
 }
+EXTENSION_EXAMPLES: dict[str, dict[str, Any]] = {
+    "more": {"summary": "48 frames more", "value": {"num_frames": 48}},
+    "prompt": {
+        "summary": "48 frames more, which show something else",
+        "value": {"num_frames": 48, "prompt": "a blue circle moving left over a striped background"},
+    },
+}
+BRANCH_EXAMPLES: dict[str, dict[str, Any]] = {
+    "prompt": {
+        "summary": "Something else from chunk 3 on",
+        "value": {"from_chunk": 3, "prompt": "a blue circle moving left over a striped background"},
+    },
+    "seed": {"summary": "Another take from chunk 3 on", "value": {"from_chunk": 3, "seed": 8}},
+}
 UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
     "video": {
         "summary": "A video to continue",
@@ -108,6 +131,8 @@ def _body(model: type[BaseModel], examples: dict[str, dict[str, Any]]) -> dict[s
 
 REQUEST_BODY = _body(JobRequest, EXAMPLES)
 CHANGE_BODY = _body(JobChange, CHANGE_EXAMPLES)
+BRANCH_BODY = _body(JobBranch, BRANCH_EXAMPLES)
+EXTENSION_BODY = _body(JobExtension, EXTENSION_EXAMPLES)
 UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
 
 
@@ -220,7 +245,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
     def document() -> dict[str, Any]:
         openapi = generate()  # the same dict at every call
         schemas = openapi["components"]["schemas"]
-        for model in (JobRequest, JobChange, UploadRequest, Problem):
+        for model in (JobRequest, JobChange, JobBranch, JobExtension, UploadRequest, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema

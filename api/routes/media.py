@@ -108,9 +108,12 @@ async def playlist(
     if not count:
         raise _no_chunk_error(record, PlaylistNotReady)
     chunks = await to_thread.run_sync(ports.store.chunks, job_id, variant, 0, count)
+    is_final = _is_final(record, variant)
+    # A short last chunk of a job that was extended is about to get more frames, but no line may change.
+    listed = [chunk for chunk in chunks if is_final or chunk.num_frames == CHUNK_FRAMES]
     base = "" if settings.media_base_url is None else f"{settings.media_base_url}/jobs/{job_id}/"
-    entries = [_entry(chunk, variant, base) for chunk in chunks]
-    text = render_playlist(entries, record.spec.fps, ended=_is_final(record, variant))
+    entries = [_entry(chunk, variant, base) for chunk in listed]
+    text = render_playlist(entries, record.spec.fps, ended=is_final)
     return conditional(request, text, CONTENT_TYPE)
 
 
@@ -256,12 +259,13 @@ def _chunk_object(chunk: ChunkRecord) -> MediaObject:
 
 
 def _video_object(record: JobRecord, variant: Variant, disposition: str) -> MediaObject:
-    """The final video. Its ETag follows from the last of its chunks and the time when they were joined."""
+    """The final video; of a job that has gone on, the one that it had before. Its ETag follows from the time when its
+    chunks were joined."""
     key = record.video_key if variant == "preview" else record.refined_video_key
     if key is None:
         raise _video_error(record)
-    totals = record.totals(variant)
-    etag = etag_of(f"{key} {record.finished_at} {totals.num_frames} {totals.last and totals.last.sha256}")
+    joined_at = record.finished_at or record.earlier[-1].ended_at
+    etag = etag_of(f"{key} {joined_at}")
     name = record.id if variant == "preview" else f"{record.id}_refined"
     return MediaObject(key, etag, disposition=f'{disposition}; filename="{name}.mp4"', download_name=f"{name}.mp4")
 

@@ -12,6 +12,7 @@ from api.app import create_app
 from api.backends.ports import Ports
 from api.events.sse import StreamTiming
 from core.service.admission.catalog import Catalog
+from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
 from core.service.domain.ports import PromptEnhancer, Results
@@ -115,12 +116,12 @@ class World:
         self.store.finish(lease, Results(video_key(job_id), refined, thumbnail_key(job_id)))
 
     def _next_chunk(self, record: JobRecord) -> ChunkRecord:
-        span = chunk_span(record.chunks.count, record.spec.num_frames)
+        span = chunk_span(next_new_chunk(record), record.spec.num_frames)
         return ChunkRecord(
             index=span.index,
             first_frame=span.first_frame,
             num_frames=span.num_frames,
-            key=chunk_key(record.id, span.index),
+            key=chunk_key(record.id, span.index, record.generation),
             head_bytes=700,
             size_bytes=3000,
             sha256="00",

@@ -10,9 +10,10 @@ from functools import cache
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, FramesTHWC, InputMedia, OnStep
 from core.service.domain.ids import new_upload_id
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
-from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, JobStatus
+from core.service.domain.schema import ChunkLists, ChunkRecord, JobRecord, JobSpec, JobStatus
 from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import MediaAddresses
+from core.service.records.chunk_reads import all_chunks
 from core.service.records.manifest_writer import create_job
 from core.service.redis import queue
 from core.service.settings import Settings
@@ -116,6 +117,9 @@ class World:
 
     def refined(self, job_id: str = JOB) -> Sequence[ChunkRecord]:
         return self.store.chunks(job_id, "refined")
+
+    def store_lists(self, job_id: str = JOB) -> ChunkLists:
+        return all_chunks(self.store, job_id)
 
     def tasks(self) -> list[str]:
         """Names of the waiting messages."""

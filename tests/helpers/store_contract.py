@@ -31,9 +31,11 @@ from core.service.domain.ports import (
     WorkerStatus,
 )
 from core.service.domain.schema import (
+    BranchSource,
     ChunkLists,
     JobChange,
     JobError,
+    JobExtension,
     JobRecord,
     JobStatus,
     JobWarning,
@@ -451,6 +453,65 @@ class StoreContract:
         committed = ports.store.commit_chunk(lease, chunk_of(job, 0), "f1")
         assert committed.spec.prompt_changes == (PromptChange(start_frame=16, text="a blue square"),)
         assert ports.event_types(job) == ["job.queued", "job.started", "job.prompt_changed", "chunk.completed"]
+
+    def test_an_ended_job_is_extended_and_its_lanes_are_free(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(num_frames=24))
+        ports.make_all_chunks(job)
+        ended = ports.finish(job)
+        assert [record.id for record in ports.store.cleanup_pending(10)] == [job.id]
+        longer = ports.store.extend(job.id, JobExtension(num_frames=24, prompt="a blue square"))
+        assert (longer.status, longer.generation, longer.spec.num_frames) == (JobStatus.QUEUED, 1, 48)
+        assert ports.store.get(job.id) == longer
+        assert ports.store.stale_manifests() == [longer]
+        assert ports.store.cleanup_pending(10) == []
+        assert ended.expires_at is not None
+        assert ports.store.expired(ended.expires_at) == []
+        assert [one.id for one in ports.store.list(status=JobStatus.QUEUED).jobs] == [job.id]
+        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        short = ports.store.chunks(job.id, "preview")[1]
+        completed = chunk_of(longer, 1)
+        ports.store.commit_chunk(ports.claim(job), completed, "f1")
+        assert [chunk.num_frames for chunk in ports.store.chunks(job.id, "preview")] == [16, 16]
+        ports.store.commit_chunk(ports.claim(job), chunk_of(longer, 2), "f1")
+        assert ports.finish(job).earlier[0].replaced == short.model_copy(update={"timings": {}})
+        assert ports.event_types(job)[4:] == [
+            "job.succeeded",
+            "job.queued",
+            "job.prompt_changed",
+            "job.started",
+            "chunk.completed",
+            "chunk.completed",
+            "job.succeeded",
+        ]
+
+    def test_a_retried_job_can_be_claimed_although_a_worker_holds_its_old_lease(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        old = ports.claim(job)
+        ports.store.fail(job.id, ERROR)
+        ports.store.retry(job.id)
+        assert not ports.store.renew(old, LONG)
+        new = ports.claim(job, worker="w2")
+        assert new.token > old.token
+        ports.store.release(old, count_attempt=True)
+        assert ports.store.lease_alive(job.id, Lane.GENERATE), "it is the other one's"
+        with pytest.raises(StaleLease):
+            ports.store.commit_chunk(old, chunk_of(job, 0), "f1")
+
+    def test_a_branch_waits_for_its_copies(self, ports: StorePorts) -> None:
+        record = queued_job(num_frames=80).model_copy(
+            update={"branched_from": BranchSource(job_id="job_x", from_chunk=2)}
+        )
+        job = ports.store.create(record)
+        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
+        lease = ports.claim(job, Lane.PREPARE)
+        copies = [chunk_of(job, index).model_copy(update={"version": 0}) for index in range(2)]
+        copied = ports.store.commit_copies(lease, copies)
+        assert (copied.chunks.count, copied.frames_done, copied.version) == (2, 32, 0)
+        assert ports.store.commit_copies(lease, copies) == copied
+        assert list(ports.store.chunks(job.id, "preview")) == copies
+        assert ports.store.next_ready(Lane.PREPARE, "") is None
+        ports.make_chunk(job, 2)
+        assert ports.event_types(job) == ["job.queued", "job.started", "chunk.completed"]
 
     def test_a_restored_log_has_the_prompts_under_their_ids(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(num_frames=48))

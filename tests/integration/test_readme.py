@@ -112,9 +112,18 @@ def test_the_examples_of_the_api_page_create_and_steer_jobs(api_page: Path) -> N
     assert [each["status"] for each in json.loads(answers["batch"])["results"]] == [202, 422]
 
 
+def test_the_examples_of_the_api_page_extend_retry_and_branch_jobs(api_page: Path) -> None:
+    extended, retried, branched = (
+        (api_page / f"{number}.txt").read_text().strip().rsplit("\n", 1) for number in (7, 8, 9)
+    )
+    assert [each[1] for each in (extended, retried, branched)] == ["202"] * 3
+    assert [json.loads(each[0])["generation"] for each in (extended, retried, branched)] == [1, 1, 0]
+    assert json.loads(branched[0])["branched_from"]["job_id"] == json.loads(extended[0])["id"]
+
+
 def test_the_examples_of_the_api_page_read_play_and_stop_jobs(api_page: Path) -> None:
-    chunk_urls, unchanged, stopped = ((api_page / f"{number}.txt").read_text().split() for number in (7, 8, 9))
-    assert len(chunk_urls) <= 2
+    chunk_urls, unchanged, stopped = ((api_page / f"{number}.txt").read_text().split() for number in (10, 11, 12))
+    assert len(chunk_urls) <= 3
     assert unchanged == ["304"]
     assert (stopped[0], stopped[1] in {"202", "204"}, stopped[2]) == ("202", True, "204")
     assert "event: job.succeeded" in (api_page / "events.txt").read_text()

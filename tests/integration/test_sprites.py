@@ -103,6 +103,52 @@ def test_a_changed_prompt_is_seen_within_two_chunks_without_a_seam_and_survives_
     assert changes[15] <= 1.5 * max(changes[23], changes[31], changes[39]), "the border of the change is a seam"
 
 
+def continued(service: Service, path: str, **body: object) -> Job:
+    answer = service.http.post(path, json=body or None)
+    assert answer.status_code == 202, answer.text
+    return Job.model_validate_json(answer.content)
+
+
+@pytest.fixture(scope="module")
+def whole(sprites: Service) -> FullJob:
+    """96 frames made at once."""
+    return sprites.wait_for_success(submit(sprites, 96).id, SECONDS)
+
+
+@pytest.mark.parametrize("first", [48, 40])
+def test_an_extended_video_has_the_bytes_of_one_made_at_once(sprites: Service, whole: FullJob, first: int) -> None:
+    job = sprites.wait_for_success(submit(sprites, first).id, SECONDS)
+    continued(sprites, f"/jobs/{job.id}/extend", num_frames=96 - first)
+    assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(whole)
+    assert sprites.video(job.id) == sprites.video(whole.id)
+
+
+def test_a_canceled_video_that_is_retried_and_a_branch_have_the_bytes_of_the_whole(
+    sprites: Service, whole: FullJob
+) -> None:
+    job = submit(sprites, 96)
+    sprites.wait_for_chunks(job.id, 2, SECONDS)
+    continued(sprites, f"/jobs/{job.id}/cancel")
+    assert sprites.wait_for_end(job.id, SECONDS).status is JobStatus.CANCELED
+    branch = continued(sprites, f"/jobs/{job.id}/branch", from_chunk=2)
+    other = continued(sprites, f"/jobs/{job.id}/branch", from_chunk=2, seed=2, num_frames=48)
+    continued(sprites, f"/jobs/{job.id}/retry")
+    assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(whole)
+    assert hashes(sprites.wait_for_success(branch.id, SECONDS)) == hashes(whole)
+    reseeded = hashes(sprites.wait_for_success(other.id, SECONDS))
+    assert reseeded[:2] == hashes(whole)[:2]
+    assert reseeded[2] != hashes(whole)[2]
+
+
+def test_a_prompt_of_an_extension_is_that_of_a_schedule(sprites: Service) -> None:
+    blue = PROMPT.replace("red", "blue")
+    job = sprites.wait_for_success(submit(sprites, 40).id, SECONDS)
+    continued(sprites, f"/jobs/{job.id}/extend", num_frames=24, prompt=blue)
+    prompts = [{"start_frame": 0, "text": PROMPT}, {"start_frame": 40, "text": blue}]
+    scheduled = sprites.submit(model="sprites", prompt=None, prompts=prompts, num_frames=64, seed=1)
+    assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(sprites.wait_for_success(scheduled.id, SECONDS))
+
+
 def test_another_seed_and_another_prompt_give_other_bytes(sprites: Service, watched: FullJob) -> None:
     jobs = [
         submit(sprites, 16, seed=2),

@@ -71,6 +71,17 @@ def test_an_object_comes_back_as_it_was_put(storage: S3Storage) -> None:
     assert storage.get("jobs/job_a/state/generate/00000.safetensors") == b"\x00\xff" * 500
 
 
+def test_a_copy_is_an_object_of_its_own(storage: S3Storage) -> None:
+    storage.put("jobs/job_a/chunks/00001.mp4", CHUNK, "video/mp4")
+    storage.copy("jobs/job_a/chunks/00001.mp4", "jobs/job_b/chunks/00001.mp4")
+    storage.delete(["jobs/job_a/chunks/00001.mp4"])
+
+    assert storage.get("jobs/job_b/chunks/00001.mp4") == CHUNK
+    assert storage.look_up("jobs/job_b/chunks/00001.mp4").content_type == "video/mp4"
+    with pytest.raises(ObjectNotFound):
+        storage.copy("jobs/job_a/chunks/00001.mp4", "jobs/job_b/chunks/00002.mp4")
+
+
 def test_a_second_put_replaces_the_first_at_once(storage: S3Storage) -> None:
     for version in (b"one", b"two, longer", b"3"):
         storage.put("jobs/job_a/manifest.json", version, "application/json")

@@ -72,6 +72,8 @@ def test_the_models_list_says_what_the_engine_takes(service: Service) -> None:
         "video": "whole",
         "needs_input": True,
         "prompt_changes": False,
+        "endless": False,
+        "reseeds": False,
     }
     assert models[MODEL]["profiles"] == {}
     assert models[MODEL]["parameters"]["properties"]["zoom"]["maximum"] == 4
@@ -114,6 +116,32 @@ def test_a_video_that_is_shorter_than_the_job_ends_in_a_still(service: Service, 
     job = service.wait_for_success(service.submit(model=MODEL, seed=None, video=video, num_frames=32).id)
     numbers = numbers_of(frames_of(service.video(job.id))[:, 8:-8, 8:-8])
     assert numbers == [*range(20), *[19] * 12]
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_retried_job_and_a_branch_have_the_bytes_of_the_whole(
+    service: Service, image: str, tmp_path: Path, kind: str
+) -> None:
+    data = clip(tmp_path / "clip.mp4", 80, fps=8, height=128, width=128).read_bytes()
+    source = image if kind == "image" else upload(service, data)
+    fields = {"num_frames": 160, "seed": None, "model": MODEL, kind: source}
+    whole = service.wait_for_success(service.submit(**fields).id)
+    job = service.submit(**fields)
+    service.wait_for_chunks(job.id, 1)
+    service.http.post(f"/jobs/{job.id}/cancel")
+    ended = service.wait_for_end(job.id)
+    if ended.progress.frames_done < 160:  # else the machine was faster than the cancel
+        assert service.http.post(f"/jobs/{job.id}/retry").status_code == 202
+        assert hashes(service.wait_for_success(job.id)) == hashes(whole)
+    branch = service.http.post(f"/jobs/{whole.id}/branch", json={"from_chunk": 3}).json()["id"]
+    assert hashes(service.wait_for_success(branch)) == hashes(whole)
+
+
+def test_a_zoom_has_one_length(service: Service, image: str) -> None:
+    job = service.wait_for_success(service.submit(model=MODEL, seed=None, num_frames=32, image=image).id)
+    problem = service.http.post(f"/jobs/{job.id}/extend", json={"num_frames": 16}).json()
+    assert (problem["code"], problem["field"]) == ("field_not_supported", "num_frames")
+    assert "depend on the length" in problem["detail"]
 
 
 def test_evaluation_measures_its_video_as_any_other(service: Service, image: str) -> None:

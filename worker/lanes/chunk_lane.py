@@ -18,7 +18,7 @@ from core.service.domain.engine import FramesTHWC
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
-from core.service.domain.schema import ChunkRecord, JobRecord, StepProgress, Variant, WebhookEvent
+from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, StepProgress, Variant, WebhookEvent
 from core.service.video.segments import EncodedChunk, encode_chunk
 from worker.lanes.completion import wake, wants_webhook, write_manifest
 from worker.lanes.lane import LaneWorker
@@ -89,26 +89,28 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         record: JobRecord,
         first_frame: int,
         frames: FramesTHWC,
-        key_of: Callable[[str, int], str],
+        key_of: Callable[[int], str | None],
         also: Sequence[NewObject],
         watch: Stopwatch,
         keeper: LeaseKeeper,
     ) -> tuple[ChunkRecord, ...]:
         """Encode `frames`, the first of which is the video's frame `first_frame`, chunk by chunk and store the chunks
-        together with the objects `also`. Returns the records to commit."""
+        together with the objects `also`. Returns the records to commit. `key_of` gives the key of a chunk by its index;
+        None for one that is not needed."""
         spec = record.spec
-        spans = spans_of(range(first_frame, first_frame + len(frames)), spec.num_frames)
+        known = {span: key_of(span.index) for span in _spans(first_frame, len(frames), spec)}
+        keys = {span: key for span, key in known.items() if key is not None}
+        spans = [*keys]
         with watch.phase("encode"):
             own = [frames[span.first_frame - first_frame :][: span.num_frames] for span in spans]
             encoded = [encode_chunk(own, spec.fps, s.index, s.first_frame) for s, own in zip(spans, own, strict=True)]
-        keys = [key_of(record.id, span.index) for span in spans]
         with watch.phase("upload"):
-            chunks = [NewObject(key, each.data, CHUNK_TYPE) for key, each in zip(keys, encoded, strict=True)]
+            chunks = [NewObject(key, each.data, CHUNK_TYPE) for key, each in zip(keys.values(), encoded, strict=True)]
             self._put([*chunks, *also], keeper)
         # Chunks made together share the time, so that the sum over all chunks is the whole time.
         timings = {phase: seconds / max(1, len(spans)) for phase, seconds in watch.seconds.items()}
-        made = zip(spans, keys, encoded, strict=True)
-        return tuple(self._chunk_record(span, key, each, timings) for span, key, each in made)
+        made = zip(keys.items(), encoded, strict=True)
+        return tuple(self._chunk_record(span, key, each, timings) for (span, key), each in made)
 
     def _chunk_record(
         self, span: ChunkSpan, key: str, encoded: EncodedChunk, timings: Mapping[str, float]
@@ -124,15 +126,6 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
             created_at=self._services.clock.now(),
             timings=dict(timings),
         )
-
-    def _as_before(
-        self, record: JobRecord, variant: Variant, chunks: tuple[ChunkRecord, ...], keeper: LeaseKeeper
-    ) -> tuple[ChunkRecord, ...]:
-        """`chunks`, consecutive ones, those that the job had already as `made_again`."""
-        if not chunks or chunks[0].index >= record.totals(variant).count:
-            return chunks
-        known = self._chunks(record, variant, chunks[0].index, chunks[-1].index + 1, keeper)
-        return (*map(made_again, known, chunks), *chunks[len(known) :])
 
     def _chunks(
         self, record: JobRecord, variant: Variant, start: int, stop: int, keeper: LeaseKeeper
@@ -163,6 +156,10 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
             if found is not None:
                 with ignore_store_errors(record.id):
                     self._services.speeds.report(record.spec.model, *found)
+
+
+def _spans(first_frame: int, num_frames: int, spec: JobSpec) -> list[ChunkSpan]:
+    return spans_of(range(first_frame, first_frame + num_frames), spec.num_frames)
 
 
 def made_again(first: ChunkRecord, again: ChunkRecord) -> ChunkRecord:

@@ -104,8 +104,10 @@ def clean_up(services: Services, record: JobRecord) -> None:
         return
     try:
         lists = all_chunks(services.store, record.id)
-        services.storage.delete(unneeded_keys(record, lists, services.storage.list(job_prefix(record.id))))
-        services.store.cleanup_done(record.id)
+        unneeded = unneeded_keys(record, lists, services.storage.list(job_prefix(record.id)))
+        if services.store.get(record.id).generation == record.generation:  # else it has gone on meanwhile
+            services.storage.delete(unneeded)
+            services.store.cleanup_done(record.id)
     except (StorageError, StoreError, JobNotFound) as error:
         logger.warning("%s: unneeded objects are left for the janitor: %s", record.id, error)
 

@@ -64,8 +64,9 @@ class Finalizer(LaneWorker):
 
         Raises Damaged if chunks are not what was stored. A cancelled job gets the chunks before the damaged one.
         """
-        video = self._store_video(record, "preview", video_key(record.id), keeper)
-        refined = self._store_video(record, "refined", refined_video_key(record.id), keeper)
+        job, run = record.id, record.generation
+        video = self._store_video(record, "preview", video_key(job, run), keeper)
+        refined = self._store_video(record, "refined", refined_video_key(job, run), keeper)
         best = self._first(record, "refined" if refined else "preview", keeper) if video else None
         return Results(video, refined, self._store_thumbnail(record.id, best, keeper))
 

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 from safetensors import SafetensorError
 
+from core.service.domain.chunk_order import next_chunk, next_new_chunk
 from core.service.domain.engine import (
     NO_INPUT_MEDIA,
     ChunkRequest,
@@ -25,7 +26,7 @@ from core.service.domain.engine import (
 )
 from core.service.domain.errors import ChunkNotRepeatable, InvalidChunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
-from core.service.domain.manifest import chunk_key, frames_key, state_key
+from core.service.domain.manifest import chunk_key, frames_key, generation_of, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
 from worker.lanes.chunk_lane import ChunkLane, made_again
@@ -60,16 +61,16 @@ class ChunkMaker(ChunkLane[EngineState]):
         self._engine = engine
 
     def _next_piece(self, record: JobRecord) -> str:
-        return f"chunk {_next_index(record)}"
+        return f"chunk {next_chunk(record)}"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
-        index, store, spec = _next_index(record), self._services.store, record.spec
+        index, store, spec = next_chunk(record), self._services.store, record.spec
         watch = Stopwatch(self._wait_times(record, _ready_since(record)))
         with watch.phase("load"):
             state = self._state_before(index, record, keeper)
         logger.info("%s: making chunk %d of %d", record.id, index, num_chunks(spec.num_frames))
         chunk, after = self._make(index, record, state, watch, keeper)
-        if index < record.chunks.count:
+        if index < next_new_chunk(record):
             return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
         fingerprint = self._engine.fingerprint
         committed = self._commit(lease, after, lambda: store.commit_chunk(lease, chunk, fingerprint), keeper)
@@ -80,19 +81,23 @@ class ChunkMaker(ChunkLane[EngineState]):
     def _make(
         self, index: int, record: JobRecord, state: EngineState, watch: Stopwatch, keeper: LeaseKeeper
     ) -> tuple[ChunkRecord, EngineState]:
-        """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps the
-        time at which it was first made."""
+        """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps its
+        names, and the time at which it was first made."""
         span = chunk_span(index, record.spec.num_frames)
+        first = self._chunks(record, "preview", index, index + 1, keeper)[0] if index < next_new_chunk(record) else None
+        run = record.generation if first is None else generation_of(first.key)
+        seed = record.spec.new_seed(index)
+        state = state if seed is None else self._engine.reseeded(state, seed)
         spec, on_step = record.spec.for_engine(), self._on_step(record.id, index, keeper)
         made = self._next_chunk(ChunkRequest(spec, state, on_step, self._video(record, keeper)), span)
         watch.add(made.timings)
-        later = _for_later(record, span, made.frames, made.state)
-        (chunk,) = self._store_chunks(record, span.first_frame, made.frames, chunk_key, later, watch, keeper)
+        later = _for_later(record, span, made.frames, made.state, run)
+        key = chunk_key(record.id, index, run)
+        (chunk,) = self._store_chunks(record, span.first_frame, made.frames, lambda _: key, later, watch, keeper)
         sums = dict(zip(("state_sha256", "frames_sha256"), (each.sha256 for each in later), strict=False))
         chunk = chunk.model_copy(update={**sums, "fingerprint": self._engine.fingerprint})
-        if index >= record.chunks.count:
+        if first is None:
             return chunk, made.state
-        (first,) = self._chunks(record, "preview", index, index + 1, keeper)
         if chunk.sha256 != first.sha256 and chunk.fingerprint == first.fingerprint:
             raise ChunkNotRepeatable(f"chunk {index} is damaged, and what it is made of has changed")
         return made_again(first, chunk), made.state
@@ -128,8 +133,8 @@ class ChunkMaker(ChunkLane[EngineState]):
 
     def _stored_state(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState | None:
         """The state after chunk `index`; None if it is missing or damaged."""
-        key = state_key(record.id, index)
         (chunk,) = self._chunks(record, "preview", index, index + 1, keeper)
+        key = state_key(record.id, index, generation_of(chunk.key))
         data = self._get_checked(key, chunk.state_sha256, keeper)
         try:
             return None if data is None else EngineState.from_bytes(data)
@@ -168,11 +173,6 @@ class ChunkMaker(ChunkLane[EngineState]):
         return super()._failed(record, lease, error, keeper)
 
 
-def _next_index(record: JobRecord) -> int:
-    """The chunk to be made: a damaged one first."""
-    return record.repairs[0] if record.repairs else record.chunks.count
-
-
 def _ready_since(record: JobRecord) -> datetime:
     """When the next chunk could begin."""
     if record.chunks.last is not None:
@@ -207,10 +207,12 @@ def _state_bytes(state: EngineState) -> bytes:
         raise InvalidChunk(f"the engine returned a state that cannot be stored: {error}") from error
 
 
-def _for_later(record: JobRecord, span: ChunkSpan, frames: FramesTHWC, state: EngineState) -> list[NewObject]:
+def _for_later(
+    record: JobRecord, span: ChunkSpan, frames: FramesTHWC, state: EngineState, generation: int
+) -> list[NewObject]:
     """What the next chunk needs and, if the job is refined, the refiner: the exact frames."""
-    state_object = NewObject(state_key(record.id, span.index), _state_bytes(state), STATE_TYPE)
+    state_object = NewObject(state_key(record.id, span.index, generation), _state_bytes(state), STATE_TYPE)
     if record.spec.refine is None:
         return [state_object]
     exact = pack({"frames": frames}, FIRST_FRAME, span.first_frame)
-    return [state_object, NewObject(frames_key(record.id, span.index), exact, STATE_TYPE)]
+    return [state_object, NewObject(frames_key(record.id, span.index, generation), exact, STATE_TYPE)]

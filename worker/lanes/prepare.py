@@ -20,6 +20,7 @@ from core.service.domain.errors import (
     JobNotFound,
     MediaError,
     MediaFetchFailed,
+    SourceGone,
     StorageError,
     StoreDamaged,
     StoreError,
@@ -28,6 +29,8 @@ from core.service.domain.errors import (
 from core.service.domain.manifest import input_index_key, input_key, input_piece_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia
+from core.service.domain.transitions import awaits_copies
+from worker.lanes.branch_copies import BranchCopies
 from worker.lanes.completion import wake, write_manifest
 from worker.lanes.lane import LaneWorker, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
@@ -67,10 +70,13 @@ class MediaPreparer(LaneWorker):
         self._reader = reader
 
     def _next_piece(self, record: JobRecord) -> str:
-        return f"preparing the {input_media_of(record.spec)[0]}"
+        what = "copying the shared chunks" if awaits_copies(record) else None
+        return what or f"preparing the {input_media_of(record.spec)[0]}"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
+        if awaits_copies(record) and record.branched_from is not None:
+            return BranchCopies(services).make(record, record.branched_from, lease, keeper)
         check = self._check_often(keeper)
         source = self._with_retries(lambda: Source.of(record.spec, services.uploads), keeper)
         with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as media:
@@ -100,7 +106,7 @@ class MediaPreparer(LaneWorker):
         if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
             logger.error("%s: this machine is out of resources: %r", record.id, error)
             return self._retry_later(lease)
-        if is_disk_error(error) or not isinstance(error, MediaError | UrlRefused):
+        if is_disk_error(error) or not isinstance(error, MediaError | UrlRefused | SourceGone):
             return super()._failed(record, lease, error, keeper)
         if not isinstance(error, MediaFetchFailed):
             return self._fail_job(record, lease, error)
@@ -110,10 +116,11 @@ class MediaPreparer(LaneWorker):
 
 @dataclass(frozen=True)
 class _WaitingJob:
-    """Source and model of a waiting job."""
+    """Source and model of a waiting job. A branch, whose chunks are copied, needs no place for decoded media."""
 
     source: Source
     model: str
+    is_branch: bool
 
 
 class _Scan:
@@ -201,6 +208,8 @@ class PreparePool:
                 continue
             if not self._slots.has_slot_for(waiting.source):
                 scan.busy.add(waiting.source)
+            elif waiting.is_branch:
+                self._start(job_id, waiting.source)
             elif scan.has_room_for(job_id, waiting.model) and self._start(job_id, waiting.source):
                 scan.count_started(waiting.model)
 
@@ -227,13 +236,15 @@ class PreparePool:
         if known := self._known.get(job_id):
             return known
         try:
-            spec = self._services.store.get(job_id).spec
+            record = self._services.store.get(job_id)
         except _JOB_ERRORS as error:
             logger.debug("%s stays in its queue: %s", job_id, error)
             return None
         if len(self._known) >= JOBS_REMEMBERED:
             self._known.clear()
-        waiting = self._known[job_id] = _WaitingJob(Source.of(spec, self._services.uploads), spec.model)
+        is_branch = awaits_copies(record)
+        source = Source.of_job(record, self._services.uploads)
+        waiting = self._known[job_id] = _WaitingJob(source, record.spec.model, is_branch)
         return waiting
 
     def _start(self, job_id: str, source: Source) -> bool:

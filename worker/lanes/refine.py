@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 
+from core.service.domain.chunk_order import has_short_end
 from core.service.domain.engine import FramesTHWC, OnStep, unpack
 from core.service.domain.errors import InvalidChunk, StorageError
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.domain.manifest import frames_key, refine_state_key, refined_key
+from core.service.domain.manifest import (
+    frames_key,
+    generation_of,
+    refine_state_key,
+    refine_state_prefix,
+    refined_key,
+)
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece, refine_spec
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, Lane
-from worker.lanes.chunk_lane import ChunkLane
+from worker.lanes.chunk_lane import ChunkLane, made_again
 from worker.lanes.generate import FIRST_FRAME
 from worker.lanes.lane import Damaged
 from worker.lanes.lease_keeper import LeaseKeeper
@@ -66,9 +74,11 @@ class ChunkRefiner(ChunkLane[RefineState]):
         made = _refined(engine, spec.for_engine(), piece, state, frames, on_step)
         _check_frames(made.frames, piece, spec)
         watch.add(made.timings)
-        later = [] if made.state is state else [_state_object(record.id, piece, made.state)]
-        stored = self._store_chunks(record, piece.publishes.start, made.frames, refined_key, later, watch, keeper)
-        chunks = self._as_before(record, "refined", stored, keeper)
+        later = [] if made.state is state else [_state_object(record, piece, made.state)]
+        known = self._known(record, piece, keeper)
+        key_of = partial(self._key_of, record, known, keeper)
+        stored = self._store_chunks(record, piece.publishes.start, made.frames, key_of, later, watch, keeper)
+        chunks = tuple(made_again(known[new.index], new) if new.index in known else new for new in stored)
         done, fingerprint, sha256 = piece.index + 1, engine.fingerprint, later[0].sha256 if later else None
         committed = self._commit(
             lease,
@@ -82,11 +92,27 @@ class ChunkRefiner(ChunkLane[RefineState]):
         logger.info("%s: refinement %d/%d committed", record.id, done, num_pieces(spec))
         return committed
 
+    def _known(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> dict[int, ChunkRecord]:
+        """The chunks that the piece publishes again, by index: the refined video was damaged, or the job extended."""
+        stop = record.refined.count - has_short_end(record.refined, record.spec)
+        chunks = self._chunks(record, "refined", piece.publishes.start // CHUNK_FRAMES, stop, keeper)
+        return {chunk.index: chunk for chunk in chunks}
+
+    def _key_of(
+        self, record: JobRecord, known: Mapping[int, ChunkRecord], keeper: LeaseKeeper, index: int
+    ) -> str | None:
+        """Where to store a refined chunk; None if it is there. One that is published never changes, although the last
+        chunk of a video that was extended would be another one with the frames after it."""
+        first = known.get(index)
+        if first is not None and self._get_checked(first.key, first.sha256, keeper) is not None:
+            return None
+        return refined_key(record.id, index, record.generation)
+
     def _drop_old_state(self, job_id: str, piece: RefinePiece) -> None:
         """States are large. Kept are the newest and the one it was made of, for a manifest that was not written."""
         try:
             if piece.state_of is not None:
-                self._services.storage.delete_prefix(refine_state_key(job_id, piece.state_of - 1))
+                self._services.storage.delete_prefix(refine_state_prefix(job_id, piece.state_of - 1))
         except StorageError as error:
             logger.warning("%s: an old state is left until the job ends: %s", job_id, error)
 
@@ -96,7 +122,7 @@ class ChunkRefiner(ChunkLane[RefineState]):
         cached = self._cached(record)
         if cached is not None:
             return cached.state
-        data = self._get_checked(refine_state_key(record.id, piece.state_of), _checksum(record, piece.state_of), keeper)
+        data = self._get_checked(*_stored_state(record, piece.state_of), keeper)
         if data is None:
             raise Damaged(refine_from=self._newest_good(record, piece.state_of, keeper))
         return RefineState.from_bytes(data)
@@ -104,8 +130,8 @@ class ChunkRefiner(ChunkLane[RefineState]):
     def _newest_good(self, record: JobRecord, state_of: int, keeper: LeaseKeeper) -> int:
         """The piece to continue with if the state after piece `state_of` is lost: the one before is kept as well."""
         before = state_of - 1
-        checksum = _checksum(record, before)
-        good = checksum is not None and self._get_checked(refine_state_key(record.id, before), checksum, keeper)
+        key, checksum = _stored_state(record, before)
+        good = checksum is not None and self._get_checked(key, checksum, keeper)
         return before + 1 if good else 0
 
     def _sources(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> Sequence[ChunkRecord]:
@@ -127,7 +153,8 @@ class ChunkRefiner(ChunkLane[RefineState]):
         return frames[wanted.start - sources[0].first_frame :][: len(wanted)]
 
     def _frames_object(self, job_id: str, chunk: ChunkRecord, keeper: LeaseKeeper) -> bytes | None:
-        return self._get_checked(frames_key(job_id, chunk.index), chunk.frames_sha256, keeper)
+        key = frames_key(job_id, chunk.index, generation_of(chunk.key))
+        return self._get_checked(key, chunk.frames_sha256, keeper)
 
 
 def _check_frames(frames: FramesTHWC, piece: RefinePiece, spec: JobSpec) -> None:
@@ -138,9 +165,12 @@ def _check_frames(frames: FramesTHWC, piece: RefinePiece, spec: JobSpec) -> None
         raise InvalidChunk(f"the refiner returned frames {frames.shape} {frames.dtype} instead of {expected} uint8")
 
 
-def _checksum(record: JobRecord, piece: int) -> str | None:
-    """Of the state after a piece; None if none is known."""
-    return next((one.sha256 for one in record.refine_states if one.piece == piece), None)
+def _stored_state(record: JobRecord, piece: int) -> tuple[str, str | None]:
+    """Key and checksum of the state after a piece; None if no checksum is known."""
+    known = next((one for one in record.refine_states if one.piece == piece), None)
+    if known is None:
+        return refine_state_key(record.id, piece, record.generation), None
+    return refine_state_key(record.id, piece, known.generation), known.sha256
 
 
 def _ready_since(record: JobRecord, sources: Sequence[ChunkRecord]) -> datetime:
@@ -152,8 +182,8 @@ def _ready_since(record: JobRecord, sources: Sequence[ChunkRecord]) -> datetime:
     return max(chunk.created_at for chunk in (read, record.refined.last) if chunk is not None)
 
 
-def _state_object(job_id: str, piece: RefinePiece, state: RefineState) -> NewObject:
-    return NewObject(refine_state_key(job_id, piece.index), state.to_bytes(), STATE_TYPE)
+def _state_object(record: JobRecord, piece: RefinePiece, state: RefineState) -> NewObject:
+    return NewObject(refine_state_key(record.id, piece.index, record.generation), state.to_bytes(), STATE_TYPE)
 
 
 def _refined(

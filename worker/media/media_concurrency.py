@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from core.service.domain.errors import StoreDamaged, UploadNotFound
 from core.service.domain.ids import is_upload_id
 from core.service.domain.ports import UploadStore
-from core.service.domain.schema import JobSpec
+from core.service.domain.schema import JobRecord, JobSpec
+from core.service.domain.transitions import awaits_copies
 from core.service.net.resolver import domain_of
 from worker.media.input_media import input_media_of
 
@@ -28,6 +29,15 @@ class Source:
     is_upload: bool
     host: str
     domain: str
+
+    @staticmethod
+    def of_job(record: JobRecord, uploads: UploadStore) -> Source:
+        """The source of what is prepared for a job: its input media, or the job whose chunks it shares. Raises
+        StoreError."""
+        if awaits_copies(record) and record.branched_from is not None:
+            job_id = record.branched_from.job_id
+            return Source(is_upload=False, host=job_id, domain=job_id)
+        return Source.of(record.spec, uploads)
 
     @staticmethod
     def of(spec: JobSpec, uploads: UploadStore) -> Source:

@@ -7,7 +7,7 @@ refusal is a RequestError with the field at fault and the fix.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -120,8 +120,8 @@ def admit(
         image=request.image,
         video=request.video,
         refine=refine,
-        webhook_url=_webhook_url(request, settings, resolve),
-        webhook_events=_webhook_events(request),
+        webhook_url=webhook_url_of(request.webhook_url, settings, resolve),
+        webhook_events=webhook_events_of(request.webhook_events, request.webhook_url),
         metadata=request.metadata or {},
     )
     about_length = length_warnings(request, spec, settings.default_num_frames)
@@ -226,20 +226,21 @@ def _check_input_media(request: JobRequest, preset: Preset, check: CheckReferenc
         raise InvalidField(f"{preset.name} needs input media", field=field, fix=fix)
 
 
-def _webhook_url(request: JobRequest, settings: Settings, resolve: Resolve) -> str | None:
-    if request.webhook_url is not None:
-        allowed_addresses(request.webhook_url, WEBHOOK, settings, resolve)
-    return request.webhook_url
+def webhook_url_of(url: str | None, settings: Settings, resolve: Resolve) -> str | None:
+    """`url` itself. Raises WebhookUrlRefused."""
+    if url is not None:
+        allowed_addresses(url, WEBHOOK, settings, resolve)
+    return url
 
 
-def _webhook_events(request: JobRequest) -> tuple[WebhookEvent, ...]:
+def webhook_events_of(events: Sequence[WebhookEvent] | None, url: str | None) -> tuple[WebhookEvent | str, ...]:
     """The requested events, each once, in the order of the request."""
-    if request.webhook_events is None:
+    if events is None:
         return DEFAULT_WEBHOOK_EVENTS
-    if request.webhook_url is None:
+    if url is None:
         message, fix = "webhook_events without webhook_url", "give webhook_url, or leave webhook_events out"
         raise InvalidField(message, field="webhook_events", fix=fix)
-    if not request.webhook_events:
+    if not events:
         message, fix = "webhook_events is empty", "name at least one event, or leave it out for the default"
         raise InvalidField(message, field="webhook_events", fix=fix)
-    return tuple(dict.fromkeys(request.webhook_events))
+    return tuple(dict.fromkeys(events))

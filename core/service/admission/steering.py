@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.service.admission.admission import check_refiner, check_texts
+from core.service.admission.admission import check_texts
 from core.service.admission.catalog import Catalog
-from core.service.admission.prompts import read_prompt, require_prompt_changes
+from core.service.admission.extension import read_new_prompt
 from core.service.domain.schema import JobChange, JobSpec, JobWarning
 
 
@@ -21,12 +21,7 @@ class AdmittedChange:
 def admit_change(change: JobChange, spec: JobSpec, catalog: Catalog) -> AdmittedChange:
     """Whether a job with `spec` can have this. Raises a RequestError; its status is not looked at."""
     check_texts("metadata", change.metadata)
-    check_texts("prompt", change.prompt)
     if change.prompt is None:
         return AdmittedChange(change)
-    folder = catalog.get(spec.model)
-    require_prompt_changes(folder, "prompt", "submit a new job")
-    read = read_prompt(change.prompt, folder)
-    if spec.refine is not None:
-        check_refiner("prompt", read.text, folder)
-    return AdmittedChange(change.model_copy(update={"prompt": read.text}), read.warnings)
+    prompt, warnings = read_new_prompt(change.prompt, catalog.get(spec.model), spec, "submit a new job")
+    return AdmittedChange(change.model_copy(update={"prompt": prompt}), warnings)

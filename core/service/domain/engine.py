@@ -189,6 +189,11 @@ class Engine(BaseEngine):
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
         """The state before chunk 0, with all that later chunks need of `image` and `frames`. Cheap: no denoising."""
 
+    def reseeded(self, state: EngineState, seed: int) -> EngineState:
+        """A state after some chunk, to go on from with another seed. For engines whose capabilities say `reseeds`."""
+        del state, seed
+        raise NotImplementedError(f"{type(self).__name__} cannot go on with another seed")
+
     @abstractmethod
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA

@@ -7,6 +7,7 @@ first. Reads and writes no storage. The webhook URL is the only thing in a manif
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -167,17 +168,32 @@ def chunks_prefix(job_id: str) -> str:
     return f"{job_prefix(job_id)}chunks/"
 
 
-def chunk_key(job_id: str, index: int) -> str:
-    return f"{chunks_prefix(job_id)}{index:05d}.mp4"
+def piece_name(index: int, generation: int) -> str:
+    """Name of an object without its ending. What a later generation of the job makes has another name, so that a late
+    worker of an earlier one overwrites nothing, and nothing that is served changes."""
+    return f"{index:05d}{_suffix(generation)}"
+
+
+def generation_of(key: str) -> int:
+    """The generation of the job that made an object, by its name."""
+    found = _GENERATION.search(key)
+    return int(found[1]) if found else 0
+
+
+_GENERATION = re.compile(r"-(\d+)\.[a-z0-9]+$", re.ASCII)
+
+
+def chunk_key(job_id: str, index: int, generation: int = 0) -> str:
+    return f"{chunks_prefix(job_id)}{piece_name(index, generation)}.mp4"
 
 
 def refined_prefix(job_id: str) -> str:
     return f"{job_prefix(job_id)}refined/"
 
 
-def refined_key(job_id: str, index: int) -> str:
+def refined_key(job_id: str, index: int, generation: int = 0) -> str:
     """The same frames as chunk `index`, refined."""
-    return f"{refined_prefix(job_id)}{index:05d}.mp4"
+    return f"{refined_prefix(job_id)}{piece_name(index, generation)}.mp4"
 
 
 def inputs_prefix(job_id: str) -> str:
@@ -200,18 +216,23 @@ def input_piece_key(index_key: str, number: int) -> str:
     return f"{index_key.removesuffix('.json')}/{number:05d}.safetensors"
 
 
-def state_key(job_id: str, index: int) -> str:
-    """The engine's state after chunk `index`."""
-    return f"{job_prefix(job_id)}state/generate/{index:05d}.safetensors"
+def state_key(job_id: str, index: int, generation: int = 0) -> str:
+    """The engine's state after chunk `index`, which this generation made."""
+    return f"{job_prefix(job_id)}state/generate/{piece_name(index, generation)}.safetensors"
 
 
 def refine_states_prefix(job_id: str) -> str:
     return f"{job_prefix(job_id)}state/refine/"
 
 
-def refine_state_key(job_id: str, index: int) -> str:
+def refine_state_prefix(job_id: str, index: int) -> str:
+    """Prefix of the states after a piece, of all generations."""
+    return f"{refine_states_prefix(job_id)}{index:05d}"
+
+
+def refine_state_key(job_id: str, index: int, generation: int = 0) -> str:
     """The refiner's state after refinement piece `index`."""
-    return f"{refine_states_prefix(job_id)}{index:05d}.safetensors"
+    return f"{refine_states_prefix(job_id)}{piece_name(index, generation)}.safetensors"
 
 
 def states_prefix(job_id: str) -> str:
@@ -223,17 +244,26 @@ def frames_prefix(job_id: str) -> str:
     return f"{job_prefix(job_id)}frames/"
 
 
-def frames_key(job_id: str, index: int) -> str:
+def frames_key(job_id: str, index: int, generation: int = 0) -> str:
     """The exact frames of chunk `index`: the refiner never reads a lossy file."""
-    return f"{frames_prefix(job_id)}{index:05d}.safetensors"
+    return f"{frames_prefix(job_id)}{piece_name(index, generation)}.safetensors"
 
 
-def video_key(job_id: str) -> str:
-    return f"{job_prefix(job_id)}video.mp4"
+def videos_prefix(job_id: str) -> str:
+    """Prefix of the final videos of all generations."""
+    return f"{job_prefix(job_id)}video"
 
 
-def refined_video_key(job_id: str) -> str:
-    return f"{job_prefix(job_id)}video_refined.mp4"
+def video_key(job_id: str, generation: int = 0) -> str:
+    return f"{videos_prefix(job_id)}{_suffix(generation)}.mp4"
+
+
+def refined_video_key(job_id: str, generation: int = 0) -> str:
+    return f"{videos_prefix(job_id)}_refined{_suffix(generation)}.mp4"
+
+
+def _suffix(generation: int) -> str:
+    return f"-{generation}" if generation else ""
 
 
 def thumbnail_key(job_id: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from core.service.domain import transitions
+from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import (
@@ -70,6 +71,8 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls)
         "id": record.id,
         "status": record.status,
         "version": record.version,
+        "generation": record.generation,
+        "branched_from": record.branched_from,
         "request": record.spec,
         "progress": progress,
         "links": links_of(record.id, base_url),
@@ -139,7 +142,7 @@ def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_pos
     """Progress of a job. `steps` count only if they are of the next chunk on their lane."""
     if record.status is not JobStatus.RUNNING:
         steps = {}
-    making = _of_chunk(steps.get(Lane.GENERATE), record.chunks.count)
+    making = _of_chunk(steps.get(Lane.GENERATE), next_new_chunk(record))
     refining = _of_chunk(steps.get(Lane.REFINE), record.refined.count)
     pace = pace_of(record.chunks, record)
     return Progress(
@@ -166,18 +169,20 @@ def _of_chunk(progress: StepProgress | None, index: int) -> StepProgress | None:
 
 
 def pace_of(chunks: ChunkTotals, record: JobRecord) -> Pace | None:
-    """Mean speed between commits of a lane's chunks; with one chunk, from the start to it; None without chunks.
+    """Mean speed between commits of a lane's chunks of this generation; with one chunk, from the start to it; None
+    without chunks.
 
     From the second chunk on the first is not counted: it comes from another network and includes warm-up.
     """
-    if chunks.last is None or record.started_at is None:
+    own, started_at = chunks.count - chunks.before, record.begun_at
+    if chunks.last is None or own <= 0 or started_at is None:
         return None
-    num_others = chunks.count - 1
-    since = chunks.first_created_at if num_others and chunks.first_created_at else record.started_at
+    num_others = own - 1
+    since = chunks.first_created_at if num_others and chunks.first_created_at else started_at
     seconds = (chunks.last.created_at - since).total_seconds()
     if seconds <= 0:
         return None
-    num_frames = chunks.num_frames - CHUNK_FRAMES if num_others else chunks.num_frames
+    num_frames = chunks.num_frames - chunks.num_frames_before - (CHUNK_FRAMES if num_others else 0)
     return Pace(seconds / (num_others or 1), seconds_of(num_frames, record.spec.fps) / seconds)
 
 
@@ -215,8 +220,8 @@ def _lane_eta(record: JobRecord, chunks: ChunkTotals, progress: StepProgress | N
     pace = pace_of(chunks, record)
     if pace:
         seconds_per_chunk = pace.seconds_per_chunk
-    elif progress and record.started_at and fraction > 0:
-        seconds_per_chunk = (progress.at - record.started_at).total_seconds() / fraction
+    elif progress and (started_at := record.begun_at) and fraction > 0:
+        seconds_per_chunk = (progress.at - started_at).total_seconds() / fraction
     else:
         return None
     chunks_left = num_chunks(record.spec.num_frames) - chunks.count - fraction

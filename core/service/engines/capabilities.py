@@ -29,3 +29,9 @@ class Capabilities(BaseModel):
     )
     needs_input: bool = Field(default=False, description="Whether a request must have an `image` or a `video`.")
     prompt_changes: bool = Field(default=False, description="Whether chunks of one video may have different prompts.")
+    reseeds: bool = Field(default=False, description="Whether a video can go on with another seed.")
+    endless: bool = Field(
+        default=False,
+        description="Whether a video may be without end, and its length change on the way: its frames do not depend on"
+        " its length.",
+    )

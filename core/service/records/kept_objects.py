@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.manifest import (
     ChunkPage,
     chunk_key,
@@ -11,6 +12,7 @@ from core.service.domain.manifest import (
     frames_key,
     frames_prefix,
     full_pages,
+    generation_of,
     inputs_prefix,
     manifest_key,
     page_key,
@@ -23,32 +25,35 @@ from core.service.domain.manifest import (
     states_prefix,
     thumbnail_key,
     video_key,
+    videos_prefix,
 )
 from core.service.domain.refine_plan import num_pieces, refine_piece
-from core.service.domain.schema import VARIANTS, ChunkLists, JobRecord
+from core.service.domain.schema import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals, JobRecord
 
 STATE_INTERVAL = 8
 """An ended job keeps every eighth state: to branch from any chunk, at most seven are generated again."""
+KEPT_FRAMES = 2
+"""Chunks whose exact frames an ended, refined job keeps: those of the refinement window with which it would go on."""
 
 
 def needed_keys(record: JobRecord, lists: ChunkLists) -> frozenset[str]:
     """Keys of all objects that a job needs, except its input media: everything while it runs, few states after. `lists`
     are the chunks that its totals count, or more."""
-    job, num_chunks = record.id, record.chunks.count
+    job = record.id
     needed = {manifest_key(job), record.video_key, record.refined_video_key, record.thumbnail_key}
     for variant in VARIANTS:
         needed |= {chunk.key for chunk in lists.of(variant)}
         needed |= {page_key(job, ChunkPage(variant, n)) for n in range(full_pages(record.totals(variant)))}
     if record.status.is_terminal:
-        needed |= {state_key(job, index) for index in range(num_chunks) if keeps_state(index, num_chunks)}
+        needed |= _keys_to_go_on(record, lists)
     else:
-        needed |= _keys_of_work(record)
+        needed |= _keys_of_work(record, lists)
     return frozenset(key for key in needed if key is not None)
 
 
 def unneeded_keys(record: JobRecord, lists: ChunkLists, stored: Iterable[str]) -> list[str]:
-    """The keys of `stored` that the job does not need. Unknown kinds of objects are kept: a newer version may need
-    them."""
+    """The keys of `stored` that the job does not need. Unknown kinds of objects are kept, because a newer version may
+    need them, and so are those of a later generation than that of `record`: the job has gone on meanwhile."""
     needed, job = needed_keys(record, lists), record.id
     # A running job needs its input media. Failed attempts to prepare them may have left more; those go at the end.
     inputs = (inputs_prefix(job),) if record.status.is_terminal else ()
@@ -60,22 +65,47 @@ def unneeded_keys(record: JobRecord, lists: ChunkLists, stored: Iterable[str]) -
         states_prefix(job),
         frames_prefix(job),
         manifest_key(job),
-        video_key(job),
-        refined_video_key(job),
+        videos_prefix(job),
         thumbnail_key(job),
     )
-    return [key for key in stored if key not in needed and key.startswith(known)]
+    return [
+        key for key in stored if key not in needed and key.startswith(known) and generation_of(key) <= record.generation
+    ]
 
 
-def _keys_of_work(record: JobRecord) -> set[str]:
+def _keys_to_go_on(record: JobRecord, lists: ChunkLists) -> set[str]:
+    """What an ended job keeps to be extended, retried and branched: few states, and what the refiner reads next."""
+    job, chunks = record.id, lists.preview
+    made = [state_key(job, chunk.index, generation_of(chunk.key)) for chunk in chunks if keeps_state(chunk, chunks)]
+    if record.spec.refine is None or record.spec.refine.schedule == "lockstep":
+        return {*made}
+    frames = (frames_key(job, chunk.index, generation_of(chunk.key)) for chunk in chunks[-KEPT_FRAMES:])
+    read = refine_piece(record.spec, min(record.refine_done, num_pieces(record.spec) - 1)).state_of
+    states = (refine_state_key(job, one.piece, one.generation) for one in record.refine_states if one.piece == read)
+    return {*made, *frames, *states}
+
+
+def _keys_of_work(record: JobRecord, lists: ChunkLists) -> set[str]:
     """What a running job needs beside its chunks, including pieces that are stored but not committed yet."""
-    job, num_chunks, num_refined = record.id, record.chunks.count, record.refined.count
-    making = {chunk_key(job, num_chunks), refined_key(job, num_refined), refined_key(job, num_refined + 1)}
+    job, run = record.id, record.generation
+    in_work = _in_work(record.chunks, 1)
+    making = {chunk_key(job, index, run) for index in in_work}
+    making |= {refined_key(job, index, run) for index in _in_work(record.refined, 2)}
     making |= {page_key(job, ChunkPage(variant, full_pages(record.totals(variant)))) for variant in VARIANTS}
-    states = {state_key(job, index) for index in range(num_chunks + 1)}
-    frames = {frames_key(job, index) for index in range(num_chunks + 1)} if record.spec.refine else set[str]()
-    ends = {video_key(job), refined_video_key(job), thumbnail_key(job)}
+    pieces = [(chunk.index, generation_of(chunk.key)) for chunk in lists.preview]
+    pieces += [(index, run) for index in in_work]
+    if record.branched_from is not None and not record.chunks.count:
+        pieces += [(index, run) for index in range(record.branched_from.from_chunk)]
+        making |= {chunk_key(job, *piece) for piece in pieces}
+    states = {state_key(job, *piece) for piece in pieces}
+    frames = {frames_key(job, *piece) for piece in pieces} if record.spec.refine else set[str]()
+    ends = {video_key(job, run), refined_video_key(job, run), thumbnail_key(job)}
     return making | states | frames | ends | _refine_state_keys(record)
+
+
+def _in_work(totals: ChunkTotals, ahead: int) -> range:
+    """Indices of chunks that may be stored but not committed: a short last one that is completed, and `ahead` more."""
+    return range(max(0, totals.count - 1), totals.count + ahead)
 
 
 def _refine_state_keys(record: JobRecord) -> set[str]:
@@ -85,10 +115,14 @@ def _refine_state_keys(record: JobRecord) -> set[str]:
     done, last = record.refine_done, num_pieces(record.spec) - 1
     read = refine_piece(record.spec, min(done, last)).state_of
     kept = {done - 1, done} if read is None else {read - 1, read, done - 1, done}
-    return {refine_state_key(record.id, piece) for piece in kept if piece >= 0}
+    made = {one.piece: one.generation for one in record.refine_states}
+    of_pieces = {refine_state_key(record.id, piece, made.get(piece, 0)) for piece in kept if piece >= 0}
+    return of_pieces | {refine_state_key(record.id, piece, record.generation) for piece in kept if piece >= 0}
 
 
-def keeps_state(index: int, num_chunks: int) -> bool:
-    """Whether an ended job keeps the state after chunk `index`: the first (its input media may be gone), the last (to
-    extend the job), and every STATE_INTERVAL-th (to branch from it)."""
-    return index in {0, num_chunks - 1} or (index + 1) % STATE_INTERVAL == 0
+def keeps_state(chunk: ChunkRecord, chunks: Sequence[ChunkRecord]) -> bool:
+    """Whether an ended job keeps the state after a chunk: the first (its input media may be gone), the last (to extend
+    the job; if it is short, from the state before it), and every STATE_INTERVAL-th (to branch from it)."""
+    last = chunks[-1]
+    ends = {0, last.index} if last.num_frames == CHUNK_FRAMES else {0, last.index, last.index - 1}
+    return chunk.index in ends or (chunk.index + 1) % STATE_INTERVAL == 0

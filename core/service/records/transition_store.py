@@ -6,12 +6,20 @@ Each store implements `_change`: read, change and write a record in one step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from core.service.domain import transitions
 from core.service.domain.ports import Clock, Lease, Results, Steered
-from core.service.domain.schema import ChunkRecord, JobChange, JobError, JobRecord, JobWarning, PreparedMedia
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobChange,
+    JobError,
+    JobExtension,
+    JobRecord,
+    JobWarning,
+    PreparedMedia,
+)
 from core.service.domain.transitions import Transition
 
 
@@ -48,6 +56,10 @@ class TransitionStore(ABC):
 
     def commit_prepare(self, lease: Lease, prepared: PreparedMedia, warnings: tuple[JobWarning, ...] = ()) -> JobRecord:
         return self._change(lease.job_id, lambda record: transitions.commit_prepare(record, lease, prepared, warnings))
+
+    def commit_copies(self, lease: Lease, chunks: Sequence[ChunkRecord]) -> JobRecord:
+        now = self._clock.now()
+        return self._change(lease.job_id, lambda record: transitions.commit_copies(record, lease, chunks, now))
 
     def repair(
         self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
@@ -91,6 +103,14 @@ class TransitionStore(ABC):
 
         record = self._change(job_id, steered)
         return Steered(record, acts_from_frame)
+
+    def retry(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.retry(record, now))
+
+    def extend(self, job_id: str, extension: JobExtension) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.extend(record, extension, now))
 
     def request_delete(self, job_id: str) -> JobRecord:
         now = self._clock.now()

@@ -86,6 +86,8 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, insi
         pipe.zrem(keys.UNFINISHED_CREATES, record.id)
     if record.status.is_terminal and not (before and before.status.is_terminal):
         pipe.sadd(keys.CLEANUP_PENDING, record.id)
+    if before and before.status.is_terminal and not record.status.is_terminal:
+        pipe.srem(keys.CLEANUP_PENDING, record.id)
     if transition.tombstone_until is not None:
         pipe.zadd(keys.TOMBSTONES, {record.id: transition.tombstone_until.timestamp()})
     if record.revision != (before.revision if before else 0):
@@ -114,6 +116,8 @@ def _append_events(pipe: Pipeline, record: JobRecord, events: Sequence[NewEvent]
 
 
 def _free_lane(pipe: Pipeline, transition: Transition) -> None:
+    if transition.revoked:
+        pipe.delete(*(keys.lease_key(transition.record.id, lane) for lane in transition.revoked))
     if transition.released is None:
         return
     lease = keys.lease_key(transition.record.id, transition.released)

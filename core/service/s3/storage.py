@@ -161,6 +161,11 @@ class S3Storage:
         with self._translated_errors(f"reading {key}"):
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
+    def copy(self, source: str, target: str) -> None:
+        with self._translated_errors(f"copying {source}"):
+            place = {"Bucket": self._bucket, "Key": source}
+            self._client.copy_object(Bucket=self._bucket, Key=target, CopySource=place)
+
     def pieces(self, key: str) -> Iterator[bytes]:
         with self._translated_errors(f"reading {key}"):
             yield from self._client.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(_PIECE_BYTES)

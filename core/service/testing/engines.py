@@ -63,6 +63,9 @@ class FakeEngine(Engine):
             arrays |= {"given_frames": inputs.frames, "field": inputs.frames[-1]}
         return EngineState(0, arrays)
 
+    def reseeded(self, state: EngineState, seed: int) -> EngineState:
+        return EngineState(state.frames_done, {**state.arrays, "phase": np.asarray([seed % 997], dtype=np.int64)})
+
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:

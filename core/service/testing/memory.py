@@ -95,6 +95,8 @@ class MemoryStore(TransitionStore):
         memory.announced.pop(record.id, None)
         if record.status.is_terminal and not (before and before.status.is_terminal):
             memory.unswept.add(record.id)
+        if not record.status.is_terminal:
+            memory.unswept.discard(record.id)
         memory.commits += transition.is_commit
         if transition.tombstone_until is not None:
             memory.tombstones[record.id] = transition.tombstone_until
@@ -105,6 +107,9 @@ class MemoryStore(TransitionStore):
             memory.due[record.id, delivery.id] = delivery.next_attempt_at or delivery.created_at
         for lane in transition.cleared_progress:
             memory.progress.pop((record.id, lane), None)
+        for lane in transition.revoked:
+            memory.leases.pop((record.id, lane), None)
+            memory.rests.pop((record.id, lane), None)
         if transition.released is not None:
             memory.leases.pop((record.id, transition.released), None)
             rest = timedelta(seconds=transition.rest_seconds)

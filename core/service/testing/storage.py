@@ -43,6 +43,9 @@ class FakeStorage:
             raise ObjectNotFound(f"there is no object {key}")
         return self.objects[key]
 
+    def copy(self, source: str, target: str) -> None:
+        self.put(target, self.get(source), self.content_types[source])
+
     def pieces(self, key: str) -> Iterator[bytes]:
         data = self.get(key)
         return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))

@@ -225,6 +225,31 @@ def test_a_change_is_sent_without_what_was_not_given(ask: Ask, make_job: MakeJob
     assert sent == [("PATCH", "/jobs/job_x", {"prompt": "a blue circle"})] * len(sent)
 
 
+def test_an_ended_job_goes_on_and_a_branch_is_begun(ask: Ask, make_job: MakeJob) -> None:
+    sent: list[tuple[str, str, object]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append((request.method, request.url.path, json.loads(request.content or "null")))
+        return httpx.Response(202, json=make_job(JobStatus.QUEUED).model_dump(mode="json"))
+
+    calls = (
+        ("extend_job", "job_x", 48),
+        ("extend_job", "job_x", 48, "a blue circle"),
+        ("retry_job", "job_x"),
+        ("branch_job", "job_x", 3),
+        ("branch_job", "job_x", 3, "a blue circle", 8, 96, {"a": "b"}),
+    )
+    assert [job.id for job in ask(answer, *calls)] == ["job_x"] * 5
+    named = {"prompt": "a blue circle", "seed": 8, "num_frames": 96, "metadata": {"a": "b"}}
+    assert sent == [
+        ("POST", "/jobs/job_x/extend", {"num_frames": 48}),
+        ("POST", "/jobs/job_x/extend", {"num_frames": 48, "prompt": "a blue circle"}),
+        ("POST", "/jobs/job_x/retry", None),
+        ("POST", "/jobs/job_x/branch", {"from_chunk": 3}),
+        ("POST", "/jobs/job_x/branch", {"from_chunk": 3, **named}),
+    ]
+
+
 def test_a_page_of_jobs_is_asked_for_with_what_was_given(ask: Ask) -> None:
     asked: list[str] = []
 

@@ -116,6 +116,10 @@ class StreamingT2VEngine(Engine):
             arrays["given_image"] = inputs.image
         return EngineState(0, arrays)
 
+    def reseeded(self, state: EngineState, seed: int) -> EngineState:
+        """The windows' generator begins anew; frames that are made already stay."""
+        return EngineState(state.frames_done, {**state.arrays, "generator": state_of(seeded(seed))})
+
     @torch.inference_mode()
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA

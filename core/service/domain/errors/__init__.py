@@ -33,6 +33,7 @@ LongtakeError
 ├── JobNotFound             no job with this id
 ├── JobStateConflict        the job's status does not allow this
 ├── JobExists               another job has this id
+├── SourceGone              the job whose chunks a branch shares is gone
 ├── JobDeleted              a job with this id was deleted within the last day
 ├── RequestInFlight         the same request is being handled
 ├── PromptEnhancerFailed    the chat endpoint gave no usable prompt; the job runs with the client's
@@ -119,6 +120,7 @@ from core.service.domain.errors.jobs import (
     RangeNotSatisfiable,
     RequestInFlight,
     ServiceFull,
+    SourceGone,
     StaleLease,
     ThumbnailNotReady,
     TooManyMediaStreamsOfClient,
@@ -227,6 +229,7 @@ __all__ = [
     "ServiceFull",
     "SetupError",
     "ShardMissing",
+    "SourceGone",
     "StaleLease",
     "StorageError",
     "StorageFull",

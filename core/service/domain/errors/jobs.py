@@ -153,3 +153,9 @@ class ChunkNotRepeatable(LongtakeError):
     """A damaged chunk cannot be made again as it was."""
 
     code = "chunk_not_repeatable"
+
+
+class SourceGone(LongtakeError):
+    """The job whose chunks a branch shares is gone."""
+
+    code = "source_gone"

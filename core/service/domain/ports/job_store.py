@@ -13,6 +13,7 @@ from core.service.domain.schema import (
     ChunkRecord,
     JobChange,
     JobError,
+    JobExtension,
     JobRecord,
     JobStatus,
     JobWarning,
@@ -163,6 +164,10 @@ class JobStore(Protocol):
         """The input media are prepared; the job can be generated now. Releases the lease."""
         ...
 
+    def commit_copies(self, lease: Lease, chunks: Sequence[ChunkRecord]) -> JobRecord:
+        """A branch has its own copies of the chunks that it shares; it can be generated now. Releases the lease."""
+        ...
+
     def repair(
         self, lease: Lease, chunks: tuple[int, ...], *, refine_from: int | None = None, media: bool = False
     ) -> JobRecord:
@@ -198,6 +203,16 @@ class JobStore(Protocol):
         """Change the prompt (with job.prompt_changed) and the metadata of a queued or running job.
 
         Raises JobStateConflict, InvalidField; see transitions.steer."""
+        ...
+
+    def retry(self, job_id: str) -> JobRecord:
+        """Queue a failed or canceled job again, as its next generation. Raises JobStateConflict; see
+        transitions.retry."""
+        ...
+
+    def extend(self, job_id: str, extension: JobExtension) -> JobRecord:
+        """Queue a succeeded or canceled job again, with more frames. Raises JobStateConflict, FieldNotSupported; see
+        transitions.extend."""
         ...
 
     def cancel_requested(self, job_id: str) -> bool:

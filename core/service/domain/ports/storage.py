@@ -32,6 +32,10 @@ class Storage(Protocol):
 
     def get(self, key: str) -> bytes: ...
 
+    def copy(self, source: str, target: str) -> None:
+        """Store a copy of an object under another key, within the object store. Raises ObjectNotFound."""
+        ...
+
     def pieces(self, key: str) -> Iterator[bytes]:
         """The object's bytes in order, piece by piece, for large objects. Any piece may raise StorageError."""
         ...

@@ -20,6 +20,8 @@ from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals
 from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
+    BranchSource,
+    EndedGeneration,
     FingerprintChange,
     JobError,
     JobRecord,
@@ -39,7 +41,9 @@ from core.service.domain.schema.request import (
     NOISE_LEVELS,
     REFINE_TAGS,
     FirstChunkOptions,
+    JobBranch,
     JobChange,
+    JobExtension,
     JobRequest,
     MetadataKey,
     MetadataValue,
@@ -50,7 +54,7 @@ from core.service.domain.schema.request import (
     TimedPrompt,
     Variant,
 )
-from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, PromptChange, RefineSpec
+from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, PromptChange, RefineSpec, SeedChange
 from core.service.domain.schema.status import (
     DEFAULT_WEBHOOK_EVENTS,
     LANES_OF_ANY_MODEL,
@@ -72,12 +76,14 @@ __all__ = [
     "NOISE_LEVELS",
     "REFINE_TAGS",
     "VARIANTS",
+    "BranchSource",
     "ChangedJob",
     "Chunk",
     "ChunkList",
     "ChunkLists",
     "ChunkRecord",
     "ChunkTotals",
+    "EndedGeneration",
     "Estimate",
     "EventType",
     "FingerprintChange",
@@ -85,9 +91,11 @@ __all__ = [
     "FirstChunkSampling",
     "Frozen",
     "Job",
+    "JobBranch",
     "JobChange",
     "JobError",
     "JobEvent",
+    "JobExtension",
     "JobList",
     "JobPlan",
     "JobRecord",
@@ -109,6 +117,7 @@ __all__ = [
     "RefineOptions",
     "RefineSchedule",
     "RefineSpec",
+    "SeedChange",
     "Shown",
     "StateChecksum",
     "Steering",

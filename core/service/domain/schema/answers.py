@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from core.service.domain.schema.base import Shown
-from core.service.domain.schema.record import JobError, JobWarning
+from core.service.domain.schema.record import BranchSource, JobError, JobWarning
 from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import EventType, JobStatus
 
@@ -83,6 +83,10 @@ class JobSummary(Shown):
     id: str
     status: JobStatus
     version: int
+    generation: int = Field(default=0, description="How often the job went on after its end: extended or retried.")
+    branched_from: BranchSource | None = Field(
+        default=None, description="The job whose first `from_chunk` chunks this one shares; null if it is no branch."
+    )
     request: JobSpec
     progress: Progress
     links: Links

@@ -39,7 +39,11 @@ class ChunkTotals(Stored):
 
     count: int = 0
     num_frames: int = 0
-    first_created_at: datetime | None = Field(default=None, description="When chunk 0 was first committed.")
+    before: int = Field(default=0, description="How many of them were there when this generation began.")
+    num_frames_before: int = Field(default=0, description="Frames of those.")
+    first_created_at: datetime | None = Field(
+        default=None, description="When the first chunk after those was first committed."
+    )
     last: ChunkRecord | None = None
 
     def followed_by(self, chunk: ChunkRecord) -> ChunkTotals:
@@ -60,6 +64,22 @@ class ChunkTotals(Stored):
             return self
         num_frames = self.num_frames - self.last.num_frames + chunk.num_frames
         return self.model_copy(update={"num_frames": num_frames, "last": chunk})
+
+    def completed_by(self, chunk: ChunkRecord) -> ChunkTotals:
+        """The totals after `chunk` has replaced the last one, which is shorter. It counts as one that was there before:
+        only a part of it is new."""
+        replaced = self.with_replaced(chunk)
+        return replaced.model_copy(update={"num_frames_before": replaced.num_frames})
+
+    def with_new(self, chunk: ChunkRecord) -> ChunkTotals:
+        """The totals with a chunk of new frames: the next one, or the last one with more of them."""
+        return self.completed_by(chunk) if chunk.index < self.count else self.followed_by(chunk)
+
+    @property
+    def at_new_start(self) -> ChunkTotals:
+        """The totals when another generation begins with these chunks."""
+        now = {"before": self.count, "num_frames_before": self.num_frames, "first_created_at": None}
+        return self.model_copy(update=now)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from core.service.domain.schema.base import Stored
-from core.service.domain.schema.chunks import ChunkTotals
+from core.service.domain.schema.chunks import ChunkRecord, ChunkTotals
 from core.service.domain.schema.request import Variant
 from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import JobStatus, Lane
@@ -69,6 +69,7 @@ class StateChecksum(Stored):
 
     piece: int
     sha256: str
+    generation: int = Field(default=0, description="Generation of the job in which it was made; its object's name.")
 
 
 class PreparedMedia(Stored):
@@ -94,6 +95,29 @@ class Steering(Stored):
     entry: int = Field(description="Number of the entry in the log, from 1.")
     from_frame: int
     prompt: str
+
+
+class BranchSource(Stored):
+    """The job whose first `from_chunk` chunks a branch shares."""
+
+    job_id: str
+    from_chunk: int
+
+
+class EndedGeneration(Stored):
+    """How a job had ended before it went on: what its event log said then."""
+
+    status: JobStatus
+    started_at: datetime | None
+    ended_at: datetime
+    next_at: datetime = Field(description="When the job was queued again.")
+    version: int
+    num_frames: int | None = Field(description="Length that was asked for then.")
+    error: JobError | None = None
+    replaced: ChunkRecord | None = Field(
+        default=None, description="Its last chunk, if that was short: the next generation has replaced it."
+    )
+    replaced_refined: ChunkRecord | None = None
 
 
 class JobRecord(Stored):
@@ -128,6 +152,13 @@ class JobRecord(Stored):
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
+    branched_from: BranchSource | None = None
+    earlier: tuple[EndedGeneration, ...] = Field(
+        default=(), description="How the job ended each time before it was extended or retried, oldest first."
+    )
+    resumed_at: datetime | None = Field(
+        default=None, description="When this generation started; None in generation 0, which `started_at` tells of."
+    )
     webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -144,6 +175,16 @@ class JobRecord(Stored):
     first_chunk_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
+
+    @property
+    def generation(self) -> int:
+        """How often the job went on after it had ended."""
+        return len(self.earlier)
+
+    @property
+    def begun_at(self) -> datetime | None:
+        """When this generation started."""
+        return self.resumed_at if self.earlier else self.started_at
 
     @property
     def frames_done(self) -> int:

@@ -32,6 +32,10 @@ MAX_PROMPTS = 100
 """Most entries of `prompts`."""
 
 
+MAX_CHUNK = 999_999
+"""Largest index of a chunk."""
+
+
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -198,3 +202,39 @@ class JobChange(Frozen):
         description="The frame from which `prompt` acts; by default the first of the next chunk that is not begun.",
     )
     metadata: Metadata | None = Field(default=None, description="Replaces the job's `metadata`.")
+
+
+class JobExtension(Frozen):
+    """Body of POST /jobs/{id}/extend: how an ended job goes on."""
+
+    num_frames: int = Field(ge=1, description="How many frames are added to those that the job has.", examples=[48])
+    prompt: Prompt | None = Field(
+        default=None,
+        description="What the added frames show; by default what the frames before them do.",
+        examples=["a blue circle moving left over a striped background"],
+    )
+
+
+class JobBranch(Frozen):
+    """Body of POST /jobs/{id}/branch: a new job from a chunk of another one. What is left out is as in that one."""
+
+    from_chunk: int = Field(
+        ge=1,
+        le=MAX_CHUNK,
+        description="The first chunk that is the branch's own; it shares those before.",
+        examples=[3],
+    )
+    prompt: Prompt | None = Field(
+        default=None,
+        description="What the video shows from there on, instead of all later prompts of the source.",
+        examples=["a blue circle moving left over a striped background"],
+    )
+    seed: int | None = Field(
+        default=None, ge=0, le=MAX_SEED, description="Another seed from there on; by default the source's goes on."
+    )
+    num_frames: int | None = Field(default=None, description="Length of the whole video, shared chunks included.")
+    metadata: Metadata | None = Field(default=None, description="As of POST /jobs.")
+    webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        default=None, description="As of POST /jobs."
+    )
+    webhook_events: list[WebhookEvent] | None = Field(default=None, description="As of POST /jobs.")

@@ -39,6 +39,13 @@ class PromptChange(Stored):
     text: str
 
 
+class SeedChange(Stored):
+    """From this chunk on the video is made with another seed: the job is a branch."""
+
+    start_chunk: int
+    seed: int
+
+
 class JobSpec(Stored):
     """A JobRequest with every default filled in: the engine's input, which decides the video's bytes."""
 
@@ -53,6 +60,9 @@ class JobSpec(Stored):
     num_frames: int
     fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')
     seed: int
+    seed_changes: tuple[SeedChange, ...] = Field(
+        default=(), description="Later seeds, by chunk: those with which the job was branched."
+    )
     model: str
     guidance_scale: float | None = Field(default=None, description="null, as the next three: the engine takes none.")
     num_inference_steps: int | None = None
@@ -69,6 +79,10 @@ class JobSpec(Stored):
         default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."
     )
     metadata: dict[str, str] = Field(default_factory=dict)
+
+    def new_seed(self, chunk_index: int) -> int | None:
+        """The seed with which this chunk begins; None if it goes on with the one before."""
+        return next((change.seed for change in self.seed_changes if change.start_chunk == chunk_index), None)
 
     def for_engine(self) -> JobSpec:
         """The spec that an engine is given: `prompt` is what it shall read."""

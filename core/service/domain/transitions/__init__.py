@@ -1,11 +1,13 @@
 """Every change of a job as a pure function: JobRecord -> Transition. Only here is the status graph enforced.
 
 A store applies a Transition (the new record with its events, webhook deliveries and released lane) in one transaction.
-`rules` answers questions about a record; `lanes`, `commits`, `lifecycle`, `steering` and `restore` change it.
+`rules` answers questions about a record; the other modules change it.
 """
 
+from core.service.domain.transitions.branches import commit_copies
 from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
 from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
+from core.service.domain.transitions.generations import MAX_GENERATIONS, extend, retry
 from core.service.domain.transitions.lanes import abandon, claim, release
 from core.service.domain.transitions.lifecycle import (
     TOMBSTONE_TIME,
@@ -24,11 +26,13 @@ from core.service.domain.transitions.rules import (
     NEXT_STATUSES,
     POISON_DEATHS,
     TAKES_CHUNKS,
+    awaits_copies,
     awaits_media,
     is_poison,
     is_prepared_ahead,
     is_same_job,
     lanes_with_progress,
+    needs_media_again,
     rank,
     should_stop,
     wants,
@@ -40,6 +44,7 @@ __all__ = [
     "ACTIVE_STATUSES",
     "KEPT_EVENTS",
     "LONELY_DEATHS",
+    "MAX_GENERATIONS",
     "MAX_STEERINGS",
     "NEXT_STATUSES",
     "POISON_DEATHS",
@@ -50,15 +55,18 @@ __all__ = [
     "NewEvent",
     "Transition",
     "abandon",
+    "awaits_copies",
     "awaits_media",
     "begin_finalizing",
     "claim",
     "commit_chunk",
+    "commit_copies",
     "commit_prepare",
     "commit_refined",
     "commit_repair",
     "create",
     "end_webhooks",
+    "extend",
     "fail",
     "finish",
     "first_open_frame",
@@ -66,12 +74,14 @@ __all__ = [
     "is_prepared_ahead",
     "is_same_job",
     "lanes_with_progress",
+    "needs_media_again",
     "rank",
     "release",
     "repair",
     "request_cancel",
     "request_delete",
     "restore",
+    "retry",
     "should_stop",
     "steer",
     "wants",

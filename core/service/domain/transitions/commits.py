@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import reduce
 
+from core.service.domain.chunk_order import has_short_end, is_completed_by, next_new_chunk
 from core.service.domain.errors import StaleLease
 from core.service.domain.ports import Lease
 from core.service.domain.schema import (
     ChunkRecord,
     ChunkTotals,
+    EndedGeneration,
     EventType,
     FingerprintChange,
     JobRecord,
@@ -64,22 +66,25 @@ def commit_prepare(
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:
-    """Append the next chunk. Idempotent under one lease (the first answer may have been lost).
+    """Append the next chunk, or replace a short last one by the same with more frames. Idempotent under one lease (the
+    first answer may have been lost).
 
     Raises StaleLease if the token is old, the index is not the next, or the job no longer takes chunks.
     """
     require_newest_lease(record, lease)
     if _is_stored(chunk, record.chunks):
         return Transition(record)
-    if record.status not in TAKES_CHUNKS or chunk.index != record.chunks.count:
+    if record.status not in TAKES_CHUNKS or chunk.index != next_new_chunk(record):
         raise StaleLease(f"chunk {chunk.index} of {record.id} cannot follow: {record.chunks.count}, {record.status}")
     version = record.version + 1
     made = _as_committed(chunk, version, fingerprint)
     committed = updated(
         with_lane(record, lease.lane, LaneState(token=lease.token)),
         version=version,
-        chunks=record.chunks.followed_by(made),
-        fingerprints=_with_fingerprint(record.fingerprints, chunk.index, fingerprint),
+        chunks=record.chunks.with_new(made),
+        earlier=_with_replaced(record.earlier, "replaced", record.chunks, made),
+        repairs=tuple(index for index in record.repairs if index != made.index),
+        fingerprints=with_fingerprint(record.fingerprints, chunk.index, fingerprint),
         first_chunk_at=record.first_chunk_at or at,
     )
     return with_event(
@@ -141,12 +146,11 @@ def commit_refined(
     require_newest_lease(record, lease)
     if record.refine_done == done and all(_is_known(chunk, record.refined) for chunk in chunks):
         return Transition(record)
-    made_again = (chunk for chunk in chunks if chunk.index < record.refined.count)
+    first_new = record.refined.count - has_short_end(record.refined, record.spec)
+    made_again = (chunk for chunk in chunks if chunk.index < first_new)
     again = [chunk.model_copy(update={"fingerprint": fingerprint}) for chunk in made_again]
-    new = [chunk for chunk in chunks if chunk.index >= record.refined.count]
-    follows = done == record.refine_done + 1 and all(
-        chunk.index == index for index, chunk in enumerate(new, record.refined.count)
-    )
+    new = [chunk for chunk in chunks if chunk.index >= first_new]
+    follows = done == record.refine_done + 1 and all(chunk.index == n for n, chunk in enumerate(new, first_new))
     if record.status not in TAKES_CHUNKS or not follows:
         raise StaleLease(f"piece {done} of refining {record.id} cannot follow: {record.refine_done}, {record.status}")
     counted = updated(
@@ -154,8 +158,8 @@ def commit_refined(
         version=record.version + 1,
         refined=reduce(ChunkTotals.with_replaced, again, record.refined),
         refine_done=done,
-        refine_fingerprints=_with_fingerprint(record.refine_fingerprints, record.refined.count, fingerprint),
-        refine_states=_with_checksum(record.refine_states, done - 1, state_sha256),
+        refine_fingerprints=with_fingerprint(record.refine_fingerprints, record.refined.count, fingerprint),
+        refine_states=_with_checksum(record, done - 1, state_sha256),
     )
     published = _published(counted, new, fingerprint)
     made = finalizing_if_canceled(finalizing_if_made(published[-1] if published else counted))
@@ -182,10 +186,21 @@ def _published(counted: JobRecord, new: Sequence[ChunkRecord], fingerprint: str)
     """The job after each new refined chunk of one piece. The piece itself was counted with the first."""
     states, before = list[JobRecord](), counted
     for version, chunk in enumerate(new, counted.version):
-        refined = before.refined.followed_by(_as_committed(chunk, version, fingerprint))
-        before = updated(before, refined=refined, version=version)
+        made = _as_committed(chunk, version, fingerprint)
+        earlier = _with_replaced(before.earlier, "replaced_refined", before.refined, made)
+        before = updated(before, refined=before.refined.with_new(made), earlier=earlier, version=version)
         states.append(before)
     return states
+
+
+def _with_replaced(
+    earlier: tuple[EndedGeneration, ...], field: str, totals: ChunkTotals, chunk: ChunkRecord
+) -> tuple[EndedGeneration, ...]:
+    """Note the last chunk if it is completed by `chunk`: the event log told of it."""
+    if totals.last is None or not earlier or not is_completed_by(totals.last, chunk):
+        return earlier
+    replaced = totals.last.model_copy(update={"timings": {}})
+    return (*earlier[:-1], earlier[-1].model_copy(update={field: replaced}))
 
 
 def _as_committed(chunk: ChunkRecord, version: int, fingerprint: str) -> ChunkRecord:
@@ -226,14 +241,15 @@ def repair(
     return with_revision(Transition(damaged, released=lease.lane, cleared_progress=(lease.lane,)))
 
 
-def _with_checksum(known: tuple[StateChecksum, ...], piece: int, sha256: str | None) -> tuple[StateChecksum, ...]:
+def _with_checksum(record: JobRecord, piece: int, sha256: str | None) -> tuple[StateChecksum, ...]:
     """Add the checksum of a new state; keep the two newest."""
     if sha256 is None:
-        return known
-    return (*(one for one in known if one.piece < piece), StateChecksum(piece=piece, sha256=sha256))[-2:]
+        return record.refine_states
+    new = StateChecksum(piece=piece, sha256=sha256, generation=record.generation)
+    return (*(one for one in record.refine_states if one.piece < piece), new)[-2:]
 
 
-def _with_fingerprint(
+def with_fingerprint(
     known: tuple[FingerprintChange, ...], chunk_index: int, fingerprint: str
 ) -> tuple[FingerprintChange, ...]:
     """Add a change; keep the newest ones. Every chunk has the fingerprint of its own engine as well."""

@@ -39,6 +39,8 @@ def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
         data["chunk"] = chunk.model_dump(
             mode="json", include={"index", "first_frame", "num_frames", "size_bytes", "sha256"}
         )
+    if event_type is EventType.JOB_QUEUED and record.generation:
+        data["generation"] = record.generation
     if event_type is EventType.JOB_PROMPT_CHANGED:
         data |= {"from_frame": record.steering[-1].from_frame, "prompt": record.steering[-1].prompt}
     if record.error is not None:
@@ -72,10 +74,13 @@ def _delivery_id(record: JobRecord, event_type: EventType) -> str:
     name = event_type.value.replace(".", "_")
     if event_type is EventType.JOB_PROMPT_CHANGED:
         name = f"edit_{_letters(len(record.steering))}"
+    if record.generation:
+        name = f"run_{_letters(record.generation)}_{name}"
     return f"msg_{record.id.removeprefix('job_')}_{record.version}_{name}"
 
 
 def _letters(number: int) -> str:
     """A number below 17,576 as three letters that sort as it does. Ids of one version are sent in alphabetical order:
-    chunk_..., edit_aab, edit_aac, job_...; an id has no digits after the version."""
+    chunk_..., edit_aab, edit_aac, job_..., then those of later generations: run_aab_...; an id has no digits after the
+    version."""
     return "".join(chr(ord("a") + number // 26**place % 26) for place in (2, 1, 0))

@@ -28,7 +28,8 @@ def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transiti
     claimed = with_lane(record, lane, held)
     if record.status is not JobStatus.QUEUED or lane is Lane.PREPARE:
         return Transition(claimed)
-    return with_event(moved_to(claimed, JobStatus.RUNNING, started_at=at), EventType.JOB_STARTED, at)
+    begun = {"started_at": record.started_at or at, "resumed_at": at if record.generation else None}
+    return with_event(moved_to(claimed, JobStatus.RUNNING, **begun), EventType.JOB_STARTED, at)
 
 
 def release(record: JobRecord, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> Transition | None:

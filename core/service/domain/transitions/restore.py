@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
@@ -12,13 +13,16 @@ from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
     ChunkTotals,
+    EndedGeneration,
     EventType,
+    JobError,
     JobRecord,
     JobStatus,
     Lane,
     LaneState,
     Variant,
 )
+from core.service.domain.transitions.branches import totals_of_copies
 from core.service.domain.transitions.events import KEPT_EVENTS, deliveries_for, has_webhook, new_event
 from core.service.domain.transitions.transition import ChunkWrite, Transition, finalizing_if_made, updated
 
@@ -56,17 +60,59 @@ def _undelivered(past: list[_HistoryEntry], webhooks_ended: int) -> Iterator[Del
         yield from deliveries_for(state, event, at)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """One generation of a job, as far as its record tells. `version` and `error` are those at its end."""
+
+    queued_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    status: JobStatus
+    version: int
+    num_frames: int | None
+    error: JobError | None
+
+
+def _runs(record: JobRecord) -> Iterator[_Run]:
+    queued_at = record.created_at
+    for past in record.earlier:
+        yield _Run(queued_at, past.started_at, past.ended_at, past.status, past.version, past.num_frames, past.error)
+        queued_at = past.next_at
+    ended_at, num_frames = record.finished_at, record.spec.num_frames
+    yield _Run(queued_at, record.begun_at, ended_at, record.status, record.version, num_frames, record.error)
+
+
 def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
     """The events that led to `record`, as far as it and its chunks show."""
     nothing = ChunkTotals()
-    queued = updated(record, status=JobStatus.QUEUED, version=0, chunks=nothing, refined=nothing, error=None)
-    yield queued, EventType.JOB_QUEUED, record.created_at
-    if record.started_at is not None:
-        started = updated(queued, status=JobStatus.RUNNING)
-        yield started, EventType.JOB_STARTED, record.started_at
-        yield from _commit_history(started, lists)
-    if record.finished_at is not None:
-        yield record, EventType(f"job.{record.status}"), record.finished_at
+    now = updated(record, version=0, chunks=nothing, refined=nothing)
+    copies = lists.preview[: record.branched_from.from_chunk] if record.branched_from else ()
+    commits = _commits(record, ChunkLists(lists.preview[len(copies) :], lists.refined))
+    for number, run in enumerate(_runs(record)):
+        spec = record.spec.model_copy(update={"num_frames": run.num_frames})
+        now = updated(now, status=JobStatus.QUEUED, spec=spec, earlier=record.earlier[:number], error=None)
+        yield now, EventType.JOB_QUEUED, run.queued_at
+        if copies and not now.chunks.count:
+            now = updated(now, chunks=totals_of_copies(copies))
+        if run.started_at is not None:
+            now = updated(now, status=JobStatus.RUNNING)
+            yield now, EventType.JOB_STARTED, run.started_at
+            own = [commit for commit in commits if number == record.generation or _is_of(run, commit)]
+            del commits[: len(own)]
+            for past, event, at in _commit_history(now, own, run):
+                now = past
+                yield past, event, at
+        if run.ended_at is not None:
+            now = updated(now, status=run.status, version=run.version, error=run.error)
+            yield (record if number == record.generation else now), EventType(f"job.{run.status}"), run.ended_at
+
+
+def _is_of(run: _Run, commit: _Commit) -> bool:
+    """Whether a commit was made before the end of an ended run."""
+    _, chunk = commit
+    if chunk.version is not None:
+        return chunk.version <= run.version
+    return run.ended_at is not None and chunk.created_at <= run.ended_at
 
 
 def _with_steering(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_HistoryEntry]:
@@ -79,18 +125,34 @@ def _with_steering(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_Hi
     return whole
 
 
-def _commit_history(started: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
-    """One event per chunk and refined chunk in commit order; by creation time if an older version made some of them."""
-    commits: list[tuple[Variant, ChunkRecord]] = [
-        (variant, chunk) for variant in VARIANTS for chunk in lists.of(variant)
-    ]
+def _commits(record: JobRecord, lists: ChunkLists) -> list[_Commit]:
+    """All commits in order; by creation time if an older version made some of them. Also of short chunks that were
+    completed later."""
+    commits: list[_Commit] = [(variant, chunk) for variant in VARIANTS for chunk in lists.of(variant)]
+    commits += [commit for past in record.earlier for commit in _replaced(past)]
     known = all(chunk.version is not None for _, chunk in commits)
-    past, ordered = started, sorted(commits, key=_by_version if known else _by_time)
-    for number, (variant, chunk) in enumerate(ordered, 1):
-        totals = past.totals(variant).followed_by(chunk)
+    return sorted(commits, key=_by_version if known else _by_time)
+
+
+def _replaced(past: EndedGeneration) -> Iterator[_Commit]:
+    """The short chunks with which a generation ended."""
+    if past.replaced is not None:
+        yield "preview", past.replaced
+    if past.replaced_refined is not None:
+        yield "refined", past.replaced_refined
+
+
+def _commit_history(started: JobRecord, commits: list[_Commit], run: _Run) -> Iterator[_HistoryEntry]:
+    """One event per chunk and refined chunk. The last one of a run that has succeeded was made with nothing left."""
+    past = started
+    for number, (variant, chunk) in enumerate(commits, 1):
         field, event = _FIELDS[variant]
-        past = updated(past, version=(known and chunk.version) or past.version + 1, **{field: totals})
-        yield finalizing_if_made(past) if number == len(ordered) else past, event, chunk.created_at
+        version = past.version + 1 if chunk.version is None else chunk.version
+        past = updated(past, version=version, **{field: past.totals(variant).with_new(chunk)})
+        if number == len(commits):
+            succeeded = run.status is JobStatus.SUCCEEDED
+            past = updated(past, status=JobStatus.FINALIZING) if succeeded else finalizing_if_made(past)
+        yield past, event, chunk.created_at
 
 
 _FIELDS = {"preview": ("chunks", EventType.CHUNK_COMPLETED), "refined": ("refined", EventType.CHUNK_REFINED)}

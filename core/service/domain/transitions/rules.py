@@ -10,13 +10,13 @@ NEXT_STATUSES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.RUNNING: frozenset({JobStatus.CANCELING, JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.CANCELING: frozenset({JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.FINALIZING: frozenset({JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.CANCELED, JobStatus.FAILED}),
-    JobStatus.SUCCEEDED: frozenset(),
-    JobStatus.FAILED: frozenset(),
-    JobStatus.CANCELED: frozenset(),
+    JobStatus.SUCCEEDED: frozenset({JobStatus.QUEUED}),
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    JobStatus.CANCELED: frozenset({JobStatus.QUEUED}),
     JobStatus.EXPIRED: frozenset(),
 }
-"""The status graph. A job with damaged chunks goes back from finalizing. Nothing leads to expired: retention
-removes jobs altogether."""
+"""The status graph. A job with damaged chunks goes back from finalizing; an ended one that is extended or retried is
+queued again. Nothing leads to expired: retention removes jobs altogether."""
 
 
 ACTIVE_STATUSES = tuple(status for status in JobStatus if not status.is_terminal)
@@ -46,23 +46,42 @@ def wants(record: JobRecord, lane: Lane) -> bool:
     if record.delete_requested:
         return False
     if lane is Lane.PREPARE:
-        return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and awaits_media(record)
+        awaits = awaits_media(record) or awaits_copies(record)
+        return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and awaits
     if lane is Lane.FINALIZE:
         return record.status is JobStatus.FINALIZING
     if lane is Lane.REFINE:
         return record.status is JobStatus.RUNNING and not record.repairs and is_ready(record)
-    if awaits_media(record):
+    if awaits_media(record) or awaits_copies(record):
         return False
     if record.repairs:
         return record.status is JobStatus.RUNNING
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
 
 
+def should_start_at_once(record: JobRecord) -> bool:
+    """Whether a queued job has work, none of it on the lane whose first claim starts a job: no new frame is missing."""
+    return bool(record.repairs) or record.is_complete
+
+
+def awaits_copies(record: JobRecord) -> bool:
+    """Whether a branch has no copies yet of the chunks that it shares."""
+    return record.branched_from is not None and not record.chunks.count
+
+
 def awaits_media(record: JobRecord) -> bool:
     """Whether input media must be prepared before generation. They are needed for chunk 0 only, also when it or the
     state after it must be generated again."""
+    if awaits_copies(record):
+        return False
     has_media = record.spec.image is not None or record.spec.video is not None
     return has_media and record.prepared is None and (not record.chunks.count or record.prepare_again)
+
+
+def needs_media_again(record: JobRecord) -> bool:
+    """Whether a job that goes on with the chunks of an ended one needs its input media, which are removed at a job's
+    end: later chunks are made from a whole video too."""
+    return record.prepare_again or (record.prepared is not None and record.prepared.whole_video)
 
 
 def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:

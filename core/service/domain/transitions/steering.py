@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.errors import InvalidField, JobStateConflict
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.prompt_schedule import prompt_at, prompt_start, with_prompt_from
@@ -41,7 +42,7 @@ def steer(record: JobRecord, change: JobChange, at: datetime) -> tuple[Transitio
     if prompt_at(record.spec, from_frame) == change.prompt:
         begun = prompt_start(record.spec, from_frame)
         return (Transition(record) if told is record else with_revision(Transition(told))), begun
-    return _with_prompt(told, change.prompt, from_frame, at), from_frame
+    return with_prompt(told, change.prompt, from_frame, at), from_frame
 
 
 def first_open_frame(record: JobRecord) -> int:
@@ -49,7 +50,7 @@ def first_open_frame(record: JobRecord) -> int:
 
     A held lane may be making the next chunk: a worker reads the record after its claim.
     """
-    return record.frames_done + (CHUNK_FRAMES if record.lane(Lane.GENERATE).held else 0)
+    return CHUNK_FRAMES * (next_new_chunk(record) + 1) if record.lane(Lane.GENERATE).held else record.frames_done
 
 
 def _from_frame(record: JobRecord, wanted: int | None) -> int:
@@ -75,7 +76,8 @@ def _with_metadata(record: JobRecord, change: JobChange) -> JobRecord:
     return updated(record, spec=record.spec.model_copy(update={"metadata": change.metadata}))
 
 
-def _with_prompt(record: JobRecord, prompt: str, from_frame: int, at: datetime) -> Transition:
+def with_prompt(record: JobRecord, prompt: str, from_frame: int, at: datetime) -> Transition:
+    """The job with a prompt that acts from a frame which is not made. Raises JobStateConflict after too many."""
     if len(record.steering) >= MAX_STEERINGS:
         raise JobStateConflict(f"the prompt was changed {MAX_STEERINGS} times, which is the limit", fix="branch it")
     entry = Steering(at=at, entry=(record.num_events or 0) + 1, from_frame=from_frame, prompt=prompt)

@@ -29,6 +29,8 @@ class Transition:
     events: tuple[NewEvent, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     released: Lane | None = None
+    revoked: tuple[Lane, ...] = ()
+    """Lanes whose leases end although their holders have not released them."""
     rest_seconds: float = 0.0
     """How long the released lane cannot be claimed."""
     cleared_progress: tuple[Lane, ...] = ()
@@ -112,6 +114,7 @@ def with_event(
     released: Lane | None = None,
     cleared_progress: tuple[Lane, ...] = (),
     chunks: tuple[ChunkWrite, ...] = (),
+    revoked: tuple[Lane, ...] = (),
     is_commit: bool = False,
 ) -> Transition:
     """A change with a log entry and, if requested, a webhook delivery."""
@@ -125,7 +128,18 @@ def with_event(
                 released=released,
                 cleared_progress=cleared_progress,
                 chunks=chunks,
+                revoked=revoked,
                 is_commit=is_commit,
             )
         ),
+    )
+
+
+def together(first: Transition, then: Transition, record: JobRecord | None = None) -> Transition:
+    """Both changes in one, `then` being made after `first`; with another record than the one after both, if given."""
+    return replace(
+        first,
+        record=record or then.record,
+        events=(*first.events, *then.events),
+        deliveries=(*first.deliveries, *then.deliveries),
     )

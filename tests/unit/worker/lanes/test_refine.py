@@ -23,6 +23,7 @@ from core.service.domain.manifest import (
     refined_video_key,
     video_key,
 )
+from core.service.domain.refine_plan import num_pieces
 from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import JobRecord, JobSpec, JobStatus, Lane, RefineSchedule
 from core.service.redis import queue
@@ -226,15 +227,18 @@ def test_wrong_frames_of_a_refiner_fail_the_job_by_their_shape(
     assert world.refined() == []
 
 
-def test_nothing_that_only_refining_needs_is_left_at_the_end(world: World) -> None:
+def test_only_what_refining_needs_to_go_on_is_left_at_the_end(world: World) -> None:
     submit(world)
     generate(world, 2)
     assert len(list(world.storage.list(frames_prefix(JOB)))) == 2
     world.queue.wake(Lane.REFINE, MODEL, JOB)
     world.work(world.maker())
     left = {key.split("/")[2] for key in world.storage.objects}
-    assert left == {"chunks", "refined", "state", "manifest.json", "thumbnail.jpg", "video.mp4", "video_refined.mp4"}
-    assert not list(world.storage.list(refine_states_prefix(JOB)))
+    files = {"manifest.json", "thumbnail.jpg", "video.mp4", "video_refined.mp4"}
+    assert left == {"chunks", "refined", "state", "frames", *files}
+    last_pieces = (num_pieces(world.store.get(JOB).spec) - 2,)
+    assert [*world.storage.list(refine_states_prefix(JOB))] == [refine_state_key(JOB, piece) for piece in last_pieces]
+    assert len([*world.storage.list(frames_prefix(JOB))]) == 2
 
 
 @SCHEDULES

@@ -9,7 +9,9 @@ import pytest
 from core.service.domain import manifest, transitions
 from core.service.domain.errors import ObjectDamaged, StorageError
 from core.service.domain.schema import (
+    BranchSource,
     ChunkLists,
+    EndedGeneration,
     FingerprintChange,
     JobError,
     JobRecord,
@@ -46,6 +48,19 @@ def full_record() -> JobRecord:
             "prepared": PreparedMedia(key="p", sha256="a", at=DAY_ONE),
             "prepare_again": True,
             "media_repairs": 1,
+            "branched_from": BranchSource(job_id="job_b", from_chunk=1),
+            "earlier": (
+                EndedGeneration(
+                    status=JobStatus.CANCELED,
+                    started_at=DAY_ONE,
+                    ended_at=DAY_ONE,
+                    next_at=DAY_ONE,
+                    version=1,
+                    num_frames=40,
+                    replaced=chunk_of(job, 0),
+                ),
+            ),
+            "resumed_at": DAY_ONE,
             "steering": (Steering(at=DAY_ONE, entry=3, from_frame=16, prompt="a blue square"),),
             "webhooks_ended": 2,
             "num_events": 5,
@@ -123,6 +138,18 @@ def test_keys_lie_under_the_job() -> None:
     assert manifest.chunk_key("job_a", 3) == "jobs/job_a/chunks/00003.mp4"
     assert manifest.state_key("job_a", 12) == "jobs/job_a/state/generate/00012.safetensors"
     assert manifest.video_key("job_a") == "jobs/job_a/video.mp4"
+
+
+@pytest.mark.parametrize("generation", [0, 1, 12])
+def test_what_a_later_generation_makes_has_names_of_its_own(generation: int) -> None:
+    keys = [
+        *(of("job-5", 3, generation) for of in (manifest.chunk_key, manifest.refined_key, manifest.state_key)),
+        *(of("job-5", 3, generation) for of in (manifest.frames_key, manifest.refine_state_key)),
+        *(of("job-5", generation) for of in (manifest.video_key, manifest.refined_video_key)),
+    ]
+    assert {manifest.generation_of(key) for key in keys} == {generation}
+    assert manifest.chunk_key("job_a", 2, 1) == "jobs/job_a/chunks/00002-1.mp4"
+    assert manifest.video_key("job_a", 1) == "jobs/job_a/video-1.mp4"
     assert manifest.thumbnail_key("job_a") == "jobs/job_a/thumbnail.jpg"
     assert manifest.manifest_key("job_a") == "jobs/job_a/manifest.json"
     page = manifest.ChunkPage("refined", 3)

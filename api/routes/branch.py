@@ -1,0 +1,69 @@
+"""Endpoint that begins a new job with the chunks of another one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from api.backends.ports import BaseUrl, PortsDep, SettingsDep
+from api.creation.creator import check_room
+from api.http.host_lookup import look_up
+from api.http.idempotency import fingerprint_of
+from api.http.openapi import BRANCH_BODY, may_fail
+from api.http.responses import JsonBody
+from api.routes.answers import json_answer, shown
+from api.routes.jobs import JobId
+from core.service.admission.admission import queued_record
+from core.service.admission.branch import admit_branch
+from core.service.admission.request_body import parse_body
+from core.service.domain.ids import new_job_id
+from core.service.domain.schema import BranchSource, JobBranch, JobSummary, Lane
+from core.service.domain.transitions import needs_media_again, wants
+from core.service.domain.views import links_of
+from core.service.net.address_guard import Resolve
+from core.service.records.manifest_writer import create_job
+
+router = APIRouter(tags=["jobs"])
+
+
+def _job_branch(body: JsonBody) -> JobBranch:
+    return parse_body(body, JobBranch)
+
+
+WantedBranch = Annotated[JobBranch, Depends(_job_branch)]
+
+
+async def _resolved_hosts(wanted: WantedBranch, request: Request, ports: PortsDep) -> Resolve:
+    return await look_up([wanted], request, ports)
+
+
+@router.post(
+    "/jobs/{job_id}/branch",
+    status_code=202,
+    summary="Begin a new job with the chunks of another one",
+    openapi_extra=BRANCH_BODY,
+    responses={202: {"model": JobSummary}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
+)
+def branch(
+    job_id: JobId,
+    body: JsonBody,
+    wanted: WantedBranch,
+    hosts: Annotated[Resolve, Depends(_resolved_hosts)],
+    ports: PortsDep,
+    settings: SettingsDep,
+    base_url: BaseUrl,
+) -> Response:
+    """From a job in any status, also one that runs. The new job has its own copies of the chunks before `from_chunk`:
+    either can be deleted. `Location` is its URL. Without a new prompt or seed it has the bytes of its source."""
+    source = ports.store.get(job_id)
+    admitted = admit_branch(wanted, source, ports.catalog, settings, hosts)
+    check_room(ports.store, settings)
+    queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body))
+    shares = BranchSource(job_id=job_id, from_chunk=wanted.from_chunk)
+    own = {"branched_from": shares, "prepare_again": needs_media_again(source)}
+    record = create_job(ports.store, ports.storage, queued.model_copy(update=own))
+    for lane in (lane for lane in Lane if wants(record, lane)):
+        ports.queue.wake(lane, record.spec.model, record.id)
+    headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
+    return json_answer(shown(ports, record, base_url).model_dump_json(), 202, headers)

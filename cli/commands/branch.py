@@ -1,0 +1,37 @@
+"""`longtake branch`: POST /jobs/{id}/branch from the command line."""
+
+from __future__ import annotations
+
+import argparse
+
+NAME = "branch"
+SUMMARY = "begin a new job with the chunks of another one"
+DESCRIPTION = """\
+Queues a new job that shares the chunks of another one before a chunk, and goes on from there by itself."""
+EXAMPLES = """\
+examples:
+  longtake branch job_k3mq5w7zr2ay4n6c5bqd 3 --prompt "a blue circle moving left over a striped background"
+  longtake branch job_k3mq5w7zr2ay4n6c5bqd 3 --seed 8 --frames 96
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cli.commands.api import add_url_argument
+
+    parser.add_argument("job", help="id of the job to branch")
+    parser.add_argument("from_chunk", type=int, help="the first chunk that is the new job's own, from 1 on")
+    parser.add_argument("--prompt", help="what the video shows from there on, in plain English")
+    parser.add_argument("--seed", type=int, help="another seed from there on")
+    parser.add_argument("--frames", type=int, help="length of the whole video")
+    add_url_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from cli.commands.api import api_client
+    from cli.output.queued import print_queued
+
+    with api_client(args.url) as client:
+        print_queued(
+            client.branch_job(args.job, args.from_chunk, prompt=args.prompt, seed=args.seed, num_frames=args.frames)
+        )
+    return 0

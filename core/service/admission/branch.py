@@ -1,0 +1,95 @@
+"""A branch is checked as a new request would be; what it does not name is as in its source."""
+
+from __future__ import annotations
+
+from core.service.admission.admission import Admitted, check_texts, webhook_events_of, webhook_url_of
+from core.service.admission.catalog import Catalog, PresetFolder
+from core.service.admission.extension import read_new_prompt, require_free_length
+from core.service.admission.limits import limit_of
+from core.service.domain.errors import FieldNotSupported, InvalidField, JobStateConflict, TooManyFrames
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.prompt_schedule import prompt_at
+from core.service.domain.schema import (
+    JobBranch,
+    JobRecord,
+    JobSpec,
+    JobWarning,
+    PromptChange,
+    SeedChange,
+)
+from core.service.net.address_guard import Resolve
+from core.service.settings import Settings
+
+
+def admit_branch(
+    branch: JobBranch, source: JobRecord, catalog: Catalog, settings: Settings, resolve: Resolve
+) -> Admitted:
+    """The spec of the branch, and warnings about its prompt.
+
+    Raises a RequestError; JobStateConflict for a chunk that the source may still get.
+    """
+    check_texts("metadata", branch.metadata)
+    check_texts("webhook_url", branch.webhook_url)
+    _check_from_chunk(branch.from_chunk, source)
+    folder, spec = catalog.get(source.spec.model), source.spec
+    first = branch.from_chunk * CHUNK_FRAMES
+    changes = {"num_frames": _num_frames(branch, spec, first, folder, settings)}
+    changes |= _seed(branch, spec, folder)
+    prompt_changes, warnings = _prompts(branch, spec, first, folder)
+    url = spec.webhook_url if branch.webhook_url is None else webhook_url_of(branch.webhook_url, settings, resolve)
+    events = spec.webhook_events
+    if branch.webhook_events is not None:
+        events = webhook_events_of(branch.webhook_events, url)
+    metadata = spec.metadata if branch.metadata is None else branch.metadata
+    changes |= {"prompt_changes": prompt_changes, "webhook_url": url, "webhook_events": events, "metadata": metadata}
+    return Admitted(spec.model_copy(update=changes), warnings)
+
+
+def _check_from_chunk(from_chunk: int, source: JobRecord) -> None:
+    last = source.chunks.last
+    whole = source.chunks.count - (last is not None and last.num_frames < CHUNK_FRAMES)
+    if from_chunk <= whole:
+        return
+    if not source.status.is_terminal:
+        message = f"the job has {whole} chunks of {CHUNK_FRAMES} frames now"
+        raise JobStateConflict(message, field="from_chunk", fix="wait for its chunk.completed, or give less")
+    message = f"the job has {whole} chunks of {CHUNK_FRAMES} frames, and a branch shares none but those"
+    fix = f"give at most {whole}" if whole else "submit a new job"
+    raise InvalidField(message, field="from_chunk", fix=fix)
+
+
+def _num_frames(branch: JobBranch, spec: JobSpec, first: int, folder: PresetFolder, settings: Settings) -> int:
+    num_frames = spec.num_frames if branch.num_frames is None else branch.num_frames
+    if num_frames != spec.num_frames:
+        require_free_length(folder, spec, "leave it out")
+    if num_frames <= first:
+        message = f"the branch would have {num_frames} frames, and {first} of them are those that it shares"
+        raise InvalidField(message, field="num_frames", fix=f"give at least {first + 1}, or a smaller from_chunk")
+    limit = limit_of("max_frames", folder.preset, settings)
+    if branch.num_frames is not None and num_frames > limit.most:
+        message = f"{limit.most} frames are allowed here, {limit.set_by}"
+        raise TooManyFrames(message, field="num_frames", fix=f"give at most {limit.most}")
+    return num_frames
+
+
+def _seed(branch: JobBranch, spec: JobSpec, folder: PresetFolder) -> dict[str, object]:
+    if branch.seed is None:
+        return {}
+    if not folder.preset.capabilities.reseeds:
+        message = f"{folder.preset.name} cannot go on with another seed"
+        raise FieldNotSupported(message, field="seed", fix="leave it out")
+    before = (change for change in spec.seed_changes if change.start_chunk < branch.from_chunk)
+    return {"seed_changes": (*before, SeedChange(start_chunk=branch.from_chunk, seed=branch.seed))}
+
+
+def _prompts(
+    branch: JobBranch, spec: JobSpec, first: int, folder: PresetFolder
+) -> tuple[tuple[PromptChange, ...], tuple[JobWarning, ...]]:
+    """A new prompt takes the place of all that the source has from there on."""
+    if branch.prompt is None:
+        return spec.prompt_changes, ()
+    text, warnings = read_new_prompt(branch.prompt, folder, spec, "leave it out")
+    before = tuple(change for change in spec.prompt_changes if change.start_frame < first)
+    kept = spec.model_copy(update={"prompt_changes": before})
+    new = () if prompt_at(kept, first) == text else (PromptChange(start_frame=first, text=text),)
+    return (*before, *new), warnings
