@@ -115,7 +115,7 @@ class World:
         self.store.finish(lease, Results(video_key(job_id), refined, thumbnail_key(job_id)))
 
     def _next_chunk(self, record: JobRecord) -> ChunkRecord:
-        span = chunk_span(record.chunks.count, record.spec.num_frames)
+        span = chunk_span(record.chunks.count, record.spec.length)
         return ChunkRecord(
             index=span.index,
             first_frame=span.first_frame,

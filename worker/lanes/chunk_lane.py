@@ -6,6 +6,7 @@ A worker caches the state it committed last, so that it need not fetch what it h
 from __future__ import annotations
 
 import hashlib
+import logging
 from abc import ABC
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from core.service.admission.estimate import measured
 from core.service.domain.engine import FramesTHWC
+from core.service.domain.errors import StorageError
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
@@ -28,6 +30,8 @@ from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
 
 CHUNK_TYPE = "video/mp4"
+
+logger = logging.getLogger(__name__)
 
 State = TypeVar("State")
 
@@ -97,7 +101,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         """Encode `frames`, the first of which is the video's frame `first_frame`, chunk by chunk and store the chunks
         together with the objects `also`. Returns the records to commit."""
         spec = record.spec
-        spans = spans_of(range(first_frame, first_frame + len(frames)), spec.num_frames)
+        spans = spans_of(range(first_frame, first_frame + len(frames)), spec.length)
         with watch.phase("encode"):
             own = [frames[span.first_frame - first_frame :][: span.num_frames] for span in spans]
             encoded = [encode_chunk(own, spec.fps, s.index, s.first_frame) for s, own in zip(spans, own, strict=True)]
@@ -151,6 +155,13 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         if len(self._cache) > self.cached_states:
             self._cache.popitem(last=False)
         return committed
+
+    def _delete(self, key: str) -> None:
+        """An object that the job needs no more. If that fails it stays until the job's end."""
+        try:
+            self._services.storage.delete([key])
+        except StorageError as error:
+            logger.warning("%s is left until the job ends: %s", key, error)
 
     def _after_commit(self, record: JobRecord) -> None:
         if wants_webhook(record, self.commit_event):

@@ -29,3 +29,8 @@ class Capabilities(BaseModel):
     )
     needs_input: bool = Field(default=False, description="Whether a request must have an `image` or a `video`.")
     prompt_changes: bool = Field(default=False, description="Whether chunks of one video may have different prompts.")
+    endless: bool = Field(
+        default=False,
+        description="Whether a video may be without end, and its length change on the way: its frames do not depend on"
+        " its length.",
+    )

@@ -28,7 +28,13 @@ from core.service.domain.refine_plan import num_pieces, refine_piece
 from core.service.domain.schema import VARIANTS, ChunkLists, JobRecord
 
 STATE_INTERVAL = 8
-"""An ended job keeps every eighth state: to branch from any chunk, at most seven are generated again."""
+"""An ended job, and one without an end, keeps every eighth state: to branch from any chunk, at most seven are generated
+again."""
+KEPT_NEWEST_STATES = 2
+"""A job without an end also keeps this many of the newest: that before the newest, for a manifest that was not
+written."""
+KEPT_REFINED_FRAMES = 2
+"""Exact frames of this many chunks that are refined stay in a job without an end: refinement may go back one piece."""
 
 
 def needed_keys(record: JobRecord, lists: ChunkLists) -> frozenset[str]:
@@ -72,8 +78,9 @@ def _keys_of_work(record: JobRecord) -> set[str]:
     job, num_chunks, num_refined = record.id, record.chunks.count, record.refined.count
     making = {chunk_key(job, num_chunks), refined_key(job, num_refined), refined_key(job, num_refined + 1)}
     making |= {page_key(job, ChunkPage(variant, full_pages(record.totals(variant)))) for variant in VARIANTS}
-    states = {state_key(job, index) for index in range(num_chunks + 1)}
-    frames = {frames_key(job, index) for index in range(num_chunks + 1)} if record.spec.refine else set[str]()
+    states = {state_key(job, index) for index in range(num_chunks + 1) if _keeps_while_running(record, index)}
+    not_refined = max(0, record.refine_done - KEPT_REFINED_FRAMES) if record.spec.is_endless else 0
+    frames = {frames_key(job, index) for index in range(not_refined, num_chunks + 1)} if record.spec.refine else set()
     ends = {video_key(job), refined_video_key(job), thumbnail_key(job)}
     return making | states | frames | ends | _refine_state_keys(record)
 
@@ -86,6 +93,12 @@ def _refine_state_keys(record: JobRecord) -> set[str]:
     read = refine_piece(record.spec, min(done, last)).state_of
     kept = {done - 1, done} if read is None else {read - 1, read, done - 1, done}
     return {refine_state_key(record.id, piece) for piece in kept if piece >= 0}
+
+
+def _keeps_while_running(record: JobRecord, index: int) -> bool:
+    """Whether a running job keeps the state after chunk `index`."""
+    newest = record.chunks.count - KEPT_NEWEST_STATES
+    return not record.spec.is_endless or index >= newest or keeps_state(index, record.chunks.count)
 
 
 def keeps_state(index: int, num_chunks: int) -> bool:

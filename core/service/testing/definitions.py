@@ -22,6 +22,7 @@ class FakePreset(Preset):
     step_seconds: float = Field(default=0.0, ge=0, description="Duration of each step.")
     accepts_image: bool = False
     prompt_changes: bool = True
+    endless: bool = True
     video: VideoUse = Field(
         default="last_frames", description="What the preset declares; the fake engine reads the last frames only."
     )
@@ -33,6 +34,7 @@ class FakePreset(Preset):
             image=self.accepts_image,
             video=self.video,
             prompt_changes=self.prompt_changes,
+            endless=self.endless,
         )
 
     @property

@@ -66,6 +66,7 @@ class StreamingPreset(Preset):
             image=SourceChoice.parse(self.first_chunk_source).accepts_image,
             video="last_frames",
             prompt_changes=True,
+            endless=True,
         )
 
     @property

@@ -40,6 +40,8 @@ class WarningCode(StrEnum):
     """`enhance_prompt` was asked for, and no longer prompt could be had."""
     LENGTH_SHORTENED = "length_shortened"
     """The deployment's default length exceeds the model's and was shortened."""
+    ENDLESS_LIMIT = "endless_limit"
+    """A job without end has all the frames that the operator allows and ended there."""
 
 
 class JobWarning(Stored):
@@ -128,6 +130,9 @@ class JobRecord(Stored):
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
+    was_endless: bool = Field(
+        default=False, description="It had no end at some time: until it has ended, its playlist has the newest chunks."
+    )
     webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -152,12 +157,12 @@ class JobRecord(Stored):
     @property
     def is_complete(self) -> bool:
         """Whether all requested frames are committed."""
-        return self.frames_done >= self.spec.num_frames
+        return self.frames_done >= self.spec.length
 
     @property
     def is_refined(self) -> bool:
         """Whether all frames are refined, or none need to be."""
-        return self.spec.refine is None or self.frames_refined >= self.spec.num_frames
+        return self.spec.refine is None or self.frames_refined >= self.spec.length
 
     @property
     def frames_refined(self) -> int:

@@ -1,12 +1,13 @@
 """Every change of a job as a pure function: JobRecord -> Transition. Only here is the status graph enforced.
 
 A store applies a Transition (the new record with its events, webhook deliveries and released lane) in one transaction.
-`rules` answers questions about a record; `lanes`, `commits`, `lifecycle`, `steering` and `restore` change it.
+`rules` answers questions about a record; `lanes`, `commits`, `lifecycle`, `steering`, `length` and `restore` change it.
 """
 
 from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
 from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
 from core.service.domain.transitions.lanes import abandon, claim, release
+from core.service.domain.transitions.length import first_open_frame
 from core.service.domain.transitions.lifecycle import (
     TOMBSTONE_TIME,
     begin_finalizing,
@@ -33,7 +34,7 @@ from core.service.domain.transitions.rules import (
     should_stop,
     wants,
 )
-from core.service.domain.transitions.steering import MAX_STEERINGS, first_open_frame, steer
+from core.service.domain.transitions.steering import MAX_STEERINGS, steer
 from core.service.domain.transitions.transition import ChunkWrite, Transition
 
 __all__ = [
