@@ -19,7 +19,7 @@ def playlist_text(ports: Ports, settings: Settings, record: JobRecord, variant: 
     def entries(start: int, stop: int) -> Sequence[PlaylistEntry]:
         return [_entry(chunk, variant, base) for chunk in ports.store.chunks(record.id, variant, start, stop)]
 
-    if ended or not record.was_endless:
+    if ended or not record.has_sliding_playlist:
         return render_playlist(entries(0, count), fps, ended=ended)
     first = max(0, count - SLIDING_CHUNKS)
     return render_sliding_playlist(entries(0, 1), entries(first, count), fps, first)

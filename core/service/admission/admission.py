@@ -71,7 +71,6 @@ def queued_record(job_id: str, admitted: Admitted, now: datetime, request_sha256
         status=JobStatus.QUEUED,
         spec=admitted.spec,
         created_at=now,
-        was_endless=admitted.spec.is_endless,
         warnings=admitted.warnings,
         request_sha256=request_sha256,
     )

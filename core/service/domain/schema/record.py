@@ -130,9 +130,7 @@ class JobRecord(Stored):
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
-    was_endless: bool = Field(
-        default=False, description="It had no end at some time: until it has ended, its playlist has the newest chunks."
-    )
+    was_endless: bool = Field(default=False, description="It had no end before it got one.")
     webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -158,6 +156,11 @@ class JobRecord(Stored):
     def is_complete(self) -> bool:
         """Whether all requested frames are committed."""
         return self.frames_done >= self.spec.length
+
+    @property
+    def has_sliding_playlist(self) -> bool:
+        """Whether the playlist has the newest chunks alone until the job has ended."""
+        return self.was_endless or self.spec.is_endless
 
     @property
     def is_refined(self) -> bool:

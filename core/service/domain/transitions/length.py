@@ -28,7 +28,8 @@ def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | 
     spec = record.spec
     if num_frames == spec.num_frames:
         return record
-    changed = spec.model_copy(update={"num_frames": num_frames, "endless_limit": endless_limit})
+    limit = endless_limit if num_frames is None else None
+    changed = spec.model_copy(update={"num_frames": num_frames, "endless_limit": limit})
     begun = min(first_open_frame(record), spec.length)
     if changed.length < begun:
         message = f"{begun} frames are made or begun already"
@@ -37,7 +38,7 @@ def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | 
         raise JobStateConflict(f"the last chunk, which ends at frame {begun}, is made or begun", fix=_LATER)
     if _newest_piece(record, spec) != _newest_piece(record, changed):
         raise JobStateConflict("the end of the video is refined or begun to be", fix=_LATER)
-    return updated(record, spec=changed, was_endless=record.was_endless or changed.is_endless)
+    return updated(record, spec=changed, was_endless=record.was_endless or spec.is_endless)
 
 
 def ends_where_planned(record: JobRecord, chunk: ChunkRecord) -> bool:
