@@ -91,7 +91,7 @@ def test_the_readme_s_commands_end_with_a_chunk_and_the_video(url: str, tmp_path
 
 def test_the_examples_of_the_api_page_run(url: str, tmp_path: Path) -> None:
     folder = run_page((REPOSITORY / "docs" / "http-api.md").read_text(), url, tmp_path)
-    heads = {number: (folder / f"{number}.txt").read_text() for number in range(1, 6)}
+    heads = {number: (folder / f"{number}.txt").read_text() for number in range(1, 7)}
     assert re.findall(r"^HTTP/1.1 (\d+)", heads[1], flags=re.MULTILINE) == ["202", "200"]
     assert "idempotency-replayed: true" in heads[1]
     assert heads[2] == "201\n"
@@ -99,6 +99,7 @@ def test_the_examples_of_the_api_page_run(url: str, tmp_path: Path) -> None:
     assert "preference-applied: wait=60" in heads[3]
     assert json.loads(heads[4])["num_chunks"] == 6
     assert [each["status"] for each in json.loads(heads[5])["results"]] == [202, 422]
+    assert json.loads(heads[6])["progress"]["frames_total"] == 48
 
 
 def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ class JobChange(Frozen):
     )
     num_frames: int | None = Field(
         default=None,
-        description="The video's new length in frames, not below what is made or begun. null, written out: without end.",
+        description="The video's new length in frames, not below what is made or begun. null, written out: no end.",
     )
     metadata: Metadata | None = Field(default=None, description="Replaces the job's `metadata`.")
 

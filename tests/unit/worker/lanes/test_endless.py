@@ -19,7 +19,7 @@ from worker.lanes.lane import Outcome
 
 
 def submit(world: World, **changes: Any) -> JobRecord:
-    return world.submit(**{"num_frames": None, "endless_limit": 100_000, **changes})
+    return world.submit(JOB, **{"num_frames": None, "endless_limit": 100_000, **changes})
 
 
 def generate(world: World, chunks: int, *, refine: bool = False) -> None:
