@@ -65,7 +65,7 @@ def frames_per_second(ended: EndedJob) -> float:
     """From the first claim to the last commit: the first chunk and everything outside the engine included."""
     job = ended.job
     assert job.started_at is not None
-    return job.request.num_frames / (ended.chunks[-1].created_at - job.started_at).total_seconds()
+    return job.request.length / (ended.chunks[-1].created_at - job.started_at).total_seconds()
 
 
 def overhead_percents(job: EndedJob) -> list[float]:

@@ -109,17 +109,17 @@ def measure_here(preset: Path, schedule: RefineSchedule, num_frames: int) -> Mea
 def stream(engine: RefineEngine, spec: JobSpec) -> None:
     """Window after window."""
     state = RefineState()
-    for window in refinement_windows(spec.num_frames):
+    for window in refinement_windows(spec.length):
         state = engine.refine_window(spec, state, preview(window.num_frames), ignore_step).state
 
 
 def advance_together(engine: RefineEngine, spec: JobSpec) -> None:
     """Step after step, then chunk after chunk."""
-    state = engine.start_lockstep(spec, preview(spec.num_frames))
+    state = engine.start_lockstep(spec, preview(spec.length))
     for _ in range(NUM_STEPS):
         state = engine.step_lockstep(spec, state, ignore_step)
-    for index in range(num_chunks(spec.num_frames)):
-        span = chunk_span(index, spec.num_frames)
+    for index in range(num_chunks(spec.length)):
+        span = chunk_span(index, spec.length)
         engine.finish_lockstep(spec, state, range(span.first_frame, span.first_frame + span.num_frames))
 
 

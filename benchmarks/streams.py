@@ -60,7 +60,7 @@ class SimulatedWorker:
 
     def make_chunk(self, job_id: str) -> None:
         record = self.store.get(job_id)
-        span = chunk_span(record.chunks.count, record.spec.num_frames)
+        span = chunk_span(record.chunks.count, record.spec.length)
         chunk = ChunkRecord(
             index=span.index,
             first_frame=span.first_frame,

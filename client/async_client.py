@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 import httpx
 
 from client import calls
-from client.calls import DEFAULT_BASE_URL, TIMEOUT_SECONDS, Call, JobFields
+from client.calls import DEFAULT_BASE_URL, TIMEOUT_SECONDS, UNCHANGED, Call, JobFields, NewLength
 from client.errors import ApiUnreachable, WaitTimeout
 from client.files import OnBytes, ignore_bytes, read_pieces, whole_file
 from client.following import Following
@@ -104,8 +104,9 @@ class AsyncClient:
         prompt: str | None = None,
         from_frame: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        num_frames: NewLength = UNCHANGED,
     ) -> ChangedJob:
-        return await self._send(calls.change_job(job_id, prompt, from_frame, metadata))
+        return await self._send(calls.change_job(job_id, prompt, from_frame, metadata, num_frames))
 
     async def extend_job(self, job_id: str, num_frames: int, prompt: str | None = None) -> Job:
         """POST /jobs/{id}/extend: so many more frames for a job that has succeeded or was canceled."""

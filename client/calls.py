@@ -95,11 +95,23 @@ def list_chunks(job_id: str, after: int, limit: int, include: ChunkInclude | Non
     return Call("GET", f"/jobs/{job_id}/chunks", _as(ChunkList), {"params": query})
 
 
+UNCHANGED: Literal["unchanged"] = "unchanged"
+"""Of a length that may be None, without end."""
+NewLength = int | Literal["unchanged"] | None
+"""A number of frames, None for without end, or no change."""
+
+
 def change_job(
-    job_id: str, prompt: str | None, from_frame: int | None, metadata: Mapping[str, str] | None
+    job_id: str,
+    prompt: str | None,
+    from_frame: int | None,
+    metadata: Mapping[str, str] | None,
+    num_frames: NewLength,
 ) -> Call[ChangedJob]:
     fields = {"prompt": prompt, "from_frame": from_frame, "metadata": metadata}
-    body = {name: value for name, value in fields.items() if value is not None}
+    body: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    if num_frames != UNCHANGED:
+        body["num_frames"] = num_frames
     return Call("PATCH", f"/jobs/{job_id}", _as(ChangedJob), {"json": body})
 
 

@@ -89,12 +89,13 @@ class Creator:
     def plan(self, wanted: Wanted) -> JobPlan:
         """The job that would be created. Raises RequestError, and what admission raises."""
         admitted = self._admitted(wanted)
-        spec, count = admitted.spec, num_chunks(admitted.spec.num_frames)
+        spec, length = admitted.spec, admitted.spec.num_frames
+        last = None if length is None else chunk_span(num_chunks(length) - 1, length)
         return JobPlan(
             request=spec,
             warnings=admitted.warnings,
-            num_chunks=count,
-            last_chunk_frames=chunk_span(count - 1, spec.num_frames).num_frames,
+            num_chunks=None if last is None else last.index + 1,
+            last_chunk_frames=None if last is None else last.num_frames,
             estimate=estimate_of(spec, self._ports.speeds.of(spec.model)),
         )
 

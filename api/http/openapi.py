@@ -79,6 +79,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "num_frames": 96,
         },
     },
+    "endless": {
+        "summary": "Without end, until it is canceled or gets an end",
+        "value": {"prompt": "a red circle moving left over a striped background", "num_frames": None},
+    },
     "continued": {
         "summary": "Continue an uploaded video from its end",
         "value": {
@@ -97,6 +101,8 @@ CHANGE_EXAMPLES: dict[str, dict[str, Any]] = {
         "summary": "From a later frame on",
         "value": {"prompt": "a blue circle moving left over a striped background", "from_frame": 96},
     },
+    "end": {"summary": "Another length", "value": {"num_frames": 480}},
+    "endless": {"summary": "Without end", "value": {"num_frames": None}},
 }
 EXTENSION_EXAMPLES: dict[str, dict[str, Any]] = {
     "more": {"summary": "48 frames more", "value": {"num_frames": 48}},
@@ -189,7 +195,7 @@ class WebhookJob(Frozen):
     status: JobStatus
     version: int
     frames_done: int
-    frames_total: int
+    frames_total: int | None = Field(description="null: the video has no end.")
     chunks_done: int
     chunk: dict[str, int] | None = Field(
         default=None, description="For chunk.completed and chunk.refined: index, first_frame, num_frames."

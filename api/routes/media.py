@@ -19,6 +19,7 @@ from api.http.openapi import may_fail
 from api.http.responses import conditional, etag_of, matches
 from api.media.delivery import IMMUTABLE, MediaObject, MediaStreams, MediaStreamsDep, deliver
 from api.media.playlist_waits import PlaylistWaitsDep
+from api.media.playlists import playlist_text
 from api.media.thumbnails import ThumbnailsDep
 from api.routes.jobs import JobId
 from core.service.domain.errors import (
@@ -33,9 +34,8 @@ from core.service.domain.errors import (
 )
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.schema import ChunkRecord, JobRecord, Variant
-from core.service.domain.views import chunk_path
 from core.service.settings import Settings
-from core.service.video.playlist import CONTENT_TYPE, PlaylistEntry, render_playlist
+from core.service.video.playlist import CONTENT_TYPE
 
 router = APIRouter(tags=["media"])
 VariantQuery = Annotated[
@@ -86,8 +86,8 @@ async def playlist(
     settings: SettingsDep,
     variant: VariantQuery = "preview",
 ) -> Response:
-    """Grows while the job runs and ends with the job. Its links never change; they are relative, or lead to the CDN of
-    LONGTAKE_MEDIA.
+    """Grows while the job runs and ends with the job; of a job without an end it has the newest 16 chunks until then.
+    Its links never change; they are relative, or lead to the CDN of LONGTAKE_MEDIA.
 
     The response waits for the first chunk (for a browser's native player, the third), at most
     LONGTAKE_PLAYLIST_WAIT_SECONDS; without a chunk it is 404 `playlist_not_ready` with Retry-After.
@@ -104,16 +104,10 @@ async def playlist(
         return record.totals(variant).count >= needed or _is_final(record, variant)
 
     record = await waits.until(client_of(request.scope), look, enough, give_up)
-    count = record.totals(variant).count
-    if not count:
+    if not record.totals(variant).count:
         raise _no_chunk_error(record, PlaylistNotReady)
-    chunks = await to_thread.run_sync(ports.store.chunks, job_id, variant, 0, count)
-    is_final = _is_final(record, variant)
-    # A short last chunk of a job that was extended is about to get more frames, but no line may change.
-    listed = [chunk for chunk in chunks if is_final or chunk.num_frames == CHUNK_FRAMES]
-    base = "" if settings.media_base_url is None else f"{settings.media_base_url}/jobs/{job_id}/"
-    entries = [_entry(chunk, variant, base) for chunk in listed]
-    text = render_playlist(entries, record.spec.fps, ended=is_final)
+    ended = _is_final(record, variant)
+    text = await to_thread.run_sync(lambda: playlist_text(ports, settings, record, variant, ended=ended))
     return conditional(request, text, CONTENT_TYPE)
 
 
@@ -243,15 +237,6 @@ def _is_final(record: JobRecord, variant: Variant) -> bool:
     return record.status.is_terminal or (record.is_complete if variant == "preview" else record.is_refined)
 
 
-def _entry(chunk: ChunkRecord, variant: Variant, base: str) -> PlaylistEntry:
-    return PlaylistEntry(
-        url=base + chunk_path(chunk.index, variant),
-        num_frames=chunk.num_frames,
-        head_bytes=chunk.head_bytes,
-        size_bytes=chunk.size_bytes,
-    )
-
-
 def _chunk_object(chunk: ChunkRecord) -> MediaObject:
     """A chunk of full length never changes. A shorter one is the last and may be completed by an extension."""
     caching = {"cache_control": IMMUTABLE} if chunk.num_frames == CHUNK_FRAMES else {}
@@ -277,16 +262,17 @@ def _no_chunk_error(record: JobRecord, not_ready: type[LongtakeError]) -> Longta
 
 
 def _chunk_error(record: JobRecord, index: int) -> ChunkNotReady | ChunkNotFound:
-    planned = num_chunks(record.spec.num_frames)
+    planned = num_chunks(record.spec.length)
     if record.status.is_terminal or index >= planned:
         return ChunkNotFound(f"the job has no chunk {index}", fix="`chunks` of the job lists all chunks")
-    return ChunkNotReady(f"chunk {index} of {planned} is not generated yet", fix="try again after Retry-After seconds")
+    of_all = "" if record.spec.is_endless else f" of {planned}"
+    return ChunkNotReady(f"chunk {index}{of_all} is not generated yet", fix="try again after Retry-After seconds")
 
 
 def _video_error(record: JobRecord) -> VideoNotReady | JobStateConflict:
     if record.status.is_terminal:
         return JobStateConflict(f"the job is {record.status} and has no video", fix="submit it again")
-    done, total = record.frames_done, record.spec.num_frames
+    of_all = "" if record.spec.num_frames is None else f" of {record.spec.num_frames}"
     return VideoNotReady(
-        f"{done} of {total} frames are generated", fix="play the playlist meanwhile, or try again later"
+        f"{record.frames_done}{of_all} frames are generated", fix="play the playlist meanwhile, or try again later"
     )

@@ -1,17 +1,18 @@
-"""Endpoint that changes a job while it runs: its prompt and its metadata."""
+"""Endpoint that changes a job while it runs: its prompt, its length and its metadata."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.backends.ports import BaseUrl, Ports, PortsDep
+from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
 from api.http.openapi import CHANGE_BODY, may_fail
 from api.http.responses import JsonBody
 from api.routes.jobs import JobId
 from core.service.admission.request_body import parse_change
 from core.service.admission.steering import admit_change
 from core.service.domain.ports import Steered
-from core.service.domain.schema import ChangedJob, EventType, JobWarning
+from core.service.domain.schema import ChangedJob, EventType, JobRecord, JobWarning, Lane
+from core.service.domain.transitions import wants
 from core.service.domain.views import PublicUrls, changed_job, progress_of
 from core.service.records.manifest_writer import write_manifest
 
@@ -20,21 +21,29 @@ router = APIRouter(tags=["jobs"])
 
 @router.patch(
     "/jobs/{job_id}",
-    summary="Change the prompt of a running job",
+    summary="Change the prompt or the length of a running job",
     openapi_extra=CHANGE_BODY,
     responses={200: {"model": ChangedJob}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
 )
-def change_job(job_id: JobId, body: JsonBody, ports: PortsDep, base_url: BaseUrl) -> Response:
-    """`acts_from_frame` is the frame from which the prompt acts. The event is `job.prompt_changed`. Repeating a change
-    changes nothing."""
+def change_job(job_id: JobId, body: JsonBody, ports: PortsDep, base_url: BaseUrl, settings: SettingsDep) -> Response:
+    """`acts_from_frame` is the frame from which the prompt acts; its event is `job.prompt_changed`. `num_frames` gives
+    the video another end, or with null none. Repeating a change changes nothing."""
     wanted = parse_change(body)
-    admitted = admit_change(wanted, ports.store.get(job_id).spec, ports.catalog)
-    steered = ports.store.steer(job_id, admitted.change)
+    admitted = admit_change(wanted, ports.store.get(job_id).spec, ports.catalog, settings)
+    steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit)
     write_manifest(ports.store, ports.storage, steered.record)
     if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:
         ports.queue.deliver_webhooks()
+    if wanted.changes_length:
+        _wake(ports, steered.record)
     changed = _view(ports, steered, admitted.warnings, base_url)
     return Response(changed.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+def _wake(ports: Ports, record: JobRecord) -> None:
+    """Workers for what there is to do now: more chunks, or the final video."""
+    for lane in (lane for lane in Lane if wants(record, lane) and not record.lane(lane).held):
+        ports.queue.wake(lane, record.spec.model, record.id)
 
 
 def _view(ports: Ports, steered: Steered, warnings: tuple[JobWarning, ...], base_url: PublicUrls) -> ChangedJob:

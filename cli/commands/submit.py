@@ -23,6 +23,7 @@ examples:
   longtake submit "a red circle moving left over a striped background" --json | python -m json.tool
   longtake submit "a red circle moving left over a striped background" --refine --watch
   longtake submit "a red circle moving left over a plain background" --video out/clip.mp4 --watch
+  longtake submit "a red circle moving left over a striped background" --endless
 """
 
 
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative-prompt", help="what it should not show")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--frames", type=int, dest="num_frames", help="length in frames, any number from 16 on")
+    length.add_argument("--endless", action="store_true", help="without end, until it is canceled or gets an end")
     length.add_argument("--seconds", type=float, help="length in seconds of playback")
     parser.add_argument("--fps", type=_rate, metavar="RATE", help="playback rate: 24, 23.976 or 30000/1001")
     parser.add_argument("--seed", type=int, help="same seed, same video; random if left out")
@@ -113,6 +115,8 @@ REQUEST_FIELDS = (
 def request_body(args: argparse.Namespace) -> dict[str, Any]:
     """The body of POST /jobs for these arguments, without image and video."""
     body = {name: getattr(args, name) for name in REQUEST_FIELDS if getattr(args, name) is not None}
+    if args.endless:
+        body["num_frames"] = None
     first_chunk = {
         "num_inference_steps": args.first_chunk_steps,
         "guidance_scale": args.first_chunk_guidance_scale,

@@ -18,7 +18,7 @@ def refine_independently(refiner: RefineEngine, spec: JobSpec, frames: FramesTHW
 
     `frames` are all frames of the preview, uint8 THWC. Returns as many frames in the refined size.
     """
-    windows = refinement_windows(spec.num_frames)
+    windows = refinement_windows(spec.length)
     parts = list[FramesTHWC]()
     for window in windows:
         seed = (spec.seed + 1 + window.index) % MAX_SEED

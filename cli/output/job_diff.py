@@ -68,12 +68,22 @@ def progress_line(progress: Progress) -> str:
     """Progress in one short line."""
     parts = [
         _step(progress),
-        f"chunks {progress.chunks_done}/{progress.chunks_total}",
+        f"chunks {progress.chunks_done}{_of_total(progress)}",
         *_refinement(progress),
         f"{progress.seconds_playable:.1f} s playable",
-        "ETA " + ("?" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"),
+        _eta(progress),
     ]
     return "  ".join(parts)
+
+
+def _of_total(progress: Progress) -> str:
+    return "" if progress.chunks_total is None else f"/{progress.chunks_total}"
+
+
+def _eta(progress: Progress) -> str:
+    if progress.chunks_total is None:
+        return "without end"
+    return "ETA " + ("?" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s")
 
 
 def _refinement(progress: Progress) -> list[str]:
@@ -81,7 +91,7 @@ def _refinement(progress: Progress) -> list[str]:
     if progress.chunks_refined is None:
         return []
     step = f", step {progress.refine_step}/{progress.refine_steps}" if progress.refine_steps else ""
-    return [f"refined {progress.chunks_refined}/{progress.chunks_total}{step}"]
+    return [f"refined {progress.chunks_refined}{_of_total(progress)}{step}"]
 
 
 def _step(progress: Progress) -> str:
@@ -93,7 +103,9 @@ def _step(progress: Progress) -> str:
 
 
 def fraction_done(progress: Progress) -> float:
-    """0 to 1, by denoising steps. With refinement each lane counts half."""
+    """0 to 1, by denoising steps; 0 without an end. With refinement each lane counts half."""
+    if progress.chunks_total is None:
+        return 0.0
     making = progress.chunks_done + _part(progress.step, progress.steps)
     if progress.chunks_refined is None:
         return min(1.0, making / max(1, progress.chunks_total))

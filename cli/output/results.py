@@ -89,7 +89,8 @@ def sheet_rows(
 def subtitle(job: Job) -> str:
     """What is needed to make the same video again."""
     spec = job.request
-    return f"{spec.num_frames} frames at {spec.fps} fps, model {spec.model}, seed {spec.seed}"
+    length = "without end" if spec.num_frames is None else f"{spec.num_frames} frames"
+    return f"{length} at {spec.fps} fps, model {spec.model}, seed {spec.seed}"
 
 
 def row_label(chunk: Chunk, fps: int | Fraction) -> str:

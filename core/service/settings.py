@@ -5,8 +5,6 @@ docs/settings.md is generated from this class: `python -m tests.docs`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -19,15 +17,10 @@ from core.service.domain.first_chunk_sources import source_name
 from core.service.domain.s3_addressing import Addressing
 from core.service.domain.url_ports import DEFAULT_URL_PORTS, port_list
 from core.service.domain.webhook_secret import usable_secret
+from core.service.media_sizes import SIZES_OF_MEDIA, check_media_disk, largest_media
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SHIPPED_PRESETS_DIR = Path(__file__).resolve().parents[1] / "model" / "presets"
-
-MEDIA_DISK_KEPT_FREE = 8
-"""An eighth of `media_disk_bytes` is reserved for small files."""
-_SIZES_OF_MEDIA = frozenset({"max_image_bytes", "max_image_pixels", "max_video_bytes"})
-_FRAMES_BYTES = 16 * 1920 * 1080 * 3
-"""Decoded frames of a video at the size of a large preset."""
 
 
 def _log_level(text: str) -> str:
@@ -118,6 +111,9 @@ class Settings(BaseSettings):
     default_model: str = Field(default="sprites", description="Preset of requests without `model`.")
     default_num_frames: Annotated[int, Field(ge=16)] = Field(default=48, description="Length of requests without one.")
     max_frames: Annotated[int, Field(ge=16)] = Field(default=9600, description="Maximum length of a video.")
+    max_endless_frames: Annotated[int, Field(ge=0, le=16_000_000)] = Field(
+        default=1_000_000, description="Frames at which a video without end ends; 0: none are made."
+    )
     max_inference_steps: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=100, description="Maximum denoising steps per window; a model's default is always allowed."
     )
@@ -265,16 +261,9 @@ class Settings(BaseSettings):
     @field_validator("media_disk_bytes")
     @classmethod
     def _holds_the_largest_file(cls, disk_bytes: int, info: ValidationInfo) -> int:
-        """A file that never fits would be fetched again and again."""
-        values = info.data
-        if not values.keys() >= _SIZES_OF_MEDIA:
-            return disk_bytes
-        needed = math.ceil(_largest(values) * MEDIA_DISK_KEPT_FREE / (MEDIA_DISK_KEPT_FREE - 1))
-        if disk_bytes < needed:
-            raise ValueError(
-                f"{disk_bytes} bytes do not hold the largest image or video allowed; set {needed} or more, or lower "
-                "LONGTAKE_MAX_VIDEO_BYTES, LONGTAKE_MAX_IMAGE_BYTES or LONGTAKE_MAX_IMAGE_PIXELS"
-            )
+        """See `check_media_disk`. Sizes that are wrong themselves are told first."""
+        if info.data.keys() >= SIZES_OF_MEDIA:
+            check_media_disk(disk_bytes, info.data)
         return disk_bytes
 
     @property
@@ -285,13 +274,7 @@ class Settings(BaseSettings):
     @property
     def largest_media_bytes(self) -> int:
         """Disk space of the largest image or video on a CPU worker, with its decoded frames."""
-        return _largest(self.model_dump(include=set(_SIZES_OF_MEDIA)))
-
-
-def _largest(sizes: Mapping[str, int]) -> int:
-    """Size of the largest file with its decoded pixels."""
-    image = sizes["max_image_bytes"] + 3 * sizes["max_image_pixels"]
-    return max(image, sizes["max_video_bytes"] + _FRAMES_BYTES)
+        return largest_media(self.model_dump(include=set(SIZES_OF_MEDIA)))
 
 
 def read_settings() -> Settings:

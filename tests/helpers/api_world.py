@@ -116,7 +116,7 @@ class World:
         self.store.finish(lease, Results(video_key(job_id), refined, thumbnail_key(job_id)))
 
     def _next_chunk(self, record: JobRecord) -> ChunkRecord:
-        span = chunk_span(next_new_chunk(record), record.spec.num_frames)
+        span = chunk_span(next_new_chunk(record), record.spec.length)
         return ChunkRecord(
             index=span.index,
             first_frame=span.first_frame,

@@ -65,7 +65,7 @@ def queued_job(number: int = 1, *, age_seconds: float = 0.0, **spec: Any) -> Job
 
 def chunk_of(job: JobRecord, index: int) -> ChunkRecord:
     """Chunk `index` of a job as a worker would commit it."""
-    span = chunk_span(index, job.spec.num_frames)
+    span = chunk_span(index, job.spec.length)
     return ChunkRecord(
         index=index,
         first_frame=span.first_frame,

@@ -70,7 +70,7 @@ class BranchCopies(ServerAccess):
         """The newest that there is, and those that an ended job keeps."""
         next((chunk for chunk in reversed(shared) if self._copy_state(source_id, record, chunk, keeper)), None)
         for chunk in shared[:-1]:
-            if keeps_state(chunk, shared):
+            if keeps_state(chunk.index, len(shared)):
                 self._copy_state(source_id, record, chunk, keeper)
 
     def _copy_state(self, source_id: str, record: JobRecord, chunk: ChunkRecord, keeper: LeaseKeeper) -> bool:

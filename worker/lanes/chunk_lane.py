@@ -6,6 +6,7 @@ A worker caches the state it committed last, so that it need not fetch what it h
 from __future__ import annotations
 
 import hashlib
+import logging
 from abc import ABC
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from core.service.admission.estimate import measured
 from core.service.domain.engine import FramesTHWC
+from core.service.domain.errors import StorageError
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
@@ -28,6 +30,8 @@ from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
 
 CHUNK_TYPE = "video/mp4"
+
+logger = logging.getLogger(__name__)
 
 State = TypeVar("State")
 
@@ -145,6 +149,13 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
             self._cache.popitem(last=False)
         return committed
 
+    def _delete_prefix(self, prefix: str) -> None:
+        """Objects that the job needs no more. If that fails they stay until the job's end."""
+        try:
+            self._services.storage.delete_prefix(prefix)
+        except StorageError as error:
+            logger.warning("%s is left until the job ends: %s", prefix, error)
+
     def _after_commit(self, record: JobRecord) -> None:
         if wants_webhook(record, self.commit_event):
             self._services.queue.deliver_webhooks()
@@ -159,7 +170,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
 
 
 def _spans(first_frame: int, num_frames: int, spec: JobSpec) -> list[ChunkSpan]:
-    return spans_of(range(first_frame, first_frame + num_frames), spec.num_frames)
+    return spans_of(range(first_frame, first_frame + num_frames), spec.length)
 
 
 def made_again(first: ChunkRecord, again: ChunkRecord) -> ChunkRecord:

@@ -12,9 +12,10 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from core.service.domain.manifest import PAGE_CHUNKS, refined_video_key, thumbnail_key, video_key
+from core.service.domain.manifest import refined_video_key, thumbnail_key, video_key
 from core.service.domain.ports import Lease, Results
 from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane, Variant, WebhookEvent
+from core.service.records.chunk_reads import READ_CHUNKS
 from core.service.video.contact_sheet import thumbnail
 from core.service.video.decode import decode_frames
 from core.service.video.final_video import join_chunks
@@ -106,10 +107,10 @@ class Finalizer(LaneWorker):
             yield data
 
     def _each_chunk(self, record: JobRecord, variant: Variant, keeper: LeaseKeeper) -> Iterator[ChunkRecord]:
-        """Every chunk in order, read a page at a time."""
+        """Every chunk in order, many at a time."""
         store = self._services.store
-        for start in range(0, record.totals(variant).count, PAGE_CHUNKS):
-            read = partial(store.chunks, record.id, variant, start, start + PAGE_CHUNKS)
+        for start in range(0, record.totals(variant).count, READ_CHUNKS):
+            read = partial(store.chunks, record.id, variant, start, start + READ_CHUNKS)
             yield from self._with_retries(read, keeper)
 
     def _damage(self, first: ChunkRecord, others: Iterable[ChunkRecord], keeper: LeaseKeeper) -> Damaged:

@@ -29,6 +29,7 @@ from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, 
 from core.service.domain.manifest import chunk_key, frames_key, generation_of, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
+from core.service.records.kept_objects import KEPT_NEWEST_STATES, keeps_state
 from worker.lanes.chunk_lane import ChunkLane, made_again
 from worker.lanes.lane import Damaged, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
@@ -68,13 +69,15 @@ class ChunkMaker(ChunkLane[EngineState]):
         watch = Stopwatch(self._wait_times(record, _ready_since(record)))
         with watch.phase("load"):
             state = self._state_before(index, record, keeper)
-        logger.info("%s: making chunk %d of %d", record.id, index, num_chunks(spec.num_frames))
+        logger.info("%s: making chunk %d of %s", record.id, index, spec.num_frames and num_chunks(spec.num_frames))
         chunk, after = self._make(index, record, state, watch, keeper)
         if index < next_new_chunk(record):
             return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
         fingerprint = self._engine.fingerprint
         committed = self._commit(lease, after, lambda: store.commit_chunk(lease, chunk, fingerprint), keeper)
         self._report_speed(record, [chunk])
+        if spec.is_endless and (old := index - KEPT_NEWEST_STATES) >= 0 and not keeps_state(old, index + 1):
+            self._delete_prefix(state_key(record.id, old, record.generation))
         logger.info("%s: chunk %d of %d frames committed", record.id, index, chunk.num_frames)
         return committed
 
@@ -83,7 +86,7 @@ class ChunkMaker(ChunkLane[EngineState]):
     ) -> tuple[ChunkRecord, EngineState]:
         """Chunk `index` with all that belongs to it, stored; and the state after it. One that is made again keeps its
         names, and the time at which it was first made."""
-        span = chunk_span(index, record.spec.num_frames)
+        span = chunk_span(index, record.spec.length)
         first = self._chunks(record, "preview", index, index + 1, keeper)[0] if index < next_new_chunk(record) else None
         run = record.generation if first is None else generation_of(first.key)
         seed = record.spec.new_seed(index)

@@ -15,7 +15,7 @@ import numpy as np
 
 from core.service.domain.chunk_order import has_short_end
 from core.service.domain.engine import FramesTHWC, OnStep, unpack
-from core.service.domain.errors import InvalidChunk, StorageError
+from core.service.domain.errors import InvalidChunk
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.manifest import (
     frames_key,
@@ -28,6 +28,7 @@ from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece, refine_spec
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, Lane
+from core.service.records.kept_objects import KEPT_FRAMES
 from worker.lanes.chunk_lane import ChunkLane, made_again
 from worker.lanes.generate import FIRST_FRAME
 from worker.lanes.lane import Damaged
@@ -87,8 +88,11 @@ class ChunkRefiner(ChunkLane[RefineState]):
             keeper,
         )
         self._report_speed(record, chunks)
-        if later:
-            self._drop_old_state(record.id, piece)
+        if later and piece.state_of is not None:
+            # States are large. Kept are the newest and the one it was made of, for a manifest that was not written.
+            self._delete_prefix(refine_state_prefix(record.id, piece.state_of - 1))
+        if spec.is_endless and (old := done - KEPT_FRAMES - 1) >= 0:
+            self._delete_prefix(frames_key(record.id, old, record.generation))
         logger.info("%s: refinement %d/%d committed", record.id, done, num_pieces(spec))
         return committed
 
@@ -107,14 +111,6 @@ class ChunkRefiner(ChunkLane[RefineState]):
         if first is not None and self._get_checked(first.key, first.sha256, keeper) is not None:
             return None
         return refined_key(record.id, index, record.generation)
-
-    def _drop_old_state(self, job_id: str, piece: RefinePiece) -> None:
-        """States are large. Kept are the newest and the one it was made of, for a manifest that was not written."""
-        try:
-            if piece.state_of is not None:
-                self._services.storage.delete_prefix(refine_state_prefix(job_id, piece.state_of - 1))
-        except StorageError as error:
-            logger.warning("%s: an old state is left until the job ends: %s", job_id, error)
 
     def _load_state(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> RefineState:
         if piece.state_of is None:

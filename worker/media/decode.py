@@ -87,7 +87,7 @@ def decode_request(
         decode_seconds=settings.media_decode_timeout_seconds,
         memory_bytes=settings.media_decode_memory_bytes,
         owner=owner,
-        whole_frames=spec.num_frames if whole else None,
+        whole_frames=spec.length if whole else None,
     )
 
 

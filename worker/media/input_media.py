@@ -27,7 +27,7 @@ from core.service.media.decoded import Tick
 from core.service.media.fetch import fetch
 from core.service.media.limited_file import MediaSink
 from core.service.media.uploads import max_bytes
-from core.service.settings import MEDIA_DISK_KEPT_FREE
+from core.service.media_sizes import MEDIA_DISK_KEPT_FREE
 from worker.media.decode import Decode, decode_request
 from worker.media.decoder_pool import DecoderPool
 from worker.runtime.server_retry import Pause, with_retries

@@ -40,7 +40,8 @@ from core.service.domain.frame_plan import (
     CHUNK_FRAMES,
     REFINEMENT_OVERLAP_FRAMES,
     first_shared_with_next,
-    published_by,
+    published_with,
+    refinement_window,
     refinement_windows,
     within,
 )
@@ -102,16 +103,15 @@ class WindowRefiner(RefineEngine):
     @torch.inference_mode()
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
         """Refine the window after `state.done`; see the port. Raises NotFinite."""
-        windows = refinement_windows(spec.num_frames)
-        window = windows[state.done]
-        next_first, watch = first_shared_with_next(windows, state.done), DeviceTimer()
+        window = refinement_window(state.done, spec.length)
+        next_first, watch = first_shared_with_next(window, spec.length), DeviceTimer()
         clean_1CFHW = watch.run("prepare", lambda: self._encode(frames, spec, self._device))
         before = _trajectory(state, window.first_frame, clean_1CFHW.device)
         refiner = self._refiner(spec, clean_1CFHW, [prompt_at(spec, window.first_frame)])
         latents, trajectory = watch.run(
             "denoise", lambda: refine_window(refiner, clean_1CFHW, window, before, next_first, on_step)
         )
-        published = published_by(windows, state.done)
+        published = published_with(window, spec.length)
         check = _finite_check(published)
         check.add("refinement", latents)
         check.add("refinement", trajectory.clean_S1CFHW)
@@ -129,7 +129,7 @@ class WindowRefiner(RefineEngine):
     @torch.inference_mode()
     def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:
         """One denoising step of all windows, which are moved to the device one batch at a time."""
-        before, windows = _from_state(state), refinement_windows(spec.num_frames)
+        before, windows = _from_state(state), refinement_windows(spec.length)
         refiner = self._refiner(
             spec,
             before.x_1CVHW,

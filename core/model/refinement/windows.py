@@ -127,7 +127,7 @@ def refine_streaming(
     before: Trajectory | None = None
     for window in windows:
         part = clean_1CVHW[:, :, window.first_frame : window.end_frame]
-        next_first = first_shared_with_next(windows, window.index)
+        next_first = first_shared_with_next(window, windows[-1].end_frame)
         refined, before = refine_window(refiner, part, window, before, next_first, on_step)
         published.append(refined[:, :, within(window, published_by(windows, window.index))])
     return torch.cat(published, dim=2)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from core.service.admission.catalog import Catalog, PresetFolder
-from core.service.admission.length import length_warnings, num_frames_of, rate_warnings
+from core.service.admission.length import endless_limit_of, length_warnings, num_frames_of, rate_warnings
 from core.service.admission.limits import limit_of, refine_limits
 from core.service.admission.prompts import (
     ReadPrompt,
@@ -101,6 +101,7 @@ def admit(
     refine = _refine(request, prompts.texts, folder, settings)
     least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
     num_frames = num_frames_of(request, fps, least, most, settings.default_num_frames)
+    endless_limit = None if num_frames is not None else endless_limit_of(preset, request.video, settings)
     check_within(prompts.changes, num_frames)
     if refine is not None:
         check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", preset, settings))
@@ -109,6 +110,7 @@ def admit(
         prompt_changes=prompts.changes,
         negative_prompt=negative_prompt.text,
         num_frames=num_frames,
+        endless_limit=endless_limit,
         fps=fps,
         seed=new_seed() if request.seed is None else request.seed,
         model=model,

@@ -33,8 +33,7 @@ def admit_branch(
     _check_from_chunk(branch.from_chunk, source)
     folder, spec = catalog.get(source.spec.model), source.spec
     first = branch.from_chunk * CHUNK_FRAMES
-    changes = {"num_frames": _num_frames(branch, spec, first, folder, settings)}
-    changes |= _seed(branch, spec, folder)
+    changes = {**_length(branch, spec, first, folder, settings), **_seed(branch, spec, folder)}
     prompt_changes, warnings = _prompts(branch, spec, first, folder)
     url = spec.webhook_url if branch.webhook_url is None else webhook_url_of(branch.webhook_url, settings, resolve)
     events = spec.webhook_events
@@ -58,9 +57,11 @@ def _check_from_chunk(from_chunk: int, source: JobRecord) -> None:
     raise InvalidField(message, field="from_chunk", fix=fix)
 
 
-def _num_frames(branch: JobBranch, spec: JobSpec, first: int, folder: PresetFolder, settings: Settings) -> int:
-    num_frames = spec.num_frames if branch.num_frames is None else branch.num_frames
-    if num_frames != spec.num_frames:
+def _length(
+    branch: JobBranch, spec: JobSpec, first: int, folder: PresetFolder, settings: Settings
+) -> dict[str, object]:
+    num_frames = spec.length if branch.num_frames is None else branch.num_frames
+    if num_frames != spec.length:
         require_free_length(folder, spec, "leave it out")
     if num_frames <= first:
         message = f"the branch would have {num_frames} frames, and {first} of them are those that it shares"
@@ -69,7 +70,7 @@ def _num_frames(branch: JobBranch, spec: JobSpec, first: int, folder: PresetFold
     if branch.num_frames is not None and num_frames > limit.most:
         message = f"{limit.most} frames are allowed here, {limit.set_by}"
         raise TooManyFrames(message, field="num_frames", fix=f"give at most {limit.most}")
-    return num_frames
+    return {} if branch.num_frames is None else {"num_frames": num_frames, "endless_limit": None}
 
 
 def _seed(branch: JobBranch, spec: JobSpec, folder: PresetFolder) -> dict[str, object]:

@@ -18,15 +18,14 @@ def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float]) -> Estimate | No
 
     The first chunk of a model that continues a video is that video's end and costs nothing.
     """
-    count = num_chunks(spec.num_frames)
+    count = num_chunks(spec.length)
     of_first = 0.0 if spec.video is not None else _seconds(spec, "first", speeds)
     of_next = _seconds(spec, "next", speeds) if count > 1 else of_first
     of_refined = 0.0 if spec.refine is None else _seconds(spec, "refined", speeds)
     if of_first is None or of_next is None or of_refined is None:
         return None
-    return Estimate(
-        seconds_per_chunk=of_next + of_refined, seconds_total=of_first + (count - 1) * of_next + count * of_refined
-    )
+    total = of_first + (count - 1) * of_next + count * of_refined
+    return Estimate(seconds_per_chunk=of_next + of_refined, seconds_total=None if spec.is_endless else total)
 
 
 def measured(spec: JobSpec, chunk: ChunkRecord, lane: Lane) -> tuple[SpeedOf, float] | None:

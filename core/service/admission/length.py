@@ -5,28 +5,50 @@ from __future__ import annotations
 from fractions import Fraction
 
 from core.service.admission.limits import Limit
-from core.service.domain.errors import InvalidField, TooFewFrames, TooManyFrames
+from core.service.domain.errors import FieldNotSupported, InvalidField, TooFewFrames, TooManyFrames
 from core.service.domain.frame_plan import seconds_to_frames
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import JobRequest, JobSpec, JobWarning, WarningCode
+from core.service.engines.preset import Preset
+from core.service.settings import Settings
 
 
-def num_frames_of(request: JobRequest, fps: int | Fraction, least: int, limit: Limit, default: int) -> int:
-    """From num_frames or seconds, or the deployment's default clamped to the model's limits.
+def num_frames_of(request: JobRequest, fps: int | Fraction, least: int, limit: Limit, default: int) -> int | None:
+    """From num_frames (null: without end) or seconds, or the deployment's default clamped to the model's limits.
 
     Raises InvalidField, TooFewFrames or TooManyFrames.
     """
-    if request.num_frames is not None and request.seconds is not None:
+    if "num_frames" in request.model_fields_set and request.seconds is not None:
         raise InvalidField("both num_frames and seconds are given", field="seconds", fix="give one of them")
     if request.seconds is not None:
         # Clamped first: an overflow to infinity cannot be rounded.
         seconds = min(request.seconds, float(limit.most) + 1)
-        return _checked_length("seconds", seconds_to_frames(seconds, fps), fps, least, limit)
+        return checked_length("seconds", seconds_to_frames(seconds, fps), fps, least, limit)
+    if request.is_endless:
+        return None
     num_frames = min(max(default, least), limit.most) if request.num_frames is None else request.num_frames
-    return _checked_length("num_frames", num_frames, fps, least, limit)
+    return checked_length("num_frames", num_frames, fps, least, limit)
 
 
-def _checked_length(field: str, num_frames: int, fps: int | Fraction, least: int, limit: Limit) -> int:
+def endless_limit_of(preset: Preset, video: str | None, settings: Settings) -> int:
+    """Frames that a video without end may get. Raises FieldNotSupported if model or operator allow none, or if the
+    model goes along a whole input video."""
+    require_open_length(preset, video, "give a number, or leave it out")
+    if not settings.max_endless_frames:
+        message = "videos without end are switched off here (LONGTAKE_MAX_ENDLESS_FRAMES)"
+        raise FieldNotSupported(message, field="num_frames", fix="give a number, or leave it out")
+    return settings.max_endless_frames
+
+
+def require_open_length(preset: Preset, video: str | None, fix: str) -> None:
+    """Raises FieldNotSupported if the length of such a video must be known from the start. `video`: of the request."""
+    takes = preset.capabilities
+    if not takes.endless or (video is not None and takes.video == "whole"):
+        message = f"a video of {preset.name} has a length that does not change on the way"
+        raise FieldNotSupported(message, field="num_frames", fix=fix)
+
+
+def checked_length(field: str, num_frames: int, fps: int | Fraction, least: int, limit: Limit) -> int:
     """`num_frames`, if it is within limits. Errors name `field`, the one in the request."""
     if num_frames < least:
         fix = f"give at least {least} frames ({seconds_of(least, fps):g} seconds at {fps} fps)"
@@ -48,6 +70,8 @@ def rate_warnings(request: JobRequest, fps: int | Fraction) -> list[JobWarning]:
 
 def length_warnings(request: JobRequest, spec: JobSpec, default: int) -> list[JobWarning]:
     """A warning if the length differs from `seconds` or from the deployment's default."""
+    if spec.num_frames is None:
+        return []
     length = f"{spec.num_frames} frames, {seconds_of(spec.num_frames, spec.fps):g} s at {spec.fps} fps"
     if request.seconds is not None and Fraction(repr(request.seconds)) * spec.fps != spec.num_frames:
         message = f"{request.seconds:g} s is no whole number of frames; the video has {length}"

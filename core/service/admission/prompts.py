@@ -71,8 +71,10 @@ def require_prompt_changes(folder: PresetFolder, field: str, fix: str) -> None:
         raise FieldNotSupported(message, field=field, fix=fix)
 
 
-def check_within(changes: tuple[PromptChange, ...], num_frames: int) -> None:
-    """Raises InvalidField for a prompt that begins after the video's last frame."""
+def check_within(changes: tuple[PromptChange, ...], num_frames: int | None) -> None:
+    """Raises InvalidField for a prompt that begins after the video's last frame. None: it has no last frame."""
+    if num_frames is None:
+        return
     late = [index for index, change in enumerate(changes, 1) if change.start_frame >= num_frames]
     if late:
         message = f"the video has {num_frames} frames, so the last begins at {num_frames - 1}"

@@ -58,9 +58,14 @@ def _check_steps(strength: float, steps: int, field: str) -> None:
     )
 
 
-def check_lockstep(refine: RefineSpec, num_frames: int, limit: Limit) -> None:
-    """Raises InvalidField if a step over all frames would hold a worker for too long."""
-    if refine.schedule == "lockstep" and num_frames > limit.most:
+def check_lockstep(refine: RefineSpec, num_frames: int | None, limit: Limit) -> None:
+    """Raises InvalidField if a step over all frames would hold a worker for too long, or has no last frame (None)."""
+    if refine.schedule != "lockstep":
+        return
+    if num_frames is None:
+        message = "lockstep begins after the last frame, which a video without end does not have"
+        raise InvalidField(message, field="refine.schedule", fix="use the schedule streaming")
+    if num_frames > limit.most:
         message = f"lockstep computes all {num_frames} frames in each step; the most is {limit.most}, {limit.set_by}"
         fix = f"use the schedule streaming, or give at most {limit.most} frames"
         raise InvalidField(message, field="refine.schedule", fix=fix)

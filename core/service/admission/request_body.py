@@ -69,8 +69,8 @@ def parse_change(body: object) -> JobChange:
     change = parse_body(body, JobChange)
     if change.prompt is None and change.from_frame is not None:
         raise InvalidField("from_frame without prompt", field="from_frame", fix="give the prompt that begins there")
-    if change.prompt is None and change.metadata is None:
-        raise InvalidField("nothing is to be changed", fix="give a prompt, or metadata")
+    if change.prompt is None and change.metadata is None and not change.changes_length:
+        raise InvalidField("nothing is to be changed", fix="give a prompt, num_frames, or metadata")
     return change
 
 

@@ -18,7 +18,7 @@ def is_completed_by(old: ChunkRecord, new: ChunkRecord) -> bool:
 def has_short_end(totals: ChunkTotals, spec: JobSpec) -> bool:
     """Whether the last chunk has fewer frames than it has in the video that is asked for."""
     last = totals.last
-    return last is not None and last.num_frames < chunk_span(last.index, spec.num_frames).num_frames
+    return last is not None and last.num_frames < chunk_span(last.index, spec.length).num_frames
 
 
 def next_new_chunk(record: JobRecord) -> int:

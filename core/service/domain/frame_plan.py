@@ -74,10 +74,11 @@ def published_by(windows: tuple[RefinementWindow, ...], index: int) -> range:
     return published_with(windows[index], windows[-1].end_frame)
 
 
-def first_shared_with_next(windows: tuple[RefinementWindow, ...], index: int) -> int:
-    """First frame of window `index` that the next one covers too; `end_frame` for the last window."""
-    window = windows[index]
-    return window.end_frame if index == len(windows) - 1 else windows[index + 1].first_frame
+def first_shared_with_next(window: RefinementWindow, num_frames: int) -> int:
+    """First frame of a window of a video of `num_frames` frames that the next one covers too; `end_frame` for the last
+    window."""
+    is_last = window.end_frame == num_frames
+    return window.end_frame if is_last else refinement_window(window.index + 1, num_frames).first_frame
 
 
 def unblended(windows: tuple[RefinementWindow, ...], index: int) -> range:

@@ -28,8 +28,9 @@ from core.service.domain.schema import (
 
 MANIFEST_VERSION = 2
 """Version 1 has all chunks in the record; it is still read."""
-PAGE_CHUNKS = 256
-"""Chunks of one page. Only whole pages are objects of their own; the manifest has the chunks after them."""
+PAGE_CHUNKS = 32
+"""Chunks of one page. Only whole pages are objects of their own; the manifest has the chunks after them, and is written
+with each commit: so pages are small."""
 JOBS_PREFIX = "jobs/"
 TOMBSTONES_PREFIX = "tombstones/"
 

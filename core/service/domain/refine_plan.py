@@ -41,8 +41,8 @@ def num_pieces(spec: JobSpec) -> int:
     """Number of pieces of the whole refinement."""
     refine = refine_spec(spec)
     if refine.schedule == "streaming":
-        return num_refinement_windows(spec.num_frames)
-    return refine.num_inference_steps + num_chunks(spec.num_frames)
+        return num_refinement_windows(spec.length)
+    return refine.num_inference_steps + num_chunks(spec.length)
 
 
 def refine_piece(spec: JobSpec, index: int) -> RefinePiece:
@@ -50,13 +50,13 @@ def refine_piece(spec: JobSpec, index: int) -> RefinePiece:
     assert 0 <= index < num_pieces(spec), (index, num_pieces(spec))
     refine, before = refine_spec(spec), index - 1 if index else None
     if refine.schedule == "streaming":
-        window = refinement_window(index, spec.num_frames)
+        window = refinement_window(index, spec.length)
         needs = range(window.first_frame, window.end_frame)
-        return RefinePiece(index, before, needs, published_with(window, spec.num_frames))
+        return RefinePiece(index, before, needs, published_with(window, spec.length))
     num_steps = refine.num_inference_steps
     if index < num_steps:
-        return RefinePiece(index, before, range(spec.num_frames if index == 0 else 0), range(0))
-    span = chunk_span(index - num_steps, spec.num_frames)
+        return RefinePiece(index, before, range(spec.length if index == 0 else 0), range(0))
+    span = chunk_span(index - num_steps, spec.length)
     return RefinePiece(index, num_steps - 1, range(0), range(span.first_frame, span.first_frame + span.num_frames))
 
 

@@ -149,7 +149,7 @@ def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_pos
         frames_done=record.frames_done,
         frames_total=record.spec.num_frames,
         chunks_done=record.chunks.count,
-        chunks_total=num_chunks(record.spec.num_frames),
+        chunks_total=None if record.spec.num_frames is None else num_chunks(record.spec.num_frames),
         chunks_refined=None if record.spec.refine is None else record.refined.count,
         step=making.step if making else 0,
         steps=making.steps if making else 0,
@@ -189,10 +189,10 @@ def pace_of(chunks: ChunkTotals, record: JobRecord) -> Pace | None:
 def eta_seconds(record: JobRecord, making: StepProgress | None, refining: StepProgress | None) -> float | None:
     """Seconds until the last frame of the slower lane, from the newest commit or step.
 
-    None if unknown or if the job has ended."""
+    None if unknown, if the job has ended or has no end."""
     if record.status is JobStatus.FINALIZING:
         return 0.0
-    if record.status is not JobStatus.RUNNING or record.started_at is None:
+    if record.status is not JobStatus.RUNNING or record.started_at is None or record.spec.is_endless:
         return None
     made = _lane_eta(record, record.chunks, making)
     if record.spec.refine is None or made is None:
@@ -224,5 +224,5 @@ def _lane_eta(record: JobRecord, chunks: ChunkTotals, progress: StepProgress | N
         seconds_per_chunk = (progress.at - started_at).total_seconds() / fraction
     else:
         return None
-    chunks_left = num_chunks(record.spec.num_frames) - chunks.count - fraction
+    chunks_left = num_chunks(record.spec.length) - chunks.count - fraction
     return max(0.0, chunks_left * seconds_per_chunk)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.service.domain.manifest import PAGE_CHUNKS
 from core.service.domain.ports import JobStore
 from core.service.domain.schema import ChunkLists, ChunkRecord, Variant
+
+READ_CHUNKS = 256
+"""Chunks of one read."""
 
 
 def all_chunks(store: JobStore, job_id: str) -> ChunkLists:
@@ -15,8 +17,8 @@ def all_chunks(store: JobStore, job_id: str) -> ChunkLists:
 
 
 def each_chunk(store: JobStore, job_id: str, variant: Variant) -> Iterator[ChunkRecord]:
-    """Every chunk of one variant in order, read a page at a time. Raises JobNotFound, StoreError."""
+    """Every chunk of one variant in order, many at a time. Raises JobNotFound, StoreError."""
     start = 0
-    while page := store.chunks(job_id, variant, start, start + PAGE_CHUNKS):
+    while page := store.chunks(job_id, variant, start, start + READ_CHUNKS):
         yield from page
-        start += PAGE_CHUNKS
+        start += READ_CHUNKS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.manifest import (
@@ -28,12 +28,17 @@ from core.service.domain.manifest import (
     videos_prefix,
 )
 from core.service.domain.refine_plan import num_pieces, refine_piece
-from core.service.domain.schema import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals, JobRecord
+from core.service.domain.schema import VARIANTS, ChunkLists, ChunkTotals, JobRecord
 
 STATE_INTERVAL = 8
-"""An ended job keeps every eighth state: to branch from any chunk, at most seven are generated again."""
+"""An ended job, and one without an end, keeps every eighth state: to branch from any chunk, at most seven are generated
+again."""
+KEPT_NEWEST_STATES = 2
+"""A job without an end also keeps this many of the newest: that before the newest, for a manifest that was not
+written."""
 KEPT_FRAMES = 2
-"""Chunks whose exact frames an ended, refined job keeps: those of the refinement window with which it would go on."""
+"""Chunks whose exact frames a refined job keeps after refining them, if it has ended or has no end: those of the
+refinement window with which it would go on."""
 
 
 def needed_keys(record: JobRecord, lists: ChunkLists) -> frozenset[str]:
@@ -76,7 +81,9 @@ def unneeded_keys(record: JobRecord, lists: ChunkLists, stored: Iterable[str]) -
 def _keys_to_go_on(record: JobRecord, lists: ChunkLists) -> set[str]:
     """What an ended job keeps to be extended, retried and branched: few states, and what the refiner reads next."""
     job, chunks = record.id, lists.preview
-    made = [state_key(job, chunk.index, generation_of(chunk.key)) for chunk in chunks if keeps_state(chunk, chunks)]
+    short_end = bool(chunks) and chunks[-1].num_frames < CHUNK_FRAMES
+    kept = (chunk for chunk in chunks if keeps_state(chunk.index, len(chunks), short_end=short_end))
+    made = [state_key(job, chunk.index, generation_of(chunk.key)) for chunk in kept]
     if record.spec.refine is None or record.spec.refine.schedule == "lockstep":
         return {*made}
     frames = (frames_key(job, chunk.index, generation_of(chunk.key)) for chunk in chunks[-KEPT_FRAMES:])
@@ -97,8 +104,10 @@ def _keys_of_work(record: JobRecord, lists: ChunkLists) -> set[str]:
     if record.branched_from is not None and not record.chunks.count:
         pieces += [(index, run) for index in range(record.branched_from.from_chunk)]
         making |= {chunk_key(job, *piece) for piece in pieces}
-    states = {state_key(job, *piece) for piece in pieces}
-    frames = {frames_key(job, *piece) for piece in pieces} if record.spec.refine else set[str]()
+    states = {state_key(job, *piece) for piece in pieces if _keeps_while_running(record, piece[0])}
+    not_refined = max(0, record.refine_done - KEPT_FRAMES) if record.spec.is_endless else 0
+    unrefined = [piece for piece in pieces if piece[0] >= not_refined and record.spec.refine is not None]
+    frames = {frames_key(job, *piece) for piece in unrefined}
     ends = {video_key(job, run), refined_video_key(job, run), thumbnail_key(job)}
     return making | states | frames | ends | _refine_state_keys(record)
 
@@ -120,9 +129,14 @@ def _refine_state_keys(record: JobRecord) -> set[str]:
     return of_pieces | {refine_state_key(record.id, piece, record.generation) for piece in kept if piece >= 0}
 
 
-def keeps_state(chunk: ChunkRecord, chunks: Sequence[ChunkRecord]) -> bool:
-    """Whether an ended job keeps the state after a chunk: the first (its input media may be gone), the last (to extend
-    the job; if it is short, from the state before it), and every STATE_INTERVAL-th (to branch from it)."""
-    last = chunks[-1]
-    ends = {0, last.index} if last.num_frames == CHUNK_FRAMES else {0, last.index, last.index - 1}
-    return chunk.index in ends or (chunk.index + 1) % STATE_INTERVAL == 0
+def _keeps_while_running(record: JobRecord, index: int) -> bool:
+    """Whether a running job keeps the state after chunk `index`."""
+    newest = record.chunks.count - KEPT_NEWEST_STATES
+    return not record.spec.is_endless or index >= newest or keeps_state(index, record.chunks.count)
+
+
+def keeps_state(index: int, num_chunks: int, *, short_end: bool = False) -> bool:
+    """Whether an ended job keeps the state after chunk `index`: the first (its input media may be gone), the last (to
+    extend the job; if it is short, from the state before it), and every STATE_INTERVAL-th (to branch from it)."""
+    ends = {0, num_chunks - 1, num_chunks - 1 - short_end}
+    return index in ends or (index + 1) % STATE_INTERVAL == 0

@@ -93,12 +93,12 @@ class TransitionStore(ABC):
         now = self._clock.now()
         return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
 
-    def steer(self, job_id: str, change: JobChange) -> Steered:
+    def steer(self, job_id: str, change: JobChange, endless_limit: int | None = None) -> Steered:
         now, acts_from_frame = self._clock.now(), None
 
         def steered(record: JobRecord) -> Transition:
             nonlocal acts_from_frame
-            transition, acts_from_frame = transitions.steer(record, change, now)
+            transition, acts_from_frame = transitions.steer(record, change, now, endless_limit)
             return transition
 
         record = self._change(job_id, steered)

@@ -20,7 +20,7 @@ from core.service.domain.engine import (
     InputMedia,
     OnStep,
 )
-from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, published_by, refinement_windows
+from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, published_with, refinement_window
 from core.service.domain.prompt_schedule import easing, prompts_of_window
 from core.service.domain.refine_plan import refine_spec
 from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
@@ -83,7 +83,7 @@ class FakeEngine(Engine):
         for step in range(self._steps):
             on_step(step, self._steps)
             time.sleep(self._step_seconds)
-        span = chunk_span(state.frames_done // CHUNK_FRAMES, spec.num_frames)
+        span = chunk_span(state.frames_done // CHUNK_FRAMES, spec.length)
         phase = int(state.arrays["phase"][0])
         field = state.arrays.get("field", np.full((self._height, self._width, 3), 96, dtype=np.uint8))
         colours = _colours(spec, span)
@@ -115,8 +115,8 @@ class FakeRefineEngine(RefineEngine):
 
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
         started = time.perf_counter()
-        windows = refinement_windows(spec.num_frames)
-        window, published = windows[state.done], published_by(windows, state.done)
+        window = refinement_window(state.done, spec.length)
+        published = published_with(window, spec.length)
         assert len(frames) == window.num_frames, f"window {window} got {len(frames)} frames"
         for step in range(_refine_steps(spec)):
             on_step(step, _refine_steps(spec))
@@ -127,7 +127,7 @@ class FakeRefineEngine(RefineEngine):
         return RefinedWindow(_enlarged(spec, own, before), after, {"denoise": time.perf_counter() - started})
 
     def start_lockstep(self, spec: JobSpec, frames: FramesTHWC) -> RefineState:
-        assert len(frames) == spec.num_frames, f"{len(frames)} frames of {spec.num_frames}"
+        assert len(frames) == spec.length, f"{len(frames)} frames of {spec.length}"
         return RefineState(0, {"frames": frames, "steps": np.asarray([0], dtype=np.int64)})
 
     def step_lockstep(self, spec: JobSpec, state: RefineState, on_step: OnStep) -> RefineState:

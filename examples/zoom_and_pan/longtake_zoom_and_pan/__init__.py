@@ -75,7 +75,7 @@ class ZoomAndPan(Engine):
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:
         started = time.perf_counter()
-        wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
+        wanted = min(CHUNK_FRAMES, spec.length - state.frames_done)
         frames = state.arrays.get("surplus", np.zeros((0, self._height, self._width, 3), np.uint8))
         if len(frames) < wanted:
             window = self._window(spec, state, state.frames_done + len(frames), on_step, inputs)
@@ -96,7 +96,7 @@ class ZoomAndPan(Engine):
     def _view(self, source: FrameHWC, spec: JobSpec, index: int) -> FrameHWC:
         """The part of `source` that frame `index` shows, at the preset's size."""
         parameters = ZoomAndPanParameters.model_validate(spec.parameters)
-        progress = min(1.0, index / max(1, spec.num_frames - 1))
+        progress = min(1.0, index / max(1, spec.length - 1))
         shown = 1 / (1 + (parameters.zoom - 1) * progress)
         height, width = source.shape[0] * shown, source.shape[1] * shown
         top, left = (0.5 + (end - 0.5) * progress for end in DIRECTIONS[parameters.direction])

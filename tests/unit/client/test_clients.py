@@ -223,6 +223,10 @@ def test_a_change_is_sent_without_what_was_not_given(ask: Ask, make_job: MakeJob
     (changed,) = ask(answer, ("change_job", "job_x", "a blue circle"))
     assert changed.acts_from_frame == 48
     assert sent == [("PATCH", "/jobs/job_x", {"prompt": "a blue circle"})] * len(sent)
+    for length in (480, None):
+        sent.clear()
+        ask(answer, ("change_job", "job_x", None, None, None, length))
+        assert sent == [("PATCH", "/jobs/job_x", {"num_frames": length})] * len(sent)
 
 
 def test_an_ended_job_goes_on_and_a_branch_is_begun(ask: Ask, make_job: MakeJob) -> None:

@@ -33,7 +33,7 @@ def with_history(state: EngineState, pictures_F3PR: Tensor) -> EngineState:
 
 def finished_chunk(frames: FramesTHWC, spec: JobSpec, state: EngineState, watch: DeviceTimer) -> EngineChunk:
     """The chunk with the frames that it needs; the others become surplus frames in its state."""
-    wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
+    wanted = min(CHUNK_FRAMES, spec.length - state.frames_done)
     arrays: Mapping[str, NDArray[Any]] = {k: v for k, v in state.arrays.items() if k != "surplus_frames"}
     if len(frames) > wanted:
         arrays = {**arrays, "surplus_frames": frames[wanted:]}

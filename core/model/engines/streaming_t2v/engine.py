@@ -131,8 +131,8 @@ class StreamingT2VEngine(Engine):
         errors.NotFinite, naming stage and chunk, if a network returns NaN or infinity.
         """
         del inputs
-        if state.frames_done >= spec.num_frames:
-            raise ValueError(f"all {spec.num_frames} frames are done already")
+        if state.frames_done >= spec.length:
+            raise ValueError(f"all {spec.length} frames are done already")
         return self._chunk(spec, state, on_step)
 
     def _chunk(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> EngineChunk:
@@ -174,7 +174,7 @@ class StreamingT2VEngine(Engine):
         """Surplus frames of the chunk before, then as many windows as the chunk needs."""
         watch = DeviceTimer()
         surplus: FramesTHWC = state.arrays.get("surplus_frames", np.zeros((0, 0, 0, 3), np.uint8))
-        wanted = min(CHUNK_FRAMES, spec.num_frames - state.frames_done)
+        wanted = min(CHUNK_FRAMES, spec.length - state.frames_done)
         windows = num_windows(wanted, len(surplus))
         frames = [surplus] if len(surplus) else []
         first_frame = state.frames_done + len(surplus)

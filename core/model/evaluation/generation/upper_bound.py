@@ -44,5 +44,5 @@ class AutoencoderEvaluator:
 
     def __call__(self, request: VideoRequest) -> Measured:
         """The figures of a true clip."""
-        frames = render(request.scene, min(request.spec.num_frames, LENGTH))
+        frames = render(request.scene, min(request.spec.length, LENGTH))
         return self.measure(through_autoencoder(self.vae, frames), request.scene)

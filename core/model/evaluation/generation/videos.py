@@ -149,7 +149,7 @@ def make_video(engine: Engine, spec: JobSpec) -> FramesTHWC:
 def chunks(engine: Engine, spec: JobSpec) -> Iterator[FramesTHWC]:
     """The chunks of a request, generated lazily."""
     state = engine.start(spec, NO_INPUT_MEDIA)
-    while state.frames_done < spec.num_frames:
+    while state.frames_done < spec.length:
         chunk = engine.next_chunk(spec, state, ignore_step)
         state = chunk.state
         yield chunk.frames

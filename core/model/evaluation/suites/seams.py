@@ -134,10 +134,10 @@ def _measured_once(
 def refined_videos(refiner: WindowRefiner, spec: JobSpec, scene: world.Scene) -> dict[str, FramesTHWC]:
     """Frames by row, all at the refined size."""
     size = refine_spec(spec)
-    preview = refiner.reconstructed(render(scene, spec.num_frames))
+    preview = refiner.reconstructed(render(scene, spec.length))
     video = refiner.encode_preview(spec, preview)
     return {
-        TRUE: render(scene, spec.num_frames, scale=size.height // world.SIZE),
+        TRUE: render(scene, spec.length, scale=size.height // world.SIZE),
         PREVIEW: to_uint8(enlarged(preview, size.height, size.width) * 0.5 + 0.5),
         **dict(refine_with_all_methods(video.refiner, video.clean_1CVHW, video.decode)),
     }

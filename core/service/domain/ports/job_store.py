@@ -199,8 +199,9 @@ class JobStore(Protocol):
         Raises JobStateConflict if the job has succeeded, failed or expired, or is finalizing."""
         ...
 
-    def steer(self, job_id: str, change: JobChange) -> Steered:
-        """Change the prompt (with job.prompt_changed) and the metadata of a queued or running job.
+    def steer(self, job_id: str, change: JobChange, endless_limit: int | None = None) -> Steered:
+        """Change the prompt (with job.prompt_changed), the length and the metadata of a queued or running job. One that
+        has no end any more ends at `endless_limit` frames.
 
         Raises JobStateConflict, InvalidField; see transitions.steer."""
         ...

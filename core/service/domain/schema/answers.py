@@ -21,9 +21,9 @@ class Progress(Shown):
     """Progress of a job as clients see it."""
 
     frames_done: int
-    frames_total: int
+    frames_total: int | None = Field(description="null: the video has no end.")
     chunks_done: int
-    chunks_total: int
+    chunks_total: int | None = Field(description="null: the video has no end.")
     chunks_refined: int | None = Field(
         default=None, description="Refined chunks; null if refinement was not requested."
     )
@@ -36,7 +36,7 @@ class Progress(Shown):
     realtime_factor: float | None = Field(
         description="Seconds of video generated per second; above 1 playback does not stall."
     )
-    eta_seconds: float | None
+    eta_seconds: float | None = Field(description="null if unknown, or if the video has no end.")
     queue_position: int | None = Field(description="1 = next to start; null once started.")
     preparing: bool = Field(
         default=False, description="`image` or `video` is being fetched and decoded, or waits for it."
@@ -113,7 +113,7 @@ class ChangedJob(JobSummary):
     """Answer of PATCH /jobs/{id}: the job, without its chunks. Warnings about the change are in this answer only."""
 
     acts_from_frame: int | None = Field(
-        description="The first frame that the new prompt may show; null if only metadata changed."
+        description="The first frame that the new prompt may show; null if the prompt did not change."
     )
 
 
@@ -121,7 +121,7 @@ class Estimate(Shown):
     """How long a worker will need, from chunks of the same model that were made lately. The queue does not count."""
 
     seconds_per_chunk: float = Field(description="Of every chunk after the first.")
-    seconds_total: float
+    seconds_total: float | None = Field(description="null: the video has no end.")
 
 
 class JobPlan(Shown):
@@ -129,8 +129,10 @@ class JobPlan(Shown):
 
     request: JobSpec
     warnings: tuple[JobWarning, ...] = Field(description="As the job would have them.")
-    num_chunks: int
-    last_chunk_frames: int = Field(description="Frames of the last chunk, 1 to 16; every other one has 16.")
+    num_chunks: int | None = Field(description="null: the video has no end.")
+    last_chunk_frames: int | None = Field(
+        description="Frames of the last chunk, 1 to 16; every other one has 16. null: the video has no end."
+    )
     estimate: Estimate | None = Field(description="null if no such chunk was made here yet.")
 
 

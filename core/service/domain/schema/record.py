@@ -40,6 +40,8 @@ class WarningCode(StrEnum):
     """`enhance_prompt` was asked for, and no longer prompt could be had."""
     LENGTH_SHORTENED = "length_shortened"
     """The deployment's default length exceeds the model's and was shortened."""
+    ENDLESS_LIMIT = "endless_limit"
+    """A job without end has all the frames that the operator allows and ended there."""
 
 
 class JobWarning(Stored):
@@ -112,7 +114,8 @@ class EndedGeneration(Stored):
     ended_at: datetime
     next_at: datetime = Field(description="When the job was queued again.")
     version: int
-    num_frames: int | None = Field(description="Length that was asked for then.")
+    num_frames: int | None
+    endless_limit: int | None = None
     error: JobError | None = None
     replaced: ChunkRecord | None = Field(
         default=None, description="Its last chunk, if that was short: the next generation has replaced it."
@@ -159,6 +162,7 @@ class JobRecord(Stored):
     resumed_at: datetime | None = Field(
         default=None, description="When this generation started; None in generation 0, which `started_at` tells of."
     )
+    was_endless: bool = Field(default=False, description="It had no end before it got one.")
     webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -193,12 +197,17 @@ class JobRecord(Stored):
     @property
     def is_complete(self) -> bool:
         """Whether all requested frames are committed."""
-        return self.frames_done >= self.spec.num_frames
+        return self.frames_done >= self.spec.length
+
+    @property
+    def has_sliding_playlist(self) -> bool:
+        """Whether the playlist has the newest chunks alone until the job has ended."""
+        return self.was_endless or self.spec.is_endless
 
     @property
     def is_refined(self) -> bool:
         """Whether all frames are refined, or none need to be."""
-        return self.spec.refine is None or self.frames_refined >= self.spec.num_frames
+        return self.spec.refine is None or self.frames_refined >= self.spec.length
 
     @property
     def frames_refined(self) -> int:

@@ -136,7 +136,11 @@ class JobRequest(Frozen):
     negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)] | None = Field(
         default=None, description="What the video should not show."
     )
-    num_frames: int | None = Field(default=None, description="Length in frames: any number from 16.")
+    num_frames: int | None = Field(
+        default=None,
+        description="Length in frames: any number from 16. null, written out, is a video without end; leave it out for"
+        " the default length.",
+    )
     seconds: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="Length in seconds of playback, instead of num_frames."
     )
@@ -187,6 +191,11 @@ class JobRequest(Frozen):
     )
     metadata: Metadata | None = Field(default=None, description="Up to 16 short strings, returned with the job.")
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether `num_frames` is null, rather than left out."""
+        return self.num_frames is None and "num_frames" in self.model_fields_set
+
 
 class JobChange(Frozen):
     """Body of PATCH /jobs/{id}: what changes of a job that has not ended."""
@@ -201,7 +210,16 @@ class JobChange(Frozen):
         ge=0,
         description="The frame from which `prompt` acts; by default the first of the next chunk that is not begun.",
     )
+    num_frames: int | None = Field(
+        default=None,
+        description="The video's new length in frames, not below what is made or begun. null, written out: no end.",
+    )
     metadata: Metadata | None = Field(default=None, description="Replaces the job's `metadata`.")
+
+    @property
+    def changes_length(self) -> bool:
+        """Whether `num_frames` is given; it may be null."""
+        return "num_frames" in self.model_fields_set
 
 
 class JobExtension(Frozen):

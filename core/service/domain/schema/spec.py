@@ -57,7 +57,12 @@ class JobSpec(Stored):
         default=None, description="What the model reads instead of `prompt`, if `enhance_prompt` was asked for."
     )
     negative_prompt: str
-    num_frames: int
+    num_frames: int | None = Field(
+        description="null: without end, until it is canceled, gets an end, or has endless_limit."
+    )
+    endless_limit: int | None = Field(
+        default=None, description="Frames at which a job without end ends; null if it has one."
+    )
     fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')
     seed: int
     seed_changes: tuple[SeedChange, ...] = Field(
@@ -80,10 +85,24 @@ class JobSpec(Stored):
     )
     metadata: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def is_endless(self) -> bool:
+        return self.num_frames is None
+
+    @property
+    def length(self) -> int:
+        """Frames of the whole video; of a job without end, of all that it may get."""
+        if self.num_frames is not None:
+            return self.num_frames
+        assert self.endless_limit is not None, "a job without an end has a limit"
+        return self.endless_limit
+
     def new_seed(self, chunk_index: int) -> int | None:
         """The seed with which this chunk begins; None if it goes on with the one before."""
         return next((change.seed for change in self.seed_changes if change.start_chunk == chunk_index), None)
 
     def for_engine(self) -> JobSpec:
-        """The spec that an engine is given: `prompt` is what it shall read."""
-        return self if self.prompt_used is None else self.model_copy(update={"prompt": self.prompt_used})
+        """The spec that an engine is given: `prompt` is what it shall read, and `num_frames` is a number."""
+        if self.prompt_used is None and not self.is_endless:
+            return self
+        return self.model_copy(update={"prompt": self.prompt_used or self.prompt, "num_frames": self.length})

@@ -9,6 +9,7 @@ from core.service.domain.transitions.commits import commit_chunk, commit_prepare
 from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
 from core.service.domain.transitions.generations import MAX_GENERATIONS, extend, retry
 from core.service.domain.transitions.lanes import abandon, claim, release
+from core.service.domain.transitions.length import first_open_frame
 from core.service.domain.transitions.lifecycle import (
     TOMBSTONE_TIME,
     begin_finalizing,
@@ -37,7 +38,7 @@ from core.service.domain.transitions.rules import (
     should_stop,
     wants,
 )
-from core.service.domain.transitions.steering import MAX_STEERINGS, first_open_frame, steer
+from core.service.domain.transitions.steering import MAX_STEERINGS, steer
 from core.service.domain.transitions.transition import ChunkWrite, Transition
 
 __all__ = [

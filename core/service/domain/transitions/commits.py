@@ -23,6 +23,7 @@ from core.service.domain.schema import (
     StateChecksum,
 )
 from core.service.domain.transitions.events import deliveries_for, new_event
+from core.service.domain.transitions.length import ends_where_planned, with_limit_told
 from core.service.domain.transitions.rules import TAKES_CHUNKS, awaits_media
 from core.service.domain.transitions.transition import (
     ChunkWrite,
@@ -69,13 +70,16 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
     """Append the next chunk, or replace a short last one by the same with more frames. Idempotent under one lease (the
     first answer may have been lost).
 
-    Raises StaleLease if the token is old, the index is not the next, or the job no longer takes chunks.
+    Raises StaleLease if the token is old, the index is not the next, the job no longer takes chunks, or its length has
+    changed so that the chunk has too few frames or too many.
     """
     require_newest_lease(record, lease)
     if _is_stored(chunk, record.chunks):
         return Transition(record)
     if record.status not in TAKES_CHUNKS or chunk.index != next_new_chunk(record):
         raise StaleLease(f"chunk {chunk.index} of {record.id} cannot follow: {record.chunks.count}, {record.status}")
+    if not ends_where_planned(record, chunk):
+        raise StaleLease(f"chunk {chunk.index} of {record.id} was made for another length")
     version = record.version + 1
     made = _as_committed(chunk, version, fingerprint)
     committed = updated(
@@ -88,7 +92,7 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
         first_chunk_at=record.first_chunk_at or at,
     )
     return with_event(
-        finalizing_if_canceled(finalizing_if_made(committed)),
+        finalizing_if_canceled(finalizing_if_made(with_limit_told(committed))),
         EventType.CHUNK_COMPLETED,
         at,
         released=lease.lane,

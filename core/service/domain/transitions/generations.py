@@ -68,7 +68,7 @@ def extend(record: JobRecord, extension: JobExtension, at: datetime) -> Transiti
         message = "its frames were refined all together (`refine.schedule` lockstep), which more frames would change"
         raise FieldNotSupported(message, field="num_frames", fix="submit a job with the whole length")
     first = record.frames_done
-    longer = record.spec.model_copy(update={"num_frames": first + extension.num_frames})
+    longer = record.spec.model_copy(update={"num_frames": first + extension.num_frames, "endless_limit": None})
     gone_on = _gone_on(record, longer, at)
     if extension.prompt is None or prompt_at(longer, first) == extension.prompt:
         return gone_on
@@ -99,6 +99,7 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         next_at=at,
         version=record.version,
         num_frames=record.spec.num_frames,
+        endless_limit=record.spec.endless_limit,
         error=record.error,
     )
     queued = moved_to(
@@ -114,6 +115,7 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         prepare_again=needs_media_again(record),
         media_repairs=0,
         resumed_at=None,
+        was_endless=False,
         cancel_requested=False,
         error=None,
         finished_at=None,

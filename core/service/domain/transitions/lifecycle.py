@@ -45,7 +45,7 @@ def begin_finalizing(record: JobRecord) -> Transition:
         return Transition(record)
     if not (is_made(record) or record.cancel_requested):
         raise JobStateConflict(
-            f"{record.id} has {record.frames_done} of {record.spec.num_frames} frames, {record.frames_refined} refined"
+            f"{record.id} has {record.frames_done} of {record.spec.length} frames, {record.frames_refined} refined"
         )
     return with_revision(Transition(moved_to(record, JobStatus.FINALIZING, repairs=()), cleared_progress=ALL_LANES))
 

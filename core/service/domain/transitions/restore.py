@@ -70,16 +70,18 @@ class _Run:
     status: JobStatus
     version: int
     num_frames: int | None
+    endless_limit: int | None
     error: JobError | None
 
 
 def _runs(record: JobRecord) -> Iterator[_Run]:
     queued_at = record.created_at
     for past in record.earlier:
-        yield _Run(queued_at, past.started_at, past.ended_at, past.status, past.version, past.num_frames, past.error)
+        length = past.num_frames, past.endless_limit
+        yield _Run(queued_at, past.started_at, past.ended_at, past.status, past.version, *length, past.error)
         queued_at = past.next_at
-    ended_at, num_frames = record.finished_at, record.spec.num_frames
-    yield _Run(queued_at, record.begun_at, ended_at, record.status, record.version, num_frames, record.error)
+    ended_at, length = record.finished_at, (record.spec.num_frames, record.spec.endless_limit)
+    yield _Run(queued_at, record.begun_at, ended_at, record.status, record.version, *length, record.error)
 
 
 def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
@@ -89,7 +91,8 @@ def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
     copies = lists.preview[: record.branched_from.from_chunk] if record.branched_from else ()
     commits = _commits(record, ChunkLists(lists.preview[len(copies) :], lists.refined))
     for number, run in enumerate(_runs(record)):
-        spec = record.spec.model_copy(update={"num_frames": run.num_frames})
+        length = {"num_frames": run.num_frames, "endless_limit": run.endless_limit}
+        spec = record.spec.model_copy(update=length)
         now = updated(now, status=JobStatus.QUEUED, spec=spec, earlier=record.earlier[:number], error=None)
         yield now, EventType.JOB_QUEUED, run.queued_at
         if copies and not now.chunks.count:

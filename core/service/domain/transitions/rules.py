@@ -97,8 +97,12 @@ def is_prepared_ahead(record: JobRecord) -> bool:
 
 
 def rank(record: JobRecord) -> int:
-    """Priority of a job in a queue, lower first: 0 for a started job, 1 for a new one. Equal ranks go by age."""
-    return 1 if record.status is JobStatus.QUEUED else 0
+    """Priority of a job in a queue, lower first: 0 for a started job. New ones, and started ones without an end, wait
+    in turn: since they were created, or since their last chunk (microseconds). Equal ranks go by age."""
+    if record.status is not JobStatus.QUEUED and not record.spec.is_endless:
+        return 0
+    waiting_since = record.chunks.last.created_at if record.chunks.last else record.created_at
+    return round(waiting_since.timestamp() * 1_000_000)
 
 
 def is_poison(state: LaneState) -> bool:

@@ -1,16 +1,16 @@
-"""Changing the prompt and the metadata of a job that has not ended."""
+"""Changing the prompt, the length and the metadata of a job that has not ended."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.errors import InvalidField, JobStateConflict
-from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.prompt_schedule import prompt_at, prompt_start, with_prompt_from
-from core.service.domain.schema import EventType, JobChange, JobRecord, JobStatus, Lane, Steering
+from core.service.domain.schema import EventType, JobChange, JobRecord, JobStatus, Steering
+from core.service.domain.transitions.length import first_open_frame, with_length
 from core.service.domain.transitions.transition import (
     Transition,
+    finalizing_if_made,
     require_not_deleted,
     updated,
     with_event,
@@ -22,13 +22,18 @@ MAX_STEERINGS = 1000
 _STEERABLE = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
 
 
-def steer(record: JobRecord, change: JobChange, at: datetime) -> tuple[Transition, int | None]:
+def steer(
+    record: JobRecord, change: JobChange, at: datetime, endless_limit: int | None = None
+) -> tuple[Transition, int | None]:
     """Change what `change` names. Also returns the frame from which its prompt acts; None without one.
+
+    `endless_limit`: where a job that has no end any more ends. A job whose new end is made already is finalized.
 
     A prompt acts from the first frame that no worker may have begun, or from `from_frame` if that is later; prompts
     that begin later stay. One that is in force there already changes nothing, so this is idempotent; it acts from
     where it began.
-    Raises JobStateConflict, and InvalidField for a `from_frame` that is too early or beyond the video.
+    Raises JobStateConflict, and InvalidField for a length below what is begun, or a `from_frame` that is too early or
+    beyond the video.
     """
     require_not_deleted(record)
     if record.status not in _STEERABLE:
@@ -36,25 +41,19 @@ def steer(record: JobRecord, change: JobChange, at: datetime) -> tuple[Transitio
             f"a job that is {record.status} cannot be changed", fix="extend it with a new prompt, or branch it"
         )
     told = _with_metadata(record, change)
+    if change.changes_length:
+        told = with_length(told, change.num_frames, endless_limit)
     if change.prompt is None:
-        return (Transition(record) if told is record else with_revision(Transition(told))), None
-    from_frame = _from_frame(record, change.from_frame)
+        return (Transition(record) if told is record else with_revision(Transition(finalizing_if_made(told)))), None
+    from_frame = _from_frame(told, change.from_frame)
     if prompt_at(record.spec, from_frame) == change.prompt:
         begun = prompt_start(record.spec, from_frame)
         return (Transition(record) if told is record else with_revision(Transition(told))), begun
     return with_prompt(told, change.prompt, from_frame, at), from_frame
 
 
-def first_open_frame(record: JobRecord) -> int:
-    """The first frame of the next chunk that no worker has begun.
-
-    A held lane may be making the next chunk: a worker reads the record after its claim.
-    """
-    return CHUNK_FRAMES * (next_new_chunk(record) + 1) if record.lane(Lane.GENERATE).held else record.frames_done
-
-
 def _from_frame(record: JobRecord, wanted: int | None) -> int:
-    first, end = first_open_frame(record), record.spec.num_frames
+    first, end = first_open_frame(record), record.spec.length
     if first >= end:
         raise JobStateConflict(
             f"all {end} frames are made or begun, so no prompt can act", fix="extend it with a new prompt, or branch it"

@@ -17,6 +17,13 @@ def test_only_fields_that_were_set_are_sent() -> None:
     assert request_body(args) == {"prompt": "a red circle", "num_frames": 100, "seed": 7}
 
 
+def test_without_end_is_a_null_that_is_written_out() -> None:
+    assert request_body(parse_args(["submit", "a red circle", "--endless"])) == {
+        "prompt": "a red circle",
+        "num_frames": None,
+    }
+
+
 def test_the_first_chunk_has_steps_and_guidance_of_its_own() -> None:
     body = request_body(parse_args(["submit", "x", "--first-chunk-steps", "30", "--profile", "reference"]))
     assert body == {"prompt": "x", "profile": "reference", "first_chunk": {"num_inference_steps": 30}}

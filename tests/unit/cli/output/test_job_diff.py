@@ -41,6 +41,13 @@ def test_between_the_steps_it_says_why_there_is_none(make_job: MakeJob) -> None:
     assert progress_line(make_job(num_chunks=3).progress).startswith("all chunks are made")
 
 
+def test_a_job_without_an_end_shows_no_totals(make_job: MakeJob) -> None:
+    endless = {"frames_total": None, "chunks_total": None, "eta_seconds": None, "chunks_refined": 1}
+    progress = make_job(num_chunks=3, step=3, steps=20).progress.model_copy(update=endless)
+    assert progress_line(progress) == "step 3/20  chunks 3  refined 1  6.0 s playable  without end"
+    assert fraction_done(progress) == 0
+
+
 def test_a_waiting_job_shows_its_queue_position(make_job: MakeJob) -> None:
     progress = make_job(JobStatus.QUEUED).progress.model_copy(update={"queue_position": 2})
     assert progress_line(progress).startswith("place 2 in the queue")

@@ -29,7 +29,7 @@ class Copying(FakeEngine):
     ) -> EngineChunk:
         assert inputs.video is not None
         on_step(0, 1)
-        frames = inputs.video.read(state.frames_done, min(16, spec.num_frames - state.frames_done))
+        frames = inputs.video.read(state.frames_done, min(16, spec.length - state.frames_done))
         return EngineChunk(frames, EngineState(state.frames_done + len(frames)), {})
 
 

@@ -84,10 +84,10 @@ def preview(num_frames: int) -> FramesTHWC:
 def refine_streaming(engine: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> FramesTHWC:
     """All windows, the state passing through bytes as it does between workers."""
     state, made = RefineState(), list[FramesTHWC]()
-    for window in refinement_windows(spec.num_frames):
+    for window in refinement_windows(spec.length):
         part = frames[window.first_frame : window.end_frame]
         refined = engine.refine_window(spec, state, part, ignore_step)
-        assert len(refined.frames) == len(published_by(refinement_windows(spec.num_frames), window.index))
+        assert len(refined.frames) == len(published_by(refinement_windows(spec.length), window.index))
         state = RefineState.from_bytes(refined.state.to_bytes())
         made.append(refined.frames)
     return np.concatenate(made)
@@ -97,7 +97,7 @@ def refine_lockstep(engine: RefineEngine, spec: JobSpec, frames: FramesTHWC) -> 
     state = engine.start_lockstep(spec, frames)
     for _ in range(REFINED.num_inference_steps):
         state = RefineState.from_bytes(engine.step_lockstep(spec, state, ignore_step).to_bytes())
-    return engine.finish_lockstep(spec, state, range(spec.num_frames))
+    return engine.finish_lockstep(spec, state, range(spec.length))
 
 
 @pytest.mark.parametrize("num_frames", [16, 24, 25, 41])

@@ -62,6 +62,7 @@ def full_record() -> JobRecord:
             ),
             "resumed_at": DAY_ONE,
             "steering": (Steering(at=DAY_ONE, entry=3, from_frame=16, prompt="a blue square"),),
+            "was_endless": True,
             "webhooks_ended": 2,
             "num_events": 5,
             "fingerprints": (FingerprintChange(from_chunk=0, fingerprint="f1"),),

@@ -61,14 +61,14 @@ class Long:
 
 
 def test_a_long_job_is_read_back_from_its_pages() -> None:
-    long = Long(600, 256)
+    long = Long(2 * PAGE_CHUNKS + 8, PAGE_CHUNKS)
     pages = [long.key("preview", 0), long.key("preview", 1), long.key("refined", 0)]
     assert long.puts == [*pages, manifest_key(long.id)]
     assert read_job(long.storage, long.id) == (long.record, all_chunks(long.store, long.id))
 
 
 def test_a_commit_writes_and_reads_no_more_than_one_page_however_long_the_job_is() -> None:
-    long = Long(1023)
+    long = Long(4 * PAGE_CHUNKS - 1)
     long.commit()
     assert long.puts == [long.key("preview", 3), manifest_key(long.id)]
     long.commit()
@@ -135,7 +135,7 @@ def test_a_job_with_a_missing_page_is_not_rebuilt_from_what_is_left() -> None:
 
 
 def test_pages_are_kept_and_those_of_no_chunk_are_not() -> None:
-    long = Long(600, 300)
+    long = Long(2 * PAGE_CHUNKS + 8, PAGE_CHUNKS + 4)
     pages = [long.key(variant, number) for variant in VARIANTS for number in range(5)]
     lists = all_chunks(long.store, long.id)
     ended = long.record.model_copy(update={"status": JobStatus.SUCCEEDED})

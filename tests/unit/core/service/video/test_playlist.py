@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.service.video.playlist import PlaylistEntry, render_playlist
+from core.service.video.playlist import PlaylistEntry, render_playlist, render_sliding_playlist
 
 ENTRIES = [
     PlaylistEntry("http://s3/b/jobs/a/chunks/00000.mp4?X=1", size_bytes=3000, head_bytes=782, num_frames=16),
@@ -42,6 +42,27 @@ def test_a_growing_playlist_only_appends() -> None:
     assert growing[1].startswith(growing[0])
     assert render_playlist(ENTRIES, 8, ended=True).startswith(growing[1])
     assert "ENDLIST" not in growing[1]
+
+
+def test_a_sliding_playlist_names_the_index_of_its_first_chunk_and_has_no_kind() -> None:
+    assert render_sliding_playlist(ENTRIES[:1], ENTRIES[1:], 30, 70) == (
+        "#EXTM3U\n"
+        "#EXT-X-VERSION:7\n"
+        "#EXT-X-TARGETDURATION:1\n"
+        "#EXT-X-MEDIA-SEQUENCE:70\n"
+        "#EXT-X-INDEPENDENT-SEGMENTS\n"
+        '#EXT-X-MAP:URI="http://s3/b/jobs/a/chunks/00000.mp4?X=1",BYTERANGE="782@0"\n'
+        "#EXTINF:0.033334,\n"
+        "#EXT-X-BYTERANGE:1218@782\n"
+        "http://s3/b/jobs/a/chunks/00001.mp4?X=2\n"
+    )
+
+
+def test_a_segment_s_lines_are_the_same_in_both_kinds() -> None:
+    entries = [PlaylistEntry(f"{index}.mp4", 2000, 782, 16) for index in range(200)]
+    whole = render_playlist(entries, 30, ended=False)
+    sliding = render_sliding_playlist(entries[:1], entries[184:], 30, 184)
+    assert whole.endswith(sliding[sliding.index("#EXTINF") :])
 
 
 def test_a_playlist_without_chunks_names_no_init_segment() -> None:

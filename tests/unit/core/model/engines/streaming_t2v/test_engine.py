@@ -66,7 +66,7 @@ class Run:
 def make_video(engine: Engine, spec: JobSpec) -> Run:
     """All chunks of a request."""
     run = Run([engine.start(spec, NO_INPUT_MEDIA)], [])
-    while run.states[-1].frames_done < spec.num_frames:
+    while run.states[-1].frames_done < spec.length:
         run.chunks.append(engine.next_chunk(spec, run.states[-1], ignore_step))
         run.states.append(run.chunks[-1].state)
     return run

@@ -144,7 +144,7 @@ def test_a_state_that_is_not_finite_is_not_continued(engine: StreamingT2VEngine,
 
 def test_every_array_of_every_state_is_finite(engine: StreamingT2VEngine) -> None:
     state = engine.start(SPEC, NO_INPUT_MEDIA)
-    while state.frames_done < SPEC.num_frames:
+    while state.frames_done < SPEC.length:
         state = engine.next_chunk(SPEC, state, ignore_step).state
         assert all(np.isfinite(array).all() for array in state.arrays.values())
 

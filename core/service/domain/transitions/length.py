@@ -1,0 +1,66 @@
+"""Changing the length of a job that has not ended, and the end that the operator sets."""
+
+from __future__ import annotations
+
+from core.service.domain.chunk_order import next_new_chunk
+from core.service.domain.errors import InvalidField, JobStateConflict
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece
+from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, JobWarning, Lane, WarningCode
+from core.service.domain.transitions.transition import updated
+
+_LATER = "extend it once it has ended"
+
+
+def first_open_frame(record: JobRecord) -> int:
+    """The first frame of the next chunk that no worker has begun.
+
+    A held lane may be making the next chunk: a worker reads the record after its claim.
+    """
+    return CHUNK_FRAMES * (next_new_chunk(record) + 1) if record.lane(Lane.GENERATE).held else record.frames_done
+
+
+def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | None) -> JobRecord:
+    """The job with a new end; None: without one, but at `endless_limit`. The same length changes nothing.
+
+    What is made or begun stays as it is. Raises InvalidField for fewer frames than that, and JobStateConflict if the
+    video's end is among it.
+    """
+    spec = record.spec
+    if num_frames == spec.num_frames:
+        return record
+    limit = endless_limit if num_frames is None else None
+    changed = spec.model_copy(update={"num_frames": num_frames, "endless_limit": limit})
+    begun = min(first_open_frame(record), spec.length)
+    if changed.length < begun:
+        message = f"{begun} frames are made or begun already"
+        raise InvalidField(message, field="num_frames", fix=f"give at least {begun}, or cancel the job")
+    if begun % CHUNK_FRAMES and changed.length != begun:
+        raise JobStateConflict(f"the last chunk, which ends at frame {begun}, is made or begun", fix=_LATER)
+    if _newest_piece(record, spec) != _newest_piece(record, changed):
+        raise JobStateConflict("the end of the video is refined or begun to be", fix=_LATER)
+    return updated(record, spec=changed, was_endless=record.was_endless or spec.is_endless)
+
+
+def ends_where_planned(record: JobRecord, chunk: ChunkRecord) -> bool:
+    """Whether a chunk has all the frames that it should have. A worker that lost its lease may have begun it for
+    another length."""
+    return chunk.first_frame + chunk.num_frames == min((chunk.index + 1) * CHUNK_FRAMES, record.spec.length)
+
+
+def with_limit_told(record: JobRecord) -> JobRecord:
+    """A job without end that has all the frames that it may get has a warning."""
+    if not (record.spec.is_endless and record.is_complete):
+        return record
+    message = f"the video ended at {record.frames_done} frames, the most allowed here (LONGTAKE_MAX_ENDLESS_FRAMES)"
+    warning = JobWarning(code=WarningCode.ENDLESS_LIMIT, message=message, field="num_frames")
+    return updated(record, warnings=(*record.warnings, warning))
+
+
+def _newest_piece(record: JobRecord, spec: JobSpec) -> RefinePiece | JobSpec | None:
+    """The newest piece of the refinement that is begun, for a video of this length; None if none is. Every piece of
+    lockstep depends on the whole spec."""
+    newest = record.refine_done - (0 if record.lane(Lane.REFINE).held else 1)
+    if spec.refine is None or newest < 0:
+        return None
+    return spec if spec.refine.schedule == "lockstep" or newest >= num_pieces(spec) else refine_piece(spec, newest)
