@@ -452,6 +452,19 @@ class Service:
 
         self.others["api"].run(post, stop)
 
+    def retry(self, job_id: str, stop: Stop | None = None) -> None:
+        services = self.services(self.others["api"])
+
+        def post() -> None:
+            try:
+                record = services.store.retry(job_id)
+                write_manifest(services.store, services.storage, record)
+            except LongtakeError:
+                return
+            wake(services, record)
+
+        self.others["api"].run(post, stop)
+
     def delete(self, job_id: str, told: Callable[[], None], stop: Stop | None = None) -> None:
         services = self.services(self.others["api"])
 

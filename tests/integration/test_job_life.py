@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,7 +88,8 @@ class Life:
     webhooks: bool
     accepted: bool = False
     cancel_tried: bool = False
-    cancel_told: bool = False
+    cancel_told: int | None = None
+    """The generation of the job that was canceled."""
     delete_tried: bool = False
     delete_told: bool = False
     damaged: bool = False
@@ -99,8 +100,8 @@ class Life:
     def accept(self) -> None:
         self.accepted = True
 
-    def cancel(self) -> None:
-        self.cancel_told = True
+    def cancel(self, generation: int) -> None:
+        self.cancel_told = generation
 
     def delete(self) -> None:
         self.delete_told = True
@@ -137,7 +138,14 @@ class JobLife(RuleBasedStateMachine):
     @rule(job=jobs, stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()))
     def cancel(self, job: str, stop: Stop | None) -> None:
         self.lives[job].cancel_tried = True
-        self.service.cancel(job, self.lives[job].cancel, stop)
+        record = self.service.record(job)
+        told = partial(self.lives[job].cancel, record.generation if record else 0)
+        self.service.cancel(job, told, stop)
+
+    @precondition(lambda self: not self.service.others["api"].parked)
+    @rule(job=jobs, stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()))
+    def retry(self, job: str, stop: Stop | None) -> None:
+        self.service.retry(job, stop)
 
     @precondition(lambda self: not self.service.others["api"].parked)
     @rule(job=consumes(jobs), stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()))
@@ -253,7 +261,8 @@ class JobLife(RuleBasedStateMachine):
         self.service.wipe()
         for life in self.lives.values():
             manifest = self.service.manifest(life.job_id)
-            life.cancel_told &= life.job_id not in self.service.storage.overtaken
+            if life.job_id in self.service.storage.overtaken:
+                life.cancel_told = None
             if manifest is not None or not self.may_be_expired(life):
                 life.seen = manifest
             life.log = life.log[: (manifest.num_events or 0) if manifest else 0]
@@ -326,8 +335,8 @@ class JobLife(RuleBasedStateMachine):
             assert manifest_key(life.job_id) in self.service.storage.objects, life.job_id
 
     def check_what_has_ended_stays_as_it_ended(self, life: Life, record: JobRecord) -> None:
-        """A terminal status is final, and so is all that was made."""
-        if life.seen is not None and life.seen.status.is_terminal:
+        """A terminal status is final, and so is all that was made, until a client lets the job go on."""
+        if life.seen is not None and life.seen.status.is_terminal and life.seen.generation == record.generation:
             assert durable_fields(record) == durable_fields(
                 life.seen.model_copy(update={"webhooks_ended": record.webhooks_ended, "revision": record.revision})
             )
@@ -356,7 +365,9 @@ class JobLife(RuleBasedStateMachine):
         types = [event.type for event in log]
         assert types[0] is EventType.JOB_QUEUED
         ends = [number for number, kind in enumerate(types, start=1) if kind in END_EVENTS]
-        assert ends == ([len(log)] if record.status.is_terminal else []), types
+        goes_on = [number for number, kind in enumerate(types) if number and kind is EventType.JOB_QUEUED]
+        assert ends == [*goes_on, *([len(log)] if record.status.is_terminal else [])], types
+        assert len(goes_on) == record.generation
         told = tuple((event.id, str(event.type), int(event.data["version"]), _chunk(event)) for event in log)
         common = min(len(told), len(life.log))
         assert told[:common] == life.log[:common], "a client that goes on after an entry misses another"
@@ -385,7 +396,7 @@ class JobLife(RuleBasedStateMachine):
 
     def check_a_cancel_is_kept(self, life: Life, record: JobRecord) -> None:
         """A cancel that was told as done is not forgotten."""
-        assert record.cancel_requested or not life.cancel_told
+        assert record.cancel_requested or life.cancel_told is None or life.cancel_told < record.generation
 
     def may_be_expired(self, life: Life) -> bool:
         ends = life.seen.expires_at if life.seen else None
@@ -441,7 +452,7 @@ class JobLife(RuleBasedStateMachine):
                 self.check_bytes(life, record)
             else:
                 assert record.status is JobStatus.SUCCEEDED, record.status
-                assert not life.cancel_told, life
+                assert life.cancel_told is None or life.cancel_told < record.generation, life
                 assert record.is_complete
                 assert record.is_refined
                 self.check_bytes(life, record)
@@ -459,8 +470,13 @@ class JobLife(RuleBasedStateMachine):
         """Every chunk and video has the bytes of an undisturbed run. A cancelled job ends before what is damaged."""
         undisturbed, objects = baseline(life.kind, life.seed), self.service.storage.objects
         lanes: tuple[tuple[Variant, tuple[bytes, ...], str | None, str], ...] = (
-            ("preview", undisturbed.chunks, record.video_key, video_key(record.id)),
-            ("refined", undisturbed.refined, record.refined_video_key, refined_video_key(record.id)),
+            ("preview", undisturbed.chunks, record.video_key, video_key(record.id, record.generation)),
+            (
+                "refined",
+                undisturbed.refined,
+                record.refined_video_key,
+                refined_video_key(record.id, record.generation),
+            ),
         )
         for variant, expected, named, key in lanes:
             chunks = self.service.chunks(record.id, variant)
@@ -472,8 +488,8 @@ class JobLife(RuleBasedStateMachine):
             assert named == (key if good else None), record
             assert not good or _sums([objects.get(key)]) == _sums([_joined(tuple(expected[:good]))])
         if record.status is JobStatus.SUCCEEDED:
-            assert _sums([objects.get(video_key(record.id))]) == _sums([undisturbed.video])
-            assert _sums([objects.get(refined_video_key(record.id))]) == _sums([undisturbed.refined_video])
+            videos = [objects.get(key) for key in (record.video_key, record.refined_video_key) if key is not None]
+            assert _sums(videos) == _sums([one for one in (undisturbed.video, undisturbed.refined_video) if one])
 
     def check_all_webhooks_have_arrived(self) -> None:
         """Every event that somebody wants to hear of was told, or given up, under one id."""
@@ -482,7 +498,7 @@ class JobLife(RuleBasedStateMachine):
             self.service.send_webhooks("delivered")
         for life in self.lives.values():
             if life.webhooks and self.service.record(life.job_id) is not None:
-                wanted = {_webhook_id(event) for event in self.service.events(life.job_id) if _is_told(event)}
+                wanted = _webhook_ids(self.service.events(life.job_id))
                 assert wanted <= self.service.settled, wanted - self.service.settled
 
     def check_nothing_is_left_over(self) -> None:
@@ -520,9 +536,20 @@ def _is_told(event: JobEvent) -> bool:
     return event.type not in {EventType.JOB_QUEUED, EventType.JOB_STARTED}
 
 
-def _webhook_id(event: JobEvent) -> str:
-    number = event.job_id.removeprefix("job_")
-    return f"msg_{number}_{event.data['version']}_{str(event.type).replace('.', '_')}"
+def _webhook_ids(log: Sequence[JobEvent]) -> set[str]:
+    """Of all events of a job that are told, its log being `log`."""
+    found, generation = set[str](), 0
+    for event in log:
+        generation = event.data.get("generation", generation)
+        if _is_told(event):
+            name = str(event.type).replace(".", "_")
+            run = f"run_{_letters(generation)}_" if generation else ""
+            found.add(f"msg_{event.job_id.removeprefix('job_')}_{event.data['version']}_{run}{name}")
+    return found
+
+
+def _letters(number: int) -> str:
+    return "".join(chr(ord("a") + number // 26**place % 26) for place in (2, 1, 0))
 
 
 @cache

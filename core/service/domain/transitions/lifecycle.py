@@ -85,7 +85,8 @@ def fail(record: JobRecord, error: JobError, at: datetime, retention: timedelta)
 
 
 def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Transition:
-    """queued -> canceled at once, running -> canceling. Idempotent. Raises JobStateConflict if it is too late."""
+    """queued -> canceled at once (finalizing, if it has chunks), running -> canceling. Idempotent. Raises
+    JobStateConflict if it is too late."""
     require_not_deleted(record)
     if record.cancel_requested and record.status is not JobStatus.FAILED:
         return Transition(record)
@@ -95,6 +96,8 @@ def request_cancel(record: JobRecord, at: datetime, retention: timedelta) -> Tra
         )
     if record.status is not JobStatus.QUEUED:
         raise JobStateConflict(f"a job that is {record.status} cannot be canceled", fix="DELETE removes an ended job")
+    if record.chunks.count:
+        return with_revision(Transition(moved_to(record, JobStatus.FINALIZING, cancel_requested=True, repairs=())))
     ended = ended_as(record, JobStatus.CANCELED, at, retention, cancel_requested=True)
     return with_event(ended, EventType.JOB_CANCELED, at)
 

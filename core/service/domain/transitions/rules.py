@@ -6,7 +6,7 @@ from core.service.domain.refine_plan import is_ready
 from core.service.domain.schema import LANES_WITH_STEPS, JobRecord, JobStatus, Lane, LaneState
 
 NEXT_STATUSES: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED, JobStatus.FAILED}),
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.RUNNING: frozenset({JobStatus.CANCELING, JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.CANCELING: frozenset({JobStatus.FINALIZING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.FINALIZING: frozenset({JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.CANCELED, JobStatus.FAILED}),
@@ -15,8 +15,9 @@ NEXT_STATUSES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.CANCELED: frozenset({JobStatus.QUEUED}),
     JobStatus.EXPIRED: frozenset(),
 }
-"""The status graph. A job with damaged chunks goes back from finalizing; an ended one that is extended or retried is
-queued again. Nothing leads to expired: retention removes jobs altogether."""
+"""The status graph. A queued job that has chunks (a branch, or one that goes on) is finalized when it is canceled. A
+job with damaged chunks goes back from finalizing; an ended one that is extended or retried is queued again. Nothing
+leads to expired: retention removes jobs altogether."""
 
 
 ACTIVE_STATUSES = tuple(status for status in JobStatus if not status.is_terminal)

@@ -134,6 +134,17 @@ def test_a_canceled_job_goes_on_from_its_last_chunk_when_it_is_retried() -> None
     assert life.finish().status is JobStatus.SUCCEEDED
 
 
+def test_a_queued_job_with_chunks_is_finalized_when_it_is_canceled() -> None:
+    life = Life(num_frames=80)
+    life.make(0, 1)
+    life.fail()
+    life.retry()
+    job = life.cancel()
+    assert (job.status, transitions.wants(job, Lane.FINALIZE)) == (JobStatus.FINALIZING, True)
+    ended = life.finish()
+    assert (ended.status, ended.video_key) == (JobStatus.CANCELED, "v"), "finished chunks become the video"
+
+
 def test_a_worker_of_the_generation_before_commits_nothing() -> None:
     life = Life(num_frames=80)
     life.chunk(0)
@@ -328,6 +339,7 @@ def a_long_life() -> Life:
     life.finish()
     life.retry()
     life.cancel()
+    life.finish()
     life.extend(16)
     life.chunk(4)
     return life
