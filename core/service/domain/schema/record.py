@@ -98,6 +98,14 @@ class Steering(Stored):
     prompt: str
 
 
+class LengthChange(Stored):
+    """A length that the job had before a client changed it."""
+
+    entry: int = Field(description="Entries of the event log that were written while it had it.")
+    num_frames: int | None
+    endless_limit: int | None = None
+
+
 class JobRecord(Stored):
     """What the store keeps of a job. It is the source of truth; queues and events are derived from it."""
 
@@ -130,7 +138,7 @@ class JobRecord(Stored):
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
-    was_endless: bool = Field(default=False, description="It had no end before it got one.")
+    length_changes: tuple[LengthChange, ...] = Field(default=(), description="Earlier lengths, oldest first.")
     webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -160,7 +168,7 @@ class JobRecord(Stored):
     @property
     def has_sliding_playlist(self) -> bool:
         """Whether the playlist has the newest chunks alone until the job has ended."""
-        return self.was_endless or self.spec.is_endless
+        return self.spec.is_endless or any(change.num_frames is None for change in self.length_changes)
 
     @property
     def is_refined(self) -> bool:

@@ -20,6 +20,7 @@ from core.service.domain.schema import (
     Variant,
 )
 from core.service.domain.transitions.events import KEPT_EVENTS, deliveries_for, has_webhook, new_event
+from core.service.domain.transitions.length import at_entry
 from core.service.domain.transitions.transition import ChunkWrite, Transition, finalizing_if_made, updated
 
 TOKENS_SKIPPED_BY_RESTORE = 1_000_000
@@ -34,7 +35,8 @@ def restore(record: JobRecord, lists: ChunkLists) -> Transition:
         lane: LaneState(token=record.lane(lane).token + TOKENS_SKIPPED_BY_RESTORE, attempts=record.lane(lane).attempts)
         for lane in Lane
     }
-    past = _with_steering(_history(record, lists), record)
+    whole = _with_steering(_history(record, lists), record)
+    past = [(at_entry(state, n, record.length_changes), event, at) for n, (state, event, at) in enumerate(whole, 1)]
     return Transition(
         updated(record, lanes={**record.lanes, **lanes}, num_events=len(past)),
         events=tuple(new_event(state, event, at) for state, event, at in past[-KEPT_EVENTS:]),
