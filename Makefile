@@ -79,7 +79,7 @@ test-model: $(READY)
 test-integration: $(READY)
 	@echo "== integration tests: real Redis, S3 server, API and workers, whole runs of training and evaluation; six files"
 	@echo "   at a time, most of each is waiting"
-	$(PYTEST) -n 6 --dist loadfile --no-loadscope-reorder tests/integration $(RUN_TESTS)
+	$(PYTEST) -n 6 --dist loadfile --no-loadscope-reorder $(RUN_TESTS) tests/integration
 
 # In CI, or where FRESH_MACHINE=1 asks for it: it downloads a Debian and every package anew.
 test: lint types test-fast test-model test-integration $(if $(filter true 1,$(CI) $(FRESH_MACHINE)),fresh-machine)

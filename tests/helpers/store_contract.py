@@ -5,6 +5,7 @@ A module that wants it run has a fixture `ports` and a class `Test...(StoreContr
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -368,6 +369,18 @@ class StoreContract:
             order.append(lease.job_id)
         assert order == [queued_job(number).id for number in (1, 2, 3)]
 
+    def test_a_job_without_an_end_takes_turns_with_new_ones_by_its_last_chunk(self, ports: StorePorts) -> None:
+        ports.store.create(queued_job(1, age_seconds=60, num_frames=None, endless_limit=900))
+        for number, age in ((2, 30), (3, -30)):
+            ports.store.create(queued_job(number, age_seconds=age))
+        ports.make_chunk(queued_job(1), 0)
+        ports.store.create(queued_job(4, age_seconds=20, num_frames=32))
+        ports.make_chunk(queued_job(4), 0)
+        model, order = queued_job().spec.model, list[str]()
+        while (lease := ports.store.claim_next(Lane.GENERATE, model, "w1", LONG)) is not None:
+            order.append(lease.job_id)
+        assert order == [queued_job(number).id for number in (4, 2, 1, 3)]
+
     def test_every_queue_has_its_own_jobs(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         assert ports.store.next_ready(Lane.GENERATE, "another") is None
@@ -525,6 +538,27 @@ class StoreContract:
         ports.store.remove_tombstone(job.id)
         assert ports.store.restore(steered, lists)
         assert [(event.id, event.type, event.data) for event in ports.log.read(job.id)] == before
+
+    def test_a_restored_log_has_the_lengths_of_their_time(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(num_frames=None, endless_limit=900, **HOOKED))
+        ports.make_chunk(job, 0)
+        ports.store.steer(job.id, JobChange(num_frames=48))
+        ports.make_chunk(job, 1)
+        ports.store.steer(job.id, JobChange(num_frames=None), 500)
+        ports.store.steer(job.id, JobChange(prompt="a blue square"))
+        ended = ports.store.steer(job.id, JobChange(num_frames=32)).record
+        assert (ended.status, ended.spec.endless_limit) == (JobStatus.FINALIZING, None)
+        before = [(event.id, event.type, event.data) for event in ports.log.read(job.id)]
+        assert [data["frames_total"] for *_, data in before] == [None, None, None, 48, None]
+        totals = [json.loads(delivery.body)["data"]["frames_total"] for delivery in ports.outbox.of_job(job.id)]
+        lists = all_chunks(ports.store, job.id)
+        ports.store.request_delete(job.id)
+        ports.store.purge(job.id)
+        ports.store.remove_tombstone(job.id)
+        assert ports.store.restore(ended, lists)
+        assert [(event.id, event.type, event.data) for event in ports.log.read(job.id)] == before
+        restored = [json.loads(delivery.body)["data"]["frames_total"] for delivery in ports.outbox.of_job(job.id)]
+        assert (restored, totals) == ([None, 48], [None, 48])
 
     def test_a_deleted_job_has_a_tombstone_and_is_not_restored(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
@@ -734,9 +768,9 @@ class StoreContract:
         assert [chunk.version for chunk in ports.store.chunks(job.id, "preview")] == [1, 2]
 
     def test_a_restored_job_has_its_chunks_and_their_pages_are_stale(self, ports: StorePorts) -> None:
-        job = queued_job(num_frames=16 * 600, refine=refine_spec())
-        running = with_chunks(job, 600, 300).model_copy(update={"status": JobStatus.RUNNING, "revision": 7})
-        lists = ChunkLists(chunks_of(job, 600), chunks_of(job, 300))
+        job = queued_job(num_frames=16 * 90, refine=refine_spec())
+        running = with_chunks(job, 90, 40).model_copy(update={"status": JobStatus.RUNNING, "revision": 7})
+        lists = ChunkLists(chunks_of(job, 90), chunks_of(job, 40))
         assert ports.store.restore(running, lists)
         assert all_chunks(ports.store, job.id) == lists
         pages = [ChunkPage("preview", 0), ChunkPage("preview", 1), ChunkPage("refined", 0)]

@@ -114,13 +114,19 @@ class EndedGeneration(Stored):
     ended_at: datetime
     next_at: datetime = Field(description="When the job was queued again.")
     version: int
-    num_frames: int | None
-    endless_limit: int | None = None
     error: JobError | None = None
     replaced: ChunkRecord | None = Field(
         default=None, description="Its last chunk, if that was short: the next generation has replaced it."
     )
     replaced_refined: ChunkRecord | None = None
+
+
+class LengthChange(Stored):
+    """A length that the job had before a client changed it."""
+
+    entry: int = Field(description="Entries of the event log that were written while it had it.")
+    num_frames: int | None
+    endless_limit: int | None = None
 
 
 class JobRecord(Stored):
@@ -162,7 +168,7 @@ class JobRecord(Stored):
     resumed_at: datetime | None = Field(
         default=None, description="When this generation started; None in generation 0, which `started_at` tells of."
     )
-    was_endless: bool = Field(default=False, description="It had no end before it got one.")
+    length_changes: tuple[LengthChange, ...] = Field(default=(), description="Earlier lengths, oldest first.")
     webhooks_ended: int = Field(default=0, description="Number of webhooks, in order, that need no further attempt.")
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -202,7 +208,7 @@ class JobRecord(Stored):
     @property
     def has_sliding_playlist(self) -> bool:
         """Whether the playlist has the newest chunks alone until the job has ended."""
-        return self.was_endless or self.spec.is_endless
+        return self.spec.is_endless or any(change.num_frames is None for change in self.length_changes)
 
     @property
     def is_refined(self) -> bool:

@@ -16,6 +16,7 @@ from core.service.domain.schema import (
     JobStatus,
     LaneState,
 )
+from core.service.domain.transitions.length import length_before
 from core.service.domain.transitions.rules import ALL_LANES, needs_media_again, should_start_at_once
 from core.service.domain.transitions.steering import with_prompt
 from core.service.domain.transitions.transition import (
@@ -98,8 +99,6 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         ended_at=record.finished_at,
         next_at=at,
         version=record.version,
-        num_frames=record.spec.num_frames,
-        endless_limit=record.spec.endless_limit,
         error=record.error,
     )
     queued = moved_to(
@@ -107,6 +106,7 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         JobStatus.QUEUED,
         spec=spec,
         earlier=(*record.earlier, ended),
+        length_changes=(*record.length_changes, *length_before(record, spec)),
         chunks=record.chunks.at_new_start,
         refined=record.refined.at_new_start,
         refine_done=_pieces_kept(record, spec),
@@ -115,7 +115,6 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         prepare_again=needs_media_again(record),
         media_repairs=0,
         resumed_at=None,
-        was_endless=False,
         cancel_requested=False,
         error=None,
         finished_at=None,

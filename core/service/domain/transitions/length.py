@@ -5,10 +5,21 @@ from __future__ import annotations
 from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.errors import InvalidField, JobStateConflict
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece
-from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, JobWarning, Lane, WarningCode
+from core.service.domain.refine_plan import RefinePiece, is_made, num_pieces, refine_piece
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    JobWarning,
+    Lane,
+    LengthChange,
+    WarningCode,
+)
 from core.service.domain.transitions.transition import updated
 
+MAX_LENGTH_CHANGES = 100
+"""Of one job: its record keeps them."""
 _LATER = "extend it once it has ended"
 
 
@@ -39,7 +50,29 @@ def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | 
         raise JobStateConflict(f"the last chunk, which ends at frame {begun}, is made or begun", fix=_LATER)
     if _newest_piece(record, spec) != _newest_piece(record, changed):
         raise JobStateConflict("the end of the video is refined or begun to be", fix=_LATER)
-    return updated(record, spec=changed, was_endless=record.was_endless or spec.is_endless)
+    if len(record.length_changes) >= MAX_LENGTH_CHANGES:
+        raise JobStateConflict(f"the length was changed {MAX_LENGTH_CHANGES} times, which is the limit", fix=_LATER)
+    changes = (*record.length_changes, *length_before(record, changed))
+    return updated(record, spec=changed, length_changes=changes)
+
+
+def length_before(record: JobRecord, changed: JobSpec) -> tuple[LengthChange, ...]:
+    """What the record keeps of the job's length, if `changed` has another one."""
+    spec = record.spec
+    if (spec.num_frames, spec.endless_limit) == (changed.num_frames, changed.endless_limit):
+        return ()
+    return (LengthChange(entry=record.num_events or 0, num_frames=spec.num_frames, endless_limit=spec.endless_limit),)
+
+
+def at_entry(state: JobRecord, number: int, changes: tuple[LengthChange, ...]) -> JobRecord:
+    """The job as it was told in entry `number` of the log, with the length of that time."""
+    old = next((change for change in changes if number <= change.entry), None)
+    if old is None:
+        return state
+    spec = state.spec.model_copy(update={"num_frames": old.num_frames, "endless_limit": old.endless_limit})
+    then = updated(state, spec=spec)
+    ended_later = then.status is JobStatus.FINALIZING and not is_made(then)
+    return updated(then, status=JobStatus.RUNNING) if ended_later else then
 
 
 def ends_where_planned(record: JobRecord, chunk: ChunkRecord) -> bool:

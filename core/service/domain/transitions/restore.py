@@ -24,6 +24,7 @@ from core.service.domain.schema import (
 )
 from core.service.domain.transitions.branches import totals_of_copies
 from core.service.domain.transitions.events import KEPT_EVENTS, deliveries_for, has_webhook, new_event
+from core.service.domain.transitions.length import at_entry
 from core.service.domain.transitions.transition import ChunkWrite, Transition, finalizing_if_made, updated
 
 TOKENS_SKIPPED_BY_RESTORE = 1_000_000
@@ -38,7 +39,8 @@ def restore(record: JobRecord, lists: ChunkLists) -> Transition:
         lane: LaneState(token=record.lane(lane).token + TOKENS_SKIPPED_BY_RESTORE, attempts=record.lane(lane).attempts)
         for lane in Lane
     }
-    past = _with_steering(_history(record, lists), record)
+    whole = _with_steering(_history(record, lists), record)
+    past = [(at_entry(state, n, record.length_changes), event, at) for n, (state, event, at) in enumerate(whole, 1)]
     return Transition(
         updated(record, lanes={**record.lanes, **lanes}, num_events=len(past)),
         events=tuple(new_event(state, event, at) for state, event, at in past[-KEPT_EVENTS:]),
@@ -69,19 +71,15 @@ class _Run:
     ended_at: datetime | None
     status: JobStatus
     version: int
-    num_frames: int | None
-    endless_limit: int | None
     error: JobError | None
 
 
 def _runs(record: JobRecord) -> Iterator[_Run]:
     queued_at = record.created_at
     for past in record.earlier:
-        length = past.num_frames, past.endless_limit
-        yield _Run(queued_at, past.started_at, past.ended_at, past.status, past.version, *length, past.error)
+        yield _Run(queued_at, past.started_at, past.ended_at, past.status, past.version, past.error)
         queued_at = past.next_at
-    ended_at, length = record.finished_at, (record.spec.num_frames, record.spec.endless_limit)
-    yield _Run(queued_at, record.begun_at, ended_at, record.status, record.version, *length, record.error)
+    yield _Run(queued_at, record.begun_at, record.finished_at, record.status, record.version, record.error)
 
 
 def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
@@ -91,9 +89,7 @@ def _history(record: JobRecord, lists: ChunkLists) -> Iterator[_HistoryEntry]:
     copies = lists.preview[: record.branched_from.from_chunk] if record.branched_from else ()
     commits = _commits(record, ChunkLists(lists.preview[len(copies) :], lists.refined))
     for number, run in enumerate(_runs(record)):
-        length = {"num_frames": run.num_frames, "endless_limit": run.endless_limit}
-        spec = record.spec.model_copy(update=length)
-        now = updated(now, status=JobStatus.QUEUED, spec=spec, earlier=record.earlier[:number], error=None)
+        now = updated(now, status=JobStatus.QUEUED, earlier=record.earlier[:number], error=None)
         yield now, EventType.JOB_QUEUED, run.queued_at
         if copies and not now.chunks.count:
             now = updated(now, chunks=totals_of_copies(copies))
