@@ -5,8 +5,8 @@ A module that wants it run has a fixture `ports` and a class `Test...(StoreContr
 
 from __future__ import annotations
 
-import threading
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta

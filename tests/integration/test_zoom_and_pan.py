@@ -72,6 +72,7 @@ def test_the_models_list_says_what_the_engine_takes(service: Service) -> None:
         "video": "whole",
         "needs_input": True,
         "prompt_changes": False,
+        "endless": False,
     }
     assert models[MODEL]["profiles"] == {}
     assert models[MODEL]["parameters"]["properties"]["zoom"]["maximum"] == 4
