@@ -100,6 +100,16 @@ def test_state_of_another_worker_gives_the_same_bytes(folder: Path, whole: Run) 
         assert chunk.state.to_bytes() == whole.states[index + 1].to_bytes()
 
 
+def test_no_chunk_before_the_last_depends_on_the_length(engine: Engine, whole: Run) -> None:
+    endless = SPEC.model_copy(update={"num_frames": None, "endless_limit": 1_000_000}).for_engine()
+    state = engine.start(endless, NO_INPUT_MEDIA)
+    for index in range(2):
+        chunk = engine.next_chunk(endless, state, ignore_step)
+        state = chunk.state
+        assert chunk.frames.tobytes() == whole.chunks[index].frames.tobytes()
+        assert state.to_bytes() == whole.states[index + 1].to_bytes()
+
+
 def test_a_chunk_leaves_the_state_before_it_untouched(engine: Engine, whole: Run) -> None:
     before = whole.states[1].to_bytes()
 
