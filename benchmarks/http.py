@@ -100,22 +100,24 @@ def _figures(kind: Kind, own: Samples, others: Mapping[str, Samples]) -> list[Fi
     cpu = [sample.cpu_ms for sample in own[name]]
     target = None if kind.than else kind.target
     figures = [
-        Figure(name, statistics.median(rates), "requests/s", target, "higher", rates),
-        Figure(
-            f"{name}, p99", statistics.median(slowest), "ms", MOST_P99_MS if name == WITH_P99 else None, samples=slowest
-        ),
-        Figure(f"{name}, CPU of the API", statistics.median(cpu), "ms/request", samples=cpu),
+        Figure(name, _median(rates), "requests/s", target, "higher", rates),
+        Figure(f"{name}, p99", _median(slowest), "ms", MOST_P99_MS if name == WITH_P99 else None, samples=slowest),
+        Figure(f"{name}, CPU of the API", _median(cpu), "ms/request", samples=cpu),
     ]
     if kind.than:
         times = [round(a.per_second / b.per_second, 2) for a, b in zip(own[name], own[kind.than], strict=True)]
         title = f"{name}, times as many as {kind.than}"
-        figures.append(Figure(title, statistics.median(times), "x", kind.target, "higher", times))
+        figures.append(Figure(title, _median(times), "x", kind.target, "higher", times))
     for tree, of_other in others.items():
         times = [round(b.cpu_ms / a.cpu_ms, 2) for a, b in zip(own[name], of_other[name], strict=True)]
         note = f"{tree}: {[sample.cpu_ms for sample in of_other[name]]} ms/request, "
         note += f"{[sample.per_second for sample in of_other[name]]} requests/s"
-        figures.append(Figure(f"{name}, times as cheap", statistics.median(times), "x", None, "higher", times, note))
+        figures.append(Figure(f"{name}, times as cheap", _median(times), "x", None, "higher", times, note))
     return figures
+
+
+def _median(values: Sequence[float]) -> float:
+    return round(statistics.median(values), 3)
 
 
 @dataclass(frozen=True)

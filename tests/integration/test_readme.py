@@ -106,7 +106,7 @@ def test_the_examples_of_the_api_page_create_and_steer_jobs(api_page: Path) -> N
     assert re.findall(r"^HTTP/1.1 (\d+)", answers["key"], flags=re.MULTILINE) == ["202", "200"]
     assert "idempotency-replayed: true" in answers["key"]
     assert answers["put"] == "201\n"
-    assert answers["wait"].startswith("HTTP/1.1 200")
+    assert re.match(r"HTTP/1.1 20[02] ", answers["wait"])  # 202 on a machine that needs longer
     assert "preference-applied: wait=60" in answers["wait"]
     assert json.loads(answers["dry"])["num_chunks"] == 6
     assert [each["status"] for each in json.loads(answers["batch"])["results"]] == [202, 422]

@@ -24,6 +24,7 @@ from core.service.domain.errors import (
 )
 from core.service.domain.ports import ObjectPart
 from core.service.net.resolver import check_name
+from core.service.s3.large_reads import LargeReads
 from core.service.s3.storage import REQUEST, S3Storage
 
 ANSWER_SECONDS = 1.7
@@ -53,10 +54,9 @@ class S3ObjectReader:
         if self._made_client is None:
             self._made_client = httpx.AsyncClient(
                 timeout=httpx.Timeout(SILENCE_SECONDS, connect=ANSWER_SECONDS, pool=ANSWER_SECONDS),
-                # No limit here: LONGTAKE_MAX_MEDIA_STREAMS limits the readers.
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
                 trust_env=False,
-                transport=self._transport,
+                # Without a limit of connections: LONGTAKE_MAX_MEDIA_STREAMS limits the readers.
+                transport=self._transport or LargeReads(_KEPT_CONNECTIONS),
             )
         return self._made_client
 

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from anyio.lowlevel import checkpoint
 
 from api.backends.looks import Looks, Together
 from core.service.domain.errors import JobNotFound, StoreUnavailable
 from core.service.testing.job_store import FakeJobStore
+from tests.helpers.deadline import one_turn
 from tests.helpers.jobs import queued_job
 
 
@@ -40,7 +40,7 @@ def source() -> Source:
 async def reading(source: Source, calls: int) -> None:
     """Until `source` was called so often."""
     while len(source.calls) < calls:
-        await checkpoint()
+        await one_turn()
 
 
 def test_all_that_ask_while_a_call_lasts_share_the_next(source: Source) -> None:
@@ -49,7 +49,7 @@ def test_all_that_ask_while_a_call_lasts_share_the_next(source: Source) -> None:
         first = asyncio.create_task(together.get("a"))
         await reading(source, 1)
         others = [asyncio.create_task(together.get(key)) for key in ("a", "b", "a", "c")]
-        await checkpoint()
+        await one_turn()
         source.may_answer.set()
         return [await task for task in (first, *others)]
 
@@ -63,7 +63,7 @@ def test_a_client_that_leaves_takes_the_answer_from_nobody(source: Source) -> No
         left, stayed = (asyncio.create_task(together.get("a")) for _ in range(2))
         await reading(source, 1)
         left.cancel()
-        await checkpoint()
+        await one_turn()
         source.may_answer.set()
         return [await stayed, await together.get("a")]
 

@@ -57,7 +57,6 @@ def full_record() -> JobRecord:
                     ended_at=DAY_ONE,
                     next_at=DAY_ONE,
                     version=1,
-                    
                     replaced=chunk_of(job, 0),
                 ),
             ),
