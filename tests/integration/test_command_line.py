@@ -206,6 +206,24 @@ def test_steer_changes_the_prompt_of_a_running_job_and_says_from_where(up: Runni
     assert "give at most 159" in late.output
 
 
+def test_an_ended_job_is_extended_branched_and_retried(up: Running, tmp_path: Path) -> None:
+    url, clients = base_url(up), tmp_path / "clients"
+
+    def longtake(*words: str) -> str:
+        with running([*words, "--url", url], clients, tmp_path) as command:
+            command.process.wait(60)
+        return command.output
+
+    job = submit(url, 16)
+    assert "succeeded" in longtake("watch", job)
+    assert longtake("extend", job, "16").splitlines()[-1] == job
+    assert "succeeded" in longtake("watch", job)
+    branch = longtake("branch", job, "1", "--prompt", "a blue square", "--seed", "8").splitlines()[-1]
+    assert branch.startswith("job_")
+    assert "succeeded" in longtake("watch", branch)
+    assert "extend it" in longtake("retry", branch)
+
+
 def test_submit_and_watch_follow_a_job_of_a_running_service(up: Running, tmp_path: Path) -> None:
     url, clients = base_url(up), tmp_path / "clients"  # a family of their own: they end, the service stays
     words = ["submit", "a (red:1.4) square", "--frames", "17", "--fps", "30000/1001", "--watch", "--url", url]
