@@ -455,6 +455,18 @@ class StoreContract:
         assert ports.store.manifest_stored(job) == newer, "an older one was stored over it"
         assert ports.store.stale_manifests() == [newer]
 
+    def test_a_late_manifest_of_a_record_that_was_lost_is_written_over(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        lost = ports.make_chunk(job, 0)
+        ports.store.request_delete(job.id)
+        ports.store.purge(job.id)
+        ports.store.remove_tombstone(job.id)
+        assert ports.store.restore(job, ChunkLists())
+        rebuilt = ports.store.get(job.id)
+        assert ports.store.manifest_stored(lost) == rebuilt
+        assert ports.store.stale_manifests() == [rebuilt]
+        assert ports.store.manifest_stored(rebuilt) is None
+
     def test_a_new_prompt_is_logged_and_acts_from_the_next_chunk(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         lease = ports.claim(job)

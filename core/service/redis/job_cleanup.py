@@ -107,7 +107,7 @@ class JobCleanup(JobRecords):
         answer = self._manifest_stored(keys=read, args=[record.id, record.revision])
         if answer == scripts.DELETED:
             raise JobNotFound(f"there is no job {record.id}")
-        return self.get(record.id) if answer == scripts.NEWER_OWED else None
+        return self.get(record.id) if answer == scripts.ANOTHER_OWED else None
 
     @raises_store_errors
     def stale_pages(self, job_id: str) -> Sequence[ChunkPage]:

@@ -29,13 +29,13 @@ while true do
 end
 """
 
-# The manifest of revision ARGV[2] is stored, and the pages that had changed until then. Returns 1 if a newer one must
-# be written, 2 if the job was deleted.
+# The manifest of revision ARGV[2] is stored, and the pages that had changed until then. Returns 1 if the record is
+# another one (newer; or older, rebuilt after Redis was lost), whose manifest must be written; 2 if the job was deleted.
 MANIFEST_STORED = """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 2 end
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2])
 local newest = redis.call('HGET', KEYS[3], 'revision')
-if newest and tonumber(newest) > tonumber(ARGV[2]) then
+if not newest or tonumber(newest) >= tonumber(ARGV[2]) then redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2]) end
+if newest and tonumber(newest) ~= tonumber(ARGV[2]) then
   redis.call('ZADD', KEYS[1], newest, ARGV[1])
   return 1
 end
@@ -60,7 +60,7 @@ end
 return seen
 """
 
-NEWER_OWED, DELETED = 1, 2
+ANOTHER_OWED, DELETED = 1, 2
 """Answers of MANIFEST_STORED."""
 
 # Stores progress, but does not create keys of a purged job.

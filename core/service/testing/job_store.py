@@ -128,11 +128,12 @@ class FakeJobStore(FakeLaneClaims):
         with self.memory.changed:
             if self.has_tombstone(record.id):
                 raise JobNotFound(f"there is no job {record.id}")
-            pages = self.memory.stale_pages.get(record.id, {})
-            for page in [page for page, revision in pages.items() if revision <= record.revision]:
-                del pages[page]
             newest = self.memory.records.get(record.id, record)
-            if newest.revision > record.revision:
+            pages = self.memory.stale_pages.get(record.id, {})
+            stored = record.revision if record.revision <= newest.revision else -1
+            for page in [page for page, revision in pages.items() if revision <= stored]:
+                del pages[page]
+            if newest.revision != record.revision:
                 self.memory.stale_manifests[record.id] = newest.revision
                 return newest
             self.memory.stale_manifests.pop(record.id, None)

@@ -252,8 +252,8 @@ class JobStore(Protocol):
 
     def manifest_stored(self, record: JobRecord) -> JobRecord | None:
         """Record that the manifest of `record`, and its stale pages, are in the object store. Returns the newest record
-        if its manifest is still to be written, else None. Raises JobNotFound if the job was deleted: then its manifest
-        must go."""
+        if its manifest is still to be written, else None: also an older one, rebuilt after Redis was lost. Raises
+        JobNotFound if the job was deleted: then its manifest must go."""
         ...
 
     def stale_pages(self, job_id: str) -> Sequence[ChunkPage]:
