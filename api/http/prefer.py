@@ -11,8 +11,6 @@ from fastapi import Depends, Request
 
 from core.service.settings import Settings
 
-_PREFERENCE = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)\s*(?:=\s*(?:"([^"]*)"|([^\s;,"]*)))?\s*(?:;[^,]*)?')
-
 
 @dataclass(frozen=True)
 class Preferences:
@@ -32,9 +30,8 @@ def preferences_of(values: list[str], most_seconds: int) -> Preferences:
     """What the header's values ask for. Of a preference that is given twice the first counts (RFC 7240, section 2)."""
     given: dict[str, str] = {}
     for part in ",".join(values).split(","):
-        match = _PREFERENCE.fullmatch(part)
-        if match:
-            given.setdefault(match[1].lower(), match[2] or match[3] or "")
+        name, _, value = part.partition(";")[0].partition("=")
+        given.setdefault(name.strip().lower(), value.strip().strip('"'))
     wait = given.get("wait", "")
     seconds = int(wait) if re.fullmatch(r"[0-9]{1,9}", wait) else 0
     return Preferences(min(seconds, most_seconds), "respond-async" in given)

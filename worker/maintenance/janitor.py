@@ -160,6 +160,8 @@ class Janitor:
         for record in self._services.store.expired(self._services.clock.now()):
             logger.info("%s: expired, removed", record.id)
             self._remove(record.id)
+            # For a day no other job gets its id: caches may still hold its chunks.
+            self._services.store.add_tombstone(record.id, self._services.clock.now() + TOMBSTONE_TIME)
 
     def _remove_deleted(self) -> None:
         for record in self._services.store.deleted():

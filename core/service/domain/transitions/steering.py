@@ -37,9 +37,8 @@ def steer(
     """
     require_not_deleted(record)
     if record.status not in _STEERABLE:
-        raise JobStateConflict(
-            f"a job that is {record.status} cannot be changed", fix="extend it with a new prompt, or branch it"
-        )
+        fix = "retry it first" if record.status is JobStatus.FAILED else "extend it with a new prompt"
+        raise JobStateConflict(f"a job that is {record.status} cannot be changed", fix=f"{fix}, or branch it")
     told = _with_metadata(record, change)
     if change.changes_length:
         told = with_length(told, change.num_frames, endless_limit)

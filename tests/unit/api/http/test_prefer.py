@@ -30,6 +30,7 @@ from api.http.prefer import Preferences, preferences_of
         ([""], Preferences()),
         (["handling=lenient"], Preferences()),
         ([", ,;,=,"], Preferences()),
+        (["a" + " " * 30_000 + "x, wait=10"], Preferences(10)),
     ],
 )
 def test_what_a_header_asks_for(values: list[str], wanted: Preferences) -> None:
