@@ -108,6 +108,10 @@ Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 
+WebhookEvents = Annotated[list[WebhookEvent], Field(max_length=16)]
+"""An event that is named twice counts once."""
+
+
 class TimedPrompt(Frozen):
     """A prompt that begins at a frame."""
 
@@ -184,7 +188,7 @@ class JobRequest(Frozen):
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="Receives a signed POST for each of webhook_events."
     )
-    webhook_events: list[WebhookEvent] | None = Field(
+    webhook_events: WebhookEvents | None = Field(
         default=None,
         description="Default: job.succeeded, job.failed, job.canceled. Also possible: chunk.completed, chunk.refined,"
         " job.prompt_changed.",
@@ -255,4 +259,4 @@ class JobBranch(Frozen):
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="As of POST /jobs."
     )
-    webhook_events: list[WebhookEvent] | None = Field(default=None, description="As of POST /jobs.")
+    webhook_events: WebhookEvents | None = Field(default=None, description="As of POST /jobs.")
