@@ -8,7 +8,7 @@ from core.service.admission.extension import read_new_prompt, require_free_lengt
 from core.service.admission.limits import limit_of
 from core.service.domain.errors import FieldNotSupported, InvalidField, JobStateConflict, TooManyFrames
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.domain.prompt_schedule import prompt_at
+from core.service.domain.prompt_schedule import prompt_at, without_prompts_from
 from core.service.domain.schema import (
     JobBranch,
     JobRecord,
@@ -90,7 +90,6 @@ def _prompts(
     if branch.prompt is None:
         return spec.prompt_changes, ()
     text, warnings = read_new_prompt(branch.prompt, folder, spec, "leave it out")
-    before = tuple(change for change in spec.prompt_changes if change.start_frame < first)
-    kept = spec.model_copy(update={"prompt_changes": before})
+    kept = without_prompts_from(spec, first)
     new = () if prompt_at(kept, first) == text else (PromptChange(start_frame=first, text=text),)
-    return (*before, *new), warnings
+    return (*kept.prompt_changes, *new), warnings

@@ -232,7 +232,8 @@ class JobExtension(Frozen):
     num_frames: int = Field(ge=1, description="How many frames are added to those that the job has.", examples=[48])
     prompt: Prompt | None = Field(
         default=None,
-        description="What the added frames show; by default what the frames before them do.",
+        description="What the added frames show, instead of all later prompts of the job. By default the job's prompts"
+        " go on, also those that were to begin beyond its end.",
         examples=["a blue circle moving left over a striped background"],
     )
 
