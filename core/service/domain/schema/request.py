@@ -255,9 +255,18 @@ class JobBranch(Frozen):
     seed: int | None = Field(
         default=None, ge=0, le=MAX_SEED, description="Another seed from there on; by default the source's goes on."
     )
-    num_frames: int | None = Field(default=None, description="Length of the whole video, shared chunks included.")
-    metadata: Metadata | None = Field(default=None, description="As of POST /jobs.")
-    webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
-        default=None, description="As of POST /jobs."
+    num_frames: int | None = Field(
+        default=None, description="Length of the whole video, shared chunks included. null, written out: no end."
     )
-    webhook_events: WebhookEvents | None = Field(default=None, description="As of POST /jobs.")
+    metadata: Metadata | None = Field(default=None, description="As of POST /jobs. null, written out: none.")
+    webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        default=None, description="As of POST /jobs. null, written out: none, nor events."
+    )
+    webhook_events: WebhookEvents | None = Field(
+        default=None, description="As of POST /jobs. null, written out: the default."
+    )
+
+    @property
+    def changes_length(self) -> bool:
+        """Whether `num_frames` is given; it may be null."""
+        return "num_frames" in self.model_fields_set
