@@ -83,9 +83,7 @@ def with_prompt(record: JobRecord, prompt: str, from_frame: int, at: datetime) -
     if len(record.steering) >= MAX_STEERINGS:
         raise JobStateConflict(f"the prompt was changed {MAX_STEERINGS} times, which is the limit", fix="branch it")
     if sum(len(each.prompt) for each in record.steering) + len(prompt) > MAX_STEERING_CHARACTERS:
-        message = (
-            f"its new prompts would have more than {MAX_STEERING_CHARACTERS} characters together"
-        )
+        message = f"its new prompts would have more than {MAX_STEERING_CHARACTERS} characters together"
         raise JobStateConflict(message, fix="branch it")
     entry = Steering(at=at, entry=(record.num_events or 0) + 1, from_frame=from_frame, prompt=prompt)
     steered = updated(
