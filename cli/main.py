@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from cli.commands import (
     branch,
+    cancel,
     convert,
     demo,
     evaluate,
@@ -32,7 +33,7 @@ from cli.commands import (
 from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
-    *(demo, up, submit, steer, extend, branch, retry, watch),
+    *(demo, up, submit, steer, extend, branch, retry, cancel, watch),
     *(models, worker, pull, convert, train, evaluate, gc, health),
 )
 DELEGATING = (train, evaluate)

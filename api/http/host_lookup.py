@@ -25,7 +25,7 @@ URL_FIELDS = ("webhook_url", "image", "video")
 HostAndPort = tuple[str, int]
 
 
-async def _job_request(body: JsonBody) -> JobRequest:
+def _job_request(body: JsonBody) -> JobRequest:  # no coroutine: FastAPI runs it in a thread
     return parse_request(body)
 
 

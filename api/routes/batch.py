@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,8 +16,8 @@ from api.http.host_lookup import look_up
 from api.http.idempotency import IdempotencyKey, fingerprint_of
 from api.http.openapi import BATCH_BODY, may_fail
 from api.http.paths import prefix_of
-from api.http.problems import Problem, note, problem_of
-from api.http.responses import LargeJsonBody
+from api.http.problems import BodyTooLarge, Problem, note, problem_of
+from api.http.responses import MAX_BODY_BYTES, LargeJsonBody
 from api.routes.answers import json_answer, progress_now
 from api.routes.create import CreatorDep
 from core.service.admission.request_body import parse_body, parse_request
@@ -70,7 +71,7 @@ async def submit_batch(
     """Each request is answered by itself, in order; one that is refused stops no other. `Idempotency-Key` acts on each
     request and its place: after a failure send the same batch again, and only the jobs that are missing are created."""
     sent = parse_body(body, JobBatch).jobs
-    parsed = [_parsed(each) for each in sent]
+    parsed = await run_in_threadpool(_parsed_all, sent)
     hosts = await look_up([each for each in parsed if isinstance(each, JobRequest)], request, ports)
     wanted = {  # no key of a single request has a line break
         index: Wanted(each, fingerprint_of(sent[index]), hosts, key and f"{key}\n{index}")
@@ -83,11 +84,23 @@ async def submit_batch(
     return await run_in_threadpool(_answer, outcomes, request, base_url)
 
 
+def _parsed_all(bodies: list[object]) -> list[JobRequest | LongtakeError]:
+    return [_parsed(body) for body in bodies]
+
+
 def _parsed(body: object) -> JobRequest | LongtakeError:
     try:
+        _check_size(body)
         return parse_request(body)
     except LongtakeError as error:
         return error
+
+
+def _check_size(body: object) -> None:
+    """Raises BodyTooLarge if POST /jobs would not take this body, however densely it is written."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode(errors="surrogatepass")) > MAX_BODY_BYTES:
+        raise BodyTooLarge(f"the request has more than {MAX_BODY_BYTES} bytes", fix="send a smaller one")
 
 
 def _answer(outcomes: list[Created | LongtakeError], request: Request, base_url: PublicUrls) -> Response:

@@ -156,7 +156,20 @@ async def _delivery(
     return Delivery(job_id, request, ports, settings, streams, variant, redirect)
 
 
+async def _picture_delivery(
+    job_id: JobId,
+    request: Request,
+    ports: PortsDep,
+    settings: SettingsDep,
+    streams: MediaStreamsDep,
+    redirect: RedirectQuery = False,
+) -> Delivery:
+    return Delivery(job_id, request, ports, settings, streams, "preview", redirect)
+
+
 DeliveryOfRequest = Annotated[Delivery, Depends(_delivery)]
+DeliveryOfPicture = Annotated[Delivery, Depends(_picture_delivery)]
+"""Without `variant`: a job has one picture."""
 
 
 @router.head("/jobs/{job_id}/chunks/{index}.mp4", include_in_schema=False)
@@ -208,7 +221,7 @@ async def video(delivery: DeliveryOfRequest) -> Response:
     response_class=PictureResponse,
     responses=MEDIA_RESPONSES,
 )
-async def thumbnail(delivery: DeliveryOfRequest, thumbnails: ThumbnailsDep) -> Response:
+async def thumbnail(delivery: DeliveryOfPicture, thumbnails: ThumbnailsDep) -> Response:
     """The middle frame of the first chunk as a JPEG, its longer side at most 512 pixels; of the refined video once it
     is complete. Before the first chunk 404 `thumbnail_not_ready`."""
     record = await delivery.record()

@@ -6,14 +6,15 @@ import argparse
 import sys
 
 NAME = "steer"
-SUMMARY = "change the prompt of a running job"
+SUMMARY = "change the prompt or the length of a running job"
 DESCRIPTION = """\
 Gives a job that has not ended a new prompt, and prints the frame from which it acts: the first of the next chunk
-that no worker has begun."""
+that no worker has begun. Or gives it another length: so a video without end gets one."""
 EXAMPLES = """\
 examples:
   longtake steer job_k3mq5w7zr2ay4n6c5bqd "a blue circle moving left over a striped background"
   longtake steer job_k3mq5w7zr2ay4n6c5bqd "a blue circle moving left over a striped background" --from-frame 96
+  longtake steer job_k3mq5w7zr2ay4n6c5bqd --frames 480
 """
 
 
@@ -21,18 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from cli.commands.api import add_url_argument
 
     parser.add_argument("job", help="id of the job")
-    parser.add_argument("prompt", help="what the video shows from there on, in plain English")
+    parser.add_argument("prompt", nargs="?", help="what the video shows from there on, in plain English")
     parser.add_argument("--from-frame", type=int, help="act from this frame; it must not be made or begun yet")
+    parser.add_argument("--frames", type=int, help="new length of the whole video")
     add_url_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from cli.commands.api import api_client
     from cli.output.job_diff import warning_line
+    from client.calls import UNCHANGED
 
+    num_frames = UNCHANGED if args.frames is None else args.frames
     with api_client(args.url) as client:
-        changed = client.change_job(args.job, prompt=args.prompt, from_frame=args.from_frame)
-    print(f"acts from frame {changed.acts_from_frame}")
+        changed = client.change_job(args.job, args.prompt, args.from_frame, num_frames=num_frames)
+    if changed.acts_from_frame is not None:
+        print(f"acts from frame {changed.acts_from_frame}")
+    if args.frames is not None:
+        print(f"ends after {args.frames} frames")
     for warning in changed.warnings:
         print(f"warning: {warning_line(warning)}", file=sys.stderr)
     return 0

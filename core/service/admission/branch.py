@@ -5,10 +5,12 @@ from __future__ import annotations
 from core.service.admission.admission import Admitted, check_texts, webhook_events_of, webhook_url_of
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.extension import read_new_prompt, require_free_length
+from core.service.admission.length import endless_limit_of
 from core.service.admission.limits import limit_of
+from core.service.admission.refine_request import check_lockstep
 from core.service.domain.errors import FieldNotSupported, InvalidField, JobStateConflict, TooManyFrames
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.domain.prompt_schedule import prompt_at
+from core.service.domain.prompt_schedule import prompt_at, without_prompts_from
 from core.service.domain.schema import (
     JobBranch,
     JobRecord,
@@ -16,6 +18,7 @@ from core.service.domain.schema import (
     JobWarning,
     PromptChange,
     SeedChange,
+    WebhookEvent,
 )
 from core.service.net.address_guard import Resolve
 from core.service.settings import Settings
@@ -35,11 +38,8 @@ def admit_branch(
     first = branch.from_chunk * CHUNK_FRAMES
     changes = {**_length(branch, spec, first, folder, settings), **_seed(branch, spec, folder)}
     prompt_changes, warnings = _prompts(branch, spec, first, folder)
-    url = spec.webhook_url if branch.webhook_url is None else webhook_url_of(branch.webhook_url, settings, resolve)
-    events = spec.webhook_events
-    if branch.webhook_events is not None:
-        events = webhook_events_of(branch.webhook_events, url)
-    metadata = spec.metadata if branch.metadata is None else branch.metadata
+    url, events = _webhook(branch, spec, settings, resolve)
+    metadata = (branch.metadata or {}) if "metadata" in branch.model_fields_set else spec.metadata
     changes |= {"prompt_changes": prompt_changes, "webhook_url": url, "webhook_events": events, "metadata": metadata}
     return Admitted(spec.model_copy(update=changes), warnings)
 
@@ -60,17 +60,37 @@ def _check_from_chunk(from_chunk: int, source: JobRecord) -> None:
 def _length(
     branch: JobBranch, spec: JobSpec, first: int, folder: PresetFolder, settings: Settings
 ) -> dict[str, object]:
-    num_frames = spec.length if branch.num_frames is None else branch.num_frames
-    if num_frames != spec.length:
+    """The length that is named, or the source's. One without an end has the limit that holds now."""
+    num_frames = branch.num_frames if branch.changes_length else spec.num_frames
+    if num_frames is not None and num_frames != spec.num_frames:
         require_free_length(folder, spec, "leave it out")
-    if num_frames <= first:
-        message = f"the branch would have {num_frames} frames, and {first} of them are those that it shares"
+    if branch.changes_length and spec.refine is not None:
+        check_lockstep(spec.refine, num_frames, limit_of("max_lockstep_frames", folder.preset, settings))
+    fix = "give a number" if spec.is_endless else "give a number, or leave it out"
+    limit = endless_limit_of(folder.preset, spec.video, settings, fix) if num_frames is None else None
+    _check_length(num_frames or limit or 0, first)
+    most = limit_of("max_frames", folder.preset, settings)
+    if branch.num_frames is not None and branch.num_frames > most.most:
+        message = f"{most.most} frames are allowed here, {most.set_by}"
+        raise TooManyFrames(message, field="num_frames", fix=f"give at most {most.most}")
+    return {"num_frames": num_frames, "endless_limit": limit}
+
+
+def _check_length(length: int, first: int) -> None:
+    """Raises InvalidField if nothing would follow the `first` frames, which the branch shares."""
+    if length <= first:
+        message = f"the branch would have {length} frames, and {first} of them are those that it shares"
         raise InvalidField(message, field="num_frames", fix=f"give at least {first + 1}, or a smaller from_chunk")
-    limit = limit_of("max_frames", folder.preset, settings)
-    if branch.num_frames is not None and num_frames > limit.most:
-        message = f"{limit.most} frames are allowed here, {limit.set_by}"
-        raise TooManyFrames(message, field="num_frames", fix=f"give at most {limit.most}")
-    return {} if branch.num_frames is None else {"num_frames": num_frames, "endless_limit": None}
+
+
+def _webhook(
+    branch: JobBranch, spec: JobSpec, settings: Settings, resolve: Resolve
+) -> tuple[str | None, tuple[WebhookEvent | str, ...]]:
+    named = branch.model_fields_set
+    url = webhook_url_of(branch.webhook_url, settings, resolve) if "webhook_url" in named else spec.webhook_url
+    if "webhook_events" in named or url is None:
+        return url, webhook_events_of(branch.webhook_events, url)
+    return url, spec.webhook_events
 
 
 def _seed(branch: JobBranch, spec: JobSpec, folder: PresetFolder) -> dict[str, object]:
@@ -90,7 +110,6 @@ def _prompts(
     if branch.prompt is None:
         return spec.prompt_changes, ()
     text, warnings = read_new_prompt(branch.prompt, folder, spec, "leave it out")
-    before = tuple(change for change in spec.prompt_changes if change.start_frame < first)
-    kept = spec.model_copy(update={"prompt_changes": before})
+    kept = without_prompts_from(spec, first)
     new = () if prompt_at(kept, first) == text else (PromptChange(start_frame=first, text=text),)
-    return (*before, *new), warnings
+    return (*kept.prompt_changes, *new), warnings

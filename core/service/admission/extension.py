@@ -8,8 +8,9 @@ from core.service.admission.admission import check_refiner, check_texts
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.limits import limit_of
 from core.service.admission.prompts import read_prompt, require_prompt_changes
-from core.service.domain.errors import FieldNotSupported, TooManyFrames
+from core.service.domain.errors import FieldNotSupported, TooFewFrames, TooManyFrames
 from core.service.domain.schema import JobExtension, JobRecord, JobSpec, JobWarning
+from core.service.engines.preset import Preset
 from core.service.settings import Settings
 
 
@@ -27,16 +28,24 @@ def admit_extension(
     """Whether a job can have so many more frames. Raises a RequestError; its status is not looked at."""
     folder = catalog.get(record.spec.model)
     require_free_length(folder, record.spec, "submit a job with the whole length")
-    limit = limit_of("max_frames", folder.preset, settings)
-    most = limit.most - record.frames_done
-    if extension.num_frames > most:
-        message = f"the job has {record.frames_done} frames; {limit.most} are allowed here, {limit.set_by}"
-        fix = f"give at most {most}" if most > 0 else "branch it from an earlier chunk, or submit a new job"
-        raise TooManyFrames(message, field="num_frames", fix=fix)
+    _check_sum(extension.num_frames, record.frames_done, folder.preset, settings)
     if extension.prompt is None:
         return AdmittedExtension(extension)
     prompt, warnings = read_new_prompt(extension.prompt, folder, record.spec, "leave it out")
     return AdmittedExtension(extension.model_copy(update={"prompt": prompt}), warnings)
+
+
+def _check_sum(added: int, made: int, preset: Preset, settings: Settings) -> None:
+    """Raises TooFewFrames or TooManyFrames for `added` frames after `made`."""
+    least, limit = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
+    most = limit.most - made
+    if added > most:
+        message = f"the job has {made} frames; {limit.most} are allowed here, {limit.set_by}"
+        fix = f"give at most {most}" if most > 0 else "branch it from an earlier chunk, or submit a new job"
+        raise TooManyFrames(message, field="num_frames", fix=fix)
+    if made + added < least:
+        message = f"the job has {made} frames and would have {made + added}; a video has at least {least}"
+        raise TooFewFrames(message, field="num_frames", fix=f"give at least {least - made}")
 
 
 def require_free_length(folder: PresetFolder, spec: JobSpec, fix: str) -> None:

@@ -30,13 +30,15 @@ def num_frames_of(request: JobRequest, fps: int | Fraction, least: int, limit: L
     return checked_length("num_frames", num_frames, fps, least, limit)
 
 
-def endless_limit_of(preset: Preset, video: str | None, settings: Settings) -> int:
+def endless_limit_of(
+    preset: Preset, video: str | None, settings: Settings, fix: str = "give a number, or leave it out"
+) -> int:
     """Frames that a video without end may get. Raises FieldNotSupported if model or operator allow none, or if the
     model goes along a whole input video."""
-    require_open_length(preset, video, "give a number, or leave it out")
+    require_open_length(preset, video, fix)
     if not settings.max_endless_frames:
         message = "videos without end are switched off here (LONGTAKE_MAX_ENDLESS_FRAMES)"
-        raise FieldNotSupported(message, field="num_frames", fix="give a number, or leave it out")
+        raise FieldNotSupported(message, field="num_frames", fix=fix)
     return settings.max_endless_frames
 
 

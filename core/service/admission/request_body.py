@@ -23,8 +23,8 @@ from core.service.domain.schema import REFINE_TAGS, JobChange, JobRequest
 FIELDS_NOT_BUILT_YET = frozenset({"priority", "engine"})
 MAX_NAME = 64
 """Characters of a client's field name that an error message repeats."""
-MAX_UNKNOWN_FIELDS = 50
-"""Most that are reported: finding the field that was probably meant takes time."""
+MAX_ERRORS = 50
+"""Most errors of one kind that are made for a body: finding the field that was probably meant takes time."""
 Body = TypeVar("Body", bound=BaseModel)
 
 _NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that are not in the body
@@ -84,7 +84,7 @@ def parse_body(body: object, model: type[Body]) -> Body:
             "the body is not a JSON object", fix=f'send an object like {{"{next(iter(model.model_fields))}": "..."}}'
         )
     fields = cast(dict[str, Any], body)
-    unknown = islice((name for name in fields if name not in model.model_fields), MAX_UNKNOWN_FIELDS)
+    unknown = islice((name for name in fields if name not in model.model_fields), MAX_ERRORS)
     errors = [_error_of_unknown_field(name, model) for name in unknown]
     known = {name: value for name, value in fields.items() if name in model.model_fields}
     if model is JobRequest and known.get("prompt") is None and known.get("prompts") is None:
@@ -109,7 +109,7 @@ def parse_parameters(parameters: Mapping[str, Any], model: type[Body]) -> Body:
 
 
 def _errors_of(error: ValidationError, *within: str) -> list[RequestError]:
-    details = error.errors(include_url=False, include_input=False)
+    details = error.errors(include_url=False, include_input=False)[:MAX_ERRORS]
     return [error_of_detail({**detail, "loc": (*within, *detail["loc"])}) for detail in details]
 
 

@@ -31,6 +31,12 @@ def easing(num_frames: int) -> list[float]:
     return [(index + 1) / num_frames for index in range(num_frames)]
 
 
+def without_prompts_from(spec: JobSpec, frame: int) -> JobSpec:
+    """The spec without the prompts that begin at a frame or later; its first prompt stays."""
+    before = tuple(change for change in spec.prompt_changes if change.start_frame < frame)
+    return spec.model_copy(update={"prompt_changes": before})
+
+
 def with_prompt_from(spec: JobSpec, text: str, start_frame: int) -> JobSpec:
     """The spec with `text` from a frame on; a change at just that frame is replaced, later ones stay."""
     if start_frame == 0:

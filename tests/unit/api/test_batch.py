@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from api.http import host_lookup
+from api.http.responses import MAX_BODY_BYTES
+from api.routes import batch
+from core.service.admission.request_body import parse_request
 from core.service.domain.errors import StorageUnavailable
+from core.service.domain.schema import JobRequest
 from tests.helpers.api_world import PROMPT, World
 
 GOOD, BAD = {"prompt": PROMPT, "num_frames": 40}, {"prompt": PROMPT, "num_frames": 3}
@@ -96,3 +102,38 @@ def test_a_batch_may_be_larger_than_one_request(api: TestClient) -> None:
     assert {each["status"] for each in send(api, jobs)} == {202}
     answer = api.post("/jobs/batch", content=b'{"jobs": [' + b" " * 2**20, headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
+
+
+def test_an_item_is_no_larger_than_a_request_by_itself(api: TestClient) -> None:
+    body = {**GOOD, "parameters": {"note": "\u00e9" * (MAX_BODY_BYTES // 2)}}
+    large, good = send(api, [body, GOOD])
+    assert (large["status"], large["error"]["code"], good["status"]) == (413, "body_too_large", 202)
+    assert large["error"]["fix"]
+    assert api.post("/jobs", json=body).status_code == 413
+    lone = b'{"jobs": [{"prompt": "\\ud800"}]}'
+    answer = api.post("/jobs/batch", content=lone, headers={"Content-Type": "application/json"})
+    assert answer.json()["results"][0]["error"]["field"] == "prompt"
+
+
+def test_a_list_of_events_is_refused_by_its_length(api: TestClient) -> None:
+    (result,) = send(api, [{**GOOD, "webhook_events": [0] * 30_000}])
+    assert (result["status"], result["error"]["field"]) == (422, "webhook_events")
+    assert len(result["error"]["errors"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/batch"])
+def test_bodies_are_checked_off_the_event_loop(api: TestClient, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    on_the_loop = list[bool]()
+
+    def parse(body: object) -> JobRequest:
+        try:
+            asyncio.get_running_loop()
+            on_the_loop.append(True)
+        except RuntimeError:
+            on_the_loop.append(False)
+        return parse_request(body)
+
+    for module in (batch, host_lookup):
+        monkeypatch.setattr(module, "parse_request", parse)
+    assert api.post(path, json=GOOD if path == "/jobs" else {"jobs": [GOOD]}).status_code < 300
+    assert on_the_loop == [False]

@@ -57,6 +57,37 @@ def test_a_prompt_that_acts_there_already_changes_only_what_comes_later(api: Tes
     assert asked["prompt_changes"] == []
 
 
+def test_null_written_out_is_no_end_no_webhook_and_no_metadata(api: TestClient, world: World) -> None:
+    job_id = source(api, world, webhook_url=HOOK, webhook_events=["chunk.completed"])
+    asked = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 2, "num_frames": None}).json()["request"]
+    assert (asked["num_frames"], asked["endless_limit"]) == (None, world.settings.max_endless_frames)
+    assert (asked["webhook_url"], asked["webhook_events"]) == (HOOK, ["chunk.completed"])
+    quiet = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 2, "webhook_url": None, "metadata": None})
+    asked = quiet.json()["request"]
+    assert (asked["webhook_url"], asked["metadata"], asked["num_frames"]) == (None, {}, 72)
+    assert "chunk.completed" not in asked["webhook_events"]
+    body = {"from_chunk": 2, "webhook_url": None, "webhook_events": ["job.failed"]}
+    assert api.post(f"/jobs/{job_id}/branch", json=body).json()["field"] == "webhook_events"
+
+
+@pytest.mark.parametrize("kind", ["asked", "inherited"])
+def test_a_branch_without_end_is_refused_where_the_operator_allows_none(world: World, kind: str) -> None:
+    job_id = source(world.client(), world, num_frames=None if kind == "inherited" else 72)
+    body = {"from_chunk": 2} | ({"num_frames": None} if kind == "asked" else {})
+    less = world.client(world.settings.model_copy(update={"max_endless_frames": 64}))
+    assert less.post(f"/jobs/{job_id}/branch", json=body).json()["request"]["endless_limit"] == 64
+    none = world.client(world.settings.model_copy(update={"max_endless_frames": 0}))
+    answer = none.post(f"/jobs/{job_id}/branch", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "field_not_supported")
+    assert "give a number" in answer.json()["fix"]
+
+
+def test_a_branch_of_what_is_refined_in_lockstep_keeps_its_end(api: TestClient, world: World) -> None:
+    job_id = source(api, world, refine={"schedule": "lockstep"})
+    answer = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 2, "num_frames": None})
+    assert (answer.status_code, answer.json()["field"]) == (422, "refine.schedule")
+
+
 @pytest.mark.parametrize(
     ("body", "code", "field"),
     [

@@ -130,6 +130,19 @@ def test_the_limit_counts_the_frames_that_exist(api: TestClient, world: World) -
     assert api.post(f"/jobs/{job_id}/extend", json={"num_frames": most - 40}).status_code == 202
 
 
+def test_a_job_that_was_canceled_before_its_first_chunk_gets_no_video_below_the_minimum(api: TestClient) -> None:
+    job_id = submit(api)
+    assert api.post(f"/jobs/{job_id}/cancel").json()["status"] == "canceled"
+    refused = api.post(f"/jobs/{job_id}/extend", json={"num_frames": 1})
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (
+        422,
+        "too_few_frames",
+        "num_frames",
+    )
+    assert refused.json()["fix"] == "give at least 16"
+    assert api.post(f"/jobs/{job_id}/extend", json={"num_frames": 16}).status_code == 202
+
+
 def test_conflicts_say_what_to_do(api: TestClient, world: World) -> None:
     running = submit(api, num_frames=40)
     failed = submit(api, num_frames=40)

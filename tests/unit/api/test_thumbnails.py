@@ -103,3 +103,12 @@ def test_a_chunk_that_cannot_be_read_is_503(api: TestClient, world: World, store
 def test_pages_of_any_origin_may_show_it(api: TestClient, world: World) -> None:
     answer = api.get(f"/jobs/{job_with_a_chunk(api, world)}/thumbnail.jpg", headers={"Origin": "https://app.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_job_has_one_picture_so_no_variant_is_asked_for(api: TestClient) -> None:
+    def parameters(path: str) -> set[str]:
+        document = api.get("/openapi.json").json()
+        return {each["name"] for each in document["paths"][f"/jobs/{{job_id}}/{path}"]["get"]["parameters"]}
+
+    assert parameters("thumbnail.jpg") == {"job_id", "redirect"}
+    assert parameters("video.mp4") == {"job_id", "redirect", "variant"}

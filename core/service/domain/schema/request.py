@@ -108,6 +108,10 @@ Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 
+WebhookEvents = Annotated[list[WebhookEvent], Field(max_length=16)]
+"""An event that is named twice counts once."""
+
+
 class TimedPrompt(Frozen):
     """A prompt that begins at a frame."""
 
@@ -184,7 +188,7 @@ class JobRequest(Frozen):
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="Receives a signed POST for each of webhook_events."
     )
-    webhook_events: list[WebhookEvent] | None = Field(
+    webhook_events: WebhookEvents | None = Field(
         default=None,
         description="Default: job.succeeded, job.failed, job.canceled. Also possible: chunk.completed, chunk.refined,"
         " job.prompt_changed.",
@@ -228,7 +232,8 @@ class JobExtension(Frozen):
     num_frames: int = Field(ge=1, description="How many frames are added to those that the job has.", examples=[48])
     prompt: Prompt | None = Field(
         default=None,
-        description="What the added frames show; by default what the frames before them do.",
+        description="What the added frames show, instead of all later prompts of the job. By default the job's prompts"
+        " go on, also those that were to begin beyond its end.",
         examples=["a blue circle moving left over a striped background"],
     )
 
@@ -250,9 +255,18 @@ class JobBranch(Frozen):
     seed: int | None = Field(
         default=None, ge=0, le=MAX_SEED, description="Another seed from there on; by default the source's goes on."
     )
-    num_frames: int | None = Field(default=None, description="Length of the whole video, shared chunks included.")
-    metadata: Metadata | None = Field(default=None, description="As of POST /jobs.")
-    webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
-        default=None, description="As of POST /jobs."
+    num_frames: int | None = Field(
+        default=None, description="Length of the whole video, shared chunks included. null, written out: no end."
     )
-    webhook_events: list[WebhookEvent] | None = Field(default=None, description="As of POST /jobs.")
+    metadata: Metadata | None = Field(default=None, description="As of POST /jobs. null, written out: none.")
+    webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        default=None, description="As of POST /jobs. null, written out: none, nor events."
+    )
+    webhook_events: WebhookEvents | None = Field(
+        default=None, description="As of POST /jobs. null, written out: the default."
+    )
+
+    @property
+    def changes_length(self) -> bool:
+        """Whether `num_frames` is given; it may be null."""
+        return "num_frames" in self.model_fields_set

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from core.service.domain.errors import FieldNotSupported, JobNotFound, JobStateConflict
-from core.service.domain.prompt_schedule import prompt_at
+from core.service.domain.prompt_schedule import prompt_at, without_prompts_from
 from core.service.domain.refine_plan import is_made, num_pieces
 from core.service.domain.schema import (
     EndedGeneration,
@@ -51,7 +51,7 @@ def retry(record: JobRecord, at: datetime) -> Transition:
 
 def extend(record: JobRecord, extension: JobExtension, at: datetime) -> Transition:
     """A succeeded job gets so many more frames; a canceled one goes on and ends so many frames after those it has. A
-    prompt acts from the first of them.
+    prompt acts from the first of them on, instead of all that were to begin there or later.
 
     Idempotent for the same `at`. Raises JobStateConflict, FieldNotSupported; JobNotFound for a job that is about to
     expire.
@@ -70,8 +70,11 @@ def extend(record: JobRecord, extension: JobExtension, at: datetime) -> Transiti
         raise FieldNotSupported(message, field="num_frames", fix="submit a job with the whole length")
     first = record.frames_done
     longer = record.spec.model_copy(update={"num_frames": first + extension.num_frames, "endless_limit": None})
+    if extension.prompt is None:
+        return _gone_on(record, longer, at)
+    longer = without_prompts_from(longer, first)
     gone_on = _gone_on(record, longer, at)
-    if extension.prompt is None or prompt_at(longer, first) == extension.prompt:
+    if prompt_at(longer, first) == extension.prompt:
         return gone_on
     return together(gone_on, with_prompt(gone_on.record, extension.prompt, first, at))
 

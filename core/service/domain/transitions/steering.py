@@ -19,6 +19,8 @@ from core.service.domain.transitions.transition import (
 
 MAX_STEERINGS = 1000
 """Changes of the prompt of one job: they stay in its record, because a damaged chunk is made again from them."""
+MAX_STEERING_CHARACTERS = 64 * 1024
+"""Of all these prompts together: every poll reads the record."""
 _STEERABLE = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
 
 
@@ -75,9 +77,13 @@ def _with_metadata(record: JobRecord, change: JobChange) -> JobRecord:
 
 
 def with_prompt(record: JobRecord, prompt: str, from_frame: int, at: datetime) -> Transition:
-    """The job with a prompt that acts from a frame which is not made. Raises JobStateConflict after too many."""
+    """The job with a prompt that acts from a frame which is not made. Raises JobStateConflict after too many, or too
+    long ones."""
     if len(record.steering) >= MAX_STEERINGS:
         raise JobStateConflict(f"the prompt was changed {MAX_STEERINGS} times, which is the limit", fix="branch it")
+    if sum(len(each.prompt) for each in record.steering) + len(prompt) > MAX_STEERING_CHARACTERS:
+        message = f"its new prompts would have more than {MAX_STEERING_CHARACTERS} characters together"
+        raise JobStateConflict(message, fix="branch it")
     entry = Steering(at=at, entry=(record.num_events or 0) + 1, from_frame=from_frame, prompt=prompt)
     steered = updated(
         record,

@@ -351,3 +351,9 @@ def test_a_refined_prompt_must_leave_room_for_what_the_refiner_appends(tmp_path:
     refused = refusal(settings, prompt=longest, refine=True)
     assert isinstance(refused, PromptTooLong)
     assert (refused.field, refused.fix) == ("prompt", "shorten it to at most 15 tokens, or leave `refine` out")
+
+
+def test_of_thousands_of_errors_in_a_field_only_some_are_made() -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_request({"prompt": PROMPT, "first_chunk": {f"field_{number}": 0 for number in range(3000)}})
+    assert len(caught.value.also) == 49

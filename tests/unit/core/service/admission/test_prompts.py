@@ -254,3 +254,10 @@ def test_no_prompt_takes_long_to_read(sprites: PresetFolder, part: str) -> None:
     with contextlib.suppress(RequestError):
         read_prompt(text, sprites)
     assert time.process_time() - began < 0.5
+
+
+def test_runs_of_white_space_are_one_space_and_all_else_is_kept() -> None:
+    assert clean(" a red \t circle\n\n\u3164over  it ").text == "a red circle over it"
+    for kept in ("a red\ncircle", "a\tred circle"):
+        assert (clean(kept).text, clean(kept).num_removed) == (kept, 0)
+    assert clean("a  red circle").num_removed == 0

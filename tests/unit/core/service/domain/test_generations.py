@@ -274,6 +274,23 @@ def test_a_prompt_acts_from_the_first_added_frame() -> None:
     assert succeeded(40).extend(56, job.spec.prompt).spec.prompt_changes == (), "the same prompt changes nothing"
 
 
+def beyond_its_end() -> Life:
+    """48 frames, and a prompt that was to begin at frame 64."""
+    return succeeded(48, prompt_changes=(PromptChange(start_frame=64, text="a blue square"),))
+
+
+def test_a_prompt_acts_to_the_new_end_whatever_was_to_begin_there() -> None:
+    green = PromptChange(start_frame=48, text="a green circle")
+    assert beyond_its_end().extend(48, green.text).spec.prompt_changes == (green,)
+    same = beyond_its_end()
+    assert same.extend(48, same.job.spec.prompt).spec.prompt_changes == ()
+
+
+def test_without_a_prompt_those_that_were_to_begin_beyond_the_end_go_on() -> None:
+    life = beyond_its_end()
+    assert life.extend(48).spec.prompt_changes == life.changes[0].record.spec.prompt_changes
+
+
 def test_while_the_short_chunk_is_completed_a_prompt_acts_after_it() -> None:
     life = succeeded(40)
     life.extend(56)

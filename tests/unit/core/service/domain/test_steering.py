@@ -116,6 +116,16 @@ def test_a_record_does_not_grow_without_bound() -> None:
         steered(full, "c")
 
 
+def test_a_record_does_not_grow_by_long_prompts_without_bound() -> None:
+    job = created()
+    for number in range(16):
+        job = steered(job, chr(97 + number) * 4000)
+    with pytest.raises(JobStateConflict, match="65536 characters") as refused:
+        steered(job, "q" * 4000)
+    assert refused.value.fix == "branch it"
+    assert steered(job, "q" * 1536).spec.prompt == "q" * 1536
+
+
 def test_webhooks_of_several_changes_are_apart_and_sorted_after_their_chunk_and_before_the_end() -> None:
     job = with_chunk(created(**HOOKED))
     first = transitions.steer(job, JobChange(prompt="b"), LATER)[0]
