@@ -71,7 +71,7 @@ def test_no_request_of_a_batch_is_repeated(api: TestClient, long: str) -> None:
     sent = [*({"prompt": PROMPT, "seed": value} for value in values(long)), long, [long], {long: 1}]
     answer = api.post("/jobs/batch", json={"jobs": sent})
     assert (answer.status_code, TOO_LONG_AN_ECHO in answer.text) == (200, False)
-    assert {each["status"] for each in answer.json()["results"]} == {422}
+    assert {each["status"] for each in answer.json()["results"]} <= {413, 422}
     checked(api.post("/jobs/batch", json={"jobs": long, long: long}), TOO_LONG_FOR_ALL * "x")
 
 

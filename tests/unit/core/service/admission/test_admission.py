@@ -75,7 +75,8 @@ def test_every_field_of_the_request_is_kept(settings: Settings) -> None:
 
 
 def test_text_is_stripped_and_may_have_several_lines(settings: Settings) -> None:
-    assert spec_of(settings, prompt=" a red\n\tcircle \n").prompt == "a red\n\tcircle"
+    assert spec_of(settings, prompt=" a red\ncircle \n").prompt == "a red\ncircle"
+    assert spec_of(settings, prompt="a red\n\t circle").prompt == "a red circle", "runs of white space are one space"
 
 
 @pytest.mark.parametrize(("seconds", "fps", "num_frames"), [(2, 8, 16), (2.06, 8, 16), (12.5, 8, 100), (1, 24, 24)])
