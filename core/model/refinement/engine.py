@@ -3,8 +3,8 @@
 Implements core.service.domain.refiner.RefineEngine: frames are encoded (codec.py), noised, denoised in windows
 (windows.py), and the published frames are decoded. All randomness derives from the job's seed.
 
-State arrays, float32 on the CPU: `trajectory` for streaming (clean predictions of the whole window, because it depends on
-the video's length, which may change, where the next one begins; of a version before, only of the frames that the next one
+State arrays, float32 on the CPU: `trajectory` for streaming (clean predictions of the whole window, because where the
+next one begins depends on the video's length, which may change; states of earlier versions have only the frames that it
 shares); `x` and, after the first step, `last_clean` for lockstep.
 
 Shapes: C latent channels, F frames of a window, V frames of the video, H, W latent rows and columns.
