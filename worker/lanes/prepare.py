@@ -70,8 +70,9 @@ class MediaPreparer(LaneWorker):
         self._reader = reader
 
     def _next_piece(self, record: JobRecord) -> str:
-        what = "copying the shared chunks" if awaits_copies(record) else None
-        return what or f"preparing the {input_media_of(record.spec)[0]}"
+        if awaits_copies(record):
+            return "copying the shared chunks"
+        return f"preparing the {input_media_of(record.spec)[0]}"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services

@@ -98,8 +98,9 @@ class ChunkRefiner(ChunkLane[RefineState]):
 
     def _known(self, record: JobRecord, piece: RefinePiece, keeper: LeaseKeeper) -> dict[int, ChunkRecord]:
         """The chunks that the piece publishes again, by index: the refined video was damaged, or the job extended."""
-        stop = record.refined.count - has_short_end(record.refined, record.spec)
-        chunks = self._chunks(record, "refined", piece.publishes.start // CHUNK_FRAMES, stop, keeper)
+        start, end = piece.publishes.start // CHUNK_FRAMES, -(-piece.publishes.stop // CHUNK_FRAMES)
+        stop = min(end, record.refined.count - has_short_end(record.refined, record.spec))
+        chunks = self._chunks(record, "refined", start, stop, keeper)
         return {chunk.index: chunk for chunk in chunks}
 
     def _key_of(

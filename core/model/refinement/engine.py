@@ -3,8 +3,9 @@
 Implements core.service.domain.refiner.RefineEngine: frames are encoded (codec.py), noised, denoised in windows
 (windows.py), and the published frames are decoded. All randomness derives from the job's seed.
 
-State arrays, float32 on the CPU: `trajectory` for streaming (clean predictions of the frames shared with the next
-window); `x` and, after the first step, `last_clean` for lockstep.
+State arrays, float32 on the CPU: `trajectory` for streaming (clean predictions of the whole window, because where the
+next one begins depends on the video's length, which may change; states of earlier versions have only the frames that it
+shares); `x` and, after the first step, `last_clean` for lockstep.
 
 Shapes: C latent channels, F frames of a window, V frames of the video, H, W latent rows and columns.
 """
@@ -39,10 +40,10 @@ from core.service.domain.engine import FramesTHWC, OnStep
 from core.service.domain.frame_plan import (
     CHUNK_FRAMES,
     REFINEMENT_OVERLAP_FRAMES,
-    first_shared_with_next,
     published_with,
     refinement_window,
     refinement_windows,
+    unslid_end,
     within,
 )
 from core.service.domain.prompt_schedule import prompt_at
@@ -104,12 +105,13 @@ class WindowRefiner(RefineEngine):
     def refine_window(self, spec: JobSpec, state: RefineState, frames: FramesTHWC, on_step: OnStep) -> RefinedWindow:
         """Refine the window after `state.done`; see the port. Raises NotFinite."""
         window = refinement_window(state.done, spec.length)
-        next_first, watch = first_shared_with_next(window, spec.length), DeviceTimer()
+        is_last, watch = window.end_frame == spec.length, DeviceTimer()
         clean_1CFHW = watch.run("prepare", lambda: self._encode(frames, spec, self._device))
         before = _trajectory(state, window.first_frame, clean_1CFHW.device)
         refiner = self._refiner(spec, clean_1CFHW, [prompt_at(spec, window.first_frame)])
+        kept_from = window.end_frame if is_last else window.first_frame
         latents, trajectory = watch.run(
-            "denoise", lambda: refine_window(refiner, clean_1CFHW, window, before, next_first, on_step)
+            "denoise", lambda: refine_window(refiner, clean_1CFHW, window, before, kept_from, on_step)
         )
         published = published_with(window, spec.length)
         check = _finite_check(published)
@@ -117,7 +119,6 @@ class WindowRefiner(RefineEngine):
         check.add("refinement", trajectory.clean_S1CFHW)
         own = latents[:, :, within(window, published)]
         refined = watch.run("decode", lambda: self._decode(own, spec, check))
-        is_last = next_first == window.end_frame
         return RefinedWindow(refined, _state_after(state, trajectory, is_last), dict(watch.seconds))
 
     @torch.inference_mode()
@@ -219,10 +220,11 @@ def _finite_check(published: range) -> FiniteCheck:
 
 
 def _trajectory(state: RefineState, first_frame: int, device: torch.device) -> Trajectory | None:
-    """The trajectory of the previous window; None for the first window."""
+    """The trajectory of the previous window from `first_frame` on; None for the first window."""
     if state.done == 0:
         return None
-    return Trajectory(first_frame, torch.from_numpy(state.arrays["trajectory"].copy()).to(device))
+    stored = torch.from_numpy(state.arrays["trajectory"].copy()).to(device)
+    return Trajectory(unslid_end(state.done - 1) - stored.shape[3], stored).from_frame(first_frame)
 
 
 def _state_after(state: RefineState, trajectory: Trajectory, is_last: bool) -> RefineState:

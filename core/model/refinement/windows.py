@@ -49,6 +49,12 @@ class Trajectory:
         """Its first `num_frames` frames at a step [1, C, F, H, W]."""
         return self.clean_S1CFHW[step][:, :, :num_frames]
 
+    def from_frame(self, first_frame: int) -> "Trajectory":
+        """The same without the frames before `first_frame`. Raises ValueError if it begins later."""
+        if first_frame < self.first_frame:
+            raise ValueError(f"the state begins at frame {self.first_frame}, but the window at frame {first_frame}")
+        return Trajectory(first_frame, self.clean_S1CFHW[:, :, :, first_frame - self.first_frame :])
+
 
 @dataclass(frozen=True)
 class LockstepState:

@@ -102,6 +102,11 @@ def num_refinement_windows(num_frames: int) -> int:
     return 1 + max(0, -(-(num_frames - REFINEMENT_WINDOW_FRAMES) // REFINEMENT_STRIDE))
 
 
+def unslid_end(index: int) -> int:
+    """Number of the frame after window `index` of a video that goes on after it."""
+    return index * REFINEMENT_STRIDE + REFINEMENT_WINDOW_FRAMES
+
+
 def refinement_window(index: int, num_frames: int) -> RefinementWindow:
     """Window `index` of a video of `num_frames` frames."""
     if index == 0:

@@ -38,7 +38,7 @@ KEPT_NEWEST_STATES = 2
 written."""
 KEPT_FRAMES = 2
 """Chunks whose exact frames a refined job keeps after refining them, if it has ended or has no end: those of the
-refinement window with which it would go on."""
+refinement window with which it would go on. One that ends before it is refined keeps those not refined, too."""
 
 
 def needed_keys(record: JobRecord, lists: ChunkLists) -> frozenset[str]:
@@ -86,8 +86,10 @@ def _keys_to_go_on(record: JobRecord, lists: ChunkLists) -> set[str]:
     made = [state_key(job, chunk.index, generation_of(chunk.key)) for chunk in kept]
     if record.spec.refine is None or record.spec.refine.schedule == "lockstep":
         return {*made}
-    frames = (frames_key(job, chunk.index, generation_of(chunk.key)) for chunk in chunks[-KEPT_FRAMES:])
-    read = refine_piece(record.spec, min(record.refine_done, num_pieces(record.spec) - 1)).state_of
+    piece = refine_piece(record.spec, min(record.refine_done, num_pieces(record.spec) - 1))
+    first = max(0, min(piece.needs.start // CHUNK_FRAMES, len(chunks) - KEPT_FRAMES))
+    frames = (frames_key(job, chunk.index, generation_of(chunk.key)) for chunk in chunks[first:])
+    read = piece.state_of
     states = (refine_state_key(job, one.piece, one.generation) for one in record.refine_states if one.piece == read)
     return {*made, *frames, *states}
 

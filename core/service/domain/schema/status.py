@@ -9,7 +9,8 @@ from typing import Literal
 class JobStatus(StrEnum):
     """queued -> running -> finalizing -> succeeded | failed | canceled | expired; canceling between.
 
-    A terminal status is final. `expired` is reserved: no transition leads to it, retention removes a job instead."""
+    A terminal status ends a generation of the job: an extension or a retry leads back to `queued`. `expired` is
+    reserved: no transition leads to it, retention removes a job instead."""
 
     QUEUED = "queued"
     RUNNING = "running"

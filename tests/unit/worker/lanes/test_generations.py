@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.service.domain.manifest import chunk_key, state_key, video_key
+from core.service.domain.manifest import chunk_key, frames_key, state_key, video_key
 from core.service.domain.schema import JobError, JobExtension, JobRecord, JobStatus, Lane
 from core.service.records.kept_objects import unneeded_keys
 from core.service.records.rebuild import RecordRebuilder
@@ -217,6 +217,28 @@ def test_a_retried_refined_job_goes_on_where_it_was() -> None:
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
     whole = at_once(96, refine=refine_spec())
     assert (bytes_of(world), refined_bytes(world)) == (bytes_of(whole), refined_bytes(whole))
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_retried_job_is_refined_from_the_frames_that_were_made(fails: bool) -> None:
+    world = World()
+    world.submit(num_frames=96, refine=refine_spec())
+    maker, refiner = world.maker(), world.refiner()
+    for _ in range(6):
+        maker.work()
+    refiner.work()
+    if fails:
+        clean_up(world.services(), world.store.fail(JOB, JobError(code="boom", message="it broke", retryable=True)))
+    else:
+        world.cancel()
+        world.work(world.maker(), refiner=world.refiner())
+    world.queue.messages.clear()
+    assert {frames_key(JOB, index) for index in range(1, 6)} <= {*world.storage.objects}
+    wake(world.services(), world.store.retry(JOB))
+    engine = HookedEngine(lambda step: pytest.fail(f"generated again, step {step}"))
+    world.work(world.maker(engine), refiner=world.refiner())
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert refined_bytes(world) == refined_bytes(at_once(96, refine=refine_spec()))
 
 
 def test_a_job_that_went_on_comes_back_after_redis_has_lost_everything() -> None:

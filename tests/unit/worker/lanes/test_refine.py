@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from core.service.domain.manifest import (
 )
 from core.service.domain.refine_plan import num_pieces
 from core.service.domain.refiner import RefinedWindow, RefineState
-from core.service.domain.schema import JobRecord, JobSpec, JobStatus, Lane, RefineSchedule
+from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, JobStatus, Lane, RefineSchedule, Variant
 from core.service.redis import queue
 from core.service.testing.engines import FakeRefineEngine
 from core.service.video.decode import decode_frames
@@ -33,6 +33,7 @@ from tests.helpers.fake_world import JOB, MODEL, HookedRefineEngine, HookedStora
 from tests.helpers.jobs import progress_of, refine_spec
 from tests.helpers.manifests import record_from_manifest
 from worker.lanes.completion import write_manifest
+from worker.lanes.finalize import Finalizer
 from worker.lanes.lane import Outcome
 
 SCHEDULES = pytest.mark.parametrize("schedule", ["streaming", "lockstep"])
@@ -296,6 +297,32 @@ def test_a_refined_chunk_that_is_damaged_at_the_end_is_made_again(world: World, 
     world.work(world.maker())
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
     assert refined_bytes(world) == uninterrupted(schedule=schedule)
+
+
+@SCHEDULES
+def test_pieces_that_are_made_again_read_only_the_refined_chunks_that_they_publish(
+    world: World, monkeypatch: pytest.MonkeyPatch, schedule: RefineSchedule
+) -> None:
+    submit(world, schedule=schedule)
+    generate(world, 5)
+    while world.store.get(JOB).status is JobStatus.RUNNING:
+        world.refiner().work()
+    world.storage.objects[refined_key(JOB, 2)] = b"?"
+    Finalizer(world.services()).work()
+    counts, chunks = list[int](), world.store.chunks
+
+    def counted(job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:
+        found = chunks(job_id, variant, start, stop)
+        counts.extend([len(found)] if variant == "refined" else [])
+        return found
+
+    monkeypatch.setattr(world.store, "chunks", counted)
+    refiner = world.refiner()
+    for _ in range(num_pieces(world.store.get(JOB).spec)):
+        assert refiner.work() is Outcome.COMMITTED
+    of_pieces, of_manifests = counts[::2], counts[1::2]
+    assert set(of_manifests) == {5}
+    assert sum(of_pieces) == 5
 
 
 def test_frames_are_kept_only_where_they_will_be_refined(world: World) -> None:

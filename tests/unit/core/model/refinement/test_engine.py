@@ -274,3 +274,52 @@ def whole_video(engine: WindowRefiner, spec: JobSpec, frames: FramesTHWC) -> Fra
     while state.done < REFINED.num_inference_steps:
         state = engine.step_lockstep(spec, state, ignore_step)
     return engine.finish_lockstep(spec, state, range(len(frames)))
+
+
+def refine_on(
+    engine: RefineEngine, spec: JobSpec, frames: FramesTHWC, state: RefineState, stop: int
+) -> tuple[RefineState, list[FramesTHWC]]:
+    """The windows after `state` up to window `stop` of a video of this length."""
+    made = list[FramesTHWC]()
+    for window in refinement_windows(spec.length)[state.done : stop]:
+        refined = engine.refine_window(spec, state, frames[window.first_frame : window.end_frame], ignore_step)
+        state = RefineState.from_bytes(refined.state.to_bytes())
+        made.append(refined.frames)
+    return state, made
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "done"), [(48, 96, 2), (96, 48, 2), (41, 64, 2), (64, 41, 2), (48, 72, 0), (72, 48, 1)]
+)
+def test_a_length_that_changes_gives_the_frames_of_a_video_of_the_new_length(
+    engine: WindowRefiner, before: int, after: int, done: int
+) -> None:
+    frames, changed = preview(96), spec_of(after)
+
+    state, made = refine_on(engine, spec_of(before), frames, RefineState(), done)
+    _, later = refine_on(engine, changed, frames, state, len(frames))
+
+    assert np.array_equal(np.concatenate([*made, *later]), refine_streaming(engine, changed, frames))
+
+
+def as_the_version_before(state: RefineState, num_frames: int) -> RefineState:
+    """The state with the last frames of the window only."""
+    return RefineState(state.done, {"trajectory": state.arrays["trajectory"][:, :, :, -num_frames:].copy()})
+
+
+@pytest.mark.parametrize(("num_frames", "done", "shared"), [(56, 1, 8), (48, 2, 16)])
+def test_a_state_of_the_version_before_gives_the_same_frames(
+    engine: WindowRefiner, num_frames: int, done: int, shared: int
+) -> None:
+    spec, frames = spec_of(num_frames), preview(num_frames)
+    state, made = refine_on(engine, spec, frames, RefineState(), done)
+
+    _, later = refine_on(engine, spec, frames, as_the_version_before(state, shared), num_frames)
+
+    assert np.array_equal(np.concatenate([*made, *later]), refine_streaming(engine, spec, frames))
+
+
+def test_a_state_of_the_version_before_does_not_go_on_in_a_shorter_video(engine: WindowRefiner) -> None:
+    state, _ = refine_on(engine, spec_of(96), preview(96), RefineState(), 2)
+    with pytest.raises(ValueError, match="begins at frame 32, but the window at frame 24"):
+        refine_on(engine, spec_of(48), preview(48), as_the_version_before(state, 8), 3)
