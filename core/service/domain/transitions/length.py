@@ -16,6 +16,7 @@ from core.service.domain.schema import (
     LengthChange,
     WarningCode,
 )
+from core.service.domain.transitions.rules import frames_made_or_shared
 from core.service.domain.transitions.transition import updated
 
 MAX_LENGTH_CHANGES = 100
@@ -28,7 +29,8 @@ def first_open_frame(record: JobRecord) -> int:
 
     A held lane may be making the next chunk: a worker reads the record after its claim.
     """
-    return CHUNK_FRAMES * (next_new_chunk(record) + 1) if record.lane(Lane.GENERATE).held else record.frames_done
+    held = record.lane(Lane.GENERATE).held
+    return CHUNK_FRAMES * (next_new_chunk(record) + 1) if held else frames_made_or_shared(record)
 
 
 def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | None) -> JobRecord:
