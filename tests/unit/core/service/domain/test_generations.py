@@ -17,6 +17,7 @@ from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
     EventType,
+    JobChange,
     JobError,
     JobExtension,
     JobRecord,
@@ -97,6 +98,9 @@ class Life:
 
     def extend(self, num_frames: int, prompt: str | None = None) -> JobRecord:
         return self._do(transitions.extend(self.job, JobExtension(num_frames=num_frames, prompt=prompt), self.now))
+
+    def steer(self, **change: Any) -> JobRecord:
+        return self._do(transitions.steer(self.job, JobChange(**change), self.now)[0])
 
     def make(self, *indices: int) -> JobRecord:
         for index in indices:
@@ -367,3 +371,19 @@ def without_end_status(entries: Sequence[tuple[object, ...]]) -> list[tuple[obje
             (event, at, {name: value for name, value in data.items() if "chunk" not in data or name != "status"})
         )
     return shown
+
+
+def test_a_queued_refined_job_that_is_complete_by_its_new_length_is_refined() -> None:
+    life = Life(num_frames=48, refine=refine_spec())
+    life.make(0, 1, 2)
+    life.piece(1, 0)
+    life.piece(2, 1)
+    life.piece(3, 2)
+    life.finish()
+    life.extend(48)
+    assert (life.job.status, life.job.refine_done) == (JobStatus.QUEUED, 2)
+    job = life.steer(num_frames=48)
+    assert [event.type for event in life.changes[-1].events] == [EventType.JOB_STARTED]
+    assert (job.status, transitions.wants(job, Lane.REFINE)) == (JobStatus.RUNNING, True)
+    life.piece(3, 2)
+    assert life.finish().status is JobStatus.SUCCEEDED
