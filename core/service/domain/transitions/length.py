@@ -48,7 +48,7 @@ def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | 
     if changed.length < begun:
         message = f"{begun} frames are made or begun already"
         raise InvalidField(message, field="num_frames", fix=f"give at least {begun}, or cancel the job")
-    if begun % CHUNK_FRAMES and changed.length != begun:
+    if begun == spec.length and begun % CHUNK_FRAMES and changed.length != begun:
         raise JobStateConflict(f"the last chunk, which ends at frame {begun}, is made or begun", fix=_LATER)
     if _newest_piece(record, spec) != _newest_piece(record, changed):
         raise JobStateConflict("the end of the video is refined or begun to be", fix=_LATER)

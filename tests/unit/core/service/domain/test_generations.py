@@ -387,3 +387,10 @@ def test_a_queued_refined_job_that_is_complete_by_its_new_length_is_refined() ->
     assert (job.status, transitions.wants(job, Lane.REFINE)) == (JobStatus.RUNNING, True)
     life.piece(3, 2)
     assert life.finish().status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("num_frames", [56, 60, 96])
+def test_a_short_chunk_that_is_to_be_completed_is_not_the_end(num_frames: int) -> None:
+    life = succeeded(56)
+    life.extend(16)
+    assert life.steer(num_frames=num_frames).spec.num_frames == num_frames
