@@ -245,3 +245,14 @@ def test_a_canceled_branch_without_copies_is_extended_from_the_frames_that_it_sh
     wake(world.services(), world.store.extend(BRANCH, JobExtension(num_frames=16)))
     world.work(world.maker())
     assert bytes_of(world, BRANCH) == bytes_of(world)[:4]
+
+
+def test_a_chunk_that_the_source_has_lost_is_made_again_at_the_branch_s_end() -> None:
+    world = made()
+    whole = bytes_of(world)
+    branch(world, 3)
+    del world.storage.objects[chunk_key(JOB, 1)]
+    assert world.preparer().work() is Outcome.COMMITTED
+    world.work(world.maker())
+    assert world.store.get(BRANCH).status is JobStatus.SUCCEEDED
+    assert bytes_of(world, BRANCH) == whole
