@@ -5,9 +5,10 @@ from __future__ import annotations
 from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.errors import InvalidField, JobStateConflict
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.domain.refine_plan import RefinePiece, is_made, num_pieces, refine_piece
+from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece
 from core.service.domain.schema import (
     ChunkRecord,
+    EventType,
     JobRecord,
     JobSpec,
     JobStatus,
@@ -66,15 +67,18 @@ def length_before(record: JobRecord, changed: JobSpec) -> tuple[LengthChange, ..
     return (LengthChange(entry=record.num_events or 0, num_frames=spec.num_frames, endless_limit=spec.endless_limit),)
 
 
-def at_entry(state: JobRecord, number: int, changes: tuple[LengthChange, ...]) -> JobRecord:
-    """The job as it was told in entry `number` of the log, with the length of that time."""
+def at_entry(state: JobRecord, event: EventType, number: int, changes: tuple[LengthChange, ...]) -> JobRecord:
+    """The job as it was told in entry `number` of the log, with the length of that time, which decides whether a chunk
+    was the last one."""
     old = next((change for change in changes if number <= change.entry), None)
     if old is None:
         return state
     spec = state.spec.model_copy(update={"num_frames": old.num_frames, "endless_limit": old.endless_limit})
     then = updated(state, spec=spec)
-    ended_later = then.status is JobStatus.FINALIZING and not is_made(then)
-    return updated(then, status=JobStatus.RUNNING) if ended_later else then
+    if then.status not in {JobStatus.RUNNING, JobStatus.FINALIZING}:
+        return then
+    was_last = event is EventType.CHUNK_COMPLETED and then.is_complete and spec.refine is None
+    return updated(then, status=JobStatus.FINALIZING if was_last else JobStatus.RUNNING)
 
 
 def ends_where_planned(record: JobRecord, chunk: ChunkRecord) -> bool:

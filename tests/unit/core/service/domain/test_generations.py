@@ -26,6 +26,7 @@ from core.service.domain.schema import (
     LaneState,
     PreparedMedia,
     PromptChange,
+    RefineSpec,
     Variant,
 )
 from core.service.domain.transitions import Transition
@@ -394,3 +395,18 @@ def test_a_short_chunk_that_is_to_be_completed_is_not_the_end(num_frames: int) -
     life = succeeded(56)
     life.extend(16)
     assert life.steer(num_frames=num_frames).spec.num_frames == num_frames
+
+
+@pytest.mark.parametrize("refine", [None, refine_spec()])
+def test_a_restored_log_tells_the_end_of_a_generation_that_failed_and_was_extended(refine: RefineSpec | None) -> None:
+    life = Life(num_frames=32, refine=refine)
+    life.make(0, 1)
+    if refine is not None:
+        life.piece(1, 0)
+        life.piece(2, 1)
+    life.fail()
+    life.retry()
+    life.finish()
+    life.extend(64)
+    logged = [entry for change in life.changes for entry in told(change)]
+    assert told(transitions.restore(life.job, life.lists)) == logged
