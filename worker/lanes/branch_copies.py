@@ -32,12 +32,12 @@ class BranchCopies(ServerAccess):
         store = self._services.store
         try:
             shared = self._with_retries(lambda: store.chunks(source.job_id, "preview", 0, source.from_chunk), keeper)
-            self._copy_chunks(record, shared, keeper)
+            self._copy_chunks(source, record, shared, keeper)
             self._copy_states(source.job_id, record, shared, keeper)
             self._with_retries(lambda: store.get(source.job_id), keeper)  # else objects may have gone meanwhile
-        except (JobNotFound, ObjectNotFound) as error:
+        except JobNotFound:
             self._require_source(source, keeper)
-            raise error
+            raise
         now = self._services.clock.now()
         kept = {"created_at": now, "timings": {}, "version": 0, "frames_sha256": None}
         copies = [
@@ -56,13 +56,20 @@ class BranchCopies(ServerAccess):
             message = f"the job {source.job_id}, whose chunks this one shares, was deleted or has expired"
             raise SourceGone(message, fix="submit a new job") from None
 
-    def _copy_chunks(self, record: JobRecord, shared: Sequence[ChunkRecord], keeper: LeaseKeeper) -> None:
+    def _copy_chunks(
+        self, source: BranchSource, record: JobRecord, shared: Sequence[ChunkRecord], keeper: LeaseKeeper
+    ) -> None:
+        """One that a source has lost is made again before the branch ends, as a damaged one is."""
         for start in range(0, len(shared), COPIED_AT_ONCE):
             some = shared[start : start + COPIED_AT_ONCE]
             pairs = [(chunk.key, chunk_key(record.id, chunk.index, record.generation)) for chunk in some]
             calls = [self._call(partial(self._services.storage.copy, *pair), keeper) for pair in pairs]
-            for call in calls:
-                call.result(self._check_often(keeper))
+            for chunk, call in zip(some, calls, strict=True):
+                try:
+                    call.result(self._check_often(keeper))
+                except ObjectNotFound:
+                    self._require_source(source, keeper)
+                    logger.warning("%s: %s has lost chunk %d", record.id, source.job_id, chunk.index)
 
     def _copy_states(
         self, source_id: str, record: JobRecord, shared: Sequence[ChunkRecord], keeper: LeaseKeeper

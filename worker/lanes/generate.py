@@ -5,6 +5,7 @@ Third parties write engines: what they return is checked before it is stored.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from datetime import datetime
 from functools import partial
@@ -30,6 +31,7 @@ from core.service.domain.manifest import chunk_key, frames_key, generation_of, s
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
 from core.service.records.kept_objects import KEPT_NEWEST_STATES, keeps_state
+from core.service.video.segments import encode_chunk
 from worker.lanes.chunk_lane import ChunkLane, made_again
 from worker.lanes.lane import Damaged, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
@@ -89,10 +91,7 @@ class ChunkMaker(ChunkLane[EngineState]):
         span = chunk_span(index, record.spec.length)
         first = self._chunks(record, "preview", index, index + 1, keeper)[0] if index < next_new_chunk(record) else None
         run = record.generation if first is None else generation_of(first.key)
-        seed = record.spec.new_seed(index)
-        state = state if seed is None else self._engine.reseeded(state, seed)
-        spec, on_step = record.spec.for_engine(), self._on_step(record.id, index, keeper)
-        made = self._next_chunk(ChunkRequest(spec, state, on_step, self._video(record, keeper)), span)
+        made = self._next_chunk(span, record, state, keeper)
         watch.add(made.timings)
         later = _for_later(record, span, made.frames, made.state, run)
         key = chunk_key(record.id, index, run)
@@ -105,9 +104,25 @@ class ChunkMaker(ChunkLane[EngineState]):
             raise ChunkNotRepeatable(f"chunk {index} is damaged, and what it is made of has changed")
         return made_again(first, chunk), made.state
 
-    def _next_chunk(self, request: ChunkRequest, span: ChunkSpan) -> EngineChunk:
+    def _state_after(self, index: int, record: JobRecord, state: EngineState, keeper: LeaseKeeper) -> EngineState:
+        """The state after a chunk that is made again for it, stored with what is stored with it. The chunk itself may
+        have been read already, so its object stays."""
+        logger.warning("%s: making chunk %d again for its state", record.id, index)
+        (first,) = self._chunks(record, "preview", index, index + 1, keeper)
+        span = chunk_span(index, record.spec.length)
+        made = self._next_chunk(span, record, state, keeper)
+        encoded = encode_chunk(made.frames, record.spec.fps, index, span.first_frame)
+        if first.fingerprint == self._engine.fingerprint and hashlib.sha256(encoded.data).hexdigest() != first.sha256:
+            raise ChunkNotRepeatable(f"the state after chunk {index} is lost, and what it is made of has changed")
+        self._put(_for_later(record, span, made.frames, made.state, generation_of(first.key)), keeper)
+        return made.state
+
+    def _next_chunk(self, span: ChunkSpan, record: JobRecord, state: EngineState, keeper: LeaseKeeper) -> EngineChunk:
         """Raises what the engine raised, and InvalidChunk."""
-        results = self._engine.next_chunks([request])
+        seed = record.spec.new_seed(span.index)
+        state = state if seed is None else self._engine.reseeded(state, seed)
+        spec, on_step = record.spec.for_engine(), self._on_step(record.id, span.index, keeper)
+        results = self._engine.next_chunks([ChunkRequest(spec, state, on_step, self._video(record, keeper))])
         if len(results) != 1:
             raise InvalidChunk(f"the engine returned {len(results)} chunks for 1 request")
         made = results[0]
@@ -130,8 +145,7 @@ class ChunkMaker(ChunkLane[EngineState]):
             if problem := _problem_of_state(state, 0):
                 raise InvalidChunk(f"the engine's start returned {problem}")
         for again in range(first, index):
-            logger.warning("%s: making chunk %d again for its state", record.id, again)
-            _, state = self._make(again, record, state, Stopwatch(), keeper)
+            state = self._state_after(again, record, state, keeper)
         return state
 
     def _stored_state(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState | None:

@@ -15,6 +15,7 @@ from core.service.domain.transitions.transition import (
     ChunkWrite,
     Transition,
     require_newest_lease,
+    started_if_made,
     updated,
     with_lane,
     with_revision,
@@ -22,12 +23,13 @@ from core.service.domain.transitions.transition import (
 
 
 def commit_copies(record: JobRecord, lease: Lease, chunks: Sequence[ChunkRecord], at: datetime) -> Transition:
-    """The chunks that the branch shares are its own now. No event: they were there before it.
+    """The chunks that the branch shares are its own now. No event: they were there before it. A branch that is to have
+    no other frames starts, or is finalized.
 
     Idempotent. Raises StaleLease if the token is old or the job no longer waits for them.
     """
     require_newest_lease(record, lease)
-    if record.status is JobStatus.QUEUED and record.chunks.count:
+    if record.chunks.count and not record.status.is_terminal:
         return Transition(record)
     if record.status is not JobStatus.QUEUED or not awaits_copies(record):
         raise StaleLease(f"nothing is to be copied for {record.id}: {record.status}")
@@ -39,7 +41,7 @@ def commit_copies(record: JobRecord, lease: Lease, chunks: Sequence[ChunkRecord]
     )
     writes = tuple(ChunkWrite("preview", chunk) for chunk in chunks)
     # Not counted as a commit: CPU workers may make progress during an outage of all engine workers.
-    return with_revision(Transition(copied, released=lease.lane, chunks=writes))
+    return started_if_made(with_revision(Transition(copied, released=lease.lane, chunks=writes)), at)
 
 
 def totals_of_copies(chunks: Sequence[ChunkRecord]) -> ChunkTotals:

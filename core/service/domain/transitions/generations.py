@@ -17,13 +17,13 @@ from core.service.domain.schema import (
     LaneState,
 )
 from core.service.domain.transitions.length import length_before
-from core.service.domain.transitions.rules import ALL_LANES, needs_media_again, should_start_at_once
+from core.service.domain.transitions.rules import ALL_LANES, frames_made_or_shared, needs_media_again
 from core.service.domain.transitions.steering import with_prompt
 from core.service.domain.transitions.transition import (
     Transition,
-    finalizing_if_made,
     moved_to,
     require_not_deleted,
+    started_if_made,
     together,
     with_event,
 )
@@ -68,7 +68,7 @@ def extend(record: JobRecord, extension: JobExtension, at: datetime) -> Transiti
     if record.spec.refine is not None and record.spec.refine.schedule == "lockstep":
         message = "its frames were refined all together (`refine.schedule` lockstep), which more frames would change"
         raise FieldNotSupported(message, field="num_frames", fix="submit a job with the whole length")
-    first = record.frames_done
+    first = frames_made_or_shared(record)
     longer = record.spec.model_copy(update={"num_frames": first + extension.num_frames, "endless_limit": None})
     if extension.prompt is None:
         return _gone_on(record, longer, at)
@@ -124,11 +124,7 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         expires_at=None,
     )
     told = with_event(queued, EventType.JOB_QUEUED, at, cleared_progress=ALL_LANES, revoked=ALL_LANES)
-    if not should_start_at_once(told.record):
-        return told
-    started = moved_to(told.record, JobStatus.RUNNING, started_at=record.started_at or at, resumed_at=at)
-    begun = with_event(started, EventType.JOB_STARTED, at)
-    return together(told, begun, finalizing_if_made(begun.record))
+    return started_if_made(told, at)
 
 
 def _pieces_kept(record: JobRecord, spec: JobSpec) -> int:

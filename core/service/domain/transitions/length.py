@@ -5,9 +5,10 @@ from __future__ import annotations
 from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.errors import InvalidField, JobStateConflict
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.domain.refine_plan import RefinePiece, is_made, num_pieces, refine_piece
+from core.service.domain.refine_plan import RefinePiece, num_pieces, refine_piece
 from core.service.domain.schema import (
     ChunkRecord,
+    EventType,
     JobRecord,
     JobSpec,
     JobStatus,
@@ -16,6 +17,7 @@ from core.service.domain.schema import (
     LengthChange,
     WarningCode,
 )
+from core.service.domain.transitions.rules import frames_made_or_shared
 from core.service.domain.transitions.transition import updated
 
 MAX_LENGTH_CHANGES = 100
@@ -28,7 +30,8 @@ def first_open_frame(record: JobRecord) -> int:
 
     A held lane may be making the next chunk: a worker reads the record after its claim.
     """
-    return CHUNK_FRAMES * (next_new_chunk(record) + 1) if record.lane(Lane.GENERATE).held else record.frames_done
+    held = record.lane(Lane.GENERATE).held
+    return CHUNK_FRAMES * (next_new_chunk(record) + 1) if held else frames_made_or_shared(record)
 
 
 def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | None) -> JobRecord:
@@ -46,7 +49,7 @@ def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | 
     if changed.length < begun:
         message = f"{begun} frames are made or begun already"
         raise InvalidField(message, field="num_frames", fix=f"give at least {begun}, or cancel the job")
-    if begun % CHUNK_FRAMES and changed.length != begun:
+    if begun == spec.length and begun % CHUNK_FRAMES and changed.length != begun:
         raise JobStateConflict(f"the last chunk, which ends at frame {begun}, is made or begun", fix=_LATER)
     if _newest_piece(record, spec) != _newest_piece(record, changed):
         raise JobStateConflict("the end of the video is refined or begun to be", fix=_LATER)
@@ -64,15 +67,18 @@ def length_before(record: JobRecord, changed: JobSpec) -> tuple[LengthChange, ..
     return (LengthChange(entry=record.num_events or 0, num_frames=spec.num_frames, endless_limit=spec.endless_limit),)
 
 
-def at_entry(state: JobRecord, number: int, changes: tuple[LengthChange, ...]) -> JobRecord:
-    """The job as it was told in entry `number` of the log, with the length of that time."""
+def at_entry(state: JobRecord, event: EventType, number: int, changes: tuple[LengthChange, ...]) -> JobRecord:
+    """The job as it was told in entry `number` of the log, with the length of that time, which decides whether a chunk
+    was the last one."""
     old = next((change for change in changes if number <= change.entry), None)
     if old is None:
         return state
     spec = state.spec.model_copy(update={"num_frames": old.num_frames, "endless_limit": old.endless_limit})
     then = updated(state, spec=spec)
-    ended_later = then.status is JobStatus.FINALIZING and not is_made(then)
-    return updated(then, status=JobStatus.RUNNING) if ended_later else then
+    if then.status not in {JobStatus.RUNNING, JobStatus.FINALIZING}:
+        return then
+    was_last = event is EventType.CHUNK_COMPLETED and then.is_complete and spec.refine is None
+    return updated(then, status=JobStatus.FINALIZING if was_last else JobStatus.RUNNING)
 
 
 def ends_where_planned(record: JobRecord, chunk: ChunkRecord) -> bool:

@@ -40,7 +40,10 @@ def restore(record: JobRecord, lists: ChunkLists) -> Transition:
         for lane in Lane
     }
     whole = _with_steering(_history(record, lists), record)
-    past = [(at_entry(state, n, record.length_changes), event, at) for n, (state, event, at) in enumerate(whole, 1)]
+    past = [
+        (at_entry(state, event, number, record.length_changes), event, at)
+        for number, (state, event, at) in enumerate(whole, 1)
+    ]
     return Transition(
         updated(record, lanes={**record.lanes, **lanes}, num_events=len(past)),
         events=tuple(new_event(state, event, at) for state, event, at in past[-KEPT_EVENTS:]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.refine_plan import is_ready
 from core.service.domain.schema import LANES_WITH_STEPS, JobRecord, JobStatus, Lane, LaneState
 
@@ -68,6 +69,13 @@ def should_start_at_once(record: JobRecord) -> bool:
 def awaits_copies(record: JobRecord) -> bool:
     """Whether a branch has no copies yet of the chunks that it shares."""
     return record.branched_from is not None and not record.chunks.count
+
+
+def frames_made_or_shared(record: JobRecord) -> int:
+    """Frames that the job has; of a branch without its copies, those that it gets with them."""
+    if record.branched_from is None or record.chunks.count:
+        return record.frames_done
+    return CHUNK_FRAMES * record.branched_from.from_chunk
 
 
 def awaits_media(record: JobRecord) -> bool:

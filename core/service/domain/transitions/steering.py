@@ -10,8 +10,8 @@ from core.service.domain.schema import EventType, JobChange, JobRecord, JobStatu
 from core.service.domain.transitions.length import first_open_frame, with_length
 from core.service.domain.transitions.transition import (
     Transition,
-    finalizing_if_made,
     require_not_deleted,
+    started_if_made,
     updated,
     with_event,
     with_revision,
@@ -29,7 +29,8 @@ def steer(
 ) -> tuple[Transition, int | None]:
     """Change what `change` names. Also returns the frame from which its prompt acts; None without one.
 
-    `endless_limit`: where a job that has no end any more ends. A job whose new end is made already is finalized.
+    `endless_limit`: where a job that has no end any more ends. A job whose new end is made already is finalized; first
+    refined, if that is left.
 
     A prompt acts from the first frame that no worker may have begun, or from `from_frame` if that is later; prompts
     that begin later stay. One that is in force there already changes nothing, so this is idempotent; it acts from
@@ -45,7 +46,8 @@ def steer(
     if change.changes_length:
         told = with_length(told, change.num_frames, endless_limit)
     if change.prompt is None:
-        return (Transition(record) if told is record else with_revision(Transition(finalizing_if_made(told)))), None
+        changed = with_revision(Transition(told))
+        return (Transition(record) if told is record else started_if_made(changed, at)), None
     from_frame = _from_frame(told, change.from_frame)
     if prompt_at(record.spec, from_frame) == change.prompt:
         begun = prompt_start(record.spec, from_frame)

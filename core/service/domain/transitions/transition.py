@@ -10,7 +10,7 @@ from core.service.domain.ports import Delivery, Lease
 from core.service.domain.refine_plan import is_made
 from core.service.domain.schema import ChunkRecord, EventType, JobRecord, JobStatus, Lane, LaneState, Variant
 from core.service.domain.transitions.events import NewEvent, deliveries_for, new_event
-from core.service.domain.transitions.rules import NEXT_STATUSES
+from core.service.domain.transitions.rules import NEXT_STATUSES, should_start_at_once
 
 
 @dataclass(frozen=True)
@@ -143,3 +143,14 @@ def together(first: Transition, then: Transition, record: JobRecord | None = Non
         events=(*first.events, *then.events),
         deliveries=(*first.deliveries, *then.deliveries),
     )
+
+
+def started_if_made(change: Transition, at: datetime) -> Transition:
+    """`change`, after which a job that misses no new frame is not queued: no claim of the lane that makes frames would
+    start it. A job with nothing left to make is finalized."""
+    record = change.record
+    if record.status is not JobStatus.QUEUED or not should_start_at_once(record):
+        return replace(change, record=finalizing_if_made(record))
+    begun = {"started_at": record.started_at or at, "resumed_at": at if record.generation else None}
+    started = with_event(moved_to(record, JobStatus.RUNNING, **begun), EventType.JOB_STARTED, at)
+    return together(change, started, finalizing_if_made(started.record))

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from core.service.domain.errors import InvalidField
 from core.service.domain.manifest import chunk_key, job_prefix, state_key
 from core.service.domain.schema import (
     BranchSource,
+    JobChange,
+    JobExtension,
     JobRecord,
     JobStatus,
     Lane,
@@ -205,3 +208,51 @@ def test_a_branch_comes_back_after_redis_has_lost_everything() -> None:
         (one.id, one.type, one.data) for one in world.store.memory.events[BRANCH]
     ]
     assert not [*find_orphans(world.store, world.storage, world.uploads)]
+
+
+def test_a_branch_that_awaits_its_copies_is_changed_from_the_frames_that_it_shares() -> None:
+    world = made()
+    branch(world, 3)
+    with pytest.raises(InvalidField, match="48 frames"):
+        world.store.steer(BRANCH, JobChange(num_frames=16))
+    steered = world.store.steer(BRANCH, JobChange(prompt="a blue square"))
+    assert steered.acts_from_frame == 48
+    assert (steered.record.spec.prompt, steered.record.spec.prompt_changes) == (world.store.get(JOB).spec.prompt, BLUE)
+    world.work(world.maker())
+    assert bytes_of(world, BRANCH) == bytes_of(made(prompt_changes=BLUE))
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_a_branch_that_is_complete_with_its_copies_ends(*, refined: bool) -> None:
+    world = made(refine=refine_spec() if refined else None)
+    branch(world, 3)
+    world.store.steer(BRANCH, JobChange(num_frames=48))
+    world.work(world.maker())
+    job = world.store.get(BRANCH)
+    assert (job.status, job.frames_done) == (JobStatus.SUCCEEDED, 48)
+    assert bytes_of(world, BRANCH) == bytes_of(world)[:3]
+    lost = FakeJobStore(world.clock)
+    assert RecordRebuilder(world.storage)(lost, BRANCH)
+    assert [(one.id, one.type) for one in lost.memory.events[BRANCH]] == [
+        (one.id, one.type) for one in world.store.memory.events[BRANCH]
+    ]
+
+
+def test_a_canceled_branch_without_copies_is_extended_from_the_frames_that_it_shares() -> None:
+    world = made()
+    branch(world, 3)
+    world.store.request_cancel(BRANCH)
+    wake(world.services(), world.store.extend(BRANCH, JobExtension(num_frames=16)))
+    world.work(world.maker())
+    assert bytes_of(world, BRANCH) == bytes_of(world)[:4]
+
+
+def test_a_chunk_that_the_source_has_lost_is_made_again_at_the_branch_s_end() -> None:
+    world = made()
+    whole = bytes_of(world)
+    branch(world, 3)
+    del world.storage.objects[chunk_key(JOB, 1)]
+    assert world.preparer().work() is Outcome.COMMITTED
+    world.work(world.maker())
+    assert world.store.get(BRANCH).status is JobStatus.SUCCEEDED
+    assert bytes_of(world, BRANCH) == whole

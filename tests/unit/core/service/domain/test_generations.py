@@ -17,6 +17,7 @@ from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
     EventType,
+    JobChange,
     JobError,
     JobExtension,
     JobRecord,
@@ -25,6 +26,7 @@ from core.service.domain.schema import (
     LaneState,
     PreparedMedia,
     PromptChange,
+    RefineSpec,
     Variant,
 )
 from core.service.domain.transitions import Transition
@@ -97,6 +99,9 @@ class Life:
 
     def extend(self, num_frames: int, prompt: str | None = None) -> JobRecord:
         return self._do(transitions.extend(self.job, JobExtension(num_frames=num_frames, prompt=prompt), self.now))
+
+    def steer(self, **change: Any) -> JobRecord:
+        return self._do(transitions.steer(self.job, JobChange(**change), self.now)[0])
 
     def make(self, *indices: int) -> JobRecord:
         for index in indices:
@@ -384,3 +389,41 @@ def without_end_status(entries: Sequence[tuple[object, ...]]) -> list[tuple[obje
             (event, at, {name: value for name, value in data.items() if "chunk" not in data or name != "status"})
         )
     return shown
+
+
+def test_a_queued_refined_job_that_is_complete_by_its_new_length_is_refined() -> None:
+    life = Life(num_frames=48, refine=refine_spec())
+    life.make(0, 1, 2)
+    life.piece(1, 0)
+    life.piece(2, 1)
+    life.piece(3, 2)
+    life.finish()
+    life.extend(48)
+    assert (life.job.status, life.job.refine_done) == (JobStatus.QUEUED, 2)
+    job = life.steer(num_frames=48)
+    assert [event.type for event in life.changes[-1].events] == [EventType.JOB_STARTED]
+    assert (job.status, transitions.wants(job, Lane.REFINE)) == (JobStatus.RUNNING, True)
+    life.piece(3, 2)
+    assert life.finish().status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("num_frames", [56, 60, 96])
+def test_a_short_chunk_that_is_to_be_completed_is_not_the_end(num_frames: int) -> None:
+    life = succeeded(56)
+    life.extend(16)
+    assert life.steer(num_frames=num_frames).spec.num_frames == num_frames
+
+
+@pytest.mark.parametrize("refine", [None, refine_spec()])
+def test_a_restored_log_tells_the_end_of_a_generation_that_failed_and_was_extended(refine: RefineSpec | None) -> None:
+    life = Life(num_frames=32, refine=refine)
+    life.make(0, 1)
+    if refine is not None:
+        life.piece(1, 0)
+        life.piece(2, 1)
+    life.fail()
+    life.retry()
+    life.finish()
+    life.extend(64)
+    logged = [entry for change in life.changes for entry in told(change)]
+    assert told(transitions.restore(life.job, life.lists)) == logged
