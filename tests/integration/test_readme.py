@@ -122,7 +122,8 @@ def test_the_examples_of_the_api_page_extend_retry_and_branch_jobs(api_page: Pat
 
 
 def test_the_examples_of_the_api_page_read_play_and_stop_jobs(api_page: Path) -> None:
-    chunk_urls, unchanged, stopped = ((api_page / f"{number}.txt").read_text().split() for number in (10, 11, 12))
+    assert json.loads((api_page / "11.txt").read_text())["progress"]["frames_total"] == 48
+    chunk_urls, unchanged, stopped = ((api_page / f"{number}.txt").read_text().split() for number in (10, 12, 13))
     assert len(chunk_urls) <= 3
     assert unchanged == ["304"]
     assert (stopped[0], stopped[1] in {"202", "204"}, stopped[2]) == ("202", True, "204")
