@@ -17,10 +17,10 @@ from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import JobStateConflict, LongtakeError, ServiceFull
 from core.service.domain.frame_plan import chunk_span, num_chunks
 from core.service.domain.ports import JobStore, LiveStatus
-from core.service.domain.schema import JobPlan, JobRecord, JobRequest, Lane
-from core.service.domain.transitions import wants
+from core.service.domain.schema import JobPlan, JobRecord, JobRequest
 from core.service.net.address_guard import Resolve
 from core.service.records.manifest_writer import create_job, write_manifest
+from core.service.records.wake import wake_workers
 from core.service.settings import Settings
 
 
@@ -155,8 +155,7 @@ class Creator:
             found = ports.store.get(queued.id)
             write_manifest(ports.store, ports.storage, found)
             return self._found(self._claims.same(found, wanted.fingerprint))
-        for lane in (lane for lane in Lane if wants(record, lane)):
-            ports.queue.wake(lane, record.spec.model, record.id)
+        wake_workers(ports.queue, record)
         return Created(record, self._live(record), is_new=True)
 
     def _found(self, record: JobRecord) -> Created:

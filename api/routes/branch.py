@@ -18,11 +18,12 @@ from core.service.admission.admission import queued_record
 from core.service.admission.branch import admit_branch
 from core.service.admission.request_body import parse_body
 from core.service.domain.ids import new_job_id
-from core.service.domain.schema import BranchSource, JobBranch, JobSummary, Lane
-from core.service.domain.transitions import needs_media_again, wants
+from core.service.domain.schema import BranchSource, JobBranch, JobSummary
+from core.service.domain.transitions import needs_media_again
 from core.service.domain.views import links_of
 from core.service.net.address_guard import Resolve
 from core.service.records.manifest_writer import create_job
+from core.service.records.wake import wake_workers
 
 router = APIRouter(tags=["jobs"])
 
@@ -63,7 +64,6 @@ def branch(
     shares = BranchSource(job_id=job_id, from_chunk=wanted.from_chunk)
     own = {"branched_from": shares, "prepare_again": needs_media_again(source)}
     record = create_job(ports.store, ports.storage, queued.model_copy(update=own))
-    for lane in (lane for lane in Lane if wants(record, lane)):
-        ports.queue.wake(lane, record.spec.model, record.id)
+    wake_workers(ports.queue, record)
     headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
     return json_answer(shown(ports, record, base_url).model_dump_json(), 202, headers)

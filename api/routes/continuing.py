@@ -12,10 +12,10 @@ from api.routes.answers import json_answer, shown
 from api.routes.jobs import JobId
 from core.service.admission.extension import admit_extension
 from core.service.admission.request_body import parse_body
-from core.service.domain.schema import EventType, JobExtension, JobRecord, JobSummary, JobWarning, Lane
-from core.service.domain.transitions import wants
+from core.service.domain.schema import EventType, JobExtension, JobRecord, JobSummary, JobWarning
 from core.service.domain.views import PublicUrls
 from core.service.records.manifest_writer import write_manifest
+from core.service.records.wake import wake_workers
 
 router = APIRouter(tags=["jobs"])
 
@@ -55,8 +55,7 @@ def retry(job_id: JobId, ports: PortsDep, settings: SettingsDep, base_url: BaseU
 def _gone_on(ports: Ports, record: JobRecord, base_url: PublicUrls, warnings: tuple[JobWarning, ...] = ()) -> Response:
     """The answer, once workers are woken."""
     write_manifest(ports.store, ports.storage, record)
-    for lane in (lane for lane in Lane if wants(record, lane)):
-        ports.queue.wake(lane, record.spec.model, record.id)
+    wake_workers(ports.queue, record)
     summary = shown(ports, record, base_url)
     told = summary.model_copy(update={"warnings": (*summary.warnings, *warnings)})
     return json_answer(told.model_dump_json(), 202, {"Retry-After": "1"})

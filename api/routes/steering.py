@@ -11,10 +11,10 @@ from api.routes.jobs import JobId
 from core.service.admission.request_body import parse_change
 from core.service.admission.steering import admit_change
 from core.service.domain.ports import Steered
-from core.service.domain.schema import ChangedJob, EventType, JobRecord, JobWarning, Lane
-from core.service.domain.transitions import wants
+from core.service.domain.schema import ChangedJob, EventType, JobWarning
 from core.service.domain.views import PublicUrls, changed_job, progress_of
 from core.service.records.manifest_writer import write_manifest
+from core.service.records.wake import wake_workers
 
 router = APIRouter(tags=["jobs"])
 
@@ -35,15 +35,9 @@ def change_job(job_id: JobId, body: JsonBody, ports: PortsDep, base_url: BaseUrl
     if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:
         ports.queue.deliver_webhooks()
     if wanted.changes_length:
-        _wake(ports, steered.record)
+        wake_workers(ports.queue, steered.record)
     changed = _view(ports, steered, admitted.warnings, base_url)
     return Response(changed.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-cache"})
-
-
-def _wake(ports: Ports, record: JobRecord) -> None:
-    """Workers for what there is to do now: more chunks, or the final video."""
-    for lane in (lane for lane in Lane if wants(record, lane) and not record.lane(lane).held):
-        ports.queue.wake(lane, record.spec.model, record.id)
 
 
 def _view(ports: Ports, steered: Steered, warnings: tuple[JobWarning, ...], base_url: PublicUrls) -> ChangedJob:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from core.service.domain import transitions
 from core.service.domain.errors import (
     JobNotFound,
     LongtakeError,
@@ -19,6 +18,7 @@ from core.service.domain.schema import JobError, JobRecord, Lane, WebhookEvent
 from core.service.records import manifest_writer
 from core.service.records.chunk_reads import all_chunks
 from core.service.records.kept_objects import unneeded_keys
+from core.service.records.wake import wake_workers
 from worker.runtime.server_retry import ServerCall
 from worker.runtime.services import Services
 
@@ -30,9 +30,7 @@ logger = logging.getLogger(__name__)
 
 def wake(services: Services, record: JobRecord, lanes: Iterable[Lane] = Lane) -> None:
     """Wake a worker for each of these lanes in which the job has work and that no worker holds."""
-    for lane in lanes:
-        if transitions.wants(record, lane) and not record.lane(lane).held:
-            services.queue.wake(lane, record.spec.model, record.id)
+    wake_workers(services.queue, record, lanes)
 
 
 def wake_another(services: Services, lane: Lane, model: str) -> None:
