@@ -14,18 +14,30 @@ from core.service.domain.errors import SetupError
 LOOPBACK = "127.0.0.1"
 MIN_FREE_BYTES = 64 * 2**20
 """With less free disk nothing is started: a full disk in the middle of a job is worse."""
-_OWN_PORTS = range(20_000, 32_768)
+OWN_PORTS = range(20_000, 32_768)
 """Below what Linux (32768), macOS and IANA (49152) give to outgoing connections."""
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that is free now, outside the range that the kernel gives to outgoing
-    connections: one of those could take it before its server starts, or while it restarts. Raises SetupError."""
-    for port in random.sample(_OWN_PORTS, len(_OWN_PORTS)):
-        with socket.socket() as probe, suppress(OSError):
+    """A TCP port of the loopback interface that is free now, and given to no other caller while this process lives.
+
+    It is outside the range that the kernel gives to outgoing connections: one of those could take it before its server
+    starts, or while it restarts. Raises SetupError.
+    """
+    for port in random.sample(OWN_PORTS, len(OWN_PORTS)):
+        with suppress(OSError), socket.socket() as probe:
             probe.bind((LOOPBACK, port))
+            _keep(port)
             return port
-    raise SetupError(f"No port from {_OWN_PORTS[0]} to {_OWN_PORTS[-1]} of {LOOPBACK} is free.")
+    raise SetupError(f"No port from {OWN_PORTS[0]} to {OWN_PORTS[-1]} of {LOOPBACK} is free.")
+
+
+def _keep(port: int) -> None:
+    """Mark a port as given, also to other processes: the UDP port of its number stays bound until this one ends. The
+    TCP port itself must stay free for its server. Raises OSError if it is marked already."""
+    with socket.socket(type=socket.SOCK_DGRAM) as mark:
+        mark.bind((LOOPBACK, port))
+        mark.detach()
 
 
 def bind_error(host: str, port: int) -> str | None:

@@ -51,4 +51,5 @@ def as_an_older_version_wrote_it(client: redis.Redis, job_id: str, **changes: An
 
 def change_row(client: redis.Redis, job_id: str, **changes: Any) -> None:
     """As another version would have written it."""
-    client.hset(keys.job_key(job_id), "record", json.dumps(row(client, job_id) | changes))
+    record = row(client, job_id) | changes
+    client.hset(keys.job_key(job_id), mapping={"record": json.dumps(record), "revision": record["revision"]})
