@@ -15,6 +15,7 @@ from typing import cast
 
 from fastapi import Depends, FastAPI
 
+from api.access.access import Access
 from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
@@ -92,6 +93,7 @@ def create_app(
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one wraps those added before, so the last one is the first to see a request."""
     app.add_middleware(UnchangedJobs)
+    app.add_middleware(Access, keys=cast(Ports, app.state.ports).keys, settings=settings)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from api.backends.readiness import Health
 from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
+    ApiKeys,
     Clock,
     EventLog,
     IdempotencyKeys,
@@ -44,6 +45,7 @@ class Ports:
     uploads: UploadStore
     idempotency: IdempotencyKeys
     speeds: Speeds
+    keys: ApiKeys
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
@@ -61,6 +63,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.net.circuit_breaker import CircuitBreaker
     from core.service.records.rebuild import RecordRebuilder
     from core.service.redis import client as redis_client
+    from core.service.redis.api_keys import StoredApiKeys
     from core.service.redis.event_log import RedisEventLog
     from core.service.redis.health import check_storage, check_store
     from core.service.redis.idempotency import RedisIdempotencyKeys
@@ -94,6 +97,7 @@ def real_ports(settings: Settings) -> Ports:
         uploads=RedisUploadStore(redis),
         idempotency=RedisIdempotencyKeys(redis),
         speeds=RedisSpeeds(redis),
+        keys=StoredApiKeys(redis, storage),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),

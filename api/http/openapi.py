@@ -38,13 +38,15 @@ a stable `code`, the invalid `field` and a `fix`.
 """
 TITLES = {
     400: "The body is not JSON, or a header is not valid.",
+    401: "The request needs a valid API key.",
+    403: "The API key may not do this, or the link has expired.",
     404: "The job or upload does not exist, or the resource does not exist yet (see `code`).",
     409: "The job's status does not allow this, or its id is taken.",
     413: "The body is larger than 64 KiB; a batch: 1 MiB.",
     415: "The body is not declared as application/json, or is compressed.",
     416: "The video does not have the requested `Range`.",
     422: "A field or parameter is invalid; `errors` lists all.",
-    429: "This client has too many of these open.",
+    429: "This client has too many of these open, or a limit of its API key is reached.",
     503: "The service is at its limit, or a server behind it does not answer.",
 }
 EXAMPLES: dict[str, dict[str, Any]] = {

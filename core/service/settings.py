@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.service.domain.addresses import base_url, host_names, media_delivery, networks, origins
+from core.service.domain.api_keys import long_enough_key
 from core.service.domain.errors import SetupError
 from core.service.domain.first_chunk_sources import source_name
 from core.service.domain.s3_addressing import Addressing
@@ -58,6 +59,18 @@ class Settings(BaseSettings):
     )
     public_base_url: Annotated[str, AfterValidator(base_url)] | None = Field(
         default=None, description="Base URL of links in answers; unset: from the request."
+    )
+    admin_key: Annotated[SecretStr, AfterValidator(long_enough_key)] | None = Field(
+        default=None,
+        description="The operator's own API key, 32 characters or more. With it every request needs a key; "
+        "`longtake keys create` makes those of customers.",
+    )
+    open: bool = Field(
+        default=False,
+        description="Allow the API to listen beyond this machine without LONGTAKE_ADMIN_KEY: open to everybody.",
+    )
+    link_ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = Field(
+        default=86400, description="Minimum lifetime of the tokens in a job's links; only with LONGTAKE_ADMIN_KEY."
     )
     allowed_hosts: Annotated[str, AfterValidator(host_names)] | None = Field(
         default=None,

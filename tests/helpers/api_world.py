@@ -19,6 +19,7 @@ from core.service.domain.ports import PromptEnhancer, Results
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane, StepProgress
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
+from core.service.testing.api_keys import FakeApiKeys
 from core.service.testing.clock import FakeClock
 from core.service.testing.event_log import FakeEventLog
 from core.service.testing.idempotency import FakeIdempotencyKeys
@@ -50,6 +51,7 @@ class World:
         self.uploads = FakeUploadStore(self.clock)
         self.idempotency = FakeIdempotencyKeys(self.clock)
         self.speeds = FakeSpeeds()
+        self.keys = FakeApiKeys()
         self.objects = FakeObjectReader(self.storage)
 
     def ports(self) -> Ports:
@@ -63,6 +65,7 @@ class World:
             uploads=self.uploads,
             idempotency=self.idempotency,
             speeds=self.speeds,
+            keys=self.keys,
             queue=self.queue,
             clock=self.clock,
             catalog=catalog,

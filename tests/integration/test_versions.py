@@ -36,6 +36,7 @@ from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
+from core.service.testing.api_keys import FakeApiKeys
 from core.service.testing.idempotency import FakeIdempotencyKeys
 from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeObjectReader
@@ -296,6 +297,7 @@ def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
         uploads=world.uploads,
         idempotency=FakeIdempotencyKeys(),
         speeds=FakeSpeeds(),
+        keys=FakeApiKeys(),
         queue=world.queue,
         clock=world.clock,
         catalog=Catalog(settings),

@@ -32,4 +32,9 @@ def is_upload_id(text: str) -> bool:
 
 
 def _new_id(prefix: str) -> str:
-    return prefix + "".join(secrets.choice(_BASE32_LOWER) for _ in range(_LENGTH))
+    return prefix + random_letters(_LENGTH)
+
+
+def random_letters(length: int) -> str:
+    """So many random characters of lower-case base32, 5 bits each."""
+    return "".join(secrets.choice(_BASE32_LOWER) for _ in range(length))

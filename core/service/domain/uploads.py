@@ -27,7 +27,8 @@ class Upload(Stored):
     url_expires_at: datetime | None = Field(
         default=None, description="End of the upload URL; None for uploads of an older version."
     )
-    client: str | None = Field(default=None, description="Owner: `client_mark` of the requesting address.")
+    client: str | None = Field(default=None, description="`client_mark` of the requesting address.")
+    owner: str | None = Field(default=None, description="Id of the API key that requested it; None: without keys.")
 
     @property
     def kinds(self) -> frozenset[MediaKind]:

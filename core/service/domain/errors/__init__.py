@@ -17,7 +17,14 @@ LongtakeError
 │   │   └── MediaUrlRefused
 │   ├── UploadTooLarge          more bytes declared than uploads may have
 │   ├── UploadNotFound          no upload with this id, or it has expired
-│   └── UploadIncomplete        the declared bytes were not sent to the upload's URL
+│   ├── UploadIncomplete        the declared bytes were not sent to the upload's URL
+│   └── LimitExceeded           more than the API key may ever have
+├── KeyRefused              no API key, or not a valid one
+├── ScopeMissing            the API key may not do this
+├── LinkExpired             the token in a link has expired
+├── KeyNotFound             no API key with this id
+├── KeyRevoked              the API key is revoked and cannot be changed
+├── LimitReached            the API key has used what it may, for now
 ├── MediaError              input media cannot be used; the job fails
 │   ├── MediaFetchFailed        its server did not answer (the only one worth a retry)
 │   ├── MediaUnavailable        its server refused
@@ -85,6 +92,15 @@ Classes whose message may hold addresses, folders or keys derive from OperatorEr
 api/http/problems.py.
 """
 
+from core.service.domain.errors.access import (
+    KeyNotFound,
+    KeyRefused,
+    KeyRevoked,
+    LimitExceeded,
+    LimitReached,
+    LinkExpired,
+    ScopeMissing,
+)
 from core.service.domain.errors.backends import (
     NameServiceUnavailable,
     ObjectDamaged,
@@ -200,6 +216,12 @@ __all__ = [
     "JobExists",
     "JobNotFound",
     "JobStateConflict",
+    "KeyNotFound",
+    "KeyRefused",
+    "KeyRevoked",
+    "LimitExceeded",
+    "LimitReached",
+    "LinkExpired",
     "LongtakeError",
     "MalformedJson",
     "MediaBusy",
@@ -226,6 +248,7 @@ __all__ = [
     "RangeNotSatisfiable",
     "RequestError",
     "RequestInFlight",
+    "ScopeMissing",
     "ServiceFull",
     "SetupError",
     "ShardMissing",

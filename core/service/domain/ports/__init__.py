@@ -3,6 +3,7 @@
 Implementations: `core.service.redis`, `core.service.s3`. Fakes with the same contract: `core.service.testing`.
 """
 
+from core.service.domain.ports.api_keys import ApiKeys
 from core.service.domain.ports.clock import Clock
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
 from core.service.domain.ports.idempotency import IdempotencyKeys, Reservation
@@ -17,6 +18,7 @@ from core.service.domain.ports.uploads import Discarded, UploadStore
 from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerStatus
 
 __all__ = [
+    "ApiKeys",
     "Clock",
     "Delivery",
     "DeliveryAttempt",

@@ -177,6 +177,13 @@ class JobRecord(Stored):
     thumbnail_key: str | None = None
     error: JobError | None = None
     warnings: tuple[JobWarning, ...] = ()
+    owner: str | None = Field(default=None, description="Id of the API key that created it; None: without keys.")
+    link_secret: str | None = Field(
+        default=None, description="Signs the tokens in the job's links. A new one revokes them. See link_tokens.py."
+    )
+    webhook_secret: str | None = Field(
+        default=None, description="whsec_... secret of the request, which signs the job's webhooks; None: its owner's."
+    )
     request_id: str | None = Field(
         default=None, description="X-Request-Id of the request that created the job, for the log lines of workers."
     )

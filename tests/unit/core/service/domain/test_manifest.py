@@ -50,6 +50,9 @@ def full_record() -> JobRecord:
             "prepare_again": True,
             "media_repairs": 1,
             "branched_from": BranchSource(job_id="job_b", from_chunk=1),
+            "owner": "key_a",
+            "link_secret": "00",
+            "webhook_secret": "whsec_AAAA",
             "earlier": (
                 EndedGeneration(
                     status=JobStatus.CANCELED,

@@ -1,0 +1,48 @@
+"""The caller of a request: everybody (without keys), the holder of a key, or the holder of a job's link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from core.service.domain.api_keys import ApiKey, Scope
+from core.service.domain.schema import JobRecord
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`key` None and `token` None: the deployment has no keys, and everybody may do everything."""
+
+    key: ApiKey | None = None
+    token: str | None = None
+    """Of a job's link; not checked before the job is read."""
+
+    @property
+    def is_everybody(self) -> bool:
+        return self.key is None and self.token is None
+
+    @property
+    def owner(self) -> str | None:
+        """`owner` of what the caller creates."""
+        return None if self.key is None else self.key.id
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the caller may see the jobs of all owners."""
+        return self.is_everybody or (self.key is not None and self.key.may(Scope.ADMIN))
+
+    def owns(self, record: JobRecord) -> bool:
+        """Whether the caller's key may see the job."""
+        return self.sees_all or (self.key is not None and record.owner == self.key.id)
+
+
+EVERYBODY = Caller()
+
+
+async def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,54 @@
+"""Errors of keys: who asks, what they may do, and how much of it."""
+
+from __future__ import annotations
+
+from core.service.domain.errors.base import LongtakeError
+from core.service.domain.errors.requests import RequestError
+
+
+class KeyRefused(LongtakeError):
+    """This request needs a valid API key."""
+
+    code = "key_refused"
+
+
+class ScopeMissing(LongtakeError):
+    """The API key may not do this."""
+
+    code = "scope_missing"
+
+
+class LinkExpired(LongtakeError):
+    """The link has expired."""
+
+    code = "link_expired"
+
+
+class KeyNotFound(LongtakeError):
+    """There is no such API key."""
+
+    code = "key_not_found"
+
+
+class KeyRevoked(LongtakeError):
+    """The API key is revoked."""
+
+    code = "key_revoked"
+
+
+class LimitReached(LongtakeError):
+    """The API key has used what it may."""
+
+    code = "limit_reached"
+
+    def __init__(
+        self, message: str | None = None, *, field: str | None = None, fix: str | None = None, retry_seconds: int = 60
+    ) -> None:
+        super().__init__(message, field=field, fix=fix)
+        self.retry_seconds = retry_seconds
+
+
+class LimitExceeded(RequestError):
+    """The request asks for more than the API key may ever have."""
+
+    code = "limit_exceeded"
