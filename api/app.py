@@ -16,6 +16,7 @@ from typing import cast
 from fastapi import Depends, FastAPI
 
 from api.access.access import Access
+from api.access.known_keys import KnownKeys
 from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
@@ -44,6 +45,7 @@ from api.routes import (
     health,
     home,
     jobs,
+    keys,
     media,
     models,
     problems_page,
@@ -75,6 +77,7 @@ def create_app(
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
     app.state.looks = Looks(ports.store)
+    app.state.known_keys = KnownKeys(ports.keys, ports.clock)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
@@ -82,7 +85,7 @@ def create_app(
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
     of_jobs = (create, batch, jobs, steering, continuing, branch)
-    for module in (*of_jobs, uploads, media, events, models, health, home, docs, problems_page):
+    for module in (*of_jobs, uploads, media, events, models, keys, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
@@ -93,7 +96,8 @@ def create_app(
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one wraps those added before, so the last one is the first to see a request."""
     app.add_middleware(UnchangedJobs)
-    app.add_middleware(Access, keys=cast(Ports, app.state.ports).keys, settings=settings)
+    clock = cast(Ports, app.state.ports).clock
+    app.add_middleware(Access, keys=app.state.known_keys, clock=clock, settings=settings)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)

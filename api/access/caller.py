@@ -39,6 +39,8 @@ class Caller:
 
 
 EVERYBODY = Caller()
+NOBODY = Caller(token="")
+"""The caller of a path that is open to all, where the others need a key: owns and sees no job."""
 
 
 async def _caller(request: Request) -> Caller:

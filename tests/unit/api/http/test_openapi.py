@@ -6,9 +6,19 @@ from typing import Any, cast, get_args
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 
-from api.http.openapi import CHANGE_EXAMPLES, EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
+from api.http.examples import (
+    CHANGE_EXAMPLES,
+    EXAMPLES,
+    KEY_CHANGE_EXAMPLES,
+    KEY_EXAMPLES,
+    ROTATION_EXAMPLES,
+    UPLOAD_EXAMPLES,
+)
+from api.http.openapi import WebhookBody
 from core.service.admission.request_body import parse_body, parse_change, parse_request
+from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
 from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
 from core.service.domain.webhooks import payload
 from core.service.media.uploads import UploadRequest, new_upload
@@ -60,6 +70,14 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "GET /uploads/{upload_id}",
         "DELETE /uploads/{upload_id}",
         "GET /models",
+        "POST /keys",
+        "GET /keys",
+        "GET /keys/{key_id}",
+        "PATCH /keys/{key_id}",
+        "DELETE /keys/{key_id}",
+        "POST /keys/{key_id}/rotate",
+        "POST /keys/{key_id}/rotate-webhook-secret",
+        "GET /key",
         "GET /healthz",
         "GET /readyz",
     }
@@ -104,6 +122,24 @@ def test_the_examples_are_valid_changes(name: str) -> None:
 def test_the_examples_are_valid_uploads(name: str) -> None:
     request = parse_body(UPLOAD_EXAMPLES[name]["value"], UploadRequest)
     assert new_upload(request, Settings(), FAKE_START).kinds == {name}
+
+
+@pytest.mark.parametrize(
+    ("model", "examples"),
+    [(KeyRequest, KEY_EXAMPLES), (KeyChange, KEY_CHANGE_EXAMPLES), (KeyRotation, ROTATION_EXAMPLES)],
+)
+def test_the_examples_are_valid_requests_about_keys(model: type[BaseModel], examples: dict[str, Any]) -> None:
+    assert [parse_body(each["value"], model) for each in examples.values()]
+
+
+def test_what_needs_a_key_says_so(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    assert set(document["components"]["securitySchemes"]) == {"key", "link"}
+    assert paths["/jobs"]["get"]["security"] == [{"key": []}]
+    assert paths["/jobs/{job_id}/video.mp4"]["get"]["security"] == [{"key": []}, {"link": []}]
+    assert "security" not in paths["/healthz"]["get"]
+    assert {"401", "403"} <= paths["/jobs"]["post"]["responses"].keys()
+    assert "403" not in paths["/jobs"]["get"]["responses"], "every key may read"
 
 
 def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:
