@@ -17,6 +17,9 @@ from fastapi import Depends, FastAPI
 
 from api.access.access import Access
 from api.access.known_keys import KnownKeys
+from api.access.own_jobs import own_job
+from api.access.own_uploads import own_upload
+from api.access.unchanged import UnchangedJobs
 from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
@@ -31,7 +34,6 @@ from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
-from api.http.unchanged import UnchangedJobs
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.media.thumbnails import Thumbnails
@@ -46,6 +48,7 @@ from api.routes import (
     home,
     jobs,
     keys,
+    links,
     media,
     models,
     problems_page,
@@ -71,7 +74,7 @@ def create_app(
         redoc_url=None,
         servers=[{"url": settings.public_base_url}] if settings.public_base_url else None,
         redirect_slashes=False,
-        dependencies=[Depends(known_parameters)],
+        dependencies=[Depends(known_parameters), Depends(own_job), Depends(own_upload)],
         lifespan=_lifespan,
     )
     app.state.settings = settings
@@ -84,7 +87,7 @@ def create_app(
     app.state.media_streams = MediaStreams(settings)
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
-    of_jobs = (create, batch, jobs, steering, continuing, branch)
+    of_jobs = (create, batch, jobs, steering, continuing, branch, links)
     for module in (*of_jobs, uploads, media, events, models, keys, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)

@@ -28,7 +28,6 @@ from core.service.domain.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
-from core.service.domain.views import PublicUrls
 from core.service.net.resolver import REQUEST_SECONDS, BoundedResolver
 from core.service.settings import Settings
 
@@ -126,19 +125,6 @@ async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-def base_urls_of(request: Request) -> PublicUrls:
-    """The base URLs of links in the answer."""
-    settings = cast(Settings, request.app.state.settings)
-    api = (settings.public_base_url or str(request.base_url)).rstrip("/")
-    return PublicUrls(api, settings.media_base_url or api)
-
-
-async def _base_urls(request: Request) -> PublicUrls:
-    return base_urls_of(request)
-
-
 # async on purpose: FastAPI runs these on the event loop, without the thread pool.
 PortsDep = Annotated[Ports, Depends(_ports)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
-BaseUrl = Annotated[PublicUrls, Depends(_base_urls)]
-"""The base URLs of links in answers."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fastapi.concurrency import run_in_threadpool
 
+from api.access.caller import Caller
 from api.backends.ports import Ports
 from api.creation.claims import Claim, Claims
 from core.service.admission.admission import Admitted, admit, queued_record, random_seed
@@ -63,13 +64,13 @@ def check_room(store: JobStore, settings: Settings) -> None:
 
 
 class Creator:
-    """`scope`: whose Idempotency-Keys these are."""
+    """Creates jobs of `caller`."""
 
-    def __init__(self, ports: Ports, settings: Settings, scope: str = "") -> None:
+    def __init__(self, ports: Ports, settings: Settings, caller: Caller) -> None:
         self._ports = ports
         self._settings = settings
-        self._scope = scope
-        self._claims = Claims(ports.store, ports.idempotency)
+        self._caller = caller
+        self._claims = Claims(ports.store, ports.idempotency, caller.owner)
 
     async def create(self, wanted: Wanted) -> Created:
         """Raises a LongtakeError; then there is no job, unless it was an outage of store or storage."""
@@ -116,13 +117,13 @@ class Creator:
         if wanted.job_id is not None:
             return self._claims.of_id(wanted.job_id, wanted.fingerprint)
         if wanted.key is not None:
-            return self._claims.of_key(self._scope, wanted.key, wanted.fingerprint)
+            return self._claims.of_key(wanted.key, wanted.fingerprint)
         return self._claims.of_nobody()
 
     def _admitted(self, wanted: Wanted) -> Admitted:
         ports, settings, resolve = self._ports, self._settings, wanted.resolve
         check_configured(wanted.request, ports.enhancer)
-        check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve)
+        check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve, self._caller.owns)
         return admit(wanted.request, ports.catalog, settings, random_seed, check, resolve)
 
     async def _enhanced(self, begun: _Begun | Created | LongtakeError) -> _Begun | Created | LongtakeError:
@@ -148,7 +149,8 @@ class Creator:
 
     def _stored(self, begun: _Begun) -> Created:
         ports, wanted = self._ports, begun.wanted
-        queued = queued_record(begun.claim.job_id, begun.admitted, ports.clock.now(), wanted.fingerprint)
+        job_id, now, owner = begun.claim.job_id, ports.clock.now(), self._caller.owner
+        queued = queued_record(job_id, begun.admitted, now, wanted.fingerprint, owner)
         try:
             record = create_job(ports.store, ports.storage, queued)
         except JobStateConflict:  # a request that was taken for dead has created it meanwhile

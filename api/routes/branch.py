@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.backends.ports import BaseUrl, PortsDep, SettingsDep
+from api.access.caller import CallerDep
+from api.access.links import BaseUrl
+from api.backends.ports import PortsDep, SettingsDep
 from api.creation.creator import check_room
 from api.http.host_lookup import look_up
 from api.http.idempotency import fingerprint_of
@@ -20,7 +22,7 @@ from core.service.admission.request_body import parse_body
 from core.service.domain.ids import new_job_id
 from core.service.domain.schema import BranchSource, JobBranch, JobSummary
 from core.service.domain.transitions import needs_media_again
-from core.service.domain.views import links_of
+from core.service.domain.views import job_url
 from core.service.net.address_guard import Resolve
 from core.service.records.manifest_writer import create_job
 from core.service.records.wake import wake_workers
@@ -53,6 +55,7 @@ def branch(
     hosts: Annotated[Resolve, Depends(_resolved_hosts)],
     ports: PortsDep,
     settings: SettingsDep,
+    caller: CallerDep,
     base_url: BaseUrl,
 ) -> Response:
     """From a job in any status, also one that runs. The new job has its own copies of the chunks before `from_chunk`:
@@ -60,10 +63,10 @@ def branch(
     source = ports.store.get(job_id)
     admitted = admit_branch(wanted, source, ports.catalog, settings, hosts)
     check_room(ports.store, settings)
-    queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body))
+    queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body), caller.owner)
     shares = BranchSource(job_id=job_id, from_chunk=wanted.from_chunk)
     own = {"branched_from": shares, "prepare_again": needs_media_again(source)}
     record = create_job(ports.store, ports.storage, queued.model_copy(update=own))
     wake_workers(ports.queue, record)
-    headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
+    headers = {"Location": job_url(record.id, base_url), "Retry-After": "1"}
     return json_answer(shown(ports, record, base_url).model_dump_json(), 202, headers)

@@ -196,6 +196,8 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
     if record.delete_requested:
         return {keys.DELETED_JOBS: 0}
     listed = [keys.ALL_JOBS, keys.status_index(record.status)]
+    if record.owner is not None:
+        listed += [keys.jobs_index(record.owner, None), keys.jobs_index(record.owner, record.status)]
     if record.status is JobStatus.QUEUED:
         listed.append(keys.queue_index(record.spec.model))
     if transitions.is_prepared_ahead(record):

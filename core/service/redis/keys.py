@@ -114,6 +114,14 @@ def worker_lease_key(name: str) -> str:
     return f"{worker_key(name)}:lease"
 
 
+def jobs_index(owner: str | None, status: str | None) -> str:
+    """Jobs of an owner (None: of all) in a status (None: in any)."""
+    if owner is None:
+        return ALL_JOBS if status is None else status_index(status)
+    of_owner = f"longtake:jobs:owner:{owner}"
+    return of_owner if status is None else f"{of_owner}:{status}"
+
+
 def status_index(status: str) -> str:
     return f"longtake:jobs:status:{status}"
 

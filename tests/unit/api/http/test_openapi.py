@@ -66,6 +66,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "POST /jobs/{job_id}/extend",
         "POST /jobs/{job_id}/retry",
         "POST /jobs/{job_id}/branch",
+        "POST /jobs/{job_id}/revoke-links",
         "POST /uploads",
         "GET /uploads/{upload_id}",
         "DELETE /uploads/{upload_id}",
