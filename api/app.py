@@ -16,6 +16,7 @@ from typing import cast
 from fastapi import Depends, FastAPI
 
 from api.access.access import Access
+from api.access.request_limits import LimitedRequests, RequestLimits
 from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
@@ -92,8 +93,10 @@ def create_app(
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one wraps those added before, so the last one is the first to see a request."""
+    ports = cast(Ports, app.state.ports)
     app.add_middleware(UnchangedJobs)
-    app.add_middleware(Access, keys=cast(Ports, app.state.ports).keys, settings=settings)
+    app.add_middleware(LimitedRequests, limits=RequestLimits(ports.request_counts, ports.clock))
+    app.add_middleware(Access, keys=ports.keys, settings=settings)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api.access.caller import CallerDep
 from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
 from api.creation.creator import Created, Creator, Wanted
 from api.creation.waits import JobWait
@@ -27,8 +28,8 @@ from core.service.domain.views import PublicUrls, job_summary, links_of
 router = APIRouter(tags=["jobs"])
 
 
-async def _creator(ports: PortsDep, settings: SettingsDep) -> Creator:
-    return Creator(ports, settings)
+async def _creator(ports: PortsDep, settings: SettingsDep, caller: CallerDep) -> Creator:
+    return Creator(ports, settings, caller)
 
 
 CreatorDep = Annotated[Creator, Depends(_creator)]
@@ -80,7 +81,7 @@ _OF_EARLIER = "The job of an earlier, equal request. With `Prefer: wait`: the en
     responses={
         200: {"model": JobSummary | JobPlan, "description": _OF_EARLIER},
         202: {"model": JobSummary},
-        **may_fail(400, 409, 413, 415, 422, 503),
+        **may_fail(400, 409, 413, 415, 422, 429, 503),
     },
 )
 async def submit(
@@ -114,7 +115,7 @@ async def submit(
     responses={
         200: {"model": JobSummary, "description": "The job exists; an equal request made it."},
         201: {"model": JobSummary},
-        **may_fail(400, 409, 413, 415, 422, 503),
+        **may_fail(400, 409, 413, 415, 422, 429, 503),
     },
 )
 async def put_job(

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
+from api.access.caller import CallerDep
+from api.access.limits import limits_on
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody
@@ -81,15 +83,17 @@ class UploadView(Shown):
     openapi_extra=UPLOAD_BODY,
     responses={201: {"model": UploadTarget}, **may_fail(400, 413, 415, 422, 429, 503)},
 )
-def create_upload(body: JsonBody, request: Request, ports: PortsDep, settings: SettingsDep) -> Response:
+def create_upload(
+    body: JsonBody, request: Request, ports: PortsDep, settings: SettingsDep, caller: CallerDep
+) -> Response:
     """Returns a URL to PUT the file to, and an id for `POST /jobs`. The URL's signature includes type and length: the
     storage accepts no others. The file's content is checked when a job starts."""
     client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
-    upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client)
+    upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client, caller.owner)
     _check_room(ports, settings, client)
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
-    ports.uploads.create(upload)
+    ports.uploads.create(upload, limits_on(caller, upload.owner))
     target = UploadTarget(
         id=upload.id,
         url=url,

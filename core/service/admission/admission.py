@@ -64,8 +64,11 @@ def random_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def queued_record(job_id: str, admitted: Admitted, now: datetime, request_sha256: str) -> JobRecord:
-    """The record of a job admitted at `now`. `request_sha256` is of the request as it was sent."""
+def queued_record(
+    job_id: str, admitted: Admitted, now: datetime, request_sha256: str, owner: str | None = None
+) -> JobRecord:
+    """The record of a job admitted at `now`. `request_sha256` is of the request as it was sent; `owner` is the id of
+    its API key."""
     return JobRecord(
         id=job_id,
         status=JobStatus.QUEUED,
@@ -73,6 +76,7 @@ def queued_record(job_id: str, admitted: Admitted, now: datetime, request_sha256
         created_at=now,
         warnings=admitted.warnings,
         request_sha256=request_sha256,
+        owner=owner,
     )
 
 
