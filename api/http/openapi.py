@@ -7,26 +7,17 @@ FastAPI.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Header
-from pydantic import BaseModel, Field
+from fastapi import FastAPI
+from pydantic import BaseModel
 
+from api.http.openapi_webhooks import webhooks
 from api.http.problems import MEDIA_TYPE, Problem
 from api.http.request_ids import HEADER as REQUEST_ID
-from core.service.domain.schema import (
-    Frozen,
-    JobBranch,
-    JobChange,
-    JobError,
-    JobExtension,
-    JobRequest,
-    JobStatus,
-    WebhookEvent,
-)
+from core.service.domain.schema import JobBranch, JobChange, JobExtension, JobRequest, WebhookPingRequest
 from core.service.media.uploads import UploadRequest
 
 DESCRIPTION = """
@@ -130,6 +121,12 @@ UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
         "value": {"content_type": "image/png", "size_bytes": 65536},
     },
 }
+PING_EXAMPLES: dict[str, dict[str, Any]] = {
+    "usual": {
+        "summary": "Signed as your webhooks are",
+        "value": {"webhook_url": "https://example.com/hooks/longtake"},
+    },
+}
 
 
 def _body(model: type[BaseModel], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -142,6 +139,7 @@ CHANGE_BODY = _body(JobChange, CHANGE_EXAMPLES)
 BRANCH_BODY = _body(JobBranch, BRANCH_EXAMPLES)
 EXTENSION_BODY = _body(JobExtension, EXTENSION_EXAMPLES)
 UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
+PING_BODY = _body(WebhookPingRequest, PING_EXAMPLES)
 
 
 BATCH_BODY: dict[str, Any] = {
@@ -190,59 +188,6 @@ def api_version() -> str:
         return "0"
 
 
-class WebhookJob(Frozen):
-    """The job at the time of the event. Read the full job with GET /jobs/{id}."""
-
-    id: str
-    status: JobStatus
-    version: int
-    frames_done: int
-    frames_total: int | None = Field(description="null: the video has no end.")
-    chunks_done: int
-    chunk: dict[str, int] | None = Field(
-        default=None, description="For chunk.completed and chunk.refined: index, first_frame, num_frames."
-    )
-    from_frame: int | None = Field(default=None, description="For job.prompt_changed.")
-    prompt: str | None = Field(default=None, description="For job.prompt_changed: at most its first 1,000 characters.")
-    error: JobError | None = Field(default=None, description="For job.failed.")
-
-
-class WebhookBody(Frozen):
-    """Body of a webhook (Standard Webhooks 1.0.0)."""
-
-    type: WebhookEvent
-    timestamp: datetime = Field(description="Time of the event.")
-    data: WebhookJob
-
-
-webhooks = APIRouter()
-_SUMMARIES: dict[WebhookEvent, str] = {
-    "job.succeeded": "The final video is available",
-    "job.failed": "The job ended without a final video",
-    "job.canceled": "The job was canceled; finished chunks are kept",
-    "chunk.completed": "A chunk can be played; only if webhook_events lists it",
-    "job.prompt_changed": "A client changed the prompt; only if webhook_events lists it",
-    "chunk.refined": "A refined chunk can be played; only if webhook_events lists it",
-}
-
-
-def _receive(
-    body: WebhookBody,
-    webhook_id: Annotated[str, Header(description="The same on every attempt; use it to ignore duplicates.")],
-    webhook_timestamp: Annotated[int, Header(description="Unix time of this attempt, in seconds.")],
-    webhook_signature: Annotated[str, Header(description="v1,base64(HMAC-SHA256(secret, id.timestamp.body)) ...")],
-) -> None:
-    """Sent to the job's webhook_url. Respond with 2xx, or with 410 to stop all webhooks of this job, within
-    LONGTAKE_WEBHOOK_TIMEOUT_SECONDS (default 15).
-
-    Any other result is retried for about 31 hours.
-    """
-
-
-for _event, _summary in _SUMMARIES.items():
-    webhooks.post(_event, summary=_summary, status_code=204)(_receive)
-
-
 def install(app: FastAPI) -> None:
     """Make `app` serve the complete document. It is generated once, at the first request for it."""
     app.webhooks.include_router(webhooks)
@@ -253,7 +198,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
     def document() -> dict[str, Any]:
         openapi = generate()  # the same dict at every call
         schemas = openapi["components"]["schemas"]
-        for model in (JobRequest, JobChange, JobBranch, JobExtension, UploadRequest, Problem):
+        for model in (JobRequest, JobChange, JobBranch, JobExtension, UploadRequest, WebhookPingRequest, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema

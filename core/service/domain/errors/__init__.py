@@ -25,6 +25,9 @@ LongtakeError
 ├── KeyNotFound             no API key with this id
 ├── KeyRevoked              the API key is revoked and cannot be changed
 ├── LimitReached            the API key has used what it may, for now
+├── DeliveryNotFound        the job has no webhook delivery with this id
+├── DeliveryConflict        a webhook of the job is being sent, or waits before this one
+├── PingNotFound            no ping with this id, or its hour is over
 ├── MediaError              input media cannot be used; the job fails
 │   ├── MediaFetchFailed        its server did not answer (the only one worth a retry)
 │   ├── MediaUnavailable        its server refused
@@ -192,6 +195,7 @@ from core.service.domain.errors.requests import (
     UrlRefused,
     WebhookUrlRefused,
 )
+from core.service.domain.errors.webhooks import DeliveryConflict, DeliveryNotFound, PingNotFound
 
 __all__ = [
     "MAX_ECHO",
@@ -202,6 +206,8 @@ __all__ = [
     "ChunkNotReady",
     "ChunkNotRepeatable",
     "ConversionError",
+    "DeliveryConflict",
+    "DeliveryNotFound",
     "DownloadDamaged",
     "DownloadError",
     "FieldNotSupported",
@@ -240,6 +246,7 @@ __all__ = [
     "OperatorError",
     "OutputDiskFull",
     "OutputRefused",
+    "PingNotFound",
     "PlaylistNotReady",
     "PresetError",
     "PromptEnhancerFailed",

@@ -18,6 +18,15 @@ from core.service.domain.schema.answers import (
 )
 from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals
+from core.service.domain.schema.deliveries import (
+    PING,
+    DeliveryState,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookDeliveryList,
+    WebhookPing,
+    WebhookPingRequest,
+)
 from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
     BranchSource,
@@ -75,6 +84,7 @@ __all__ = [
     "MAX_SEED",
     "MIN_FRAMES",
     "NOISE_LEVELS",
+    "PING",
     "REFINE_TAGS",
     "VARIANTS",
     "BranchSource",
@@ -84,6 +94,7 @@ __all__ = [
     "ChunkLists",
     "ChunkRecord",
     "ChunkTotals",
+    "DeliveryState",
     "EndedGeneration",
     "Estimate",
     "EventType",
@@ -128,7 +139,12 @@ __all__ = [
     "TimedPrompt",
     "Variant",
     "WarningCode",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryList",
     "WebhookEvent",
+    "WebhookPing",
+    "WebhookPingRequest",
     "read_older_record",
     "read_record",
 ]
