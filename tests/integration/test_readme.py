@@ -138,6 +138,13 @@ def test_the_examples_of_the_api_page_read_play_and_stop_jobs(api_page: Path) ->
     assert (api_page / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
+def test_the_examples_of_the_api_page_send_a_webhook_again_and_a_ping(api_page: Path) -> None:
+    again, status = (api_page / "14.txt").read_text().strip().rsplit("\n", 1)
+    assert (status, json.loads(again)["event"], json.loads(again)["state"]) == ("202", "job.succeeded", "pending")
+    ping = json.loads((api_page / "15.txt").read_text())
+    assert (ping["state"], [attempt["status_code"] for attempt in ping["attempts"]]) == ("failed", [404])
+
+
 def test_every_verb_of_the_api_page_has_an_example_that_runs() -> None:
     listed = re.findall(r"^\| `([A-Z]+) (/\S*)` \|", API_PAGE, flags=re.MULTILINE)
     commands = "\n".join(text for language, text in blocks(API_PAGE) if language == "bash").replace("\\\n", " ")
