@@ -55,6 +55,7 @@ from api.routes import (
     problems_page,
     steering,
     uploads,
+    webhooks,
 )
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
@@ -89,7 +90,7 @@ def create_app(
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
     of_jobs = (create, batch, jobs, steering, continuing, branch, links)
-    for module in (*of_jobs, uploads, media, events, models, keys, health, home, docs, problems_page):
+    for module in (*of_jobs, webhooks, uploads, media, events, models, keys, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
