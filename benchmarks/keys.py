@@ -96,12 +96,12 @@ async def _check_microseconds() -> float:
 
 
 async def _seconds(access: Access, text: str) -> float:
-    """Of CHECKS requests."""
+    """Of CPU time, for CHECKS requests."""
     headers = [(b"host", b"127.0.0.1"), (b"accept", b"*/*"), (b"authorization", f"Bearer {text}".encode())]
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(CHECKS):
         await access({"type": "http", "method": "GET", "path": "/jobs/job_a", "headers": headers}, _receive, _send)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 async def _no_route(scope: Scope, _receive: Receive, _send: Send) -> None:
