@@ -19,6 +19,7 @@ from api.access.access import Access
 from api.access.known_keys import KnownKeys
 from api.access.own_jobs import own_job
 from api.access.own_uploads import own_upload
+from api.access.request_limits import LimitedRequests, RequestLimits
 from api.access.unchanged import UnchangedJobs
 from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
@@ -98,9 +99,10 @@ def create_app(
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one wraps those added before, so the last one is the first to see a request."""
+    ports = cast(Ports, app.state.ports)
     app.add_middleware(UnchangedJobs)
-    clock = cast(Ports, app.state.ports).clock
-    app.add_middleware(Access, keys=app.state.known_keys, clock=clock, settings=settings)
+    app.add_middleware(LimitedRequests, limits=RequestLimits(ports.request_counts, ports.clock))
+    app.add_middleware(Access, keys=app.state.known_keys, clock=ports.clock, settings=settings)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)

@@ -21,10 +21,12 @@ from core.service.domain.ports import (
     JobStore,
     ObjectReader,
     PromptEnhancer,
+    RequestCounts,
     Speeds,
     Storage,
     TaskQueue,
     UploadStore,
+    Usage,
     WorkerRegistry,
     WorkerStatus,
 )
@@ -45,6 +47,8 @@ class Ports:
     idempotency: IdempotencyKeys
     speeds: Speeds
     keys: ApiKeys
+    usage: Usage
+    request_counts: RequestCounts
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
@@ -68,8 +72,10 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.redis.idempotency import RedisIdempotencyKeys
     from core.service.redis.job_store import RedisJobStore
     from core.service.redis.queue import CeleryTaskQueue, make_celery_app
+    from core.service.redis.request_counts import RedisRequestCounts
     from core.service.redis.speed import RedisSpeeds
     from core.service.redis.upload_store import RedisUploadStore
+    from core.service.redis.usage import RedisUsage
     from core.service.redis.worker_registry import RedisWorkerRegistry
     from core.service.s3 import storage as object_store
     from core.service.s3.object_reader import S3ObjectReader
@@ -97,6 +103,8 @@ def real_ports(settings: Settings) -> Ports:
         idempotency=RedisIdempotencyKeys(redis),
         speeds=RedisSpeeds(redis),
         keys=StoredApiKeys(redis, storage),
+        usage=RedisUsage(redis, clock),
+        request_counts=RedisRequestCounts(redis),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),

@@ -221,7 +221,8 @@ def documented_errors() -> dict[str, type[LongtakeError]]:
 def response_of(error: LongtakeError, headers: Mapping[str, str] | None = None, prefix: str = "") -> Response:
     """The response to a request that failed with `error`."""
     problem, kind = problem_of(error, prefix), kind_of(type(error))
-    retry = {} if kind.retry_after_seconds is None else {"Retry-After": str(kind.retry_after_seconds)}
+    wait = error.retry_seconds if isinstance(error, errors.LimitReached) else kind.retry_after_seconds
+    retry = {} if wait is None else {"Retry-After": str(wait)}
     challenge = {"WWW-Authenticate": CHALLENGE} if kind.status == HTTPStatus.UNAUTHORIZED else {}
     return Response(
         problem.model_dump_json(),

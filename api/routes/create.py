@@ -82,7 +82,7 @@ _OF_EARLIER = "The job of an earlier, equal request. With `Prefer: wait`: the en
     responses={
         200: {"model": JobSummary | JobPlan, "description": _OF_EARLIER},
         202: {"model": JobSummary},
-        **may_fail(400, 409, 413, 415, 422, 503),
+        **may_fail(400, 409, 413, 415, 422, 429, 503),
     },
 )
 async def submit(
@@ -116,7 +116,7 @@ async def submit(
     responses={
         200: {"model": JobSummary, "description": "The job exists; an equal request made it."},
         201: {"model": JobSummary},
-        **may_fail(400, 409, 413, 415, 422, 503),
+        **may_fail(400, 409, 413, 415, 422, 429, 503),
     },
 )
 async def put_job(

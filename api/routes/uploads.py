@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
 from api.access.caller import CallerDep
+from api.access.limits import limits_on
 from api.access.own_uploads import no_such_upload
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import UPLOAD_BODY, may_fail
@@ -93,7 +94,7 @@ def create_upload(
     _check_room(ports, settings, client)
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
-    ports.uploads.create(upload)
+    ports.uploads.create(upload, limits_on(caller, upload.owner))
     target = UploadTarget(
         id=upload.id,
         url=url,

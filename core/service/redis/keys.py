@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Variant
 
 JOB_KEYS = "longtake:job:"
@@ -39,6 +41,8 @@ CLEANUP_PENDING = "longtake:jobs:unswept"
 """Ended jobs that may still have objects which are not needed."""
 SPEEDS = "longtake:speeds"
 """Hash: model and kind of chunk -> mean seconds per denoising step, lately."""
+TOTAL_BYTES = "*"
+"""Field of `stored_bytes_of`, which is no id."""
 MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
 MANIFESTS_READ = "longtake:janitor:manifests_read"
 """Missing after Redis has lost its data: then records are rebuilt from the manifests."""
@@ -156,3 +160,23 @@ def worker_key(name: str) -> str:
 def idempotency_key(scope: str, digest: str) -> str:
     """Hash of one Idempotency-Key: `job` and `fingerprint`. With `:lock`: token of the request in flight."""
     return f"longtake:idempotency:{scope}:{digest}"
+
+
+def requests_key(key_id: str, window: int) -> str:
+    """Requests of an API key in one window of 60 seconds (number of it since 1970)."""
+    return f"longtake:requests:{key_id}:{window}"
+
+
+def unfinished_jobs_of(owner: str) -> str:
+    """Set: ids of the jobs of an API key that have not ended."""
+    return f"longtake:usage:{owner}:unfinished"
+
+
+def stored_bytes_of(owner: str) -> str:
+    """Hash: id of each job and upload of an API key -> its bytes; and TOTAL_BYTES -> their sum."""
+    return f"longtake:usage:{owner}:bytes"
+
+
+def frames_of(owner: str, day: date) -> str:
+    """Frames of an API key that count on this day (UTC)."""
+    return f"longtake:usage:{owner}:frames:{day}"

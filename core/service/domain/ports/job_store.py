@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.manifest import ChunkPage
 from core.service.domain.ports.job_reads import JobReads
 from core.service.domain.ports.job_values import Lease, QueuedWork, Results, Steered
@@ -44,8 +45,9 @@ class JobStore(JobReads, Protocol):
 
     def forget_create(self, job_id: str) -> None: ...
 
-    def create(self, record: JobRecord) -> JobRecord:
-        """Store a queued job with its job.queued event."""
+    def create(self, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
+        """Store a queued job with its job.queued event. Raises LimitReached if its owner has these limits and may have
+        no such job now."""
         ...
 
     def restore(self, record: JobRecord, lists: ChunkLists) -> bool:
@@ -181,21 +183,23 @@ class JobStore(JobReads, Protocol):
         Raises JobStateConflict if the job has succeeded, failed or expired, or is finalizing."""
         ...
 
-    def steer(self, job_id: str, change: JobChange, endless_limit: int | None = None) -> Steered:
+    def steer(
+        self, job_id: str, change: JobChange, endless_limit: int | None = None, limits: KeyLimits | None = None
+    ) -> Steered:
         """Change the prompt (with job.prompt_changed), the length and the metadata of a queued or running job. One that
         has no end any more ends at `endless_limit` frames.
 
-        Raises JobStateConflict, InvalidField; see transitions.steer."""
+        Raises JobStateConflict, InvalidField, LimitReached; see transitions.steer, and `create` for `limits`."""
         ...
 
-    def retry(self, job_id: str) -> JobRecord:
-        """Queue a failed or canceled job again, as its next generation. Raises JobStateConflict; see
-        transitions.retry."""
+    def retry(self, job_id: str, limits: KeyLimits | None = None) -> JobRecord:
+        """Queue a failed or canceled job again, as its next generation. Raises JobStateConflict, LimitReached; see
+        transitions.retry, and `create` for `limits`."""
         ...
 
-    def extend(self, job_id: str, extension: JobExtension) -> JobRecord:
-        """Queue a succeeded or canceled job again, with more frames. Raises JobStateConflict, FieldNotSupported; see
-        transitions.extend."""
+    def extend(self, job_id: str, extension: JobExtension, limits: KeyLimits | None = None) -> JobRecord:
+        """Queue a succeeded or canceled job again, with more frames. Raises JobStateConflict, FieldNotSupported,
+        LimitReached; see transitions.extend, and `create` for `limits`."""
         ...
 
     def cancel_requested(self, job_id: str) -> bool:
