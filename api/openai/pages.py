@@ -6,6 +6,7 @@ that clean up do, the id is gone before the next page is asked for.
 
 from __future__ import annotations
 
+from api.access.caller import Caller
 from core.service.domain.errors import InvalidField, JobNotFound, shortened
 from core.service.domain.ids import is_job_id
 from core.service.domain.ports import JobStore
@@ -20,13 +21,13 @@ def place_of(record: JobRecord) -> str:
     return _PLACE + cursor_from_member(index_member(record))
 
 
-def cursor_after(store: JobStore, after: str) -> str:
-    """The cursor of the page after a place, or after the video with this id. Raises InvalidField."""
+def cursor_after(store: JobStore, caller: Caller, after: str) -> str:
+    """The cursor of the page after a place, or after the caller's video with this id. Raises InvalidField."""
     try:
         if after.startswith(_PLACE):
             return cursor_from_member(member_from_cursor(after.removeprefix(_PLACE)))
-        if is_job_id(after):
-            return cursor_from_member(index_member(store.get(after)))
+        if is_job_id(after) and caller.owns(record := store.get(after)):
+            return cursor_from_member(index_member(record))
     except (InvalidField, JobNotFound):
         pass
     message = f"there is no video {shortened(after, 64)}"

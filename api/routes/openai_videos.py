@@ -17,7 +17,6 @@ from api.http.host_lookup import look_up
 from api.http.idempotency import IdempotencyKey, fingerprint_of
 from api.http.openapi import may_fail
 from api.http.responses import JsonBody, has_etag, not_modified
-from api.media.delivery import MediaStreamsDep
 from api.media.spritesheets import Sheet, Spritesheets, SpritesheetsDep
 from api.media.thumbnails import ThumbnailsDep
 from api.openai.answers import DeletedVideo, Video, VideoList
@@ -30,7 +29,7 @@ from api.routes import jobs, media
 from api.routes.answers import json_answer
 from api.routes.create import CreatorDep
 from api.routes.jobs import JobId
-from api.routes.media import PICTURE_TYPE, Delivery, PictureResponse, VideoResponse
+from api.routes.media import PICTURE_TYPE, DeliveryOfPicture, PictureResponse, VideoResponse
 from api.routes.uploads import discard_upload, stored_upload
 from core.service.admission.request_body import parse_body
 from core.service.domain.schema import JobRequest, Variant
@@ -112,11 +111,12 @@ def _shown(created: Created, ports: Ports) -> Response:
 @router.get("", summary="List videos, newest first", responses={200: {"model": VideoList}, **may_fail(422, 503)})
 def list_videos(
     ports: PortsDep,
+    caller: CallerDep,
     after: Annotated[str | None, Query(description="`last_id` of the page before, or the id of a video.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Videos per page.")] = 20,
 ) -> Response:
     """One page of videos: all jobs, however they were created."""
-    cursor = None if after is None else cursor_after(ports.store, after)
+    cursor = None if after is None else cursor_after(ports.store, caller, after)
     page = ports.store.list(limit=limit, cursor=cursor)
     live = ports.store.live_statuses(page.jobs)
     data = [video_of(record, its, ports.catalog) for record, its in zip(page.jobs, live, strict=True)]
@@ -146,12 +146,6 @@ def delete_video(job_id: JobId, ports: PortsDep) -> Response:
     return json_answer(DeletedVideo(id=job_id).model_dump_json(), 200, {})
 
 
-async def _delivery(
-    job_id: JobId, request: Request, ports: PortsDep, settings: SettingsDep, streams: MediaStreamsDep
-) -> Delivery:
-    return Delivery(job_id, request, ports, settings, streams, "preview", by_redirect=False)
-
-
 @router.get(
     "/{job_id}/content",
     summary="Download a video, or a picture of it",
@@ -159,7 +153,7 @@ async def _delivery(
     responses={**media.MEDIA_RESPONSES, 200: {"content": {PICTURE_TYPE: {}}}},
 )
 async def download_video(
-    delivery: Annotated[Delivery, Depends(_delivery)],
+    delivery: DeliveryOfPicture,
     thumbnails: ThumbnailsDep,
     spritesheets: SpritesheetsDep,
     variant: Annotated[
