@@ -22,7 +22,7 @@ from api.media.thumbnails import ThumbnailsDep
 from api.openai.answers import DeletedVideo, Video, VideoList
 from api.openai.bodies import Asked
 from api.openai.documents import REMIX_BODY, VIDEO_BODY
-from api.openai.pages import cursor_after, place_of
+from api.openai.pages import MOST, cursor_after, own_page, place_of
 from api.openai.requests import RemixRequest, job_request_of, remix_of
 from api.openai.views import video_of
 from api.routes import jobs, media
@@ -113,11 +113,13 @@ def list_videos(
     ports: PortsDep,
     caller: CallerDep,
     after: Annotated[str | None, Query(description="`last_id` of the page before, or the id of a video.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="Videos per page.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Videos per page.")] = 20,
+    order: Annotated[Literal["desc"], Query(description="Newest first.")] = "desc",
 ) -> Response:
-    """One page of videos: all jobs, however they were created."""
+    """One page of videos: all jobs of the key, however they were created."""
+    del order  # the only one
     cursor = None if after is None else cursor_after(ports.store, caller, after)
-    page = ports.store.list(limit=limit, cursor=cursor)
+    page = own_page(ports.store, caller, limit, cursor)
     live = ports.store.live_statuses(page.jobs)
     data = [video_of(record, its, ports.catalog) for record, its in zip(page.jobs, live, strict=True)]
     answer = VideoList(

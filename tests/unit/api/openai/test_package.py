@@ -65,7 +65,7 @@ def test_a_list_is_read_page_by_page_while_its_videos_are_deleted(client: OpenAI
     for _ in range(5):
         made.insert(0, client.videos.create(prompt=PROMPT).id)
         world.clock.advance(1)
-    assert [video.id for video in client.videos.list(limit=2)] == made
+    assert [video.id for video in client.videos.list(limit=2, order="desc")] == made
     for video in client.videos.list(limit=2):
         client.videos.delete(video.id)
     assert client.videos.list().data == []
