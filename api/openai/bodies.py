@@ -111,8 +111,8 @@ def _parsed(form: Form, max_image_bytes: int) -> AskedVideo:
         data = _data_of(request.input_reference)
         request = request if data is None else request.model_copy(update={"input_reference": None})
     image = None if data is None else _image(data, max_image_bytes)
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in form.files.items()}
-    return AskedVideo(request, image, fingerprint_of({"fields": form.fields, "files": digests}))
+    digest = image and hashlib.sha256(image.data).hexdigest()
+    return AskedVideo(request, image, fingerprint_of({"fields": request.model_dump(), "image": digest}))
 
 
 def _data_of(reference: ImageReference) -> bytes | None:

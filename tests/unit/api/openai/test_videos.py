@@ -193,6 +193,9 @@ def test_the_same_key_and_request_give_the_same_video_and_one_upload(api: TestCl
     key = {"Idempotency-Key": "one"}
     first, second = (api.post("/v1/videos", files=form, headers=key).json() for _ in range(2))
     assert (first["id"], world.uploads.count()) == (second["id"], 1)
+    url = {"image_url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"}
+    fields = {"prompt": PROMPT, "model": "pictures", "input_reference": url}
+    assert api.post("/v1/videos", json=fields, headers=key).json()["id"] == first["id"], "the same image"
     form["input_reference"] = ("a.png", PNG + b"other")
     answer = api.post("/v1/videos", files=form, headers=key)
     assert refusal(answer) == (400, "idempotency_key_reused", "Idempotency-Key")
