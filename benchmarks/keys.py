@@ -2,7 +2,7 @@
 
 The check is measured in this process, without a server, as its microseconds would drown in the noise of one. The GETs
 go to two API processes in turn, one of which asks for keys; their difference also has what else an answer with keys
-needs, such as tokens in links.
+needs, such as tokens in links. Last, listeners with a key follow a job, and other requests are timed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from api.access.known_keys import KnownKeys
 from benchmarks.figures import Figure
 from benchmarks.http import Api, api_client, api_process, post_job, request_of
 from benchmarks.load import Load, Sample, measure_load
+from benchmarks.streams import SimulatedWorker, figures_of, measure_listeners
 from core.service.clock import SystemClock
 from core.service.domain.api_keys import new_key
 from core.service.domain.key_changes import key_of
@@ -32,6 +33,7 @@ from core.service.testing.api_keys import FakeApiKeys
 
 ADMIN_KEY = SecretStr("the-operators-key-of-this-benchmark")
 CHECKS = 20_000
+LISTENERS = 300
 MOST_PERCENT = 5
 """Of a GET that the check of its key may cost."""
 
@@ -45,13 +47,16 @@ def measure(rounds: int, say: Callable[[str], None]) -> list[Figure]:
         api_process(Path(folder) / "open") as open_api,
         api_process(Path(folder) / "keyed", admin_key=ADMIN_KEY) as keyed_api,
     ):
-        loads = _load(open_api, None), _load(keyed_api, _new_key(keyed_api))
+        key = _new_key(keyed_api)
+        loads = _load(open_api, None), _load(keyed_api, key)
         for turn in range(rounds):
             say(f"keys, round {turn + 1} of {rounds}")
             without.append(measure_load(loads[0]))
             with_key.append(measure_load(loads[1]))
+        say(f"{LISTENERS} listeners with a key")
+        listeners = _listeners(keyed_api, key, Path(folder), rounds)
     checks = [asyncio.run(_check_microseconds()) for _ in range(rounds)]
-    return _figures(without, with_key, checks)
+    return _figures(without, with_key, checks) + listeners
 
 
 def _figures(without: list[Sample], with_key: list[Sample], checks: list[float]) -> list[Figure]:
@@ -72,17 +77,29 @@ def _median(values: list[float]) -> float:
 
 def _load(api: Api, key: str | None) -> Load:
     with api_client(api.port) as http:
-        http.headers.update({"Authorization": f"Bearer {key}"} if key else {})
+        http.headers.update(_bearer(key) if key else {})
         return Load(api.port, api.pid, request_of("GET", f"/jobs/{post_job(http)}", key=key), 200)
 
 
 def _new_key(api: Api) -> str:
     """The text of a customer's key."""
-    headers = {"Authorization": f"Bearer {ADMIN_KEY.get_secret_value()}"}
     with api_client(api.port) as http:
-        answer = http.post("/keys", json={"name": "benchmark"}, headers=headers)
+        answer = http.post("/keys", json={"name": "benchmark"}, headers=_bearer(ADMIN_KEY.get_secret_value()))
     assert answer.status_code == httpx.codes.CREATED, answer.text
     return str(answer.json()["key"])
+
+
+def _listeners(api: Api, key: str, folder: Path, rounds: int) -> list[Figure]:
+    with api_client(api.port) as http:
+        http.headers.update(_bearer(key))
+        followed, spare = (post_job(http, num_frames=16 * 200) for _ in range(2))
+    worker = SimulatedWorker(api.redis_url)
+    found = measure_listeners(api.pid, api.port, worker, [followed], spare, folder, rounds, LISTENERS, key)
+    return figures_of(found, "with a key", LISTENERS)
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 async def _check_microseconds() -> float:

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.listeners PORT COUNT < ids of jobs`: many event-stream clients in one process.
+"""`python -m benchmarks.listeners PORT COUNT [KEY] < ids of jobs`: many event-stream clients in one process.
 
 Raw sockets on one event loop, so that the listeners cost little beside the API that is measured. Listener n follows job
-n modulo the number of jobs. Prints `all listen` once each has its first event, and at the end the report as one line of
-JSON.
+n modulo the number of jobs, with the API key KEY if there is one. Prints `all listen` once each has its first event,
+and at the end the report as one line of JSON.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class ListenersReport:
 class Listeners:
     """The process of the listeners."""
 
-    def __init__(self, port: int, count: int, job_ids: Sequence[str], folder: Path) -> None:
+    def __init__(self, port: int, count: int, job_ids: Sequence[str], folder: Path, key: str | None = None) -> None:
         self._input = folder / "jobs-of-listeners"
         self._input.write_text("\n".join(job_ids))
-        command = [sys.executable, "-m", "benchmarks.listeners", str(port), str(count)]
+        command = [sys.executable, "-m", "benchmarks.listeners", str(port), str(count), *([key] if key else [])]
         with self._input.open() as ids:
             self._process = subprocess.Popen(command, stdin=ids, stdout=subprocess.PIPE, text=True)
 
@@ -73,8 +73,9 @@ class Listeners:
 class _Client:
     """All listeners, inside their process."""
 
-    def __init__(self, port: int, count: int, job_ids: Sequence[str]) -> None:
+    def __init__(self, port: int, count: int, key: str | None, job_ids: Sequence[str]) -> None:
         self._port = port
+        self._key = key
         self._jobs = [job_ids[number % len(job_ids)] for number in range(count)]
         self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._without_event = count
@@ -92,7 +93,7 @@ class _Client:
         ids = list[str]()
         async with self._connecting:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 14)
-            writer.write(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            writer.write(get_request(f"/jobs/{job_id}/events", self._key, "Connection: close"))
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 self._report.failures.append(head.decode(errors="replace"))
@@ -126,12 +127,18 @@ class _Client:
             print("all listen", flush=True)
 
 
+def get_request(path: str, key: str | None, *more_headers: str) -> bytes:
+    """The bytes of a GET by the holder of an API key, or without one."""
+    of_key = [f"Authorization: Bearer {key}"] if key else []
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *of_key, *more_headers, "", ""]).encode()
+
+
 def main() -> None:
     raise_open_file_limit()
-    port, count = int(sys.argv[1]), int(sys.argv[2])
+    port, count, key = int(sys.argv[1]), int(sys.argv[2]), next(iter(sys.argv[3:]), None)
 
     async def listen() -> ListenersReport:
-        return await _Client(port, count, sys.stdin.read().split()).run()
+        return await _Client(port, count, key, sys.stdin.read().split()).run()
 
     print(json.dumps(asdict(asyncio.run(listen()))), flush=True)
 

@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.figures import Figure
 from benchmarks.http import api_process
-from benchmarks.listeners import Listeners
+from benchmarks.listeners import Listeners, get_request
 from core.service.clock import SystemClock
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key
@@ -136,19 +136,21 @@ def measure_listeners(
     folder: Path,
     rounds: int,
     listeners: int = LISTENERS,
+    key: str | None = None,
 ) -> Measured:
-    """Listeners follow `job_ids`; `spare` is a job without listeners. Rounds without listeners come before and
-    after. Raises AssertionError if a listener missed an event, got one twice or was refused."""
+    """Listeners follow `job_ids`; `spare` is a job without listeners. `key`: of the jobs, where keys are used. Rounds
+    without listeners come before and after. Raises AssertionError if a listener missed an event, got one twice or was
+    refused."""
     paths = (f"/jobs/{spare}", "/jobs", "/healthz", f"/jobs/{spare}/playlist.m3u8")
     worker.make_chunk(spare)
     with worker.at_work([spare]):
-        p99_of_round(port, paths)  # warms everything up
-        alone = [p99_of_round(port, paths) for _ in range(rounds)]
+        p99_of_round(port, paths, key)  # warms everything up
+        alone = [p99_of_round(port, paths, key) for _ in range(rounds)]
     before = rss_megabytes(api_pid)
-    with Listeners(port, listeners, job_ids, folder) as following:
+    with Listeners(port, listeners, job_ids, folder, key) as following:
         following.wait_until_all_listen()
         with worker.at_work(job_ids):
-            beside = [p99_of_round(port, paths) for _ in range(rounds)]
+            beside = [p99_of_round(port, paths, key) for _ in range(rounds)]
         more = rss_megabytes(api_pid) - before
         for job_id in job_ids:
             worker.end(job_id)
@@ -165,7 +167,7 @@ def measure_listeners(
         had = sum((Counter({len(ids): count}) for ids, count in report.ids), Counter[int | None]())
         assert had == expected, (had, expected)
     with worker.at_work([spare]):
-        alone += [p99_of_round(port, paths) for _ in range(rounds)]
+        alone += [p99_of_round(port, paths, key) for _ in range(rounds)]
     return Measured(alone, beside, more, _slowest_spread(report.spread_seconds) if len(job_ids) == 1 else 0.0)
 
 
@@ -179,19 +181,19 @@ def rss_megabytes(pid: int) -> float:
     return psutil.Process(pid).memory_info().rss / 1e6
 
 
-def p99_of_round(port: int, paths: Sequence[str]) -> float:
+def p99_of_round(port: int, paths: Sequence[str], key: str | None) -> float:
     """In seconds, of requests at a steady rate: a slow answer does not delay the next request of its connection."""
-    taken = asyncio.run(_requests(port, paths))
+    taken = asyncio.run(_requests(port, [get_request(path, key) for path in paths]))
     return sorted(taken)[int(0.99 * (len(taken) - 1))]
 
 
-async def _requests(port: int, paths: Sequence[str]) -> list[float]:
+async def _requests(port: int, requests: Sequence[bytes]) -> list[float]:
     started = time.perf_counter()
-    each = await asyncio.gather(*(_paced(port, paths, started, number) for number in range(CONNECTIONS)))
+    each = await asyncio.gather(*(_paced(port, requests, started, number) for number in range(CONNECTIONS)))
     return [seconds for one in each for seconds in one]
 
 
-async def _paced(port: int, paths: Sequence[str], started: float, number: int) -> list[float]:
+async def _paced(port: int, requests: Sequence[bytes], started: float, number: int) -> list[float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     pause, taken = CONNECTIONS / REQUESTS_PER_SECOND, list[float]()
     due = started + pause * number / CONNECTIONS
@@ -199,7 +201,7 @@ async def _paced(port: int, paths: Sequence[str], started: float, number: int) -
         while due < started + SECONDS_OF_A_ROUND:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             began = time.perf_counter()
-            writer.write(f"GET {paths[len(taken) % len(paths)]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            writer.write(requests[len(taken) % len(requests)])
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             assert head.startswith(b"http/1.1 200"), head
             await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
@@ -223,9 +225,9 @@ def measure(rounds: int, say: Callable[[str], None]) -> list[Figure]:
     return shown
 
 
-def figures_of(found: Measured, title: str) -> list[Figure]:
+def figures_of(found: Measured, title: str, listeners: int = LISTENERS) -> list[Figure]:
     alone, beside = ([round(1000 * p99, 1) for p99 in p99s] for p99s in (found.alone_seconds, found.beside_seconds))
-    prefix = f"{LISTENERS} listeners, {title}"
+    prefix = f"{listeners} listeners, {title}"
     shown = [
         Figure(f"{prefix}: more memory (RSS)", round(found.more_megabytes, 1), "MB", target=MAX_MORE_MEGABYTES),
         Figure(f"{prefix}: p99 of other requests", statistics.median(beside), "ms", samples=beside),

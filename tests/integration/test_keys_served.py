@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import expect
 from pydantic import SecretStr
 
+from benchmarks.streams import MAX_MORE_MEGABYTES, SimulatedWorker, measure_listeners
 from cli.processes.machine import free_port
 from tests.helpers.browser import chromium
 from tests.helpers.customers import ADMIN_KEY, bearer
@@ -77,6 +78,20 @@ def answers(http: httpx.Client) -> bool:
         return http.get("/healthz").is_success
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.timeout(600)
+def test_three_hundred_listeners_with_keys_get_all_events(service: Service, tmp_path: Path) -> None:
+    """Each event once (checked by what measures them). How long other routes take meanwhile is a benchmark: `python -m
+    benchmarks --only keys`."""
+    key, (api, *_) = create(service.http)["key"], service.children()
+    asked = {"prompt": "a red square", "num_frames": 16 * 200}
+    jobs = [service.http.post("/jobs", json=asked, headers=bearer(key)).json()["id"] for _ in range(2)]
+    worker = SimulatedWorker(service.settings.redis_url)
+    found = measure_listeners(
+        api.pid, service.api_port, worker, jobs[:1], jobs[1], tmp_path, rounds=1, listeners=300, key=key
+    )
+    assert found.more_megabytes <= MAX_MORE_MEGABYTES
 
 
 def test_keys_outlive_a_redis_that_loses_its_data(service: Service) -> None:
