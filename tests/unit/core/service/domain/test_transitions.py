@@ -336,9 +336,9 @@ def test_a_restored_job_has_its_whole_log_and_the_webhooks_that_may_not_have_arr
 
 
 def test_of_the_webhooks_of_chunks_that_may_not_have_arrived_the_newest_are_restored() -> None:
-    hooked = {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed", "job.succeeded")}
+    events = ("chunk.completed", "job.succeeded")
     count = KEPT_PENDING + 3
-    spec = queued_job(num_frames=16 * count, **hooked).spec
+    spec = queued_job(num_frames=16 * count, webhook_url="https://example.com/hook", webhook_events=events).spec
     ended = job_in(JobStatus.SUCCEEDED, spec=spec, started_at=DAY_ONE, finished_at=LATER)
     job = transitions.end_webhooks(with_chunks(ended, count), 1).record
     rows = transitions.restore(job, ChunkLists(made(job, count))).deliveries
