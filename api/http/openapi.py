@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Header
 from pydantic import BaseModel, Field
 
+from api.http.examples import BRANCH_EXAMPLES, CHANGE_EXAMPLES, EXAMPLES, EXTENSION_EXAMPLES, UPLOAD_EXAMPLES
 from api.http.problems import MEDIA_TYPE, Problem
 from api.http.request_ids import HEADER as REQUEST_ID
 from core.service.domain.schema import (
@@ -49,87 +50,6 @@ TITLES = {
     429: "This client has too many of these open, or a limit of its API key is reached.",
     503: "The service is at its limit, or a server behind it does not answer.",
 }
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "shortest": {
-        "summary": "Only a prompt",
-        "value": {"prompt": "a red circle moving left over a striped background"},
-    },
-    "full": {
-        "summary": "Length, seed and a webhook",
-        "value": {
-            "prompt": "a blue square moving up over a dotted background",
-            "negative_prompt": "striped background",
-            "seconds": 12,
-            "fps": 8,
-            "seed": 7,
-            "webhook_url": "https://example.com/hooks/longtake",
-            "webhook_events": ["chunk.completed", "job.succeeded", "job.failed"],
-            "metadata": {"project": "titles"},
-        },
-    },
-    "refined": {
-        "summary": "Refined to a higher resolution while it is generated",
-        "value": {"prompt": "a red circle moving left over a striped background", "refine": True},
-    },
-    "scheduled": {
-        "summary": "Another prompt from frame 48 on",
-        "value": {
-            "prompts": [
-                {"start_frame": 0, "text": "a red circle moving left over a striped background"},
-                {"start_frame": 48, "text": "a blue circle moving left over a striped background"},
-            ],
-            "num_frames": 96,
-        },
-    },
-    "endless": {
-        "summary": "Without end, until it is canceled or gets an end",
-        "value": {"prompt": "a red circle moving left over a striped background", "num_frames": None},
-    },
-    "continued": {
-        "summary": "Continue an uploaded video from its end",
-        "value": {
-            "prompt": "a blue square moving up over a dotted background",
-            "video": "upl_k3mq5w7zr2ay4n6c5bqd",
-            "num_frames": 48,
-        },
-    },
-}
-CHANGE_EXAMPLES: dict[str, dict[str, Any]] = {
-    "prompt": {
-        "summary": "Another prompt, as soon as possible",
-        "value": {"prompt": "a blue circle moving left over a striped background"},
-    },
-    "later": {
-        "summary": "From a later frame on",
-        "value": {"prompt": "a blue circle moving left over a striped background", "from_frame": 96},
-    },
-    "end": {"summary": "Another length", "value": {"num_frames": 480}},
-    "endless": {"summary": "Without end", "value": {"num_frames": None}},
-}
-EXTENSION_EXAMPLES: dict[str, dict[str, Any]] = {
-    "more": {"summary": "48 frames more", "value": {"num_frames": 48}},
-    "prompt": {
-        "summary": "48 frames more, which show something else",
-        "value": {"num_frames": 48, "prompt": "a blue circle moving left over a striped background"},
-    },
-}
-BRANCH_EXAMPLES: dict[str, dict[str, Any]] = {
-    "prompt": {
-        "summary": "Something else from chunk 3 on",
-        "value": {"from_chunk": 3, "prompt": "a blue circle moving left over a striped background"},
-    },
-    "seed": {"summary": "Another take from chunk 3 on", "value": {"from_chunk": 3, "seed": 8}},
-}
-UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
-    "video": {
-        "summary": "A video to continue",
-        "value": {"content_type": "video/mp4", "size_bytes": 1048576},
-    },
-    "image": {
-        "summary": "An image to start from",
-        "value": {"content_type": "image/png", "size_bytes": 65536},
-    },
-}
 
 
 def _body(model: type[BaseModel], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -142,7 +62,13 @@ CHANGE_BODY = _body(JobChange, CHANGE_EXAMPLES)
 BRANCH_BODY = _body(JobBranch, BRANCH_EXAMPLES)
 EXTENSION_BODY = _body(JobExtension, EXTENSION_EXAMPLES)
 UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
-
+_EXAMPLES_OF = {
+    "JobRequest": EXAMPLES,
+    "JobChange": CHANGE_EXAMPLES,
+    "JobBranch": BRANCH_EXAMPLES,
+    "JobExtension": EXTENSION_EXAMPLES,
+    "UploadRequest": UPLOAD_EXAMPLES,
+}
 
 BATCH_BODY: dict[str, Any] = {
     "requestBody": {
@@ -259,11 +185,21 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
             schemas[model.__name__] = schema
         for of_fastapi in ("HTTPValidationError", "ValidationError"):
             schemas.pop(of_fastapi, None)
+        _keep_nulls_of_examples(openapi)
         _declare_parameter_errors(openapi)
         _declare_request_ids(openapi)
         return openapi
 
     return document
+
+
+def _keep_nulls_of_examples(document: dict[str, Any]) -> None:
+    """FastAPI leaves out what is null, which is a value of `num_frames`."""
+    for operation in _operations(document["paths"]):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if name in _EXAMPLES_OF:
+            content["examples"] = _EXAMPLES_OF[name]
 
 
 def _declare_parameter_errors(document: dict[str, Any]) -> None:

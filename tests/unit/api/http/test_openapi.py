@@ -7,7 +7,8 @@ from typing import Any, cast, get_args
 import pytest
 from fastapi.testclient import TestClient
 
-from api.http.openapi import CHANGE_EXAMPLES, EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
+from api.http.examples import CHANGE_EXAMPLES, EXAMPLES, UPLOAD_EXAMPLES
+from api.http.openapi import WebhookBody
 from core.service.admission.request_body import parse_body, parse_change, parse_request
 from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
 from core.service.domain.webhooks import payload
@@ -104,6 +105,14 @@ def test_the_examples_are_valid_changes(name: str) -> None:
 def test_the_examples_are_valid_uploads(name: str) -> None:
     request = parse_body(UPLOAD_EXAMPLES[name]["value"], UploadRequest)
     assert new_upload(request, Settings(), FAKE_START).kinds == {name}
+
+
+def test_the_examples_are_shown_as_they_are_null_included(document: dict[str, Any]) -> None:
+    def shown(path: str, method: str) -> dict[str, Any]:
+        return cast(dict[str, Any], document["paths"][path][method]["requestBody"]["content"]["application/json"])
+
+    assert shown("/jobs", "post")["examples"] == EXAMPLES
+    assert shown("/jobs/{job_id}", "patch")["examples"] == CHANGE_EXAMPLES
 
 
 def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:
