@@ -23,9 +23,11 @@ from core.service.domain.schema import (
     JobBranch,
     JobChange,
     JobError,
+    JobEvent,
     JobExtension,
     JobRequest,
     JobStatus,
+    StepProgress,
     WebhookEvent,
 )
 from core.service.media.uploads import UploadRequest
@@ -169,6 +171,12 @@ for _event, _summary in _SUMMARIES.items():
     webhooks.post(_event, summary=_summary, status_code=204)(_receive)
 
 
+_BY_HAND: tuple[type[BaseModel], ...] = (
+    JobRequest, JobChange, JobBranch, JobExtension, UploadRequest, JobEvent, StepProgress, Problem,
+)  # fmt: skip
+"""Models of bodies that no route declares to FastAPI."""
+
+
 def install(app: FastAPI) -> None:
     """Make `app` serve the complete document. It is generated once, at the first request for it."""
     app.webhooks.include_router(webhooks)
@@ -179,7 +187,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
     def document() -> dict[str, Any]:
         openapi = generate()  # the same dict at every call
         schemas = openapi["components"]["schemas"]
-        for model in (JobRequest, JobChange, JobBranch, JobExtension, UploadRequest, Problem):
+        for model in _BY_HAND:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema

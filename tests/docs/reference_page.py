@@ -110,8 +110,7 @@ def _shown(schema: Schema) -> str:
 def _answer(status: str, answer: dict[str, Any]) -> tuple[str, str, str]:
     kinds = answer.get("content", {})
     bodies = [
-        link_to("Problem") if media_type == PROBLEM else f"`{media_type}`: {type_text(content.get('schema', {}))}"
-        for media_type, content in kinds.items()
+        link_to("Problem") if each == PROBLEM else f"`{each}`: {_sent(content)}" for each, content in kinds.items()
     ]
     said = answer["description"]
     return (
@@ -119,6 +118,13 @@ def _answer(status: str, answer: dict[str, Any]) -> tuple[str, str, str]:
         "; ".join(bodies) or "none",
         HTTPStatus(int(status)).phrase if said == "Successful Response" else said,
     )
+
+
+def _sent(content: dict[str, Any]) -> str:
+    """The type of an answer's body; of an event stream that of the JSON in each event's data."""
+    if "itemSchema" in content:
+        return f"events, whose data is {type_text(content['itemSchema']['properties']['data']['contentSchema'])}"
+    return type_text(content.get("schema", {}))
 
 
 def _error_codes() -> str:

@@ -115,6 +115,13 @@ def test_the_examples_are_shown_as_they_are_null_included(document: dict[str, An
     assert shown("/jobs/{job_id}", "patch")["examples"] == CHANGE_EXAMPLES
 
 
+def test_videos_and_pictures_are_bytes_in_the_document(document: dict[str, Any]) -> None:
+    for path in ("chunks/{index}.mp4", "video.mp4", "video", "thumbnail.jpg"):
+        responses = document["paths"][f"/jobs/{{job_id}}/{path}"]["get"]["responses"]
+        schemas = [kind["schema"] for status in ("200", "206") for kind in responses[status]["content"].values()]
+        assert schemas == [{"type": "string", "format": "binary"}] * 2, path
+
+
 def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
