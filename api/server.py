@@ -26,9 +26,10 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
+from api.binding import check_binding
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from api.http.request_ids import HEADER, request_id_of
-from core.service.domain.errors import LongtakeError
+from core.service.domain.errors import LongtakeError, SetupError
 from core.service.request_ids import LOG_SUFFIX, accepted_request_id, put_request_ids_into_log_records
 from core.service.settings import Settings
 
@@ -270,6 +271,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     settings = settings_of_environment()
+    try:
+        check_binding(args.host, settings)
+    except SetupError as error:
+        raise SystemExit(error.with_fix) from error
     put_request_ids_into_log_records()
     logging.basicConfig(level=settings.log_level, format=f"%(levelname)s:     %(name)s: %(message)s{LOG_SUFFIX}")
     uvicorn.Server(config_of(args, settings)).run()

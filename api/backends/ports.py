@@ -21,14 +21,15 @@ from core.service.domain.ports import (
     JobStore,
     ObjectReader,
     PromptEnhancer,
+    RequestCounts,
     Speeds,
     Storage,
     TaskQueue,
     UploadStore,
+    Usage,
     WorkerRegistry,
     WorkerStatus,
 )
-from core.service.domain.views import PublicUrls
 from core.service.net.resolver import REQUEST_SECONDS, BoundedResolver
 from core.service.settings import Settings
 
@@ -46,6 +47,8 @@ class Ports:
     idempotency: IdempotencyKeys
     speeds: Speeds
     keys: ApiKeys
+    usage: Usage
+    request_counts: RequestCounts
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
@@ -69,8 +72,10 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.redis.idempotency import RedisIdempotencyKeys
     from core.service.redis.job_store import RedisJobStore
     from core.service.redis.queue import CeleryTaskQueue, make_celery_app
+    from core.service.redis.request_counts import RedisRequestCounts
     from core.service.redis.speed import RedisSpeeds
     from core.service.redis.upload_store import RedisUploadStore
+    from core.service.redis.usage import RedisUsage
     from core.service.redis.worker_registry import RedisWorkerRegistry
     from core.service.s3 import storage as object_store
     from core.service.s3.object_reader import S3ObjectReader
@@ -98,6 +103,8 @@ def real_ports(settings: Settings) -> Ports:
         idempotency=RedisIdempotencyKeys(redis),
         speeds=RedisSpeeds(redis),
         keys=StoredApiKeys(redis, storage),
+        usage=RedisUsage(redis, clock),
+        request_counts=RedisRequestCounts(redis),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),
@@ -126,19 +133,6 @@ async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-def base_urls_of(request: Request) -> PublicUrls:
-    """The base URLs of links in the answer."""
-    settings = cast(Settings, request.app.state.settings)
-    api = (settings.public_base_url or str(request.base_url)).rstrip("/")
-    return PublicUrls(api, settings.media_base_url or api)
-
-
-async def _base_urls(request: Request) -> PublicUrls:
-    return base_urls_of(request)
-
-
 # async on purpose: FastAPI runs these on the event loop, without the thread pool.
 PortsDep = Annotated[Ports, Depends(_ports)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
-BaseUrl = Annotated[PublicUrls, Depends(_base_urls)]
-"""The base URLs of links in answers."""

@@ -46,19 +46,20 @@ class Claim:
 
 
 class Claims:
-    """Each method returns the job if it exists already, else a claim."""
+    """Each method returns the job if it exists already, else a claim. `owner`: whose jobs and Idempotency-Keys."""
 
-    def __init__(self, store: JobStore, keys: IdempotencyKeys) -> None:
+    def __init__(self, store: JobStore, keys: IdempotencyKeys, owner: str | None) -> None:
         self._store = store
         self._keys = keys
+        self._owner = owner
 
     def of_nobody(self) -> Claim:
         """For a request without key and id."""
         return Claim(new_job_id(), self._keys)
 
-    def of_key(self, scope: str, key: str, fingerprint: str) -> Claim | JobRecord:
+    def of_key(self, key: str, fingerprint: str) -> Claim | JobRecord:
         """Raises IdempotencyKeyReused, RequestInFlight, JobDeleted, StoreError."""
-        token, job_id = secrets.token_hex(8), new_job_id()
+        scope, token, job_id = self._owner or "", secrets.token_hex(8), new_job_id()
         reserved = self._keys.reserve(scope, key, fingerprint, token, job_id)
         if reserved.fingerprint != fingerprint:
             raise IdempotencyKeyReused(
@@ -85,10 +86,9 @@ class Claims:
             raise _in_flight()
         return self.same(found, fingerprint)
 
-    @staticmethod
-    def same(found: JobRecord, fingerprint: str) -> JobRecord:
+    def same(self, found: JobRecord, fingerprint: str) -> JobRecord:
         """`found`, if this request would have made it. Raises JobExists."""
-        if found.request_sha256 != fingerprint:
+        if (found.owner, found.request_sha256) != (self._owner, fingerprint):
             raise JobExists(f"{found.id} exists and was made by another request", fix="choose another id")
         return found
 

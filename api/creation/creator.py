@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from fastapi.concurrency import run_in_threadpool
 
+from api.access.caller import Caller
+from api.access.limits import OwnerLimits
 from api.backends.ports import Ports
 from api.creation.claims import Claim, Claims
 from core.service.admission.admission import Admitted, admit, queued_record, random_seed
@@ -16,6 +18,7 @@ from core.service.admission.estimate import estimate_of
 from core.service.admission.media_references import ReferenceCheck
 from core.service.domain.errors import JobStateConflict, LongtakeError, ServiceFull
 from core.service.domain.frame_plan import chunk_span, num_chunks
+from core.service.domain.ids import new_job_id
 from core.service.domain.ports import JobStore, LiveStatus
 from core.service.domain.schema import JobPlan, JobRecord, JobRequest
 from core.service.net.address_guard import Resolve
@@ -63,13 +66,14 @@ def check_room(store: JobStore, settings: Settings) -> None:
 
 
 class Creator:
-    """`scope`: whose Idempotency-Keys these are."""
+    """Creates jobs of `caller`."""
 
-    def __init__(self, ports: Ports, settings: Settings, scope: str = "") -> None:
+    def __init__(self, ports: Ports, settings: Settings, caller: Caller) -> None:
         self._ports = ports
         self._settings = settings
-        self._scope = scope
-        self._claims = Claims(ports.store, ports.idempotency)
+        self._caller = caller
+        self._limits = OwnerLimits.of(caller, caller.owner, ports)
+        self._claims = Claims(ports.store, ports.idempotency, caller.owner)
 
     async def create(self, wanted: Wanted) -> Created:
         """Raises a LongtakeError; then there is no job, unless it was an outage of store or storage."""
@@ -87,8 +91,9 @@ class Creator:
         return await run_in_threadpool(lambda: [self._end(each) for each in longer])
 
     def plan(self, wanted: Wanted) -> JobPlan:
-        """The job that would be created. Raises RequestError, and what admission raises."""
+        """The job that would be created. Raises RequestError, LimitReached, and what admission raises."""
         admitted = self._admitted(wanted)
+        self._limits.check_new(self._queued(new_job_id(), admitted, wanted))
         spec, length = admitted.spec, admitted.spec.num_frames
         last = None if length is None else chunk_span(num_chunks(length) - 1, length)
         return JobPlan(
@@ -116,14 +121,16 @@ class Creator:
         if wanted.job_id is not None:
             return self._claims.of_id(wanted.job_id, wanted.fingerprint)
         if wanted.key is not None:
-            return self._claims.of_key(self._scope, wanted.key, wanted.fingerprint)
+            return self._claims.of_key(wanted.key, wanted.fingerprint)
         return self._claims.of_nobody()
 
     def _admitted(self, wanted: Wanted) -> Admitted:
-        ports, settings, resolve = self._ports, self._settings, wanted.resolve
+        ports, settings, resolve = self._ports, self._limits.settings(self._settings), wanted.resolve
         check_configured(wanted.request, ports.enhancer)
-        check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve)
-        return admit(wanted.request, ports.catalog, settings, random_seed, check, resolve)
+        check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve, self._caller.owns)
+        admitted = admit(wanted.request, ports.catalog, settings, random_seed, check, resolve)
+        self._limits.check_spec(admitted.spec)
+        return admitted
 
     async def _enhanced(self, begun: _Begun | Created | LongtakeError) -> _Begun | Created | LongtakeError:
         enhancer = self._ports.enhancer
@@ -135,22 +142,26 @@ class Creator:
     def _end(self, begun: _Begun | Created | LongtakeError) -> Created | LongtakeError:
         if not isinstance(begun, _Begun):
             return begun
+        queued = self._queued(begun.claim.job_id, begun.admitted, begun.wanted)
         try:
             check_room(self._ports.store, self._settings)
+            self._limits.check_new(queued)
         except LongtakeError as error:
             begun.claim.forget()
             return error
         try:
-            return self._stored(begun)
+            return self._stored(begun.wanted, queued)
         except LongtakeError as error:
             begun.claim.release()
             return error
 
-    def _stored(self, begun: _Begun) -> Created:
-        ports, wanted = self._ports, begun.wanted
-        queued = queued_record(begun.claim.job_id, begun.admitted, ports.clock.now(), wanted.fingerprint)
+    def _queued(self, job_id: str, admitted: Admitted, wanted: Wanted) -> JobRecord:
+        return queued_record(job_id, admitted, self._ports.clock.now(), wanted.fingerprint, self._caller.owner)
+
+    def _stored(self, wanted: Wanted, queued: JobRecord) -> Created:
+        ports = self._ports
         try:
-            record = create_job(ports.store, ports.storage, queued)
+            record = create_job(ports.store, ports.storage, queued, self._limits.limits)
         except JobStateConflict:  # a request that was taken for dead has created it meanwhile
             found = ports.store.get(queued.id)
             write_manifest(ports.store, ports.storage, found)

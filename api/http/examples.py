@@ -1,4 +1,4 @@
-"""Examples of request bodies in the OpenAPI document, by name; tests parse each of them."""
+"""Examples of request bodies in the OpenAPI document, by a short name. A test validates each."""
 
 from __future__ import annotations
 
@@ -74,6 +74,21 @@ BRANCH_EXAMPLES: dict[str, dict[str, Any]] = {
         "value": {"from_chunk": 3, "prompt": "a blue circle moving left over a striped background"},
     },
     "seed": {"summary": "Another take from chunk 3 on", "value": {"from_chunk": 3, "seed": 8}},
+}
+KEY_EXAMPLES: dict[str, dict[str, Any]] = {
+    "customer": {
+        "summary": "A customer's key with limits",
+        "value": {"name": "Example Ltd", "limits": {"requests_per_minute": 600, "unfinished_jobs": 10}},
+    },
+    "reader": {"summary": "A key that only reads", "value": {"name": "Example Ltd, dashboard", "scope": "read"}},
+}
+KEY_CHANGE_EXAMPLES: dict[str, dict[str, Any]] = {
+    "limit": {"summary": "Another limit; the others stay", "value": {"limits": {"frames_per_day": 100000}}},
+    "unlimited": {"summary": "One limit less", "value": {"limits": {"requests_per_minute": None}}},
+}
+ROTATION_EXAMPLES: dict[str, dict[str, Any]] = {
+    "day": {"summary": "The old one is valid for a day", "value": {}},
+    "leaked": {"summary": "The old one is not valid any more", "value": {"grace_seconds": 0}},
 }
 UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
     "video": {

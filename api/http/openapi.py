@@ -15,9 +15,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Header
 from pydantic import BaseModel, Field
 
-from api.http.examples import BRANCH_EXAMPLES, CHANGE_EXAMPLES, EXAMPLES, EXTENSION_EXAMPLES, UPLOAD_EXAMPLES
-from api.http.problems import MEDIA_TYPE, Problem
+from api.http.examples import (
+    BRANCH_EXAMPLES,
+    CHANGE_EXAMPLES,
+    EXAMPLES,
+    EXTENSION_EXAMPLES,
+    KEY_CHANGE_EXAMPLES,
+    KEY_EXAMPLES,
+    ROTATION_EXAMPLES,
+    UPLOAD_EXAMPLES,
+)
+from api.http.problems import CHALLENGE, MEDIA_TYPE, Problem
+from api.http.protection import scope_of, takes_link_token
 from api.http.request_ids import HEADER as REQUEST_ID
+from core.service.domain.api_keys import Scope
+from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
 from core.service.domain.schema import (
     Frozen,
     JobBranch,
@@ -43,14 +55,24 @@ TITLES = {
     400: "The body is not JSON, or a header is not valid.",
     401: "The request needs a valid API key.",
     403: "The API key may not do this, or the link has expired.",
-    404: "The job or upload does not exist, or the resource does not exist yet (see `code`).",
-    409: "The job's status does not allow this, or its id is taken.",
+    404: "The job, upload or API key does not exist, or the resource does not exist yet (see `code`).",
+    409: "The job's status does not allow this, or its id is taken; the API key is revoked, or no keys are used.",
     413: "The body is larger than 64 KiB; a batch: 1 MiB.",
     415: "The body is not declared as application/json, or is compressed.",
     416: "The video does not have the requested `Range`.",
     422: "A field or parameter is invalid; `errors` lists all.",
     429: "This client has too many of these open, or a limit of its API key is reached.",
     503: "The service is at its limit, or a server behind it does not answer.",
+}
+
+
+SECURITY_SCHEMES: dict[str, dict[str, str]] = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, if the deployment uses them (LONGTAKE_ADMIN_KEY); else everybody may everything.",
+    },
+    "link": {"type": "apiKey", "in": "query", "name": "token", "description": "As it stands in a job's `links`."},
 }
 
 
@@ -64,13 +86,13 @@ CHANGE_BODY = _body(JobChange, CHANGE_EXAMPLES)
 BRANCH_BODY = _body(JobBranch, BRANCH_EXAMPLES)
 EXTENSION_BODY = _body(JobExtension, EXTENSION_EXAMPLES)
 UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
-_EXAMPLES_OF = {
-    "JobRequest": EXAMPLES,
-    "JobChange": CHANGE_EXAMPLES,
-    "JobBranch": BRANCH_EXAMPLES,
-    "JobExtension": EXTENSION_EXAMPLES,
-    "UploadRequest": UPLOAD_EXAMPLES,
-}
+KEY_BODY = _body(KeyRequest, KEY_EXAMPLES)
+KEY_CHANGE_BODY = _body(KeyChange, KEY_CHANGE_EXAMPLES)
+ROTATION_BODY = _body(KeyRotation, ROTATION_EXAMPLES)
+_BODIES = (
+    REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, KEY_BODY, KEY_CHANGE_BODY, ROTATION_BODY,
+)  # fmt: skip
+
 
 BATCH_BODY: dict[str, Any] = {
     "requestBody": {
@@ -171,10 +193,9 @@ for _event, _summary in _SUMMARIES.items():
     webhooks.post(_event, summary=_summary, status_code=204)(_receive)
 
 
-_BY_HAND: tuple[type[BaseModel], ...] = (
-    JobRequest, JobChange, JobBranch, JobExtension, UploadRequest, JobEvent, StepProgress, Problem,
-)  # fmt: skip
-"""Models of bodies that no route declares to FastAPI."""
+_OF_JOBS = (JobRequest, JobChange, JobBranch, JobExtension, JobEvent, StepProgress)
+_DECLARED = (*_OF_JOBS, UploadRequest, KeyRequest, KeyChange, KeyRotation, Problem)
+"""Models that no route names."""
 
 
 def install(app: FastAPI) -> None:
@@ -187,13 +208,14 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
     def document() -> dict[str, Any]:
         openapi = generate()  # the same dict at every call
         schemas = openapi["components"]["schemas"]
-        for model in _BY_HAND:
+        for model in _DECLARED:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
         for of_fastapi in ("HTTPValidationError", "ValidationError"):
             schemas.pop(of_fastapi, None)
         _keep_nulls_of_examples(openapi)
+        _declare_access(openapi)
         _declare_parameter_errors(openapi)
         _declare_request_ids(openapi)
         return openapi
@@ -203,11 +225,15 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
 
 def _keep_nulls_of_examples(document: dict[str, Any]) -> None:
     """FastAPI leaves out what is null, which is a value of `num_frames`."""
+    examples = {content["schema"]["$ref"]: content["examples"] for content in map(_json_of, _BODIES)}
     for operation in _operations(document["paths"]):
-        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
-        if name in _EXAMPLES_OF:
-            content["examples"] = _EXAMPLES_OF[name]
+        content = _json_of(operation)
+        if (of_schema := content.get("schema", {}).get("$ref")) in examples:
+            content["examples"] = examples[of_schema]
+
+
+def _json_of(operation: dict[str, Any]) -> dict[str, Any]:
+    return operation.get("requestBody", {}).get("content", {}).get("application/json", {})
 
 
 def _declare_parameter_errors(document: dict[str, Any]) -> None:
@@ -217,6 +243,21 @@ def _declare_parameter_errors(document: dict[str, Any]) -> None:
     for operation in _operations(document["paths"]):
         if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
             operation["responses"]["422"] = may_fail(422)[422]
+
+
+def _declare_access(document: dict[str, Any]) -> None:
+    """What needs a key, or the token of a link, and how it is refused."""
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            needed = scope_of(method.upper(), path)
+            if needed is None:
+                continue
+            is_linked = takes_link_token(method.upper(), path)
+            operation["security"] = [{"key": []}, *([{"link": []}] if is_linked else [])]
+            refusals = may_fail(401, 403) if is_linked or needed is not Scope.READ else may_fail(401)
+            operation["responses"] |= {str(status): answer for status, answer in refusals.items()}
+            operation["responses"]["401"]["headers"] = {"WWW-Authenticate": {"schema": {"const": CHALLENGE}}}
 
 
 def _declare_request_ids(document: dict[str, Any]) -> None:

@@ -6,7 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.backends.ports import BaseUrl, PortsDep, SettingsDep
+from api.access.caller import CallerDep
+from api.access.limits import OwnerLimits
+from api.access.links import BaseUrl
+from api.backends.ports import PortsDep, SettingsDep
 from api.creation.creator import check_room
 from api.http.host_lookup import look_up
 from api.http.idempotency import fingerprint_of
@@ -17,10 +20,11 @@ from api.routes.jobs import JobId
 from core.service.admission.admission import queued_record
 from core.service.admission.branch import admit_branch
 from core.service.admission.request_body import parse_body
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.ids import new_job_id
 from core.service.domain.schema import BranchSource, JobBranch, JobSummary
 from core.service.domain.transitions import needs_media_again
-from core.service.domain.views import links_of
+from core.service.domain.views import job_url
 from core.service.net.address_guard import Resolve
 from core.service.records.manifest_writer import create_job
 from core.service.records.wake import wake_workers
@@ -44,7 +48,7 @@ async def _resolved_hosts(wanted: WantedBranch, request: Request, ports: PortsDe
     status_code=202,
     summary="Begin a new job with the chunks of another one",
     openapi_extra=BRANCH_BODY,
-    responses={202: {"model": JobSummary}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
+    responses={202: {"model": JobSummary}, **may_fail(400, 404, 409, 413, 415, 422, 429, 503)},
 )
 def branch(
     job_id: JobId,
@@ -53,17 +57,22 @@ def branch(
     hosts: Annotated[Resolve, Depends(_resolved_hosts)],
     ports: PortsDep,
     settings: SettingsDep,
+    caller: CallerDep,
     base_url: BaseUrl,
 ) -> Response:
     """From a job in any status, also one that runs. The new job has its own copies of the chunks before `from_chunk`:
     either can be deleted. `Location` is its URL. Without a new prompt or seed it has the bytes of its source."""
     source = ports.store.get(job_id)
-    admitted = admit_branch(wanted, source, ports.catalog, settings, hosts)
+    limits, shared = OwnerLimits.of(caller, caller.owner, ports), wanted.from_chunk * CHUNK_FRAMES
+    admitted = admit_branch(wanted, source, ports.catalog, limits.settings(settings, shared), hosts)
+    limits.check_spec(admitted.spec, shared)
     check_room(ports.store, settings)
-    queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body))
+    queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body), caller.owner)
     shares = BranchSource(job_id=job_id, from_chunk=wanted.from_chunk)
     own = {"branched_from": shares, "prepare_again": needs_media_again(source)}
-    record = create_job(ports.store, ports.storage, queued.model_copy(update=own))
+    branched = queued.model_copy(update=own)
+    limits.check_new(branched)
+    record = create_job(ports.store, ports.storage, branched, limits.limits)
     wake_workers(ports.queue, record)
-    headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
+    headers = {"Location": job_url(record.id, base_url), "Retry-After": "1"}
     return json_answer(shown(ports, record, base_url).model_dump_json(), 202, headers)

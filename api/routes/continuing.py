@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
+from api.access.caller import CallerDep
+from api.access.limits import OwnerLimits, limits_on
+from api.access.links import BaseUrl
+from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.creator import check_room
 from api.http.openapi import EXTENSION_BODY, may_fail
 from api.http.responses import JsonBody
@@ -25,15 +28,20 @@ router = APIRouter(tags=["jobs"])
     status_code=202,
     summary="Make an ended job longer",
     openapi_extra=EXTENSION_BODY,
-    responses={202: {"model": JobSummary}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
+    responses={202: {"model": JobSummary}, **may_fail(400, 404, 409, 413, 415, 422, 429, 503)},
 )
-def extend(job_id: JobId, body: JsonBody, ports: PortsDep, settings: SettingsDep, base_url: BaseUrl) -> Response:
+def extend(
+    job_id: JobId, body: JsonBody, ports: PortsDep, settings: SettingsDep, caller: CallerDep, base_url: BaseUrl
+) -> Response:
     """A succeeded or canceled job goes on under its id, its links and its playlist. What exists stays served until the
     longer video is there. The bytes are those of a job that was made at once with the whole length."""
     wanted = parse_body(body, JobExtension)
-    admitted = admit_extension(wanted, ports.store.get(job_id), ports.catalog, settings)
+    ended = ports.store.get(job_id)
+    admitted = admit_extension(wanted, ended, ports.catalog, settings)
+    limits = OwnerLimits.of(caller, ended.owner, ports)
+    limits.check_length(ended.frames_done + wanted.num_frames, wanted.num_frames)
     check_room(ports.store, settings)
-    record = ports.store.extend(job_id, admitted.extension)
+    record = ports.store.extend(job_id, admitted.extension, limits.limits)
     if EventType.JOB_PROMPT_CHANGED.value in record.spec.webhook_events:
         ports.queue.deliver_webhooks()
     return _gone_on(ports, record, base_url, admitted.warnings)
@@ -43,13 +51,14 @@ def extend(job_id: JobId, body: JsonBody, ports: PortsDep, settings: SettingsDep
     "/jobs/{job_id}/retry",
     status_code=202,
     summary="Let a failed or canceled job go on",
-    responses={202: {"model": JobSummary}, **may_fail(404, 409, 503)},
+    responses={202: {"model": JobSummary}, **may_fail(404, 409, 429, 503)},
 )
-def retry(job_id: JobId, ports: PortsDep, settings: SettingsDep, base_url: BaseUrl) -> Response:
+def retry(job_id: JobId, ports: PortsDep, settings: SettingsDep, caller: CallerDep, base_url: BaseUrl) -> Response:
     """From its last good chunk, to the length that was asked for. The bytes are those of a job that was not
     interrupted."""
     check_room(ports.store, settings)
-    return _gone_on(ports, ports.store.retry(job_id), base_url)
+    limits = limits_on(caller, ports.store.get(job_id).owner)
+    return _gone_on(ports, ports.store.retry(job_id, limits), base_url)
 
 
 def _gone_on(ports: Ports, record: JobRecord, base_url: PublicUrls, warnings: tuple[JobWarning, ...] = ()) -> Response:

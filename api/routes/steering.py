@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
+from api.access.caller import CallerDep
+from api.access.limits import OwnerLimits
+from api.access.links import BaseUrl
+from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import CHANGE_BODY, may_fail
 from api.http.responses import JsonBody
 from api.routes.jobs import JobId
@@ -23,14 +26,20 @@ router = APIRouter(tags=["jobs"])
     "/jobs/{job_id}",
     summary="Change the prompt or the length of a running job",
     openapi_extra=CHANGE_BODY,
-    responses={200: {"model": ChangedJob}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
+    responses={200: {"model": ChangedJob}, **may_fail(400, 404, 409, 413, 415, 422, 429, 503)},
 )
-def change_job(job_id: JobId, body: JsonBody, ports: PortsDep, base_url: BaseUrl, settings: SettingsDep) -> Response:
+def change_job(
+    job_id: JobId, body: JsonBody, ports: PortsDep, base_url: BaseUrl, settings: SettingsDep, caller: CallerDep
+) -> Response:
     """`acts_from_frame` is the frame from which the prompt acts; its event is `job.prompt_changed`. `num_frames` gives
     the video another end, or with null none. Repeating a change changes nothing."""
     wanted = parse_change(body)
-    admitted = admit_change(wanted, ports.store.get(job_id).spec, ports.catalog, settings)
-    steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit)
+    record = ports.store.get(job_id)
+    limits, before = OwnerLimits.of(caller, record.owner, ports), record.spec.length
+    admitted = admit_change(wanted, record.spec, ports.catalog, limits.settings(settings, before))
+    after = wanted.num_frames or admitted.endless_limit or before
+    limits.check_length(after, after - before)
+    steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit, limits.limits)
     write_manifest(ports.store, ports.storage, steered.record)
     if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:
         ports.queue.deliver_webhooks()

@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
+from api.access.caller import CallerDep
+from api.access.limits import limits_on
+from api.access.own_uploads import no_such_upload
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody
 from core.service.admission.request_body import parse_body
-from core.service.domain.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound, UploadUnknown
+from core.service.domain.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound
 from core.service.domain.media_types import MediaKind, types_of
 from core.service.domain.schema import MIN_FRAMES, Frozen, Shown
 from core.service.domain.uploads import Upload, client_mark
@@ -81,15 +84,17 @@ class UploadView(Shown):
     openapi_extra=UPLOAD_BODY,
     responses={201: {"model": UploadTarget}, **may_fail(400, 413, 415, 422, 429, 503)},
 )
-def create_upload(body: JsonBody, request: Request, ports: PortsDep, settings: SettingsDep) -> Response:
+def create_upload(
+    body: JsonBody, request: Request, ports: PortsDep, settings: SettingsDep, caller: CallerDep
+) -> Response:
     """Returns a URL to PUT the file to, and an id for `POST /jobs`. The URL's signature includes type and length: the
     storage accepts no others. The file's content is checked when a job starts."""
     client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
-    upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client)
+    upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client, caller.owner)
     _check_room(ports, settings, client)
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
-    ports.uploads.create(upload)
+    ports.uploads.create(upload, limits_on(caller, upload.owner))
     target = UploadTarget(
         id=upload.id,
         url=url,
@@ -131,7 +136,7 @@ def delete_upload(upload_id: UploadId, ports: PortsDep, settings: SettingsDep) -
     try:
         ports.uploads.discard(upload_id, ports.clock.now(), late)
     except UploadNotFound as error:
-        raise _unknown(upload_id) from error
+        raise no_such_upload(upload_id) from error
     ports.queue.janitor()
     return Response(status_code=204)
 
@@ -151,14 +156,10 @@ def _upload(ports: Ports, upload_id: str) -> Upload:
     try:
         upload = ports.uploads.get(upload_id)
     except UploadNotFound as error:
-        raise _unknown(upload_id) from error
+        raise no_such_upload(upload_id) from error
     if ports.clock.now() >= upload.expires_at:
-        raise _unknown(upload_id)
+        raise no_such_upload(upload_id)
     return upload
-
-
-def _unknown(upload_id: str) -> UploadUnknown:
-    return UploadUnknown(f"there is no upload {upload_id[:32]!r}")
 
 
 def _is_whole(ports: Ports, upload: Upload) -> bool:

@@ -28,6 +28,7 @@ from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
 from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeObjectReader, FakeStorage
+from core.service.testing.usage import FakeRequestCounts
 
 BASE_URL = "http://testserver"
 PROMPT = "a red circle"
@@ -48,10 +49,11 @@ class World:
         self.store = FakeJobStore(self.clock)
         self.events = FakeEventLog(self.store)
         self.workers = FakeWorkerRegistry(self.clock)
-        self.uploads = FakeUploadStore(self.clock)
+        self.uploads = FakeUploadStore(self.clock, self.store.usage)
         self.idempotency = FakeIdempotencyKeys(self.clock)
         self.speeds = FakeSpeeds()
         self.keys = FakeApiKeys()
+        self.request_counts = FakeRequestCounts()
         self.objects = FakeObjectReader(self.storage)
 
     def ports(self) -> Ports:
@@ -66,6 +68,8 @@ class World:
             idempotency=self.idempotency,
             speeds=self.speeds,
             keys=self.keys,
+            usage=self.store.usage,
+            request_counts=self.request_counts,
             queue=self.queue,
             clock=self.clock,
             catalog=catalog,

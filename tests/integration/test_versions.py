@@ -40,6 +40,7 @@ from core.service.testing.api_keys import FakeApiKeys
 from core.service.testing.idempotency import FakeIdempotencyKeys
 from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeObjectReader
+from core.service.testing.usage import FakeRequestCounts, FakeUsage
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryJanitorLock, World
 from tests.helpers.jobs import chunk_of, chunks_of, progress_of, queued_job
@@ -298,6 +299,8 @@ def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
         idempotency=FakeIdempotencyKeys(),
         speeds=FakeSpeeds(),
         keys=FakeApiKeys(),
+        usage=FakeUsage(),
+        request_counts=FakeRequestCounts(),
         queue=world.queue,
         clock=world.clock,
         catalog=Catalog(settings),

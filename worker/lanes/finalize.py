@@ -34,6 +34,10 @@ _END_EVENTS: dict[JobStatus, WebhookEvent] = {
 }
 
 
+_Stored = tuple[str | None, int]
+"""Key and size in bytes of a stored object."""
+
+
 class Finalizer(LaneWorker):
     """Finalizes jobs of any model. Doing it twice stores the same objects."""
 
@@ -61,31 +65,31 @@ class Finalizer(LaneWorker):
             self._services.queue.deliver_webhooks()
 
     def _store_results(self, record: JobRecord, keeper: LeaseKeeper) -> Results:
-        """Keys of both videos and of the thumbnail; None for what has no chunks.
+        """Keys and size of both videos, key of the thumbnail; None for what has no chunks.
 
         Raises Damaged if chunks are not what was stored. A cancelled job gets the chunks before the damaged one.
         """
         job, run = record.id, record.generation
-        video = self._store_video(record, "preview", video_key(job, run), keeper)
-        refined = self._store_video(record, "refined", refined_video_key(job, run), keeper)
+        video, video_bytes = self._store_video(record, "preview", video_key(job, run), keeper)
+        refined, refined_bytes = self._store_video(record, "refined", refined_video_key(job, run), keeper)
         best = self._first(record, "refined" if refined else "preview", keeper) if video else None
-        return Results(video, refined, self._store_thumbnail(record.id, best, keeper))
+        return Results(video, refined, self._store_thumbnail(record.id, best, keeper), video_bytes + refined_bytes)
 
     def _first(self, record: JobRecord, variant: Variant, keeper: LeaseKeeper) -> ChunkRecord:
         (first,) = self._with_retries(lambda: self._services.store.chunks(record.id, variant, 0, 1), keeper)
         return first
 
-    def _store_video(self, record: JobRecord, variant: Variant, key: str, keeper: LeaseKeeper) -> str | None:
+    def _store_video(self, record: JobRecord, variant: Variant, key: str, keeper: LeaseKeeper) -> _Stored:
         parts = self._chunks_bytes(record, variant, keeper)
         first = next(parts, None)
         if first is None:
-            return None
+            return None, 0
         with temporary_folder() as folder:
             video = Path(folder) / "video.mp4"
             join_chunks(chain([first], parts), video)
             put = partial(self._services.storage.put_file, key, video, "video/mp4")
             self._call(put, keeper).result(self._check_often(keeper))
-        return key
+            return key, video.stat().st_size
 
     def _store_thumbnail(self, job_id: str, best: ChunkRecord | None, keeper: LeaseKeeper) -> str | None:
         self._check_stop(keeper)

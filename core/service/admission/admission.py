@@ -28,6 +28,7 @@ from core.service.admission.request_body import parse_parameters, written
 from core.service.admission.sampling_fields import first_chunk_sampling, profile_of, window_steps
 from core.service.domain.errors import FieldNotSupported, InvalidField, PromptTooLong
 from core.service.domain.frame_rate import parse_frame_rate
+from core.service.domain.link_tokens import new_link_secret
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_WEBHOOK_EVENTS,
@@ -64,8 +65,11 @@ def random_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def queued_record(job_id: str, admitted: Admitted, now: datetime, request_sha256: str) -> JobRecord:
-    """The record of a job admitted at `now`. `request_sha256` is of the request as it was sent."""
+def queued_record(
+    job_id: str, admitted: Admitted, now: datetime, request_sha256: str, owner: str | None = None
+) -> JobRecord:
+    """The record of a job admitted at `now`. `request_sha256` is of the request as it was sent; `owner` is the id of
+    its API key."""
     return JobRecord(
         id=job_id,
         status=JobStatus.QUEUED,
@@ -73,6 +77,8 @@ def queued_record(job_id: str, admitted: Admitted, now: datetime, request_sha256
         created_at=now,
         warnings=admitted.warnings,
         request_sha256=request_sha256,
+        owner=owner,
+        link_secret=new_link_secret(),
     )
 
 

@@ -41,8 +41,10 @@ def max_bytes(kind: MediaKind, settings: Settings) -> int:
     return settings.max_image_bytes if kind is MediaKind.IMAGE else settings.max_video_bytes
 
 
-def new_upload(request: UploadRequest, settings: Settings, now: datetime, client: str | None = None) -> Upload:
-    """A new upload for `request`. Raises InvalidField or UploadTooLarge."""
+def new_upload(
+    request: UploadRequest, settings: Settings, now: datetime, client: str | None = None, owner: str | None = None
+) -> Upload:
+    """A new upload for `request`. `owner` is the id of the API key. Raises InvalidField or UploadTooLarge."""
     kinds = kinds_of(request.content_type)
     if not kinds or not is_header_value(request.content_type):
         message = f"content_type {request.content_type[:64]!r} is not accepted"
@@ -54,7 +56,7 @@ def new_upload(request: UploadRequest, settings: Settings, now: datetime, client
         raise UploadTooLarge(message, field="size_bytes", fix=f"send at most {most} bytes")
     upload = _upload(new_upload_id(), request.content_type, request.size_bytes, settings, now)
     url_expires_at = now + timedelta(seconds=settings.upload_ttl_seconds)
-    return upload.model_copy(update={"url_expires_at": url_expires_at, "client": client})
+    return upload.model_copy(update={"url_expires_at": url_expires_at, "client": client, "owner": owner})
 
 
 def found_upload(upload_id: str, content_type: str, size_bytes: int, settings: Settings, now: datetime) -> Upload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from core.service.domain import transitions
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import StoreError
 from core.service.domain.manifest import (
     PAGE_CHUNKS,
@@ -22,17 +23,18 @@ from core.service.request_ids import current_request_id
 MANIFEST_TYPE = "application/json"
 
 
-def create_job(store: JobStore, storage: Storage, record: JobRecord) -> JobRecord:
+def create_job(store: JobStore, storage: Storage, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
     """Store a new job: its manifest first, so that no job is without one.
 
-    Raises StorageError, StoreError; then the job may exist, but no client has its id. The janitor removes a manifest
-    without a job, because `begin_create` recorded it.
+    Raises StorageError, StoreError; then the job may exist, but no client has its id. Raises LimitReached if its owner
+    has these limits and may have no such job now. The janitor removes a manifest without a job, because `begin_create`
+    recorded it.
     """
     record = record.model_copy(update={"request_id": current_request_id()})
     created = transitions.create(record).record
     store.begin_create(record.id)
     _put(storage, created, ChunkLists())
-    store.create(record)
+    store.create(record, limits)
     with suppress(StoreError):  # the job exists; if this fails the janitor writes its manifest again
         store.manifest_stored(created)
     return created

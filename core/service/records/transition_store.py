@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from core.service.domain import transitions
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.ports import Clock, Lease, Results, Steered
 from core.service.domain.schema import (
     ChunkRecord,
@@ -31,8 +32,11 @@ class TransitionStore(ABC):
         self._retention = timedelta(seconds=retention_seconds)
 
     @abstractmethod
-    def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
-        """Apply a transition to a job's record in one step. Returns the new record. Raises JobNotFound."""
+    def _change(
+        self, job_id: str, change: Callable[[JobRecord], Transition], limits: KeyLimits | None = None
+    ) -> JobRecord:
+        """Apply a transition to a job's record in one step. Returns the new record. Raises JobNotFound, and
+        LimitReached if the job's owner has these limits and may not make the change."""
 
     def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
         now = self._clock.now()
@@ -93,7 +97,9 @@ class TransitionStore(ABC):
         now = self._clock.now()
         return self._change(job_id, lambda record: transitions.request_cancel(record, now, self._retention))
 
-    def steer(self, job_id: str, change: JobChange, endless_limit: int | None = None) -> Steered:
+    def steer(
+        self, job_id: str, change: JobChange, endless_limit: int | None = None, limits: KeyLimits | None = None
+    ) -> Steered:
         now, acts_from_frame = self._clock.now(), None
 
         def steered(record: JobRecord) -> Transition:
@@ -101,16 +107,19 @@ class TransitionStore(ABC):
             transition, acts_from_frame = transitions.steer(record, change, now, endless_limit)
             return transition
 
-        record = self._change(job_id, steered)
+        record = self._change(job_id, steered, limits)
         return Steered(record, acts_from_frame)
 
-    def retry(self, job_id: str) -> JobRecord:
+    def retry(self, job_id: str, limits: KeyLimits | None = None) -> JobRecord:
         now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.retry(record, now))
+        return self._change(job_id, lambda record: transitions.retry(record, now), limits)
 
-    def extend(self, job_id: str, extension: JobExtension) -> JobRecord:
+    def extend(self, job_id: str, extension: JobExtension, limits: KeyLimits | None = None) -> JobRecord:
         now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.extend(record, extension, now))
+        return self._change(job_id, lambda record: transitions.extend(record, extension, now), limits)
+
+    def revoke_links(self, job_id: str, secret: str) -> JobRecord:
+        return self._change(job_id, lambda record: transitions.revoke_links(record, secret))
 
     def request_delete(self, job_id: str) -> JobRecord:
         now = self._clock.now()

@@ -9,6 +9,7 @@ import redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.ports import Clock, JobStore
 from core.service.domain.schema import ChunkLists, JobRecord
@@ -17,7 +18,7 @@ from core.service.records.job_order import job_id_of_member
 from core.service.records.transition_store import TransitionStore
 from core.service.redis import job_rows as rows
 from core.service.redis import job_scripts as scripts
-from core.service.redis import keys
+from core.service.redis import keys, usage
 from core.service.redis.errors import raises_store_errors
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
@@ -61,8 +62,10 @@ class JobRecords(TransitionStore):
         return _found(job_id, self._read_or_rebuild(self._redis, job_id))
 
     @raises_store_errors
-    def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
-        changed = self._transact(job_id, lambda _pipe, record: change(record))
+    def _change(
+        self, job_id: str, change: Callable[[JobRecord], Transition], limits: KeyLimits | None = None
+    ) -> JobRecord:
+        changed = self._transact(job_id, lambda _pipe, record: change(record), limits=limits)
         assert changed is not None
         return changed
 
@@ -73,8 +76,10 @@ class JobRecords(TransitionStore):
         *,
         also_write: AlsoWrite | None = None,
         even_deleted: bool = False,
+        limits: KeyLimits | None = None,
     ) -> JobRecord | None:
         """Read, decide and write; start again on a conflict. Returns the new record, or None if there is no change.
+        Raises LimitReached if the owner has these limits and may not make the change.
 
         Watching the record covers its leases too: a lease is taken only together with a new token in the record.
         redis-py reports a connection lost under WATCH as a conflict as well, so transitions must be idempotent.
@@ -87,6 +92,7 @@ class JobRecords(TransitionStore):
                     transition = decide(pipe, before if even_deleted else visible(before))
                     if transition is None or (transition.record is before and also_write is None):
                         return None if transition is None else before
+                    usage.require_room(pipe, before, transition.record, limits, self._clock)
                     pipe.multi()
                     rows.write(pipe, before, transition, inside)
                     if also_write is not None:
@@ -96,14 +102,15 @@ class JobRecords(TransitionStore):
                 except WatchError:
                     continue
 
-    def _put_new(self, job_id: str, transition: Transition) -> bool:
-        """Write a new record. False if it exists already."""
+    def _put_new(self, job_id: str, transition: Transition, limits: KeyLimits | None = None) -> bool:
+        """Write a new record. False if it exists already. Raises LimitReached as `_transact`."""
         with self._redis.pipeline() as pipe:
             while True:
                 try:
                     pipe.watch(keys.job_key(job_id))
                     if pipe.exists(keys.job_key(job_id)):
                         return False
+                    usage.require_room(pipe, None, transition.record, limits, self._clock)
                     pipe.multi()
                     rows.write(pipe, None, transition)
                     pipe.execute()

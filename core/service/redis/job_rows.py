@@ -20,7 +20,7 @@ from core.service.domain.ports import Delivery
 from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, read_record
 from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
 from core.service.records.job_order import index_member
-from core.service.redis import chunk_lists, keys
+from core.service.redis import chunk_lists, keys, usage
 from core.service.redis.event_log import event_fields
 
 DUE_AT_ONCE_SECONDS = 1e9
@@ -82,6 +82,7 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, insi
         pipe.incr(keys.COMMITS)
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
+    usage.write(pipe, before, record)
     if before is None:
         pipe.zrem(keys.UNFINISHED_CREATES, record.id)
     if record.status.is_terminal and not (before and before.status.is_terminal):
@@ -196,6 +197,8 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
     if record.delete_requested:
         return {keys.DELETED_JOBS: 0}
     listed = [keys.ALL_JOBS, keys.status_index(record.status)]
+    if record.owner is not None:
+        listed += [keys.jobs_index(record.owner, None), keys.jobs_index(record.owner, record.status)]
     if record.status is JobStatus.QUEUED:
         listed.append(keys.queue_index(record.spec.model))
     if transitions.is_prepared_ahead(record):
@@ -214,6 +217,7 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
     for delivery_id in deliveries:
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:
+        usage.remove(pipe, record)
         # All queues: an older version, which knows fewer lanes, may have changed the record without updating them.
         queues = (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
         prepared = keys.prepared_index(record.spec.model)

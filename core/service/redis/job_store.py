@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.service.domain import transitions
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobStateConflict
 from core.service.domain.schema import ChunkLists, JobRecord
 from core.service.redis.errors import raises_store_errors
@@ -15,11 +16,12 @@ class RedisJobStore(JobQueries, LaneClaims, JobCleanup):
     """ports.JobStore. `redis` is from client.connect; ended jobs expire `retention_seconds` later."""
 
     @raises_store_errors
-    def create(self, record: JobRecord) -> JobRecord:
+    def create(self, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
         """Idempotent for the same job: the first answer may have been lost, or the janitor may have rebuilt it from its
         manifest. Workers may have started it meanwhile."""
         transition = transitions.create(record)
-        if not self._put_new(record.id, transition) and not transitions.is_same_job(self.get(record.id), record):
+        is_new = self._put_new(record.id, transition, limits)
+        if not is_new and not transitions.is_same_job(self.get(record.id), record):
             raise JobStateConflict(f"{record.id} exists already")
         return transition.record
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Variant
 
 JOB_KEYS = "longtake:job:"
@@ -11,6 +13,9 @@ OUTBOX_DUE = "longtake:outbox:due"
 WORKERS = "longtake:workers"
 API_KEYS = "longtake:api_keys"
 """Hash: id -> JSON of each API key."""
+API_KEYS_READ = "longtake:api_keys:read"
+"""redis.api_keys.READ once API_KEYS has all keys of the object store. Missing after Redis has lost its data: then keys
+are read from there again."""
 ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
@@ -36,6 +41,8 @@ CLEANUP_PENDING = "longtake:jobs:unswept"
 """Ended jobs that may still have objects which are not needed."""
 SPEEDS = "longtake:speeds"
 """Hash: model and kind of chunk -> mean seconds per denoising step, lately."""
+TOTAL_BYTES = "*"
+"""Field of `stored_bytes_of`, which is no id."""
 MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
 MANIFESTS_READ = "longtake:janitor:manifests_read"
 """Missing after Redis has lost its data: then records are rebuilt from the manifests."""
@@ -111,6 +118,14 @@ def worker_lease_key(name: str) -> str:
     return f"{worker_key(name)}:lease"
 
 
+def jobs_index(owner: str | None, status: str | None) -> str:
+    """Jobs of an owner (None: of all) in a status (None: in any)."""
+    if owner is None:
+        return ALL_JOBS if status is None else status_index(status)
+    of_owner = f"longtake:jobs:owner:{owner}"
+    return of_owner if status is None else f"{of_owner}:{status}"
+
+
 def status_index(status: str) -> str:
     return f"longtake:jobs:status:{status}"
 
@@ -145,3 +160,23 @@ def worker_key(name: str) -> str:
 def idempotency_key(scope: str, digest: str) -> str:
     """Hash of one Idempotency-Key: `job` and `fingerprint`. With `:lock`: token of the request in flight."""
     return f"longtake:idempotency:{scope}:{digest}"
+
+
+def requests_key(key_id: str, window: int) -> str:
+    """Requests of an API key in one window of 60 seconds (number of it since 1970)."""
+    return f"longtake:requests:{key_id}:{window}"
+
+
+def unfinished_jobs_of(owner: str) -> str:
+    """Set: ids of the jobs of an API key that have not ended."""
+    return f"longtake:usage:{owner}:unfinished"
+
+
+def stored_bytes_of(owner: str) -> str:
+    """Hash: id of each job and upload of an API key -> its bytes; and TOTAL_BYTES -> their sum."""
+    return f"longtake:usage:{owner}:bytes"
+
+
+def frames_of(owner: str, day: date) -> str:
+    """Frames of an API key that count on this day (UTC)."""
+    return f"longtake:usage:{owner}:frames:{day}"

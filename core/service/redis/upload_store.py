@@ -11,11 +11,14 @@ from typing import cast
 
 import redis
 from pydantic import ValidationError
+from redis.client import Pipeline
+from redis.exceptions import WatchError
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import StoreDamaged, UploadNotFound
 from core.service.domain.ports import Discarded
 from core.service.domain.uploads import Upload
-from core.service.redis import keys
+from core.service.redis import keys, usage
 from core.service.redis.errors import raises_store_errors
 
 _LATE = " late"
@@ -30,16 +33,18 @@ class RedisUploadStore:
         self._redis = redis
 
     @raises_store_errors
-    def create(self, upload: Upload) -> None:
+    def create(self, upload: Upload, limits: KeyLimits | None = None) -> None:
         with self._redis.pipeline() as pipe:
-            pipe.set(keys.upload_key(upload.id), upload.model_dump_json())
-            pipe.zadd(keys.UPLOADS, {upload.id: upload.created_at.timestamp()})
-            if upload.url_expires_at is not None:
-                pipe.zadd(keys.UNSENT_UPLOADS, {upload.id: upload.url_expires_at.timestamp()})
-            if upload.client is not None:
-                pipe.zadd(keys.uploads_of_client(upload.client), {upload.id: upload.expires_at.timestamp()})
-                pipe.zremrangebyscore(keys.uploads_of_client(upload.client), "-inf", upload.created_at.timestamp())
-            pipe.execute()
+            while True:
+                try:
+                    if limits is not None:
+                        usage.require_room_for(pipe, upload, limits)
+                        pipe.multi()
+                    _write(pipe, upload)
+                    pipe.execute()
+                    return
+                except WatchError:
+                    continue
 
     @raises_store_errors
     def get(self, upload_id: str) -> Upload:
@@ -101,6 +106,8 @@ class RedisUploadStore:
             pipe.zrem(keys.UNSENT_UPLOADS, upload.id)
             if upload.client is not None:
                 pipe.zrem(keys.uploads_of_client(upload.client), upload.id)
+            if upload.owner is not None:
+                usage.set_bytes(pipe, upload.owner, upload.id, 0)
             if discarded:
                 pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
             pipe.execute()
@@ -119,6 +126,18 @@ class RedisUploadStore:
     def forget_discarded(self, discarded: Discarded) -> None:
         member = f"{discarded.upload_id}{_LATE}" if discarded.late else discarded.upload_id
         self._redis.zrem(keys.DISCARDED_UPLOADS, member)
+
+
+def _write(pipe: Pipeline, upload: Upload) -> None:
+    pipe.set(keys.upload_key(upload.id), upload.model_dump_json())
+    pipe.zadd(keys.UPLOADS, {upload.id: upload.created_at.timestamp()})
+    if upload.url_expires_at is not None:
+        pipe.zadd(keys.UNSENT_UPLOADS, {upload.id: upload.url_expires_at.timestamp()})
+    if upload.client is not None:
+        pipe.zadd(keys.uploads_of_client(upload.client), {upload.id: upload.expires_at.timestamp()})
+        pipe.zremrangebyscore(keys.uploads_of_client(upload.client), "-inf", upload.created_at.timestamp())
+    if upload.owner is not None:
+        usage.set_bytes(pipe, upload.owner, upload.id, upload.size_bytes)
 
 
 def _parse(upload_id: str, entry: str) -> Upload:

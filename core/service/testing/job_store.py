@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from core.service.domain import transitions
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, JobStateConflict
 from core.service.domain.manifest import ChunkPage
 from core.service.domain.ports import JobPage, LiveStatus, Look
@@ -29,9 +30,9 @@ class FakeJobStore(FakeLaneClaims):
     def forget_create(self, job_id: str) -> None:
         self.memory.announced.pop(job_id, None)
 
-    def create(self, record: JobRecord) -> JobRecord:
+    def create(self, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
         transition = transitions.create(record)
-        if not self._put_new(transition) and not transitions.is_same_job(self.get(record.id), record):
+        if not self._put_new(transition, limits) and not transitions.is_same_job(self.get(record.id), record):
             raise JobStateConflict(f"{record.id} exists already")
         return transition.record
 
@@ -61,12 +62,20 @@ class FakeJobStore(FakeLaneClaims):
             return self.look(job_id)
         return None
 
-    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
+    def list(
+        self,
+        *,
+        owner: str | None = None,
+        status: JobStatus | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> JobPage:
         before = None if cursor is None else member_from_cursor(cursor)
         listed = [
             record
             for record in reversed(self._sorted())
             if not record.delete_requested
+            and owner in {None, record.owner}
             and status in {None, record.status}
             and (before is None or index_member(record) < before)
         ]
@@ -94,6 +103,8 @@ class FakeJobStore(FakeLaneClaims):
     def purge(self, job_id: str) -> None:
         memory = self.memory
         with memory.changed:
+            if job_id in memory.records:
+                self.usage.remove(memory.records[job_id])
             for table in (memory.records, memory.events, memory.stale_pages):
                 table.pop(job_id, None)
             memory.chunks = {key: listed for key, listed in memory.chunks.items() if key[0] != job_id}
@@ -181,3 +192,6 @@ class FakeJobStore(FakeLaneClaims):
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())
+
+    def count_unfinished(self, owner: str) -> int:
+        return sum(not record.status.is_terminal and record.owner == owner for record in self._sorted())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.manifest import PAGE_CHUNKS, ChunkPage, full_pages
 from core.service.domain.ports import Clock, Delivery, Lease
@@ -16,6 +17,7 @@ from core.service.domain.transitions import KEPT_EVENTS, Transition
 from core.service.records.job_order import index_member
 from core.service.records.transition_store import TransitionStore
 from core.service.testing.clock import FakeClock
+from core.service.testing.usage import FakeUsage
 
 RETENTION_SECONDS = 7 * 86400.0
 
@@ -53,6 +55,7 @@ class MemoryStore(TransitionStore):
     def __init__(self, clock: Clock | None = None, *, retention_seconds: float = RETENTION_SECONDS) -> None:
         super().__init__(clock or FakeClock(), retention_seconds)
         self.memory = Memory()
+        self.usage = FakeUsage(self._clock)
 
     def get(self, job_id: str) -> JobRecord:
         with self.memory.changed:
@@ -75,16 +78,23 @@ class MemoryStore(TransitionStore):
         with self.memory.changed:
             return sorted(self.memory.records.values(), key=index_member)
 
-    def _put_new(self, transition: Transition) -> bool:
+    def _put_new(self, transition: Transition, limits: KeyLimits | None = None) -> bool:
         with self.memory.changed:
             if transition.record.id in self.memory.records:
                 return False
+            self.usage.require_room(None, transition.record, limits)
             self._apply(transition)
             return True
 
-    def _change(self, job_id: str, change: Callable[[JobRecord], Transition]) -> JobRecord:
+    def _change(
+        self, job_id: str, change: Callable[[JobRecord], Transition], limits: KeyLimits | None = None
+    ) -> JobRecord:
         with self.memory.changed:
-            return self._apply(change(self.get(job_id)))
+            before = self.get(job_id)
+            transition = change(before)
+            if transition.record is not before:
+                self.usage.require_room(before, transition.record, limits)
+            return self._apply(transition)
 
     def _apply(self, transition: Transition) -> JobRecord:
         memory, record = self.memory, transition.record
@@ -100,6 +110,7 @@ class MemoryStore(TransitionStore):
         memory.commits += transition.is_commit
         if transition.tombstone_until is not None:
             memory.tombstones[record.id] = transition.tombstone_until
+        self.usage.write(before, record)
         self._write_chunks(transition)
         self._append_events(transition)
         for delivery in transition.deliveries:

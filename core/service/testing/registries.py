@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import UploadNotFound
 from core.service.domain.ports import Clock, Discarded, WorkerStatus
 from core.service.domain.uploads import Upload
 from core.service.testing.clock import FakeClock
+from core.service.testing.usage import FakeUsage
 
 
 class FakeWorkerRegistry:
@@ -32,13 +34,16 @@ class FakeWorkerRegistry:
 class FakeUploadStore:
     """ports.UploadStore in memory."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, usage: FakeUsage | None = None) -> None:
         self._clock = clock or FakeClock()
+        self._usage = usage or FakeUsage(self._clock)
         self._uploads: dict[str, Upload] = {}
         self._unsent: set[str] = set()
         self._discarded: dict[Discarded, datetime] = {}
 
-    def create(self, upload: Upload) -> None:
+    def create(self, upload: Upload, limits: KeyLimits | None = None) -> None:
+        self._usage.require_room_for(upload, limits)
+        self._usage.add(upload)
         self._uploads[upload.id] = upload
         self._unsent.add(upload.id)
 
@@ -69,7 +74,8 @@ class FakeUploadStore:
         self._unsent.discard(upload_id)
 
     def remove(self, upload_id: str) -> None:
-        self._uploads.pop(upload_id, None)
+        if upload_id in self._uploads:
+            self._usage.remove(self._uploads.pop(upload_id))
         self._unsent.discard(upload_id)
 
     def discard(self, upload_id: str, now: datetime, late: datetime) -> None:

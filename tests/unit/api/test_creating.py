@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.events.sse import Streams
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import StorageUnavailable, StoreUnavailable
 from core.service.domain.manifest import manifest_key
 from core.service.domain.schema import JobRecord
@@ -103,12 +104,12 @@ class StoppingStore(FakeJobStore):
         self.reached, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
 
-    def create(self, record: JobRecord) -> JobRecord:
+    def create(self, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
         self.reached.set()
         assert self.go_on.wait(30)
         if self.fails_before:
             raise StoreUnavailable
-        created = super().create(record)
+        created = super().create(record, limits)
         if self.fails_after:
             raise StoreUnavailable
         return created

@@ -24,6 +24,7 @@ LongtakeError
 ├── LinkExpired             the token in a link has expired
 ├── KeyNotFound             no API key with this id
 ├── KeyRevoked              the API key is revoked and cannot be changed
+├── KeysNotUsed             this deployment has no API keys
 ├── LimitReached            the API key has used what it may, for now
 ├── MediaError              input media cannot be used; the job fails
 │   ├── MediaFetchFailed        its server did not answer (the only one worth a retry)
@@ -96,6 +97,7 @@ from core.service.domain.errors.access import (
     KeyNotFound,
     KeyRefused,
     KeyRevoked,
+    KeysNotUsed,
     LimitExceeded,
     LimitReached,
     LinkExpired,
@@ -219,6 +221,7 @@ __all__ = [
     "KeyNotFound",
     "KeyRefused",
     "KeyRevoked",
+    "KeysNotUsed",
     "LimitExceeded",
     "LimitReached",
     "LinkExpired",

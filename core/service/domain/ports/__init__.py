@@ -15,6 +15,7 @@ from core.service.domain.ports.speeds import SpeedOf, Speeds
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
 from core.service.domain.ports.task_queue import TaskQueue
 from core.service.domain.ports.uploads import Discarded, UploadStore
+from core.service.domain.ports.usage import RequestCounts, Usage
 from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerStatus
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Outbox",
     "PromptEnhancer",
     "QueuedWork",
+    "RequestCounts",
     "Reservation",
     "Results",
     "SpeedOf",
@@ -46,6 +48,7 @@ __all__ = [
     "StoredObject",
     "TaskQueue",
     "UploadStore",
+    "Usage",
     "WorkerKind",
     "WorkerRegistry",
     "WorkerStatus",

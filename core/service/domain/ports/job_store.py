@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.manifest import ChunkPage
-from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results, Steered
+from core.service.domain.ports.job_reads import JobReads
+from core.service.domain.ports.job_values import Lease, QueuedWork, Results, Steered
 from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
@@ -15,7 +17,6 @@ from core.service.domain.schema import (
     JobError,
     JobExtension,
     JobRecord,
-    JobStatus,
     JobWarning,
     Lane,
     PreparedMedia,
@@ -24,7 +25,7 @@ from core.service.domain.schema import (
 )
 
 
-class JobStore(Protocol):
+class JobStore(JobReads, Protocol):
     """Records, leases, progress. A change of a record, its event and its webhook deliveries are one transaction.
 
     Methods that return a record, a lease or a position raise JobNotFound if the job does not exist or was deleted; the
@@ -44,8 +45,9 @@ class JobStore(Protocol):
 
     def forget_create(self, job_id: str) -> None: ...
 
-    def create(self, record: JobRecord) -> JobRecord:
-        """Store a queued job with its job.queued event."""
+    def create(self, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
+        """Store a queued job with its job.queued event. Raises LimitReached if its owner has these limits and may have
+        no such job now."""
         ...
 
     def restore(self, record: JobRecord, lists: ChunkLists) -> bool:
@@ -58,24 +60,6 @@ class JobStore(Protocol):
     def chunks(self, job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:
         """Committed chunks from index `start` up to `stop` (None: all later ones), in order; fewer if they do not exist
         yet. Also of a job that is marked for deletion. One round trip."""
-        ...
-
-    def look(self, job_id: str) -> Look:
-        """The job as its clients see it at one moment. One round trip."""
-        ...
-
-    def looks(self, job_ids: Sequence[str]) -> Sequence[Look | None]:
-        """`look` at each, in order; None where it must be called alone, for example because there is no such job. One
-        round trip."""
-        ...
-
-    def marks(self, job_ids: Sequence[str]) -> Sequence[str | None]:
-        """`look(job_id).mark` of each, in order, without reading the records; None if that cannot be told, for example
-        because there is no such job. One round trip."""
-        ...
-
-    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """A page of jobs, newest first. Raises InvalidField for an invalid cursor."""
         ...
 
     def active(self) -> Sequence[JobRecord]:
@@ -199,26 +183,32 @@ class JobStore(Protocol):
         Raises JobStateConflict if the job has succeeded, failed or expired, or is finalizing."""
         ...
 
-    def steer(self, job_id: str, change: JobChange, endless_limit: int | None = None) -> Steered:
+    def steer(
+        self, job_id: str, change: JobChange, endless_limit: int | None = None, limits: KeyLimits | None = None
+    ) -> Steered:
         """Change the prompt (with job.prompt_changed), the length and the metadata of a queued or running job. One that
         has no end any more ends at `endless_limit` frames.
 
-        Raises JobStateConflict, InvalidField; see transitions.steer."""
+        Raises JobStateConflict, InvalidField, LimitReached; see transitions.steer, and `create` for `limits`."""
         ...
 
-    def retry(self, job_id: str) -> JobRecord:
-        """Queue a failed or canceled job again, as its next generation. Raises JobStateConflict; see
-        transitions.retry."""
+    def retry(self, job_id: str, limits: KeyLimits | None = None) -> JobRecord:
+        """Queue a failed or canceled job again, as its next generation. Raises JobStateConflict, LimitReached; see
+        transitions.retry, and `create` for `limits`."""
         ...
 
-    def extend(self, job_id: str, extension: JobExtension) -> JobRecord:
-        """Queue a succeeded or canceled job again, with more frames. Raises JobStateConflict, FieldNotSupported; see
-        transitions.extend."""
+    def extend(self, job_id: str, extension: JobExtension, limits: KeyLimits | None = None) -> JobRecord:
+        """Queue a succeeded or canceled job again, with more frames. Raises JobStateConflict, FieldNotSupported,
+        LimitReached; see transitions.extend, and `create` for `limits`."""
         ...
 
     def cancel_requested(self, job_id: str) -> bool:
         """Whether workers must stop working on the job; True also if it ended, was deleted or is missing. One round
         trip."""
+        ...
+
+    def revoke_links(self, job_id: str, secret: str) -> JobRecord:
+        """Give the job a new `link_secret`."""
         ...
 
     def request_delete(self, job_id: str) -> JobRecord:
@@ -283,9 +273,3 @@ class JobStore(Protocol):
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
         """Replace the progress of one lane (not logged, `version` unchanged). One round trip."""
         ...
-
-    def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
-        """Progress and queue position of each of these jobs, in order. One round trip for all."""
-        ...
-
-    def count_active(self) -> int: ...

@@ -48,11 +48,12 @@ class Look:
 
 @dataclass(frozen=True)
 class Results:
-    """Object keys of the final videos and the thumbnail; None for those that do not exist."""
+    """Object keys of the final videos and the thumbnail; None for those that do not exist. `video_bytes`: of both."""
 
     video_key: str | None = None
     refined_video_key: str | None = None
     thumbnail_key: str | None = None
+    video_bytes: int = 0
 
 
 @dataclass(frozen=True)

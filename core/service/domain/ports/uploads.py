@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.uploads import Upload
 
 
@@ -21,7 +22,9 @@ class Discarded:
 class UploadStore(Protocol):
     """Uploads that clients have requested. Raises StoreError if the store does not answer."""
 
-    def create(self, upload: Upload) -> None: ...
+    def create(self, upload: Upload, limits: KeyLimits | None = None) -> None:
+        """Raises LimitReached if its owner has these limits and may not store so many bytes more."""
+        ...
 
     def get(self, upload_id: str) -> Upload:
         """Raises UploadNotFound."""

@@ -21,6 +21,7 @@ from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord,
 from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
     BranchSource,
+    DayFrames,
     EndedGeneration,
     FingerprintChange,
     JobError,
@@ -84,6 +85,7 @@ __all__ = [
     "ChunkLists",
     "ChunkRecord",
     "ChunkTotals",
+    "DayFrames",
     "EndedGeneration",
     "Estimate",
     "EventType",

@@ -39,6 +39,7 @@ class ChunkTotals(Stored):
 
     count: int = 0
     num_frames: int = 0
+    size_bytes: int = Field(default=0, description="Of their objects; less if an older version made some of them.")
     before: int = Field(default=0, description="How many of them were there when this generation began.")
     num_frames_before: int = Field(default=0, description="Frames of those.")
     first_created_at: datetime | None = Field(
@@ -52,6 +53,7 @@ class ChunkTotals(Stored):
         changes = {
             "count": self.count + 1,
             "num_frames": self.num_frames + chunk.num_frames,
+            "size_bytes": self.size_bytes + chunk.size_bytes,
             "first_created_at": self.first_created_at or chunk.created_at,
             "last": chunk,
         }
@@ -63,7 +65,8 @@ class ChunkTotals(Stored):
         if self.last is None or chunk.index < self.last.index:
             return self
         num_frames = self.num_frames - self.last.num_frames + chunk.num_frames
-        return self.model_copy(update={"num_frames": num_frames, "last": chunk})
+        size_bytes = max(0, self.size_bytes - self.last.size_bytes) + chunk.size_bytes
+        return self.model_copy(update={"num_frames": num_frames, "size_bytes": size_bytes, "last": chunk})
 
     def completed_by(self, chunk: ChunkRecord) -> ChunkTotals:
         """The totals after `chunk` has replaced the last one, which is shorter. It counts as one that was there before:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from pydantic import Field
@@ -129,6 +129,13 @@ class LengthChange(Stored):
     endless_limit: int | None = None
 
 
+class DayFrames(Stored):
+    """Frames of a job that count on a day (UTC) towards the limit of its owner."""
+
+    day: date
+    frames: int
+
+
 class JobRecord(Stored):
     """What the store keeps of a job. It is the source of truth; queues and events are derived from it."""
 
@@ -173,11 +180,15 @@ class JobRecord(Stored):
     cancel_requested: bool = False
     delete_requested: bool = False
     video_key: str | None = None
+    video_bytes: int = Field(default=0, description="Of both final videos.")
     refined_video_key: str | None = None
     thumbnail_key: str | None = None
     error: JobError | None = None
     warnings: tuple[JobWarning, ...] = ()
     owner: str | None = Field(default=None, description="Id of the API key that created it; None: without keys.")
+    counted_frames: DayFrames | None = Field(
+        default=None, description="What counts on the last day on which the owner asked for frames of it."
+    )
     link_secret: str | None = Field(
         default=None, description="Signs the tokens in the job's links. A new one revokes them. See link_tokens.py."
     )

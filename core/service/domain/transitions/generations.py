@@ -16,6 +16,7 @@ from core.service.domain.schema import (
     JobStatus,
     LaneState,
 )
+from core.service.domain.transitions.counting import with_frames_counted
 from core.service.domain.transitions.length import length_before
 from core.service.domain.transitions.rules import ALL_LANES, frames_made_or_shared, needs_media_again
 from core.service.domain.transitions.steering import with_prompt
@@ -123,7 +124,8 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         finished_at=None,
         expires_at=None,
     )
-    told = with_event(queued, EventType.JOB_QUEUED, at, cleared_progress=ALL_LANES, revoked=ALL_LANES)
+    counted = with_frames_counted(record, queued, at)
+    told = with_event(counted, EventType.JOB_QUEUED, at, cleared_progress=ALL_LANES, revoked=ALL_LANES)
     return started_if_made(told, at)
 
 

@@ -91,7 +91,8 @@ def with_limit_told(record: JobRecord) -> JobRecord:
     """A job without end that has all the frames that it may get has a warning."""
     if not (record.spec.is_endless and record.is_complete):
         return record
-    message = f"the video ended at {record.frames_done} frames, the most allowed here (LONGTAKE_MAX_ENDLESS_FRAMES)"
+    ended = f"the video ended at {record.frames_done} frames, the most that it may have"
+    message = f"{ended} (LONGTAKE_MAX_ENDLESS_FRAMES, or a limit of its API key)"
     warning = JobWarning(code=WarningCode.ENDLESS_LIMIT, message=message, field="num_frames")
     return updated(record, warnings=(*record.warnings, warning))
 

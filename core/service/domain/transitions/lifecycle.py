@@ -9,6 +9,7 @@ from core.service.domain.errors import JobStateConflict, StaleLease
 from core.service.domain.ports import Lease, Results
 from core.service.domain.refine_plan import is_made
 from core.service.domain.schema import EventType, JobError, JobRecord, JobStatus, LaneState
+from core.service.domain.transitions.counting import with_frames_counted
 from core.service.domain.transitions.events import new_event
 from core.service.domain.transitions.rules import ALL_LANES
 from core.service.domain.transitions.transition import (
@@ -32,7 +33,8 @@ TOMBSTONE_TIME = timedelta(days=1)
 def create(record: JobRecord) -> Transition:
     """A new queued job."""
     assert record.status is JobStatus.QUEUED, record.status
-    return with_event(record, EventType.JOB_QUEUED, record.created_at)
+    counted = with_frames_counted(None, record, record.created_at)
+    return with_event(counted, EventType.JOB_QUEUED, record.created_at)
 
 
 def begin_finalizing(record: JobRecord) -> Transition:
@@ -121,6 +123,14 @@ def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Tra
             tombstone_until=at + TOMBSTONE_TIME,
         ),
     )
+
+
+def revoke_links(record: JobRecord, secret: str) -> Transition:
+    """A new `link_secret`: the tokens in all links that were given out open nothing any more. Idempotent."""
+    require_not_deleted(record)
+    if record.link_secret == secret:
+        return Transition(record)
+    return with_revision(Transition(updated(record, link_secret=secret)))
 
 
 def end_webhooks(record: JobRecord, ended: int) -> Transition:

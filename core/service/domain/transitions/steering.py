@@ -7,6 +7,7 @@ from datetime import datetime
 from core.service.domain.errors import InvalidField, JobStateConflict
 from core.service.domain.prompt_schedule import prompt_at, prompt_start, with_prompt_from
 from core.service.domain.schema import EventType, JobChange, JobRecord, JobStatus, Steering
+from core.service.domain.transitions.counting import with_frames_counted
 from core.service.domain.transitions.length import first_open_frame, with_length
 from core.service.domain.transitions.transition import (
     Transition,
@@ -44,7 +45,7 @@ def steer(
         raise JobStateConflict(f"a job that is {record.status} cannot be changed", fix=f"{fix}, or branch it")
     told = _with_metadata(record, change)
     if change.changes_length:
-        told = with_length(told, change.num_frames, endless_limit)
+        told = with_frames_counted(record, with_length(told, change.num_frames, endless_limit), at)
     if change.prompt is None:
         changed = with_revision(Transition(told))
         return (Transition(record) if told is record else started_if_made(changed, at)), None

@@ -9,6 +9,7 @@ from core.service.domain.errors import JobNotFound, StaleLease
 from core.service.domain.ports import Delivery, Lease
 from core.service.domain.refine_plan import is_made
 from core.service.domain.schema import ChunkRecord, EventType, JobRecord, JobStatus, Lane, LaneState, Variant
+from core.service.domain.transitions.counting import with_frames_counted
 from core.service.domain.transitions.events import NewEvent, deliveries_for, new_event
 from core.service.domain.transitions.rules import NEXT_STATUSES, should_start_at_once
 
@@ -71,7 +72,8 @@ def moved_to(record: JobRecord, status: JobStatus, **changes: object) -> JobReco
 
 
 def ended_as(record: JobRecord, status: JobStatus, at: datetime, retention: timedelta, **changes: object) -> JobRecord:
-    return moved_to(record, status, finished_at=at, expires_at=at + retention, **changes)
+    ended = moved_to(record, status, finished_at=at, expires_at=at + retention, **changes)
+    return with_frames_counted(record, ended, at)
 
 
 def with_lane(record: JobRecord, lane: Lane, state: LaneState) -> JobRecord:

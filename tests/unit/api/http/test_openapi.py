@@ -6,10 +6,19 @@ from typing import Any, cast, get_args
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 
-from api.http.examples import CHANGE_EXAMPLES, EXAMPLES, UPLOAD_EXAMPLES
+from api.http.examples import (
+    CHANGE_EXAMPLES,
+    EXAMPLES,
+    KEY_CHANGE_EXAMPLES,
+    KEY_EXAMPLES,
+    ROTATION_EXAMPLES,
+    UPLOAD_EXAMPLES,
+)
 from api.http.openapi import WebhookBody
 from core.service.admission.request_body import parse_body, parse_change, parse_request
+from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
 from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
 from core.service.domain.webhooks import payload
 from core.service.media.uploads import UploadRequest, new_upload
@@ -57,10 +66,19 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "POST /jobs/{job_id}/extend",
         "POST /jobs/{job_id}/retry",
         "POST /jobs/{job_id}/branch",
+        "POST /jobs/{job_id}/revoke-links",
         "POST /uploads",
         "GET /uploads/{upload_id}",
         "DELETE /uploads/{upload_id}",
         "GET /models",
+        "POST /keys",
+        "GET /keys",
+        "GET /keys/{key_id}",
+        "PATCH /keys/{key_id}",
+        "DELETE /keys/{key_id}",
+        "POST /keys/{key_id}/rotate",
+        "POST /keys/{key_id}/rotate-webhook-secret",
+        "GET /key",
         "GET /healthz",
         "GET /readyz",
     }
@@ -113,6 +131,7 @@ def test_the_examples_are_shown_as_they_are_null_included(document: dict[str, An
 
     assert shown("/jobs", "post")["examples"] == EXAMPLES
     assert shown("/jobs/{job_id}", "patch")["examples"] == CHANGE_EXAMPLES
+    assert shown("/keys/{key_id}", "patch")["examples"] == KEY_CHANGE_EXAMPLES
 
 
 def test_videos_and_pictures_are_bytes_in_the_document(document: dict[str, Any]) -> None:
@@ -120,6 +139,24 @@ def test_videos_and_pictures_are_bytes_in_the_document(document: dict[str, Any])
         responses = document["paths"][f"/jobs/{{job_id}}/{path}"]["get"]["responses"]
         schemas = [kind["schema"] for status in ("200", "206") for kind in responses[status]["content"].values()]
         assert schemas == [{"type": "string", "format": "binary"}] * 2, path
+
+
+@pytest.mark.parametrize(
+    ("model", "examples"),
+    [(KeyRequest, KEY_EXAMPLES), (KeyChange, KEY_CHANGE_EXAMPLES), (KeyRotation, ROTATION_EXAMPLES)],
+)
+def test_the_examples_are_valid_requests_about_keys(model: type[BaseModel], examples: dict[str, Any]) -> None:
+    assert [parse_body(each["value"], model) for each in examples.values()]
+
+
+def test_what_needs_a_key_says_so(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    assert set(document["components"]["securitySchemes"]) == {"key", "link"}
+    assert paths["/jobs"]["get"]["security"] == [{"key": []}]
+    assert paths["/jobs/{job_id}/video.mp4"]["get"]["security"] == [{"key": []}, {"link": []}]
+    assert "security" not in paths["/healthz"]["get"]
+    assert {"401", "403"} <= paths["/jobs"]["post"]["responses"].keys()
+    assert "403" not in paths["/jobs"]["get"]["responses"], "every key may read"
 
 
 def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, StorageUnavailable, StoreUnavailable, UploadNotFound
 from core.service.domain.manifest import (
     chunk_key,
@@ -458,7 +459,8 @@ def test_an_outage_of_the_object_store_keeps_the_record_of_an_upload(world: Worl
 class RefusingStore(FakeJobStore):
     """Refuses every new job."""
 
-    def create(self, record: JobRecord) -> JobRecord:
+    def create(self, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
+        del limits
         raise StoreUnavailable(record.id)
 
 

@@ -11,6 +11,7 @@ from core.service.domain.errors import ObjectDamaged, StorageError
 from core.service.domain.schema import (
     BranchSource,
     ChunkLists,
+    DayFrames,
     EndedGeneration,
     FingerprintChange,
     JobError,
@@ -51,6 +52,8 @@ def full_record() -> JobRecord:
             "media_repairs": 1,
             "branched_from": BranchSource(job_id="job_b", from_chunk=1),
             "owner": "key_a",
+            "counted_frames": DayFrames(day=DAY_ONE.date(), frames=16),
+            "video_bytes": 9000,
             "link_secret": "00",
             "webhook_secret": "whsec_AAAA",
             "earlier": (

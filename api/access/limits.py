@@ -1,0 +1,62 @@
+"""The limits of a caller's API key on the jobs and uploads that it makes and changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.access.caller import Caller
+from api.backends.ports import Ports
+from core.service.admission.key_limits import check_length, check_spec, settings_for
+from core.service.domain import transitions
+from core.service.domain.api_keys import KeyLimits
+from core.service.domain.ports import Clock, Usage
+from core.service.domain.schema import JobRecord, JobSpec
+from core.service.domain.usage import KeyUsage, check_limits
+from core.service.settings import Settings
+
+_NONE = KeyLimits()
+
+
+def limits_on(caller: Caller, owner: str | None) -> KeyLimits | None:
+    """The limits on a job or upload of `owner`; None: no limits. What an admin does to those of another key counts for
+    that key, and is not limited."""
+    key = caller.key
+    return key.limits if key is not None and key.id == owner and key.limits != _NONE else None
+
+
+@dataclass(frozen=True)
+class OwnerLimits:
+    """The limits on jobs of `owner`, and what they say now. Does nothing if there are none."""
+
+    limits: KeyLimits | None
+    owner: str
+    usage: Usage
+    clock: Clock
+
+    @classmethod
+    def of(cls, caller: Caller, owner: str | None, ports: Ports) -> OwnerLimits:
+        """What the caller may do to jobs of `owner`."""
+        return cls(limits_on(caller, owner), owner or "", ports.usage, ports.clock)
+
+    def settings(self, settings: Settings, known_frames: int = 0) -> Settings:
+        """See settings_for."""
+        if self.limits is None:
+            return settings
+        usage = KeyUsage() if self.limits.frames_per_day is None else self.usage.of(self.owner)
+        return settings_for(self.limits, usage, settings, known_frames)
+
+    def check_spec(self, spec: JobSpec, known_frames: int = 0) -> None:
+        """Raises LimitExceeded."""
+        if self.limits is not None:
+            check_spec(spec, self.limits, known_frames)
+
+    def check_length(self, length: int, new_frames: int) -> None:
+        """Raises LimitExceeded."""
+        if self.limits is not None:
+            check_length(length, new_frames, self.limits)
+
+    def check_new(self, queued: JobRecord) -> None:
+        """Raises LimitReached if there is no room for a new job now. The job store makes sure."""
+        if self.limits is not None:
+            created = transitions.create(queued).record
+            check_limits(None, created, self.usage.of(self.owner), self.limits, self.clock.now())

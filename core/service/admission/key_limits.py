@@ -1,0 +1,58 @@
+"""A request against the limits of its API key. What the key may never have is refused here; what it has no room for now
+is told by domain.usage when the job is stored. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.service.domain.api_keys import KeyLimits
+from core.service.domain.errors import LimitExceeded
+from core.service.domain.schema import MIN_FRAMES, JobSpec
+from core.service.domain.usage import KeyUsage
+from core.service.settings import Settings
+
+
+def settings_for(limits: KeyLimits, usage: KeyUsage, settings: Settings, known_frames: int = 0) -> Settings:
+    """The settings for a key: the default length is one that it may have, and a video without end gets what is left of
+    the day's frames. `known_frames`: frames of the video that need not be asked for."""
+    left = None
+    if limits.frames_per_day is not None:
+        # No fewer than a video has: then it is refused with the time when there are more.
+        left = known_frames + max(MIN_FRAMES, limits.frames_per_day - usage.frames_today)
+    lowered = {
+        "default_num_frames": _least(settings.default_num_frames, limits.frames),
+        "max_endless_frames": _least(settings.max_endless_frames, limits.frames, left),
+    }
+    return settings.model_copy(update=lowered)
+
+
+def check_spec(spec: JobSpec, limits: KeyLimits, known_frames: int = 0) -> None:
+    """Raises LimitExceeded for a length, or a number of steps, that a key with these limits may never have."""
+    check_length(spec.length, spec.length - known_frames, limits)
+    for field, steps in _steps(spec):
+        _check(field, steps, limits.inference_steps)
+
+
+def check_length(length: int, new_frames: int, limits: KeyLimits) -> None:
+    """The same for the length of a video, `new_frames` of which are asked for."""
+    _check("num_frames", length, limits.frames)
+    if limits.frames_per_day is not None and new_frames > limits.frames_per_day:
+        message = f"{new_frames} frames are asked for; the API key may have {limits.frames_per_day} per day"
+        raise LimitExceeded(message, field="num_frames", fix=f"ask for at most {limits.frames_per_day}")
+
+
+def _steps(spec: JobSpec) -> Iterator[tuple[str, int]]:
+    yield "num_inference_steps", spec.num_inference_steps or 0
+    yield "first_chunk.num_inference_steps", spec.first_chunk.num_inference_steps if spec.first_chunk else 0
+    yield "refine.steps", spec.refine.num_inference_steps if spec.refine else 0
+
+
+def _check(field: str, asked: int, most: int | None) -> None:
+    if most is not None and asked > most:
+        message = f"{field} is {asked}; the most is {most}, set by the limits of the API key"
+        raise LimitExceeded(message, field=field, fix=f"give at most {most}")
+
+
+def _least(*limits: int | None) -> int:
+    return min(limit for limit in limits if limit is not None)

@@ -1,0 +1,116 @@
+"""What API keys use of their limits, in Redis: written with each job and upload, in the same transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+
+import redis
+from redis.client import Pipeline
+
+from core.service.domain.api_keys import KeyLimits
+from core.service.domain.ports import Clock
+from core.service.domain.schema import JobRecord
+from core.service.domain.uploads import Upload
+from core.service.domain.usage import (
+    KeyUsage,
+    check_bytes,
+    check_limits,
+    day_of,
+    end_of,
+    is_unfinished,
+    new_frames,
+    stored_bytes,
+)
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
+
+FRAMES_KEPT = timedelta(days=1)
+"""How long the frames of a day are kept after it: the clocks of machines may differ."""
+
+_READ = """
+return {
+  redis.call('SCARD', KEYS[1]),
+  tonumber(redis.call('GET', KEYS[2]) or '0'),
+  tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0')
+}
+"""
+
+# Sets the bytes of one job or upload, and with them the total of its owner, which stays their sum whatever is missed.
+_SET_BYTES = """
+local before, now = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'), tonumber(ARGV[2])
+if now == 0 then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+redis.call('HINCRBY', KEYS[1], ARGV[3], string.format('%.0f', now - before))
+"""
+
+
+class RedisUsage:
+    """ports.Usage."""
+
+    def __init__(self, redis: redis.Redis, clock: Clock) -> None:
+        self._redis = redis
+        self._clock = clock
+
+    @raises_store_errors
+    def of(self, key_id: str) -> KeyUsage:
+        return _read(self._redis, key_id, self._clock)
+
+
+def require_room(
+    pipe: Pipeline, before: JobRecord | None, after: JobRecord, limits: KeyLimits | None, clock: Clock
+) -> None:
+    """Raises LimitReached if the owner may not change a job so. Watches what that depends on: the transaction, which is
+    not begun yet, fails if it changes meanwhile."""
+    if limits is None or after.owner is None:
+        return
+    pipe.watch(*_counters(after.owner, clock)[:2])  # bytes change with every chunk, and are not known beforehand
+    check_limits(before, after, _read(pipe, after.owner, clock), limits, clock.now())
+
+
+def require_room_for(pipe: Pipeline, upload: Upload, limits: KeyLimits) -> None:
+    """The same for an upload."""
+    if upload.owner is not None:
+        of_owner = keys.stored_bytes_of(upload.owner)
+        pipe.watch(of_owner)
+        stored = cast("str | None", pipe.hget(of_owner, keys.TOTAL_BYTES))
+        check_bytes(upload.size_bytes, int(stored or 0), limits)
+
+
+def write(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
+    """Queue what a change of a job counts."""
+    owner = after.owner
+    if owner is None:
+        return
+    if is_unfinished(after) and not (before and is_unfinished(before)):
+        pipe.sadd(keys.unfinished_jobs_of(owner), after.id)
+    elif not is_unfinished(after):
+        pipe.srem(keys.unfinished_jobs_of(owner), after.id)
+    if stored_bytes(after) != (stored_bytes(before) if before else 0):
+        set_bytes(pipe, owner, after.id, stored_bytes(after))
+    if (counted := new_frames(before, after)) is not None:
+        day, frames = counted
+        pipe.incrby(keys.frames_of(owner, day), frames)
+        pipe.expireat(keys.frames_of(owner, day), end_of(day) + FRAMES_KEPT)
+
+
+def remove(pipe: Pipeline, job: JobRecord) -> None:
+    """Queue that a job is gone. Its frames still count."""
+    if job.owner is not None:
+        pipe.srem(keys.unfinished_jobs_of(job.owner), job.id)
+        set_bytes(pipe, job.owner, job.id, 0)
+
+
+def set_bytes(pipe: Pipeline, owner: str, item_id: str, size_bytes: int) -> None:
+    """Queue that a job or upload has so many bytes."""
+    pipe.eval(_SET_BYTES, 1, keys.stored_bytes_of(owner), item_id, size_bytes, keys.TOTAL_BYTES)
+
+
+def _read(client: redis.Redis, owner: str, clock: Clock) -> KeyUsage:
+    found = client.eval(_READ, 3, *_counters(owner, clock), keys.TOTAL_BYTES)
+    unfinished, frames, size_bytes = cast("tuple[int, int, int]", found)
+    return KeyUsage(unfinished_jobs=unfinished, frames_today=frames, stored_bytes=size_bytes)
+
+
+def _counters(owner: str, clock: Clock) -> tuple[str, str, str]:
+    today = keys.frames_of(owner, day_of(clock.now()))
+    return keys.unfinished_jobs_of(owner), today, keys.stored_bytes_of(owner)

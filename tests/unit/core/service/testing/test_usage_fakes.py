@@ -1,0 +1,28 @@
+"""The fakes count usage as the real ports do; tests/integration/test_usage.py holds those to the same contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.service.testing.clock import FakeClock
+from core.service.testing.job_store import FakeJobStore
+from core.service.testing.registries import FakeUploadStore
+from core.service.testing.usage import FakeRequestCounts
+from tests.helpers.usage_contract import UsageContract, UsagePorts
+
+
+@pytest.fixture
+def ports() -> UsagePorts:
+    clock = FakeClock()
+    store = FakeJobStore(clock)
+
+    def lose_all() -> None:
+        store.memory.records.clear()
+        store.memory.chunks.clear()
+        store.usage.clear()
+
+    return UsagePorts(clock, store, FakeUploadStore(clock, store.usage), store.usage, FakeRequestCounts(), lose_all)
+
+
+class TestFakeUsage(UsageContract):
+    """The whole contract, in memory."""
