@@ -38,12 +38,20 @@ def examples(page: str, language: str) -> list[str]:
     return [text for written_in, text in blocks(page) if written_in == language]
 
 
-def run_examples(page: str, language: str, replaced: Mapping[str, str], folder: Path) -> list[str]:
-    """What each example prints, run in `folder` as one script; `replaced` texts take the place of those of the page."""
+def section(page: str, heading: str) -> str:
+    """The part of a page below a heading of the second level."""
+    return page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def run_examples(
+    page: str, language: str, replaced: Mapping[str, str], folder: Path, variables: Mapping[str, str] | None = None
+) -> list[str]:
+    """What each example prints, run in `folder` as one script; `replaced` texts take the place of those of the page.
+    `variables` are of the environment."""
     script = "".join(f"{text}\n{_SAY_BORDER[language]}\n" for text in examples(page, language))
     for text, instead in replaced.items():
         script = script.replace(text, instead)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(variables or {})}
     command = _command(language, script, folder)
     result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from tests.helpers.pages import BASE_URL, REPOSITORY, blocks, examples, run_examples
+from tests.helpers.pages import BASE_URL, REPOSITORY, blocks, examples, run_examples, section
 from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import running_service
+from tests.helpers.service import Service, running_service
 from tests.helpers.video import frames_of
 
 API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
+KEYS_SECTION = section(API_PAGE, "API keys")
+OPEN_PAGE = API_PAGE.replace(KEYS_SECTION, "")
+"""What runs without API keys."""
+ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
 LANGUAGES = ("bash", "python", "javascript")
 NAMES = ("trailer-7", "8e03978e-40d5", "monday")
 """Ids and keys that the page chooses: each language has its own."""
@@ -31,7 +36,7 @@ class Ran:
 
     def of(self, mark: str) -> str:
         """What the first example printed whose shell command has `mark`."""
-        return self.printed[next(index for index, text in enumerate(examples(API_PAGE, "bash")) if mark in text)]
+        return self.printed[next(index for index, text in enumerate(examples(OPEN_PAGE, "bash")) if mark in text)]
 
     def codes_of(self, mark: str) -> list[str]:
         return re.findall(r"\b[23]\d\d\b", self.of(mark))
@@ -44,7 +49,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     write_fake_preset(folder / "presets", "fake", steps=8, step_seconds=STEP_SECONDS)
     with running_service(folder, folder / "presets", default_model="fake", media="proxy") as service:
         service.start_workers("fake")
-        yield str(service.http.base_url).rstrip("/")
+        yield f"http://127.0.0.1:{service.api_port}"
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
@@ -52,13 +57,33 @@ def ran(url: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     language = str(request.param)
     folder = tmp_path_factory.mktemp(language)
     replaced = {BASE_URL: url, **{name: f"{name}-{language}" for name in NAMES}}
-    return Ran(run_examples(API_PAGE, language, replaced, folder), folder)
+    return Ran(run_examples(OPEN_PAGE, language, replaced, folder), folder)
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with API keys."""
+    folder = tmp_path_factory.mktemp("keyed")
+    write_fake_preset(folder / "presets", "fake")
+    with running_service(folder, folder / "presets", default_model="fake", admin_key=SecretStr(ADMIN_KEY)) as service:
+        yield service
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_keys_are_made_used_changed_and_revoked(keyed: Service, language: str, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{keyed.api_port}"
+    variables = {"LONGTAKE_ADMIN_KEY": ADMIN_KEY}
+    (printed,) = run_examples(KEYS_SECTION, language, {BASE_URL: url}, tmp_path, variables)
+    assert re.search(r"name\W+Example Ltd", printed)
+    assert re.search(r"jobs\W+\[\]", printed)
+    assert re.search(r"requests_per_minute\W+600\b", printed)
+    assert printed.endswith("204\n")
 
 
 def test_every_example_is_there_in_every_language() -> None:
-    order = [language for language, _ in blocks(API_PAGE) if language in LANGUAGES]
+    order = [language for language, _ in blocks(API_PAGE) if language not in {"json", "text"}]
     assert order == [*LANGUAGES] * (len(order) // 3)
-    assert len(order) >= 3 * 14
+    assert len(order) >= 3 * 15
 
 
 def test_jobs_are_created_and_steered(ran: Ran) -> None:
