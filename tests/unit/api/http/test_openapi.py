@@ -137,6 +137,22 @@ def test_the_examples_are_valid_uploads(name: str) -> None:
     assert new_upload(request, Settings(), FAKE_START).kinds == {name}
 
 
+def test_the_examples_are_shown_as_they_are_null_included(document: dict[str, Any]) -> None:
+    def shown(path: str, method: str) -> dict[str, Any]:
+        return cast(dict[str, Any], document["paths"][path][method]["requestBody"]["content"]["application/json"])
+
+    assert shown("/jobs", "post")["examples"] == EXAMPLES
+    assert shown("/jobs/{job_id}", "patch")["examples"] == CHANGE_EXAMPLES
+    assert shown("/keys/{key_id}", "patch")["examples"] == KEY_CHANGE_EXAMPLES
+
+
+def test_videos_and_pictures_are_bytes_in_the_document(document: dict[str, Any]) -> None:
+    for path in ("chunks/{index}.mp4", "video.mp4", "video", "thumbnail.jpg"):
+        responses = document["paths"][f"/jobs/{{job_id}}/{path}"]["get"]["responses"]
+        schemas = [kind["schema"] for status in ("200", "206") for kind in responses[status]["content"].values()]
+        assert schemas == [{"type": "string", "format": "binary"}] * 2, path
+
+
 @pytest.mark.parametrize(
     ("model", "examples"),
     [(KeyRequest, KEY_EXAMPLES), (KeyChange, KEY_CHANGE_EXAMPLES), (KeyRotation, ROTATION_EXAMPLES)],
