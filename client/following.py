@@ -13,7 +13,10 @@ PROGRESS_EVENT = "job.progress"
 REFRESH_SECONDS = 1.0
 """Progress events change only the step; the job is read this often for its other fields, such as the ETA."""
 SILENCE_SECONDS = 5.0
-"""A job that is followed is read after so long without an event: its place in the queue may have changed."""
+"""A job that is shown is read after so long without an event: its place in the queue may have changed. A wait that may
+end before the job looks at the time as often."""
+MIN_SILENCE_SECONDS = 0.1
+"""Of a wait that is to end soon."""
 
 
 @dataclass

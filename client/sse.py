@@ -16,8 +16,8 @@ _LAST = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_
 class ServerEvent:
     """One event of a job's stream.
 
-    `id` resumes the stream after this event (empty for `job.progress`, which is not logged), `type` is for example
-    `chunk.completed`, `data` is JSON text.
+    `id` resumes the stream after this event; `job.progress`, which is not logged, has that of the event before it.
+    `type` is for example `chunk.completed`, `data` is JSON text.
     """
 
     id: str

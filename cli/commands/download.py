@@ -10,8 +10,9 @@ from pathlib import Path
 NAME = "download"
 SUMMARY = "save the video of a job"
 DESCRIPTION = """\
-Saves the final MP4 of a job and prints its path. Waits for a job that has not ended. A connection that is cut is taken
-up where it ended; the file appears only when it is complete. `longtake watch --out` also makes a contact sheet."""
+Saves the final MP4 of a job and prints its path. Follows a job that has not ended until it has. A connection that is
+cut is taken up where it ended; the file appears only when it is complete. `longtake watch --out` also makes a contact
+sheet."""
 EXAMPLES = """\
 examples:
   longtake download job_k3mq5w7zr2ay4n6c5bqd
@@ -33,10 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cli.commands.api import job_of
     from cli.output.byte_meter import byte_meter
+    from cli.output.terminal import Screen
 
     with job_of(args) as job:
         if not job.has_ended:
-            print(f"waiting for {job.id} to end", file=sys.stderr)
+            Screen(sys.stderr).show_job(job.follow(), partial(job.chunks, live=False))
         path = target_of(job.id, args.out, args.variant)
         with byte_meter(sys.stderr) as report:
             job.save(path, args.variant, partial(report, f"saving {path.name}"))

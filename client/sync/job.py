@@ -16,7 +16,7 @@ from client.calls.call import Call
 from client.calls.jobs import EVENT_SILENCE_SECONDS, UNCHANGED, ChunkInclude, NewLength, Seen
 from client.errors import ClientError, WaitTimeout
 from client.files import OnBytes, ignore_bytes
-from client.following import SILENCE_SECONDS, Following
+from client.following import MIN_SILENCE_SECONDS, SILENCE_SECONDS, Following
 from client.models import Delivery, DeliveryList
 from client.sse import ServerEvent, parse_events
 from client.sync.connection import Connection
@@ -41,7 +41,9 @@ class Job(JobAttributes):
     def wait(self, timeout_seconds: float | None = None) -> Self:
         """Return when the job has ended, whatever its status. Raises WaitTimeout."""
         begun = time.monotonic()
-        silence_seconds = min(SILENCE_SECONDS, timeout_seconds or SILENCE_SECONDS)
+        silence_seconds = EVENT_SILENCE_SECONDS
+        if timeout_seconds is not None:
+            silence_seconds = min(SILENCE_SECONDS, max(timeout_seconds, MIN_SILENCE_SECONDS))
         for job in self._views(silence_seconds=silence_seconds):
             waited = time.monotonic() - begun
             if timeout_seconds is not None and waited >= timeout_seconds and not job.status.is_terminal:
@@ -51,7 +53,7 @@ class Job(JobAttributes):
     def follow(self) -> Iterator[schema.Job]:
         """The job now, after each of its events and denoising steps, and last when it has ended. Resumes broken event
         streams, and polls while there is none."""
-        return self._views(shows_progress=True)
+        return self._views(shows_progress=True, silence_seconds=SILENCE_SECONDS)
 
     def chunks(self, after: int = -1, *, live: bool = True) -> Iterator[Chunk]:
         """Every chunk with an index above `after`, in order: those that are finished, then each new one until the job
@@ -161,7 +163,9 @@ class Job(JobAttributes):
         self._seen = Seen(self._connection.send(call))
         return self
 
-    def _views(self, *, shows_progress: bool = False, silence_seconds: float = SILENCE_SECONDS) -> Iterator[schema.Job]:
+    def _views(
+        self, *, shows_progress: bool = False, silence_seconds: float = EVENT_SILENCE_SECONDS
+    ) -> Iterator[schema.Job]:
         following = Following(self.refresh().data, time.monotonic(), shows_progress)
         yield following.job
         while not following.has_ended:
