@@ -42,13 +42,14 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def api_client(url: str, key: str | None = None) -> Generator[Longtake]:
     """A client of the API at `url`. Its exceptions become RequestFailed, which the command line prints."""
-    from client import ClientError, Longtake
+    from client import ClientError, KeyRefused, Longtake
 
     try:
         with Longtake(url, key) as client:
             yield client
     except ClientError as error:
-        raise RequestFailed(str(error), fix=error.fix) from error
+        fix = "set LONGTAKE_KEY, or pass --key" if isinstance(error, KeyRefused) else error.fix
+        raise RequestFailed(str(error), fix=fix) from error
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def job_lines(job: JobSummary) -> list[str]:
         f"created   {job.created_at:%Y-%m-%d %H:%M:%S} UTC",
     ]
     if job.expires_at is not None:
-        lines.append(f"deleted   {job.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+        lines.append(f"expires   {job.expires_at:%Y-%m-%d %H:%M:%S} UTC")
     if job.error is not None:
         lines.append(f"error     {job.error.code}: {job.error.message}")
     lines += [f"warning   {warning_line(warning)}" for warning in job.warnings]
