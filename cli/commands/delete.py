@@ -16,10 +16,9 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_api_arguments
+    from cli.commands.api import add_job_arguments
 
-    parser.add_argument("job", help="id of the job")
-    add_api_arguments(parser)
+    add_job_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,5 +26,5 @@ def run(args: argparse.Namespace) -> int:
 
     with job_of(args) as job:
         job.delete()
-    print("deleted")
+    print('{"deleted": true}' if args.json else "deleted")
     return 0

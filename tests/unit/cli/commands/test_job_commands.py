@@ -60,6 +60,8 @@ def test_a_deleted_job_is_said_to_be(api: Api, capsys: pytest.CaptureFixture[str
     assert main(["delete", "job_x"]) == 0
     assert api.asked == [READ, ("DELETE", "/jobs/job_x", None)]
     assert capsys.readouterr().out == "deleted\n"
+    assert main(["delete", "job_x", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"deleted": True}
 
 
 def test_a_video_is_saved_under_the_job_s_id(
