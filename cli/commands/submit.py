@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
     parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be repeated")
+    parser.add_argument("--webhook-secret", help="signs them, instead of the key's own: whsec_...")
     parser.add_argument(
         "--parameter", action="append", metavar="KEY=VALUE", help="a field of this model's engine; may be repeated"
     )
@@ -109,6 +110,7 @@ REQUEST_FIELDS = (
     "video",
     "webhook_url",
     "webhook_events",
+    "webhook_secret",
 )
 
 
