@@ -18,8 +18,8 @@ from tests.helpers.callers import Callers, path_of
 DAY = 86_400
 NOWHERE = {"job_id": "job_nowhere", "upload_id": "upl_nowhere", "ping_id": "ping_nowhere"}
 """Path parameters that name what belongs to somebody; and nothing."""
-OTHERS = {"index": "0", "delivery_id": "msg_a", "key_id": "key_" + "a" * 16}
-"""The other ones: parts of a job, and keys, which are for operators only."""
+OTHERS = {"index": "0", "model": "fake", "delivery_id": "msg_a", "key_id": "key_" + "a" * 16}
+"""The other ones: parts of a job, models, and keys, which are for operators only."""
 OF_ONE_ANSWER = {"x-request-id", "content-length", "access-control-allow-origin", "access-control-expose-headers"}
 """Headers that tell nothing of the job."""
 CREATES = ("PUT", "/jobs/{job_id}")
