@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.access.caller import NOBODY, Caller
 from core.service.domain.api_keys import Scope
 from core.service.domain.uploads import upload_key
 from core.service.domain.webhook_secret import generate_secret
@@ -62,6 +63,25 @@ def test_a_list_has_the_jobs_of_the_key(callers: Callers, world: World) -> None:
     assert listed(callers.other) == [second]
     assert listed(callers.customer()) == []
     assert listed(callers.admin) == [third, second, first]
+
+
+def test_a_list_of_videos_has_the_jobs_of_the_key(callers: Callers, world: World) -> None:
+    made = list[str]()
+    for _ in range(3):
+        made.insert(0, submit(callers.one))
+        submit(callers.other)
+        world.clock.advance(1)
+    first = callers.one.get("/v1/videos?limit=2").json()
+    second = callers.one.get(f"/v1/videos?limit=2&after={first['last_id']}").json()
+    assert [video["id"] for video in (*first["data"], *second["data"])] == made
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    assert len(callers.admin.get("/v1/videos").json()["data"]) == 6
+
+
+def test_a_caller_without_key_lists_nothing(callers: Callers, world: World) -> None:
+    submit(callers.one)
+    for caller in (NOBODY, Caller(token="x")):
+        assert world.store.list(owner=caller.listed_owner).jobs == []
 
 
 def test_the_operator_may_list_the_jobs_of_one_key_page_by_page(callers: Callers, world: World) -> None:
