@@ -16,7 +16,11 @@ from typing import cast
 from fastapi import Depends, FastAPI
 
 from api.access.access import Access
+from api.access.known_keys import KnownKeys
+from api.access.own_jobs import own_job
+from api.access.own_uploads import own_upload
 from api.access.request_limits import LimitedRequests, RequestLimits
+from api.access.unchanged import UnchangedJobs
 from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
 from api.backends.readiness import Probes, health_of
@@ -31,7 +35,6 @@ from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
-from api.http.unchanged import UnchangedJobs
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.media.thumbnails import Thumbnails
@@ -45,11 +48,14 @@ from api.routes import (
     health,
     home,
     jobs,
+    keys,
+    links,
     media,
     models,
     problems_page,
     steering,
     uploads,
+    webhooks,
 )
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
@@ -70,20 +76,21 @@ def create_app(
         redoc_url=None,
         servers=[{"url": settings.public_base_url}] if settings.public_base_url else None,
         redirect_slashes=False,
-        dependencies=[Depends(known_parameters)],
+        dependencies=[Depends(known_parameters), Depends(own_job), Depends(own_upload)],
         lifespan=_lifespan,
     )
     app.state.settings = settings
     app.state.ports = ports = ports or real_ports(settings)
     app.state.looks = Looks(ports.store)
+    app.state.known_keys = KnownKeys(ports.keys, ports.clock)
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
     app.state.media_streams = MediaStreams(settings)
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.playlist_waits = PlaylistWaits(settings)
-    of_jobs = (create, batch, jobs, steering, continuing, branch)
-    for module in (*of_jobs, uploads, media, events, models, health, home, docs, problems_page):
+    of_jobs = (create, batch, jobs, steering, continuing, branch, links)
+    for module in (*of_jobs, webhooks, uploads, media, events, models, keys, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
@@ -96,7 +103,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     ports = cast(Ports, app.state.ports)
     app.add_middleware(UnchangedJobs)
     app.add_middleware(LimitedRequests, limits=RequestLimits(ports.request_counts, ports.clock))
-    app.add_middleware(Access, keys=ports.keys, settings=settings)
+    app.add_middleware(Access, keys=app.state.known_keys, clock=ports.clock, settings=settings)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)

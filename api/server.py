@@ -26,9 +26,11 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
+from api.binding import check_binding
+from api.http.access_log import WithoutTokens
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from api.http.request_ids import HEADER, request_id_of
-from core.service.domain.errors import LongtakeError
+from core.service.domain.errors import LongtakeError, SetupError
 from core.service.request_ids import LOG_SUFFIX, accepted_request_id, put_request_ids_into_log_records
 from core.service.settings import Settings
 
@@ -248,8 +250,10 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
 
 
 def _log_config() -> dict[str, Any]:
-    """uvicorn's own, with request ids."""
+    """uvicorn's own, with request ids, and without tokens of links."""
     config = deepcopy(LOGGING_CONFIG)
+    config["filters"] = {"tokens": {"()": WithoutTokens}}
+    config["handlers"]["access"]["filters"] = ["tokens"]
     for formatter in config["formatters"].values():
         formatter["fmt"] += LOG_SUFFIX
     return config
@@ -270,6 +274,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     settings = settings_of_environment()
+    try:
+        check_binding(args.host, settings)
+    except SetupError as error:
+        raise SystemExit(error.with_fix) from error
     put_request_ids_into_log_records()
     logging.basicConfig(level=settings.log_level, format=f"%(levelname)s:     %(name)s: %(message)s{LOG_SUFFIX}")
     uvicorn.Server(config_of(args, settings)).run()

@@ -1,7 +1,8 @@
 """`python -m benchmarks`: runs all measurements, or those of `--only`, prints a table and writes a JSON file.
 
 `http`: requests per second of the API, also `--against` another checkout. `media`: what it streams to players.
-`streams`: the cost of 2,000 event streams. `endless`: a job without an end, to 3,000 frames.
+`keys`: what the check of an API key costs. `streams`: the cost of 2,000 event streams.
+`endless`: a job without an end, to 3,000 frames.
 `steps`: one guidance step of the reference, default and compiled network.
 `approximations`: speed and error of the optional ones. `refinement`: both schedules at several video lengths.
 `service`: jobs on an embedded stack.
@@ -23,14 +24,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import endless, footprint, http, jobs, machine, media, streams
+from benchmarks import endless, footprint, http, jobs, keys, machine, media, streams
 from benchmarks.figures import Figure, Report
 from cli.processes.stack import StackOptions, running_stack
 from cli.processes.stop_signal import Stopped, StopSignal
 from client import Client
 from core.service.domain.errors import LongtakeError
 
-GROUPS = ("service", "http", "media", "streams", "endless", "steps", "approximations", "refinement")
+GROUPS = ("service", "http", "keys", "media", "streams", "endless", "steps", "approximations", "refinement")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -79,6 +80,9 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
     if "http" in groups:
         with stop.interruptible():
             figures += http.measure(args.runs, args.against, say)
+    if "keys" in groups:
+        with stop.interruptible():
+            figures += keys.measure(args.runs, say)
     if "media" in groups:
         with stop.interruptible():
             figures += media.measure(say)

@@ -138,11 +138,12 @@ class Api:
 
 
 @contextmanager
-def api_process(folder: Path, tree: Path = REPOSITORY) -> Generator[Api]:
+def api_process(folder: Path, tree: Path = REPOSITORY, admin_key: SecretStr | None = None) -> Generator[Api]:
     """An API of the checkout `tree` that answers; stopped at the end."""
     with EmbeddedRedis(folder / "redis") as redis_server, EmbeddedS3(folder / "s3") as s3_server:
         port = free_port()
-        environment = {**os.environ, **environment_of(settings_of(redis_server, s3_server)), "PYTHONPATH": str(tree)}
+        settings = settings_of(redis_server, s3_server).model_copy(update={"admin_key": admin_key})
+        environment = {**os.environ, **environment_of(settings), "PYTHONPATH": str(tree)}
         command = [sys.executable, "-c", _RUN_IN_CHECKOUT.format(tree=str(tree)), "--port", str(port)]
         child = Child("the API", command, environment, folder / "api.log")
         try:
@@ -245,11 +246,13 @@ def _answers(http: httpx.Client) -> bool:
 def _request_of(kind: Kind, http: httpx.Client, job_id: str) -> bytes:
     path = kind.path.format(job=job_id)
     etag = http.get(path).headers["etag"] if kind.status == httpx.codes.NOT_MODIFIED.value else None
-    return _request(kind.method, path, kind.body, etag)
+    return request_of(kind.method, path, kind.body, etag)
 
 
-def _request(method: str, path: str, body: bytes = b"", etag: str | None = None) -> bytes:
+def request_of(method: str, path: str, body: bytes = b"", etag: str | None = None, key: str | None = None) -> bytes:
+    """The bytes of a request, of the holder of an API key."""
     lines = [f"{method} {path} HTTP/1.1", "Host: HOST", "Content-Type: application/json"]
     lines += [f"Content-Length: {len(body)}"] if body else []
     lines += [f"If-None-Match: {etag}"] if etag else []
+    lines += [f"Authorization: Bearer {key}"] if key else []
     return "\r\n".join([*lines, "", ""]).encode() + body

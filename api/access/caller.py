@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from core.service.domain.api_keys import ApiKey, Scope
 from core.service.domain.schema import JobRecord
+from core.service.domain.uploads import Upload
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Caller:
         """Whether the caller may see the jobs of all owners."""
         return self.is_everybody or (self.key is not None and self.key.may(Scope.ADMIN))
 
-    def owns(self, record: JobRecord) -> bool:
-        """Whether the caller's key may see the job."""
+    def owns(self, record: JobRecord | Upload) -> bool:
+        """Whether the caller's key may see the job or upload."""
         return self.sees_all or (self.key is not None and record.owner == self.key.id)
 
 
 EVERYBODY = Caller()
+NOBODY = Caller(token="")
+"""The caller of a path that is open to all, where the others need a key: owns and sees no job."""
 
 
 async def _caller(request: Request) -> Caller:

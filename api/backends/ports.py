@@ -16,6 +16,7 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
     ApiKeys,
     Clock,
+    Deliveries,
     EventLog,
     IdempotencyKeys,
     JobStore,
@@ -30,7 +31,6 @@ from core.service.domain.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
-from core.service.domain.views import PublicUrls
 from core.service.net.resolver import REQUEST_SECONDS, BoundedResolver
 from core.service.settings import Settings
 
@@ -50,6 +50,7 @@ class Ports:
     keys: ApiKeys
     usage: Usage
     request_counts: RequestCounts
+    deliveries: Deliveries
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
@@ -68,6 +69,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.records.rebuild import RecordRebuilder
     from core.service.redis import client as redis_client
     from core.service.redis.api_keys import StoredApiKeys
+    from core.service.redis.deliveries import RedisDeliveries
     from core.service.redis.event_log import RedisEventLog
     from core.service.redis.health import check_storage, check_store
     from core.service.redis.idempotency import RedisIdempotencyKeys
@@ -106,6 +108,7 @@ def real_ports(settings: Settings) -> Ports:
         keys=StoredApiKeys(redis, storage),
         usage=RedisUsage(redis, clock),
         request_counts=RedisRequestCounts(redis),
+        deliveries=RedisDeliveries(redis),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),
@@ -134,19 +137,6 @@ async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-def base_urls_of(request: Request) -> PublicUrls:
-    """The base URLs of links in the answer."""
-    settings = cast(Settings, request.app.state.settings)
-    api = (settings.public_base_url or str(request.base_url)).rstrip("/")
-    return PublicUrls(api, settings.media_base_url or api)
-
-
-async def _base_urls(request: Request) -> PublicUrls:
-    return base_urls_of(request)
-
-
 # async on purpose: FastAPI runs these on the event loop, without the thread pool.
 PortsDep = Annotated[Ports, Depends(_ports)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
-BaseUrl = Annotated[PublicUrls, Depends(_base_urls)]
-"""The base URLs of links in answers."""

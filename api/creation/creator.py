@@ -127,7 +127,7 @@ class Creator:
     def _admitted(self, wanted: Wanted) -> Admitted:
         ports, settings, resolve = self._ports, self._limits.settings(self._settings), wanted.resolve
         check_configured(wanted.request, ports.enhancer)
-        check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve)
+        check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve, self._caller.owns)
         admitted = admit(wanted.request, ports.catalog, settings, random_seed, check, resolve)
         self._limits.check_spec(admitted.spec)
         return admitted

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.backends.ports import Ports
 from api.events.hub import Hub, Listener
+from api.events.text import Permit
 from api.http.client_limits import EnforcedLimit, Refusal, client_of
 from api.http.long_responses import send_later
 from api.http.paths import prefix_of
@@ -97,13 +98,12 @@ class EventStreamResponse(Response):
 class JobEventsResponse(EventStreamResponse):
     """One job's stream. It counts in the limit until the client disconnects or the job ends."""
 
-    def __init__(self, streams: Streams, job_id: str, after: str, base_url: str) -> None:
-        """`base_url`: base URL of links of chunks."""
+    def __init__(self, streams: Streams, job_id: str, after: str, permit: Permit) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["Content-Length"]
         self._streams = streams
         self._job_id = job_id
-        self._base_url = base_url
+        self._permit = permit
         self._after = after
         self._in_limit = ExitStack()
 
@@ -123,7 +123,7 @@ class JobEventsResponse(EventStreamResponse):
 
     async def send_body(self, receive: Receive, send: Send) -> None:
         left = asyncio.create_task(_wait_for_disconnect(receive))
-        parts = follow_job(self._streams, self._job_id, self._after, self._base_url, left)
+        parts = follow_job(self._streams, self._job_id, self._after, self._permit, left)
         with self._in_limit:
             try:
                 async for part in parts:
@@ -140,14 +140,14 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 async def follow_job(
-    streams: Streams, job_id: str, after: str, base_url: str, left: asyncio.Future[None] | None = None
+    streams: Streams, job_id: str, after: str, permit: Permit, left: asyncio.Future[None] | None = None
 ) -> AsyncGenerator[str]:
-    """The stream's text, part by part, until the job's last event, its deletion, the server's stop, or until `left` is
-    done. `base_url`: base URL of links of chunks."""
+    """The stream's text, part by part, until the job's last event, its deletion, the end of the permit, the server's
+    stop, or until `left` is done."""
     left = left or asyncio.get_running_loop().create_future()
     yield f"retry: {round(streams.timing.reconnect_seconds * 1000)}\n\n"
     hub = streams.hub()
-    follower = _JobFollower(streams, hub, job_id, after, base_url)
+    follower = _JobFollower(streams, hub, job_id, after, permit)
     # Send the existing log before following live: an ended job needs no more.
     while not (streams.stopping or left.done() or follower.has_ended) and (text := await follower.next_of_log()):
         yield text
@@ -164,13 +164,14 @@ async def follow_job(
 class _JobFollower:
     """One client's position in the log of one job."""
 
-    def __init__(self, streams: Streams, hub: Hub, job_id: str, after: str, base_url: str) -> None:
+    def __init__(self, streams: Streams, hub: Hub, job_id: str, after: str, permit: Permit) -> None:
         self._streams = streams
         self._hub = hub
         self._job_id = job_id
-        self._base_url = base_url
+        self._permit = permit
         self._after = after
         self._heartbeat = _Heartbeat(streams.timing.heartbeat_seconds)
+        self._renewal = _Heartbeat(streams.timing.heartbeat_seconds)
         self.has_ended = False
 
     async def next_of_log(self) -> str | None:
@@ -185,10 +186,13 @@ class _JobFollower:
             return ""
         self._after, self.has_ended = page.last, page.is_last
         self._heartbeat.reset()
-        return page.text_for(self._base_url)
+        return page.text_for(self._permit.links)
 
     async def next_text(self, listener: Listener) -> str:
         """New events or progress, a comment after a long silence, or "" after a wait."""
+        if not await self._is_permitted():
+            self.has_ended = True
+            return ""
         text = await self.next_of_log() if listener.is_behind(self._after) else ""
         text = text or listener.new_progress() or (HEARTBEAT if self._heartbeat.is_due else "")
         if text:
@@ -198,6 +202,15 @@ class _JobFollower:
         else:
             await listener.wait(self._pause(listener))
         return text
+
+    async def _is_permitted(self) -> bool:
+        """Whether the client may go on; asked anew as often as a heartbeat is due."""
+        if self._permit.renewed is None or not self._renewal.is_due:
+            return True
+        renewed = await self._permit.renewed()
+        self._permit = renewed or self._permit
+        self._renewal.reset()
+        return renewed is not None
 
     async def _last_page(self, listener: Listener) -> str:
         """The job has ended. Its last event may be in the log although the reader has not published it."""

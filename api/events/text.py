@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.service.domain.schema import EventType, JobEvent, StepProgress, Variant
@@ -16,20 +16,42 @@ VARIANT_OF_CHUNK: Mapping[str, Variant] = {EventType.CHUNK_COMPLETED: "preview",
 _BASE_URL = f"base-url-{secrets.token_hex(16)}"
 """Placeholder of the public URL, which may differ between listeners. Random, so that no job's text contains it; JSON
 does not escape it."""
+_TOKENS: Mapping[Variant, str] = {"preview": f"?{secrets.token_hex(16)}", "refined": f"&{secrets.token_hex(16)}"}
+"""The same of the token, with the character that it needs before it."""
+
+
+@dataclass(frozen=True)
+class ChunkLinks:
+    """How links of chunks begin (without a trailing slash), and their token."""
+
+    base_url: str
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Permit:
+    """What a listener gets for now. `renewed` returns what it gets from then on, None if it may not listen any more."""
+
+    links: ChunkLinks
+    renewed: Callable[[], Awaitable[Permit | None]] | None = None
+    """None: never to be renewed."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """Consecutive events of one job's log as text, with a placeholder for the public URL. `last` is the id of the last
-    event; `is_last`: no more events will come."""
+    """Consecutive events of one job's log as text, with placeholders for the listener's links. `last` is the id of the
+    last event; `is_last`: no more events will come."""
 
     text: str
     last: str
     is_last: bool = False
 
-    def text_for(self, base_url: str) -> str:
-        """The text for a listener whose public URL is `base_url`, without a trailing slash."""
-        return self.text.replace(_BASE_URL, json.dumps(base_url)[1:-1])
+    def text_for(self, links: ChunkLinks) -> str:
+        """The text for a listener with these links."""
+        text = self.text.replace(_BASE_URL, json.dumps(links.base_url)[1:-1])
+        for placeholder in _TOKENS.values():
+            text = text.replace(placeholder, "" if links.token is None else f"{placeholder[0]}token={links.token}")
+        return text
 
 
 def page_of(events: Sequence[JobEvent]) -> Page:
@@ -53,5 +75,6 @@ def _text_of(event: JobEvent) -> str:
 def _with_url(event: JobEvent) -> JobEvent:
     """The event with the chunk's URL."""
     chunk = event.data["chunk"]
-    url = chunk_url(_BASE_URL, event.job_id, chunk["index"], VARIANT_OF_CHUNK[event.type])
+    variant = VARIANT_OF_CHUNK[event.type]
+    url = chunk_url(_BASE_URL, event.job_id, chunk["index"], variant) + _TOKENS[variant]
     return event.model_copy(update={"data": {**event.data, "chunk": {**chunk, "url": url}}})

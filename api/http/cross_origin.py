@@ -1,7 +1,8 @@
 """CORS (WHATWG Fetch): media may be read from any origin, everything else from LONGTAKE_CORS_ORIGINS only.
 
-A job's id is the only secret of its media, so they may be embedded wherever the id is known. Lists and submissions are
-closed to other origins by default: a page that a developer opens must not control the service on their machine.
+The only secrets of a job's media are its id and, with keys, the token in their links, so they may be embedded wherever
+these are known. Lists and submissions are closed to other origins by default: a page that a developer opens must not
+control the service on their machine.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ ALLOWED_HEADERS = (
 """The asterisk covers all others, but never Authorization, and old browsers do not support it."""
 EXPOSED_HEADERS = (
     "Accept-Ranges, Allow, Content-Disposition, Content-Length, Content-Range, Date, ETag, Idempotency-Replayed, Link, "
-    "Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+    "Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id"
 )
 PREFLIGHT_SECONDS = 7200
 """How long browsers may cache a preflight; Chromium's maximum."""

@@ -7,26 +7,31 @@ FastAPI.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Header
-from pydantic import BaseModel, Field
+from fastapi import FastAPI
+from pydantic import BaseModel
 
-from api.http.problems import MEDIA_TYPE, Problem
-from api.http.request_ids import HEADER as REQUEST_ID
-from core.service.domain.schema import (
-    Frozen,
-    JobBranch,
-    JobChange,
-    JobError,
-    JobExtension,
-    JobRequest,
-    JobStatus,
-    WebhookEvent,
+from api.http.examples import (
+    BRANCH_EXAMPLES,
+    CHANGE_EXAMPLES,
+    EXAMPLES,
+    EXTENSION_EXAMPLES,
+    KEY_CHANGE_EXAMPLES,
+    KEY_EXAMPLES,
+    PING_EXAMPLES,
+    ROTATION_EXAMPLES,
+    UPLOAD_EXAMPLES,
 )
+from api.http.openapi_webhooks import webhooks
+from api.http.problems import CHALLENGE, MEDIA_TYPE, Problem
+from api.http.protection import scope_of, takes_link_token
+from api.http.request_ids import HEADER as REQUEST_ID
+from core.service.domain.api_keys import Scope
+from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
+from core.service.domain.schema import JobBranch, JobChange, JobExtension, JobRequest, WebhookPingRequest
 from core.service.media.uploads import UploadRequest
 
 DESCRIPTION = """
@@ -40,8 +45,8 @@ TITLES = {
     400: "The body is not JSON, or a header is not valid.",
     401: "The request needs a valid API key.",
     403: "The API key may not do this, or the link has expired.",
-    404: "The job or upload does not exist, or the resource does not exist yet (see `code`).",
-    409: "The job's status does not allow this, or its id is taken.",
+    404: "The job, upload or API key does not exist, or the resource does not exist yet (see `code`).",
+    409: "The job's status does not allow this, or its id is taken; the API key is revoked, or no keys are used.",
     413: "The body is larger than 64 KiB; a batch: 1 MiB.",
     415: "The body is not declared as application/json, or is compressed.",
     416: "The video does not have the requested `Range`.",
@@ -49,86 +54,15 @@ TITLES = {
     429: "This client has too many of these open, or a limit of its API key is reached.",
     503: "The service is at its limit, or a server behind it does not answer.",
 }
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "shortest": {
-        "summary": "Only a prompt",
-        "value": {"prompt": "a red circle moving left over a striped background"},
+
+
+SECURITY_SCHEMES: dict[str, dict[str, str]] = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, if the deployment uses them (LONGTAKE_ADMIN_KEY); else everybody may everything.",
     },
-    "full": {
-        "summary": "Length, seed and a webhook",
-        "value": {
-            "prompt": "a blue square moving up over a dotted background",
-            "negative_prompt": "striped background",
-            "seconds": 12,
-            "fps": 8,
-            "seed": 7,
-            "webhook_url": "https://example.com/hooks/longtake",
-            "webhook_events": ["chunk.completed", "job.succeeded", "job.failed"],
-            "metadata": {"project": "titles"},
-        },
-    },
-    "refined": {
-        "summary": "Refined to a higher resolution while it is generated",
-        "value": {"prompt": "a red circle moving left over a striped background", "refine": True},
-    },
-    "scheduled": {
-        "summary": "Another prompt from frame 48 on",
-        "value": {
-            "prompts": [
-                {"start_frame": 0, "text": "a red circle moving left over a striped background"},
-                {"start_frame": 48, "text": "a blue circle moving left over a striped background"},
-            ],
-            "num_frames": 96,
-        },
-    },
-    "endless": {
-        "summary": "Without end, until it is canceled or gets an end",
-        "value": {"prompt": "a red circle moving left over a striped background", "num_frames": None},
-    },
-    "continued": {
-        "summary": "Continue an uploaded video from its end",
-        "value": {
-            "prompt": "a blue square moving up over a dotted background",
-            "video": "upl_k3mq5w7zr2ay4n6c5bqd",
-            "num_frames": 48,
-        },
-    },
-}
-CHANGE_EXAMPLES: dict[str, dict[str, Any]] = {
-    "prompt": {
-        "summary": "Another prompt, as soon as possible",
-        "value": {"prompt": "a blue circle moving left over a striped background"},
-    },
-    "later": {
-        "summary": "From a later frame on",
-        "value": {"prompt": "a blue circle moving left over a striped background", "from_frame": 96},
-    },
-    "end": {"summary": "Another length", "value": {"num_frames": 480}},
-    "endless": {"summary": "Without end", "value": {"num_frames": None}},
-}
-EXTENSION_EXAMPLES: dict[str, dict[str, Any]] = {
-    "more": {"summary": "48 frames more", "value": {"num_frames": 48}},
-    "prompt": {
-        "summary": "48 frames more, which show something else",
-        "value": {"num_frames": 48, "prompt": "a blue circle moving left over a striped background"},
-    },
-}
-BRANCH_EXAMPLES: dict[str, dict[str, Any]] = {
-    "prompt": {
-        "summary": "Something else from chunk 3 on",
-        "value": {"from_chunk": 3, "prompt": "a blue circle moving left over a striped background"},
-    },
-    "seed": {"summary": "Another take from chunk 3 on", "value": {"from_chunk": 3, "seed": 8}},
-}
-UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
-    "video": {
-        "summary": "A video to continue",
-        "value": {"content_type": "video/mp4", "size_bytes": 1048576},
-    },
-    "image": {
-        "summary": "An image to start from",
-        "value": {"content_type": "image/png", "size_bytes": 65536},
-    },
+    "link": {"type": "apiKey", "in": "query", "name": "token", "description": "As it stands in a job's `links`."},
 }
 
 
@@ -142,6 +76,10 @@ CHANGE_BODY = _body(JobChange, CHANGE_EXAMPLES)
 BRANCH_BODY = _body(JobBranch, BRANCH_EXAMPLES)
 EXTENSION_BODY = _body(JobExtension, EXTENSION_EXAMPLES)
 UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
+KEY_BODY = _body(KeyRequest, KEY_EXAMPLES)
+KEY_CHANGE_BODY = _body(KeyChange, KEY_CHANGE_EXAMPLES)
+ROTATION_BODY = _body(KeyRotation, ROTATION_EXAMPLES)
+PING_BODY = _body(WebhookPingRequest, PING_EXAMPLES)
 
 
 BATCH_BODY: dict[str, Any] = {
@@ -190,57 +128,9 @@ def api_version() -> str:
         return "0"
 
 
-class WebhookJob(Frozen):
-    """The job at the time of the event. Read the full job with GET /jobs/{id}."""
-
-    id: str
-    status: JobStatus
-    version: int
-    frames_done: int
-    frames_total: int | None = Field(description="null: the video has no end.")
-    chunks_done: int
-    chunk: dict[str, int] | None = Field(
-        default=None, description="For chunk.completed and chunk.refined: index, first_frame, num_frames."
-    )
-    from_frame: int | None = Field(default=None, description="For job.prompt_changed.")
-    prompt: str | None = Field(default=None, description="For job.prompt_changed: at most its first 1,000 characters.")
-    error: JobError | None = Field(default=None, description="For job.failed.")
-
-
-class WebhookBody(Frozen):
-    """Body of a webhook (Standard Webhooks 1.0.0)."""
-
-    type: WebhookEvent
-    timestamp: datetime = Field(description="Time of the event.")
-    data: WebhookJob
-
-
-webhooks = APIRouter()
-_SUMMARIES: dict[WebhookEvent, str] = {
-    "job.succeeded": "The final video is available",
-    "job.failed": "The job ended without a final video",
-    "job.canceled": "The job was canceled; finished chunks are kept",
-    "chunk.completed": "A chunk can be played; only if webhook_events lists it",
-    "job.prompt_changed": "A client changed the prompt; only if webhook_events lists it",
-    "chunk.refined": "A refined chunk can be played; only if webhook_events lists it",
-}
-
-
-def _receive(
-    body: WebhookBody,
-    webhook_id: Annotated[str, Header(description="The same on every attempt; use it to ignore duplicates.")],
-    webhook_timestamp: Annotated[int, Header(description="Unix time of this attempt, in seconds.")],
-    webhook_signature: Annotated[str, Header(description="v1,base64(HMAC-SHA256(secret, id.timestamp.body)) ...")],
-) -> None:
-    """Sent to the job's webhook_url. Respond with 2xx, or with 410 to stop all webhooks of this job, within
-    LONGTAKE_WEBHOOK_TIMEOUT_SECONDS (default 15).
-
-    Any other result is retried for about 31 hours.
-    """
-
-
-for _event, _summary in _SUMMARIES.items():
-    webhooks.post(_event, summary=_summary, status_code=204)(_receive)
+_OF_JOBS = (JobRequest, JobChange, JobBranch, JobExtension)
+_DECLARED = (*_OF_JOBS, UploadRequest, WebhookPingRequest, KeyRequest, KeyChange, KeyRotation, Problem)
+"""Models that no route names."""
 
 
 def install(app: FastAPI) -> None:
@@ -253,12 +143,13 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
     def document() -> dict[str, Any]:
         openapi = generate()  # the same dict at every call
         schemas = openapi["components"]["schemas"]
-        for model in (JobRequest, JobChange, JobBranch, JobExtension, UploadRequest, Problem):
+        for model in _DECLARED:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
         for of_fastapi in ("HTTPValidationError", "ValidationError"):
             schemas.pop(of_fastapi, None)
+        _declare_access(openapi)
         _declare_parameter_errors(openapi)
         _declare_request_ids(openapi)
         return openapi
@@ -273,6 +164,21 @@ def _declare_parameter_errors(document: dict[str, Any]) -> None:
     for operation in _operations(document["paths"]):
         if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
             operation["responses"]["422"] = may_fail(422)[422]
+
+
+def _declare_access(document: dict[str, Any]) -> None:
+    """What needs a key, or the token of a link, and how it is refused."""
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            needed = scope_of(method.upper(), path)
+            if needed is None:
+                continue
+            is_linked = takes_link_token(method.upper(), path)
+            operation["security"] = [{"key": []}, *([{"link": []}] if is_linked else [])]
+            refusals = may_fail(401, 403) if is_linked or needed is not Scope.READ else may_fail(401)
+            operation["responses"] |= {str(status): answer for status, answer in refusals.items()}
+            operation["responses"]["401"]["headers"] = {"WWW-Authenticate": {"schema": {"const": CHALLENGE}}}
 
 
 def _declare_request_ids(document: dict[str, Any]) -> None:

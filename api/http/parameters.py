@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from api.http.problems import MAX_ERRORS, UnknownParameter
@@ -33,7 +34,14 @@ async def known_parameters(request: Request) -> None:
 
 def names_of(route: APIRoute) -> list[str]:
     """Names of a route's query parameters."""
-    return [field.alias for field in route.dependant.query_params]
+    return [*_names_of(route.dependant)]
+
+
+def _names_of(dependant: Dependant) -> Iterator[str]:
+    """Those of the route, then those of its dependencies."""
+    yield from (field.alias for field in dependant.query_params)
+    for dependency in dependant.dependencies:
+        yield from _names_of(dependency)
 
 
 def errors_of(given: Sequence[str], known: Sequence[str]) -> list[RequestError]:

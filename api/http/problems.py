@@ -26,6 +26,8 @@ from core.service.domain import errors
 from core.service.domain.errors import MAX_ECHO, LongtakeError, RequestError, shortened
 
 MEDIA_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="longtake"'
+"""WWW-Authenticate of every 401 (RFC 6750, 3)."""
 MAX_TEXT = 1000
 """Longest text of a problem's field. Text from the client is cut to MAX_ECHO within it."""
 MAX_ERRORS = 50
@@ -121,7 +123,8 @@ KINDS: dict[type[LongtakeError], ProblemKind] = {
     errors.KeyRefused: ProblemKind(401),
     **dict.fromkeys((errors.ScopeMissing, errors.LinkExpired), ProblemKind(403)),
     **dict.fromkeys((errors.JobNotFound, errors.KeyNotFound), ProblemKind(404)),
-    errors.KeyRevoked: ProblemKind(409),
+    **dict.fromkeys((errors.DeliveryNotFound, errors.PingNotFound), ProblemKind(404)),
+    **dict.fromkeys((errors.KeyRevoked, errors.KeysNotUsed, errors.DeliveryConflict), ProblemKind(409)),
     errors.LimitReached: ProblemKind(429),
     **dict.fromkeys((errors.JobStateConflict, errors.JobExists, errors.JobDeleted), ProblemKind(409)),
     errors.RequestInFlight: ProblemKind(409, retry_after_seconds=1),
@@ -221,11 +224,12 @@ def response_of(error: LongtakeError, headers: Mapping[str, str] | None = None, 
     problem, kind = problem_of(error, prefix), kind_of(type(error))
     wait = error.retry_seconds if isinstance(error, errors.LimitReached) else kind.retry_after_seconds
     retry = {} if wait is None else {"Retry-After": str(wait)}
+    challenge = {"WWW-Authenticate": CHALLENGE} if kind.status == HTTPStatus.UNAUTHORIZED else {}
     return Response(
         problem.model_dump_json(),
         status_code=kind.status,
         media_type=MEDIA_TYPE,
-        headers={**(headers or {}), **retry, "Cache-Control": "no-store"},
+        headers={**(headers or {}), **retry, **challenge, "Cache-Control": "no-store"},
     )
 
 

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from anyio import create_task_group
 from anyio.abc import TaskGroup
@@ -27,8 +27,8 @@ from core.service.settings import Settings
 
 _log = logging.getLogger(__name__)
 VIDEO_TYPE = "video/mp4"
-IMMUTABLE = "public, max-age=86400, immutable"
-"""Cache-Control of objects that never change. One day: as long as the tombstone of a deleted job is kept."""
+CACHED_SECONDS = 86_400
+"""How long objects that never change may be cached: as long as the tombstone of a deleted job is kept."""
 _ONE_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-0{0,17}[1-9]\d{0,17})", re.ASCII)
 
 
@@ -66,6 +66,11 @@ class MediaObject:
         """The headers of every response about it."""
         named = {"Content-Disposition": self.disposition} if self.disposition else {}
         return {"Accept-Ranges": "bytes", "Cache-Control": self.cache_control, "ETag": self.etag, **named}
+
+
+def immutable(audience: Literal["public", "private"], most_seconds: float = CACHED_SECONDS) -> str:
+    """Cache-Control of an object that never changes (RFC 8246): for shared caches too, or for the client's own."""
+    return f"{audience}, max-age={min(CACHED_SECONDS, int(most_seconds))}, immutable"
 
 
 async def deliver(request: Request, reader: ObjectReader, streams: MediaStreams, media: MediaObject) -> Response:

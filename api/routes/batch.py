@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from api.backends.ports import BaseUrl, PortsDep
+from api.access.links import BaseUrl
+from api.backends.ports import PortsDep
 from api.creation.creator import Created, Wanted
 from api.http import idempotency
 from api.http.host_lookup import look_up

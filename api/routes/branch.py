@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from api.access.caller import CallerDep
 from api.access.limits import OwnerLimits
-from api.backends.ports import BaseUrl, PortsDep, SettingsDep
+from api.access.links import BaseUrl
+from api.backends.ports import PortsDep, SettingsDep
 from api.creation.creator import check_room
 from api.http.host_lookup import look_up
 from api.http.idempotency import fingerprint_of
@@ -23,7 +24,7 @@ from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.ids import new_job_id
 from core.service.domain.schema import BranchSource, JobBranch, JobSummary
 from core.service.domain.transitions import needs_media_again
-from core.service.domain.views import links_of
+from core.service.domain.views import job_url
 from core.service.net.address_guard import Resolve
 from core.service.records.manifest_writer import create_job
 from core.service.records.wake import wake_workers
@@ -73,5 +74,5 @@ def branch(
     limits.check_new(branched)
     record = create_job(ports.store, ports.storage, branched, limits.limits)
     wake_workers(ports.queue, record)
-    headers = {"Location": links_of(record.id, base_url).self, "Retry-After": "1"}
+    headers = {"Location": job_url(record.id, base_url), "Retry-After": "1"}
     return json_answer(shown(ports, record, base_url).model_dump_json(), 202, headers)

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api.access.caller import CallerDep
-from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
+from api.access.links import BaseUrl
+from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.creator import Created, Creator, Wanted
 from api.creation.waits import JobWait
 from api.events.sse import StreamsDep
@@ -23,7 +24,7 @@ from api.routes.answers import json_answer, progress_now, shown
 from core.service.domain.errors import InvalidField, shortened
 from core.service.domain.ids import is_job_id
 from core.service.domain.schema import JobPlan, JobSummary
-from core.service.domain.views import PublicUrls, job_summary, links_of
+from core.service.domain.views import PublicUrls, job_summary, job_url
 
 router = APIRouter(tags=["jobs"])
 
@@ -52,7 +53,7 @@ class _Answering:
         job = job_summary(record, progress_now(record, created.live), self._base_url)
         if record is not created.record:
             job = await run_in_threadpool(shown, self._ports, record, self._base_url)
-        headers = {"Location": links_of(record.id, self._base_url).self}
+        headers = {"Location": job_url(record.id, self._base_url)}
         if not record.status.is_terminal:
             headers["Retry-After"] = "1"
         if not created.is_new:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from api.backends.ports import BaseUrl
+from api.access.links import BY_LINK
+from api.access.streams import StreamPermit
 from api.events.sse import LOG_START, EventStreamResponse, JobEventsResponse, StreamsDep
 from api.http.client_limits import client_of
 from api.http.openapi import may_fail
@@ -20,6 +21,7 @@ _STREAM_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 
 @router.get(
     "/jobs/{job_id}/events",
+    dependencies=BY_LINK,
     summary="Follow a job as server-sent events",
     response_class=EventStreamResponse,
     responses={
@@ -31,7 +33,7 @@ async def events(
     job_id: JobId,
     request: Request,
     streams: StreamsDep,
-    base_url: BaseUrl,
+    permit: StreamPermit,
     last_event_id: Annotated[str, Header(description="Resume after this event.")] = LOG_START,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
@@ -50,7 +52,7 @@ async def events(
         # A browser's EventSource, which accepts this type, never reconnects after a 503: it gets a stream that waits.
         if EventStreamResponse.media_type not in accept:
             raise
-    return JobEventsResponse(streams, job_id, after, base_url.media)
+    return JobEventsResponse(streams, job_id, after, permit)
 
 
 def _checked(event_id: str) -> str:

@@ -8,20 +8,32 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api.access.caller import Caller, CallerDep
+from api.access.links import BY_LINK, BaseUrl
+from api.access.own_jobs import OwnLook
+from api.access.unchanged import job_etag
 from api.backends.looks import LooksDep
-from api.backends.ports import BaseUrl, Ports, PortsDep
+from api.backends.ports import Ports, PortsDep
 from api.http.openapi import may_fail
 from api.http.responses import conditional, has_etag, not_modified
-from api.http.unchanged import job_etag
 from api.media.presigned import with_presigned_urls
 from api.routes.answers import json_answer, progress_now, shown
+from core.service.domain.errors import ScopeMissing
+from core.service.domain.link_tokens import with_token
 from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane
-from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, links_of
+from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, job_url
 from core.service.records.manifest_writer import write_manifest
 from core.service.records.tombstones import delete_job
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(description="Id of the job.", examples=["job_k3mq5w7zr2ay4n6c5bqd"])]
+OwnerQuery = Annotated[
+    str | None,
+    Query(
+        pattern=r"^(admin|key_[a-z2-7]{16})$",
+        description="Only jobs of the API key with this id; a key without the scope `admin` sees its own anyway.",
+    ),
+]
 IncludeQuery = Annotated[Literal["chunks"] | None, Query(description="chunks: add the newest 1,000 finished chunks.")]
 MAX_CHUNKS = 1000
 """Chunks of one answer."""
@@ -33,17 +45,20 @@ HELD_BY_WORKERS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.F
 def list_jobs(
     ports: PortsDep,
     base_url: BaseUrl,
+    caller: CallerDep,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this status.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+    owner: OwnerQuery = None,
 ) -> Response:
-    """One page of jobs, without their chunks. `next_cursor` leads to the next page, as does `Link: rel="next"`."""
-    page = ports.store.list(status=status, limit=limit, cursor=cursor or None)
+    """One page of the key's jobs, without their chunks. `next_cursor` leads to the next page, as does
+    `Link: rel="next"`."""
+    page = ports.store.list(owner=_listed_owner(caller, owner), status=status, limit=limit, cursor=cursor or None)
     progress = [progress_now(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
     jobs = [job_summary(record, its, base_url) for record, its in zip(page.jobs, progress, strict=True)]
     headers = dict[str, str]()
     if page.next_cursor:
-        query = {"status": status, "limit": limit, "cursor": page.next_cursor}
+        query = {"status": status, "owner": owner, "limit": limit, "cursor": page.next_cursor}
         next_page = urlencode({name: value for name, value in query.items() if value is not None})
         headers["Link"] = f'<{base_url.api}/jobs?{next_page}>; rel="next"'
     return json_answer(JobList(jobs=jobs, next_cursor=page.next_cursor).model_dump_json(), 200, headers)
@@ -59,13 +74,15 @@ async def read_job(
     request: Request,
     ports: PortsDep,
     looks: LooksDep,
+    own: OwnLook,
+    caller: CallerDep,
     base_url: BaseUrl,
     include: IncludeQuery = None,
 ) -> Response:
     """The job. Polling with `If-None-Match` is cheap, however long the video is. GET /jobs/{id}/chunks has its chunks,
     and `include=chunks` adds the newest 1,000 here."""
-    seen = await looks.look(job_id)
-    headers = {"Cache-Control": "no-cache", "ETag": job_etag(base_url, include, seen.mark)}
+    seen = own or await looks.look(job_id)
+    headers = {"Cache-Control": "no-cache", "ETag": job_etag(caller, base_url, include, seen.mark)}
     if has_etag(request, headers["ETag"]):
         return not_modified(headers["ETag"])
     body = job_summary(seen.record, progress_now(seen.record, seen.live), base_url).model_dump_json()
@@ -76,6 +93,7 @@ async def read_job(
 
 @router.get(
     "/jobs/{job_id}/chunks",
+    dependencies=BY_LINK,
     summary="List finished chunks",
     responses={
         200: {"model": ChunkList},
@@ -106,8 +124,8 @@ def list_chunks(
     next_after = after + limit if after + 1 + limit < record.chunks.count else None
     page = ChunkList(status=record.status, chunks=chunks, next_after=next_after)
     query = {"after": next_after, "limit": limit, **({"include": include} if include else {})}
-    link = f'<{links_of(job_id, base_url).chunks}?{urlencode(query)}>; rel="next"'
-    headers = {} if next_after is None else {"Link": link}
+    next_page = with_token(f"{job_url(job_id, base_url)}/chunks?{urlencode(query)}", base_url.token_of(record))
+    headers = {} if next_after is None else {"Link": f'<{next_page}>; rel="next"'}
     return conditional(request, page.model_dump_json(), headers=headers)
 
 
@@ -146,6 +164,16 @@ def delete(job_id: JobId, ports: PortsDep) -> Response:
     delete_job(ports.store, ports.storage, job_id)
     ports.queue.janitor()
     return Response(status_code=202 if is_held else 204)
+
+
+def _listed_owner(caller: Caller, wanted: str | None) -> str | None:
+    """Whose jobs are listed; None: everybody's. Raises ScopeMissing."""
+    if caller.sees_all:
+        return wanted
+    if wanted not in {None, caller.owner}:
+        message = "jobs of other keys need a key with the scope admin"
+        raise ScopeMissing(message, field="owner", fix="leave it out: the list has the jobs of your key")
+    return caller.owner
 
 
 def _newest_chunks(ports: Ports, record: JobRecord, base_url: PublicUrls) -> list[Chunk]:

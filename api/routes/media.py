@@ -12,27 +12,22 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from api.access.caller import Caller, CallerDep
+from api.access.links import BY_LINK, BaseUrl
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.events.sse import StreamsDep
 from api.http.client_limits import client_of
 from api.http.openapi import may_fail
 from api.http.responses import conditional, etag_of, matches
-from api.media.delivery import IMMUTABLE, MediaObject, MediaStreams, MediaStreamsDep, deliver
+from api.media.delivery import MediaObject, MediaStreams, MediaStreamsDep, deliver, immutable
+from api.media.missing import chunk_error, no_chunk_error, video_error
 from api.media.playlist_waits import PlaylistWaitsDep
 from api.media.playlists import playlist_text
 from api.media.thumbnails import ThumbnailsDep
 from api.routes.jobs import JobId
-from core.service.domain.errors import (
-    ChunkNotFound,
-    ChunkNotReady,
-    JobNotFound,
-    JobStateConflict,
-    LongtakeError,
-    PlaylistNotReady,
-    ThumbnailNotReady,
-    VideoNotReady,
-)
-from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
+from core.service.domain.errors import JobNotFound, JobStateConflict, PlaylistNotReady, ThumbnailNotReady
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.link_tokens import stated_expiry
 from core.service.domain.schema import ChunkRecord, JobRecord, Variant
 from core.service.settings import Settings
 from core.service.video.playlist import CONTENT_TYPE
@@ -73,6 +68,7 @@ MEDIA_RESPONSES = {
 
 @router.get(
     "/jobs/{job_id}/playlist.m3u8",
+    dependencies=BY_LINK,
     summary="HLS playlist, live while the video is generated",
     response_class=PlaylistResponse,
     responses={304: {"description": "Unchanged since If-None-Match."}, **may_fail(404, 409, 422, 503)},
@@ -84,6 +80,7 @@ async def playlist(
     waits: PlaylistWaitsDep,
     streams: StreamsDep,
     settings: SettingsDep,
+    base_url: BaseUrl,
     variant: VariantQuery = "preview",
 ) -> Response:
     """Grows while the job runs and ends with the job; of a job without an end it has the newest 16 chunks until then.
@@ -105,9 +102,9 @@ async def playlist(
 
     record = await waits.until(client_of(request.scope), look, enough, give_up)
     if not record.totals(variant).count:
-        raise _no_chunk_error(record, PlaylistNotReady)
-    ended = _is_final(record, variant)
-    text = await to_thread.run_sync(lambda: playlist_text(ports, settings, record, variant, ended=ended))
+        raise no_chunk_error(record, PlaylistNotReady)
+    ended, token = _is_final(record, variant), base_url.token_of(record)
+    text = await to_thread.run_sync(lambda: playlist_text(ports, settings, record, variant, token, ended=ended))
     return conditional(request, text, CONTENT_TYPE)
 
 
@@ -120,8 +117,20 @@ class Delivery:
     ports: Ports
     settings: Settings
     streams: MediaStreams
+    caller: Caller
     variant: Variant
     by_redirect: bool
+
+    @property
+    def immutable(self) -> str:
+        """Cache-Control of an object that never changes. Only a link may be cached for others, while it is valid: a
+        cache does not ask who sends a key."""
+        if self.caller.is_everybody:
+            return immutable("public")
+        if self.caller.token is None:
+            return immutable("private")
+        left = stated_expiry(self.caller.token) - self.ports.clock.now()
+        return immutable("public", left.total_seconds())
 
     async def record(self) -> JobRecord:
         """The job's record. Raises JobNotFound, and JobStateConflict if the job has no such variant."""
@@ -150,10 +159,11 @@ async def _delivery(
     ports: PortsDep,
     settings: SettingsDep,
     streams: MediaStreamsDep,
+    caller: CallerDep,
     variant: VariantQuery = "preview",
     redirect: RedirectQuery = False,
 ) -> Delivery:
-    return Delivery(job_id, request, ports, settings, streams, variant, redirect)
+    return Delivery(job_id, request, ports, settings, streams, caller, variant, redirect)
 
 
 async def _picture_delivery(
@@ -162,9 +172,10 @@ async def _picture_delivery(
     ports: PortsDep,
     settings: SettingsDep,
     streams: MediaStreamsDep,
+    caller: CallerDep,
     redirect: RedirectQuery = False,
 ) -> Delivery:
-    return Delivery(job_id, request, ports, settings, streams, "preview", redirect)
+    return Delivery(job_id, request, ports, settings, streams, caller, "preview", redirect)
 
 
 DeliveryOfRequest = Annotated[Delivery, Depends(_delivery)]
@@ -172,9 +183,10 @@ DeliveryOfPicture = Annotated[Delivery, Depends(_picture_delivery)]
 """Without `variant`: a job has one picture."""
 
 
-@router.head("/jobs/{job_id}/chunks/{index}.mp4", include_in_schema=False)
+@router.head("/jobs/{job_id}/chunks/{index}.mp4", dependencies=BY_LINK, include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/chunks/{index}.mp4",
+    dependencies=BY_LINK,
     summary="A finished chunk as a playable MP4",
     response_class=VideoResponse,
     responses=MEDIA_RESPONSES,
@@ -186,13 +198,14 @@ async def chunk(
     """Its bytes never change, so it may be cached, except a last chunk with fewer than 16 frames."""
     record = await delivery.record()
     if index >= record.totals(delivery.variant).count:
-        raise _chunk_error(record, index)
-    return await delivery.respond(_chunk_object(await delivery.chunk(index, delivery.variant)))
+        raise chunk_error(record, index)
+    return await delivery.respond(_chunk_object(await delivery.chunk(index, delivery.variant), delivery.immutable))
 
 
-@router.head("/jobs/{job_id}/video.mp4", include_in_schema=False)
+@router.head("/jobs/{job_id}/video.mp4", dependencies=BY_LINK, include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/video.mp4",
+    dependencies=BY_LINK,
     summary="The final MP4",
     response_class=VideoResponse,
     responses=MEDIA_RESPONSES,
@@ -202,9 +215,10 @@ async def video_file(delivery: DeliveryOfRequest) -> Response:
     return await delivery.respond(_video_object(await delivery.record(), delivery.variant, "inline"))
 
 
-@router.head("/jobs/{job_id}/video", include_in_schema=False)
+@router.head("/jobs/{job_id}/video", dependencies=BY_LINK, include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/video",
+    dependencies=BY_LINK,
     summary="The final MP4 as a download",
     response_class=VideoResponse,
     responses=MEDIA_RESPONSES,
@@ -214,9 +228,10 @@ async def video(delivery: DeliveryOfRequest) -> Response:
     return await delivery.respond(_video_object(await delivery.record(), delivery.variant, "attachment"))
 
 
-@router.head("/jobs/{job_id}/thumbnail.jpg", include_in_schema=False)
+@router.head("/jobs/{job_id}/thumbnail.jpg", dependencies=BY_LINK, include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/thumbnail.jpg",
+    dependencies=BY_LINK,
     summary="A picture of the video",
     response_class=PictureResponse,
     responses=MEDIA_RESPONSES,
@@ -227,7 +242,7 @@ async def thumbnail(delivery: DeliveryOfPicture, thumbnails: ThumbnailsDep) -> R
     record = await delivery.record()
     variant: Variant = "refined" if record.refined_video_key else "preview"
     if not record.totals(variant).count:
-        raise _no_chunk_error(record, ThumbnailNotReady)
+        raise no_chunk_error(record, ThumbnailNotReady)
     first = await delivery.chunk(0, variant)
     etag = etag_of(f"thumbnail of {first.sha256}")
     if record.thumbnail_key is not None:
@@ -250,9 +265,9 @@ def _is_final(record: JobRecord, variant: Variant) -> bool:
     return record.status.is_terminal or (record.is_complete if variant == "preview" else record.is_refined)
 
 
-def _chunk_object(chunk: ChunkRecord) -> MediaObject:
+def _chunk_object(chunk: ChunkRecord, immutable: str) -> MediaObject:
     """A chunk of full length never changes. A shorter one is the last and may be completed by an extension."""
-    caching = {"cache_control": IMMUTABLE} if chunk.num_frames == CHUNK_FRAMES else {}
+    caching = {"cache_control": immutable} if chunk.num_frames == CHUNK_FRAMES else {}
     return MediaObject(chunk.key, f'"{chunk.sha256}"', chunk.size_bytes, **caching)
 
 
@@ -261,31 +276,8 @@ def _video_object(record: JobRecord, variant: Variant, disposition: str) -> Medi
     chunks were joined."""
     key = record.video_key if variant == "preview" else record.refined_video_key
     if key is None:
-        raise _video_error(record)
+        raise video_error(record)
     joined_at = record.finished_at or record.earlier[-1].ended_at
     etag = etag_of(f"{key} {joined_at}")
     name = record.id if variant == "preview" else f"{record.id}_refined"
     return MediaObject(key, etag, disposition=f'{disposition}; filename="{name}.mp4"', download_name=f"{name}.mp4")
-
-
-def _no_chunk_error(record: JobRecord, not_ready: type[LongtakeError]) -> LongtakeError:
-    if record.status.is_terminal:
-        return JobStateConflict(f"the job is {record.status} and has no chunk", fix="retry it, or submit it again")
-    return not_ready("the first chunk is not ready yet", fix="try again after Retry-After seconds")
-
-
-def _chunk_error(record: JobRecord, index: int) -> ChunkNotReady | ChunkNotFound:
-    planned = num_chunks(record.spec.length)
-    if record.status.is_terminal or index >= planned:
-        return ChunkNotFound(f"the job has no chunk {index}", fix="GET /jobs/{id}/chunks lists all chunks")
-    of_all = "" if record.spec.is_endless else f" of {planned}"
-    return ChunkNotReady(f"chunk {index}{of_all} is not generated yet", fix="try again after Retry-After seconds")
-
-
-def _video_error(record: JobRecord) -> VideoNotReady | JobStateConflict:
-    if record.status.is_terminal:
-        return JobStateConflict(f"the job is {record.status} and has no video", fix="retry it, or submit it again")
-    of_all = "" if record.spec.num_frames is None else f" of {record.spec.num_frames}"
-    return VideoNotReady(
-        f"{record.frames_done}{of_all} frames are generated", fix="play the playlist meanwhile, or try again later"
-    )

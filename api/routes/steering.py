@@ -6,7 +6,8 @@ from fastapi import APIRouter, Response
 
 from api.access.caller import CallerDep
 from api.access.limits import OwnerLimits
-from api.backends.ports import BaseUrl, Ports, PortsDep, SettingsDep
+from api.access.links import BaseUrl
+from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import CHANGE_BODY, may_fail
 from api.http.responses import JsonBody
 from api.routes.jobs import JobId

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from api.access.caller import CallerDep
 from api.access.limits import limits_on
+from api.access.own_uploads import no_such_upload
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody
 from core.service.admission.request_body import parse_body
-from core.service.domain.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound, UploadUnknown
+from core.service.domain.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound
 from core.service.domain.media_types import MediaKind, types_of
 from core.service.domain.schema import MIN_FRAMES, Frozen, Shown
 from core.service.domain.uploads import Upload, client_mark
@@ -135,7 +136,7 @@ def delete_upload(upload_id: UploadId, ports: PortsDep, settings: SettingsDep) -
     try:
         ports.uploads.discard(upload_id, ports.clock.now(), late)
     except UploadNotFound as error:
-        raise _unknown(upload_id) from error
+        raise no_such_upload(upload_id) from error
     ports.queue.janitor()
     return Response(status_code=204)
 
@@ -155,14 +156,10 @@ def _upload(ports: Ports, upload_id: str) -> Upload:
     try:
         upload = ports.uploads.get(upload_id)
     except UploadNotFound as error:
-        raise _unknown(upload_id) from error
+        raise no_such_upload(upload_id) from error
     if ports.clock.now() >= upload.expires_at:
-        raise _unknown(upload_id)
+        raise no_such_upload(upload_id)
     return upload
-
-
-def _unknown(upload_id: str) -> UploadUnknown:
-    return UploadUnknown(f"there is no upload {upload_id[:32]!r}")
 
 
 def _is_whole(ports: Ports, upload: Upload) -> bool:

@@ -95,6 +95,8 @@ def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:
     screen.say(f"Redis is {stack.redis_program}")
     screen.say(f"ready: {stack.base_url} (docs at {stack.base_url}/docs, logs in {stack.data_dir / 'logs'})")
     screen.say(TRY.format(url=stack.base_url, prompt=DEFAULT_PROMPT))
+    if stack.settings.admin_key is not None:
+        screen.say('every request needs a key: add -H "Authorization: Bearer $LONGTAKE_ADMIN_KEY"')
     screen.say("Ctrl-C stops everything.")
     restarter = Restarter(stack.parts, screen.say, time.monotonic())
     while True:

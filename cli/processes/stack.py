@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
+from api.binding import check_binding
 from cli.processes.child import Child, stop_all
 from cli.processes.embedded import EmbeddedRedis, EmbeddedS3
 from cli.processes.machine import bind_error, free_port, prepare_folder
@@ -93,6 +94,7 @@ def running_stack(options: StackOptions, stop: StopSignal) -> Generator[Stack]:
     Raises SetupError if this machine does not allow it, Stopped if a signal ends the wait.
     """
     with ExitStack() as cleanup:
+        check_binding(options.host, read_settings())
         data_dir = prepare_folder(options.data_dir, MIN_FREE_BYTES)
         prepare_folder(data_dir / "logs")
         cleanup.enter_context(exclusive(data_dir))

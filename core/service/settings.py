@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     admin_key: Annotated[SecretStr, AfterValidator(long_enough_key)] | None = Field(
         default=None,
         description="The operator's own API key, 32 characters or more. With it every request needs a key; "
-        "`longtake keys create` makes those of customers.",
+        "`POST /keys` makes those of customers.",
     )
     open: bool = Field(
         default=False,

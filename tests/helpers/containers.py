@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO_SECRETS = {
     "S3_ACCESS_KEY_ID": "compose-key",
     "S3_SECRET_ACCESS_KEY": "compose-secret",
+    "ADMIN_KEY": "compose-key-of-the-operator-0123456789",
     "WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
 }
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<kind>:[-?])?(?P<text>[^}]*)\}")

@@ -95,9 +95,9 @@ class Service:
         """Settings of processes that are started from now on."""
         self._chosen.update(settings)
 
-    def start_api(self, *, wait: bool = True) -> Child:
-        """Start the API and wait until it answers."""
-        serve = ["api.server", "--port", str(self.api_port)]
+    def start_api(self, *, wait: bool = True, port: int | None = None) -> Child:
+        """Start the API and wait until it answers. `port`: of one more, which nobody waits for."""
+        serve = ["api.server", "--port", str(port or self.api_port)]
         child = self._start("api", serve)
         if wait:
             eventually(lambda: self._alive(child) and self._answers(), "the API to answer")

@@ -19,6 +19,7 @@ from core.service.domain.ids import new_upload_id
 from core.service.domain.manifest import PAGE_CHUNKS, ChunkPage, input_key
 from core.service.domain.ports import (
     Clock,
+    Deliveries,
     DeliveryAttempt,
     EventLog,
     JobStore,
@@ -84,6 +85,7 @@ class StorePorts:
     wait_until_free: Callable[[str, Lane], None]
     pass_time: Callable[[float], None]
     """Lets seconds pass for the outbox."""
+    deliveries: Deliveries
 
     def claim(self, job: JobRecord, lane: Lane = Lane.GENERATE, *, ttl: float = LONG, worker: str = "w1") -> Lease:
         lease = self.store.claim(job.id, lane, worker, ttl)
@@ -111,6 +113,10 @@ def progress(step: int) -> StepProgress:
 def prepared_of(lease: Lease) -> PreparedMedia:
     """What the holder of the lease has prepared."""
     return PreparedMedia(key=input_key(lease.job_id, lease.token), sha256=f"{lease.token:064x}", at=DAY_ONE)
+
+
+def owned_job(number: int, owner: str | None) -> JobRecord:
+    return queued_job(number).model_copy(update={"owner": owner})
 
 
 def worker(name: str) -> WorkerStatus:
@@ -890,6 +896,22 @@ class StoreContract:
         assert not ports.store.restore(job, ChunkLists())
         assert ports.store.get(job.id) == newer
 
+    # Links
+
+    def test_a_new_link_secret_is_a_change_that_reaches_the_manifest(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job())
+        ports.store.manifest_stored(job)
+        changed = ports.store.revoke_links(job.id, "b" * 32)
+        assert changed == job.model_copy(update={"link_secret": "b" * 32, "revision": job.revision + 1})
+        assert ports.store.get(job.id) == changed == ports.store.revoke_links(job.id, "b" * 32)
+        assert ports.store.stale_manifests() == [changed]
+        assert ports.event_types(job) == ["job.queued"]
+
+    def test_links_of_a_deleted_job_cannot_be_revoked(self, ports: StorePorts) -> None:
+        ports.store.request_delete(ports.store.create(queued_job()).id)
+        with pytest.raises(JobNotFound):
+            ports.store.revoke_links(queued_job().id, "b" * 32)
+
     # Lists
 
     def test_pages_go_from_newest_to_oldest_without_gap_or_repeat(self, ports: StorePorts) -> None:
@@ -910,6 +932,41 @@ class StoreContract:
         ports.store.request_cancel(queued_job(1).id)
         assert [job.id for job in ports.store.list(status=JobStatus.CANCELED).jobs] == [queued_job(1).id]
         assert len(ports.store.list(status=JobStatus.QUEUED).jobs) == 2
+
+    def test_a_list_by_owner_has_its_jobs_only(self, ports: StorePorts) -> None:
+        for number, owner in ((1, "key_a"), (2, "key_b"), (3, "key_a"), (4, None)):
+            ports.store.create(owned_job(number, owner))
+        ports.store.request_cancel(queued_job(3).id)
+        assert [job.id for job in ports.store.list(owner="key_a").jobs] == [queued_job(3).id, queued_job(1).id]
+        canceled = ports.store.list(owner="key_a", status=JobStatus.CANCELED).jobs
+        assert [job.id for job in canceled] == [queued_job(3).id]
+        assert ports.store.list(owner="key_b", status=JobStatus.CANCELED).jobs == []
+        assert len(ports.store.list().jobs) == 4
+        ports.store.request_delete(queued_job(1).id)
+        assert [job.id for job in ports.store.list(owner="key_a").jobs] == [queued_job(3).id]
+
+    def test_pages_of_an_owner_skip_the_jobs_of_others(self, ports: StorePorts) -> None:
+        for number in range(6):
+            ports.store.create(owned_job(number, "key_a" if number % 2 else "key_b"))
+        first = ports.store.list(owner="key_a", limit=2)
+        rest = ports.store.list(owner="key_a", limit=2, cursor=first.next_cursor)
+        assert [job.id for job in (*first.jobs, *rest.jobs)] == [queued_job(number).id for number in (5, 3, 1)]
+        assert rest.next_cursor is None
+
+    def test_unfinished_jobs_of_an_owner_are_counted(self, ports: StorePorts) -> None:
+        for number, owner in ((1, "key_a"), (2, "key_b"), (3, "key_a"), (4, "key_a"), (5, None)):
+            ports.store.create(owned_job(number, owner))
+        ports.claim(queued_job(1))
+        ports.store.request_cancel(queued_job(3).id)
+        ports.store.request_delete(queued_job(4).id)
+        assert [ports.store.count_unfinished(owner) for owner in ("key_a", "key_b", "key_c")] == [1, 1, 0]
+
+    def test_ids_of_clients_may_be_in_cursors(self, ports: StorePorts) -> None:
+        for name in ("trailer-7", "trailer_8"):
+            ports.store.create(queued_job().model_copy(update={"id": name}))
+        first = ports.store.list(limit=1)
+        rest = ports.store.list(limit=1, cursor=first.next_cursor)
+        assert {job.id for job in (*first.jobs, *rest.jobs)} == {"trailer-7", "trailer_8"}
 
     @pytest.mark.parametrize("cursor", ["", "x", "äö", "bm8", "Li4vLi4"])
     def test_a_foreign_cursor_is_refused(self, ports: StorePorts, cursor: str) -> None:
@@ -1034,7 +1091,7 @@ class StoreContract:
         ports.make_all_chunks(job)
         ports.finish(job)
         rows = ports.outbox.of_job(job.id)
-        assert [row.event_type.value for row in rows] == ["chunk.completed", "chunk.completed", "job.succeeded"]
+        assert [row.event_type for row in rows] == ["chunk.completed", "chunk.completed", "job.succeeded"]
         assert len({row.id for row in rows}) == 3
         assert all("." not in row.id for row in rows)
 

@@ -108,6 +108,24 @@ def test_a_job_is_never_404_while_its_existence_is_unknown(place: Place) -> None
     assert place.store.get(job.id).id == job.id
 
 
+def test_a_rebuilt_job_has_its_owner_and_its_links(place: Place) -> None:
+    owned = {"owner": "key_a", "link_secret": "5" * 32}
+    job = create_job(place.store, place.storage, queued_job(1).model_copy(update=owned))
+    create_job(place.store, place.storage, queued_job(2).model_copy(update={"owner": "key_b"}))
+    revoked = place.store.revoke_links(job.id, "6" * 32)
+    write_manifest(place.store, place.storage, revoked)
+    place.lose()
+    place.janitor.run()
+    assert place.store.get(job.id).link_secret == "6" * 32
+    assert [found.id for found in place.store.list(owner="key_a").jobs] == [job.id]
+    assert (place.store.count_unfinished("key_a"), place.store.count_unfinished("key_c")) == (1, 0)
+    place.store.request_cancel(job.id)
+    assert [found.id for found in place.store.list(owner="key_a", status=JobStatus.CANCELED).jobs] == [job.id]
+    place.store.request_delete(job.id)
+    place.store.purge(job.id)
+    assert not place.client.keys("*key_a*")
+
+
 def test_a_deleted_job_stays_deleted(place: Place) -> None:
     job = create_job(place.store, place.storage, queued_job())
     delete_job(place.store, place.storage, job.id)

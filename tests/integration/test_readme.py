@@ -33,8 +33,12 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def script(page: str, url: str) -> str:
-    """All commands as one script, each answer in a file of its own: 1.txt, 2.txt, ..."""
-    commands = [text.replace(BASE_URL, url) for language, text in blocks(page) if language == "bash"]
+    """All commands as one script, each answer in a file of its own: 1.txt, 2.txt, ... Webhooks go to the service, which
+    refuses them."""
+    local = [(BASE_URL, url), ("https://example.com/hooks", f"{url}/hooks")]
+    commands = [text for language, text in blocks(page) if language == "bash"]
+    for told, used in local:
+        commands = [text.replace(told, used) for text in commands]
     saved = [f"{{\n{command}\n}} > {number}.txt" for number, command in enumerate(commands, start=1)]
     return "set -euo pipefail\n" + "\n".join(saved)
 
@@ -66,7 +70,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("up")
     (folder / "presets").mkdir()
     copy_sprites(folder / "presets")
-    with running(["up", "--port", "0", "--data", "data"], folder / "presets", folder) as up:
+    private = {"LONGTAKE_WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true"}
+    with running(["up", "--port", "0", "--data", "data"], folder / "presets", folder, **private) as up:
         yield up.wait_for_line("ready:", seconds=300).split()[1]
 
 
@@ -131,6 +136,13 @@ def test_the_examples_of_the_api_page_read_play_and_stop_jobs(api_page: Path) ->
     assert len(frames_of((api_page / "video.mp4").read_bytes())) == 16
     assert len((api_page / "head.mp4").read_bytes()) == 100
     assert (api_page / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_the_examples_of_the_api_page_send_a_webhook_again_and_a_ping(api_page: Path) -> None:
+    again, status = (api_page / "14.txt").read_text().strip().rsplit("\n", 1)
+    assert (status, json.loads(again)["event"], json.loads(again)["state"]) == ("202", "job.succeeded", "pending")
+    ping = json.loads((api_page / "15.txt").read_text())
+    assert (ping["state"], [attempt["status_code"] for attempt in ping["attempts"]]) == ("failed", [404])
 
 
 def test_every_verb_of_the_api_page_has_an_example_that_runs() -> None:

@@ -18,7 +18,6 @@ from core.service.domain.ports import StoredObject
 from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
 
-HTTP = httpx.Client(timeout=60)
 CHUNK = bytes(range(256)) * 40
 CHUNK_KEY = "jobs/job_a/chunks/00000.mp4"
 
@@ -138,14 +137,14 @@ def test_a_wrong_secret_is_a_storage_error(server: EmbeddedS3) -> None:
 
 
 def test_a_presigned_url_gives_the_object_with_its_type(storage: S3Storage) -> None:
-    answer = HTTP.get(storage.url(CHUNK_KEY))
+    answer = httpx.get(storage.url(CHUNK_KEY))
 
     assert (answer.status_code, answer.content) == (200, CHUNK)
     assert answer.headers["content-type"] == "video/mp4"
 
 
 def test_a_url_with_a_download_name_is_saved_under_it(storage: S3Storage) -> None:
-    answer = HTTP.get(storage.url(CHUNK_KEY, download_name="job_a.mp4"))
+    answer = httpx.get(storage.url(CHUNK_KEY, download_name="job_a.mp4"))
 
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == 'attachment; filename="job_a.mp4"'
@@ -154,13 +153,13 @@ def test_a_url_with_a_download_name_is_saved_under_it(storage: S3Storage) -> Non
 def test_a_tampered_signature_is_refused(storage: S3Storage) -> None:
     url = storage.url(CHUNK_KEY)
 
-    assert HTTP.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403
+    assert httpx.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403
 
 
 def test_a_signature_opens_no_other_object(storage: S3Storage) -> None:
     storage.put("jobs/job_a/chunks/00001.mp4", b"secret", "video/mp4")
 
-    assert HTTP.get(storage.url(CHUNK_KEY).replace("00000.mp4", "00001.mp4")).status_code == 403
+    assert httpx.get(storage.url(CHUNK_KEY).replace("00000.mp4", "00001.mp4")).status_code == 403
 
 
 @pytest.mark.usefixtures("storage")
@@ -170,32 +169,32 @@ def test_an_expired_url_is_refused(server: EmbeddedS3) -> None:
     still_valid = S3Storage(settings, ClockAt(now - life / 2)).url(CHUNK_KEY)
     expired = S3Storage(settings, ClockAt(now - life)).url(CHUNK_KEY)
 
-    assert HTTP.get(still_valid).status_code == 200
-    assert HTTP.get(expired).status_code in {400, 403}
-    assert CHUNK not in HTTP.get(expired).content
+    assert httpx.get(still_valid).status_code == 200
+    assert httpx.get(expired).status_code in {400, 403}
+    assert CHUNK not in httpx.get(expired).content
 
 
 def test_without_a_signature_nothing_is_given(storage: S3Storage, server: EmbeddedS3) -> None:
-    assert HTTP.get(storage.url(CHUNK_KEY).split("?")[0]).status_code in {400, 401, 403}
-    assert HTTP.get(server.endpoint_url).status_code in {400, 401, 403}
-    assert HTTP.put(f"{server.endpoint_url}/longtake/jobs/x", content=b"x").status_code in {400, 401, 403}
+    assert httpx.get(storage.url(CHUNK_KEY).split("?")[0]).status_code in {400, 401, 403}
+    assert httpx.get(server.endpoint_url).status_code in {400, 401, 403}
+    assert httpx.put(f"{server.endpoint_url}/longtake/jobs/x", content=b"x").status_code in {400, 401, 403}
 
 
 def test_a_range_gives_its_bytes_only(storage: S3Storage) -> None:
-    answer = HTTP.get(storage.url(CHUNK_KEY), headers={"Range": "bytes=100-299"})
+    answer = httpx.get(storage.url(CHUNK_KEY), headers={"Range": "bytes=100-299"})
 
     assert answer.content == CHUNK[100:300]
     assert answer.headers["content-range"] == f"bytes 100-299/{len(CHUNK)}"
 
 
 def test_a_range_that_is_not_called_partial_may_not_be_stored(storage: S3Storage) -> None:
-    answer = HTTP.get(storage.url(CHUNK_KEY), headers={"Range": "bytes=0-99"})
+    answer = httpx.get(storage.url(CHUNK_KEY), headers={"Range": "bytes=0-99"})
 
     assert answer.status_code == 206 or answer.headers["cache-control"] == "no-store"
 
 
 def test_a_page_of_another_origin_may_read(storage: S3Storage) -> None:
-    answer = HTTP.get(storage.url(CHUNK_KEY), headers={"Origin": "https://player.example.org"})
+    answer = httpx.get(storage.url(CHUNK_KEY), headers={"Origin": "https://player.example.org"})
 
     assert answer.headers["access-control-allow-origin"] == "*"
 
@@ -215,7 +214,7 @@ def test_an_object_comes_in_pieces_and_is_looked_up(storage: S3Storage) -> None:
 
 
 def put(url: str, data: bytes, content_type: str, **more: str) -> int:
-    return HTTP.put(url, content=data, headers={"content-type": content_type, **more}).status_code
+    return httpx.put(url, content=data, headers={"content-type": content_type, **more}).status_code
 
 
 def test_an_upload_url_takes_the_declared_type_and_length_only(storage: S3Storage) -> None:
@@ -225,7 +224,7 @@ def test_an_upload_url_takes_the_declared_type_and_length_only(storage: S3Storag
     assert put(url, bytes(9), "image/png") == 403
     assert put(url, bytes(10), "text/html") == 403
     assert put(url, bytes(10), "image/png", **{"x-amz-acl": "public-read"}) == 403
-    assert HTTP.put(url, content=iter([bytes(10)]), headers={"content-type": "image/png"}).status_code == 403
+    assert httpx.put(url, content=iter([bytes(10)]), headers={"content-type": "image/png"}).status_code == 403
     assert not storage.exists("uploads/a")
     assert put(url, bytes(10), "image/png") == 200
     assert storage.look_up("uploads/a") == StoredObject(10, "image/png")
@@ -245,8 +244,8 @@ def test_an_upload_url_takes_types_as_browsers_write_them(storage: S3Storage, co
 def test_an_upload_url_opens_nothing_else(storage: S3Storage) -> None:
     url = storage.upload_url("uploads/a", {"content-type": "image/png", "content-length": "10"}, 60)
 
-    assert HTTP.get(url).status_code == 403
-    assert HTTP.delete(url).status_code == 403
+    assert httpx.get(url).status_code == 403
+    assert httpx.delete(url).status_code == 403
     assert put(url.replace("uploads/a", "jobs/job_a/manifest.json"), bytes(10), "image/png") == 403
 
 

@@ -107,6 +107,11 @@ def test_compose_passes_on_what_stands_before_the_api(name: str, value: str) -> 
     assert environment[f"LONGTAKE_{name}"] == value
 
 
+def test_only_the_api_has_the_operators_key() -> None:
+    have = {name: "LONGTAKE_ADMIN_KEY" in compose()["services"][name]["environment"] for name in OURS}
+    assert have == {"api": True, "gpu-worker": False, "cpu-worker": False}
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_compose_commands_of_our_services_are_ones_longtake_takes(name: str) -> None:
     service = compose()["services"][name]

@@ -5,6 +5,7 @@ The worker checks URLs again when it fetches them: addresses may have changed by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.service.domain.errors import (
@@ -38,6 +39,8 @@ class ReferenceCheck:
     clock: Clock
     settings: Settings
     resolve: Resolve
+    may_use: Callable[[Upload], bool] = lambda _: True
+    """Whether the client may use an upload. One that it may not use is not found."""
 
     def __call__(self, kind: MediaKind, reference: str) -> None:
         if reference.startswith(UPLOAD_ID_PREFIX):
@@ -72,7 +75,7 @@ class ReferenceCheck:
             upload = self.uploads.get(upload_id)
         except UploadNotFound as error:
             raise refused from error
-        if self.clock.now() >= upload.expires_at:
+        if self.clock.now() >= upload.expires_at or not self.may_use(upload):
             raise refused
         return upload
 

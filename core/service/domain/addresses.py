@@ -113,6 +113,12 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`: a loopback address, or a name under localhost (RFC
+    6761, 6.3)."""
+    return ip_address(host).is_loopback if is_address(host) else f".{host.lower()}".endswith(".localhost")
+
+
 def address_of(text: str) -> str | None:
     """The IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`; None if there is none.
 

@@ -23,6 +23,8 @@ ADMIN_ID = "admin"
 """Id of the operator's own key, LONGTAKE_ADMIN_KEY."""
 MIN_ADMIN_KEY = 32
 """Characters of the operator's own key, which they choose."""
+MAX_LIMIT = 2**53 - 1
+"""Largest integer that every JSON client keeps exact (RFC 8259, section 6)."""
 _ID_LENGTH, _SECRET_LENGTH = 16, 52
 _TEXT = re.compile(rf"lt_([a-z2-7]{{{_ID_LENGTH}}})_[a-z2-7]{{{_SECRET_LENGTH}}}")
 
@@ -48,14 +50,20 @@ _INCLUDED = {
 class KeyLimits(Stored):
     """Limits of one key, on top of those of the deployment. None: no limit of its own."""
 
-    requests_per_minute: int | None = Field(default=None, ge=1, description="Requests per minute.")
-    unfinished_jobs: int | None = Field(default=None, ge=0, description="Jobs that are queued or running at a time.")
-    frames_per_day: int | None = Field(default=None, ge=0, description="Frames of new videos per day (UTC).")
-    inference_steps: int | None = Field(
-        default=None, ge=1, description="Denoising steps of each kind: windows, first chunk, refinement."
+    requests_per_minute: int | None = Field(default=None, ge=1, le=MAX_LIMIT, description="Requests per minute.")
+    unfinished_jobs: int | None = Field(
+        default=None, ge=0, le=MAX_LIMIT, description="Jobs that are queued or running at a time."
     )
-    frames: int | None = Field(default=None, ge=16, description="Length of a video in frames.")
-    stored_bytes: int | None = Field(default=None, ge=0, description="Bytes of all its videos and uploads.")
+    frames_per_day: int | None = Field(
+        default=None, ge=0, le=MAX_LIMIT, description="Frames of new videos per day (UTC)."
+    )
+    inference_steps: int | None = Field(
+        default=None, ge=1, le=MAX_LIMIT, description="Denoising steps of each kind: windows, first chunk, refinement."
+    )
+    frames: int | None = Field(default=None, ge=16, le=MAX_LIMIT, description="Length of a video in frames.")
+    stored_bytes: int | None = Field(
+        default=None, ge=0, le=MAX_LIMIT, description="Bytes of all its videos and uploads."
+    )
 
 
 class RetiredSecret(Stored):

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _TOKEN = re.compile(r"([0-9a-f]{1,12})\.([A-Za-z0-9_-]{22})")
@@ -40,6 +41,34 @@ def expiry_of_token(token: str, job_id: str, secret: str) -> datetime | None:
     if found is None or not hmac.compare_digest(found[2], _signature(job_id, secret, found[1])):
         return None
     return datetime.fromtimestamp(int(found[1], 16), UTC)
+
+
+def stated_expiry(token: str) -> datetime:
+    """When a token expires that `expiry_of_token` has found to be a job's."""
+    return datetime.fromtimestamp(int(token.partition(".")[0], 16), UTC)
+
+
+def with_token(url: str, token: str | None) -> str:
+    """`url` with the token in its query; `url` itself without one."""
+    return url if token is None else f"{url}{'&' if '?' in url else '?'}token={token}"
+
+
+@dataclass(frozen=True)
+class LinkTokens:
+    """The tokens of all links in one answer: `given`, with which its own request came, or new ones until `expiry`. None
+    of both: the links need no token."""
+
+    given: str | None = None
+    expiry: datetime | None = None
+
+    def of(self, job_id: str, secret: str | None) -> str | None:
+        """The token of a job; None for a job of an older version, which has no secret."""
+        if self.given is not None or self.expiry is None or secret is None:
+            return self.given
+        return link_token(job_id, secret, self.expiry)
+
+
+NO_TOKENS = LinkTokens()
 
 
 def _signature(job_id: str, secret: str, stamp: str) -> str:

@@ -1,7 +1,7 @@
 """The manifest, jobs/{id}/manifest.json, from which a job's record can be rebuilt; and the keys of all its objects.
 
 Records of chunks are in pages beside it, so that writing it costs the same for the last chunk of a long job as for the
-first. Reads and writes no storage. The webhook URL is the only thing in a manifest that may be secret.
+first. Reads and writes no storage. A manifest holds secrets: the webhook's URL and secret, and that of links.
 """
 
 from __future__ import annotations

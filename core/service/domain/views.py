@@ -1,6 +1,7 @@
 """Answers computed from job records: progress, links, URLs of chunks.
 
-Nothing here depends on the time of the call: an unchanged job gives an unchanged answer, so that ETags are stable.
+Nothing here depends on the time of the call: an unchanged job gives an unchanged answer, so that ETags are stable. (The
+tokens of links change with the period of `expiry_of_links`.)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from core.service.domain import transitions
 from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.frame_rate import seconds_of
+from core.service.domain.link_tokens import NO_TOKENS, LinkTokens, with_token
 from core.service.domain.schema import (
     ChangedJob,
     Chunk,
@@ -34,10 +36,16 @@ from core.service.domain.schema import (
 
 @dataclass(frozen=True)
 class PublicUrls:
-    """The base URLs of links, without trailing slashes: of the API, and of media (a CDN, or the API as well)."""
+    """The base URLs of links, without trailing slashes: of the API, and of media (a CDN, or the API as well); and the
+    tokens that links carry."""
 
     api: str
     media: str
+    tokens: LinkTokens = NO_TOKENS
+
+    def token_of(self, record: JobRecord) -> str | None:
+        """The token of links of a job."""
+        return self.tokens.of(record.id, record.link_secret)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls)
         "branched_from": record.branched_from,
         "request": record.spec,
         "progress": progress,
-        "links": links_of(record.id, base_url),
+        "links": links_of(record, base_url),
         "error": record.error,
         "warnings": record.warnings,
         "created_at": record.created_at,
@@ -96,14 +104,21 @@ _CHUNKS = TypeAdapter(Sequence[Chunk])
 
 def chunk_views(record: JobRecord, chunks: Sequence[ChunkRecord], base_url: PublicUrls) -> list[Chunk]:
     """Preview chunks of a job as clients see them. They are refined in order."""
-    num_refined = record.refined.count
-    return [_chunk_view(chunk, chunk.index < num_refined, record.id, base_url.media) for chunk in chunks]
+    num_refined, token = record.refined.count, base_url.token_of(record)
+
+    def url(chunk: ChunkRecord, variant: Variant) -> str:
+        return with_token(chunk_url(base_url.media, record.id, chunk.index, variant), token)
+
+    return [
+        _chunk_view(chunk, url(chunk, "preview"), url(chunk, "refined") if chunk.index < num_refined else None)
+        for chunk in chunks
+    ]
 
 
-def _chunk_view(chunk: ChunkRecord, is_refined: bool, job_id: str, media_url: str) -> Chunk:
+def _chunk_view(chunk: ChunkRecord, url: str, refined_url: str | None) -> Chunk:
     return Chunk(
-        url=chunk_url(media_url, job_id, chunk.index),
-        refined_url=chunk_url(media_url, job_id, chunk.index, "refined") if is_refined else None,
+        url=url,
+        refined_url=refined_url,
         index=chunk.index,
         first_frame=chunk.first_frame,
         num_frames=chunk.num_frames,
@@ -124,16 +139,21 @@ def chunk_path(index: int, variant: Variant = "preview") -> str:
     return f"chunks/{index}.mp4" + ("" if variant == "preview" else f"?variant={variant}")
 
 
-def links_of(job_id: str, base_url: PublicUrls) -> Links:
-    """Absolute URLs of a job's resources."""
-    job, media = f"{base_url.api}/jobs/{job_id}", f"{base_url.media}/jobs/{job_id}"
+def job_url(job_id: str, base_url: PublicUrls) -> str:
+    """Absolute URL of a job."""
+    return f"{base_url.api}/jobs/{job_id}"
+
+
+def links_of(record: JobRecord, base_url: PublicUrls) -> Links:
+    """Absolute URLs of a job's resources. Those that only read them carry the token."""
+    job, media, token = job_url(record.id, base_url), f"{base_url.media}/jobs/{record.id}", base_url.token_of(record)
     return Links(
         self=job,
-        chunks=f"{job}/chunks",
-        events=f"{job}/events",
-        playlist=f"{job}/playlist.m3u8",
-        video=f"{media}/video.mp4",
-        thumbnail=f"{media}/thumbnail.jpg",
+        chunks=with_token(f"{job}/chunks", token),
+        events=with_token(f"{job}/events", token),
+        playlist=with_token(f"{job}/playlist.m3u8", token),
+        video=with_token(f"{media}/video.mp4", token),
+        thumbnail=with_token(f"{media}/thumbnail.jpg", token),
         cancel=f"{job}/cancel",
     )
 

@@ -29,6 +29,6 @@ def member_from_cursor(cursor: str) -> str:
         member = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
     except (binascii.Error, UnicodeError):
         member = ""
-    if not re.fullmatch(r"\d{16}:\w+", member, re.ASCII) or cursor_from_member(member) != cursor:
+    if not re.fullmatch(r"\d{16}:[\w-]+", member, re.ASCII) or cursor_from_member(member) != cursor:
         raise InvalidField("cursor is not one of ours", field="cursor", fix="use next_cursor of the page before")
     return member

@@ -118,6 +118,9 @@ class TransitionStore(ABC):
         now = self._clock.now()
         return self._change(job_id, lambda record: transitions.extend(record, extension, now), limits)
 
+    def revoke_links(self, job_id: str, secret: str) -> JobRecord:
+        return self._change(job_id, lambda record: transitions.revoke_links(record, secret))
+
     def request_delete(self, job_id: str) -> JobRecord:
         now = self._clock.now()
         return self._change(job_id, lambda record: transitions.request_delete(record, now, self._retention))

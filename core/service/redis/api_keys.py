@@ -1,29 +1,49 @@
-"""ports.ApiKeys: a hash in Redis, and an object each in the object store, from which lost ones are read again."""
+"""ports.ApiKeys: a hash in Redis, and an object each in the object store, from which lost ones are read again.
+
+A revoked key has a second object, which no other change of the key writes: a write that was given up can still arrive
+later and would bring the key back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import cast
 
 import redis
+from pydantic import ValidationError
+from redis.client import Pipeline
+from redis.exceptions import WatchError
 
 from core.service.domain.api_keys import ApiKey
-from core.service.domain.errors import KeyNotFound, shortened
+from core.service.domain.errors import KeyNotFound, StoreDamaged, shortened
+from core.service.domain.key_changes import revoked
 from core.service.domain.ports import Storage
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 
 JSON = "application/json"
 OBJECTS_PREFIX = "keys/"
+_KEY, _REVOKED = ".json", ".revoked"
+READING, READ = "reading", "read"
+"""Values of keys.API_KEYS_READ."""
+
+log = logging.getLogger(__name__)
 
 
 def object_key(key_id: str) -> str:
     """Key of the object that keeps an API key."""
-    return f"{OBJECTS_PREFIX}{key_id}.json"
+    return f"{OBJECTS_PREFIX}{key_id}{_KEY}"
+
+
+def revocation_key(key_id: str) -> str:
+    """Key of the object that says when an API key was revoked."""
+    return f"{OBJECTS_PREFIX}{key_id}{_REVOKED}"
 
 
 class StoredApiKeys:
-    """ports.ApiKeys."""
+    """ports.ApiKeys. A change is in the object store before it is in Redis, so that Redis is never ahead of it."""
 
     def __init__(self, redis: redis.Redis, storage: Storage) -> None:
         self._redis = redis
@@ -31,28 +51,120 @@ class StoredApiKeys:
 
     @raises_store_errors
     def get(self, key_id: str) -> ApiKey:
-        row = cast("str | None", self._redis.hget(keys.API_KEYS, key_id))
-        if row is None:
-            raise KeyNotFound(f"there is no API key {shortened(key_id, 64)}")
-        return ApiKey.model_validate_json(row)
+        (row,) = self._rows([key_id])
+        return _parse(key_id, row)
+
+    @raises_store_errors
+    def find(self, key_ids: Sequence[str]) -> Sequence[ApiKey | None]:
+        return [_readable(key_id, row) for key_id, row in zip(key_ids, self._rows(key_ids), strict=True)]
 
     @raises_store_errors
     def list(self) -> Sequence[ApiKey]:
-        rows = cast("list[str]", self._redis.hvals(keys.API_KEYS))
-        found = (ApiKey.model_validate_json(row) for row in rows)
+        self._read_lost_ones()
+        rows = cast("dict[str, str]", self._redis.hgetall(keys.API_KEYS))
+        found = [key for key_id, row in rows.items() if (key := _readable(key_id, row)) is not None]
         return sorted(found, key=lambda key: (key.created_at, key.id))
 
     @raises_store_errors
     def create(self, key: ApiKey) -> None:
-        self._write(key)
+        row = self._put(key)
+        self._redis.hset(keys.API_KEYS, key.id, row)
 
     @raises_store_errors
     def change(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey:
-        changed = change(self.get(key_id))
-        self._write(changed)
-        return changed
+        self._read_lost_ones()
+        with self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    return self._try_change(pipe, key_id, change)
+                except WatchError:
+                    continue
 
-    def _write(self, key: ApiKey) -> None:
+    def _try_change(self, pipe: Pipeline, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey:
+        """Raises WatchError if any key was changed meanwhile."""
+        pipe.watch(keys.API_KEYS)
+        before = _parse(key_id, cast("str | None", pipe.hget(keys.API_KEYS, key_id)))
+        after = change(before)
+        if after == before:
+            return before
+        row = self._put(after)
+        pipe.multi()
+        pipe.hset(keys.API_KEYS, key_id, row)
+        pipe.execute()
+        return after
+
+    def _put(self, key: ApiKey) -> str:
+        """Write the key's objects; the row for Redis."""
         row = key.model_dump_json()
+        if key.revoked_at is not None:
+            self._storage.put(revocation_key(key.id), key.revoked_at.isoformat().encode(), "text/plain")
         self._storage.put(object_key(key.id), row.encode(), JSON)
-        self._redis.hset(keys.API_KEYS, key.id, row)
+        return row
+
+    def _rows(self, key_ids: Sequence[str]) -> Sequence[str | None]:
+        """One round trip, unless Redis has lost its data."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.API_KEYS, [*key_ids])
+            pipe.get(keys.API_KEYS_READ)
+            rows, state = cast("tuple[list[str | None], str | None]", pipe.execute())
+        if state == READ or None not in rows:
+            return rows
+        self._read_lost_ones()
+        return cast("list[str | None]", self._redis.hmget(keys.API_KEYS, [*key_ids]))
+
+    def _read_lost_ones(self) -> None:
+        """Read all objects if Redis does not have them all. Rows that exist are newer: they
+        were written after the loss."""
+        with self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.set(keys.API_KEYS_READ, READING, nx=True)
+                    pipe.execute()
+                    pipe.watch(
+                        keys.API_KEYS_READ
+                    )  # fails the transaction if Redis loses its data while objects are read
+                    if pipe.get(keys.API_KEYS_READ) == READ:
+                        return
+                    lost = dict(self._stored())
+                    pipe.multi()
+                    for key_id, row in lost.items():
+                        pipe.hsetnx(keys.API_KEYS, key_id, row)
+                    pipe.set(keys.API_KEYS_READ, READ)
+                    pipe.execute()
+                    return
+                except WatchError:
+                    continue
+
+    def _stored(self) -> Iterator[tuple[str, str]]:
+        """(id, row) of each key in the object store."""
+        names = frozenset(self._storage.list(OBJECTS_PREFIX))
+        for key_id in (name.removeprefix(OBJECTS_PREFIX).removesuffix(_KEY) for name in names if name.endswith(_KEY)):
+            row = self._storage.get(object_key(key_id)).decode()
+            yield key_id, self._revoked(key_id, row) if revocation_key(key_id) in names else row
+
+    def _revoked(self, key_id: str, row: str) -> str:
+        """The row of a revoked key, whatever its object says."""
+        key = _readable(key_id, row)
+        if key is None:
+            return row
+        at = datetime.fromisoformat(self._storage.get(revocation_key(key_id)).decode())
+        return revoked(key, at).model_dump_json()
+
+
+def _parse(key_id: str, row: str | None) -> ApiKey:
+    """The key in a row. Raises KeyNotFound, or StoreDamaged if this version cannot read it."""
+    if row is None:
+        raise KeyNotFound(f"there is no API key {shortened(key_id, 64)}")
+    try:
+        return ApiKey.model_validate_json(row)
+    except ValidationError as error:
+        raise StoreDamaged(f"the API key {key_id} cannot be read: {error.error_count()} errors in it") from error
+
+
+def _readable(key_id: str, row: str | None) -> ApiKey | None:
+    """The key in a row; None if there is none, or if this version cannot read it, which is logged."""
+    try:
+        return None if row is None else _parse(key_id, row)
+    except StoreDamaged as error:
+        log.error("%s; it is refused", error)
+        return None

@@ -33,8 +33,15 @@ class JobQueries(JobRecords):
     """ports.JobStore: queries."""
 
     @raises_store_errors
-    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
-        index = keys.ALL_JOBS if status is None else keys.status_index(status)
+    def list(
+        self,
+        *,
+        owner: str | None = None,
+        status: JobStatus | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> JobPage:
+        index = keys.jobs_index(owner, status)
         newest = "+" if cursor is None else f"({member_from_cursor(cursor)}"
         members = cast("list[str]", self._redis.zrevrangebylex(index, newest, "-", start=0, num=limit + 1))
         next_cursor = cursor_from_member(members[limit - 1]) if len(members) > limit else None
@@ -50,9 +57,16 @@ class JobQueries(JobRecords):
 
     @raises_store_errors
     def count_active(self) -> int:
+        return self._count_active(None)
+
+    @raises_store_errors
+    def count_unfinished(self, owner: str) -> int:
+        return self._count_active(owner)
+
+    def _count_active(self, owner: str | None) -> int:
         with self._redis.pipeline(transaction=True) as pipe:
             for status in transitions.ACTIVE_STATUSES:
-                pipe.zcard(keys.status_index(status))
+                pipe.zcard(keys.jobs_index(owner, status))
             return sum(cast("list[int]", pipe.execute()))
 
     @raises_store_errors

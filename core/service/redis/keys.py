@@ -13,6 +13,9 @@ OUTBOX_DUE = "longtake:outbox:due"
 WORKERS = "longtake:workers"
 API_KEYS = "longtake:api_keys"
 """Hash: id -> JSON of each API key."""
+API_KEYS_READ = "longtake:api_keys:read"
+"""redis.api_keys.READ once API_KEYS has all keys of the object store. Missing after Redis has lost its data: then keys
+are read from there again."""
 ALL_JOBS = "longtake:jobs:all"
 DELETED_JOBS = "longtake:jobs:deleted"
 EXPIRY = "longtake:jobs:expiry"
@@ -48,7 +51,9 @@ MANIFESTS_READ = "longtake:janitor:manifests_read"
 def job_key(job_id: str) -> str:
     """Hash of a job: `record` (JSON), `digest` of it, `stop` ("1": workers must stop), `revision` of the record, and
     `place`, index and member of its place in the queue while it waits. Older versions wrote neither digest nor place.
-    The outbox adds `webhooks_disabled` and `webhooks_dropped`, the number of ended deliveries that are not kept.
+    The outbox adds `webhooks_disabled`; `webhooks_dropped`, the number of ended deliveries that are not kept; and of
+    those given up unsent `webhooks_skipped`, their number, `webhooks_skipped_to`, the version of the newest one, and
+    `webhooks_skipped_before`, how many of them are in `webhooks_dropped`.
 
     Has a suffix of its own, so that no job id that a client makes up can collide with another key.
     """
@@ -95,6 +100,16 @@ def ended_deliveries_key(job_id: str) -> str:
     return f"longtake:job:{job_id}:ended"
 
 
+def held_delivery_key(job_id: str) -> str:
+    """Score in OUTBOX_DUE of the job's delivery that a sender holds; expires with the hold."""
+    return f"longtake:job:{job_id}:held"
+
+
+def pings_of(owner: str) -> str:
+    """Sorted set: pings of an owner, by the time when they were asked for."""
+    return f"longtake:outbox:pings:{owner}"
+
+
 def lease_key(job_id: str, lane: Lane) -> str:
     """Fencing token of the live lease; expires with it."""
     return f"longtake:job:{job_id}:lease:{lane}"
@@ -113,6 +128,14 @@ def ready_index(queue: str) -> str:
 def worker_lease_key(name: str) -> str:
     """The last claim of a worker: job, lane and token."""
     return f"{worker_key(name)}:lease"
+
+
+def jobs_index(owner: str | None, status: str | None) -> str:
+    """Jobs of an owner (None: of all) in a status (None: in any)."""
+    if owner is None:
+        return ALL_JOBS if status is None else status_index(status)
+    of_owner = f"longtake:jobs:owner:{owner}"
+    return of_owner if status is None else f"{of_owner}:{status}"
 
 
 def status_index(status: str) -> str:

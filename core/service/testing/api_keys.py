@@ -20,6 +20,9 @@ class FakeApiKeys:
         except KeyError:
             raise KeyNotFound(f"there is no API key {key_id}") from None
 
+    def find(self, key_ids: Sequence[str]) -> Sequence[ApiKey | None]:
+        return [self._keys.get(key_id) for key_id in key_ids]
+
     def list(self) -> Sequence[ApiKey]:
         return sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
 

@@ -62,12 +62,20 @@ class FakeJobStore(FakeLaneClaims):
             return self.look(job_id)
         return None
 
-    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
+    def list(
+        self,
+        *,
+        owner: str | None = None,
+        status: JobStatus | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> JobPage:
         before = None if cursor is None else member_from_cursor(cursor)
         listed = [
             record
             for record in reversed(self._sorted())
             if not record.delete_requested
+            and owner in {None, record.owner}
             and status in {None, record.status}
             and (before is None or index_member(record) < before)
         ]
@@ -106,6 +114,8 @@ class FakeJobStore(FakeLaneClaims):
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
             memory.rests = {key: at for key, at in memory.rests.items() if key[0] != job_id}
             memory.dropped.pop(job_id, None)
+            memory.given_up.pop(job_id, None)
+            memory.disabled_webhooks.discard(job_id)
             memory.stale_manifests.pop(job_id, None)
             memory.unswept.discard(job_id)
 
@@ -184,3 +194,6 @@ class FakeJobStore(FakeLaneClaims):
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())
+
+    def count_unfinished(self, owner: str) -> int:
+        return sum(not record.status.is_terminal and record.owner == owner for record in self._sorted())

@@ -13,7 +13,10 @@ from anyio import to_thread
 from fastapi.testclient import TestClient
 
 from api.events.sse import Streams, StreamTiming, event_stream_limit, follow_job
+from api.events.text import ChunkLinks, Permit
 from tests.helpers.api_world import BASE_URL, QUICK, World, submit
+
+PERMIT = Permit(ChunkLinks(BASE_URL))
 
 
 @dataclass
@@ -90,7 +93,7 @@ def told_live(world: World, job_id: str, act: Callable[[Event], None], stop_at: 
     async def listen() -> str:
         text, over = "", Event()
         thread = Thread(target=act, args=(over,), daemon=True)
-        async for part in follow_job(streams_of(world), job_id, "0-0", BASE_URL):
+        async for part in follow_job(streams_of(world), job_id, "0-0", PERMIT):
             text += part
             if thread.ident is None and "job.queued" in part:
                 thread.start()
@@ -144,7 +147,7 @@ def test_a_server_that_stops_ends_its_streams(api: TestClient, world: World) -> 
 
     async def listen() -> list[str]:
         parts = list[str]()
-        async for part in follow_job(streams, job_id, "0-0", BASE_URL):
+        async for part in follow_job(streams, job_id, "0-0", PERMIT):
             parts.append(part)
             asyncio.get_running_loop().call_later(0.05, streams.stop)  # while it waits
         return parts
@@ -156,7 +159,7 @@ def test_waiting_streams_hold_no_threads_that_read_logs(api: TestClient, world: 
     streams, job_id = streams_of(world), submit(api)
 
     async def listen() -> float:
-        async with aclosing(follow_job(streams, job_id, "0-0", BASE_URL)) as parts:
+        async with aclosing(follow_job(streams, job_id, "0-0", PERMIT)) as parts:
             async for part in parts:
                 if "still here" in part:
                     break

@@ -12,6 +12,7 @@ from anyio import to_thread
 from fastapi.testclient import TestClient
 
 from api.events.sse import Streams, event_stream_limit, follow_job
+from api.events.text import ChunkLinks, Permit
 from core.service.domain.errors import StoreDamaged, StoreUnavailable
 from core.service.domain.ports import JobUpdates, LogPosition
 from core.service.testing.event_log import FakeEventLog
@@ -19,6 +20,7 @@ from tests.helpers.api_world import BASE_URL, QUICK, World, submit
 from tests.helpers.deadline import eventually_on_the_loop, one_turn
 
 PATIENCE_SECONDS = 30
+PERMIT = Permit(ChunkLinks(BASE_URL))
 
 
 class WatchedLog(FakeEventLog):
@@ -59,7 +61,7 @@ def ids_in(text: str) -> list[str]:
 async def listened(streams: Streams, job_id: str, after: str = "0-0", at_first: Callable[[], object] = int) -> str:
     """The stream's text to its end; `at_first` is called with the first event."""
     text = ""
-    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(follow_job(streams, job_id, after, BASE_URL)) as parts:
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(follow_job(streams, job_id, after, PERMIT)) as parts:
         async for part in parts:
             if "id: " in part and not ids_in(text):
                 at_first()
@@ -127,7 +129,7 @@ def test_a_slow_listener_delays_no_other_and_misses_no_event(api: TestClient, wo
 
     async def run() -> tuple[str, str]:
         streams = streams_on(world, log)
-        slow = follow_job(streams, job_id, "0-0", BASE_URL)
+        slow = follow_job(streams, job_id, "0-0", PERMIT)
         early = await anext(slow) + await anext(slow)
         quick = await listened(streams, job_id, at_first=lambda: world.finish(job_id))
         return quick, early + await rest_of(slow)
@@ -181,7 +183,7 @@ def test_a_client_that_leaves_ends_its_stream_and_frees_everything(api: TestClie
 
     async def leaving(streams: Streams, left: asyncio.Future[None]) -> AsyncGenerator[str]:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            async for part in follow_job(streams, job_id, "0-0", BASE_URL, left):
+            async for part in follow_job(streams, job_id, "0-0", PERMIT, left):
                 yield part
                 if "id: " in part:
                     asyncio.get_running_loop().call_later(0.05, left.set_result, None)

@@ -110,5 +110,5 @@ def test_a_job_has_one_picture_so_no_variant_is_asked_for(api: TestClient) -> No
         document = api.get("/openapi.json").json()
         return {each["name"] for each in document["paths"][f"/jobs/{{job_id}}/{path}"]["get"]["parameters"]}
 
-    assert parameters("thumbnail.jpg") == {"job_id", "redirect"}
-    assert parameters("video.mp4") == {"job_id", "redirect", "variant"}
+    assert parameters("thumbnail.jpg") == {"job_id", "redirect", "token"}
+    assert parameters("video.mp4") == {"job_id", "redirect", "token", "variant"}

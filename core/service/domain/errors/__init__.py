@@ -24,7 +24,11 @@ LongtakeError
 ├── LinkExpired             the token in a link has expired
 ├── KeyNotFound             no API key with this id
 ├── KeyRevoked              the API key is revoked and cannot be changed
+├── KeysNotUsed             this deployment has no API keys
 ├── LimitReached            the API key has used what it may, for now
+├── DeliveryNotFound        the job has no webhook delivery with this id
+├── DeliveryConflict        a webhook of the job is being sent, or waits before this one
+├── PingNotFound            no ping with this id, or its hour is over
 ├── MediaError              input media cannot be used; the job fails
 │   ├── MediaFetchFailed        its server did not answer (the only one worth a retry)
 │   ├── MediaUnavailable        its server refused
@@ -96,6 +100,7 @@ from core.service.domain.errors.access import (
     KeyNotFound,
     KeyRefused,
     KeyRevoked,
+    KeysNotUsed,
     LimitExceeded,
     LimitReached,
     LinkExpired,
@@ -192,6 +197,7 @@ from core.service.domain.errors.requests import (
     UrlRefused,
     WebhookUrlRefused,
 )
+from core.service.domain.errors.webhooks import DeliveryConflict, DeliveryNotFound, PingNotFound
 
 __all__ = [
     "MAX_ECHO",
@@ -202,6 +208,8 @@ __all__ = [
     "ChunkNotReady",
     "ChunkNotRepeatable",
     "ConversionError",
+    "DeliveryConflict",
+    "DeliveryNotFound",
     "DownloadDamaged",
     "DownloadError",
     "FieldNotSupported",
@@ -219,6 +227,7 @@ __all__ = [
     "KeyNotFound",
     "KeyRefused",
     "KeyRevoked",
+    "KeysNotUsed",
     "LimitExceeded",
     "LimitReached",
     "LinkExpired",
@@ -240,6 +249,7 @@ __all__ = [
     "OperatorError",
     "OutputDiskFull",
     "OutputRefused",
+    "PingNotFound",
     "PlaylistNotReady",
     "PresetError",
     "PromptEnhancerFailed",

@@ -11,6 +11,10 @@ class KeyRefused(LongtakeError):
 
     code = "key_refused"
 
+    def __init__(self, message: str | None = None, *, field: str | None = None, fix: str | None = None) -> None:
+        """The same fix for every reason, so that nobody learns which keys there are."""
+        super().__init__(message, field=field, fix=fix or "send Authorization: Bearer lt_... with a key that is valid")
+
 
 class ScopeMissing(LongtakeError):
     """The API key may not do this."""
@@ -34,6 +38,12 @@ class KeyRevoked(LongtakeError):
     """The API key is revoked."""
 
     code = "key_revoked"
+
+
+class KeysNotUsed(LongtakeError):
+    """This deployment has no API keys."""
+
+    code = "keys_not_used"
 
 
 class LimitReached(LongtakeError):

@@ -13,16 +13,20 @@ class ApiKeys(Protocol):
     never comes back. Raises StoreError, and StorageError where it changes a key or reads lost ones."""
 
     def get(self, key_id: str) -> ApiKey:
-        """Also a revoked key. Raises KeyNotFound."""
+        """Also a revoked key. Raises KeyNotFound, and StoreDamaged if this version cannot read the key."""
+        ...
+
+    def find(self, key_ids: Sequence[str]) -> Sequence[ApiKey | None]:
+        """`get` for each id; None where there is no such key, or one that this version cannot read."""
         ...
 
     def list(self) -> Sequence[ApiKey]:
-        """All keys, revoked ones too, oldest first."""
+        """All keys that this version can read, revoked ones too, oldest first."""
         ...
 
     def create(self, key: ApiKey) -> None: ...
 
     def change(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey:
-        """Apply `change` to the newest state of the key, again if another process changes it meanwhile. Raises
-        KeyNotFound, and what `change` raises."""
+        """Apply `change` to the newest state of the key, again if another process changes it meanwhile. Raises what
+        `get` raises, and what `change` raises."""
         ...

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.manifest import ChunkPage
-from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results, Steered
+from core.service.domain.ports.job_reads import JobReads
+from core.service.domain.ports.job_values import Lease, QueuedWork, Results, Steered
 from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
@@ -16,7 +17,6 @@ from core.service.domain.schema import (
     JobError,
     JobExtension,
     JobRecord,
-    JobStatus,
     JobWarning,
     Lane,
     PreparedMedia,
@@ -25,7 +25,7 @@ from core.service.domain.schema import (
 )
 
 
-class JobStore(Protocol):
+class JobStore(JobReads, Protocol):
     """Records, leases, progress. A change of a record, its event and its webhook deliveries are one transaction.
 
     Methods that return a record, a lease or a position raise JobNotFound if the job does not exist or was deleted; the
@@ -60,24 +60,6 @@ class JobStore(Protocol):
     def chunks(self, job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:
         """Committed chunks from index `start` up to `stop` (None: all later ones), in order; fewer if they do not exist
         yet. Also of a job that is marked for deletion. One round trip."""
-        ...
-
-    def look(self, job_id: str) -> Look:
-        """The job as its clients see it at one moment. One round trip."""
-        ...
-
-    def looks(self, job_ids: Sequence[str]) -> Sequence[Look | None]:
-        """`look` at each, in order; None where it must be called alone, for example because there is no such job. One
-        round trip."""
-        ...
-
-    def marks(self, job_ids: Sequence[str]) -> Sequence[str | None]:
-        """`look(job_id).mark` of each, in order, without reading the records; None if that cannot be told, for example
-        because there is no such job. One round trip."""
-        ...
-
-    def list(self, *, status: JobStatus | None = None, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """A page of jobs, newest first. Raises InvalidField for an invalid cursor."""
         ...
 
     def active(self) -> Sequence[JobRecord]:
@@ -225,6 +207,10 @@ class JobStore(Protocol):
         trip."""
         ...
 
+    def revoke_links(self, job_id: str, secret: str) -> JobRecord:
+        """Give the job a new `link_secret`."""
+        ...
+
     def request_delete(self, job_id: str) -> JobRecord:
         """Mark for deletion: from now on `get` raises JobNotFound. A running job is canceled without finalizing.
         `purge` removes its keys once it has no live lease."""
@@ -287,9 +273,3 @@ class JobStore(Protocol):
     def report_progress(self, job_id: str, progress: StepProgress) -> None:
         """Replace the progress of one lane (not logged, `version` unchanged). One round trip."""
         ...
-
-    def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
-        """Progress and queue position of each of these jobs, in order. One round trip for all."""
-        ...
-
-    def count_active(self) -> int: ...

@@ -66,7 +66,8 @@ class Chunk(Shown):
 
 
 class Links(Shown):
-    """Absolute URLs of a job's resources."""
+    """Absolute URLs of a job's resources. With API keys all but `self` and `cancel` carry a token that opens them for
+    reading without a key, until it expires."""
 
     self: str
     chunks: str

@@ -19,6 +19,7 @@ from core.service.domain.transitions.lifecycle import (
     finish,
     request_cancel,
     request_delete,
+    revoke_links,
 )
 from core.service.domain.transitions.restore import TOKENS_SKIPPED_BY_RESTORE, restore
 from core.service.domain.transitions.rules import (
@@ -83,6 +84,7 @@ __all__ = [
     "request_delete",
     "restore",
     "retry",
+    "revoke_links",
     "should_stop",
     "steer",
     "wants",

@@ -125,6 +125,14 @@ def request_delete(record: JobRecord, at: datetime, retention: timedelta) -> Tra
     )
 
 
+def revoke_links(record: JobRecord, secret: str) -> Transition:
+    """A new `link_secret`: the tokens in all links that were given out open nothing any more. Idempotent."""
+    require_not_deleted(record)
+    if record.link_secret == secret:
+        return Transition(record)
+    return with_revision(Transition(updated(record, link_secret=secret)))
+
+
 def end_webhooks(record: JobRecord, ended: int) -> Transition:
     """The first `ended` webhooks of the job need no further attempt. Reaches the manifest once the job has ended."""
     if ended <= record.webhooks_ended:

@@ -6,11 +6,21 @@ from typing import Any, cast, get_args
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 
-from api.http.openapi import CHANGE_EXAMPLES, EXAMPLES, UPLOAD_EXAMPLES, WebhookBody
+from api.http.examples import (
+    CHANGE_EXAMPLES,
+    EXAMPLES,
+    KEY_CHANGE_EXAMPLES,
+    KEY_EXAMPLES,
+    ROTATION_EXAMPLES,
+    UPLOAD_EXAMPLES,
+)
+from api.http.openapi_webhooks import PingBody, WebhookBody
 from core.service.admission.request_body import parse_body, parse_change, parse_request
-from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
-from core.service.domain.webhooks import payload
+from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
+from core.service.domain.schema import PING, EventType, JobError, JobRequest, WarningCode, WebhookEvent
+from core.service.domain.webhooks import payload, ping_payload
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.settings import Settings
 from core.service.testing.clock import FAKE_START
@@ -40,6 +50,10 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
     assert operations == {
         "POST /jobs",
         "POST /jobs/batch",
+        "GET /jobs/{job_id}/webhook-deliveries",
+        "POST /jobs/{job_id}/webhook-deliveries/{delivery_id}/redeliver",
+        "POST /webhooks/ping",
+        "GET /webhooks/pings/{ping_id}",
         "PUT /jobs/{job_id}",
         "GET /jobs",
         "GET /jobs/{job_id}",
@@ -56,10 +70,19 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "POST /jobs/{job_id}/extend",
         "POST /jobs/{job_id}/retry",
         "POST /jobs/{job_id}/branch",
+        "POST /jobs/{job_id}/revoke-links",
         "POST /uploads",
         "GET /uploads/{upload_id}",
         "DELETE /uploads/{upload_id}",
         "GET /models",
+        "POST /keys",
+        "GET /keys",
+        "GET /keys/{key_id}",
+        "PATCH /keys/{key_id}",
+        "DELETE /keys/{key_id}",
+        "POST /keys/{key_id}/rotate",
+        "POST /keys/{key_id}/rotate-webhook-secret",
+        "GET /key",
         "GET /healthz",
         "GET /readyz",
     }
@@ -106,6 +129,24 @@ def test_the_examples_are_valid_uploads(name: str) -> None:
     assert new_upload(request, Settings(), FAKE_START).kinds == {name}
 
 
+@pytest.mark.parametrize(
+    ("model", "examples"),
+    [(KeyRequest, KEY_EXAMPLES), (KeyChange, KEY_CHANGE_EXAMPLES), (KeyRotation, ROTATION_EXAMPLES)],
+)
+def test_the_examples_are_valid_requests_about_keys(model: type[BaseModel], examples: dict[str, Any]) -> None:
+    assert [parse_body(each["value"], model) for each in examples.values()]
+
+
+def test_what_needs_a_key_says_so(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    assert set(document["components"]["securitySchemes"]) == {"key", "link"}
+    assert paths["/jobs"]["get"]["security"] == [{"key": []}]
+    assert paths["/jobs/{job_id}/video.mp4"]["get"]["security"] == [{"key": []}, {"link": []}]
+    assert "security" not in paths["/healthz"]["get"]
+    assert {"401", "403"} <= paths["/jobs"]["post"]["responses"].keys()
+    assert "403" not in paths["/jobs"]["get"]["responses"], "every key may read"
+
+
 def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -115,9 +156,10 @@ def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str,
 
 
 def test_webhooks_are_described(document: dict[str, Any]) -> None:
-    assert set(document["webhooks"]) == set(get_args(WebhookEvent))
-    parameters = document["webhooks"]["job.failed"]["post"]["parameters"]
-    assert {p["name"] for p in parameters} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    assert set(document["webhooks"]) == {*get_args(WebhookEvent), PING}
+    for event in ("job.failed", PING):
+        parameters = document["webhooks"][event]["post"]["parameters"]
+        assert {p["name"] for p in parameters} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
 
 
 def test_webhooks_are_sent_as_described(api: TestClient, world: World) -> None:
@@ -127,6 +169,7 @@ def test_webhooks_are_sent_as_described(api: TestClient, world: World) -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     chunk = WebhookBody.model_validate_json(payload(EventType.CHUNK_COMPLETED, record, at))
     assert chunk.data.chunk == {"index": 0, "first_frame": 0, "num_frames": 16}
+    assert PingBody.model_validate_json(ping_payload("ping_a", at)).data.id == "ping_a"
     failed = world.store.fail(job_id, JobError(code="out_of_memory", message="no room", retryable=False))
     body = WebhookBody.model_validate_json(payload(EventType.JOB_FAILED, failed, at))
     assert (body.type, body.data.error) == ("job.failed", failed.error)

@@ -138,7 +138,7 @@ def test_a_job_in_json_is_its_summary_and_its_chunks() -> None:
 
 
 def test_links_are_absolute() -> None:
-    links = links_of("j", URLS).model_dump()
+    links = links_of(record(), URLS).model_dump()
     assert links["self"] == "https://api/jobs/j"
     assert links["playlist"] == "https://api/jobs/j/playlist.m3u8"
     assert all(link.startswith("https://api/jobs/j") for link in links.values())
@@ -146,7 +146,7 @@ def test_links_are_absolute() -> None:
 
 def test_links_to_media_lead_to_the_cdn_and_all_others_to_the_api() -> None:
     urls = PublicUrls("https://api", "https://cdn/x")
-    links = links_of("j", urls).model_dump()
+    links = links_of(record(), urls).model_dump()
     of_media = {name: link for name, link in links.items() if not link.startswith("https://api/jobs/j")}
     assert of_media == {"video": "https://cdn/x/jobs/j/video.mp4", "thumbnail": "https://cdn/x/jobs/j/thumbnail.jpg"}
     (seen,) = chunk_views(refined_record(num_refined=1), [chunk(0, 1)], urls)

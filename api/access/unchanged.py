@@ -13,8 +13,9 @@ from typing import cast
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.access.caller import Caller
+from api.access.links import base_urls_of
 from api.backends.looks import Looks
-from api.backends.ports import base_urls_of
 from api.http.openapi import api_version
 from api.http.paths import path_of
 from api.http.responses import etag_of, matches, not_modified
@@ -26,9 +27,10 @@ _INCLUDES = {b"": None, b"include=chunks": "chunks"}
 """The query strings of GET /jobs/{id}. All others are left to the route."""
 
 
-def job_etag(base_url: PublicUrls, include: str | None, mark: str) -> str:
-    """The ETag of an answer about a job; `mark` is from ports.JobStore."""
-    return etag_of(f"{api_version()} {base_url} {include} {mark}")
+def job_etag(caller: Caller, base_url: PublicUrls, include: str | None, mark: str) -> str:
+    """The ETag of an answer about a job; `mark` is from ports.JobStore. Another for each key: who has learned that of
+    another key's job is not told whether there is such a job."""
+    return etag_of(f"{api_version()} {caller.owner} {base_url} {include} {mark}")
 
 
 class UnchangedJobs:
@@ -51,6 +53,7 @@ async def _unchanged(scope: Scope) -> str | None:
         return None
     with suppress(StoreError):  # the route tells it
         mark = await cast(Looks, scope["app"].state.looks).mark(found[1])
-        etag = job_etag(base_urls_of(request), _INCLUDES[query], mark) if mark is not None else None
+        shown = (request.state.caller, base_urls_of(request), _INCLUDES[query])
+        etag = job_etag(*shown, mark) if mark is not None else None
         return etag if etag is not None and matches(known, etag) else None
     return None

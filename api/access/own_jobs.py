@@ -1,0 +1,41 @@
+"""Which jobs a caller may see: those of its key, or the one of its link. All others are not found."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+
+from api.access.caller import CallerDep
+from api.access.links import checked, opens_by_link
+from api.backends.looks import LooksDep
+from api.backends.ports import PortsDep
+from core.service.domain.errors import JobNotFound, KeyRefused, shortened
+from core.service.domain.ports import Look
+
+
+async def own_job(request: Request, caller: CallerDep, looks: LooksDep, ports: PortsDep) -> Look | None:
+    """A dependency of all routes: acts on those with `job_id` in their path. The job as it is now; None if everybody
+    may see all jobs, or if the request creates the job of this id.
+
+    Raises JobNotFound, the same for a job of another key as for none; LinkExpired, KeyRefused, StoreError.
+    """
+    job_id = request.path_params.get("job_id")
+    if job_id is None or caller.is_everybody or (request.method == "PUT" and _is_whole_job(request)):
+        return None
+    if caller.token is not None:
+        if not opens_by_link(request):
+            raise KeyRefused
+        return await checked(caller.token, job_id, looks, ports.clock.now())
+    seen = await looks.look(job_id)
+    if not caller.owns(seen.record):
+        raise JobNotFound(f"there is no job {shortened(job_id, 64)}")
+    return seen
+
+
+def _is_whole_job(request: Request) -> bool:
+    return cast(APIRoute, request.scope["route"]).path == "/jobs/{job_id}"
+
+
+OwnLook = Annotated[Look | None, Depends(own_job)]

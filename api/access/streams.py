@@ -1,0 +1,84 @@
+"""For how long a caller may follow a job: until its key is revoked, or its link expires or is revoked.
+
+Links in a long stream are renewed with it, so that those in a new event are as good as those in any answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.access.caller import Caller, CallerDep
+from api.access.known_keys import KnownKeys
+from api.access.links import BaseUrl, checked, tokens_of
+from api.access.own_jobs import OwnLook
+from api.backends.looks import Looks, LooksDep
+from api.backends.ports import PortsDep, SettingsDep
+from api.events.text import ChunkLinks, Permit
+from core.service.domain.api_keys import ADMIN_ID
+from core.service.domain.errors import JobNotFound, KeyRefused, LinkExpired, StorageError, StoreError
+from core.service.domain.ports import Clock
+from core.service.domain.schema import JobRecord
+from core.service.domain.views import PublicUrls
+from core.service.settings import Settings
+
+
+@dataclass(frozen=True)
+class _Follower:
+    """A caller that follows a job."""
+
+    record: JobRecord
+    caller: Caller
+    urls: PublicUrls
+    looks: Looks
+    keys: KnownKeys
+    clock: Clock
+    settings: Settings
+
+    @property
+    def permit(self) -> Permit:
+        return Permit(ChunkLinks(self.urls.media, self.urls.token_of(self.record)), self._renewed)
+
+    async def _renewed(self) -> Permit | None:
+        """During an outage what was permitted stays so. A deleted job's stream ends by itself."""
+        now, record = self.clock.now(), self.record
+        try:
+            record = await self._read(now)
+        except (KeyRefused, LinkExpired):
+            return None
+        except (JobNotFound, StoreError, StorageError):
+            pass
+        urls = replace(self.urls, tokens=tokens_of(self.caller, self.settings, now))
+        return replace(self, record=record, urls=urls).permit
+
+    async def _read(self, now: datetime) -> JobRecord:
+        """The job. Raises KeyRefused, LinkExpired, JobNotFound, StoreError, StorageError."""
+        if self.caller.token is not None:
+            return (await checked(self.caller.token, self.record.id, self.looks, now)).record
+        assert self.caller.key is not None
+        if self.caller.key.id != ADMIN_ID:
+            key = await self.keys.get(self.caller.key.id)
+            if key is None or key.revoked_at is not None:
+                raise KeyRefused
+        return (await self.looks.look(self.record.id)).record
+
+
+async def _permit(
+    request: Request,
+    own: OwnLook,
+    caller: CallerDep,
+    base_url: BaseUrl,
+    looks: LooksDep,
+    ports: PortsDep,
+    settings: SettingsDep,
+) -> Permit:
+    if own is None:
+        return Permit(ChunkLinks(base_url.media))
+    keys = cast(KnownKeys, request.app.state.known_keys)
+    return _Follower(own.record, caller, base_url, looks, keys, ports.clock, settings).permit
+
+
+StreamPermit = Annotated[Permit, Depends(_permit)]

@@ -1,0 +1,27 @@
+"""Which requests need an API key, and of which scope. Paths are as routes declare them, or as clients send them: a
+parameter may be anything but a slash."""
+
+from __future__ import annotations
+
+import re
+
+from core.service.domain.api_keys import Scope
+
+_OPEN = re.compile(r"/|/favicon\.ico|/healthz|/readyz|/docs|/docs/[^/]+|/openapi\.json|/problems/[^/]+")
+_OF_KEYS = re.compile(r"/keys(?:/.*)?")
+_LINKED = re.compile(r"/jobs/[^/]+/(?:video|video\.mp4|playlist\.m3u8|thumbnail\.jpg|events|chunks|chunks/[^/]+\.mp4)")
+_READS = frozenset({"GET", "HEAD"})
+
+
+def scope_of(method: str, path: str) -> Scope | None:
+    """The scope that a request needs where keys are used; None: it needs no key."""
+    if method == "OPTIONS" or (method in _READS and _OPEN.fullmatch(path)):
+        return None
+    if _OF_KEYS.fullmatch(path):
+        return Scope.ADMIN
+    return Scope.READ if method in _READS else Scope.JOBS
+
+
+def takes_link_token(method: str, path: str) -> bool:
+    """Whether the token of a job's link is enough instead of a key."""
+    return method in _READS and _LINKED.fullmatch(path) is not None

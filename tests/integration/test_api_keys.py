@@ -1,0 +1,169 @@
+"""API keys in a real Redis: the contract, concurrent changes, and a Redis that loses its data."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from cli.processes.embedded import EmbeddedRedis
+from core.service.domain.api_keys import ApiKey
+from core.service.domain.errors import KeyNotFound, StorageError, StoreDamaged
+from core.service.domain.key_changes import changed, revoked
+from core.service.domain.key_schema import KeyChange
+from core.service.redis import keys as names
+from core.service.redis.api_keys import READ, StoredApiKeys, object_key
+from core.service.redis.client import connect
+from core.service.testing.clock import FAKE_START
+from core.service.testing.storage import FakeStorage
+from tests.helpers.api_keys_contract import ApiKeysContract, rename
+from tests.helpers.customers import stored_key
+
+NUM_RACERS = 8
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with connect(server.url()) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def storage() -> FakeStorage:
+    return FakeStorage()
+
+
+@pytest.fixture
+def keys(client: redis.Redis, storage: FakeStorage) -> StoredApiKeys:
+    return StoredApiKeys(client, storage)
+
+
+class TestStoredApiKeys(ApiKeysContract):
+    """The whole contract, on a real Redis."""
+
+
+def test_keys_are_read_again_after_redis_has_lost_its_data(keys: StoredApiKeys, client: redis.Redis) -> None:
+    valid, dead = stored_key(), stored_key()
+    keys.create(valid)
+    keys.create(dead)
+    keys.change(dead.id, lambda key: revoked(key, FAKE_START))
+    client.flushall()
+    assert keys.find([dead.id, "key_none", valid.id]) == [revoked(dead, FAKE_START), None, valid]
+    client.flushall()
+    assert keys.get(valid.id) == valid
+    client.flushall()
+    assert {key.id for key in keys.list()} == {valid.id, dead.id}
+    client.flushall()
+    assert keys.change(valid.id, lambda key: changed(key, rename("Other Ltd"))).name == "Other Ltd"
+
+
+def test_a_revoked_key_stays_revoked_if_an_older_write_of_its_object_arrives_late(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage
+) -> None:
+    key = stored_key()
+    keys.create(key)
+    late = storage.objects[object_key(key.id)]
+    keys.change(key.id, lambda key: revoked(key, FAKE_START))
+    storage.objects[object_key(key.id)] = late
+    client.flushall()
+    assert keys.get(key.id) == revoked(key, FAKE_START)
+
+
+def test_a_key_that_is_created_before_the_others_are_read_again_hides_none(
+    keys: StoredApiKeys, client: redis.Redis
+) -> None:
+    old, new = stored_key(age_seconds=60), stored_key()
+    keys.create(old)
+    client.flushall()
+    keys.create(new)
+    assert keys.find([new.id]) == [new]
+    assert keys.list() == [old, new]
+
+
+def test_unknown_ids_read_no_objects_once_all_keys_are_there(keys: StoredApiKeys, storage: FakeStorage) -> None:
+    keys.list()
+    storage.broken = True
+    assert keys.find(["key_none"]) == [None]
+    with pytest.raises(KeyNotFound):
+        keys.get("key_none")
+
+
+def test_a_redis_that_is_lost_again_while_objects_are_read_is_not_taken_for_whole(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage
+) -> None:
+    key = stored_key()
+    keys.create(key)
+    client.flushall()
+    losses = iter([client.flushall])
+
+    class Losing(FakeStorage):
+        def get(self, key: str) -> bytes:
+            data = super().get(key)
+            for lose in losses:
+                storage.objects[object_key(dead.id)] = dead.model_dump_json().encode()
+                lose()
+            return data
+
+    losing = Losing()
+    losing.objects, dead = storage.objects, revoked(key, FAKE_START)
+    assert StoredApiKeys(client, losing).get(key.id) == dead, "what was read before the loss is not written after it"
+    assert client.get(names.API_KEYS_READ) == READ
+
+
+def test_changes_at_once_are_all_kept_in_redis_and_in_the_objects(keys: StoredApiKeys, storage: FakeStorage) -> None:
+    key = stored_key()
+    keys.create(key)
+    gate = threading.Barrier(NUM_RACERS)
+
+    def append(number: int) -> ApiKey:
+        gate.wait()
+        return keys.change(key.id, lambda key: changed(key, KeyChange(name=f"{key.name} {number}")))
+
+    with ThreadPoolExecutor(NUM_RACERS) as pool:
+        list(pool.map(append, range(NUM_RACERS)))
+    assert sorted(keys.get(key.id).name.split()[2:]) == [str(number) for number in range(NUM_RACERS)]
+    assert ApiKey.model_validate_json(storage.objects[object_key(key.id)]) == keys.get(key.id)
+
+
+def test_a_change_that_is_not_stored_is_not_made(keys: StoredApiKeys, storage: FakeStorage) -> None:
+    """Or a key that was revoked would come back with the next loss of Redis."""
+    key = stored_key()
+    keys.create(key)
+    keys.list()
+    storage.broken = True
+    with pytest.raises(StorageError):
+        keys.change(key.id, lambda key: revoked(key, FAKE_START))
+    assert keys.get(key.id) == key
+
+
+def test_a_key_of_another_version_is_left_out_and_told(
+    keys: StoredApiKeys, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = stored_key()
+    keys.create(key)
+    client.hset(names.API_KEYS, "key_newer", '{"id": "key_newer"}')
+    assert keys.find(["key_newer", key.id]) == [None, key]
+    assert keys.list() == [key]
+    assert "key_newer cannot be read" in caplog.text
+    with pytest.raises(StoreDamaged):
+        keys.get("key_newer")
+
+
+def test_neither_redis_nor_the_objects_have_the_text_of_a_key(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage
+) -> None:
+    key = stored_key()
+    keys.create(key)
+    kept = f"{client.hgetall(names.API_KEYS)} {storage.objects}"
+    assert key.text_sha256 in kept
+    assert "lt_" not in kept

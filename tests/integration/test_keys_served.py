@@ -1,0 +1,110 @@
+"""Keys in real API processes: the examples of the API's page, revocation in all, a Redis that loses its data."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from pydantic import SecretStr
+
+from cli.processes.machine import free_port
+from tests.helpers.browser import chromium
+from tests.helpers.customers import ADMIN_KEY, bearer
+from tests.helpers.deadline import eventually
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.service import Service, running_service
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
+BASH = shutil.which("bash")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Redis, S3 and an API that asks for keys."""
+    folder = tmp_path_factory.mktemp("keyed")
+    write_fake_preset(folder / "presets", "fake")
+    with running_service(folder, folder / "presets", default_model="fake", admin_key=SecretStr(ADMIN_KEY)) as service:
+        yield service
+
+
+def create(http: httpx.Client) -> dict[str, str]:
+    answer = http.post("/keys", json={"name": "Example Ltd"}, headers=bearer(ADMIN_KEY))
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def status(http: httpx.Client, text: str) -> int:
+    return http.get("/jobs", headers=bearer(text)).status_code
+
+
+def test_the_examples_of_the_api_page_work(service: Service, tmp_path: Path) -> None:
+    if BASH is None or shutil.which("curl") is None:
+        pytest.skip("the commands need bash and curl")
+    (example,) = re.findall(r"```sh\n(.*?)```", API_PAGE.split("## API keys")[1].split("\n## ")[0], flags=re.DOTALL)
+    script = "set -euo pipefail\n" + example.replace("http://127.0.0.1:8000", str(service.http.base_url).rstrip("/"))
+    environment = {**os.environ, "LONGTAKE_ADMIN_KEY": ADMIN_KEY}
+    result = subprocess.run(
+        [BASH, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr + result.stdout
+    keys = service.http.get("/keys", headers=bearer(ADMIN_KEY)).json()["keys"]
+    assert [key["limits"]["requests_per_minute"] for key in keys if key["revoked_at"]] == [600]
+
+
+def test_a_key_that_one_process_revokes_stops_at_the_others(service: Service) -> None:
+    port = free_port()
+    other = service.start_api(wait=False, port=port)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        eventually(lambda: answers(http), "the second API to answer")
+        made = create(service.http)
+        assert status(http, made["key"]) == 200
+        assert service.http.delete(f"/keys/{made['id']}", headers=bearer(ADMIN_KEY)).status_code == 204
+        assert status(service.http, made["key"]) == 401
+        eventually(lambda: status(http, made["key"]) == 401, "the other API to refuse the key", seconds=10)
+    service.stop(other)
+
+
+def answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_keys_outlive_a_redis_that_loses_its_data(service: Service) -> None:
+    valid, dead = create(service.http), create(service.http)
+    assert service.http.delete(f"/keys/{dead['id']}", headers=bearer(ADMIN_KEY)).status_code == 204
+    service.redis().flushall()
+    eventually(lambda: status(service.http, valid["key"]) == 200, "the key to be read again", seconds=10)
+    assert status(service.http, dead["key"]) == 401
+    keys = service.http.get("/keys", headers=bearer(ADMIN_KEY)).json()["keys"]
+    listed = {key["id"]: key["revoked_at"] for key in keys}
+    assert listed[valid["id"]] is None
+    assert listed[dead["id"]]
+
+
+def test_the_page_asks_for_a_key_and_keeps_it(service: Service) -> None:
+    made = create(service.http)
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(str(service.http.base_url))
+        field = page.get_by_label("API key")
+        expect(field).to_be_visible()
+        expect(page.get_by_role("status")).to_contain_text("valid API key")
+        field.fill(made["key"])
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.get_by_role("status")).to_have_text("")
+        expect(field).to_be_hidden()
+        page.get_by_label("Prompt").fill("red of a customer")
+        page.get_by_role("button", name="Make it").click()
+        expect(page.get_by_role("listitem")).to_contain_text("red of a customer")
+        page.reload()
+        expect(page.get_by_role("listitem")).to_contain_text("red of a customer")
