@@ -177,7 +177,7 @@ class KeyOf:
         )
 
     def _records(self) -> dict[str, JobRecord]:
-        listed = [*self.store.list(limit=1000).jobs, *self.store.deleted()]
+        listed = [*self.store.list(owner=self.id, limit=1000).jobs, *self.store.deleted()]
         return {record.id: record for record in listed if record.owner == self.id}
 
 
@@ -450,6 +450,7 @@ class UsageContract:
     def test_whatever_is_done_the_count_is_that_of_the_records(
         self, ports: UsagePorts, done: list[tuple[str, int, int]]
     ) -> None:
+        ports.lose_all()
         key = ports.key()
         key.create()
         for deed, number, frames in done:

@@ -224,6 +224,26 @@ def test_a_key_stores_so_many_bytes(world: World, api: TestClient, with_key: Cal
     assert api.post("/uploads", json=upload).status_code == 201
 
 
+# What is told
+
+
+def test_the_key_tells_what_it_uses(world: World, api: TestClient, with_key: Callable[..., str]) -> None:
+    owner = with_key(frames_per_day=500)
+    world.make_chunk(submit(api))
+    usage = {"unfinished_jobs": 1, "frames_today": 48, "stored_bytes": 3000}
+    assert api.get("/key").json()["usage"] == usage
+    api.headers["Authorization"] = f"Bearer {ADMIN}"
+    assert api.get(f"/keys/{owner}").json()["usage"] == usage
+    assert api.get("/key").json()["usage"]["frames_today"] == 0
+
+
+def test_the_document_says_that_requests_may_be_limited(api: TestClient) -> None:
+    document = api.get("/openapi.json").json()
+    of_list, of_health = (document["paths"][path]["get"]["responses"] for path in ("/jobs", "/healthz"))
+    assert {"RateLimit", "RateLimit-Policy"} <= of_list["200"]["headers"].keys() & of_list["429"]["headers"].keys()
+    assert "429" not in of_health
+
+
 # Whose limits
 
 
