@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 READING_THREADS = 8
 """Threads for short reads of logs and records, shared by all streams; not those of other requests."""
 LOG_START = "0-0"
-HEARTBEAT = ": still here\n\n"
+HEARTBEAT = ": still here\n"
+"""As `retry` without an empty line: it would end an event, and some readers (httpx-sse) then tell an empty one."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # otherwise nginx buffers events
@@ -145,7 +146,7 @@ async def follow_job(
     """The stream's text, part by part, until the job's last event, its deletion, the end of the permit, the server's
     stop, or until `left` is done."""
     left = left or asyncio.get_running_loop().create_future()
-    yield f"retry: {round(streams.timing.reconnect_seconds * 1000)}\n\n"
+    yield f"retry: {round(streams.timing.reconnect_seconds * 1000)}\n"
     hub = streams.hub()
     follower = _JobFollower(streams, hub, job_id, after, permit)
     # Send the existing log before following live: an ended job needs no more.

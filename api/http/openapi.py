@@ -31,7 +31,15 @@ from api.http.protection import scope_of, takes_link_token
 from api.http.request_ids import HEADER as REQUEST_ID
 from core.service.domain.api_keys import Scope
 from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
-from core.service.domain.schema import JobBranch, JobChange, JobExtension, JobRequest, WebhookPingRequest
+from core.service.domain.schema import (
+    JobBranch,
+    JobChange,
+    JobEvent,
+    JobExtension,
+    JobRequest,
+    StepProgress,
+    WebhookPingRequest,
+)
 from core.service.media.uploads import UploadRequest
 
 DESCRIPTION = """
@@ -80,6 +88,10 @@ KEY_BODY = _body(KeyRequest, KEY_EXAMPLES)
 KEY_CHANGE_BODY = _body(KeyChange, KEY_CHANGE_EXAMPLES)
 ROTATION_BODY = _body(KeyRotation, ROTATION_EXAMPLES)
 PING_BODY = _body(WebhookPingRequest, PING_EXAMPLES)
+_BODIES = (
+    REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, PING_BODY, KEY_BODY, KEY_CHANGE_BODY,
+    ROTATION_BODY,
+)  # fmt: skip
 
 
 BATCH_BODY: dict[str, Any] = {
@@ -141,7 +153,7 @@ def api_version() -> str:
         return "0"
 
 
-_OF_JOBS = (JobRequest, JobChange, JobBranch, JobExtension)
+_OF_JOBS = (JobRequest, JobChange, JobBranch, JobExtension, JobEvent, StepProgress)
 _DECLARED = (*_OF_JOBS, UploadRequest, WebhookPingRequest, KeyRequest, KeyChange, KeyRotation, Problem)
 """Models that no route names."""
 
@@ -162,6 +174,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
             schemas[model.__name__] = schema
         for of_fastapi in ("HTTPValidationError", "ValidationError"):
             schemas.pop(of_fastapi, None)
+        _keep_nulls_of_examples(openapi)
         _declare_access(openapi)
         _declare_parameter_errors(openapi)
         _declare_request_limits(openapi)
@@ -169,6 +182,19 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
         return openapi
 
     return document
+
+
+def _keep_nulls_of_examples(document: dict[str, Any]) -> None:
+    """FastAPI leaves out what is null, which is a value of `num_frames`."""
+    examples = {content["schema"]["$ref"]: content["examples"] for content in map(_json_of, _BODIES)}
+    for operation in _operations(document["paths"]):
+        content = _json_of(operation)
+        if (of_schema := content.get("schema", {}).get("$ref")) in examples:
+            content["examples"] = examples[of_schema]
+
+
+def _json_of(operation: dict[str, Any]) -> dict[str, Any]:
+    return operation.get("requestBody", {}).get("content", {}).get("application/json", {})
 
 
 def _declare_parameter_errors(document: dict[str, Any]) -> None:

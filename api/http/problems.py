@@ -118,7 +118,7 @@ _OUTAGES: tuple[type[LongtakeError], ...] = (
 KINDS: dict[type[LongtakeError], ProblemKind] = {
     LongtakeError: ProblemKind(500, is_public=False),
     errors.RequestError: ProblemKind(422),
-    errors.MalformedJson: ProblemKind(400),
+    **dict.fromkeys((errors.MalformedJson, errors.MalformedForm), ProblemKind(400)),
     errors.InvalidIdempotencyKey: ProblemKind(400),
     errors.KeyRefused: ProblemKind(401),
     **dict.fromkeys((errors.ScopeMissing, errors.LinkExpired), ProblemKind(403)),

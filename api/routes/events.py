@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
@@ -17,6 +17,23 @@ from core.service.domain.errors import InvalidField, StoreError
 
 router = APIRouter(tags=["jobs"])
 _STREAM_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+_EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Send the last one as Last-Event-ID to resume. None of job.progress."},
+        "event": {"type": "string", "description": "Type of the event; `job.progress` or one of the log."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("JobEvent", "StepProgress")]
+            },
+        },
+        "retry": {"type": "integer", "description": "Milliseconds to wait before connecting again."},
+    },
+}
+_STREAM = {"schema": {"type": "string"}, "itemSchema": _EVENT_SCHEMA}  # OpenAPI 3.2, which readers of 3.1 pass over
 
 
 @router.get(
@@ -25,6 +42,7 @@ _STREAM_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
     summary="Follow a job as server-sent events",
     response_class=EventStreamResponse,
     responses={
+        200: {"description": "The stream.", "content": {EventStreamResponse.media_type: _STREAM}},
         204: {"description": "The job has ended and there are no events after Last-Event-ID: do not reconnect."},
         **may_fail(404, 422, 429, 503),
     },

@@ -6,7 +6,7 @@ By the setting `media` the API sends the object itself or redirects to the objec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -58,12 +58,22 @@ class PictureResponse(Response):
     media_type = PICTURE_TYPE
 
 
-MEDIA_RESPONSES = {
-    206: {"description": "The bytes of the requested Range. Of several ranges the whole video is sent."},
-    304: {"description": "Unchanged since If-None-Match."},
-    307: {"description": "Redirect to the object storage."},
-    **may_fail(404, 409, 416, 422, 429, 503),
-}
+def _media_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of a route that sends a stored object of this type."""
+    content = {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+    return {
+        200: {"description": "The whole object.", **content},
+        206: {
+            "description": "The bytes of the requested Range. Of several ranges the whole object is sent.",
+            **content,
+        },
+        304: {"description": "Unchanged since If-None-Match."},
+        307: {"description": "Redirect to the object storage."},
+        **may_fail(404, 409, 416, 422, 429, 503),
+    }
+
+
+VIDEO_RESPONSES = _media_responses("video/mp4")
 
 
 @router.get(
@@ -189,7 +199,7 @@ DeliveryOfPicture = Annotated[Delivery, Depends(_picture_delivery)]
     dependencies=BY_LINK,
     summary="A finished chunk as a playable MP4",
     response_class=VideoResponse,
-    responses=MEDIA_RESPONSES,
+    responses=VIDEO_RESPONSES,
 )
 async def chunk(
     index: Annotated[int, Path(ge=0, le=999_999, description="Index of the chunk, from 0.")],
@@ -208,7 +218,7 @@ async def chunk(
     dependencies=BY_LINK,
     summary="The final MP4",
     response_class=VideoResponse,
-    responses=MEDIA_RESPONSES,
+    responses=VIDEO_RESPONSES,
 )
 async def video_file(delivery: DeliveryOfRequest) -> Response:
     """The whole video as one file after the job's end. Before that 404 `video_not_ready`."""
@@ -221,7 +231,7 @@ async def video_file(delivery: DeliveryOfRequest) -> Response:
     dependencies=BY_LINK,
     summary="The final MP4 as a download",
     response_class=VideoResponse,
-    responses=MEDIA_RESPONSES,
+    responses=VIDEO_RESPONSES,
 )
 async def video(delivery: DeliveryOfRequest) -> Response:
     """The same as video.mp4, but browsers save it under the job's id."""
@@ -234,7 +244,7 @@ async def video(delivery: DeliveryOfRequest) -> Response:
     dependencies=BY_LINK,
     summary="A picture of the video",
     response_class=PictureResponse,
-    responses=MEDIA_RESPONSES,
+    responses=_media_responses(PICTURE_TYPE),
 )
 async def thumbnail(delivery: DeliveryOfPicture, thumbnails: ThumbnailsDep) -> Response:
     """The middle frame of the first chunk as a JPEG, its longer side at most 512 pixels; of the refined video once it

@@ -23,7 +23,7 @@ from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
 LONGEST = (
     *("chaos", "hub", "readme", "worker_outages", "refinement_networks", "sprites", "job_life", "training_processes"),
     *("sprites_run", "clips_run", "ablation", "command", "event_streams", "delivery", "killed_runs", "conversion"),
-    "recovery",
+    *("recovery", "openapi_contract"),
 )
 """Files that take minutes. They begin first, so that none of them is waited for alone in the end."""
 SLOW_STEPS = 8

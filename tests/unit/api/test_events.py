@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from threading import Event, Thread
 
 import anyio
+import httpx
 import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
+from httpx_sse import EventSource
 
 from api.events.sse import Streams, StreamTiming, event_stream_limit, follow_job
 from api.events.text import ChunkLinks, Permit
@@ -46,7 +48,7 @@ def test_an_ended_jobs_stream_has_all_events_and_ends(api: TestClient, world: Wo
     assert [event.id for event in told] == ["1-0", "2-0", "3-0", "4-0", "5-0"]
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["x-accel-buffering"] == "no"
-    assert answer.text.startswith("retry: 2000\n\n")
+    assert answer.text.startswith("retry: 2000\n")
 
 
 def test_a_finished_chunk_carries_its_url(api: TestClient, world: World) -> None:
@@ -128,7 +130,16 @@ def test_progress_is_sent_without_an_id(api: TestClient, world: World) -> None:
 
 def test_silence_is_broken_by_comments(api: TestClient, world: World) -> None:
     text = told_live(world, submit(api), lambda _over: None, stop_at="still here")
-    assert text.endswith(": still here\n\n")
+    assert text.endswith(": still here\n")
+
+
+def test_readers_that_take_every_empty_line_for_an_event_are_told_events_only(api: TestClient, world: World) -> None:
+    """httpx-sse does so after `retry` and after an id (WHATWG HTML, 9.2.6, has it ignore them without data)."""
+    text = told_live(world, submit(api), lambda _over: None, stop_at="still here")
+    answer = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, text=text)
+    events = [*EventSource(answer).iter_sse()]
+    assert [event.event for event in events] == ["job.queued"]
+    assert events[0].retry == 2000
 
 
 def test_a_deleted_job_ends_its_stream(api: TestClient, world: World) -> None:

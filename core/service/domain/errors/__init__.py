@@ -6,6 +6,7 @@ LongtakeError
 │   ├── UnknownField            a field that no version knows
 │   ├── FieldNotSupported       a field that this version or this model does not take
 │   ├── MalformedJson           the body is not JSON
+│   ├── MalformedForm           the body is not multipart/form-data
 │   ├── InvalidIdempotencyKey   not 1 to 255 printable ASCII characters
 │   ├── IdempotencyKeyReused    sent before with another request
 │   ├── PromptTooLong           more tokens than the text encoder reads
@@ -182,6 +183,7 @@ from core.service.domain.errors.requests import (
     IdempotencyKeyReused,
     InvalidField,
     InvalidIdempotencyKey,
+    MalformedForm,
     MalformedJson,
     MediaUrlRefused,
     PromptNotUnderstood,
@@ -232,6 +234,7 @@ __all__ = [
     "LimitReached",
     "LinkExpired",
     "LongtakeError",
+    "MalformedForm",
     "MalformedJson",
     "MediaBusy",
     "MediaError",
