@@ -20,6 +20,7 @@ from tests.helpers.presets import write_fake_preset
 
 ADMIN = "an-admin-key-of-more-than-32-characters"
 MIDNIGHT_SECONDS = 86_400
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
@@ -222,6 +223,21 @@ def test_a_key_stores_so_many_bytes(world: World, api: TestClient, with_key: Cal
     assert ask(api).status_code == 202
     api.delete(f"/jobs/{job}")
     assert api.post("/uploads", json=upload).status_code == 201
+
+
+def test_videos_and_images_of_openai_clients_count_too(
+    world: World, api: TestClient, with_key: Callable[..., str]
+) -> None:
+    owner = with_key(stored_bytes=40, frames_per_day=60)
+    form = {"prompt": (None, PROMPT), "input_reference": ("a.png", PNG + bytes(50))}
+    refused = api.post("/v1/videos", files=form)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    assert refused.json()["error"]["code"] == "limit_reached"
+    assert world.uploads.count() == 0
+    assert api.post("/v1/videos", json={"prompt": PROMPT}).status_code == 200
+    assert world.store.usage.of(owner).frames_today == 48
+    refused = api.post("/v1/videos", json={"prompt": PROMPT})
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, str(MIDNIGHT_SECONDS))
 
 
 # What is told
