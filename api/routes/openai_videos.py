@@ -65,7 +65,7 @@ async def create_video(
     image, upload = asked.image, None
     if image is not None:
         upload = await run_in_threadpool(
-            stored_upload, image.data, image.content_type, caller.owner, request, ports, settings
+            stored_upload, image.data, image.content_type, caller, request, ports, settings
         )
         wanted = wanted.model_copy(update={"image": upload.id})
     is_used = False
