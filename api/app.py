@@ -37,7 +37,11 @@ from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
+from api.media.spritesheets import Spritesheets
 from api.media.thumbnails import Thumbnails
+from api.openai import documents
+from api.openai.bodies import LargeBodies
+from api.openai.errors import OpenAiErrors
 from api.routes import (
     batch,
     branch,
@@ -52,9 +56,12 @@ from api.routes import (
     links,
     media,
     models,
+    openai_models,
+    openai_videos,
     problems_page,
     steering,
     uploads,
+    webhooks,
 )
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
@@ -86,13 +93,17 @@ def create_app(
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
     app.state.media_streams = MediaStreams(settings)
+    app.state.spritesheets = Spritesheets(ports.store, ports.storage)
     app.state.thumbnails = Thumbnails(ports.storage)
+    app.state.large_bodies = LargeBodies()
     app.state.playlist_waits = PlaylistWaits(settings)
-    of_jobs = (create, batch, jobs, steering, continuing, branch, links)
-    for module in (*of_jobs, uploads, media, events, models, keys, health, home, docs, problems_page):
+    of_jobs = (create, batch, jobs, steering, continuing, branch, links, webhooks)
+    others = (uploads, media, events, models, keys, openai_videos, openai_models)
+    for module in (*of_jobs, *others, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
+    documents.install(app)
     _add_middleware(app, settings)
     return app
 
@@ -107,6 +118,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(ErrorBoundary)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(AllowedHosts, settings=settings)
+    app.add_middleware(OpenAiErrors)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
     app.add_middleware(RequestIds)
     app.add_middleware(LongResponses)

@@ -27,6 +27,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
 from api.binding import check_binding
+from api.http.access_log import WithoutTokens
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from api.http.request_ids import HEADER, request_id_of
 from core.service.domain.errors import LongtakeError, SetupError
@@ -249,8 +250,10 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
 
 
 def _log_config() -> dict[str, Any]:
-    """uvicorn's own, with request ids."""
+    """uvicorn's own, with request ids, and without tokens of links."""
     config = deepcopy(LOGGING_CONFIG)
+    config["filters"] = {"tokens": {"()": WithoutTokens}}
+    config["handlers"]["access"]["filters"] = ["tokens"]
     for formatter in config["formatters"].values():
         formatter["fmt"] += LOG_SUFFIX
     return config

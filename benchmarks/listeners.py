@@ -1,8 +1,8 @@
-"""`python -m benchmarks.listeners PORT COUNT < ids of jobs`: many event-stream clients in one process.
+"""`python -m benchmarks.listeners PORT COUNT < jobs`: many event-stream clients in one process.
 
-Raw sockets on one event loop, so that the listeners cost little beside the API that is measured. Listener n follows job
-n modulo the number of jobs. Prints `all listen` once each has its first event, and at the end the report as one line of
-JSON.
+Raw sockets on one event loop, so that the listeners cost little beside the API that is measured. A line of `jobs` is
+the id of a job and, if there are API keys, one that may read it. Listener n follows job n modulo the number of jobs.
+Prints `all listen` once each has its first event, and at the end the report as one line of JSON.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ class ListenersReport:
 class Listeners:
     """The process of the listeners."""
 
-    def __init__(self, port: int, count: int, job_ids: Sequence[str], folder: Path) -> None:
+    def __init__(self, port: int, count: int, job_ids: Sequence[str], folder: Path, keys: Sequence[str] = ()) -> None:
+        """`keys`: an API key for each job."""
         self._input = folder / "jobs-of-listeners"
-        self._input.write_text("\n".join(job_ids))
+        lines = [f"{job_id} {key}" for job_id, key in zip(job_ids, keys, strict=True)] if keys else job_ids
+        self._input.write_text("\n".join(lines))
         command = [sys.executable, "-m", "benchmarks.listeners", str(port), str(count)]
         with self._input.open() as ids:
             self._process = subprocess.Popen(command, stdin=ids, stdout=subprocess.PIPE, text=True)
@@ -73,9 +75,9 @@ class Listeners:
 class _Client:
     """All listeners, inside their process."""
 
-    def __init__(self, port: int, count: int, job_ids: Sequence[str]) -> None:
+    def __init__(self, port: int, count: int, jobs: Sequence[str]) -> None:
         self._port = port
-        self._jobs = [job_ids[number % len(job_ids)] for number in range(count)]
+        self._jobs = [jobs[number % len(jobs)] for number in range(count)]
         self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._without_event = count
         self._ids = Counter[tuple[str, ...]]()
@@ -88,11 +90,12 @@ class _Client:
         self._report.spread_seconds = {event_id: last - first for event_id, (first, last) in self._times.items()}
         return self._report
 
-    async def _listen(self, job_id: str) -> None:
-        ids = list[str]()
+    async def _listen(self, job: str) -> None:
+        ids, (job_id, _, key) = list[str](), job.partition(" ")
         async with self._connecting:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 14)
-            writer.write(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            lines = [f"GET /jobs/{job_id}/events HTTP/1.1", "Host: localhost", "Connection: close", *authorization(key)]
+            writer.write("\r\n".join([*lines, "", ""]).encode())
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 self._report.failures.append(head.decode(errors="replace"))
@@ -126,12 +129,17 @@ class _Client:
             print("all listen", flush=True)
 
 
+def authorization(key: str) -> list[str]:
+    """The header line that carries an API key, if there is one."""
+    return [f"Authorization: Bearer {key}"] if key else []
+
+
 def main() -> None:
     raise_open_file_limit()
     port, count = int(sys.argv[1]), int(sys.argv[2])
 
     async def listen() -> ListenersReport:
-        return await _Client(port, count, sys.stdin.read().split()).run()
+        return await _Client(port, count, sys.stdin.read().splitlines()).run()
 
     print(json.dumps(asdict(asyncio.run(listen()))), flush=True)
 

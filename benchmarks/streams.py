@@ -23,7 +23,8 @@ import psutil
 
 from benchmarks.figures import Figure
 from benchmarks.http import api_process
-from benchmarks.listeners import Listeners
+from benchmarks.keys import ADMIN_KEY, made_key
+from benchmarks.listeners import Listeners, authorization
 from core.service.clock import SystemClock
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key
@@ -33,6 +34,7 @@ from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 
 LISTENERS = 2000
+WITH_KEYS = 300
 SECONDS_OF_A_ROUND = 4.0
 REQUESTS_PER_SECOND = 100
 CONNECTIONS = 10
@@ -136,19 +138,22 @@ def measure_listeners(
     folder: Path,
     rounds: int,
     listeners: int = LISTENERS,
+    keys: Sequence[str] = (),
 ) -> Measured:
-    """Listeners follow `job_ids`; `spare` is a job without listeners. Rounds without listeners come before and
-    after. Raises AssertionError if a listener missed an event, got one twice or was refused."""
+    """Listeners follow `job_ids`, with an API key for each in `keys`, whose first one may read `spare` too, a job
+    without listeners. Rounds without listeners come before and after. Raises AssertionError if a listener missed an
+    event, got one twice or was refused."""
     paths = (f"/jobs/{spare}", "/jobs", "/healthz", f"/jobs/{spare}/playlist.m3u8")
+    key = keys[0] if keys else ""
     worker.make_chunk(spare)
     with worker.at_work([spare]):
-        p99_of_round(port, paths)  # warms everything up
-        alone = [p99_of_round(port, paths) for _ in range(rounds)]
+        p99_of_round(port, paths, key)  # warms everything up
+        alone = [p99_of_round(port, paths, key) for _ in range(rounds)]
     before = rss_megabytes(api_pid)
-    with Listeners(port, listeners, job_ids, folder) as following:
+    with Listeners(port, listeners, job_ids, folder, keys) as following:
         following.wait_until_all_listen()
         with worker.at_work(job_ids):
-            beside = [p99_of_round(port, paths) for _ in range(rounds)]
+            beside = [p99_of_round(port, paths, key) for _ in range(rounds)]
         more = rss_megabytes(api_pid) - before
         for job_id in job_ids:
             worker.end(job_id)
@@ -161,11 +166,12 @@ def measure_listeners(
         (whole,) = report.ids
         assert len(whole[0]) == worker.store.get(job_ids[0]).num_events
     else:
-        expected = Counter(worker.store.get(job_id).num_events for job_id in job_ids)
+        of_jobs = [worker.store.get(job_id).num_events for job_id in job_ids]
+        expected = Counter(of_jobs[number % len(of_jobs)] for number in range(listeners))
         had = sum((Counter({len(ids): count}) for ids, count in report.ids), Counter[int | None]())
         assert had == expected, (had, expected)
     with worker.at_work([spare]):
-        alone += [p99_of_round(port, paths) for _ in range(rounds)]
+        alone += [p99_of_round(port, paths, key) for _ in range(rounds)]
     return Measured(alone, beside, more, _slowest_spread(report.spread_seconds) if len(job_ids) == 1 else 0.0)
 
 
@@ -179,19 +185,19 @@ def rss_megabytes(pid: int) -> float:
     return psutil.Process(pid).memory_info().rss / 1e6
 
 
-def p99_of_round(port: int, paths: Sequence[str]) -> float:
+def p99_of_round(port: int, paths: Sequence[str], key: str) -> float:
     """In seconds, of requests at a steady rate: a slow answer does not delay the next request of its connection."""
-    taken = asyncio.run(_requests(port, paths))
+    taken = asyncio.run(_requests(port, paths, key))
     return sorted(taken)[int(0.99 * (len(taken) - 1))]
 
 
-async def _requests(port: int, paths: Sequence[str]) -> list[float]:
+async def _requests(port: int, paths: Sequence[str], key: str) -> list[float]:
     started = time.perf_counter()
-    each = await asyncio.gather(*(_paced(port, paths, started, number) for number in range(CONNECTIONS)))
+    each = await asyncio.gather(*(_paced(port, paths, key, started, number) for number in range(CONNECTIONS)))
     return [seconds for one in each for seconds in one]
 
 
-async def _paced(port: int, paths: Sequence[str], started: float, number: int) -> list[float]:
+async def _paced(port: int, paths: Sequence[str], key: str, started: float, number: int) -> list[float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     pause, taken = CONNECTIONS / REQUESTS_PER_SECOND, list[float]()
     due = started + pause * number / CONNECTIONS
@@ -199,7 +205,8 @@ async def _paced(port: int, paths: Sequence[str], started: float, number: int) -
         while due < started + SECONDS_OF_A_ROUND:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             began = time.perf_counter()
-            writer.write(f"GET {paths[len(taken) % len(paths)]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            lines = [f"GET {paths[len(taken) % len(paths)]} HTTP/1.1", "Host: localhost", *authorization(key)]
+            writer.write("\r\n".join([*lines, "", ""]).encode())
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             assert head.startswith(b"http/1.1 200"), head
             await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
@@ -219,13 +226,30 @@ def measure(rounds: int, say: Callable[[str], None]) -> list[Figure]:
             worker = SimulatedWorker(api.redis_url)
             followed = worker.copies_of(spare, num_jobs)
             found = measure_listeners(api.pid, api.port, worker, followed, spare, Path(folder), rounds)
-        shown += figures_of(found, title)
-    return shown
+        shown += figures_of(found, f"{LISTENERS} listeners, {title}")
+    say(f"{WITH_KEYS} listeners with API keys")
+    return [*shown, *figures_of(measure_with_keys(rounds), f"{WITH_KEYS} listeners with API keys")]
 
 
-def figures_of(found: Measured, title: str) -> list[Figure]:
+def measure_with_keys(rounds: int) -> Measured:
+    """All listeners on one job, in a deployment that asks for keys."""
+    with (
+        tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder,
+        api_process(Path(folder), admin_key=ADMIN_KEY) as api,
+    ):
+        key, body = made_key(api), {"prompt": "a red circle moving left", "num_frames": 16 * 200}
+        headers = {"Authorization": f"Bearer {key}"}
+        job, spare = (
+            str(httpx.post(f"{api.url}/jobs", json=body, headers=headers, trust_env=False).json()["id"])
+            for _ in range(2)
+        )
+        worker = SimulatedWorker(api.redis_url)
+        return measure_listeners(api.pid, api.port, worker, [job], spare, Path(folder), rounds, WITH_KEYS, [key])
+
+
+def figures_of(found: Measured, prefix: str) -> list[Figure]:
+    """`prefix`: of the figures' names."""
     alone, beside = ([round(1000 * p99, 1) for p99 in p99s] for p99s in (found.alone_seconds, found.beside_seconds))
-    prefix = f"{LISTENERS} listeners, {title}"
     shown = [
         Figure(f"{prefix}: more memory (RSS)", round(found.more_megabytes, 1), "MB", target=MAX_MORE_MEGABYTES),
         Figure(f"{prefix}: p99 of other requests", statistics.median(beside), "ms", samples=beside),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import redis
 
+from core.service.redis.api_keys import StoredApiKeys
 from core.service.redis.outbox import RedisOutbox
 from worker.lanes.prepare import PreparePool
 from worker.maintenance.janitor import Janitor
@@ -26,7 +27,8 @@ class BackgroundThreads:
         settings = services.settings
         janitor = Janitor(services, RedisJanitorLock(records))
         self.janitor = Ticker("janitor", settings.janitor_interval_seconds, janitor.run)
-        self.webhook_sender = WebhookSender(RedisOutbox(records), services.store, services.clock, settings)
+        api_keys = StoredApiKeys(records, services.storage)
+        self.webhook_sender = WebhookSender(RedisOutbox(records), services.store, services.clock, settings, api_keys)
         self.media_preparer = PreparePool(services)
         self._request_seconds = settings.webhook_timeout_seconds
 

@@ -6,16 +6,19 @@ Links in a long stream are renewed with it, so that those in a new event are as 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, cast
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from api.access.caller import Caller, CallerDep
+from api.access.known_keys import KnownKeys
 from api.access.links import BaseUrl, checked, tokens_of
 from api.access.own_jobs import OwnLook
 from api.backends.looks import Looks, LooksDep
 from api.backends.ports import PortsDep, SettingsDep
 from api.events.text import ChunkLinks, Permit
+from core.service.domain.api_keys import ADMIN_ID
 from core.service.domain.errors import JobNotFound, KeyRefused, LinkExpired, StorageError, StoreError
 from core.service.domain.ports import Clock
 from core.service.domain.schema import JobRecord
@@ -31,6 +34,7 @@ class _Follower:
     caller: Caller
     urls: PublicUrls
     looks: Looks
+    keys: KnownKeys
     clock: Clock
     settings: Settings
 
@@ -42,10 +46,7 @@ class _Follower:
         """During an outage what was permitted stays so. A deleted job's stream ends by itself."""
         now, record = self.clock.now(), self.record
         try:
-            if self.caller.token is None:
-                record = (await self.looks.look(record.id)).record
-            else:
-                record = (await checked(self.caller.token, record.id, self.looks, now)).record
+            record = await self._read(now)
         except (KeyRefused, LinkExpired):
             return None
         except (JobNotFound, StoreError, StorageError):
@@ -53,13 +54,31 @@ class _Follower:
         urls = replace(self.urls, tokens=tokens_of(self.caller, self.settings, now))
         return replace(self, record=record, urls=urls).permit
 
+    async def _read(self, now: datetime) -> JobRecord:
+        """The job. Raises KeyRefused, LinkExpired, JobNotFound, StoreError, StorageError."""
+        if self.caller.token is not None:
+            return (await checked(self.caller.token, self.record.id, self.looks, now)).record
+        assert self.caller.key is not None
+        if self.caller.key.id != ADMIN_ID:
+            key = await self.keys.get(self.caller.key.id)
+            if key is None or key.revoked_at is not None:
+                raise KeyRefused
+        return (await self.looks.look(self.record.id)).record
+
 
 async def _permit(
-    own: OwnLook, caller: CallerDep, base_url: BaseUrl, looks: LooksDep, ports: PortsDep, settings: SettingsDep
+    request: Request,
+    own: OwnLook,
+    caller: CallerDep,
+    base_url: BaseUrl,
+    looks: LooksDep,
+    ports: PortsDep,
+    settings: SettingsDep,
 ) -> Permit:
     if own is None:
         return Permit(ChunkLinks(base_url.media))
-    return _Follower(own.record, caller, base_url, looks, ports.clock, settings).permit
+    keys = cast(KnownKeys, request.app.state.known_keys)
+    return _Follower(own.record, caller, base_url, looks, keys, ports.clock, settings).permit
 
 
 StreamPermit = Annotated[Permit, Depends(_permit)]

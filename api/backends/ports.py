@@ -16,6 +16,7 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
     ApiKeys,
     Clock,
+    Deliveries,
     EventLog,
     IdempotencyKeys,
     JobStore,
@@ -49,6 +50,7 @@ class Ports:
     keys: ApiKeys
     usage: Usage
     request_counts: RequestCounts
+    deliveries: Deliveries
     queue: TaskQueue
     clock: Clock
     catalog: Catalog
@@ -67,6 +69,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.records.rebuild import RecordRebuilder
     from core.service.redis import client as redis_client
     from core.service.redis.api_keys import StoredApiKeys
+    from core.service.redis.deliveries import RedisDeliveries
     from core.service.redis.event_log import RedisEventLog
     from core.service.redis.health import check_storage, check_store
     from core.service.redis.idempotency import RedisIdempotencyKeys
@@ -105,6 +108,7 @@ def real_ports(settings: Settings) -> Ports:
         keys=StoredApiKeys(redis, storage),
         usage=RedisUsage(redis, clock),
         request_counts=RedisRequestCounts(redis),
+        deliveries=RedisDeliveries(redis),
         queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
         clock=clock,
         catalog=Catalog(settings),

@@ -25,7 +25,7 @@ ALLOWED_HEADERS = (
 """The asterisk covers all others, but never Authorization, and old browsers do not support it."""
 EXPOSED_HEADERS = (
     "Accept-Ranges, Allow, Content-Disposition, Content-Length, Content-Range, Date, ETag, Idempotency-Replayed, Link, "
-    "Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+    "Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id"
 )
 PREFLIGHT_SECONDS = 7200
 """How long browsers may cache a preflight; Chromium's maximum."""

@@ -100,3 +100,9 @@ UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
         "value": {"content_type": "image/png", "size_bytes": 65536},
     },
 }
+PING_EXAMPLES: dict[str, dict[str, Any]] = {
+    "usual": {
+        "summary": "Signed as your webhooks are",
+        "value": {"webhook_url": "https://example.com/hooks/longtake"},
+    },
+}

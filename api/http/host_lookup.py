@@ -16,13 +16,14 @@ from api.backends.ports import Ports, PortsDep
 from api.http.responses import JsonBody
 from core.service.admission.request_body import parse_request
 from core.service.domain.addresses import client_network
-from core.service.domain.schema import JobBranch, JobRequest
+from core.service.domain.schema import JobBranch, JobRequest, WebhookPingRequest
 from core.service.net.address_guard import Resolve, host_and_port
 from core.service.net.resolver import BoundedResolver
 
 URL_FIELDS = ("webhook_url", "image", "video")
 
 HostAndPort = tuple[str, int]
+WithUrls = JobRequest | JobBranch | WebhookPingRequest
 
 
 def _job_request(body: JsonBody) -> JobRequest:  # no coroutine: FastAPI runs it in a thread
@@ -37,7 +38,7 @@ async def _resolved_hosts(wanted: RequestedJob, request: Request, ports: PortsDe
     return await look_up([wanted], request, ports)
 
 
-async def look_up(wanted: Sequence[JobRequest | JobBranch], request: Request, ports: Ports) -> Resolve:
+async def look_up(wanted: Sequence[WithUrls], request: Request, ports: Ports) -> Resolve:
     """A resolver of the hosts in these requests that returns, or raises, what the look-ups gave."""
     hosts = sorted({host for each in wanted for host in _hosts_of(each)})
     client = client_network(request.client.host if request.client else "")
@@ -56,7 +57,7 @@ async def look_up(wanted: Sequence[JobRequest | JobBranch], request: Request, po
 ResolvedHosts = Annotated[Resolve, Depends(_resolved_hosts)]
 
 
-def _hosts_of(wanted: JobRequest | JobBranch) -> set[HostAndPort]:
+def _hosts_of(wanted: WithUrls) -> set[HostAndPort]:
     """The hosts of the URLs in a job request."""
     texts = (getattr(wanted, name, None) for name in URL_FIELDS)
     return {host for text in texts if text is not None and (host := host_and_port(text)) is not None}

@@ -7,13 +7,12 @@ FastAPI.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Header
-from pydantic import BaseModel, Field
+from fastapi import FastAPI
+from pydantic import BaseModel
 
 from api.http.examples import (
     BRANCH_EXAMPLES,
@@ -22,25 +21,24 @@ from api.http.examples import (
     EXTENSION_EXAMPLES,
     KEY_CHANGE_EXAMPLES,
     KEY_EXAMPLES,
+    PING_EXAMPLES,
     ROTATION_EXAMPLES,
     UPLOAD_EXAMPLES,
 )
+from api.http.openapi_webhooks import webhooks
 from api.http.problems import CHALLENGE, MEDIA_TYPE, Problem
 from api.http.protection import scope_of, takes_link_token
 from api.http.request_ids import HEADER as REQUEST_ID
 from core.service.domain.api_keys import Scope
 from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
 from core.service.domain.schema import (
-    Frozen,
     JobBranch,
     JobChange,
-    JobError,
     JobEvent,
     JobExtension,
     JobRequest,
-    JobStatus,
     StepProgress,
-    WebhookEvent,
+    WebhookPingRequest,
 )
 from core.service.media.uploads import UploadRequest
 
@@ -89,9 +87,9 @@ UPLOAD_BODY = _body(UploadRequest, UPLOAD_EXAMPLES)
 KEY_BODY = _body(KeyRequest, KEY_EXAMPLES)
 KEY_CHANGE_BODY = _body(KeyChange, KEY_CHANGE_EXAMPLES)
 ROTATION_BODY = _body(KeyRotation, ROTATION_EXAMPLES)
-_BODIES = (
-    REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, KEY_BODY, KEY_CHANGE_BODY, ROTATION_BODY,
-)  # fmt: skip
+PING_BODY = _body(WebhookPingRequest, PING_EXAMPLES)
+_OF_KEYS = (KEY_BODY, KEY_CHANGE_BODY, ROTATION_BODY)
+_BODIES = (REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, PING_BODY, *_OF_KEYS)
 
 
 BATCH_BODY: dict[str, Any] = {
@@ -140,61 +138,8 @@ def api_version() -> str:
         return "0"
 
 
-class WebhookJob(Frozen):
-    """The job at the time of the event. Read the full job with GET /jobs/{id}."""
-
-    id: str
-    status: JobStatus
-    version: int
-    frames_done: int
-    frames_total: int | None = Field(description="null: the video has no end.")
-    chunks_done: int
-    chunk: dict[str, int] | None = Field(
-        default=None, description="For chunk.completed and chunk.refined: index, first_frame, num_frames."
-    )
-    from_frame: int | None = Field(default=None, description="For job.prompt_changed.")
-    prompt: str | None = Field(default=None, description="For job.prompt_changed: at most its first 1,000 characters.")
-    error: JobError | None = Field(default=None, description="For job.failed.")
-
-
-class WebhookBody(Frozen):
-    """Body of a webhook (Standard Webhooks 1.0.0)."""
-
-    type: WebhookEvent
-    timestamp: datetime = Field(description="Time of the event.")
-    data: WebhookJob
-
-
-webhooks = APIRouter()
-_SUMMARIES: dict[WebhookEvent, str] = {
-    "job.succeeded": "The final video is available",
-    "job.failed": "The job ended without a final video",
-    "job.canceled": "The job was canceled; finished chunks are kept",
-    "chunk.completed": "A chunk can be played; only if webhook_events lists it",
-    "job.prompt_changed": "A client changed the prompt; only if webhook_events lists it",
-    "chunk.refined": "A refined chunk can be played; only if webhook_events lists it",
-}
-
-
-def _receive(
-    body: WebhookBody,
-    webhook_id: Annotated[str, Header(description="The same on every attempt; use it to ignore duplicates.")],
-    webhook_timestamp: Annotated[int, Header(description="Unix time of this attempt, in seconds.")],
-    webhook_signature: Annotated[str, Header(description="v1,base64(HMAC-SHA256(secret, id.timestamp.body)) ...")],
-) -> None:
-    """Sent to the job's webhook_url. Respond with 2xx, or with 410 to stop all webhooks of this job, within
-    LONGTAKE_WEBHOOK_TIMEOUT_SECONDS (default 15).
-
-    Any other result is retried for about 31 hours.
-    """
-
-
-for _event, _summary in _SUMMARIES.items():
-    webhooks.post(_event, summary=_summary, status_code=204)(_receive)
-
-
 _OF_JOBS = (JobRequest, JobChange, JobBranch, JobExtension, JobEvent, StepProgress)
-_DECLARED = (*_OF_JOBS, UploadRequest, KeyRequest, KeyChange, KeyRotation, Problem)
+_DECLARED = (*_OF_JOBS, UploadRequest, WebhookPingRequest, KeyRequest, KeyChange, KeyRotation, Problem)
 """Models that no route names."""
 
 

@@ -20,28 +20,31 @@ MAX_BATCH_BYTES = 1024 * 1024
 
 
 async def _json_body(request: Request) -> object:
-    return await _decoded(request, MAX_BODY_BYTES)
+    return await decoded_json(request, MAX_BODY_BYTES)
 
 
 async def _large_json_body(request: Request) -> object:
-    return await _decoded(request, MAX_BATCH_BYTES)
+    return await decoded_json(request, MAX_BATCH_BYTES)
 
 
-async def _decoded(request: Request, most_bytes: int) -> object:
+async def decoded_json(request: Request, most_bytes: int) -> object:
     """The decoded JSON body. Raises NotJson, EncodedBody, BodyTooLarge or MalformedJson.
 
     The media type is required, because browsers send other types from any web page without a CORS preflight.
     """
-    declared = Message()
-    declared["Content-Type"] = request.headers.get("content-type", "text/plain")
+    declared = declared_type(request)
     media_type = declared.get_content_type()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise NotJson(fix="send the header Content-Type: application/json")
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise EncodedBody(f"the body is declared as {shortened(encoding, 40)}", fix="send it without Content-Encoding")
-    data = await _limited_body(request, most_bytes)
+    data = await limited_body(request, most_bytes)
     return parse_json(_text_of(data, str(declared.get_content_charset() or "")))
+
+
+def declared_type(request: Request) -> Message:
+    """The body's media type with its parameters; text/plain without the header."""
+    declared = Message()
+    declared["Content-Type"] = request.headers.get("content-type", "text/plain")
+    return declared
 
 
 def parse_json(text: str) -> object:
@@ -94,8 +97,11 @@ LargeJsonBody = Annotated[object, Depends(_large_json_body)]
 """The same, of at most MAX_BATCH_BYTES."""
 
 
-async def _limited_body(request: Request, most_bytes: int) -> bytes:
-    """The body. Raises BodyTooLarge after `most_bytes`."""
+async def limited_body(request: Request, most_bytes: int) -> bytes:
+    """The body. Raises BodyTooLarge after `most_bytes`, EncodedBody."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise EncodedBody(f"the body is declared as {shortened(encoding, 40)}", fix="send it without Content-Encoding")
     data = bytearray()
     async for part in request.stream():
         data += part

@@ -141,6 +141,27 @@ def delete_upload(upload_id: UploadId, ports: PortsDep, settings: SettingsDep) -
     return Response(status_code=204)
 
 
+def stored_upload(
+    data: bytes, content_type: str, owner: str | None, request: Request, ports: Ports, settings: Settings
+) -> Upload:
+    """A new upload whose file came with the request. Raises as POST /uploads."""
+    client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
+    wanted = UploadRequest(content_type=content_type, size_bytes=len(data))
+    upload = new_upload(wanted, settings, ports.clock.now(), client).model_copy(update={"owner": owner})
+    _check_room(ports, settings, client)
+    ports.uploads.create(upload)
+    ports.storage.put(upload.key, data, content_type)
+    ports.uploads.sent(upload.id)
+    return upload
+
+
+def discard_upload(upload_id: str, ports: Ports) -> None:
+    """Delete an upload that nobody has a URL of. Raises UploadNotFound."""
+    now = ports.clock.now()
+    ports.uploads.discard(upload_id, now, now)
+    ports.queue.janitor()
+
+
 def _check_room(ports: Ports, settings: Settings, client: str) -> None:
     """Raises TooManyUploads or ServiceFull. The client's own limit comes first, because the client can act on it."""
     most = settings.max_uploads_per_client

@@ -21,6 +21,7 @@ from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
 from core.service.testing.api_keys import FakeApiKeys
 from core.service.testing.clock import FakeClock
+from core.service.testing.deliveries import FakeDeliveries
 from core.service.testing.event_log import FakeEventLog
 from core.service.testing.idempotency import FakeIdempotencyKeys
 from core.service.testing.job_store import FakeJobStore
@@ -70,6 +71,7 @@ class World:
             keys=self.keys,
             usage=self.store.usage,
             request_counts=self.request_counts,
+            deliveries=FakeDeliveries(self.store, self.clock),
             queue=self.queue,
             clock=self.clock,
             catalog=catalog,

@@ -508,7 +508,7 @@ class Service:
             self._receive(delivery)
 
     def _receive(self, delivery: Delivery) -> None:
-        told = (delivery.job_id, delivery.event_type.value, delivery.body.partition('"data"')[2])
+        told = (delivery.job_id, str(delivery.event_type), delivery.body.partition('"data"')[2])
         before = self.received.setdefault(delivery.id, told)
         assert before[:2] == told[:2], f"webhook {delivery.id} has told two things: {before}, {told}"
 

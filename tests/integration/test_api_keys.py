@@ -67,6 +67,18 @@ def test_keys_are_read_again_after_redis_has_lost_its_data(keys: StoredApiKeys, 
     assert keys.change(valid.id, lambda key: changed(key, rename("Other Ltd"))).name == "Other Ltd"
 
 
+def test_a_revoked_key_stays_revoked_if_an_older_write_of_its_object_arrives_late(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage
+) -> None:
+    key = stored_key()
+    keys.create(key)
+    late = storage.objects[object_key(key.id)]
+    keys.change(key.id, lambda key: revoked(key, FAKE_START))
+    storage.objects[object_key(key.id)] = late
+    client.flushall()
+    assert keys.get(key.id) == revoked(key, FAKE_START)
+
+
 def test_a_key_that_is_created_before_the_others_are_read_again_hides_none(
     keys: StoredApiKeys, client: redis.Redis
 ) -> None:

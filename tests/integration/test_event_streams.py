@@ -10,16 +10,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from benchmarks.listeners import Listeners
 from benchmarks.streams import MAX_MORE_MEGABYTES, SimulatedWorker, measure_listeners
 from cli.processes.child import Child
+from tests.helpers.customers import ADMIN_KEY, bearer
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service
 from tests.helpers.slow_clients import slow_connection
 
 LISTENERS = 2000
+WITH_KEYS = 300
 STREAMS_OF_ONE = 2100
 
 
@@ -57,6 +60,34 @@ def test_two_thousand_listeners_get_all_events(service: Service, api: Child, tmp
         api.pid, service.api_port, worker, [followed], spare, tmp_path, rounds=1, listeners=LISTENERS
     )
     assert found.more_megabytes <= MAX_MORE_MEGABYTES
+
+
+def keyed_job(service: Service, name: str) -> tuple[str, str]:
+    """A new API key, and a job of it."""
+    made = service.http.post("/keys", json={"name": name}, headers=bearer(ADMIN_KEY))
+    key = str(made.json()["key"])
+    return key, submitted(service, key)
+
+
+def submitted(service: Service, key: str) -> str:
+    body = {"prompt": "a red circle", "num_frames": 16 * 200}
+    return str(service.http.post("/jobs", json=body, headers=bearer(key)).json()["id"])
+
+
+@pytest.mark.timeout(600)
+def test_listeners_with_keys_get_all_events(service: Service, tmp_path: Path) -> None:
+    """Of three customers, each with a job of its own."""
+    service.choose(admin_key=SecretStr(ADMIN_KEY))
+    api = service.start_api()
+    try:
+        keys, jobs = zip(*(keyed_job(service, name) for name in ("one", "two", "three")), strict=True)
+        spare, worker = submitted(service, keys[0]), SimulatedWorker(service.settings.redis_url)
+        measure_listeners(
+            api.pid, service.api_port, worker, jobs, spare, tmp_path, rounds=1, listeners=WITH_KEYS, keys=keys
+        )
+    finally:
+        service.stop(api)
+        service.choose(admin_key=None)
 
 
 @pytest.mark.timeout(300)

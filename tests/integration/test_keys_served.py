@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 from pydantic import SecretStr
 
 from cli.processes.machine import free_port
+from tests.helpers.browser import chromium
 from tests.helpers.customers import ADMIN_KEY, bearer
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
@@ -87,3 +89,22 @@ def test_keys_outlive_a_redis_that_loses_its_data(service: Service) -> None:
     listed = {key["id"]: key["revoked_at"] for key in keys}
     assert listed[valid["id"]] is None
     assert listed[dead["id"]]
+
+
+def test_the_page_asks_for_a_key_and_keeps_it(service: Service) -> None:
+    made = create(service.http)
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(str(service.http.base_url))
+        field = page.get_by_label("API key")
+        expect(field).to_be_visible()
+        expect(page.get_by_role("status")).to_contain_text("valid API key")
+        field.fill(made["key"])
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.get_by_role("status")).to_have_text("")
+        expect(field).to_be_hidden()
+        page.get_by_label("Prompt").fill("red of a customer")
+        page.get_by_role("button", name="Make it").click()
+        expect(page.get_by_role("listitem")).to_contain_text("red of a customer")
+        page.reload()
+        expect(page.get_by_role("listitem")).to_contain_text("red of a customer")

@@ -22,8 +22,12 @@ pytestmark = pytest.mark.timeout(1000)  # the real networks, on any machine
 
 
 def script(page: str, url: str) -> str:
-    """All commands as one script, each answer in a file of its own: 1.txt, 2.txt, ..."""
-    commands = [text.replace(BASE_URL, url) for language, text in blocks(page) if language == "bash"]
+    """All commands as one script, each answer in a file of its own: 1.txt, 2.txt, ... Webhooks go to the service, which
+    refuses them."""
+    local = [(BASE_URL, url), ("https://example.com/hooks", f"{url}/hooks")]
+    commands = [text for language, text in blocks(page) if language == "bash"]
+    for told, used in local:
+        commands = [text.replace(told, used) for text in commands]
     saved = [f"{{\n{command}\n}} > {number}.txt" for number, command in enumerate(commands, start=1)]
     return "set -euo pipefail\n" + "\n".join(saved)
 

@@ -29,6 +29,7 @@ from core.service.records.orphans import find_orphans
 from core.service.records.stored_jobs import read_job
 from core.service.redis import keys, queue
 from core.service.redis.client import connect
+from core.service.redis.deliveries import RedisDeliveries
 from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.lane_claims import CANDIDATES
@@ -301,6 +302,7 @@ def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
         keys=FakeApiKeys(),
         usage=FakeUsage(),
         request_counts=FakeRequestCounts(),
+        deliveries=RedisDeliveries(client),
         queue=world.queue,
         clock=world.clock,
         catalog=Catalog(settings),

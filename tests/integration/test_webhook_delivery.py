@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from datetime import UTC, datetime
+from typing import Any
+
+from standardwebhooks import Webhook
 
 from core.service.domain import webhooks
+from core.service.domain.webhook_secret import generate_secret
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service
 from tests.helpers.webhook_receiver import HANG, Attempt, WebhookReceiver, receiving_webhooks
@@ -59,6 +63,47 @@ def test_a_cancel_is_reported(service: Service, receiver: WebhookReceiver) -> No
     service.wait_for_chunks(job.id, 1)
     service.http.post(f"/jobs/{job.id}/cancel")
     eventually(lambda: receiver.types() == ["job.canceled"], "the webhook")
+
+
+def test_a_jobs_own_secret_signs_its_webhooks(service: Service, receiver: WebhookReceiver) -> None:
+    secret = generate_secret()
+    service.submit(num_frames=16, webhook_url=receiver.url, webhook_secret=secret)
+    attempt = eventually(receiver.first, "the webhook")
+    event = Webhook(secret).verify(attempt.body, {**attempt.headers})
+    assert event == attempt.payload
+    assert not verifies(service, attempt)
+
+
+def test_a_webhook_is_sent_again_on_request_and_its_attempts_are_shown(
+    service: Service, receiver: WebhookReceiver
+) -> None:
+    job = service.submit(num_frames=16, webhook_url=receiver.url)
+
+    def attempts() -> list[dict[str, Any]]:
+        (delivery,) = service.http.get(f"/jobs/{job.id}/webhook-deliveries").json()["deliveries"]
+        return delivery["attempts"] if delivery["state"] == "delivered" else []
+
+    eventually(lambda: receiver.first() and attempts(), "the webhook")
+    webhook_id = receiver.tries[0].headers["webhook-id"]
+    assert service.http.post(f"/jobs/{job.id}/webhook-deliveries/{webhook_id}/redeliver").status_code == 202
+    eventually(lambda: len(attempts()) == 2, "the second attempt")
+    first, second = receiver.tries
+    assert (second.headers["webhook-id"], second.body) == (webhook_id, first.body)
+    assert verifies(service, second)
+    assert [attempt["status_code"] for attempt in attempts()] == [204, 204]
+
+
+def test_a_ping_reaches_the_receiver_and_tells_its_answer(service: Service) -> None:
+    with receiving_webhooks(answers=[503]) as receiver:
+        answer = service.http.post("/webhooks/ping", json={"webhook_url": receiver.url})
+        assert answer.status_code == 202
+        path = f"/webhooks/pings/{answer.json()['id']}"
+        ended = eventually(lambda: service.http.get(path).json()["attempts"] or None, "the ping")
+        assert [attempt["status_code"] for attempt in ended] == [503]
+        assert service.http.get(path).json()["state"] == "failed"
+        (sent,) = receiver.tries
+    assert (sent.payload["type"], sent.payload["data"]) == ("ping", {"id": answer.json()["id"]})
+    assert verifies(service, sent)
 
 
 def test_webhooks_in_progress_of_a_killed_sender_are_sent_again_within_seconds(own_service: Service) -> None:

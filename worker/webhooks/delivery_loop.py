@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal
 
 from core.service.domain import webhooks
 from core.service.domain.errors import StoreError
 from core.service.domain.ports import Clock, Delivery, DeliveryAttempt, JobStore, Outbox
+from core.service.domain.schema import DeliveryState
 from core.service.net.address_guard import host_and_port
 from core.service.net.resolver import LookupsBusy
 from core.service.settings import Settings
@@ -27,6 +27,7 @@ from worker.runtime.server_retry import FINAL_ERRORS
 from worker.webhooks.ended_notes import EndedNotes
 from worker.webhooks.fair_queue import AddressBusy, FairQueue, Limits, QueueKey, ReturnTimes
 from worker.webhooks.post import Answer, Poster
+from worker.webhooks.signing import SigningSecrets
 from worker.webhooks.store_calls import StoreCalls
 
 logger = logging.getLogger(__name__)
@@ -54,10 +55,11 @@ class DeliveryLoop:
         store: JobStore,
         clock: Clock,
         settings: Settings,
+        secrets: SigningSecrets,
         poster: Poster,
         jitter: Callable[[], float],
     ) -> None:
-        self._outbox, self._clock, self._poster, self._jitter = outbox, clock, poster, jitter
+        self._outbox, self._clock, self._secrets, self._poster, self._jitter = outbox, clock, secrets, poster, jitter
         self._queue = FairQueue[Delivery](
             Limits(
                 settings.webhook_concurrency,
@@ -209,9 +211,10 @@ class DeliveryLoop:
             logger.exception("webhook %s: the outcome was not recorded", delivery.id)
 
     async def _attempt_and_record(self, delivery: Delivery) -> None:
+        secret = await self._calls.retried(lambda: self._secrets.of(delivery))
         at, started = self._clock.now(), time.perf_counter()
         try:
-            answer = await self._poster.post(delivery, at, self._queue.hold_addresses)
+            answer = await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
         except (AddressBusy, LookupsBusy):
             self._recording.add(delivery.id)
             await self._calls.retried(lambda: self._outbox.give_back([delivery], self._busy_seconds(delivery)))
@@ -231,7 +234,7 @@ class DeliveryLoop:
         self._recording.add(delivery.id)
         logger.info("webhook %s: %s (%s)", delivery.id, after.state, answer.error or answer.status_code)
         num_ended = await self._calls.retried(lambda: self._outbox.record(after, delay_seconds))
-        if after.state != "pending":
+        if after.state != "pending" and not delivery.is_ping:
             self._notes.note(delivery.job_id, num_ended)
 
 
@@ -243,16 +246,18 @@ def _key_of(delivery: Delivery) -> QueueKey:
 def after_attempt(
     delivery: Delivery, attempt: DeliveryAttempt, answer: Answer, now: datetime, jitter: float
 ) -> tuple[Delivery, float]:
-    """The delivery with this attempt added, and the seconds until the next one is due. `jitter` is 0 to 1."""
+    """The delivery with this attempt added, and the seconds until the next one is due. `jitter` is 0 to 1.
+
+    One that was delivered once stays so, whatever becomes of sending it again."""
     attempts = (*delivery.attempts, attempt)
-    state: Literal["pending", "delivered", "failed", "disabled"] = "pending"
-    delay_seconds = webhooks.retry_delay_seconds(len(attempts), jitter)
+    state: DeliveryState = "pending"
+    delay_seconds = None if delivery.once else webhooks.retry_delay_seconds(len(attempts), jitter)
     if answer.status_code is not None and 200 <= answer.status_code < 300:
         state = "delivered"
     elif answer.status_code == GONE:
         state = "disabled"
     elif delay_seconds is None:
-        state = "failed"
+        state = "delivered" if delivery.was_delivered else "failed"
     pause_seconds = max(delay_seconds or 0.0, answer.retry_after_seconds)
     due = now + timedelta(seconds=pause_seconds) if state == "pending" else None
     return delivery.model_copy(update={"state": state, "attempts": attempts, "next_attempt_at": due}), pause_seconds

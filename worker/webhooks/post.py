@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,15 +71,17 @@ class Poster:
         self._look_up = look_up
         self._tls = tls
 
-    async def post(self, delivery: Delivery, now: datetime, hold: HoldAddresses) -> Answer:
-        """One attempt. Raises LookupsBusy and AddressBusy if nothing was sent; every other error is an Answer."""
+    async def post(self, delivery: Delivery, secret: str, now: datetime, hold: HoldAddresses) -> Answer:
+        """One attempt, signed with `secret` (webhooks.sign). Raises LookupsBusy and AddressBusy if nothing was sent;
+        every other error is an Answer, a missing secret, too."""
         seconds = self._settings.webhook_timeout_seconds
         async with AsyncExitStack() as after_the_answer:
             try:
                 async with asyncio.timeout(seconds):
                     addresses = await self._look_up(delivery.url)
                     after_the_answer.enter_context(hold(addresses))
-                    return await self._exchange(delivery, addresses, now, after_the_answer)
+                    headers = webhooks.headers(secret, delivery.id, int(now.timestamp()), delivery.body)
+                    return await self._exchange(delivery, addresses, headers, now, after_the_answer)
             except TimeoutError:
                 return Answer(error=f"no answer within {seconds:g} s")
             except LookupsBusy:
@@ -87,7 +89,7 @@ class Poster:
             except (WebhookUrlRefused, NameServiceUnavailable) as error:
                 return Answer(error=error.message)
             except SetupError as error:
-                logger.error("webhooks cannot be signed: %s", error.message)
+                logger.error("webhook %s cannot be signed: %s", delivery.id, error.message)
                 return Answer(error="the service has no usable signing secret")
             except HTTP_ERRORS as error:
                 # The text may contain addresses, or text of a server that is no webhook receiver.
@@ -95,24 +97,23 @@ class Poster:
                 return Answer(error=_description(error))
 
     async def _exchange(
-        self, delivery: Delivery, addresses: Sequence[str], now: datetime, after_the_answer: AsyncExitStack
+        self,
+        delivery: Delivery,
+        addresses: Sequence[str],
+        signed: Mapping[str, str],
+        now: datetime,
+        after_the_answer: AsyncExitStack,
     ) -> Answer:
         # httpcore ignores proxy settings of the environment: a proxy would learn internal addresses.
         backend = CheckedBackend(addresses, ReadLimit(MAX_HEAD_BYTES))
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
         after_the_answer.push_async_callback(close, pool)
-        headers = {"content-type": "application/json", "user-agent": USER_AGENT, **self._signed(delivery, now)}
+        headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
         seconds = self._settings.webhook_timeout_seconds
         sent = request("POST", delivery.url, headers, delivery.body.encode(), seconds)
         response = await pool.handle_async_request(sent)
         retry_after = next((value for name, value in response.headers if name.lower() == b"retry-after"), None)
         return Answer(response.status, None, retry_after_seconds(retry_after, now))
-
-    def _signed(self, delivery: Delivery, now: datetime) -> dict[str, str]:
-        secret = self._settings.webhook_secret
-        if secret is None:
-            raise SetupError("LONGTAKE_WEBHOOK_SECRET is not set", field="webhook_secret")
-        return webhooks.headers(secret.get_secret_value(), delivery.id, int(now.timestamp()), delivery.body)
 
 
 def _description(error: Exception) -> str:

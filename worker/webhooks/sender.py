@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import httpx
 
-from core.service.domain.ports import Clock, JobStore, Outbox
+from core.service.domain.ports import ApiKeys, Clock, JobStore, Outbox
 from core.service.net.resolver import WORKER_SECONDS, BoundedResolver
 from core.service.settings import Settings
 from worker.webhooks.delivery_loop import DeliveryLoop
 from worker.webhooks.post import LookUp, Poster, look_up_with
+from worker.webhooks.signing import SigningSecrets
 from worker.webhooks.store_calls import STORE_PAUSE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class WebhookSender:
         store: JobStore,
         clock: Clock,
         settings: Settings,
+        keys: ApiKeys,
         *,
         look_up: LookUp | None = None,
         tls: ssl.SSLContext | None = None,
@@ -38,7 +40,8 @@ class WebhookSender:
         resolver = BoundedResolver.of(settings, WORKER_SECONDS)
         tls = tls or httpx.create_ssl_context(trust_env=False)
         poster = Poster(settings, look_up or look_up_with(resolver, settings), tls)
-        self._loop_arguments = (outbox, store, clock, settings, poster, jitter)
+        secrets = SigningSecrets(keys, settings, clock)
+        self._loop_arguments = (outbox, store, clock, settings, secrets, poster, jitter)
         self._loop: DeliveryLoop | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()

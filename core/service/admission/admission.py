@@ -6,6 +6,7 @@ refusal is a RequestError with the field at fault and the fix.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from core.service.domain.schema import (
     WebhookEvent,
 )
 from core.service.domain.text import check_characters
+from core.service.domain.webhook_secret import SECRET_PREFIX, MalformedSecret, key_of
 from core.service.engines.capabilities import ALL_ENGINE_FIELDS
 from core.service.engines.definition import Parameters
 from core.service.engines.preset import Preset
@@ -54,10 +56,11 @@ CheckReference = Callable[[MediaKind, str], None]
 
 @dataclass(frozen=True)
 class Admitted:
-    """A complete request, and its warnings."""
+    """A complete request, its warnings, and what of it no answer shows."""
 
     spec: JobSpec
     warnings: tuple[JobWarning, ...] = ()
+    webhook_secret: str | None = dataclasses.field(default=None, repr=False)
 
 
 def random_seed() -> int:
@@ -76,6 +79,7 @@ def queued_record(
         spec=admitted.spec,
         created_at=now,
         warnings=admitted.warnings,
+        webhook_secret=admitted.webhook_secret,
         request_sha256=request_sha256,
         owner=owner,
         link_secret=new_link_secret(),
@@ -133,7 +137,8 @@ def admit(
         metadata=request.metadata or {},
     )
     about_length = length_warnings(request, spec, settings.default_num_frames)
-    return Admitted(spec, (*prompts.warnings, *negative_prompt.warnings, *rate_warnings(request, fps), *about_length))
+    warnings = (*prompts.warnings, *negative_prompt.warnings, *rate_warnings(request, fps), *about_length)
+    return Admitted(spec, warnings, webhook_secret_of(request.webhook_secret, request.webhook_url))
 
 
 def _check_characters(request: JobRequest) -> None:
@@ -252,3 +257,18 @@ def webhook_events_of(events: Sequence[WebhookEvent] | None, url: str | None) ->
         message, fix = "webhook_events is empty", "name at least one event, or leave it out for the default"
         raise InvalidField(message, field="webhook_events", fix=fix)
     return tuple(dict.fromkeys(events))
+
+
+def webhook_secret_of(secret: str | None, url: str | None) -> str | None:
+    """`secret` itself. Raises InvalidField, without it, if nothing can be signed with it."""
+    if secret is None:
+        return None
+    if url is None:
+        message, fix = "webhook_secret without webhook_url", "give webhook_url, or leave webhook_secret out"
+        raise InvalidField(message, field="webhook_secret", fix=fix)
+    try:
+        key_of(secret)
+    except MalformedSecret as error:
+        fix = f"give {SECRET_PREFIX} followed by the base64 of 32 random bytes"
+        raise InvalidField(f"webhook_secret {error.why}", field="webhook_secret", fix=fix) from None
+    return secret

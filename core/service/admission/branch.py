@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from core.service.admission.admission import Admitted, check_texts, webhook_events_of, webhook_url_of
+from core.service.admission.admission import (
+    Admitted,
+    check_texts,
+    webhook_events_of,
+    webhook_secret_of,
+    webhook_url_of,
+)
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.extension import read_new_prompt, require_free_length
 from core.service.admission.length import endless_limit_of
@@ -41,7 +47,7 @@ def admit_branch(
     url, events = _webhook(branch, spec, settings, resolve)
     metadata = (branch.metadata or {}) if "metadata" in branch.model_fields_set else spec.metadata
     changes |= {"prompt_changes": prompt_changes, "webhook_url": url, "webhook_events": events, "metadata": metadata}
-    return Admitted(spec.model_copy(update=changes), warnings)
+    return Admitted(spec.model_copy(update=changes), warnings, _secret(branch, source, url))
 
 
 def _check_from_chunk(from_chunk: int, source: JobRecord) -> None:
@@ -91,6 +97,12 @@ def _webhook(
     if "webhook_events" in named or url is None:
         return url, webhook_events_of(branch.webhook_events, url)
     return url, spec.webhook_events
+
+
+def _secret(branch: JobBranch, source: JobRecord, url: str | None) -> str | None:
+    if url is None or "webhook_secret" in branch.model_fields_set:
+        return webhook_secret_of(branch.webhook_secret, url)
+    return source.webhook_secret
 
 
 def _seed(branch: JobBranch, spec: JobSpec, folder: PresetFolder) -> dict[str, object]:

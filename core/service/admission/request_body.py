@@ -50,6 +50,7 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "bool_parsing": ("is neither true nor false", "give true or false"),
     "literal_error": ("is not {expected}", "use {expected}"),
     "list_type": ("is not a list", "give a list in square brackets"),
+    "model_type": ("is not an object", "give an object in curly brackets"),
     "dict_type": ("is not an object", "give an object in curly brackets"),
     "too_short": ("has fewer than {min_length} entries", "give at least {min_length}"),
     "too_long": ("has more than {max_length} entries", "leave some out"),

@@ -1,12 +1,12 @@
-"""Ids of jobs and uploads: a prefix and 100 random bits in lower-case base32, so that none can be guessed; or, for a
-job, what its client chose."""
+"""Ids of jobs, uploads and pings: a prefix and 100 random bits in lower-case base32, so that none can be guessed; or,
+for a job, what its client chose."""
 
 from __future__ import annotations
 
 import re
 import secrets
 
-JOB_ID_PREFIX, UPLOAD_ID_PREFIX = "job_", "upl_"
+JOB_ID_PREFIX, UPLOAD_ID_PREFIX, PING_ID_PREFIX = "job_", "upl_", "ping_"
 _BASE32_LOWER = "abcdefghijklmnopqrstuvwxyz234567"
 _LENGTH = 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -23,6 +23,10 @@ def is_job_id(text: str) -> bool:
 
 def new_upload_id() -> str:
     return _new_id(UPLOAD_ID_PREFIX)
+
+
+def new_ping_id() -> str:
+    return _new_id(PING_ID_PREFIX)
 
 
 def is_upload_id(text: str) -> bool:

@@ -25,9 +25,9 @@ def generate_secret() -> str:
 
 def keys_of(secret: str) -> list[bytes]:
     """The key of each secret in `secret`. Raises SetupError for a malformed one."""
-    keys = [_key(part) for part in secret.split()]
+    keys = [key_of(part) for part in secret.split()]
     if not keys:
-        raise _Malformed("is empty, not " + _FORM)
+        raise MalformedSecret("is empty, not " + _FORM)
     return keys
 
 
@@ -35,24 +35,27 @@ def usable_secret(secret: SecretStr) -> SecretStr:
     """Validator of settings: `secret` unchanged. Raises ValueError, without the secret in it, if it is malformed."""
     try:
         keys_of(secret.get_secret_value())
-    except _Malformed as error:
+    except MalformedSecret as error:
         raise ValueError(f"it {error.why} ({error.fix})") from None
     return secret
 
 
-def _key(secret: str) -> bytes:
+def key_of(secret: str) -> bytes:
+    """The key of one secret. Raises MalformedSecret."""
     if not secret.startswith(SECRET_PREFIX):
-        raise _Malformed(f"does not begin with {SECRET_PREFIX}; it must be {_FORM}")
+        raise MalformedSecret(f"does not begin with {SECRET_PREFIX}; it must be {_FORM}")
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _Malformed(f"is not base64 after {SECRET_PREFIX}; it must be {_FORM}") from error
+        raise MalformedSecret(f"is not base64 after {SECRET_PREFIX}; it must be {_FORM}") from error
     if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
-        raise _Malformed(f"has a key of {len(key)} bytes; it must be {_FORM}")
+        raise MalformedSecret(f"has a key of {len(key)} bytes; it must be {_FORM}")
     return key
 
 
-class _Malformed(SetupError):
+class MalformedSecret(SetupError):
+    """The webhook secret cannot be used; `why` says so without it."""
+
     def __init__(self, why: str) -> None:
         super().__init__(f"LONGTAKE_WEBHOOK_SECRET is wrong: it {why}", field="webhook_secret", fix=_FIX)
         self.why = why

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from core.service.domain.schema import ChunkRecord, EventType, JobRecord
+from core.service.domain.schema import PING, ChunkRecord, EventType, JobRecord
 from core.service.domain.webhook_secret import keys_of
 
 ID_HEADER = "webhook-id"
@@ -25,6 +25,10 @@ MAX_TEXT_CHARACTERS = 1_000
 TOLERANCE_SECONDS = 300
 KEPT_DELIVERIES = 1000
 """Newest ended deliveries of a job that are kept: a job without an end sends one for each chunk."""
+KEPT_PENDING = 1000
+"""Deliveries of a job that wait at most. Beyond it the oldest ones of chunks are given up, but never the first."""
+
+CHUNK_EVENTS = frozenset({EventType.CHUNK_COMPLETED, EventType.CHUNK_REFINED})
 
 _SIGNATURE_VERSION = "v1"
 _MINUTE, _HOUR = 60, 3600
@@ -55,6 +59,11 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
         message = record.error.message[:MAX_TEXT_CHARACTERS]
         data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
+
+
+def ping_payload(ping_id: str, at: datetime) -> str:
+    """JSON body of a ping."""
+    return json.dumps({"type": PING, "timestamp": _rfc3339(at), "data": {"id": ping_id}}, separators=(",", ":"))
 
 
 def chunk_of_event(record: JobRecord, event: EventType) -> ChunkRecord | None:

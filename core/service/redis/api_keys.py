@@ -1,9 +1,14 @@
-"""ports.ApiKeys: a hash in Redis, and an object each in the object store, from which lost ones are read again."""
+"""ports.ApiKeys: a hash in Redis, and an object each in the object store, from which lost ones are read again.
+
+A revoked key has a second object, which no other change of the key writes: a write that was given up can still arrive
+later and would bring the key back.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import cast
 
 import redis
@@ -13,12 +18,14 @@ from redis.exceptions import WatchError
 
 from core.service.domain.api_keys import ApiKey
 from core.service.domain.errors import KeyNotFound, StoreDamaged, shortened
+from core.service.domain.key_changes import revoked
 from core.service.domain.ports import Storage
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 
 JSON = "application/json"
 OBJECTS_PREFIX = "keys/"
+_KEY, _REVOKED = ".json", ".revoked"
 READING, READ = "reading", "read"
 """Values of keys.API_KEYS_READ."""
 
@@ -27,7 +34,12 @@ log = logging.getLogger(__name__)
 
 def object_key(key_id: str) -> str:
     """Key of the object that keeps an API key."""
-    return f"{OBJECTS_PREFIX}{key_id}.json"
+    return f"{OBJECTS_PREFIX}{key_id}{_KEY}"
+
+
+def revocation_key(key_id: str) -> str:
+    """Key of the object that says when an API key was revoked."""
+    return f"{OBJECTS_PREFIX}{key_id}{_REVOKED}"
 
 
 class StoredApiKeys:
@@ -82,8 +94,10 @@ class StoredApiKeys:
         return after
 
     def _put(self, key: ApiKey) -> str:
-        """Write the key's object; the row for Redis."""
+        """Write the key's objects; the row for Redis."""
         row = key.model_dump_json()
+        if key.revoked_at is not None:
+            self._storage.put(revocation_key(key.id), key.revoked_at.isoformat().encode(), "text/plain")
         self._storage.put(object_key(key.id), row.encode(), JSON)
         return row
 
@@ -123,8 +137,18 @@ class StoredApiKeys:
 
     def _stored(self) -> Iterator[tuple[str, str]]:
         """(id, row) of each key in the object store."""
-        for name in self._storage.list(OBJECTS_PREFIX):
-            yield name.removeprefix(OBJECTS_PREFIX).removesuffix(".json"), self._storage.get(name).decode()
+        names = frozenset(self._storage.list(OBJECTS_PREFIX))
+        for key_id in (name.removeprefix(OBJECTS_PREFIX).removesuffix(_KEY) for name in names if name.endswith(_KEY)):
+            row = self._storage.get(object_key(key_id)).decode()
+            yield key_id, self._revoked(key_id, row) if revocation_key(key_id) in names else row
+
+    def _revoked(self, key_id: str, row: str) -> str:
+        """The row of a revoked key, whatever its object says."""
+        key = _readable(key_id, row)
+        if key is None:
+            return row
+        at = datetime.fromisoformat(self._storage.get(revocation_key(key_id)).decode())
+        return revoked(key, at).model_dump_json()
 
 
 def _parse(key_id: str, row: str | None) -> ApiKey:

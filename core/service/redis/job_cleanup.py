@@ -11,6 +11,7 @@ from redis.exceptions import WatchError
 
 from core.service.domain.errors import JobNotFound
 from core.service.domain.manifest import ChunkPage
+from core.service.domain.ports.outbox import PING_JOB_PREFIX
 from core.service.domain.schema import JobRecord, JobStatus
 from core.service.domain.transitions import Transition
 from core.service.redis import job_rows as rows
@@ -88,7 +89,7 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def orphaned_job_ids(self) -> Sequence[str]:
-        found = cast("Iterator[str]", self._redis.scan_iter(f"{keys.JOB_KEYS}*", count=1000))
+        found = cast("Iterator[str]", self._redis.scan_iter(f"{keys.JOB_KEYS}[^{PING_JOB_PREFIX}]*", count=1000))
         job_ids = sorted({key.removeprefix(keys.JOB_KEYS).split(":")[0] for key in found})
         return [job_id for job_id in job_ids if not self._redis.exists(keys.job_key(job_id))]
 

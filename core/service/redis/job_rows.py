@@ -19,8 +19,9 @@ from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
 from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, read_record
 from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
+from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
-from core.service.redis import chunk_lists, keys, usage
+from core.service.redis import chunk_lists, keys, outbox_scripts, usage
 from core.service.redis.event_log import event_fields
 
 DUE_AT_ONCE_SECONDS = 1e9
@@ -134,6 +135,10 @@ def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
     due = delivery.created_at.timestamp() - DUE_AT_ONCE_SECONDS
     pipe.zadd(keys.OUTBOX_DUE, {keys.outbox_member(delivery.job_id, delivery.id): due})
     pipe.zadd(keys.unsent_key(delivery.job_id), {delivery.id: delivery.order[0]})
+    if delivery.event_type in CHUNK_EVENTS:
+        of_job = (keys.unsent_key, keys.deliveries_key, keys.job_key)
+        named = [keys.OUTBOX_DUE, *(key(delivery.job_id) for key in of_job)]
+        pipe.eval(outbox_scripts.BOUND, len(named), *named, delivery.job_id, KEPT_PENDING)
 
 
 def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
@@ -211,6 +216,7 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
     of_webhooks = [keys.deliveries_key(job_id), keys.unsent_key(job_id), keys.ended_deliveries_key(job_id)]
+    of_webhooks.append(keys.held_delivery_key(job_id))
     pipe.delete(keys.job_key(job_id), keys.events_key(job_id), *of_webhooks, *chunk_lists.keys_of(job_id), *of_lanes)
     pipe.zrem(keys.STALE_MANIFESTS, job_id)
     pipe.srem(keys.CLEANUP_PENDING, job_id)

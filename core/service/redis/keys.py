@@ -51,7 +51,9 @@ MANIFESTS_READ = "longtake:janitor:manifests_read"
 def job_key(job_id: str) -> str:
     """Hash of a job: `record` (JSON), `digest` of it, `stop` ("1": workers must stop), `revision` of the record, and
     `place`, index and member of its place in the queue while it waits. Older versions wrote neither digest nor place.
-    The outbox adds `webhooks_disabled` and `webhooks_dropped`, the number of ended deliveries that are not kept.
+    The outbox adds `webhooks_disabled`; `webhooks_dropped`, the number of ended deliveries that are not kept; and of
+    those given up unsent `webhooks_skipped`, their number, `webhooks_skipped_to`, the version of the newest one, and
+    `webhooks_skipped_before`, how many of them are in `webhooks_dropped`.
 
     Has a suffix of its own, so that no job id that a client makes up can collide with another key.
     """
@@ -96,6 +98,16 @@ def unsent_key(job_id: str) -> str:
 def ended_deliveries_key(job_id: str) -> str:
     """Sorted set: ids of the job's deliveries that have ended, by version of their commit."""
     return f"longtake:job:{job_id}:ended"
+
+
+def held_delivery_key(job_id: str) -> str:
+    """Score in OUTBOX_DUE of the job's delivery that a sender holds; expires with the hold."""
+    return f"longtake:job:{job_id}:held"
+
+
+def pings_of(owner: str) -> str:
+    """Sorted set: pings of an owner, by the time when they were asked for."""
+    return f"longtake:outbox:pings:{owner}"
 
 
 def lease_key(job_id: str, lane: Lane) -> str:

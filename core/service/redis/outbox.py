@@ -84,7 +84,7 @@ class RedisOutbox:
             texts = cast("list[str | None]", pipe.execute())
         found = list[Delivery]()
         for row, text in zip(taken, texts, strict=True):
-            delivery = _read(text)
+            delivery = read_delivery(text)
             if delivery is None:
                 self._skip_unreadable(row)
                 continue
@@ -111,7 +111,7 @@ class RedisOutbox:
 
     @raises_store_errors
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
-        kept = self._push(deliveries, seconds)
+        kept = self._push(deliveries, seconds, renews=True)
         with self._lock:
             for delivery, proof in kept:
                 if proof:
@@ -120,7 +120,7 @@ class RedisOutbox:
 
     @raises_store_errors
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        self._push(deliveries, delay_seconds)
+        self._push(deliveries, delay_seconds, renews=False)
         self._forget(deliveries)  # including those whose hold was lost
 
     def _forget(self, deliveries: Sequence[Delivery]) -> None:
@@ -128,13 +128,13 @@ class RedisOutbox:
             for delivery in deliveries:
                 self._proofs.pop(_member(delivery), None)
 
-    def _push(self, deliveries: Sequence[Delivery], seconds: float) -> list[tuple[Delivery, str]]:
+    def _push(self, deliveries: Sequence[Delivery], seconds: float, *, renews: bool) -> list[tuple[Delivery, str]]:
         """Make these due in `seconds`. Returns each with its new proof, "" if its hold was lost."""
         if not deliveries:
             return []
         with self._lock:
             pairs = [word for row in deliveries for word in (_member(row), self._proofs.get(_member(row), ""))]
-        arguments = [self._time(), keys.JOB_KEYS, seconds, *pairs]
+        arguments = [self._time(), keys.JOB_KEYS, seconds, "1" if renews else "", *pairs]
         proofs = cast("list[str]", self._hold(keys=[keys.OUTBOX_DUE], args=arguments))
         return list(zip(deliveries, proofs, strict=True))
 
@@ -161,7 +161,7 @@ class RedisOutbox:
     @raises_store_errors
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         rows = cast("list[str]", self._redis.hvals(keys.deliveries_key(job_id)))
-        found = [delivery for row in rows if (delivery := _read(row)) is not None]
+        found = [delivery for row in rows if (delivery := read_delivery(row)) is not None]
         return sorted(found, key=lambda delivery: delivery.order)
 
     def _time(self) -> str | float:
@@ -172,7 +172,7 @@ def _member(delivery: Delivery) -> str:
     return keys.outbox_member(delivery.job_id, delivery.id)
 
 
-def _read(row: str | None) -> Delivery | None:
+def read_delivery(row: str | None) -> Delivery | None:
     """The delivery; None for no row, and for an unreadable one, which is logged and left to another version."""
     try:
         return None if row is None else Delivery.model_validate_json(row)

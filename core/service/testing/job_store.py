@@ -114,6 +114,8 @@ class FakeJobStore(FakeLaneClaims):
             memory.due = {key: at for key, at in memory.due.items() if key[0] != job_id}
             memory.rests = {key: at for key, at in memory.rests.items() if key[0] != job_id}
             memory.dropped.pop(job_id, None)
+            memory.given_up.pop(job_id, None)
+            memory.disabled_webhooks.discard(job_id)
             memory.stale_manifests.pop(job_id, None)
             memory.unswept.discard(job_id)
 

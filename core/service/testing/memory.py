@@ -12,8 +12,10 @@ from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.manifest import PAGE_CHUNKS, ChunkPage, full_pages
 from core.service.domain.ports import Clock, Delivery, Lease
+from core.service.domain.ports.outbox import place_of
 from core.service.domain.schema import ChunkRecord, JobEvent, JobRecord, Lane, StepProgress, Variant
 from core.service.domain.transitions import KEPT_EVENTS, Transition
+from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
 from core.service.records.transition_store import TransitionStore
 from core.service.testing.clock import FakeClock
@@ -46,6 +48,12 @@ class Memory:
     due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
     dropped: Counter[str] = field(default_factory=lambda: Counter())
     """By job, number of ended deliveries that are not kept."""
+    held_until: dict[str, datetime] = field(default_factory=lambda: {})
+    """By id of a delivery that a sender has taken."""
+    given_up: dict[str, list[str]] = field(default_factory=lambda: {})
+    """By job, ids of deliveries that were not kept although they waited."""
+    disabled_webhooks: set[str] = field(default_factory=lambda: set())
+    """Jobs whose receiver wants no more."""
     num_reports: int = 0
 
 
@@ -116,6 +124,8 @@ class MemoryStore(TransitionStore):
         for delivery in transition.deliveries:
             memory.deliveries[record.id, delivery.id] = delivery
             memory.due[record.id, delivery.id] = delivery.next_attempt_at or delivery.created_at
+            if delivery.event_type in CHUNK_EVENTS:
+                self._bound_deliveries(record.id)
         for lane in transition.cleared_progress:
             memory.progress.pop((record.id, lane), None)
         for lane in transition.revoked:
@@ -127,6 +137,15 @@ class MemoryStore(TransitionStore):
             memory.rests[record.id, transition.released] = self._clock.now() + rest
         memory.changed.notify_all()
         return record
+
+    def _bound_deliveries(self, job_id: str) -> None:
+        """As outbox_scripts.BOUND."""
+        memory = self.memory
+        pending = sorted((key[1] for key in memory.due if key[0] == job_id), key=place_of)
+        of_chunks = [row for row in pending[1:] if memory.deliveries[job_id, row].event_type in CHUNK_EVENTS]
+        for delivery_id in of_chunks[: max(0, len(pending) - KEPT_PENDING)]:
+            del memory.due[job_id, delivery_id], memory.deliveries[job_id, delivery_id]
+            memory.given_up.setdefault(job_id, []).append(delivery_id)
 
     def _write_chunks(self, transition: Transition) -> None:
         record = transition.record

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from core.service.domain.ports import Clock, Delivery
+from core.service.domain.ports.outbox import place_of
 from core.service.domain.webhooks import KEPT_DELIVERIES
 from core.service.testing.job_store import FakeJobStore
 
@@ -16,7 +17,6 @@ class FakeOutbox:
     def __init__(self, store: FakeJobStore, clock: Clock) -> None:
         self._memory = store.memory
         self._clock = clock
-        self._held_until: dict[str, datetime] = {}
 
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
         with self._memory.changed:
@@ -30,28 +30,36 @@ class FakeOutbox:
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:
         with self._memory.changed:
             due = self._memory.due
-            held = [row for row in deliveries if due.get((row.job_id, row.id), "") == self._held_until.get(row.id)]
+            held = [
+                row for row in deliveries if due.get((row.job_id, row.id), "") == self._memory.held_until.get(row.id)
+            ]
             self._push([(row.job_id, row.id) for row in held], seconds)
             return held
 
     def give_back(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        self.hold(deliveries, delay_seconds)
+        for delivery in self.hold(deliveries, delay_seconds):
+            self._memory.held_until.pop(delivery.id)
 
     def record(self, delivery: Delivery, delay_seconds: float = 0.0) -> int:
         key = (delivery.job_id, delivery.id)
         with self._memory.changed:
             due = self._memory.due.get(key)
-            is_mine = self._held_until.pop(delivery.id, due) == due
+            is_mine = self._memory.held_until.pop(delivery.id, due) == due
             if key in self._memory.deliveries and due is not None and (is_mine or delivery.state != "pending"):
                 self._memory.deliveries[key] = delivery
                 if delivery.state == "pending":
                     self._memory.due[key] = self._clock.now() + timedelta(seconds=delay_seconds)
                 else:
                     del self._memory.due[key]
+                if delivery.state == "disabled":
+                    self._memory.disabled_webhooks.add(delivery.job_id)
             self._drop_old(delivery.job_id)
             head = self._head(delivery.job_id)
-            rows = [row.id for row in self.of_job(delivery.job_id)]
-            return self._memory.dropped[delivery.job_id] + (len(rows) if head is None else rows.index(head[1]))
+            if delivery.state != "pending" and head is not None:
+                self._memory.due[head] = min(self._memory.due[head], self._clock.now())
+            rows = [row.id for row in self.of_job(delivery.job_id)] + self._memory.given_up.get(delivery.job_id, [])
+            before = [row for row in rows if head is None or place_of(row) < place_of(head[1])]
+            return self._memory.dropped[delivery.job_id] + len(before)
 
     def _drop_old(self, job_id: str) -> None:
         ended = [row.id for row in self.of_job(job_id) if row.state != "pending"]
@@ -66,8 +74,7 @@ class FakeOutbox:
 
     def _disable(self, key: tuple[str, str]) -> bool:
         """Disable the delivery if the receiver has disabled this job's webhooks; returns whether it has."""
-        rows = self.of_job(key[0])
-        disabled = any(row.state == "disabled" for row in rows)
+        disabled = key[0] in self._memory.disabled_webhooks
         if disabled:
             delivery = self._memory.deliveries[key]
             self.record(delivery.model_copy(update={"state": "disabled", "next_attempt_at": None}))
@@ -76,7 +83,7 @@ class FakeOutbox:
     def _push(self, keys: Sequence[tuple[str, str]], seconds: float) -> None:
         until = self._clock.now() + timedelta(seconds=seconds)
         self._memory.due.update(dict.fromkeys(keys, until))
-        self._held_until.update({key[1]: until for key in keys})
+        self._memory.held_until.update({key[1]: until for key in keys})
 
     def of_job(self, job_id: str) -> Sequence[Delivery]:
         with self._memory.changed:

@@ -1,4 +1,4 @@
-"""Contact sheets (one picture of a video, a row per chunk) and thumbnails."""
+"""Contact sheets (one picture of a video, a row per chunk), spritesheets and thumbnails."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from core.service.domain.engine import FramesTHWC
+from core.service.domain.engine import FrameHWC, FramesTHWC
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
 THUMBNAIL_SIDE_PIXELS = 512
+SPRITE_SIDE_PIXELS, SPRITE_COLUMNS = 256, 4
 _CELL_SIDE_PIXELS = 96
 _GAP = 4
 _MARGIN = 28
@@ -51,11 +52,29 @@ def contact_sheet(
 
 def thumbnail(frames_THWC: FramesTHWC) -> bytes:
     """JPEG of the middle frame, longer side at most 512 pixels; small frames are enlarged by an integer factor."""
-    frame_HWC = frames_THWC[len(frames_THWC) // 2]
+    return _jpeg(_fitted(frames_THWC[len(frames_THWC) // 2], THUMBNAIL_SIDE_PIXELS))
+
+
+def spritesheet(frames_HWC: Sequence[FrameHWC]) -> bytes:
+    """JPEG of frames of one size, in order, SPRITE_COLUMNS in a row without gaps, the longer side of each at most
+    SPRITE_SIDE_PIXELS; small frames are enlarged by an integer factor."""
+    cells = [_fitted(frame_HWC, SPRITE_SIDE_PIXELS) for frame_HWC in frames_HWC]
+    width, height = cells[0].size
+    sheet = Image.new("RGB", (min(len(cells), SPRITE_COLUMNS) * width, -(-len(cells) // SPRITE_COLUMNS) * height))
+    for number, cell in enumerate(cells):
+        sheet.paste(cell, (number % SPRITE_COLUMNS * width, number // SPRITE_COLUMNS * height))
+    return _jpeg(sheet)
+
+
+def _fitted(frame_HWC: FrameHWC, side: int) -> Image.Image:
+    """The frame with a longer side of at most `side` pixels."""
     longer = max(frame_HWC.shape[:2])
-    scale = THUMBNAIL_SIDE_PIXELS // longer or THUMBNAIL_SIDE_PIXELS / longer
+    scale = side // longer or side / longer
     size = (max(1, round(frame_HWC.shape[1] * scale)), max(1, round(frame_HWC.shape[0] * scale)))
-    picture = Image.fromarray(frame_HWC).resize(size, _resampling(frame_HWC, size[0]))
+    return Image.fromarray(frame_HWC).resize(size, _resampling(frame_HWC, size[0]))
+
+
+def _jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90, subsampling=0, optimize=True)
     return buffer.getvalue()

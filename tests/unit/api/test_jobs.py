@@ -121,6 +121,14 @@ def test_jobs_are_listed_newest_first_page_by_page(api: TestClient, world: World
     assert "link" not in last.headers
 
 
+def test_a_page_may_end_with_a_job_whose_client_chose_its_id(api: TestClient, world: World) -> None:
+    older = submit(api)
+    world.clock.advance(1)
+    api.put("/jobs/trailer-7", json={"prompt": PROMPT})
+    first = api.get("/jobs", params={"limit": 1})
+    assert [job["id"] for job in api.get(first.links["next"]["url"]).json()["jobs"]] == [older]
+
+
 def test_lists_can_be_of_one_status(api: TestClient, world: World) -> None:
     started, _ = submit(api), submit(api)
     world.start(started)

@@ -6,6 +6,7 @@ LongtakeError
 │   ├── UnknownField            a field that no version knows
 │   ├── FieldNotSupported       a field that this version or this model does not take
 │   ├── MalformedJson           the body is not JSON
+│   ├── MalformedForm           the body is not multipart/form-data
 │   ├── InvalidIdempotencyKey   not 1 to 255 printable ASCII characters
 │   ├── IdempotencyKeyReused    sent before with another request
 │   ├── PromptTooLong           more tokens than the text encoder reads
@@ -26,6 +27,9 @@ LongtakeError
 ├── KeyRevoked              the API key is revoked and cannot be changed
 ├── KeysNotUsed             this deployment has no API keys
 ├── LimitReached            the API key has used what it may, for now
+├── DeliveryNotFound        the job has no webhook delivery with this id
+├── DeliveryConflict        a webhook of the job is being sent, or waits before this one
+├── PingNotFound            no ping with this id, or its hour is over
 ├── MediaError              input media cannot be used; the job fails
 │   ├── MediaFetchFailed        its server did not answer (the only one worth a retry)
 │   ├── MediaUnavailable        its server refused
@@ -179,6 +183,7 @@ from core.service.domain.errors.requests import (
     IdempotencyKeyReused,
     InvalidField,
     InvalidIdempotencyKey,
+    MalformedForm,
     MalformedJson,
     MediaUrlRefused,
     PromptNotUnderstood,
@@ -194,6 +199,7 @@ from core.service.domain.errors.requests import (
     UrlRefused,
     WebhookUrlRefused,
 )
+from core.service.domain.errors.webhooks import DeliveryConflict, DeliveryNotFound, PingNotFound
 
 __all__ = [
     "MAX_ECHO",
@@ -204,6 +210,8 @@ __all__ = [
     "ChunkNotReady",
     "ChunkNotRepeatable",
     "ConversionError",
+    "DeliveryConflict",
+    "DeliveryNotFound",
     "DownloadDamaged",
     "DownloadError",
     "FieldNotSupported",
@@ -226,6 +234,7 @@ __all__ = [
     "LimitReached",
     "LinkExpired",
     "LongtakeError",
+    "MalformedForm",
     "MalformedJson",
     "MediaBusy",
     "MediaError",
@@ -243,6 +252,7 @@ __all__ = [
     "OperatorError",
     "OutputDiskFull",
     "OutputRefused",
+    "PingNotFound",
     "PlaylistNotReady",
     "PresetError",
     "PromptEnhancerFailed",

@@ -6,7 +6,7 @@ from core.service.domain.errors.base import LongtakeError
 
 
 class ServiceFull(LongtakeError):
-    """Too many jobs are waiting, or too many uploads are stored, already."""
+    """Too many jobs are waiting, or too many uploads are stored or being read, already."""
 
     code = "service_full"
 

@@ -36,6 +36,12 @@ class MalformedJson(RequestError):
     code = "malformed_json"
 
 
+class MalformedForm(RequestError):
+    """The body is not valid multipart/form-data."""
+
+    code = "malformed_form"
+
+
 class InvalidIdempotencyKey(RequestError):
     """The Idempotency-Key is not usable."""
 

@@ -5,6 +5,7 @@ Implementations: `core.service.redis`, `core.service.s3`. Fakes with the same co
 
 from core.service.domain.ports.api_keys import ApiKeys
 from core.service.domain.ports.clock import Clock
+from core.service.domain.ports.deliveries import Deliveries, DeliveryPage
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
 from core.service.domain.ports.idempotency import IdempotencyKeys, Reservation
 from core.service.domain.ports.job_store import JobStore
@@ -21,8 +22,10 @@ from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, Worker
 __all__ = [
     "ApiKeys",
     "Clock",
+    "Deliveries",
     "Delivery",
     "DeliveryAttempt",
+    "DeliveryPage",
     "Discarded",
     "EventLog",
     "IdempotencyKeys",

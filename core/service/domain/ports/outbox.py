@@ -9,7 +9,10 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from core.service.domain.schema import EventType, Stored
+from core.service.domain.schema import PING, DeliveryState, EventType, Stored
+
+PING_JOB_PREFIX = "~"
+"""Begins the `job_id` of a ping, which belongs to no job. No job's id begins so."""
 
 
 class DeliveryAttempt(Stored):
@@ -26,10 +29,17 @@ class Delivery(Stored):
 
     id: str
     job_id: str
-    event_type: EventType
+    event_type: EventType | Literal["ping"]
     url: str
     body: str = Field(description="The exact JSON text that is signed and sent.")
-    state: Literal["pending", "delivered", "failed", "disabled"] = "pending"
+    owner: str | None = Field(
+        default=None, description="Id of the API key whose secrets sign it; None: the deployment's sign it."
+    )
+    secret: str | None = Field(
+        default=None, repr=False, description="whsec_... secret that the request gave, which signs alone."
+    )
+    state: DeliveryState = "pending"
+    once: bool = Field(default=False, description="The next attempt is the only one: a ping, or one to be sent again.")
     attempts: tuple[DeliveryAttempt, ...] = ()
     created_at: datetime
     next_attempt_at: datetime | None
@@ -37,8 +47,22 @@ class Delivery(Stored):
     @property
     def order(self) -> tuple[int, datetime]:
         """Sort key among the job's deliveries: the version of the commit, then the time."""
-        version = re.search(r"_(\d+)_[a-z_]+$", self.id)
-        return int(version[1]) if version else 0, self.created_at
+        return place_of(self.id)[0], self.created_at
+
+    @property
+    def is_ping(self) -> bool:
+        return self.event_type == PING
+
+    @property
+    def was_delivered(self) -> bool:
+        """Whether an attempt was answered with 2xx."""
+        return any(200 <= (attempt.status_code or 0) < 300 for attempt in self.attempts)
+
+
+def place_of(delivery_id: str) -> tuple[int, str]:
+    """Sort key of a delivery by its id: the version of the commit (0 for a ping), then the id."""
+    version = re.search(r"_(\d+)_[a-z_]+$", delivery_id, re.ASCII)
+    return int(version[1]) if version else 0, delivery_id
 
 
 class Outbox(Protocol):

@@ -18,6 +18,15 @@ from core.service.domain.schema.answers import (
 )
 from core.service.domain.schema.base import Frozen, Shown, Stored
 from core.service.domain.schema.chunks import VARIANTS, ChunkLists, ChunkRecord, ChunkTotals
+from core.service.domain.schema.deliveries import (
+    PING,
+    DeliveryState,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookDeliveryList,
+    WebhookPing,
+    WebhookPingRequest,
+)
 from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
     BranchSource,
@@ -76,6 +85,7 @@ __all__ = [
     "MAX_SEED",
     "MIN_FRAMES",
     "NOISE_LEVELS",
+    "PING",
     "REFINE_TAGS",
     "VARIANTS",
     "BranchSource",
@@ -86,6 +96,7 @@ __all__ = [
     "ChunkRecord",
     "ChunkTotals",
     "DayFrames",
+    "DeliveryState",
     "EndedGeneration",
     "Estimate",
     "EventType",
@@ -130,7 +141,12 @@ __all__ = [
     "TimedPrompt",
     "Variant",
     "WarningCode",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryList",
     "WebhookEvent",
+    "WebhookPing",
+    "WebhookPingRequest",
     "read_older_record",
     "read_record",
 ]

@@ -110,6 +110,8 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 WebhookEvents = Annotated[list[WebhookEvent], Field(max_length=16)]
 """An event that is named twice counts once."""
+WebhookSecret = Annotated[str, StringConstraints(max_length=100), Field(json_schema_extra={"writeOnly": True})]
+"""whsec_ + base64 of 24 to 64 random bytes (Standard Webhooks 1.0.0)."""
 
 
 class TimedPrompt(Frozen):
@@ -193,6 +195,12 @@ class JobRequest(Frozen):
         description="Default: job.succeeded, job.failed, job.canceled. Also possible: chunk.completed, chunk.refined,"
         " job.prompt_changed.",
     )
+    webhook_secret: WebhookSecret | None = Field(
+        default=None,
+        repr=False,
+        description="Signs the webhooks of this job, in place of the secrets of your API key or of the deployment."
+        " No answer shows it.",
+    )
     metadata: Metadata | None = Field(default=None, description="Up to 16 short strings, returned with the job.")
 
     @property
@@ -264,6 +272,9 @@ class JobBranch(Frozen):
     )
     webhook_events: WebhookEvents | None = Field(
         default=None, description="As of POST /jobs. null, written out: the default."
+    )
+    webhook_secret: WebhookSecret | None = Field(
+        default=None, repr=False, description="As of POST /jobs. null, written out: none of its own."
     )
 
     @property

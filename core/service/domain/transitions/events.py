@@ -63,6 +63,8 @@ def deliveries_for(record: JobRecord, event_type: EventType, at: datetime) -> tu
             event_type=event_type,
             url=record.spec.webhook_url,
             body=payload(event_type, record, at),
+            owner=record.owner,
+            secret=record.webhook_secret,
             created_at=at,
             next_attempt_at=at,
         ),

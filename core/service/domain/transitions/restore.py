@@ -26,6 +26,7 @@ from core.service.domain.transitions.branches import totals_of_copies
 from core.service.domain.transitions.events import KEPT_EVENTS, deliveries_for, has_webhook, new_event
 from core.service.domain.transitions.length import at_entry
 from core.service.domain.transitions.transition import ChunkWrite, Transition, finalizing_if_made, updated
+from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 
 TOKENS_SKIPPED_BY_RESTORE = 1_000_000
 """A worker that survived the loss of Redis may hold a newer token than the manifest's; restored lanes skip it."""
@@ -60,9 +61,14 @@ _Commit = tuple[Variant, ChunkRecord]
 
 
 def _undelivered(past: list[_HistoryEntry], webhooks_ended: int) -> Iterator[Delivery]:
+    """Of those of chunks the newest KEPT_PENDING."""
     with_webhook = (entry for entry in past if has_webhook(entry[0], entry[1]))
-    for state, event, at in islice(with_webhook, webhooks_ended, None):
-        yield from deliveries_for(state, event, at)
+    waiting = [*islice(with_webhook, webhooks_ended, None)]
+    too_many = sum(event in CHUNK_EVENTS for _, event, _ in waiting) - KEPT_PENDING
+    for state, event, at in waiting:
+        too_many -= event in CHUNK_EVENTS
+        if too_many < 0 or event not in CHUNK_EVENTS:
+            yield from deliveries_for(state, event, at)
 
 
 @dataclass(frozen=True)

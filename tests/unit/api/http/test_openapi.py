@@ -16,11 +16,11 @@ from api.http.examples import (
     ROTATION_EXAMPLES,
     UPLOAD_EXAMPLES,
 )
-from api.http.openapi import WebhookBody
+from api.http.openapi_webhooks import PingBody, WebhookBody
 from core.service.admission.request_body import parse_body, parse_change, parse_request
 from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
-from core.service.domain.schema import EventType, JobError, JobRequest, WarningCode, WebhookEvent
-from core.service.domain.webhooks import payload
+from core.service.domain.schema import PING, EventType, JobError, JobRequest, WarningCode, WebhookEvent
+from core.service.domain.webhooks import payload, ping_payload
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.settings import Settings
 from core.service.testing.clock import FAKE_START
@@ -50,6 +50,10 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
     assert operations == {
         "POST /jobs",
         "POST /jobs/batch",
+        "GET /jobs/{job_id}/webhook-deliveries",
+        "POST /jobs/{job_id}/webhook-deliveries/{delivery_id}/redeliver",
+        "POST /webhooks/ping",
+        "GET /webhooks/pings/{ping_id}",
         "PUT /jobs/{job_id}",
         "GET /jobs",
         "GET /jobs/{job_id}",
@@ -79,6 +83,14 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "POST /keys/{key_id}/rotate",
         "POST /keys/{key_id}/rotate-webhook-secret",
         "GET /key",
+        "POST /v1/videos",
+        "GET /v1/videos",
+        "GET /v1/videos/{job_id}",
+        "DELETE /v1/videos/{job_id}",
+        "GET /v1/videos/{job_id}/content",
+        "POST /v1/videos/{job_id}/remix",
+        "GET /v1/models",
+        "GET /v1/models/{model}",
         "GET /healthz",
         "GET /readyz",
     }
@@ -159,18 +171,21 @@ def test_what_needs_a_key_says_so(document: dict[str, Any]) -> None:
     assert "403" not in paths["/jobs"]["get"]["responses"], "every key may read"
 
 
-def test_every_operation_can_be_refused_in_problem_json_only(document: dict[str, Any]) -> None:
+def test_every_operation_can_be_refused_in_one_form_only(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             failures = {code: r for code, r in operation["responses"].items() if code >= "400" and path != "/readyz"}
             types = {kind for response in failures.values() for kind in response["content"]}
-            assert types <= {"application/problem+json"}, (method, path)
+            form = "application/json" if path.startswith("/v1/") else "application/problem+json"
+            assert types <= {form}, (method, path)
+            assert not path.startswith("/v1/") or "422" not in failures, (method, path)
 
 
 def test_webhooks_are_described(document: dict[str, Any]) -> None:
-    assert set(document["webhooks"]) == set(get_args(WebhookEvent))
-    parameters = document["webhooks"]["job.failed"]["post"]["parameters"]
-    assert {p["name"] for p in parameters} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    assert set(document["webhooks"]) == {*get_args(WebhookEvent), PING}
+    for event in ("job.failed", PING):
+        parameters = document["webhooks"][event]["post"]["parameters"]
+        assert {p["name"] for p in parameters} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
 
 
 def test_webhooks_are_sent_as_described(api: TestClient, world: World) -> None:
@@ -180,6 +195,7 @@ def test_webhooks_are_sent_as_described(api: TestClient, world: World) -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     chunk = WebhookBody.model_validate_json(payload(EventType.CHUNK_COMPLETED, record, at))
     assert chunk.data.chunk == {"index": 0, "first_frame": 0, "num_frames": 16}
+    assert PingBody.model_validate_json(ping_payload("ping_a", at)).data.id == "ping_a"
     failed = world.store.fail(job_id, JobError(code="out_of_memory", message="no room", retryable=False))
     body = WebhookBody.model_validate_json(payload(EventType.JOB_FAILED, failed, at))
     assert (body.type, body.data.error) == ("job.failed", failed.error)

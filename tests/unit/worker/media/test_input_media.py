@@ -145,6 +145,13 @@ def test_a_redirect_to_a_private_address_fails_the_job(world: World, server: Med
     assert server.paths() == ["/a"]
 
 
+def test_a_redirect_to_a_port_that_is_not_allowed_fails_the_job(world: World, server: MediaServer) -> None:
+    server.answers["/a"] = redirect("http://8.8.8.8:9200/_search")
+    world.submit(video=server.url("/a", HOST))
+    error = failure(world, world.preparer(allowed=as_if_public).work())
+    assert (error.code, "port 9200 is not allowed" in error.message) == ("media_url_refused", True)
+
+
 def test_an_address_that_became_private_fails_the_job(world: World, server: MediaServer) -> None:
     world.submit(video=server.url("/a"))
     assert failure(world, world.preparer().work()).code == "media_url_refused"

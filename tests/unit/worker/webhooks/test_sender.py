@@ -4,122 +4,34 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
-from core.service.domain.webhook_secret import generate_secret
 from core.service.domain.webhooks import TOLERANCE_SECONDS, verify
 from core.service.net.resolver import BoundedResolver
-from core.service.settings import Settings
 from core.service.testing.outbox import FakeOutbox
 from tests.helpers.canned_server import unreachable_port
 from tests.helpers.deadline import eventually
 from tests.helpers.fake_world import JOB, World
+from tests.helpers.webhook_office import HOST, SECRET, Office, Receiver, resolve_to_loopback, running
 from tests.helpers.webhook_sender import OneShotSender
 from worker.runtime.thread_shutdown import stop_together
 from worker.webhooks.delivery_loop import DAMAGED_SECONDS
 from worker.webhooks.post import look_up_with, retry_after_seconds
 
-SECRET = generate_secret()
-HOST = "hooks.example.com"
 TLS_FOLDER = Path(__file__).resolve().parents[3] / "references" / "tls"
-
-
-@dataclass
-class Received:
-    path: str
-    headers: dict[str, str]
-    body: str
-
-
-@dataclass
-class Receiver:
-    """A webhook receiver on loopback; `status`, `answer_headers` and `hold` say how it answers."""
-
-    port: int = 0
-    status: int = 204
-    answer_headers: dict[str, str] = field(default_factory=lambda: {})
-    answer_bytes: int = 0
-    hold: threading.Event | None = None
-    tls: ssl.SSLContext | None = None
-    received: list[Received] = field(default_factory=lambda: [])
-
-
-@contextmanager
-def running(receiver: Receiver) -> Generator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"])).decode()
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.received.append(Received(self.path, headers, body))
-            if receiver.hold is not None:
-                receiver.hold.wait(30)
-            self.send_response(receiver.status)
-            for name, value in receiver.answer_headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(b"x" * receiver.answer_bytes)
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if receiver.tls is not None:
-        server.socket = receiver.tls.wrap_socket(server.socket, server_side=True)
-    receiver.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        if receiver.hold is not None:
-            receiver.hold.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with running(Receiver()) as one:
         yield one
-
-
-async def resolve_to_loopback(url: str) -> Sequence[str]:  # noqa: ARG001 - the port's signature
-    return ["127.0.0.1"]
-
-
-class Office:
-    """An outbox with the events of one job, and a sender."""
-
-    def __init__(self, world: World, port: int, *, timeout_seconds: float = 5.0, secret: str | None = SECRET) -> None:
-        self.world = world
-        self.outbox = FakeOutbox(world.store, world.clock)
-        self.settings = Settings(
-            webhook_secret=SecretStr(secret) if secret else None, webhook_timeout_seconds=timeout_seconds
-        )
-        self.sender = OneShotSender(
-            self.outbox, world.store, world.clock, self.settings, look_up=resolve_to_loopback, jitter=lambda: 0.0
-        )
-        self.url = f"http://{HOST}:{port}/hook?a=b"
-
-    def chunk_done(self) -> None:
-        """One chunk.completed delivery more."""
-        if JOB not in self.world.store.memory.records:
-            self.world.submit(num_frames=160, webhook_url=self.url, webhook_events=("chunk.completed",))
-        self.world.maker().work()
-
-    def only(self) -> Delivery:
-        (delivery,) = self.outbox.of_job(JOB)
-        return delivery
 
 
 def test_a_delivery_is_signed_and_reaches_the_checked_address_under_its_own_host(

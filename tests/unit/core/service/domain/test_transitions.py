@@ -26,6 +26,7 @@ from core.service.domain.schema import (
     PreparedMedia,
 )
 from core.service.domain.schema.older import totals_of
+from core.service.domain.webhooks import KEPT_PENDING
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job, refine_spec
 
 LATER = DAY_ONE + timedelta(seconds=90)
@@ -332,6 +333,16 @@ def test_a_restored_job_has_its_whole_log_and_the_webhooks_that_may_not_have_arr
     ]
     assert [row.event_type for row in restored.deliveries] == ["job.succeeded"]
     assert transitions.restore(transitions.end_webhooks(job, 1).record, lists).deliveries == ()
+
+
+def test_of_the_webhooks_of_chunks_that_may_not_have_arrived_the_newest_are_restored() -> None:
+    events, count = ("chunk.completed", "job.succeeded"), KEPT_PENDING + 3
+    spec = queued_job(num_frames=16 * count, webhook_url="https://example.com/hook", webhook_events=events).spec
+    ended = job_in(JobStatus.SUCCEEDED, spec=spec, started_at=DAY_ONE, finished_at=LATER)
+    job = transitions.end_webhooks(with_chunks(ended, count), 1).record
+    rows = transitions.restore(job, ChunkLists(made(job, count))).deliveries
+    assert [row.order[0] for row in rows] == [*range(4, count + 1), count]
+    assert [row.event_type for row in rows[-2:]] == ["chunk.completed", "job.succeeded"]
 
 
 def test_a_restored_lane_is_beyond_every_old_token() -> None:

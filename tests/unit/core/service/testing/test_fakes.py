@@ -12,6 +12,7 @@ from core.service.domain.errors import Interrupted, ObjectNotFound, StorageError
 from core.service.domain.ports import StoredObject, TaskQueue
 from core.service.domain.schema import Lane
 from core.service.testing.clock import FakeClock
+from core.service.testing.deliveries import FakeDeliveries
 from core.service.testing.engines import FakeEngine
 from core.service.testing.event_log import FakeEventLog
 from core.service.testing.job_store import FakeJobStore
@@ -19,6 +20,7 @@ from core.service.testing.outbox import FakeOutbox
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
 from core.service.testing.storage import FakeStorage
+from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import job_spec
 from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
 
@@ -37,7 +39,15 @@ def ports() -> StorePorts:
 
     workers, uploads = FakeWorkerRegistry(clock), FakeUploadStore(clock)
     return StorePorts(
-        store, FakeEventLog(store), FakeOutbox(store, clock), workers, uploads, clock, advance, clock.advance
+        store,
+        FakeEventLog(store),
+        FakeOutbox(store, clock),
+        workers,
+        uploads,
+        clock,
+        advance,
+        clock.advance,
+        FakeDeliveries(store, clock),
     )
 
 
@@ -48,6 +58,10 @@ class TestFakeStores(StoreContract):
         ports.workers.report(worker("a"), SHORT)
         ports.wait_until_free("", Lane.GENERATE)
         assert ports.workers.all() == []
+
+
+class TestFakeDeliveries(DeliveryContract):
+    """The same for webhooks."""
 
 
 def test_objects_are_kept_by_key(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.service.video.contact_sheet import contact_sheet, thumbnail
+from core.service.video.contact_sheet import contact_sheet, spritesheet, thumbnail
 from tests.helpers.pictures import numbered_frames
 
 LABELS = ["chunk 0\nframes 0-15\nfrom 0.0 s", "chunk 1\nframes 16-16\nfrom 2.0 s"]
@@ -96,3 +96,13 @@ def test_a_thumbnail_shows_the_middle_frame() -> None:
     picture = np.asarray(Image.open(io.BytesIO(thumbnail(frames_THWC))))
 
     assert picture.min() > 240
+
+
+@pytest.mark.parametrize(
+    ("count", "height", "width", "size"),
+    [(16, 64, 64, (1024, 1024)), (3, 64, 64, (768, 256)), (5, 720, 1280, (1024, 288)), (1, 32, 64, (256, 128))],
+)
+def test_a_spritesheet_has_four_frames_in_a_row(count: int, height: int, width: int, size: tuple[int, int]) -> None:
+    picture = Image.open(io.BytesIO(spritesheet([np.full((height, width, 3), 90, np.uint8)] * count)))
+
+    assert (picture.format, picture.size) == ("JPEG", size)
