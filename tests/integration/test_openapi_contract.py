@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from tests.helpers.pages import REPOSITORY, examples, section
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
 
 BIN = Path(sys.executable).parent
+API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
 ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
 CONFIG = """\
 seed = 7
@@ -102,7 +104,8 @@ def test_every_answer_to_generated_requests_is_as_the_document_says(contract: Se
 def test_a_generated_client_type_checks_and_works(contract: Service, tmp_path: Path) -> None:
     document = tmp_path / "openapi.json"
     document.write_bytes(contract.http.get("/openapi.json").content)
-    (tmp_path / "config.json").write_text(json.dumps({"content_type_overrides": BYTES}))
+    (config,) = examples(section(API_PAGE, "Generated clients"), "json")
+    (tmp_path / "config.json").write_text(config)
     generate = [BIN / "openapi-python-client", "generate", "--path", document, "--config", "config.json"]
     run([*generate, "--meta", "none", "--fail-on-warning", "--output-path", tmp_path / "longtake_client"], tmp_path)
     (tmp_path / "use.py").write_text(USE)
@@ -112,16 +115,10 @@ def test_a_generated_client_type_checks_and_works(contract: Service, tmp_path: P
     assert printed.split() == ["202", "succeeded", "404", "job_not_found"]
 
 
-BYTES = {
-    "video/mp4": "application/octet-stream",
-    "image/jpeg": "application/octet-stream",
-    "application/vnd.apple.mpegurl": "text/plain",
-}
-"""Media types that the generator does not know."""
 USE = """\
 import sys, time
 from longtake_client import AuthenticatedClient
-from longtake_client.api.jobs import read_job_jobs_job_id_get as read_job, submit_jobs_post as submit
+from longtake_client.api.jobs import read_job, submit
 from longtake_client.models import Job, JobRequest, JobStatus, JobSummary, Problem
 
 with AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2], httpx_args={"trust_env": False}) as client:
