@@ -28,7 +28,7 @@ from benchmarks import endless, footprint, http, jobs, keys, machine, media, str
 from benchmarks.figures import Figure, Report
 from cli.processes.stack import StackOptions, running_stack
 from cli.processes.stop_signal import Stopped, StopSignal
-from client import Client
+from client import Longtake
 from core.service.domain.errors import LongtakeError
 
 GROUPS = ("service", "http", "keys", "media", "streams", "endless", "steps", "approximations", "refinement")
@@ -108,7 +108,7 @@ def measure_service(args: argparse.Namespace, stop: StopSignal, say: Callable[[s
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         say(f"starting the embedded stack with {args.model}")
         options = StackOptions(Path(folder), model=args.model, gpus="auto")
-        with running_stack(options, stop) as stack, stop.interruptible(), Client(stack.base_url) as client:
+        with running_stack(options, stop) as stack, stop.interruptible(), Longtake(stack.base_url) as client:
             of_jobs = jobs.measure(client, runs=args.runs, num_frames=args.frames, say=say)
             return of_jobs + footprint.measure(stack.settings, Path(folder), runs=args.runs, say=say)
 

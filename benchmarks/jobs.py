@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
-from client import Client
+from client import Longtake
 from core.service.domain.schema import Chunk, Job
 
 NOT_ENGINE = frozenset({"queue", "load", "encode", "upload", "commit"})
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.02
 PROMPT = "a red circle moving left over a striped background"
 
 
-def measure(client: Client, *, runs: int, num_frames: int, say: Callable[[str], None]) -> list[Figure]:
+def measure(client: Longtake, *, runs: int, num_frames: int, say: Callable[[str], None]) -> list[Figure]:
     """Run `runs` jobs one after the other on a warm worker and compute the figures."""
     say("warming up the worker with a job of 32 frames")
     run_job(client, 32, seed=0)
@@ -46,19 +46,19 @@ class EndedJob:
     chunks: Sequence[Chunk]
 
 
-def run_job(client: Client, num_frames: int, seed: int) -> tuple[float, EndedJob]:
+def run_job(client: Longtake, num_frames: int, seed: int) -> tuple[float, EndedJob]:
     """Seconds from POST to the first chunk, and the job when it has ended. Raises AssertionError if it failed."""
     started = time.perf_counter()
-    job = client.create_job({"prompt": PROMPT, "num_frames": num_frames, "seed": seed})
+    job = client.jobs.create(prompt=PROMPT, num_frames=num_frames, seed=seed)
     first_chunk = None
-    while not job.status.is_terminal:
+    while not job.has_ended:
         time.sleep(POLL_SECONDS)
-        job = client.get_job(job.id)
+        job.refresh()
         if first_chunk is None and job.progress.chunks_done:
             first_chunk = time.perf_counter() - started
     assert first_chunk is not None, job.error
     assert job.status == "succeeded", job.error
-    return first_chunk, EndedJob(job, list(client.chunks(job.id)))
+    return first_chunk, EndedJob(job.data, list(job.chunks(live=False)))
 
 
 def frames_per_second(ended: EndedJob) -> float:

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
 from cli.commands import (
     branch,
     cancel,
+    completion,
     convert,
+    delete,
     demo,
+    download,
     evaluate,
     extend,
     gc,
+    get,
     health,
+    keys,
+    list_jobs,
     models,
     pull,
     retry,
@@ -33,8 +40,8 @@ from cli.commands import (
 from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
-    *(demo, up, submit, steer, extend, branch, retry, cancel, watch),
-    *(models, worker, pull, convert, train, evaluate, gc, health),
+    *(demo, up, submit, watch, list_jobs, get, download, steer, extend, branch, retry, cancel, delete, keys),
+    *(models, worker, pull, convert, train, evaluate, gc, health, completion),
 )
 DELEGATING = (train, evaluate)
 """Commands that pass all arguments on to a program of core.model, --help included."""
@@ -75,6 +82,10 @@ def build_parser() -> argparse.ArgumentParser:
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Arguments of one command; `rest` has those that the command passes on to another program."""
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions (`longtake completion`)
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     args, rest = parser.parse_known_args(argv)
     if rest and not args.accepts_unknown:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

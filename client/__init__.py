@@ -1,32 +1,66 @@
-"""The Python client of the HTTP API: `Client` (sync) and `AsyncClient` (asyncio).
+"""The Python client of the HTTP API: `Longtake` (sync) and `AsyncLongtake` (asyncio).
 
-    from client import Client
+    from client import Longtake
 
-    with Client("http://127.0.0.1:8000") as client:
-        job = client.create_job({"prompt": "a red circle moving left", "num_frames": 48})
-        job = client.wait(job.id)
-        client.download_video(job.id, Path("video.mp4"))
+    with Longtake("http://127.0.0.1:8000", key="lt_...") as longtake:
+        job = longtake.jobs.create(prompt="a red circle moving left", num_frames=48)
+        for chunk in job.chunks():  # while the video is made
+            print(chunk.url)
+        job.save("video.mp4")
 
 Needs httpx and pydantic; of Longtake itself only the job schema. docs/client.md is its guide.
 """
 
-from client.async_client import AsyncClient
-from client.client import Client
-from client.errors import ApiError, ApiUnreachable, ApiUnreadable, ClientError, StorageUnreachable, WaitTimeout
-from client.models import BatchResult, Model, ModelList, Upload
+from client.aio.job import AsyncJob
+from client.aio.longtake import AsyncLongtake
+from client.errors import (
+    ApiError,
+    ApiUnreachable,
+    ApiUnreadable,
+    ClientError,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    KeyRefused,
+    LimitReached,
+    NotFound,
+    ServiceUnavailable,
+    StorageUnreachable,
+    WaitTimeout,
+)
+from client.models import BatchResult, Delivery, DeliveryList, Key, KeyLimits, Model, ModelList, NewKey, Ping, Upload
+from client.options import JobOptions
 from client.sse import ServerEvent
+from client.sync.job import Job
+from client.sync.longtake import Longtake
 
 __all__ = [
     "ApiError",
     "ApiUnreachable",
     "ApiUnreadable",
-    "AsyncClient",
+    "AsyncJob",
+    "AsyncLongtake",
     "BatchResult",
-    "Client",
     "ClientError",
+    "Conflict",
+    "Delivery",
+    "DeliveryList",
+    "Forbidden",
+    "InvalidRequest",
+    "Job",
+    "JobOptions",
+    "Key",
+    "KeyLimits",
+    "KeyRefused",
+    "LimitReached",
+    "Longtake",
     "Model",
     "ModelList",
+    "NewKey",
+    "NotFound",
+    "Ping",
     "ServerEvent",
+    "ServiceUnavailable",
     "StorageUnreachable",
     "Upload",
     "WaitTimeout",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 
 class ClientError(Exception):
     """Base of every exception that the client raises."""
@@ -41,6 +43,53 @@ class ApiError(ClientError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class InvalidRequest(ApiError):
+    """400 to 499 without a class of its own: the request is wrong; `field` and `fix` say what to change."""
+
+
+class KeyRefused(ApiError):
+    """401: the request needs an API key, and this one is missing, wrong or revoked."""
+
+
+class Forbidden(ApiError):
+    """403: the key's scope does not suffice, or a link has expired."""
+
+
+class NotFound(ApiError):
+    """404: there is no such job, upload or key, or it belongs to another key; or it is not there yet."""
+
+
+class Conflict(ApiError):
+    """409: the job's status does not allow it."""
+
+
+class LimitReached(ApiError):
+    """429: a limit of the key or of the service; `retry_after_seconds` says when to come back."""
+
+
+class ServiceUnavailable(ApiError):
+    """408, 502, 503 or 504: the service, or what is before or behind it, cannot answer now."""
+
+
+_CLASSES: dict[int, type[ApiError]] = {
+    HTTPStatus.UNAUTHORIZED: KeyRefused,
+    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.TOO_MANY_REQUESTS: LimitReached,
+    HTTPStatus.REQUEST_TIMEOUT: ServiceUnavailable,
+    HTTPStatus.BAD_GATEWAY: ServiceUnavailable,
+    HTTPStatus.SERVICE_UNAVAILABLE: ServiceUnavailable,
+    HTTPStatus.GATEWAY_TIMEOUT: ServiceUnavailable,
+}
+
+
+def class_of(status: int) -> type[ApiError]:
+    """The exception for an error status; ApiError itself for a status of 500 and above that has none."""
+    is_request = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return _CLASSES.get(status, InvalidRequest if is_request else ApiError)
 
 
 class ApiUnreachable(ClientError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,3 +67,90 @@ class BatchResults(Answer):
     """Answer of POST /jobs/batch."""
 
     results: list[BatchResult]
+
+
+KeyScope = Literal["read", "jobs", "admin"]
+"""What a key may do; each includes those before it."""
+
+
+class KeyLimits(TypedDict, total=False):
+    """Limits of one key. None: no limit of its own."""
+
+    requests_per_minute: int | None
+    unfinished_jobs: int | None
+    frames_per_day: int | None
+    inference_steps: int | None
+    frames: int | None
+    stored_bytes: int | None
+
+
+class Key(Answer):
+    """An API key, without its text. Of the client's own key only id, name, scope, limits and usage are told."""
+
+    id: str
+    name: str
+    scope: KeyScope
+    limits: dict[str, int | None]
+    usage: dict[str, int] | None = Field(default=None, description="What it has used of its limits; of one key only.")
+    created_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class NewKey(Key):
+    """A key that was just made or rotated."""
+
+    key: str = Field(repr=False, description="Its text, which is in this answer only.")
+    webhook_secret: str | None = Field(default=None, repr=False, description="Of a new key; in this answer only.")
+
+
+class NewWebhookSecret(Key):
+    """A key whose webhook secret was just rotated."""
+
+    webhook_secret: str = Field(repr=False, description="The new one, which is in this answer only.")
+
+
+class KeyList(Answer):
+    """Answer of GET /keys."""
+
+    keys: list[Key]
+
+
+DeliveryState = Literal["pending", "delivered", "failed", "disabled"]
+
+
+class Attempt(Answer):
+    """One attempt to deliver a webhook."""
+
+    at: datetime
+    status_code: int | None = Field(description="None: there was no answer, and `error` says why.")
+    error: str | None
+    duration_seconds: float
+
+
+class Delivery(Answer):
+    """A webhook of a job, and what became of it."""
+
+    id: str = Field(description="The webhook-id header of every attempt.")
+    event: str
+    url: str
+    state: DeliveryState | str
+    attempts: list[Attempt]
+    created_at: datetime
+    next_attempt_at: datetime | None = Field(description="Not before then; None: there will be none.")
+
+
+class DeliveryList(Answer):
+    """A page of a job's webhooks, newest first."""
+
+    deliveries: list[Delivery]
+    next_cursor: str | None
+
+
+class Ping(Answer):
+    """A test of a webhook receiver, and its result. A ping has one attempt."""
+
+    id: str
+    url: str
+    state: DeliveryState | str
+    attempts: list[Attempt]
+    created_at: datetime

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from client.errors import ApiError, ApiUnreachable, ApiUnreadable, ClientError, StorageUnreachable
+from client.errors import ApiError, ApiUnreachable, ApiUnreadable, ClientError, StorageUnreachable, class_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -32,7 +32,7 @@ def error_of(response: httpx.Response) -> ApiError:
         message, problem = f"HTTP {response.status_code} from {response.request.url.copy_with(query=None)}", {}
     else:
         message = str(problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}")
-    return ApiError(
+    return class_of(response.status_code)(
         message,
         status=response.status_code,
         code=problem.get("code"),

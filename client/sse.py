@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+from core.service.domain.schema import EventType
+
+_LAST = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
 
 
 @dataclass(frozen=True)
 class ServerEvent:
     """One event of a job's stream.
 
-    `id` resumes the stream after this event (empty for `job.progress`, which is not logged), `type` is for example
-    `chunk.completed`, `data` is JSON text.
+    `id` resumes the stream after this event; `job.progress`, which is not logged, has that of the event before it.
+    `type` is for example `chunk.completed`, `data` is JSON text.
     """
 
     id: str
     type: str
     data: str
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the job has ended with it. If the job has gone on since, its stream has more events."""
+        return self.type in _LAST
+
+    def json(self) -> dict[str, Any]:
+        """`data`, parsed."""
+        return json.loads(self.data)
 
 
 @dataclass
@@ -51,5 +66,13 @@ def parse_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
     """All events of a stream's lines."""
     parser = EventParser()
     for line in lines:
+        if (event := parser.feed(line)) is not None:
+            yield event
+
+
+async def parse_events_async(lines: AsyncIterable[str]) -> AsyncGenerator[ServerEvent]:
+    """The same of lines that are awaited."""
+    parser = EventParser()
+    async for line in lines:
         if (event := parser.feed(line)) is not None:
             yield event

@@ -16,22 +16,20 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_url_argument
+    from cli.commands.api import add_job_arguments
 
-    parser.add_argument("job", help="id of the job to branch")
+    add_job_arguments(parser)
     parser.add_argument("from_chunk", type=int, help="the first chunk that is the new job's own, from 1 on")
     parser.add_argument("--prompt", help="what the video shows from there on, in plain English")
     parser.add_argument("--seed", type=int, help="another seed from there on")
     parser.add_argument("--frames", type=int, help="length of the whole video")
-    add_url_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.commands.api import api_client
+    from cli.commands.api import job_of
     from cli.output.queued import print_queued
 
-    with api_client(args.url) as client:
-        print_queued(
-            client.branch_job(args.job, args.from_chunk, prompt=args.prompt, seed=args.seed, num_frames=args.frames)
-        )
+    with job_of(args) as job:
+        branch = job.branch(args.from_chunk, prompt=args.prompt, seed=args.seed, num_frames=args.frames)
+        print_queued(branch.data, as_json=args.json)
     return 0

@@ -16,15 +16,15 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_url_argument
+    from cli.commands.api import add_job_arguments
 
-    parser.add_argument("job", help="id of the job")
-    add_url_argument(parser)
+    add_job_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.commands.api import api_client
+    from cli.commands.api import job_of
 
-    with api_client(args.url) as client:
-        print(client.cancel_job(args.job).status)
+    with job_of(args) as job:
+        canceled = job.cancel().data
+    print(canceled.model_dump_json() if args.json else canceled.status)
     return 0

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from cli.processes.stack import Stack
     from cli.processes.stop_signal import StopSignal
     from cli.processes.webhook_receiver import Receiver
-    from client import Client
+    from client import Job, Longtake
     from core.service.domain.engine import FramesTHWC
-    from core.service.domain.schema import Job, JobSpec
+    from core.service.domain.schema import Job as JobData
+    from core.service.domain.schema import JobSpec
     from core.service.settings import Settings
 
 NAME = "demo"
@@ -68,14 +69,16 @@ def _demo(args: argparse.Namespace, screen: Screen, stop: StopSignal) -> int:
         with running_stack(options, stop) as stack:
             secret = stack.settings.webhook_secret
             assert secret is not None, "the stack always has one"
-            with running_receiver(secret.get_secret_value()) as receiver, api_client(stack.base_url) as client:
+            admin = stack.settings.admin_key
+            key = admin.get_secret_value() if admin else None
+            with running_receiver(secret.get_secret_value()) as receiver, api_client(stack.base_url, key) as client:
                 with stop.interruptible():
                     job = _one_job(args, screen, stack, receiver, client)
                 screen.say("stack     stopping")
     return 0 if job.status == "succeeded" else 1
 
 
-def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: Receiver, client: Client) -> Job:
+def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: Receiver, client: Longtake) -> Job:
     """Submit, follow, wait for the webhook (of a failed job, too), save, summarize."""
     from functools import partial
     from pathlib import Path
@@ -94,10 +97,10 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         "webhook_url": receiver.url,
         "refine": args.refine,
     }
-    job = client.create_job(body)
+    job = client.jobs.create(body)
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
-    job = screen.show_job(checked(client.follow(job.id), stack.check), partial(client.chunks, job.id))
+    screen.show_job(checked(job.follow(), stack.check), partial(job.chunks, live=False))
     event = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
     screen.say(f"webhook   {event.type} received, signature verified ({event.id})")
     if job.status != "succeeded":
@@ -106,11 +109,11 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         return job
     saved = save_results(client, job, Path(args.out), _independent_refiner(screen, stack.settings))
     screen.say(f"saved     {', '.join(map(str, saved.files))}")
-    screen.show_summary(summarize(job, list(client.chunks(job.id))))
+    screen.show_summary(summarize(job.data, list(job.chunks(live=False))))
     return job
 
 
-def checked(jobs: Iterable[Job], check: Callable[[], None]) -> Iterator[Job]:
+def checked(jobs: Iterable[JobData], check: Callable[[], None]) -> Iterator[JobData]:
     """The same jobs, with a call of `check` before each; it may raise to end the iteration."""
     for job in jobs:
         check()

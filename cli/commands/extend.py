@@ -17,18 +17,17 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_url_argument
+    from cli.commands.api import add_job_arguments
 
-    parser.add_argument("job", help="id of the job")
+    add_job_arguments(parser)
     parser.add_argument("frames", type=int, help="how many frames are added")
     parser.add_argument("--prompt", help="what the added frames show, in plain English")
-    add_url_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.commands.api import api_client
+    from cli.commands.api import job_of
     from cli.output.queued import print_queued
 
-    with api_client(args.url) as client:
-        print_queued(client.extend_job(args.job, args.frames, prompt=args.prompt))
+    with job_of(args) as job:
+        print_queued(job.extend(args.frames, prompt=args.prompt).data, as_json=args.json)
     return 0

@@ -22,7 +22,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_url_argument
+    from cli.commands.api import add_api_arguments
 
     parser.add_argument("what", choices=("api", "worker"))
     parser.add_argument(
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="kind of the worker (default: %(default)s)",
     )
-    add_url_argument(parser)
+    add_api_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,16 +15,15 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_url_argument
+    from cli.commands.api import add_job_arguments
 
-    parser.add_argument("job", help="id of the job")
-    add_url_argument(parser)
+    add_job_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.commands.api import api_client
+    from cli.commands.api import job_of
     from cli.output.queued import print_queued
 
-    with api_client(args.url) as client:
-        print_queued(client.retry_job(args.job))
+    with job_of(args) as job:
+        print_queued(job.retry().data, as_json=args.json)
     return 0

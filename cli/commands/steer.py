@@ -19,23 +19,25 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_url_argument
+    from cli.commands.api import add_job_arguments
 
-    parser.add_argument("job", help="id of the job")
+    add_job_arguments(parser)
     parser.add_argument("prompt", nargs="?", help="what the video shows from there on, in plain English")
     parser.add_argument("--from-frame", type=int, help="act from this frame; it must not be made or begun yet")
     parser.add_argument("--frames", type=int, help="new length of the whole video")
-    add_url_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.commands.api import api_client
+    from cli.commands.api import job_of
     from cli.output.job_diff import warning_line
-    from client.calls import UNCHANGED
+    from client.calls.jobs import UNCHANGED
 
     num_frames = UNCHANGED if args.frames is None else args.frames
-    with api_client(args.url) as client:
-        changed = client.change_job(args.job, args.prompt, args.from_frame, num_frames=num_frames)
+    with job_of(args) as job:
+        changed = job.steer(args.prompt, args.from_frame, num_frames=num_frames)
+    if args.json:
+        print(changed.model_dump_json())
+        return 0
     if changed.acts_from_frame is not None:
         print(f"acts from frame {changed.acts_from_frame}")
     if args.frames is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from client import Client
+    from client import Longtake
 
 NAME = "submit"
 SUMMARY = "submit a job to a running service"
@@ -28,7 +29,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cli.commands.api import add_url_argument
+    from cli.commands.api import add_api_arguments, add_json_argument
 
     parser.add_argument("prompt", help="what the video shows, in plain English")
     parser.add_argument(
@@ -69,14 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
     parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be repeated")
+    parser.add_argument("--webhook-secret", help="signs them, instead of the key's own: whsec_...")
     parser.add_argument(
         "--parameter", action="append", metavar="KEY=VALUE", help="a field of this model's engine; may be repeated"
     )
     parser.add_argument(
         "--metadata", action="append", metavar="KEY=VALUE", help="returned with the job; may be repeated"
     )
-    add_url_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print the whole job as JSON")
+    add_api_arguments(parser)
+    add_json_argument(parser)
     parser.add_argument("--watch", action="store_true", help="follow the job until it ends, as `longtake watch` does")
 
 
@@ -109,6 +111,7 @@ REQUEST_FIELDS = (
     "video",
     "webhook_url",
     "webhook_events",
+    "webhook_secret",
 )
 
 
@@ -155,7 +158,7 @@ def _key_value(entry: str, option: str) -> tuple[str, str]:
     return key, value
 
 
-def _input_media(client: Client, field: str, text: str) -> str:
+def _input_media(client: Longtake, field: str, text: str) -> str:
     """A URL or upload id as it is; of a file, the id of its upload."""
     from core.service.domain.ids import is_upload_id
 
@@ -164,7 +167,7 @@ def _input_media(client: Client, field: str, text: str) -> str:
     return _uploaded(client, field, Path(text))
 
 
-def _uploaded(client: Client, field: str, file: Path) -> str:
+def _uploaded(client: Longtake, field: str, file: Path) -> str:
     """Upload a file; its upload id. Progress goes to stderr, as stdout is for the answer."""
     from cli.output.byte_meter import byte_meter
     from core.service.domain.errors import InvalidField
@@ -179,22 +182,21 @@ def _uploaded(client: Client, field: str, file: Path) -> str:
         taken = ", ".join(types_of(MediaKind(field)))
         raise InvalidField(f"--{field}: {file} is {describe(head)}", field=field, fix=f"use one of {taken}")
     with byte_meter(sys.stderr) as report:
-        return client.upload(file, content_type, lambda done, total: report(f"uploading {file.name}", done, total))
+        return client.uploads.create(file, content_type, partial(report, f"uploading {file.name}"))
 
 
 def run(args: argparse.Namespace) -> int:
-    from cli.commands.api import api_client
+    from cli.commands.api import api_of
     from cli.commands.watch import watch_job
-    from cli.output.job_diff import warning_line
+    from cli.output.queued import print_queued
 
-    with api_client(args.url) as client:
+    with api_of(args) as client:
         input_media = {
             field: _input_media(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)
         }
-        job = client.create_job(request_body(args) | input_media)
-        print(job.model_dump_json() if args.json else job.id, flush=True)
+        job = client.jobs.create(request_body(args) | input_media)
         if args.watch:
-            return watch_job(client, job.id, out=None)  # prints the warnings, too
-        for warning in job.warnings:
-            print(f"warning: {warning_line(warning)}", file=sys.stderr)
+            print(job.data.model_dump_json() if args.json else job.id, flush=True)
+            return watch_job(client, job, out=None)  # prints the warnings, too
+        print_queued(job.data, as_json=args.json)
         return 0

@@ -8,7 +8,8 @@ from cli.output.job_diff import warning_line
 from core.service.domain.schema import Job
 
 
-def print_queued(job: Job) -> None:
-    print(job.id, flush=True)
+def print_queued(job: Job, *, as_json: bool) -> None:
+    """The id, or the whole job as JSON; warnings go to stderr."""
+    print(job.model_dump_json() if as_json else job.id, flush=True)
     for warning in job.warnings:
         print(f"warning: {warning_line(warning)}", file=sys.stderr)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from client import Client
+from client import Job, Longtake
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import SetupError
 from core.service.domain.frame_rate import seconds_of
-from core.service.domain.schema import Chunk, Job, JobSpec
+from core.service.domain.schema import Chunk, JobSpec, JobSummary
 from core.service.video.contact_sheet import contact_sheet
 from core.service.video.decode import decode_frames
 from core.service.video.time_slice import time_slices
@@ -39,7 +39,7 @@ IndependentRefiner = Callable[[JobSpec, FramesTHWC], FramesTHWC]
 
 
 def save_results(
-    client: Client, job: Job, out_dir: Path, refine_independently: IndependentRefiner | None = None
+    client: Longtake, job: Job, out_dir: Path, refine_independently: IndependentRefiner | None = None
 ) -> SavedFiles:
     """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects).
 
@@ -51,16 +51,16 @@ def save_results(
     except OSError as error:
         raise SetupError(f"the folder {out_dir} cannot be made: {error.strerror}") from error
     video, sheet = out_dir / f"{job.id}.mp4", out_dir / f"{job.id}.png"
-    client.download(job.links.video, video)
-    chunks = list(client.chunks(job.id))
+    job.save(video)
+    chunks = list(job.chunks(live=False))
     preview = [decode_frames(client.fetch(chunk.url)) for chunk in chunks]
     refined = [decode_frames(client.fetch(chunk.refined_url)) for chunk in chunks if chunk.refined_url]
-    rows, labels = sheet_rows(job, chunks, preview, refined)
-    contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job)).save(sheet)
+    rows, labels = sheet_rows(job.data, chunks, preview, refined)
+    contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job.data)).save(sheet)
     if not refined:
         return SavedFiles(video, sheet)
     refined_video, time_slice = out_dir / f"{job.id}_refined.mp4", out_dir / f"{job.id}_time.png"
-    client.download(f"{job.links.video}?variant=refined", refined_video)
+    job.save(refined_video, "refined")
     videos = {"preview": np.concatenate(preview), "refined": np.concatenate(refined)}
     if refine_independently is not None:
         videos = {
@@ -73,7 +73,7 @@ def save_results(
 
 
 def sheet_rows(
-    job: Job, chunks: Sequence[Chunk], preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
+    job: JobSummary, chunks: Sequence[Chunk], preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
 ) -> tuple[list[FramesTHWC], list[str]]:
     """Rows of the sheet and their labels: each chunk, and below it the refined chunk."""
     rows, labels = list[FramesTHWC](), list[str]()
@@ -86,7 +86,7 @@ def sheet_rows(
     return rows, labels
 
 
-def subtitle(job: Job) -> str:
+def subtitle(job: JobSummary) -> str:
     """What is needed to make the same video again."""
     spec = job.request
     length = "without end" if spec.num_frames is None else f"{spec.num_frames} frames"

@@ -35,8 +35,8 @@ class Screen:
         self._console.print(text)
         self._console.file.flush()
 
-    def show_job(self, jobs: Iterable[Job], read_chunks: ReadChunks) -> Job:
-        """Show a job from the views that `Client.follow` yields; returns the last one."""
+    def show_job(self, jobs: Iterable[Job], read_chunks: ReadChunks) -> None:
+        """Show a job from the views that `job.follow` yields."""
         with self._meter() as show_progress:
             before: Job | None = None
             for job in jobs:
@@ -44,8 +44,6 @@ class Screen:
                     self.say(line)
                 show_progress(job)
                 before = job
-        assert before is not None, "follow yields at least one view"
-        return before
 
     @contextmanager
     def _meter(self) -> Generator[Callable[[Job], None]]:

@@ -78,21 +78,32 @@ def test_the_readme_s_commands_end_with_a_chunk_and_the_video(url: str, tmp_path
     assert len(frames_of((folder / "video.mp4").read_bytes())) == 48
 
 
-def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:
-    page = (REPOSITORY / "docs" / "client.md").read_text()
+def run_python(page: str, url: str, folder: Path) -> str:
+    """What the page's Python examples print, run as one program."""
     code = "\n".join(text for language, text in blocks(page) if language == "python").replace(BASE_URL, url)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", code]
     result = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert "succeeded None" in result.stdout
-    assert "job.succeeded" in result.stdout
-    assert "True succeeded" in result.stdout
-    assert "[202, 422] too_few_frames" in result.stdout
-    assert "too_few_frames num_frames give at least 16 frames" in result.stdout
+    return result.stdout
+
+
+def test_the_client_s_examples_run(url: str, tmp_path: Path) -> None:
+    printed = run_python((REPOSITORY / "docs" / "client.md").read_text(), url, tmp_path)
+    assert "succeeded None" in printed
+    assert "job.succeeded" in printed
+    assert "True succeeded" in printed
+    assert "[202, 422] too_few_frames" in printed
+    assert "too_few_frames num_frames give at least 16 frames" in printed
     assert {file.name for file in tmp_path.iterdir()} == {"video.mp4", "chunk-0.mp4", "chunk-1.mp4"}
+
+
+def test_the_readme_s_python_prints_chunks_and_saves_the_video(url: str, tmp_path: Path) -> None:
+    printed = run_python(README, url, tmp_path)
+    assert len(re.findall(r"/chunks/\d+\.mp4", printed)) == 3
+    assert len(frames_of((tmp_path / "video.mp4").read_bytes())) == 48
 
 
 def test_the_video_at_the_end_has_the_frames_asked_for(answers: Path) -> None:

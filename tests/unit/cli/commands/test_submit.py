@@ -64,7 +64,7 @@ def test_metadata_without_a_value_is_refused() -> None:
 
 def test_every_field_of_a_request_but_a_schedule_of_prompts_can_be_given() -> None:
     others = {"metadata", "parameters", "first_chunk", "refine", "prompts"}
-    assert {*REQUEST_FIELDS, *others} == set(JobRequest.model_fields)
+    assert set(JobRequest.model_fields) <= {*REQUEST_FIELDS, *others}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,161 @@
+"""`longtake keys`: API keys of a running service, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from client import Key, KeyLimits, NewKey
+
+NAME = "keys"
+SUMMARY = "create, list, limit, rotate and revoke API keys"
+DESCRIPTION = """\
+Manages the API keys of a service that was started with LONGTAKE_ADMIN_KEY. Needs a key with the scope `admin`, such as
+that one, in LONGTAKE_KEY or --key. The text of a new key is shown once; only a hash of it is stored."""
+EXAMPLES = """\
+examples:
+  export LONGTAKE_KEY=...                               the operator's key
+  longtake keys create "Example Ltd" --frames-per-day 100000 --unfinished-jobs 20
+  longtake keys create "dashboard" --scope read
+  longtake keys list
+  longtake keys limits key_k3mq5w7zr2ay4n6c --frames-per-day 200000 --unfinished-jobs none
+  longtake keys rotate key_k3mq5w7zr2ay4n6c --grace-seconds 3600
+  longtake keys revoke key_k3mq5w7zr2ay4n6c
+"""
+LIMITS = {
+    "requests_per_minute": "requests per minute",
+    "unfinished_jobs": "jobs that are queued or running at a time",
+    "frames_per_day": "frames of new videos per day (UTC)",
+    "inference_steps": "denoising steps of each kind",
+    "frames": "length of a video in frames",
+    "stored_bytes": "bytes of all its videos and uploads",
+}
+NO_LIMIT = "none"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="<action>", required=True)
+    create = actions.add_parser("create", help="make a key; its text is shown once")
+    create.add_argument("name", help="for people: whose key it is")
+    create.add_argument("--scope", choices=("read", "jobs", "admin"), default="jobs", help="(default: %(default)s)")
+    all_keys = actions.add_parser("list", help="list all keys, revoked ones too")
+    limits = actions.add_parser("limits", help="show a key's limits and what is used of them, or change them")
+    rotate = actions.add_parser("rotate", help="give a key a new text; the old one stays valid for a while")
+    revoke = actions.add_parser("revoke", help="refuse a key from now on")
+    for parser_of_a_key in (limits, rotate, revoke):
+        parser_of_a_key.add_argument("id", help="id of the key: key_...")
+    rotate.add_argument("--grace-seconds", type=int, default=86400, help="how long (default: %(default)s)")
+    rotate.add_argument("--webhook-secret", action="store_true", help="rotate its webhook secret instead")
+    for parser_with_limits in (create, limits):
+        _add_limits(parser_with_limits)
+    for each in (create, all_keys, limits, rotate, revoke):
+        _add_common(each)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits", f"on top of those of the service; {NO_LIMIT} removes one")
+    for name, summary in LIMITS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=_limit, metavar="N", help=summary)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    from cli.commands.api import add_api_arguments, add_json_argument
+
+    add_api_arguments(parser)
+    add_json_argument(parser)
+
+
+def _limit(text: str) -> int | str:
+    return text if text == NO_LIMIT else int(text)
+
+
+def limits_of(args: argparse.Namespace) -> KeyLimits:
+    """The limits that are given; None removes one."""
+    given = {name: getattr(args, name) for name in LIMITS if getattr(args, name) is not None}
+    return cast("KeyLimits", {name: None if value == NO_LIMIT else value for name, value in given.items()})
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"create": _create, "list": _list, "limits": _limits, "rotate": _rotate, "revoke": _revoke}[args.action](
+        args
+    )
+
+
+def _create(args: argparse.Namespace) -> int:
+    from cli.commands.api import api_of
+
+    with api_of(args) as client:
+        return _print_new(client.keys.create(args.name, args.scope, limits_of(args) or None), as_json=args.json)
+
+
+def _rotate(args: argparse.Namespace) -> int:
+    from cli.commands.api import api_of
+
+    with api_of(args) as client:
+        if not args.webhook_secret:
+            return _print_new(client.keys.rotate(args.id, args.grace_seconds), as_json=args.json)
+        rotated = client.keys.rotate_webhook_secret(args.id, args.grace_seconds)
+    print(rotated.model_dump_json() if args.json else rotated.webhook_secret)
+    return 0
+
+
+def _print_new(key: NewKey, *, as_json: bool) -> int:
+    """Only the text goes to stdout, so that it can be stored without passing the screen."""
+    if as_json:
+        print(key.model_dump_json())
+        return 0
+    print(key.key)
+    print(f"{key.id}: keep the text above; it is not shown again", file=sys.stderr)
+    if key.webhook_secret is not None:
+        print(f"its webhooks are signed with {key.webhook_secret}", file=sys.stderr)
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    import json
+
+    from cli.commands.api import api_of
+
+    with api_of(args) as client:
+        keys = client.keys.list()
+    if args.json:
+        print(json.dumps([key.model_dump(mode="json") for key in keys]))
+        return 0
+    for key in keys:
+        print(key_line(key))
+    return 0
+
+
+def key_line(key: Key) -> str:
+    """A key in one line."""
+    state = "revoked" if key.revoked_at else "valid"
+    limits = ", ".join(f"{name} {value}" for name, value in key.limits.items() if value is not None)
+    return f"{key.id}  {key.scope:<5}  {state:<7}  {key.name}{f'  ({limits})' if limits else ''}"
+
+
+def _limits(args: argparse.Namespace) -> int:
+    from cli.commands.api import api_of
+
+    changes = limits_of(args)
+    with api_of(args) as client:
+        key = client.keys.change(args.id, limits=changes) if changes else client.keys.get(args.id)
+    print(key.model_dump_json() if args.json else "\n".join(limit_lines(key)))
+    return 0
+
+
+def limit_lines(key: Key) -> list[str]:
+    """Each limit, and what is used of it."""
+    used = {f"{name} used": value for name, value in (key.usage or {}).items()}
+    rows = {**{name: key.limits.get(name) for name in LIMITS}, **used}
+    return [f"{name:<22} {'no limit' if value is None else value}" for name, value in rows.items()]
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    from cli.commands.api import api_of
+
+    with api_of(args) as client:
+        client.keys.revoke(args.id)
+    print('{"revoked": true}' if args.json else "revoked")
+    return 0

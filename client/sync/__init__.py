@@ -1,0 +1,1 @@
+"""The sync client: httpx.Client sends the calls of client/calls."""
