@@ -152,7 +152,7 @@ def delete_video(job_id: JobId, ports: PortsDep) -> Response:
     "/{job_id}/content",
     summary="Download a video, or a picture of it",
     response_class=VideoResponse,
-    responses={**media.VIDEO_RESPONSES, 200: {"content": {"video/mp4": {}, PICTURE_TYPE: {}}}},
+    responses=media.media_responses("video/mp4", PICTURE_TYPE),
 )
 async def download_video(
     delivery: DeliveryOfPicture,
