@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from api.http.examples import (
@@ -88,10 +89,8 @@ KEY_BODY = _body(KeyRequest, KEY_EXAMPLES)
 KEY_CHANGE_BODY = _body(KeyChange, KEY_CHANGE_EXAMPLES)
 ROTATION_BODY = _body(KeyRotation, ROTATION_EXAMPLES)
 PING_BODY = _body(WebhookPingRequest, PING_EXAMPLES)
-_BODIES = (
-    REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, PING_BODY, KEY_BODY, KEY_CHANGE_BODY,
-    ROTATION_BODY,
-)  # fmt: skip
+_OF_KEYS = (KEY_BODY, KEY_CHANGE_BODY, ROTATION_BODY)
+_BODIES = (REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, PING_BODY, *_OF_KEYS)
 
 
 BATCH_BODY: dict[str, Any] = {
@@ -125,6 +124,19 @@ BATCH_BODY: dict[str, Any] = {
 }
 
 
+LIMIT_HEADERS: dict[str, Any] = {
+    "RateLimit-Policy": {
+        "description": "Only for a key with `requests_per_minute`: `q` requests in `w` seconds.",
+        "schema": {"type": "string", "examples": ['"requests";q=600;w=60']},
+    },
+    "RateLimit": {
+        "description": "The same: `r` requests are left for `t` seconds.",
+        "schema": {"type": "string", "examples": ['"requests";r=412;t=23']},
+    },
+}
+"""draft-ietf-httpapi-ratelimit-headers-11."""
+
+
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI `responses` of a route that may answer with these problems."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -143,6 +155,11 @@ def api_version() -> str:
 _OF_JOBS = (JobRequest, JobChange, JobBranch, JobExtension, JobEvent, StepProgress)
 _DECLARED = (*_OF_JOBS, UploadRequest, WebhookPingRequest, KeyRequest, KeyChange, KeyRotation, Problem)
 """Models that no route names."""
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name of an operation in generated clients: that of its function, which is unique but for OpenAI's form."""
+    return f"openai_{route.name}" if "openai" in route.tags else route.name
 
 
 def install(app: FastAPI) -> None:
@@ -164,6 +181,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
         _keep_nulls_of_examples(openapi)
         _declare_access(openapi)
         _declare_parameter_errors(openapi)
+        _declare_request_limits(openapi)
         _declare_request_ids(openapi)
         return openapi
 
@@ -202,19 +220,41 @@ def _declare_access(document: dict[str, Any]) -> None:
                 continue
             is_linked = takes_link_token(method.upper(), path)
             operation["security"] = [{"key": []}, *([{"link": []}] if is_linked else [])]
-            refusals = may_fail(401, 403) if is_linked or needed is not Scope.READ else may_fail(401)
+            refusals = may_fail(401, 403, 429) if is_linked or needed is not Scope.READ else may_fail(401, 429)
             operation["responses"] |= {str(status): answer for status, answer in refusals.items()}
             operation["responses"]["401"]["headers"] = {"WWW-Authenticate": {"schema": {"const": CHALLENGE}}}
+            operation["responses"]["429"]["headers"] = {**_OF_LIMITS}
+
+
+_OF_LIMITS: dict[str, Any] = {
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait, if that can help."},
+    "RateLimit": {
+        "schema": {"type": "string", "examples": ['"requests";r=12;t=31']},
+        "description": "What is left of the key's requests per minute; on every answer of a key that has this limit.",
+    },
+    "RateLimit-Policy": {"schema": {"type": "string", "examples": ['"requests";q=600;w=60']}},
+}
 
 
 def _declare_request_ids(document: dict[str, Any]) -> None:
     """Every answer has X-Request-Id."""
     schema = {"type": "string", "examples": ["3f9c2ab4d1e84c7f9a6b5d0e1c2f3a4b"]}
     told = {"description": "The request's own id if it has a valid one, else a new one; log lines name it."}
-    document["components"]["headers"] = {REQUEST_ID: {**told, "schema": schema}}
+    document["components"]["headers"][REQUEST_ID] = {**told, "schema": schema}
     for operation in _operations(document["paths"]):
         for answer in operation["responses"].values():
             answer.setdefault("headers", {})[REQUEST_ID] = {"$ref": f"#/components/headers/{REQUEST_ID}"}
+
+
+def _declare_request_limits(document: dict[str, Any]) -> None:
+    """Every answer to a key with a limit of requests tells of it, and each may be refused for it."""
+    document["components"].setdefault("headers", {}).update(LIMIT_HEADERS)
+    told = {name: {"$ref": f"#/components/headers/{name}"} for name in LIMIT_HEADERS}
+    for operation in _operations(document["paths"]):
+        if "security" in operation:
+            operation["responses"].setdefault("429", may_fail(429)[429])
+            for answer in operation["responses"].values():
+                answer.setdefault("headers", {}).update(told)
 
 
 def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:

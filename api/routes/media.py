@@ -60,22 +60,20 @@ class PictureResponse(Response):
     media_type = PICTURE_TYPE
 
 
-def _media_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI `responses` of a route that sends a stored object of this type."""
-    content = {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+def media_responses(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of a route that sends a stored object of one of these types."""
+    content = {each: {"schema": {"type": "string", "format": "binary"}} for each in media_types}
+    part = "The bytes of the requested Range. Of several ranges the whole object is sent."
     return {
-        200: {"description": "The whole object.", **content},
-        206: {
-            "description": "The bytes of the requested Range. Of several ranges the whole object is sent.",
-            **content,
-        },
+        200: {"description": "The whole object.", "content": content},
+        206: {"description": part, "content": content},
         304: {"description": "Unchanged since If-None-Match."},
         307: {"description": "Redirect to the object storage."},
         **may_fail(404, 409, 416, 422, 429, 503),
     }
 
 
-VIDEO_RESPONSES = _media_responses("video/mp4")
+MEDIA_RESPONSES = media_responses("video/mp4")
 
 
 @router.get(
@@ -205,7 +203,7 @@ DeliveryOfPicture = Annotated[Delivery, Depends(_picture_delivery)]
     dependencies=BY_LINK,
     summary="A finished chunk as a playable MP4",
     response_class=VideoResponse,
-    responses=VIDEO_RESPONSES,
+    responses=MEDIA_RESPONSES,
 )
 async def chunk(
     index: Annotated[int, Path(ge=0, le=999_999, description="Index of the chunk, from 0.")],
@@ -224,7 +222,7 @@ async def chunk(
     dependencies=BY_LINK,
     summary="The final MP4",
     response_class=VideoResponse,
-    responses=VIDEO_RESPONSES,
+    responses=MEDIA_RESPONSES,
 )
 async def video_file(delivery: DeliveryOfRequest) -> Response:
     """The whole video as one file after the job's end. Before that 404 `video_not_ready`."""
@@ -237,7 +235,7 @@ async def video_file(delivery: DeliveryOfRequest) -> Response:
     dependencies=BY_LINK,
     summary="The final MP4 as a download",
     response_class=VideoResponse,
-    responses=VIDEO_RESPONSES,
+    responses=MEDIA_RESPONSES,
 )
 async def video(delivery: DeliveryOfRequest) -> Response:
     """The same as video.mp4, but browsers save it under the job's id."""
@@ -250,7 +248,7 @@ async def video(delivery: DeliveryOfRequest) -> Response:
     dependencies=BY_LINK,
     summary="A picture of the video",
     response_class=PictureResponse,
-    responses=_media_responses(PICTURE_TYPE),
+    responses=media_responses(PICTURE_TYPE),
 )
 async def thumbnail(delivery: DeliveryOfPicture, thumbnails: ThumbnailsDep) -> Response:
     """The middle frame of the first chunk as a JPEG, its longer side at most 512 pixels; of the refined video once it

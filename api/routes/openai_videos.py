@@ -65,7 +65,7 @@ async def create_video(
     image, upload = asked.image, None
     if image is not None:
         upload = await run_in_threadpool(
-            stored_upload, image.data, image.content_type, caller.owner, request, ports, settings
+            stored_upload, image.data, image.content_type, caller, request, ports, settings
         )
         wanted = wanted.model_copy(update={"image": upload.id})
     is_used = False
@@ -152,7 +152,7 @@ def delete_video(job_id: JobId, ports: PortsDep) -> Response:
     "/{job_id}/content",
     summary="Download a video, or a picture of it",
     response_class=VideoResponse,
-    responses={**media.VIDEO_RESPONSES, 200: {"content": {"video/mp4": {}, PICTURE_TYPE: {}}}},
+    responses=media.media_responses("video/mp4", PICTURE_TYPE),
 )
 async def download_video(
     delivery: DeliveryOfPicture,
