@@ -82,6 +82,7 @@ def create_app(
         redoc_url=None,
         servers=[{"url": settings.public_base_url}] if settings.public_base_url else None,
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
         dependencies=[Depends(known_parameters), Depends(own_job), Depends(own_upload)],
         lifespan=_lifespan,
     )

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from api.http.examples import (
@@ -88,10 +89,8 @@ KEY_BODY = _body(KeyRequest, KEY_EXAMPLES)
 KEY_CHANGE_BODY = _body(KeyChange, KEY_CHANGE_EXAMPLES)
 ROTATION_BODY = _body(KeyRotation, ROTATION_EXAMPLES)
 PING_BODY = _body(WebhookPingRequest, PING_EXAMPLES)
-_BODIES = (
-    REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, PING_BODY, KEY_BODY, KEY_CHANGE_BODY,
-    ROTATION_BODY,
-)  # fmt: skip
+_OF_KEYS = (KEY_BODY, KEY_CHANGE_BODY, ROTATION_BODY)
+_BODIES = (REQUEST_BODY, CHANGE_BODY, BRANCH_BODY, EXTENSION_BODY, UPLOAD_BODY, PING_BODY, *_OF_KEYS)
 
 
 BATCH_BODY: dict[str, Any] = {
@@ -158,6 +157,11 @@ _DECLARED = (*_OF_JOBS, UploadRequest, WebhookPingRequest, KeyRequest, KeyChange
 """Models that no route names."""
 
 
+def operation_id(route: APIRoute) -> str:
+    """Name of an operation in generated clients: that of its function, which is unique but for OpenAI's form."""
+    return f"openai_{route.name}" if "openai" in route.tags else route.name
+
+
 def install(app: FastAPI) -> None:
     """Make `app` serve the complete document. It is generated once, at the first request for it."""
     app.webhooks.include_router(webhooks)
@@ -216,9 +220,20 @@ def _declare_access(document: dict[str, Any]) -> None:
                 continue
             is_linked = takes_link_token(method.upper(), path)
             operation["security"] = [{"key": []}, *([{"link": []}] if is_linked else [])]
-            refusals = may_fail(401, 403) if is_linked or needed is not Scope.READ else may_fail(401)
+            refusals = may_fail(401, 403, 429) if is_linked or needed is not Scope.READ else may_fail(401, 429)
             operation["responses"] |= {str(status): answer for status, answer in refusals.items()}
             operation["responses"]["401"]["headers"] = {"WWW-Authenticate": {"schema": {"const": CHALLENGE}}}
+            operation["responses"]["429"]["headers"] = {**_OF_LIMITS}
+
+
+_OF_LIMITS: dict[str, Any] = {
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait, if that can help."},
+    "RateLimit": {
+        "schema": {"type": "string", "examples": ['"requests";r=12;t=31']},
+        "description": "What is left of the key's requests per minute; on every answer of a key that has this limit.",
+    },
+    "RateLimit-Policy": {"schema": {"type": "string", "examples": ['"requests";q=600;w=60']}},
+}
 
 
 def _declare_request_ids(document: dict[str, Any]) -> None:

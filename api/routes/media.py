@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from api.access.caller import Caller, CallerDep
 from api.access.links import BY_LINK, BaseUrl
+from api.access.own_jobs import OwnLook
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.events.sse import StreamsDep
 from api.http.client_limits import client_of
@@ -28,6 +29,7 @@ from api.routes.jobs import JobId
 from core.service.domain.errors import JobNotFound, JobStateConflict, PlaylistNotReady, ThumbnailNotReady
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.link_tokens import stated_expiry
+from core.service.domain.ports import Look
 from core.service.domain.schema import ChunkRecord, JobRecord, Variant
 from core.service.settings import Settings
 from core.service.video.playlist import CONTENT_TYPE
@@ -58,22 +60,20 @@ class PictureResponse(Response):
     media_type = PICTURE_TYPE
 
 
-def _media_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI `responses` of a route that sends a stored object of this type."""
-    content = {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+def media_responses(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of a route that sends a stored object of one of these types."""
+    content = {each: {"schema": {"type": "string", "format": "binary"}} for each in media_types}
+    part = "The bytes of the requested Range. Of several ranges the whole object is sent."
     return {
-        200: {"description": "The whole object.", **content},
-        206: {
-            "description": "The bytes of the requested Range. Of several ranges the whole object is sent.",
-            **content,
-        },
+        200: {"description": "The whole object.", "content": content},
+        206: {"description": part, "content": content},
         304: {"description": "Unchanged since If-None-Match."},
         307: {"description": "Redirect to the object storage."},
         **may_fail(404, 409, 416, 422, 429, 503),
     }
 
 
-VIDEO_RESPONSES = _media_responses("video/mp4")
+MEDIA_RESPONSES = media_responses("video/mp4")
 
 
 @router.get(
@@ -128,6 +128,7 @@ class Delivery:
     settings: Settings
     streams: MediaStreams
     caller: Caller
+    own: Look | None
     variant: Variant
     by_redirect: bool
 
@@ -144,7 +145,8 @@ class Delivery:
 
     async def record(self) -> JobRecord:
         """The job's record. Raises JobNotFound, and JobStateConflict if the job has no such variant."""
-        return _with_variant(await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
+        seen = self.own and self.own.record
+        return _with_variant(seen or await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
 
     async def chunk(self, index: int, variant: Variant) -> ChunkRecord:
         """A chunk that the record counts."""
@@ -170,10 +172,11 @@ async def _delivery(
     settings: SettingsDep,
     streams: MediaStreamsDep,
     caller: CallerDep,
+    own: OwnLook,
     variant: VariantQuery = "preview",
     redirect: RedirectQuery = False,
 ) -> Delivery:
-    return Delivery(job_id, request, ports, settings, streams, caller, variant, redirect)
+    return Delivery(job_id, request, ports, settings, streams, caller, own, variant, redirect)
 
 
 async def _picture_delivery(
@@ -183,9 +186,10 @@ async def _picture_delivery(
     settings: SettingsDep,
     streams: MediaStreamsDep,
     caller: CallerDep,
+    own: OwnLook,
     redirect: RedirectQuery = False,
 ) -> Delivery:
-    return Delivery(job_id, request, ports, settings, streams, caller, "preview", redirect)
+    return Delivery(job_id, request, ports, settings, streams, caller, own, "preview", redirect)
 
 
 DeliveryOfRequest = Annotated[Delivery, Depends(_delivery)]
@@ -199,7 +203,7 @@ DeliveryOfPicture = Annotated[Delivery, Depends(_picture_delivery)]
     dependencies=BY_LINK,
     summary="A finished chunk as a playable MP4",
     response_class=VideoResponse,
-    responses=VIDEO_RESPONSES,
+    responses=MEDIA_RESPONSES,
 )
 async def chunk(
     index: Annotated[int, Path(ge=0, le=999_999, description="Index of the chunk, from 0.")],
@@ -218,7 +222,7 @@ async def chunk(
     dependencies=BY_LINK,
     summary="The final MP4",
     response_class=VideoResponse,
-    responses=VIDEO_RESPONSES,
+    responses=MEDIA_RESPONSES,
 )
 async def video_file(delivery: DeliveryOfRequest) -> Response:
     """The whole video as one file after the job's end. Before that 404 `video_not_ready`."""
@@ -231,7 +235,7 @@ async def video_file(delivery: DeliveryOfRequest) -> Response:
     dependencies=BY_LINK,
     summary="The final MP4 as a download",
     response_class=VideoResponse,
-    responses=VIDEO_RESPONSES,
+    responses=MEDIA_RESPONSES,
 )
 async def video(delivery: DeliveryOfRequest) -> Response:
     """The same as video.mp4, but browsers save it under the job's id."""
@@ -244,7 +248,7 @@ async def video(delivery: DeliveryOfRequest) -> Response:
     dependencies=BY_LINK,
     summary="A picture of the video",
     response_class=PictureResponse,
-    responses=_media_responses(PICTURE_TYPE),
+    responses=media_responses(PICTURE_TYPE),
 )
 async def thumbnail(delivery: DeliveryOfPicture, thumbnails: ThumbnailsDep) -> Response:
     """The middle frame of the first chunk as a JPEG, its longer side at most 512 pixels; of the refined video once it

@@ -22,7 +22,7 @@ from api.media.thumbnails import ThumbnailsDep
 from api.openai.answers import DeletedVideo, Video, VideoList
 from api.openai.bodies import Asked
 from api.openai.documents import REMIX_BODY, VIDEO_BODY
-from api.openai.pages import MOST, cursor_after, own_page, place_of
+from api.openai.pages import MOST, cursor_after, place_of
 from api.openai.requests import RemixRequest, job_request_of, remix_of
 from api.openai.views import video_of
 from api.routes import jobs, media
@@ -119,7 +119,7 @@ def list_videos(
     """One page of videos: all jobs of the key, however they were created."""
     del order  # the only one
     cursor = None if after is None else cursor_after(ports.store, caller, after)
-    page = own_page(ports.store, caller, limit, cursor)
+    page = ports.store.list(owner=caller.listed_owner, limit=limit, cursor=cursor)
     live = ports.store.live_statuses(page.jobs)
     data = [video_of(record, its, ports.catalog) for record, its in zip(page.jobs, live, strict=True)]
     answer = VideoList(
@@ -152,7 +152,7 @@ def delete_video(job_id: JobId, ports: PortsDep) -> Response:
     "/{job_id}/content",
     summary="Download a video, or a picture of it",
     response_class=VideoResponse,
-    responses={**media.VIDEO_RESPONSES, 200: {"content": {"video/mp4": {}, PICTURE_TYPE: {}}}},
+    responses=media.media_responses("video/mp4", PICTURE_TYPE),
 )
 async def download_video(
     delivery: DeliveryOfPicture,

@@ -23,6 +23,8 @@ ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
 LANGUAGES = ("bash", "python", "javascript")
 NAMES = ("trailer-7", "8e03978e-40d5", "monday")
 """Ids and keys that the page chooses: each language has its own."""
+RECEIVER = "https://example.com/hooks"
+"""Instead of it the service itself is sent the webhooks, and refuses them."""
 STEP_SECONDS = 0.1
 """Eight of them are a chunk: long enough to steer a job on its way."""
 
@@ -46,9 +48,9 @@ class Ran:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service whose model makes a chunk in 0.8 s."""
     folder = tmp_path_factory.mktemp("api_page")
-    write_fake_preset(folder / "presets", "fake", steps=8, step_seconds=STEP_SECONDS)
-    with running_service(folder, folder / "presets", default_model="fake", media="proxy") as service:
-        service.start_workers("fake")
+    write_fake_preset(folder / "presets", "sprites", steps=8, step_seconds=STEP_SECONDS)
+    with running_service(folder, folder / "presets", default_model="sprites", media="proxy") as service:
+        service.start_workers("sprites")
         yield f"http://127.0.0.1:{service.api_port}"
 
 
@@ -56,7 +58,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def ran(url: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     language = str(request.param)
     folder = tmp_path_factory.mktemp(language)
-    replaced = {BASE_URL: url, **{name: f"{name}-{language}" for name in NAMES}}
+    replaced = {BASE_URL: url, RECEIVER: f"{url}/hooks", **{name: f"{name}-{language}" for name in NAMES}}
     return Ran(run_examples(OPEN_PAGE, language, replaced, folder), folder)
 
 
@@ -83,7 +85,7 @@ def test_keys_are_made_used_changed_and_revoked(keyed: Service, language: str, t
 def test_every_example_is_there_in_every_language() -> None:
     order = [language for language, _ in blocks(API_PAGE) if language not in {"json", "text"}]
     assert order == [*LANGUAGES] * (len(order) // 3)
-    assert len(order) >= 3 * 15
+    assert len(order) >= 3 * 18
 
 
 def test_jobs_are_created_and_steered(ran: Ran) -> None:
@@ -112,9 +114,18 @@ def test_jobs_are_read_played_and_stopped(ran: Ran) -> None:
     assert "202" in ran.codes_of("curl -fsS -T")
 
 
+def test_webhooks_are_shown_and_sent_again(ran: Ran) -> None:
+    assert "202" in ran.codes_of("/redeliver")
+    assert re.search(r"state\W+pending\b", ran.of("/redeliver"))
+    assert re.search(r"event\W+job.succeeded\b", ran.of("/redeliver"))
+    assert re.search(r"state\W+failed\b", ran.of("/webhooks/ping"))
+    assert re.search(r"status_code\W+404\b", ran.of("/webhooks/ping"))
+
+
 def test_what_is_saved_is_whole(ran: Ran) -> None:
     assert "event: job.succeeded" in (ran.folder / "events.txt").read_text()
-    assert len(frames_of((ran.folder / "video.mp4").read_bytes())) == 16
+    for name in ("video.mp4", "v1.mp4"):
+        assert len(frames_of((ran.folder / name).read_bytes())) == 16
     assert len((ran.folder / "head.mp4").read_bytes()) == 100
     assert (ran.folder / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
 

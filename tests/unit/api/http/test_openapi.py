@@ -96,6 +96,13 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
     }
 
 
+def test_names_of_operations_are_short_and_unique(document: dict[str, Any]) -> None:
+    kinds = (document["paths"], document["webhooks"])
+    names = [each["operationId"] for paths in kinds for methods in paths.values() for each in methods.values()]
+    assert len({*names}) == len(names)
+    assert {"submit", "read_job", "openai_create_video"} <= {*names}
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     targets = {f"#/components/{kind}/{name}" for kind, named in document["components"].items() for name in named}
     assert set(refs_in(document)) <= targets
@@ -169,6 +176,12 @@ def test_what_needs_a_key_says_so(document: dict[str, Any]) -> None:
     assert "security" not in paths["/healthz"]["get"]
     assert {"401", "403"} <= paths["/jobs"]["post"]["responses"].keys()
     assert "403" not in paths["/jobs"]["get"]["responses"], "every key may read"
+
+
+def test_whatever_needs_a_key_may_find_its_limit_reached(document: dict[str, Any]) -> None:
+    keyed = [each for methods in document["paths"].values() for each in methods.values() if "security" in each]
+    assert [each["operationId"] for each in keyed if "429" not in each["responses"]] == []
+    assert {"Retry-After", "RateLimit", "RateLimit-Policy"} <= keyed[0]["responses"]["429"]["headers"].keys()
 
 
 def test_every_operation_can_be_refused_in_one_form_only(document: dict[str, Any]) -> None:
