@@ -38,7 +38,7 @@ def api(world: World) -> Iterator[TestClient]:
 def with_key(world: World, api: TestClient) -> Callable[..., str]:
     """Makes the client send a new key with these limits; returns the key's id."""
 
-    def use(**limits: int) -> str:
+    def use(**limits: Any) -> str:
         new = customer(world.keys, **limits)
         api.headers.update(bearer(new.text))
         return new.id
