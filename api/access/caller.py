@@ -34,6 +34,11 @@ class Caller:
         """Whether the caller may see the jobs of all owners."""
         return self.is_everybody or (self.key is not None and self.key.may(Scope.ADMIN))
 
+    @property
+    def listed_owner(self) -> str | None:
+        """Whose jobs a list has (JobStore.list); None: everybody's."""
+        return None if self.sees_all else self.owner or "nobody"
+
     def owns(self, record: JobRecord | Upload) -> bool:
         """Whether the caller's key may see the job or upload."""
         return self.sees_all or (self.key is not None and record.owner == self.key.id)

@@ -124,6 +124,19 @@ BATCH_BODY: dict[str, Any] = {
 }
 
 
+LIMIT_HEADERS: dict[str, Any] = {
+    "RateLimit-Policy": {
+        "description": "Only for a key with `requests_per_minute`: `q` requests in `w` seconds.",
+        "schema": {"type": "string", "examples": ['"requests";q=600;w=60']},
+    },
+    "RateLimit": {
+        "description": "The same: `r` requests are left for `t` seconds.",
+        "schema": {"type": "string", "examples": ['"requests";r=412;t=23']},
+    },
+}
+"""draft-ietf-httpapi-ratelimit-headers-11."""
+
+
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI `responses` of a route that may answer with these problems."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -168,6 +181,7 @@ def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
         _keep_nulls_of_examples(openapi)
         _declare_access(openapi)
         _declare_parameter_errors(openapi)
+        _declare_request_limits(openapi)
         _declare_request_ids(openapi)
         return openapi
 
@@ -226,10 +240,21 @@ def _declare_request_ids(document: dict[str, Any]) -> None:
     """Every answer has X-Request-Id."""
     schema = {"type": "string", "examples": ["3f9c2ab4d1e84c7f9a6b5d0e1c2f3a4b"]}
     told = {"description": "The request's own id if it has a valid one, else a new one; log lines name it."}
-    document["components"]["headers"] = {REQUEST_ID: {**told, "schema": schema}}
+    document["components"]["headers"][REQUEST_ID] = {**told, "schema": schema}
     for operation in _operations(document["paths"]):
         for answer in operation["responses"].values():
             answer.setdefault("headers", {})[REQUEST_ID] = {"$ref": f"#/components/headers/{REQUEST_ID}"}
+
+
+def _declare_request_limits(document: dict[str, Any]) -> None:
+    """Every answer to a key with a limit of requests tells of it, and each may be refused for it."""
+    document["components"].setdefault("headers", {}).update(LIMIT_HEADERS)
+    told = {name: {"$ref": f"#/components/headers/{name}"} for name in LIMIT_HEADERS}
+    for operation in _operations(document["paths"]):
+        if "security" in operation:
+            operation["responses"].setdefault("429", may_fail(429)[429])
+            for answer in operation["responses"].values():
+                answer.setdefault("headers", {}).update(told)
 
 
 def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -72,7 +72,7 @@ def error_of(problem: Problem) -> ErrorAnswer:
     field = problem.field and _PARAMS.get(problem.field, problem.field)
     return ErrorAnswer(
         error=ErrorObject(
-            message="; ".join(filter(None, (problem.detail, problem.fix))),
+            message="; ".join(filter(None, (problem.detail.rstrip("."), problem.fix))),
             type=_TYPES.get(problem.status, of_status),
             param=field,
             code=problem.code,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from api.access.caller import Caller
 from core.service.domain.errors import InvalidField, JobNotFound, shortened
 from core.service.domain.ids import is_job_id
-from core.service.domain.ports import JobPage, JobStore
+from core.service.domain.ports import JobStore
 from core.service.domain.schema import JobRecord
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
 
@@ -21,19 +21,6 @@ _PLACE = "place_"
 def place_of(record: JobRecord) -> str:
     """The job's place: `after` of the page that follows it."""
     return _PLACE + cursor_from_member(index_member(record))
-
-
-def own_page(store: JobStore, caller: Caller, limit: int, cursor: str | None) -> JobPage:
-    """A page of the jobs that the caller may see, newest first."""
-    found = list[JobRecord]()
-    while len(found) < limit + 1:
-        page = store.list(limit=MOST, cursor=cursor)
-        found += filter(caller.owns, page.jobs)
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    more = len(found) > limit
-    return JobPage(found[:limit], cursor_from_member(index_member(found[limit - 1])) if more else None)
 
 
 def cursor_after(store: JobStore, caller: Caller, after: str) -> str:

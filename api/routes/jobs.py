@@ -173,7 +173,7 @@ def _listed_owner(caller: Caller, wanted: str | None) -> str | None:
     if wanted not in {None, caller.owner}:
         message = "jobs of other keys need a key with the scope admin"
         raise ScopeMissing(message, field="owner", fix="leave it out: the list has the jobs of your key")
-    return caller.owner
+    return caller.listed_owner
 
 
 def _newest_chunks(ports: Ports, record: JobRecord, base_url: PublicUrls) -> list[Chunk]:

@@ -18,13 +18,14 @@ from core.service.domain.api_keys import new_key
 from core.service.domain.errors import InvalidField, KeysNotUsed
 from core.service.domain.key_schema import (
     KeyChange,
+    KeyInUse,
     KeyList,
     KeyRequest,
     KeyRotation,
     KeyView,
     NewKeyView,
     NewWebhookSecret,
-    OwnKey,
+    OwnKeyInUse,
     RotatedKey,
     key_view,
     own_key,
@@ -73,9 +74,10 @@ def list_keys(ports: PortsDep) -> KeyList:
 
 
 @router.get("/keys/{key_id}", summary="Read a key", responses=may_fail(404, 409, 503))
-def read_key(key_id: KeyId, ports: PortsDep) -> KeyView:
-    """Its name, scope and limits."""
-    return key_view(ports.keys.get(key_id), ports.clock.now())
+def read_key(key_id: KeyId, ports: PortsDep) -> KeyInUse:
+    """Its name, scope and limits, and what it uses of them."""
+    shown = key_view(ports.keys.get(key_id), ports.clock.now())
+    return KeyInUse(**dict(shown), usage=ports.usage.of(key_id))
 
 
 @router.patch(
@@ -137,11 +139,11 @@ def rotate_webhook_secret(key_id: KeyId, body: JsonBody, ports: PortsDep) -> Res
     return _answer(NewWebhookSecret(**dict(key_view(key, now)), webhook_secret=key.webhook_secret))
 
 
-@router.get("/key", summary="Read your own key", responses=may_fail(409))
-async def read_own_key(caller: CallerDep) -> OwnKey:
-    """Scope and limits of the key that the request is sent with."""
+@router.get("/key", summary="Read your own key", responses=may_fail(409, 503))
+def read_own_key(caller: CallerDep, ports: PortsDep) -> OwnKeyInUse:
+    """Scope and limits of the key that the request is sent with, and what it uses of them."""
     assert caller.key is not None  # Access lets nobody else through where keys are used
-    return own_key(caller.key)
+    return OwnKeyInUse(**dict(own_key(caller.key)), usage=ports.usage.of(caller.key.id))
 
 
 def _answer(shown: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

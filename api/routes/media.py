@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from api.access.caller import Caller, CallerDep
 from api.access.links import BY_LINK, BaseUrl
+from api.access.own_jobs import OwnLook
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.events.sse import StreamsDep
 from api.http.client_limits import client_of
@@ -28,6 +29,7 @@ from api.routes.jobs import JobId
 from core.service.domain.errors import JobNotFound, JobStateConflict, PlaylistNotReady, ThumbnailNotReady
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.link_tokens import stated_expiry
+from core.service.domain.ports import Look
 from core.service.domain.schema import ChunkRecord, JobRecord, Variant
 from core.service.settings import Settings
 from core.service.video.playlist import CONTENT_TYPE
@@ -126,6 +128,7 @@ class Delivery:
     settings: Settings
     streams: MediaStreams
     caller: Caller
+    own: Look | None
     variant: Variant
     by_redirect: bool
 
@@ -142,7 +145,8 @@ class Delivery:
 
     async def record(self) -> JobRecord:
         """The job's record. Raises JobNotFound, and JobStateConflict if the job has no such variant."""
-        return _with_variant(await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
+        seen = self.own and self.own.record
+        return _with_variant(seen or await to_thread.run_sync(self.ports.store.get, self.job_id), self.variant)
 
     async def chunk(self, index: int, variant: Variant) -> ChunkRecord:
         """A chunk that the record counts."""
@@ -168,10 +172,11 @@ async def _delivery(
     settings: SettingsDep,
     streams: MediaStreamsDep,
     caller: CallerDep,
+    own: OwnLook,
     variant: VariantQuery = "preview",
     redirect: RedirectQuery = False,
 ) -> Delivery:
-    return Delivery(job_id, request, ports, settings, streams, caller, variant, redirect)
+    return Delivery(job_id, request, ports, settings, streams, caller, own, variant, redirect)
 
 
 async def _picture_delivery(
@@ -181,9 +186,10 @@ async def _picture_delivery(
     settings: SettingsDep,
     streams: MediaStreamsDep,
     caller: CallerDep,
+    own: OwnLook,
     redirect: RedirectQuery = False,
 ) -> Delivery:
-    return Delivery(job_id, request, ports, settings, streams, caller, "preview", redirect)
+    return Delivery(job_id, request, ports, settings, streams, caller, own, "preview", redirect)
 
 
 DeliveryOfRequest = Annotated[Delivery, Depends(_delivery)]

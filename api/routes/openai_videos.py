@@ -22,7 +22,7 @@ from api.media.thumbnails import ThumbnailsDep
 from api.openai.answers import DeletedVideo, Video, VideoList
 from api.openai.bodies import Asked
 from api.openai.documents import REMIX_BODY, VIDEO_BODY
-from api.openai.pages import MOST, cursor_after, own_page, place_of
+from api.openai.pages import MOST, cursor_after, place_of
 from api.openai.requests import RemixRequest, job_request_of, remix_of
 from api.openai.views import video_of
 from api.routes import jobs, media
@@ -65,7 +65,7 @@ async def create_video(
     image, upload = asked.image, None
     if image is not None:
         upload = await run_in_threadpool(
-            stored_upload, image.data, image.content_type, caller.owner, request, ports, settings
+            stored_upload, image.data, image.content_type, caller, request, ports, settings
         )
         wanted = wanted.model_copy(update={"image": upload.id})
     is_used = False
@@ -119,7 +119,7 @@ def list_videos(
     """One page of videos: all jobs of the key, however they were created."""
     del order  # the only one
     cursor = None if after is None else cursor_after(ports.store, caller, after)
-    page = own_page(ports.store, caller, limit, cursor)
+    page = ports.store.list(owner=caller.listed_owner, limit=limit, cursor=cursor)
     live = ports.store.live_statuses(page.jobs)
     data = [video_of(record, its, ports.catalog) for record, its in zip(page.jobs, live, strict=True)]
     answer = VideoList(

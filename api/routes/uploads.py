@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from api.access.caller import CallerDep
+from api.access.caller import Caller, CallerDep
 from api.access.limits import limits_on
 from api.access.own_uploads import no_such_upload
 from api.backends.ports import Ports, PortsDep, SettingsDep
@@ -142,14 +142,14 @@ def delete_upload(upload_id: UploadId, ports: PortsDep, settings: SettingsDep) -
 
 
 def stored_upload(
-    data: bytes, content_type: str, owner: str | None, request: Request, ports: Ports, settings: Settings
+    data: bytes, content_type: str, caller: Caller, request: Request, ports: Ports, settings: Settings
 ) -> Upload:
     """A new upload whose file came with the request. Raises as POST /uploads."""
     client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
     wanted = UploadRequest(content_type=content_type, size_bytes=len(data))
-    upload = new_upload(wanted, settings, ports.clock.now(), client).model_copy(update={"owner": owner})
+    upload = new_upload(wanted, settings, ports.clock.now(), client, caller.owner)
     _check_room(ports, settings, client)
-    ports.uploads.create(upload)
+    ports.uploads.create(upload, limits_on(caller, upload.owner))
     ports.storage.put(upload.key, data, content_type)
     ports.uploads.sent(upload.id)
     return upload

@@ -953,14 +953,6 @@ class StoreContract:
         assert [job.id for job in (*first.jobs, *rest.jobs)] == [queued_job(number).id for number in (5, 3, 1)]
         assert rest.next_cursor is None
 
-    def test_unfinished_jobs_of_an_owner_are_counted(self, ports: StorePorts) -> None:
-        for number, owner in ((1, "key_a"), (2, "key_b"), (3, "key_a"), (4, "key_a"), (5, None)):
-            ports.store.create(owned_job(number, owner))
-        ports.claim(queued_job(1))
-        ports.store.request_cancel(queued_job(3).id)
-        ports.store.request_delete(queued_job(4).id)
-        assert [ports.store.count_unfinished(owner) for owner in ("key_a", "key_b", "key_c")] == [1, 1, 0]
-
     def test_ids_of_clients_may_be_in_cursors(self, ports: StorePorts) -> None:
         for name in ("trailer-7", "trailer_8"):
             ports.store.create(queued_job().model_copy(update={"id": name}))

@@ -45,6 +45,14 @@ def test_a_video_is_created_awaited_downloaded_listed_and_deleted(client: OpenAI
         client.videos.retrieve(video.id)
 
 
+def test_videos_are_deleted_while_they_are_listed(client: OpenAI) -> None:
+    made = {client.videos.create(model="endless", prompt=PROMPT).id for _ in range(5)}
+    for video in client.videos.list(limit=2):
+        if video.id in made:
+            client.videos.delete(video.id)
+    assert not made & {video.id for video in client.videos.list()}
+
+
 def test_the_asynchronous_client_works_too(service: Service) -> None:
     async def make() -> bytes:
         async with AsyncOpenAI(base_url=f"http://127.0.0.1:{service.api_port}/v1", api_key="any") as client:

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from core.service.domain.api_keys import ApiKey, KeyLimits, RetiredSecret, Scope
 from core.service.domain.schema.base import Frozen, Shown
+from core.service.domain.usage import KeyUsage
 
 DEFAULT_GRACE_SECONDS = 86_400
 MAX_GRACE_SECONDS = 2_592_000
@@ -54,7 +55,7 @@ class KeyRotation(Frozen):
 
 
 class OwnKey(Shown):
-    """What the holder of a key may know about it: GET /key."""
+    """What the holder of a key may know about it."""
 
     id: str = Field(examples=["key_k3mq5w7zr2ay4n6c"])
     name: str = Field(examples=["Example Ltd, production"])
@@ -71,6 +72,18 @@ class KeyView(OwnKey):
     old_webhook_secret_valid_until: datetime | None = Field(
         description="Webhooks have two signatures until then; null: one."
     )
+
+
+class OwnKeyInUse(OwnKey):
+    """Answer of GET /key."""
+
+    usage: KeyUsage = Field(description="What it uses of its limits now.")
+
+
+class KeyInUse(KeyView):
+    """Answer of GET /keys/{key_id}."""
+
+    usage: KeyUsage = Field(description="What it uses of its limits now.")
 
 
 class NewWebhookSecret(KeyView):

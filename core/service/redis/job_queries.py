@@ -57,16 +57,9 @@ class JobQueries(JobRecords):
 
     @raises_store_errors
     def count_active(self) -> int:
-        return self._count_active(None)
-
-    @raises_store_errors
-    def count_unfinished(self, owner: str) -> int:
-        return self._count_active(owner)
-
-    def _count_active(self, owner: str | None) -> int:
         with self._redis.pipeline(transaction=True) as pipe:
             for status in transitions.ACTIVE_STATUSES:
-                pipe.zcard(keys.jobs_index(owner, status))
+                pipe.zcard(keys.status_index(status))
             return sum(cast("list[int]", pipe.execute()))
 
     @raises_store_errors

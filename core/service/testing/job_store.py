@@ -194,6 +194,3 @@ class FakeJobStore(FakeLaneClaims):
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())
-
-    def count_unfinished(self, owner: str) -> int:
-        return sum(not record.status.is_terminal and record.owner == owner for record in self._sorted())

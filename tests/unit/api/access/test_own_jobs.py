@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.access.caller import NOBODY, Caller
 from core.service.domain.api_keys import Scope
 from core.service.domain.uploads import upload_key
+from core.service.domain.webhook_secret import generate_secret
 from tests.helpers.api_world import PROMPT, World, submit
 from tests.helpers.callers import Callers, told
 
 CLIP = {"content_type": "video/mp4", "size_bytes": 3}
 JOB = {"prompt": PROMPT}
+SECRET = generate_secret()
 
 
 def owner_of(caller: TestClient, world: World) -> str:
@@ -60,6 +63,25 @@ def test_a_list_has_the_jobs_of_the_key(callers: Callers, world: World) -> None:
     assert listed(callers.other) == [second]
     assert listed(callers.customer()) == []
     assert listed(callers.admin) == [third, second, first]
+
+
+def test_a_list_of_videos_has_the_jobs_of_the_key(callers: Callers, world: World) -> None:
+    made = list[str]()
+    for _ in range(3):
+        made.insert(0, submit(callers.one))
+        submit(callers.other)
+        world.clock.advance(1)
+    first = callers.one.get("/v1/videos?limit=2").json()
+    second = callers.one.get(f"/v1/videos?limit=2&after={first['last_id']}").json()
+    assert [video["id"] for video in (*first["data"], *second["data"])] == made
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    assert len(callers.admin.get("/v1/videos").json()["data"]) == 6
+
+
+def test_a_caller_without_key_lists_nothing(callers: Callers, world: World) -> None:
+    submit(callers.one)
+    for caller in (NOBODY, Caller(token="x")):
+        assert world.store.list(owner=caller.listed_owner).jobs == []
 
 
 def test_the_operator_may_list_the_jobs_of_one_key_page_by_page(callers: Callers, world: World) -> None:
@@ -181,15 +203,19 @@ def test_a_key_that_only_reads_reads_its_own(callers: Callers) -> None:
 
 def test_no_answer_shows_a_secret_of_the_job(callers: Callers, world: World) -> None:
     hook: dict[str, Any] = {"webhook_url": "https://example.com/hook", "webhook_events": ["chunk.completed"]}
-    job_id = submit(callers.one, num_frames=16, **hook)
+    created = callers.one.post("/jobs", json={**JOB, **hook, "num_frames": 16, "webhook_secret": SECRET})
+    job_id = created.json()["id"]
     world.finish(job_id)
     record = world.store.get(job_id)
-    secrets = (record.link_secret, record.webhook_secret or "whsec_")
+    assert record.webhook_secret == SECRET
     document = callers.nobody.get("/openapi.json").json()
     reads = [path.replace("{job_id}", job_id) for path, methods in document["paths"].items() if "get" in methods]
-    texts = [callers.admin.get(path).text for path in reads if "{" not in path]
+    texts = [created.text, *(callers.admin.get(path).text for path in reads if "{" not in path)]
+    texts.append(callers.one.patch(f"/jobs/{job_id}", json={"metadata": {}}).text)
+    texts.append(callers.one.post(f"/jobs/{job_id}/extend", json={"num_frames": 16}).text)
     bodies = [delivery.body for delivery in world.store.memory.deliveries.values()]
     events = [event.model_dump_json() for event in world.events.read(job_id)]
-    assert any(job_id in text for text in texts)
+    assert sum(job_id in text for text in texts) > 5
     assert bodies
-    assert not [text for text in (*texts, *bodies, *events) for secret in secrets if secret and secret in text]
+    for secret in (str(record.link_secret), SECRET.removeprefix("whsec_")):
+        assert not [text for text in (*texts, *bodies, *events) if secret in text]

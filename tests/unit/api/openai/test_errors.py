@@ -14,7 +14,7 @@ from tests.helpers.api_world import BASE_URL, World
 
 
 def test_an_error_names_what_is_wrong_and_the_fix() -> None:
-    problem = Problem(type="", title="", status=422, detail="too long", code="a_code", field="prompt", fix="cut it")
+    problem = Problem(type="", title="", status=422, detail="too long.", code="a_code", field="prompt", fix="cut it")
     assert error_of(problem).model_dump() == {
         "error": {"message": "too long; cut it", "type": "invalid_request_error", "param": "prompt", "code": "a_code"}
     }

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.access.caller import EVERYBODY, Caller
-from api.openai.pages import cursor_after, own_page, place_of
+from api.openai.pages import cursor_after, place_of
 from core.service.domain.api_keys import ApiKey, Scope, digest_of
 from core.service.domain.errors import InvalidField
 from core.service.testing.clock import FAKE_START
@@ -25,20 +25,6 @@ def caller_of(key_id: str) -> Caller:
             created_at=FAKE_START,
         )
     )
-
-
-def test_a_page_has_the_jobs_of_one_key_only(api: TestClient, world: World) -> None:
-    of_key = caller_of("a")
-    for number in range(6):
-        record = world.store.get(submit(api))
-        mine = record.model_copy(update={"id": f"job-{number}", "owner": "a" if number % 2 else "b"})
-        world.store.create(mine.model_copy(update={"created_at": world.clock.now()}))
-        world.clock.advance(1)
-    first = own_page(world.store, of_key, 2, None)
-    assert [job.id for job in first.jobs] == ["job-5", "job-3"]
-    second = own_page(world.store, of_key, 2, first.next_cursor)
-    assert ([job.id for job in second.jobs], second.next_cursor) == (["job-1"], None)
-    assert len(own_page(world.store, EVERYBODY, 100, None).jobs) == 12
 
 
 def test_a_video_of_another_key_is_as_one_that_does_not_exist(api: TestClient, world: World) -> None:

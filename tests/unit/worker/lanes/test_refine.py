@@ -79,6 +79,8 @@ def test_a_job_is_refined_from_its_exact_frames_and_succeeds_after_it(
     joined = decode_frames(world.storage.objects[refined_video_key(JOB)])
     assert joined.shape == (num_frames, 128, 128, 3)
     preview = decode_frames(world.storage.objects[video_key(JOB)])
+    videos = [world.storage.objects[key] for key in (video_key(JOB), refined_video_key(JOB))]
+    assert record.video_bytes == sum(len(video) for video in videos)
     below_the_bar = np.abs(joined[:, 8::2, 8::2].astype(int) - preview[:, 4:, 4:])
     assert below_the_bar.mean() < 3
 
