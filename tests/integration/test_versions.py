@@ -315,31 +315,6 @@ def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
         assert api.delete("/jobs/job_a").status_code == 503
 
 
-def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
-    world: RedisWorld, client: redis.Redis
-) -> None:
-    world.submit("job_a")
-    world.submit("job_b")
-    change_row(client, "job_a", **UNREADABLE)
-    settings = Settings()
-    ports = Ports(
-        store=world.store,
-        events=RedisEventLog(client),
-        workers=RedisWorkerRegistry(client),
-        storage=world.storage,
-        uploads=world.uploads,
-        queue=world.queue,
-        clock=world.clock,
-        catalog=Catalog(settings),
-    )
-    with TestClient(create_app(settings, ports)) as api:
-        assert [job["id"] for job in api.get("/jobs").json()["jobs"]] == ["job_b"]
-        answer = api.get("/jobs/job_a")
-        assert (answer.status_code, answer.json()["code"]) == (503, "store_damaged")
-        assert int(answer.headers["Retry-After"]) > 0
-        assert api.delete("/jobs/job_a").status_code == 503
-
-
 def test_a_row_that_is_no_json_is_left_out(world: RedisWorld, client: redis.Redis) -> None:
     world.submit("job_a")
     client.hset(keys.job_key("job_a"), "record", "{")

@@ -30,7 +30,8 @@ def test_what_is_left_open_fails_a_run_that_passed(
     script: str, code: int, processes: str, tmp_path: Path, repository: Path
 ) -> None:
     (tmp_path / "test_it.py").write_text(script)
-    options = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "-n", processes, "--rootdir", str(tmp_path)]
+    plugins = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
+    options = ["-q", *plugins, "-n", processes, "--rootdir", str(tmp_path)]
     command = [sys.executable, "-m", "tests.watched", *options, str(tmp_path)]
     ended = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert "1 passed" in ended.stdout
