@@ -220,20 +220,9 @@ def _declare_access(document: dict[str, Any]) -> None:
                 continue
             is_linked = takes_link_token(method.upper(), path)
             operation["security"] = [{"key": []}, *([{"link": []}] if is_linked else [])]
-            refusals = may_fail(401, 403, 429) if is_linked or needed is not Scope.READ else may_fail(401, 429)
+            refusals = may_fail(401, 403) if is_linked or needed is not Scope.READ else may_fail(401)
             operation["responses"] |= {str(status): answer for status, answer in refusals.items()}
             operation["responses"]["401"]["headers"] = {"WWW-Authenticate": {"schema": {"const": CHALLENGE}}}
-            operation["responses"]["429"]["headers"] = {**_OF_LIMITS}
-
-
-_OF_LIMITS: dict[str, Any] = {
-    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait, if that can help."},
-    "RateLimit": {
-        "schema": {"type": "string", "examples": ['"requests";r=12;t=31']},
-        "description": "What is left of the key's requests per minute; on every answer of a key that has this limit.",
-    },
-    "RateLimit-Policy": {"schema": {"type": "string", "examples": ['"requests";q=600;w=60']}},
-}
 
 
 def _declare_request_ids(document: dict[str, Any]) -> None:
@@ -252,7 +241,8 @@ def _declare_request_limits(document: dict[str, Any]) -> None:
     told = {name: {"$ref": f"#/components/headers/{name}"} for name in LIMIT_HEADERS}
     for operation in _operations(document["paths"]):
         if "security" in operation:
-            operation["responses"].setdefault("429", may_fail(429)[429])
+            refusal = operation["responses"].setdefault("429", may_fail(429)[429])
+            refusal["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
             for answer in operation["responses"].values():
                 answer.setdefault("headers", {}).update(told)
 

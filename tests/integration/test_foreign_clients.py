@@ -29,7 +29,7 @@ def test_httpx_sse_follows_a_job_live_and_resumes_after_the_last_event(service: 
     events = [event for event in events_of(service, job.id) if event.event != "job.progress"]
     names = [event.event for event in events]
     assert names == ["job.queued", "job.started", "chunk.completed", "chunk.completed", "job.succeeded"]
-    chunks = [event.json() for event in events if event.event == "chunk.completed"]
+    chunks = [event.json()["data"]["chunk"] for event in events if event.event == "chunk.completed"]
     assert [fetch(chunk["url"])[4:8] for chunk in chunks] == [b"ftyp"] * 2
     assert [event.id for event in events_of(service, job.id, after=events[2].id)] == [each.id for each in events[3:]]
 
