@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from cli.main import main
-from client import Forbidden, KeyRefused, Longtake, NotFound
+from client import Forbidden, KeyLimits, KeyRefused, LimitReached, Longtake, NotFound
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service, running_service
 from tests.integration.conftest import write_presets
@@ -53,6 +53,18 @@ def test_customers_make_videos_and_do_not_see_one_another_s(url: str, operator: 
         with pytest.raises(NotFound):
             theirs.jobs.get(job.id)
         assert [seen.id for seen in operator.jobs.list(owner=one.id)] == [job.id]
+
+
+def test_a_limit_is_told_with_when_to_come_back_and_what_is_used(url: str, operator: Longtake) -> None:
+    limits: KeyLimits = {"frames_per_day": 40}
+    with Longtake(url, operator.keys.create("small", limits=limits).key, max_retries=0) as longtake:
+        longtake.jobs.create(prompt="a red square", num_frames=32).wait()
+        with pytest.raises(LimitReached) as refused:
+            longtake.jobs.create(prompt="a red square", num_frames=16)
+        used = longtake.keys.current().usage or {}
+    assert (refused.value.code, (refused.value.retry_after_seconds or 0) > 0) == ("limit_reached", True)
+    assert used["frames_today"] == 32
+    assert used["stored_bytes"] > 0
 
 
 def test_links_play_without_a_key_until_they_are_revoked(url: str, operator: Longtake) -> None:
