@@ -28,7 +28,7 @@ from client.errors import (
     StorageUnreachable,
     WaitTimeout,
 )
-from client.models import BatchResult, Delivery, DeliveryList, Key, KeyLimits, Model, ModelList, NewKey, Ping, Upload
+from client.models import BatchResult, Key, KeyLimits, Model, ModelList, NewKey, Upload
 from client.options import JobOptions
 from client.sse import ServerEvent
 from client.sync.job import Job
@@ -43,8 +43,6 @@ __all__ = [
     "BatchResult",
     "ClientError",
     "Conflict",
-    "Delivery",
-    "DeliveryList",
     "Forbidden",
     "InvalidRequest",
     "Job",
@@ -58,7 +56,6 @@ __all__ = [
     "ModelList",
     "NewKey",
     "NotFound",
-    "Ping",
     "ServerEvent",
     "ServiceUnavailable",
     "StorageUnreachable",

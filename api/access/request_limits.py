@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import cast
 
 from anyio import CapacityLimiter, to_thread
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access.caller import Caller
@@ -56,9 +55,11 @@ class LimitedRequests:
             await response_of(error, error.headers, prefix_of(scope))(scope, receive, send)
             return
 
+        told = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
+                message["headers"] = [*message["headers"], *told]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

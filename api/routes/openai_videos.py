@@ -108,18 +108,18 @@ def _shown(created: Created, ports: Ports) -> Response:
     return json_answer(video_of(created.record, created.live, ports.catalog).model_dump_json(), 200, {})
 
 
-@router.get("", summary="List videos, newest first", responses={200: {"model": VideoList}, **may_fail(422, 503)})
+@router.get("", summary="List videos", responses={200: {"model": VideoList}, **may_fail(422, 503)})
 def list_videos(
     ports: PortsDep,
     caller: CallerDep,
     after: Annotated[str | None, Query(description="`last_id` of the page before, or the id of a video.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST, description="Videos per page.")] = 20,
-    order: Annotated[Literal["desc"], Query(description="Newest first.")] = "desc",
+    order: Annotated[Literal["asc", "desc"], Query(description="desc: newest first.")] = "desc",
 ) -> Response:
     """One page of videos: all jobs of the key, however they were created."""
-    del order  # the only one
     cursor = None if after is None else cursor_after(ports.store, caller, after)
-    page = ports.store.list(owner=caller.listed_owner, limit=limit, cursor=cursor)
+    oldest_first = order == "asc"
+    page = ports.store.list(owner=caller.listed_owner, limit=limit, cursor=cursor, oldest_first=oldest_first)
     live = ports.store.live_statuses(page.jobs)
     data = [video_of(record, its, ports.catalog) for record, its in zip(page.jobs, live, strict=True)]
     answer = VideoList(

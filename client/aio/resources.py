@@ -9,7 +9,8 @@ from client.calls import keys as key_calls
 from client.calls import uploads as upload_calls
 from client.calls import webhooks as webhook_calls
 from client.files import OnBytes, content_type_of, ignore_bytes, read_pieces
-from client.models import Key, KeyLimits, KeyScope, ModelList, NewKey, NewWebhookSecret, Ping, Upload
+from client.models import Key, KeyLimits, KeyScope, ModelList, NewKey, NewWebhookSecret, Upload
+from core.service.domain.schema import WebhookPing
 
 
 class AsyncUploads:
@@ -104,10 +105,10 @@ class AsyncWebhooks:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def ping(self, webhook_url: str, webhook_secret: str | None = None) -> Ping:
+    async def ping(self, webhook_url: str, webhook_secret: str | None = None) -> WebhookPing:
         """Have a signed test event sent to a receiver; `ping_result` tells what became of it."""
         return await self._connection.send(webhook_calls.ping(webhook_url, webhook_secret))
 
-    async def ping_result(self, ping_id: str) -> Ping:
+    async def ping_result(self, ping_id: str) -> WebhookPing:
         """What became of a test event. It is kept for an hour."""
         return await self._connection.send(webhook_calls.ping_result(ping_id))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from client.calls.call import Call, given, reads
-from client.models import Delivery, DeliveryList, Ping
+from core.service.domain.schema import WebhookDelivery, WebhookDeliveryList, WebhookPing
 
 
-def deliveries(job_id: str, limit: int, cursor: str | None) -> Call[DeliveryList]:
+def deliveries(job_id: str, limit: int, cursor: str | None) -> Call[WebhookDeliveryList]:
     query = given(limit=limit, cursor=cursor)
-    return Call("GET", f"/jobs/{job_id}/webhook-deliveries", reads(DeliveryList), {"params": query})
+    return Call("GET", f"/jobs/{job_id}/webhook-deliveries", reads(WebhookDeliveryList), {"params": query})
 
 
-def redeliver(job_id: str, delivery_id: str) -> Call[Delivery]:
-    return Call("POST", f"/jobs/{job_id}/webhook-deliveries/{delivery_id}/redeliver", reads(Delivery))
+def redeliver(job_id: str, delivery_id: str) -> Call[WebhookDelivery]:
+    return Call("POST", f"/jobs/{job_id}/webhook-deliveries/{delivery_id}/redeliver", reads(WebhookDelivery))
 
 
-def ping(webhook_url: str, webhook_secret: str | None) -> Call[Ping]:
+def ping(webhook_url: str, webhook_secret: str | None) -> Call[WebhookPing]:
     body = given(webhook_url=webhook_url, webhook_secret=webhook_secret)
-    return Call("POST", "/webhooks/ping", reads(Ping), {"json": body})
+    return Call("POST", "/webhooks/ping", reads(WebhookPing), {"json": body})
 
 
-def ping_result(ping_id: str) -> Call[Ping]:
-    return Call("GET", f"/webhooks/pings/{ping_id}", reads(Ping))
+def ping_result(ping_id: str) -> Call[WebhookPing]:
+    return Call("GET", f"/webhooks/pings/{ping_id}", reads(WebhookPing))

@@ -17,10 +17,9 @@ from client.calls.jobs import EVENT_SILENCE_SECONDS, UNCHANGED, ChunkInclude, Ne
 from client.errors import ClientError, WaitTimeout
 from client.files import OnBytes, ignore_bytes
 from client.following import MIN_SILENCE_SECONDS, SILENCE_SECONDS, Following
-from client.models import Delivery, DeliveryList
 from client.sse import ServerEvent, parse_events
 from client.sync.connection import Connection
-from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Variant
+from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Variant, WebhookDelivery, WebhookDeliveryList
 
 
 class Job(JobAttributes):
@@ -151,11 +150,11 @@ class Job(JobAttributes):
         """Make all links of the job invalid that were given out until now."""
         self._connection.send(calls.revoke_links(self.id))
 
-    def webhook_deliveries(self, limit: int = 20, cursor: str | None = None) -> DeliveryList:
+    def webhook_deliveries(self, limit: int = 20, cursor: str | None = None) -> WebhookDeliveryList:
         """One page of the job's webhooks and what became of them, newest first."""
         return self._connection.send(webhooks.deliveries(self.id, limit, cursor))
 
-    def redeliver_webhook(self, delivery_id: str) -> Delivery:
+    def redeliver_webhook(self, delivery_id: str) -> WebhookDelivery:
         """Send a webhook once more, at once and under the same id."""
         return self._connection.send(webhooks.redeliver(self.id, delivery_id))
 

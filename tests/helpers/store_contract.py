@@ -926,6 +926,14 @@ class StoreContract:
                 break
         assert found == [queued_job(number).id for number in (1, 0, 3, 2, 5, 4, 6)]
 
+    def test_pages_may_go_from_oldest_to_newest(self, ports: StorePorts) -> None:
+        for number in range(5):
+            ports.store.create(queued_job(number, age_seconds=number))
+        first = ports.store.list(limit=3, oldest_first=True)
+        rest = ports.store.list(limit=3, cursor=first.next_cursor, oldest_first=True)
+        assert [job.id for job in (*first.jobs, *rest.jobs)] == [queued_job(number).id for number in (4, 3, 2, 1, 0)]
+        assert rest.next_cursor is None
+
     def test_a_list_by_status_has_that_status_only(self, ports: StorePorts) -> None:
         for number in range(3):
             ports.store.create(queued_job(number))

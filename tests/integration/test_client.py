@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from client import AsyncLongtake, Longtake
+from tests.helpers.deadline import eventually
 from tests.helpers.faulty_proxy import Behaviour, FaultyProxy
 from tests.helpers.service import Service
+from tests.helpers.webhook_receiver import WebhookReceiver
 
 OFTEN = Behaviour(cut_share=0.3)
 """Of the blocks of answers, each of which is most of an answer or an event."""
@@ -73,3 +75,15 @@ def test_the_same_holds_for_asyncio(service: Service, proxy: FaultyProxy, tmp_pa
     indexes, job_id, video = asyncio.run(watch())
     assert indexes == [0, 1, 2]
     assert video == service.video(job_id)
+
+
+def test_webhooks_are_listed_sent_again_and_tried(service: Service, receiver: WebhookReceiver) -> None:
+    with Longtake(f"http://127.0.0.1:{service.api_port}") as longtake:
+        job = longtake.jobs.create(prompt="a red square", num_frames=16, webhook_url=receiver.url).wait()
+        eventually(lambda: job.webhook_deliveries().deliveries[0].state == "delivered", "the webhook")
+        first = job.webhook_deliveries().deliveries[0]
+        assert (first.event, first.attempts[0].status_code) == ("job.succeeded", 204)
+        assert job.redeliver_webhook(first.id).id == first.id
+        eventually(lambda: len(job.webhook_deliveries().deliveries[0].attempts) == 2, "a second attempt")
+        ping = longtake.webhooks.ping(receiver.url)
+        eventually(lambda: longtake.webhooks.ping_result(ping.id).state == "delivered", "the ping to arrive")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from random import Random
 
 import pytest
 import redis
@@ -13,7 +14,7 @@ import redis
 from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
 from core.service.domain.api_keys import KeyLimits
-from core.service.domain.errors import LimitReached
+from core.service.domain.errors import LimitReached, LongtakeError
 from core.service.domain.usage import day_of
 from core.service.redis import keys
 from core.service.redis.client import connect
@@ -22,7 +23,7 @@ from core.service.redis.request_counts import KEPT_SECONDS, RedisRequestCounts
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.usage import FRAMES_KEPT, RedisUsage
 from core.service.testing.clock import FakeClock
-from tests.helpers.usage_contract import UsageContract, UsagePorts
+from tests.helpers.usage_contract import DEEDS, UsageContract, UsagePorts
 
 NUM_RACERS = 8
 
@@ -72,6 +73,22 @@ def test_of_many_at_once_only_as_many_are_let_in_as_the_limits_allow(ports: Usag
         for outcomes in (pool.map(create, range(40)), pool.map(upload, range(40))):
             list(outcomes)
     assert (key.used.unfinished_jobs, key.used.frames_today, key.used.stored_bytes) == (3, 96, 40)
+
+
+def test_whatever_many_do_at_once_the_count_is_that_of_the_records(ports: UsagePorts) -> None:
+    key = ports.key()
+    key.create()
+    deeds = sorted(DEEDS.keys() - {"purge", "upload"})  # what those count the test keeps in plain numbers
+
+    def live(seed: int) -> None:
+        random = Random(seed)  # noqa: S311 - chooses deeds
+        for _ in range(60):
+            with suppress(LongtakeError):
+                DEEDS[random.choice(deeds)](key, random.choice(key.ids), random.randrange(16, 40))
+
+    with ThreadPoolExecutor(NUM_RACERS) as pool:
+        list(pool.map(live, range(NUM_RACERS)))
+    assert key.used == key.expected()
 
 
 def test_of_many_requests_at_once_each_is_counted(ports: UsagePorts) -> None:

@@ -77,6 +77,7 @@ def changed_job(
 def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls) -> dict[str, Any]:
     return {
         "id": record.id,
+        "owner": record.owner,
         "status": record.status,
         "version": record.version,
         "generation": record.generation,

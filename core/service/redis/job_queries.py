@@ -40,10 +40,14 @@ class JobQueries(JobRecords):
         status: JobStatus | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> JobPage:
         index = keys.jobs_index(owner, status)
-        newest = "+" if cursor is None else f"({member_from_cursor(cursor)}"
-        members = cast("list[str]", self._redis.zrevrangebylex(index, newest, "-", start=0, num=limit + 1))
+        read, first, last = self._redis.zrevrangebylex, "+", "-"
+        if oldest_first:
+            read, first, last = self._redis.zrangebylex, "-", "+"
+        start = first if cursor is None else f"({member_from_cursor(cursor)}"
+        members = cast("list[str]", read(index, start, last, start=0, num=limit + 1))
         next_cursor = cursor_from_member(members[limit - 1]) if len(members) > limit else None
         return JobPage(self._records(members[:limit]), next_cursor)
 

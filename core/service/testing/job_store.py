@@ -69,15 +69,16 @@ class FakeJobStore(FakeLaneClaims):
         status: JobStatus | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> JobPage:
-        before = None if cursor is None else member_from_cursor(cursor)
+        past = None if cursor is None else member_from_cursor(cursor)
         listed = [
             record
-            for record in reversed(self._sorted())
+            for record in (self._sorted() if oldest_first else reversed(self._sorted()))
             if not record.delete_requested
             and owner in {None, record.owner}
             and status in {None, record.status}
-            and (before is None or index_member(record) < before)
+            and (past is None or (index_member(record) > past if oldest_first else index_member(record) < past))
         ]
         more = len(listed) > limit
         return JobPage(listed[:limit], cursor_from_member(index_member(listed[limit - 1])) if more else None)

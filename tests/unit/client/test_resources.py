@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from client.models import DeliveryList, Key, NewKey
+from client.models import Key, NewKey
+from core.service.domain.schema import WebhookDeliveryList
 from tests.helpers.shown_jobs import MakeJob
 from tests.unit.client.conftest import Ask, Recorder
 
@@ -62,9 +63,9 @@ def test_all_keys_are_listed(ask: Ask) -> None:
 
 
 def test_webhooks_are_listed_sent_again_and_tried(ask: Ask, make_job: MakeJob) -> None:
-    page = Recorder({"deliveries": [DELIVERY], "next_cursor": None})
+    page = Recorder({"deliveries": [DELIVERY], "next_cursor": None, "dropped": 0})
     (deliveries,) = ask(page, lambda job: job.webhook_deliveries(5, "abc"), job=make_job())
-    assert isinstance(deliveries, DeliveryList)
+    assert isinstance(deliveries, WebhookDeliveryList)
     assert deliveries.deliveries[0].attempts[0].status_code == 503
     one = Recorder(DELIVERY)
     ask(one, lambda job: job.redeliver_webhook("msg_x"), job=make_job())

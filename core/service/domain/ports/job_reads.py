@@ -33,9 +33,10 @@ class JobReads(Protocol):
         status: JobStatus | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> JobPage:
-        """A page of jobs, newest first: of one owner (JobRecord.owner), or of all. Raises InvalidField for an invalid
-        cursor."""
+        """A page of jobs, newest first unless the oldest are wanted first: of one owner (JobRecord.owner), or of all.
+        Raises InvalidField for an invalid cursor."""
         ...
 
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:

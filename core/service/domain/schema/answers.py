@@ -82,6 +82,9 @@ class JobSummary(Shown):
     """A job as clients see it, without its chunks."""
 
     id: str
+    owner: str | None = Field(
+        default=None, description="Id of the API key that created it; left out without keys.", exclude_if=_is_none
+    )
     status: JobStatus
     version: int
     generation: int = Field(default=0, description="How often the job went on after its end: extended or retried.")

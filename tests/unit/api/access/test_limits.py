@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
-from pydantic import SecretStr
 
-from core.service.domain.api_keys import ApiKey, KeyLimits, Scope, digest_of, new_key
+from core.service.domain.api_keys import ApiKey, KeyLimits
 from core.service.domain.schema import JobError
 from core.service.domain.usage import KeyUsage
 from core.service.settings import Settings
 from tests.helpers.api_world import PROMPT, World, submit
+from tests.helpers.customers import ADMIN_KEY, bearer, customer, with_keys
 from tests.helpers.presets import write_fake_preset
 
-ADMIN = "an-admin-key-of-more-than-32-characters"
 MIDNIGHT_SECONDS = 86_400
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -26,7 +25,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     write_fake_preset(tmp_path, "fake", refiner=True)
-    return World(Settings(presets_dir=tmp_path, default_model="fake", admin_key=SecretStr(ADMIN)))
+    return World(with_keys(Settings(presets_dir=tmp_path, default_model="fake")))
 
 
 @pytest.fixture
@@ -39,19 +38,9 @@ def api(world: World) -> Iterator[TestClient]:
 def with_key(world: World, api: TestClient) -> Callable[..., str]:
     """Makes the client send a new key with these limits; returns the key's id."""
 
-    def use(**limits: int) -> str:
-        new = new_key()
-        key = ApiKey(
-            id=new.id,
-            name="a",
-            scope=Scope.JOBS,
-            text_sha256=digest_of(new.text),
-            limits=KeyLimits(**limits),
-            webhook_secret="whsec_AAAA",
-            created_at=world.clock.now(),
-        )
-        world.keys.create(key)
-        api.headers["Authorization"] = f"Bearer {new.text}"
+    def use(**limits: Any) -> str:
+        new = customer(world.keys, **limits)
+        api.headers.update(bearer(new.text))
         return new.id
 
     return use
@@ -248,7 +237,7 @@ def test_the_key_tells_what_it_uses(world: World, api: TestClient, with_key: Cal
     world.make_chunk(submit(api))
     usage = {"unfinished_jobs": 1, "frames_today": 48, "stored_bytes": 3000}
     assert api.get("/key").json()["usage"] == usage
-    api.headers["Authorization"] = f"Bearer {ADMIN}"
+    api.headers.update(bearer(ADMIN_KEY))
     assert api.get(f"/keys/{owner}").json()["usage"] == usage
     assert api.get("/key").json()["usage"]["frames_today"] == 0
 
@@ -268,7 +257,7 @@ def test_an_admin_is_not_limited_and_its_changes_count_for_the_owner(
 ) -> None:
     owner = with_key(frames_per_day=50)
     job = submit(api)
-    api.headers["Authorization"] = f"Bearer {ADMIN}"
+    api.headers.update(bearer(ADMIN_KEY))
     assert api.patch(f"/jobs/{job}", json={"num_frames": 160}).status_code == 200
     assert world.store.usage.of(owner).frames_today == 160
     assert ask(api).status_code == 202

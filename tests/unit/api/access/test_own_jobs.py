@@ -48,8 +48,9 @@ def test_a_job_of_another_key_is_not_found_as_one_that_does_not_exist(callers: C
         404,
         {**problem, "detail": "there is no job job_nowhere"},
     )
-    assert callers.one.get(f"/jobs/{job_id}").status_code == 200
-    assert callers.admin.get(f"/jobs/{job_id}").status_code == 200
+    own = callers.one.get(f"/jobs/{job_id}")
+    assert (own.status_code, own.json()["owner"]) == (200, callers.one.get("/key").json()["id"])
+    assert callers.admin.get(f"/jobs/{job_id}").json() == own.json()
 
 
 def test_a_list_has_the_jobs_of_the_key(callers: Callers, world: World) -> None:

@@ -66,6 +66,7 @@ def test_a_list_is_read_page_by_page_while_its_videos_are_deleted(client: OpenAI
         made.insert(0, client.videos.create(prompt=PROMPT).id)
         world.clock.advance(1)
     assert [video.id for video in client.videos.list(limit=2, order="desc")] == made
+    assert [video.id for video in client.videos.list(limit=2, order="asc")] == made[::-1]
     for video in client.videos.list(limit=2):
         client.videos.delete(video.id)
     assert client.videos.list().data == []

@@ -370,7 +370,7 @@ def test_pages_go_on_after_a_video_with_an_id_of_the_clients_own(api: TestClient
         ({"after": ""}, "invalid_field", "after"),
         ({"limit": "0"}, "invalid_field", "limit"),
         ({"limit": "101"}, "invalid_field", "limit"),
-        ({"order": "asc"}, "invalid_field", "order"),
+        ({"order": "up"}, "invalid_field", "order"),
         ({"before": "a"}, "unknown_parameter", "before"),
     ],
 )
