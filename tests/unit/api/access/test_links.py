@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import datetime
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,8 @@ from fastapi.testclient import TestClient
 
 from api.access.links import BY_LINK
 from api.http.protection import takes_link_token
+from core.service.domain.api_keys import ApiKey, new_key
+from core.service.domain.key_changes import revoked, rotated
 from core.service.domain.link_tokens import link_token
 from core.service.domain.manifest import chunk_key, read_manifest
 from tests.helpers.api_world import BASE_URL, World, submit
@@ -214,6 +217,10 @@ def _takes_token(operation: dict[str, Any]) -> bool:
     return any(parameter.get("name") == "token" for parameter in operation.get("parameters", ()))
 
 
+def with_another_text(key: ApiKey, now: datetime) -> ApiKey:
+    return rotated(key, new_key(key.id).text, now, grace_seconds=0)
+
+
 async def _opened(app: Any, path: str, headers: dict[str, str], act: Any) -> str:
     """The text of an event stream that stays open while `act` is called."""
     sent, done = list[bytes](), asyncio.Event()
@@ -242,11 +249,14 @@ async def _opened(app: Any, path: str, headers: dict[str, str], act: Any) -> str
     return b"".join(sent).decode()
 
 
-@pytest.mark.parametrize("ends", ["the link is revoked", "the link expires", "the key is revoked"])
+ENDS = ["the link is revoked", "the link expires", "the key is revoked", "the key has another text"]
+
+
+@pytest.mark.parametrize("ends", ENDS)
 def test_an_open_stream_ends_with_what_it_was_opened_with(callers: Callers, world: World, ends: str) -> None:
     made = submit(callers.one)
     link, headers = links_for(callers.one, made)["events"], dict[str, str]()
-    if ends == "the key is revoked":
+    if ends.startswith("the key"):
         link, headers = f"/jobs/{made}/events", {"Authorization": callers.one.headers["authorization"]}
 
     def act() -> None:
@@ -255,8 +265,9 @@ def test_an_open_stream_ends_with_what_it_was_opened_with(callers: Callers, worl
         elif ends == "the link is revoked":
             world.store.revoke_links(made, "0" * 32)
         else:
-            owner = str(world.store.get(made).owner)
-            world.keys.change(owner, lambda key: key.model_copy(update={"revoked_at": world.clock.now()}))
+            now, owner = world.clock.now(), str(world.store.get(made).owner)
+            change = revoked if ends == "the key is revoked" else with_another_text
+            world.keys.change(owner, lambda key: change(key, now))
             world.clock.advance(5)
 
     text = asyncio.run(_opened(callers.nobody.app, link, headers, act))
