@@ -61,12 +61,20 @@ class _Follower:
         """The job. Raises KeyRefused, LinkExpired, JobNotFound, StoreError, StorageError."""
         if self.caller.token is not None:
             return (await checked(self.caller.token, self.record.id, self.looks, now)).record
+        caller, seen = await self._caller(now), await self.looks.look(self.record.id)
+        if not caller.owns(seen.record):
+            raise KeyRefused
+        return seen.record
+
+    async def _caller(self, now: datetime) -> Caller:
+        """With its key as it is now. Raises KeyRefused, StoreError, StorageError."""
         assert self.caller.key is not None
-        if self.caller.key.id != ADMIN_ID:
-            key = await self.keys.get(self.caller.key.id)
-            if key is None or not key.has_digest(self.key_sha256, now):
-                raise KeyRefused
-        return (await self.looks.look(self.record.id)).record
+        if self.caller.key.id == ADMIN_ID:
+            return self.caller
+        key = await self.keys.get(self.caller.key.id)
+        if key is None or not key.has_digest(self.key_sha256, now):
+            raise KeyRefused
+        return replace(self.caller, key=key)
 
 
 async def _permit(
