@@ -30,6 +30,7 @@ from core.service.domain.key_schema import (
     key_view,
     own_key,
 )
+from core.service.domain.text import check_characters
 from core.service.domain.webhook_secret import generate_secret
 
 
@@ -59,6 +60,7 @@ def create_key(body: JsonBody, ports: PortsDep, known: KnownKeysDep) -> Response
     """The answer is the only one that has the key's text, `key`; only a hash of it is stored. Repeating the request
     makes another key."""
     wanted, new, now = parse_body(body, KeyRequest), new_key(), ports.clock.now()
+    check_characters("name", wanted.name)
     key = key_changes.key_of(wanted, new, now)
     ports.keys.create(key)
     known.forget(key.id)
@@ -91,6 +93,7 @@ def change_key(key_id: KeyId, body: JsonBody, ports: PortsDep, known: KnownKeysD
     change = parse_body(body, KeyChange)
     if not change.model_fields_set:
         raise InvalidField("nothing is to be changed", fix="give a name, a scope, or limits")
+    check_characters("name", change.name or "")
     key = ports.keys.change(key_id, lambda key: key_changes.changed(key, change))
     known.forget(key_id)
     return key_view(key, ports.clock.now())
