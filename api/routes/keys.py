@@ -89,11 +89,11 @@ def read_key(key_id: KeyId, ports: PortsDep) -> KeyInUse:
     responses={200: {"model": KeyView}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
 )
 def change_key(key_id: KeyId, body: JsonBody, ports: PortsDep, known: KnownKeysDep) -> KeyView:
-    """What is not given stays. It acts within two seconds."""
+    """What is not given stays; null is refused, except of a limit, which it removes. It acts within two seconds."""
     change = parse_body(body, KeyChange)
     if not change.model_fields_set:
         raise InvalidField("nothing is to be changed", fix="give a name, a scope, or limits")
-    check_characters("name", change.name or "")
+    check_characters("name", change.name)
     key = ports.keys.change(key_id, lambda key: key_changes.changed(key, change))
     known.forget(key_id)
     return key_view(key, ports.clock.now())

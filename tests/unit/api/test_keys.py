@@ -107,6 +107,15 @@ def test_a_new_name_has_no_characters_that_deceive(api: TestClient, text: str) -
     assert api.get(f"/keys/{made['id']}").json()["name"] == "Example Ltd"
 
 
+@pytest.mark.parametrize("field", ["name", "scope", "limits"])
+def test_null_is_no_change_and_is_refused_by_name(api: TestClient, field: str) -> None:
+    made = create(api)
+    answer = api.patch(f"/keys/{made['id']}", json={"name": "Other Ltd", field: None})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.json()["fix"]
+    assert api.get(f"/keys/{made['id']}").json()["name"] == "Example Ltd"
+
+
 def test_a_change_of_nothing_is_refused(api: TestClient) -> None:
     made = create(api)
     answer = api.patch(f"/keys/{made['id']}", json={})
