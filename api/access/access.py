@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import re
+from asyncio import timeout
+from contextlib import suppress
 from datetime import datetime
 
 from starlette.datastructures import QueryParams
@@ -15,7 +17,7 @@ from api.access.caller import EVERYBODY, NOBODY, Caller
 from api.access.known_keys import KnownKeys
 from api.http.paths import path_of, prefix_of
 from api.http.problems import note, response_of
-from api.http.protection import scope_of, takes_link_token
+from api.http.protection import scope_of, takes_link_token, tells_operators_more
 from core.service.domain.api_keys import ADMIN_ID, ApiKey, Scope, digest_of, key_id_of, new_key
 from core.service.domain.errors import KeyRefused, LongtakeError, ScopeMissing
 from core.service.domain.ports import Clock
@@ -23,6 +25,8 @@ from core.service.settings import Settings
 
 _CREDENTIALS = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 """RFC 6750, 2.1: the scheme is case-insensitive (RFC 9110, 11.1)."""
+VISITOR_SECONDS = 0.4
+"""For the key of a request that needs none: /readyz answers within two seconds, and its checks take 1.5."""
 _NO_TIME = datetime.min
 
 
@@ -53,15 +57,24 @@ class Access:
             return EVERYBODY
         method, path = scope["method"], path_of(scope)
         needed = scope_of(method, path)
-        if needed is None:
-            return NOBODY
         given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if needed is None:
+            return await self._visitor(_credentials(given), self._admin) if tells_operators_more(path) else NOBODY
         if not given and takes_link_token(method, path) and (token := _link_token(scope["query_string"])):
             return Caller(token=token)
         key = await self._key_of(_credentials(given), self._admin)
         if not key.may(needed):
             raise ScopeMissing(f"this needs a key of the scope {needed}", fix=f"use a key of the scope {needed}")
         return Caller(key=key)
+
+    async def _visitor(self, text: str, admin: ApiKey) -> Caller:
+        """The caller of a path that is open to all: the holder of an admin's key, or NOBODY, whose key can be wrong and
+        need not be known in time."""
+        with suppress(LongtakeError, TimeoutError):
+            async with timeout(VISITOR_SECONDS):
+                key = await self._key_of(text, admin)
+            return Caller(key=key) if key.may(Scope.ADMIN) else NOBODY
+        return NOBODY
 
     async def _key_of(self, text: str, admin: ApiKey) -> ApiKey:
         """The valid key with this text. The same work for every wrong text. Raises KeyRefused."""
