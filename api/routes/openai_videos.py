@@ -12,6 +12,7 @@ from api.access.caller import CallerDep
 from api.backends.looks import LooksDep
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.creator import Created, Wanted
+from api.creation.uploads import SentFile
 from api.http import idempotency
 from api.http.host_lookup import look_up
 from api.http.idempotency import IdempotencyKey, fingerprint_of
@@ -30,7 +31,6 @@ from api.routes.answers import json_answer
 from api.routes.create import CreatorDep
 from api.routes.jobs import JobId
 from api.routes.media import PICTURE_TYPE, DeliveryOfPicture, PictureResponse, VideoResponse
-from api.routes.uploads import discard_upload, stored_upload
 from core.service.admission.request_body import parse_body
 from core.service.domain.schema import JobRequest, Variant
 
@@ -56,26 +56,15 @@ async def create_video(
     request: Request,
     ports: PortsDep,
     settings: SettingsDep,
-    caller: CallerDep,
     key: IdempotencyKey,
     creator: CreatorDep,
 ) -> Response:
     """As POST /jobs, with the fields of OpenAI's API. An image is stored as an upload of the caller."""
     wanted = await run_in_threadpool(job_request_of, asked.request, ports.catalog, settings)
-    image, upload = asked.image, None
-    if image is not None:
-        upload = await run_in_threadpool(
-            stored_upload, image.data, image.content_type, caller, request, ports, settings
-        )
-        wanted = wanted.model_copy(update={"image": upload.id})
-    is_used = False
-    try:
-        created = await creator.create(await _wanted(wanted, asked.fingerprint, request, ports, key))
-        is_used = created.is_new
-    finally:
-        if upload is not None and not is_used:
-            await run_in_threadpool(discard_upload, upload.id, ports)
-    return _shown(created, ports)
+    new = await _wanted(wanted, asked.fingerprint, request, ports, key)
+    address = request.client.host if request.client else ""
+    image = asked.image and SentFile(asked.image.data, asked.image.content_type, address)
+    return _shown(await creator.create(replace(new, image=image)), ports)
 
 
 @router.post(
