@@ -103,8 +103,7 @@ def create_app(
     for module in (*of_jobs, *others, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
-    openapi.install(app)
-    documents.install(app)
+    openapi.install(app, documents.complete)
     _add_middleware(app, settings)
     return app
 
