@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from api.access.caller import CallerDep
-from api.access.limits import OwnerLimits
 from api.access.links import BaseUrl
+from api.access.owner_limits import OwnerLimits
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import CHANGE_BODY, may_fail
 from api.http.responses import JsonBody
