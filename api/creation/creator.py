@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fastapi.concurrency import run_in_threadpool
 
 from api.access.caller import Caller
-from api.access.limits import OwnerLimits
+from api.access.owner_limits import OwnerLimits
 from api.backends.ports import Ports
 from api.creation.claims import Claim, Claims
 from api.creation.uploads import SentFile, discard_upload, stored_upload

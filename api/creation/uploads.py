@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api.access.caller import Caller
-from api.access.limits import limits_on
+from api.access.owner_limits import limits_on
 from api.backends.ports import Ports
 from core.service.domain.errors import ServiceFull, TooManyUploads
 from core.service.domain.uploads import Upload, client_mark
