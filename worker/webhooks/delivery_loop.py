@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 
 from core.service.domain import webhooks
 from core.service.domain.errors import StoreError
@@ -43,7 +44,6 @@ BUSY_SECONDS = 3.0
 DAMAGED_SECONDS = 600.0
 """Delay of a delivery whose outcome the store cannot record although it works."""
 RETURN_STEP_SECONDS = 0.25
-GONE = 410
 
 
 class DeliveryLoop:
@@ -254,8 +254,8 @@ def after_attempt(
     delay_seconds = None if delivery.once else webhooks.retry_delay_seconds(len(attempts), jitter)
     if answer.status_code is not None and 200 <= answer.status_code < 300:
         state = "delivered"
-    elif answer.status_code == GONE:
-        state = "disabled"
+    elif answer.status_code == HTTPStatus.GONE:
+        state = "delivered" if delivery.was_delivered else "disabled"
     elif delay_seconds is None:
         state = "delivered" if delivery.was_delivered else "failed"
     pause_seconds = max(delay_seconds or 0.0, answer.retry_after_seconds)

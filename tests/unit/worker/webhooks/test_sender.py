@@ -15,6 +15,7 @@ from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
 from core.service.domain.webhooks import TOLERANCE_SECONDS, verify
 from core.service.net.resolver import BoundedResolver
+from core.service.testing.deliveries import FakeDeliveries
 from core.service.testing.outbox import FakeOutbox
 from tests.helpers.canned_server import unreachable_port
 from tests.helpers.deadline import eventually
@@ -88,6 +89,21 @@ def test_gone_disables_the_other_deliveries_of_the_job_too(world: World, receive
     office.sender.deliver_due()
     assert [delivery.state for delivery in office.outbox.of_job(JOB)] == ["disabled", "disabled"]
     assert len(receiver.received) == 1
+
+
+def test_a_410_to_one_that_is_sent_again_leaves_it_delivered_and_turns_the_job_off(
+    world: World, receiver: Receiver
+) -> None:
+    office = Office(world, receiver.port)
+    office.chunk_done()
+    office.sender.deliver_due()
+    FakeDeliveries(world.store, world.clock).send_again(JOB, office.only().id, world.clock.now())
+    receiver.status = 410
+    office.sender.deliver_due()
+    office.chunk_done()
+    office.sender.deliver_due()
+    assert [delivery.state for delivery in office.outbox.of_job(JOB)] == ["delivered", "disabled"]
+    assert len(receiver.received) == 2
 
 
 def test_retry_after_postpones_the_next_try(world: World, receiver: Receiver) -> None:
