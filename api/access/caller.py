@@ -22,6 +22,7 @@ class Caller:
 
     @property
     def is_everybody(self) -> bool:
+        """Whether the deployment has no keys, so that everybody may do everything."""
         return self.key is None and self.token is None
 
     @property
