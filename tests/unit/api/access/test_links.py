@@ -145,6 +145,7 @@ def test_every_token_that_is_not_the_jobs_is_answered_as_no_key_is(callers: Call
     path = f"/jobs/{job_id}/chunks"
     without = told(callers.nobody.get(path))
     assert without[0] == 401
+    assert "if you opened a link, GET the job for a new one" in without[1]["fix"]
     for token in (another, forged, "", "x", f"{another}x", "ff.", "%00", "0.äöü"):
         answer = callers.nobody.get(f"{path}?token={token}")
         assert (told(answer), answer.headers["www-authenticate"]) == (without, 'Bearer realm="longtake"')
