@@ -1,4 +1,5 @@
-"""For how long a caller may follow a job: until its key is revoked, or its link expires or is revoked.
+"""For how long a caller may follow a job: until its key is revoked or has another text, or its link expires or is
+revoked.
 
 Links in a long stream are renewed with it, so that those in a new event are as good as those in any answer.
 """
@@ -18,7 +19,7 @@ from api.access.own_jobs import OwnLook
 from api.backends.looks import Looks, LooksDep
 from api.backends.ports import PortsDep, SettingsDep
 from api.events.text import ChunkLinks, Permit
-from core.service.domain.api_keys import ADMIN_ID
+from core.service.domain.api_keys import ADMIN_ID, digest_of
 from core.service.domain.errors import JobNotFound, KeyRefused, LinkExpired, StorageError, StoreError
 from core.service.domain.ports import Clock
 from core.service.domain.schema import JobRecord
@@ -32,6 +33,8 @@ class _Follower:
 
     record: JobRecord
     caller: Caller
+    key_sha256: str
+    """`digest_of` the key's text with which the stream was opened; of no matter if a link opened it."""
     urls: PublicUrls
     looks: Looks
     keys: KnownKeys
@@ -58,12 +61,20 @@ class _Follower:
         """The job. Raises KeyRefused, LinkExpired, JobNotFound, StoreError, StorageError."""
         if self.caller.token is not None:
             return (await checked(self.caller.token, self.record.id, self.looks, now)).record
+        caller, seen = await self._caller(now), await self.looks.look(self.record.id)
+        if not caller.owns(seen.record):
+            raise KeyRefused
+        return seen.record
+
+    async def _caller(self, now: datetime) -> Caller:
+        """With its key as it is now. Raises KeyRefused, StoreError, StorageError."""
         assert self.caller.key is not None
-        if self.caller.key.id != ADMIN_ID:
-            key = await self.keys.get(self.caller.key.id)
-            if key is None or key.revoked_at is not None:
-                raise KeyRefused
-        return (await self.looks.look(self.record.id)).record
+        if self.caller.key.id == ADMIN_ID:
+            return self.caller
+        key = await self.keys.get(self.caller.key.id)
+        if key is None or not key.has_digest(self.key_sha256, now):
+            raise KeyRefused
+        return replace(self.caller, key=key)
 
 
 async def _permit(
@@ -78,7 +89,8 @@ async def _permit(
     if own is None:
         return Permit(ChunkLinks(base_url.media))
     keys = cast(KnownKeys, request.app.state.known_keys)
-    return _Follower(own.record, caller, base_url, looks, keys, ports.clock, settings).permit
+    text = "" if caller.key is None else request.headers["Authorization"].split()[-1]  # Access has checked its form
+    return _Follower(own.record, caller, digest_of(text), base_url, looks, keys, ports.clock, settings).permit
 
 
 StreamPermit = Annotated[Permit, Depends(_permit)]

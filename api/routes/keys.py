@@ -31,6 +31,7 @@ from core.service.domain.key_schema import (
     key_view,
     own_key,
 )
+from core.service.domain.text import check_characters
 from core.service.domain.webhook_secret import generate_secret
 
 
@@ -60,6 +61,7 @@ def create_key(body: JsonBody, ports: PortsDep, known: KnownKeysDep, base_url: B
     """The answer is the only one that has the key's text, `key`; only a hash of it is stored. Repeating the request
     makes another key."""
     wanted, new, now = parse_body(body, KeyRequest), new_key(), ports.clock.now()
+    check_characters("name", wanted.name)
     key = key_changes.key_of(wanted, new, now)
     ports.keys.create(key)
     known.forget(key.id)
@@ -88,10 +90,11 @@ def read_key(key_id: KeyId, ports: PortsDep) -> KeyInUse:
     responses={200: {"model": KeyView}, **may_fail(400, 404, 409, 413, 415, 422, 503)},
 )
 def change_key(key_id: KeyId, body: JsonBody, ports: PortsDep, known: KnownKeysDep) -> KeyView:
-    """What is not given stays. It acts within two seconds."""
+    """What is not given stays; null is refused, except of a limit, which it removes. It acts within two seconds."""
     change = parse_body(body, KeyChange)
     if not change.model_fields_set:
         raise InvalidField("nothing is to be changed", fix="give a name, a scope, or limits")
+    check_characters("name", change.name)
     key = ports.keys.change(key_id, lambda key: key_changes.changed(key, change))
     known.forget(key_id)
     return key_view(key, ports.clock.now())

@@ -93,7 +93,10 @@ class ApiKey(Stored):
 
     def has_text(self, text: str, now: datetime) -> bool:
         """Whether `text` is this key's, and the key is not revoked. Takes the same time for every text."""
-        digest = digest_of(text)
+        return self.has_digest(digest_of(text), now)
+
+    def has_digest(self, digest: str, now: datetime) -> bool:
+        """`has_text` of the text with this SHA-256 (`digest_of`)."""
         retired = self.retired_text
         is_newest = hmac.compare_digest(digest, self.text_sha256)
         is_retired = hmac.compare_digest(digest, retired.value if retired else self.text_sha256)

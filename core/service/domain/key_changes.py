@@ -30,13 +30,10 @@ def revoked(key: ApiKey, now: datetime) -> ApiKey:
 
 def changed(key: ApiKey, change: KeyChange) -> ApiKey:
     """The key with another name, scope or limits. Raises KeyRevoked."""
-    given = {} if change.limits is None else change.limits.model_dump(exclude_unset=True)
-    update = {
-        "name": change.name or key.name,
-        "scope": Scope(change.scope or key.scope),
-        "limits": key.limits.model_copy(update=given),
-    }
-    return _valid(key).model_copy(update=update)
+    given = change.model_dump(exclude_unset=True)
+    scope = Scope(given.get("scope", key.scope))
+    limits = key.limits.model_copy(update=given.get("limits"))
+    return _valid(key).model_copy(update={"name": given.get("name", key.name), "scope": scope, "limits": limits})
 
 
 def rotated(key: ApiKey, text: str, now: datetime, grace_seconds: int) -> ApiKey:

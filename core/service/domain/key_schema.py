@@ -38,9 +38,12 @@ class KeyRequest(Frozen):
 class KeyChange(Frozen):
     """Body of PATCH /keys/{key_id}. What is not given stays."""
 
-    name: Name | None = Field(default=None, description="Another name.")
-    scope: AskedScope | None = Field(default=None, description="Another scope.")
-    limits: AskedLimits | None = Field(default=None, description="Limits to change; null for a limit removes it.")
+    # The defaults only tell that a field may be left out: they are not read.
+    name: Name = Field(default_factory=str, description="Another name.")
+    scope: AskedScope = Field(default_factory=lambda: "jobs", description="Another scope.")
+    limits: AskedLimits = Field(
+        default_factory=AskedLimits, description="Limits to change; null for a limit removes it."
+    )
 
 
 class KeyRotation(Frozen):

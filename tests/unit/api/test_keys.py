@@ -74,6 +74,8 @@ def test_a_key_has_what_was_asked_for(api: TestClient) -> None:
         ({"name": " "}, "name"),
         ({"name": "a" * 201}, "name"),
         ({"name": 3}, "name"),
+        ({"name": "Example\x07Ltd"}, "name"),
+        ({"name": "Example\u202eLtd"}, "name"),
         ({"name": "a", "scope": "root"}, "scope"),
         ({"name": "a", "color": "red"}, "color"),
         ({"name": "a", "limits": {"frames": 15}}, "limits.frames"),
@@ -102,6 +104,23 @@ def test_a_change_keeps_what_is_not_given(api: TestClient) -> None:
     assert (changed["name"], changed["scope"]) == ("Other Ltd", "read")
     assert changed["limits"]["requests_per_minute"] == 120
     assert api.post("/jobs", json={"prompt": "a"}, headers=bearer(made["key"])).status_code == 403, "it acts at once"
+
+
+@pytest.mark.parametrize("text", ["Other\x1b[2JLtd", "Other\u2066Ltd"])
+def test_a_new_name_has_no_characters_that_deceive(api: TestClient, text: str) -> None:
+    made = create(api)
+    answer = api.patch(f"/keys/{made['id']}", json={"name": text})
+    assert (answer.status_code, answer.json()["field"]) == (422, "name")
+    assert api.get(f"/keys/{made['id']}").json()["name"] == "Example Ltd"
+
+
+@pytest.mark.parametrize("field", ["name", "scope", "limits"])
+def test_null_is_no_change_and_is_refused_by_name(api: TestClient, field: str) -> None:
+    made = create(api)
+    answer = api.patch(f"/keys/{made['id']}", json={"name": "Other Ltd", field: None})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.json()["fix"]
+    assert api.get(f"/keys/{made['id']}").json()["name"] == "Example Ltd"
 
 
 def test_a_change_of_nothing_is_refused(api: TestClient) -> None:

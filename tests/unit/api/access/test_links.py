@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from importlib import import_module
 from pkgutil import iter_modules
@@ -18,7 +17,7 @@ from api.access.links import BY_LINK
 from api.http.protection import takes_link_token
 from core.service.domain.link_tokens import link_token
 from core.service.domain.manifest import chunk_key, read_manifest
-from tests.helpers.api_world import BASE_URL, World, submit
+from tests.helpers.api_world import World, submit
 from tests.helpers.callers import Callers, path_of, told
 from tests.helpers.customers import with_keys
 
@@ -219,71 +218,6 @@ def test_the_routes_that_a_link_opens_are_those_that_say_so(callers: Callers) ->
 
 def _takes_token(operation: dict[str, Any]) -> bool:
     return any(parameter.get("name") == "token" for parameter in operation.get("parameters", ()))
-
-
-async def _opened(app: Any, path: str, headers: dict[str, str], act: Any) -> str:
-    """The text of an event stream that stays open while `act` is called."""
-    sent, done = list[bytes](), asyncio.Event()
-    query = path.partition("?")[2].encode()
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
-        "path": path.partition("?")[0], "raw_path": path.partition("?")[0].encode(), "query_string": query,
-        "headers": [(b"host", b"testserver"), *((n.lower().encode(), v.encode()) for n, v in headers.items())],
-        "client": ("127.0.0.1", 1), "server": ("testserver", 80), "root_path": "",
-    }  # fmt: skip
-
-    async def receive() -> dict[str, Any]:
-        if not done.is_set():
-            done.set()
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message.get("body", b""))
-        if b"job.queued" in message.get("body", b""):
-            act()
-
-    async with asyncio.timeout(30):
-        await app(scope, receive, send)
-    return b"".join(sent).decode()
-
-
-@pytest.mark.parametrize("ends", ["the link is revoked", "the link expires", "the key is revoked"])
-def test_an_open_stream_ends_with_what_it_was_opened_with(callers: Callers, world: World, ends: str) -> None:
-    made = submit(callers.one)
-    link, headers = links_for(callers.one, made)["events"], dict[str, str]()
-    if ends == "the key is revoked":
-        link, headers = f"/jobs/{made}/events", {"Authorization": callers.one.headers["authorization"]}
-
-    def act() -> None:
-        if ends == "the link expires":
-            world.clock.advance(2 * DAY)
-        elif ends == "the link is revoked":
-            world.store.revoke_links(made, "0" * 32)
-        else:
-            owner = str(world.store.get(made).owner)
-            world.keys.change(owner, lambda key: key.model_copy(update={"revoked_at": world.clock.now()}))
-            world.clock.advance(5)
-
-    text = asyncio.run(_opened(callers.nobody.app, link, headers, act))
-    assert "job.queued" in text
-    assert "job.canceled" not in text
-
-
-def test_an_open_stream_of_a_key_goes_on_with_new_links(callers: Callers, world: World) -> None:
-    made = submit(callers.one, num_frames=16)
-    headers = {"Authorization": callers.one.headers["authorization"]}
-
-    def act() -> None:
-        world.clock.advance(3 * DAY)
-        asyncio.get_running_loop().call_later(0.3, world.finish, made)
-
-    text = asyncio.run(_opened(callers.nobody.app, f"/jobs/{made}/events", headers, act))
-    (url,) = re.findall(r'"url":"([^"]+)"', text)
-    assert url.startswith(f"{BASE_URL}/jobs/{made}/chunks/0.mp4?token=")
-    world.storage.put(chunk_key(made, 0), bytes(3000), "video/mp4")
-    assert callers.nobody.get(path_of(url)).status_code == 200
 
 
 def test_links_to_a_cdn_carry_tokens_too(world: World) -> None:
