@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastapi.concurrency import run_in_threadpool
 
 from api.access.caller import Caller
-from api.access.limits import OwnerLimits
+from api.access.owner_limits import OwnerLimits
 from api.backends.ports import Ports
 from api.creation.claims import Claim, Claims
 from core.service.admission.admission import Admitted, admit, queued_record, random_seed

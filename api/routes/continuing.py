@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from api.access.caller import CallerDep
-from api.access.limits import OwnerLimits, limits_on
 from api.access.links import BaseUrl
+from api.access.owner_limits import OwnerLimits, limits_on
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.creator import check_room
 from api.http.openapi import EXTENSION_BODY, may_fail

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
 from api.access.caller import Caller, CallerDep
-from api.access.limits import limits_on
 from api.access.own_uploads import no_such_upload
+from api.access.owner_limits import limits_on
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody

@@ -87,9 +87,9 @@ class KeyOf:
     def used(self) -> KeyUsage:
         return self.ports.usage.of(self.id)
 
-    def create(self, limits: KeyLimits | None = None, shares: int = 0, **spec: Any) -> str:
+    def create(self, limits: KeyLimits | None = None, shares: int = 0, job_id: str = "", **spec: Any) -> str:
         """Without anything said: 32 frames."""
-        job_id = f"job-{next(_names)}"
+        job_id = job_id or f"job-{next(_names)}"
         source = BranchSource(job_id="job_x", from_chunk=shares) if shares else None
         record = JobRecord(
             id=job_id,
@@ -188,6 +188,7 @@ DEEDS: dict[str, Deed] = {
     "complete": lambda key, job, _: key.complete(job),
     "copy": lambda key, job, _: key.copy(job),
     "create": lambda key, _job, frames: key.create(num_frames=frames),
+    "create as an upload is called": lambda key, _job, frames: key.create(job_id=key.upload(frames).id),
     "delete": lambda key, job, _: key.store.request_delete(job),
     "extend": lambda key, job, frames: key.store.extend(job, JobExtension(num_frames=frames)),
     "fail": lambda key, job, _: key.store.fail(job, ERROR),
@@ -354,6 +355,18 @@ class UsageContract:
         assert key.used == KeyUsage(stored_bytes=3)
         ports.uploads.remove(third.id)
         assert key.used == KeyUsage()
+
+    def test_a_job_may_be_called_as_an_upload_is(self, ports: UsagePorts) -> None:
+        key = ports.key()
+        uploads = [key.upload(100) for _ in range(2)]
+        first, second = (key.create(job_id=upload.id) for upload in uploads)
+        assert key.used == KeyUsage(unfinished_jobs=2, frames_today=64, stored_bytes=200)
+        key.make_chunk(first)
+        assert key.used.stored_bytes == 200 + CHUNK_BYTES
+        ports.uploads.remove(first)
+        assert key.used == KeyUsage(unfinished_jobs=2, frames_today=64, stored_bytes=100 + CHUNK_BYTES)
+        key.store.purge(second)
+        assert key.used == KeyUsage(unfinished_jobs=1, frames_today=64, stored_bytes=100 + CHUNK_BYTES)
 
     def test_jobs_without_an_owner_count_for_nobody(self, ports: UsagePorts) -> None:
         record = ports.store.create(

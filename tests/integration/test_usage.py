@@ -78,7 +78,9 @@ def test_of_many_at_once_only_as_many_are_let_in_as_the_limits_allow(ports: Usag
 def test_whatever_many_do_at_once_the_count_is_that_of_the_records(ports: UsagePorts) -> None:
     key = ports.key()
     key.create()
-    deeds = sorted(DEEDS.keys() - {"purge", "upload"})  # what those count the test keeps in plain numbers
+    deeds = sorted(
+        deed for deed in DEEDS if deed != "purge" and "upload" not in deed
+    )  # what those count the test keeps in plain numbers
 
     def live(seed: int) -> None:
         random = Random(seed)  # noqa: S311 - chooses deeds

@@ -86,7 +86,7 @@ def write(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
     elif not is_unfinished(after):
         pipe.srem(keys.unfinished_jobs_of(owner), after.id)
     if stored_bytes(after) != (stored_bytes(before) if before else 0):
-        set_bytes(pipe, owner, after.id, stored_bytes(after))
+        _set_bytes(pipe, owner, keys.bytes_of_job(after.id), stored_bytes(after))
     if (counted := new_frames(before, after)) is not None:
         day, frames = counted
         pipe.incrby(keys.frames_of(owner, day), frames)
@@ -97,12 +97,23 @@ def remove(pipe: Pipeline, job: JobRecord) -> None:
     """Queue that a job is gone. Its frames still count."""
     if job.owner is not None:
         pipe.srem(keys.unfinished_jobs_of(job.owner), job.id)
-        set_bytes(pipe, job.owner, job.id, 0)
+        _set_bytes(pipe, job.owner, keys.bytes_of_job(job.id), 0)
 
 
-def set_bytes(pipe: Pipeline, owner: str, item_id: str, size_bytes: int) -> None:
-    """Queue that a job or upload has so many bytes."""
-    pipe.eval(_SET_BYTES, 1, keys.stored_bytes_of(owner), item_id, size_bytes, keys.TOTAL_BYTES)
+def write_upload(pipe: Pipeline, upload: Upload) -> None:
+    """Queue what a new upload counts."""
+    if upload.owner is not None:
+        _set_bytes(pipe, upload.owner, keys.bytes_of_upload(upload.id), upload.size_bytes)
+
+
+def remove_upload(pipe: Pipeline, upload: Upload) -> None:
+    """Queue that an upload is gone."""
+    if upload.owner is not None:
+        _set_bytes(pipe, upload.owner, keys.bytes_of_upload(upload.id), 0)
+
+
+def _set_bytes(pipe: Pipeline, owner: str, field: str, size_bytes: int) -> None:
+    pipe.eval(_SET_BYTES, 1, keys.stored_bytes_of(owner), field, size_bytes, keys.TOTAL_BYTES)
 
 
 def _read(client: redis.Redis, owner: str, clock: Clock) -> KeyUsage:

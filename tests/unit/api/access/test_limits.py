@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from core.service.domain.api_keys import ApiKey, KeyLimits
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.schema import JobError
 from core.service.domain.usage import KeyUsage
 from core.service.settings import Settings
@@ -189,6 +189,17 @@ def test_longer_videos_than_the_key_may_have_are_refused(
     assert world.store.get(submit(api, num_frames=None)).spec.endless_limit == 32
 
 
+def test_a_job_that_is_longer_than_its_key_may_have_by_now_can_still_be_steered(
+    world: World, api: TestClient, with_key: Callable[..., str]
+) -> None:
+    owner = with_key(frames=160, frames_per_day=1000)
+    job = submit(api, num_frames=160)
+    change_limits(world, owner, frames=32, frames_per_day=32)
+    for change in ({"metadata": {"a": "b"}}, {"prompt": "a blue square"}, {"num_frames": 160}):
+        assert api.patch(f"/jobs/{job}", json=change).status_code == 200, change
+    assert_exceeded(api.patch(f"/jobs/{job}", json={"num_frames": 161}), "num_frames")
+
+
 # Steps and bytes
 
 
@@ -276,10 +287,11 @@ def test_limits_that_are_changed_hold_for_the_next_request(
     owner = with_key(unfinished_jobs=1)
     submit(api)
     assert_reached(ask(api), 30)
-    world.keys.change(owner, lambda key: replace_limits(key, KeyLimits(unfinished_jobs=2)))
-    world.clock.advance(2)
+    change_limits(world, owner, unfinished_jobs=2)
     assert ask(api).status_code == 202
 
 
-def replace_limits(key: ApiKey, limits: KeyLimits) -> ApiKey:
-    return key.model_copy(update={"limits": limits})
+def change_limits(world: World, owner: str, **limits: int) -> None:
+    """As an admin does; acts from now on."""
+    world.keys.change(owner, lambda key: key.model_copy(update={"limits": KeyLimits(**limits)}))
+    world.clock.advance(2)
