@@ -265,13 +265,37 @@ def test_videos_and_images_of_openai_clients_count_too(
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, str(MIDNIGHT_SECONDS))
 
 
+# While what is used is counted again
+
+
+def test_a_limit_that_is_not_known_lets_nothing_in(world: World, api: TestClient, with_key: Callable[..., str]) -> None:
+    owner = with_key(unfinished_jobs=1, frames_per_day=200, stored_bytes=10_000)
+    ended = submit(api)
+    world.finish(ended)
+    world.store.usage.clear()
+    upload = {"content_type": "video/mp4", "size_bytes": 2500}
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/jobs", {"prompt": PROMPT}),
+        ("/jobs?dry_run=true", {"prompt": PROMPT}),
+        (f"/jobs/{ended}/extend", {"num_frames": 16}),
+        (f"/jobs/{ended}/branch", {"from_chunk": 1}),
+        ("/uploads", upload),
+    ]
+    for path, body in asked:
+        answer = api.post(path, json=body)
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "usage_unknown", "5")
+    assert api.get("/key").json()["usage"]["complete"] is False
+    change_limits(world, owner, requests_per_minute=100, frames=48)
+    assert ask(api).status_code == 202
+
+
 # What is told
 
 
 def test_the_key_tells_what_it_uses(world: World, api: TestClient, with_key: Callable[..., str]) -> None:
     owner = with_key(frames_per_day=500)
     world.make_chunk(submit(api))
-    usage = {"unfinished_jobs": 1, "frames_today": 48, "stored_bytes": 3000}
+    usage = {"unfinished_jobs": 1, "frames_today": 48, "stored_bytes": 3000, "complete": True}
     assert api.get("/key").json()["usage"] == usage
     api.headers.update(bearer(ADMIN_KEY))
     assert api.get(f"/keys/{owner}").json()["usage"] == usage
