@@ -130,6 +130,7 @@ KINDS: dict[type[LongtakeError], ProblemKind] = {
     **dict.fromkeys((errors.DeliveryNotFound, errors.PingNotFound), ProblemKind(404)),
     **dict.fromkeys((errors.KeyRevoked, errors.KeysNotUsed, errors.DeliveryConflict), ProblemKind(409)),
     errors.LimitReached: ProblemKind(429),
+    errors.UsageUnknown: ProblemKind(503, retry_after_seconds=5),
     **dict.fromkeys((errors.JobStateConflict, errors.JobExists, errors.JobDeleted), ProblemKind(409)),
     errors.RequestInFlight: ProblemKind(409, retry_after_seconds=1),
     errors.VideoNotReady: ProblemKind(404, retry_after_seconds=2),

@@ -38,8 +38,7 @@ def change_job(
     limits, before = OwnerLimits.of(caller, record.owner, ports), record.spec.length
     admitted = admit_change(wanted, record.spec, ports.catalog, limits.settings(settings, before))
     after = wanted.num_frames or admitted.endless_limit or before
-    if after != before:  # its key's limits may be lower by now
-        limits.check_length(after, after - before)
+    limits.check_longer(record.spec, after, before)
     steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit, limits.limits)
     write_manifest(ports.store, ports.storage, steered.record)
     if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:

@@ -48,10 +48,13 @@ def ports(client: redis.Redis) -> UsagePorts:
     def lose_all() -> None:
         client.flushall()
 
-    store = RedisJobStore(client, clock, retention_seconds=600.0)
-    return UsagePorts(
-        clock, store, RedisUploadStore(client), RedisUsage(client, clock), RedisRequestCounts(client), lose_all
-    )
+    def mark_rebuilt() -> None:
+        client.set(keys.MANIFESTS_READ, 1)
+
+    mark_rebuilt()
+    store, usage = RedisJobStore(client, clock, retention_seconds=600.0), RedisUsage(client, clock)
+    counts = RedisRequestCounts(client)
+    return UsagePorts(clock, store, RedisUploadStore(client), usage, counts, lose_all, mark_rebuilt)
 
 
 class TestRedisUsage(UsageContract):

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from core.service.domain import transitions
 from core.service.domain.api_keys import KeyLimits
-from core.service.domain.errors import JobNotFound, LimitReached, StorageError, StoreError
+from core.service.domain.errors import JobNotFound, LimitReached, StorageError, StoreError, UsageUnknown
 from core.service.domain.manifest import (
     PAGE_CHUNKS,
     ChunkPage,
@@ -26,9 +26,9 @@ MANIFEST_TYPE = "application/json"
 def create_job(store: JobStore, storage: Storage, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
     """Store a new job: its manifest first, so that no job is without one.
 
-    Raises StorageError, StoreError; then the job may exist, but no client has its id. Raises LimitReached if its owner
-    has these limits and may have no such job now; then there is no manifest either. The janitor removes a manifest
-    without a job, because `begin_create` recorded it.
+    Raises StorageError, StoreError; then the job may exist, but no client has its id. Raises LimitReached, UsageUnknown
+    if its owner has these limits and may have no such job now; then there is no manifest either. The janitor removes a
+    manifest without a job, because `begin_create` recorded it.
     """
     record = record.model_copy(update={"request_id": current_request_id()})
     created = transitions.create(record).record
@@ -36,7 +36,7 @@ def create_job(store: JobStore, storage: Storage, record: JobRecord, limits: Key
     _put(storage, created, ChunkLists())
     try:
         store.create(record, limits)
-    except LimitReached:
+    except (LimitReached, UsageUnknown):
         _take_back_manifest(store, storage, record.id)
         raise
     with suppress(StoreError):  # the job exists; if this fails the janitor writes its manifest again

@@ -30,30 +30,33 @@ class FakeUsage:
         self._bytes_of_jobs = defaultdict[str, dict[str, int]](dict)
         self._bytes_of_uploads = defaultdict[str, dict[str, int]](dict)
         self._frames = Counter[tuple[str, date]]()
+        self.complete = True
 
     def of(self, key_id: str) -> KeyUsage:
         return KeyUsage(
             unfinished_jobs=len(self._unfinished[key_id]),
             frames_today=self._frames[key_id, day_of(self._clock.now())],
             stored_bytes=sum((*self._bytes_of_jobs[key_id].values(), *self._bytes_of_uploads[key_id].values())),
+            complete=self.complete,
         )
 
     def clear(self) -> None:
-        """Lose all that is counted."""
+        """Lose all that is counted, as with Redis. Counted again it is when `complete` is set."""
+        self.complete = False
         self._unfinished.clear()
         self._bytes_of_jobs.clear()
         self._bytes_of_uploads.clear()
         self._frames.clear()
 
     def require_room(self, before: JobRecord | None, after: JobRecord, limits: KeyLimits | None) -> None:
-        """Raises LimitReached if the owner may not change a job so."""
+        """Raises LimitReached, UsageUnknown if the owner may not change a job so."""
         if limits is not None and after.owner is not None:
             check_limits(before, after, self.of(after.owner), limits, self._clock.now())
 
     def require_room_for(self, upload: Upload, limits: KeyLimits | None) -> None:
         """The same for an upload."""
         if limits is not None and upload.owner is not None:
-            check_bytes(upload.size_bytes, self.of(upload.owner).stored_bytes, limits)
+            check_bytes(upload.size_bytes, self.of(upload.owner), limits)
 
     def write(self, before: JobRecord | None, after: JobRecord) -> None:
         """Count a change of a job."""

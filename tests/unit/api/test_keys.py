@@ -41,7 +41,7 @@ def test_a_new_key_works_and_its_text_is_shown_once(api: TestClient) -> None:
     assert made["webhook_secret"].startswith("whsec_")
     assert works(api, made["key"])
     read, listed = api.get(f"/keys/{made['id']}"), api.get("/keys")
-    unused = {"unfinished_jobs": 0, "frames_today": 0, "stored_bytes": 0}
+    unused = {"unfinished_jobs": 0, "frames_today": 0, "stored_bytes": 0, "complete": True}
     assert [{**key, "usage": unused} for key in listed.json()["keys"]] == [read.json()]
     for text in (read.text, listed.text):
         assert made["key"] not in text

@@ -62,6 +62,12 @@ class LimitReached(LongtakeError):
         self.retry_seconds = retry_seconds
 
 
+class UsageUnknown(LongtakeError):
+    """What the API key uses of its limits is being counted again."""
+
+    code = "usage_unknown"
+
+
 class LimitExceeded(RequestError):
     """The request asks for more than the API key may ever have."""
 

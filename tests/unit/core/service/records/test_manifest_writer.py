@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from core.service.domain.api_keys import KeyLimits
-from core.service.domain.errors import LimitReached, StorageUnavailable
+from core.service.domain.errors import LimitReached, StorageUnavailable, UsageUnknown
 from core.service.domain.manifest import manifest_key
 from core.service.domain.schema import JobRecord
 from core.service.records.manifest_writer import create_job
@@ -36,6 +36,15 @@ def test_a_job_beyond_the_limits_leaves_no_manifest() -> None:
     """Or it would run after all, once Redis is lost before the janitor comes."""
     store, storage = FakeJobStore(), FakeStorage()
     with pytest.raises(LimitReached):
+        create_job(store, storage, OWNED, NO_JOBS)
+    assert not storage.objects
+
+
+def test_a_job_whose_limits_are_not_known_leaves_no_manifest() -> None:
+    """Redis was lost: the manifest would become a job, although the client was told to ask again."""
+    store, storage = FakeJobStore(), FakeStorage()
+    store.usage.clear()
+    with pytest.raises(UsageUnknown):
         create_job(store, storage, OWNED, NO_JOBS)
     assert not storage.objects
 
