@@ -10,11 +10,14 @@ from fastapi import Depends, Query, Request
 from fastapi.routing import APIRoute
 
 from api.access.caller import Caller
+from api.access.known_keys import KnownKeys
 from api.backends.looks import Looks
 from api.backends.ports import Ports
+from core.service.domain.api_keys import ADMIN_ID
 from core.service.domain.errors import JobNotFound, KeyRefused, LinkExpired
 from core.service.domain.link_tokens import LinkTokens, expiry_of_links, expiry_of_token, new_link_secret
 from core.service.domain.ports import Look
+from core.service.domain.schema import JobRecord
 from core.service.domain.views import PublicUrls
 from core.service.settings import Settings
 
@@ -40,18 +43,27 @@ def opens_by_link(request: Request) -> bool:
     return any(dependency.dependency is _link_token for dependency in route.dependencies)
 
 
-async def checked(token: str, job_id: str, looks: Looks, now: datetime) -> Look:
-    """The job of a link. Raises KeyRefused for every token that is not one of this job, LinkExpired, StoreError."""
+async def checked(token: str, job_id: str, looks: Looks, keys: KnownKeys, now: datetime) -> Look:
+    """The job of a link. Raises KeyRefused for every token that is not one of this job, and if the job's key is not
+    valid any more; LinkExpired, StoreError, StorageError."""
     seen: Look | None = None
     with suppress(JobNotFound):
         seen = await looks.look(job_id)
     secret = seen.record.link_secret if seen else None
     expiry = expiry_of_token(token, job_id, secret or _NOBODYS_SECRET)
-    if seen is None or expiry is None:
+    if seen is None or expiry is None or not await _has_valid_key(seen.record, keys):
         raise KeyRefused
     if now >= expiry:
         raise LinkExpired(f"this link expired at {expiry:%Y-%m-%dT%H:%M:%SZ}", fix="GET the job for new links")
     return seen
+
+
+async def _has_valid_key(record: JobRecord, keys: KnownKeys) -> bool:
+    """Whether the job's key is not revoked. Jobs that were created without a key are the operator's."""
+    if record.owner is None or record.owner == ADMIN_ID:
+        return True
+    key = await keys.get(record.owner)
+    return key is not None and key.revoked_at is None
 
 
 def base_urls_of(request: Request) -> PublicUrls:

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from api.access.caller import CallerDep
+from api.access.known_keys import KnownKeys
 from api.access.links import checked, opens_by_link
 from api.backends.looks import LooksDep
 from api.backends.ports import PortsDep
@@ -19,7 +20,8 @@ async def own_job(request: Request, caller: CallerDep, looks: LooksDep, ports: P
     """A dependency of all routes: acts on those with `job_id` in their path. The job as it is now; None if everybody
     may see all jobs, or if the request creates the job of this id.
 
-    Raises JobNotFound, the same for a job of another key as for none; LinkExpired, KeyRefused, StoreError.
+    Raises JobNotFound, the same for a job of another key as for none; LinkExpired, KeyRefused; StoreError,
+    StorageError.
     """
     job_id = request.path_params.get("job_id")
     if job_id is None or caller.is_everybody or (request.method == "PUT" and _is_whole_job(request)):
@@ -27,7 +29,8 @@ async def own_job(request: Request, caller: CallerDep, looks: LooksDep, ports: P
     if caller.token is not None:
         if not opens_by_link(request):
             raise KeyRefused
-        return await checked(caller.token, job_id, looks, ports.clock.now())
+        keys = cast(KnownKeys, request.app.state.known_keys)
+        return await checked(caller.token, job_id, looks, keys, ports.clock.now())
     seen = await looks.look(job_id)
     if not caller.owns(seen.record):
         raise JobNotFound(f"there is no job {shortened(job_id, 64)}")

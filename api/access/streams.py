@@ -60,7 +60,7 @@ class _Follower:
     async def _read(self, now: datetime) -> JobRecord:
         """The job. Raises KeyRefused, LinkExpired, JobNotFound, StoreError, StorageError."""
         if self.caller.token is not None:
-            return (await checked(self.caller.token, self.record.id, self.looks, now)).record
+            return (await checked(self.caller.token, self.record.id, self.looks, self.keys, now)).record
         caller, seen = await self._caller(now), await self.looks.look(self.record.id)
         if not caller.owns(seen.record):
             raise KeyRefused

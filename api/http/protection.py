@@ -28,3 +28,8 @@ def scope_of(method: str, path: str) -> Scope | None:
 def takes_link_token(method: str, path: str) -> bool:
     """Whether the token of a job's link is enough instead of a key."""
     return method in _READS and _LINKED.fullmatch(path) is not None
+
+
+def tells_operators_more(path: str) -> bool:
+    """Whether a path that is open to all shows more to a key of the scope `admin`."""
+    return path == "/readyz"

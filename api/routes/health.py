@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from asyncio import gather
-from typing import Annotated, Literal, cast
+from datetime import datetime
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from api.access.caller import Caller, CallerDep
 from api.backends.readiness import Probes
-from core.service.domain.ports import WorkerStatus
+from core.service.domain.ports import WorkerKind, WorkerState, WorkerStatus
+from core.service.domain.schema import Shown
 
 router = APIRouter(tags=["health"])
 
@@ -19,26 +22,43 @@ async def _probes(request: Request) -> Probes:
 
 
 ProbesDep = Annotated[Probes, Depends(_probes)]
+FOR_OPERATORS = "Where keys are used, null without one of the scope `admin`."
+_HIDDEN = ("name", "reason", "pid", "cuda_visible_devices", "job_id")
 
 
-class Alive(BaseModel):
+class Alive(Shown):
     status: Literal["ok"] = "ok"
 
 
-class Check(BaseModel):
-    """One dependency. `reason`: why it cannot be used."""
+class Check(Shown):
+    """One dependency."""
 
     ok: bool
-    reason: str | None
+    reason: str | None = Field(description=f"Why it cannot be used. {FOR_OPERATORS}")
 
 
-class Readiness(BaseModel):
+class WorkerView(Shown):
+    """A worker process."""
+
+    name: str | None = Field(description=FOR_OPERATORS)
+    kind: WorkerKind
+    model: str | None
+    state: WorkerState
+    reason: str | None = Field(description=f"Why it is not ready. {FOR_OPERATORS}")
+    device: str
+    pid: int | None = Field(description=FOR_OPERATORS)
+    cuda_visible_devices: str | None = Field(description=FOR_OPERATORS)
+    job_id: str | None = Field(description=f"The job that it makes. {FOR_OPERATORS}")
+    started_at: datetime
+
+
+class Readiness(Shown):
     """Ready means that jobs can be accepted. Workers are listed only: without any, jobs wait."""
 
     status: Literal["ready", "not_ready"]
     redis: Check
     storage: Check
-    workers: list[WorkerStatus] = Field(description="Worker processes; `reason`: why one is not ready.")
+    workers: list[WorkerView]
 
 
 @router.get("/healthz", summary="Liveness")
@@ -48,15 +68,25 @@ async def healthz() -> Alive:
 
 
 @router.get("/readyz", summary="Readiness", responses={503: {"model": Readiness}})
-async def readyz(response: Response, probes: ProbesDep) -> Readiness:
-    """200 if Redis and the object storage accept writes, else 503 with the reasons. Responds within two seconds."""
+async def readyz(response: Response, probes: ProbesDep, caller: CallerDep) -> Readiness:
+    """200 if Redis and the object storage accept writes, else 503. Responds within two seconds. Open to all; where keys
+    are used, reasons, names and jobs are shown to a key of the scope `admin` only."""
     store, storage = await gather(probes.store.result(), probes.storage.result())
     ready = store.reason is None and storage.reason is None
     response.status_code = 200 if ready else 503
     response.headers["Cache-Control"] = "no-store"
     return Readiness(
         status="ready" if ready else "not_ready",
-        redis=Check(ok=store.reason is None, reason=store.reason),
-        storage=Check(ok=storage.reason is None, reason=storage.reason),
-        workers=list(store.value or ()),
+        redis=_check(store.reason, caller),
+        storage=_check(storage.reason, caller),
+        workers=[_view(status, caller) for status in store.value or ()],
     )
+
+
+def _check(reason: str | None, caller: Caller) -> Check:
+    return Check(ok=reason is None, reason=reason if caller.sees_all else None)
+
+
+def _view(status: WorkerStatus, caller: Caller) -> WorkerView:
+    shown: dict[str, Any] = dict(status) if caller.sees_all else {**dict(status), **dict.fromkeys(_HIDDEN)}
+    return WorkerView(**shown)

@@ -108,7 +108,8 @@ def change_key(key_id: KeyId, body: JsonBody, ports: PortsDep, known: KnownKeysD
     responses={204: {"description": "Revoked."}, **may_fail(404, 409, 503)},
 )
 def revoke_key(key_id: KeyId, ports: PortsDep, known: KnownKeysDep) -> Response:
-    """It is refused within two seconds, for ever. Its jobs stay, and its running jobs go on. It stays in the list."""
+    """It is refused within two seconds, for ever, and so are the links of its jobs. Its jobs stay, and its running jobs
+    go on. It stays in the list."""
     now = ports.clock.now()
     ports.keys.change(key_id, lambda key: key_changes.revoked(key, now))
     known.forget(key_id)

@@ -17,7 +17,7 @@ from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage,
 from core.service.domain.ports.task_queue import TaskQueue
 from core.service.domain.ports.uploads import Discarded, UploadStore
 from core.service.domain.ports.usage import RequestCounts, Usage
-from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerStatus
+from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerState, WorkerStatus
 
 __all__ = [
     "ApiKeys",
@@ -54,5 +54,6 @@ __all__ = [
     "Usage",
     "WorkerKind",
     "WorkerRegistry",
+    "WorkerState",
     "WorkerStatus",
 ]

@@ -10,6 +10,7 @@ from core.service.domain.schema import Stored
 
 WorkerKind = Literal["both", "generate", "refine", "cpu"]
 """Lanes that a worker process serves; "both" is generate and refine."""
+WorkerState = Literal["starting", "ready", "busy", "not_ready", "draining"]
 
 
 class WorkerStatus(Stored):
@@ -18,7 +19,7 @@ class WorkerStatus(Stored):
     name: str
     kind: WorkerKind
     model: str | None
-    state: Literal["starting", "ready", "busy", "not_ready", "draining"]
+    state: WorkerState
     reason: str | None = None
     device: str
     pid: int

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from api import routes as packaged
 from api.access.links import BY_LINK
 from api.http.protection import takes_link_token
+from core.service.domain.key_changes import revoked
 from core.service.domain.link_tokens import link_token
 from core.service.domain.manifest import chunk_key, read_manifest
 from tests.helpers.api_world import World, submit
@@ -218,6 +219,24 @@ def test_the_routes_that_a_link_opens_are_those_that_say_so(callers: Callers) ->
 
 def _takes_token(operation: dict[str, Any]) -> bool:
     return any(parameter.get("name") == "token" for parameter in operation.get("parameters", ()))
+
+
+def test_links_end_with_the_key_of_the_job(callers: Callers, world: World, job_id: str) -> None:
+    links, owner = links_for(callers.one, job_id), str(world.store.get(job_id).owner)
+    of_admin = links_for(callers.admin, job_id)
+    world.keys.change(owner, lambda key: revoked(key, world.clock.now()))
+    world.clock.advance(1)
+    without = told(callers.nobody.get(f"/jobs/{job_id}/chunks"))
+    assert without[0] == 401
+    for name in BY_LINKS:
+        assert [callers.nobody.get(each[name]).status_code for each in (links, of_admin)] == [401, 401], name
+    assert told(callers.nobody.get(links["chunks"])) == without
+    assert callers.admin.get(links["chunks"]).status_code == 200
+
+
+def test_links_of_the_operators_own_jobs_open(callers: Callers) -> None:
+    links = links_for(callers.admin, submit(callers.admin))
+    assert callers.nobody.get(links["chunks"]).status_code == 200
 
 
 def test_links_to_a_cdn_carry_tokens_too(world: World) -> None:
