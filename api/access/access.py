@@ -13,11 +13,12 @@ from starlette.types import Scope as Connection
 
 from api.access.caller import EVERYBODY, NOBODY, Caller
 from api.access.known_keys import KnownKeys
+from api.access.scopes import check_scope
 from api.http.paths import path_of, prefix_of
 from api.http.problems import note, response_of
 from api.http.protection import scope_of, takes_link_token
 from core.service.domain.api_keys import ADMIN_ID, ApiKey, Scope, digest_of, key_id_of, new_key
-from core.service.domain.errors import KeyRefused, LongtakeError, ScopeMissing
+from core.service.domain.errors import KeyRefused, LongtakeError
 from core.service.domain.ports import Clock
 from core.service.settings import Settings
 
@@ -58,10 +59,9 @@ class Access:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given and takes_link_token(method, path) and (token := _link_token(scope["query_string"])):
             return Caller(token=token)
-        key = await self._key_of(_credentials(given), self._admin)
-        if not key.may(needed):
-            raise ScopeMissing(f"this needs a key of the scope {needed}", fix=f"use a key of the scope {needed}")
-        return Caller(key=key)
+        caller = Caller(key=await self._key_of(_credentials(given), self._admin))
+        check_scope(caller, needed)
+        return caller
 
     async def _key_of(self, text: str, admin: ApiKey) -> ApiKey:
         """The valid key with this text. The same work for every wrong text. Raises KeyRefused."""

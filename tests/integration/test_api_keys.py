@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from core.service.domain.errors import KeyNotFound, StorageError, StoreDamaged
 from core.service.domain.key_changes import changed, revoked
 from core.service.domain.key_schema import KeyChange
 from core.service.redis import keys as names
-from core.service.redis.api_keys import READ, StoredApiKeys, object_key
+from core.service.redis.api_keys import READ, READ_AT_ONCE, StoredApiKeys, object_key
 from core.service.redis.client import connect
 from core.service.testing.clock import FAKE_START
 from core.service.testing.storage import FakeStorage
@@ -118,6 +119,56 @@ def test_a_redis_that_is_lost_again_while_objects_are_read_is_not_taken_for_whol
     losing.objects, dead = storage.objects, revoked(key, FAKE_START)
     assert StoredApiKeys(client, losing).get(key.id) == dead, "what was read before the loss is not written after it"
     assert client.get(names.API_KEYS_READ) == READ
+
+
+def test_lost_keys_are_read_several_at_a_time_but_not_all_at_once(client: redis.Redis) -> None:
+    """Requests wait meanwhile: a thousand keys one by one take seconds."""
+    at_work, most = 0, 0
+    lock, second = threading.Lock(), threading.Event()
+
+    class Slow(FakeStorage):
+        def get(self, key: str) -> bytes:
+            nonlocal at_work, most
+            with lock:
+                at_work += 1
+                most = max(most, at_work)
+            if at_work > 1:
+                second.set()
+            second.wait(5)
+            second.set()
+            with lock:
+                at_work -= 1
+            return super().get(key)
+
+    keys = StoredApiKeys(client, Slow())
+    for _ in range(3 * READ_AT_ONCE):
+        keys.create(stored_key())
+    client.flushall()
+    assert len(keys.list()) == 3 * READ_AT_ONCE
+    assert 1 < most <= READ_AT_ONCE
+
+
+def test_a_storage_that_fails_while_lost_keys_are_read_ends_the_reading(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage
+) -> None:
+    made = [stored_key() for _ in range(20 * READ_AT_ONCE)]
+    for key in made:
+        keys.create(key)
+    client.flushall()
+    asked = list[str]()
+
+    class Failing(FakeStorage):
+        def get(self, key: str) -> bytes:
+            asked.append(key)
+            time.sleep(0.01)
+            raise StorageError(f"no answer about {key}")
+
+    failing = Failing()
+    failing.objects = storage.objects
+    with pytest.raises(StorageError):
+        StoredApiKeys(client, failing).find([made[0].id])
+    assert len(asked) < len(made)
+    assert keys.find([made[0].id]) == [made[0]], "the next request reads them again"
 
 
 def test_changes_at_once_are_all_kept_in_redis_and_in_the_objects(keys: StoredApiKeys, storage: FakeStorage) -> None:

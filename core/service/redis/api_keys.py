@@ -7,8 +7,10 @@ later and would bring the key back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 import redis
@@ -28,6 +30,8 @@ OBJECTS_PREFIX = "keys/"
 _KEY, _REVOKED = ".json", ".revoked"
 READING, READ = "reading", "read"
 """Values of keys.API_KEYS_READ."""
+READ_AT_ONCE = 16
+"""Objects, by one process that has found Redis without its data."""
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +129,7 @@ class StoredApiKeys:
                     )  # fails the transaction if Redis loses its data while objects are read
                     if pipe.get(keys.API_KEYS_READ) == READ:
                         return
-                    lost = dict(self._stored())
+                    lost = self._stored()
                     pipe.multi()
                     for key_id, row in lost.items():
                         pipe.hsetnx(keys.API_KEYS, key_id, row)
@@ -135,12 +139,16 @@ class StoredApiKeys:
                 except WatchError:
                     continue
 
-    def _stored(self) -> Iterator[tuple[str, str]]:
-        """(id, row) of each key in the object store."""
+    def _stored(self) -> dict[str, str]:
+        """Ids and rows of all keys in the object store. Requests wait for them: several are read at a time."""
         names = frozenset(self._storage.list(OBJECTS_PREFIX))
-        for key_id in (name.removeprefix(OBJECTS_PREFIX).removesuffix(_KEY) for name in names if name.endswith(_KEY)):
-            row = self._storage.get(object_key(key_id)).decode()
-            yield key_id, self._revoked(key_id, row) if revocation_key(key_id) in names else row
+        ids = [name.removeprefix(OBJECTS_PREFIX).removesuffix(_KEY) for name in names if name.endswith(_KEY)]
+        with ThreadPoolExecutor(READ_AT_ONCE, "lost-keys") as pool:
+            return dict(zip(ids, pool.map(partial(self._stored_row, names), ids), strict=True))
+
+    def _stored_row(self, names: Set[str], key_id: str) -> str:
+        row = self._storage.get(object_key(key_id)).decode()
+        return self._revoked(key_id, row) if revocation_key(key_id) in names else row
 
     def _revoked(self, key_id: str, row: str) -> str:
         """The row of a revoked key, whatever its object says."""
