@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from cli.processes.embedded import EmbeddedRedis
-from core.service.domain.api_keys import ApiKey
+from core.service.domain.api_keys import ApiKey, new_key
 from core.service.domain.errors import KeyNotFound, StorageError, StoreDamaged
-from core.service.domain.key_changes import changed, revoked
+from core.service.domain.key_changes import changed, revoked, rotated
 from core.service.domain.key_schema import KeyChange
 from core.service.redis import keys as names
 from core.service.redis.api_keys import READ, READ_AT_ONCE, StoredApiKeys, object_key
@@ -169,6 +169,59 @@ def test_a_storage_that_fails_while_lost_keys_are_read_ends_the_reading(
         StoredApiKeys(client, failing).find([made[0].id])
     assert len(asked) < len(made)
     assert keys.find([made[0].id]) == [made[0]], "the next request reads them again"
+
+
+def test_a_redis_restored_from_an_older_backup_gets_what_it_lacks(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage
+) -> None:
+    valid, dead, new, new_dead = (stored_key() for _ in range(4))
+    keys.create(valid)
+    keys.create(dead)
+    keys.list()
+    backup = {key.id: str(client.hget(names.API_KEYS, key.id)) for key in (valid, dead)}
+    keys.change(dead.id, lambda key: revoked(key, FAKE_START))
+    keys.create(new)
+    keys.create(revoked(new_dead, FAKE_START))
+    client.delete(names.API_KEYS)
+    for key_id, row in backup.items():
+        client.hset(names.API_KEYS, key_id, row)
+    assert keys.get(dead.id).revoked_at is None
+    assert keys.catch_up() == 3
+    assert keys.find([valid.id, dead.id, new.id]) == [valid, revoked(dead, FAKE_START), new]
+    assert keys.get(new_dead.id).revoked_at == FAKE_START
+    storage.get = no_object_is_read
+    assert keys.catch_up() == 0, "a look without a finding reads no object"
+
+
+def test_rows_that_are_deleted_after_a_restoration_are_read_as_they_were_last(
+    keys: StoredApiKeys, client: redis.Redis
+) -> None:
+    key, new = stored_key(), new_key()
+    keys.create(key)
+    keys.list()
+    backup = str(client.hget(names.API_KEYS, key.id))
+    last = keys.change(key.id, lambda key: rotated(key, new.text, FAKE_START, 0))
+    client.hset(names.API_KEYS, key.id, backup)
+    client.delete("longtake:api_keys", "longtake:api_keys:read")
+    assert keys.find([key.id]) == [last]
+
+
+def no_object_is_read(key: str) -> bytes:
+    raise AssertionError(key)
+
+
+def test_a_key_of_another_version_does_not_stop_what_is_taken_from_the_objects(
+    keys: StoredApiKeys, client: redis.Redis
+) -> None:
+    key = stored_key()
+    keys.create(key)
+    keys.list()
+    keys.create(revoked(stored_key(), FAKE_START))
+    (dead,) = set(client.hkeys(names.API_KEYS)) - {key.id}
+    client.hset(names.API_KEYS, dead, '{"id": "key_newer"}')
+    client.hdel(names.API_KEYS, key.id)
+    assert keys.catch_up() == 1
+    assert keys.get(key.id) == key
 
 
 def test_changes_at_once_are_all_kept_in_redis_and_in_the_objects(keys: StoredApiKeys, storage: FakeStorage) -> None:

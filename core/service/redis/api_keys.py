@@ -84,6 +84,22 @@ class StoredApiKeys:
                 except WatchError:
                     continue
 
+    @raises_store_errors
+    def catch_up(self) -> int:
+        """Take from the object store the keys and revocations that Redis does not have: it may have been restored from
+        an older backup. Returns how many. Other changes are not taken: a late write may have made an object older than
+        its row. Raises StoreError, StorageError."""
+        self._read_lost_ones()
+        names = frozenset(self._storage.list(OBJECTS_PREFIX))
+        rows = cast("dict[str, str]", self._redis.hgetall(keys.API_KEYS))
+        missing = [key_id for key_id in _ids(names, _KEY) if key_id not in rows]
+        for key_id in missing:
+            self._redis.hsetnx(keys.API_KEYS, key_id, self._stored_row(names, key_id))
+        behind = [key_id for key_id in _ids(names, _REVOKED) if _is_valid(key_id, rows.get(key_id))]
+        for key_id in behind:
+            self.change(key_id, partial(revoked, now=self._revoked_at(key_id)))
+        return len(missing) + len(behind)
+
     def _try_change(self, pipe: Pipeline, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey:
         """Raises WatchError if any key was changed meanwhile."""
         pipe.watch(keys.API_KEYS)
@@ -142,7 +158,7 @@ class StoredApiKeys:
     def _stored(self) -> dict[str, str]:
         """Ids and rows of all keys in the object store. Requests wait for them: several are read at a time."""
         names = frozenset(self._storage.list(OBJECTS_PREFIX))
-        ids = [name.removeprefix(OBJECTS_PREFIX).removesuffix(_KEY) for name in names if name.endswith(_KEY)]
+        ids = _ids(names, _KEY)
         with ThreadPoolExecutor(READ_AT_ONCE, "lost-keys") as pool:
             return dict(zip(ids, pool.map(partial(self._stored_row, names), ids), strict=True))
 
@@ -155,8 +171,15 @@ class StoredApiKeys:
         key = _readable(key_id, row)
         if key is None:
             return row
-        at = datetime.fromisoformat(self._storage.get(revocation_key(key_id)).decode())
-        return revoked(key, at).model_dump_json()
+        return revoked(key, self._revoked_at(key_id)).model_dump_json()
+
+    def _revoked_at(self, key_id: str) -> datetime:
+        return datetime.fromisoformat(self._storage.get(revocation_key(key_id)).decode())
+
+
+def _ids(names: Set[str], ending: str) -> Sequence[str]:
+    """Ids of the keys that have an object with this ending."""
+    return [name.removeprefix(OBJECTS_PREFIX).removesuffix(ending) for name in names if name.endswith(ending)]
 
 
 def _parse(key_id: str, row: str | None) -> ApiKey:
@@ -176,3 +199,8 @@ def _readable(key_id: str, row: str | None) -> ApiKey | None:
     except StoreDamaged as error:
         log.error("%s; it is refused", error)
         return None
+
+
+def _is_valid(key_id: str, row: str | None) -> bool:
+    key = _readable(key_id, row)
+    return key is not None and key.revoked_at is None
