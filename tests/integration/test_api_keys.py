@@ -16,7 +16,14 @@ from core.service.domain.errors import KeyNotFound, StorageError, StoreDamaged
 from core.service.domain.key_changes import changed, revoked, rotated
 from core.service.domain.key_schema import KeyChange
 from core.service.redis import keys as names
-from core.service.redis.api_keys import READ, READ_AT_ONCE, StoredApiKeys, object_key
+from core.service.redis.api_keys import (
+    READ,
+    READ_AT_ONCE,
+    UNKNOWN_TIME,
+    StoredApiKeys,
+    object_key,
+    revocation_key,
+)
 from core.service.redis.client import connect
 from core.service.testing.clock import FAKE_START
 from core.service.testing.storage import FakeStorage
@@ -261,6 +268,33 @@ def test_a_key_of_another_version_is_left_out_and_told(
     assert "key_newer cannot be read" in caplog.text
     with pytest.raises(StoreDamaged):
         keys.get("key_newer")
+
+
+@pytest.mark.parametrize("damaged", [b"\xff\xfe", b"", b"{}"])
+def test_a_damaged_object_locks_nobody_else_out(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
+    valid, hurt = stored_key(), stored_key()
+    keys.create(valid)
+    keys.create(hurt)
+    storage.objects[object_key(hurt.id)] = damaged
+    client.flushall()
+    assert keys.find([hurt.id, valid.id]) == [None, valid]
+    assert keys.list() == [valid]
+    assert f"{hurt.id} cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("damaged", [b"\xff\xfe", b"", b"yesterday"])
+def test_a_revocation_that_cannot_be_read_counts(
+    keys: StoredApiKeys, client: redis.Redis, storage: FakeStorage, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
+    valid, dead = stored_key(), stored_key()
+    keys.create(valid)
+    keys.create(dead)
+    storage.objects[revocation_key(dead.id)] = damaged
+    client.flushall()
+    assert keys.find([dead.id, valid.id]) == [revoked(dead, UNKNOWN_TIME), valid]
+    assert f"when the API key {dead.id} was revoked cannot be read" in caplog.text
 
 
 def test_neither_redis_nor_the_objects_have_the_text_of_a_key(

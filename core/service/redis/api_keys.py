@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import cast
 
@@ -32,6 +32,9 @@ READING, READ = "reading", "read"
 """Values of keys.API_KEYS_READ."""
 READ_AT_ONCE = 16
 """Objects, by one process that has found Redis without its data."""
+
+UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+"""When a key was revoked whose revocation cannot be read."""
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +166,7 @@ class StoredApiKeys:
             return dict(zip(ids, pool.map(partial(self._stored_row, names), ids), strict=True))
 
     def _stored_row(self, names: Set[str], key_id: str) -> str:
-        row = self._storage.get(object_key(key_id)).decode()
+        row = self._storage.get(object_key(key_id)).decode(errors="replace")  # damaged: that key alone is refused
         return self._revoked(key_id, row) if revocation_key(key_id) in names else row
 
     def _revoked(self, key_id: str, row: str) -> str:
@@ -174,7 +177,12 @@ class StoredApiKeys:
         return revoked(key, self._revoked_at(key_id)).model_dump_json()
 
     def _revoked_at(self, key_id: str) -> datetime:
-        return datetime.fromisoformat(self._storage.get(revocation_key(key_id)).decode())
+        text = self._storage.get(revocation_key(key_id))
+        try:
+            return datetime.fromisoformat(text.decode())
+        except ValueError:
+            log.error("when the API key %s was revoked cannot be read; it is revoked", key_id)
+            return UNKNOWN_TIME
 
 
 def _ids(names: Set[str], ending: str) -> Sequence[str]:
