@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 import redis
 
 from cli.processes.embedded import EmbeddedRedis
 from core.service.domain.api_keys import ApiKey, new_key
-from core.service.domain.errors import KeyNotFound, StorageError, StoreDamaged
-from core.service.domain.key_changes import changed, revoked, rotated
+from core.service.domain.errors import KeyNotFound, StorageError, StorageUnavailable, StoreDamaged
+from core.service.domain.key_changes import changed, revoked, rotated, with_webhook_secret
 from core.service.domain.key_schema import KeyChange
 from core.service.redis import keys as names
 from core.service.redis.api_keys import (
@@ -31,6 +33,7 @@ from tests.helpers.api_keys_contract import ApiKeysContract, rename
 from tests.helpers.customers import stored_key
 
 NUM_RACERS = 8
+MUCH_LATER = FAKE_START + timedelta(days=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +271,88 @@ def test_a_key_of_another_version_is_left_out_and_told(
     assert "key_newer cannot be read" in caplog.text
     with pytest.raises(StoreDamaged):
         keys.get("key_newer")
+
+
+class LateStorage(FakeStorage):
+    """While `late`, what is written arrives after it was given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = ""
+        """Ending of the keys of objects that are late."""
+        self.arrives: dict[str, bytes] = {}
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        if self.late and key.endswith(self.late):
+            self.arrives[key] = data
+            raise StorageUnavailable
+        super().put(key, data, content_type)
+
+    def arrive(self) -> None:
+        self.objects |= self.arrives
+        self.late = ""
+
+
+def rotate(keys: StoredApiKeys, key: ApiKey, grace_seconds: int = 0) -> str:
+    """The new text."""
+    text = new_key(key.id).text
+    keys.change(key.id, lambda key: rotated(key, text, FAKE_START, grace_seconds))
+    return text
+
+
+@pytest.mark.parametrize("ending", [".json", ".next"])
+def test_a_rotation_that_was_refused_and_arrives_late_ends_no_text(client: redis.Redis, ending: str) -> None:
+    storage = LateStorage()
+    keys, new = StoredApiKeys(client, storage), new_key()
+    keys.create(stored_key(new))
+    first = rotate(keys, keys.get(new.id))
+    storage.late = ending
+    refused = ""
+    with suppress(StorageError):
+        refused = rotate(keys, keys.get(new.id))
+    assert keys.get(new.id).has_text(refused or first, FAKE_START)
+    storage.arrive()
+    client.flushall()
+    assert keys.get(new.id).has_text(refused or first, MUCH_LATER)
+    last = rotate(keys, keys.get(new.id))
+    client.flushall()
+    assert keys.get(new.id).has_text(last, FAKE_START)
+    assert not keys.get(new.id).has_text(first, FAKE_START)
+    storage.arrive()
+    client.flushall()
+    assert keys.get(new.id).has_text(last, MUCH_LATER), "what arrives after a later change harms it as little"
+
+
+def test_a_webhook_secret_that_was_refused_and_arrives_late_replaces_none(client: redis.Redis) -> None:
+    storage = LateStorage()
+    keys, key = StoredApiKeys(client, storage), stored_key()
+    keys.create(key)
+    storage.late = ".next"
+    with pytest.raises(StorageError):
+        keys.change(key.id, lambda key: with_webhook_secret(key, "whsec_bmV3", FAKE_START, 0))
+    storage.arrive()
+    client.flushall()
+    assert set(keys.get(key.id).webhook_secrets(MUCH_LATER)) == {key.webhook_secret, "whsec_bmV3"}
+
+
+def test_a_change_that_is_stored_only_beside_the_key_is_kept_and_settled_by_the_next(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = LateStorage()
+    keys, new = StoredApiKeys(client, storage), new_key()
+    keys.create(stored_key(new))
+    storage.late = ".json"
+    text = rotate(keys, keys.get(new.id))
+    assert f"the API key {new.id} is changed" in caplog.text
+    assert not keys.get(new.id).has_text(new.text, FAKE_START)
+    with pytest.raises(StorageError):
+        rotate(keys, keys.get(new.id))
+    client.flushall()
+    assert keys.get(new.id).has_text(text, MUCH_LATER)
+    assert keys.get(new.id).has_text(new.text, MUCH_LATER), "whether it was replaced nobody knows"
+    storage.late = ""
+    keys.change(new.id, lambda key: changed(key, rename("Other Ltd")))
+    assert ApiKey.model_validate_json(storage.objects[object_key(new.id)]) == keys.get(new.id)
 
 
 @pytest.mark.parametrize("damaged", [b"\xff\xfe", b"", b"{}"])

@@ -1,7 +1,8 @@
-"""ports.ApiKeys: a hash in Redis, and an object each in the object store, from which lost ones are read again.
+"""ports.ApiKeys: a hash in Redis, and objects in the object store, from which lost keys are read again.
 
-A revoked key has a second object, which no other change of the key writes: a write that was given up can still arrive
-later and would bring the key back.
+A write of an object that was given up can still arrive later. So a change is written beside the key first (`next_key`),
+then to Redis, and only then to the key's own object: what is beside the key and newer may have been refused. And a
+revocation is an object of its own, which no other change of the key writes: it would bring the key back.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from typing import cast
 import redis
 from pydantic import ValidationError
 from redis.client import Pipeline
-from redis.exceptions import WatchError
+from redis.exceptions import RedisError, WatchError
 
 from core.service.domain.api_keys import ApiKey
-from core.service.domain.errors import KeyNotFound, StoreDamaged, shortened
-from core.service.domain.key_changes import revoked
+from core.service.domain.errors import KeyNotFound, ObjectNotFound, StorageError, StoreDamaged, shortened
+from core.service.domain.key_changes import revoked, undecided
 from core.service.domain.ports import Storage
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 
 JSON = "application/json"
 OBJECTS_PREFIX = "keys/"
-_KEY, _REVOKED = ".json", ".revoked"
+_KEY, _NEXT, _REVOKED = ".json", ".next", ".revoked"
 READING, READ = "reading", "read"
 """Values of keys.API_KEYS_READ."""
 READ_AT_ONCE = 16
@@ -42,6 +43,11 @@ log = logging.getLogger(__name__)
 def object_key(key_id: str) -> str:
     """Key of the object that keeps an API key."""
     return f"{OBJECTS_PREFIX}{key_id}{_KEY}"
+
+
+def next_key(key_id: str) -> str:
+    """Key of the object that keeps the newest change of an API key, made or refused."""
+    return f"{OBJECTS_PREFIX}{key_id}{_NEXT}"
 
 
 def revocation_key(key_id: str) -> str:
@@ -74,7 +80,8 @@ class StoredApiKeys:
 
     @raises_store_errors
     def create(self, key: ApiKey) -> None:
-        row = self._put(key)
+        row = key.model_dump_json()
+        self._storage.put(object_key(key.id), row.encode(), JSON)
         self._redis.hset(keys.API_KEYS, key.id, row)
 
     @raises_store_errors
@@ -83,9 +90,11 @@ class StoredApiKeys:
         with self._redis.pipeline() as pipe:
             while True:
                 try:
-                    return self._try_change(pipe, key_id, change)
+                    after = self._try_change(pipe, key_id, change)
                 except WatchError:
                     continue
+                self._try_settle(key_id)
+                return after
 
     @raises_store_errors
     def catch_up(self) -> int:
@@ -110,19 +119,37 @@ class StoredApiKeys:
         after = change(before)
         if after == before:
             return before
-        row = self._put(after)
+        self._settle(key_id)
+        row = after.model_dump_json()
+        if after.revoked_at is not None:
+            self._storage.put(revocation_key(key_id), after.revoked_at.isoformat().encode(), "text/plain")
+        self._storage.put(next_key(key_id), row.encode(), JSON)
         pipe.multi()
         pipe.hset(keys.API_KEYS, key_id, row)
         pipe.execute()
         return after
 
-    def _put(self, key: ApiKey) -> str:
-        """Write the key's objects; the row for Redis."""
-        row = key.model_dump_json()
-        if key.revoked_at is not None:
-            self._storage.put(revocation_key(key.id), key.revoked_at.isoformat().encode(), "text/plain")
-        self._storage.put(object_key(key.id), row.encode(), JSON)
-        return row
+    def _settle(self, key_id: str) -> None:
+        """Make the key's own object its row, which others may change meanwhile."""
+        while (row := cast("str | None", self._redis.hget(keys.API_KEYS, key_id))) is not None:
+            if self._text(object_key(key_id)) == row:
+                return
+            self._storage.put(object_key(key_id), row.encode(), JSON)
+
+    def _try_settle(self, key_id: str) -> None:
+        """The change is made, and stored beside the key: if this fails, the next one does it."""
+        try:
+            self._settle(key_id)
+        except (StorageError, RedisError, OSError) as error:
+            lasts = "until then what was replaced is valid again if Redis loses its data"
+            log.warning("the API key %s is changed; its next change stores that for good, %s: %s", key_id, lasts, error)
+
+    def _text(self, name: str) -> str:
+        """Of an object; none if there is no such object. A damaged one is no key."""
+        try:
+            return self._storage.get(name).decode(errors="replace")
+        except ObjectNotFound:
+            return ""
 
     def _rows(self, key_ids: Sequence[str]) -> Sequence[str | None]:
         """One round trip, unless Redis has lost its data."""
@@ -166,8 +193,16 @@ class StoredApiKeys:
             return dict(zip(ids, pool.map(partial(self._stored_row, names), ids), strict=True))
 
     def _stored_row(self, names: Set[str], key_id: str) -> str:
-        row = self._storage.get(object_key(key_id)).decode(errors="replace")  # damaged: that key alone is refused
+        row = self._text(object_key(key_id))
+        if next_key(key_id) in names:
+            row = self._newest(key_id, row, self._text(next_key(key_id)))
         return self._revoked(key_id, row) if revocation_key(key_id) in names else row
+
+    def _newest(self, key_id: str, row: str, next_row: str) -> str:
+        settled, newer = _readable(key_id, row), _readable(key_id, next_row)
+        if settled is None or newer is None or newer.revision <= settled.revision:
+            return row
+        return undecided(settled, newer).model_dump_json()
 
     def _revoked(self, key_id: str, row: str) -> str:
         """The row of a revoked key, whatever its object says."""
