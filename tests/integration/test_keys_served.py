@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from pydantic import SecretStr
 
 from cli.processes.machine import free_port
+from core.service.redis.keys import API_KEYS
 from tests.helpers.browser import chromium
 from tests.helpers.customers import ADMIN_KEY, bearer
 from tests.helpers.deadline import eventually
@@ -66,6 +67,17 @@ def test_keys_outlive_a_redis_that_loses_its_data(service: Service) -> None:
     listed = {key["id"]: key["revoked_at"] for key in keys}
     assert listed[valid["id"]] is None
     assert listed[dead["id"]]
+
+
+def test_a_redis_restored_from_an_older_backup_brings_no_revoked_key_back_for_long(service: Service) -> None:
+    made, client = create(service.http), service.redis()
+    backup = str(client.hget(API_KEYS, made["id"]))
+    assert service.http.delete(f"/keys/{made['id']}", headers=bearer(ADMIN_KEY)).status_code == 204
+    client.hset(API_KEYS, made["id"], backup)
+    eventually(lambda: status(service.http, made["key"]) == 200, "the key to be back", seconds=10)
+    worker = service.start_worker("cpu")
+    eventually(lambda: status(service.http, made["key"]) == 401, "the key to be refused again", seconds=20)
+    service.stop(worker)
 
 
 def test_the_page_asks_for_a_key_and_keeps_it(service: Service) -> None:

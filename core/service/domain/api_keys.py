@@ -86,6 +86,7 @@ class ApiKey(Stored):
     retired_webhook_secret: RetiredSecret | None = None
     created_at: datetime
     revoked_at: datetime | None = None
+    revision: int = Field(default=0, description="Grows with each change.")
 
     def may(self, scope: Scope) -> bool:
         """Whether its scope includes `scope`."""
