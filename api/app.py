@@ -20,6 +20,7 @@ from api.access.known_keys import KnownKeys
 from api.access.own_jobs import own_job
 from api.access.own_uploads import own_upload
 from api.access.request_limits import LimitedRequests, RequestLimits
+from api.access.scopes import enough_scope
 from api.access.unchanged import UnchangedJobs
 from api.backends.looks import Looks
 from api.backends.ports import Ports, real_ports
@@ -27,6 +28,7 @@ from api.backends.readiness import Probes, health_of
 from api.events.sse import Streams, StreamTiming, event_stream_limit
 from api.http import openapi, problems
 from api.http.client_limits import raise_open_file_limit, reserved_open_files
+from api.http.control_characters import NoControlCharacters
 from api.http.cross_origin import CrossOrigin
 from api.http.hosts import AllowedHosts
 from api.http.long_responses import LongResponses
@@ -83,7 +85,7 @@ def create_app(
         servers=[{"url": settings.public_base_url}] if settings.public_base_url else None,
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
-        dependencies=[Depends(known_parameters), Depends(own_job), Depends(own_upload)],
+        dependencies=[Depends(enough_scope), Depends(known_parameters), Depends(own_job), Depends(own_upload)],
         lifespan=_lifespan,
     )
     app.state.settings = settings
@@ -103,8 +105,7 @@ def create_app(
     for module in (*of_jobs, *others, health, home, docs, problems_page):
         app.include_router(module.router)
     problems.install(app)
-    openapi.install(app)
-    documents.install(app)
+    openapi.install(app, documents.complete)
     _add_middleware(app, settings)
     return app
 
@@ -113,6 +114,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one wraps those added before, so the last one is the first to see a request."""
     ports = cast(Ports, app.state.ports)
     app.add_middleware(UnchangedJobs)
+    app.add_middleware(NoControlCharacters)
     app.add_middleware(LimitedRequests, limits=RequestLimits(ports.request_counts, ports.clock))
     app.add_middleware(Access, keys=app.state.known_keys, clock=ports.clock, settings=settings)
     app.add_middleware(HeadAndOptions)

@@ -46,6 +46,9 @@ COMMANDS = (
 DELEGATING = (train, evaluate)
 """Commands that pass all arguments on to a program of core.model, --help included."""
 
+BROKEN_PIPE = 141
+"""What shells report of a command that SIGPIPE ended."""
+
 EPILOG = """\
 start here:
   longtake demo                             the whole service once: a prompt becomes out/<job id>.mp4
@@ -101,13 +104,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(args: argparse.Namespace) -> int:
     """Run the chosen command. A LongtakeError or a full disk becomes one sentence on stderr and exit code 1."""
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except ConversionError as error:
         # The message can be a list of weights, one per line; scripts read the code.
         print(f"longtake: {error.code}: {error.message}" + (f"\n({error.fix})" if error.fix else ""), file=sys.stderr)
         return 1
     except LongtakeError as error:
         return _refuse(error.with_fix)
+    except BrokenPipeError:  # `longtake list | head`: what was not read must not be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

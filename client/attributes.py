@@ -20,14 +20,17 @@ class JobAttributes:
 
     @property
     def data(self) -> schema.Job:
+        """The whole last answer about the job."""
         return self._seen.job
 
     @property
     def id(self) -> str:
+        """The id of the job, which never changes."""
         return self.data.id
 
     @property
     def status(self) -> schema.JobStatus:
+        """As of the last answer."""
         return self.data.status
 
     @property
@@ -37,6 +40,7 @@ class JobAttributes:
 
     @property
     def progress(self) -> schema.Progress:
+        """Frames, chunks and steps done, and the ETA."""
         return self.data.progress
 
     @property
@@ -46,6 +50,7 @@ class JobAttributes:
 
     @property
     def links(self) -> schema.Links:
+        """Addresses of the API: of the playlist, the video, the events, ..."""
         return self.data.links
 
     @property
@@ -55,10 +60,12 @@ class JobAttributes:
 
     @property
     def warnings(self) -> tuple[schema.JobWarning, ...]:
+        """What in the request was not taken as it was written."""
         return self.data.warnings
 
     @property
     def created_at(self) -> datetime:
+        """When the job was created; with a time zone."""
         return self.data.created_at
 
     @property

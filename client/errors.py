@@ -42,7 +42,8 @@ class ApiError(ClientError):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}" if self.field else self.message
+        is_named = not self.field or self.message.startswith(self.field)
+        return self.message if is_named else f"{self.field}: {self.message}"
 
 
 class InvalidRequest(ApiError):

@@ -32,6 +32,7 @@ class Following:
 
     @property
     def has_ended(self) -> bool:
+        """Whether the status is terminal."""
         return self.job.status.is_terminal
 
     def apply(self, event: ServerEvent, now: float) -> bool:

@@ -17,6 +17,7 @@ class KeyAuth(httpx.Auth):
         self._origin = origin(httpx.URL(url))
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Adds the key to a request (httpx.Auth)."""
         if self._key and origin(request.url) == self._origin:
             request.headers["Authorization"] = f"Bearer {self._key}"
         yield request

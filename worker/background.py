@@ -1,9 +1,11 @@
-"""The threads of a CPU worker process beside its Celery consumer: janitor, webhook sender, media preparer.
+"""The threads of a CPU worker process beside its Celery consumer: janitor, webhook sender, media preparer, key check.
 
 They are threads of their own so that a slow receiver, a slow server or a long clean-up never delays a final video.
 """
 
 from __future__ import annotations
+
+import logging
 
 import redis
 
@@ -18,6 +20,10 @@ from worker.runtime.ticker import Ticker
 from worker.webhooks.sender import WebhookSender
 
 PREPARER_STOP_SECONDS = 5.0
+KEY_CHECK_SECONDS = 300.0
+"""Between looks for keys that a Redis restored from a backup lacks: each lists all objects of keys."""
+
+logger = logging.getLogger(__name__)
 
 
 class BackgroundThreads:
@@ -28,15 +34,23 @@ class BackgroundThreads:
         janitor = Janitor(services, RedisJanitorLock(records))
         self.janitor = Ticker("janitor", settings.janitor_interval_seconds, janitor.run)
         api_keys = StoredApiKeys(records, services.storage)
+        self.key_check = Ticker("api-keys", KEY_CHECK_SECONDS, lambda: _catch_up(api_keys))
         self.webhook_sender = WebhookSender(RedisOutbox(records), services.store, services.clock, settings, api_keys)
         self.media_preparer = PreparePool(services)
         self._request_seconds = settings.webhook_timeout_seconds
 
     def start(self) -> None:
-        for one in (self.webhook_sender, self.janitor, self.media_preparer):
+        for one in (self.webhook_sender, self.janitor, self.media_preparer, self.key_check):
             one.start()
 
     def stop(self) -> None:
         """Returns when all have stopped; a webhook request in progress may take its whole timeout."""
         seconds = self._request_seconds
-        stop_together({self.media_preparer: PREPARER_STOP_SECONDS, self.webhook_sender: seconds, self.janitor: seconds})
+        of_requests = dict.fromkeys((self.webhook_sender, self.janitor, self.key_check), seconds)
+        stop_together({self.media_preparer: PREPARER_STOP_SECONDS, **of_requests})
+
+
+def _catch_up(api_keys: StoredApiKeys) -> None:
+    """Raises StoreError, StorageError."""
+    if count := api_keys.catch_up():
+        logger.warning("Redis lacked %d API keys or revocations; they were taken from the object store", count)

@@ -15,11 +15,12 @@ from starlette.types import Scope as Connection
 
 from api.access.caller import EVERYBODY, NOBODY, Caller
 from api.access.known_keys import KnownKeys
+from api.access.scopes import check_scope
 from api.http.paths import path_of, prefix_of
 from api.http.problems import note, response_of
 from api.http.protection import scope_of, takes_link_token, tells_operators_more
 from core.service.domain.api_keys import ADMIN_ID, ApiKey, Scope, digest_of, key_id_of, new_key
-from core.service.domain.errors import KeyRefused, LongtakeError, ScopeMissing
+from core.service.domain.errors import KeyRefused, LongtakeError
 from core.service.domain.ports import Clock
 from core.service.settings import Settings
 
@@ -62,10 +63,9 @@ class Access:
             return await self._visitor(_credentials(given), self._admin) if tells_operators_more(path) else NOBODY
         if not given and takes_link_token(method, path) and (token := _link_token(scope["query_string"])):
             return Caller(token=token)
-        key = await self._key_of(_credentials(given), self._admin)
-        if not key.may(needed):
-            raise ScopeMissing(f"this needs a key of the scope {needed}", fix=f"use a key of the scope {needed}")
-        return Caller(key=key)
+        caller = Caller(key=await self._key_of(_credentials(given), self._admin))
+        check_scope(caller, needed)
+        return caller
 
     async def _visitor(self, text: str, admin: ApiKey) -> Caller:
         """The caller of a path that is open to all: the holder of an admin's key, or NOBODY, whose key can be wrong and

@@ -22,6 +22,7 @@ class Caller:
 
     @property
     def is_everybody(self) -> bool:
+        """Whether the deployment has no keys, so that everybody may do everything."""
         return self.key is None and self.token is None
 
     @property
@@ -36,8 +37,11 @@ class Caller:
 
     @property
     def listed_owner(self) -> str | None:
-        """Whose jobs a list has (JobStore.list); None: everybody's."""
-        return None if self.sees_all else self.owner or "nobody"
+        """Whose jobs a list has (JobStore.list); None: everybody's. A link opens no list."""
+        if self.sees_all:
+            return None
+        assert self.key is not None
+        return self.key.id
 
     def owns(self, record: JobRecord | Upload) -> bool:
         """Whether the caller's key may see the job or upload."""

@@ -24,4 +24,5 @@ async def own_upload(request: Request, caller: CallerDep, ports: PortsDep) -> No
 
 
 def no_such_upload(upload_id: str) -> UploadUnknown:
+    """404, the same for an id that does not exist and for the upload of another key."""
     return UploadUnknown(f"there is no upload {upload_id[:32]!r}")

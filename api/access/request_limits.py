@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access.caller import Caller
 from api.http.paths import prefix_of
 from api.http.problems import response_of
-from core.service.domain.api_keys import ApiKey
 from core.service.domain.errors import LimitReached, StoreError
 from core.service.domain.ports import Clock, RequestCounts
 
@@ -46,11 +45,12 @@ class LimitedRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = cast(Caller, scope["state"]["caller"]).key if scope["type"] == "http" else None
-        if key is None or key.limits.requests_per_minute is None:
+        most = None if key is None else key.limits.requests_per_minute
+        if key is None or most is None:
             await self._app(scope, receive, send)
             return
         try:
-            headers = await self._limits.count(key)
+            headers = await self._limits.count(key.id, most)
         except RequestLimitReached as error:
             await response_of(error, error.headers, prefix_of(scope))(scope, receive, send)
             return
@@ -76,14 +76,11 @@ class RequestLimits:
         self._windows: dict[tuple[str, int], _Window] = {}
         """By key and limit, which may be changed meanwhile; all of one window of time."""
 
-    async def count(self, key: ApiKey) -> dict[str, str]:
-        """Count a request. Returns the headers of its answer (draft-ietf-httpapi-ratelimit-headers-11), none for a key
-        without this limit. Raises RequestLimitReached."""
-        most = key.limits.requests_per_minute
-        if most is None:
-            return {}
+    async def count(self, key_id: str, most: int) -> dict[str, str]:
+        """Count a request of a key that may make `most` per minute. Returns the headers of its answer
+        (draft-ietf-httpapi-ratelimit-headers-11). Raises RequestLimitReached."""
         number, passed = divmod(self._clock.now().timestamp(), WINDOW_SECONDS)
-        window, wait_seconds = self._window(key.id, most, int(number)), max(1, round(WINDOW_SECONDS - passed))
+        window, wait_seconds = self._window(key_id, most, int(number)), max(1, round(WINDOW_SECONDS - passed))
         allowed = await window.use(self._counts, self._limiter)
         headers = {
             "RateLimit-Policy": f'"requests";q={most};w={WINDOW_SECONDS}',
@@ -96,7 +93,10 @@ class RequestLimits:
     def _window(self, key_id: str, most: int, number: int) -> _Window:
         if number != self._number:
             self._number, self._windows = number, {}
-        return self._windows.setdefault((key_id, most), _Window(key_id, number, most))
+        window = self._windows.get((key_id, most))
+        if window is None:
+            window = self._windows[key_id, most] = _Window(key_id, number, most)
+        return window
 
 
 class _Window:

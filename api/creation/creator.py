@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from fastapi.concurrency import run_in_threadpool
 
 from api.access.caller import Caller
-from api.access.limits import OwnerLimits
+from api.access.owner_limits import OwnerLimits
 from api.backends.ports import Ports
 from api.creation.claims import Claim, Claims
+from api.creation.uploads import SentFile, discard_upload, stored_upload
 from core.service.admission.admission import Admitted, admit, queued_record, random_seed
 from core.service.admission.enhance import check_configured, enhanced
 from core.service.admission.estimate import estimate_of
 from core.service.admission.media_references import ReferenceCheck
-from core.service.domain.errors import JobStateConflict, LongtakeError, ServiceFull
+from core.service.domain.errors import JobStateConflict, LongtakeError, ServiceFull, StorageError, StoreError
 from core.service.domain.frame_plan import chunk_span, num_chunks
 from core.service.domain.ids import new_job_id
 from core.service.domain.ports import JobStore, LiveStatus
 from core.service.domain.schema import JobPlan, JobRecord, JobRequest
+from core.service.domain.uploads import Upload
 from core.service.net.address_guard import Resolve
 from core.service.records.manifest_writer import create_job, write_manifest
 from core.service.records.wake import wake_workers
@@ -38,6 +41,8 @@ class Wanted:
     """Idempotency-Key."""
     job_id: str | None = None
     """The client's choice."""
+    image: SentFile | None = None
+    """Becomes an upload of the caller and the request's `image`, unless an earlier request has made the job."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class _Begun:
     wanted: Wanted
     claim: Claim
     admitted: Admitted
+    upload: Upload | None
+    """Of the image that came with the request."""
 
 
 def check_room(store: JobStore, settings: Settings) -> None:
@@ -111,11 +118,15 @@ class Creator:
                 return self._found(claim)
         except LongtakeError as error:
             return error
+        upload: Upload | None = None
         try:
-            return _Begun(wanted, claim, self._admitted(wanted))
+            upload = self._stored_image(wanted)
+            if upload is not None:
+                wanted = replace(wanted, request=wanted.request.model_copy(update={"image": upload.id}))
+            return _Begun(wanted, claim, self._admitted(wanted), upload)
         except LongtakeError as error:
             claim.forget()
-            return error
+            return self._failed(upload, error)
 
     def _claimed(self, wanted: Wanted) -> Claim | JobRecord:
         if wanted.job_id is not None:
@@ -123,6 +134,9 @@ class Creator:
         if wanted.key is not None:
             return self._claims.of_key(wanted.key, wanted.fingerprint)
         return self._claims.of_nobody()
+
+    def _stored_image(self, wanted: Wanted) -> Upload | None:
+        return wanted.image and stored_upload(wanted.image, self._caller, self._ports, self._settings)
 
     def _admitted(self, wanted: Wanted) -> Admitted:
         ports, settings, resolve = self._ports, self._limits.settings(self._settings), wanted.resolve
@@ -137,7 +151,7 @@ class Creator:
         if not isinstance(begun, _Begun) or not begun.wanted.request.enhance_prompt or enhancer is None:
             return begun
         folder = self._ports.catalog.get(begun.admitted.spec.model)
-        return _Begun(begun.wanted, begun.claim, await enhanced(begun.admitted, folder, enhancer))
+        return replace(begun, admitted=await enhanced(begun.admitted, folder, enhancer))
 
     def _end(self, begun: _Begun | Created | LongtakeError) -> Created | LongtakeError:
         if not isinstance(begun, _Begun):
@@ -148,12 +162,25 @@ class Creator:
             self._limits.check_new(queued)
         except LongtakeError as error:
             begun.claim.forget()
-            return error
+            return self._failed(begun.upload, error)
         try:
-            return self._stored(begun.wanted, queued)
+            created = self._stored(begun.wanted, queued)
         except LongtakeError as error:
             begun.claim.release()
-            return error
+            return self._failed(begun.upload, error)
+        if begun.upload is not None and created.record.spec.image != begun.upload.id:
+            self._discard(begun.upload)
+        return created
+
+    def _failed(self, upload: Upload | None, error: LongtakeError) -> LongtakeError:
+        """`error`. After an outage the job may exist: then its image stays until it expires."""
+        if upload is not None and not isinstance(error, StoreError | StorageError):
+            self._discard(upload)
+        return error
+
+    def _discard(self, upload: Upload) -> None:
+        with suppress(LongtakeError):  # then it expires
+            discard_upload(upload.id, self._ports)
 
     def _queued(self, job_id: str, admitted: Admitted, wanted: Wanted) -> JobRecord:
         return queued_record(job_id, admitted, self._ports.clock.now(), wanted.fingerprint, self._caller.owner)

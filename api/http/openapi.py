@@ -6,7 +6,7 @@ FastAPI.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -162,36 +162,52 @@ def operation_id(route: APIRoute) -> str:
     return f"openai_{route.name}" if "openai" in route.tags else route.name
 
 
-def install(app: FastAPI) -> None:
-    """Make `app` serve the complete document. It is generated once, at the first request for it."""
+Step = Callable[[dict[str, Any]], None]
+"""Completes the document in place."""
+
+
+def install(app: FastAPI, *more: Step) -> None:
+    """Make `app` serve the complete document. It is generated once, at the first request for it. `more`: further
+    steps, after all of this module."""
     app.webhooks.include_router(webhooks)
-    app.openapi = _completed(app.openapi)
+    app.openapi = cache(_completed(app.openapi, (*_STEPS, *more)))
 
 
-def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+def _completed(generate: Callable[[], dict[str, Any]], steps: Iterable[Step]) -> Callable[[], dict[str, Any]]:
     def document() -> dict[str, Any]:
-        openapi = generate()  # the same dict at every call
-        schemas = openapi["components"]["schemas"]
-        for model in _DECLARED:
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[model.__name__] = schema
-        for of_fastapi in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(of_fastapi, None)
-        _keep_nulls_of_examples(openapi)
-        _declare_access(openapi)
-        _declare_parameter_errors(openapi)
-        _declare_request_limits(openapi)
-        _declare_request_ids(openapi)
+        openapi = generate()
+        for step in steps:
+            step(openapi)
         return openapi
 
     return document
 
 
+def declare_models(document: dict[str, Any], models: Iterable[type[BaseModel]]) -> None:
+    """Add the schemas of models that no route names."""
+    schemas = document["components"]["schemas"]
+    for model in models:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+
+
+def operations(paths: dict[str, dict[str, Any]], prefix: str = "") -> Iterator[dict[str, Any]]:
+    """Those whose path begins with `prefix`."""
+    return (each for path, methods in paths.items() if path.startswith(prefix) for each in methods.values())
+
+
+def _declare_models(document: dict[str, Any]) -> None:
+    """Also removes those of FastAPI's own errors."""
+    declare_models(document, _DECLARED)
+    for of_fastapi in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(of_fastapi, None)
+
+
 def _keep_nulls_of_examples(document: dict[str, Any]) -> None:
     """FastAPI leaves out what is null, which is a value of `num_frames`."""
     examples = {content["schema"]["$ref"]: content["examples"] for content in map(_json_of, _BODIES)}
-    for operation in _operations(document["paths"]):
+    for operation in operations(document["paths"]):
         content = _json_of(operation)
         if (of_schema := content.get("schema", {}).get("$ref")) in examples:
             content["examples"] = examples[of_schema]
@@ -203,9 +219,9 @@ def _json_of(operation: dict[str, Any]) -> dict[str, Any]:
 
 def _declare_parameter_errors(document: dict[str, Any]) -> None:
     """Replace FastAPI's own 422 by a problem, on every operation, because unknown query parameters are refused."""
-    for operation in _operations(document["webhooks"]):
+    for operation in operations(document["webhooks"]):
         operation["responses"].pop("422", None)
-    for operation in _operations(document["paths"]):
+    for operation in operations(document["paths"]):
         if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
             operation["responses"]["422"] = may_fail(422)[422]
 
@@ -230,7 +246,7 @@ def _declare_request_ids(document: dict[str, Any]) -> None:
     schema = {"type": "string", "examples": ["3f9c2ab4d1e84c7f9a6b5d0e1c2f3a4b"]}
     told = {"description": "The request's own id if it has a valid one, else a new one; log lines name it."}
     document["components"]["headers"][REQUEST_ID] = {**told, "schema": schema}
-    for operation in _operations(document["paths"]):
+    for operation in operations(document["paths"]):
         for answer in operation["responses"].values():
             answer.setdefault("headers", {})[REQUEST_ID] = {"$ref": f"#/components/headers/{REQUEST_ID}"}
 
@@ -239,7 +255,7 @@ def _declare_request_limits(document: dict[str, Any]) -> None:
     """Every answer to a key with a limit of requests tells of it, and each may be refused for it."""
     document["components"].setdefault("headers", {}).update(LIMIT_HEADERS)
     told = {name: {"$ref": f"#/components/headers/{name}"} for name in LIMIT_HEADERS}
-    for operation in _operations(document["paths"]):
+    for operation in operations(document["paths"]):
         if "security" in operation:
             refusal = operation["responses"].setdefault("429", may_fail(429)[429])
             refusal["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
@@ -247,5 +263,11 @@ def _declare_request_limits(document: dict[str, Any]) -> None:
                 answer.setdefault("headers", {}).update(told)
 
 
-def _operations(paths: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    return (operation for methods in paths.values() for operation in methods.values())
+_STEPS: tuple[Step, ...] = (
+    _declare_models,
+    _keep_nulls_of_examples,
+    _declare_access,
+    _declare_parameter_errors,
+    _declare_request_limits,
+    _declare_request_ids,
+)

@@ -41,6 +41,10 @@ class UnknownPath(LongtakeError):
     code = "not_found"
 
 
+class UnknownModelPath(errors.UnknownModel):
+    """The path names a model that does not exist."""
+
+
 class MethodNotAllowed(LongtakeError):
     """This path does not take this method."""
 
@@ -126,6 +130,7 @@ KINDS: dict[type[LongtakeError], ProblemKind] = {
     **dict.fromkeys((errors.DeliveryNotFound, errors.PingNotFound), ProblemKind(404)),
     **dict.fromkeys((errors.KeyRevoked, errors.KeysNotUsed, errors.DeliveryConflict), ProblemKind(409)),
     errors.LimitReached: ProblemKind(429),
+    errors.UsageUnknown: ProblemKind(503, retry_after_seconds=5),
     **dict.fromkeys((errors.JobStateConflict, errors.JobExists, errors.JobDeleted), ProblemKind(409)),
     errors.RequestInFlight: ProblemKind(409, retry_after_seconds=1),
     errors.VideoNotReady: ProblemKind(404, retry_after_seconds=2),
@@ -145,7 +150,7 @@ KINDS: dict[type[LongtakeError], ProblemKind] = {
     errors.ModelNotInstalled: ProblemKind(503),
     **dict.fromkeys(_OUTAGES, ProblemKind(503, retry_after_seconds=5, is_public=False)),
     errors.NameServiceUnavailable: ProblemKind(503, retry_after_seconds=5),
-    UnknownPath: ProblemKind(404),
+    **dict.fromkeys((UnknownPath, UnknownModelPath), ProblemKind(404)),
     MethodNotAllowed: ProblemKind(405),
     BodyTooLarge: ProblemKind(413),
     NotJson: ProblemKind(415),
@@ -215,8 +220,9 @@ def kind_of(error_class: type[LongtakeError]) -> ProblemKind:
 
 
 def documented_errors() -> dict[str, type[LongtakeError]]:
-    """Every code that a problem may have, with its class."""
-    return {error.code: error for error in _descendants(LongtakeError) if error in _ANSWERED or _is_request(error)}
+    """Every code that a problem may have, with the most general class that has it."""
+    answered = [error for error in _descendants(LongtakeError) if error in _ANSWERED or _is_request(error)]
+    return {error.code: error for error in reversed(answered)}
 
 
 def response_of(error: LongtakeError, headers: Mapping[str, str] | None = None, prefix: str = "") -> Response:

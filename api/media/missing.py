@@ -8,12 +8,14 @@ from core.service.domain.schema import JobRecord
 
 
 def no_chunk_error(record: JobRecord, not_ready: type[LongtakeError]) -> LongtakeError:
+    """Why the job has no chunk at all: it has ended, or else an error of the class `not_ready`."""
     if record.status.is_terminal:
         return JobStateConflict(f"the job is {record.status} and has no chunk", fix="retry it, or submit it again")
     return not_ready("the first chunk is not ready yet", fix="try again after Retry-After seconds")
 
 
 def chunk_error(record: JobRecord, index: int) -> ChunkNotReady | ChunkNotFound:
+    """Why the job has no chunk `index` (0, 1, ...): not yet, or never."""
     planned = num_chunks(record.spec.length)
     if record.status.is_terminal or index >= planned:
         return ChunkNotFound(f"the job has no chunk {index}", fix="GET /jobs/{id}/chunks lists all chunks")
@@ -22,6 +24,7 @@ def chunk_error(record: JobRecord, index: int) -> ChunkNotReady | ChunkNotFound:
 
 
 def video_error(record: JobRecord) -> VideoNotReady | JobStateConflict:
+    """Why the job has no final video: not yet, or never."""
     if record.status.is_terminal:
         return JobStateConflict(f"the job is {record.status} and has no video", fix="retry it, or submit it again")
     of_all = "" if record.spec.num_frames is None else f" of {record.spec.num_frames}"

@@ -30,6 +30,7 @@ class Sheet:
 
     @property
     def etag(self) -> str:
+        """Changes with the job, the variant and the chunks that it has."""
         return etag_of(f"spritesheet of {self.record.id} {self.record.totals(self.variant).model_dump_json()}")
 
     @property

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI
-
+from api.http.openapi import declare_models, operations
 from api.http.problems import MEDIA_TYPE
 from api.openai.answers import ErrorAnswer
 from api.openai.bodies import FORM, REFERENCE
@@ -69,30 +67,11 @@ REMIX_BODY: dict[str, Any] = {
 }
 
 
-def install(app: FastAPI) -> None:
-    """Complete the document of `app`, after all else that changes it."""
-    app.openapi = _completed(app.openapi)
-
-
-def _completed(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    def document() -> dict[str, Any]:
-        openapi = generate()  # the same dict at every call
-        schemas = openapi["components"]["schemas"]
-        for model in (VideoRequest, RemixRequest, ErrorAnswer):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[model.__name__] = schema
-        for operation in _operations(openapi["paths"]):
-            operation["responses"] = _rewritten(operation["responses"])
-        return openapi
-
-    return document
-
-
-def _operations(paths: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those under /v1."""
-    found = (methods for path, methods in paths.items() if path.startswith(PREFIX))
-    return [operation for methods in found for operation in methods.values()]
+def complete(document: dict[str, Any]) -> None:
+    """A step of api.http.openapi, the last one."""
+    declare_models(document, (VideoRequest, RemixRequest, ErrorAnswer))
+    for operation in operations(document["paths"], PREFIX):
+        operation["responses"] = _rewritten(operation["responses"])
 
 
 def _rewritten(responses: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

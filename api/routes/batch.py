@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
@@ -55,6 +56,18 @@ class BatchResults(BaseModel):
     results: list[BatchResult] = Field(description="One for each request, in order.")
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """One request of a batch, or why it is refused. `fingerprint` is of the request as it was sent."""
+
+    parsed: JobRequest | LongtakeError
+    fingerprint: str
+
+
+def _sent(body: LargeJsonBody) -> list[_Sent]:  # no coroutine: FastAPI runs it in a thread
+    return [_Sent(_parsed(each), fingerprint_of(each)) for each in parse_body(body, JobBatch).jobs]
+
+
 @router.post(
     "/jobs/batch",
     summary="Submit up to 100 jobs",
@@ -62,7 +75,7 @@ class BatchResults(BaseModel):
     responses={200: {"model": BatchResults}, **may_fail(400, 413, 415, 422, 503)},
 )
 async def submit_batch(
-    body: LargeJsonBody,
+    sent: Annotated[list[_Sent], Depends(_sent)],
     request: Request,
     key: IdempotencyKey,
     ports: PortsDep,
@@ -71,22 +84,16 @@ async def submit_batch(
 ) -> Response:
     """Each request is answered by itself, in order; one that is refused stops no other. `Idempotency-Key` acts on each
     request and its place: after a failure send the same batch again, and only the jobs that are missing are created."""
-    sent = parse_body(body, JobBatch).jobs
-    parsed = await run_in_threadpool(_parsed_all, sent)
-    hosts = await look_up([each for each in parsed if isinstance(each, JobRequest)], request, ports)
+    hosts = await look_up([each.parsed for each in sent if isinstance(each.parsed, JobRequest)], request, ports)
     wanted = {  # no key of a single request has a line break
-        index: Wanted(each, fingerprint_of(sent[index]), hosts, key and f"{key}\n{index}")
-        for index, each in enumerate(parsed)
-        if isinstance(each, JobRequest)
+        index: Wanted(each.parsed, each.fingerprint, hosts, key and f"{key}\n{index}")
+        for index, each in enumerate(sent)
+        if isinstance(each.parsed, JobRequest)
     }
     created = dict(zip(wanted, await creator.create_all([*wanted.values()]), strict=True))
-    refused = {index: each for index, each in enumerate(parsed) if isinstance(each, LongtakeError)}
+    refused = {index: each.parsed for index, each in enumerate(sent) if isinstance(each.parsed, LongtakeError)}
     outcomes = [(created | refused)[index] for index in range(len(sent))]
     return await run_in_threadpool(_answer, outcomes, request, base_url)
-
-
-def _parsed_all(bodies: list[object]) -> list[JobRequest | LongtakeError]:
-    return [_parsed(body) for body in bodies]
 
 
 def _parsed(body: object) -> JobRequest | LongtakeError:

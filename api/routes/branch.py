@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.access.caller import CallerDep
-from api.access.limits import OwnerLimits
 from api.access.links import BaseUrl
+from api.access.owner_limits import OwnerLimits
 from api.backends.ports import PortsDep, SettingsDep
 from api.creation.creator import check_room
 from api.http.host_lookup import look_up

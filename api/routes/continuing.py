@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from api.access.caller import CallerDep
-from api.access.limits import OwnerLimits, limits_on
 from api.access.links import BaseUrl
+from api.access.owner_limits import OwnerLimits, limits_on
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.creator import check_room
 from api.http.openapi import EXTENSION_BODY, may_fail
@@ -39,7 +39,7 @@ def extend(
     ended = ports.store.get(job_id)
     admitted = admit_extension(wanted, ended, ports.catalog, settings)
     limits = OwnerLimits.of(caller, ended.owner, ports)
-    limits.check_length(ended.frames_done + wanted.num_frames, wanted.num_frames)
+    limits.check_longer(ended.spec, ended.frames_done + wanted.num_frames, ended.frames_done)
     check_room(ports.store, settings)
     record = ports.store.extend(job_id, admitted.extension, limits.limits)
     if EventType.JOB_PROMPT_CHANGED.value in record.spec.webhook_events:

@@ -116,7 +116,7 @@ async def submit(
     responses={
         200: {"model": JobSummary, "description": "The job exists; an equal request made it."},
         201: {"model": JobSummary},
-        **may_fail(400, 409, 413, 415, 422, 429, 503),
+        **may_fail(400, 404, 409, 413, 415, 422, 429, 503),
     },
 )
 async def put_job(

@@ -1,4 +1,4 @@
-"""Endpoints of API keys. Access has checked the caller's scope: `admin` for all below /keys."""
+"""Endpoints of API keys. The caller's scope is checked: `admin` for all below /keys (api.access.scopes)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from api.access.caller import CallerDep
 from api.access.known_keys import KnownKeys
+from api.access.links import BaseUrl
 from api.backends.ports import PortsDep, SettingsDep
 from api.http.openapi import KEY_BODY, KEY_CHANGE_BODY, ROTATION_BODY, may_fail
 from api.http.responses import JsonBody
@@ -56,7 +57,7 @@ KnownKeysDep = Annotated[KnownKeys, Depends(_known_keys)]
     openapi_extra=KEY_BODY,
     responses={201: {"model": NewKeyView}, **may_fail(400, 409, 413, 415, 422, 503)},
 )
-def create_key(body: JsonBody, ports: PortsDep, known: KnownKeysDep) -> Response:
+def create_key(body: JsonBody, ports: PortsDep, known: KnownKeysDep, base_url: BaseUrl) -> Response:
     """The answer is the only one that has the key's text, `key`; only a hash of it is stored. Repeating the request
     makes another key."""
     wanted, new, now = parse_body(body, KeyRequest), new_key(), ports.clock.now()
@@ -65,7 +66,7 @@ def create_key(body: JsonBody, ports: PortsDep, known: KnownKeysDep) -> Response
     ports.keys.create(key)
     known.forget(key.id)
     shown = NewKeyView(**dict(key_view(key, now)), key=new.text, webhook_secret=key.webhook_secret)
-    return _answer(shown, 201, {"Location": f"/keys/{key.id}"})
+    return _answer(shown, 201, {"Location": f"{base_url.api}/keys/{key.id}"})
 
 
 @router.get("/keys", summary="List keys", responses=may_fail(409, 503))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path
 
 from api.backends.ports import PortsDep
 from api.http.openapi import may_fail
-from api.http.problems import UnknownPath
+from api.http.problems import UnknownModelPath
 from api.openai.answers import ModelObject, ModelObjectList
 from core.service.admission.catalog import Catalog
 from core.service.domain.errors import PresetError, shortened
@@ -32,7 +32,7 @@ def read_model(
     found = {each.id: each for each in _models(ports.catalog)}
     if model not in found:
         known = ", ".join(found) or "none installed"
-        raise UnknownPath(f"there is no model {shortened(model, 64)}", field="model", fix=f"use one of: {known}")
+        raise UnknownModelPath(f"there is no model {shortened(model, 64)}", field="model", fix=f"use one of: {known}")
     return found[model]
 
 

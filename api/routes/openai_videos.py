@@ -12,11 +12,13 @@ from api.access.caller import CallerDep
 from api.backends.looks import LooksDep
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.creator import Created, Wanted
+from api.creation.uploads import SentFile
 from api.http import idempotency
 from api.http.host_lookup import look_up
 from api.http.idempotency import IdempotencyKey, fingerprint_of
 from api.http.openapi import may_fail
 from api.http.responses import JsonBody, has_etag, not_modified
+from api.media.job_media import PICTURE_TYPE, PictureResponse
 from api.media.spritesheets import Sheet, Spritesheets, SpritesheetsDep
 from api.media.thumbnails import ThumbnailsDep
 from api.openai.answers import DeletedVideo, Video, VideoList
@@ -25,14 +27,13 @@ from api.openai.documents import REMIX_BODY, VIDEO_BODY
 from api.openai.pages import MOST, cursor_after, place_of
 from api.openai.requests import RemixRequest, job_request_of, remix_of
 from api.openai.views import video_of
-from api.routes import jobs, media
 from api.routes.answers import json_answer
 from api.routes.create import CreatorDep
 from api.routes.jobs import JobId
-from api.routes.media import PICTURE_TYPE, DeliveryOfPicture, PictureResponse, VideoResponse
-from api.routes.uploads import discard_upload, stored_upload
+from api.routes.media import JobPicturesDep, VideoResponse, media_responses
 from core.service.admission.request_body import parse_body
 from core.service.domain.schema import JobRequest, Variant
+from core.service.records.tombstones import delete_job
 
 router = APIRouter(tags=["openai"], prefix="/v1/videos")
 VideoVariant = Literal["video", "thumbnail", "spritesheet"]
@@ -56,26 +57,15 @@ async def create_video(
     request: Request,
     ports: PortsDep,
     settings: SettingsDep,
-    caller: CallerDep,
     key: IdempotencyKey,
     creator: CreatorDep,
 ) -> Response:
     """As POST /jobs, with the fields of OpenAI's API. An image is stored as an upload of the caller."""
     wanted = await run_in_threadpool(job_request_of, asked.request, ports.catalog, settings)
-    image, upload = asked.image, None
-    if image is not None:
-        upload = await run_in_threadpool(
-            stored_upload, image.data, image.content_type, caller, request, ports, settings
-        )
-        wanted = wanted.model_copy(update={"image": upload.id})
-    is_used = False
-    try:
-        created = await creator.create(await _wanted(wanted, asked.fingerprint, request, ports, key))
-        is_used = created.is_new
-    finally:
-        if upload is not None and not is_used:
-            await run_in_threadpool(discard_upload, upload.id, ports)
-    return _shown(created, ports)
+    new = await _wanted(wanted, asked.fingerprint, request, ports, key)
+    address = request.client.host if request.client else ""
+    image = asked.image and SentFile(asked.image.data, asked.image.content_type, address)
+    return _shown(await creator.create(replace(new, image=image)), ports)
 
 
 @router.post(
@@ -144,7 +134,8 @@ async def read_video(job_id: JobId, looks: LooksDep, ports: PortsDep) -> Respons
 )
 def delete_video(job_id: JobId, ports: PortsDep) -> Response:
     """As DELETE /jobs/{id}: a running one stops."""
-    jobs.delete(job_id, ports)
+    delete_job(ports.store, ports.storage, job_id)
+    ports.queue.janitor()
     return json_answer(DeletedVideo(id=job_id).model_dump_json(), 200, {})
 
 
@@ -152,10 +143,10 @@ def delete_video(job_id: JobId, ports: PortsDep) -> Response:
     "/{job_id}/content",
     summary="Download a video, or a picture of it",
     response_class=VideoResponse,
-    responses=media.media_responses("video/mp4", PICTURE_TYPE),
+    responses=media_responses("video/mp4", PICTURE_TYPE),
 )
 async def download_video(
-    delivery: DeliveryOfPicture,
+    found: JobPicturesDep,
     thumbnails: ThumbnailsDep,
     spritesheets: SpritesheetsDep,
     variant: Annotated[
@@ -165,12 +156,12 @@ async def download_video(
 ) -> Response:
     """The whole video once it is completed; before that 404 `video_not_ready`. What there is of a failed one, too."""
     if variant == "thumbnail":
-        return await media.thumbnail(delivery, thumbnails)
-    record = await delivery.record()
+        return await found.thumbnail(thumbnails)
+    record = await found.record()
     best: Variant = "refined" if record.refined_video_key else "preview"
     if variant == "spritesheet" and record.video_key:
-        return await _spritesheet(Sheet(record, best), delivery.request, spritesheets)
-    return await media.video(replace(delivery, variant=best))
+        return await _spritesheet(Sheet(record, best), found.request, spritesheets)
+    return await replace(found, variant=best).video("attachment")
 
 
 async def _spritesheet(sheet: Sheet, request: Request, spritesheets: Spritesheets) -> Response:

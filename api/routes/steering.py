@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from api.access.caller import CallerDep
-from api.access.limits import OwnerLimits
 from api.access.links import BaseUrl
+from api.access.owner_limits import OwnerLimits
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import CHANGE_BODY, may_fail
 from api.http.responses import JsonBody
@@ -38,7 +38,7 @@ def change_job(
     limits, before = OwnerLimits.of(caller, record.owner, ports), record.spec.length
     admitted = admit_change(wanted, record.spec, ports.catalog, limits.settings(settings, before))
     after = wanted.num_frames or admitted.endless_limit or before
-    limits.check_length(after, after - before)
+    limits.check_longer(record.spec, after, before)
     steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit, limits.limits)
     write_manifest(ports.store, ports.storage, steered.record)
     if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:

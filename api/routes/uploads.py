@@ -8,18 +8,19 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from api.access.caller import Caller, CallerDep
-from api.access.limits import limits_on
+from api.access.caller import CallerDep
 from api.access.own_uploads import no_such_upload
+from api.access.owner_limits import limits_on
 from api.backends.ports import Ports, PortsDep, SettingsDep
+from api.creation.uploads import declared_upload
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody
 from core.service.admission.request_body import parse_body
-from core.service.domain.errors import ObjectNotFound, ServiceFull, TooManyUploads, UploadNotFound
+from core.service.domain.errors import ObjectNotFound, UploadNotFound
 from core.service.domain.media_types import MediaKind, types_of
 from core.service.domain.schema import MIN_FRAMES, Frozen, Shown
-from core.service.domain.uploads import Upload, client_mark
-from core.service.media.uploads import SENDING_GRACE, UploadRequest, new_upload, url_end
+from core.service.domain.uploads import Upload
+from core.service.media.uploads import SENDING_GRACE, UploadRequest, url_end
 from core.service.settings import Settings
 
 router = APIRouter(tags=["uploads"])
@@ -89,9 +90,8 @@ def create_upload(
 ) -> Response:
     """Returns a URL to PUT the file to, and an id for `POST /jobs`. The URL's signature includes type and length: the
     storage accepts no others. The file's content is checked when a job starts."""
-    client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
-    upload = new_upload(parse_body(body, UploadRequest), settings, ports.clock.now(), client, caller.owner)
-    _check_room(ports, settings, client)
+    address = request.client.host if request.client else ""
+    upload = declared_upload(parse_body(body, UploadRequest), address, caller, ports, settings)
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
     ports.uploads.create(upload, limits_on(caller, upload.owner))
@@ -139,37 +139,6 @@ def delete_upload(upload_id: UploadId, ports: PortsDep, settings: SettingsDep) -
         raise no_such_upload(upload_id) from error
     ports.queue.janitor()
     return Response(status_code=204)
-
-
-def stored_upload(
-    data: bytes, content_type: str, caller: Caller, request: Request, ports: Ports, settings: Settings
-) -> Upload:
-    """A new upload whose file came with the request. Raises as POST /uploads."""
-    client = client_mark(request.client.host if request.client else "", ports.uploads.client_key())
-    wanted = UploadRequest(content_type=content_type, size_bytes=len(data))
-    upload = new_upload(wanted, settings, ports.clock.now(), client, caller.owner)
-    _check_room(ports, settings, client)
-    ports.uploads.create(upload, limits_on(caller, upload.owner))
-    ports.storage.put(upload.key, data, content_type)
-    ports.uploads.sent(upload.id)
-    return upload
-
-
-def discard_upload(upload_id: str, ports: Ports) -> None:
-    """Delete an upload that nobody has a URL of. Raises UploadNotFound."""
-    now = ports.clock.now()
-    ports.uploads.discard(upload_id, now, now)
-    ports.queue.janitor()
-
-
-def _check_room(ports: Ports, settings: Settings, client: str) -> None:
-    """Raises TooManyUploads or ServiceFull. The client's own limit comes first, because the client can act on it."""
-    most = settings.max_uploads_per_client
-    if ports.uploads.count_of(client) >= most:
-        fix = "DELETE /uploads/{id} of unneeded ones, or wait: unsent ones are deleted after `expires_at`"
-        raise TooManyUploads(f"{most} uploads from your address are kept already", fix=fix)
-    if ports.uploads.count() >= settings.max_uploads:
-        raise ServiceFull(f"{settings.max_uploads} uploads are kept already", fix="try again later")
 
 
 def _upload(ports: Ports, upload_id: str) -> Upload:

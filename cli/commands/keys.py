@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -37,16 +38,22 @@ NO_LIMIT = "none"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="<action>", required=True)
-    create = actions.add_parser("create", help="make a key; its text is shown once")
+    create = _action(actions.add_parser, "create", "make a key; its text is shown once")
     create.add_argument("name", help="for people: whose key it is")
     create.add_argument("--scope", choices=("read", "jobs", "admin"), default="jobs", help="(default: %(default)s)")
-    all_keys = actions.add_parser("list", help="list all keys, revoked ones too")
-    limits = actions.add_parser("limits", help="show a key's limits and what is used of them, or change them")
-    rotate = actions.add_parser("rotate", help="give a key a new text; the old one stays valid for a while")
-    revoke = actions.add_parser("revoke", help="refuse a key from now on")
+    all_keys = _action(actions.add_parser, "list", "list all keys, revoked ones too")
+    limits = _action(actions.add_parser, "limits", "show a key's limits and what is used of them, or change them")
+    rotate = _action(actions.add_parser, "rotate", "give a key a new text; the old one stays valid for a while")
+    revoke = _action(actions.add_parser, "revoke", "refuse a key from now on")
     for parser_of_a_key in (limits, rotate, revoke):
         parser_of_a_key.add_argument("id", help="id of the key: key_...")
-    rotate.add_argument("--grace-seconds", type=int, default=86400, help="how long (default: %(default)s)")
+    rotate.add_argument(
+        "--grace-seconds",
+        type=int,
+        default=86400,
+        metavar="N",
+        help="how long the old one stays valid (default: %(default)s)",
+    )
     rotate.add_argument("--webhook-secret", action="store_true", help="rotate its webhook secret instead")
     for parser_with_limits in (create, limits):
         _add_limits(parser_with_limits)
@@ -54,8 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_common(each)
 
 
+def _action(add_parser: Callable[..., argparse.ArgumentParser], name: str, summary: str) -> argparse.ArgumentParser:
+    """A parser whose help says what the action does and shows the examples that have it."""
+    head, *examples = EXAMPLES.splitlines()
+    epilog = "\n".join([head, *(line for line in examples if f" keys {name}" in line)])
+    summary_line = f"{summary[0].upper()}{summary[1:]}."
+    raw = argparse.RawDescriptionHelpFormatter
+    return add_parser(name, help=summary, description=summary_line, epilog=epilog, formatter_class=raw)
+
+
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("limits", f"on top of those of the service; {NO_LIMIT} removes one")
+    group = parser.add_argument_group(
+        "limits", f"on top of those of the service: a whole number each; {NO_LIMIT} removes one"
+    )
     for name, summary in LIMITS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=_limit, metavar="N", help=summary)
 
@@ -68,6 +86,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _limit(text: str) -> int | str:
+    if text != NO_LIMIT and not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor {NO_LIMIT!r}")
     return text if text == NO_LIMIT else int(text)
 
 
@@ -97,14 +117,14 @@ def _rotate(args: argparse.Namespace) -> int:
         if not args.webhook_secret:
             return _print_new(client.keys.rotate(args.id, args.grace_seconds), as_json=args.json)
         rotated = client.keys.rotate_webhook_secret(args.id, args.grace_seconds)
-    print(rotated.model_dump_json() if args.json else rotated.webhook_secret)
+    print(rotated.model_dump_json(exclude_unset=True) if args.json else rotated.webhook_secret)
     return 0
 
 
 def _print_new(key: NewKey, *, as_json: bool) -> int:
     """Only the text goes to stdout, so that it can be stored without passing the screen."""
     if as_json:
-        print(key.model_dump_json())
+        print(key.model_dump_json(exclude_unset=True))
         return 0
     print(key.key)
     print(f"{key.id}: keep the text above; it is not shown again", file=sys.stderr)
@@ -121,8 +141,10 @@ def _list(args: argparse.Namespace) -> int:
     with api_of(args) as client:
         keys = client.keys.list()
     if args.json:
-        print(json.dumps([key.model_dump(mode="json") for key in keys]))
+        print(json.dumps([key.model_dump(mode="json", exclude_unset=True) for key in keys]))
         return 0
+    if not keys:
+        print("no keys", file=sys.stderr)
     for key in keys:
         print(key_line(key))
     return 0
@@ -141,7 +163,7 @@ def _limits(args: argparse.Namespace) -> int:
     changes = limits_of(args)
     with api_of(args) as client:
         key = client.keys.change(args.id, limits=changes) if changes else client.keys.get(args.id)
-    print(key.model_dump_json() if args.json else "\n".join(limit_lines(key)))
+    print(key.model_dump_json(exclude_unset=True) if args.json else "\n".join(limit_lines(key)))
     return 0
 
 

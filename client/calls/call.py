@@ -35,6 +35,7 @@ class Call(Generic[T]):
 
     @property
     def can_be_repeated(self) -> bool:
+        """Whether sending it twice has the effect of sending it once."""
         return self.is_repeatable or self.method in SAFE_METHODS
 
 

@@ -27,20 +27,24 @@ JobFields = JobRequest | Mapping[str, Any]
 
 
 def create(request: JobFields, idempotency_key: str, wait_seconds: int) -> Call[Job]:
+    """POST /jobs. Repeated with the same key it reads the same job. `wait_seconds` >= 0; 0: do not wait for the end."""
     options = {"json": _body(request), **_waiting(wait_seconds, {"Idempotency-Key": idempotency_key})}
     return Call("POST", "/jobs", reads(Job), options, is_repeatable=True)
 
 
 def put(job_id: str, request: JobFields, wait_seconds: int) -> Call[Job]:
+    """PUT /jobs/{job_id}: create a job under an id of your own. `wait_seconds` as in `create`."""
     return Call("PUT", f"/jobs/{job_id}", reads(Job), {"json": _body(request), **_waiting(wait_seconds, {})})
 
 
 def plan(request: JobFields) -> Call[JobPlan]:
+    """POST /jobs?dry_run=true: reads what the job would be."""
     options = {"json": _body(request), "params": {"dry_run": "true"}}
     return Call("POST", "/jobs", reads(JobPlan), options, is_repeatable=True)
 
 
 def batch(requests: Iterable[JobFields], idempotency_key: str) -> Call[tuple[BatchResult, ...]]:
+    """POST /jobs/batch: reads a result for each request, in their order."""
     options = {
         "json": {"jobs": [_body(request) for request in requests]},
         "headers": {"Idempotency-Key": idempotency_key},
@@ -92,6 +96,7 @@ def get(job_id: str, seen: Seen | None = None) -> Call[Seen]:
 
 
 def page(status: JobStatus | str | None, limit: int, cursor: str | None, owner: str | None) -> Call[JobList]:
+    """GET /jobs: a page of at most `limit` jobs (1 to 100), newest first, from `cursor` on."""
     query = given(status=status, limit=limit, cursor=cursor, owner=owner)
     return Call("GET", "/jobs", reads(JobList), {"params": query})
 
@@ -102,6 +107,7 @@ def jobs_of(page: JobList) -> Iterable[Job]:
 
 
 def chunks(job_id: str, after: int, limit: int, include: ChunkInclude | None) -> Call[ChunkList]:
+    """GET /jobs/{job_id}/chunks: at most `limit` chunks (1 to 1,000), after the index `after` (-1: from 0 on)."""
     query = given(after=after, limit=limit, include=include)
     return Call("GET", f"/jobs/{job_id}/chunks", reads(ChunkList), {"params": query})
 
@@ -124,15 +130,18 @@ def steer(
 
 
 def extend(job_id: str, num_frames: int, prompt: str | None) -> Call[Job]:
+    """POST .../extend: make an ended job longer by `num_frames`."""
     return Call("POST", f"/jobs/{job_id}/extend", reads(Job), {"json": given(num_frames=num_frames, prompt=prompt)})
 
 
 def branch(job_id: str, from_chunk: int, changes: Mapping[str, Any]) -> Call[Job]:
+    """POST .../branch: a new job that begins with the chunks before `from_chunk`. `changes` of None are left out."""
     body = {"from_chunk": from_chunk, **given(**changes)}
     return Call("POST", f"/jobs/{job_id}/branch", reads(Job), {"json": body})
 
 
 def retry(job_id: str) -> Call[Job]:
+    """POST .../retry: let a failed or canceled job go on."""
     return Call("POST", f"/jobs/{job_id}/retry", reads(Job))
 
 
@@ -142,12 +151,15 @@ def cancel(job_id: str) -> Call[Job]:
 
 
 def delete(job_id: str) -> Call[None]:
+    """DELETE /jobs/{job_id}. Deleting a job twice is no error of a repeated call."""
     return Call("DELETE", f"/jobs/{job_id}", nothing, if_gone=nothing)
 
 
 def revoke_links(job_id: str) -> Call[None]:
+    """POST .../revoke-links: no link given so far is valid any more."""
     return Call("POST", f"/jobs/{job_id}/revoke-links", nothing, is_repeatable=True)
 
 
 def video_path(job_id: str, variant: Variant) -> str:
+    """Path of the final MP4, for a download."""
     return f"/jobs/{job_id}/video.mp4?variant={variant}"

@@ -24,16 +24,20 @@ def send_file(target: UploadTarget, content: Callable[[], Iterable[bytes]]) -> C
 
 
 def get(upload_id: str) -> Call[Upload]:
+    """GET /uploads/{upload_id}."""
     return Call("GET", f"/uploads/{upload_id}", reads(Upload))
 
 
 def delete(upload_id: str) -> Call[None]:
+    """DELETE /uploads/{upload_id}."""
     return Call("DELETE", f"/uploads/{upload_id}", nothing, if_gone=nothing)
 
 
 def models() -> Call[ModelList]:
+    """GET /models."""
     return Call("GET", "/models", reads(ModelList))
 
 
 def fetch(url: str) -> Call[bytes]:
+    """GET any link of the API; reads its bytes."""
     return Call("GET", url, lambda response: response.content, {"follow_redirects": True})

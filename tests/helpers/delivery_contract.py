@@ -144,6 +144,22 @@ class DeliveryContract:
         ports.finish(job)
         assert taken(ports).event_type == "job.succeeded"
 
+    def test_a_410_to_a_delivery_that_stays_delivered_turns_the_webhooks_of_its_job_off(
+        self, ports: StorePorts
+    ) -> None:
+        job = hooked_job(ports)
+        ports.make_all_chunks(job)
+        first = send_first(ports)
+        second = send_first(ports)
+        for delivery in (second, first):
+            ports.deliveries.send_again(job.id, delivery.id, ports.clock.now())
+        ports.outbox.record(ended(taken(ports), "delivered", 410))
+        assert ports.outbox.take_due(10, LONG) == []
+        ports.finish(job)
+        assert ports.outbox.take_due(10, LONG) == []
+        states = [row.state for row in ports.outbox.of_job(job.id)]
+        assert states == ["delivered", "delivered", "disabled"], "what was delivered stays so"
+
     def test_what_is_not_there_is_not_sent_again(self, ports: StorePorts) -> None:
         job = hooked_job(ports)
         for job_id in (job.id, "job_unknown"):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from core.service.domain.api_keys import KeyLimits
-from core.service.domain.errors import LimitReached, LongtakeError
+from core.service.domain.errors import LimitReached, LongtakeError, UsageUnknown
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.ids import new_upload_id
 from core.service.domain.ports import JobStore, Lease, RequestCounts, Results, UploadStore, Usage
@@ -62,6 +62,8 @@ class UsagePorts:
     counts: RequestCounts
     lose_all: Callable[[], None]
     """Loses everything that is counted and stored."""
+    mark_rebuilt: Callable[[], None]
+    """What was lost is there again, as far as it can be."""
 
     def key(self) -> KeyOf:
         return KeyOf(self, f"key_{next(_names)}")
@@ -87,9 +89,9 @@ class KeyOf:
     def used(self) -> KeyUsage:
         return self.ports.usage.of(self.id)
 
-    def create(self, limits: KeyLimits | None = None, shares: int = 0, **spec: Any) -> str:
+    def create(self, limits: KeyLimits | None = None, shares: int = 0, job_id: str = "", **spec: Any) -> str:
         """Without anything said: 32 frames."""
-        job_id = f"job-{next(_names)}"
+        job_id = job_id or f"job-{next(_names)}"
         source = BranchSource(job_id="job_x", from_chunk=shares) if shares else None
         record = JobRecord(
             id=job_id,
@@ -188,6 +190,7 @@ DEEDS: dict[str, Deed] = {
     "complete": lambda key, job, _: key.complete(job),
     "copy": lambda key, job, _: key.copy(job),
     "create": lambda key, _job, frames: key.create(num_frames=frames),
+    "create as an upload is called": lambda key, _job, frames: key.create(job_id=key.upload(frames).id),
     "delete": lambda key, job, _: key.store.request_delete(job),
     "extend": lambda key, job, frames: key.store.extend(job, JobExtension(num_frames=frames)),
     "fail": lambda key, job, _: key.store.fail(job, ERROR),
@@ -205,6 +208,8 @@ DEEDS: dict[str, Deed] = {
 
 QUICK = (Phase.explicit, Phase.generate)
 """Without shrinking: an example has many steps, and to shrink it takes minutes."""
+SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
+"""Checks that do not fit a contract: each class that keeps it runs it with ports of its own."""
 DONE = st.tuples(st.sampled_from(sorted(DEEDS)), st.integers(0, 1), st.integers(16, 40))
 
 
@@ -355,6 +360,18 @@ class UsageContract:
         ports.uploads.remove(third.id)
         assert key.used == KeyUsage()
 
+    def test_a_job_may_be_called_as_an_upload_is(self, ports: UsagePorts) -> None:
+        key = ports.key()
+        uploads = [key.upload(100) for _ in range(2)]
+        first, second = (key.create(job_id=upload.id) for upload in uploads)
+        assert key.used == KeyUsage(unfinished_jobs=2, frames_today=64, stored_bytes=200)
+        key.make_chunk(first)
+        assert key.used.stored_bytes == 200 + CHUNK_BYTES
+        ports.uploads.remove(first)
+        assert key.used == KeyUsage(unfinished_jobs=2, frames_today=64, stored_bytes=100 + CHUNK_BYTES)
+        key.store.purge(second)
+        assert key.used == KeyUsage(unfinished_jobs=1, frames_today=64, stored_bytes=100 + CHUNK_BYTES)
+
     def test_jobs_without_an_owner_count_for_nobody(self, ports: UsagePorts) -> None:
         record = ports.store.create(
             JobRecord(id="free", status=JobStatus.QUEUED, spec=job_spec(), created_at=ports.clock.now())
@@ -370,10 +387,11 @@ class UsageContract:
         before = key.used
         stored = [(key.store.get(job), all_chunks(key.store, job)) for job in key.ids]
         ports.lose_all()
-        assert key.used == KeyUsage()
+        assert key.used == KeyUsage(complete=False)
         for record, lists in stored:
             key.store.restore(record, lists)
             key.store.restore(record, lists)
+        ports.mark_rebuilt()
         assert key.used == before
 
     # Limits
@@ -432,6 +450,36 @@ class UsageContract:
         ports.uploads.remove(upload.id)
         key.create(limits)
 
+    @pytest.mark.parametrize("limit", ["unfinished_jobs", "frames_per_day", "stored_bytes"])
+    def test_nobody_gets_more_than_the_limits_while_what_is_used_is_counted_again(
+        self, ports: UsagePorts, limit: str
+    ) -> None:
+        key, limits, other = ports.key(), KeyLimits(**{limit: 1000}), KeyLimits(frames=1000)
+        ports.lose_all()
+        ended, running = key.create(other), key.create()
+        key.store.request_cancel(ended)
+        refused: list[Callable[[], object]] = [
+            lambda: key.create(limits),
+            lambda: key.store.retry(ended, limits),
+            lambda: key.store.extend(ended, JobExtension(num_frames=16), limits),
+            lambda: key.store.steer(running, JobChange(num_frames=33), limits=limits),
+        ]
+        for ask in refused:
+            with pytest.raises(UsageUnknown):
+                ask()
+        key.store.steer(running, JobChange(prompt="a blue square", num_frames=31), limits=limits)
+        ports.mark_rebuilt()
+        key.create(limits)
+
+    def test_nothing_is_uploaded_while_the_bytes_are_counted_again(self, ports: UsagePorts) -> None:
+        key, limits = ports.key(), KeyLimits(stored_bytes=CHUNK_BYTES)
+        ports.lose_all()
+        key.upload(1, KeyLimits(unfinished_jobs=1))
+        with pytest.raises(UsageUnknown):
+            key.upload(1, limits)
+        ports.mark_rebuilt()
+        key.upload(1, limits)
+
     def test_a_refused_job_leaves_nothing(self, ports: UsagePorts) -> None:
         key = ports.key()
         with pytest.raises(LimitReached):
@@ -445,12 +493,13 @@ class UsageContract:
 
     # Nothing drifts
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, deadline=None, suppress_health_check=SHARED)
     @given(done=st.lists(DONE, min_size=10, max_size=50))
     def test_whatever_is_done_the_count_is_that_of_the_records(
         self, ports: UsagePorts, done: list[tuple[str, int, int]]
     ) -> None:
         ports.lose_all()
+        ports.mark_rebuilt()
         key = ports.key()
         key.create()
         for deed, number, frames in done:

@@ -121,6 +121,12 @@ class Office:
         job = self.world.submit(num_frames=160, webhook_url=self.url, webhook_events=("chunk.completed",))
         self.world.store.memory.records[JOB] = job.model_copy(update=fields)
 
+    def canceled_job(self, job_id: str, owner: str | None = None) -> None:
+        """One job.canceled delivery, of a job of its own."""
+        job = self.world.submit(job_id, num_frames=16, webhook_url=self.url, webhook_events=("job.canceled",))
+        self.world.store.memory.records[job_id] = job.model_copy(update={"owner": owner})
+        self.world.store.request_cancel(job_id)
+
     def only(self) -> Delivery:
         (delivery,) = self.outbox.of_job(JOB)
         return delivery

@@ -1,13 +1,8 @@
-"""Keys in real API processes: the examples of the API's page, revocation in all, a Redis that loses its data."""
+"""Keys in real API processes: revocation in all, a Redis that loses its data, the page that asks for a key."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,15 +10,12 @@ from playwright.sync_api import expect
 from pydantic import SecretStr
 
 from cli.processes.machine import free_port
+from core.service.redis.keys import API_KEYS
 from tests.helpers.browser import chromium
 from tests.helpers.customers import ADMIN_KEY, bearer
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
-BASH = shutil.which("bash")
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +35,6 @@ def create(http: httpx.Client) -> dict[str, str]:
 
 def status(http: httpx.Client, text: str) -> int:
     return http.get("/jobs", headers=bearer(text)).status_code
-
-
-def test_the_examples_of_the_api_page_work(service: Service, tmp_path: Path) -> None:
-    if BASH is None or shutil.which("curl") is None:
-        pytest.skip("the commands need bash and curl")
-    (example,) = re.findall(r"```sh\n(.*?)```", API_PAGE.split("## API keys")[1].split("\n## ")[0], flags=re.DOTALL)
-    script = "set -euo pipefail\n" + example.replace("http://127.0.0.1:8000", str(service.http.base_url).rstrip("/"))
-    environment = {**os.environ, "LONGTAKE_ADMIN_KEY": ADMIN_KEY}
-    result = subprocess.run(
-        [BASH, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.returncode == 0, result.stderr + result.stdout
-    keys = service.http.get("/keys", headers=bearer(ADMIN_KEY)).json()["keys"]
-    assert [key["limits"]["requests_per_minute"] for key in keys if key["revoked_at"]] == [600]
 
 
 def test_a_key_that_one_process_revokes_stops_at_the_others(service: Service) -> None:
@@ -89,6 +67,17 @@ def test_keys_outlive_a_redis_that_loses_its_data(service: Service) -> None:
     listed = {key["id"]: key["revoked_at"] for key in keys}
     assert listed[valid["id"]] is None
     assert listed[dead["id"]]
+
+
+def test_a_redis_restored_from_an_older_backup_brings_no_revoked_key_back_for_long(service: Service) -> None:
+    made, client = create(service.http), service.redis()
+    backup = str(client.hget(API_KEYS, made["id"]))
+    assert service.http.delete(f"/keys/{made['id']}", headers=bearer(ADMIN_KEY)).status_code == 204
+    client.hset(API_KEYS, made["id"], backup)
+    eventually(lambda: status(service.http, made["key"]) == 200, "the key to be back", seconds=10)
+    worker = service.start_worker("cpu")
+    eventually(lambda: status(service.http, made["key"]) == 401, "the key to be refused again", seconds=20)
+    service.stop(worker)
 
 
 def test_the_page_asks_for_a_key_and_keeps_it(service: Service) -> None:

@@ -72,7 +72,7 @@ def test_a_job_is_counted_to_its_end_and_again_after_redis_was_lost(service: Ser
     refused = service.http.post("/jobs", json=BODY, headers=bearer(key["key"]))
     assert (refused.status_code, refused.json()["code"]) == (429, "limit_reached")
     eventually(lambda: usage(service, key)["unfinished_jobs"] == 0, "the job to end", seconds=60)
-    used = {"unfinished_jobs": 0, "frames_today": 40, "stored_bytes": stored_bytes(service, job)}
+    used = {"unfinished_jobs": 0, "frames_today": 40, "stored_bytes": stored_bytes(service, job), "complete": True}
     assert usage(service, key) == used
     service.redis().flushall()
     eventually(lambda: usage(service, key) == used, "the records to be rebuilt", seconds=60)

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -19,6 +21,9 @@ from tests.helpers.service import Service, running_service
 BIN = Path(sys.executable).parent
 API_PAGE = (REPOSITORY / "docs" / "http-api.md").read_text()
 ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
+SHORT_SECONDS = 30
+NO_KEYS = ["--exclude-checks", "ignored_auth", "--generation-with-security-parameters", "false"]
+"""Without keys the service asks for none, although the document, which is always the same, names them."""
 CONFIG = """\
 seed = 7
 workers = 1  # CPython 3.11 cannot parse in two threads at once (SystemError), which hypothesis does
@@ -27,9 +32,7 @@ max-redirects = 0
 max-stream-events = 5
 continue-on-failure = true
 
-[headers]
-Authorization = "Bearer {sender}"
-
+{headers}
 [generation]
 max-examples = 8
 
@@ -71,14 +74,20 @@ checks.allow_header_conformance.enabled = false
 
 @pytest.fixture(scope="module")
 def contract(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service of its own, with keys: generated requests fill its queue and delete its jobs. Short jobs only."""
-    folder = tmp_path_factory.mktemp("contract")
+    """A service with keys; the client of `http` is the operator."""
+    with short_jobs(tmp_path_factory.mktemp("contract"), admin_key=SecretStr(ADMIN_KEY)) as service:
+        service.http.headers["Authorization"] = f"Bearer {ADMIN_KEY}"
+        yield service
+
+
+@contextmanager
+def short_jobs(folder: Path, **chosen: Any) -> Generator[Service]:
+    """A service of its own: generated requests fill its queue and delete its jobs."""
     write_fake_preset(folder / "presets", "fake", refiner=True)
     write_fake_preset(folder / "presets", "idle")
     limits = {"max_frames": 64, "max_endless_frames": 64, "max_queued_jobs": 100_000, "max_uploads_per_client": 1000}
-    chosen = {"max_wait_seconds": 1, "playlist_wait_seconds": 0.2, "media": "proxy", "admin_key": SecretStr(ADMIN_KEY)}
+    chosen |= {"max_wait_seconds": 1, "playlist_wait_seconds": 0.2, "media": "proxy"}
     with running_service(folder, folder / "presets", default_model="fake", **limits, **chosen) as service:
-        service.http.headers["Authorization"] = f"Bearer {ADMIN_KEY}"
         service.start_workers("fake")
         yield service
 
@@ -97,18 +106,32 @@ def test_so_is_every_answer_to_a_key_at_its_limits(contract: Service, tmp_path: 
     check(contract, key, "examples,fuzzing", tmp_path)
 
 
-def check(service: Service, sender: str, phases: str, folder: Path) -> None:
-    """schemathesis finds no answer to this key that the document does not foresee."""
+def test_so_is_every_answer_to_a_customer_without_limits(contract: Service, tmp_path: Path) -> None:
+    key = contract.http.post("/keys", json={"name": "a customer"}).json()["key"]
+    check(contract, key, "examples,fuzzing", tmp_path, SHORT_SECONDS)
+
+
+def test_so_is_every_answer_of_a_service_without_keys(tmp_path: Path) -> None:
+    with short_jobs(tmp_path / "open") as service:
+        check(service, None, "examples,fuzzing", tmp_path, SHORT_SECONDS)
+
+
+def check(service: Service, sender: str | None, phases: str, folder: Path, seconds: int | None = None) -> None:
+    """schemathesis finds no answer to this key, or without one, that the document does not foresee. It looks no longer
+    than `seconds`."""
     ended = [service.submit(num_frames=32, refine=refine).id for refine in (None, True)]
     for job_id in ended:
         service.wait_for_success(job_id)
     waiting = [service.submit(model="idle", num_frames=48).id for _ in range(2)]  # for no worker
-    key = service.http.post("/keys", json={"name": "a customer"}).json()["id"]
+    key = service.http.post("/keys", json={"name": "a customer"}).json()["id"] if sender else "key_none"
     lists = {"jobs": [*ended, *waiting], "ended": ended, "keys": [key]}
+    headers = f'[headers]\nAuthorization = "Bearer {sender}"\n' if sender else ""
     told = {name: json.dumps(values) for name, values in lists.items()}
-    (folder / "schemathesis.toml").write_text(CONFIG.format(sender=sender, **told))
+    (folder / "schemathesis.toml").write_text(CONFIG.format(headers=headers, **told))
     url = f"http://127.0.0.1:{service.api_port}/openapi.json"
-    run([BIN / "schemathesis", "run", url, "--phases", phases], folder)
+    bound = [] if seconds is None else ["--max-time", str(seconds)]
+    keyless = [] if sender else NO_KEYS
+    run([BIN / "schemathesis", "run", url, "--phases", phases, *bound, *keyless], folder)
 
 
 def test_a_generated_client_type_checks_and_works(contract: Service, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from core.service.redis.job_store import RedisJobStore
 from core.service.redis.lane_claims import CANDIDATES
 from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
 from core.service.redis.upload_store import RedisUploadStore
+from core.service.redis.usage import RedisUsage
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
 from core.service.testing.api_keys import FakeApiKeys
@@ -231,6 +232,21 @@ def test_a_cancel_and_a_deletion_of_old_jobs_work(world: RedisWorld, client: red
     world.store.request_delete("job_a")
     world.clean()
     assert list(world.storage.list(job_prefix("job_a"))) == []
+
+
+def test_a_status_that_a_worker_without_keys_wrote_is_listed_right_and_goes_with_its_job(
+    world: RedisWorld, client: redis.Redis
+) -> None:
+    usage = RedisUsage(client, world.clock)
+    world.store.create(queued_job().model_copy(update={"owner": "key_a"}))
+    (job,) = world.store.list(owner="key_a", status=JobStatus.QUEUED).jobs
+    change_row(client, job.id, status="succeeded", revision=job.revision + 1)
+    assert not world.store.list(owner="key_a", status=JobStatus.QUEUED).jobs
+    assert [listed.id for listed in world.store.list(owner="key_a").jobs] == [job.id]
+    assert usage.of("key_a").unfinished_jobs == 1, "as operations.md says"
+    world.store.purge(job.id)
+    assert usage.of("key_a").unfinished_jobs == 0
+    assert not client.keys("longtake:jobs:owner:key_a*")
 
 
 # A newer one, before a roll-back or while both run

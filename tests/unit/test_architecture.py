@@ -63,6 +63,18 @@ def test_import_contracts_hold() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_no_route_calls_the_functions_of_another_route() -> None:
+    """What two routes share is in another package of the API. A route may name another's parameters and answers."""
+    found = [
+        f"{file.name}: {alias.name}"
+        for file in python_files("api/routes")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "api.routes"
+        for alias in node.names
+    ]
+    assert found == []
+
+
 def test_api_starts_where_no_model_library_and_no_worker_exist() -> None:
     then = "from api.app import create_app; print(len(create_app().openapi()['paths']))"
     result = import_without((*MODEL_LIBRARIES, *EMBEDDED_LIBRARIES, "worker", "cli"), modules_of("api"), then)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 
 from core.service.domain import webhooks
 from core.service.domain.errors import StoreError
@@ -43,7 +44,9 @@ BUSY_SECONDS = 3.0
 DAMAGED_SECONDS = 600.0
 """Delay of a delivery whose outcome the store cannot record although it works."""
 RETURN_STEP_SECONDS = 0.25
-GONE = 410
+OUTBOX_THREADS = 4
+KEY_THREADS = 2
+"""Keys that Redis has lost are read from the object store: no hold must wait for that."""
 
 
 class DeliveryLoop:
@@ -73,7 +76,8 @@ class DeliveryLoop:
         self._recording: set[str] = set()
         """Held deliveries whose outcome is being written. In the outbox they may have ended already."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._calls = StoreCalls()
+        self._calls = StoreCalls("outbox", OUTBOX_THREADS)
+        self._key_calls = StoreCalls("webhook-keys", KEY_THREADS)
         self._notes = EndedNotes(store, self._calls)
         self._woken = asyncio.Event()
         self._stopping = False
@@ -87,7 +91,7 @@ class DeliveryLoop:
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     def stop(self) -> None:
-        self._stopping = self._calls.stopping = True
+        self._stopping = self._calls.stopping = self._key_calls.stopping = True
         self.wake()
 
     async def run(self) -> None:
@@ -107,6 +111,7 @@ class DeliveryLoop:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
             self._calls.close()
+            self._key_calls.close()
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):
@@ -211,7 +216,7 @@ class DeliveryLoop:
             logger.exception("webhook %s: the outcome was not recorded", delivery.id)
 
     async def _attempt_and_record(self, delivery: Delivery) -> None:
-        secret = await self._calls.retried(lambda: self._secrets.of(delivery))
+        secret = await self._secret_of(delivery)
         at, started = self._clock.now(), time.perf_counter()
         try:
             answer = await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
@@ -225,6 +230,10 @@ class DeliveryLoop:
         seconds = round(time.perf_counter() - started, 3)
         attempt = DeliveryAttempt(at=at, status_code=answer.status_code, error=answer.error, duration_seconds=seconds)
         await self._record(delivery, attempt, answer)
+
+    async def _secret_of(self, delivery: Delivery) -> str:
+        known = self._secrets.known(delivery)
+        return await self._key_calls.retried(lambda: self._secrets.of(delivery)) if known is None else known
 
     def _busy_seconds(self, delivery: Delivery) -> float:
         return max(BUSY_SECONDS, self._return_times.delay_seconds(_key_of(delivery).owner, time.monotonic()))
@@ -254,8 +263,8 @@ def after_attempt(
     delay_seconds = None if delivery.once else webhooks.retry_delay_seconds(len(attempts), jitter)
     if answer.status_code is not None and 200 <= answer.status_code < 300:
         state = "delivered"
-    elif answer.status_code == GONE:
-        state = "disabled"
+    elif answer.status_code == HTTPStatus.GONE:
+        state = "delivered" if delivery.was_delivered else "disabled"
     elif delay_seconds is None:
         state = "delivered" if delivery.was_delivered else "failed"
     pause_seconds = max(delay_seconds or 0.0, answer.retry_after_seconds)

@@ -25,12 +25,18 @@ class SigningSecrets:
     def of(self, delivery: Delivery) -> str:
         """The secrets, separated by spaces; "" if there is none. Those of a revoked key still sign. Raises StoreError,
         also if the storage cannot be asked for keys that Redis has lost."""
+        known = self.known(delivery)
+        return self._of_key(delivery) if known is None else known
+
+    def known(self, delivery: Delivery) -> str | None:
+        """`of` if no key has to be read for it, else None. No I/O."""
         if delivery.secret is not None:
             return delivery.secret
-        if delivery.owner is None or delivery.owner == ADMIN_ID:
-            return self._of_deployment()
+        return self._of_deployment() if delivery.owner in (None, ADMIN_ID) else None
+
+    def _of_key(self, delivery: Delivery) -> str:
         try:
-            return " ".join(self._keys.get(delivery.owner).webhook_secrets(self._clock.now()))
+            return " ".join(self._keys.get(str(delivery.owner)).webhook_secrets(self._clock.now()))
         except KeyNotFound as error:
             logger.error("webhook %s: %s", delivery.id, error.message)
             return ""

@@ -1,4 +1,4 @@
-"""Blocking calls of the store from the event loop, in a thread pool of their own so that no other call delays them."""
+"""Blocking calls from the event loop, in thread pools of their own so that no other call delays them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from worker.runtime.server_retry import FINAL_ERRORS
 
 T = TypeVar("T")
 STORE_PAUSE_SECONDS = 1.0
-NUM_THREADS = 4
 
 
 class StoreCalls:
-    """Set `stopping` to end retries."""
+    """A pool of `num_threads`. Set `stopping` to end retries."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, num_threads: int) -> None:
         self.stopping = False
-        self._threads = ThreadPoolExecutor(NUM_THREADS, "outbox")
+        self._threads = ThreadPoolExecutor(num_threads, name)
 
     async def once(self, call: Callable[[], T]) -> T:
         """Raises what `call` raises."""

@@ -42,9 +42,26 @@ def check_length(length: int, new_frames: int, limits: KeyLimits) -> None:
         raise LimitExceeded(message, field="num_frames", fix=f"ask for at most {limits.frames_per_day}")
 
 
+def check_longer(spec: JobSpec, length: int, known_frames: int, limits: KeyLimits) -> None:
+    """The same for a job that exists and gets this length; one that gets no further frames is always allowed. Further
+    frames have the job's steps, of which the key may have fewer by now."""
+    if length <= known_frames:
+        return
+    check_length(length, length - known_frames, limits)
+    for field, steps in _steps_of_each_chunk(spec):
+        if limits.inference_steps is not None and steps > limits.inference_steps:
+            most = f"the most is {limits.inference_steps}, set by the limits of the API key"
+            message = f"{field} of the job is {steps}; {most}"
+            raise LimitExceeded(message, field="num_frames", fix="submit a new job with fewer steps")
+
+
 def _steps(spec: JobSpec) -> Iterator[tuple[str, int]]:
-    yield "num_inference_steps", spec.num_inference_steps or 0
+    yield from _steps_of_each_chunk(spec)
     yield "first_chunk.num_inference_steps", spec.first_chunk.num_inference_steps if spec.first_chunk else 0
+
+
+def _steps_of_each_chunk(spec: JobSpec) -> Iterator[tuple[str, int]]:
+    yield "num_inference_steps", spec.num_inference_steps or 0
     yield "refine.steps", spec.refine.num_inference_steps if spec.refine else 0
 
 

@@ -56,6 +56,10 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "too_long": ("has more than {max_length} entries", "leave some out"),
 }
 """pydantic's error types: what is wrong, and the fix, both formatted with the error's ctx."""
+_OF_FIELDS = {
+    ("owner", "string_pattern_mismatch"): ("is not the id of an API key", "give one that GET /keys lists, or admin")
+}
+"""In place of those above, by field and error type."""
 _REASONS = {("seed", "less_than_equal"): ": JavaScript and other JSON clients round larger integers"}
 """Appended to the fix, by field and error type."""
 
@@ -134,7 +138,7 @@ def _error_of_unknown_field(name: object, model: type[BaseModel]) -> RequestErro
 def error_of_detail(detail: Mapping[str, Any]) -> RequestError:
     """A RequestError for one of pydantic's error details; its `loc` begins with a field's name."""
     field = _path(detail["loc"])
-    what, fix = _explained(detail)
+    what, fix = _OF_FIELDS.get((field, detail["type"])) or _explained(detail)
     too_long_text = detail["type"] == "string_too_long" and field in {"prompt", "negative_prompt"}
     error_class = PromptTooLong if too_long_text else InvalidField
     return error_class(f"{field} {what}", field=field, fix=fix + _REASONS.get((field, detail["type"]), ""))

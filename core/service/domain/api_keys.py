@@ -69,7 +69,7 @@ class KeyLimits(Stored):
 class RetiredSecret(Stored):
     """A secret that was replaced and is valid for a while still."""
 
-    value: str = Field(description="Of a key: SHA-256 of its text. Of webhooks: the whsec_ secret itself.")
+    value: str = Field(repr=False, description="Of a key: SHA-256 of its text. Of webhooks: the whsec_ secret itself.")
     valid_until: datetime
 
 
@@ -82,10 +82,11 @@ class ApiKey(Stored):
     text_sha256: str = Field(description="Hexadecimal SHA-256 of the text.")
     retired_text: RetiredSecret | None = None
     limits: KeyLimits = KeyLimits()
-    webhook_secret: str = Field(description="whsec_... secret that signs the webhooks of its jobs.")
+    webhook_secret: str = Field(repr=False, description="whsec_... secret that signs the webhooks of its jobs.")
     retired_webhook_secret: RetiredSecret | None = None
     created_at: datetime
     revoked_at: datetime | None = None
+    revision: int = Field(default=0, description="Grows with each change.")
 
     def may(self, scope: Scope) -> bool:
         """Whether its scope includes `scope`."""

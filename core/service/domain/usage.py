@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pydantic import Field
 
 from core.service.domain.api_keys import KeyLimits
-from core.service.domain.errors import LimitReached
+from core.service.domain.errors import LimitReached, UsageUnknown
 from core.service.domain.schema import JobRecord, Shown
 
 JOB_RETRY_SECONDS = 30
@@ -26,6 +26,7 @@ class KeyUsage(Shown):
     unfinished_jobs: int = Field(default=0, description="Jobs that are queued or running now.")
     frames_today: int = Field(default=0, description="Frames that were asked for today (UTC) and not given back.")
     stored_bytes: int = Field(default=0, description="Bytes of all its videos and uploads.")
+    complete: bool = Field(default=True, description="False while it is counted again, after a loss of Redis.")
 
 
 def is_unfinished(record: JobRecord) -> bool:
@@ -60,15 +61,23 @@ def end_of(day: date) -> datetime:
 
 
 def check_limits(before: JobRecord | None, after: JobRecord, usage: KeyUsage, limits: KeyLimits, now: datetime) -> None:
-    """Raises LimitReached if the owner of the job, who uses `usage`, may not make this change now. What asks for no
-    further frames and lets no ended job go on is always allowed."""
+    """Raises LimitReached if the owner of the job, who uses `usage`, may not make this change now, UsageUnknown if that
+    is not known. What asks for no further frames and lets no ended job go on is always allowed."""
     begins = is_unfinished(after) and not (before and is_unfinished(before))
     _, frames = new_frames(before, after) or (None, 0)
+    if not begins and frames <= 0:
+        return
+    _check_known(usage, limits.unfinished_jobs, limits.frames_per_day)
     if begins:
         _check_jobs(usage, limits)
-    if begins or frames > 0:
-        _check_frames(frames, usage, limits, now)
-        check_bytes(1, usage.stored_bytes, limits)
+    _check_frames(frames, usage, limits, now)
+    check_bytes(1, usage, limits)
+
+
+def _check_known(usage: KeyUsage, *limits: int | None) -> None:
+    if not usage.complete and any(limit is not None for limit in limits):
+        message = "the service counts again what the API key uses of its limits"
+        raise UsageUnknown(message, fix="ask again; it is done when all jobs are read")
 
 
 def _check_jobs(usage: KeyUsage, limits: KeyLimits) -> None:
@@ -88,9 +97,10 @@ def _check_frames(frames: int, usage: KeyUsage, limits: KeyLimits, now: datetime
         raise LimitReached(message, field="num_frames", fix=fix, retry_seconds=max(1, wait))
 
 
-def check_bytes(more: int, stored: int, limits: KeyLimits) -> None:
-    """Raises LimitReached if a key that has `stored` bytes may not store `more`."""
-    most = limits.stored_bytes
+def check_bytes(more: int, usage: KeyUsage, limits: KeyLimits) -> None:
+    """Raises LimitReached if a key that uses `usage` may not store `more` bytes, UsageUnknown if that is not known."""
+    stored, most = usage.stored_bytes, limits.stored_bytes
+    _check_known(usage, most)
     if most is not None and stored + more > most:
         message = f"the API key has {stored} bytes of videos and uploads stored; it may have {most}"
         fix = "DELETE /jobs/{id} and /uploads/{id} of those that are not needed"

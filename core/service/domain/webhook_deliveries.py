@@ -38,6 +38,7 @@ def delivery_view(delivery: Delivery) -> WebhookDelivery:
 
 
 def ping_view(ping: Delivery) -> WebhookPing:
+    """What clients read of a ping."""
     return WebhookPing(
         id=ping.job_id.removeprefix(PING_JOB_PREFIX),
         url=ping.url,
@@ -92,20 +93,24 @@ def place_in(cursor: str) -> tuple[int, str]:
 
 
 def delivery_not_found(delivery_id: str) -> DeliveryNotFound:
+    """404, for an id that was never one and for one that is not kept any more."""
     fix = "GET /jobs/{job_id}/webhook-deliveries lists those that are kept"
     return DeliveryNotFound(f"the job has no webhook delivery {shortened(delivery_id, 64)}", fix=fix)
 
 
 def being_sent() -> DeliveryConflict:
+    """409: the order of the webhooks of a job must be kept."""
     return DeliveryConflict("a webhook of the job is being sent", fix="try again when its attempt has ended")
 
 
 def waits_behind(delivery_id: str) -> DeliveryConflict:
+    """409: `delivery_id` is the one to send first."""
     message = f"webhooks of a job are sent in order, and {delivery_id} comes before this one"
     return DeliveryConflict(message, fix=f"redeliver {delivery_id} first")
 
 
 def ping_not_found() -> PingNotFound:
+    """404, for an id that was never one and for one that is not kept any more."""
     return PingNotFound(fix="send another one: POST /webhooks/ping")
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from core.service.domain import transitions
 from core.service.domain.api_keys import KeyLimits
-from core.service.domain.errors import StoreError
+from core.service.domain.errors import JobNotFound, LimitReached, StorageError, StoreError, UsageUnknown
 from core.service.domain.manifest import (
     PAGE_CHUNKS,
     ChunkPage,
@@ -26,18 +26,30 @@ MANIFEST_TYPE = "application/json"
 def create_job(store: JobStore, storage: Storage, record: JobRecord, limits: KeyLimits | None = None) -> JobRecord:
     """Store a new job: its manifest first, so that no job is without one.
 
-    Raises StorageError, StoreError; then the job may exist, but no client has its id. Raises LimitReached if its owner
-    has these limits and may have no such job now. The janitor removes a manifest without a job, because `begin_create`
-    recorded it.
+    Raises StorageError, StoreError; then the job may exist, but no client has its id. Raises LimitReached, UsageUnknown
+    if its owner has these limits and may have no such job now; then there is no manifest either. The janitor removes a
+    manifest without a job, because `begin_create` recorded it.
     """
     record = record.model_copy(update={"request_id": current_request_id()})
     created = transitions.create(record).record
     store.begin_create(record.id)
     _put(storage, created, ChunkLists())
-    store.create(record, limits)
+    try:
+        store.create(record, limits)
+    except (LimitReached, UsageUnknown):
+        _take_back_manifest(store, storage, record.id)
+        raise
     with suppress(StoreError):  # the job exists; if this fails the janitor writes its manifest again
         store.manifest_stored(created)
     return created
+
+
+def _take_back_manifest(store: JobStore, storage: Storage, job_id: str) -> None:
+    """Remove it, or the job would run after all once Redis is lost. A job that another request has created meanwhile
+    gets its manifest again. If it cannot be removed, the janitor does it, because `begin_create` is not forgotten."""
+    with suppress(StorageError, StoreError, JobNotFound):
+        storage.delete([manifest_key(job_id)])
+        write_manifest(store, storage, store.get(job_id))
 
 
 def write_manifest(store: JobStore, storage: Storage, record: JobRecord) -> None:

@@ -1,33 +1,41 @@
-"""ports.ApiKeys: a hash in Redis, and an object each in the object store, from which lost ones are read again.
+"""ports.ApiKeys: a hash in Redis, and objects in the object store, from which lost keys are read again.
 
-A revoked key has a second object, which no other change of the key writes: a write that was given up can still arrive
-later and would bring the key back.
+A write of an object that was given up can still arrive later. So a change is written beside the key first (`next_key`),
+then to Redis, and only then to the key's own object: what is beside the key and newer may have been refused. And a
+revocation is an object of its own, which no other change of the key writes: it would bring the key back.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 import redis
 from pydantic import ValidationError
 from redis.client import Pipeline
-from redis.exceptions import WatchError
+from redis.exceptions import RedisError, WatchError
 
 from core.service.domain.api_keys import ApiKey
-from core.service.domain.errors import KeyNotFound, StoreDamaged, shortened
-from core.service.domain.key_changes import revoked
+from core.service.domain.errors import KeyNotFound, ObjectNotFound, StorageError, StoreDamaged, shortened
+from core.service.domain.key_changes import revoked, undecided
 from core.service.domain.ports import Storage
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 
 JSON = "application/json"
 OBJECTS_PREFIX = "keys/"
-_KEY, _REVOKED = ".json", ".revoked"
+_KEY, _NEXT, _REVOKED = ".json", ".next", ".revoked"
 READING, READ = "reading", "read"
 """Values of keys.API_KEYS_READ."""
+READ_AT_ONCE = 16
+"""Objects, by one process that has found Redis without its data."""
+
+UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+"""When a key was revoked whose revocation cannot be read."""
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +43,11 @@ log = logging.getLogger(__name__)
 def object_key(key_id: str) -> str:
     """Key of the object that keeps an API key."""
     return f"{OBJECTS_PREFIX}{key_id}{_KEY}"
+
+
+def next_key(key_id: str) -> str:
+    """Key of the object that keeps the newest change of an API key, made or refused."""
+    return f"{OBJECTS_PREFIX}{key_id}{_NEXT}"
 
 
 def revocation_key(key_id: str) -> str:
@@ -67,7 +80,8 @@ class StoredApiKeys:
 
     @raises_store_errors
     def create(self, key: ApiKey) -> None:
-        row = self._put(key)
+        row = key.model_dump_json()
+        self._storage.put(object_key(key.id), row.encode(), JSON)
         self._redis.hset(keys.API_KEYS, key.id, row)
 
     @raises_store_errors
@@ -76,9 +90,27 @@ class StoredApiKeys:
         with self._redis.pipeline() as pipe:
             while True:
                 try:
-                    return self._try_change(pipe, key_id, change)
+                    after = self._try_change(pipe, key_id, change)
                 except WatchError:
                     continue
+                self._try_settle(key_id)
+                return after
+
+    @raises_store_errors
+    def catch_up(self) -> int:
+        """Take from the object store the keys and revocations that Redis does not have: it may have been restored from
+        an older backup. Returns how many. Other changes are not taken: a late write may have made an object older than
+        its row. Raises StoreError, StorageError."""
+        self._read_lost_ones()
+        names = frozenset(self._storage.list(OBJECTS_PREFIX))
+        rows = cast("dict[str, str]", self._redis.hgetall(keys.API_KEYS))
+        missing = [key_id for key_id in _ids(names, _KEY) if key_id not in rows]
+        for key_id in missing:
+            self._redis.hsetnx(keys.API_KEYS, key_id, self._stored_row(names, key_id))
+        behind = [key_id for key_id in _ids(names, _REVOKED) if _is_valid(key_id, rows.get(key_id))]
+        for key_id in behind:
+            self.change(key_id, partial(revoked, now=self._revoked_at(key_id)))
+        return len(missing) + len(behind)
 
     def _try_change(self, pipe: Pipeline, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey:
         """Raises WatchError if any key was changed meanwhile."""
@@ -87,19 +119,37 @@ class StoredApiKeys:
         after = change(before)
         if after == before:
             return before
-        row = self._put(after)
+        self._settle(key_id)
+        row = after.model_dump_json()
+        if after.revoked_at is not None:
+            self._storage.put(revocation_key(key_id), after.revoked_at.isoformat().encode(), "text/plain")
+        self._storage.put(next_key(key_id), row.encode(), JSON)
         pipe.multi()
         pipe.hset(keys.API_KEYS, key_id, row)
         pipe.execute()
         return after
 
-    def _put(self, key: ApiKey) -> str:
-        """Write the key's objects; the row for Redis."""
-        row = key.model_dump_json()
-        if key.revoked_at is not None:
-            self._storage.put(revocation_key(key.id), key.revoked_at.isoformat().encode(), "text/plain")
-        self._storage.put(object_key(key.id), row.encode(), JSON)
-        return row
+    def _settle(self, key_id: str) -> None:
+        """Make the key's own object its row, which others may change meanwhile."""
+        while (row := cast("str | None", self._redis.hget(keys.API_KEYS, key_id))) is not None:
+            if self._text(object_key(key_id)) == row:
+                return
+            self._storage.put(object_key(key_id), row.encode(), JSON)
+
+    def _try_settle(self, key_id: str) -> None:
+        """The change is made, and stored beside the key: if this fails, the next one does it."""
+        try:
+            self._settle(key_id)
+        except (StorageError, RedisError, OSError) as error:
+            lasts = "until then what was replaced is valid again if Redis loses its data"
+            log.warning("the API key %s is changed; its next change stores that for good, %s: %s", key_id, lasts, error)
+
+    def _text(self, name: str) -> str:
+        """Of an object; none if there is no such object. A damaged one is no key."""
+        try:
+            return self._storage.get(name).decode(errors="replace")
+        except ObjectNotFound:
+            return ""
 
     def _rows(self, key_ids: Sequence[str]) -> Sequence[str | None]:
         """One round trip, unless Redis has lost its data."""
@@ -125,7 +175,7 @@ class StoredApiKeys:
                     )  # fails the transaction if Redis loses its data while objects are read
                     if pipe.get(keys.API_KEYS_READ) == READ:
                         return
-                    lost = dict(self._stored())
+                    lost = self._stored()
                     pipe.multi()
                     for key_id, row in lost.items():
                         pipe.hsetnx(keys.API_KEYS, key_id, row)
@@ -135,20 +185,44 @@ class StoredApiKeys:
                 except WatchError:
                     continue
 
-    def _stored(self) -> Iterator[tuple[str, str]]:
-        """(id, row) of each key in the object store."""
+    def _stored(self) -> dict[str, str]:
+        """Ids and rows of all keys in the object store. Requests wait for them: several are read at a time."""
         names = frozenset(self._storage.list(OBJECTS_PREFIX))
-        for key_id in (name.removeprefix(OBJECTS_PREFIX).removesuffix(_KEY) for name in names if name.endswith(_KEY)):
-            row = self._storage.get(object_key(key_id)).decode()
-            yield key_id, self._revoked(key_id, row) if revocation_key(key_id) in names else row
+        ids = _ids(names, _KEY)
+        with ThreadPoolExecutor(READ_AT_ONCE, "lost-keys") as pool:
+            return dict(zip(ids, pool.map(partial(self._stored_row, names), ids), strict=True))
+
+    def _stored_row(self, names: Set[str], key_id: str) -> str:
+        row = self._text(object_key(key_id))
+        if next_key(key_id) in names:
+            row = self._newest(key_id, row, self._text(next_key(key_id)))
+        return self._revoked(key_id, row) if revocation_key(key_id) in names else row
+
+    def _newest(self, key_id: str, row: str, next_row: str) -> str:
+        settled, newer = _readable(key_id, row), _readable(key_id, next_row)
+        if settled is None or newer is None or newer.revision <= settled.revision:
+            return row
+        return undecided(settled, newer).model_dump_json()
 
     def _revoked(self, key_id: str, row: str) -> str:
         """The row of a revoked key, whatever its object says."""
         key = _readable(key_id, row)
         if key is None:
             return row
-        at = datetime.fromisoformat(self._storage.get(revocation_key(key_id)).decode())
-        return revoked(key, at).model_dump_json()
+        return revoked(key, self._revoked_at(key_id)).model_dump_json()
+
+    def _revoked_at(self, key_id: str) -> datetime:
+        text = self._storage.get(revocation_key(key_id))
+        try:
+            return datetime.fromisoformat(text.decode())
+        except ValueError:
+            log.error("when the API key %s was revoked cannot be read; it is revoked", key_id)
+            return UNKNOWN_TIME
+
+
+def _ids(names: Set[str], ending: str) -> Sequence[str]:
+    """Ids of the keys that have an object with this ending."""
+    return [name.removeprefix(OBJECTS_PREFIX).removesuffix(ending) for name in names if name.endswith(ending)]
 
 
 def _parse(key_id: str, row: str | None) -> ApiKey:
@@ -168,3 +242,8 @@ def _readable(key_id: str, row: str | None) -> ApiKey | None:
     except StoreDamaged as error:
         log.error("%s; it is refused", error)
         return None
+
+
+def _is_valid(key_id: str, row: str | None) -> bool:
+    key = _readable(key_id, row)
+    return key is not None and key.revoked_at is None

@@ -49,7 +49,9 @@ class JobQueries(JobRecords):
         start = first if cursor is None else f"({member_from_cursor(cursor)}"
         members = cast("list[str]", read(index, start, last, start=0, num=limit + 1))
         next_cursor = cursor_from_member(members[limit - 1]) if len(members) > limit else None
-        return JobPage(self._records(members[:limit]), next_cursor)
+        # A version without owners changes the status of a job and not the indexes of its owner.
+        listed = [record for record in self._records(members[:limit]) if status in {None, record.status}]
+        return JobPage(listed, next_cursor)
 
     @raises_store_errors
     def active(self) -> Sequence[JobRecord]:

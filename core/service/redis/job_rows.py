@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import redis
@@ -224,11 +224,17 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:
         usage.remove(pipe, record)
-        # All queues: an older version, which knows fewer lanes, may have changed the record without updating them.
-        queues = (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
-        prepared = keys.prepared_index(record.spec.model)
-        for index in sorted({*_indexes(record), *queues, keys.EXPIRY, prepared}):
+        for index in sorted({*_indexes(record), *_indexes_of_any_version(record)}):
             pipe.zrem(index, index_member(record))
+
+
+def _indexes_of_any_version(record: JobRecord) -> Iterator[str]:
+    """Where a record may be listed: an older version, which knows fewer lanes and no owners, may have changed it
+    without updating these."""
+    yield from (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
+    yield from (keys.EXPIRY, keys.prepared_index(record.spec.model))
+    if record.owner is not None:
+        yield from (keys.jobs_index(record.owner, status) for status in (None, *JobStatus))
 
 
 def read_row(client: redis.Redis, job_id: str) -> str | None:

@@ -42,7 +42,7 @@ CLEANUP_PENDING = "longtake:jobs:unswept"
 SPEEDS = "longtake:speeds"
 """Hash: model and kind of chunk -> mean seconds per denoising step, lately."""
 TOTAL_BYTES = "*"
-"""Field of `stored_bytes_of`, which is no id."""
+"""Field of `stored_bytes_of`, of no job and no upload."""
 MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
 MANIFESTS_READ = "longtake:janitor:manifests_read"
 """Missing after Redis has lost its data: then records are rebuilt from the manifests."""
@@ -185,8 +185,18 @@ def unfinished_jobs_of(owner: str) -> str:
 
 
 def stored_bytes_of(owner: str) -> str:
-    """Hash: id of each job and upload of an API key -> its bytes; and TOTAL_BYTES -> their sum."""
+    """Hash: `bytes_of_job` and `bytes_of_upload` of an API key -> bytes; and TOTAL_BYTES -> their sum."""
     return f"longtake:usage:{owner}:bytes"
+
+
+def bytes_of_job(job_id: str) -> str:
+    """Field of a job in `stored_bytes_of`. A client may call a job as an upload is called."""
+    return f"job:{job_id}"
+
+
+def bytes_of_upload(upload_id: str) -> str:
+    """Field of an upload in `stored_bytes_of`."""
+    return f"upload:{upload_id}"
 
 
 def frames_of(owner: str, day: date) -> str:

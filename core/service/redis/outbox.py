@@ -91,7 +91,7 @@ class RedisOutbox:
             with self._lock:
                 self._proofs[row.member] = row.proof
             if row.disabled:
-                self.record(delivery.model_copy(update={"state": "disabled", "next_attempt_at": None}))
+                self.record(delivery.turned_off)
             else:
                 found.append(delivery)
         return found
@@ -150,7 +150,7 @@ class RedisOutbox:
             delivery.model_dump_json(),
             delay_seconds if delivery.state == "pending" else "",
             proof,
-            delivery.state,
+            "1" if delivery.turns_off else "",
             KEPT_DELIVERIES,
             *self._skipped(delivery.job_id),
         ]

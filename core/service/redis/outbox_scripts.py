@@ -108,7 +108,7 @@ return held
 RECORD = (
     _COMMON
     + """
-local job, id, row, delay, proof, state = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local job, id, row, delay, proof, turns_off = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 local kept, skipped = tonumber(ARGV[9]), words_from(10)
 local deliveries, record, member = prefix .. job .. ':deliveries', prefix .. job .. ':record', job .. ' ' .. id
 if redis.call('HEXISTS', deliveries, id) == 0 then
@@ -125,7 +125,7 @@ if score and (not delay or proof == '' or proof == score) then
     redis.call('ZREM', unsent(job), id)
     if redis.call('EXISTS', record) == 1 then redis.call('ZADD', prefix .. job .. ':ended', place(id), id) end
   end
-  if state == 'disabled' and redis.call('EXISTS', record) == 1 then
+  if turns_off == '1' and redis.call('EXISTS', record) == 1 then
     redis.call('HSET', record, 'webhooks_disabled', '1')
   end
 end

@@ -106,8 +106,7 @@ class RedisUploadStore:
             pipe.zrem(keys.UNSENT_UPLOADS, upload.id)
             if upload.client is not None:
                 pipe.zrem(keys.uploads_of_client(upload.client), upload.id)
-            if upload.owner is not None:
-                usage.set_bytes(pipe, upload.owner, upload.id, 0)
+            usage.remove_upload(pipe, upload)
             if discarded:
                 pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
             pipe.execute()
@@ -136,8 +135,7 @@ def _write(pipe: Pipeline, upload: Upload) -> None:
     if upload.client is not None:
         pipe.zadd(keys.uploads_of_client(upload.client), {upload.id: upload.expires_at.timestamp()})
         pipe.zremrangebyscore(keys.uploads_of_client(upload.client), "-inf", upload.created_at.timestamp())
-    if upload.owner is not None:
-        usage.set_bytes(pipe, upload.owner, upload.id, upload.size_bytes)
+    usage.write_upload(pipe, upload)
 
 
 def _parse(upload_id: str, entry: str) -> Upload:

@@ -32,7 +32,8 @@ _READ = """
 return {
   redis.call('SCARD', KEYS[1]),
   tonumber(redis.call('GET', KEYS[2]) or '0'),
-  tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0')
+  tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0'),
+  redis.call('EXISTS', KEYS[4])
 }
 """
 
@@ -59,11 +60,12 @@ class RedisUsage:
 def require_room(
     pipe: Pipeline, before: JobRecord | None, after: JobRecord, limits: KeyLimits | None, clock: Clock
 ) -> None:
-    """Raises LimitReached if the owner may not change a job so. Watches what that depends on: the transaction, which is
-    not begun yet, fails if it changes meanwhile."""
+    """Raises LimitReached, UsageUnknown if the owner may not change a job so. Watches what that depends on: the
+    transaction, which is not begun yet, fails if it changes meanwhile."""
     if limits is None or after.owner is None:
         return
-    pipe.watch(*_counters(after.owner, clock)[:2])  # bytes change with every chunk, and are not known beforehand
+    unfinished, frames, _bytes = _counters(after.owner, clock)  # bytes change with every chunk
+    pipe.watch(unfinished, frames, keys.MANIFESTS_READ)
     check_limits(before, after, _read(pipe, after.owner, clock), limits, clock.now())
 
 
@@ -71,9 +73,10 @@ def require_room_for(pipe: Pipeline, upload: Upload, limits: KeyLimits) -> None:
     """The same for an upload."""
     if upload.owner is not None:
         of_owner = keys.stored_bytes_of(upload.owner)
-        pipe.watch(of_owner)
+        pipe.watch(of_owner, keys.MANIFESTS_READ)
         stored = cast("str | None", pipe.hget(of_owner, keys.TOTAL_BYTES))
-        check_bytes(upload.size_bytes, int(stored or 0), limits)
+        complete = bool(pipe.exists(keys.MANIFESTS_READ))
+        check_bytes(upload.size_bytes, KeyUsage(stored_bytes=int(stored or 0), complete=complete), limits)
 
 
 def write(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
@@ -86,7 +89,7 @@ def write(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
     elif not is_unfinished(after):
         pipe.srem(keys.unfinished_jobs_of(owner), after.id)
     if stored_bytes(after) != (stored_bytes(before) if before else 0):
-        set_bytes(pipe, owner, after.id, stored_bytes(after))
+        _set_bytes(pipe, owner, keys.bytes_of_job(after.id), stored_bytes(after))
     if (counted := new_frames(before, after)) is not None:
         day, frames = counted
         pipe.incrby(keys.frames_of(owner, day), frames)
@@ -97,18 +100,29 @@ def remove(pipe: Pipeline, job: JobRecord) -> None:
     """Queue that a job is gone. Its frames still count."""
     if job.owner is not None:
         pipe.srem(keys.unfinished_jobs_of(job.owner), job.id)
-        set_bytes(pipe, job.owner, job.id, 0)
+        _set_bytes(pipe, job.owner, keys.bytes_of_job(job.id), 0)
 
 
-def set_bytes(pipe: Pipeline, owner: str, item_id: str, size_bytes: int) -> None:
-    """Queue that a job or upload has so many bytes."""
-    pipe.eval(_SET_BYTES, 1, keys.stored_bytes_of(owner), item_id, size_bytes, keys.TOTAL_BYTES)
+def write_upload(pipe: Pipeline, upload: Upload) -> None:
+    """Queue what a new upload counts."""
+    if upload.owner is not None:
+        _set_bytes(pipe, upload.owner, keys.bytes_of_upload(upload.id), upload.size_bytes)
+
+
+def remove_upload(pipe: Pipeline, upload: Upload) -> None:
+    """Queue that an upload is gone."""
+    if upload.owner is not None:
+        _set_bytes(pipe, upload.owner, keys.bytes_of_upload(upload.id), 0)
+
+
+def _set_bytes(pipe: Pipeline, owner: str, field: str, size_bytes: int) -> None:
+    pipe.eval(_SET_BYTES, 1, keys.stored_bytes_of(owner), field, size_bytes, keys.TOTAL_BYTES)
 
 
 def _read(client: redis.Redis, owner: str, clock: Clock) -> KeyUsage:
-    found = client.eval(_READ, 3, *_counters(owner, clock), keys.TOTAL_BYTES)
-    unfinished, frames, size_bytes = cast("tuple[int, int, int]", found)
-    return KeyUsage(unfinished_jobs=unfinished, frames_today=frames, stored_bytes=size_bytes)
+    found = client.eval(_READ, 4, *_counters(owner, clock), keys.MANIFESTS_READ, keys.TOTAL_BYTES)
+    unfinished, frames, size_bytes, complete = cast("tuple[int, int, int, int]", found)
+    return KeyUsage(unfinished_jobs=unfinished, frames_today=frames, stored_bytes=size_bytes, complete=bool(complete))
 
 
 def _counters(owner: str, clock: Clock) -> tuple[str, str, str]:

@@ -51,7 +51,7 @@ class FakeOutbox:
                     self._memory.due[key] = self._clock.now() + timedelta(seconds=delay_seconds)
                 else:
                     del self._memory.due[key]
-                if delivery.state == "disabled":
+                if delivery.turns_off:
                     self._memory.disabled_webhooks.add(delivery.job_id)
             self._drop_old(delivery.job_id)
             head = self._head(delivery.job_id)
@@ -76,8 +76,7 @@ class FakeOutbox:
         """Disable the delivery if the receiver has disabled this job's webhooks; returns whether it has."""
         disabled = key[0] in self._memory.disabled_webhooks
         if disabled:
-            delivery = self._memory.deliveries[key]
-            self.record(delivery.model_copy(update={"state": "disabled", "next_attempt_at": None}))
+            self.record(self._memory.deliveries[key].turned_off)
         return disabled
 
     def _push(self, keys: Sequence[tuple[str, str]], seconds: float) -> None:

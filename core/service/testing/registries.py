@@ -75,7 +75,7 @@ class FakeUploadStore:
 
     def remove(self, upload_id: str) -> None:
         if upload_id in self._uploads:
-            self._usage.remove(self._uploads.pop(upload_id))
+            self._usage.remove_upload(self._uploads.pop(upload_id))
         self._unsent.discard(upload_id)
 
     def discard(self, upload_id: str, now: datetime, late: datetime) -> None:

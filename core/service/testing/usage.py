@@ -27,31 +27,36 @@ class FakeUsage:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or FakeClock()
         self._unfinished = defaultdict[str, set[str]](set)
-        self._bytes = defaultdict[str, dict[str, int]](dict)
+        self._bytes_of_jobs = defaultdict[str, dict[str, int]](dict)
+        self._bytes_of_uploads = defaultdict[str, dict[str, int]](dict)
         self._frames = Counter[tuple[str, date]]()
+        self.complete = True
 
     def of(self, key_id: str) -> KeyUsage:
         return KeyUsage(
             unfinished_jobs=len(self._unfinished[key_id]),
             frames_today=self._frames[key_id, day_of(self._clock.now())],
-            stored_bytes=sum(self._bytes[key_id].values()),
+            stored_bytes=sum((*self._bytes_of_jobs[key_id].values(), *self._bytes_of_uploads[key_id].values())),
+            complete=self.complete,
         )
 
     def clear(self) -> None:
-        """Lose all that is counted."""
+        """Lose all that is counted, as with Redis. Counted again it is when `complete` is set."""
+        self.complete = False
         self._unfinished.clear()
-        self._bytes.clear()
+        self._bytes_of_jobs.clear()
+        self._bytes_of_uploads.clear()
         self._frames.clear()
 
     def require_room(self, before: JobRecord | None, after: JobRecord, limits: KeyLimits | None) -> None:
-        """Raises LimitReached if the owner may not change a job so."""
+        """Raises LimitReached, UsageUnknown if the owner may not change a job so."""
         if limits is not None and after.owner is not None:
             check_limits(before, after, self.of(after.owner), limits, self._clock.now())
 
     def require_room_for(self, upload: Upload, limits: KeyLimits | None) -> None:
         """The same for an upload."""
         if limits is not None and upload.owner is not None:
-            check_bytes(upload.size_bytes, self.of(upload.owner).stored_bytes, limits)
+            check_bytes(upload.size_bytes, self.of(upload.owner), limits)
 
     def write(self, before: JobRecord | None, after: JobRecord) -> None:
         """Count a change of a job."""
@@ -59,20 +64,25 @@ class FakeUsage:
             return
         jobs = self._unfinished[after.owner]
         (jobs.add if is_unfinished(after) else jobs.discard)(after.id)
-        self._bytes[after.owner][after.id] = stored_bytes(after)
+        self._bytes_of_jobs[after.owner][after.id] = stored_bytes(after)
         day, frames = new_frames(before, after) or (date.min, 0)
         self._frames[after.owner, day] += frames
 
     def add(self, upload: Upload) -> None:
         """Count an upload."""
         if upload.owner is not None:
-            self._bytes[upload.owner][upload.id] = upload.size_bytes
+            self._bytes_of_uploads[upload.owner][upload.id] = upload.size_bytes
 
-    def remove(self, item: JobRecord | Upload) -> None:
-        """A job or an upload is gone."""
-        if item.owner is not None:
-            self._unfinished[item.owner].discard(item.id)
-            self._bytes[item.owner].pop(item.id, None)
+    def remove(self, job: JobRecord) -> None:
+        """A job is gone."""
+        if job.owner is not None:
+            self._unfinished[job.owner].discard(job.id)
+            self._bytes_of_jobs[job.owner].pop(job.id, None)
+
+    def remove_upload(self, upload: Upload) -> None:
+        """An upload is gone."""
+        if upload.owner is not None:
+            self._bytes_of_uploads[upload.owner].pop(upload.id, None)
 
 
 class FakeRequestCounts:

@@ -251,7 +251,7 @@ def test_a_refused_request_leaves_its_id_free(api: TestClient) -> None:
     assert api.put("/jobs/mine", json=BODY).status_code == 201
 
 
-@pytest.mark.parametrize("job_id", ["-a", "_a", "a.b", "a%20b", "a:b", "a" * 65, "caf%C3%A9", "a%0A", "%E2%80%AE"])
+@pytest.mark.parametrize("job_id", ["-a", "_a", "a.b", "a%20b", "a:b", "a" * 65, "caf%C3%A9", "a%C2%85", "%E2%80%AE"])
 def test_what_cannot_be_an_id_is_refused(api: TestClient, world: World, job_id: str) -> None:
     answer = api.put(f"/jobs/{job_id}", json=BODY)
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "invalid_field", "job_id")

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from core.service.domain.api_keys import MAX_LIMIT
-from tests.helpers.api_world import World
+from tests.helpers.api_world import BASE_URL, World
 from tests.helpers.customers import ADMIN_KEY, bearer, with_keys
 
 
@@ -35,18 +35,25 @@ def works(api: TestClient, text: str) -> bool:
 def test_a_new_key_works_and_its_text_is_shown_once(api: TestClient) -> None:
     answer = api.post("/keys", json={"name": "Example Ltd", "limits": {"frames": 480}})
     made = answer.json()
-    assert answer.headers["Location"] == f"/keys/{made['id']}"
+    assert answer.headers["Location"] == f"{BASE_URL}/keys/{made['id']}"
     assert answer.headers["Cache-Control"] == "no-store"
     assert made["key"].startswith("lt_")
     assert made["webhook_secret"].startswith("whsec_")
     assert works(api, made["key"])
     read, listed = api.get(f"/keys/{made['id']}"), api.get("/keys")
-    unused = {"unfinished_jobs": 0, "frames_today": 0, "stored_bytes": 0}
+    unused = {"unfinished_jobs": 0, "frames_today": 0, "stored_bytes": 0, "complete": True}
     assert [{**key, "usage": unused} for key in listed.json()["keys"]] == [read.json()]
     for text in (read.text, listed.text):
         assert made["key"] not in text
         assert made["webhook_secret"] not in text
         assert "sha256" not in text
+
+
+def test_the_url_of_a_new_key_is_the_one_that_clients_see(world: World) -> None:
+    settings = with_keys(world.settings).model_copy(update={"public_base_url": "https://video.example/api/"})
+    with world.client(settings) as api:
+        answer = api.post("/keys", json={"name": "Example Ltd"}, headers=bearer(ADMIN_KEY))
+    assert answer.headers["Location"] == f"https://video.example/api/keys/{answer.json()['id']}"
 
 
 def test_a_key_has_what_was_asked_for(api: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 
@@ -76,3 +77,9 @@ def test_ctrl_c_leaves_no_traceback() -> None:
 def test_models_lists_the_shipped_presets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([models.NAME]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_leaves_ends_a_command_without_a_traceback() -> None:
+    command = f"{shlex.quote(sys.executable)} -m cli.main completion bash | true"
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stderr == ""

@@ -110,3 +110,8 @@ def test_an_unreadable_answer_of_a_newer_api_is_one_sentence(ask: Ask, make_job:
 def test_an_answer_that_is_no_json_is_one_sentence(ask: Ask) -> None:
     with pytest.raises(ApiUnreadable, match="the body"):
         ask(lambda _: httpx.Response(200, text="<html>"), lambda client: client.jobs.get("job_x"))
+
+
+@pytest.mark.parametrize("message", ["limit is below 1", "below 1"])
+def test_an_error_names_its_field_once(message: str) -> None:
+    assert str(ApiError(message, status=422, field="limit")).count("limit") == 1

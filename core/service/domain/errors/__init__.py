@@ -27,6 +27,7 @@ LongtakeError
 ├── KeyRevoked              the API key is revoked and cannot be changed
 ├── KeysNotUsed             this deployment has no API keys
 ├── LimitReached            the API key has used what it may, for now
+├── UsageUnknown            Redis was lost; what the API key uses of its limits is not counted yet
 ├── DeliveryNotFound        the job has no webhook delivery with this id
 ├── DeliveryConflict        a webhook of the job is being sent, or waits before this one
 ├── PingNotFound            no ping with this id, or its hour is over
@@ -106,6 +107,7 @@ from core.service.domain.errors.access import (
     LimitReached,
     LinkExpired,
     ScopeMissing,
+    UsageUnknown,
 )
 from core.service.domain.errors.backends import (
     NameServiceUnavailable,
@@ -292,6 +294,7 @@ __all__ = [
     "UploadTooLarge",
     "UploadUnknown",
     "UrlRefused",
+    "UsageUnknown",
     "VideoNotReady",
     "VideoTooShort",
     "WebhookUrlRefused",

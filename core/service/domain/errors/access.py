@@ -5,6 +5,10 @@ from __future__ import annotations
 from core.service.domain.errors.base import LongtakeError
 from core.service.domain.errors.requests import RequestError
 
+_VALID_KEY_OR_LINK = (
+    "send Authorization: Bearer lt_... with a valid key; if you opened a link, GET the job for a new one"
+)
+
 
 class KeyRefused(LongtakeError):
     """This request needs a valid API key."""
@@ -12,8 +16,8 @@ class KeyRefused(LongtakeError):
     code = "key_refused"
 
     def __init__(self, message: str | None = None, *, field: str | None = None, fix: str | None = None) -> None:
-        """The same fix for every reason, so that nobody learns which keys there are."""
-        super().__init__(message, field=field, fix=fix or "send Authorization: Bearer lt_... with a key that is valid")
+        """The same fix for every reason, so that nobody learns which keys, jobs and links there are."""
+        super().__init__(message, field=field, fix=fix or _VALID_KEY_OR_LINK)
 
 
 class ScopeMissing(LongtakeError):
@@ -56,6 +60,12 @@ class LimitReached(LongtakeError):
     ) -> None:
         super().__init__(message, field=field, fix=fix)
         self.retry_seconds = retry_seconds
+
+
+class UsageUnknown(LongtakeError):
+    """What the API key uses of its limits is being counted again."""
+
+    code = "usage_unknown"
 
 
 class LimitExceeded(RequestError):

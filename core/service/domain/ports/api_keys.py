@@ -24,7 +24,9 @@ class ApiKeys(Protocol):
         """All keys that this version can read, revoked ones too, oldest first."""
         ...
 
-    def create(self, key: ApiKey) -> None: ...
+    def create(self, key: ApiKey) -> None:
+        """Keep a new key. Its id must be new."""
+        ...
 
     def change(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey:
         """Apply `change` to the newest state of the key, again if another process changes it meanwhile. Raises what

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from http import HTTPStatus
 from typing import Literal, Protocol
 
 from pydantic import Field
@@ -58,6 +59,18 @@ class Delivery(Stored):
         """Whether an attempt was answered with 2xx."""
         return any(200 <= (attempt.status_code or 0) < 300 for attempt in self.attempts)
 
+    @property
+    def turns_off(self) -> bool:
+        """Whether the receiver wants no webhooks of the job any more: it answered 410."""
+        is_gone = bool(self.attempts) and self.attempts[-1].status_code == HTTPStatus.GONE
+        return self.state == "disabled" or is_gone
+
+    @property
+    def turned_off(self) -> Delivery:
+        """The delivery, ended because its job's webhooks are off. One that was delivered once stays so."""
+        state: DeliveryState = "delivered" if self.was_delivered else "disabled"
+        return self.model_copy(update={"state": state, "next_attempt_at": None})
+
 
 def place_of(delivery_id: str) -> tuple[int, str]:
     """Sort key of a delivery by its id: the version of the commit (0 for a ping), then the id."""
@@ -70,7 +83,7 @@ class Outbox(Protocol):
 
     def take_due(self, limit: int, hold_seconds: float) -> Sequence[Delivery]:
         """Due deliveries, of each job only the first pending one. Each is hidden from other senders for `hold_seconds`;
-        those of a killed sender become due again then. After a disabled delivery the rest of its job is disabled."""
+        those of a killed sender become due again then. After one that turns_off its job the others are turned_off."""
         ...
 
     def hold(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Delivery]:

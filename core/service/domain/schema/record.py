@@ -190,10 +190,14 @@ class JobRecord(Stored):
         default=None, description="What counts on the last day on which the owner asked for frames of it."
     )
     link_secret: str | None = Field(
-        default=None, description="Signs the tokens in the job's links. A new one revokes them. See link_tokens.py."
+        default=None,
+        repr=False,
+        description="Signs the tokens in the job's links. A new one revokes them. See link_tokens.py.",
     )
     webhook_secret: str | None = Field(
-        default=None, description="whsec_... secret of the request, which signs the job's webhooks; None: its owner's."
+        default=None,
+        repr=False,
+        description="whsec_... secret of the request, which signs the job's webhooks; None: its owner's.",
     )
     request_id: str | None = Field(
         default=None, description="X-Request-Id of the request that created the job, for the log lines of workers."

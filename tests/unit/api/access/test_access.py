@@ -205,7 +205,7 @@ def test_tokens_of_links_are_for_reading_media_and_events_of_a_job(method: str, 
     assert takes_link_token(method, path) is takes
 
 
-@pytest.mark.parametrize("path", ["/healthz/", "/docsx", "/keysx", "/problems/a/b", "/openapi.json/"])
+@pytest.mark.parametrize("path", ["/healthz/", "/docsx", "/problems/a/b", "/openapi.json/"])
 def test_only_the_very_paths_are_open(path: str) -> None:
     assert scope_of("GET", path) is Scope.READ
 
@@ -214,6 +214,11 @@ def test_writing_to_an_open_path_needs_a_key() -> None:
     assert scope_of("POST", "/healthz") is Scope.JOBS
     assert scope_of("DELETE", "/keys/key_a") is Scope.ADMIN
     assert scope_of("GET", "/keys") is Scope.ADMIN
+
+
+@pytest.mark.parametrize("path", ["/keys/", "/keys\n", "/keys;x", "/keysx", "/keys//", "/keys/a\n"])
+def test_what_begins_like_a_path_of_keys_is_one(path: str) -> None:
+    assert {scope_of(method, path) for method in ("GET", "HEAD", "POST", "DELETE")} == {Scope.ADMIN}
 
 
 def test_an_operators_key_is_long_and_never_in_the_sentence_that_refuses_it() -> None:

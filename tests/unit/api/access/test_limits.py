@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from core.service.domain.api_keys import ApiKey, KeyLimits
+from core.service.domain.api_keys import KeyLimits
 from core.service.domain.schema import JobError
 from core.service.domain.usage import KeyUsage
 from core.service.settings import Settings
@@ -189,6 +189,42 @@ def test_longer_videos_than_the_key_may_have_are_refused(
     assert world.store.get(submit(api, num_frames=None)).spec.endless_limit == 32
 
 
+def test_a_job_that_is_longer_than_its_key_may_have_by_now_can_still_be_steered(
+    world: World, api: TestClient, with_key: Callable[..., str]
+) -> None:
+    owner = with_key(frames=160, frames_per_day=1000)
+    job = submit(api, num_frames=160)
+    change_limits(world, owner, frames=32, frames_per_day=32)
+    for change in ({"metadata": {"a": "b"}}, {"prompt": "a blue square"}, {"num_frames": 160}):
+        assert api.patch(f"/jobs/{job}", json=change).status_code == 200, change
+    assert_exceeded(api.patch(f"/jobs/{job}", json={"num_frames": 161}), "num_frames")
+    assert api.patch(f"/jobs/{job}", json={"num_frames": 100}).status_code == 200, "it may get shorter"
+
+
+def test_a_job_goes_on_to_the_length_that_it_had_whatever_its_key_may_have_by_now(
+    world: World, api: TestClient, with_key: Callable[..., str]
+) -> None:
+    owner = with_key(frames=160, inference_steps=20)
+    job = submit(api, num_frames=160, num_inference_steps=20)
+    world.make_chunk(job)
+    world.store.fail(job, JobError(code="boom", message="it broke", retryable=True))
+    change_limits(world, owner, frames=32, inference_steps=5)
+    assert api.post(f"/jobs/{job}/retry").status_code == 202
+
+
+def test_no_frames_are_added_with_more_steps_than_the_key_may_have_by_now(
+    world: World, api: TestClient, with_key: Callable[..., str]
+) -> None:
+    owner = with_key(inference_steps=20)
+    ended, running = (submit(api, num_frames=32, num_inference_steps=20) for _ in range(2))
+    world.finish(ended)
+    change_limits(world, owner, inference_steps=19)
+    assert_exceeded(api.post(f"/jobs/{ended}/extend", json={"num_frames": 16}), "num_frames")
+    assert_exceeded(api.patch(f"/jobs/{running}", json={"num_frames": 33}), "num_frames")
+    change_limits(world, owner, inference_steps=20)
+    assert api.post(f"/jobs/{ended}/extend", json={"num_frames": 16}).status_code == 202
+
+
 # Steps and bytes
 
 
@@ -229,13 +265,37 @@ def test_videos_and_images_of_openai_clients_count_too(
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, str(MIDNIGHT_SECONDS))
 
 
+# While what is used is counted again
+
+
+def test_a_limit_that_is_not_known_lets_nothing_in(world: World, api: TestClient, with_key: Callable[..., str]) -> None:
+    owner = with_key(unfinished_jobs=1, frames_per_day=200, stored_bytes=10_000)
+    ended = submit(api)
+    world.finish(ended)
+    world.store.usage.clear()
+    upload = {"content_type": "video/mp4", "size_bytes": 2500}
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/jobs", {"prompt": PROMPT}),
+        ("/jobs?dry_run=true", {"prompt": PROMPT}),
+        (f"/jobs/{ended}/extend", {"num_frames": 16}),
+        (f"/jobs/{ended}/branch", {"from_chunk": 1}),
+        ("/uploads", upload),
+    ]
+    for path, body in asked:
+        answer = api.post(path, json=body)
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "usage_unknown", "5")
+    assert api.get("/key").json()["usage"]["complete"] is False
+    change_limits(world, owner, requests_per_minute=100, frames=48)
+    assert ask(api).status_code == 202
+
+
 # What is told
 
 
 def test_the_key_tells_what_it_uses(world: World, api: TestClient, with_key: Callable[..., str]) -> None:
     owner = with_key(frames_per_day=500)
     world.make_chunk(submit(api))
-    usage = {"unfinished_jobs": 1, "frames_today": 48, "stored_bytes": 3000}
+    usage = {"unfinished_jobs": 1, "frames_today": 48, "stored_bytes": 3000, "complete": True}
     assert api.get("/key").json()["usage"] == usage
     api.headers.update(bearer(ADMIN_KEY))
     assert api.get(f"/keys/{owner}").json()["usage"] == usage
@@ -276,10 +336,11 @@ def test_limits_that_are_changed_hold_for_the_next_request(
     owner = with_key(unfinished_jobs=1)
     submit(api)
     assert_reached(ask(api), 30)
-    world.keys.change(owner, lambda key: replace_limits(key, KeyLimits(unfinished_jobs=2)))
-    world.clock.advance(2)
+    change_limits(world, owner, unfinished_jobs=2)
     assert ask(api).status_code == 202
 
 
-def replace_limits(key: ApiKey, limits: KeyLimits) -> ApiKey:
-    return key.model_copy(update={"limits": limits})
+def change_limits(world: World, owner: str, **limits: int) -> None:
+    """As an admin does; acts from now on."""
+    world.keys.change(owner, lambda key: key.model_copy(update={"limits": KeyLimits(**limits)}))
+    world.clock.advance(2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, cast
 
 import pytest
@@ -10,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from api import routes as packaged
 from api.access.links import BY_LINK
 from api.http.protection import takes_link_token
 from core.service.domain.key_changes import revoked
@@ -142,6 +145,7 @@ def test_every_token_that_is_not_the_jobs_is_answered_as_no_key_is(callers: Call
     path = f"/jobs/{job_id}/chunks"
     without = told(callers.nobody.get(path))
     assert without[0] == 401
+    assert "if you opened a link, GET the job for a new one" in without[1]["fix"]
     for token in (another, forged, "", "x", f"{another}x", "ff.", "%00", "0.äöü"):
         answer = callers.nobody.get(f"{path}?token={token}")
         assert (told(answer), answer.headers["www-authenticate"]) == (without, 'Bearer realm="longtake"')
@@ -200,7 +204,10 @@ def test_without_keys_links_have_no_token_and_one_counts_for_nothing(api: TestCl
 
 
 def test_the_routes_that_a_link_opens_are_those_that_say_so(callers: Callers) -> None:
-    routes = [route for route in cast(FastAPI, callers.nobody.app).routes if isinstance(route, APIRoute)]
+    modules = [import_module(f"api.routes.{module.name}") for module in iter_modules(packaged.__path__)]
+    routers = [module.router for module in modules if hasattr(module, "router")]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    assert len(routes) > 40
     for route in routes:
         for method in route.methods or ():
             declared = all(dependency in route.dependencies for dependency in BY_LINK)

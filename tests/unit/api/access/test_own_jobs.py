@@ -53,6 +53,13 @@ def test_a_job_of_another_key_is_not_found_as_one_that_does_not_exist(callers: C
     assert callers.admin.get(f"/jobs/{job_id}").json() == own.json()
 
 
+def test_an_owner_that_is_no_key_s_id_is_refused_with_what_is(callers: Callers) -> None:
+    status, problem = told(callers.admin.get("/jobs?owner=Example"))
+    assert (status, problem["field"]) == (422, "owner")
+    assert problem["detail"] == "owner is not the id of an API key"
+    assert "GET /keys" in problem["fix"]
+
+
 def test_a_list_has_the_jobs_of_the_key(callers: Callers, world: World) -> None:
     first = submit(callers.one)
     world.clock.advance(1)
@@ -79,10 +86,10 @@ def test_a_list_of_videos_has_the_jobs_of_the_key(callers: Callers, world: World
     assert len(callers.admin.get("/v1/videos").json()["data"]) == 6
 
 
-def test_a_caller_without_key_lists_nothing(callers: Callers, world: World) -> None:
-    submit(callers.one)
+def test_no_list_is_anybodys_who_has_no_key() -> None:
     for caller in (NOBODY, Caller(token="x")):
-        assert world.store.list(owner=caller.listed_owner).jobs == []
+        with pytest.raises(AssertionError):
+            _ = caller.listed_owner
 
 
 def test_the_operator_may_list_the_jobs_of_one_key_page_by_page(callers: Callers, world: World) -> None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 
 from api.access.request_limits import RequestLimitReached, RequestLimits
-from core.service.domain.api_keys import ApiKey, KeyLimits, Scope
 from core.service.domain.errors import StoreUnavailable
 from core.service.testing.clock import FakeClock
 from core.service.testing.usage import FakeRequestCounts
@@ -22,18 +21,6 @@ class NoCounts(FakeRequestCounts):
     def take(self, key_id: str, window: int, portion: int) -> int:
         super().take(key_id, window, portion)
         raise StoreUnavailable
-
-
-def key_of(most: int | None, name: str = "a") -> ApiKey:
-    return ApiKey(
-        id=f"key_{name}",
-        name=name,
-        scope=Scope.JOBS,
-        text_sha256="00",
-        limits=KeyLimits(requests_per_minute=most),
-        webhook_secret="",
-        created_at=NOON,
-    )
 
 
 @pytest.fixture
@@ -51,12 +38,14 @@ def limits(counts: FakeRequestCounts, clock: FakeClock) -> RequestLimits:
     return RequestLimits(counts, clock)
 
 
-def asked(limits: RequestLimits, key: ApiKey, times: int = 1) -> list[dict[str, str] | RequestLimitReached]:
+def asked(
+    limits: RequestLimits, most: int, times: int = 1, *, key_id: str = "key_a"
+) -> list[dict[str, str] | RequestLimitReached]:
     """The headers, or the refusal, of so many requests at once."""
 
     async def one() -> dict[str, str] | RequestLimitReached:
         try:
-            return await limits.count(key)
+            return await limits.count(key_id, most)
         except RequestLimitReached as reached:
             return reached
 
@@ -70,50 +59,45 @@ def num_allowed(answers: list[dict[str, str] | RequestLimitReached]) -> int:
     return sum(isinstance(answer, dict) for answer in answers)
 
 
-def test_a_key_without_this_limit_is_not_counted(limits: RequestLimits, counts: FakeRequestCounts) -> None:
-    assert asked(limits, key_of(None), 3) == [{}, {}, {}]
-    assert counts.num_reads == 0
-
-
 def test_the_headers_tell_what_is_left_and_for_how_long(limits: RequestLimits, clock: FakeClock) -> None:
     clock.advance(12.4)
-    assert asked(limits, key_of(3)) == [{"RateLimit-Policy": '"requests";q=3;w=60', "RateLimit": '"requests";r=2;t=48'}]
+    assert asked(limits, 3) == [{"RateLimit-Policy": '"requests";q=3;w=60', "RateLimit": '"requests";r=2;t=48'}]
 
 
 def test_beyond_the_limit_requests_are_refused_until_the_window_ends(limits: RequestLimits, clock: FakeClock) -> None:
     clock.advance(50)
-    answers = asked(limits, key_of(3), 5)
+    answers = asked(limits, 3, 5)
     assert num_allowed(answers) == 3
     refused = answers[-1]
     assert isinstance(refused, RequestLimitReached)
     assert refused.retry_seconds == 10
     assert refused.headers["RateLimit"] == '"requests";r=0;t=10'
     clock.advance(10)
-    assert num_allowed(asked(limits, key_of(3), 5)) == 3
+    assert num_allowed(asked(limits, 3, 5)) == 3
 
 
 def test_each_key_has_its_own_limit(limits: RequestLimits) -> None:
-    assert num_allowed(asked(limits, key_of(3, "a"), 5)) == 3
-    assert num_allowed(asked(limits, key_of(3, "b"), 5)) == 3
+    assert num_allowed(asked(limits, 3, 5)) == 3
+    assert num_allowed(asked(limits, 3, 5, key_id="key_b")) == 3
 
 
 def test_a_limit_that_is_raised_holds_at_once(limits: RequestLimits) -> None:
-    assert num_allowed(asked(limits, key_of(3), 5)) == 3
-    assert num_allowed(asked(limits, key_of(8), 10)) >= 3
-    assert num_allowed(asked(limits, key_of(8), 10)) == 0
+    assert num_allowed(asked(limits, 3, 5)) == 3
+    assert num_allowed(asked(limits, 8, 10)) >= 3
+    assert num_allowed(asked(limits, 8, 10)) == 0
 
 
 def test_a_busy_key_costs_a_read_for_every_second_of_its_limit(
     limits: RequestLimits, counts: FakeRequestCounts
 ) -> None:
-    assert num_allowed(asked(limits, key_of(6000), 1000)) == 1000
+    assert num_allowed(asked(limits, 6000, 1000)) == 1000
     assert counts.num_reads == 10
 
 
 def test_a_key_that_is_refused_costs_no_more_reads(limits: RequestLimits, counts: FakeRequestCounts) -> None:
-    asked(limits, key_of(5), 6)
+    asked(limits, 5, 6)
     reads = counts.num_reads
-    assert num_allowed(asked(limits, key_of(5), 1000)) == 0
+    assert num_allowed(asked(limits, 5, 1000)) == 0
     assert counts.num_reads == reads
 
 
@@ -123,11 +107,11 @@ def test_processes_share_a_limit_and_each_wastes_a_portion_at_most(
 ) -> None:
     processes = [RequestLimits(counts, clock) for _ in range(3)]
     for process in processes[1:]:
-        asked(process, key_of(most))
-    in_all = min(2, most) + num_allowed(asked(processes[0], key_of(most), most))
+        asked(process, most)
+    in_all = min(2, most) + num_allowed(asked(processes[0], most, most))
     assert most - 2 * max(1, most // 60) <= in_all <= most
-    assert sum(num_allowed(asked(process, key_of(most), most)) for process in processes) == most - in_all
+    assert sum(num_allowed(asked(process, most, most)) for process in processes) == most - in_all
 
 
 def test_while_redis_is_away_each_process_counts_for_itself(clock: FakeClock) -> None:
-    assert num_allowed(asked(RequestLimits(NoCounts(), clock), key_of(100), 150)) == 100
+    assert num_allowed(asked(RequestLimits(NoCounts(), clock), 100, 150)) == 100

@@ -17,6 +17,7 @@ from api.http.examples import (
     UPLOAD_EXAMPLES,
 )
 from api.http.openapi_webhooks import PingBody, WebhookBody
+from api.openai import documents
 from core.service.admission.request_body import parse_body, parse_change, parse_request
 from core.service.domain.key_schema import KeyChange, KeyRequest, KeyRotation
 from core.service.domain.schema import PING, EventType, JobError, JobRequest, WarningCode, WebhookEvent
@@ -42,6 +43,14 @@ def refs_in(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in cast(list[object], node):
             yield from refs_in(value)
+
+
+def test_the_document_is_completed_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    completed = list[object]()
+    monkeypatch.setattr(documents, "complete", completed.append)
+    with world.client() as api:
+        first, second = (api.get("/openapi.json").text for _ in range(2))
+    assert (first, len(completed)) == (second, 1)
 
 
 def test_every_endpoint_is_there(document: dict[str, Any]) -> None:

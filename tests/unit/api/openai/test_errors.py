@@ -49,7 +49,7 @@ def test_fields_have_their_names_of_this_api(field: str, param: str) -> None:
         ("GET", "/v1/nothing", 404, "not_found"),
         ("PUT", "/v1/videos", 405, "method_not_allowed"),
         ("GET", "/v1/videos/job_none", 404, "job_not_found"),
-        ("GET", "/v1/models/none", 404, "not_found"),
+        ("GET", "/v1/models/none", 404, "unknown_model"),
     ],
 )
 def test_errors_of_all_kinds_have_the_form(api: TestClient, method: str, path: str, status: int, code: str) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from cli.commands.download import target_of
-from cli.main import main
+from cli.commands.list_jobs import STATUSES
+from cli.main import main, parse_args
+from core.service.domain.schema import JobStatus
 from tests.helpers.shown_jobs import MakeJob
 from tests.unit.cli.commands.conftest import Api
 
@@ -87,3 +89,14 @@ def test_events_are_printed_a_line_each(api: Api, capsys: pytest.CaptureFixture[
     api.job["status"] = "failed"
     assert main(["watch", "job_x", "--json"]) == 1
     assert capsys.readouterr().out == '{"type": "job.failed"}\n'
+
+
+def test_every_status_can_be_listed_and_an_empty_list_says_so(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(STATUSES) == {str(status) for status in JobStatus}
+    api.answers["GET", "/jobs"] = {"jobs": [], "next_cursor": None}
+    assert main(["list"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "no jobs yet\n")
+    with pytest.raises(SystemExit):
+        parse_args(["list", "--status", "done"])
+    assert "succeeded" in capsys.readouterr().err

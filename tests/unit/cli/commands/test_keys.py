@@ -66,9 +66,29 @@ def test_a_key_is_revoked(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_limit_of_a_key_has_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(LIMITS) == set(KeyLimits.model_fields)
+    for wrong in ("many", "1.5", "-1", ""):
+        with pytest.raises(SystemExit):
+            parse_args(["keys", "create", "x", f"--frames={wrong}"])
+        said = f"argument --frames: {wrong!r} is neither a whole number nor 'none'"
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["create", "list", "limits", "rotate", "revoke"])
+def test_each_action_explains_itself_with_its_examples(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse_args(["keys", "create", "x", "--frames", "many"])
-    assert "--frames" in capsys.readouterr().err
+        parse_args(["keys", action, "--help"])
+    _, examples = capsys.readouterr().out.split("examples:")
+    assert examples.split()
+    assert all(line.strip().startswith(f"longtake keys {action}") for line in examples.strip().splitlines())
+
+
+def test_json_has_what_the_api_answered_and_no_more(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["GET", "/keys"] = {"keys": [KEY]}
+    api.answers["POST", "/keys"] = NEW
+    assert main(["keys", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [KEY]
+    assert main(["keys", "create", "Example", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == NEW
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from core.service.domain.api_keys import ApiKey
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
 from core.service.domain.webhooks import TOLERANCE_SECONDS, verify
 from core.service.net.resolver import BoundedResolver
+from core.service.testing.api_keys import FakeApiKeys
+from core.service.testing.deliveries import FakeDeliveries
 from core.service.testing.outbox import FakeOutbox
 from tests.helpers.canned_server import unreachable_port
 from tests.helpers.deadline import eventually
@@ -22,7 +25,7 @@ from tests.helpers.fake_world import JOB, World
 from tests.helpers.webhook_office import HOST, SECRET, Office, Receiver, resolve_to_loopback, running
 from tests.helpers.webhook_sender import OneShotSender
 from worker.runtime.thread_shutdown import stop_together
-from worker.webhooks.delivery_loop import DAMAGED_SECONDS
+from worker.webhooks.delivery_loop import DAMAGED_SECONDS, OUTBOX_THREADS
 from worker.webhooks.post import look_up_with, retry_after_seconds
 
 TLS_FOLDER = Path(__file__).resolve().parents[3] / "references" / "tls"
@@ -88,6 +91,21 @@ def test_gone_disables_the_other_deliveries_of_the_job_too(world: World, receive
     office.sender.deliver_due()
     assert [delivery.state for delivery in office.outbox.of_job(JOB)] == ["disabled", "disabled"]
     assert len(receiver.received) == 1
+
+
+def test_a_410_to_one_that_is_sent_again_leaves_it_delivered_and_turns_the_job_off(
+    world: World, receiver: Receiver
+) -> None:
+    office = Office(world, receiver.port)
+    office.chunk_done()
+    office.sender.deliver_due()
+    FakeDeliveries(world.store, world.clock).send_again(JOB, office.only().id, world.clock.now())
+    receiver.status = 410
+    office.sender.deliver_due()
+    office.chunk_done()
+    office.sender.deliver_due()
+    assert [delivery.state for delivery in office.outbox.of_job(JOB)] == ["delivered", "disabled"]
+    assert len(receiver.received) == 2
 
 
 def test_retry_after_postpones_the_next_try(world: World, receiver: Receiver) -> None:
@@ -287,6 +305,39 @@ def test_an_outcome_that_a_working_store_cannot_keep_is_not_written_again_and_ag
     world.clock.advance(2)
     assert sender.deliver_due() == 1
     assert office.only().state == "delivered"
+
+
+def test_keys_that_cannot_be_read_delay_neither_holds_nor_webhooks_of_other_secrets(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.webhooks.delivery_loop.RENEW_SECONDS", 0.02)
+    office = Office(world, receiver.port)
+    for number in range(OUTBOX_THREADS + 1):
+        office.canceled_job(f"job_{number}", owner="key_a")
+    outbox, keys = BrokenOutbox(world), HangingKeys()
+    sender = OneShotSender(outbox, world.store, world.clock, office.settings, keys, look_up=resolve_to_loopback).start()
+    try:
+        eventually(keys.is_asked.is_set, "a key to be read", seconds=10)
+        office.canceled_job("job_of_everybody")
+        eventually(lambda: len(receiver.received) == 1, "the webhook of another secret", seconds=10)
+        before = outbox.num_holds
+        eventually(lambda: outbox.num_holds > before + 2, "holds that are renewed", seconds=10)
+    finally:
+        keys.answers.set()
+        stop_together({sender: 10.0})
+
+
+class HangingKeys(FakeApiKeys):
+    """Answers once `answers` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked, self.answers = threading.Event(), threading.Event()
+
+    def get(self, key_id: str) -> ApiKey:
+        self.is_asked.set()
+        self.answers.wait(30)
+        return super().get(key_id)
 
 
 def test_the_lease_keeper_continues_whatever_one_call_raises(

@@ -14,6 +14,7 @@ from core.service.domain.key_schema import AskedScope
 from core.service.domain.webhook_secret import keys_of
 from core.service.testing.clock import FAKE_START
 from tests.helpers.customers import stored_key
+from tests.helpers.jobs import queued_job
 
 LATER = FAKE_START + timedelta(seconds=60)
 
@@ -75,3 +76,13 @@ def test_a_new_key_signs_with_a_secret_of_its_own() -> None:
 def test_a_revoked_key_is_not_rotated() -> None:
     with pytest.raises(KeyRevoked):
         rotated(revoked(stored_key(), FAKE_START), new_key().text, FAKE_START, 60)
+
+
+def test_no_secret_is_in_the_text_of_a_key_or_of_a_record() -> None:
+    secrets = {"whsec_newer", "whsec_older", "link-secret", "whsec_of_request"}
+    key = with_webhook_secret(
+        stored_key().model_copy(update={"webhook_secret": "whsec_older"}), "whsec_newer", LATER, 60
+    )
+    record = queued_job(1).model_copy(update={"link_secret": "link-secret", "webhook_secret": "whsec_of_request"})
+    assert all(secret in f"{key.model_dump()} {record.model_dump()}" for secret in secrets)
+    assert not [secret for secret in secrets if secret in f"{key!r} {record!r} {key} {record}"]

@@ -21,7 +21,11 @@ def ports() -> UsagePorts:
         store.memory.chunks.clear()
         store.usage.clear()
 
-    return UsagePorts(clock, store, FakeUploadStore(clock, store.usage), store.usage, FakeRequestCounts(), lose_all)
+    def mark_rebuilt() -> None:
+        store.usage.complete = True
+
+    uploads = FakeUploadStore(clock, store.usage)
+    return UsagePorts(clock, store, uploads, store.usage, FakeRequestCounts(), lose_all, mark_rebuilt)
 
 
 class TestFakeUsage(UsageContract):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from api.access.caller import Caller
 from api.backends.ports import Ports
-from core.service.admission.key_limits import check_length, check_spec, settings_for
+from core.service.admission.key_limits import check_longer, check_spec, settings_for
 from core.service.domain import transitions
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.ports import Clock, Usage
@@ -50,10 +50,10 @@ class OwnerLimits:
         if self.limits is not None:
             check_spec(spec, self.limits, known_frames)
 
-    def check_length(self, length: int, new_frames: int) -> None:
+    def check_longer(self, spec: JobSpec, length: int, known_frames: int) -> None:
         """Raises LimitExceeded."""
         if self.limits is not None:
-            check_length(length, new_frames, self.limits)
+            check_longer(spec, length, known_frames, self.limits)
 
     def check_new(self, queued: JobRecord) -> None:
         """Raises LimitReached if there is no room for a new job now. The job store makes sure."""
