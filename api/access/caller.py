@@ -53,8 +53,13 @@ NOBODY = Caller(token="")
 """The caller of a path that is open to all, where the others need a key: owns and sees no job."""
 
 
-async def _caller(request: Request) -> Caller:
+def caller_of(request: Request) -> Caller:
+    """The caller, as Access has set it. For what runs in every request: a dependency costs 20 us there."""
     return cast(Caller, request.state.caller)
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request)
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from anyio import to_thread
 from fastapi import Request
 
-from api.access.caller import CallerDep
-from api.backends.ports import PortsDep
+from api.access.caller import caller_of
+from api.backends.ports import Ports
 from core.service.domain.errors import UploadNotFound, UploadUnknown
 
 
-async def own_upload(request: Request, caller: CallerDep, ports: PortsDep) -> None:
+async def own_upload(request: Request) -> None:
     """A dependency of all routes: acts on those with `upload_id` in their path. Raises UploadUnknown."""
-    upload_id = request.path_params.get("upload_id")
+    upload_id, caller = request.path_params.get("upload_id"), caller_of(request)
     if upload_id is None or caller.is_everybody:
         return
     try:
-        upload = await to_thread.run_sync(ports.uploads.get, upload_id)
+        upload = await to_thread.run_sync(cast(Ports, request.app.state.ports).uploads.get, upload_id)
     except UploadNotFound as error:
         raise no_such_upload(upload_id) from error
     if not caller.owns(upload):

@@ -8,7 +8,7 @@ from typing import cast
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from api.access.caller import Caller, CallerDep
+from api.access.caller import Caller, caller_of
 from api.access.links import opens_by_link
 from api.http.protection import scope_of
 from core.service.domain.api_keys import Scope
@@ -18,8 +18,9 @@ _scope_of_route = lru_cache(maxsize=1000)(scope_of)
 """Of a route's path as it is declared."""
 
 
-async def enough_scope(request: Request, caller: CallerDep) -> None:
+async def enough_scope(request: Request) -> None:
     """A dependency of all routes. Raises KeyRefused, ScopeMissing."""
+    caller = caller_of(request)
     needed = _scope_of_route(request.method, cast(APIRoute, request.scope["route"]).path)
     if caller.is_everybody or needed is None:
         return
