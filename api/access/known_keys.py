@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
 
 from api.backends.looks import Together
 from core.service.domain.api_keys import ApiKey
@@ -42,3 +45,15 @@ class KnownKeys:
         self._known.move_to_end(key_id)
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
+
+
+def known_keys_of(request: Request) -> KnownKeys:
+    """Those of the application."""
+    return cast(KnownKeys, request.app.state.known_keys)
+
+
+async def _known_keys(request: Request) -> KnownKeys:
+    return known_keys_of(request)
+
+
+KnownKeysDep = Annotated[KnownKeys, Depends(_known_keys)]

@@ -9,10 +9,10 @@ from typing import Annotated, cast
 from fastapi import Depends, Query, Request
 from fastapi.routing import APIRoute
 
-from api.access.caller import Caller
+from api.access.caller import Caller, caller_of
 from api.access.known_keys import KnownKeys
 from api.backends.looks import Looks
-from api.backends.ports import Ports
+from api.backends.ports import ports_of
 from core.service.domain.api_keys import ADMIN_ID
 from core.service.domain.errors import JobNotFound, KeyRefused, LinkExpired
 from core.service.domain.link_tokens import LinkTokens, expiry_of_links, expiry_of_token, new_link_secret
@@ -70,8 +70,8 @@ def base_urls_of(request: Request) -> PublicUrls:
     """The base URLs of links in the answer, and their tokens."""
     settings = cast(Settings, request.app.state.settings)
     api = (settings.public_base_url or str(request.base_url)).rstrip("/")
-    caller, ports = cast(Caller, request.state.caller), cast(Ports, request.app.state.ports)
-    return PublicUrls(api, settings.media_base_url or api, tokens_of(caller, settings, ports.clock.now()))
+    tokens = tokens_of(caller_of(request), settings, ports_of(request).clock.now())
+    return PublicUrls(api, settings.media_base_url or api, tokens)
 
 
 def tokens_of(caller: Caller, settings: Settings, now: datetime) -> LinkTokens:

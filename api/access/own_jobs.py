@@ -8,10 +8,10 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from api.access.caller import caller_of
-from api.access.known_keys import KnownKeys
+from api.access.known_keys import known_keys_of
 from api.access.links import checked, opens_by_link
 from api.backends.looks import Looks
-from api.backends.ports import Ports
+from api.backends.ports import ports_of
 from core.service.domain.errors import JobNotFound, KeyRefused, shortened
 from core.service.domain.ports import Look
 
@@ -30,8 +30,7 @@ async def own_job(request: Request) -> Look | None:
     if caller.token is not None:
         if not opens_by_link(request):
             raise KeyRefused
-        keys, ports = cast(KnownKeys, request.app.state.known_keys), cast(Ports, request.app.state.ports)
-        return await checked(caller.token, job_id, looks, keys, ports.clock.now())
+        return await checked(caller.token, job_id, looks, known_keys_of(request), ports_of(request).clock.now())
     seen = await looks.look(job_id)
     if not caller.owns(seen.record):
         raise JobNotFound(f"there is no job {shortened(job_id, 64)}")

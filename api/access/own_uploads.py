@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from anyio import to_thread
 from fastapi import Request
 
 from api.access.caller import caller_of
-from api.backends.ports import Ports
+from api.backends.ports import ports_of
 from core.service.domain.errors import UploadNotFound, UploadUnknown
 
 
@@ -18,7 +16,7 @@ async def own_upload(request: Request) -> None:
     if upload_id is None or caller.is_everybody:
         return
     try:
-        upload = await to_thread.run_sync(cast(Ports, request.app.state.ports).uploads.get, upload_id)
+        upload = await to_thread.run_sync(ports_of(request).uploads.get, upload_id)
     except UploadNotFound as error:
         raise no_such_upload(upload_id) from error
     if not caller.owns(upload):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from api.access.caller import Caller, CallerDep
-from api.access.known_keys import KnownKeys
+from api.access.known_keys import KnownKeys, known_keys_of
 from api.access.links import BaseUrl, checked, tokens_of
 from api.access.own_jobs import OwnLook
 from api.backends.looks import Looks, LooksDep
@@ -88,7 +88,7 @@ async def _permit(
 ) -> Permit:
     if own is None:
         return Permit(ChunkLinks(base_url.media))
-    keys = cast(KnownKeys, request.app.state.known_keys)
+    keys = known_keys_of(request)
     text = "" if caller.key is None else request.headers["Authorization"].split()[-1]  # Access has checked its form
     return _Follower(own.record, caller, digest_of(text), base_url, looks, keys, ports.clock, settings).permit
 

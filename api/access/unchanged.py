@@ -13,7 +13,7 @@ from typing import cast
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.access.caller import Caller
+from api.access.caller import Caller, caller_of
 from api.access.links import base_urls_of
 from api.backends.looks import Looks
 from api.http.openapi import api_version
@@ -53,7 +53,7 @@ async def _unchanged(scope: Scope) -> str | None:
         return None
     with suppress(StoreError):  # the route tells it
         mark = await cast(Looks, scope["app"].state.looks).mark(found[1])
-        shown = (request.state.caller, base_urls_of(request), _INCLUDES[query])
+        shown = (caller_of(request), base_urls_of(request), _INCLUDES[query])
         etag = job_etag(*shown, mark) if mark is not None else None
         return etag if etag is not None and matches(known, etag) else None
     return None

@@ -97,7 +97,12 @@ class EnforcedLimit(ConcurrencyLimit):
 
 def client_of(scope: Scope) -> str:
     """The client: the peer's address, or the one that a trusted proxy names, as addresses.client_network."""
-    return client_network(str((scope.get("client") or ("",))[0]))
+    return client_network(address_of_client(scope))
+
+
+def address_of_client(scope: Scope) -> str:
+    """Its whole address; empty if there is none, as behind a Unix socket."""
+    return str((scope.get("client") or ("",))[0])
 
 
 def reserved_open_files(settings: Settings) -> int:

@@ -13,9 +13,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.backends.ports import Ports, PortsDep
+from api.http.client_limits import client_of
 from api.http.responses import JsonBody
 from core.service.admission.request_body import parse_request
-from core.service.domain.addresses import client_network
 from core.service.domain.schema import JobBranch, JobRequest, WebhookPingRequest
 from core.service.net.address_guard import Resolve, host_and_port
 from core.service.net.resolver import BoundedResolver
@@ -41,7 +41,7 @@ async def _resolved_hosts(wanted: RequestedJob, request: Request, ports: PortsDe
 async def look_up(wanted: Sequence[WithUrls], request: Request, ports: Ports) -> Resolve:
     """A resolver of the hosts in these requests that returns, or raises, what the look-ups gave."""
     hosts = sorted({host for each in wanted for host in _hosts_of(each)})
-    client = client_network(request.client.host if request.client else "")
+    client = client_of(request.scope)
     lookups = [_ask(ports.resolve, host, client) for host in hosts]
     found = dict(zip(hosts, await asyncio.gather(*lookups), strict=True))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel
 
 from api.access.caller import CallerDep
-from api.access.known_keys import KnownKeys
+from api.access.known_keys import KnownKeysDep
 from api.access.links import BaseUrl
 from api.backends.ports import PortsDep, SettingsDep
 from api.http.openapi import KEY_BODY, KEY_CHANGE_BODY, ROTATION_BODY, may_fail
@@ -41,13 +41,8 @@ def _with_keys(settings: SettingsDep) -> None:
         raise KeysNotUsed(fix="the operator sets LONGTAKE_ADMIN_KEY")
 
 
-async def _known_keys(request: Request) -> KnownKeys:
-    return cast(KnownKeys, request.app.state.known_keys)
-
-
 router = APIRouter(tags=["keys"], dependencies=[Depends(_with_keys)])
 KeyId = Annotated[str, Path(description="Id of the key.", examples=["key_k3mq5w7zr2ay4n6c"])]
-KnownKeysDep = Annotated[KnownKeys, Depends(_known_keys)]
 
 
 @router.post(

@@ -14,6 +14,7 @@ from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.creator import Created, Wanted
 from api.creation.uploads import SentFile
 from api.http import idempotency
+from api.http.client_limits import address_of_client
 from api.http.host_lookup import look_up
 from api.http.idempotency import IdempotencyKey, fingerprint_of
 from api.http.openapi import may_fail
@@ -63,8 +64,8 @@ async def create_video(
     """As POST /jobs, with the fields of OpenAI's API. An image is stored as an upload of the caller."""
     wanted = await run_in_threadpool(job_request_of, asked.request, ports.catalog, settings)
     new = await _wanted(wanted, asked.fingerprint, request, ports, key)
-    address = request.client.host if request.client else ""
-    image = asked.image and SentFile(asked.image.data, asked.image.content_type, address)
+    sender = address_of_client(request.scope)
+    image = asked.image and SentFile(asked.image.data, asked.image.content_type, sender)
     return _shown(await creator.create(replace(new, image=image)), ports)
 
 

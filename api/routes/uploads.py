@@ -13,6 +13,7 @@ from api.access.own_uploads import no_such_upload
 from api.access.owner_limits import limits_on
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.creation.uploads import declared_upload
+from api.http.client_limits import address_of_client
 from api.http.openapi import UPLOAD_BODY, may_fail
 from api.http.responses import JsonBody
 from core.service.admission.request_body import parse_body
@@ -90,7 +91,7 @@ def create_upload(
 ) -> Response:
     """Returns a URL to PUT the file to, and an id for `POST /jobs`. The URL's signature includes type and length: the
     storage accepts no others. The file's content is checked when a job starts."""
-    address = request.client.host if request.client else ""
+    address = address_of_client(request.scope)
     upload = declared_upload(parse_body(body, UploadRequest), address, caller, ports, settings)
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
