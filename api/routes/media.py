@@ -5,6 +5,7 @@ By the setting `media` the API sends the object itself or redirects to the objec
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -108,20 +109,6 @@ async def playlist(
     return conditional(request, text, CONTENT_TYPE)
 
 
-async def _job_media(
-    job_id: JobId,
-    request: Request,
-    ports: PortsDep,
-    settings: SettingsDep,
-    streams: MediaStreamsDep,
-    caller: CallerDep,
-    own: OwnLook,
-    variant: VariantQuery = "preview",
-    redirect: RedirectQuery = False,
-) -> JobMedia:
-    return JobMedia(job_id, request, ports, settings, streams, caller, own, variant, redirect)
-
-
 async def _job_pictures(
     job_id: JobId,
     request: Request,
@@ -135,9 +122,15 @@ async def _job_pictures(
     return JobMedia(job_id, request, ports, settings, streams, caller, own, "preview", redirect)
 
 
-JobMediaDep = Annotated[JobMedia, Depends(_job_media)]
 JobPicturesDep = Annotated[JobMedia, Depends(_job_pictures)]
 """Without `variant`: a job has one picture."""
+
+
+async def _job_media(pictures: JobPicturesDep, variant: VariantQuery = "preview") -> JobMedia:
+    return replace(pictures, variant=variant)
+
+
+JobMediaDep = Annotated[JobMedia, Depends(_job_media)]
 
 
 @router.head("/jobs/{job_id}/chunks/{index}.mp4", dependencies=BY_LINK, include_in_schema=False)
