@@ -13,8 +13,11 @@ from pathlib import Path
 
 import kombu.pools
 import pytest
+import redis
 from huggingface_hub import close_session
 
+from cli.processes.embedded import EmbeddedRedis
+from core.service.redis.client import connect
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
@@ -60,6 +63,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running_service(folder, write_presets(folder / "presets"), default_model="fake") as service:
         service.start_workers("fake", "slow", "endless")
         yield service
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """A Redis alone, of the test's module."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(redis_server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    """A client of `redis_server`, which is empty."""
+    with connect(redis_server.url()) as client:
+        client.flushall()
+        yield client
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -11,7 +10,6 @@ from datetime import timedelta
 import pytest
 import redis
 
-from cli.processes.embedded import EmbeddedRedis
 from core.service.domain.api_keys import ApiKey, new_key
 from core.service.domain.errors import KeyNotFound, StorageError, StorageUnavailable, StoreDamaged
 from core.service.domain.key_changes import changed, revoked, rotated, with_webhook_secret
@@ -25,7 +23,6 @@ from core.service.redis.api_keys import (
     object_key,
     revocation_key,
 )
-from core.service.redis.client import connect
 from core.service.testing.clock import FAKE_START
 from core.service.testing.storage import FakeStorage
 from tests.helpers.api_keys_contract import ApiKeysContract, rename
@@ -33,19 +30,6 @@ from tests.helpers.customers import stored_key
 
 NUM_RACERS = 8
 MUCH_LATER = FAKE_START + timedelta(days=10_000)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    with connect(server.url()) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

@@ -5,14 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import redis
 
 from cli.processes.embedded import EmbeddedRedis
-from core.service.redis.client import connect
 from tests.helpers.deadline import eventually
 from worker.maintenance.janitor_lock import LOCK_KEY, LOCK_SECONDS, RedisJanitorLock
 
@@ -30,28 +27,15 @@ with RedisJanitorLock(connect(sys.argv[1]), lock_seconds=float(sys.argv[2])).exc
 """A janitor in the midst of a pass that does not end."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    with connect(server.url()) as client:
-        client.flushall()
-        yield client
-
-
 def is_free(client: redis.Redis) -> bool:
     with RedisJanitorLock(client).exclusive() as mine:
         return mine
 
 
 def test_a_janitor_killed_during_a_pass_blocks_others_no_longer_than_its_lock(
-    server: EmbeddedRedis, client: redis.Redis
+    redis_server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    command = [sys.executable, "-c", HOLDER, server.url(), str(SHORT)]
+    command = [sys.executable, "-c", HOLDER, redis_server.url(), str(SHORT)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import redis
 
 from cli.processes.embedded import EmbeddedRedis
@@ -29,19 +27,6 @@ PAGE = 20
 TRIP_SECONDS = 0.05
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    with connect(server.url()) as client:
-        client.flushall()
-        yield client
-
-
 def store_of(client: redis.Redis) -> RedisJobStore:
     return RedisJobStore(client, SystemClock(), retention_seconds=3600)
 
@@ -60,9 +45,11 @@ def manifest_is_stored(store: RedisJobStore, record: JobRecord) -> None:
     store.manifest_stored(store.get(record.id))
 
 
-def test_a_page_of_jobs_is_read_in_as_many_round_trips_as_one_job(server: EmbeddedRedis, client: redis.Redis) -> None:
+def test_a_page_of_jobs_is_read_in_as_many_round_trips_as_one_job(
+    redis_server: EmbeddedRedis, client: redis.Redis
+) -> None:
     fill(store_of(client), PAGE)
-    with FaultyProxy(server.port) as proxy, connect(f"redis://127.0.0.1:{proxy.port}/0") as slow:
+    with FaultyProxy(redis_server.port) as proxy, connect(f"redis://127.0.0.1:{proxy.port}/0") as slow:
         store = store_of(slow)
         store.ping()
         proxy.behave(Behaviour(delay_seconds=TRIP_SECONDS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -11,13 +10,11 @@ from random import Random
 import pytest
 import redis
 
-from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import LimitReached, LongtakeError
 from core.service.domain.usage import day_of
 from core.service.redis import keys
-from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.request_counts import KEPT_SECONDS, RedisRequestCounts
 from core.service.redis.upload_store import RedisUploadStore
@@ -26,19 +23,6 @@ from core.service.testing.clock import FakeClock
 from tests.helpers.usage_contract import DEEDS, UsageContract, UsagePorts
 
 NUM_RACERS = 8
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    with connect(server.url()) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

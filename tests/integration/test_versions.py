@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.app import create_app
 from api.backends.ports import Ports
-from cli.processes.embedded import EmbeddedRedis
 from core.service.admission.catalog import Catalog
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ids import new_upload_id
@@ -28,7 +26,6 @@ from core.service.records.manifest_writer import write_manifest
 from core.service.records.orphans import find_orphans
 from core.service.records.stored_jobs import read_job
 from core.service.redis import keys, queue
-from core.service.redis.client import connect
 from core.service.redis.deliveries import RedisDeliveries
 from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
@@ -61,19 +58,6 @@ from worker.maintenance.janitor import Janitor
 OLD_JOBS = ("job_a", "job_b")
 UNREADABLE = {"status": "paused"}
 """What a newer version may have written, and this one cannot read."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    with connect(server.url()) as client:
-        client.flushall()
-        yield client
 
 
 class RedisWorld(World):
