@@ -163,16 +163,15 @@ class StoredApiKeys:
         return cast("list[str | None]", self._redis.hmget(keys.API_KEYS, [*key_ids]))
 
     def _read_lost_ones(self) -> None:
-        """Read all objects if Redis does not have them all. Rows that exist are newer: they
-        were written after the loss."""
+        """Read all objects if Redis does not have them all. Rows that exist are newer: they were written after the
+        loss."""
         with self._redis.pipeline() as pipe:
             while True:
                 try:
                     pipe.set(keys.API_KEYS_READ, READING, nx=True)
                     pipe.execute()
-                    pipe.watch(
-                        keys.API_KEYS_READ
-                    )  # fails the transaction if Redis loses its data while objects are read
+                    # Fails the transaction if Redis loses its data while objects are read.
+                    pipe.watch(keys.API_KEYS_READ)
                     if pipe.get(keys.API_KEYS_READ) == READ:
                         return
                     lost = self._stored()
