@@ -6,6 +6,7 @@ Tests find `tests.helpers` because the repository's root is the pytest root.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import warnings
@@ -68,3 +69,12 @@ def _no_settings_from_the_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests must not change what they find."""
     for name in [name for name in os.environ if name.startswith("LONGTAKE_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_is() -> Generator[None]:
+    """A test that sets the level of all logging would take their messages from the tests after it."""
+    level = logging.root.level
+    yield
+    changed, logging.root.level = logging.root.level, level
+    assert changed == level, f"the level of the root logger is {logging.getLevelName(changed)} after this test"
