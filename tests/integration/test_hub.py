@@ -419,7 +419,7 @@ def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
 
 FETCH_PICTURE_MODELS = """
 import logging, torch
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement
+from core.model.pipelines.loading import Placement
 from core.model.engines.streaming_t2v.first_chunk.svd import fetch_picture_model, load_picture_model
 
 logging.basicConfig(format="%(message)s")

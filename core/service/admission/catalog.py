@@ -95,7 +95,12 @@ class PresetFolder:
     def tokenizer(self) -> PromptTokenizer:
         """The tokenizer of the weights. Raises ModelNotInstalled."""
         self.require_installed()
-        return self.engine.tokenizer(self.weights)
+        return self.engine.tokenizer(self.engine_context().part("tokenizer").parent)
+
+    @property
+    def shared_weights(self) -> Path | None:
+        """The weights folder of the shipped preset whose parts this one shares."""
+        return None if self.preset.shares is None else self.path.parent / self.preset.shares
 
     def engine_context(self, long_work: LongWork = unannounced) -> LoadContext[Any]:
         """The context for `EngineDefinition.load`."""
@@ -107,7 +112,15 @@ class PresetFolder:
 
     def _context(self, preset: Any, long_work: LongWork) -> LoadContext[Any]:
         settings = self._settings
-        return LoadContext(preset, self.path, self.weights, settings.torch_threads, settings.torch_compile, long_work)
+        return LoadContext(
+            preset,
+            self.path,
+            self.weights,
+            settings.torch_threads,
+            settings.torch_compile,
+            long_work,
+            self.shared_weights,
+        )
 
 
 class Catalog:

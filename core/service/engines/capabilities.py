@@ -13,6 +13,19 @@ EngineField = Literal[
 ALL_ENGINE_FIELDS: tuple[EngineField, ...] = get_args(EngineField)
 
 VideoUse = Literal["no", "last_frames", "whole"]
+PromptUse = Literal["required", "without_image", "no"]
+MAX_SIDE = 2048
+
+
+class SizeRule(BaseModel):
+    """Which sizes a request may have."""
+
+    model_config = ConfigDict(frozen=True)
+
+    multiple_of: int = Field(ge=2, description="Both sides, in pixels: what the networks halve and patch.")
+    min_side: int = Field(ge=16, description="Pixels.")
+    max_side: int = Field(default=MAX_SIDE, description="Pixels.")
+    max_pixels: int = Field(description="Width times height.")
 
 
 class Capabilities(BaseModel):
@@ -27,7 +40,22 @@ class Capabilities(BaseModel):
         description="How a request's `video` is used: not at all (it is refused), its last 16 frames become the first"
         " chunk, or the whole video.",
     )
-    needs_input: bool = Field(default=False, description="Whether a request must have an `image` or a `video`.")
+    control: tuple[str, ...] = Field(
+        default=(), description="Types of control video that a request may have; none: `control` is refused."
+    )
+    size: SizeRule | None = Field(default=None, description="Sizes that a request may have; null: the model's only.")
+    prompt: PromptUse = Field(
+        default="required",
+        description="Whether a request has a prompt: it must, it must unless it has an image, or it must not.",
+    )
+    length_of_input: bool = Field(
+        default=False,
+        description="Whether a video without num_frames or seconds is as long as its input video. Until that is read,"
+        " num_frames is null.",
+    )
+    needs_input: bool = Field(
+        default=False, description="Whether a request must have an `image`, a `video` or a `control` that it takes."
+    )
     prompt_changes: bool = Field(default=False, description="Whether chunks of one video may have different prompts.")
     reseeds: bool = Field(default=False, description="Whether a video can go on with another seed.")
     endless: bool = Field(

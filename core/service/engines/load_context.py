@@ -27,3 +27,10 @@ class LoadContext(Generic[PresetT]):
     """Whether networks may be compiled."""
     long_work: LongWork = unannounced
     """A context manager around work of minutes that reports no steps: loading, compiling."""
+    shared: Path | None = None
+    """The weights folder of the preset that `shares` names."""
+
+    def part(self, name: str) -> Path:
+        """The folder of a part such as "vae": of these weights, or else of the shared ones."""
+        own = self.weights / name
+        return own if self.shared is None or own.exists() else self.shared / name

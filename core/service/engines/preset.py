@@ -62,8 +62,30 @@ class HubFiles(PresetPart):
     files: tuple[str, ...]
 
 
+class PipelineFiles(HubFiles):
+    """Files of a diffusers repository that are installed as they are, by their names in it."""
+
+    into: str = Field(default="", description="Folder of the weights folder, such as `controlnet/canny`.")
+
+
+class PipelineDownload(PresetPart):
+    """The weights of a preset whose networks are diffusers' own: files of one or more repositories, not converted."""
+
+    kind: Literal["pipeline"]
+    repositories: tuple[PipelineFiles, ...] = Field(min_length=1, description="The first one has model_index.json.")
+    optional: dict[str, PipelineFiles] = Field(
+        default={},
+        description="Installed only on request (`longtake pull NAME --with KEY`), such as ControlNets by type.",
+    )
+
+    @property
+    def needed(self) -> tuple[HubFiles, ...]:
+        """All but what is optional."""
+        return self.repositories
+
+
 class Download(PresetPart):
-    """Where the weights come from, for presets that are too large to be shipped."""
+    """Where the weights come from, for presets of StreamingT2V, which are too large to be shipped."""
 
     checkpoint: HubFiles = Field(description="The one file with all networks of the method.")
     base: HubFiles = Field(description="The untouched base model: UNet of the first chunk, and the tokenizer.")
@@ -86,6 +108,18 @@ class ProfileDefaults(PresetPart):
     first_chunk: FirstChunkSampling | None = None
 
 
+class ModelCard(PresetPart):
+    """What people ask before they choose a model."""
+
+    source: str = Field(description="URL of the model's page or paper.")
+    licence: str = Field(description="Of the weights; SPDX identifier or the licence's own name.")
+    disk_gb: float = Field(gt=0, description="Size of the installed weights, 10^9 bytes.")
+    gpu_memory_gb: float | None = Field(
+        default=None, description="GPU memory that it needs, 10^9 bytes, at its own size; null: it runs on a CPU."
+    )
+    notes: str = Field(default="", description="Limits that a user must know, in a sentence.")
+
+
 class Preset(PresetPart):
     """What every preset.json has."""
 
@@ -100,7 +134,15 @@ class Preset(PresetPart):
     )
     negative_prompt: str = Field(default="", description="For requests without one.")
     example_prompts: tuple[str, ...] = ()
-    download: Download | None = Field(default=None, description="None: the weights are beside preset.json.")
+    card: ModelCard | None = Field(default=None, description="Source, licence and needs, for GET /models.")
+    download: Download | PipelineDownload | None = Field(
+        default=None, description="None: the weights are beside preset.json."
+    )
+    shares: str | None = Field(
+        default=None,
+        description="Another preset in the same folder. Parts that this one's weights lack (vae/, text_encoder/,"
+        " tokenizer/) are that one's.",
+    )
     refiner: SerializeAsAny[RefinerPreset] | None = Field(
         default=None, description="None: videos of this preset cannot be refined."
     )

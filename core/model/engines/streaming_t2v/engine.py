@@ -19,7 +19,6 @@ from torch import Tensor
 from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
 from core.model.engines.streaming_t2v.chunk_state import as_float_array, chunk_name, finished_chunk, with_history
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, FirstChunkSource
-from core.model.engines.streaming_t2v.lru_cache import LruCache
 from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels, ModelLoader
 from core.model.engines.streaming_t2v.sampling import (
     VideoContext,
@@ -34,6 +33,7 @@ from core.model.engines.streaming_t2v.spec_sampling import sampling_of
 from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.guidance import num_halves
+from core.model.sampling.lru_cache import LruCache
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
 from core.model.sampling.vae import downsampling, to_uint8
 from core.service.domain.engine import (

@@ -51,6 +51,7 @@ from core.service.domain.schema.request import (
     MIN_FRAMES,
     NOISE_LEVELS,
     REFINE_TAGS,
+    ControlOptions,
     FirstChunkOptions,
     JobBranch,
     JobChange,
@@ -62,10 +63,18 @@ from core.service.domain.schema.request import (
     RefineAsked,
     RefineOptions,
     RefineSchedule,
+    SizeText,
     TimedPrompt,
     Variant,
 )
-from core.service.domain.schema.spec import FirstChunkSampling, JobSpec, PromptChange, RefineSpec, SeedChange
+from core.service.domain.schema.spec import (
+    ControlSpec,
+    FirstChunkSampling,
+    JobSpec,
+    PromptChange,
+    RefineSpec,
+    SeedChange,
+)
 from core.service.domain.schema.status import (
     DEFAULT_WEBHOOK_EVENTS,
     LANES_OF_ANY_MODEL,
@@ -95,6 +104,8 @@ __all__ = [
     "ChunkLists",
     "ChunkRecord",
     "ChunkTotals",
+    "ControlOptions",
+    "ControlSpec",
     "DayFrames",
     "DeliveryState",
     "EndedGeneration",
@@ -134,6 +145,7 @@ __all__ = [
     "RefineSpec",
     "SeedChange",
     "Shown",
+    "SizeText",
     "StateChecksum",
     "Steering",
     "StepProgress",

@@ -42,6 +42,12 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 
+SizeText = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")]
+"""WIDTHxHEIGHT in pixels."""
+MediaReference = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+"""An http(s) URL, or an id from POST /uploads."""
+
+
 class FirstChunkOptions(Frozen):
     """Overrides of how the first 16 frames are sampled."""
 
@@ -80,7 +86,7 @@ class RefineOptions(Frozen):
     guidance_scale: float | None = Field(
         default=None, ge=1.0, le=30.0, description="How strongly the prompt is followed in the details."
     )
-    size: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")] | None = Field(
+    size: SizeText | None = Field(
         default=None, description="WIDTHxHEIGHT in pixels, with the aspect ratio of the preview."
     )
     schedule: RefineSchedule | None = Field(
@@ -101,6 +107,27 @@ def _form_of_refine(value: object) -> str:
 RefineAsked = Annotated[
     Annotated[bool, Tag("[flag]")] | Annotated[RefineOptions, Tag("[options]")], Discriminator(_form_of_refine)
 ]
+
+
+ControlScale = Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)]
+StepShare = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+class ControlOptions(Frozen):
+    """A video that says where things are: the result follows its edges, depth, poses or lines (ControlNet)."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
+        description="What the control video shows to the model, one of the model's `capabilities.control`. `canny`:"
+        " any video, whose edges are found here. All others, such as `depth`, `pose` or `scribble`: a video of such"
+        " maps.",
+        examples=["canny"],
+    )
+    video: MediaReference = Field(
+        description="The control video, as a URL or upload id; at least as long as the result at its `fps`."
+    )
+    scale: ControlScale | None = Field(default=None, description="How strongly it is followed; default 1.")
+    start: StepShare | None = Field(default=None, description="Share of the steps after which it acts; default 0.")
+    end: StepShare | None = Field(default=None, description="Share of the steps until which it acts; default 1.")
 
 
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
@@ -174,15 +201,24 @@ class JobRequest(Frozen):
         default=None,
         description="Steps and guidance of the first 16 frames; the fields above act on everything after them.",
     )
+    size: SizeText | None = Field(
+        default=None,
+        description="WIDTHxHEIGHT in pixels, for models whose `capabilities.size` says which are possible; by default"
+        " the model's own.",
+    )
     parameters: dict[str, Any] | None = Field(
         default=None, description="Fields that only the model's engine has; GET /models has their schema."
     )
-    image: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+    image: MediaReference | None = Field(
         default=None, description="The first frame of the video: an http(s) URL, or an id from POST /uploads."
     )
-    video: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+    video: MediaReference | None = Field(
         default=None,
-        description="The video to continue, as a URL or upload id: its last 16 frames are the first of the result.",
+        description="A video, as a URL or upload id. `capabilities.video` of the model says what it is for: its last 16"
+        " frames are the first of the result, or all of it is what the result is made from.",
+    )
+    control: ControlOptions | None = Field(
+        default=None, description="A control video that the result follows, for models that say `control`."
     )
     refine: RefineAsked | None = Field(
         default=None, description="Also refine the video to a higher resolution; true for the model's defaults."

@@ -32,6 +32,16 @@ class RefineSpec(Stored):
     )
 
 
+class ControlSpec(Stored):
+    """A control video, with every default filled in."""
+
+    type: str
+    video: str
+    scale: float = Field(description="How strongly it is followed, 0 to 2.")
+    start: float = Field(description="Share of the steps after which it acts, below `end`.")
+    end: float = Field(description="Share of the steps until which it acts.")
+
+
 class PromptChange(Stored):
     """From this frame on the video shows something else."""
 
@@ -76,8 +86,11 @@ class JobSpec(Stored):
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="Fields that only the model's engine has, with its defaults filled in."
     )
+    height: int | None = Field(default=None, description="Pixels; null, as `width`: the preset's.")
+    width: int | None = None
     image: str | None = None
     video: str | None = None
+    control: ControlSpec | None = None
     refine: RefineSpec | None = None
     webhook_url: str | None = None
     webhook_events: tuple[WebhookEvent | str, ...] = Field(

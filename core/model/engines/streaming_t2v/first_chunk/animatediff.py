@@ -10,8 +10,9 @@ from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipe
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement, StepReporter, first_frames, load
-from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
+from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, first_frames, refuse_image
+from core.model.pipelines.loading import Placement, load
+from core.model.pipelines.steps import StepReporter
 from core.model.sampling.pictures import crop_and_resize
 from core.service.domain.engine import OnStep
 from core.service.domain.frame_plan import CHUNK_FRAMES
@@ -67,4 +68,4 @@ def load_animatediff(
         pipeline.vae.enable_slicing()
         return pipeline
 
-    return AnimateDiffFirstChunk(load("animatediff", make, placement), height, width)
+    return AnimateDiffFirstChunk(load("the first-chunk source animatediff", make, placement), height, width)

@@ -2,8 +2,8 @@
 
 import torch
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkSource
+from core.model.pipelines.loading import Placement
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.first_chunk_sources import SourceChoice
 

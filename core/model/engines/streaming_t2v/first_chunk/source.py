@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from core.service.domain.engine import FrameHWC, OnStep
-from core.service.domain.errors import FieldNotSupported
+from core.service.domain.errors import FieldNotSupported, PresetError
+from core.service.domain.frame_plan import CHUNK_FRAMES
 
 FIRST_CHUNK = "first chunk"
 """Name of the stage in errors.NotFinite."""
@@ -49,3 +50,13 @@ def refuse_image(request: FirstChunkRequest) -> None:
         raise FieldNotSupported(
             "this first-chunk source takes no image", field="image", fix="leave image out, or use svd"
         )
+
+
+def first_frames(source: str, frames_1F3PR: Tensor) -> Tensor:
+    """The first 16 frames [16, 3, P, R] of a result, float32 on the CPU. Raises PresetError if there are fewer."""
+    if frames_1F3PR.shape[1] < CHUNK_FRAMES:
+        raise PresetError(
+            f"{source} makes {frames_1F3PR.shape[1]} frames; a first chunk has {CHUNK_FRAMES}",
+            fix="choose another first-chunk source",
+        )
+    return frames_1F3PR[0, :CHUNK_FRAMES].float().cpu()

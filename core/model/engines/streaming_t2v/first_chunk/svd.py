@@ -18,9 +18,10 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from PIL import Image
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement, StepReporter, first_frames, load
-from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest
+from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, first_frames
 from core.model.networks.pretrained import root_cause
+from core.model.pipelines.loading import Placement, load
+from core.model.pipelines.steps import StepReporter
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.pictures import as_picture, crop_and_resize
 from core.model.sampling.vae import to_uint8
@@ -176,6 +177,7 @@ def load_picture_model(placement: Placement, repository: str = PICTURE_MODEL) ->
 
 
 def _load(source: str, kind: Any, repository: str, placement: Placement) -> Any:
-    return load(
-        source, lambda: kind.from_pretrained(repository, dtype=placement.dtype, variant=placement.variant), placement
-    )
+    def make() -> Any:
+        return kind.from_pretrained(repository, dtype=placement.dtype, variant=placement.variant)
+
+    return load(f"the first-chunk source {source}", make, placement)

@@ -8,14 +8,9 @@ from typing import Any
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import (
-    Placement,
-    StepReporter,
-    first_frames,
-    load,
-    parameters_of,
-)
-from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, refuse_image
+from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, first_frames, refuse_image
+from core.model.pipelines.loading import Placement, load
+from core.model.pipelines.steps import StepReporter, parameters_of
 from core.model.sampling.pictures import crop_and_resize
 from core.service.domain.engine import OnStep
 from core.service.domain.errors import PresetError
@@ -81,4 +76,6 @@ def load_text_to_video(repository: str, height: int, width: int, placement: Plac
     def make() -> Any:
         return DiffusionPipeline.from_pretrained(name, revision=revision or None, dtype=placement.dtype)
 
-    return TextToVideoFirstChunk(repository, load(repository, make, placement), height, width)
+    return TextToVideoFirstChunk(
+        repository, load(f"the first-chunk source {repository}", make, placement), height, width
+    )

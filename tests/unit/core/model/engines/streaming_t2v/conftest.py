@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.model.engines.streaming_t2v.first_chunk.pipelines import Placement
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
+from core.model.pipelines.loading import Placement
 from core.model.sampling.noise import seeded
 from tests.helpers.pipelines import (
     write_motion_adapter,

@@ -12,10 +12,10 @@ from torch import Tensor
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import load_engine, sampling_config
-from core.model.engines.streaming_t2v.lru_cache import LruCache
 from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels, ProfileConfig
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
+from core.model.sampling.lru_cache import LruCache
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineChunk, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, PromptTooLong
 from core.service.domain.schema import FirstChunkSampling, JobSpec, Profile, PromptChange

@@ -1,0 +1,1 @@
+"""What engines on diffusers pipelines share: their presets, loading, steps, and the loop over windows."""

@@ -1,0 +1,53 @@
+"""Loads diffusers pipelines and places them on a device. Pipelines are untyped, hence Any."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.model.networks.pretrained import loading
+from core.service.domain.engine import LongWork, unannounced
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Device and dtype of pipelines: half precision on a GPU, as published, float32 on a CPU."""
+
+    device: torch.device
+    long_work: LongWork = unannounced
+    """A context manager around loading."""
+    gpu_dtype: torch.dtype = torch.float16
+    shares_gpu: bool = True
+    """Whether other networks need the GPU's memory, too."""
+
+    @property
+    def offloads(self) -> bool:
+        """Whether networks wait in main memory while they are not used."""
+        return self.device.type == "cuda" and self.shares_gpu
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """dtype of all weights of a pipeline."""
+        return self.gpu_dtype if self.device.type == "cuda" else torch.float32
+
+    @property
+    def variant(self) -> str | None:
+        """diffusers' `variant`, for repositories that also hold half-precision files."""
+        return "fp16" if self.dtype == torch.float16 else None
+
+
+def load(what: str, make: Callable[[], Any], placement: Placement) -> Any:
+    """Load a pipeline with `make` and place it. Raises PresetError, naming `what` is loaded.
+
+    On a GPU its networks are offloaded to main memory while unused if `placement` says so.
+    """
+    with placement.long_work(f"loading {what}"):
+        with loading(what):
+            pipeline = make()
+        if placement.offloads:
+            pipeline.enable_model_cpu_offload(device=placement.device)
+        else:
+            pipeline.to(placement.device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
