@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from core.service.domain.errors import ModelNotInstalled, UnknownModel, shortene
 from core.service.domain.schema import DEFAULT_PROFILE, JobSpec
 from core.service.engines.definition import ENGINES, EngineDefinition, read_preset
 from core.service.engines.load_context import LoadContext
-from core.service.engines.preset import Preset, ProfileDefaults
+from core.service.engines.preset import PipelineDownload, Preset, ProfileDefaults
 from core.service.engines.refiner import REFINER_FOLDER
 from core.service.engines.tokenizer import PromptTokenizer
 from core.service.settings import Settings
@@ -51,6 +52,17 @@ class PresetFolder:
     def install_command(self) -> str:
         return f"longtake pull {self.path.name}"
 
+    def pull_command(self, parts: Iterable[str] = ()) -> str:
+        """Installs optional parts, and the weights if they are missing."""
+        return " ".join([self.install_command, *(f"--with {part}" for part in parts)])
+
+    @property
+    def installed_parts(self) -> list[str]:
+        """Names of the optional parts that are installed. Their folders appear only when they are complete."""
+        download = self.preset.download
+        optional = download.optional if isinstance(download, PipelineDownload) else {}
+        return [name for name, source in optional.items() if (self.weights / source.into).is_dir()]
+
     @property
     def refiner_weights(self) -> Path:
         """The refiner's folder; it exists only if the refiner is completely installed."""
@@ -73,11 +85,8 @@ class PresetFolder:
         """Raises ModelNotInstalled with the missing files and the command that installs them."""
         if self.installed or self.preset.download is None:
             return
-        files = ", ".join(
-            f"{name} of {source.repository}" for source in self.preset.download.needed for name in source.files
-        )
         raise ModelNotInstalled(
-            f"the weights of {self.path.name} are not installed; they are made from {files}",
+            f"the weights of {self.path.name} are not installed; they are made from {_origin(self.preset)}",
             field="model",
             fix=f"run `{self.install_command}`, or use another model",
         )
@@ -121,6 +130,16 @@ class PresetFolder:
             long_work,
             self.shared_weights,
         )
+
+
+def _origin(preset: Preset) -> str:
+    """Where downloaded weights come from: repositories and size, or the few files of a conversion."""
+    download = preset.download
+    if isinstance(download, PipelineDownload):
+        size = "" if preset.card is None else f" ({preset.card.disk_gb:g} GB)"
+        return f"{', '.join(dict.fromkeys(source.repository for source in download.repositories))}{size}"
+    needed = () if download is None else download.needed
+    return ", ".join(f"{name} of {source.repository}" for source in needed for name in source.files)
 
 
 class Catalog:
