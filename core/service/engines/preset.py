@@ -10,9 +10,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_rate import FrameRate
@@ -154,6 +164,17 @@ class Download(PresetPart):
         return (self.base, self.checkpoint)
 
 
+def _kind_of(download: object) -> str:
+    """Which of the models validates a `download` block, so that its errors are those of one."""
+    is_pipeline = isinstance(download, PipelineDownload) or (isinstance(download, dict) and "kind" in download)
+    return "pipeline" if is_pipeline else "converted"
+
+
+AnyDownload = Annotated[
+    Annotated[Download, Tag("converted")] | Annotated[PipelineDownload, Tag("pipeline")], Discriminator(_kind_of)
+]
+
+
 class ProfileDefaults(PresetPart):
     """Sampling config of a profile, for fields that a request leaves out. None: the engine has no such field."""
 
@@ -189,9 +210,7 @@ class Preset(PresetPart):
     negative_prompt: str = Field(default="", description="For requests without one.")
     example_prompts: tuple[str, ...] = ()
     card: ModelCard | None = Field(default=None, description="Source, licence and needs, for GET /models.")
-    download: Download | PipelineDownload | None = Field(
-        default=None, description="None: the weights are beside preset.json."
-    )
+    download: AnyDownload | None = Field(default=None, description="None: the weights are beside preset.json.")
     shares: str | None = Field(
         default=None,
         description="Another preset in the same folder. Parts that this one's weights lack (vae/, text_encoder/,"
