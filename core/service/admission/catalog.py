@@ -114,7 +114,7 @@ class PresetFolder:
             raise ModelNotInstalled(
                 f"the ControlNet of {self.path.name} for {control_type} is not installed",
                 field="control.type",
-                fix=f"run `{self.install_command} --with {control_type}`, or leave `control` out",
+                fix=f"run `{self.pull_command([control_type])}`, or leave `control` out",
             )
 
     @cached_property
