@@ -1,0 +1,54 @@
+"""Every shipped preset of the Hub's pipelines: pulled from a Hub on loopback under the real names, loaded, used once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.model.checksums import verify_sums
+from core.model.hub.pull import pull
+from core.model.hub.repository import HuggingFaceHub
+from core.service.admission.catalog import Catalog, default_spec
+from core.service.domain.engine import FramesTHWC, InputMedia, ignore_step
+from core.service.domain.schema import ControlSpec, JobSpec
+from core.service.settings import Settings
+from tests.helpers.hub_presets import TinyModel, publish, shipped_pipelines, write_hub_preset
+from tests.helpers.hub_server import Hub, running_hub
+from tests.helpers.pipelines_zero import Frames
+from tests.helpers.tiny_models import TINY_MODELS
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with running_hub() as hub:
+        yield hub
+
+
+def test_every_shipped_pipeline_has_its_tiny_form() -> None:
+    assert set(TINY_MODELS) == shipped_pipelines()
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_a_preset_is_pulled_under_the_real_names_and_makes_a_chunk(name: str, hub: Hub, tmp_path: Path) -> None:
+    model = TINY_MODELS[name]
+    write_hub_preset(tmp_path / "presets", name, model)
+    settings = Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "installed", torch_threads=1)
+    folder = Catalog(settings).get(name)
+    parts = publish(hub, folder, model, tmp_path / "repositories")
+
+    pull(folder, report=lambda _phase, _done, _total: None, hub=HuggingFaceHub(hub.url), parts=parts)
+
+    assert folder.installed_parts == parts
+    verify_sums(folder.weights)
+    if folder.preset.capabilities.prompt != "no":
+        assert folder.tokenizer.count("a red square") > 2
+    folder.preset.card_is_complete()
+    engine = folder.engine.load(folder.engine_context())
+    spec = _spec(model, folder.preset)
+    inputs = _inputs(model, spec)
+    chunk = engine.next_chunk(spec, engine.start(spec, inputs), ignore_step, inputs)
+    assert chunk.frames.shape == (16, folder.preset.height, folder.preset.width, 3)
+    assert chunk.frames.std() > 1
