@@ -1,4 +1,4 @@
-"""The shipped presets of the Hub's pipelines at tiny sizes, with repositories of random weights under the real names."""
+"""The shipped presets of the Hub's pipelines at tiny sizes, and repositories of random weights by the real names."""
 
 from __future__ import annotations
 
@@ -54,6 +54,8 @@ def publish(hub: Hub, preset: PresetFolder, model: TinyModel, folder: Path) -> l
     sources = (*download.repositories, *download.optional.values())
     for source in sources:
         write_repository(folder / source.repository, source, folder / "weights" / source.into)
-    for repository in {source.repository for source in sources}:
-        hub.publish(repository, folder / repository)
+    for source in sources:
+        hub.publish(source.repository, folder / source.repository)
+        revisions = hub.revisions[source.repository]
+        revisions[source.revision] = revisions["main"]
     return list(download.optional)

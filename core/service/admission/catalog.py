@@ -188,6 +188,7 @@ class Catalog:
 
 def default_spec(preset: Preset, prompt: str, num_frames: int, seed: int) -> JobSpec:
     """A complete spec of a request that has only these fields."""
+    parameters = ENGINES.get(preset.engine).parameters.model_construct()
     defaults = preset.profile_defaults.get(DEFAULT_PROFILE, ProfileDefaults())
     return JobSpec(
         prompt=prompt,
@@ -200,4 +201,5 @@ def default_spec(preset: Preset, prompt: str, num_frames: int, seed: int) -> Job
         num_inference_steps=defaults.num_inference_steps,
         profile=DEFAULT_PROFILE if "profile" in preset.capabilities.fields else None,
         first_chunk=defaults.first_chunk,
+        parameters=parameters.model_dump(mode="json"),
     )
