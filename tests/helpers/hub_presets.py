@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.service.admission.catalog import PresetFolder
+from core.model.convert.summary import no_report
+from core.model.hub.pull import pull
+from core.model.hub.repository import HuggingFaceHub
+from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.engines.preset import PipelineDownload
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.hub_server import Hub
@@ -28,8 +31,6 @@ class TinyModel:
     """Keys of preset.json that differ from the shipped ones."""
     fields: Mapping[str, Any] = field(default_factory=lambda: {})
     """What a request has beside prompt, seed and length. "IMAGE" and "VIDEO" stand for input media."""
-    refused: str = "profile"
-    """A field of requests that the engine has not."""
 
 
 def shipped_pipelines() -> set[str]:
@@ -59,3 +60,11 @@ def publish(hub: Hub, preset: PresetFolder, model: TinyModel, folder: Path) -> l
         revisions = hub.revisions[source.repository]
         revisions[source.revision] = revisions["main"]
     return list(download.optional)
+
+
+def pull_all(hub: Hub, catalog: Catalog, models: Mapping[str, TinyModel], folder: Path) -> None:
+    """Publish and install models with all their parts."""
+    for name, model in models.items():
+        preset = catalog.get(name)
+        parts = publish(hub, preset, model, folder / name)
+        pull(preset, report=no_report, hub=HuggingFaceHub(hub.url), parts=parts)

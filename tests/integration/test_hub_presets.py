@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 
 from core.model.checksums import verify_sums
-from core.model.hub.pull import pull
-from core.model.hub.repository import HuggingFaceHub
 from core.service.admission.catalog import Catalog, default_spec
 from core.service.domain.engine import NO_INPUT_MEDIA, InputMedia, ignore_step
 from core.service.domain.schema import ControlSpec, JobSpec
 from core.service.engines.preset import Preset
 from core.service.settings import Settings
-from tests.helpers.hub_presets import TinyModel, publish, shipped_pipelines, write_hub_preset
+from tests.helpers.hub_presets import TinyModel, pull_all, shipped_pipelines, write_hub_preset
 from tests.helpers.hub_server import Hub, running_hub
 from tests.helpers.pipelines_zero import Frames
 from tests.helpers.tiny_models import TINY_MODELS
@@ -39,12 +37,12 @@ def test_a_preset_is_pulled_under_the_real_names_and_makes_a_chunk(name: str, hu
     model = TINY_MODELS[name]
     write_hub_preset(tmp_path / "presets", name, model)
     settings = Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "installed", torch_threads=1)
-    folder = Catalog(settings).get(name)
-    parts = publish(hub, folder, model, tmp_path / "repositories")
+    catalog = Catalog(settings)
+    folder = catalog.get(name)
 
-    pull(folder, report=lambda _phase, _done, _total: None, hub=HuggingFaceHub(hub.url), parts=parts)
+    pull_all(hub, catalog, {name: model}, tmp_path / "repositories")
 
-    assert folder.installed_parts == parts
+    assert folder.installed_parts == list(folder.preset.capabilities.control)
     verify_sums(folder.weights)
     if folder.preset.capabilities.prompt != "no":
         assert folder.tokenizer.count("a red square") > 2
