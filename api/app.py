@@ -81,8 +81,8 @@ def _all_routes() -> APIRouter:
 
 
 ROUTES = _all_routes()
-"""Depends on no setting. FastAPI reads the signatures of all endpoints at the first request, which takes 70 ms: shared by
-all applications of a process, as its tests have thousands."""
+"""Depends on no setting, so all applications of a process share it, as the tests have thousands: FastAPI reads the
+signatures of all endpoints at the first request, which takes 70 ms."""
 
 
 def create_app(

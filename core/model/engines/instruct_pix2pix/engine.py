@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from core.model.engines.instruct_pix2pix.sampling import EditConditions, EditGuidance, edit_latents
-from core.model.networks.encoders import TextEncoder
+from core.model.pipelines.loading import Placement
+from core.model.pipelines.stable_diffusion import TextReader, on_device
 from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.noise import seeded
@@ -43,8 +44,8 @@ class EditModels:
     unet: Any
     scheduler: Any
     vae: Any
-    encode_texts: TextEncoder
-    device: torch.device
+    texts: TextReader
+    placement: Placement
 
 
 class InstructPix2PixEngine(Engine):
@@ -62,7 +63,7 @@ class InstructPix2PixEngine(Engine):
     @property
     def device(self) -> str:
         """Device of the networks, for display."""
-        return device_name(self._models.device)
+        return device_name(self._models.placement.device)
 
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
         """The state before chunk 0."""
@@ -92,14 +93,14 @@ class InstructPix2PixEngine(Engine):
         latents = watch.run("denoise", lambda: self._edited(spec, state, conditions, on_step))
         check.add("denoiser", latents)
         own = latents[1:] if first else latents
-        pictures = watch.run("decode", lambda: decode_frames(self._models.vae, own.transpose(0, 1)))
-        edited = to_uint8(pictures, check)[:wanted]
+        edited = watch.run("decode", lambda: self._decoded(own, check))[:wanted]
         return EngineChunk(edited, EngineState(first + wanted, state.arrays), dict(watch.seconds))
 
     def _conditions(self, spec: JobSpec, first: int, frames: FramesTHWC, check: FiniteCheck) -> EditConditions:
         """Texts and latents of the input frames, computed once for all steps."""
-        pictures = to_pictures(frames).to(self._models.device)
-        latents_CFHW = encode_unscaled(self._models.vae, pictures)
+        vae, placement = self._models.vae, self._models.placement
+        with on_device(placement, vae):
+            latents_CFHW = encode_unscaled(vae, to_pictures(frames).to(placement.device))
         check.add("encoder", latents_CFHW)
         text, negative = self._texts(spec, first, len(frames))
         return EditConditions(text, negative, latents_CFHW.transpose(0, 1))
@@ -110,28 +111,33 @@ class InstructPix2PixEngine(Engine):
         A chunk in which the prompt changes goes over to the new one; the frame 0 that it reads has the new one alone.
         """
         old, new = prompts_of_window(spec, first, first - CHUNK_FRAMES)
-        states = self._models.encode_texts([spec.negative_prompt, new, *([] if old == new else [old])])
-        negative, text, *before = states.split(1)
-        if not before:
-            return text, negative
-        shares = torch.tensor([1.0, *easing(CHUNK_FRAMES)][:num_frames]).to(text)
-        return torch.lerp(before[0], text, shares[:, None, None]), negative
+        texts = self._models.texts
+        with on_device(self._models.placement, *texts.networks):
+            negative, text = texts.negative(spec.negative_prompt), texts.prompt(new)
+            if old != new:
+                shares = torch.tensor([1.0, *easing(CHUNK_FRAMES)][:num_frames])
+                text = texts.prompt(old).toward(text, shares)
+        return text.states_BLD, negative.states_BLD
 
     def _edited(self, spec: JobSpec, state: EngineState, conditions: EditConditions, on_step: OnStep) -> Tensor:
         """Latents [F, C, H, W] of all frames of the batch. All frames share the noise, so that the edit stays one."""
+        seeds = [spec.seed, *[int(state.arrays[SEED][0])] * (len(conditions.image_FCHW) - 1)]
+        generators, models = [seeded(seed) for seed in seeds], self._models
         assert spec.num_inference_steps is not None, "admission fills it in"
-        seed = int(state.arrays[SEED][0])
-        seeds = [spec.seed, *[seed] * (len(conditions.image_FCHW) - 1)]
-        generators = [seeded(one) for one in seeds]
-        return edit_latents(
-            self._models.unet,
-            self._models.scheduler,
-            spec.num_inference_steps,
-            conditions,
-            _guidance(spec),
-            generators,
-            on_step,
-        )
+        with on_device(models.placement, models.unet):
+            return edit_latents(
+                models.unet,
+                models.scheduler,
+                spec.num_inference_steps,
+                conditions,
+                _guidance(spec),
+                generators,
+                on_step,
+            )
+
+    def _decoded(self, latents_FCHW: Tensor, check: FiniteCheck) -> FramesTHWC:
+        with on_device(self._models.placement, self._models.vae):
+            return to_uint8(decode_frames(self._models.vae, latents_FCHW.transpose(0, 1)), check)
 
 
 def _guidance(spec: JobSpec) -> EditGuidance:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 PARTS: dict[str, tuple[str, Callable[[Any], nn.Module]]] = {
     "unet": ("denoiser", lambda models: models.unet),
-    "text encoder": ("denoiser", lambda models: models.encode_texts._encoder),
+    "text encoder": ("denoiser", lambda models: models.texts.networks[0]),
     "picture encoder": ("encoder", lambda models: models.vae.encoder),
     "decoder": ("decoder", lambda models: models.vae.decoder),
 }

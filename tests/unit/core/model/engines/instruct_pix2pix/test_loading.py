@@ -38,16 +38,6 @@ def change_json(file: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_files_in_half_precision_are_read_by_their_hub_names(own: Path) -> None:
-    for part in ("unet", "vae", "text_encoder"):
-        (file,) = (own / part).glob("*.safetensors")
-        halves = {name: tensor.half() for name, tensor in load_file(file).items()}
-        file.unlink()
-        save_file(halves, file.with_suffix(".fp16.safetensors"), {"format": "pt"})
-
-    assert first_chunk(context_of(own)).frames.shape == (16, 16, 16, 3)
-
-
 def test_names_of_older_files_are_understood(own: Path, folder: Path) -> None:
     """The Hub's text encoders and autoencoders have names of older versions of the libraries."""
     text = own / "text_encoder" / "model.safetensors"
@@ -126,6 +116,15 @@ def other_width(folder: Path) -> None:
     change_json(folder / "unet" / "config.json", cross_attention_dim=12)
 
 
+def too_long_prompts(folder: Path) -> None:
+    change_json(folder / "preset.json", max_prompt_tokens=23)
+
+
+def odd_sides(folder: Path) -> None:
+    size = {"multiple_of": 3, "min_side": 16, "max_side": 64, "max_pixels": 4096}
+    change_json(folder / "preset.json", size=size)
+
+
 def no_editor(folder: Path) -> None:
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights = load_file(file)
@@ -148,6 +147,8 @@ def no_editor(folder: Path) -> None:
         (remove("scheduler"), "scheduler_config.json"),
         (other_scheduler, "os.system is not supported"),
         (other_width, "unet"),
+        (too_long_prompts, "max_prompt_tokens is 23, the text encoder reads 22"),
+        (odd_sides, "must be multiples of 2"),
         (no_editor, "is no editor: it has 4 input channels, not 8"),
     ],
     ids=str,
