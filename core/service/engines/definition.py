@@ -57,6 +57,8 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
     EngineDefinition,
     {
         "streaming_t2v": "core.model.engines.streaming_t2v.definition:STREAMING_T2V",
+        "animatediff": "core.model.engines.animatediff.definition:ANIMATEDIFF",
+        "sparsectrl": "core.model.engines.sparsectrl.definition:SPARSECTRL",
         "fake": "core.service.testing.definitions:FAKE_ENGINE",
     },
 )
