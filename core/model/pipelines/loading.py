@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,3 +52,33 @@ def load(what: str, make: Callable[[], Any], placement: Placement) -> Any:
             pipeline.to(placement.device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def load_folder(what: str, kind: Any, folder: Path, placement: Placement, **parts: Any) -> Any:
+    """Load a pipeline of class `kind` from a folder in diffusers' layout: local files, safetensors only.
+
+    `parts`: networks that the folder does not have. Raises PresetError.
+    """
+
+    def make() -> Any:
+        return kind.from_pretrained(
+            str(folder),
+            dtype=placement.dtype,
+            variant=variant_in(folder, placement),
+            use_safetensors=True,
+            local_files_only=True,
+            **parts,
+        )
+
+    return load(what, make, placement)
+
+
+def variant_in(folder: Path, placement: Placement) -> str | None:
+    """diffusers' `variant` for a folder's files: "fp16" if they are wanted, or if a part has no others."""
+    halves = list(folder.glob("*/*.fp16*.safetensors"))
+    others = all(any(_is_full(file) for file in half.parent.glob("*.safetensors")) for half in halves)
+    return "fp16" if halves and not (placement.variant is None and others) else None
+
+
+def _is_full(file: Path) -> bool:
+    return ".fp16" not in file.name
