@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import cast
 
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from safetensors import SafetensorError
 
 from core.service.domain.errors import PresetError
+
+_RAISED = (OSError, ValueError, AttributeError, RuntimeError, SafetensorError)
+"""By from_pretrained for files, ids and configs that it cannot use."""
 
 
 @contextmanager
@@ -15,7 +19,7 @@ def loading(what: str) -> Generator[None]:
     """Within the block, an error of files, Hub ids or configs is raised as a PresetError that names `what`."""
     try:
         yield
-    except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
+    except _RAISED as error:
         raise PresetError(
             f"{what} cannot be loaded: {root_cause(error)}",
             fix="check its name and the network, or put its files in place: docs/models.md says how",

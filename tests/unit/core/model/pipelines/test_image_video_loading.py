@@ -21,7 +21,7 @@ CPU, GPU = Placement(torch.device("cpu")), Placement(torch.device("cuda"))
 
 @pytest.fixture
 def halves(svd: Path, tmp_path: Path) -> Path:
-    """The preset as it is downloaded: the weights have the names of half-precision files."""
+    """The weights have the names of half-precision files, as in some repositories."""
     folder = tmp_path / "toy-svd"
     shutil.copytree(svd, folder)
     for file in folder.glob("*/*.safetensors"):
