@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.controlnets.controlnet_sparsectrl import SparseControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from diffusers.models.unets.unet_motion_model import MotionAdapter
@@ -115,11 +116,32 @@ def write_motion_adapter(folder: Path) -> None:
     adapter = MotionAdapter(
         block_out_channels=(8, 8), motion_layers_per_block=1, motion_norm_num_groups=2, motion_num_attention_heads=2
     )
+    unzero(adapter)  # a fresh adapter does not move anything
+    adapter.save_pretrained(folder)
+
+
+@seeded
+def write_sparse_control_net(folder: Path) -> None:
+    """SparseCtrl for pictures, beside the tiny Stable Diffusion."""
+    control = SparseControlNetModel(
+        block_out_channels=(8, 8),
+        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        layers_per_block=1,
+        norm_num_groups=2,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        motion_num_attention_heads=2,
+    )
+    unzero(control)  # a fresh one controls nothing
+    control.save_pretrained(folder)
+
+
+def unzero(network: torch.nn.Module) -> None:
+    """Random values where fresh weights are 0, which switches what they belong to off."""
     with torch.no_grad():
-        for weight in adapter.parameters():  # a fresh adapter does not move anything
+        for weight in network.parameters():
             if not weight.any():
                 weight.normal_(std=0.2)
-    adapter.save_pretrained(folder)
 
 
 @seeded

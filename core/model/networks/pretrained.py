@@ -3,7 +3,12 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from safetensors import SafetensorError
+
 from core.service.domain.errors import PresetError
+
+_RAISED = (OSError, ValueError, AttributeError, RuntimeError, SafetensorError)
+"""By from_pretrained for files, ids and configs that it cannot use."""
 
 
 @contextmanager
@@ -11,7 +16,7 @@ def loading(what: str) -> Generator[None]:
     """Within the block, an error of files, Hub ids or configs is raised as a PresetError that names `what`."""
     try:
         yield
-    except (OSError, ValueError, AttributeError) as error:  # what from_pretrained raises for files, ids and configs
+    except _RAISED as error:
         raise PresetError(
             f"{what} cannot be loaded: {root_cause(error)}",
             fix="check its name and the network, or put its files in place: docs/models.md says how",

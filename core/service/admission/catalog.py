@@ -20,6 +20,9 @@ from core.service.engines.refiner import REFINER_FOLDER
 from core.service.engines.tokenizer import PromptTokenizer
 from core.service.settings import Settings
 
+CONTROLNET_FOLDER = "controlnet"
+"""Folder of a weights folder with one folder per type of control video."""
+
 
 class PresetFolder:
     """One preset on disk. Raises PresetError if preset.json or the tokenizer is missing or wrong."""
@@ -89,6 +92,20 @@ class PresetFolder:
                 f"the refiner of {self.path.name} is not installed",
                 field="refine",
                 fix=f"run `{self.refiner_command}`, or leave `refine` out",
+            )
+
+    def control_weights(self, control_type: str) -> Path:
+        """The folder of a ControlNet; it exists only if it is completely installed."""
+        return self.weights / CONTROLNET_FOLDER / control_type
+
+    def require_control(self, control_type: str) -> None:
+        """Raises ModelNotInstalled with the command that installs the ControlNet, and the weights if they are
+        missing."""
+        if not self.control_weights(control_type).is_dir():
+            raise ModelNotInstalled(
+                f"the ControlNet of {self.path.name} for {control_type} is not installed",
+                field="control.type",
+                fix=f"run `{self.install_command} --with {control_type}`, or leave `control` out",
             )
 
     @cached_property

@@ -57,6 +57,7 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
     EngineDefinition,
     {
         "streaming_t2v": "core.model.engines.streaming_t2v.definition:STREAMING_T2V",
+        "instruct_pix2pix": "core.model.engines.instruct_pix2pix.definition:INSTRUCT_PIX2PIX",
         "text2video_zero": "core.model.engines.text2video_zero.definition:TEXT2VIDEO_ZERO",
         "fake": "core.service.testing.definitions:FAKE_ENGINE",
     },
