@@ -19,7 +19,8 @@ from safetensors import safe_open
 from core.model.checksums import verify_sums
 from core.model.convert.summary import Report
 from core.model.engines.streaming_t2v.loading import load_engine
-from core.model.hub.pull import lock_file, pull
+from core.model.hub.pinned_files import lock_file
+from core.model.hub.pull import pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets.fingerprint import weights_digest
 from core.model.refinement.loading import load_refiner
