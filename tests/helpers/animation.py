@@ -15,6 +15,7 @@ PRESET: dict[str, Any] = {
     "description": "Random weights.",
     "height": SIDE,
     "width": SIDE,
+    "size": {"multiple_of": 8, "min_side": 16, "max_side": 64, "max_pixels": 4096},
     "fps": 8,
     "max_prompt_tokens": 22,
     "num_inference_steps": 2,

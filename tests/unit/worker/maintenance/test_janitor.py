@@ -17,7 +17,15 @@ from core.service.domain.manifest import (
     manifest_key,
     tombstone_key,
 )
-from core.service.domain.schema import ChunkLists, ControlSpec, JobRecord, JobStatus, Lane, PreparedMedia, RefineSchedule
+from core.service.domain.schema import (
+    ChunkLists,
+    ControlSpec,
+    JobRecord,
+    JobStatus,
+    Lane,
+    PreparedMedia,
+    RefineSchedule,
+)
 from core.service.domain.transitions import TOMBSTONE_TIME
 from core.service.domain.uploads import UPLOADS_PREFIX, Upload, upload_key
 from core.service.media.uploads import SENDING_GRACE, UploadRequest, new_upload
