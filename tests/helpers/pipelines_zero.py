@@ -14,7 +14,7 @@ from tests.helpers.pipelines import write_sdxl, write_stable_diffusion
 
 SIDE = 16
 """Pixels of the presets: the autoencoder halves them once, the UNet once more."""
-STEPS = 6
+STEPS = 4
 PNDM = {"_class_name": "PNDMScheduler", "skip_prk_steps": True}
 EULER = {
     "_class_name": "EulerDiscreteScheduler",

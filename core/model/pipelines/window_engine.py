@@ -107,6 +107,11 @@ class WindowEngine(Engine):
         del first_frame
         return CHUNK_FRAMES
 
+    def arrays_of_frames(self, frames: FramesTHWC) -> Arrays:
+        """What the next window needs of a window's new frames, in addition to `Window.arrays`."""
+        del frames
+        return {}
+
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
         """The state before chunk 0: what the first window needs, and the generator."""
         return EngineState(0, {**self.start_arrays(spec, inputs), GENERATOR: state_of(seeded(spec.seed))})
@@ -165,7 +170,7 @@ class WindowEngine(Engine):
         window = watch.run("denoise", lambda: self.make_window(request, on_step))
         end = first + window.num_new_frames
         new = self._decode(spec, window.latents, window.num_new_frames, name, watch)
-        kept = {**window.arrays, GENERATOR: state_of(generator), WINDOW: window.latents}
+        kept = {**window.arrays, **self.arrays_of_frames(new), GENERATOR: state_of(generator), WINDOW: window.latents}
         return new, {**kept, WINDOW_END: np.asarray([end], np.int64)}
 
     def _waiting_frames(self, spec: JobSpec, state: EngineState, watch: DeviceTimer) -> FramesTHWC:

@@ -81,7 +81,7 @@ def weights_digest(folder: Path) -> str:
 
 def _counts(name: Path) -> bool:
     """Whether a file of a weights folder, or of a diffusers repository (.bin), is a config or weights."""
-    is_apart = name.parts[0] == REFINER_FOLDER or name.parts[0].startswith(".")
+    is_apart = name.parts[0] == REFINER_FOLDER or any(part.startswith(".") for part in name.parts)
     return name.suffix in {".safetensors", ".bin", ".json"} and not is_apart
 
 

@@ -60,7 +60,7 @@ class TextToVideoZeroEngine(WindowEngine):
     def __init__(self, models: ZeroModels, height: int, width: int, fingerprint: str) -> None:
         """`height`, `width`: of jobs that name no size, in pixels."""
         super().__init__(models.placement.device, fingerprint)
-        self._models = models
+        self.models = models
         self._size = (height, width)
         self._texts: LruCache[tuple[str, bool], TextStates] = LruCache(_CACHED_TEXTS)
 
@@ -86,18 +86,18 @@ class TextToVideoZeroEngine(WindowEngine):
     def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
         """Pictures [F, 3, P, R] of latents [F, C, H, W]."""
         del spec
-        with on_device(self._models.placement, self._models.vae):
-            return decode_frames(self._models.vae, self._tensor(latents).transpose(0, 1))
+        with on_device(self.models.placement, self.models.vae):
+            return decode_frames(self.models.vae, self._tensor(latents).transpose(0, 1))
 
     def _follow_motion(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, Arrays]:
         """Latents of frame 0 and of the others, moved from it."""
         parameters = parameters_of(request.spec)
-        steps = motion_steps(self._models.schedule, self._timesteps(request.spec), parameters.t0, parameters.t1)
+        steps = motion_steps(self.models.schedule, self._timesteps(request.spec), parameters.t0, parameters.t1)
         indices = range(max(request.first_frame, 1), request.first_frame + CHUNK_FRAMES)
         denoiser = self._denoiser(request, len(indices) + 1)
         alone = 0 if FIRST in request.arrays else steps.moving
         report = _counted(on_step, 0, alone + len(steps.timesteps) - steps.joint)
-        with on_device(self._models.placement, self._models.unet):
+        with on_device(self.models.placement, self.models.unet):
             first, moving = self._first_frame(request, denoiser, steps, report)
             others = moved(moving, indices, _motion(parameters))
             x = torch.cat([first, steps.renoised(others, self._drawn(request.generator, others.shape))])
@@ -120,14 +120,14 @@ class TextToVideoZeroEngine(WindowEngine):
         """Latents of frame 0 and of the others, from the same noise."""
         video, timesteps = request.inputs.video, self._timesteps(request.spec)
         assert video is not None, "the service gives a job with `control` its video"
-        steps = Steps(self._models.schedule, timesteps, 0, 0)
+        steps = Steps(self.models.schedule, timesteps, 0, 0)
         frames = frames_with_first(video, request.first_frame, CHUNK_FRAMES)
         first = self._noise_of_first(request)
         smooth = self._smoothing(parameters_of(request.spec).background_smoothing, frames, first.shape)
         control = self._control(request.spec, frames)
         denoiser = self._denoiser(request, len(frames), control)
         x = first.expand(len(frames), -1, -1, -1)
-        with on_device(self._models.placement, self._models.unet, control.network):
+        with on_device(self.models.placement, self.models.unet, control.network):
             latents = denoised(denoiser, x, steps, range(len(timesteps)), on_step, smooth)
         return latents, {FIRST: _finite(first, request.name)}
 
@@ -139,15 +139,15 @@ class TextToVideoZeroEngine(WindowEngine):
     def _control(self, spec: JobSpec, frames: FramesTHWC) -> Control:
         asked = spec.control
         assert asked is not None, "asked for above"
-        network = self._models.controlnet(asked.type)
-        maps = control_maps(asked.type, frames).to(self._models.placement.device)
+        network = self.models.controlnet(asked.type)
+        maps = control_maps(asked.type, frames).to(self.models.placement.device)
         return Control(network, maps, asked.scale, asked.start, asked.end)
 
     def _smoothing(self, share: float, frames: FramesTHWC, shape_1CHW: tuple[int, ...]) -> Change | None:
         """Pulls the background of all frames to that of frame 0 (section 3.3.3)."""
         if share == 0:
             return None
-        kept = background(frames, *shape_1CHW[-2:]).to(self._models.placement.device) * share
+        kept = background(frames, *shape_1CHW[-2:]).to(self.models.placement.device) * share
         return lambda x_FCHW: torch.lerp(x_FCHW, x_FCHW[:1].expand_as(x_FCHW), kept.expand_as(x_FCHW))
 
     def _denoiser(self, request: WindowRequest, num_frames: int, control: Control | None = None) -> Denoiser:
@@ -158,22 +158,22 @@ class TextToVideoZeroEngine(WindowEngine):
         if old != new:  # frame 0, which is shown no more, has the new prompt alone
             text = self._states(old, negative=False).toward(text, torch.tensor([1.0, *_EASING][:num_frames]))
         negative = None if spec.guidance_scale == 1.0 else self._states(spec.negative_prompt, negative=True)
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=self._models.placement.device)
-        return Denoiser(self._models.unet, text, negative, spec.guidance_scale, sizes, control)
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=self.models.placement.device)
+        return Denoiser(self.models.unet, text, negative, spec.guidance_scale, sizes, control)
 
     def _states(self, text: str, *, negative: bool) -> TextStates:
         """Raises PromptTooLong."""
-        reader = self._models.texts
+        reader = self.models.texts
 
         def read() -> TextStates:
-            with on_device(self._models.placement, *reader.networks):
+            with on_device(self.models.placement, *reader.networks):
                 return reader.negative(text) if negative else reader.prompt(text)
 
         return self._texts.get((text, negative), read)
 
     def _timesteps(self, spec: JobSpec) -> tuple[int, ...]:
         assert spec.num_inference_steps is not None, "admission fills it in"
-        models = self._models
+        models = self.models
         most = models.schedule.num_train_timesteps
         return spaced_timesteps(models.spacing, spec.num_inference_steps, most, models.steps_offset)
 
@@ -183,16 +183,16 @@ class TextToVideoZeroEngine(WindowEngine):
 
     def _latent_shape(self, spec: JobSpec) -> tuple[int, int, int, int]:
         """[1, C, H, W]."""
-        factor, (height, width) = downsampling(self._models.vae), self._picture_size(spec)
-        return (1, self._models.unet.config.in_channels, height // factor, width // factor)
+        factor, (height, width) = downsampling(self.models.vae), self._picture_size(spec)
+        return (1, self.models.unet.config.in_channels, height // factor, width // factor)
 
     def _drawn(self, generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
         """Standard normal noise, drawn on the CPU."""
-        return torch.randn(shape, generator=generator).to(self._models.placement.device)
+        return torch.randn(shape, generator=generator).to(self.models.placement.device)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         """A copy on the device: state arrays are immutable."""
-        return torch.from_numpy(array.copy()).to(self._models.placement.device)
+        return torch.from_numpy(array.copy()).to(self.models.placement.device)
 
 
 _EASING = easing(CHUNK_FRAMES)
