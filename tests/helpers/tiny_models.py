@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.helpers import animation
 from tests.helpers.hub_presets import TinyModel
 from tests.helpers.pipelines_instruct_pix2pix import write_instruct_pix2pix
 
 _SIZE = {"multiple_of": 4, "min_side": 16, "max_side": 64, "max_pixels": 4096}
 _SMALL: Mapping[str, Any] = {"height": 16, "width": 16, "max_prompt_tokens": 22, "size": _SIZE}
+_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": {**_SIZE, "multiple_of": 8}}
 _CONTROLS = ("canny", "depth", "pose", "scribble")
 
 TINY_MODELS: Mapping[str, TinyModel] = {
+    "animatediff": TinyModel(animation.write_animatediff, {**_ANIMATED, **animation.WINDOWS}),
+    "sparsectrl": TinyModel(animation.write_sparsectrl, _ANIMATED, {"image": "IMAGE"}),
     "instruct-pix2pix": TinyModel(write_instruct_pix2pix, _SMALL, {"video": "VIDEO"}),
 }
