@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from core.model.networks.pretrained import loading
 from core.service.domain.engine import LongWork, unannounced
+from core.service.domain.errors import PresetError
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,15 @@ def load(what: str, make: Callable[[], Any], placement: Placement) -> Any:
             pipeline.to(placement.device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def load_part(kind: Any, folder: Path, dtype: torch.dtype | None = None, **changed: Any) -> Any:
+    """A network (in `dtype`), tokenizer or scheduler from its folder, with `changed` values of its config.
+
+    Reads safetensors only, and nothing from the network. Raises PresetError for a missing folder, and what
+    from_pretrained raises for wrong files.
+    """
+    if not folder.is_dir():
+        raise PresetError(f"{folder} is missing", fix="restore the weights folder, or pull it again")
+    weights = {} if dtype is None else {"dtype": dtype, "use_safetensors": True}
+    return kind.from_pretrained(folder, local_files_only=True, **weights, **changed)

@@ -1,7 +1,7 @@
 """Runs diffusers pipelines with progress reports and cancellation. Pipelines are untyped, hence Any."""
 
 import inspect
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,8 @@ class StepReporter:
     chunk: str = "chunk 0"
     """The chunk and the stage, for errors.NotFinite."""
     stage: str = "first chunk"
+    change_latents: Callable[[int, Tensor], Tensor] | None = None
+    """What the latents become after a step, from its index and their values; None: they stay."""
 
     def run(self, pipeline: Any, arguments: Mapping[str, Any]) -> Any:
         """Call the pipeline, reporting each step before it runs. Raises what `on_step` raises.
@@ -48,7 +50,9 @@ class StepReporter:
 
     def _after_step(self, _pipeline: Any, step: int, _timestep: Any, changed: dict[str, Any]) -> dict[str, Any]:
         self._report(step + 1)
-        return changed
+        if self.change_latents is None:
+            return changed
+        return {**changed, "latents": self.change_latents(step, changed["latents"])}
 
     def _after_step_legacy(self, step: int, _timestep: Any, _latents: Tensor) -> None:
         self._report(step + 1)

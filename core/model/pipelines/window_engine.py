@@ -52,6 +52,8 @@ class WindowRequest:
     inputs: InputMedia
     name: str
     """For errors.NotFinite, such as "chunk 3"."""
+    newest: NDArray[Any] | None = None
+    """Latents of the window before, of engines that keep them."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,12 @@ class Window:
 class WindowEngine(Engine):
     """next_chunk for engines that make windows. Subclasses make one window and decode it.
 
-    The next window may begin before all frames of the newest are delivered: only what `Window.arrays` has is used.
+    The next window may begin before all frames of the newest are delivered: only what `Window.arrays` has is used, and
+    the newest window's latents if the engine keeps them.
     """
+
+    keeps_newest = False
+    """Whether the newest window stays in the state when its frames are delivered, for the next one to read."""
 
     def __init__(self, device: torch.device, fingerprint: str) -> None:
         self._torch_device = device
@@ -123,7 +129,8 @@ class WindowEngine(Engine):
             made, arrays = self._next_window(spec, state, arrays, len(frames), on_step, inputs, watch)
             frames = np.concatenate([frames, made]) if len(frames) else made
         done = state.frames_done + wanted
-        return EngineChunk(frames[:wanted], EngineState(done, _kept(arrays, done)), dict(watch.seconds))
+        kept = arrays if self.keeps_newest else _kept(arrays, done)
+        return EngineChunk(frames[:wanted], EngineState(done, kept), dict(watch.seconds))
 
     def _next_window(
         self,
@@ -140,7 +147,7 @@ class WindowEngine(Engine):
         generator = restored(arrays[GENERATOR])
         others = {name: array for name, array in arrays.items() if name not in (GENERATOR, WINDOW, WINDOW_END)}
         name = f"chunk {state.frames_done // CHUNK_FRAMES}"
-        request = WindowRequest(spec, first, others, generator, inputs, name)
+        request = WindowRequest(spec, first, others, generator, inputs, name, arrays.get(WINDOW))
         window = watch.run("denoise", lambda: self.make_window(request, on_step))
         end = first + window.num_new_frames
         new = self._decode(spec, window.latents, window.num_new_frames, name, watch)
@@ -152,6 +159,8 @@ class WindowEngine(Engine):
         if WINDOW not in state.arrays:
             return np.zeros((0, 0, 0, 3), np.uint8)
         waiting = int(state.arrays[WINDOW_END][0]) - state.frames_done
+        if waiting == 0:
+            return np.zeros((0, 0, 0, 3), np.uint8)
         name = f"chunk {state.frames_done // CHUNK_FRAMES}"
         return self._decode(spec, state.arrays[WINDOW], waiting, name, watch)
 

@@ -57,6 +57,7 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
     EngineDefinition,
     {
         "streaming_t2v": "core.model.engines.streaming_t2v.definition:STREAMING_T2V",
+        "cogvideox": "core.model.engines.cogvideox.definition:COGVIDEOX",
         "fake": "core.service.testing.definitions:FAKE_ENGINE",
     },
 )
