@@ -60,7 +60,7 @@ class Served:
 
 def one_of_each_engine() -> list[str]:
     """The first preset of each engine."""
-    names = {shipped_content(name)["engine"]: name for name in reversed(TINY_MODELS)}
+    names = {shipped_content(name)["engine"]: name for name in sorted(TINY_MODELS, reverse=True)}
     return sorted(names.values())
 
 
