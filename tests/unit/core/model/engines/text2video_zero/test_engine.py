@@ -113,7 +113,10 @@ def test_steps_are_counted_over_frame_0_and_all_frames(engine: TextToVideoZeroEn
     """Of 10 steps frame 0 takes two alone; the joint ones begin at the second."""
     told = list[tuple[int, int]]()
 
-    chunks(engine, zero_spec(num_inference_steps=10, guidance_scale=1.0), on_step=lambda *of: told.append(of))
+    def tell(step: int, steps: int) -> None:
+        told.append((step, steps))
+
+    chunks(engine, zero_spec(num_inference_steps=10, guidance_scale=1.0), on_step=tell)
 
     assert told == [(step, 11) for step in range(11)] + [(step, 10) for step in range(10)]
 

@@ -1,4 +1,4 @@
-"""Frame 0 moved: as diffusers' field at square sizes, in one direction at all, mirrored beyond the edges, without end."""
+"""Frame 0 moved: as diffusers' field at square sizes, in one direction at others, mirrored beyond the edges."""
 
 from __future__ import annotations
 
