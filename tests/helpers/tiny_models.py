@@ -11,7 +11,7 @@ from tests.helpers.pipelines_instruct_pix2pix import write_instruct_pix2pix
 
 _SIZE = {"multiple_of": 4, "min_side": 16, "max_side": 64, "max_pixels": 4096}
 _SMALL: Mapping[str, Any] = {"height": 16, "width": 16, "max_prompt_tokens": 22, "size": _SIZE}
-_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": {**_SIZE, "multiple_of": 8}}
+_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": {**_SIZE, "multiple_of": 8}, "negative_prompt": "bad quality"}
 _CONTROLS = ("canny", "depth", "pose", "scribble")
 
 TINY_MODELS: Mapping[str, TinyModel] = {
