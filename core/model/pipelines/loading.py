@@ -88,10 +88,10 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype | None = None, **chang
         return kind.from_pretrained(folder, local_files_only=True, **changed)
 
 
-def load_folder(what: str, kind: Any, folder: Path, placement: Placement, **parts: Any) -> Any:
+def load_folder(what: str, kind: Any, folder: Path, placement: Placement) -> Any:
     """Load a pipeline of class `kind` from a folder in diffusers' layout: local files, safetensors only.
 
-    `parts`: networks that the folder does not have. Raises PresetError.
+    Raises PresetError.
     """
 
     def make() -> Any:
@@ -101,7 +101,6 @@ def load_folder(what: str, kind: Any, folder: Path, placement: Placement, **part
             variant=variant_in(folder, placement),
             use_safetensors=True,
             local_files_only=True,
-            **parts,
         )
 
     return load(what, make, placement)
