@@ -13,10 +13,9 @@ from tests.helpers.pipelines_cogvideox import SIDE, TEXT_TOKENS, WINDOW_FRAMES, 
 from tests.helpers.pipelines_instruct_pix2pix import write_instruct_pix2pix
 from tests.helpers.pipelines_zero import write_zero_preset
 
-<<<<<<< HEAD
 _RULE = {"multiple_of": 8, "min_side": 16, "max_side": 64, "max_pixels": 4096}
 _SMALL: Mapping[str, Any] = {"height": 16, "width": 16, "max_prompt_tokens": 22}
-_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": _RULE}
+_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": _RULE, "negative_prompt": "bad quality"}
 _IMAGE_VIDEO: Mapping[str, Any] = {**_SMALL, "sizes": _RULE, "decode_chunk_size": 4}
 _COGVIDEOX: Mapping[str, Any] = {
     "height": SIDE,
@@ -28,12 +27,6 @@ _COGVIDEOX_SIZES = {"multiple_of": 16, "min_side": 32, "max_side": 64, "max_pixe
 _OVERLAPPING: Mapping[str, Any] = {**_COGVIDEOX, "sizes": _COGVIDEOX_SIZES}
 _SVD = {"image": "IMAGE", "prompt": None}
 _CONTROL = {"control": {"type": "canny", "video": "VIDEO"}, "fps": 8}
-=======
-_SIZE = {"multiple_of": 4, "min_side": 16, "max_side": 64, "max_pixels": 4096}
-_SMALL: Mapping[str, Any] = {"height": 16, "width": 16, "max_prompt_tokens": 22, "size": _SIZE}
-_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": {**_SIZE, "multiple_of": 8}, "negative_prompt": "bad quality"}
-_CONTROLS = ("canny", "depth", "pose", "scribble")
->>>>>>> zz_anim
 
 TINY_MODELS: Mapping[str, TinyModel] = {
     "animatediff": TinyModel(animation.write_animatediff, {**_ANIMATED, **animation.WINDOWS}),
