@@ -18,6 +18,7 @@ from core.service.domain.frame_rate import FrameRate
 from core.service.domain.ports import WorkerStatus
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, Profile
 from core.service.engines.capabilities import Capabilities
+from core.service.engines.definition import parameters_schema
 from core.service.engines.preset import ModelCard, Preset, ProfileDefaults
 from core.service.settings import Settings
 
@@ -144,7 +145,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         controls=[_control(folder, control) for control in preset.capabilities.control],
         accepts_image=preset.capabilities.image,
         capabilities=preset.capabilities,
-        parameters=folder.engine.parameters.model_json_schema(),
+        parameters=parameters_schema(preset),
         limits=ModelLimits(
             max_prompt_tokens=preset.max_prompt_tokens,
             min_frames=preset.effective_limits.min_frames,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.model.arguments import positive_int
 from core.model.cores import usable_cores
-from core.model.evaluation.suites import ablation, seams, sprites
+from core.model.evaluation.suites import ablation, images, seams, sprites
 from core.service.domain.errors import LongtakeError
 from core.service.settings import SHIPPED_PRESETS_DIR
 
@@ -26,6 +26,7 @@ examples:
                                                             CAM and APM compared with other conditionings
   longtake evaluate --suite history-noise --work runs/sprites --processes 2
   longtake evaluate --suite seams                           the refiner: how visible are its window borders?
+  longtake evaluate --suite images                          sprites-zero and sprites-edit: prompts, edges, instructions
 
 Stop it at any time: finished videos are stored in the output folder, and the same command continues from there.
 Hard cuts need PySceneDetect: pip install 'longtake[evaluate]'. What each figure means: docs/evaluation.md.
@@ -45,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompts",
         type=positive_int,
-        help="held-out prompts (default: sprites 50, ablations 20, history-noise 10, seams 10)",
+        help="held-out prompts (default: sprites 50, ablations 20, history-noise 10, seams 10, images 20 of each kind)",
     )
     parser.add_argument(
         "--frames",
@@ -84,6 +85,7 @@ _SUITES: dict[str, Callable[[argparse.Namespace], int]] = {
     "ablations": ablation.main,
     "history-noise": ablation.main,
     "seams": seams.main,
+    "images": images.main,
 }
 
 

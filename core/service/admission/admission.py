@@ -181,11 +181,11 @@ def _check_supported(request: JobRequest, preset: Preset) -> None:
 
 
 def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
-    """`parameters` with the engine's defaults filled in, as JSON."""
+    """`parameters` with the defaults of preset and engine filled in, as JSON."""
     model = folder.engine.parameters
     if model is Parameters and request.parameters:
         raise FieldNotSupported(f"{folder.preset.name} takes no parameters", field="parameters", fix="leave it out")
-    return parse_parameters(request.parameters or {}, model).model_dump(mode="json")
+    return parse_parameters(folder.preset.parameters | (request.parameters or {}), model).model_dump(mode="json")
 
 
 def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:

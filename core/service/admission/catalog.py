@@ -14,7 +14,7 @@ from typing import Any
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import ModelNotInstalled, UnknownModel, shortened
 from core.service.domain.schema import DEFAULT_PROFILE, JobSpec
-from core.service.engines.definition import ENGINES, EngineDefinition, read_preset
+from core.service.engines.definition import ENGINES, EngineDefinition, default_parameters, read_preset
 from core.service.engines.load_context import LoadContext
 from core.service.engines.preset import PipelineDownload, Preset, ProfileDefaults
 from core.service.engines.refiner import REFINER_FOLDER
@@ -188,7 +188,6 @@ class Catalog:
 
 def default_spec(preset: Preset, prompt: str, num_frames: int, seed: int) -> JobSpec:
     """A complete spec of a request that has only these fields."""
-    parameters = ENGINES.get(preset.engine).parameters.model_construct()
     defaults = preset.profile_defaults.get(DEFAULT_PROFILE, ProfileDefaults())
     return JobSpec(
         prompt=prompt,
@@ -201,5 +200,5 @@ def default_spec(preset: Preset, prompt: str, num_frames: int, seed: int) -> Job
         num_inference_steps=defaults.num_inference_steps,
         profile=DEFAULT_PROFILE if "profile" in preset.capabilities.fields else None,
         first_chunk=defaults.first_chunk,
-        parameters=parameters.model_dump(mode="json"),
+        parameters=default_parameters(preset).model_dump(mode="json"),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.service.domain.engine import Engine
 from core.service.domain.errors import PresetError
@@ -70,6 +70,19 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
 """Entry-point group `longtake.engines`."""
 
 
+def default_parameters(preset: Preset) -> Parameters:
+    """`parameters` of a request that names none, not validated."""
+    return ENGINES.get(preset.engine).parameters.model_construct(**preset.parameters)
+
+
+def parameters_schema(preset: Preset) -> dict[str, Any]:
+    """JSON Schema of `parameters` for a preset, with its defaults."""
+    schema = ENGINES.get(preset.engine).parameters.model_json_schema()
+    for name, value in preset.parameters.items():
+        schema["properties"][name]["default"] = value
+    return schema
+
+
 def read_preset(folder: Path) -> Preset:
     """preset.json of a folder, as its engine's model, whose properties have been computed once without an error.
 
@@ -82,8 +95,14 @@ def read_preset(folder: Path) -> Preset:
     try:
         preset = presets.read_preset(folder, model_of)
         _ = preset.capabilities, preset.profile_defaults, preset.effective_limits
+        if preset.parameters:
+            ENGINES.get(preset.engine).parameters.model_validate(preset.parameters)
     except PresetError:
         raise
+    except ValidationError as error:
+        raise PresetError(
+            f"{folder / 'preset.json'}: parameters.{presets.first_problem(error)}", fix=presets.FIX
+        ) from error
     except Exception as error:  # the boundary to others' packages, which may raise anything
         problem = f"{folder / 'preset.json'}: its engine cannot use it: {type(error).__name__}: {error}"
         raise PresetError(problem, fix="repair the engine's package") from error

@@ -209,6 +209,9 @@ class Preset(PresetPart):
     )
     negative_prompt: str = Field(default="", description="For requests without one.")
     example_prompts: tuple[str, ...] = ()
+    parameters: dict[str, Any] = Field(
+        default={}, description="Defaults of a request's `parameters`, in place of the engine's."
+    )
     card: ModelCard | None = Field(default=None, description="Source, licence and needs, for GET /models.")
     download: AnyDownload | None = Field(default=None, description="None: the weights are beside preset.json.")
     shares: str | None = Field(
@@ -276,10 +279,11 @@ def read_preset(folder: Path, model_of: Callable[[str], type[PresetT]]) -> Prese
     try:
         return model_of(engine).model_validate(content)
     except ValidationError as error:
-        raise PresetError(f"{file}: {_first_problem(error)}", fix=FIX) from error
+        raise PresetError(f"{file}: {first_problem(error)}", fix=FIX) from error
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """The key at fault and what is wrong with it."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

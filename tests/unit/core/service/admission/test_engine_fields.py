@@ -9,12 +9,12 @@ import pytest
 from pydantic import Field
 
 from core.service.admission.admission import admit
-from core.service.admission.catalog import Catalog
+from core.service.admission.catalog import Catalog, default_spec
 from core.service.admission.request_body import parse_request
-from core.service.domain.errors import FieldNotSupported, InvalidField
+from core.service.domain.errors import FieldNotSupported, InvalidField, PresetError
 from core.service.domain.schema import JobSpec, Profile
 from core.service.engines.capabilities import Capabilities
-from core.service.engines.definition import ENGINES, EngineDefinition, Parameters
+from core.service.engines.definition import ENGINES, EngineDefinition, Parameters, parameters_schema
 from core.service.engines.preset import ProfileDefaults
 from core.service.settings import Settings
 from core.service.testing.definitions import FAKE_ENGINE, FakePreset
@@ -62,6 +62,22 @@ def test_an_engines_own_parameters_are_kept_with_their_defaults(zooming: Setting
     assert spec.parameters == {"zoom": 1.5, "path": ["left"]}
     sampling = (spec.guidance_scale, spec.num_inference_steps, spec.profile, spec.first_chunk)
     assert sampling == (None, None, None, None)
+
+
+def test_a_preset_has_its_own_defaults_of_parameters(zooming: Settings) -> None:
+    write_fake_preset(zooming.presets_dir, "near", accepts_image=True, parameters={"zoom": 2.5})
+    assert admitted_with_image(zooming, model="near").parameters == {"zoom": 2.5, "path": []}
+    assert admitted_with_image(zooming, model="near", parameters={"zoom": 3}).parameters == {"zoom": 3.0, "path": []}
+    preset = Catalog(zooming).get("near").preset
+    assert default_spec(preset, PROMPT, 16, 1).parameters == {"zoom": 2.5, "path": []}
+    zoom, path = (parameters_schema(preset)["properties"][name]["default"] for name in ("zoom", "path"))
+    assert (zoom, path) == (2.5, [])
+
+
+def test_wrong_defaults_of_a_preset_are_refused_by_name(zooming: Settings) -> None:
+    write_fake_preset(zooming.presets_dir, "near", accepts_image=True, parameters={"zoom": 9})
+    with pytest.raises(PresetError, match=r"preset\.json: parameters\.zoom: Input should be less than"):
+        _ = Catalog(zooming).get("near").preset
 
 
 @pytest.mark.parametrize(
