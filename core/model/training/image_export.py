@@ -56,7 +56,7 @@ def zero_config(shared: str) -> dict[str, Any]:
         "name": ZERO,
         "description": "A tiny image model of a synthetic world, animated without training; its control is edges.",
         "engine": "text2video_zero",
-        **_common(shared),
+        **_common(shared, "https://arxiv.org/abs/2303.13439"),
         "control": ["canny"],
         "num_inference_steps": 12,
         "guidance_scale": 2.0,
@@ -78,7 +78,7 @@ def edit_config(shared: str) -> dict[str, Any]:
         "name": EDIT,
         "description": "A tiny editor of a synthetic world: it gives the shapes of a video other colours.",
         "engine": "instruct_pix2pix",
-        **_common(shared),
+        **_common(shared, "https://arxiv.org/abs/2211.09800"),
         "num_inference_steps": 8,
         "guidance_scale": 1.5,
         "parameters": {"image_guidance_scale": 1.0},
@@ -86,7 +86,7 @@ def edit_config(shared: str) -> dict[str, Any]:
     }
 
 
-def _common(shared: str) -> dict[str, Any]:
+def _common(shared: str, source: str) -> dict[str, Any]:
     return {
         "shares": shared,
         "height": world.SIZE,
@@ -97,8 +97,8 @@ def _common(shared: str) -> dict[str, Any]:
         "negative_prompt": "",
         "gpu_dtype": "float32",
         "card": {
-            "source": "https://arxiv.org/abs/2303.13439",
-            "licence": "MIT",
+            "source": source,
+            "licence": "that of Longtake: trained by its own recipe on its own data",
             "disk_gb": 0.01,
             "notes": "Draws only its synthetic world: coloured shapes over patterns.",
         },

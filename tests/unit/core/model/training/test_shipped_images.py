@@ -1,0 +1,71 @@
+"""The shipped `sprites-zero` and `sprites-edit`: small, and they draw, follow and recolour what they are told to."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+from core.model.evaluation.generation.image_requests import Clip
+from core.model.evaluation.metrics.frame_reader import read_frame
+from core.model.evaluation.metrics.likeness import likeness
+from core.model.evaluation.suites.images import EDIT, ZERO, Loaded, load
+from core.model.training.sprites.example_clip import SCENE, example_clip
+from core.model.training.sprites.recolouring import instruction_words, recoloured
+from core.model.training.sprites.rendering import render
+from core.model.training.sprites.word_tokenizer import build_tokenizer
+from core.service.admission.catalog import default_spec
+from core.service.domain.engine import NO_INPUT_MEDIA, FramesTHWC, InputMedia, ignore_step
+from core.service.domain.schema import ControlSpec
+
+PRESETS = Path(__file__).parents[5] / "core/model/presets"
+FRAMES = 3
+
+
+@cache
+def model(name: str) -> Loaded:
+    return load(PRESETS / name, threads=1)
+
+
+def frames_of(name: str, prompt: str, inputs: InputMedia, control: ControlSpec | None = None) -> FramesTHWC:
+    loaded = model(name)
+    spec = default_spec(loaded.preset, prompt, FRAMES, seed=1).model_copy(update={"control": control})
+    return loaded.engine.next_chunk(spec, loaded.engine.start(spec, inputs), ignore_step, inputs).frames
+
+
+def example() -> InputMedia:
+    return InputMedia(video=Clip(example_clip(FRAMES)))
+
+
+def test_both_presets_weigh_at_most_12_mb() -> None:
+    files = [file for name in (ZERO, EDIT) for file in (PRESETS / name).rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 12e6
+
+
+@pytest.mark.parametrize("prompt", ["a red circle on a plain background", "a green triangle on a checkered background"])
+def test_a_picture_shows_what_the_prompt_says(prompt: str) -> None:
+    (found,) = read_frame(frames_of(ZERO, prompt, NO_INPUT_MEDIA)[0])
+    assert [found.colour, found.shape] == prompt.split()[1:3]
+
+
+def test_the_shape_follows_the_edges_of_the_input_in_another_colour() -> None:
+    edges = ControlSpec(type="canny", video="", scale=1.0, start=0.0, end=1.0)
+    made = frames_of(ZERO, "a blue square on a striped background", example(), edges)
+    figures = likeness(render(recoloured(SCENE, 0, "blue"), FRAMES), made)
+    assert figures.colours == 1
+    assert figures.overlap > 0.6
+    assert figures.distance is not None
+    assert figures.distance < 4
+
+
+def test_make_it_blue_recolours_the_square_and_leaves_the_background() -> None:
+    made = frames_of(EDIT, "make it blue", example())
+    figures = likeness(render(recoloured(SCENE, 0, "blue"), FRAMES), made)
+    assert figures.colours == 1
+    assert figures.overlap > 0.6
+    assert figures.background < 5
+
+
+def test_the_tokenizer_of_the_editor_is_the_one_of_training() -> None:
+    shipped = Tokenizer.from_file(str(PRESETS / EDIT / "tokenizer" / "tokenizer.json"))
+    assert shipped.get_vocab() == build_tokenizer(instruction_words()).get_vocab()
