@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import cast
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from api.access.access import Access
 from api.access.known_keys import KnownKeys
@@ -70,6 +70,21 @@ from core.service.domain.errors import SetupError
 from core.service.settings import Settings, read_settings
 
 
+def _all_routes() -> APIRouter:
+    checks = [Depends(enough_scope), Depends(known_parameters), Depends(own_job), Depends(own_upload)]
+    routes = APIRouter(dependencies=checks, generate_unique_id_function=openapi.operation_id)
+    of_jobs = (create, batch, jobs, steering, continuing, branch, links, webhooks)
+    others = (uploads, media, events, models, keys, openai_videos, openai_models)
+    for module in (*of_jobs, *others, health, home, docs, problems_page):
+        routes.include_router(module.router)
+    return routes
+
+
+ROUTES = _all_routes()
+"""Depends on no setting, so all applications of a process share it, as the tests have thousands: FastAPI reads the
+signatures of all endpoints at the first request, which takes 70 ms."""
+
+
 def create_app(
     settings: Settings | None = None, ports: Ports | None = None, timing: StreamTiming | None = None
 ) -> FastAPI:
@@ -84,8 +99,6 @@ def create_app(
         redoc_url=None,
         servers=[{"url": settings.public_base_url}] if settings.public_base_url else None,
         redirect_slashes=False,
-        generate_unique_id_function=openapi.operation_id,
-        dependencies=[Depends(enough_scope), Depends(known_parameters), Depends(own_job), Depends(own_upload)],
         lifespan=_lifespan,
     )
     app.state.settings = settings
@@ -100,10 +113,7 @@ def create_app(
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.large_bodies = LargeBodies()
     app.state.playlist_waits = PlaylistWaits(settings)
-    of_jobs = (create, batch, jobs, steering, continuing, branch, links, webhooks)
-    others = (uploads, media, events, models, keys, openai_videos, openai_models)
-    for module in (*of_jobs, *others, health, home, docs, problems_page):
-        app.include_router(module.router)
+    app.router.routes.extend(ROUTES.routes)
     problems.install(app)
     openapi.install(app, documents.complete)
     _add_middleware(app, settings)

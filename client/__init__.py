@@ -28,7 +28,7 @@ from client.errors import (
     StorageUnreachable,
     WaitTimeout,
 )
-from client.models import BatchResult, Key, KeyLimits, Model, ModelList, NewKey, Upload
+from client.models import BatchResult, Key, KeyLimits, Model, ModelCard, ModelList, NewKey, Upload
 from client.options import JobOptions
 from client.sse import ServerEvent
 from client.sync.job import Job
@@ -53,6 +53,7 @@ __all__ = [
     "LimitReached",
     "Longtake",
     "Model",
+    "ModelCard",
     "ModelList",
     "NewKey",
     "NotFound",

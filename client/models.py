@@ -37,12 +37,23 @@ class Upload(Answer):
     usable_until: datetime = Field(description="New jobs can use the upload until then.")
 
 
+class ModelCard(Answer):
+    """Source, licence and needs of a model."""
+
+    source: str = Field(description="URL of the model's page or paper.")
+    licence: str = Field(description="Of the weights.")
+    disk_gb: float = Field(description="Size of the installed weights, 10^9 bytes.")
+    gpu_memory_gb: float | None = Field(description="10^9 bytes; null: it runs on a CPU.")
+    notes: str = Field(description="Limits that a user must know.")
+
+
 class Model(Answer):
-    """One model of GET /models. Limits, defaults and workers are in `model_extra`."""
+    """One model of GET /models. Limits, defaults, capabilities and workers are in `model_extra`."""
 
     name: str
     description: str
     installed: bool
+    card: ModelCard | None = Field(default=None, description="None: the model has none, or the API is older.")
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     example_prompts: list[str]

@@ -102,13 +102,14 @@ class Creator:
         admitted = self._admitted(wanted)
         self._limits.check_new(self._queued(new_job_id(), admitted, wanted))
         spec, length = admitted.spec, admitted.spec.num_frames
+        along_input = self._ports.catalog.get(spec.model).preset.capabilities.goes_along(spec)
         last = None if length is None else chunk_span(num_chunks(length) - 1, length)
         return JobPlan(
             request=spec,
             warnings=admitted.warnings,
             num_chunks=None if last is None else last.index + 1,
             last_chunk_frames=None if last is None else last.num_frames,
-            estimate=estimate_of(spec, self._ports.speeds.of(spec.model)),
+            estimate=estimate_of(spec, self._ports.speeds.of(spec.model), along_input=along_input),
         )
 
     def _begin(self, wanted: Wanted) -> _Begun | Created | LongtakeError:

@@ -18,7 +18,7 @@ from core.service.domain.frame_rate import FrameRate
 from core.service.domain.ports import WorkerStatus
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, Profile
 from core.service.engines.capabilities import Capabilities
-from core.service.engines.preset import Preset, ProfileDefaults
+from core.service.engines.preset import ModelCard, Preset, ProfileDefaults
 from core.service.settings import Settings
 
 router = APIRouter(tags=["models"])
@@ -76,6 +76,14 @@ class ModelRefiner(BaseModel):
     workers_ready: int = Field(description="Workers that can refine or are refining.")
 
 
+class ModelControl(BaseModel):
+    """A type of control video."""
+
+    type: str = Field(description="For `control.type` of a request.")
+    installed: bool = Field(description="Whether its network is on this machine; jobs with it are refused otherwise.")
+    install_command: str | None = Field(description="Installs it; null if it is installed.")
+
+
 class Model(BaseModel):
     """One preset."""
 
@@ -87,6 +95,8 @@ class Model(BaseModel):
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     refine: ModelRefiner | None = Field(description="Defaults and limits of `refine`; null: it is refused.")
+    card: ModelCard | None = Field(description="Source, licence and needs; null: the preset names none.")
+    controls: list[ModelControl] = Field(description="Types of control video that the model takes.")
     accepts_image: bool = Field(description="Whether a job may begin with an `image`.")
     capabilities: Capabilities = Field(description="Which fields a request may have; others are refused.")
     parameters: dict[str, Any] = Field(description="JSON Schema of `parameters`, the fields of this engine only.")
@@ -130,6 +140,8 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         width=preset.width,
         height=preset.height,
         refine=_refiner(folder, settings, [worker for worker in workers if worker.model == name]),
+        card=preset.card,
+        controls=[_control(folder, control) for control in preset.capabilities.control],
         accepts_image=preset.capabilities.image,
         capabilities=preset.capabilities,
         parameters=folder.engine.parameters.model_json_schema(),
@@ -143,6 +155,12 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         example_prompts=list(preset.example_prompts),
         workers=_workers([worker for worker in workers if worker.kind in GENERATING and worker.model == name]),
     )
+
+
+def _control(folder: PresetFolder, control: str) -> ModelControl:
+    installed = folder.control_weights(control).is_dir()
+    command = None if installed else folder.pull_command([control])
+    return ModelControl(type=control, installed=installed, install_command=command)
 
 
 def _defaults(preset: Preset, settings: Settings) -> ModelDefaults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 NAME = "pull"
 SUMMARY = "download the weights of a model"
 DESCRIPTION = """\
-Downloads the weights of a model from the Hugging Face Hub, checks them and converts them into LONGTAKE_WEIGHTS_DIR.
+Downloads the weights of a model from the Hugging Face Hub, checks them and installs them in LONGTAKE_WEIGHTS_DIR:
+converted for `modelscope`, as published for the others. Nothing but weights, configs and tokenizers is fetched.
 After Ctrl-C or a broken connection the next pull resumes. Commit and checksums are pinned in <model>.lock.json there,
 and later pulls take the same. `longtake up` and workers pull what they need."""
 EXAMPLES = """\
 examples:
   longtake pull modelscope
   longtake pull modelscope --refiner                 also the refiner; adds it to an installed model, too
+  longtake pull text2video-zero --with canny         also its network for canny edges; now or later
   longtake pull modelscope --dtype bfloat16          half the disk space; profile `reference` is then not exact
   HF_HUB_OFFLINE=1 longtake pull modelscope          from files in <weights folder>/downloads, without a network
 """
@@ -28,11 +31,19 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a name that `longtake models` lists")
     parser.add_argument("--refiner", action="store_true", help="also the model's refiner (modelscope: 14.8 GB more)")
-    parser.add_argument("--revision", help="commit, tag or branch of the checkpoint's repository (default: as pinned)")
+    parser.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="parts",
+        metavar="PART",
+        help="also an optional part, such as a type of control that `longtake models` lists; may be repeated",
+    )
+    parser.add_argument("--revision", help="commit, tag or branch of the (first) repository (default: as pinned)")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
-        help="type of the weights on the disk (default: float32, as published)",
+        help="type of converted weights on the disk (default: float32, as published)",
     )
 
 
@@ -46,11 +57,14 @@ def run(args: argparse.Namespace) -> int:
     stop.install()
     try:
         with stop.interruptible():
-            install(preset, args.revision, args.dtype, refiner=args.refiner)
+            install(preset, args.revision, args.dtype, refiner=args.refiner, parts=args.parts)
     except Stopped as stopped:
         print("longtake: stopped; the next pull resumes here", file=sys.stderr)
         return stopped.exit_code
-    print(f"{args.model} is installed in {preset.weights}{', with its refiner' if preset.refines else ''}")
+    extras = [*(["its refiner"] if preset.refines else []), *preset.installed_parts]
+    print(
+        ", with ".join([f"{args.model} is installed in {preset.weights}", *([" and ".join(extras)] if extras else [])])
+    )
     originals = preset.weights.parent / "downloads"
     if originals.is_dir():
         print(f"the downloaded files are no longer needed: {originals}")
@@ -58,7 +72,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def install(
-    preset: PresetFolder, revision: str | None = None, dtype: DtypeName | None = None, *, refiner: bool = False
+    preset: PresetFolder,
+    revision: str | None = None,
+    dtype: DtypeName | None = None,
+    *,
+    refiner: bool = False,
+    parts: Sequence[str] = (),
 ) -> None:
     """Pull a preset, with progress on stderr. Does nothing if it is installed as asked."""
     from cli.commands.model_extra import model_extra
@@ -67,4 +86,4 @@ def install(
     with model_extra("pulling"):
         from core.model.hub import pull
     with byte_meter(sys.stderr) as report:
-        pull(preset, report=report, refiner=refiner, revision=revision, dtype=dtype)
+        pull(preset, report=report, refiner=refiner, parts=parts, revision=revision, dtype=dtype)

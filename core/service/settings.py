@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         default=None,
         description="Source of the first 16 frames: animatediff, svd or diffusers:ORG/NAME; unset: the preset's.",
     )
+    image_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Text-to-image model (ORG/NAME, ORG/NAME@REVISION or a folder) that makes the first frame from the "
+        "prompt where a job of an image-to-video model has no image; unset: such jobs are refused.",
+    )
     default_model: str = Field(default="sprites", description="Preset of requests without `model`.")
     default_num_frames: Annotated[int, Field(ge=16)] = Field(default=48, description="Length of requests without one.")
     max_frames: Annotated[int, Field(ge=16)] = Field(default=9600, description="Maximum length of a video.")

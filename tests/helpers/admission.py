@@ -15,7 +15,7 @@ from core.service.settings import Settings
 PROMPT = "a red circle"
 
 
-def no_media(_kind: MediaKind, reference: str) -> None:
+def no_media(_kind: MediaKind, reference: str, _field: str) -> None:
     raise UploadNotFound(f"there is no {reference}")
 
 

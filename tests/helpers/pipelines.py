@@ -10,10 +10,13 @@ from typing import Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.controlnets.controlnet_sparsectrl import SparseControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from diffusers.models.unets.unet_i2vgen_xl import I2VGenXLUNet
 from diffusers.models.unets.unet_motion_model import MotionAdapter
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+from diffusers.pipelines.deprecated.i2vgen_xl.pipeline_i2vgen_xl import I2VGenXLPipeline
 from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_synth import TextToVideoSDPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
@@ -115,11 +118,32 @@ def write_motion_adapter(folder: Path) -> None:
     adapter = MotionAdapter(
         block_out_channels=(8, 8), motion_layers_per_block=1, motion_norm_num_groups=2, motion_num_attention_heads=2
     )
+    unzero(adapter)  # a fresh adapter does not move anything
+    adapter.save_pretrained(folder)
+
+
+@seeded
+def write_sparse_control_net(folder: Path) -> None:
+    """SparseCtrl for pictures, beside the tiny Stable Diffusion."""
+    control = SparseControlNetModel(
+        block_out_channels=(8, 8),
+        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        layers_per_block=1,
+        norm_num_groups=2,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        motion_num_attention_heads=2,
+    )
+    unzero(control)  # a fresh one controls nothing
+    control.save_pretrained(folder)
+
+
+def unzero(network: torch.nn.Module) -> None:
+    """Random values where fresh weights are 0, which switches what they belong to off."""
     with torch.no_grad():
-        for weight in adapter.parameters():  # a fresh adapter does not move anything
+        for weight in network.parameters():
             if not weight.any():
                 weight.normal_(std=0.2)
-    adapter.save_pretrained(folder)
 
 
 @seeded
@@ -161,6 +185,22 @@ def write_svd(folder: Path) -> None:
         ),
         CLIPImageProcessor(),
     ).save_pretrained(folder)
+
+
+@seeded
+def write_i2vgen_xl(folder: Path) -> None:
+    unet = I2VGenXLUNet(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+        layers_per_block=1,
+        norm_num_groups=2,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+    )
+    parts = text_encoder(), tokenizer(), image_encoder(), CLIPImageProcessor(), unet, scheduler()
+    I2VGenXLPipeline(autoencoder(), *parts).save_pretrained(folder)
 
 
 @seeded

@@ -25,10 +25,12 @@ def write_fake_preset(
     step_seconds: float = 0.0,
     accepts_image: bool = False,
     refiner: bool = False,
+    **keys: Any,
 ) -> Path:
     """A preset of the engine `fake`: a chunk takes `steps` * `step_seconds`. Every word is a token.
 
-    It refines to 128x128 if there is a `refiner`."""
+    It refines to 128x128 if there is a `refiner`. `keys`: further ones of preset.json. The ControlNet of the first type
+    of `control` is installed."""
     folder = presets_dir / name
     (folder / "tokenizer").mkdir(parents=True)
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
@@ -45,7 +47,10 @@ def write_fake_preset(
         "steps": steps,
         "step_seconds": step_seconds,
         "accepts_image": accepts_image,
+        **keys,
     }
+    for installed in keys.get("control", ())[:1]:
+        (folder / "controlnet" / installed).mkdir(parents=True)
     if refiner:
         content["refiner"] = {
             "kind": "fake",

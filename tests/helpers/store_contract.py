@@ -35,6 +35,7 @@ from core.service.domain.ports import (
 from core.service.domain.schema import (
     BranchSource,
     ChunkLists,
+    ControlSpec,
     JobChange,
     JobError,
     JobExtension,
@@ -64,6 +65,9 @@ from tests.helpers.jobs import (
 LONG, SHORT = 60.0, 0.2
 """Lease times in seconds: one that outlives a test, one that a test can wait for."""
 WITH_VIDEO: dict[str, Any] = {"video": "https://example.com/a.mp4"}
+WITH_CONTROL: dict[str, Any] = {
+    "control": ControlSpec(type="canny", video="https://example.com/a.mp4", scale=1.0, start=0.0, end=1.0)
+}
 ODD = JobWarning(code="odd", message="the clip is odd", field="video")
 ERROR = JobError(code="boom", message="it broke", retryable=False)
 HOOKED: dict[str, Any] = {
@@ -307,6 +311,32 @@ class StoreContract:
         assert ports.store.count_prepared(model, 16) == 1
         ports.store.purge(jobs[3].id)
         assert ports.store.count_prepared(model, 16) == 0
+
+    def test_a_job_that_is_as_long_as_its_input_has_its_length_when_that_is_read(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**WITH_CONTROL, num_frames=None, endless_limit=800))
+        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
+        lease = ports.claim(job, Lane.PREPARE)
+        prepared = prepared_of(lease).model_copy(update={"whole_video": True, "num_frames": 32})
+        ready = ports.store.commit_prepare(lease, prepared)
+        assert (ready.spec.num_frames, ready.spec.endless_limit) == (32, None)
+        assert ports.store.commit_prepare(lease, prepared) == ready
+        assert (ready.revision, ready.version) == (job.revision + 1, job.version), "as after a PATCH of the length"
+        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        ports.make_all_chunks(ready)
+        told = ports.log.read(job.id)
+        assert [event.data["frames_total"] for event in told] == [None, 32, 32, 32]
+        ended = ports.store.get(job.id)
+        assert ended.status is JobStatus.FINALIZING
+        chunks = ports.store.chunks(job.id, "preview")
+        ports.store.purge(job.id)
+        assert ports.store.restore(ended, ChunkLists(tuple(chunks), ()))
+        assert [event.data["frames_total"] for event in ports.log.read(job.id)] == [None, 32, 32, 32]
+
+    def test_a_length_that_was_asked_for_stays_if_the_input_is_longer(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(**WITH_CONTROL, num_frames=32))
+        lease = ports.claim(job, Lane.PREPARE)
+        prepared = prepared_of(lease).model_copy(update={"whole_video": True, "num_frames": 32})
+        assert ports.store.commit_prepare(lease, prepared).spec == job.spec
 
     def test_preparing_is_committed_once_and_by_the_newest_token_only(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**WITH_VIDEO))

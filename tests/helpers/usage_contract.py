@@ -32,6 +32,7 @@ from core.service.domain.schema import (
     JobRecord,
     JobStatus,
     Lane,
+    PreparedMedia,
 )
 from core.service.domain.transitions import awaits_copies
 from core.service.domain.uploads import Upload
@@ -310,6 +311,14 @@ class UsageContract:
         assert key.used.frames_today == 1000
         key.store.steer(job, JobChange(prompt="a blue square"))
         assert key.used.frames_today == 1000
+
+    def test_what_an_input_is_shorter_than_the_limit_is_given_back(self, ports: UsagePorts) -> None:
+        key = ports.key()
+        job = key.create(num_frames=None, endless_limit=800, video="https://example.com/a.mp4")
+        assert key.used.frames_today == 800
+        prepared = PreparedMedia(key="p", sha256="a", at=ports.clock.now(), whole_video=True, num_frames=40)
+        key.store.commit_prepare(key.claim(job, Lane.PREPARE), prepared)
+        assert key.used.frames_today == 40
 
     def test_an_extension_counts_what_it_adds(self, ports: UsagePorts) -> None:
         key = ports.key()

@@ -19,7 +19,8 @@ from safetensors import safe_open
 from core.model.checksums import verify_sums
 from core.model.convert.summary import Report
 from core.model.engines.streaming_t2v.loading import load_engine
-from core.model.hub.pull import lock_file, pull
+from core.model.hub.pinned_files import lock_file
+from core.model.hub.pull import pull
 from core.model.hub.repository import HuggingFaceHub
 from core.model.presets.fingerprint import weights_digest
 from core.model.refinement.loading import load_refiner
@@ -417,28 +418,28 @@ def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
     assert {"unet/diffusion_pytorch_model.safetensors", "vae/config.json"} <= {entry.path for entry in hub.served}
 
 
-FETCH_PICTURE_MODELS = """
+FETCH_IMAGE_MODELS = """
 import logging, torch
 from core.model.pipelines.loading import Placement
-from core.model.engines.streaming_t2v.first_chunk.svd import fetch_picture_model, load_picture_model
+from core.model.pipelines.image_model import fetch_image_model, load_image_model
 
 logging.basicConfig(format="%(message)s")
 placement = Placement(torch.device("cpu"))
-fetch_picture_model(placement, "no/where")
-fetch_picture_model(placement, "org/sdxl")
-print(type(load_picture_model(placement, "org/sdxl")).__name__)
+print(fetch_image_model("no/where", placement))
+print(fetch_image_model("org/sdxl", placement))
+print(type(load_image_model("org/sdxl", placement)).__name__)
 """
 
 
-def test_svd_s_picture_model_is_fetched_before_it_is_loaded(hub: Hub, tmp_path: Path) -> None:
-    hub.publish("org/sdxl", write_sdxl(tmp_path / "sdxl"))
+def test_an_image_model_is_fetched_before_it_is_loaded(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.publish("org/sdxl", write_sdxl(tmp_path / "sdxl"))
     variables = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
 
-    script = [sys.executable, "-c", FETCH_PICTURE_MODELS]
+    script = [sys.executable, "-c", FETCH_IMAGE_MODELS]
     ended = subprocess.run(script, env=variables, capture_output=True, text=True, check=True)
 
     assert "no/where is not available, so requests need an image: " in ended.stderr
-    assert ended.stdout.strip() == "StableDiffusionXLPipeline"
+    assert ended.stdout.split() == ["not", "available", commit, "StableDiffusionXLPipeline"]
     assert {"unet/diffusion_pytorch_model.safetensors", "vae/config.json"} <= {entry.path for entry in hub.served}
 
 

@@ -70,6 +70,10 @@ def test_the_models_list_says_what_the_engine_takes(service: Service) -> None:
         "fields": ["fps"],
         "image": True,
         "video": "whole",
+        "control": [],
+        "size": None,
+        "prompt": "required",
+        "length_of_input": False,
         "needs_input": True,
         "prompt_changes": False,
         "endless": False,
@@ -111,18 +115,21 @@ def test_a_worker_killed_during_a_whole_video_changes_no_byte(service: Service, 
     assert np.abs(chunk.astype(int) - frames_of(data)[48:64]).mean() < 3, "the same pictures, but for two codecs"
 
 
-def test_a_video_that_is_shorter_than_the_job_ends_in_a_still(service: Service, tmp_path: Path) -> None:
+def test_a_video_that_is_shorter_than_the_job_fails_it_and_says_how_long_it_is(
+    service: Service, tmp_path: Path
+) -> None:
     video = upload(service, clip(tmp_path / "short.mp4", 20, fps=8, height=128, width=128).read_bytes())
-    job = service.wait_for_success(service.submit(model=MODEL, seed=None, video=video, num_frames=32).id)
-    numbers = numbers_of(frames_of(service.video(job.id))[:, 8:-8, 8:-8])
-    assert numbers == [*range(20), *[19] * 12]
+    error = service.wait_for_end(service.submit(model=MODEL, seed=None, video=video, num_frames=32).id).error
+    assert error is not None
+    assert error.code == "video_too_short"
+    assert error.message == "video has 20 frames (2.5 s) at 8 frames per second; 32 are needed"
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_a_retried_job_and_a_branch_have_the_bytes_of_the_whole(
     service: Service, image: str, tmp_path: Path, kind: str
 ) -> None:
-    data = clip(tmp_path / "clip.mp4", 80, fps=8, height=128, width=128).read_bytes()
+    data = clip(tmp_path / "clip.mp4", 160, fps=8, height=128, width=128).read_bytes()
     source = image if kind == "image" else upload(service, data)
     fields = {"num_frames": 160, "seed": None, "model": MODEL, kind: source}
     whole = service.wait_for_success(service.submit(**fields).id)

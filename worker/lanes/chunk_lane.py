@@ -163,7 +163,8 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
 
     def _report_speed(self, record: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
         """For estimates of other jobs."""
-        for found in (measured(record.spec, chunk, self.lane) for chunk in chunks):
+        along_input = record.prepared is not None and record.prepared.whole_video
+        for found in (measured(record.spec, chunk, self.lane, along_input=along_input) for chunk in chunks):
             if found is not None:
                 with ignore_store_errors(record.id):
                     self._services.speeds.report(record.spec.model, *found)

@@ -160,9 +160,9 @@ class ChunkMaker(ChunkLane[EngineState]):
             return None
 
     def _input_media(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
-        """The decoded image or video of the job. A generation worker fetches nothing from other hosts: what is missing
+        """The decoded input media of the job. A generation worker fetches nothing from other hosts: what is missing
         or damaged is prepared again."""
-        if record.spec.image is None and record.spec.video is None:
+        if record.spec.input_media is None:
             return NO_INPUT_MEDIA
         if record.prepared is None:
             raise Damaged(media=True)

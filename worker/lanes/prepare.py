@@ -35,7 +35,8 @@ from worker.lanes.completion import wake, write_manifest
 from worker.lanes.lane import LaneWorker, Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import STATE_TYPE
-from worker.media.input_media import DecodedMedia, InputMediaReader, input_media_of
+from worker.media.input_length import DecodedMedia
+from worker.media.input_media import InputMediaReader, input_media_of
 from worker.media.media_concurrency import FetchSlots, Source
 from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.names import slot_names
@@ -72,7 +73,7 @@ class MediaPreparer(LaneWorker):
     def _next_piece(self, record: JobRecord) -> str:
         if awaits_copies(record):
             return "copying the shared chunks"
-        return f"preparing the {input_media_of(record.spec)[0]}"
+        return f"preparing the {input_media_of(record.spec).kind}"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services = self._services
@@ -82,7 +83,13 @@ class MediaPreparer(LaneWorker):
         source = self._with_retries(lambda: Source.of(record.spec, services.uploads), keeper)
         with self._reader.reading(record.spec, check, self._pause(keeper), source.owner) as media:
             key = self._store_media(record.id, lease, media, keeper)
-        prepared = PreparedMedia(key=key, sha256=media.sha256, at=services.clock.now(), whole_video=bool(media.pieces))
+        prepared = PreparedMedia(
+            key=key,
+            sha256=media.sha256,
+            at=services.clock.now(),
+            whole_video=bool(media.pieces),
+            num_frames=media.num_frames,
+        )
         ready = self._with_retries(lambda: services.store.commit_prepare(lease, prepared, media.warnings), keeper)
         write_manifest(services, ready)
         logger.info("%s: input media are ready", record.id)

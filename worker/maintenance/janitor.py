@@ -202,8 +202,8 @@ class Janitor:
 
     def _needed_uploads(self) -> set[str]:
         """Uploads of jobs whose media are not prepared yet."""
-        waiting = [record.spec for record in self._services.store.active() if awaits_media(record)]
-        return {reference for spec in waiting for reference in (spec.image, spec.video) if reference}
+        waiting = [record.spec.input_media for record in self._services.store.active() if awaits_media(record)]
+        return {media.reference for media in waiting if media is not None}
 
     def _remove_old_tombstones(self) -> None:
         """Together with objects that a stalled worker stored after the deletion."""

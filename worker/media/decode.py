@@ -20,6 +20,8 @@ WALL_FACTOR = 4.0
 """Wall-clock limit of a decoder, in units of its `decode_seconds`: other processes use the CPU, too. Only CPU time says
 that a file takes too long."""
 RGB_CHANNELS = 3
+PIECES = "piece-*"
+"""The files of the pieces of a whole video."""
 
 
 class DecodeRequest(BaseModel):

@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.service.admission.catalog import Catalog
@@ -20,7 +19,7 @@ from core.service.admission.media_references import URL_USE, shown
 from core.service.domain.errors import MediaTooLarge, MediaUnavailable, ObjectNotFound
 from core.service.domain.ids import is_upload_id
 from core.service.domain.media_types import MediaKind
-from core.service.domain.schema import JobSpec, JobWarning
+from core.service.domain.schema import InputMediaReference, JobSpec, JobWarning
 from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import MediaAddresses, media_addresses
 from core.service.media.decoded import Tick
@@ -28,8 +27,9 @@ from core.service.media.fetch import fetch
 from core.service.media.limited_file import MediaSink
 from core.service.media.uploads import max_bytes
 from core.service.media_sizes import MEDIA_DISK_KEPT_FREE
-from worker.media.decode import Decode, decode_request
+from worker.media.decode import PIECES, Decode, DecodeRequest, decode_request
 from worker.media.decoder_pool import DecoderPool
+from worker.media.input_length import DecodedMedia, with_length
 from worker.runtime.server_retry import Pause, with_retries
 from worker.runtime.services import Services
 from worker.runtime.temporary_folders import temporary_folder
@@ -105,6 +105,20 @@ class DiskReservation:
         self._taken = 0
 
 
+class _GrowingReservation:
+    """Takes what the pieces of a video need while they are written."""
+
+    def __init__(self, reservation: DiskReservation, folder: Path) -> None:
+        self._reservation = reservation
+        self._folder = folder
+        self._taken = 0
+
+    def take(self) -> None:
+        size = sum(piece.stat().st_size for piece in self._folder.glob(PIECES))
+        self._reservation.take(size - self._taken)
+        self._taken = size
+
+
 class _CountedSink(MediaSink):
     """A sink whose bytes are taken from a reservation, which is cleared first."""
 
@@ -116,19 +130,6 @@ class _CountedSink(MediaSink):
     def write(self, piece: bytes) -> None:
         self._reservation.take(len(piece))
         super().write(piece)
-
-
-@dataclass(frozen=True)
-class DecodedMedia:
-    """The decoded input media in the form in which they are stored, and the warnings.
-
-    `file` is InputMedia.to_bytes; or, of a whole video, the index of `pieces`.
-    """
-
-    file: Path
-    sha256: str
-    warnings: tuple[JobWarning, ...]
-    pieces: tuple[Path, ...] = ()
 
 
 class InputMediaReader:
@@ -147,14 +148,14 @@ class InputMediaReader:
         """The decoded input media of `spec`, in files that are removed at the end of the block.
 
         `tick` is called often; it and `pause` may raise to stop. Disk space and decoders are limited per `owner`.
-        Raises MediaError or UrlRefused if the media cannot be used, StorageError if an upload cannot be read now,
-        OSError if this machine's disk is full.
+        Raises MediaError (VideoTooShort, too) or UrlRefused if the media cannot be used, StorageError if an upload
+        cannot be read now, OSError if this machine's disk is full.
         """
-        kind, reference = input_media_of(spec)
+        kind, reference, _ = given = input_media_of(spec)
         preset = self._catalog.get(spec.model).preset
         with temporary_folder() as name, self._budget.reserve(owner) as reservation:
-            whole = kind is MediaKind.VIDEO and preset.capabilities.video == "whole"
-            size = (preset.height, preset.width)
+            whole = preset.capabilities.goes_along(spec)
+            size = (spec.height or preset.height, spec.width or preset.width)
             request = decode_request(kind, Path(name), spec, size, self._settings, owner, whole=whole)
 
             def new_sink() -> MediaSink:
@@ -165,12 +166,22 @@ class InputMediaReader:
                 with_retries(lambda: self._copy_upload(reference, new_sink, tick), pause)
             else:
                 self._fetch(kind, reference, new_sink, tick)
-            reservation.take(request.pixel_bytes)
-            warnings = self._decode(request, tick)
+            warnings = self._decoded(request, reservation, tick)
             reservation.take(request.result.stat().st_size)
             with request.result.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            yield DecodedMedia(request.result, sha256, warnings, tuple(sorted(request.result.parent.glob("piece-*"))))
+            decoded = DecodedMedia(request.result, sha256, warnings, tuple(sorted(Path(name).glob(PIECES))))
+            yield with_length(decoded, given.field, spec, preset) if whole else decoded
+
+    def _decoded(self, request: DecodeRequest, reservation: DiskReservation, tick: Tick) -> tuple[JobWarning, ...]:
+        """Decode, with disk space for all that may become of it; of a video whose length is not known, for what has."""
+        if not request.spec.is_endless:
+            reservation.take(request.pixel_bytes)
+            return self._decode(request, tick)
+        growing = _GrowingReservation(reservation, request.result.parent)
+        warnings = self._decode(request, lambda: (tick(), growing.take()))
+        growing.take()
+        return warnings
 
     def _copy_upload(self, upload_id: str, new_sink: Callable[[], MediaSink], tick: Tick) -> None:
         try:
@@ -193,9 +204,7 @@ class InputMediaReader:
             )
 
 
-def input_media_of(spec: JobSpec) -> tuple[MediaKind, str]:
-    """The kind of a job's input media, and its URL or upload id."""
-    if spec.image is not None:
-        return MediaKind.IMAGE, spec.image
-    assert spec.video is not None, "the job has no input media"
-    return MediaKind.VIDEO, spec.video
+def input_media_of(spec: JobSpec) -> InputMediaReference:
+    """The input media of a job that has some."""
+    assert spec.input_media is not None, "the job has no input media"
+    return spec.input_media

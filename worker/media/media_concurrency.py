@@ -42,7 +42,7 @@ class Source:
     @staticmethod
     def of(spec: JobSpec, uploads: UploadStore) -> Source:
         """The source of a job's input media. Raises StoreError."""
-        _, reference = input_media_of(spec)
+        reference = input_media_of(spec).reference
         if not is_upload_id(reference):
             return Source.of_host(urlsplit(reference).hostname or "")
         client = _client_of(reference, uploads)

@@ -16,7 +16,7 @@ from core.model.convert.shards import write_part, write_text
 from core.model.convert.streaming_t2v import convert_checkpoint
 from core.model.convert.summary import DtypeName, Part, Report
 from core.model.convert.vid2vid import convert_refiner
-from core.model.hub.base_model import base_unet, clip_tokenizer
+from core.model.hub.base_model import base_tokenizer, base_unet
 from core.service.engines.refiner import REFINER_FOLDER
 
 
@@ -33,7 +33,7 @@ def install(weights: Path, files: OriginalFiles, dtype: DtypeName, report: Repor
 
     Raises ConversionError; the folder then does not exist.
     """
-    unet, tokenizer = base_unet(files.base), clip_tokenizer(files.base)
+    unet, tokenizer = base_unet(files.base), base_tokenizer(files.base)
     with atomic_folder(weights, _num_bytes(unet), LocalDisk()) as folder:
         sums = _write_checkpoint(folder, files.checkpoint, dtype, report)
         sums |= _write_base(folder, unet, report)

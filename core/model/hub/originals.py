@@ -105,7 +105,8 @@ class Originals:
         """Before the download starts, which may take hours. Raises SetupError."""
         self.downloads.mkdir(parents=True, exist_ok=True)
         present = [_size(file) + _size(_part(file)) for file in self.files.values()]
-        wanted, free = pin.num_bytes - sum(present), shutil.disk_usage(self.downloads).free
+        wanted = sum(pin.files[name].size for name in self.files) - sum(present)
+        free = shutil.disk_usage(self.downloads).free
         if wanted > free:
             raise SetupError(
                 f"{wanted / 1e9:.1f} GB are to be downloaded to {self.downloads}, which has {free / 1e9:.1f} GB free",

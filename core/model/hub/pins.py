@@ -41,10 +41,6 @@ class RepositoryPin(BaseModel):
     commit: str | None = None
     files: dict[str, FilePin]
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(file.size for file in self.files.values())
-
 
 class Pins(BaseModel):
     """All repositories of a preset, and the dtype that their weights were installed in."""

@@ -65,3 +65,30 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype | None = None, **chang
         raise PresetError(f"{folder} is missing", fix="restore the weights folder, or pull it again")
     weights = {} if dtype is None else {"dtype": dtype, "use_safetensors": True}
     return kind.from_pretrained(folder, local_files_only=True, **weights, **changed)
+
+
+def load_folder(what: str, kind: Any, folder: Path, placement: Placement, **parts: Any) -> Any:
+    """Load a pipeline of class `kind` from a folder in diffusers' layout: local files, safetensors only.
+
+    `parts`: networks that the folder does not have. Raises PresetError.
+    """
+
+    def make() -> Any:
+        return kind.from_pretrained(
+            str(folder),
+            dtype=placement.dtype,
+            variant=variant_in(folder, placement),
+            use_safetensors=True,
+            local_files_only=True,
+            **parts,
+        )
+
+    return load(what, make, placement)
+
+
+def variant_in(folder: Path, placement: Placement) -> str | None:
+    """diffusers' `variant` for a folder's files: "fp16" if a part has such, and they are wanted or it has no others."""
+    names = [[file.name for file in part.glob("*.safetensors")] for part in folder.iterdir()]
+    parts = [(any(".fp16" in name for name in part), any(".fp16" not in name for name in part)) for part in names]
+    wanted = placement.variant is not None
+    return "fp16" if any(has_halves and (wanted or not has_full) for has_halves, has_full in parts) else None

@@ -5,8 +5,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from core.service.domain.first_chunk_sources import MAX_PIPELINE_STEPS
 from core.service.domain.schema import DEFAULT_PROFILE, Profile
-from core.service.engines.preset import Preset, ProfileDefaults
+from core.service.engines.capabilities import SizeRule
+from core.service.engines.preset import Preset, PresetLimits, ProfileDefaults
+from core.service.settings import Settings
 
 PipelineDtype = Literal["float32", "float16", "bfloat16"]
 """Of a pipeline's networks on a GPU. A CPU computes in float32."""
@@ -27,3 +30,27 @@ class PipelinePreset(Preset):
         """The same for every request."""
         defaults = ProfileDefaults(guidance_scale=self.guidance_scale, num_inference_steps=self.num_inference_steps)
         return {DEFAULT_PROFILE: defaults}
+
+    @property
+    def effective_limits(self) -> PresetLimits:
+        """`limits`, with no more steps than all diffusers schedulers take."""
+        most = min(self.limits.max_inference_steps or MAX_PIPELINE_STEPS, MAX_PIPELINE_STEPS)
+        return self.limits.model_copy(update={"max_inference_steps": most})
+
+
+class ImageVideoPreset(PipelinePreset):
+    """For image-to-video pipelines that make windows, each from a given frame."""
+
+    window_frames: int = Field(ge=2, description="Frames of a window, the given one included.")
+    conditioning_fps: int = Field(
+        ge=2, description="Frames per second that the network is told, whatever the video's own rate."
+    )
+    decode_chunk_size: int = Field(ge=1, description="Frames decoded at a time: more take more memory.")
+    sizes: SizeRule | None = Field(default=None, description="Sizes of requests; null: the preset's only.")
+    image_model: str | None = Field(
+        default=None, description="Text-to-image model for jobs without an image: Hub id or folder; null: none."
+    )
+
+    def configured(self, settings: Settings) -> Preset:
+        """With the operator's image model."""
+        return self if settings.image_model is None else self.model_copy(update={"image_model": settings.image_model})

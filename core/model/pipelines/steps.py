@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +36,7 @@ class StepReporter:
         """
         self._report(0)
         try:
-            with _checked_decoder(pipeline, self.chunk, self.stage):
+            with _checked_decoder(pipeline, self.chunk, self.stage), self._without_callback(pipeline):
                 return pipeline(**arguments, **self._callback(pipeline))
         except BaseException:
             pipeline.maybe_free_model_hooks()  # as at its normal end: frees GPU memory for the windows
@@ -47,6 +48,25 @@ class StepReporter:
         if "callback_on_step_end" in accepted:
             return {"callback_on_step_end": self._after_step}
         return {"callback": self._after_step_legacy} if "callback" in accepted else {}
+
+    @contextmanager
+    def _without_callback(self, pipeline: Any) -> Generator[None]:
+        """Within the block, steps of a pipeline that takes no callback are counted by the calls of its UNet."""
+        if self._callback(pipeline) or not hasattr(pipeline, "unet"):
+            yield
+            return
+        calls = count()
+
+        def before(_unet: Any, _inputs: Any) -> None:
+            step = next(calls)
+            if step > 0:  # the first is reported already
+                self._report(step)
+
+        hook = pipeline.unet.register_forward_pre_hook(before)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _after_step(self, _pipeline: Any, step: int, _timestep: Any, changed: dict[str, Any]) -> dict[str, Any]:
         self._report(step + 1)

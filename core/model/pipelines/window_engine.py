@@ -17,6 +17,7 @@ from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.lru_cache import LruCache
 from core.model.sampling.noise import restored, seeded, state_of
+from core.model.sampling.progress import count_over_windows
 from core.model.sampling.vae import to_uint8
 from core.service.domain.engine import (
     NO_INPUT_MEDIA,
@@ -104,6 +105,19 @@ class WindowEngine(Engine):
     def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
         """Pictures [F, 3, P, R] in [0, 1] of all frames of a window; NaN where the output is not finite."""
 
+    def num_new_frames(self, first_frame: int) -> int:
+        """New frames of the window whose first new frame has this index; windows below a chunk's 16 say how many.
+
+        Progress is counted over all windows of a chunk by it.
+        """
+        del first_frame
+        return CHUNK_FRAMES
+
+    def arrays_of_frames(self, frames: FramesTHWC) -> Arrays:
+        """What the next window needs of a window's new frames, in addition to `Window.arrays`."""
+        del frames
+        return {}
+
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
         """The state before chunk 0: what the first window needs, and the generator."""
         return EngineState(0, {**self.start_arrays(spec, inputs), GENERATOR: state_of(seeded(spec.seed))})
@@ -125,12 +139,24 @@ class WindowEngine(Engine):
             raise ValueError(f"all {spec.length} frames are done already")
         arrays = state.arrays
         frames = self._waiting_frames(spec, state, watch)
+        windows = self._num_windows(state.frames_done + len(frames), wanted - len(frames))
+        made_windows = 0
         while len(frames) < wanted:
-            made, arrays = self._next_window(spec, state, arrays, len(frames), on_step, inputs, watch)
+            counted = count_over_windows(on_step, made_windows, windows)
+            made, arrays = self._next_window(spec, state, arrays, len(frames), counted, inputs, watch)
             frames = np.concatenate([frames, made]) if len(frames) else made
+            made_windows += 1
         done = state.frames_done + wanted
         kept = arrays if self.keeps_newest else _kept(arrays, done)
         return EngineChunk(frames[:wanted], EngineState(done, kept), dict(watch.seconds))
+
+    def _num_windows(self, first_frame: int, num_frames: int) -> int:
+        """Windows that make at least so many frames from `first_frame` on."""
+        windows = made = 0
+        while made < num_frames:
+            made += self.num_new_frames(first_frame + made)
+            windows += 1
+        return windows
 
     def _next_window(
         self,
@@ -151,7 +177,7 @@ class WindowEngine(Engine):
         window = watch.run("denoise", lambda: self.make_window(request, on_step))
         end = first + window.num_new_frames
         new = self._decode(spec, window.latents, window.num_new_frames, name, watch)
-        kept = {**window.arrays, GENERATOR: state_of(generator), WINDOW: window.latents}
+        kept = {**window.arrays, **self.arrays_of_frames(new), GENERATOR: state_of(generator), WINDOW: window.latents}
         return new, {**kept, WINDOW_END: np.asarray([end], np.int64)}
 
     def _waiting_frames(self, spec: JobSpec, state: EngineState, watch: DeviceTimer) -> FramesTHWC:

@@ -134,8 +134,8 @@ def read_json(file: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def read_tokenizer(folder: Path) -> Tokenizer:
-    file = folder / "tokenizer" / "tokenizer.json"
+def read_tokenizer(folder: Path, name: str = "tokenizer") -> Tokenizer:
+    file = folder / name / "tokenizer.json"
     if not file.is_file():
         raise PresetError(f"{file} is missing", fix=FIX)
     try:

@@ -3,12 +3,14 @@
 import hashlib
 import platform
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
 
 from core.model.checksums import file_sha256, read_sums
 from core.service.domain.first_chunk_sources import SourceChoice
+from core.service.engines.load_context import LoadContext
 from core.service.engines.refiner import REFINER_FOLDER
 
 _LARGE_BYTES = 64 << 20
@@ -30,6 +32,18 @@ def fingerprint(preset: Path, weights: Path, device: torch.device, first_chunk: 
             machine_description(device),
             *(["compiled"] if compiled else []),
         ]
+    )
+
+
+def pipeline_fingerprint(context: LoadContext[Any], device: torch.device, *more: str) -> str:
+    """The fingerprint of an engine on a diffusers pipeline, shared weights included.
+
+    `more`: what else its bytes depend on, such as "image model ORG/NAME COMMIT".
+    """
+    folders = [context.weights] if context.shared is None else [context.weights, context.shared]
+    weights = " ".join(weights_digest(folder) for folder in folders)
+    return "; ".join(
+        [f"weights {weights}", f"preset {preset_digest(context.folder)}", *more, machine_description(device)]
     )
 
 
@@ -67,7 +81,7 @@ def weights_digest(folder: Path) -> str:
 
 def _counts(name: Path) -> bool:
     """Whether a file of a weights folder, or of a diffusers repository (.bin), is a config or weights."""
-    is_apart = name.parts[0] == REFINER_FOLDER or name.parts[0].startswith(".")
+    is_apart = name.parts[0] == REFINER_FOLDER or any(part.startswith(".") for part in name.parts)
     return name.suffix in {".safetensors", ".bin", ".json"} and not is_apart
 
 

@@ -5,7 +5,7 @@ The repository (such as zeroscope_v2_XL) holds a video pipeline with a UNet3DCon
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from core.model.networks.builders import build_text_encoder, build_unet, build_vae
-from core.model.networks.pretrained import loading
+from core.model.networks.pretrained import is_snapshot, loading, repository_folder
 from core.model.presets.files import load_module, read_tokenizer
 from core.model.presets.fingerprint import weights_digest
 from core.model.refinement.preset import DIFFUSERS_REFINER
@@ -96,22 +96,14 @@ def parts_of_repository(source: str, device: torch.device, dtype: torch.dtype) -
         text_encoder=_ready(pipeline.text_encoder.to(device)),
         tokenizer=_padding_tokenizer(pipeline.tokenizer),
         scheduler=dict(pipeline.scheduler.config),
-        digest=f"{source} {folder.name if folder.parent.name == 'snapshots' else weights_digest(folder)}",
+        digest=f"{source} {folder.name if is_snapshot(folder) else weights_digest(folder)}",
     )
 
 
 def fetch_repository(source: str) -> Path:
     """The folder of a repository, downloaded if it is not cached. Raises PresetError."""
     with loading(f"the refiner {source}"):
-        return _local(source.removeprefix(DIFFUSERS_REFINER))
-
-
-def _local(repository: str) -> Path:
-    """The folder of this name, or the repository's snapshot folder in the Hub cache, named after its commit."""
-    if Path(repository).is_dir():
-        return Path(repository)
-    name, _, revision = repository.partition("@")
-    return Path(cast(str, DiffusionPipeline.download(name, revision=revision or None)))
+        return repository_folder(source.removeprefix(DIFFUSERS_REFINER))
 
 
 def _check_networks(source: str, pipeline: Any) -> None:

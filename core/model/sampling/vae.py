@@ -57,10 +57,15 @@ def encode_frames(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Ge
 
     A sample of the posterior if there is a `generator`, else its mean.
     """
+    return encode_unscaled(vae, pictures_F3PR, generator) * scaling_factor(vae)
+
+
+def encode_unscaled(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """As `encode_frames`, without the scaling factor: what networks read that were trained on such latents."""
     height, width = pictures_F3PR.shape[-2:]
     parts = pictures_F3PR.to(vae.dtype).split(frames_per_call(height, width))
     encoded = [_encode(vae, part, generator) for part in parts]
-    return torch.cat(encoded).transpose(0, 1) * scaling_factor(vae)
+    return torch.cat(encoded).transpose(0, 1)
 
 
 def _encode(vae: AutoencoderKL, pictures_F3PR: Tensor, generator: torch.Generator | None) -> Tensor:

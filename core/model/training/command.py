@@ -17,6 +17,8 @@ import torch
 from core.model.arguments import positive_float, positive_int
 from core.model.training.clips_export import export_clips_preset
 from core.model.training.clips_run import ClipsTrainingRun, find_preset
+from core.model.training.image_export import export_image_presets
+from core.model.training.image_run import ImageTrainingRun
 from core.model.training.loop import parallel
 from core.model.training.loop.checkpoints import CheckpointError, require_trained
 from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe
@@ -34,6 +36,8 @@ examples:
                                                   It works in runs/sprites-smoke, apart from the real run
   longtake train sprites --begin-with sprites --stage image --stage video
                                                   these two stages, starting from the shipped weights
+  longtake train sprites-image --threads 1        image model, ControlNet and editor of the same world, to
+                                                  runs/sprites-image/presets
   longtake train streaming-t2v --clips my-clips   memories of the full-size model on your own videos
   accelerate launch --multi_gpu --num_processes 4 -m core.model.training.command streaming-t2v --clips my-clips
                                                   the same on four GPUs
@@ -44,8 +48,14 @@ runs/<recipe>/<stage>/ contains last.pt, log.jsonl, TensorBoard event files and 
 captions.jsonl; docs/training.md describes it, and the disk space and memory needed.
 """
 
+TrainingRun = SpritesTrainingRun | ClipsTrainingRun | ImageTrainingRun
+_RUNS = {"sprites": SpritesTrainingRun, "preset": ClipsTrainingRun, "image": ImageTrainingRun}
+"""Source of networks -> how they are trained."""
+
 PRESET = "preset"
 """Default subfolder of the exported preset."""
+PRESETS = "presets"
+"""Default subfolder of the exported presets of an image recipe."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,7 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("recipe", help="name of a shipped recipe (sprites, streaming-t2v) or path of a TOML file")
+    parser.add_argument(
+        "recipe", help="name of a shipped recipe (sprites, sprites-image, streaming-t2v) or path of a TOML file"
+    )
     parser.add_argument(
         "--clips", type=Path, metavar="FOLDER", help="your videos with captions.jsonl, for a recipe on clips"
     )
@@ -157,19 +169,25 @@ def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path
         parallel.print_once(f"{stage}: training")
         steps = training_run.run(stage)
         parallel.print_once(f"{stage}: {steps} steps done")
-    last_needed = "apm" if "apm" in recipe.stages else "cam"
-    is_complete = chosen[-1] in (last_needed, "decoder", "refiner") and training_run.has_trained(last_needed)
-    if is_complete or export is not None:
+    if isinstance(training_run, ImageTrainingRun):
+        target = export or folder / PRESETS
+        names = export_image_presets(training_run, target)
+        parallel.print_once(f"presets written to {target}: {', '.join(names) or 'none yet'}")
+    elif export is not None or is_complete(training_run, chosen[-1]):
         target = export or folder / PRESET
         write_preset(training_run, target)
         parallel.print_once(f"preset written to {target}")
 
 
-def training_run_of(recipe: Recipe, folder: Path) -> SpritesTrainingRun | ClipsTrainingRun:
+def is_complete(training_run: SpritesTrainingRun | ClipsTrainingRun, last_stage: str) -> bool:
+    """Whether training `last_stage` completed or changed a preset."""
+    last_needed = "apm" if "apm" in training_run.recipe.stages else "cam"
+    return last_stage in (last_needed, "decoder", "refiner") and training_run.has_trained(last_needed)
+
+
+def training_run_of(recipe: Recipe, folder: Path) -> TrainingRun:
     """The training run for the recipe's source of networks and data."""
-    return (
-        SpritesTrainingRun(recipe, folder) if recipe.networks.source == "sprites" else ClipsTrainingRun(recipe, folder)
-    )
+    return _RUNS[recipe.networks.source](recipe, folder)
 
 
 def write_preset(training_run: SpritesTrainingRun | ClipsTrainingRun, folder: Path) -> None:

@@ -13,7 +13,9 @@ from core.model.training.clips.clips_data import ClipsData
 from core.model.training.loop.plan import Count, Plan
 from core.model.training.stages.memory import Dropouts
 
-STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
+SPRITES_STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
+IMAGE_STAGES = ("image2d", "controlnet", "editor")
+STAGES = (*SPRITES_STAGES, *IMAGE_STAGES)
 """All stages in training order."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "clip": (),
@@ -25,6 +27,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "apm": ("clip", "vae", "video", "cam"),
     "decoder": ("vae",),
     "refiner": ("clip", "vae"),
+    "image2d": (),
+    "controlnet": ("image2d",),
+    "editor": (),
 }
 """Stage -> the earlier stages whose weights it needs, if the recipe has them."""
 MEMORY_STAGES = ("cam", "apm")
@@ -82,6 +87,16 @@ class PresetNetworks:
 
 
 @dataclass(frozen=True)
+class ImageNetworks:
+    """Image networks of the sprites world: autoencoder and text encoder of a preset, and its video UNet as a start."""
+
+    __pydantic_config__ = _STRICT
+
+    source: Literal["image"]
+    preset: str
+
+
+@dataclass(frozen=True)
 class SpritesData:
     """The synthetic world: numbers of clips of 32 frames, of single frames, and of clip pairs for the refiner."""
 
@@ -97,6 +112,22 @@ class SpritesData:
 
 
 @dataclass(frozen=True)
+class PictureData:
+    """Single frames of the synthetic world, each in every colour of one of its objects."""
+
+    __pydantic_config__ = _STRICT
+
+    source: Literal["pictures"]
+    pictures: Annotated[int, Field(ge=2)]
+    two_sprites_share: Annotated[float, Field(ge=0, le=1)]
+    """Share of frames with two objects: more than in evaluation, as they are harder."""
+
+
+Networks = SpritesNetworks | PresetNetworks | ImageNetworks
+Data = SpritesData | ClipsData | PictureData
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that determines a preset's weights, except the machine it is trained on."""
 
@@ -104,8 +135,8 @@ class Recipe:
 
     name: str
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    networks: Annotated[SpritesNetworks | PresetNetworks, Field(discriminator="source")]
-    data: Annotated[SpritesData | ClipsData, Field(discriminator="source")]
+    networks: Annotated[Networks, Field(discriminator="source")]
+    data: Annotated[Data, Field(discriminator="source")]
     stages: dict[str, StageRecipe]
 
     @property
@@ -135,8 +166,8 @@ class Recipe:
         return replace(self, networks=_tiny_networks(self.networks), data=_few_clips(self.data), stages=tiny)
 
 
-def _tiny_networks(networks: SpritesNetworks | PresetNetworks) -> SpritesNetworks | PresetNetworks:
-    if isinstance(networks, PresetNetworks):
+def _tiny_networks(networks: Networks) -> Networks:
+    if not isinstance(networks, SpritesNetworks):
         return networks
     return replace(
         networks,
@@ -147,9 +178,11 @@ def _tiny_networks(networks: SpritesNetworks | PresetNetworks) -> SpritesNetwork
     )
 
 
-def _few_clips(data: SpritesData | ClipsData) -> SpritesData | ClipsData:
+def _few_clips(data: Data) -> Data:
     if isinstance(data, ClipsData):
         return replace(data, most_clips=4)
+    if isinstance(data, PictureData):
+        return replace(data, pictures=4)
     return replace(data, clips=2, pictures=2, refiner_clips=2)
 
 
@@ -207,20 +240,26 @@ def _entry_name(location: tuple[int | str, ...]) -> str:
     return f"[{table}] {entry}" if table else entry
 
 
+_DATA_OF = {"sprites": "sprites", "preset": "clips", "image": "pictures"}
+"""Source of networks -> source of the data that they train on."""
+
+
 def _check_sources(recipe: Recipe) -> None:
-    if (recipe.networks.source == "sprites") != (recipe.data.source == "sprites"):
+    if recipe.data.source != _DATA_OF[recipe.networks.source]:
         raise RecipeError(
             f'networks of source "{recipe.networks.source}" cannot train on data of source "{recipe.data.source}": '
-            'use "sprites" for both, or "preset" with "clips"'
+            'use "sprites" for both, "preset" with "clips", or "image" with "pictures"'
         )
 
 
 def _check_stages(recipe: Recipe) -> None:
     names = set(recipe.stages)
-    if recipe.networks.source == "sprites" and names != set(STAGES):
-        raise RecipeError(f"stages must be exactly {', '.join(STAGES)}; found {', '.join(names) or 'none'}")
+    if recipe.networks.source == "sprites" and names != set(SPRITES_STAGES):
+        raise RecipeError(f"stages must be exactly {', '.join(SPRITES_STAGES)}; found {', '.join(names) or 'none'}")
     if recipe.networks.source == "preset" and (not names or not names <= set(MEMORY_STAGES)):
         raise RecipeError(f"stages on clips are {' and '.join(MEMORY_STAGES)}; found {', '.join(names) or 'none'}")
+    if recipe.networks.source == "image" and names != set(IMAGE_STAGES):
+        raise RecipeError(f"stages must be exactly {', '.join(IMAGE_STAGES)}; found {', '.join(names) or 'none'}")
     for name, stage in recipe.stages.items():
         if stage.dropouts is not None and name not in MEMORY_STAGES:
             raise RecipeError(f"[stages.{name}] dropouts: only {' and '.join(MEMORY_STAGES)} have them")

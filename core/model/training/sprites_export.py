@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, cast
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import PreTrainedTokenizerFast
 
 from core.model.training.loop import parallel
-from core.model.training.preset_files import save_weights, write_json
-from core.model.training.sprites.word_tokenizer import BEGIN, END, MAX_TOKENS, PAD, UNKNOWN, build_tokenizer
+from core.model.training.preset_files import save_library_model, save_tokenizer, save_weights, write_json
+from core.model.training.sprites.word_tokenizer import MAX_TOKENS, build_tokenizer
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_preset import preset_config, refiner_config
 from core.model.training.stages.decoder import decoder_parts
@@ -42,40 +39,23 @@ def export_preset(models: SpritesModels, folder: Path) -> None:
         ("text_encoder", models.text_encoder),
         ("image_encoder", models.image_encoder),
     ):
-        _save_library_model(model, folder / name)
+        save_library_model(model, folder / name)
     save_memory(models, folder)
     save_weights(models.contrastive.heads, folder / CLIP_HEADS)
-    save_tokenizer(folder / "tokenizer")
+    save_tokenizer(build_tokenizer(), folder / "tokenizer")
     config = preset_config()
     if models.has_trained("refiner"):
-        _save_library_model(models.refiner, folder / REFINER_FOLDER / "unet")
+        save_library_model(models.refiner, folder / REFINER_FOLDER / "unet")
         if models.has_trained("decoder"):
             _save_decoder(models.refiner_vae, folder / REFINER_FOLDER / "vae")
         config["refiner"] = refiner_config()
     write_json(folder / "preset.json", config)
 
 
-def _save_library_model(model: nn.Module, folder: Path) -> None:
-    """Save a diffusers or transformers model in half precision without changing the one in memory."""
-    weights = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
-    cast("Any", model).save_pretrained(folder, state_dict=weights)
-    _halve(folder)
-
-
 def _save_decoder(vae: AutoencoderKL, folder: Path) -> None:
     """The autoencoder's config, and the weights that the stage `decoder` trains: the rest is in the preset's vae/."""
     vae.save_config(folder)
     save_weights(nn.ModuleDict(decoder_parts(vae)), folder / "diffusion_pytorch_model.safetensors")
-
-
-def _halve(folder: Path) -> None:
-    """Convert files to half precision: some save methods ignore the given state dict."""
-
-    for path in folder.glob("*.safetensors"):
-        weights = {
-            name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
-        }
-        save_file(weights, path, metadata={"format": "pt"})
 
 
 def save_memory(models: SpritesModels, folder: Path) -> None:
@@ -96,17 +76,3 @@ def save_memory(models: SpritesModels, folder: Path) -> None:
         },
     )
     save_weights(nn.ModuleDict(memory.conditioning), folder / "conditioning" / "model.safetensors")
-
-
-def save_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json for the plain `tokenizers` package, and the files that transformers needs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=build_tokenizer(),
-        pad_token=PAD,
-        bos_token=BEGIN,
-        eos_token=END,
-        unk_token=UNKNOWN,
-        model_max_length=MAX_TOKENS,
-    )
-    wrapped.save_pretrained(str(folder))

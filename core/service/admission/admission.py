@@ -14,7 +14,9 @@ from datetime import datetime
 from typing import Any, cast
 
 from core.service.admission.catalog import Catalog, PresetFolder
-from core.service.admission.length import endless_limit_of, length_warnings, num_frames_of, rate_warnings
+from core.service.admission.control import control_spec_of
+from core.service.admission.input_media import CheckReference, check_input_media
+from core.service.admission.length import length_of, length_warnings, rate_warnings
 from core.service.admission.limits import limit_of, refine_limits
 from core.service.admission.prompts import (
     ReadPrompt,
@@ -27,10 +29,10 @@ from core.service.admission.prompts import (
 from core.service.admission.refine_request import check_lockstep, refine_spec_of
 from core.service.admission.request_body import parse_parameters, written
 from core.service.admission.sampling_fields import first_chunk_sampling, profile_of, window_steps
+from core.service.admission.size import size_of
 from core.service.domain.errors import FieldNotSupported, InvalidField, PromptTooLong
 from core.service.domain.frame_rate import parse_frame_rate
 from core.service.domain.link_tokens import new_link_secret
-from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import (
     DEFAULT_WEBHOOK_EVENTS,
     FirstChunkOptions,
@@ -49,9 +51,6 @@ from core.service.engines.definition import Parameters
 from core.service.engines.preset import Preset
 from core.service.net.address_guard import WEBHOOK, Resolve, allowed_addresses, resolve_host
 from core.service.settings import Settings
-
-CheckReference = Callable[[MediaKind, str], None]
-"""media_references.ReferenceCheck: raises a RequestError for a URL or upload that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,12 @@ def admit(
     prompts = read_prompts(request, folder)
     negative_prompt = _negative_prompt(request, folder)
     fps = preset.fps if request.fps is None else parse_frame_rate(request.fps)
-    _check_input_media(request, preset, check_reference)
+    control = control_spec_of(request.control, folder)
+    check_input_media(request, preset, check_reference)
+    height, width = size_of(request, preset)
     profile, defaults = profile_of(request, preset)
     refine = _refine(request, prompts.texts, folder, settings)
-    least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
-    num_frames = num_frames_of(request, fps, least, most, settings.default_num_frames)
-    endless_limit = None if num_frames is not None else endless_limit_of(preset, request.video, settings)
+    num_frames, endless_limit = length_of(request, preset, fps, settings)
     check_within(prompts.changes, num_frames)
     if refine is not None:
         check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", preset, settings))
@@ -131,6 +130,9 @@ def admit(
         parameters=_parameters(request, folder),
         image=request.image,
         video=request.video,
+        control=control,
+        height=height,
+        width=width,
         refine=refine,
         webhook_url=webhook_url_of(request.webhook_url, settings, resolve),
         webhook_events=webhook_events_of(request.webhook_events, request.webhook_url),
@@ -147,6 +149,7 @@ def _check_characters(request: JobRequest) -> None:
         check_characters(field, getattr(request, field) or "")
     check_texts("metadata", request.metadata)
     check_texts("parameters", request.parameters)
+    check_texts("control", request.control and request.control.model_dump(include={"type", "video"}))
     for index, prompt in enumerate(request.prompts or ()):
         check_texts(text_field(index), prompt.text)
 
@@ -189,6 +192,8 @@ def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
     """The request's, or else the preset's, which gives no warnings."""
     if request.negative_prompt is not None:
         return read_negative_prompt(request.negative_prompt, folder)
+    if not folder.preset.negative_prompt:
+        return ReadPrompt("", ())
     check_length("negative_prompt", folder.preset.negative_prompt, folder)
     return ReadPrompt(folder.preset.negative_prompt, ())
 
@@ -217,26 +222,6 @@ def _refine(
         for field, text in prompts.items():
             check_refiner(field, text, folder)
     return refine
-
-
-def _check_input_media(request: JobRequest, preset: Preset, check: CheckReference) -> None:
-    """Raises a RequestError for input media that the model does not take, needs and lacks, or cannot use."""
-    if request.image is not None and request.video is not None:
-        raise InvalidField("both image and video are given", field="video", fix="give one of them")
-    takes = preset.capabilities
-    if request.image is not None:
-        if not takes.image:
-            fix = "leave it out, or use a model that says accepts_image in GET /models"
-            raise FieldNotSupported(f"{preset.name} takes no image", field="image", fix=fix)
-        check(MediaKind.IMAGE, request.image)
-    elif request.video is not None:
-        if takes.video == "no":
-            raise FieldNotSupported(f"{preset.name} takes no video", field="video", fix="leave it out")
-        check(MediaKind.VIDEO, request.video)
-    elif takes.needs_input:
-        field = "image" if takes.image else "video"
-        fix = "give a URL or an upload as image or video" if takes.image and takes.video != "no" else f"give {field}"
-        raise InvalidField(f"{preset.name} needs input media", field=field, fix=fix)
 
 
 def webhook_url_of(url: str | None, settings: Settings, resolve: Resolve) -> str | None:

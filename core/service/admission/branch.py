@@ -73,7 +73,7 @@ def _length(
     if branch.changes_length and spec.refine is not None:
         check_lockstep(spec.refine, num_frames, limit_of("max_lockstep_frames", folder.preset, settings))
     fix = "give a number" if spec.is_endless else "give a number, or leave it out"
-    limit = endless_limit_of(folder.preset, spec.video, settings, fix) if num_frames is None else None
+    limit = endless_limit_of(folder.preset, spec, settings, fix) if num_frames is None else None
     _check_length(num_frames or limit or 0, first)
     most = limit_of("max_frames", folder.preset, settings)
     if branch.num_frames is not None and branch.num_frames > most.most:

@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from core.service.domain.errors import ModelNotInstalled, UnknownModel, shortene
 from core.service.domain.schema import DEFAULT_PROFILE, JobSpec
 from core.service.engines.definition import ENGINES, EngineDefinition, read_preset
 from core.service.engines.load_context import LoadContext
-from core.service.engines.preset import Preset, ProfileDefaults
+from core.service.engines.preset import PipelineDownload, Preset, ProfileDefaults
 from core.service.engines.refiner import REFINER_FOLDER
 from core.service.engines.tokenizer import PromptTokenizer
 from core.service.settings import Settings
+
+CONTROLNET_FOLDER = "controlnet"
+"""Folder of a weights folder with one folder per type of control video."""
 
 
 class PresetFolder:
@@ -51,6 +55,17 @@ class PresetFolder:
     def install_command(self) -> str:
         return f"longtake pull {self.path.name}"
 
+    def pull_command(self, parts: Iterable[str] = ()) -> str:
+        """Installs optional parts, and the weights if they are missing."""
+        return " ".join([self.install_command, *(f"--with {part}" for part in parts)])
+
+    @property
+    def installed_parts(self) -> list[str]:
+        """Names of the optional parts that are installed. Their folders appear only when they are complete."""
+        download = self.preset.download
+        optional = download.optional if isinstance(download, PipelineDownload) else {}
+        return [name for name, source in optional.items() if (self.weights / source.into).is_dir()]
+
     @property
     def refiner_weights(self) -> Path:
         """The refiner's folder; it exists only if the refiner is completely installed."""
@@ -73,11 +88,8 @@ class PresetFolder:
         """Raises ModelNotInstalled with the missing files and the command that installs them."""
         if self.installed or self.preset.download is None:
             return
-        files = ", ".join(
-            f"{name} of {source.repository}" for source in self.preset.download.needed for name in source.files
-        )
         raise ModelNotInstalled(
-            f"the weights of {self.path.name} are not installed; they are made from {files}",
+            f"the weights of {self.path.name} are not installed; they are made from {_origin(self.preset)}",
             field="model",
             fix=f"run `{self.install_command}`, or use another model",
         )
@@ -89,6 +101,20 @@ class PresetFolder:
                 f"the refiner of {self.path.name} is not installed",
                 field="refine",
                 fix=f"run `{self.refiner_command}`, or leave `refine` out",
+            )
+
+    def control_weights(self, control_type: str) -> Path:
+        """The folder of a ControlNet; it exists only if it is completely installed."""
+        return self.weights / CONTROLNET_FOLDER / control_type
+
+    def require_control(self, control_type: str) -> None:
+        """Raises ModelNotInstalled with the command that installs the ControlNet, and the weights if they are
+        missing."""
+        if not self.control_weights(control_type).is_dir():
+            raise ModelNotInstalled(
+                f"the ControlNet of {self.path.name} for {control_type} is not installed",
+                field="control.type",
+                fix=f"run `{self.pull_command([control_type])}`, or leave `control` out",
             )
 
     @cached_property
@@ -123,6 +149,16 @@ class PresetFolder:
         )
 
 
+def _origin(preset: Preset) -> str:
+    """Where downloaded weights come from: repositories and size, or the few files of a conversion."""
+    download = preset.download
+    if isinstance(download, PipelineDownload):
+        size = "" if preset.card is None else f" ({preset.card.disk_gb:g} GB)"
+        return f"{', '.join(dict.fromkeys(source.repository for source in download.repositories))}{size}"
+    needed = () if download is None else download.needed
+    return ", ".join(f"{name} of {source.repository}" for source in needed for name in source.files)
+
+
 class Catalog:
     """Presets by name. Folders are listed once; a preset is read at its first use.
 
@@ -152,6 +188,7 @@ class Catalog:
 
 def default_spec(preset: Preset, prompt: str, num_frames: int, seed: int) -> JobSpec:
     """A complete spec of a request that has only these fields."""
+    parameters = ENGINES.get(preset.engine).parameters.model_construct()
     defaults = preset.profile_defaults.get(DEFAULT_PROFILE, ProfileDefaults())
     return JobSpec(
         prompt=prompt,
@@ -164,4 +201,5 @@ def default_spec(preset: Preset, prompt: str, num_frames: int, seed: int) -> Job
         num_inference_steps=defaults.num_inference_steps,
         profile=DEFAULT_PROFILE if "profile" in preset.capabilities.fields else None,
         first_chunk=defaults.first_chunk,
+        parameters=parameters.model_dump(mode="json"),
     )

@@ -12,14 +12,18 @@ _WAITING = frozenset({"queue"})
 """Phases of a chunk's timings in which nobody works on it."""
 
 
-def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float]) -> Estimate | None:
+def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float], *, along_input: bool = False) -> Estimate | None:
     """Seconds of work on a job: chunk by chunk, then refined, if it is, as on one device. Waiting for a worker does not
-    count. None if a chunk that the job needs was never measured.
+    count. None if a chunk that the job needs was never measured, or if it has a size of its own: only those of the
+    model's size are measured.
 
-    The first chunk of a model that continues a video is that video's end and costs nothing.
+    The first chunk of a model that continues a video is that video's end and costs nothing; `along_input`: but each
+    frame is made from one of the input.
     """
+    if spec.height is not None:
+        return None
     count = num_chunks(spec.length)
-    of_first = 0.0 if spec.video is not None else _seconds(spec, "first", speeds)
+    of_first = 0.0 if spec.video is not None and not along_input else _seconds(spec, "first", speeds)
     of_next = _seconds(spec, "next", speeds) if count > 1 else of_first
     of_refined = 0.0 if spec.refine is None else _seconds(spec, "refined", speeds)
     if of_first is None or of_next is None or of_refined is None:
@@ -28,11 +32,14 @@ def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float]) -> Estimate | No
     return Estimate(seconds_per_chunk=of_next + of_refined, seconds_total=None if spec.is_endless else total)
 
 
-def measured(spec: JobSpec, chunk: ChunkRecord, lane: Lane) -> tuple[SpeedOf, float] | None:
-    """Kind and seconds per step of a chunk that was made; None if it says nothing about others: it is short, the end
-    of an input video, or was refined with all others at once."""
+def measured(
+    spec: JobSpec, chunk: ChunkRecord, lane: Lane, *, along_input: bool = False
+) -> tuple[SpeedOf, float] | None:
+    """Kind and seconds per step of a chunk that was made; None if it says nothing about others: it is short, of another
+    size than the model's, the end of an input video, or was refined with all others at once."""
     kind = _kind_of(chunk, lane)
-    if chunk.num_frames < CHUNK_FRAMES or (kind == "first" and spec.video is not None):
+    is_given = kind == "first" and spec.video is not None and not along_input
+    if chunk.num_frames < CHUNK_FRAMES or spec.height is not None or is_given:
         return None
     if kind == "refined" and spec.refine is not None and spec.refine.schedule == "lockstep":
         return None

@@ -50,8 +50,7 @@ def _check_sum(added: int, made: int, preset: Preset, settings: Settings) -> Non
 
 def require_free_length(folder: PresetFolder, spec: JobSpec, fix: str) -> None:
     """Raises FieldNotSupported if frames of the job depend on its length."""
-    takes = folder.preset.capabilities
-    if not takes.endless or (takes.video == "whole" and spec.video is not None):
+    if not folder.preset.capabilities.has_open_length(spec):
         message = f"frames that {folder.preset.name} makes depend on the length of the video, which is chosen once"
         raise FieldNotSupported(message, field="num_frames", fix=fix)
 

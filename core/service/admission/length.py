@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from core.service.admission.limits import Limit
+from core.service.admission.limits import Limit, limit_of
 from core.service.domain.errors import FieldNotSupported, InvalidField, TooFewFrames, TooManyFrames
 from core.service.domain.frame_plan import seconds_to_frames
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import JobRequest, JobSpec, JobWarning, WarningCode
 from core.service.engines.preset import Preset
 from core.service.settings import Settings
+
+
+def length_of(
+    request: JobRequest, preset: Preset, fps: int | Fraction, settings: Settings
+) -> tuple[int | None, int | None]:
+    """`num_frames`, and `endless_limit` where it is None: of a video without end, and of one as long as its input,
+    whose length is not known yet.
+
+    Raises InvalidField, TooFewFrames, TooManyFrames or FieldNotSupported.
+    """
+    least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
+    if _is_as_long_as_its_input(request, preset):
+        return None, min(most.most, settings.max_endless_frames or most.most)
+    num_frames = num_frames_of(request, fps, least, most, settings.default_num_frames)
+    return num_frames, None if num_frames is not None else endless_limit_of(preset, request, settings)
+
+
+def _is_as_long_as_its_input(request: JobRequest, preset: Preset) -> bool:
+    takes = preset.capabilities
+    names_none = request.num_frames is None and request.seconds is None
+    return names_none and takes.length_of_input and takes.goes_along(request)
 
 
 def num_frames_of(request: JobRequest, fps: int | Fraction, least: int, limit: Limit, default: int) -> int | None:
@@ -31,21 +52,20 @@ def num_frames_of(request: JobRequest, fps: int | Fraction, least: int, limit: L
 
 
 def endless_limit_of(
-    preset: Preset, video: str | None, settings: Settings, fix: str = "give a number, or leave it out"
+    preset: Preset, asked: JobRequest | JobSpec, settings: Settings, fix: str = "give a number, or leave it out"
 ) -> int:
-    """Frames that a video without end may get. Raises FieldNotSupported if model or operator allow none, or if the
-    model goes along a whole input video."""
-    require_open_length(preset, video, fix)
+    """Frames that a video without end may get. Raises FieldNotSupported if model or operator allow none, or if it
+    goes along an input video."""
+    require_open_length(preset, asked, fix)
     if not settings.max_endless_frames:
         message = "videos without end are switched off here (LONGTAKE_MAX_ENDLESS_FRAMES)"
         raise FieldNotSupported(message, field="num_frames", fix=fix)
     return settings.max_endless_frames
 
 
-def require_open_length(preset: Preset, video: str | None, fix: str) -> None:
-    """Raises FieldNotSupported if the length of such a video must be known from the start. `video`: of the request."""
-    takes = preset.capabilities
-    if not takes.endless or (video is not None and takes.video == "whole"):
+def require_open_length(preset: Preset, asked: JobRequest | JobSpec, fix: str) -> None:
+    """Raises FieldNotSupported if the length of such a video does not change."""
+    if not preset.capabilities.has_open_length(asked):
         message = f"a video of {preset.name} has a length that does not change on the way"
         raise FieldNotSupported(message, field="num_frames", fix=fix)
 

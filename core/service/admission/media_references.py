@@ -6,7 +6,7 @@ The worker checks URLs again when it fetches them: addresses may have changed by
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.service.domain.errors import (
     InvalidField,
@@ -29,7 +29,7 @@ URL_USE: dict[MediaKind, UrlUse] = {MediaKind.IMAGE: IMAGE, MediaKind.VIDEO: VID
 
 @dataclass(frozen=True)
 class ReferenceCheck:
-    """Call it with a field and its value.
+    """Call it with the kind of input media, the reference, and the field that it is the value of.
 
     Raises MediaUrlRefused, UploadNotFound, UploadIncomplete, UploadTooLarge or InvalidField.
     """
@@ -42,34 +42,35 @@ class ReferenceCheck:
     may_use: Callable[[Upload], bool] = lambda _: True
     """Whether the client may use an upload. One that it may not use is not found."""
 
-    def __call__(self, kind: MediaKind, reference: str) -> None:
+    def __call__(self, kind: MediaKind, reference: str, field: str) -> None:
         if reference.startswith(UPLOAD_ID_PREFIX):
-            self._check_upload(kind, reference)
+            self._check_upload(kind, reference, field)
         else:
-            allowed_addresses(reference, URL_USE[kind], self.settings, self.resolve)
+            allowed_addresses(reference, replace(URL_USE[kind], field=field), self.settings, self.resolve)
 
-    def _check_upload(self, kind: MediaKind, upload_id: str) -> None:
-        upload = self._upload(kind, upload_id)
+    def _check_upload(self, kind: MediaKind, upload_id: str, field: str) -> None:
+        upload = self._upload(upload_id, field)
         if kind not in upload.kinds:
             message = f"{upload_id} is an upload of type {upload.content_type}"
-            raise InvalidField(message, field=kind, fix=f"use it as the other field, or another file as {kind}")
+            other = next(each for each in MediaKind if each is not kind)
+            raise InvalidField(message, field=field, fix=f"use it as {other}, or another file as {field}")
         most = max_bytes(kind, self.settings)
         if upload.size_bytes > most:  # its type allows both kinds, and the other one may be larger
             message = f"{upload_id} has {upload.size_bytes} bytes; {kind} files may have {most}"
-            raise UploadTooLarge(message, field=kind, fix="give a smaller file")
+            raise UploadTooLarge(message, field=field, fix="give a smaller file")
         try:
             stored = self.storage.look_up(upload.key)
         except ObjectNotFound as error:
             message = f"nothing has been sent to {upload_id} yet"
-            raise UploadIncomplete(message, field=kind, fix="PUT the file to the upload's url first") from error
+            raise UploadIncomplete(message, field=field, fix="PUT the file to the upload's url first") from error
         if stored.size_bytes != upload.size_bytes:
             message = f"{upload_id} has {stored.size_bytes} bytes, not the {upload.size_bytes} that were declared"
-            raise UploadIncomplete(message, field=kind, fix="PUT the whole file again, or create a new upload")
+            raise UploadIncomplete(message, field=field, fix="PUT the whole file again, or create a new upload")
 
-    def _upload(self, kind: MediaKind, upload_id: str) -> Upload:
+    def _upload(self, upload_id: str, field: str) -> Upload:
         """The upload, if it has not expired. Raises UploadNotFound."""
         refused = UploadNotFound(
-            f"there is no upload {shortened(upload_id, 32)}", field=kind, fix="POST /uploads first"
+            f"there is no upload {shortened(upload_id, 32)}", field=field, fix="POST /uploads first"
         )
         try:
             upload = self.uploads.get(upload_id)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.service.admission.catalog import PresetFolder
+from core.service.admission.request_body import prompt_missing
 from core.service.domain.errors import FieldNotSupported, InvalidField, PromptNotUnderstood, PromptTooLong
 from core.service.domain.schema import JobRequest, JobWarning, PromptChange, TimedPrompt, WarningCode
 from core.service.domain.text import CleanText, clean
+from core.service.engines.capabilities import Capabilities
 from core.service.engines.vocabulary import foreign_syntax
 
 _NAMED_WORDS, _NAMED_LETTERS = 5, 32
@@ -31,15 +33,19 @@ class ReadPrompts:
 
     @property
     def texts(self) -> dict[str, str]:
-        """All texts, by the field that they came from."""
+        """All texts, by the field that they came from. None if the video has no prompt."""
+        if not self.first:
+            return {}
         if not self.changes:
             return {"prompt": self.first}
         return {text_field(index): text for index, text in enumerate((self.first, *(one.text for one in self.changes)))}
 
 
 def read_prompts(request: JobRequest, folder: PresetFolder) -> ReadPrompts:
-    """`prompt` or `prompts` of a request. Raises FieldNotSupported, what `read_prompt` raises, and InvalidField for
-    neither, both, or frames out of order."""
+    """`prompt` or `prompts` of a request; an empty one if its video has none. Raises FieldNotSupported, what
+    `read_prompt` raises, and InvalidField for neither, both, or frames out of order."""
+    if not takes_prompt(request, folder.preset.capabilities):
+        return _no_prompt(request, folder)
     if request.prompts is None:
         if request.prompt is None:
             raise prompt_missing()
@@ -55,8 +61,20 @@ def read_prompts(request: JobRequest, folder: PresetFolder) -> ReadPrompts:
     return ReadPrompts(read[0].text, changes, tuple(warning for one in read for warning in one.warnings))
 
 
-def prompt_missing() -> InvalidField:
-    return InvalidField("prompt is missing", field="prompt", fix="add it")
+def takes_prompt(request: JobRequest, takes: Capabilities) -> bool:
+    """Whether the model reads a prompt for such a request. If so, the request must have one."""
+    return takes.prompt == "required" or (takes.prompt == "without_image" and request.image is None)
+
+
+def _no_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompts:
+    """Raises FieldNotSupported for a prompt that nothing would read, and ModelNotInstalled."""
+    beside = " beside an image" if folder.preset.capabilities.prompt == "without_image" else ""
+    for field in ("prompt", "prompts", "enhance_prompt"):
+        if getattr(request, field):
+            message = f"{folder.preset.name} takes no {field}{beside}"
+            raise FieldNotSupported(message, field=field, fix="leave it out")
+    folder.require_installed()
+    return ReadPrompts("", (), ())
 
 
 def text_field(index: int) -> str:

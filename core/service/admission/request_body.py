@@ -27,6 +27,8 @@ MAX_ERRORS = 50
 """Most errors of one kind that are made for a body: finding the field that was probably meant takes time."""
 Body = TypeVar("Body", bound=BaseModel)
 
+_INSTEAD_OF_PROMPT = ("prompt", "prompts", "image", "video", "control")
+
 _NOT_WRITTEN = frozenset({"[key]", *REFINE_TAGS})  # parts of pydantic's locations that are not in the body
 _EXPLANATIONS: dict[str, tuple[str, str]] = {
     "missing": ("is missing", "add it"),
@@ -92,16 +94,22 @@ def parse_body(body: object, model: type[Body]) -> Body:
     unknown = islice((name for name in fields if name not in model.model_fields), MAX_ERRORS)
     errors = [_error_of_unknown_field(name, model) for name in unknown]
     known = {name: value for name, value in fields.items() if name in model.model_fields}
-    if model is JobRequest and known.get("prompt") is None and known.get("prompts") is None:
-        errors.append(InvalidField("prompt is missing", field="prompt", fix="add it"))
     try:
         request = model.model_validate(known, strict=True)
     except ValidationError as error:
-        errors += _errors_of(error)
+        errors += [*_likely_missing(known, model), *_errors_of(error)]
     else:
         if not errors:
             return request
+        errors += _likely_missing(known, model)
     raise _together(errors)
+
+
+def _likely_missing(known: Mapping[str, Any], model: type[BaseModel]) -> list[RequestError]:
+    """The error for a prompt that is left out, to be told beside others. Alone it is told by admission, which knows
+    whether the model reads one."""
+    is_given = model is not JobRequest or any(known.get(name) is not None for name in _INSTEAD_OF_PROMPT)
+    return [] if is_given else [prompt_missing()]
 
 
 def parse_parameters(parameters: Mapping[str, Any], model: type[Body]) -> Body:
@@ -133,6 +141,10 @@ def _error_of_unknown_field(name: object, model: type[BaseModel]) -> RequestErro
     known = ", ".join(model.model_fields)
     fix = f"did you mean {near[0]}?" if near else f"leave it out; the fields are {known}"
     return UnknownField(f"there is no field {field}", field=field, fix=fix)
+
+
+def prompt_missing() -> InvalidField:
+    return InvalidField("prompt is missing", field="prompt", fix="add it")
 
 
 def error_of_detail(detail: Mapping[str, Any]) -> RequestError:

@@ -41,8 +41,8 @@ def _endless_limit(change: JobChange, spec: JobSpec, preset: Preset, settings: S
     if spec.refine is not None:
         check_lockstep(spec.refine, change.num_frames, limit_of("max_lockstep_frames", preset, settings))
     if change.num_frames is None:
-        return endless_limit_of(preset, spec.video, settings)
-    require_open_length(preset, spec.video, "submit a new job")
+        return endless_limit_of(preset, spec, settings)
+    require_open_length(preset, spec, "submit a new job")
     least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
     checked_length("num_frames", change.num_frames, spec.fps, least, most)
     return None

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.service.domain.schema import JobRequest, JobSpec
+
 EngineField = Literal[
     "negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps", "profile", "first_chunk"
 ]
@@ -63,3 +65,11 @@ class Capabilities(BaseModel):
         description="Whether a video may be without end, and its length change on the way: its frames do not depend on"
         " its length.",
     )
+
+    def goes_along(self, job: JobRequest | JobSpec) -> bool:
+        """Whether each frame of the video is made from a frame of an input video: a `control`, or all of a `video`."""
+        return job.control is not None or (job.video is not None and self.video == "whole")
+
+    def has_open_length(self, job: JobRequest | JobSpec) -> bool:
+        """Whether the video may be without end, and its length change on the way."""
+        return self.endless and not self.goes_along(job)

@@ -6,11 +6,23 @@ Admission and GET /models use its `capabilities` and `profile_defaults`. Unknown
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_rate import FrameRate
@@ -24,6 +36,10 @@ MAX_STEPS = 1000
 MIN_SIDE_PIXELS = 16
 """Of videos in H.264, whose sides are also even."""
 FIX = "restore the preset's files"
+PIPELINE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
+"""Of the files of a PipelineDownload: weights, configs, and the tokenizers' merges.txt and spiece.model."""
+_VARIANT = re.compile(r"\.(?:fp16|bf16)(?=[.-])")
+"""In names of weights, of their shards, and of the indices of these."""
 
 LimitName = Literal[
     "max_frames",
@@ -63,9 +79,45 @@ class HubFiles(PresetPart):
 
 
 class PipelineFiles(HubFiles):
-    """Files of a diffusers repository that are installed as they are, by their names in it."""
+    """Files of a diffusers repository: safetensors, configs and tokenizer files, nothing else.
+
+    They are installed by their names in it. Files of a variant (`.fp16.`) get the names of the plain ones, which
+    `from_pretrained` looks for.
+    """
 
     into: str = Field(default="", description="Folder of the weights folder, such as `controlnet/canny`.")
+
+    @property
+    def installed_names(self) -> dict[str, str]:
+        """The path in the weights folder of each file, by its name in the repository."""
+        return {name: str(PurePosixPath(self.into, plain_name(name))) for name in self.files}
+
+    @field_validator("files")
+    @classmethod
+    def _of_known_kinds(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        for name in files:
+            if PurePosixPath(name).suffix not in PIPELINE_SUFFIXES:
+                raise ValueError(f"{name} is no safetensors, config or tokenizer file; name the .safetensors file")
+            _require_inside(name)
+        return files
+
+    @field_validator("into")
+    @classmethod
+    def _inside(cls, into: str) -> str:
+        _require_inside(into)
+        return into
+
+
+def plain_name(name: str) -> str:
+    """The name of a file of weights, of a shard or of an index, without its variant."""
+    return _VARIANT.sub("", name)
+
+
+def _require_inside(name: str) -> None:
+    """Raises ValueError for a path that leads out of its folder, or into a hidden one."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or any(part.startswith(".") for part in path.parts):
+        raise ValueError(f"{name} is no path within the weights folder")
 
 
 class PipelineDownload(PresetPart):
@@ -83,6 +135,18 @@ class PipelineDownload(PresetPart):
         """All but what is optional."""
         return self.repositories
 
+    @model_validator(mode="after")
+    def _one_file_by_each_name(self) -> PipelineDownload:
+        """Raises ValueError for files that would overwrite one another, and optional ones without their own folder."""
+        names = Counter(name for source in self.repositories for name in source.installed_names.values())
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"more than one file would be installed as {twice[0]}; leave all but one out")
+        folders = {str(PurePosixPath(name).parent) for name in names}
+        for key, source in self.optional.items():
+            if not source.into or source.into in folders:
+                raise ValueError(f"optional.{key} needs a folder of its own in `into`")
+        return self
+
 
 class Download(PresetPart):
     """Where the weights come from, for presets of StreamingT2V, which are too large to be shipped."""
@@ -98,6 +162,17 @@ class Download(PresetPart):
     def needed(self) -> tuple[HubFiles, ...]:
         """All but the refiner's."""
         return (self.base, self.checkpoint)
+
+
+def _kind_of(download: object) -> str:
+    """Which of the models validates a `download` block, so that its errors are those of one."""
+    is_pipeline = isinstance(download, PipelineDownload) or (isinstance(download, dict) and "kind" in download)
+    return "pipeline" if is_pipeline else "converted"
+
+
+AnyDownload = Annotated[
+    Annotated[Download, Tag("converted")] | Annotated[PipelineDownload, Tag("pipeline")], Discriminator(_kind_of)
+]
 
 
 class ProfileDefaults(PresetPart):
@@ -135,9 +210,7 @@ class Preset(PresetPart):
     negative_prompt: str = Field(default="", description="For requests without one.")
     example_prompts: tuple[str, ...] = ()
     card: ModelCard | None = Field(default=None, description="Source, licence and needs, for GET /models.")
-    download: Download | PipelineDownload | None = Field(
-        default=None, description="None: the weights are beside preset.json."
-    )
+    download: AnyDownload | None = Field(default=None, description="None: the weights are beside preset.json.")
     shares: str | None = Field(
         default=None,
         description="Another preset in the same folder. Parts that this one's weights lack (vae/, text_encoder/,"

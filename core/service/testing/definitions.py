@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from core.service.domain.schema import FirstChunkSampling, Profile
-from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities, VideoUse
+from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities, PromptUse, SizeRule, VideoUse
 from core.service.engines.definition import EngineDefinition
 from core.service.engines.load_context import LoadContext
 from core.service.engines.preset import Preset, ProfileDefaults
@@ -24,9 +24,12 @@ class FakePreset(Preset):
     prompt_changes: bool = True
     endless: bool = True
     reseeds: bool = True
-    video: VideoUse = Field(
-        default="last_frames", description="What the preset declares; the fake engine reads the last frames only."
-    )
+    video: VideoUse = "last_frames"
+    control: tuple[str, ...] = ()
+    size: SizeRule | None = None
+    prompt: PromptUse = "required"
+    length_of_input: bool = False
+    needs_input: bool = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -34,6 +37,11 @@ class FakePreset(Preset):
             fields=ALL_ENGINE_FIELDS,
             image=self.accepts_image,
             video=self.video,
+            control=self.control,
+            size=self.size,
+            prompt=self.prompt,
+            length_of_input=self.length_of_input,
+            needs_input=self.needs_input,
             prompt_changes=self.prompt_changes,
             endless=self.endless,
             reseeds=self.reseeds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from core.service.domain.engine import (
     EngineChunk,
     EngineState,
     FrameHWC,
+    FrameReader,
     FramesTHWC,
     InputMedia,
     OnStep,
@@ -29,8 +31,8 @@ from core.service.media.crop import crop_and_resize
 
 
 class FakeEngine(Engine):
-    """A square that bounces over a grey field or over the input media. The prompt in force gives its colour, the seed
-    its start.
+    """A square that bounces over a grey field or over the input media; over each frame of a whole or control video. The
+    prompt in force gives its colour, the seed its start.
 
     The state holds the position of the square, so a chunk made from the wrong state is visibly wrong. `step_seconds` is
     the duration of each step.
@@ -58,7 +60,7 @@ class FakeEngine(Engine):
         """The background is the input image, or the last frame of the input video."""
         arrays: dict[str, NDArray[Any]] = {"phase": np.asarray([spec.seed % 997], dtype=np.int64)}
         if inputs.image is not None:
-            arrays["field"] = crop_and_resize(Image.fromarray(inputs.image), self._height, self._width)
+            arrays["field"] = crop_and_resize(Image.fromarray(inputs.image), *self._size(spec))
         if inputs.frames is not None:
             arrays |= {"given_frames": inputs.frames, "field": inputs.frames[-1]}
         return EngineState(0, arrays)
@@ -69,34 +71,28 @@ class FakeEngine(Engine):
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:
-        del inputs
         started = time.perf_counter()
         arrays = dict(state.arrays)
         frames = arrays.pop("given_frames", None)
         if frames is None:
-            frames = self._draw(spec, state, on_step)
+            frames = self._draw(spec, state, on_step, inputs.video)
             arrays["phase"] = arrays["phase"] + 2 * len(frames)
         after = EngineState(state.frames_done + len(frames), arrays)
         return EngineChunk(frames, after, {"denoise": time.perf_counter() - started})
 
-    def _draw(self, spec: JobSpec, state: EngineState, on_step: OnStep) -> FramesTHWC:
+    def _size(self, spec: JobSpec) -> tuple[int, int]:
+        return spec.height or self._height, spec.width or self._width
+
+    def _draw(self, spec: JobSpec, state: EngineState, on_step: OnStep, video: FrameReader | None) -> FramesTHWC:
         for step in range(self._steps):
             on_step(step, self._steps)
             time.sleep(self._step_seconds)
         span = chunk_span(state.frames_done // CHUNK_FRAMES, spec.length)
         phase = int(state.arrays["phase"][0])
-        field = state.arrays.get("field", np.full((self._height, self._width, 3), 96, dtype=np.uint8))
+        field = state.arrays.get("field", np.full((*self._size(spec), 3), 96, dtype=np.uint8))
+        fields = repeat(field, span.num_frames) if video is None else video.read(span.first_frame, span.num_frames)
         colours = _colours(spec, span)
-        return np.stack([self._frame(colours[t], phase + 2 * t, field) for t in range(span.num_frames)])
-
-    def _frame(self, colour: NDArray[np.uint8], phase: int, field: FrameHWC) -> FrameHWC:
-        """One frame: the square moves back and forth along both axes, with different periods."""
-        side = self._height // 4
-        top = _bounce(phase, self._height - side)
-        left = _bounce(phase * 3 // 2, self._width - side)
-        frame = field.copy()
-        frame[top : top + side, left : left + side] = colour
-        return frame
+        return np.stack([_frame(colours[t], phase + 2 * t, field) for t, field in enumerate(fields)])
 
 
 class FakeRefineEngine(RefineEngine):
@@ -138,6 +134,16 @@ class FakeRefineEngine(RefineEngine):
     def finish_lockstep(self, spec: JobSpec, state: RefineState, frames: range) -> FramesTHWC:
         previews = state.arrays["frames"][frames.start : frames.stop]
         return _enlarged(spec, previews, int(state.arrays["steps"][0]))
+
+
+def _frame(colour: NDArray[np.uint8], phase: int, field: FrameHWC) -> FrameHWC:
+    """One frame: the square moves back and forth along both axes, with different periods."""
+    height, width = field.shape[:2]
+    side = height // 4
+    top, left = _bounce(phase, height - side), _bounce(phase * 3 // 2, width - side)
+    frame = field.copy()
+    frame[top : top + side, left : left + side] = colour
+    return frame
 
 
 def _colours(spec: JobSpec, span: ChunkSpan) -> NDArray[np.uint8]:

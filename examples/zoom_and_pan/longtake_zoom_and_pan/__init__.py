@@ -107,7 +107,7 @@ class ZoomAndPan(Engine):
 
 
 def _frame(inputs: InputMedia, index: int) -> FrameHWC:
-    """Of the input video, whose last frame stands still if the job is longer."""
+    """Of the input video, whose last frame stands still where the last window is longer."""
     assert inputs.video is not None
     return inputs.video.read(min(index, inputs.video.num_frames - 1), 1)[0]
 

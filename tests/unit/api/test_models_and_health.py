@@ -139,6 +139,24 @@ def test_a_model_that_is_not_installed_says_what_installs_it_and_takes_no_jobs(w
     assert "longtake pull large" in str(problem)
 
 
+def test_a_model_tells_its_card_and_which_control_types_are_installed(world: World) -> None:
+    write_downloaded(world.settings.presets_dir, "large")
+    card = {"source": "https://example.com", "licence": "CC0-1.0", "disk_gb": 2.5, "gpu_memory_gb": 6.0, "notes": ""}
+    change_preset(world.settings.presets_dir / "large", card=card, control=["canny", "depth"])
+    folder = world.settings.presets_dir / "large"
+    change_preset(folder, download=None)
+    (folder / "controlnet" / "depth").mkdir(parents=True)
+    with world.client() as api:
+        models = {model["name"]: model for model in api.get("/models").json()["models"]}
+
+    assert (models["fake"]["card"], models["fake"]["controls"]) == (None, [])
+    assert models["large"]["card"] == card
+    assert models["large"]["controls"] == [
+        {"type": "canny", "installed": False, "install_command": "longtake pull large --with canny"},
+        {"type": "depth", "installed": True, "install_command": None},
+    ]
+
+
 def test_a_refiner_that_is_not_installed_is_not_offered_and_refused_with_the_command(tmp_path: Path) -> None:
     world = World(Settings(presets_dir=tmp_path / "presets", weights_dir=tmp_path / "weights"))
     write_downloaded(world.settings.presets_dir, "large")

@@ -35,6 +35,7 @@ from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.guidance import num_halves
 from core.model.sampling.lru_cache import LruCache
 from core.model.sampling.noise import restored, seeded, seeded_for, state_of
+from core.model.sampling.progress import count_over_windows
 from core.model.sampling.vae import downsampling, to_uint8
 from core.service.domain.engine import (
     NO_INPUT_MEDIA,
@@ -179,7 +180,7 @@ class StreamingT2VEngine(Engine):
         frames = [surplus] if len(surplus) else []
         first_frame = state.frames_done + len(surplus)
         for window in range(windows):
-            counted = _count_over_windows(on_step, window, windows)
+            counted = count_over_windows(on_step, window, windows)
             prompts = _prompts_of_window(spec, first_frame + window * NEW_FRAMES_PER_WINDOW)
             new_frames, state = self._window(spec, prompts, state, counted, watch)
             frames.append(new_frames)
@@ -260,12 +261,3 @@ def _prompts_of_window(spec: JobSpec, first_frame: int) -> tuple[str, str]:
     """Of the window whose first new frame is `first_frame`; before the first window was the first chunk."""
     before = 0 if first_frame == CHUNK_FRAMES else first_frame - NEW_FRAMES_PER_WINDOW
     return prompts_of_window(spec, first_frame, before)
-
-
-def _count_over_windows(on_step: OnStep, window: int, num_windows: int) -> OnStep:
-    """A callback that counts steps over all windows of a chunk."""
-
-    def count(step: int, steps: int) -> None:
-        on_step(window * steps + step, num_windows * steps)
-
-    return count

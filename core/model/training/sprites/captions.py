@@ -50,6 +50,12 @@ def caption(scene: Scene, rng: np.random.Generator, *, from_the_start: bool = Tr
     return _SENTENCES[sentence].format(things=things, background=scene.background)
 
 
+def still_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption of one frame: objects and background, without motion; its wording drawn from `rng`."""
+    things = " and ".join(f"a {sprite.colour} {sprite.shape}" for sprite in scene.sprites)
+    return _pick(rng, _SENTENCES).format(things=things, background=scene.background)
+
+
 def plain_caption(scene: Scene) -> str:
     """The scene in its most common wording; used as the evaluation prompt."""
     things = " and ".join(

@@ -125,27 +125,42 @@ def cached_bank(
 
     A collective operation: all processes must call it, and each encodes its share.
     """
+
+    def encode(number: int) -> dict[str, Tensor]:
+        return {"latents": encode_clip(scenes[number]).half()}
+
+    return ClipBank(scenes, cached_tensors(len(scenes), encode, key, path)["latents"])
+
+
+def cached_tensors(
+    count: int, encode: Callable[[int], dict[str, Tensor]], key: dict[str, str], path: Path
+) -> dict[str, Tensor]:
+    """Named tensors of all numbers below `count`, stacked, and cached in `path`; a file with the same key is reused.
+
+    A collective operation: all processes must call it, and each encodes its share.
+    """
     if path.exists() and _metadata(path) == key:
-        return ClipBank(scenes, load_file(path)["latents"])
+        return load_file(path)
     own: dict[str, Tensor] = {}
 
-    def encode(number: int) -> None:
-        own[str(number)] = encode_clip(scenes[number]).half().contiguous()
+    def encode_one(number: int) -> None:
+        own.update({f"{number} {name}": tensor.contiguous() for name, tensor in encode(number).items()})
 
-    parallel.share(f"encoding {path.stem}", len(scenes), encode)
+    parallel.share(f"encoding {path.stem}", count, encode_one)
     path.parent.mkdir(parents=True, exist_ok=True)
     shares = [path.with_name(f"{path.name}.{rank}") for rank in range(parallel.world_size())]
     save_file(own, shares[parallel.rank()])
     parallel.wait_for_all()
-    clips = {number: clip for share in shares for number, clip in load_file(share).items()}
-    latents = torch.stack([clips[str(number)] for number in range(len(scenes))])
+    encoded = {name: tensor for share in shares for name, tensor in load_file(share).items()}
+    names = {name.partition(" ")[2] for name in encoded}
+    stacked = {name: torch.stack([encoded[f"{number} {name}"] for number in range(count)]) for name in sorted(names)}
     parallel.wait_for_all()
     shares[parallel.rank()].unlink()
     if parallel.rank() == 0:
         whole = path.with_name(f"{path.name}.whole")
-        save_file({"latents": latents}, whole, metadata=key)
+        save_file(stacked, whole, metadata=key)
         whole.replace(path)
-    return ClipBank(scenes, latents)
+    return stacked
 
 
 def _metadata(path: Path) -> dict[str, str]:

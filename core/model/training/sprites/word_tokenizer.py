@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,14 +19,17 @@ MAX_TOKENS = 32
 PAD, BEGIN, END, UNKNOWN = SPECIALS = ("[PAD]", "[BOS]", "[EOS]", "[UNK]")
 
 
-def vocabulary() -> list[str]:
-    """The special tokens, then every word that a caption can contain, in a stable order."""
-    return [*SPECIALS, *sorted(captions.all_words())]
+def vocabulary(words: Collection[str] | None = None) -> list[str]:
+    """The special tokens, then `words` (default: every word that a caption can contain), in a stable order."""
+    return [*SPECIALS, *sorted(captions.all_words() if words is None else words)]
 
 
-def build_tokenizer() -> Tokenizer:
-    """A word tokenizer for the plain `tokenizers` package: lower-cased, punctuation dropped, unknown words [UNK]."""
-    ids = {word: index for index, word in enumerate(vocabulary())}
+def build_tokenizer(words: Collection[str] | None = None) -> Tokenizer:
+    """A word tokenizer for the plain `tokenizers` package: lower-cased, punctuation dropped, unknown words [UNK].
+
+    It knows `words`; by default those of captions.
+    """
+    ids = {word: index for index, word in enumerate(vocabulary(words))}
     tokenizer = Tokenizer(WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.normalizer = cast(
         "Any",
@@ -48,9 +51,14 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     return torch.tensor([row + [0] * (MAX_TOKENS - len(row)) for row in rows])
 
 
-def hide_filler_words(texts: Sequence[str], rng: np.random.Generator, probability: float) -> list[str]:
-    """Replace each filler word with [UNK] with this probability, so that unknown words in prompts do little harm."""
-    known = captions.essential_words()
+def hide_filler_words(
+    texts: Sequence[str], rng: np.random.Generator, probability: float, essential: Collection[str] | None = None
+) -> list[str]:
+    """Replace each filler word with [UNK] with this probability, so that unknown words in prompts do little harm.
+
+    All but the `essential` words (default: those of captions) are filler words.
+    """
+    known = captions.essential_words() if essential is None else essential
     return [
         " ".join(w if w.strip(",") in known or rng.random() >= probability else UNKNOWN for w in text.split())
         for text in texts

@@ -5,6 +5,8 @@ The schedule is the one in the preset's config: scaled_linear betas, rescaled to
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,3 +61,26 @@ def v_loss(prediction: Tensor, target: Tensor, alphas_cumprod: Tensor) -> Tensor
     """Mean squared error in float32, weighted by `min_snr_weight`; scalar."""
     error = (prediction.float() - target) ** 2
     return (error.flatten(1).mean(1) * min_snr_weight(alphas_cumprod)).mean()
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Noisy latents [B, ...] at their timesteps [B], with the v target."""
+
+    latents: Tensor
+    timesteps: Tensor
+    target: Tensor
+    alphas_cumprod: Tensor
+
+    def loss(self, prediction: Tensor) -> Tensor:
+        """`v_loss` of a prediction."""
+        return v_loss(prediction, self.target, self.alphas_cumprod)
+
+
+def noised(clean: Tensor, rng: np.random.Generator, noisy_share: float, noise_seed: int) -> Noised:
+    """Clean latents [B, ...] with noise of `random_timesteps`."""
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(noise_seed)).to(clean)
+    timesteps = random_timesteps(rng, len(clean), noisy_share).to(clean.device)
+    alphas_b = alphas_cumprod().to(clean)[timesteps]
+    noisy, target = noisy_and_target(clean, noise, alphas_b)
+    return Noised(noisy, timesteps, target, alphas_b)

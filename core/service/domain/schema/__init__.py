@@ -68,8 +68,10 @@ from core.service.domain.schema.request import (
     Variant,
 )
 from core.service.domain.schema.spec import (
+    CONTROL_VIDEO,
     ControlSpec,
     FirstChunkSampling,
+    InputMediaReference,
     JobSpec,
     PromptChange,
     RefineSpec,
@@ -86,6 +88,7 @@ from core.service.domain.schema.status import (
 )
 
 __all__ = [
+    "CONTROL_VIDEO",
     "DEFAULT_PROFILE",
     "DEFAULT_WEBHOOK_EVENTS",
     "LANES_OF_ANY_MODEL",
@@ -115,6 +118,7 @@ __all__ = [
     "FirstChunkOptions",
     "FirstChunkSampling",
     "Frozen",
+    "InputMediaReference",
     "Job",
     "JobBranch",
     "JobChange",

@@ -39,7 +39,8 @@ class WarningCode(StrEnum):
     PROMPT_NOT_ENHANCED = "prompt_not_enhanced"
     """`enhance_prompt` was asked for, and no longer prompt could be had."""
     LENGTH_SHORTENED = "length_shortened"
-    """The deployment's default length exceeds the model's and was shortened."""
+    """The deployment's default length exceeds the model's, or an input video the most that a video may have, and was
+    shortened."""
     ENDLESS_LIMIT = "endless_limit"
     """A job without end has all the frames that the operator allows and ended there."""
 
@@ -81,6 +82,7 @@ class PreparedMedia(Stored):
     sha256: str
     at: datetime
     whole_video: bool = Field(default=False, description="The object is the index of a whole video, stored in pieces.")
+    num_frames: int | None = Field(default=None, description="Frames of a whole video that are stored.")
 
 
 class FingerprintChange(Stored):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from core.service.domain.frame_rate import FrameRate
+from core.service.domain.media_types import MediaKind
 from core.service.domain.schema.base import Stored
 from core.service.domain.schema.request import Profile, RefineSchedule
 from core.service.domain.schema.status import DEFAULT_WEBHOOK_EVENTS, WebhookEvent
@@ -40,6 +41,18 @@ class ControlSpec(Stored):
     scale: float = Field(description="How strongly it is followed, 0 to 2.")
     start: float = Field(description="Share of the steps after which it acts, below `end`.")
     end: float = Field(description="Share of the steps until which it acts.")
+
+
+CONTROL_VIDEO = "control.video"
+"""Path of the field."""
+
+
+class InputMediaReference(NamedTuple):
+    """The input media of a job: kind, URL or upload id, and the field with it."""
+
+    kind: MediaKind
+    reference: str
+    field: str
 
 
 class PromptChange(Stored):
@@ -97,6 +110,17 @@ class JobSpec(Stored):
         default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."
     )
     metadata: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def input_media(self) -> InputMediaReference | None:
+        """The job's image, video or control video; None if it has none."""
+        if self.image is not None:
+            return InputMediaReference(MediaKind.IMAGE, self.image, "image")
+        if self.video is not None:
+            return InputMediaReference(MediaKind.VIDEO, self.video, "video")
+        if self.control is not None:
+            return InputMediaReference(MediaKind.VIDEO, self.control.video, CONTROL_VIDEO)
+        return None
 
     @property
     def is_endless(self) -> bool:

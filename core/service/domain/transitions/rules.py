@@ -83,7 +83,7 @@ def awaits_media(record: JobRecord) -> bool:
     state after it must be generated again."""
     if awaits_copies(record):
         return False
-    has_media = record.spec.image is not None or record.spec.video is not None
+    has_media = record.spec.input_media is not None
     return has_media and record.prepared is None and (not record.chunks.count or record.prepare_again)
 
 

@@ -17,7 +17,15 @@ from core.service.domain.manifest import (
     manifest_key,
     tombstone_key,
 )
-from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, PreparedMedia, RefineSchedule
+from core.service.domain.schema import (
+    ChunkLists,
+    ControlSpec,
+    JobRecord,
+    JobStatus,
+    Lane,
+    PreparedMedia,
+    RefineSchedule,
+)
 from core.service.domain.transitions import TOMBSTONE_TIME
 from core.service.domain.uploads import UPLOADS_PREFIX, Upload, upload_key
 from core.service.media.uploads import SENDING_GRACE, UploadRequest, new_upload
@@ -344,9 +352,13 @@ def test_an_old_upload_goes_with_its_object_and_its_neighbour_stays(world: World
         world.uploads.get(old)
 
 
-def test_an_upload_stays_while_a_job_waits_for_it_and_goes_when_that_is_prepared(world: World, office: Office) -> None:
+@pytest.mark.parametrize("field", ["video", "control"])
+def test_an_upload_stays_while_a_job_waits_for_it_and_goes_when_that_is_prepared(
+    world: World, office: Office, field: str
+) -> None:
     video = new_upload_of(world)
-    world.submit(video=video)
+    control = ControlSpec(type="canny", video=video, scale=1.0, start=0.0, end=1.0)
+    world.submit(**{field: control if field == "control" else video})
     lease = world.store.claim(JOB, Lane.PREPARE, "cpu-1", 10 * 86400)
     assert lease
     world.clock.advance(2 * world.settings.upload_retention_seconds)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, InputMedia, OnStep
-from core.service.domain.manifest import chunk_key, input_piece_key, inputs_prefix
-from core.service.domain.schema import JobSpec, JobStatus
+from core.service.domain.manifest import chunk_key, input_piece_key, inputs_prefix, manifest_key
+from core.service.domain.schema import ControlSpec, JobSpec, JobStatus
 from core.service.settings import Settings
 from core.service.testing.engines import FakeEngine
 from tests.helpers.clips import clip, numbered_frame, numbers_of
 from tests.helpers.fake_world import JOB, MODEL, World
+from tests.helpers.manifests import record_from_manifest
 from tests.helpers.presets import change_preset, write_fake_preset
 from tests.helpers.video import frames_of
 from worker.lanes.lane import Outcome
@@ -110,6 +112,86 @@ def test_every_worker_reads_the_whole_video_and_nothing_is_left_at_the_end(world
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
     assert made(world) == list(range(48))
     assert list(world.storage.list(inputs_prefix(JOB))) == []
+
+
+def control(world: World, data: bytes) -> ControlSpec:
+    return ControlSpec(type="canny", video=world.upload(data), scale=1.0, start=0.0, end=1.0)
+
+
+def test_a_control_video_is_read_as_a_whole_one_at_the_size_and_rate_of_the_job(world: World, video: bytes) -> None:
+    world.submit(control=control(world, video), num_frames=20, fps=4, height=32, width=96)
+    world.work(world.maker(Copying()))
+    assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    chunk = frames_of(world.storage.objects[chunk_key(JOB, 0)])
+    assert chunk.shape == (16, 32, 96, 3)
+    assert len(world.chunks()) == 2
+
+
+@pytest.mark.parametrize("field", ["video", "control"])
+def test_a_job_without_a_length_is_as_long_as_its_input(world: World, video: bytes, field: str) -> None:
+    given = {"video": world.upload(video)} if field == "video" else {"control": control(world, video)}
+    world.submit(**given, num_frames=None, endless_limit=800)
+    world.preparer().work()
+    record = world.store.get(JOB)
+    assert (record.spec.num_frames, record.spec.endless_limit, record.warnings) == (48, None, ())
+    world.work(world.maker(Copying()))
+    assert made(world) == list(range(48))
+    assert record_from_manifest(world.storage.objects[manifest_key(JOB)]).spec.num_frames == 48
+
+
+def test_an_input_beyond_the_limit_is_cut_with_a_warning(world: World, video: bytes) -> None:
+    world.submit(control=control(world, video), num_frames=None, endless_limit=32)
+    world.preparer().work()
+    record = world.store.get(JOB)
+    assert record.spec.num_frames == 32
+    assert [(warning.code, warning.field) for warning in record.warnings] == [("length_shortened", "control.video")]
+
+
+@pytest.mark.parametrize(
+    ("given", "length", "message", "fix"),
+    [
+        (
+            "control",
+            {"num_frames": 64},
+            "control.video has 48 frames (6 s) at 8 frames per second; 64 are needed",
+            "give at least 8 s of video, or ask for a higher fps, or ask for at most 48 frames",
+        ),
+        (
+            "video",
+            {"num_frames": 40, "fps": 4},
+            "video has 24 frames (6 s) at 4 frames per second; 40 are needed",
+            "give at least 10 s of video, or ask for a higher fps, or ask for at most 24 frames",
+        ),
+        (
+            "video",
+            {"num_frames": None, "endless_limit": 800, "fps": 2},
+            "video has 12 frames (6 s) at 2 frames per second; 16 are needed",
+            "give at least 8 s of video, or ask for a higher fps",
+        ),
+    ],
+)
+def test_an_input_that_is_too_short_fails_the_job_before_an_engine_has_it(
+    world: World, video: bytes, given: str, length: dict[str, Any], message: str, fix: str
+) -> None:
+    world.submit(**{given: control(world, video) if given == "control" else world.upload(video)}, **length)
+    assert world.preparer().work() is Outcome.FAILED
+    record = world.store.get(JOB)
+    assert (record.status, record.prepared) == (JobStatus.FAILED, None)
+    assert record.error is not None
+    assert (record.error.code, record.error.retryable) == ("video_too_short", False)
+    assert (record.error.message, record.error.fix) == (message, fix)
+
+
+def test_an_input_of_unknown_length_takes_the_disk_that_its_frames_need(world: World, video: bytes) -> None:
+    frames = 48 * 64 * 64 * 3
+    least = len(video) + frames
+    for disk_bytes, outcome in ((2 * least, Outcome.COMMITTED), (least, Outcome.FAILED)):
+        world.settings = world.settings.model_copy(update={"media_disk_bytes": disk_bytes})
+        world.submit(f"job_{disk_bytes}", video=world.upload(video), num_frames=None, endless_limit=1_000_000)
+        assert world.preparer().work() is outcome
+    error = world.store.get(f"job_{least}").error
+    assert error is not None
+    assert error.code == "media_too_large"
 
 
 @pytest.mark.parametrize("damaged", ["index", "piece"])

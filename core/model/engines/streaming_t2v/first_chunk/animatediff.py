@@ -11,6 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, first_frames, refuse_image
+from core.model.pipelines.animatediff import SCHEDULE
 from core.model.pipelines.loading import Placement, load
 from core.model.pipelines.steps import StepReporter
 from core.model.sampling.pictures import crop_and_resize
@@ -54,14 +55,7 @@ def load_animatediff(
 
     def make() -> Any:
         motion: Any = MotionAdapter.from_pretrained(adapter, dtype=placement.dtype)
-        scheduler: Any = DDIMScheduler.from_pretrained(
-            base,
-            subfolder="scheduler",
-            clip_sample=False,
-            timestep_spacing="linspace",
-            beta_schedule="linear",
-            steps_offset=1,
-        )
+        scheduler: Any = DDIMScheduler.from_pretrained(base, subfolder="scheduler", **SCHEDULE)
         pipeline: Any = AnimateDiffPipeline.from_pretrained(
             base, motion_adapter=motion, scheduler=scheduler, dtype=placement.dtype
         )

@@ -6,20 +6,16 @@ size, and the frames are cropped to it.
 Shapes: P, R picture rows and columns.
 """
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import StableVideoDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
 from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest, first_frames
-from core.model.networks.pretrained import root_cause
+from core.model.pipelines.image_model import ImageGenerator, fetch_image_model, load_image_model
 from core.model.pipelines.loading import Placement, load
 from core.model.pipelines.steps import StepReporter
 from core.model.sampling.finite import FiniteCheck
@@ -28,10 +24,8 @@ from core.model.sampling.vae import to_uint8
 from core.service.domain.engine import OnStep
 
 VIDEO_MODEL = "stabilityai/stable-video-diffusion-img2vid-xt"
-PICTURE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
+IMAGE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
 DECODED_AT_ONCE = 8
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,33 +62,6 @@ class Canvas:
         return frames_F3PR[..., self.margin : self.margin + self.picture_width]
 
 
-class SdxlImageGenerator:
-    """SDXL with its default steps and guidance, loaded at its first use."""
-
-    def __init__(self, load_pipeline: Callable[[], Any], *, num_steps: int = 50, guidance_scale: float = 5.0) -> None:
-        """`load_pipeline` returns a StableDiffusionXLPipeline."""
-        self._load_pipeline = load_pipeline
-        self.num_steps = num_steps
-        self._guidance_scale = guidance_scale
-
-    @cached_property
-    def _pipeline(self) -> Any:
-        return self._load_pipeline()
-
-    def __call__(self, request: FirstChunkRequest, steps: StepReporter) -> Tensor:
-        """A picture [1, 3, P, R] in [0, 1] for the request's prompts."""
-        arguments = {
-            "prompt": request.prompt,
-            "negative_prompt": request.negative_prompt,
-            "num_inference_steps": self.num_steps,
-            "guidance_scale": self._guidance_scale,
-            "generator": request.generator,
-            "output_type": "pt",
-        }
-        picture: Tensor = steps.run(self._pipeline, arguments).images
-        return picture.float().cpu()
-
-
 class SvdFirstChunk:
     """The first 16 of the pipeline's 25 frames, resized to the preset's size.
 
@@ -105,7 +72,7 @@ class SvdFirstChunk:
     def __init__(
         self,
         pipeline: StableVideoDiffusionPipeline,
-        image_generator: SdxlImageGenerator,
+        image_generator: ImageGenerator,
         canvas: Canvas,
         height: int,
         width: int,
@@ -122,10 +89,14 @@ class SvdFirstChunk:
         if request.image is not None:
             picture, steps = as_picture(request.image), StepReporter(on_step, num_steps)
         else:
+            picture_steps = self._image_generator.num_steps
             picture = self._image_generator(
-                request, StepReporter(on_step, self._image_generator.num_steps, steps_after=num_steps)
+                request.prompt,
+                request.negative_prompt,
+                request.generator,
+                StepReporter(on_step, picture_steps, steps_after=num_steps),
             )
-            steps = StepReporter(on_step, num_steps, steps_before=self._image_generator.num_steps)
+            steps = StepReporter(on_step, num_steps, steps_before=picture_steps)
         result = steps.run(self._pipeline, self._arguments(request, self._canvas.paste(picture)))
         return crop_and_resize(self._canvas.crop(first_frames("svd", result.frames)), *self._size)
 
@@ -144,10 +115,10 @@ class SvdFirstChunk:
 
 def load_svd(height: int, width: int, placement: Placement) -> SvdFirstChunk:
     """Load SVD and download SDXL, which is loaded at its first use. Raises PresetError, for SDXL at its first use."""
-    fetch_picture_model(placement)
+    fetch_image_model(IMAGE_MODEL, placement)
     return SvdFirstChunk(
         load_video_model(placement),
-        SdxlImageGenerator(lambda: load_picture_model(placement)),
+        ImageGenerator(lambda: load_image_model(IMAGE_MODEL, placement)),
         Canvas.for_size(height, width),
         height,
         width,
@@ -156,28 +127,9 @@ def load_svd(height: int, width: int, placement: Placement) -> SvdFirstChunk:
 
 def load_video_model(placement: Placement, repository: str = VIDEO_MODEL) -> Any:
     """SVD's pipeline, from the Hub or a folder. Raises PresetError."""
-    return _load("svd", StableVideoDiffusionPipeline, repository, placement)
 
-
-def fetch_picture_model(placement: Placement, repository: str = PICTURE_MODEL) -> None:
-    """Download SDXL's files before a job needs them: a download can take longer than a job may stall.
-
-    Logs a warning if that fails: jobs with an input image do not need SDXL.
-    """
-    fetch: Any = StableDiffusionXLPipeline.download
-    try:
-        fetch(repository, variant=placement.variant)
-    except (OSError, ValueError) as error:
-        logger.warning("%s is not available, so requests need an image: %s", repository, root_cause(error))
-
-
-def load_picture_model(placement: Placement, repository: str = PICTURE_MODEL) -> Any:
-    """SDXL's pipeline, from the Hub or a folder. Raises PresetError."""
-    return _load("svd (its picture model)", StableDiffusionXLPipeline, repository, placement)
-
-
-def _load(source: str, kind: Any, repository: str, placement: Placement) -> Any:
     def make() -> Any:
+        kind: Any = StableVideoDiffusionPipeline
         return kind.from_pretrained(repository, dtype=placement.dtype, variant=placement.variant)
 
-    return load(f"the first-chunk source {source}", make, placement)
+    return load("the first-chunk source svd", make, placement)

@@ -7,7 +7,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from core.model.convert.lazy_tensor import LazyTensor
-from core.model.hub.base_model import base_unet, clip_tokenizer
+from core.model.hub.base_model import base_tokenizer, base_unet
 from core.service.domain.errors import CheckpointMismatch, CheckpointUnreadable, ConversionError
 from tests.helpers.hub_repositories import MERGES, VOCABULARY, write_base_repository
 
@@ -21,7 +21,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_the_tokenizer_reads_as_clip_s_does(files: dict[str, Path]) -> None:
-    ours = clip_tokenizer(files)
+    ours = base_tokenizer(files)
     theirs = CLIPTokenizer(
         vocab={token: index for index, token in enumerate(VOCABULARY)},
         merges=[tuple(merge.split()) for merge in MERGES],  # pyright: ignore[reportArgumentType] - annotated too narrowly
@@ -33,7 +33,7 @@ def test_the_tokenizer_reads_as_clip_s_does(files: dict[str, Path]) -> None:
 
 
 def test_the_tokenizer_pads_with_the_first_token(files: dict[str, Path]) -> None:
-    padding = clip_tokenizer(files).padding
+    padding = base_tokenizer(files).padding
 
     assert padding is not None
     assert (padding["pad_id"], padding["pad_token"]) == (0, "!")
@@ -72,7 +72,7 @@ def test_damaged_files_are_named(
 ) -> None:
     files[name].write_text(content)
 
-    read = base_unet if name.startswith("unet/") else clip_tokenizer
+    read = base_unet if name.startswith("unet/") else base_tokenizer
     with pytest.raises(expected) as caught:
         read(files)
     assert str(files[name].parents[1]) in caught.value.message

@@ -9,12 +9,17 @@ PRESET = {"source": "preset", "preset": "modelscope"}
 NETWORKS = {"source": "sprites"}
 CLIPS = {"source": "clips", "folder": "x", "height": 64, "width": 64, "fps": 8, "frames_per_clip": 32}
 SPRITES = {"source": "sprites", "clips": 4, "pictures": 4, "two_sprites_share": 0.5, "refiner_clips": 4}
+IMAGE = {"source": "image", "preset": "sprites"}
+PICTURES = {"source": "pictures", "pictures": 4, "two_sprites_share": 0.5}
 STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"networks": IMAGE}, '"image" cannot train on data of source "clips"'),
+        ({"networks": IMAGE, "data": PICTURES}, "stages must be exactly image2d, controlnet, editor; found cam"),
+        ({"networks": IMAGE, "data": {**PICTURES, "pictures": 1}}, r"\[data\] pictures: Input should be greater than"),
         ({"data": SPRITES}, '"preset" cannot train on data of source "sprites"'),
         ({"data": {**CLIPS, "height": 65}}, r"\[data\] height: Input should be a multiple of 8"),
         ({"networks": {**PRESET, "memory": "old"}}, r"\[networks\] memory: Input should be 'new' or 'pretrained'"),

@@ -18,7 +18,7 @@ from core.model.training.command import main
 from core.model.training.loop.checkpoints import StageNotTrained, load_averaged
 from core.model.training.loop.plan import Plan
 from core.model.training.loop.train import train
-from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe, parse_recipe
+from core.model.training.recipe import NEEDS, SPRITES_STAGES, Recipe, RecipeError, load_recipe, parse_recipe
 from core.model.training.sprites_export import export_preset
 from core.model.training.sprites_run import SpritesTrainingRun
 from core.model.training.stages.base import sprites_unet
@@ -63,7 +63,7 @@ def toy_plan(steps: int) -> Plan:
     return Plan(steps=steps, minutes=60, learning_rate=1e-3, final_rate=1.0, warmup_steps=0)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SPRITES_STAGES)
 def test_smoke_trains_every_stage(trained: Path, stage: str) -> None:
     assert torch.load(trained / stage / "last.pt", weights_only=True)["step"] == 2
 
@@ -257,7 +257,7 @@ def test_stage_without_its_predecessor_names_the_missing_one(toy: Recipe, tmp_pa
         SpritesTrainingRun(toy, tmp_path).task("cam")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SPRITES_STAGES)
 def test_stage_needs_exactly_the_declared_stages(toy: Recipe, trained: Path, tmp_path: Path, stage: str) -> None:
     for needed in NEEDS[stage]:
         with pytest.raises(StageNotTrained):
@@ -272,7 +272,7 @@ def test_unknown_recipe_is_refused_with_the_shipped_names(capsys: pytest.Capture
 
 
 def test_recipe_with_an_unknown_entry_is_refused() -> None:
-    stages = {name: {"batch": 1, "steps": 1, "minutes": 1, "learning_rate": 0.1} for name in STAGES}
+    stages = {name: {"batch": 1, "steps": 1, "minutes": 1, "learning_rate": 0.1} for name in SPRITES_STAGES}
     stages["cam"]["warp"] = 9
     with pytest.raises(RecipeError, match="warp"):
         parse_recipe({"name": "x", "stages": stages})

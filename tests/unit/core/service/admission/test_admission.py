@@ -274,9 +274,9 @@ def test_the_first_chunk_takes_the_profiles_sampling_where_it_names_none(setting
     assert spec.first_chunk == FirstChunkSampling(num_inference_steps=4, guidance_scale=9.0)
 
 
-def test_a_missing_prompt_is_named() -> None:
-    with pytest.raises(InvalidField, match="prompt is missing"):
-        parse_request({})
+def test_a_missing_prompt_is_named(settings: Settings) -> None:
+    refused = refusal(settings, prompt=None)
+    assert (type(refused), refused.field, refused.message) == (InvalidField, "prompt", "prompt is missing")
 
 
 @pytest.mark.parametrize(("name", "fix"), [("promt", "did you mean prompt?"), ("zzz", "leave it out; the fields are")])

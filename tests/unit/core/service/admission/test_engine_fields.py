@@ -54,7 +54,7 @@ def zooming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
 def admitted_with_image(settings: Settings, **fields: Any) -> JobSpec:
     request = parse_request({"prompt": PROMPT, "image": "https://example.com/a.png", **fields})
-    return admit(request, Catalog(settings), settings, lambda: 42, lambda _kind, _reference: None).spec
+    return admit(request, Catalog(settings), settings, lambda: 42, lambda _kind, _reference, _field: None).spec
 
 
 def test_an_engines_own_parameters_are_kept_with_their_defaults(zooming: Settings) -> None:

@@ -31,6 +31,18 @@ def test_the_end_of_an_input_video_costs_nothing() -> None:
     assert estimate_of(spec, {"next": 0.5}) == Estimate(seconds_per_chunk=5.0, seconds_total=5.0)
 
 
+def test_a_video_made_along_another_is_made_from_its_first_frame_on() -> None:
+    spec = job_spec(num_frames=32, num_inference_steps=10, first_chunk=None, video="upl_x")
+    estimate = estimate_of(spec, SPEEDS, along_input=True)
+    assert estimate == Estimate(seconds_per_chunk=5.0, seconds_total=10.0 + 5.0)
+
+
+def test_a_video_of_another_size_says_nothing_and_nothing_is_said_about_it() -> None:
+    job = queued_job(height=32, width=128)
+    assert estimate_of(job.spec, SPEEDS) is None
+    assert measured(job.spec, chunk_of(job, 0), Lane.GENERATE) is None
+
+
 def test_an_engine_without_steps_counts_chunks() -> None:
     spec = job_spec(num_frames=48, num_inference_steps=None, first_chunk=None)
     assert estimate_of(spec, SPEEDS) == Estimate(seconds_per_chunk=0.5, seconds_total=2.0)
@@ -54,6 +66,7 @@ def test_what_a_chunk_says_about_others() -> None:
     assert measured(job.spec, second, Lane.GENERATE) == ("next", 0.5)
     assert measured(job.spec, short, Lane.GENERATE) is None
     assert measured(job_spec(video="upl_x"), first, Lane.GENERATE) is None
+    assert measured(job_spec(video="upl_x"), first, Lane.GENERATE, along_input=True) == ("first", 0.5)
     refined = job_spec(refine=refine_spec(num_inference_steps=2))
     assert measured(refined, first, Lane.REFINE) == ("refined", 1.0)
     lockstep = job_spec(refine=refine_spec(schedule="lockstep"))

@@ -42,7 +42,7 @@ class Door:
 
     def refusal(self, reference: str, kind: MediaKind = MediaKind.VIDEO) -> RequestError:
         with pytest.raises(RequestError) as caught:
-            self.check(kind, reference)
+            self.check(kind, reference, kind.value)
         assert caught.value.field == kind
         assert caught.value.fix
         return caught.value
@@ -87,9 +87,9 @@ def test_an_upload_of_unknown_type_serves_as_either_kind_within_the_limits_of_th
         upload = new_upload(request, SETTINGS, FAKE_START)
         door.uploads.create(upload)
         door.storage.put(upload.key, bytes(size_bytes), "application/octet-stream")
-        door.check(MediaKind.VIDEO, upload.id)
+        door.check(MediaKind.VIDEO, upload.id, "video")
         if is_small:
-            door.check(MediaKind.IMAGE, upload.id)
+            door.check(MediaKind.IMAGE, upload.id, "image")
         else:
             assert isinstance(door.refusal(upload.id, MediaKind.IMAGE), UploadTooLarge)
 
@@ -110,7 +110,7 @@ def test_keys_of_uploads_are_known() -> None:
 
 def test_an_upload_that_was_sent_may_be_named(door: Door) -> None:
     door.send()
-    door.check(MediaKind.VIDEO, door.upload.id)
+    door.check(MediaKind.VIDEO, door.upload.id, "video")
 
 
 def test_an_upload_that_was_not_sent_may_not(door: Door) -> None:
@@ -131,7 +131,7 @@ def test_an_unknown_upload_may_not(door: Door, reference: str) -> None:
 def test_an_upload_whose_time_is_over_may_not(door: Door) -> None:
     door.send()
     door.clock.advance(SETTINGS.upload_retention_seconds - 1)
-    door.check(MediaKind.VIDEO, door.upload.id)
+    door.check(MediaKind.VIDEO, door.upload.id, "video")
     door.clock.advance(1)
     assert isinstance(door.refusal(door.upload.id), UploadNotFound)
 
@@ -149,7 +149,7 @@ def test_an_object_of_a_type_that_is_not_taken_serves_no_job(door: Door) -> None
 
 
 def test_public_urls_may_be_named(door: Door) -> None:
-    door.check(MediaKind.IMAGE, "https://example.com/a.png?key=1")
+    door.check(MediaKind.IMAGE, "https://example.com/a.png?key=1", "image")
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,13 @@ def test_private_addresses_need_the_operator_s_setting(door: Door) -> None:
 
     check = ReferenceCheck(door.uploads, door.storage, door.clock, SETTINGS, private)
     with pytest.raises(MediaUrlRefused) as caught:
-        check(MediaKind.IMAGE, "https://intranet.test/a.png")
+        check(MediaKind.IMAGE, "https://intranet.test/a.png", "image")
     assert (caught.value.field, caught.value.code) == ("image", "media_url_refused")
     assert "LONGTAKE_MEDIA_ALLOW_PRIVATE_ADDRESSES" in str(caught.value.fix)
     allowing = SETTINGS.model_copy(update={"media_allow_private_addresses": True})
-    ReferenceCheck(door.uploads, door.storage, door.clock, allowing, private)(MediaKind.IMAGE, "https://intranet.test/")
+    ReferenceCheck(door.uploads, door.storage, door.clock, allowing, private)(
+        MediaKind.IMAGE, "https://intranet.test/", "image"
+    )
 
 
 def test_logs_show_no_query() -> None:

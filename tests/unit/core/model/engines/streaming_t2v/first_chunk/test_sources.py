@@ -12,18 +12,13 @@ from torch import Tensor
 from core.model.engines.streaming_t2v.first_chunk.animatediff import AnimateDiffFirstChunk, load_animatediff
 from core.model.engines.streaming_t2v.first_chunk.choose import load_source
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest, FirstChunkSource
-from core.model.engines.streaming_t2v.first_chunk.svd import (
-    Canvas,
-    SdxlImageGenerator,
-    SvdFirstChunk,
-    load_picture_model,
-    load_video_model,
-)
+from core.model.engines.streaming_t2v.first_chunk.svd import Canvas, SvdFirstChunk, load_video_model
 from core.model.engines.streaming_t2v.first_chunk.text_to_video import (
     TextToVideoFirstChunk,
     load_text_to_video,
     num_frames_for,
 )
+from core.model.pipelines.image_model import ImageGenerator, load_image_model
 from core.service.domain.engine import ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, NotFinite, PresetError
 from core.service.domain.first_chunk_sources import SourceChoice
@@ -52,7 +47,7 @@ def sources(pipelines: Path) -> Mapping[str, FirstChunkSource]:
         "text_to_video": load_text_to_video(str(pipelines / "text_to_video"), SIZE, SIZE, CPU),
         "svd": SvdFirstChunk(
             load_video_model(CPU, str(pipelines / "svd")),
-            SdxlImageGenerator(lambda: load_picture_model(CPU, str(pipelines / "sdxl")), num_steps=2),
+            ImageGenerator(lambda: load_image_model(str(pipelines / "sdxl"), CPU), num_steps=2),
             Canvas.for_size(SIZE, SIZE, canvas_height=16, canvas_width=32),
             SIZE,
             SIZE,

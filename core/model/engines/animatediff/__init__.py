@@ -1,0 +1,1 @@
+"""AnimateDiff with FreeNoise: long videos from text, without end."""

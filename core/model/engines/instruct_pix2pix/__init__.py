@@ -1,0 +1,1 @@
+"""The engine `instruct_pix2pix`: edits a video by an instruction."""

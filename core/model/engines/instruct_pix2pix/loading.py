@@ -1,0 +1,100 @@
+"""Loads the engine from a weights folder in the layout of diffusers' pipelines.
+
+It holds unet/, vae/, text_encoder/, scheduler/ and tokenizer/; parts that it lacks are those of the preset that
+`shares` names.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
+
+from core.model.cores import usable_cores
+from core.model.engines.instruct_pix2pix.engine import EditModels, InstructPix2PixEngine
+from core.model.engines.instruct_pix2pix.preset import InstructPix2PixPreset
+from core.model.networks.cross_frame_attention import attend_to_first_frames
+from core.model.pipelines.loading import Placement
+from core.model.pipelines.stable_diffusion import TextReader, load_text_reader, pretrained
+from core.model.presets.files import FIX, read_json
+from core.model.presets.fingerprint import pipeline_fingerprint
+from core.model.sampling.device import select_device
+from core.model.sampling.vae import downsampling
+from core.service.domain.errors import PresetError
+from core.service.engines.load_context import LoadContext
+
+SCHEDULERS: dict[str, Any] = {
+    "DDIMScheduler": DDIMScheduler,
+    "EulerAncestralDiscreteScheduler": EulerAncestralDiscreteScheduler,
+}
+"""By the names in scheduler_config.json."""
+
+Context = LoadContext[InstructPix2PixPreset]
+
+
+def load_engine_of(context: Context, device: str | None = None) -> InstructPix2PixEngine:
+    """The engine of a preset. Raises PresetError naming the file or key at fault.
+
+    `device` None: CUDA if there is one, else CPU.
+    """
+    torch.set_num_threads(context.torch_threads or usable_cores())
+    preset, own = context.preset, select_device(device)
+    placement = Placement(own, context.long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
+    with context.long_work(f"loading {preset.name}"):
+        models = _models(context, placement)
+    return InstructPix2PixEngine(models, pipeline_fingerprint(context, own))
+
+
+def _models(context: Context, placement: Placement) -> EditModels:
+    unet = pretrained(UNet2DConditionModel, context.part("unet"), placement.dtype)
+    vae = pretrained(AutoencoderKL, context.part("vae"), placement.dtype)
+    texts = load_text_reader(context.part, placement.dtype)
+    scheduler = scheduler_of(context.part("scheduler"))
+    _check_channels(context, unet, vae)
+    _check_texts(context, unet, texts)
+    _check_sizes(context, vae)
+    attend_to_first_frames(unet)
+    if not placement.offloads:
+        for network in (unet, vae, *texts.networks):
+            network.to(placement.device)
+    return EditModels(unet, scheduler, vae, texts, placement)
+
+
+def scheduler_of(folder: Path) -> Any:
+    """The scheduler of scheduler_config.json. Raises PresetError for one that this engine has not."""
+    file = folder / "scheduler_config.json"
+    config = read_json(file)
+    name = str(config.get("_class_name"))
+    if name not in SCHEDULERS:
+        raise PresetError(f"{file}: {name} is not supported", fix=f"use the config of {' or '.join(SCHEDULERS)}")
+    return SCHEDULERS[name].from_config(config)
+
+
+def _check_channels(context: Context, unet: Any, vae: Any) -> None:
+    """Raises PresetError unless the UNet reads the latents of a picture beside the noisy ones."""
+    wanted, has = 2 * vae.config.latent_channels, unet.config.in_channels
+    if has != wanted:
+        raise PresetError(f"{context.part('unet')} is no editor: it has {has} input channels, not {wanted}", fix=FIX)
+
+
+def _check_texts(context: Context, unet: Any, texts: TextReader) -> None:
+    """Raises PresetError unless the text encoder reads as much as the preset says, and fits the UNet."""
+    most, stated = texts.max_prompt_tokens, context.preset.max_prompt_tokens
+    if stated > most:
+        file = context.folder / "preset.json"
+        raise PresetError(f"{file}: max_prompt_tokens is {stated}, the text encoder reads {most}", fix=FIX)
+    width, wanted = sum(each.config.hidden_size for each in texts.networks), unet.config.cross_attention_dim
+    if width != wanted:
+        raise PresetError(f"{context.part('text_encoder')} is {width} wide; the UNet reads {wanted}", fix=FIX)
+
+
+def _check_sizes(context: Context, vae: Any) -> None:
+    """Raises PresetError unless latents have whole pixels at every size that requests may have."""
+    preset, step = context.preset, downsampling(vae)
+    multiple = preset.size.multiple_of if preset.size is not None else step
+    if any(side % step for side in (preset.height, preset.width, multiple)):
+        file = context.folder / "preset.json"
+        raise PresetError(f"{file}: height, width and size.multiple_of must be multiples of {step}", fix=FIX)

@@ -1,0 +1,1 @@
+"""SparseCtrl: AnimateDiff windows, each going on from the last frame of the one before."""

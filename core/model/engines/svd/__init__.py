@@ -1,0 +1,1 @@
+"""Stable Video Diffusion: a video from an image, window by window."""

@@ -1,0 +1,1 @@
+"""Text2Video-Zero: video from an image model without training."""

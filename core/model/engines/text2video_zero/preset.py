@@ -1,0 +1,65 @@
+"""preset.json of the engine `text2video_zero`. Torch-free."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from core.model.pipelines.preset import PipelinePreset
+from core.service.engines.capabilities import Capabilities, SizeRule
+from core.service.engines.preset import PipelineDownload
+
+ControlType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
+
+
+def controlnet_part(control_type: str) -> str:
+    """Where the ControlNet of a type is in the weights folder."""
+    return f"controlnet/{control_type}"
+
+
+class TextToVideoZeroPreset(PipelinePreset):
+    """preset.json of an engine `text2video_zero`."""
+
+    size: SizeRule | None = Field(
+        default=None, description="Sizes that a request may have; null: `width` x `height` only."
+    )
+    control: tuple[ControlType, ...] = Field(
+        default=(), description="Types of control video; the ControlNet of each is in controlnet/TYPE of the weights."
+    )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            fields=("negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps"),
+            control=self.control,
+            size=self.size,
+            prompt_changes=True,
+            reseeds=True,
+            endless=True,
+        )
+
+    @model_validator(mode="after")
+    def _own_size_is_possible(self) -> "TextToVideoZeroPreset":
+        """The preset's own size follows its rule."""
+        if self.size is not None:
+            require_multiple(self.width, self.height, self.size.multiple_of)
+        return self
+
+    @model_validator(mode="after")
+    def _every_control_can_be_pulled(self) -> "TextToVideoZeroPreset":
+        """Raises ValueError for a type whose ControlNet `longtake pull NAME --with TYPE` would not install."""
+        if isinstance(self.download, PipelineDownload):
+            optional = self.download.optional
+            for name in self.control:
+                if name not in optional or optional[name].into != controlnet_part(name):
+                    raise ValueError(f"control: download.optional.{name} must have `into`: {controlnet_part(name)}")
+        return self
+
+
+def require_multiple(width: int, height: int, step: int) -> None:
+    """Raises ValueError, with the nearest size that is possible, unless both sides are multiples of `step` pixels."""
+    near_width, near_height = (max(step, round(side / step) * step) for side in (width, height))
+    if (near_width, near_height) != (width, height):
+        raise ValueError(
+            f"{width}x{height} is not possible: width and height must be multiples of {step};"
+            f" the nearest size is {near_width}x{near_height}"
+        )

@@ -1,0 +1,93 @@
+"""Export the presets of an image recipe: `sprites-zero` (image UNet, ControlNet) and `sprites-edit` (editor).
+
+Both lie in the layout of diffusers' pipelines; what they lack, they share with the preset they were trained on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+from core.model.training.image_models import ImageModels
+from core.model.training.loop import parallel
+from core.model.training.preset_files import save_library_model, save_tokenizer, write_json
+from core.model.training.sprites import world
+from core.model.training.sprites.word_tokenizer import MAX_TOKENS
+from core.model.training.sprites_preset import scheduler_config
+
+ZERO, EDIT = "sprites-zero", "sprites-edit"
+CONTROLNET = Path("controlnet") / "canny"
+
+
+def export_image_presets(models: ImageModels, folder: Path) -> list[str]:
+    """Write the presets whose stages are trained to subfolders of `folder`; returns their names.
+
+    Existing files are replaced. Only the first process writes.
+    """
+    written: list[str] = []
+    if parallel.rank() != 0:
+        return written
+    if models.has_trained("image2d") and models.has_trained("controlnet"):
+        save_library_model(models.unet, folder / ZERO / "unet")
+        save_library_model(models.controlnet, folder / ZERO / CONTROLNET)
+        _save_common(folder / ZERO, zero_config(models.shared))
+        written.append(ZERO)
+    if models.has_trained("editor"):
+        unet, text_encoder = models.editor
+        save_library_model(unet, folder / EDIT / "unet")
+        save_library_model(text_encoder, folder / EDIT / "text_encoder")
+        save_tokenizer(models.edit_tokenizer, folder / EDIT / "tokenizer")
+        _save_common(folder / EDIT, edit_config(models.shared))
+        written.append(EDIT)
+    return written
+
+
+def _save_common(folder: Path, config: dict[str, Any]) -> None:
+    scheduler = cast("Any", DDIMScheduler.from_config({**scheduler_config(), "clip_sample": False}))
+    scheduler.save_pretrained(folder / "scheduler")
+    write_json(folder / "preset.json", config)
+
+
+def zero_config(shared: str) -> dict[str, Any]:
+    """The content of preset.json of `sprites-zero`."""
+    return {
+        "name": ZERO,
+        "description": "A tiny image model of a synthetic world, animated without training; its control is edges.",
+        "engine": "text2video_zero",
+        **_common(shared),
+        "num_inference_steps": 20,
+        "guidance_scale": 4.0,
+        "example_prompts": [
+            "a red circle on a striped background",
+            "a blue square on a checkered background",
+            "a green triangle on a dotted background",
+        ],
+    }
+
+
+def edit_config(shared: str) -> dict[str, Any]:
+    """The content of preset.json of `sprites-edit`."""
+    return {
+        "name": EDIT,
+        "description": "A tiny editor of a synthetic world: it gives the shapes of a video other colours.",
+        "engine": "instruct_pix2pix",
+        **_common(shared),
+        "num_inference_steps": 12,
+        "guidance_scale": 3.0,
+        "example_prompts": ["make it blue", "turn the square yellow", "change the red circle to green"],
+    }
+
+
+def _common(shared: str) -> dict[str, Any]:
+    return {
+        "shares": shared,
+        "height": world.SIZE,
+        "width": world.SIZE,
+        "fps": world.FPS,
+        # The begin and end tokens take two of the encoder's positions.
+        "max_prompt_tokens": MAX_TOKENS - 2,
+        "negative_prompt": "",
+        "gpu_dtype": "float32",
+    }

@@ -1,0 +1,61 @@
+"""Presets of the engines animatediff and sparsectrl with tiny random networks, in the layout of an installed folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.pipelines import write_motion_adapter, write_sparse_control_net, write_stable_diffusion
+
+SIDE = 16
+"""Pixels: 8 latents."""
+PRESET: dict[str, Any] = {
+    "description": "Random weights.",
+    "height": SIDE,
+    "width": SIDE,
+    "fps": 8,
+    "max_prompt_tokens": 22,
+    "num_inference_steps": 2,
+    "guidance_scale": 3.0,
+}
+
+
+def write_animatediff_preset(folder: Path, **changed: Any) -> Path:
+    """A folder with preset.json and the weights. Windows of 24 frames in contexts of 8, of which each repeats 4."""
+    write_stable_diffusion(folder)
+    write_motion_adapter(folder / "motion_adapter")
+    windows = {"window_frames": 24, "context_length": 8, "context_stride": 4}
+    return _write_preset(folder, engine="animatediff", **{**windows, **changed})
+
+
+def write_sparsectrl_preset(folder: Path, **changed: Any) -> Path:
+    """A folder with preset.json and the weights. Windows of 16 frames."""
+    write_stable_diffusion(folder)
+    write_motion_adapter(folder / "motion_adapter")
+    write_sparse_control_net(folder / "controlnet" / "rgb")
+    return _write_preset(folder, engine="sparsectrl", **changed)
+
+
+def _write_preset(folder: Path, **keys: Any) -> Path:
+    (folder / "preset.json").write_text(json.dumps({**PRESET, "name": folder.name, **keys}))
+    return folder
+
+
+class RecordingPipeline:
+    """Another pipeline, and what it was called with and returned."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+        self.calls: list[dict[str, Any]] = []
+        self.results: list[Any] = []
+
+    def __call__(self, callback_on_step_end: Callable[..., Any] | None = None, **arguments: Any) -> Any:
+        self.calls.append(arguments)
+        result = self._pipeline(callback_on_step_end=callback_on_step_end, **arguments)
+        self.results.append(result.frames)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
