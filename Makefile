@@ -1,17 +1,20 @@
 # The verbs, the same for a person and for CI. `make demo` and `make test` prepare .venv by themselves.
-# Variables of `make demo`: PROMPT, FRAMES, SEED, REFINE (1: also in a higher resolution, where the model can). PYTHON names
-# the interpreter to build .venv with.
+# Variables of `make demo`: MODEL, PROMPT, FRAMES, SEED, REFINE (1: also in a higher resolution, where the model can),
+# CONTROL (canny, ...: follow VIDEO), VIDEO (a file). PYTHON names the interpreter to build .venv with.
 
-PROMPT ?= a red circle moving left over a striped background
-FRAMES ?= 48
+MODEL ?=
+PROMPT ?=
+FRAMES ?=
 SEED ?= 4
+CONTROL ?=
+VIDEO ?=
 REFINE ?=
 PORT ?= 8000
 # `make golden`: a folder of the published implementation's numbers, laid out as tests/references is.
 GOLDEN ?= tests/references
 # `make chaos`: options of `python -m tests.chaos`, such as --seconds 120 --seed 7.
 CHAOS ?= --seconds 600
-export PROMPT FRAMES SEED PORT GOLDEN
+export MODEL PROMPT FRAMES SEED CONTROL VIDEO PORT GOLDEN
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -36,6 +39,7 @@ help:
 	@echo "make test               all of these, lint and types; in CI fresh-machine, too"
 	@echo "make fresh-machine      the set-up, the servers and the demo on a minimal Debian 13 (root, debootstrap)"
 	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7 REFINE=1"
+	@echo "make demo MODEL=sprites-zero CONTROL=canny | make demo MODEL=sprites-edit PROMPT='make it blue' VIDEO=clip.mp4"
 	@echo "make golden GOLDEN=folder/of/published/numbers"
 	@echo "make chaos CHAOS='--seconds 120 --seed 7'   (throws faults at the whole service, checks that nothing is lost)"
 
@@ -100,7 +104,8 @@ chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 demo: $(READY)
-	@$(BIN)/longtake demo --prompt "$$PROMPT" --frames "$$FRAMES" --seed "$$SEED" $(if $(REFINE),--refine)
+	@$(BIN)/longtake demo $${MODEL:+--model "$$MODEL"} $${PROMPT:+--prompt "$$PROMPT"} $${FRAMES:+--frames "$$FRAMES"} \
+		--seed "$$SEED" $${CONTROL:+--control "$$CONTROL"} $${VIDEO:+--video "$$VIDEO"} $(if $(REFINE),--refine)
 
 up: $(READY)
 	@$(BIN)/longtake up --port "$$PORT"

@@ -32,6 +32,19 @@ class Refine(TypedDict, total=False):
     schedule: Literal["streaming", "lockstep"]
 
 
+class _ControlNeeded(TypedDict):
+    type: str
+    video: str
+
+
+class Control(_ControlNeeded, total=False):
+    """`control`: `type` and `video` are needed."""
+
+    scale: float
+    start: float
+    end: float
+
+
 class JobOptions(TypedDict, total=False):
     """The fields of a job. What is left out takes the model's default. `num_frames` None: without end."""
 
@@ -48,9 +61,11 @@ class JobOptions(TypedDict, total=False):
     num_inference_steps: int
     profile: Literal["fast", "reference"]
     first_chunk: FirstChunk
+    size: str
     parameters: Mapping[str, Any]
     image: str
     video: str
+    control: Control
     refine: bool | Refine
     webhook_url: str
     webhook_events: Sequence[WebhookEvent]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
@@ -11,7 +11,7 @@ from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.limits import refine_limits
 from core.service.admission.refine_request import possible_sizes
 from core.service.domain.errors import InvalidField, shortened
-from core.service.domain.schema import Frozen, JobRecord, JobRequest, RefineOptions, RefineSpec
+from core.service.domain.schema import Frozen, JobRecord, JobRequest, RefineOptions, RefineSpec, SizeText
 from core.service.domain.schema.request import MAX_SEED, Prompt
 from core.service.settings import Settings
 
@@ -25,7 +25,7 @@ Seconds = Annotated[
 """OpenAI's package sends texts such as "4"."""
 REMIXED_FROM = "remixed_from_video_id"
 """Key of a remix's metadata."""
-_ALWAYS_KEPT = ("model", "num_frames", "parameters", "image", "video")
+_ALWAYS_KEPT = ("model", "num_frames", "parameters", "image", "video", "control")
 """Fields of a source's spec that its remix has too, beside those of the engine."""
 
 
@@ -46,9 +46,10 @@ class VideoRequest(Frozen):
     )
     model: str | None = Field(default=None, description="An id from GET /v1/models. Default: the service's.")
     seconds: Seconds = Field(default=None, description="Length. Default: the service's.", examples=["4"])
-    size: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")] | None = Field(
+    size: SizeText | None = Field(
         default=None,
-        description="WIDTHxHEIGHT: the model's own, or one to which it refines. Default: the model's own.",
+        description="WIDTHxHEIGHT: the model's own, one to which it refines, or another that it makes. Default: the"
+        " model's own.",
     )
     input_reference: ImageReference | None = Field(
         default=None, description="An image that is the first frame. In multipart/form-data it may be a file."
@@ -73,13 +74,13 @@ def job_request_of(asked: VideoRequest, catalog: Catalog, settings: Settings) ->
         prompt=asked.prompt,
         model=asked.model,
         seconds=_seconds(asked.seconds),
-        refine=_refine(asked.size, folder, settings),
+        **_size(asked.size, folder, settings),
         image=reference and (reference.image_url or reference.file_id),
     )
 
 
 def sizes_of(folder: PresetFolder, settings: Settings) -> list[str]:
-    """Every size that the model makes, as WIDTHxHEIGHT; its own is the first."""
+    """The model's own size, as WIDTHxHEIGHT, and those to which it refines."""
     preset = folder.preset
     sizes = [(preset.width, preset.height)]
     if preset.refiner is not None and folder.refines:
@@ -88,15 +89,16 @@ def sizes_of(folder: PresetFolder, settings: Settings) -> list[str]:
     return list(dict.fromkeys(f"{width}x{height}" for width, height in sizes))
 
 
-def _refine(size: str | None, folder: PresetFolder, settings: Settings) -> RefineOptions | None:
-    """None for the model's own size. Raises InvalidField that names the possible sizes."""
+def _size(size: str | None, folder: PresetFolder, settings: Settings) -> dict[str, Any]:
+    """The fields of a job with this size; one that is made directly is checked by admission. Raises InvalidField that
+    names the possible sizes."""
     own, *refined = sizes_of(folder, settings)
-    if size in {None, own}:
-        return None
-    if size not in refined:
-        message = f"{folder.preset.name} makes no videos of {size}"
-        raise InvalidField(message, field="size", fix=f"give one of {', '.join((own, *refined))}")
-    return RefineOptions(size=size)
+    if size in refined:
+        return {"refine": RefineOptions(size=size)}
+    if size in {None, own} or folder.preset.capabilities.size is not None:
+        return {"size": size}
+    message = f"{folder.preset.name} makes no videos of {size}"
+    raise InvalidField(message, field="size", fix=f"give one of {', '.join((own, *refined))}")
 
 
 def _seconds(value: object) -> float | None:
@@ -120,7 +122,8 @@ def remix_of(source: JobRecord, prompt: str, catalog: Catalog) -> JobRequest:
     same = {name: stored[name] for name in (*_ALWAYS_KEPT, *takes) if stored[name] is not None}
     changed = {"prompt": prompt, "refine": _options_of(spec.refine), "metadata": {REMIXED_FROM: source.id}}
     open_end = {"num_frames": None} if spec.is_endless else {}
-    return JobRequest.model_validate({**same, **open_end, **changed})
+    size = {"size": f"{spec.width}x{spec.height}"} if spec.height is not None else {}
+    return JobRequest.model_validate({**same, **open_end, **size, **changed})
 
 
 def _options_of(refine: RefineSpec | None) -> RefineOptions | None:

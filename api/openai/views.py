@@ -63,6 +63,8 @@ def _size(record: JobRecord, catalog: Catalog) -> str | None:
     refine = record.spec.refine
     if refine is not None:
         return f"{refine.width}x{refine.height}"
+    if record.spec.height is not None:
+        return f"{record.spec.width}x{record.spec.height}"
     with suppress(UnknownModel, PresetError):
         preset = catalog.get(record.spec.model).preset
         return f"{preset.width}x{preset.height}"

@@ -84,7 +84,7 @@ async def remix_video(
     key: IdempotencyKey,
     creator: CreatorDep,
 ) -> Response:
-    """A new video with the seed, length, size, sampling and image of this one."""
+    """A new video with the seed, length, size, sampling and input media of this one."""
     source = await run_in_threadpool(ports.store.get, job_id)
     wanted = await run_in_threadpool(remix_of, source, asked.prompt, ports.catalog)
     fingerprint = fingerprint_of({"remix": job_id, "body": body})

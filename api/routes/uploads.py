@@ -56,7 +56,9 @@ class UploadLimits(Frozen):
 class UploadTarget(Frozen):
     """Where to send the file, and how."""
 
-    id: str = Field(description="Use it as `image` or `video` of a job.", examples=["upl_k3mq5w7zr2ay4n6c5bqd"])
+    id: str = Field(
+        description="Use it as `image`, `video` or `control.video` of a job.", examples=["upl_k3mq5w7zr2ay4n6c5bqd"]
+    )
     method: Literal["PUT"] = "PUT"
     url: str = Field(description="Presigned; accepts one request with exactly these headers.")
     headers: dict[str, str] = Field(examples=[{"content-type": "video/mp4", "content-length": "1048576"}])

@@ -29,17 +29,20 @@ examples:
   longtake demo
   longtake demo --prompt "a blue square moving up over a plain background" --frames 100 --seed 7
   longtake demo --refine --frames 100
+  longtake demo --model sprites-zero --control canny
+  longtake demo --model sprites-edit --prompt "make it blue" --video clip.mp4
 """
-DEFAULT_PROMPT = "a red circle moving left over a striped background"
 WEBHOOK_TIMEOUT_SECONDS = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="what the video shows (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=48, help="length, any number from 16 on (default: %(default)s)")
+    parser.add_argument("--prompt", help="what the video shows (default: the model's first example)")
+    parser.add_argument("--frames", type=int, help="length, any number from 16 on (default: 48, or the input's)")
     parser.add_argument("--seed", type=int, default=4, help="same seed, same video (default: %(default)s)")
     parser.add_argument("--refine", action="store_true", help="also make it in a higher resolution")
     parser.add_argument("--model", help="preset to use (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
+    parser.add_argument("--control", metavar="TYPE", help="follow the edges (canny), depth ... of --video")
+    parser.add_argument("--video", metavar="FILE", help="video to follow or edit (default: the model's example)")
     parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
     parser.add_argument("--out", default="out", help="folder of the results (default: %(default)s)")
 
@@ -83,22 +86,22 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     from functools import partial
     from pathlib import Path
 
+    from cli.commands.demo_video import input_clip, input_media, wanted_video
     from cli.output.results import save_results
     from cli.output.summary import summarize
+    from core.service.admission.catalog import Catalog
 
     screen.say(f"stack     Redis is {stack.redis_program}")
     screen.say(f"stack     ready: API {stack.base_url} (docs at {stack.base_url}/docs)")
     for worker in stack.workers():
         screen.say(f"worker    {worker.name}: {worker.kind}, {worker.device}, {worker.state}")
-    body = {
-        "prompt": args.prompt,
-        "num_frames": args.frames,
-        "seed": args.seed,
-        "webhook_url": receiver.url,
-        "refine": args.refine,
-    }
-    job = client.jobs.create(body)
-    screen.say(f"job       {job.id}: {job.request.prompt!r}, {job.request.num_frames} frames, seed {job.request.seed}")
+    wanted = wanted_video(args, Catalog(stack.settings).get(stack.settings.default_model))
+    media = input_media(wanted, client)
+    job = client.jobs.create({**wanted.fields, **media, "webhook_url": receiver.url})
+    if wanted.clip is not None:
+        screen.say(f"input     {wanted.clip}")
+    length = "as long as its input" if job.request.num_frames is None else f"{job.request.num_frames} frames"
+    screen.say(f"job       {job.id}: {job.request.prompt!r}, {length}, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
     screen.show_job(checked(job.follow(), stack.check), partial(job.chunks, live=False))
     event = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
@@ -107,7 +110,8 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
         reason = f"{job.error.code}: {job.error.message}" if job.error else "without a reason"
         screen.say(f"job       {job.status.value}: {reason}")
         return job
-    saved = save_results(client, job, Path(args.out), _independent_refiner(screen, stack.settings))
+    refiner, clip = _independent_refiner(screen, stack.settings), input_clip(wanted, stack.settings)
+    saved = save_results(client, job, Path(args.out), refiner, clip)
     screen.say(f"saved     {', '.join(map(str, saved.files))}")
     screen.show_summary(summarize(job.data, list(job.chunks(live=False))))
     return job

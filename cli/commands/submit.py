@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from cli.commands.input_files import reference_of
 
 if TYPE_CHECKING:
     from client import Longtake
@@ -25,13 +24,15 @@ examples:
   longtake submit "a red circle moving left over a striped background" --refine --watch
   longtake submit "a red circle moving left over a plain background" --video out/clip.mp4 --watch
   longtake submit "a red circle moving left over a striped background" --endless
+  longtake submit "a blue circle" --model sprites-zero --control canny=clip.mp4 --watch
+  longtake submit "make it blue" --model sprites-edit --video clip.mp4 --watch
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from cli.commands.api import add_api_arguments, add_json_argument
 
-    parser.add_argument("prompt", help="what the video shows, in plain English")
+    parser.add_argument("prompt", nargs="?", help="what the video shows, in plain English; some models read none")
     parser.add_argument(
         "--enhance-prompt",
         action="store_const",
@@ -54,7 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-chunk-steps", type=int, help="denoising steps of the first 16 frames")
     parser.add_argument("--first-chunk-guidance-scale", type=float, help="how strongly the prompt is followed in them")
     parser.add_argument("--image", metavar="FILE|URL", help="first frame of the video; a file is uploaded")
-    parser.add_argument("--video", metavar="FILE|URL", help="video to continue; a file is uploaded")
+    parser.add_argument("--video", metavar="FILE|URL", help="video to continue, or to edit; a file is uploaded")
+    parser.add_argument(
+        "--control",
+        metavar="TYPE=FILE|URL",
+        help="video that the result follows, for example canny=clip.mp4; a file is uploaded",
+    )
+    parser.add_argument("--control-scale", type=float, help="how strongly it is followed: 0 to 2 (default: 1)")
+    parser.add_argument("--size", metavar="WIDTHxHEIGHT", help="in pixels, if the model makes others than its own")
     refine = parser.add_argument_group(
         "refinement", "any of these options asks for it; the others take the model's defaults"
     )
@@ -94,7 +102,6 @@ def _rate(text: str) -> int | float | str:
 
 
 REFINE_FIELDS = ("strength", "steps", "guidance_scale", "size", "schedule")
-MEDIA_FIELDS = ("image", "video")
 REQUEST_FIELDS = (
     "prompt",
     "enhance_prompt",
@@ -107,8 +114,7 @@ REQUEST_FIELDS = (
     "guidance_scale",
     "num_inference_steps",
     "profile",
-    "image",
-    "video",
+    "size",
     "webhook_url",
     "webhook_events",
     "webhook_secret",
@@ -116,7 +122,7 @@ REQUEST_FIELDS = (
 
 
 def request_body(args: argparse.Namespace) -> dict[str, Any]:
-    """The body of POST /jobs for these arguments, without image and video."""
+    """The body of POST /jobs for these arguments, without input media."""
     body = {name: getattr(args, name) for name in REQUEST_FIELDS if getattr(args, name) is not None}
     if args.endless:
         body["num_frames"] = None
@@ -149,40 +155,28 @@ def _json_or_text(value: str) -> object:
         return value
 
 
-def _key_value(entry: str, option: str) -> tuple[str, str]:
+def _key_value(entry: str, option: str, form: str = "KEY=VALUE") -> tuple[str, str]:
     from core.service.domain.errors import InvalidField
 
     key, separator, value = entry.partition("=")
     if not separator:
-        raise InvalidField(f"--{option} {entry} has no =", field=option, fix="write KEY=VALUE")
+        raise InvalidField(f"--{option} {entry} has no =", field=option, fix=f"write {form}")
     return key, value
 
 
-def _input_media(client: Longtake, field: str, text: str) -> str:
-    """A URL or upload id as it is; of a file, the id of its upload."""
-    from core.service.domain.ids import is_upload_id
+def input_media(client: Longtake, args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of the body with input media, whose files are uploaded."""
+    from core.service.domain.media_types import MediaKind
 
-    if text.startswith(("http://", "https://")) or is_upload_id(text):
-        return text
-    return _uploaded(client, field, Path(text))
-
-
-def _uploaded(client: Longtake, field: str, file: Path) -> str:
-    """Upload a file; its upload id. Progress goes to stderr, as stdout is for the answer."""
-    from cli.output.byte_meter import byte_meter
-    from core.service.domain.errors import InvalidField
-    from core.service.domain.media_types import KIND_OF_TYPE, SNIFFED_BYTES, MediaKind, describe, sniff, types_of
-
-    if not file.is_file():
-        raise InvalidField(f"--{field}: there is no file {file}", field=field, fix="pass a file or an http(s) URL")
-    with file.open("rb") as source:
-        head = source.read(SNIFFED_BYTES)
-    content_type = sniff(head)
-    if content_type is None or KIND_OF_TYPE[content_type] != field:
-        taken = ", ".join(types_of(MediaKind(field)))
-        raise InvalidField(f"--{field}: {file} is {describe(head)}", field=field, fix=f"use one of {taken}")
-    with byte_meter(sys.stderr) as report:
-        return client.uploads.create(file, content_type, partial(report, f"uploading {file.name}"))
+    media: dict[str, Any] = {
+        kind.value: reference_of(client, kind, kind, getattr(args, kind)) for kind in MediaKind if getattr(args, kind)
+    }
+    if args.control is not None:
+        control_type, file = _key_value(args.control, "control", "TYPE=FILE")
+        video = reference_of(client, "control", MediaKind.VIDEO, file)
+        scale = {} if args.control_scale is None else {"scale": args.control_scale}
+        media["control"] = {"type": control_type, "video": video, **scale}
+    return media
 
 
 def run(args: argparse.Namespace) -> int:
@@ -191,10 +185,7 @@ def run(args: argparse.Namespace) -> int:
     from cli.output.queued import print_queued
 
     with api_of(args) as client:
-        input_media = {
-            field: _input_media(client, field, getattr(args, field)) for field in MEDIA_FIELDS if getattr(args, field)
-        }
-        job = client.jobs.create(request_body(args) | input_media)
+        job = client.jobs.create(request_body(args) | input_media(client, args))
         if args.watch:
             print(job.data.model_dump_json() if args.json else job.id, flush=True)
             return watch_job(client, job, out=None)  # prints the warnings, too

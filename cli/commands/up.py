@@ -89,7 +89,7 @@ def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:
     """Print examples, then restart processes that end. Raises Stopped on a signal."""
     import time
 
-    from cli.commands.demo import DEFAULT_PROMPT
+    from cli.commands.demo_video import DEFAULT_PROMPT
     from cli.processes.restarts import Restarter
 
     screen.say(f"Redis is {stack.redis_program}")

@@ -35,6 +35,10 @@ def changed_lines(before: Job | None, job: Job, read_chunks: ReadChunks) -> list
     lines += [refined_line(chunk) for chunk in _from(known, num_refined(job), read_chunks)]
     if before is None or before.status is not job.status:
         lines.append(f"job       {STATUS_WORDS[job.status]}")
+    if job.progress.preparing and not (before and before.progress.preparing):
+        lines.append("job       preparing: what it begins with or follows is fetched and decoded")
+    if before is not None and before.request.num_frames != (length := job.request.num_frames):
+        lines.append(f"length    {'without end' if length is None else f'{length} frames'}")
     return lines
 
 
@@ -82,7 +86,7 @@ def _of_total(progress: Progress) -> str:
 
 def _eta(progress: Progress) -> str:
     if progress.chunks_total is None:
-        return "without end"
+        return "length unknown yet" if progress.preparing else "without end"
     return "ETA " + ("?" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s")
 
 
@@ -95,6 +99,8 @@ def _refinement(progress: Progress) -> list[str]:
 
 
 def _step(progress: Progress) -> str:
+    if progress.preparing:
+        return "preparing"
     if progress.queue_position is not None:
         return f"place {progress.queue_position} in the queue"
     if progress.steps:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cli.output.input_clip import InputClip
 from client import Job, Longtake
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import SetupError
@@ -39,9 +40,14 @@ IndependentRefiner = Callable[[JobSpec, FramesTHWC], FramesTHWC]
 
 
 def save_results(
-    client: Longtake, job: Job, out_dir: Path, refine_independently: IndependentRefiner | None = None
+    client: Longtake,
+    job: Job,
+    out_dir: Path,
+    refine_independently: IndependentRefiner | None = None,
+    clip: InputClip | None = None,
 ) -> SavedFiles:
-    """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects).
+    """Write out_dir/<job id>.mp4 (the final video) and out_dir/<job id>.png (rows decoded from the chunk objects; above
+    each one with the frames of `clip` from which it was made, if it is passed).
 
     Of a refined job also <job id>_refined.mp4, and <job id>_time.png: one column of both videos over time, and of
     the result of `refine_independently`, if it is passed.
@@ -55,7 +61,8 @@ def save_results(
     chunks = list(job.chunks(live=False))
     preview = [decode_frames(client.fetch(chunk.url)) for chunk in chunks]
     refined = [decode_frames(client.fetch(chunk.refined_url)) for chunk in chunks if chunk.refined_url]
-    rows, labels = sheet_rows(job.data, chunks, preview, refined)
+    given = None if clip is None else clip.frames_for(job.request, np.concatenate(preview))
+    rows, labels = sheet_rows(job.data, chunks, preview, refined, given)
     contact_sheet(rows, labels, title=job.request.prompt, subtitle=subtitle(job.data)).save(sheet)
     if not refined:
         return SavedFiles(video, sheet)
@@ -73,11 +80,19 @@ def save_results(
 
 
 def sheet_rows(
-    job: JobSummary, chunks: Sequence[Chunk], preview: Sequence[FramesTHWC], refined: Sequence[FramesTHWC]
+    job: JobSummary,
+    chunks: Sequence[Chunk],
+    preview: Sequence[FramesTHWC],
+    refined: Sequence[FramesTHWC],
+    given: FramesTHWC | None = None,
 ) -> tuple[list[FramesTHWC], list[str]]:
-    """Rows of the sheet and their labels: each chunk, and below it the refined chunk."""
+    """Rows of the sheet and their labels: each chunk, below it the refined chunk, and above it the frames of the input
+    from which it was made."""
     rows, labels = list[FramesTHWC](), list[str]()
     for chunk, frames, better in zip_longest(chunks, preview, refined):
+        if given is not None:
+            rows.append(given[chunk.first_frame :][: chunk.num_frames])
+            labels.append(f"input\n{_how_used(job)}")
         rows.append(frames)
         labels.append(row_label(chunk, job.request.fps))
         if better is not None:
@@ -86,11 +101,17 @@ def sheet_rows(
     return rows, labels
 
 
+def _how_used(job: JobSummary) -> str:
+    control = job.request.control
+    return "edited" if control is None else f"control {control.type}"
+
+
 def subtitle(job: JobSummary) -> str:
-    """What is needed to make the same video again."""
+    """What is needed to make the same video again, beside input media."""
     spec = job.request
     length = "without end" if spec.num_frames is None else f"{spec.num_frames} frames"
-    return f"{length} at {spec.fps} fps, model {spec.model}, seed {spec.seed}"
+    size = "" if spec.height is None else f", size {spec.width}x{spec.height}"
+    return f"{length} at {spec.fps} fps, model {spec.model}{size}, seed {spec.seed}"
 
 
 def row_label(chunk: Chunk, fps: int | Fraction) -> str:

@@ -14,13 +14,13 @@ from core.service.domain.schema import WebhookPing
 
 
 class Uploads:
-    """`client.uploads`: files for `image` and `video` of jobs."""
+    """`client.uploads`: files for `image`, `video` and `control` of jobs."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def create(self, path: Path | str, content_type: str | None = None, on_bytes: OnBytes = ignore_bytes) -> str:
-        """Upload a file; returns the id for `image` or `video` of a job.
+        """Upload a file; returns the id for `image`, `video` or `control` of a job.
 
         `content_type` is for example "video/mp4", by default what the file's name says. `on_bytes(done, total)` is
         called as the file is sent. If the object storage refuses it, this raises an ApiError without `code`.

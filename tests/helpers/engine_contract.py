@@ -107,6 +107,14 @@ class EngineContract:
         made = np.concatenate([chunk.frames for chunk in chunks_of(engine, shorter, self.inputs)])
         assert made.tobytes() == frames_of(whole)[:SHORT_FRAMES].tobytes()
 
+    def test_a_longer_job_goes_on_from_the_states_of_a_shorter_one(
+        self, engine: Engine, whole: list[EngineChunk]
+    ) -> None:
+        """So jobs are extended: a last chunk of less than 16 frames is made again from the state before it."""
+        shorter = self.spec.model_copy(update={"num_frames": SHORT_FRAMES})
+        chunk = engine.next_chunk(shorter, engine.start(shorter, self.inputs), ignore_step, self.inputs)
+        assert chunk.state.to_bytes() == whole[0].state.to_bytes()
+
     def test_a_finished_job_has_no_further_chunk(self, engine: Engine, states: list[EngineState]) -> None:
         with pytest.raises(ValueError, match="done already"):
             engine.next_chunk(self.spec, states[-1], ignore_step, self.inputs)

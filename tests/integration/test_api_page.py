@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from core.service.engines.capabilities import SizeRule
 from tests.helpers.pages import BASE_URL, REPOSITORY, blocks, examples, run_examples, section
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
@@ -49,6 +50,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service whose model makes a chunk in 0.8 s."""
     folder = tmp_path_factory.mktemp("api_page")
     write_fake_preset(folder / "presets", "sprites", steps=8, step_seconds=STEP_SECONDS)
+    size = SizeRule(multiple_of=8, min_side=32, max_pixels=128 * 128).model_dump()
+    write_fake_preset(folder / "presets", "sprites-zero", control=["canny"], size=size)
+    write_fake_preset(folder / "presets", "sprites-edit", video="whole", needs_input=True, length_of_input=True)
     with running_service(folder, folder / "presets", default_model="sprites", media="proxy") as service:
         service.start_workers("sprites")
         yield f"http://127.0.0.1:{service.api_port}"
@@ -112,6 +116,12 @@ def test_jobs_are_read_played_and_stopped(ran: Ran) -> None:
     canceled, deleted, discarded = ran.codes_of("-X DELETE $BASE/jobs")
     assert (canceled, deleted in {"202", "204"}, discarded) == ("202", True, "204")
     assert "202" in ran.codes_of("curl -fsS -T")
+
+
+def test_control_editing_and_sizes_are_asked_for(ran: Ran) -> None:
+    assert ran.codes_of("control") == ["202"]
+    assert re.search(r"num_frames: (None|null)", ran.of("make it blue"))
+    assert ran.of("96x64").strip() == "width: 96"
 
 
 def test_webhooks_are_shown_and_sent_again(ran: Ran) -> None:

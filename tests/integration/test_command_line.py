@@ -17,6 +17,7 @@ from PIL import Image
 
 from cli.processes.programs import find_redis
 from core.service.video.time_slice import ROW_HEIGHT_PIXELS
+from tests.helpers.clips import clip
 from tests.helpers.command_line import Running, running
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
@@ -30,6 +31,7 @@ def presets(tmp_path: Path) -> Path:
     write_fake_preset(tmp_path / "presets", "fake", steps=10, step_seconds=0.01)
     write_fake_preset(tmp_path / "presets", "refinable", steps=4, refiner=True)
     write_fake_preset(tmp_path / "presets", "slow", steps=10, step_seconds=0.2)
+    write_fake_preset(tmp_path / "presets", "along", video="whole", control=["canny"], length_of_input=True)
     return tmp_path / "presets"
 
 
@@ -72,6 +74,19 @@ def test_the_demo_delivers_video_sheet_webhook_and_summary(presets: Path, tmp_pa
     ]
     assert [word for word in [*words, "denoise", "upload", "queue"] if word not in demo.output] == []
     assert "\x1b" not in demo.output
+
+
+@pytest.mark.parametrize("options", [["--control", "canny"], ["--video", "mine.mp4"]])
+def test_a_demo_along_a_clip_is_as_long_as_it_and_shows_it(presets: Path, tmp_path: Path, options: list[str]) -> None:
+    clip(presets / "along" / "example.mp4", 40, fps=8, height=64, width=64)
+    clip(tmp_path / "mine.mp4", 40, fps=8, height=64, width=64)
+    with running(["demo", "--model", "along", *options], presets, tmp_path) as demo:
+        assert demo.wait() == 0, demo.output
+    video, sheet = next((tmp_path / "out").glob("*.mp4")), next((tmp_path / "out").glob("*.png"))
+    assert len(frames_of(video.read_bytes())) == 40
+    with Image.open(sheet) as picture:
+        assert picture.height > 2 * SHEET_ROWS * 64
+    assert "preparing" in demo.output
 
 
 def test_a_refined_demo_saves_both_videos_and_shows_them_side_by_side(presets: Path, tmp_path: Path) -> None:

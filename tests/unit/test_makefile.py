@@ -121,6 +121,17 @@ def test_the_prompt_reaches_the_demo_with_its_quotes(tmp_path: Path) -> None:
     assert not (tmp_path / "pwned").exists()
 
 
+def test_the_demo_is_given_what_is_named_and_nothing_else(tmp_path: Path) -> None:
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.parent.mkdir()
+    fake_program(binaries, "longtake", 'for word in "$@"; do echo "<$word>"; done')
+    (binaries.parent / ".ready").touch()
+    named = ["MODEL=sprites-zero", "CONTROL=canny", "VIDEO=my clip.mp4"]
+    result = make(tmp_path, "demo", *named, path="/usr/bin:/bin")
+    words = ["demo", "--model", "sprites-zero", "--seed", "4", "--control", "canny", "--video"]
+    assert result.stdout.splitlines() == [f"<{word}>" for word in (*words, "my clip.mp4")]
+
+
 def test_the_folder_of_golden_numbers_reaches_the_runner_with_its_spaces(tmp_path: Path) -> None:
     binaries = tmp_path / ".venv" / "bin"
     binaries.parent.mkdir()

@@ -108,12 +108,15 @@ class DiskReservation:
 class _GrowingReservation:
     """Takes what the pieces of a video need while they are written."""
 
-    def __init__(self, reservation: DiskReservation, folder: Path) -> None:
+    def __init__(self, reservation: DiskReservation, folder: Path, tick: Tick) -> None:
         self._reservation = reservation
         self._folder = folder
+        self._tick = tick
         self._taken = 0
 
-    def take(self) -> None:
+    def tick(self) -> None:
+        """Raises what the tick raises, and DiskBudget.take."""
+        self._tick()
         size = sum(piece.stat().st_size for piece in self._folder.glob(PIECES))
         self._reservation.take(size - self._taken)
         self._taken = size
@@ -178,9 +181,9 @@ class InputMediaReader:
         if not request.spec.is_endless:
             reservation.take(request.pixel_bytes)
             return self._decode(request, tick)
-        growing = _GrowingReservation(reservation, request.result.parent)
-        warnings = self._decode(request, lambda: (tick(), growing.take()))
-        growing.take()
+        growing = _GrowingReservation(reservation, request.result.parent, tick)
+        warnings = self._decode(request, growing.tick)
+        growing.tick()
         return warnings
 
     def _copy_upload(self, upload_id: str, new_sink: Callable[[], MediaSink], tick: Tick) -> None:

@@ -14,14 +14,13 @@ _CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 def fast_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer of a folder with CLIP's files, with its own padding, or with T5's; None if it has none.
+    """The tokenizer of a folder with CLIP's files, with its own padding, or with T5's; None if it has neither.
 
     Raises CheckpointUnreadable.
     """
-    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+    vocabulary, merges, pieces = folder / "vocab.json", folder / "merges.txt", folder / "spiece.model"
     if vocabulary.is_file() and merges.is_file():
         return clip_tokenizer(vocabulary, merges, _pad_token(folder))
-    pieces = folder / "spiece.model"
     return t5_tokenizer(pieces) if pieces.is_file() else None
 
 

@@ -58,7 +58,7 @@ class FrameReader(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """At least 1; at most `num_frames` of the job, though the video may be longer."""
+        """As many as the job has, though the video may be longer."""
         ...
 
     @property
@@ -77,10 +77,10 @@ class FrameReader(Protocol):
 
 @dataclass(frozen=True)
 class InputMedia:
-    """The `image` or `video` of a request, decoded.
+    """The `image`, `video` or `control` of a request, decoded.
 
-    `image` has any size: the engine fits it. `frames` are the last 16 of a video, of the preset's size: they are chunk
-    0 as they are. `video` is all of a video; only engines whose capabilities say video="whole" get one.
+    `image` has any size: the engine fits it. `frames` are the last 16 of a video, of the job's size: they are chunk
+    0 as they are. `video` is all of a video, of that size too: of a `control`, or with the capability video="whole".
     """
 
     image: FrameHWC | None = None

@@ -57,13 +57,13 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
     EngineDefinition,
     {
         "streaming_t2v": "core.model.engines.streaming_t2v.definition:STREAMING_T2V",
-        "cogvideox": "core.model.engines.cogvideox.definition:COGVIDEOX",
         "animatediff": "core.model.engines.animatediff.definition:ANIMATEDIFF",
         "sparsectrl": "core.model.engines.sparsectrl.definition:SPARSECTRL",
         "svd": "core.model.engines.svd.definition:SVD",
         "i2vgen_xl": "core.model.engines.i2vgen_xl.definition:I2VGEN_XL",
         "instruct_pix2pix": "core.model.engines.instruct_pix2pix.definition:INSTRUCT_PIX2PIX",
         "text2video_zero": "core.model.engines.text2video_zero.definition:TEXT2VIDEO_ZERO",
+        "cogvideox": "core.model.engines.cogvideox.definition:COGVIDEOX",
         "fake": "core.service.testing.definitions:FAKE_ENGINE",
     },
 )

@@ -30,10 +30,11 @@ class CogVideoXPreset(PipelinePreset):
         default=9, description="Frames, 8 n + 1, that windows have in common if the continuation is overlap."
     )
     continuation_strength: float = Field(
-        default=1.0,
+        default=0.8,
         gt=0,
         le=1,
-        description="Of an overlap: below 1 the new frames begin as the last one, standing still, with less noise.",
+        description="Of an overlap: the share of the steps that are done. Below 1 the new frames begin as the last one,"
+        " standing still, with less noise.",
     )
     scheduler: SchedulerName | None = Field(
         default=None, description="Sampler with the values of scheduler/; unset: the one that is named there."

@@ -17,8 +17,8 @@ from core.model.cores import usable_cores
 from core.model.engines.text2video_zero.engine import TextToVideoZeroEngine, ZeroModels
 from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset, controlnet_part, require_multiple
 from core.model.networks.cross_frame_attention import attend_to_first_frames
-from core.model.pipelines.loading import Placement
-from core.model.pipelines.stable_diffusion import TextReader, load_text_reader, pretrained
+from core.model.pipelines.loading import Placement, pretrained
+from core.model.pipelines.stable_diffusion import TextReader, load_text_reader
 from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.config import NoiseScheduleConfig, Spacing
@@ -55,7 +55,7 @@ def _models(context: Context, placement: Placement) -> ZeroModels:
     texts = load_text_reader(context.part, placement.dtype)
     attend_to_first_frames(unet)
     _check_channels(context, unet, vae)
-    _check_sizes(context, unet, vae)
+    _check_sizes(context, vae)
     _check_texts(context, unet, texts)
     for encoder in texts.networks:
         _place(encoder, placement)
@@ -126,10 +126,9 @@ def _check_channels(context: Context, unet: Any, vae: Any) -> None:
         raise PresetError(f"{context.part('unet')} has {sorted(channels)} channels, not {wanted}", fix=FIX)
 
 
-def _check_sizes(context: Context, unet: Any, vae: Any) -> None:
-    """Raises PresetError unless the networks can halve all sizes of the preset."""
-    preset, file = context.preset, context.folder / "preset.json"
-    step = downsampling(vae) * 2 ** (len(unet.config.block_out_channels) - 1)
+def _check_sizes(context: Context, vae: Any) -> None:
+    """Raises PresetError unless all sizes of the preset are whole latents; the UNet takes any number of these."""
+    preset, file, step = context.preset, context.folder / "preset.json", downsampling(vae)
     try:
         require_multiple(preset.width, preset.height, step)
     except ValueError as error:

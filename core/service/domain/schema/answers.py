@@ -39,7 +39,7 @@ class Progress(Shown):
     eta_seconds: float | None = Field(description="null if unknown, or if the video has no end.")
     queue_position: int | None = Field(description="1 = next to start; null once started.")
     preparing: bool = Field(
-        default=False, description="`image` or `video` is being fetched and decoded, or waits for it."
+        default=False, description="`image`, `video` or `control` is being fetched and decoded, or waits for it."
     )
 
 

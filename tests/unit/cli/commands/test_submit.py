@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.submit import REFINE_FIELDS, REQUEST_FIELDS, request_body
+from cli.commands.submit import REFINE_FIELDS, REQUEST_FIELDS, input_media, request_body
 from cli.main import parse_args
+from client import Longtake as client_of
 from core.service.domain.errors import InvalidField
 from core.service.domain.schema import JobRequest, RefineOptions
 
@@ -63,8 +64,33 @@ def test_metadata_without_a_value_is_refused() -> None:
 
 
 def test_every_field_of_a_request_but_a_schedule_of_prompts_can_be_given() -> None:
-    others = {"metadata", "parameters", "first_chunk", "refine", "prompts"}
+    others = {"metadata", "parameters", "first_chunk", "refine", "prompts", "image", "video", "control"}
     assert set(JobRequest.model_fields) <= {*REQUEST_FIELDS, *others}
+
+
+def test_a_size_and_a_control_by_url_are_sent_as_they_are() -> None:
+    words = "submit x --size 96x64 --control depth=https://example.com/a.mp4?b=c --control-scale 0.5"
+    args = parse_args(words.split())
+    assert request_body(args) == {"prompt": "x", "size": "96x64"}
+    with client_of("http://127.0.0.1:9") as client:
+        assert input_media(client, args) == {
+            "control": {"type": "depth", "video": "https://example.com/a.mp4?b=c", "scale": 0.5}
+        }
+        assert input_media(client, parse_args(["submit", "--image", "upl_" + 20 * "a"])) == {"image": "upl_" + 20 * "a"}
+        with pytest.raises(InvalidField, match=r"--control clip\.mp4 has no =") as caught:
+            input_media(client, parse_args(["submit", "x", "--control", "clip.mp4"]))
+    assert caught.value.fix == "write TYPE=FILE"
+
+
+def test_a_control_that_is_no_video_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"\x89PNG\r\n\x1a\n")
+    args = parse_args(["submit", "x", "--control", f"canny={tmp_path / 'a.mp4'}", "--url", "http://127.0.0.1:9"])
+    with pytest.raises(InvalidField, match=r"^--control: .* is image/png"):
+        args.run(args)
+
+
+def test_a_model_without_text_needs_no_prompt() -> None:
+    assert request_body(parse_args(["submit", "--model", "svd"])) == {"model": "svd"}
 
 
 @pytest.mark.parametrize(

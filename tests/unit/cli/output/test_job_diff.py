@@ -70,6 +70,21 @@ def test_progress_shows_both_lanes(make_job: MakeJob) -> None:
     assert fraction_done(progress) == pytest.approx(4.5 / 6)
 
 
+def test_a_job_that_is_prepared_says_so_and_then_its_length(make_job: MakeJob) -> None:
+    job = make_job(JobStatus.QUEUED)
+    unknown = {"preparing": True, "chunks_total": None, "frames_total": None, "eta_seconds": None}
+    waiting = job.model_copy(
+        update={
+            "progress": job.progress.model_copy(update=unknown),
+            "request": job.request.model_copy(update={"num_frames": None, "endless_limit": 800}),
+        }
+    )
+    assert lines_of(None, waiting)[-1].startswith("job       preparing")
+    assert progress_line(waiting.progress) == "preparing  chunks 0  0.0 s playable  length unknown yet"
+    assert lines_of(waiting, waiting) == []
+    assert lines_of(waiting, job) == [f"length    {job.request.num_frames} frames"]
+
+
 def test_each_warning_is_printed_once_with_its_field(make_job: MakeJob) -> None:
     warnings = (
         JobWarning(code="unknown_words", message="what is a cat?", field="prompt"),

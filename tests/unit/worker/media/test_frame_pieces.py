@@ -129,7 +129,7 @@ def test_a_control_video_is_read_as_a_whole_one_at_the_size_and_rate_of_the_job(
 
 @pytest.mark.parametrize("field", ["video", "control"])
 def test_a_job_without_a_length_is_as_long_as_its_input(world: World, video: bytes, field: str) -> None:
-    given = {"video": world.upload(video)} if field == "video" else {"control": control(world, video)}
+    given: dict[str, Any] = {"video": world.upload(video)} if field == "video" else {"control": control(world, video)}
     world.submit(**given, num_frames=None, endless_limit=800)
     world.preparer().work()
     record = world.store.get(JOB)

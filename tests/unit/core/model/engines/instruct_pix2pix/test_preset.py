@@ -48,8 +48,8 @@ def settings(folder: Path, tmp_path: Path) -> Settings:
 
 def admitted(settings: Settings, **fields: Any) -> JobSpec:
     """The spec of a request; its input media are not looked for."""
-    request = parse_request({"prompt": PROMPT, "num_frames": 32, **fields})
-    return admit(request, Catalog(settings), settings, lambda: 42, lambda _kind, _reference: None).spec
+    request = parse_request({"prompt": PROMPT, **fields})
+    return admit(request, Catalog(settings), settings, lambda: 42, lambda _kind, _reference, _field: None).spec
 
 
 def refusal(settings: Settings, **fields: Any) -> RequestError:
@@ -66,6 +66,18 @@ def test_a_request_is_filled_in_with_the_models_defaults(settings: Settings) -> 
     assert spec.parameters == {"image_guidance_scale": 1.5}
 
 
+def test_a_video_is_edited_in_whole_or_its_beginning(settings: Settings) -> None:
+    assert admitted(settings, video=VIDEO).num_frames is None
+    assert admitted(settings, video=VIDEO, num_frames=20).num_frames == 20
+
+
+def test_a_request_may_have_another_size_that_the_network_can_have(settings: Settings) -> None:
+    spec = admitted(settings, video=VIDEO, size="32x24")
+
+    assert (spec.width, spec.height) == (32, 24)
+    assert refusal(settings, video=VIDEO, size="33x24").field == "size"
+
+
 @pytest.mark.parametrize("scale", [0, 10])
 def test_the_scale_may_be_at_its_bounds(settings: Settings, scale: float) -> None:
     spec = admitted(settings, video=VIDEO, parameters={"image_guidance_scale": scale})
@@ -79,6 +91,7 @@ def test_the_scale_may_be_at_its_bounds(settings: Settings, scale: float) -> Non
         ("profile", "reference"),
         ("first_chunk", {"num_inference_steps": 2}),
         ("image", "https://example.com/a.png"),
+        ("control", {"type": "canny", "video": VIDEO}),
     ],
 )
 def test_what_the_engine_does_not_take_is_refused_by_name(settings: Settings, field: str, value: object) -> None:

@@ -1,0 +1,157 @@
+"""Jobs along an input: control videos and whole videos, their uploads, their length, and what may not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from core.service.domain.schema import Lane, PreparedMedia
+from core.service.domain.uploads import upload_key
+from core.service.engines.capabilities import SizeRule
+from core.service.settings import Settings
+from tests.helpers.api_world import PROMPT, World, submit
+from tests.helpers.presets import write_fake_preset
+
+URL = "https://example.com/clip.mp4"
+CONTROL = {"type": "canny", "video": URL}
+SIZES = SizeRule(multiple_of=8, min_side=32, max_pixels=128 * 128).model_dump()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    keys: dict[str, Any] = {"length_of_input": True, "size": SIZES, "control": ["canny", "depth"]}
+    write_fake_preset(tmp_path, "fake", video="whole", **keys)
+    return World(Settings(presets_dir=tmp_path, default_model="fake", max_frames=800, media="proxy"))
+
+
+@pytest.fixture
+def api(world: World) -> Iterator[TestClient]:
+    with world.client() as client:
+        yield client
+
+
+def prepare(world: World, job_id: str, num_frames: int) -> None:
+    """A CPU worker reads the input."""
+    lease = world.store.claim(job_id, Lane.PREPARE, "cpu-1", 30)
+    assert lease
+    now = world.clock.now()
+    prepared = PreparedMedia(key="p", sha256="a", at=now, whole_video=True, num_frames=num_frames)
+    world.store.commit_prepare(lease, prepared)
+
+
+def refusal(answer: Any) -> tuple[int, str, str]:
+    problem = answer.json()
+    return answer.status_code, problem["code"], problem["errors"][0]["field"]
+
+
+@pytest.mark.parametrize("field", ["control", "video"])
+def test_the_length_is_null_until_the_input_is_read(api: TestClient, world: World, field: str) -> None:
+    job_id = submit(api, **{field: CONTROL if field == "control" else URL})
+    job = api.get(f"/jobs/{job_id}")
+    assert (job.json()["request"]["num_frames"], job.json()["request"]["endless_limit"]) == (None, 800)
+    assert (job.json()["progress"]["frames_total"], job.json()["progress"]["preparing"]) == (None, True)
+    prepare(world, job_id, 40)
+    read = api.get(f"/jobs/{job_id}", headers={"If-None-Match": job.headers["etag"]})
+    assert read.status_code == 200
+    assert (read.json()["request"]["num_frames"], read.json()["request"]["endless_limit"]) == (40, None)
+    assert (read.json()["progress"]["frames_total"], read.json()["progress"]["chunks_total"]) == (40, 3)
+    world.finish(job_id)
+    assert api.get(f"/jobs/{job_id}").json()["status"] == "succeeded"
+
+
+def test_answers_show_what_is_used(api: TestClient) -> None:
+    request = api.get(f"/jobs/{submit(api, control=CONTROL, size='96x64')}").json()["request"]
+    assert request["control"] == {**CONTROL, "scale": 1.0, "start": 0.0, "end": 1.0}
+    assert (request["width"], request["height"]) == (96, 64)
+
+
+def test_a_dry_run_of_unknown_length_has_no_totals(api: TestClient) -> None:
+    plan = api.post("/jobs?dry_run=true", json={"prompt": PROMPT, "control": CONTROL}).json()
+    assert (plan["num_chunks"], plan["last_chunk_frames"]) == (None, None)
+
+
+@pytest.mark.parametrize("num_frames", [None, 80])
+@pytest.mark.parametrize("given", [{"control": CONTROL}, {"video": URL}])
+def test_the_length_does_not_change_on_the_way(
+    api: TestClient, world: World, given: dict[str, Any], num_frames: int | None
+) -> None:
+    job_id = submit(api, **given)
+    change = {"num_frames": num_frames}
+    refused = (422, "field_not_supported", "num_frames")
+    assert refusal(api.patch(f"/jobs/{job_id}", json=change)) == refused
+    prepare(world, job_id, 40)
+    assert refusal(api.patch(f"/jobs/{job_id}", json=change)) == refused
+    world.make_chunk(job_id)
+    assert refusal(api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1, **change})) == refused
+    world.finish(job_id)
+    assert refusal(api.post(f"/jobs/{job_id}/extend", json={"num_frames": 16})) == refused
+
+
+def test_a_branch_has_the_length_and_reads_the_input_again(api: TestClient, world: World) -> None:
+    job_id = submit(api, control=CONTROL)
+    prepare(world, job_id, 40)
+    world.make_chunk(job_id)
+    branch = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1}).json()
+    assert (branch["request"]["num_frames"], branch["request"]["control"]["video"]) == (40, URL)
+    assert world.store.get(branch["id"]).prepare_again
+
+
+def test_a_retried_job_has_the_length_and_reads_the_input_again(api: TestClient, world: World) -> None:
+    job_id = submit(api, control=CONTROL)
+    prepare(world, job_id, 40)
+    world.make_chunk(job_id)
+    api.post(f"/jobs/{job_id}/cancel")
+    world.finalize(job_id)
+    assert api.post(f"/jobs/{job_id}/retry").json()["progress"]["preparing"]
+    prepare(world, job_id, 40)
+    world.finish(job_id)
+    assert world.store.get(job_id).frames_done == 40
+
+
+def test_the_control_video_may_be_an_upload(api: TestClient, world: World) -> None:
+    upload = api.post("/uploads", json={"content_type": "video/mp4", "size_bytes": 3}).json()["id"]
+    body = {"prompt": PROMPT, "control": {"type": "canny", "video": upload}}
+    assert refusal(api.post("/jobs", json=body)) == (422, "upload_incomplete", "control.video")
+    world.storage.put(upload_key(upload), b"abc", "video/mp4")
+    assert api.post("/jobs", json=body).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        ({"control": {"type": "canny", "video": "upl_aaaaaaaaaaaaaaaaaaaa"}}, "upload_not_found", "control.video"),
+        ({"control": {"type": "canny", "video": "https://a.internal/a.mp4"}}, "media_url_refused", "control.video"),
+        ({"control": {"type": "pose", "video": URL}}, "invalid_field", "control.type"),
+        ({"control": {"type": "canny"}}, "invalid_field", "control.video"),
+        ({"control": "canny"}, "invalid_field", "control"),
+        ({"control": CONTROL, "video": URL}, "invalid_field", "control"),
+        ({"size": "97x64"}, "invalid_field", "size"),
+        ({"size": "large"}, "invalid_field", "size"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(api: TestClient, fields: dict[str, Any], code: str, field: str) -> None:
+    assert refusal(api.post("/jobs", json={"prompt": PROMPT, **fields})) == (422, code, field)
+
+
+def test_a_control_that_is_not_installed_says_so(api: TestClient) -> None:
+    answer = api.post("/jobs", json={"prompt": PROMPT, "control": {"type": "depth", "video": URL}})
+    assert (answer.status_code, answer.json()["code"]) == (503, "model_not_installed")
+    assert "longtake pull fake --with depth" in answer.text
+
+
+def test_openai_s_size_is_made_directly_where_the_model_can(api: TestClient, world: World) -> None:
+    video = api.post("/v1/videos", json={"prompt": PROMPT, "size": "96x64"}).json()
+    assert (video["size"], world.store.get(video["id"]).spec.width) == ("96x64", 96)
+    refused = api.post("/v1/videos", json={"prompt": PROMPT, "size": "97x64"}).json()["error"]
+    assert (refused["param"], "give 96x64" in refused["message"]) == ("size", True)
+
+
+def test_a_remix_has_the_control_and_the_size(api: TestClient, world: World) -> None:
+    source = submit(api, control=CONTROL, size="96x64")
+    remix = api.post(f"/v1/videos/{source}/remix", json={"prompt": "a blue circle"}).json()["id"]
+    old, new = (world.store.get(job_id).spec for job_id in (source, remix))
+    assert new.model_copy(update={"prompt": old.prompt, "metadata": {}, "seed": old.seed}) == old
