@@ -1,5 +1,6 @@
 """preset.json of the engine `cogvideox`. Torch-free."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -70,6 +71,13 @@ class CogVideoXPreset(PipelinePreset):
             endless=True,
             reseeds=True,
         )
+
+    def idle_parameters(self, *, has_video: bool) -> Mapping[str, str]:
+        """`strength` acts on repainted videos only."""
+        if has_video and not self.takes_image:
+            return {}
+        who = f"{self.name} repaints no video" if self.takes_image else "without a video nothing is repainted"
+        return {"strength": f"{who}: strength would do nothing"}
 
     @field_validator("window_frames", "overlap_frames")
     @classmethod
