@@ -18,7 +18,7 @@ from core.model.engines.cogvideox.schedulers import BY_DIFFUSERS_NAME, SCHEDULER
 from core.model.engines.cogvideox.windows import Pipelines
 from core.model.pipelines.loading import Placement, load, load_part
 from core.model.presets.files import read_json
-from core.model.presets.fingerprint import machine_description, preset_digest, weights_digest
+from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.device import select_device
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
@@ -36,7 +36,7 @@ def load_engine_of(context: LoadContext[CogVideoXPreset], device: str | None = N
     placement = Placement(own, context.long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
     pipelines = _load_pipelines(context, placement)
     _check(preset, pipelines.main)
-    return CogVideoXEngine(pipelines, preset, own, _fingerprint(context, own))
+    return CogVideoXEngine(pipelines, preset, own, pipeline_fingerprint(context, own))
 
 
 def _load_pipelines(context: LoadContext[CogVideoXPreset], placement: Placement) -> Pipelines:
@@ -116,10 +116,3 @@ def _demands(preset: CogVideoXPreset, transformer: Any, vae: Any) -> list[_Deman
             f"height, width and sizes must be {own_height}, {own_width} and unset: positions were learned for them",
         ),
     ]
-
-
-def _fingerprint(context: LoadContext[CogVideoXPreset], device: torch.device) -> str:
-    """What the bytes of a video depend on besides its request, in one line."""
-    folders = [folder for folder in (context.weights, context.shared) if folder is not None]
-    weights = " ".join(weights_digest(folder) for folder in folders)
-    return f"weights {weights}; preset {preset_digest(context.folder)}; {machine_description(device)}"
