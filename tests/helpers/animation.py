@@ -15,6 +15,7 @@ PRESET: dict[str, Any] = {
     "description": "Random weights.",
     "height": SIDE,
     "width": SIDE,
+    "size": {"multiple_of": 8, "min_side": 16, "max_side": 64, "max_pixels": 4096},
     "fps": 8,
     "max_prompt_tokens": 22,
     "num_inference_steps": 2,
@@ -22,20 +23,32 @@ PRESET: dict[str, Any] = {
 }
 
 
-def write_animatediff_preset(folder: Path, **changed: Any) -> Path:
-    """A folder with preset.json and the weights. Windows of 24 frames in contexts of 8, of which each repeats 4."""
+WINDOWS = {"window_frames": 24, "context_length": 8, "context_stride": 4}
+"""Of animatediff: each window after the first repeats 4 frames."""
+
+
+def write_animatediff(folder: Path) -> Path:
+    """The weights folder of an engine animatediff."""
     write_stable_diffusion(folder)
     write_motion_adapter(folder / "motion_adapter")
-    windows = {"window_frames": 24, "context_length": 8, "context_stride": 4}
-    return _write_preset(folder, engine="animatediff", **{**windows, **changed})
+    return folder
+
+
+def write_sparsectrl(folder: Path) -> Path:
+    """The weights folder of an engine sparsectrl."""
+    write_animatediff(folder)
+    write_sparse_control_net(folder / "controlnet" / "rgb")
+    return folder
+
+
+def write_animatediff_preset(folder: Path, **changed: Any) -> Path:
+    """A folder with preset.json and the weights."""
+    return _write_preset(write_animatediff(folder), engine="animatediff", **{**WINDOWS, **changed})
 
 
 def write_sparsectrl_preset(folder: Path, **changed: Any) -> Path:
     """A folder with preset.json and the weights. Windows of 16 frames."""
-    write_stable_diffusion(folder)
-    write_motion_adapter(folder / "motion_adapter")
-    write_sparse_control_net(folder / "controlnet" / "rgb")
-    return _write_preset(folder, engine="sparsectrl", **changed)
+    return _write_preset(write_sparsectrl(folder), engine="sparsectrl", **changed)
 
 
 def _write_preset(folder: Path, **keys: Any) -> Path:

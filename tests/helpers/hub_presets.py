@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,18 +32,23 @@ class TinyModel:
     """What a request has beside prompt, seed and length. "IMAGE" and "VIDEO" stand for input media."""
 
 
+def shipped_content(name: str) -> dict[str, Any]:
+    """The shipped preset.json."""
+    content: dict[str, Any] = json.loads((SHIPPED_PRESETS_DIR / name / "preset.json").read_text())
+    return content
+
+
 def shipped_pipelines() -> set[str]:
     """Names of the shipped presets whose weights are files of diffusers repositories."""
-    contents = [json.loads(file.read_text()) for file in SHIPPED_PRESETS_DIR.glob("*/preset.json")]
-    return {content["name"] for content in contents if content.get("download", {}).get("kind") == "pipeline"}
+    names = {file.parent.name for file in SHIPPED_PRESETS_DIR.glob("*/preset.json")}
+    return {name for name in names if shipped_content(name).get("download", {}).get("kind") == "pipeline"}
 
 
 def write_hub_preset(presets_dir: Path, name: str, model: TinyModel) -> None:
     """The preset's folder, with the shipped preset's download and the keys of `model`."""
-    shutil.copytree(SHIPPED_PRESETS_DIR / name, presets_dir / name)
-    file = presets_dir / name / "preset.json"
-    content: dict[str, Any] = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, "num_inference_steps": STEPS, **model.keys}))
+    (presets_dir / name).mkdir(parents=True)
+    content = {**shipped_content(name), "negative_prompt": "", "num_inference_steps": STEPS, **model.keys}
+    (presets_dir / name / "preset.json").write_text(json.dumps(content))
 
 
 def publish(hub: Hub, preset: PresetFolder, model: TinyModel, folder: Path) -> list[str]:

@@ -30,14 +30,14 @@ def write_repository(folder: Path, wanted: PipelineFiles, pipeline: Path) -> Pat
 
 
 def _write(target: Path, name: str, source: Path, names: Sequence[str]) -> None:
-    if target.name in {"vocab.json", "merges.txt", "special_tokens_map.json"}:
+    if source.is_file() and target.suffix != ".safetensors":
+        shutil.copy(source, target)
+    elif target.parent.name.startswith("tokenizer"):
         _write_tokenizer_file(target, source.parent)
     elif ".index." in target.name:
         target.write_text(json.dumps({"metadata": {}, "weight_map": _shards(name, source, names)}))
-    elif target.suffix == ".safetensors":
-        save_file(_tensors(name, source), target)
     else:
-        shutil.copy(source, target)
+        save_file(_tensors(name, source), target)
 
 
 def _tensors(name: str, source: Path) -> dict[str, Tensor]:
@@ -58,12 +58,17 @@ def _shards(index: str, source: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def _write_tokenizer_file(target: Path, source: Path) -> None:
-    content: dict[str, Any] = json.loads((source / "tokenizer.json").read_text())
+    """One of the files that `save_pretrained` leaves out."""
     config: dict[str, Any] = json.loads((source / "tokenizer_config.json").read_text())
-    merges = ["#version: 0.2", *(" ".join(merge) for merge in content["model"]["merges"])]
     texts = {
-        "vocab.json": json.dumps(content["model"]["vocab"]),
-        "merges.txt": "\n".join(merges) + "\n",
-        "special_tokens_map.json": json.dumps({key: value for key, value in config.items() if key.endswith("_token")}),
+        "added_tokens.json": lambda: "{}",
+        "special_tokens_map.json": lambda: json.dumps({k: v for k, v in config.items() if k.endswith("_token")}),
+        "vocab.json": lambda: json.dumps(_bpe(source)["vocab"]),
+        "merges.txt": lambda: "\n".join(["#version: 0.2", *map(" ".join, _bpe(source)["merges"])]) + "\n",
     }
-    target.write_text(texts[target.name])
+    target.write_text(texts[target.name]())
+
+
+def _bpe(folder: Path) -> dict[str, Any]:
+    """The model in a tokenizer.json."""
+    return json.loads((folder / "tokenizer.json").read_text())["model"]

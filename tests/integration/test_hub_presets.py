@@ -64,4 +64,5 @@ def _request(model: TinyModel, preset: Preset) -> tuple[JobSpec, InputMedia]:
         spec = spec.model_copy(update={"control": control})
     if "image" in model.fields:
         return spec, InputMedia(image=noise[0])
-    return spec, InputMedia(video=Frames(noise)) if model.fields else NO_INPUT_MEDIA
+    reads_video = {"control", "video"} & model.fields.keys()
+    return spec, InputMedia(video=Frames(noise)) if reads_video else NO_INPUT_MEDIA

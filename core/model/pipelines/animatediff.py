@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from core.model.pipelines.loading import load_part
+from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
 SCHEDULE: dict[str, Any] = {
@@ -27,7 +28,7 @@ SCHEDULE: dict[str, Any] = {
 
 
 def animatediff_parts(context: LoadContext[Any], dtype: torch.dtype) -> dict[str, Any]:
-    """The arguments of a pipeline's constructor, from the folders of these names. Raises PresetError, OSError.
+    """The arguments of a pipeline's constructor, from the folders of these names. Raises PresetError.
 
     `scheduler` is DDIM, as published; `motion_adapter` is put into the UNet by the constructor.
     """
@@ -38,7 +39,11 @@ def animatediff_parts(context: LoadContext[Any], dtype: torch.dtype) -> dict[str
         "motion_adapter": MotionAdapter,
     }
     parts = {name: load_part(kind, context.part(name), dtype) for name, kind in networks.items()}
-    tokenizer = load_part(CLIPTokenizer, context.part("tokenizer"))
+    tokenizer: Any = load_part(CLIPTokenizer, context.part("tokenizer"))
+    most = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    if context.preset.max_prompt_tokens > most:
+        file = context.folder / "preset.json"
+        raise PresetError(f"{file}: max_prompt_tokens: the text encoder reads {most}", fix=f"give {most} or less")
     return {**parts, "tokenizer": tokenizer, "scheduler": animatediff_scheduler(context.part("scheduler"))}
 
 

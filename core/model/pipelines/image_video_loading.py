@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 import torch
 
 from core.model.cores import usable_cores
-from core.model.pipelines.fingerprint import pipeline_fingerprint
 from core.model.pipelines.image_model import ImageGenerator, fetch_image_model, load_image_model
 from core.model.pipelines.image_windows import ImageVideoModel
 from core.model.pipelines.loading import Placement, load_folder
 from core.model.pipelines.preset import ImageVideoPreset
+from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.device import select_device
 from core.service.domain.engine import LongWork
 from core.service.domain.errors import PresetError

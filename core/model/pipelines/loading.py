@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from core.model.networks.pretrained import loading
+from core.model.presets.files import FIX
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import PresetError
 
@@ -55,22 +56,42 @@ def load(what: str, make: Callable[[], Any], placement: Placement) -> Any:
     return pipeline
 
 
+def pretrained(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A network of a class of diffusers or transformers, in evaluation mode, on the CPU.
+
+    Reads local safetensors files only; nothing in a file is called. Raises PresetError.
+    """
+    with loading(str(folder)):
+        network, found = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise PresetError(f"the weights in {folder} lack {len(missing)} tensors, such as {missing[0]}", fix=FIX)
+    return network.eval().requires_grad_(False)
+
+
 def load_part(kind: Any, folder: Path, dtype: torch.dtype | None = None, **changed: Any) -> Any:
     """A network (in `dtype`), tokenizer or scheduler from its folder, with `changed` values of its config.
 
-    Reads safetensors only, and nothing from the network. Raises PresetError for a missing folder, and what
-    from_pretrained raises for wrong files.
+    Nothing is downloaded. Raises PresetError.
     """
     if not folder.is_dir():
-        raise PresetError(f"{folder} is missing", fix="restore the weights folder, or pull it again")
-    weights = {} if dtype is None else {"dtype": dtype, "use_safetensors": True}
-    return kind.from_pretrained(folder, local_files_only=True, **weights, **changed)
+        raise PresetError(f"{folder} is missing", fix=FIX)
+    if dtype is not None:
+        return pretrained(kind, folder, dtype)
+    with loading(str(folder)):
+        return kind.from_pretrained(folder, local_files_only=True, **changed)
 
 
-def load_folder(what: str, kind: Any, folder: Path, placement: Placement, **parts: Any) -> Any:
+def load_folder(what: str, kind: Any, folder: Path, placement: Placement) -> Any:
     """Load a pipeline of class `kind` from a folder in diffusers' layout: local files, safetensors only.
 
-    `parts`: networks that the folder does not have. Raises PresetError.
+    Raises PresetError.
     """
 
     def make() -> Any:
@@ -80,7 +101,6 @@ def load_folder(what: str, kind: Any, folder: Path, placement: Placement, **part
             variant=variant_in(folder, placement),
             use_safetensors=True,
             local_files_only=True,
-            **parts,
         )
 
     return load(what, make, placement)

@@ -15,32 +15,11 @@ from torch import Tensor
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
 from core.model.networks.encoders import ClipTextEncoder
-from core.model.networks.pretrained import loading
-from core.model.pipelines.loading import Placement
-from core.model.presets.files import FIX, read_json, read_tokenizer
-from core.service.domain.errors import PresetError
+from core.model.pipelines.loading import Placement, pretrained
+from core.model.presets.files import read_json, read_tokenizer
 
 Parts = Callable[[str], Path]
 """The folder of a part, such as "vae": LoadContext.part."""
-
-
-def pretrained(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A network of a class of diffusers or transformers, in evaluation mode, on the CPU.
-
-    Reads local safetensors files only; nothing in a file is called. Raises PresetError.
-    """
-    with loading(str(folder)):
-        network, found = kind.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise PresetError(f"the weights in {folder} lack {len(missing)} tensors, such as {missing[0]}", fix=FIX)
-    return network.eval().requires_grad_(False)
 
 
 @contextmanager

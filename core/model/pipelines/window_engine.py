@@ -53,6 +53,8 @@ class WindowRequest:
     inputs: InputMedia
     name: str
     """For errors.NotFinite, such as "chunk 3"."""
+    newest: NDArray[Any] | None = None
+    """Latents of the window before, of engines that keep them."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ class Window:
 class WindowEngine(Engine):
     """next_chunk for engines that make windows. Subclasses make one window and decode it.
 
-    The next window may begin before all frames of the newest are delivered: only what `Window.arrays` has is used.
+    The next window may begin before all frames of the newest are delivered: only what `Window.arrays` has is used, and
+    the newest window's latents if the engine keeps them.
     """
+
+    keeps_newest = False
+    """Whether the newest window stays in the state when its frames are delivered, for the next one to read."""
 
     def __init__(self, device: torch.device, fingerprint: str) -> None:
         self._torch_device = device
@@ -141,7 +147,8 @@ class WindowEngine(Engine):
             frames = np.concatenate([frames, made]) if len(frames) else made
             made_windows += 1
         done = state.frames_done + wanted
-        return EngineChunk(frames[:wanted], EngineState(done, _kept(arrays, done)), dict(watch.seconds))
+        kept = arrays if self.keeps_newest else _kept(arrays, done)
+        return EngineChunk(frames[:wanted], EngineState(done, kept), dict(watch.seconds))
 
     def _num_windows(self, first_frame: int, num_frames: int) -> int:
         """Windows that make at least so many frames from `first_frame` on."""
@@ -166,7 +173,7 @@ class WindowEngine(Engine):
         generator = restored(arrays[GENERATOR])
         others = {name: array for name, array in arrays.items() if name not in (GENERATOR, WINDOW, WINDOW_END)}
         name = f"chunk {state.frames_done // CHUNK_FRAMES}"
-        request = WindowRequest(spec, first, others, generator, inputs, name)
+        request = WindowRequest(spec, first, others, generator, inputs, name, arrays.get(WINDOW))
         window = watch.run("denoise", lambda: self.make_window(request, on_step))
         end = first + window.num_new_frames
         new = self._decode(spec, window.latents, window.num_new_frames, name, watch)
@@ -178,6 +185,8 @@ class WindowEngine(Engine):
         if WINDOW not in state.arrays:
             return np.zeros((0, 0, 0, 3), np.uint8)
         waiting = int(state.arrays[WINDOW_END][0]) - state.frames_done
+        if waiting == 0:
+            return np.zeros((0, 0, 0, 3), np.uint8)
         name = f"chunk {state.frames_done // CHUNK_FRAMES}"
         return self._decode(spec, state.arrays[WINDOW], waiting, name, watch)
 

@@ -63,6 +63,7 @@ ENGINES: Registry[EngineDefinition[Any]] = Registry(
         "i2vgen_xl": "core.model.engines.i2vgen_xl.definition:I2VGEN_XL",
         "instruct_pix2pix": "core.model.engines.instruct_pix2pix.definition:INSTRUCT_PIX2PIX",
         "text2video_zero": "core.model.engines.text2video_zero.definition:TEXT2VIDEO_ZERO",
+        "cogvideox": "core.model.engines.cogvideox.definition:COGVIDEOX",
         "fake": "core.service.testing.definitions:FAKE_ENGINE",
     },
 )

@@ -12,8 +12,8 @@ from core.model.cores import usable_cores
 from core.model.engines.animatediff.engine import AnimateDiffEngine
 from core.model.engines.animatediff.preset import AnimateDiffPreset
 from core.model.pipelines.animatediff import animatediff_parts
-from core.model.pipelines.fingerprint import pipeline_fingerprint
 from core.model.pipelines.loading import Placement, load
+from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.device import select_device
 from core.service.engines.load_context import LoadContext
 

@@ -4,13 +4,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from core.model.pipelines.preset import PipelinePreset
+from core.model.pipelines.animation_preset import AnimationPreset
 from core.service.domain.frame_plan import CHUNK_FRAMES
-from core.service.engines.capabilities import Capabilities, SizeRule
 from core.service.engines.definition import Parameters
 
 
-class AnimateDiffPreset(PipelinePreset):
+class AnimateDiffPreset(AnimationPreset):
     """preset.json of an engine `animatediff`."""
 
     window_frames: int = Field(
@@ -20,16 +19,6 @@ class AnimateDiffPreset(PipelinePreset):
         default=16, ge=2, description="Frames that attend to each other: what the motion adapter was trained with."
     )
     context_stride: int = Field(default=4, ge=1, description="Frames from the begin of a context to that of the next.")
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
-            fields=("negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps"),
-            size=SizeRule(multiple_of=8, min_side=256, max_side=1024, max_pixels=768 * 768),
-            prompt_changes=True,
-            reseeds=True,
-            endless=True,
-        )
 
     @property
     def overlap_frames(self) -> int:

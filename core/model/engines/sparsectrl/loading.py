@@ -14,8 +14,8 @@ from core.model.engines.sparsectrl.engine import SparseCtrlEngine
 from core.model.engines.sparsectrl.pipeline import LatentConditionPipeline
 from core.model.engines.sparsectrl.preset import SparseCtrlPreset
 from core.model.pipelines.animatediff import animatediff_parts
-from core.model.pipelines.fingerprint import pipeline_fingerprint
 from core.model.pipelines.loading import Placement, load, load_part
+from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.device import select_device
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext

@@ -2,12 +2,12 @@
 
 from pydantic import Field
 
-from core.model.pipelines.preset import PipelinePreset
-from core.service.engines.capabilities import Capabilities, SizeRule
+from core.model.pipelines.animation_preset import AnimationPreset
+from core.service.engines.capabilities import Capabilities
 from core.service.engines.definition import Parameters
 
 
-class SparseCtrlPreset(PipelinePreset):
+class SparseCtrlPreset(AnimationPreset):
     """preset.json of an engine `sparsectrl`."""
 
     window_frames: int = Field(
@@ -16,14 +16,7 @@ class SparseCtrlPreset(PipelinePreset):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            fields=("negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps"),
-            image=True,
-            size=SizeRule(multiple_of=8, min_side=256, max_side=1024, max_pixels=768 * 768),
-            prompt_changes=True,
-            reseeds=True,
-            endless=True,
-        )
+        return super().capabilities.model_copy(update={"image": True})
 
 
 class SparseCtrlParameters(Parameters):

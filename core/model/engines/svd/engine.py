@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from core.model.engines.svd.definition import SvdParameters
+from core.model.engines.svd.preset import SvdParameters
 from core.model.pipelines.image_windows import ImageWindowEngine
 from core.model.pipelines.window_engine import WindowRequest
 

@@ -1,7 +1,10 @@
-"""preset.json of the engine `svd`. Torch-free."""
+"""preset.json of the engine `svd`, and `parameters` of its requests. Torch-free."""
+
+from pydantic import Field
 
 from core.model.pipelines.preset import ImageVideoPreset
 from core.service.engines.capabilities import Capabilities, EngineField
+from core.service.engines.definition import Parameters
 
 FIELDS: tuple[EngineField, ...] = ("seed", "fps", "guidance_scale", "num_inference_steps")
 
@@ -21,3 +24,15 @@ class SvdPreset(ImageVideoPreset):
             reseeds=True,
             endless=True,
         )
+
+
+class SvdParameters(Parameters):
+    """`parameters` of a request. Defaults are the library's."""
+
+    motion_bucket_id: int = Field(default=127, ge=1, le=255, description="How much moves: more with larger values.")
+    noise_aug_strength: float = Field(
+        default=0.02,
+        ge=0.0,
+        le=1.0,
+        description="Noise added to the frame that a window begins with: more frees the video from it.",
+    )

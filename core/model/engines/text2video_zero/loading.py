@@ -17,8 +17,8 @@ from core.model.cores import usable_cores
 from core.model.engines.text2video_zero.engine import TextToVideoZeroEngine, ZeroModels
 from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset, controlnet_part, require_multiple
 from core.model.networks.cross_frame_attention import attend_to_first_frames
-from core.model.pipelines.loading import Placement
-from core.model.pipelines.stable_diffusion import TextReader, load_text_reader, pretrained
+from core.model.pipelines.loading import Placement, pretrained
+from core.model.pipelines.stable_diffusion import TextReader, load_text_reader
 from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.config import NoiseScheduleConfig, Spacing

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.model.engines.animatediff.definition import ANIMATEDIFF
@@ -252,6 +253,23 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
 
     with pytest.raises(PresetError, match=r"vae is missing"):
         load_engine_of(context_of(tmp_path), "cpu")
+
+
+def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
+    """Where it were, the library would draw random numbers."""
+    folder = write_animatediff_preset(tmp_path / "damaged")
+    file = folder / "motion_adapter" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    name = next(iter(tensors))
+    save_file({key: tensor for key, tensor in tensors.items() if key != name}, file)
+
+    with pytest.raises(PresetError, match=f"lack 1 tensors, such as {name}"):
+        load_engine_of(context_of(folder), "cpu")
+
+
+def test_a_preset_that_promises_longer_prompts_than_are_read_is_refused(folder: Path) -> None:
+    with pytest.raises(PresetError, match="max_prompt_tokens: the text encoder reads 22"):
+        load_engine_of(context_of(folder, max_prompt_tokens=23), "cpu")
 
 
 def test_the_registry_has_it() -> None:

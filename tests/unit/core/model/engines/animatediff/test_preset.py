@@ -32,6 +32,12 @@ def test_contexts_that_do_not_fill_a_window_are_refused(wrong: dict[str, int]) -
         preset(**wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"height": 20}, {"size": {"multiple_of": 4, "min_side": 16, "max_pixels": 4096}}])
+def test_sizes_that_are_no_whole_latents_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="multiples of 8"):
+        preset(**wrong)
+
+
 def test_a_job_may_have_no_end_and_change_its_prompt_seed_and_size() -> None:
     can = preset().capabilities
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.model.engines.svd.definition import SVD, SvdParameters
-from core.model.engines.svd.preset import SvdPreset
+from core.model.engines.svd.definition import SVD
+from core.model.engines.svd.preset import SvdParameters, SvdPreset
 from core.service.engines.definition import read_preset
 from core.service.engines.preset import PipelineDownload
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings

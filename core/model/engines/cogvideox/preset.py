@@ -1,0 +1,105 @@
+"""preset.json of the engine `cogvideox`. Torch-free."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from core.model.pipelines.preset import PipelinePreset
+from core.service.engines.capabilities import Capabilities, EngineField, SizeRule
+
+FRAME_GROUP = 8
+"""The autoencoder decodes frame 0 by itself and then groups of 8: a window has 8 n + 1 frames, as published."""
+SIDE_MULTIPLE = 16
+"""The autoencoder divides sides by 8, the transformer by 2 more."""
+FIELDS: tuple[EngineField, ...] = ("negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps")
+
+Continuation = Literal["last_frame", "overlap"]
+SchedulerName = Literal["ddim", "dpm"]
+
+
+class CogVideoXPreset(PipelinePreset):
+    """preset.json of an engine `cogvideox`."""
+
+    continuation: Continuation = Field(
+        description="How a window goes on from the one before. last_frame: its last frame is the input image, which"
+        " needs an image-to-video transformer. overlap: its last frames are the first of the new window, which needs a"
+        " text-to-video transformer."
+    )
+    window_frames: int = Field(default=49, description="Frames of a window, 8 n + 1; 49 in training.")
+    overlap_frames: int = Field(
+        default=9, description="Frames, 8 n + 1, that windows have in common if the continuation is overlap."
+    )
+    continuation_strength: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Of an overlap: below 1 the new frames begin as the last one, standing still, with less noise.",
+    )
+    scheduler: SchedulerName | None = Field(
+        default=None, description="Sampler with the values of scheduler/; unset: the one that is named there."
+    )
+    timestep_spacing: Literal["leading", "linspace", "trailing"] = Field(
+        default="trailing", description="Placement of the timesteps; the published demo has trailing."
+    )
+    use_dynamic_cfg: bool = Field(default=False, description="Whether guidance changes with the timestep, for dpm.")
+    vae_tiling: bool = Field(
+        default=True,
+        description="Decode in tiles of half the autoencoder's own size: a quarter of the memory, slower. Frames"
+        " larger than that size always are.",
+    )
+    sizes: SizeRule | None = Field(
+        default=None, description="Sizes that a request may have; unset: the model's only, as learned positions need."
+    )
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether the transformer makes videos from an image, and from nothing else."""
+        return self.continuation == "last_frame"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            fields=FIELDS,
+            image=self.takes_image,
+            video="last_frames" if self.takes_image else "whole",
+            needs_input=self.takes_image,
+            length_of_input=not self.takes_image,
+            size=self.sizes,
+            prompt_changes=True,
+            endless=True,
+            reseeds=True,
+        )
+
+    @field_validator("window_frames", "overlap_frames")
+    @classmethod
+    def _is_a_group_of_frames(cls, frames: int) -> int:
+        if frames < 1 or frames % FRAME_GROUP != 1:
+            raise ValueError(f"{frames} frames are not {FRAME_GROUP} n + 1; the nearest is {nearest_frames(frames)}")
+        return frames
+
+    @field_validator("sizes")
+    @classmethod
+    def _is_divisible(cls, sizes: SizeRule | None) -> SizeRule | None:
+        if sizes is not None and sizes.multiple_of % SIDE_MULTIPLE:
+            raise ValueError(f"multiple_of must be a multiple of {SIDE_MULTIPLE}")
+        return sizes
+
+    @model_validator(mode="after")
+    def _makes_new_frames(self) -> "CogVideoXPreset":
+        for name, side in (("height", self.height), ("width", self.width)):
+            if side % SIDE_MULTIPLE:
+                raise ValueError(f"{name} {side} is not divisible by {SIDE_MULTIPLE}; the nearest is {nearest(side)}")
+        repeated = 1 if self.takes_image else self.overlap_frames
+        if repeated >= self.window_frames:
+            raise ValueError(f"window_frames must be more than the {repeated} that a window repeats")
+        return self
+
+
+def nearest_frames(frames: int) -> int:
+    """The nearest number of frames that a window can have, at least 1."""
+    return max(0, round((frames - 1) / FRAME_GROUP)) * FRAME_GROUP + 1
+
+
+def nearest(side: int) -> int:
+    """The nearest length of a side, in pixels."""
+    return max(1, round(side / SIDE_MULTIPLE)) * SIDE_MULTIPLE

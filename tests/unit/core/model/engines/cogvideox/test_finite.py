@@ -1,0 +1,75 @@
+"""One weight that is NaN or infinite, in any network, fails the chunk with its name: no black frame, no bad state."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from core.model.engines.cogvideox.latents import to_array, to_tensor
+from core.service.domain.engine import InputMedia, ignore_step
+from core.service.domain.errors import NotFinite
+from tests.helpers.cogvideox_jobs import PICTURE, Frames, chunks, noise, spec_of
+from tests.helpers.poison import INFINITY, NAN, poisoned
+from tests.unit.core.model.engines.cogvideox.conftest import EngineOf
+
+SPEC = spec_of(num_frames=32, num_inference_steps=1)
+
+
+def network(engine: Any, name: str) -> Any:
+    part, _, inner = name.partition(".")
+    found = getattr(engine._pipelines.main, part)
+    return getattr(found, inner) if inner else found
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY])
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("transformer", "window"), ("text_encoder", "window"), ("vae.decoder", "decoder"), ("vae.encoder", "window")],
+)
+def test_one_damaged_weight_fails_the_chunk_with_stage_and_index(
+    engine_of: EngineOf, name: str, stage: str, value: float
+) -> None:
+    engine = engine_of("text")
+    first = next(chunks(engine, SPEC))
+    # Texts and decoded windows that an engine has read stay with it.
+    fresh = engine_of("text")
+
+    with poisoned(network(fresh, name), value), pytest.raises(NotFinite, match=f"chunk 1, {stage}: numbers"):
+        fresh.next_chunk(SPEC, first.state, ignore_step)
+
+
+@pytest.mark.parametrize("inputs", [PICTURE, InputMedia(video=Frames(noise(32)))], ids=["image", "video"])
+def test_a_damaged_encoder_fails_the_first_chunk_of_input_media(engine_of: EngineOf, inputs: InputMedia) -> None:
+    engine = engine_of("text" if inputs.image is None else "image")
+
+    with poisoned(network(engine, "vae.encoder"), NAN), pytest.raises(NotFinite, match="chunk 0, window: numbers"):
+        next(chunks(engine, SPEC, inputs))
+
+
+def test_the_same_engine_continues_when_the_weight_is_restored(engine_of: EngineOf) -> None:
+    engine = engine_of("text")
+    expected = next(chunks(engine, SPEC))
+
+    with poisoned(network(engine, "transformer"), NAN), pytest.raises(NotFinite):
+        next(chunks(engine, SPEC))
+
+    assert next(chunks(engine, SPEC)).frames.tobytes() == expected.frames.tobytes()
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY, 70_000.0])
+def test_latents_that_float16_cannot_hold_are_refused(value: float) -> None:
+    latents = torch.zeros(1, 2, 3, 4, 5)
+    latents[0, 1, 2, 3, 4] = value
+
+    with pytest.raises(NotFinite, match="chunk 3, window: "):
+        to_array(latents, "chunk 3")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_latents_are_kept_exactly(dtype: torch.dtype) -> None:
+    latents = torch.randn(1, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+    array = to_array(latents, "chunk 0")
+
+    assert array.itemsize == 2
+    assert torch.equal(to_tensor(array, torch.device("cpu"), dtype), latents)
