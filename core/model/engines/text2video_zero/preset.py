@@ -34,6 +34,7 @@ class TextToVideoZeroPreset(PipelinePreset):
         return Capabilities(
             fields=("negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps"),
             control=self.control,
+            length_of_input=True,
             size=self.size,
             prompt_changes=True,
             reseeds=True,
