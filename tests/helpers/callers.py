@@ -17,7 +17,7 @@ class Callers:
     """Clients of `app`, which is made with `customers.with_keys`."""
 
     def __init__(self, app: FastAPI, world: World) -> None:
-        self._app = app
+        self.app = app
         self._world = world
         self.admin = self._client(bearer(ADMIN_KEY))
         self.nobody = self._client({})
@@ -29,7 +29,7 @@ class Callers:
 
     def _client(self, headers: dict[str, str]) -> TestClient:
         return TestClient(
-            self._app, base_url=BASE_URL, headers=headers, follow_redirects=False, raise_server_exceptions=False
+            self.app, base_url=BASE_URL, headers=headers, follow_redirects=False, raise_server_exceptions=False
         )
 
 

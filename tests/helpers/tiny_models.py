@@ -15,7 +15,7 @@ from tests.helpers.pipelines_zero import write_zero_preset
 
 _RULE = {"multiple_of": 8, "min_side": 16, "max_side": 64, "max_pixels": 4096}
 _SMALL: Mapping[str, Any] = {"height": 16, "width": 16, "max_prompt_tokens": 22}
-_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": _RULE}
+_ANIMATED: Mapping[str, Any] = {**_SMALL, "size": _RULE, "negative_prompt": "bad quality"}
 _IMAGE_VIDEO: Mapping[str, Any] = {**_SMALL, "sizes": _RULE, "decode_chunk_size": 4}
 _COGVIDEOX: Mapping[str, Any] = {
     "height": SIDE,

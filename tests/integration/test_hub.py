@@ -420,12 +420,14 @@ def test_a_preset_names_its_refiner_by_hub_id(hub: Hub, tmp_path: Path) -> None:
 
 FETCH_IMAGE_MODELS = """
 import logging, torch
+from core.model.networks.pretrained import repository_folder
 from core.model.pipelines.loading import Placement
 from core.model.pipelines.image_model import fetch_image_model, load_image_model
 
 logging.basicConfig(format="%(message)s")
 placement = Placement(torch.device("cpu"))
 print(fetch_image_model("no/where", placement))
+print(repository_folder("org/sdxl", "fp16").name)  # it has no such files
 print(fetch_image_model("org/sdxl", placement))
 print(type(load_image_model("org/sdxl", placement)).__name__)
 """
@@ -439,7 +441,7 @@ def test_an_image_model_is_fetched_before_it_is_loaded(hub: Hub, tmp_path: Path)
     ended = subprocess.run(script, env=variables, capture_output=True, text=True, check=True)
 
     assert "no/where is not available, so requests need an image: " in ended.stderr
-    assert ended.stdout.split() == ["not", "available", commit, "StableDiffusionXLPipeline"]
+    assert ended.stdout.split() == ["not", "available", commit, commit, "StableDiffusionXLPipeline"]
     assert {"unet/diffusion_pytorch_model.safetensors", "vae/config.json"} <= {entry.path for entry in hub.served}
 
 

@@ -22,6 +22,7 @@ from core.service.clock import SystemClock
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.ids import new_job_id
 from core.service.domain.schema import JobStatus, Lane
+from core.service.engines.capabilities import SizeRule
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from tests.helpers.clips import clip, numbers_of, picture, png_bomb
@@ -39,14 +40,17 @@ NUM_GIVEN = 40
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Workers for `fake` and for `pictures`, which takes an image. URLs may lead to this machine."""
+    """Workers for `fake`, for `pictures`, which takes an image, and for `along`, which takes a control. URLs may lead
+    to this machine."""
     folder = tmp_path_factory.mktemp("given")
     write_fake_preset(folder / "presets", "fake")
     write_fake_preset(folder / "presets", "pictures", accepts_image=True)
+    size = SizeRule(multiple_of=8, min_side=32, max_pixels=128 * 128).model_dump()
+    write_fake_preset(folder / "presets", "along", control=["canny"], length_of_input=True, size=size)
     with running_service(
         folder, folder / "presets", default_model="fake", media_allow_private_addresses=True
     ) as service:
-        service.start_workers("fake", "pictures")
+        service.start_workers("fake", "pictures", "along")
         yield service
 
 
@@ -164,6 +168,29 @@ def test_a_video_that_is_too_short_fails_its_job(service: Service, tmp_path: Pat
     error = service.job(job_id).error
     assert error is not None
     assert "12 frames" in error.message
+
+
+def test_a_job_follows_its_control_video_to_the_end_at_its_own_size(
+    service: Service, video: Path, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{service.api_port}"
+    control = ["--model", "along", "--control", f"canny={video}", "--size", "96x96"]
+    command = Running(["submit", "a red square", *control, "--url", url], service.settings.presets_dir, tmp_path, {})
+    assert command.wait() == 0, command.output
+    job_id = next(line for line in command.output.splitlines() if line.startswith("job_"))
+    job = service.wait_for_success(job_id)
+    assert (job.request.num_frames, job.progress.frames_total) == (NUM_GIVEN, NUM_GIVEN)
+    frames = frames_of(service.video(job_id))
+    assert frames.shape == (NUM_GIVEN, 96, 96, 3)
+    given = frames_of(video.read_bytes())
+    corners = frames[:, -1, -1].astype(int) - given[:, -1, -1]
+    assert np.abs(corners).mean() < 6, "the field of frame n is frame n of the input"
+
+
+def test_a_control_video_that_is_too_short_fails_its_job(service: Service, video: Path) -> None:
+    control = {"type": "canny", "video": upload(service, video.read_bytes())}
+    job_id = service.submit(model="along", control=control, num_frames=NUM_GIVEN + 1).id
+    assert failure_of(service, job_id) == "video_too_short"
 
 
 def test_a_worker_that_waits_for_a_slow_server_keeps_its_lease(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -26,6 +27,8 @@ from worker.runtime.services import Services
 NUM_FRAMES = 25
 """Two chunks, and two refinement windows, of which the last slides back."""
 NUM_CHUNKS = 2
+NEVER = 10**9
+"""A call that no process makes."""
 SIDE = 32
 """Pixels: few, for a job is made hundreds of times here."""
 
@@ -35,13 +38,15 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """A process that dies at its `at`-th call of a port, before the call does its work or right after."""
+    """A process that dies at its `at`-th call of a port, before the call does its work. Without `at` it lives and notes
+    in `changing` which of its calls change the world."""
 
-    def __init__(self, at: int, *, before: bool) -> None:
+    def __init__(self, world: World, at: int | None = None) -> None:
+        self._world = world
         self._at = at
-        self._before = before
         self._calls = 0
         self.dead = False
+        self.changing: list[int] = []
 
     def port(self, port: object) -> Any:
         """`port`, as the mortal process sees it."""
@@ -49,14 +54,27 @@ class Mortal:
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._calls += 1
-        self.dead = self.dead or (self._before and self._calls == self._at)
+        number = self._calls
+        self.dead = self.dead or number == self._at
         if self.dead:
             raise Killed
+        if self._at is not None:
+            return method(*args, **kwargs)
+        before = contents(self._world)
         result = method(*args, **kwargs)
-        self.dead = self._calls == self._at
-        if self.dead:
-            raise Killed
+        if contents(self._world) != before:
+            self.changing.append(number)
         return result
+
+
+def contents(world: World) -> tuple[object, ...]:
+    """All that store, storage and queue hold."""
+    memory = {name: _copied(value) for name, value in vars(world.store.memory).items() if name != "changed"}
+    return memory, dict(world.storage.objects), list(world.queue.messages)
+
+
+def _copied(value: Any) -> object:
+    return {key: copy(held) for key, held in value.items()} if isinstance(value, dict) else copy(value)
 
 
 class CountingEngine(FakeEngine):
@@ -150,37 +168,40 @@ def undisturbed(kind: Kind) -> list[object]:
     return results(world)
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before-the-call", "after-the-call"])
+def moments(kind: Kind) -> list[int]:
+    """Before which calls a process may die: those that change something, for between two of them others find the same;
+    and none at all, the last."""
+    world = World()
+    submit(world, kind)
+    process = Mortal(world)
+    work_until_killed(world, CountingEngine(), CountingRefineEngine(), process)
+    assert len(process.changing) > 15, "fewer changes than a job makes: the ports were not watched"
+    return [*process.changing, NEVER]
+
+
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_a_kill_at_any_call_costs_at_most_one_piece_and_no_byte(before: bool, kind: Kind) -> None:
+def test_a_kill_at_any_call_costs_at_most_one_piece_and_no_byte(kind: Kind) -> None:
     expected = undisturbed(kind)
     assert expected[0] is JobStatus.SUCCEEDED
-    at, killed = 0, True
-    while killed:
-        at += 1
+    for at in moments(kind):
         world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
-        process = Mortal(at, before=before)
+        process = Mortal(world, at)
         spec = submit(world, kind)
         work_until_killed(world, engine, refiner, process)
         recover(world, engine, refiner)
         assert results(world) == expected, f"killed at call {at}"
         pieces = NUM_CHUNKS + (num_pieces(spec) if spec.refine else 0)
         assert engine.made + refiner.made <= pieces + 1, f"killed at call {at}"
-        killed = process.dead
-    assert at > 20, "fewer calls than a job makes: the ports were not counted"
+        assert process.dead is (at != NEVER)
 
 
 @pytest.mark.parametrize("kind", ["preview", "streaming", "picture"])
 def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(kind: Kind) -> None:
     expected = undisturbed(kind)
-    at, killed = 0, True
-    while killed:
-        at += 1
+    for at in moments(kind):
         world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
-        process = Mortal(at, before=False)
         submit(world, kind)
-        work_until_killed(world, engine, refiner, process)
+        work_until_killed(world, engine, refiner, Mortal(world, at))
         lose_the_store(world)
         recover(world, engine, refiner)
         assert results(world) == expected, f"killed at call {at}"
-        killed = process.dead

@@ -1,13 +1,15 @@
 """Text2Video-Zero as an engine: windows of 16 frames, all of which read frame 0.
 
 Frame 0 is denoised again with every window, so a window needs its noisy latents and nothing of the frames between.
-The state's arrays, float32: `first_latents`, frame 0 where all frames begin to be denoised together (pure noise in
-jobs with `control`), and `moving_latents`, frame 0 less noisy, which the motion field moves (only in jobs without).
+The state's arrays: `generator`; and, float32, `first_latents`, frame 0 where all frames begin to be denoised together
+(pure noise in jobs with `control`), and `moving_latents`, frame 0 less noisy, which the motion field moves (only in
+jobs without). A chunk is a window. After one that is cut short by the video's end, the generator is still the one
+before it: if the video goes on, the window is made again.
 
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,20 +24,31 @@ from core.model.engines.text2video_zero.parameters import TextToVideoZeroParamet
 from core.model.engines.text2video_zero.sampling import Change, Control, Denoiser, Steps, denoised, motion_steps
 from core.model.pipelines.loading import Placement
 from core.model.pipelines.stable_diffusion import TextReader, TextStates, on_device
-from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, WindowRequest
 from core.model.sampling.config import Spacing
+from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.lru_cache import LruCache
+from core.model.sampling.noise import restored, seeded, state_of
 from core.model.sampling.schedules import NoiseSchedule, spaced_timesteps
-from core.model.sampling.vae import decode_frames, downsampling
-from core.service.domain.engine import EngineState, FramesTHWC, InputMedia, OnStep
+from core.model.sampling.vae import decode_frames, downsampling, to_uint8
+from core.service.domain.engine import (
+    NO_INPUT_MEDIA,
+    Engine,
+    EngineChunk,
+    EngineState,
+    FramesTHWC,
+    InputMedia,
+    OnStep,
+)
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.prompt_schedule import easing, prompts_of_window
 from core.service.domain.schema import JobSpec
 
-FIRST, MOVING = "first_latents", "moving_latents"
+GENERATOR, FIRST, MOVING = "generator", "first_latents", "moving_latents"
 _STAGE = "window"
 _CACHED_TEXTS = 8
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,42 +67,92 @@ class ZeroModels:
     placement: Placement
 
 
-class TextToVideoZeroEngine(WindowEngine):
+@dataclass(frozen=True)
+class WindowRequest:
+    """The next window of a job."""
+
+    spec: JobSpec
+    first_frame: int
+    """Index in the video of its first frame: a multiple of 16."""
+    arrays: Arrays
+    """What the window before left."""
+    generator: torch.Generator
+    """Advanced by the window: the only source of randomness."""
+    inputs: InputMedia
+    name: str
+    """For errors.NotFinite, such as "chunk 3"."""
+
+
+class TextToVideoZeroEngine(Engine):
     """Makes windows of 16 frames."""
 
     def __init__(self, models: ZeroModels, height: int, width: int, fingerprint: str) -> None:
         """`height`, `width`: of jobs that name no size, in pixels."""
-        super().__init__(models.placement.device, fingerprint)
         self.models = models
         self._size = (height, width)
+        self._fingerprint = fingerprint
         self._texts: LruCache[tuple[str, bool], TextStates] = LruCache(_CACHED_TEXTS)
 
-    def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
-        """Nothing: the control video is read window by window."""
-        del spec, inputs
-        return {}
+    @property
+    def fingerprint(self) -> str:
+        """What the bytes depend on besides the request: weights, device model, library versions, threads."""
+        return self._fingerprint
+
+    @property
+    def device(self) -> str:
+        """Device of the networks, for display."""
+        return device_name(self.models.placement.device)
+
+    def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
+        """The state before chunk 0. A control video is read window by window."""
+        del inputs
+        return EngineState(0, {GENERATOR: state_of(seeded(spec.seed))})
 
     def reseeded(self, state: EngineState, seed: int) -> EngineState:
         """Later frames draw anew. In jobs with `control` nothing is drawn after frame 0, so its latents are."""
-        arrays = dict(super().reseeded(state, seed).arrays)
+        arrays = {**state.arrays, GENERATOR: state_of(seeded(seed))}
         if MOVING not in arrays:
             arrays.pop(FIRST, None)
         return EngineState(state.frames_done, arrays)
 
-    def make_window(self, request: WindowRequest, on_step: OnStep) -> Window:
-        """16 frames, fewer where the control video ends. Raises what `on_step` raises, and NotFinite."""
+    @torch.inference_mode()
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        """The chunk after `state`: up to 16 frames, fewer only at the video's end.
+
+        Raises what `on_step` raises, errors.PromptTooLong, errors.PresetError for a ControlNet that cannot be loaded,
+        and errors.NotFinite, naming the chunk.
+        """
+        index, done_before = divmod(state.frames_done, CHUNK_FRAMES)
+        end = min(spec.length, (index + 1) * CHUNK_FRAMES)
+        if end <= state.frames_done:
+            raise ValueError(f"all {spec.length} frames are done already")
+        watch, generator = DeviceTimer(), restored(state.arrays[GENERATOR])
+        request = WindowRequest(spec, index * CHUNK_FRAMES, state.arrays, generator, inputs, f"chunk {index}")
+        latents, arrays = watch.run("denoise", lambda: self.make_window(request, on_step))
+        frames = watch.run("decode", lambda: self._decoded(latents, request.name))
+        drawn = state_of(generator) if end % CHUNK_FRAMES == 0 else state.arrays[GENERATOR]
+        after = EngineState(end, {**arrays, GENERATOR: drawn})
+        return EngineChunk(frames[done_before : end - request.first_frame], after, dict(watch.seconds))
+
+    def make_window(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, Arrays]:
+        """Latents [F, C, H, W] of 16 frames, fewer where the control video ends, and what the next window needs.
+
+        Raises as `next_chunk` does.
+        """
         make = self._follow_motion if request.spec.control is None else self._follow_control
-        latents, arrays = make(request, on_step)
-        own = latents[1:] if request.first_frame else latents
-        return Window(_finite(own, request.name), arrays, len(own))
+        latents, kept = make(request, on_step)
+        arrays = {name: _finite(array, request.name) for name, array in kept.items()}
+        return latents[1:] if request.first_frame else latents, arrays
 
-    def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
-        """Pictures [F, 3, P, R] of latents [F, C, H, W]."""
-        del spec
+    def _decoded(self, latents_FCHW: Tensor, name: str) -> FramesTHWC:
+        check = FiniteCheck(name)
+        check.add(_STAGE, latents_FCHW)
         with on_device(self.models.placement, self.models.vae):
-            return decode_frames(self.models.vae, self._tensor(latents).transpose(0, 1))
+            return to_uint8(decode_frames(self.models.vae, latents_FCHW.transpose(0, 1)), check)
 
-    def _follow_motion(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, Arrays]:
+    def _follow_motion(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, dict[str, Tensor]]:
         """Latents of frame 0 and of the others, moved from it."""
         parameters = parameters_of(request.spec)
         steps = motion_steps(self.models.schedule, self._timesteps(request.spec), parameters.t0, parameters.t1)
@@ -103,7 +166,7 @@ class TextToVideoZeroEngine(WindowEngine):
             x = torch.cat([first, steps.renoised(others, self._drawn(request.generator, others.shape))])
             together = range(steps.joint, len(steps.timesteps))
             latents = denoised(denoiser, x, steps, together, _counted(report, alone))
-        return latents, {FIRST: _finite(first, request.name), MOVING: _finite(moving, request.name)}
+        return latents, {FIRST: first, MOVING: moving}
 
     def _first_frame(
         self, request: WindowRequest, denoiser: Denoiser, steps: Steps, report: OnStep
@@ -116,7 +179,7 @@ class TextToVideoZeroEngine(WindowEngine):
         moving = denoised(alone, first, steps, range(steps.joint, steps.moving), _counted(report, steps.joint))
         return first, moving
 
-    def _follow_control(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, Arrays]:
+    def _follow_control(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, dict[str, Tensor]]:
         """Latents of frame 0 and of the others, from the same noise."""
         video, timesteps = request.inputs.video, self._timesteps(request.spec)
         assert video is not None, "the service gives a job with `control` its video"
@@ -129,7 +192,7 @@ class TextToVideoZeroEngine(WindowEngine):
         x = first.expand(len(frames), -1, -1, -1)
         with on_device(self.models.placement, self.models.unet, control.network):
             latents = denoised(denoiser, x, steps, range(len(timesteps)), on_step, smooth)
-        return latents, {FIRST: _finite(first, request.name)}
+        return latents, {FIRST: first}
 
     def _noise_of_first(self, request: WindowRequest) -> Tensor:
         if FIRST in request.arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from api.http.protection import scope_of
 from core.service.domain.api_keys import Scope
-from tests.helpers.api_world import BASE_URL, World, submit
+from tests.helpers.api_world import World, submit
+from tests.helpers.bare_requests import BareRequest, statuses
 from tests.helpers.callers import Callers, path_of
 from tests.helpers.customers import bearer, customer
 
@@ -55,25 +56,30 @@ def odd_operations(api: TestClient, job_id: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def send(api: TestClient, method: str, path: str, text: str | None = None) -> int:
-    body: dict[str, str] | None = {"name": "mine", "scope": "admin"} if method in {"POST", "PUT", "PATCH"} else None
-    return api.request(method, BASE_URL + path, json=body, headers=bearer(text) if text else None).status_code
+def sent(callers: Callers, requests: Iterable[tuple[str, str]], text: str | None = None) -> list[int]:
+    """The statuses of the answers to (method, path): of nobody, or with a key."""
+    headers = bearer(text) if text else {}
+    body, with_body = b'{"name": "mine", "scope": "admin"}', {"POST", "PUT", "PATCH"}
+    bare = [BareRequest(method, path, headers, body if method in with_body else b"") for method, path in requests]
+    return statuses(callers.app, bare)
 
 
 def test_without_a_key_nothing_opens(callers: Callers, job_id: str) -> None:
-    api = callers.nobody
-    wrong = [odd for method, _, odd in odd_operations(api, job_id) if send(api, method, odd) != 401]
-    assert wrong == []
+    tried = [(method, odd) for method, _, odd in odd_operations(callers.nobody, job_id)]
+    answers = zip(tried, sent(callers, tried), strict=True)
+    assert [request for request, status in answers if status != 401] == []
     for page in ("/", "/favicon.ico", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/problems/key_refused"):
-        assert {send(api, "GET", odd.format(page)) for odd in ODD} <= {401, 404}, page
+        assert {*sent(callers, [("GET", odd.format(page)) for odd in ODD])} <= {401, 404}, page
 
 
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.JOBS])
 def test_a_key_opens_no_more_than_its_scope_has(callers: Callers, world: World, job_id: str, scope: Scope) -> None:
     text = customer(world.keys, scope).text
     keys = world.keys.list()
-    for method, path, odd in odd_operations(callers.nobody, job_id):
-        needed, status = scope_of(method, path), send(callers.nobody, method, odd, text)
+    tried = odd_operations(callers.nobody, job_id)
+    answers = sent(callers, [(method, odd) for method, _, odd in tried], text)
+    for (method, path, odd), status in zip(tried, answers, strict=True):
+        needed = scope_of(method, path)
         if needed is Scope.ADMIN:
             assert status in {403, 404}, (method, odd)
         elif needed is Scope.JOBS and scope is Scope.READ:
@@ -84,8 +90,9 @@ def test_a_key_opens_no_more_than_its_scope_has(callers: Callers, world: World, 
 def test_a_link_opens_nothing_else(callers: Callers, job_id: str) -> None:
     video = path_of(callers.one.get(f"/jobs/{job_id}").json()["links"]["video"])
     token = video.partition("?")[2]
-    for method, _, odd in odd_operations(callers.nobody, job_id):
-        assert send(callers.nobody, method, f"{odd}?{token}") in {401, 404}, (method, odd)
+    tried = [(method, f"{odd}?{token}") for method, _, odd in odd_operations(callers.nobody, job_id)]
+    answers = zip(tried, sent(callers, tried), strict=True)
+    assert [request for request, status in answers if status not in {401, 404}] == []
 
 
 @pytest.mark.parametrize("character", ["%00", "%09", "%0A", "%0D", "%1B", "%7F"])
@@ -115,9 +122,8 @@ def test_a_route_asks_for_its_scope_itself(
 ) -> None:
     found, text = list(operations(callers.nobody, job_id)), customer(world.keys, Scope.READ).text
     monkeypatch.setattr("api.access.access.scope_of", always(Scope.READ))
-    for method, path in found:
-        refused = scope_of(method, path) in {Scope.JOBS, Scope.ADMIN}
-        assert (send(callers.nobody, method, path, text) == 403) == refused, (method, path)
+    for (method, path), status in zip(found, sent(callers, found, text), strict=True):
+        assert (status == 403) == (scope_of(method, path) in {Scope.JOBS, Scope.ADMIN}), (method, path)
 
 
 def test_a_route_that_is_not_open_asks_for_a_key_itself(
@@ -125,14 +131,14 @@ def test_a_route_that_is_not_open_asks_for_a_key_itself(
 ) -> None:
     found = list(operations(callers.nobody, job_id))
     monkeypatch.setattr("api.access.access.scope_of", always(None))
-    for method, path in found:
-        assert (send(callers.nobody, method, path) == 401) == (scope_of(method, path) is not None), (method, path)
+    for (method, path), status in zip(found, sent(callers, found), strict=True):
+        assert (status == 401) == (scope_of(method, path) is not None), (method, path)
 
 
 def test_a_route_that_no_link_opens_refuses_a_token_itself(
     callers: Callers, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.access.access.takes_link_token", always(True))
-    for path in ("/models", "/jobs", "/key", "/keys", f"/jobs/{job_id}"):
-        assert send(callers.nobody, "GET", f"{path}?token=x") == 401
-    assert send(callers.nobody, "POST", "/jobs?token=x") == 401
+    paths = ("/models", "/jobs", "/key", "/keys", f"/jobs/{job_id}")
+    tried = [*(("GET", f"{path}?token=x") for path in paths), ("POST", "/jobs?token=x")]
+    assert {*sent(callers, tried)} == {401}

@@ -118,7 +118,10 @@ def test_what_is_no_id_of_a_key_is_refused_as_owner(callers: Callers, owner: str
 
 def test_an_id_that_another_key_has_chosen_is_taken_whatever_is_asked(callers: Callers) -> None:
     assert callers.one.put("/jobs/trailer-7", json=JOB).status_code == 201
-    same, different = callers.other.put("/jobs/trailer-7", json=JOB), callers.other.put("/jobs/trailer-7", json={})
+    same, different = (
+        callers.other.put("/jobs/trailer-7", json=JOB),
+        callers.other.put("/jobs/trailer-7", json={"prompt": 1}),
+    )
     assert (same.status_code, same.json()["code"]) == (409, "job_exists")
     assert different.status_code == 422  # as for an id that is free
     assert told(callers.one.put("/jobs/trailer-7", json={**JOB, "seed": 1})) == told(same)

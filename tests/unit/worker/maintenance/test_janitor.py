@@ -358,7 +358,7 @@ def test_an_upload_stays_while_a_job_waits_for_it_and_goes_when_that_is_prepared
 ) -> None:
     video = new_upload_of(world)
     control = ControlSpec(type="canny", video=video, scale=1.0, start=0.0, end=1.0)
-    world.submit(**{field: control if field == "control" else video})
+    world.submit(JOB, **{field: control if field == "control" else video})
     lease = world.store.claim(JOB, Lane.PREPARE, "cpu-1", 10 * 86400)
     assert lease
     world.clock.advance(2 * world.settings.upload_retention_seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 class TestContract(EngineContract):
     spec = edit_spec(100, 1.0)
-    inputs = InputMedia(video=noise_video(100))
+    inputs = InputMedia(video=noise_video(400))
     size = (SIDE, SIDE)
 
 
@@ -137,20 +136,6 @@ def test_a_chunk_reads_its_frames_and_the_first_only(engine: InstructPix2PixEngi
     chunks(engine, edit_spec(36, num_inference_steps=1), video)
 
     assert sorted(video.reads) == [(0, 1), (0, 1), (0, 16), (16, 16), (32, 4)]
-
-
-def test_state_and_memory_stay_as_small_over_20_chunks(engine: InstructPix2PixEngine) -> None:
-    spec, inputs = edit_spec(320, 1.0, num_inference_steps=1), InputMedia(video=noise_video(320))
-    state, sizes, kept = engine.start(spec, inputs), set[int](), list[int]()
-    for index in range(20):
-        state = engine.next_chunk(spec, state, ignore_step, inputs).state
-        sizes.add(len(state.to_bytes()))
-        if index in {2, 19}:
-            kept.append(sum(type(one) is Tensor for one in gc.get_objects()))
-
-    assert len(sizes) == 1
-    assert max(sizes) < 300
-    assert kept[0] == kept[1]
 
 
 def test_a_video_of_another_size_is_edited_at_its_size(engine: InstructPix2PixEngine) -> None:

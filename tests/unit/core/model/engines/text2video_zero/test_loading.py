@@ -27,6 +27,7 @@ from tests.helpers.pipelines import new_autoencoder
 from tests.helpers.pipelines_zero import Frames, control_frames, write_scheduler, write_zero_json
 from tests.unit.core.model.engines.text2video_zero.conftest import canny, load, zero_spec
 
+QUICK = {"num_inference_steps": 1, "guidance_scale": 1.0}
 SPRITES = SHIPPED_PRESETS_DIR / "sprites"
 
 
@@ -54,7 +55,7 @@ def test_a_preset_has_what_it_lacks_from_the_one_that_it_shares_with(sprites_zer
     engine = load(sprites_zero, shared=SPRITES)
 
     for control in (None, canny()):
-        spec = zero_spec(prompt="a red circle", num_frames=17, num_inference_steps=2, control=control)
+        spec = zero_spec(prompt="a red circle", num_frames=17, control=control, **QUICK)
         inputs = InputMedia(video=Frames(control_frames(17, 64))) if control else NO_INPUT_MEDIA
         first = engine.next_chunk(spec, engine.start(spec, inputs), ignore_step, inputs)
         second = engine.next_chunk(spec, first.state, ignore_step, inputs)
@@ -170,7 +171,7 @@ def test_a_control_that_cannot_be_pulled_is_refused(tmp_path: Path, optional: di
 
 def test_a_controlnet_that_is_not_installed_is_named_with_its_command(folder: Path, copy: Path) -> None:
     shutil.rmtree(copy / "controlnet" / "canny")
-    engine, spec = load(copy), zero_spec(num_inference_steps=1, control=canny())
+    engine, spec = load(copy), zero_spec(control=canny(), **QUICK)
     inputs = InputMedia(video=Frames(control_frames(32)))
 
     with pytest.raises(PresetError, match="ControlNet of type canny") as caught:
