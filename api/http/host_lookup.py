@@ -59,7 +59,9 @@ ResolvedHosts = Annotated[Resolve, Depends(_resolved_hosts)]
 
 def _hosts_of(wanted: WithUrls) -> set[HostAndPort]:
     """The hosts of the URLs in a job request."""
-    texts = (getattr(wanted, name, None) for name in URL_FIELDS)
+    texts = [getattr(wanted, name, None) for name in URL_FIELDS]
+    if isinstance(wanted, JobRequest) and wanted.control is not None:
+        texts.append(wanted.control.video)
     return {host for text in texts if text is not None and (host := host_and_port(text)) is not None}
 
 

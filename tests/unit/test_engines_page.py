@@ -1,22 +1,26 @@
-"""docs/engines.md shows the example engine as it is."""
+"""docs/engines.md shows the example engines as they are."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
 
-EXAMPLE = REPOSITORY / "examples" / "zoom_and_pan"
-FILES = {
-    "python": EXAMPLE / "longtake_zoom_and_pan" / "__init__.py",
-    "json": EXAMPLE / "longtake_zoom_and_pan" / "presets" / "zoom_and_pan" / "preset.json",
-    "toml": EXAMPLE / "pyproject.toml",
-}
+EXAMPLES = REPOSITORY / "examples"
+ZOOM, CLOUDS = EXAMPLES / "zoom_and_pan", EXAMPLES / "clouds"
+FILES = [
+    ZOOM / "longtake_zoom_and_pan" / "__init__.py",
+    ZOOM / "longtake_zoom_and_pan" / "presets" / "zoom_and_pan" / "preset.json",
+    ZOOM / "pyproject.toml",
+    CLOUDS / "longtake_clouds" / "__init__.py",
+    CLOUDS / "longtake_clouds" / "engine.py",
+]
+LANGUAGES = {".py": "python", ".json": "json", ".toml": "toml"}
 
 
-@pytest.mark.parametrize("language", FILES)
-def test_the_page_shows_the_example_as_it_is(language: str) -> None:
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(EXAMPLES)))
+def test_the_page_shows_the_examples_as_they_are(file: Path) -> None:
     page = (REPOSITORY / "docs" / "engines.md").read_text()
-    _, _, rest = page.partition(f"```{language}\n")
-    shown, _, _ = rest.partition("```")
-    assert shown == FILES[language].read_text()
+    assert f"```{LANGUAGES[file.suffix]}\n{file.read_text()}```" in page

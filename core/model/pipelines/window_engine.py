@@ -126,7 +126,8 @@ class WindowEngine(Engine):
         """Later windows draw anew; frames that are made already stay."""
         return EngineState(state.frames_done, {**state.arrays, GENERATOR: state_of(seeded(seed))})
 
-    @torch.inference_mode()
+    # Not inference_mode: weights that are moved within it, as offloading does, could not be changed outside.
+    @torch.no_grad()
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:

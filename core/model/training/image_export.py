@@ -98,7 +98,7 @@ def _common(shared: str, source: str) -> dict[str, Any]:
         "gpu_dtype": "float32",
         "card": {
             "source": source,
-            "licence": "that of Longtake: trained by its own recipe on its own data",
+            "licence": "with Longtake",
             "disk_gb": 0.01,
             "notes": "Draws only its synthetic world: coloured shapes over patterns.",
         },

@@ -185,6 +185,9 @@ def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
     model = folder.engine.parameters
     if model is Parameters and request.parameters:
         raise FieldNotSupported(f"{folder.preset.name} takes no parameters", field="parameters", fix="leave it out")
+    for name, problem in folder.preset.idle_parameters(has_video=request.video is not None).items():
+        if name in (request.parameters or {}):
+            raise FieldNotSupported(problem, field=f"parameters.{name}", fix="leave it out")
     return parse_parameters(folder.preset.parameters | (request.parameters or {}), model).model_dump(mode="json")
 
 

@@ -239,6 +239,11 @@ class Preset(PresetPart):
         """`limits`, lowered to what the engine supports."""
         return self.limits
 
+    def idle_parameters(self, *, has_video: bool) -> Mapping[str, str]:
+        """Parameters that would do nothing in a request with or without a `video`, and why: they are refused."""
+        del has_video
+        return {}
+
     def configured(self, settings: Settings) -> Preset:
         """The preset with values replaced by the operator's settings."""
         del settings

@@ -1,7 +1,7 @@
 """AnimateDiffEngine: windows of many frames, each going on from the last frames of the one before.
 
 The state's arrays beside WindowEngine's: `past_latents` (the frames that the next window repeats) and `past_noise`
-(initial noise of the last context), float16 [C, F, H, W].
+(initial noise of the last context; after a branch only of these frames), float16 [C, F, H, W].
 """
 
 from typing import Any
@@ -42,8 +42,10 @@ class AnimateDiffEngine(WindowEngine):
 
     def reseeded(self, state: EngineState, seed: int) -> EngineState:
         """Later windows go on from the same frames, with new noise."""
-        new = super().reseeded(state, seed)
-        return EngineState(new.frames_done, {name: each for name, each in new.arrays.items() if name != PAST_NOISE})
+        arrays = dict(super().reseeded(state, seed).arrays)
+        if PAST_NOISE in arrays:
+            arrays[PAST_NOISE] = arrays[PAST_NOISE][:, -self._preset.overlap_frames :]
+        return EngineState(state.frames_done, arrays)
 
     def make_window(self, request: WindowRequest, on_step: OnStep) -> Window:
         """Denoise the next window. Raises what `on_step` raises, and NotFinite."""
@@ -99,7 +101,7 @@ class AnimateDiffEngine(WindowEngine):
             "width": width,
             "num_inference_steps": num_steps,
             "guidance_scale": spec.guidance_scale or self._preset.guidance_scale,
-            "latents": (noise_1CFHW if repeated is None else repeated.begin(noise_1CFHW)).to(self._pipeline.unet.dtype),
+            "latents": noise_1CFHW.to(self._pipeline.unet.dtype),
             "output_type": "latent",
         }
         change = None if repeated is None else repeated.after_step

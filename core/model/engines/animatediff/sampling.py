@@ -24,9 +24,14 @@ class NoiseRule:
         return self._shuffle(torch.randn(shape_1CFHW, generator=generator), generator)
 
     def next(self, past_1CFHW: Tensor, num_frames: int, generator: torch.Generator) -> Tensor:
-        """The noise of the last `context_length` frames, followed by that of `num_frames` new ones, on the CPU."""
-        batch, channels, _, height, width = past_1CFHW.shape
+        """The noise of past frames, followed by that of `num_frames` new ones, on the CPU.
+
+        Fewer past frames than a context has are no pool: new ones then draw another.
+        """
+        batch, channels, past, height, width = past_1CFHW.shape
         shape = (batch, channels, num_frames, height, width)
+        if past < self.context_length:
+            return torch.cat([past_1CFHW, self.first(shape, generator)], dim=2)
         new = past_1CFHW.new_zeros(shape) if self.shuffled else torch.randn(shape, generator=generator)
         return self._shuffle(torch.cat([past_1CFHW, new], dim=2), generator)
 
@@ -41,10 +46,11 @@ class NoiseRule:
 
 @dataclass(frozen=True)
 class RepeatedFrames:
-    """The first frames of a window, which the one before has made: they stay what they are at every step.
+    """The first frames of a window, which the one before has made, for the new ones to attend to.
 
-    New frames attend to them while both are denoised (the replacement method of Ho et al. 2022, arXiv 2204.03458,
-    section 3.1), with the noise from which they were made.
+    They begin as the noise that they were made from, so that early steps compute again what they were at these steps:
+    DDIM draws nothing. At late steps they are what they are, noised (the replacement of Ho et al. 2022, arXiv
+    2204.03458, section 3.1). Between, the share of the latter is that of the signal in the variance.
     """
 
     scheduler: Any
@@ -52,20 +58,16 @@ class RepeatedFrames:
     latents_1CFHW: Tensor
     noise_1CFHW: Tensor
 
-    def begin(self, noise_1CFHW: Tensor) -> Tensor:
-        """A window's initial latents: its noise, with the repeated frames noised to the first timestep."""
-        return self._put(noise_1CFHW, self._at(0))
-
     def after_step(self, step: int, latents_1CFHW: Tensor) -> Tensor:
-        """A window's latents after this step, with the repeated frames at the next timestep; at the end as they are."""
-        is_last = step + 1 == len(self.scheduler.timesteps)
-        return self._put(latents_1CFHW, self.latents_1CFHW if is_last else self._at(step + 1))
+        """A window's latents after this step, with the repeated frames in place of its first ones."""
+        frames = self.latents_1CFHW.shape[2]
+        computed, rest = latents_1CFHW[:, :, :frames], latents_1CFHW[:, :, frames:]
+        return torch.cat([self._mixed(step + 1, computed).to(rest.dtype), rest], dim=2)
 
-    def _at(self, step: int) -> Tensor:
+    def _mixed(self, step: int, computed_1CFHW: Tensor) -> Tensor:
+        if step == len(self.scheduler.timesteps):
+            return self.latents_1CFHW
         timestep = self.scheduler.timesteps[step : step + 1]
-        noised: Tensor = self.scheduler.add_noise(self.latents_1CFHW, self.noise_1CFHW, timestep)
-        return noised
-
-    def _put(self, latents_1CFHW: Tensor, frames_1CFHW: Tensor) -> Tensor:
-        rest = latents_1CFHW[:, :, frames_1CFHW.shape[2] :]
-        return torch.cat([frames_1CFHW.to(rest.dtype), rest], dim=2)
+        noised_1CFHW = self.scheduler.add_noise(self.latents_1CFHW, self.noise_1CFHW, timestep)
+        share = self.scheduler.alphas_cumprod.to(timestep.device)[timestep]
+        return torch.lerp(computed_1CFHW.float(), noised_1CFHW, share)

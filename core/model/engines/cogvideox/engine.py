@@ -88,9 +88,8 @@ class CogVideoXEngine(WindowEngine):
 
     def make_window(self, request: WindowRequest, on_step: OnStep) -> Window:
         """The next window. Raises what `on_step` raises, and errors.NotFinite."""
-        sampling = self._sampling(request, on_step)
-        latents, num_new_frames = self._denoised(request, sampling)
-        return Window(to_array(latents, request.name), {}, num_new_frames)
+        latents = self._denoised(request, self._sampling(request, on_step))
+        return Window(to_array(latents, request.name), {}, self.num_new_frames(request.first_frame))
 
     def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
         """Pictures [F, 3, P, R] in [0, 1] of all frames of a window; NaN where the output is not finite."""
@@ -99,27 +98,30 @@ class CogVideoXEngine(WindowEngine):
         stored = to_tensor(latents, self._torch_device, pipeline.vae.dtype)
         return clamped(decode(pipeline, stored) * 0.5 + 0.5)
 
-    def _denoised(self, request: WindowRequest, sampling: Sampling) -> tuple[Tensor, int]:
-        """The latents of the next window, and how many of its frames are new."""
+    def num_new_frames(self, first_frame: int) -> int:
+        """All frames of the first window, those after the repeated ones of a later one."""
+        repeated = 1 if self._preset.takes_image else self._preset.overlap_frames
+        return self._preset.window_frames - (repeated if first_frame else 0)
+
+    def _denoised(self, request: WindowRequest, sampling: Sampling) -> Tensor:
+        """The latents of the next window."""
         frames = self._preset.window_frames
         if self._preset.takes_image:
-            latents = from_image(self._pipelines, sampling, frames, self._picture(request))
-            return latents, frames - 1 if request.first_frame else frames
+            return from_image(self._pipelines, sampling, frames, self._picture(request))
         if request.newest is not None:
             return self._overlapping(request, sampling, self._last_frames(request, self._preset.overlap_frames))
         if request.inputs.video is None:
-            return from_text(self._pipelines, sampling, frames), frames
-        given = _read(request.inputs.video, 0, frames)
-        return from_video(self._pipelines, sampling, list(given), _strength(request.spec)), frames
+            return from_text(self._pipelines, sampling, frames)
+        return from_video(self._pipelines, sampling, _read(request.inputs.video, 0, frames), _strength(request.spec))
 
-    def _overlapping(self, request: WindowRequest, sampling: Sampling, past: FramesTHWC) -> tuple[Tensor, int]:
+    def _overlapping(self, request: WindowRequest, sampling: Sampling, past: FramesTHWC) -> Tensor:
         """A window that begins with the frames `past`; then come the input video's, or others that are to be drawn."""
-        num_new, video = self._preset.window_frames - len(past), request.inputs.video
+        num_new, video = self.num_new_frames(request.first_frame), request.inputs.video
         if video is None:
             new, strength = np.repeat(past[-1:], num_new, axis=0), self._preset.continuation_strength
         else:
             new, strength = _read(video, request.first_frame, num_new), _strength(request.spec)
-        return from_video(self._pipelines, sampling, [*past, *new], strength, len(past)), num_new
+        return from_video(self._pipelines, sampling, np.concatenate([past, new]), strength, len(past))
 
     def _picture(self, request: WindowRequest) -> FrameHWC:
         """The first frame of the next window."""

@@ -1,5 +1,6 @@
 """preset.json of the engine `cogvideox`. Torch-free."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -30,10 +31,11 @@ class CogVideoXPreset(PipelinePreset):
         default=9, description="Frames, 8 n + 1, that windows have in common if the continuation is overlap."
     )
     continuation_strength: float = Field(
-        default=1.0,
+        default=0.8,
         gt=0,
         le=1,
-        description="Of an overlap: below 1 the new frames begin as the last one, standing still, with less noise.",
+        description="Of an overlap: the share of the steps that are done. Below 1 the new frames begin as the last one,"
+        " standing still, with less noise.",
     )
     scheduler: SchedulerName | None = Field(
         default=None, description="Sampler with the values of scheduler/; unset: the one that is named there."
@@ -69,6 +71,13 @@ class CogVideoXPreset(PipelinePreset):
             endless=True,
             reseeds=True,
         )
+
+    def idle_parameters(self, *, has_video: bool) -> Mapping[str, str]:
+        """`strength` acts on repainted videos only."""
+        if has_video and not self.takes_image:
+            return {}
+        who = f"{self.name} repaints no video" if self.takes_image else "without a video nothing is repainted"
+        return {"strength": f"{who}: strength would do nothing"}
 
     @field_validator("window_frames", "overlap_frames")
     @classmethod

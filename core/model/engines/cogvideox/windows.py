@@ -3,7 +3,7 @@
 Shapes: B batch (1), C latent channels, F latent frames, H, W latent rows and columns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.model.pipelines.steps import StepReporter
-from core.service.domain.engine import FrameHWC, OnStep
+from core.service.domain.engine import FrameHWC, FramesTHWC, OnStep
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def from_image(pipelines: Pipelines, sampling: Sampling, window_frames: int, pic
 
 
 def from_video(
-    pipelines: Pipelines, sampling: Sampling, frames: Sequence[FrameHWC], strength: float, num_held: int = 0
+    pipelines: Pipelines, sampling: Sampling, frames: FramesTHWC, strength: float, num_held: int = 0
 ) -> Tensor:
     """The latents of a window of the same frames, repainted (SDEdit). The first `num_held`, 8 n + 1, stay as they are.
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from core.model.engines.text2video_zero.control import background, control_maps, frames_with_first
 from core.model.engines.text2video_zero.motion import Motion, moved
 from core.model.engines.text2video_zero.parameters import TextToVideoZeroParameters
+from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset
 from core.model.engines.text2video_zero.sampling import Change, Control, Denoiser, Steps, denoised, motion_steps
 from core.model.pipelines.loading import Placement
 from core.model.pipelines.stable_diffusion import TextReader, TextStates, on_device
@@ -86,10 +87,10 @@ class WindowRequest:
 class TextToVideoZeroEngine(Engine):
     """Makes windows of 16 frames."""
 
-    def __init__(self, models: ZeroModels, height: int, width: int, fingerprint: str) -> None:
-        """`height`, `width`: of jobs that name no size, in pixels."""
+    def __init__(self, models: ZeroModels, preset: TextToVideoZeroPreset, fingerprint: str) -> None:
+        """`preset` has the size and the noise levels of jobs that name none."""
         self.models = models
-        self._size = (height, width)
+        self._preset = preset
         self._fingerprint = fingerprint
         self._texts: LruCache[tuple[str, bool], TextStates] = LruCache(_CACHED_TEXTS)
 
@@ -155,7 +156,7 @@ class TextToVideoZeroEngine(Engine):
     def _follow_motion(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, dict[str, Tensor]]:
         """Latents of frame 0 and of the others, moved from it."""
         parameters = parameters_of(request.spec)
-        steps = motion_steps(self.models.schedule, self._timesteps(request.spec), parameters.t0, parameters.t1)
+        steps = self._motion_steps(request.spec, parameters)
         indices = range(max(request.first_frame, 1), request.first_frame + CHUNK_FRAMES)
         denoiser = self._denoiser(request, len(indices) + 1)
         alone = 0 if FIRST in request.arrays else steps.moving
@@ -234,6 +235,11 @@ class TextToVideoZeroEngine(Engine):
 
         return self._texts.get((text, negative), read)
 
+    def _motion_steps(self, spec: JobSpec, parameters: TextToVideoZeroParameters) -> Steps:
+        t0 = self._preset.t0 if parameters.t0 is None else parameters.t0
+        t1 = self._preset.t1 if parameters.t1 is None else parameters.t1
+        return motion_steps(self.models.schedule, self._timesteps(spec), t0, t1)
+
     def _timesteps(self, spec: JobSpec) -> tuple[int, ...]:
         assert spec.num_inference_steps is not None, "admission fills it in"
         models = self.models
@@ -242,7 +248,7 @@ class TextToVideoZeroEngine(Engine):
 
     def _picture_size(self, spec: JobSpec) -> tuple[int, int]:
         """Height and width in pixels."""
-        return spec.height or self._size[0], spec.width or self._size[1]
+        return spec.height or self._preset.height, spec.width or self._preset.width
 
     def _latent_shape(self, spec: JobSpec) -> tuple[int, int, int, int]:
         """[1, C, H, W]."""

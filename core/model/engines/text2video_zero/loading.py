@@ -45,7 +45,7 @@ def load_engine_of(context: Context, device: str | None = None) -> TextToVideoZe
     placement = Placement(own, context.long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
     with context.long_work(f"loading {preset.name}"):
         models = _models(context, placement)
-    return TextToVideoZeroEngine(models, preset.height, preset.width, pipeline_fingerprint(context, own))
+    return TextToVideoZeroEngine(models, preset, pipeline_fingerprint(context, own))
 
 
 def _models(context: Context, placement: Placement) -> ZeroModels:

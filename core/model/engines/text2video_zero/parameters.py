@@ -32,20 +32,19 @@ class TextToVideoZeroParameters(Parameters):
         description="How latents are moved by less than a latent pixel (8 pixels): nearest as published, or bilinear:"
         " smoother motion, softer pictures. Acts without `control`.",
     )
-    t0: float = Field(
-        default=0.88,
+    t0: float | None = Field(
+        default=None,
         ge=0.0,
         le=1.0,
-        description="Noise level (share of the steps that are left) at which frame 0 is moved. Lower: motion that"
-        " keeps more of frame 0. Acts without `control`.",
+        description="Noise level (share of the steps that are left) at which frame 0 is moved; null: the model's, 0.88"
+        " as published. Lower: frames keep more of frame 0. Acts without `control`.",
     )
-    t1: float = Field(
-        default=0.94,
+    t1: float | None = Field(
+        default=None,
         ge=0.0,
         le=1.0,
-        validate_default=True,
-        description="Noise level, above `t0`, from which all frames are denoised together. Higher: more change between"
-        " frames. Acts without `control`.",
+        description="Noise level, at least a step above `t0`, from which all frames are denoised together; null: the"
+        " model's, 0.94 as published. Higher: more change between frames. Acts without `control`.",
     )
     background_smoothing: float = Field(
         default=0.0,
@@ -57,8 +56,8 @@ class TextToVideoZeroParameters(Parameters):
 
     @field_validator("t1")
     @classmethod
-    def _above_t0(cls, t1: float, others: ValidationInfo) -> float:
+    def _above_t0(cls, t1: float | None, others: ValidationInfo) -> float | None:
         t0 = others.data.get("t0")
-        if t0 is not None and t1 <= t0:
+        if t0 is not None and t1 is not None and t1 <= t0:
             raise ValueError(f"must be above t0, which is {t0:g}")
         return t1

@@ -26,16 +26,26 @@ class TextToVideoZeroPreset(PipelinePreset):
         default=(), description="Types of control video; the ControlNet of each is in controlnet/TYPE of the weights."
     )
 
+    t0: float = Field(default=0.88, ge=0.0, le=1.0, description="The parameter `t0` of requests that give none.")
+    t1: float = Field(default=0.94, ge=0.0, le=1.0, description="The parameter `t1`, above `t0`.")
+
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
             fields=("negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps"),
             control=self.control,
+            length_of_input=True,
             size=self.size,
             prompt_changes=True,
             reseeds=True,
             endless=True,
         )
+
+    @model_validator(mode="after")
+    def _noise_levels_in_order(self) -> "TextToVideoZeroPreset":
+        if self.t1 <= self.t0:
+            raise ValueError(f"t1: must be above t0, which is {self.t0:g}")
+        return self
 
     @model_validator(mode="after")
     def _own_size_is_possible(self) -> "TextToVideoZeroPreset":

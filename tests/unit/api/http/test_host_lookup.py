@@ -39,7 +39,7 @@ def client(world: World, names: BoundedResolver, address: str = "192.0.2.1") -> 
 @pytest.mark.parametrize(
     "body",
     [
-        {"webhook_url": URL},
+        {"prompt": 1, "webhook_url": URL},
         {"prompt": PROMPT, "webhook_url": URL, "unknown": 1},
         {"prompt": PROMPT, "video": URL, "num_frames": "48"},
         {"prompt": PROMPT, "image": URL, "webhook_events": ["none"]},
@@ -51,6 +51,14 @@ def test_a_body_that_is_no_request_costs_no_look_up(world: World, body: dict[str
         assert api.post("/jobs", json=body).status_code == 422
         assert names.asked == []
         assert api.post("/jobs", json={"prompt": PROMPT, "webhook_url": URL}).status_code == 202
+    assert names.asked == ["hooks.example.com"]
+
+
+@pytest.mark.parametrize("fields", [{"image": URL}, {"video": URL}, {"control": {"type": "canny", "video": URL}}])
+def test_every_url_is_looked_up_once_and_not_by_the_thread_that_admits(world: World, fields: dict[str, Any]) -> None:
+    names = Names()
+    with client(world, BoundedResolver(resolve=names)) as api:
+        api.post("/jobs", json={"prompt": PROMPT, **fields})
     assert names.asked == ["hooks.example.com"]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import T5Tokenizer
 
+from core.model.hub.fast_tokenizer import fast_tokenizer
 from core.model.hub.t5_tokenizer import t5_tokenizer
 from core.service.domain.errors import CheckpointUnreadable
 from core.service.engines.tokenizer import FileTokenizer
@@ -44,6 +45,13 @@ def test_the_file_is_counted_without_torch_and_read_by_the_library(spiece: Path)
     assert FileTokenizer(spiece.parent.parent).count("a red square") == 3
     padded = theirs("a red square", padding="max_length", max_length=6, truncation=True)["input_ids"]
     assert padded == [*t5_tokenizer(spiece).encode("a red square").ids, 0, 0]
+
+
+def test_a_pull_makes_the_one_file_form(spiece: Path) -> None:
+    made = fast_tokenizer(spiece.parent)
+
+    assert made is not None
+    assert made.encode("a red square").ids == t5_tokenizer(spiece).encode("a red square").ids
 
 
 def test_rules_of_normalisation_are_kept(tmp_path: Path) -> None:

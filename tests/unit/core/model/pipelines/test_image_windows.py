@@ -134,3 +134,15 @@ def test_one_damaged_weight_of_the_image_model_fails_the_first_chunk(painting: S
 
     with poisoned(generator._pipeline.unet, NAN), pytest.raises(NotFinite, match="chunk 0, image from the prompt"):
         first_chunk(painting, image_job(**QUICK))
+
+
+def test_weights_that_are_moved_within_a_chunk_as_offloading_does_stay_as_they_are(engine: SvdEngine) -> None:
+    unet, spec = engine.pipeline.unet, image_job(**QUICK)
+
+    def move(_step: int, _steps: int) -> None:
+        unet.to(torch.float64).to(torch.float32)
+
+    moved = engine.next_chunk(spec, engine.start(spec, INPUTS), move)
+
+    assert np.array_equal(moved.frames, first_chunk(engine, spec, INPUTS).frames)
+    assert not any(weight.is_inference() for weight in unet.parameters())

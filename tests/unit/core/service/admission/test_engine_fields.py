@@ -27,6 +27,7 @@ class ZoomParameters(Parameters):
 
     zoom: float = Field(default=1.5, ge=1, le=4)
     path: tuple[Literal["left", "right"], ...] = ()
+    strength: float | None = None
 
 
 @pytest.fixture
@@ -41,6 +42,9 @@ def zooming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
         @property
         def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:
             return {}
+
+        def idle_parameters(self, *, has_video: bool) -> Mapping[str, str]:
+            return {} if has_video else {"strength": "an image is not repainted"}
 
     definition = replace(FAKE_ENGINE, preset=Zooming, parameters=ZoomParameters)
 
@@ -59,7 +63,7 @@ def admitted_with_image(settings: Settings, **fields: Any) -> JobSpec:
 
 def test_an_engines_own_parameters_are_kept_with_their_defaults(zooming: Settings) -> None:
     spec = admitted_with_image(zooming, parameters={"path": ["left"]})
-    assert spec.parameters == {"zoom": 1.5, "path": ["left"]}
+    assert spec.parameters == {"zoom": 1.5, "path": ["left"], "strength": None}
     sampling = (spec.guidance_scale, spec.num_inference_steps, spec.profile, spec.first_chunk)
     assert sampling == (None, None, None, None)
 
@@ -116,6 +120,14 @@ def test_a_field_that_the_engine_would_ignore_is_refused(zooming: Settings, fiel
         admitted_with_image(zooming, **fields)
     assert caught.value.field == next(iter(fields))
     assert caught.value.fix
+
+
+def test_a_parameter_that_would_do_nothing_is_refused(zooming: Settings) -> None:
+    with pytest.raises(FieldNotSupported, match="an image is not repainted") as caught:
+        admitted_with_image(zooming, parameters={"strength": 0.5})
+
+    assert caught.value.field == "parameters.strength"
+    assert caught.value.fix == "leave it out"
 
 
 def test_an_engine_that_needs_an_input_says_so(zooming: Settings) -> None:

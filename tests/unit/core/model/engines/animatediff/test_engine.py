@@ -130,36 +130,65 @@ def test_frames_are_the_decoded_latents(engine: AnimateDiffEngine, folder: Path)
     assert np.abs(chunk.frames.astype(int) - expected[:16]).max() <= 1
 
 
-def test_the_next_window_is_made_of_library_calls(folder: Path, recording: RecordingPipeline) -> None:
-    """Its first frames are held at what the window before made, noised with their own noise to each timestep."""
-    watch = watched(recording, folder)
-    first = watch.next_chunk(SPEC, watch.start(SPEC, NO_INPUT_MEDIA), ignore_step)
-    past = torch.from_numpy(first.state.arrays["past_latents"]).float()[None]
-    past_noise = torch.from_numpy(first.state.arrays["past_noise"]).float()[None]
-    pipeline = library(folder)
-    pipeline.enable_free_noise(CONTEXT, STRIDE)
+def after_first_window(recording: RecordingPipeline, folder: Path) -> tuple[AnimateDiffEngine, EngineState]:
+    engine = watched(recording, folder)
+    return engine, engine.next_chunk(SPEC, engine.start(SPEC, NO_INPUT_MEDIA), ignore_step).state
+
+
+def stored(state: EngineState, name: str) -> Tensor:
+    return torch.from_numpy(state.arrays[name]).float()[None]
+
+
+def noise_onwards(state: EngineState) -> Tensor:
+    """Of the repeated and new frames of the next window, by FreeNoise's equation 7."""
     generator = torch.Generator()
-    generator.set_state(torch.from_numpy(first.state.arrays["generator"]))
-    noise = torch.cat([past_noise, torch.zeros(1, 4, WINDOW - OVERLAP, 8, 8)], dim=2)
+    generator.set_state(torch.from_numpy(state.arrays["generator"]))
+    noise = torch.cat([stored(state, "past_noise"), torch.zeros(1, 4, WINDOW - OVERLAP, 8, 8)], dim=2)
     for begin in range(CONTEXT, noise.shape[2], STRIDE):
         order = torch.randperm(STRIDE, generator=generator)
         noise[:, :, begin : begin + STRIDE] = noise[:, :, begin - CONTEXT : begin - CONTEXT + STRIDE][:, :, order]
-    noise = noise[:, :, CONTEXT - OVERLAP :]
-    pipeline.scheduler.set_timesteps(2)
-    timesteps = pipeline.scheduler.timesteps
+    return noise[:, :, CONTEXT - OVERLAP :]
 
-    def noised(step: int) -> Tensor:
-        return pipeline.scheduler.add_noise(past, noise[:, :, :OVERLAP], timesteps[step])
+
+def free_noise_library(folder: Path) -> Any:
+    pipeline = library(folder)
+    pipeline.enable_free_noise(CONTEXT, STRIDE)
+    return pipeline
+
+
+def test_the_next_window_is_made_of_library_calls(folder: Path, recording: RecordingPipeline) -> None:
+    """Its first frames go from what the network makes of their noise to what the window before made."""
+    engine, state = after_first_window(recording, folder)
+    past, noise, pipeline = stored(state, "past_latents"), noise_onwards(state), free_noise_library(folder)
+    scheduler = pipeline.scheduler
 
     def hold(_pipeline: Any, step: int, _timestep: Any, changed: dict[str, Any]) -> dict[str, Any]:
-        changed["latents"][:, :, :OVERLAP] = noised(1) if step == 0 else past
+        if step == 1:
+            changed["latents"][:, :, :OVERLAP] = past
+            return changed
+        timestep = scheduler.timesteps[1]
+        share, noised = scheduler.alphas_cumprod[timestep], scheduler.add_noise(past, noise[:, :, :OVERLAP], timestep)
+        changed["latents"][:, :, :OVERLAP] = (1 - share) * changed["latents"][:, :, :OVERLAP] + share * noised
         return changed
 
-    begin = torch.cat([noised(0), noise[:, :, OVERLAP:]], dim=2)
-    expected = pipeline(**arguments(num_frames=WINDOW, latents=begin, callback_on_step_end=hold)).frames
-    watch.next_chunk(SPEC, first.state, ignore_step)
+    expected = pipeline(**arguments(num_frames=WINDOW, latents=noise, callback_on_step_end=hold)).frames
+    engine.next_chunk(SPEC, state, ignore_step)
 
     torch.testing.assert_close(recording.results[1], expected, **NEAR)
+
+
+def test_windows_come_near_one_that_is_as_long_as_both(folder: Path, recording: RecordingPipeline) -> None:
+    """A tenth of the squared error of a window that has the right noise and knows nothing of the past."""
+    engine, state = after_first_window(recording, folder)
+    engine.next_chunk(SPEC, state, ignore_step)
+    noise, pipeline = noise_onwards(state)[:, :, OVERLAP:], free_noise_library(folder)
+    all_noise = torch.cat([recording.calls[0]["latents"], noise], dim=2)
+
+    both = pipeline(**arguments(num_frames=all_noise.shape[2], latents=all_noise)).frames[:, :, WINDOW:]
+    alone = pipeline(**arguments(num_frames=noise.shape[2], latents=noise)).frames
+
+    error, error_alone = ((each - both).square().mean() for each in (recording.results[1][:, :, OVERLAP:], alone))
+    assert error < error_alone / 10
 
 
 def test_a_window_begins_with_the_frames_that_the_one_before_ended_with(usual: RecordingPipeline) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core.model.engines.cogvideox.latents import to_array, to_tensor
-from core.service.domain.engine import InputMedia, ignore_step
+from core.service.domain.engine import EngineState, InputMedia, ignore_step
 from core.service.domain.errors import NotFinite
 from tests.helpers.cogvideox_jobs import PICTURE, Frames, chunks, noise, spec_of
 from tests.helpers.poison import INFINITY, NAN, poisoned
@@ -21,21 +21,24 @@ def network(engine: Any, name: str) -> Any:
     return getattr(found, inner) if inner else found
 
 
+@pytest.fixture(scope="module")
+def after_chunk_0(engine_of: EngineOf) -> EngineState:
+    return next(chunks(engine_of("text"), SPEC)).state
+
+
 @pytest.mark.parametrize("value", [NAN, INFINITY])
 @pytest.mark.parametrize(
     ("name", "stage"),
     [("transformer", "window"), ("text_encoder", "window"), ("vae.decoder", "decoder"), ("vae.encoder", "window")],
 )
 def test_one_damaged_weight_fails_the_chunk_with_stage_and_index(
-    engine_of: EngineOf, name: str, stage: str, value: float
+    engine_of: EngineOf, after_chunk_0: EngineState, name: str, stage: str, value: float
 ) -> None:
+    """In a new engine: texts and decoded windows that an engine has read stay with it."""
     engine = engine_of("text")
-    first = next(chunks(engine, SPEC))
-    # Texts and decoded windows that an engine has read stay with it.
-    fresh = engine_of("text")
 
-    with poisoned(network(fresh, name), value), pytest.raises(NotFinite, match=f"chunk 1, {stage}: numbers"):
-        fresh.next_chunk(SPEC, first.state, ignore_step)
+    with poisoned(network(engine, name), value), pytest.raises(NotFinite, match=f"chunk 1, {stage}: numbers"):
+        engine.next_chunk(SPEC, after_chunk_0, ignore_step)
 
 
 @pytest.mark.parametrize("inputs", [PICTURE, InputMedia(video=Frames(noise(32)))], ids=["image", "video"])

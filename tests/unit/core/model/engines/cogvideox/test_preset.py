@@ -57,6 +57,19 @@ def test_text_models_repaint_whole_videos_and_image_models_go_on_from_their_end(
     assert image.endless
 
 
+@pytest.mark.parametrize(
+    ("continuation", "has_video", "problem"),
+    [
+        ("overlap", True, None),
+        ("overlap", False, "without a video nothing is repainted: strength would do nothing"),
+        ("last_frame", True, "toy repaints no video: strength would do nothing"),
+        ("last_frame", False, "toy repaints no video: strength would do nothing"),
+    ],
+)
+def test_a_strength_that_would_do_nothing_is_refused(continuation: str, has_video: bool, problem: str | None) -> None:
+    assert preset_of(continuation=continuation).idle_parameters(has_video=has_video).get("strength") == problem
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_presets_are_as_published(name: str) -> None:
     preset = read_preset(PRESETS / name)

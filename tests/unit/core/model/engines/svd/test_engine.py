@@ -12,11 +12,12 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from PIL import Image
 
 from core.model.engines.svd.engine import SvdEngine
-from core.model.engines.svd.loading import load_engine_of
+from core.model.engines.svd.loading import load_engine_of, multiple_of
+from core.model.pipelines.image_video_loading import load_image_video_model
 from core.model.pipelines.image_windows import CONDITIONING
 from core.model.pipelines.window_engine import WINDOW
 from core.model.sampling.noise import seeded
-from core.service.domain.engine import FramesTHWC, ignore_step
+from core.service.domain.engine import EngineState, FramesTHWC, ignore_step
 from core.service.domain.errors import NotFinite
 from core.service.domain.schema import JobSpec
 from tests.helpers.engine_contract import EngineContract, chunks_of
@@ -155,3 +156,18 @@ def test_one_damaged_weight_fails_the_chunk_with_its_name(folder: Path, part: st
 
     with poisoned(network, value), pytest.raises(NotFinite, match=f"chunk 1, {stage}: numbers that are not"):
         engine.next_chunk(image_job(), state, ignore_step)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_networks_compute_in_half_precision(folder: Path, dtype: torch.dtype) -> None:
+    """As on a GPU, but for its speed."""
+    model = load_image_video_model(context_of(folder), StableVideoDiffusionPipeline, multiple_of)
+    model.pipeline.to(dtype)
+    engine, spec = SvdEngine(model), image_job(num_inference_steps=1)
+
+    chunks = [chunk for _, chunk in zip(range(2), chunks_of(engine, spec, INPUTS), strict=False)]
+
+    assert chunks[1].frames.std() > 1
+    assert model.pipeline.vae.dtype == dtype
+    again = engine.next_chunk(spec, EngineState.from_bytes(chunks[0].state.to_bytes()), ignore_step)
+    assert np.array_equal(again.frames, chunks[1].frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from core.model.engines.svd.definition import SVD
@@ -9,6 +11,8 @@ from core.model.engines.svd.preset import SvdParameters, SvdPreset
 from core.service.engines.definition import read_preset
 from core.service.engines.preset import PipelineDownload
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
+from tests.helpers.admission import refusal, spec_of
+from tests.helpers.image_video import write_preset
 
 SHIPPED = {"svd": 14, "svd-xt": 25}
 
@@ -63,3 +67,15 @@ def test_parameters_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
 
 def test_parameters_default_to_the_library_s() -> None:
     assert SvdParameters().model_dump() == {"motion_bucket_id": 127, "noise_aug_strength": 0.02}
+
+
+def test_a_prompt_alone_is_admitted_only_where_an_image_model_is_configured(tmp_path: Path) -> None:
+    write_preset(tmp_path / "toy", "svd", lambda folder: folder.mkdir())
+    without = Settings(presets_dir=tmp_path, default_model="toy")
+
+    spec = spec_of(without.model_copy(update={"image_model": "org/pictures"}), parameters={"motion_bucket_id": 200})
+
+    assert spec.parameters == {"motion_bucket_id": 200, "noise_aug_strength": 0.02}
+    assert (spec.image, spec.num_inference_steps, spec.guidance_scale) == (None, 2, 3.0)
+    assert refusal(without).field == "prompt"
+    assert refusal(without, prompt=None).field == "image"
