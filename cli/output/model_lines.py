@@ -43,7 +43,7 @@ def _inputs(takes: Capabilities, max_prompt_tokens: int) -> Iterator[str]:
         yield "video, all of it" if takes.video == "whole" else "video, whose last 16 frames it continues"
     if takes.control:
         yield f"control video: {', '.join(takes.control)}"
-    if takes.needs_input:
+    if takes.needs_input and takes.prompt != "no":
         yield "not by prompt alone"
 
 
@@ -54,9 +54,8 @@ def _sizes(rule: SizeRule | None) -> str:
 
 
 def _end(takes: Capabilities) -> str:
-    if takes.length_of_input:
-        return ", or as long as its input"
-    return ", or without end" if takes.endless else ""
+    as_long = ", or as long as its input" if takes.length_of_input else ""
+    return as_long + (", or without end" if takes.endless else "")
 
 
 def _needs(folder: PresetFolder) -> Iterator[tuple[str, str]]:
