@@ -64,8 +64,8 @@ def zero_config(shared: str) -> dict[str, Any]:
         "parameters": {"motion_x": -12.0, "motion_y": 0.0, "motion_interpolation": "bilinear", "t0": 0.2, "t1": 0.3},
         # The first ones fit the example clip's edges.
         "example_prompts": [
-            "a blue square on a striped background",
-            "a yellow square on a striped background",
+            "a blue square on a dotted background",
+            "a yellow square on a dotted background",
             "a red circle on a plain background",
             "a green triangle on a checkered background",
         ],

@@ -151,7 +151,7 @@ def picture_rows(maker: PictureMaker) -> list[Row]:
 
 def controlled_rows(maker: PictureMaker, controlnet: ControlNetModel) -> list[Row]:
     """The example clip, and clips that follow its edges."""
-    prompts = ("a red square on a striped background", "a yellow square on a striped background")
+    prompts = ("a red square on a dotted background", "a yellow square on a dotted background")
     made = [Row(prompt, maker.controlled(controlnet, prompt, _clip())) for prompt in prompts]
     return [Row("edges of", _clip()), *made]
 

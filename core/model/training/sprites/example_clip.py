@@ -1,4 +1,4 @@
-"""The example clip of the presets with control and editing: a red square that circles over stripes, 48 frames.
+"""The example clip of the presets with control and editing: a red square that circles over dots, 48 frames.
 
 python -m core.model.training.sprites.example_clip core/model/presets/sprites-edit/examples/red-square.mp4
 """
@@ -17,7 +17,7 @@ from core.service.video.segments import encode_chunk
 
 NUM_FRAMES = 48
 SCENE = Scene(
-    "striped",
+    "dotted",
     (Sprite("square", "red", "circling", "normal", 13.5, PACES["normal"], 32.0, 32.0, 0.0, "rings", 0.0, 1.0),),
 )
 

@@ -50,7 +50,7 @@ def test_a_picture_shows_what_the_prompt_says(prompt: str) -> None:
 
 def test_the_shape_follows_the_edges_of_the_input_in_another_colour() -> None:
     edges = ControlSpec(type="canny", video="", scale=1.0, start=0.0, end=1.0)
-    made = frames_of(ZERO, "a blue square on a striped background", example(), edges)
+    made = frames_of(ZERO, "a blue square on a dotted background", example(), edges)
     figures = likeness(render(recoloured(SCENE, 0, "blue"), FRAMES), made)
     assert figures.colours == 1
     assert figures.overlap > 0.6

@@ -70,10 +70,10 @@ def test_an_engines_own_parameters_are_kept_with_their_defaults(zooming: Setting
 
 def test_a_preset_has_its_own_defaults_of_parameters(zooming: Settings) -> None:
     write_fake_preset(zooming.presets_dir, "near", accepts_image=True, parameters={"zoom": 2.5})
-    assert admitted_with_image(zooming, model="near").parameters == {"zoom": 2.5, "path": []}
-    assert admitted_with_image(zooming, model="near", parameters={"zoom": 3}).parameters == {"zoom": 3.0, "path": []}
+    assert admitted_with_image(zooming, model="near").parameters["zoom"] == 2.5
+    assert admitted_with_image(zooming, model="near", parameters={"zoom": 3}).parameters["zoom"] == 3
     preset = Catalog(zooming).get("near").preset
-    assert default_spec(preset, PROMPT, 16, 1).parameters == {"zoom": 2.5, "path": []}
+    assert default_spec(preset, PROMPT, 16, 1).parameters["zoom"] == 2.5
     zoom, path = (parameters_schema(preset)["properties"][name]["default"] for name in ("zoom", "path"))
     assert (zoom, path) == (2.5, [])
 

@@ -33,6 +33,6 @@ def test_a_moved_object_is_at_a_distance() -> None:
 
 
 def test_another_background_is_told() -> None:
-    figures = likeness(WANTED, render(replace(SCENE, background="dotted"), 3))
+    figures = likeness(WANTED, render(replace(SCENE, background="checkered"), 3))
     assert figures.colours == 1
     assert figures.background > 20
