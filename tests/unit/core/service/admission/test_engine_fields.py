@@ -27,7 +27,6 @@ class ZoomParameters(Parameters):
 
     zoom: float = Field(default=1.5, ge=1, le=4)
     path: tuple[Literal["left", "right"], ...] = ()
-    strength: float | None = None
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def admitted_with_image(settings: Settings, **fields: Any) -> JobSpec:
 
 def test_an_engines_own_parameters_are_kept_with_their_defaults(zooming: Settings) -> None:
     spec = admitted_with_image(zooming, parameters={"path": ["left"]})
-    assert spec.parameters == {"zoom": 1.5, "path": ["left"], "strength": None}
+    assert spec.parameters == {"zoom": 1.5, "path": ["left"]}
     sampling = (spec.guidance_scale, spec.num_inference_steps, spec.profile, spec.first_chunk)
     assert sampling == (None, None, None, None)
 
