@@ -16,7 +16,7 @@ from tests.helpers.pipelines_zero import write_zero_preset
 _RULE = {"multiple_of": 8, "min_side": 16, "max_side": 64, "max_pixels": 4096}
 _SMALL: Mapping[str, Any] = {"height": 16, "width": 16, "max_prompt_tokens": 22}
 _ANIMATED: Mapping[str, Any] = {**_SMALL, "size": _RULE, "negative_prompt": "bad quality"}
-_IMAGE_VIDEO: Mapping[str, Any] = {**_SMALL, "sizes": _RULE, "decode_chunk_size": 4}
+_IMAGE_VIDEO: Mapping[str, Any] = {**_SMALL, "size": _RULE, "decode_chunk_size": 4}
 _COGVIDEOX: Mapping[str, Any] = {
     "height": SIDE,
     "width": SIDE,
@@ -24,7 +24,7 @@ _COGVIDEOX: Mapping[str, Any] = {
     "window_frames": WINDOW_FRAMES,
 }
 _COGVIDEOX_SIZES = {"multiple_of": 16, "min_side": 32, "max_side": 64, "max_pixels": 4096}
-_OVERLAPPING: Mapping[str, Any] = {**_COGVIDEOX, "sizes": _COGVIDEOX_SIZES}
+_OVERLAPPING: Mapping[str, Any] = {**_COGVIDEOX, "size": _COGVIDEOX_SIZES}
 _SVD = {"image": "IMAGE", "prompt": None}
 _CONTROL = {"control": {"type": "canny", "video": "VIDEO"}, "fps": 8}
 

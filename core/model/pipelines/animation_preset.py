@@ -1,9 +1,9 @@
 """preset.json of the engines that animate Stable Diffusion 1.5 with a motion adapter. Torch-free."""
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from core.model.pipelines.preset import PipelinePreset
-from core.service.engines.capabilities import Capabilities, SizeRule
+from core.service.engines.capabilities import Capabilities
 
 PIXELS_MULTIPLE = 8
 """Pixels of a latent; diffusers refuses other sizes."""
@@ -11,10 +11,6 @@ PIXELS_MULTIPLE = 8
 
 class AnimationPreset(PipelinePreset):
     """Sizes, and what requests may have: prompts and seeds may change, and a video needs no end."""
-
-    size: SizeRule | None = Field(
-        default=None, description="Sizes that a request may have; null: those of `height` and `width` only."
-    )
 
     @property
     def capabilities(self) -> Capabilities:

@@ -56,11 +56,11 @@ def check_size(preset: ImageVideoPreset, multiple: int) -> None:
             f"{preset.height}",
             fix=f"set width and height in preset.json to {nearest[0]} and {nearest[1]}",
         )
-    if preset.sizes is not None and preset.sizes.multiple_of % multiple:
+    if preset.size is not None and preset.size.multiple_of % multiple:
         raise PresetError(
-            f"{preset.name}: sizes.multiple_of is {preset.sizes.multiple_of}, and its networks need a multiple of "
+            f"{preset.name}: size.multiple_of is {preset.size.multiple_of}, and its networks need a multiple of "
             f"{multiple}",
-            fix=f"set sizes.multiple_of in preset.json to {multiple}",
+            fix=f"set size.multiple_of in preset.json to {multiple}",
         )
 
 

@@ -20,6 +20,9 @@ class PipelinePreset(Preset):
 
     num_inference_steps: int = Field(ge=1, description="Denoising steps, if a request names no number.")
     guidance_scale: float = Field(ge=1.0, description="If a request names none.")
+    size: SizeRule | None = Field(
+        default=None, description="Sizes that a request may have; null: `height` and `width` only."
+    )
     gpu_dtype: PipelineDtype = Field(default="float16", description="Of the networks on a GPU.")
     offload: bool = Field(
         default=False, description="Keep networks in main memory while they are not used: less GPU memory, slower."
@@ -46,7 +49,6 @@ class ImageVideoPreset(PipelinePreset):
         ge=2, description="Frames per second that the network is told, whatever the video's own rate."
     )
     decode_chunk_size: int = Field(ge=1, description="Frames decoded at a time: more take more memory.")
-    sizes: SizeRule | None = Field(default=None, description="Sizes of requests; null: the preset's only.")
     image_model: str | None = Field(
         default=None, description="Text-to-image model for jobs without an image: Hub id or folder; null: none."
     )

@@ -92,7 +92,7 @@ def _demands(preset: CogVideoXPreset, transformer: Any, vae: Any) -> list[_Deman
     channels = vae.latent_channels * (2 if preset.takes_image else 1)
     kind = "image-to-video" if preset.takes_image else "text-to-video"
     own_height, own_width = (8 * side for side in (transformer.sample_height, transformer.sample_width))
-    is_own = (preset.height, preset.width) == (own_height, own_width) and preset.sizes is None
+    is_own = (preset.height, preset.width) == (own_height, own_width) and preset.size is None
     learned = transformer.use_learned_positional_embeddings
     return [
         _Demand(
@@ -113,6 +113,6 @@ def _demands(preset: CogVideoXPreset, transformer: Any, vae: Any) -> list[_Deman
         ),
         _Demand(
             not learned or is_own,
-            f"height, width and sizes must be {own_height}, {own_width} and unset: positions were learned for them",
+            f"height, width and size must be {own_height}, {own_width} and unset: positions were learned for them",
         ),
     ]

@@ -49,9 +49,6 @@ class CogVideoXPreset(PipelinePreset):
         description="Decode in tiles of half the autoencoder's own size: a quarter of the memory, slower. Frames"
         " larger than that size always are.",
     )
-    sizes: SizeRule | None = Field(
-        default=None, description="Sizes that a request may have; unset: the model's only, as learned positions need."
-    )
 
     @property
     def takes_image(self) -> bool:
@@ -66,7 +63,7 @@ class CogVideoXPreset(PipelinePreset):
             video="last_frames" if self.takes_image else "whole",
             needs_input=self.takes_image,
             length_of_input=not self.takes_image,
-            size=self.sizes,
+            size=self.size,
             prompt_changes=True,
             endless=True,
             reseeds=True,
@@ -86,12 +83,12 @@ class CogVideoXPreset(PipelinePreset):
             raise ValueError(f"{frames} frames are not {FRAME_GROUP} n + 1; the nearest is {nearest_frames(frames)}")
         return frames
 
-    @field_validator("sizes")
+    @field_validator("size")
     @classmethod
-    def _is_divisible(cls, sizes: SizeRule | None) -> SizeRule | None:
-        if sizes is not None and sizes.multiple_of % SIDE_MULTIPLE:
+    def _is_divisible(cls, size: SizeRule | None) -> SizeRule | None:
+        if size is not None and size.multiple_of % SIDE_MULTIPLE:
             raise ValueError(f"multiple_of must be a multiple of {SIDE_MULTIPLE}")
-        return sizes
+        return size
 
     @model_validator(mode="after")
     def _makes_new_frames(self) -> "CogVideoXPreset":

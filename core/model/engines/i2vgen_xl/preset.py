@@ -12,7 +12,7 @@ class I2vgenXlPreset(ImageVideoPreset):
         return Capabilities(
             fields=("negative_prompt", "seed", "fps", "guidance_scale", "num_inference_steps"),
             image=True,
-            size=self.sizes,
+            size=self.size,
             needs_input=self.image_model is None,
             prompt_changes=True,
             reseeds=True,

@@ -1,17 +1,11 @@
 """preset.json of the engine `instruct_pix2pix`. Torch-free."""
 
-from pydantic import Field
-
 from core.model.pipelines.preset import PipelinePreset
-from core.service.engines.capabilities import Capabilities, SizeRule
+from core.service.engines.capabilities import Capabilities
 
 
 class InstructPix2PixPreset(PipelinePreset):
     """preset.json of an engine `instruct_pix2pix`."""
-
-    size: SizeRule | None = Field(
-        default=None, description="Sizes that a request may have; null: those of `height` and `width` only."
-    )
 
     @property
     def capabilities(self) -> Capabilities:

@@ -18,7 +18,7 @@ class SvdPreset(ImageVideoPreset):
         return Capabilities(
             fields=(*FIELDS, "negative_prompt") if has_image_model else FIELDS,
             image=True,
-            size=self.sizes,
+            size=self.size,
             prompt="without_image" if has_image_model else "no",
             needs_input=not has_image_model,
             reseeds=True,

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from core.model.pipelines.preset import PipelinePreset
-from core.service.engines.capabilities import Capabilities, SizeRule
+from core.service.engines.capabilities import Capabilities
 from core.service.engines.preset import PipelineDownload
 
 ControlType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
@@ -19,9 +19,6 @@ def controlnet_part(control_type: str) -> str:
 class TextToVideoZeroPreset(PipelinePreset):
     """preset.json of an engine `text2video_zero`."""
 
-    size: SizeRule | None = Field(
-        default=None, description="Sizes that a request may have; null: `width` x `height` only."
-    )
     control: tuple[ControlType, ...] = Field(
         default=(), description="Types of control video; the ControlNet of each is in controlnet/TYPE of the weights."
     )

@@ -45,9 +45,9 @@ def test_a_size_that_the_networks_cannot_take_is_refused_with_the_nearest(
 
 def test_sizes_of_requests_that_the_networks_cannot_take_are_refused(svd: Path) -> None:
     rule = SizeRule(multiple_of=8, min_side=64, max_side=128, max_pixels=10_000)
-    preset = context_of(svd, height=64, width=128, sizes=rule).preset
+    preset = context_of(svd, height=64, width=128, size=rule).preset
 
-    with pytest.raises(PresetError, match=r"sizes.multiple_of is 8, and its networks need a multiple of 64"):
+    with pytest.raises(PresetError, match=r"size.multiple_of is 8, and its networks need a multiple of 64"):
         check_size(preset, 64)
 
 

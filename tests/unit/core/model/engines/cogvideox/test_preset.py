@@ -44,8 +44,8 @@ def test_a_window_makes_new_frames() -> None:
 def test_sizes_of_requests_are_divisible_too() -> None:
     rule = {"min_side": 16, "max_pixels": 10_000}
     with pytest.raises(ValidationError, match="multiple_of must be a multiple of 16"):
-        preset_of(sizes={**rule, "multiple_of": 8})
-    assert preset_of(sizes={**rule, "multiple_of": 32}).capabilities.size is not None
+        preset_of(size={**rule, "multiple_of": 8})
+    assert preset_of(size={**rule, "multiple_of": 32}).capabilities.size is not None
 
 
 def test_text_models_repaint_whole_videos_and_image_models_go_on_from_their_end() -> None:
