@@ -64,7 +64,8 @@ def branch(
     either can be deleted. `Location` is its URL. Without a new prompt or seed it has the bytes of its source."""
     source = ports.store.get(job_id)
     limits, shared = OwnerLimits.of(caller, caller.owner, ports), wanted.from_chunk * CHUNK_FRAMES
-    admitted = admit_branch(wanted, source, ports.catalog, limits.settings(settings, shared), hosts)
+    lowered = limits.settings(settings, limits.most_frames(shared))
+    admitted = admit_branch(wanted, source, ports.catalog, lowered, hosts)
     limits.check_spec(admitted.spec, shared)
     check_room(ports.store, settings)
     queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body), caller.owner)

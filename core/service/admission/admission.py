@@ -92,9 +92,11 @@ def admit(
     new_seed: Callable[[], int],
     check_reference: CheckReference,
     resolve: Resolve = resolve_host,
+    most_frames: int | None = None,
 ) -> Admitted:
     """The request with every default filled in and every limit of preset and deployment checked; and its warnings.
 
+    `most_frames`: of a video that is as long as its input; None: the limit of preset and deployment.
     Raises a RequestError (also UnknownModel), or PresetError if the preset's files cannot be read.
     """
     _check_characters(request)
@@ -110,7 +112,7 @@ def admit(
     height, width = size_of(request, preset)
     profile, defaults = profile_of(request, preset)
     refine = _refine(request, prompts.texts, folder, settings)
-    num_frames, endless_limit = length_of(request, preset, fps, settings)
+    num_frames, endless_limit = length_of(request, preset, fps, settings, most_frames)
     check_within(prompts.changes, num_frames)
     if refine is not None:
         check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", preset, settings))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.domain.schema import ChunkLists, Lane, PreparedMedia
+from core.service.domain.schema import ChunkLists
 from core.service.domain.transitions import restore
 from core.service.domain.uploads import upload_key
 from core.service.engines.capabilities import SizeRule
@@ -36,15 +36,6 @@ def api(world: World) -> Iterator[TestClient]:
         yield client
 
 
-def prepare(world: World, job_id: str, num_frames: int) -> None:
-    """A CPU worker reads the input."""
-    lease = world.store.claim(job_id, Lane.PREPARE, "cpu-1", 30)
-    assert lease
-    now = world.clock.now()
-    prepared = PreparedMedia(key="p", sha256="a", at=now, whole_video=True, num_frames=num_frames)
-    world.store.commit_prepare(lease, prepared)
-
-
 def refusal(answer: Any) -> tuple[int, str, str]:
     problem = answer.json()
     return answer.status_code, problem["code"], problem["errors"][0]["field"]
@@ -56,7 +47,7 @@ def test_the_length_is_null_until_the_input_is_read(api: TestClient, world: Worl
     job = api.get(f"/jobs/{job_id}")
     assert (job.json()["request"]["num_frames"], job.json()["request"]["endless_limit"]) == (None, 800)
     assert (job.json()["progress"]["frames_total"], job.json()["progress"]["preparing"]) == (None, True)
-    prepare(world, job_id, 40)
+    world.prepare(job_id, 40)
     read = api.get(f"/jobs/{job_id}", headers={"If-None-Match": job.headers["etag"]})
     assert read.status_code == 200
     assert (read.json()["request"]["num_frames"], read.json()["request"]["endless_limit"]) == (40, None)
@@ -68,7 +59,7 @@ def test_the_length_is_null_until_the_input_is_read(api: TestClient, world: Worl
 @pytest.mark.parametrize("field", ["control", "video"])
 def test_the_playlist_of_a_job_that_got_its_length_has_all_chunks(api: TestClient, world: World, field: str) -> None:
     job_id = submit(api, **{field: CONTROL if field == "control" else URL})
-    prepare(world, job_id, 800)
+    world.prepare(job_id, 800)
     for _ in range(SLIDING_CHUNKS + 2):
         world.make_chunk(job_id)
     text = api.get(f"/jobs/{job_id}/playlist.m3u8").text
@@ -77,7 +68,7 @@ def test_the_playlist_of_a_job_that_got_its_length_has_all_chunks(api: TestClien
 
 def test_a_restored_log_tells_no_length_before_the_input_was_read(api: TestClient, world: World) -> None:
     job_id = submit(api, control=CONTROL)
-    prepare(world, job_id, 40)
+    world.prepare(job_id, 40)
     world.finish(job_id)
     record = world.store.get(job_id)
     restored = restore(record, ChunkLists(tuple(world.store.chunks(job_id, "preview")), ()))
@@ -105,7 +96,7 @@ def test_the_length_does_not_change_on_the_way(
     change = {"num_frames": num_frames}
     refused = (422, "field_not_supported", "num_frames")
     assert refusal(api.patch(f"/jobs/{job_id}", json=change)) == refused
-    prepare(world, job_id, 40)
+    world.prepare(job_id, 40)
     assert refusal(api.patch(f"/jobs/{job_id}", json=change)) == refused
     world.make_chunk(job_id)
     assert refusal(api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1, **change})) == refused
@@ -115,7 +106,7 @@ def test_the_length_does_not_change_on_the_way(
 
 def test_a_branch_has_the_length_and_reads_the_input_again(api: TestClient, world: World) -> None:
     job_id = submit(api, control=CONTROL)
-    prepare(world, job_id, 40)
+    world.prepare(job_id, 40)
     world.make_chunk(job_id)
     branch = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1}).json()
     assert (branch["request"]["num_frames"], branch["request"]["control"]["video"]) == (40, URL)
@@ -124,12 +115,12 @@ def test_a_branch_has_the_length_and_reads_the_input_again(api: TestClient, worl
 
 def test_a_retried_job_has_the_length_and_reads_the_input_again(api: TestClient, world: World) -> None:
     job_id = submit(api, control=CONTROL)
-    prepare(world, job_id, 40)
+    world.prepare(job_id, 40)
     world.make_chunk(job_id)
     api.post(f"/jobs/{job_id}/cancel")
     world.finalize(job_id)
     assert api.post(f"/jobs/{job_id}/retry").json()["progress"]["preparing"]
-    prepare(world, job_id, 40)
+    world.prepare(job_id, 40)
     world.finish(job_id)
     assert world.store.get(job_id).frames_done == 40
 

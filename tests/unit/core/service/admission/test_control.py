@@ -109,6 +109,17 @@ def test_a_job_may_be_as_long_as_its_input(controlled: Settings, written: dict[s
     assert (spec.num_frames, spec.endless_limit, spec.length) == (None, 800, 800)
 
 
+@pytest.mark.parametrize("endless", [0, 200, 1_000_000])
+@pytest.mark.parametrize(("most", "expected"), [(None, 800), (480, 480), (9600, 800), (1, 16)])
+def test_the_limit_of_videos_without_end_is_not_that_of_videos_as_long_as_their_input(
+    controlled: Settings, endless: int, most: int | None, expected: int
+) -> None:
+    settings = controlled.model_copy(update={"max_endless_frames": endless})
+    request = parse_request({"prompt": PROMPT, "control": {"type": "canny", "video": URL}})
+    spec = admit(request, Catalog(settings), settings, lambda: 42, lambda *_: None, most_frames=most).spec
+    assert (spec.num_frames, spec.endless_limit) == (None, expected)
+
+
 def test_a_length_that_is_named_is_the_length(controlled: Settings) -> None:
     control = {"type": "canny", "video": URL}
     assert with_input(controlled, control=control, num_frames=40).num_frames == 40
