@@ -104,10 +104,10 @@ def admit(
     folder = catalog.get(model)
     preset = folder.preset
     _check_supported(request, preset)
+    control = control_spec_of(request.control, folder)  # first: its command installs the whole model, too
     prompts = read_prompts(request, folder)
     negative_prompt = _negative_prompt(request, folder)
     fps = preset.fps if request.fps is None else parse_frame_rate(request.fps)
-    control = control_spec_of(request.control, folder)
     check_input_media(request, preset, check_reference)
     height, width = size_of(request, preset)
     profile, defaults = profile_of(request, preset)

@@ -153,7 +153,7 @@ def test_what_cannot_be_used_is_refused_by_name(api: TestClient, fields: dict[st
 def test_a_control_that_is_not_installed_says_so(api: TestClient) -> None:
     answer = api.post("/jobs", json={"prompt": PROMPT, "control": {"type": "depth", "video": URL}})
     assert (answer.status_code, answer.json()["code"]) == (503, "model_not_installed")
-    assert "longtake pull fake --with depth" in answer.text
+    assert "controlnet/depth of the preset's folder" in answer.text
 
 
 def test_openai_s_size_is_made_directly_where_the_model_can(api: TestClient, world: World) -> None:
