@@ -173,7 +173,8 @@ class InputMediaReader:
             reservation.take(request.result.stat().st_size)
             with request.result.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            decoded = DecodedMedia(request.result, sha256, warnings, tuple(sorted(Path(name).glob(PIECES))))
+            told = tuple(warning.model_copy(update={"field": given.field}) for warning in warnings)
+            decoded = DecodedMedia(request.result, sha256, told, tuple(sorted(Path(name).glob(PIECES))))
             yield with_length(decoded, given.field, spec, preset) if whole else decoded
 
     def _decoded(self, request: DecodeRequest, reservation: DiskReservation, tick: Tick) -> tuple[JobWarning, ...]:

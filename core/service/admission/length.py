@@ -63,6 +63,11 @@ def endless_limit_of(
     return settings.max_endless_frames
 
 
+def fix_of_null(preset: Preset, spec: JobSpec) -> str:
+    """What to give instead of null for the length of a job that exists."""
+    return "leave it out" if preset.capabilities.goes_along(spec) else "give a number, or leave it out"
+
+
 def require_open_length(preset: Preset, asked: JobRequest | JobSpec, fix: str) -> None:
     """Raises FieldNotSupported if the length of such a video does not change."""
     if not preset.capabilities.has_open_length(asked):

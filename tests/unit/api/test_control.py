@@ -76,6 +76,19 @@ def test_a_restored_log_tells_no_length_before_the_input_was_read(api: TestClien
     assert [event.data for event in restored.events] == [event.data for event in world.events.read(job_id)]
 
 
+def test_prompts_beyond_the_end_of_the_input_give_warnings_once_that_is_known(api: TestClient, world: World) -> None:
+    prompts = [{"start_frame": frame, "text": f"a red circle {frame}"} for frame in (0, 32, 500)]
+    job_id = submit(api, prompt=None, prompts=prompts, control=CONTROL)
+    assert api.patch(f"/jobs/{job_id}", json={"prompt": "a blue square", "from_frame": 640}).status_code == 200
+    world.prepare(job_id, 40)
+    warnings = api.get(f"/jobs/{job_id}").json()["warnings"]
+    assert {(warning["code"], warning["field"]) for warning in warnings} == {("prompt_beyond_end", "prompts")}
+    assert [warning["message"] for warning in warnings] == [
+        f"the prompt from frame {frame} on has no effect: the video has 40 frames" for frame in (500, 640)
+    ]
+    world.finish(job_id)
+
+
 def test_answers_show_what_is_used(api: TestClient) -> None:
     request = api.get(f"/jobs/{submit(api, control=CONTROL, size='96x64')}").json()["request"]
     assert request["control"] == {**CONTROL, "scale": 1.0, "start": 0.0, "end": 1.0}
@@ -95,11 +108,14 @@ def test_the_length_does_not_change_on_the_way(
     job_id = submit(api, **given)
     change = {"num_frames": num_frames}
     refused = (422, "field_not_supported", "num_frames")
-    assert refusal(api.patch(f"/jobs/{job_id}", json=change)) == refused
+    answers = [api.patch(f"/jobs/{job_id}", json=change)]
     world.prepare(job_id, 40)
-    assert refusal(api.patch(f"/jobs/{job_id}", json=change)) == refused
+    answers.append(api.patch(f"/jobs/{job_id}", json=change))
     world.make_chunk(job_id)
-    assert refusal(api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1, **change})) == refused
+    answers.append(api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1, **change}))
+    assert [refusal(answer) for answer in answers] == [refused] * 3
+    fixes = [answer.json()["fix"] for answer in answers]
+    assert fixes == (["leave it out"] * 3 if num_frames is None else ["submit a new job"] * 2 + ["leave it out"])
     world.finish(job_id)
     assert refusal(api.post(f"/jobs/{job_id}/extend", json={"num_frames": 16})) == refused
 

@@ -147,6 +147,14 @@ def test_an_input_beyond_the_limit_is_cut_with_a_warning(world: World, video: by
     assert [(warning.code, warning.field) for warning in record.warnings] == [("length_shortened", "control.video")]
 
 
+def test_warnings_name_the_field_of_the_video(world: World, tmp_path: Path) -> None:
+    turned = clip(tmp_path / "turned.mp4", 48, fps=8, height=64, width=64, rotation=45).read_bytes()
+    world.submit(control=control(world, turned), num_frames=32)
+    world.preparer().work()
+    warnings = world.store.get(JOB).warnings
+    assert [(warning.code, warning.field) for warning in warnings] == [("rotation_rounded", "control.video")]
+
+
 @pytest.mark.parametrize(
     ("given", "length", "message", "fix"),
     [
