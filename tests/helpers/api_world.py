@@ -83,12 +83,12 @@ class World:
         app = create_app(settings or self.settings, self.ports(), QUICK)
         return TestClient(app, base_url=BASE_URL, follow_redirects=False, raise_server_exceptions=False)
 
-    def prepare(self, job_id: str, num_frames: int) -> None:
+    def prepare(self, job_id: str, num_frames: int, sha256: str = "a") -> None:
         """A CPU worker reads the job's whole video."""
         lease = self.store.claim(job_id, Lane.PREPARE, "cpu-1", 30)
         assert lease
         now = self.clock.now()
-        prepared = PreparedMedia(key="p", sha256="a", at=now, whole_video=True, num_frames=num_frames)
+        prepared = PreparedMedia(key="p", sha256=sha256, at=now, whole_video=True, num_frames=num_frames)
         self.store.commit_prepare(lease, prepared)
 
     def start(self, job_id: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.domain.schema import ChunkLists
+from core.service.domain.schema import ChunkLists, Lane
 from core.service.domain.transitions import restore
 from core.service.domain.uploads import upload_key
 from core.service.engines.capabilities import SizeRule
@@ -139,6 +139,28 @@ def test_a_retried_job_has_the_length_and_reads_the_input_again(api: TestClient,
     world.prepare(job_id, 40)
     world.finish(job_id)
     assert world.store.get(job_id).frames_done == 40
+
+
+@pytest.mark.parametrize(("now", "codes"), [("a", []), ("b", ["input_changed"])])
+@pytest.mark.parametrize("way", ["retry", "branch"])
+def test_an_input_that_has_changed_when_it_is_read_again_gives_a_warning(
+    api: TestClient, world: World, way: str, now: str, codes: list[str]
+) -> None:
+    job_id = submit(api, control=CONTROL)
+    world.prepare(job_id, 40)
+    world.make_chunk(job_id)
+    api.post(f"/jobs/{job_id}/cancel")
+    world.finalize(job_id)
+    again = api.post(f"/jobs/{job_id}/{way}", json={"from_chunk": 1} if way == "branch" else None).json()["id"]
+    if way == "branch":
+        lease = world.store.claim(again, Lane.PREPARE, "cpu-1", 30)
+        assert lease
+        world.store.commit_copies(lease, world.store.chunks(job_id, "preview"))
+    world.prepare(again, 40, now)
+    warnings = api.get(f"/jobs/{again}").json()["warnings"]
+    assert [warning["code"] for warning in warnings] == codes
+    assert [warning["field"] for warning in warnings] == ["control.video"] * len(codes)
+    world.finish(again)
 
 
 def test_the_control_video_may_be_an_upload(api: TestClient, world: World) -> None:

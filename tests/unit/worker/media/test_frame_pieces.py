@@ -202,9 +202,12 @@ def test_an_input_of_unknown_length_takes_the_disk_that_its_frames_need(world: W
     assert error.code == "media_too_large"
 
 
+@pytest.mark.parametrize("length", [{"num_frames": 48}, {"num_frames": None, "endless_limit": 800}])
 @pytest.mark.parametrize("damaged", ["index", "piece"])
-def test_a_damaged_piece_is_prepared_again_during_a_job(world: World, video: bytes, damaged: str) -> None:
-    world.submit(video=world.upload(video), num_frames=48)
+def test_a_damaged_piece_is_prepared_again_during_a_job(
+    world: World, video: bytes, damaged: str, length: dict[str, Any]
+) -> None:
+    world.submit(video=world.upload(video), **length)
     world.preparer().work()
     world.maker(Copying()).work()
     prepared = world.store.get(JOB).prepared
@@ -217,4 +220,5 @@ def test_a_damaged_piece_is_prepared_again_during_a_job(world: World, video: byt
     world.work(maker)
 
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert world.store.get(JOB).warnings == (), "the video is the same"
     assert made(world) == list(range(48))
