@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,20 @@ def test_a_job_without_a_length_is_as_long_as_its_input(world: World, video: byt
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]).spec.num_frames == 48
 
 
-def test_an_input_beyond_the_limit_is_cut_with_a_warning(world: World, video: bytes) -> None:
+@pytest.mark.parametrize(
+    ("most", "set_by"), [(32, r"this deployment \(LONGTAKE_MAX_FRAMES\)"), (9600, "the limits of the API key")]
+)
+def test_an_input_beyond_the_limit_is_cut_with_a_warning(world: World, video: bytes, most: int, set_by: str) -> None:
+    world.settings = world.settings.model_copy(update={"max_frames": most})
     world.submit(control=control(world, video), num_frames=None, endless_limit=32)
     world.preparer().work()
     record = world.store.get(JOB)
     assert record.spec.num_frames == 32
     assert [(warning.code, warning.field) for warning in record.warnings] == [("length_shortened", "control.video")]
+    message = (
+        rf"the video has 32 frames, the most that it may have \(set by {set_by}\), also if control.video is longer"
+    )
+    assert re.fullmatch(message, record.warnings[0].message)
 
 
 def test_warnings_name_the_field_of_the_video(world: World, tmp_path: Path) -> None:
