@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.domain.schema import ChunkLists, Lane
+from core.service.domain.errors import JobNotFound, LongtakeError, StaleLease
+from core.service.domain.schema import ChunkLists, JobStatus, Lane, PreparedMedia
 from core.service.domain.transitions import restore
 from core.service.domain.uploads import upload_key
 from core.service.engines.capabilities import SizeRule
@@ -87,6 +89,35 @@ def test_prompts_beyond_the_end_of_the_input_give_warnings_once_that_is_known(ap
         f"the prompt from frame {frame} on has no effect: the video has 40 frames" for frame in (500, 640)
     ]
     world.finish(job_id)
+
+
+def test_openai_s_video_and_the_events_tell_no_length_until_the_input_is_read(api: TestClient, world: World) -> None:
+    job_id = submit(api, control=CONTROL)
+    video = api.get(f"/v1/videos/{job_id}").json()
+    assert (video["status"], video["seconds"], video["progress"]) == ("queued", "0", 0)
+    world.prepare(job_id, 40)
+    assert api.get(f"/v1/videos/{job_id}").json()["seconds"] == "5"
+    world.finish(job_id)
+    lines = api.get(f"/jobs/{job_id}/events").text.splitlines()
+    data = [json.loads(line.removeprefix("data: "))["data"] for line in lines if line.startswith("data: ")]
+    assert [told["frames_total"] for told in data] == [None] + [40] * 5
+
+
+@pytest.mark.parametrize(("way", "error"), [("cancel", StaleLease), ("delete", JobNotFound)])
+def test_a_job_that_is_ended_while_its_input_is_read_gets_no_length(
+    api: TestClient, world: World, way: str, error: type[LongtakeError]
+) -> None:
+    job_id = submit(api, control=CONTROL)
+    lease = world.store.claim(job_id, Lane.PREPARE, "cpu-1", 30)
+    assert lease
+    ended = api.post(f"/jobs/{job_id}/cancel") if way == "cancel" else api.delete(f"/jobs/{job_id}")
+    assert ended.status_code == 202
+    prepared = PreparedMedia(key="p", sha256="a", at=world.clock.now(), whole_video=True, num_frames=40)
+    with pytest.raises(error):
+        world.store.commit_prepare(lease, prepared)
+    record = world.store.memory.records[job_id]
+    assert (record.spec.num_frames, record.prepared) == (None, None)
+    assert record.status is JobStatus.CANCELED
 
 
 def test_answers_show_what_is_used(api: TestClient) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, InputMedia, OnStep
 from core.service.domain.manifest import chunk_key, input_piece_key, inputs_prefix, manifest_key
-from core.service.domain.schema import ControlSpec, JobSpec, JobStatus
+from core.service.domain.schema import ControlSpec, JobRecord, JobSpec, JobStatus
+from core.service.domain.uploads import upload_key
 from core.service.settings import Settings
 from core.service.testing.engines import FakeEngine
 from tests.helpers.clips import clip, numbered_frame, numbers_of
@@ -154,6 +155,27 @@ def test_an_input_beyond_the_limit_is_cut_with_a_warning(world: World, video: by
         rf"the video has 32 frames, the most that it may have \(set by {set_by}\), also if control.video is longer"
     )
     assert re.fullmatch(message, record.warnings[0].message)
+
+
+def test_an_upload_that_is_gone_before_it_is_read_fails_the_job(world: World, video: bytes) -> None:
+    given = control(world, video)
+    world.submit(control=given, num_frames=None, endless_limit=800)
+    world.storage.delete([upload_key(given.video)])
+    assert world.preparer().work() is Outcome.FAILED
+    record = world.store.get(JOB)
+    assert (record.status, record.spec.num_frames) == (JobStatus.FAILED, None)
+    assert record.error is not None
+    assert (record.error.code, record.error.fix) == ("media_unavailable", "upload it again")
+
+
+def test_a_video_that_an_older_version_prepared_is_read(world: World, video: bytes) -> None:
+    world.submit(video=world.upload(video), num_frames=40)
+    world.preparer().work()
+    older = world.store.get(JOB).model_dump(mode="json")
+    del older["prepared"]["num_frames"], older["followed_sha256"]
+    world.store.memory.records[JOB] = JobRecord.model_validate(older)
+    world.work(world.maker(Copying()))
+    assert made(world) == list(range(40))
 
 
 def test_warnings_name_the_field_of_the_video(world: World, tmp_path: Path) -> None:
