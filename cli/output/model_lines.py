@@ -73,8 +73,9 @@ def _needs(folder: PresetFolder) -> Iterator[tuple[str, str]]:
 
 def _extras(folder: PresetFolder) -> Iterator[tuple[str, str]]:
     for control in folder.preset.capabilities.control:
-        has = folder.control_weights(control).is_dir()
-        yield "control", f"{control}: {'installed' if has else f'`{folder.pull_command([control])}`'}"
+        command = folder.control_command(control)
+        missing = "not installed" if command is None else f"`{command}`"
+        yield "control", f"{control}: {'installed' if folder.control_weights(control).is_dir() else missing}"
     if (refiner := folder.preset.refiner) is not None:
         yield "refiner", f"to {refiner.width}x{refiner.height}, at most {refiner.max_side} pixels a side"
         if not folder.refines:

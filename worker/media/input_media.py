@@ -173,8 +173,9 @@ class InputMediaReader:
             reservation.take(request.result.stat().st_size)
             with request.result.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            decoded = DecodedMedia(request.result, sha256, warnings, tuple(sorted(Path(name).glob(PIECES))))
-            yield with_length(decoded, given.field, spec, preset) if whole else decoded
+            told = tuple(warning.model_copy(update={"field": given.field}) for warning in warnings)
+            decoded = DecodedMedia(request.result, sha256, told, tuple(sorted(Path(name).glob(PIECES))))
+            yield with_length(decoded, given.field, spec, preset, self._settings) if whole else decoded
 
     def _decoded(self, request: DecodeRequest, reservation: DiskReservation, tick: Tick) -> tuple[JobWarning, ...]:
         """Decode, with disk space for all that may become of it; of a video whose length is not known, for what has."""
