@@ -35,9 +35,9 @@ def _use(preset: Preset, settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _inputs(takes: Capabilities, max_prompt_tokens: int) -> Iterator[str]:
     if takes.prompt != "no":
-        may_lack = " (may be left out with an image)" if takes.prompt == "without_image" else ""
-        yield f"prompt of up to {max_prompt_tokens} tokens{may_lack}"
-    if takes.image:
+        instead = ", or an image" if takes.prompt == "without_image" else ""
+        yield f"prompt of up to {max_prompt_tokens} tokens{instead}"
+    if takes.image and takes.prompt != "without_image":
         yield "image"
     if takes.video != "no":
         yield "video, all of it" if takes.video == "whole" else "video, whose last 16 frames it continues"

@@ -24,6 +24,7 @@ from core.service.admission.prompts import (
     check_within,
     read_negative_prompt,
     read_prompts,
+    takes_prompt,
     text_field,
 )
 from core.service.admission.refine_request import check_lockstep, refine_spec_of
@@ -196,10 +197,10 @@ def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
 
 
 def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
-    """The request's, or else the preset's, which gives no warnings."""
+    """The request's, or else the preset's, which gives no warnings; an empty one if nothing would read it."""
     if request.negative_prompt is not None:
         return read_negative_prompt(request.negative_prompt, folder)
-    if not folder.preset.negative_prompt:
+    if not folder.preset.negative_prompt or not takes_prompt(request, folder.preset.capabilities):
         return ReadPrompt("", ())
     check_length("negative_prompt", folder.preset.negative_prompt, folder)
     return ReadPrompt(folder.preset.negative_prompt, ())

@@ -221,16 +221,31 @@ def test_an_input_that_is_too_short_fails_the_job_before_an_engine_has_it(
     assert (record.error.message, record.error.fix) == (message, fix)
 
 
-def test_an_input_of_unknown_length_takes_the_disk_that_its_frames_need(world: World, video: bytes) -> None:
-    frames = 48 * 64 * 64 * 3
-    least = len(video) + frames
+OF_ANY_LENGTH = {"num_frames": None, "endless_limit": 1_000_000}
+
+
+@pytest.mark.parametrize("length", [{"num_frames": 48}, OF_ANY_LENGTH])
+def test_an_input_takes_the_disk_that_its_frames_need(world: World, video: bytes, length: dict[str, Any]) -> None:
+    least = len(video) + 48 * 64 * 64 * 3
     for disk_bytes, outcome in ((2 * least, Outcome.COMMITTED), (least, Outcome.FAILED)):
         world.settings = world.settings.model_copy(update={"media_disk_bytes": disk_bytes})
-        world.submit(f"job_{disk_bytes}", video=world.upload(video), num_frames=None, endless_limit=1_000_000)
+        world.submit(f"job_{disk_bytes}", video=world.upload(video), **length)
         assert world.preparer().work() is outcome
     error = world.store.get(f"job_{least}").error
     assert error is not None
     assert error.code == "media_too_large"
+    assert error.fix == (
+        "ask for at most 32 frames or a smaller size, or the operator for more LONGTAKE_MEDIA_DISK_BYTES"
+    )
+
+
+def test_frames_that_the_input_has_not_take_no_disk(world: World, video: bytes) -> None:
+    world.settings = world.settings.model_copy(update={"media_disk_bytes": 2 * (len(video) + 48 * 64 * 64 * 3)})
+    world.submit(video=world.upload(video), num_frames=9600)
+    assert world.preparer().work() is Outcome.FAILED
+    error = world.store.get(JOB).error
+    assert error is not None
+    assert error.code == "video_too_short"
 
 
 @pytest.mark.parametrize("length", [{"num_frames": 48}, {"num_frames": None, "endless_limit": 800}])
