@@ -63,7 +63,10 @@ class AnimateDiffEngine(WindowEngine):
     def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
         """Pictures [F, 3, P, R] in [0, 1]; NaN where the output is not finite."""
         del spec
-        return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        try:
+            return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        finally:
+            self._pipeline.maybe_free_model_hooks()  # frees GPU memory if networks are offloaded
 
     def _noise_rule(self, spec: JobSpec) -> NoiseRule:
         parameters = AnimateDiffParameters.model_validate(spec.parameters)

@@ -74,7 +74,6 @@ class CogVideoXEngine(WindowEngine):
             raise ValueError("an image-to-video model needs an image or the last frames of a video")
         return {GIVEN_FRAMES: inputs.frames}
 
-    @torch.inference_mode()
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:

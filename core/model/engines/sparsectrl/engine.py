@@ -35,7 +35,7 @@ class SparseCtrlEngine(WindowEngine):
         """All of the first window; later ones repeat a frame."""
         return self._preset.window_frames - (1 if first_frame else 0)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # as WindowEngine.next_chunk
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
         """The latents of the image, cropped and resized to the video's size. Raises NotFinite."""
         if inputs.image is None:
@@ -51,12 +51,18 @@ class SparseCtrlEngine(WindowEngine):
     def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
         """Pictures [F, 3, P, R] in [0, 1]; NaN where the output is not finite."""
         del spec
-        return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        try:
+            return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        finally:
+            self._pipeline.maybe_free_model_hooks()  # frees GPU memory if networks are offloaded
 
     def _encode(self, spec: JobSpec, image: FrameHWC) -> Tensor:
         """Scaled latents [1, C, 1, H, W] of an image: the mean, so that they are always the same."""
         picture_13PR = crop_and_resize(as_picture(image), *self._size(spec)) * 2 - 1
-        return encode_frames(self._pipeline.vae, picture_13PR.to(self._torch_device)).unsqueeze(0)
+        try:
+            return encode_frames(self._pipeline.vae, picture_13PR.to(self._torch_device)).unsqueeze(0)
+        finally:
+            self._pipeline.maybe_free_model_hooks()
 
     def _size(self, spec: JobSpec) -> tuple[int, int]:
         """Height and width in pixels."""
