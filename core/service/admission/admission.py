@@ -181,14 +181,16 @@ def _check_supported(request: JobRequest, preset: Preset) -> None:
 
 
 def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
-    """`parameters` with the defaults of preset and engine filled in, as JSON."""
+    """`parameters` with the defaults of preset and engine filled in, as JSON; without those that would do nothing."""
     model = folder.engine.parameters
     if model is Parameters and request.parameters:
         raise FieldNotSupported(f"{folder.preset.name} takes no parameters", field="parameters", fix="leave it out")
-    for name, problem in folder.preset.idle_parameters(has_video=request.video is not None).items():
+    idle = folder.preset.idle_parameters(has_video=request.video is not None)
+    for name, problem in idle.items():
         if name in (request.parameters or {}):
             raise FieldNotSupported(problem, field=f"parameters.{name}", fix="leave it out")
-    return parse_parameters(folder.preset.parameters | (request.parameters or {}), model).model_dump(mode="json")
+    used = parse_parameters(folder.preset.parameters | (request.parameters or {}), model)
+    return used.model_dump(mode="json", exclude=set(idle))
 
 
 def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.domain.schema import Lane, PreparedMedia
+from core.service.domain.schema import ChunkLists, Lane, PreparedMedia
+from core.service.domain.transitions import restore
 from core.service.domain.uploads import upload_key
 from core.service.engines.capabilities import SizeRule
 from core.service.settings import Settings
+from core.service.video.playlist import SLIDING_CHUNKS
 from tests.helpers.api_world import PROMPT, World, submit
 from tests.helpers.presets import write_fake_preset
 
@@ -61,6 +63,26 @@ def test_the_length_is_null_until_the_input_is_read(api: TestClient, world: Worl
     assert (read.json()["progress"]["frames_total"], read.json()["progress"]["chunks_total"]) == (40, 3)
     world.finish(job_id)
     assert api.get(f"/jobs/{job_id}").json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("field", ["control", "video"])
+def test_the_playlist_of_a_job_that_got_its_length_has_all_chunks(api: TestClient, world: World, field: str) -> None:
+    job_id = submit(api, **{field: CONTROL if field == "control" else URL})
+    prepare(world, job_id, 800)
+    for _ in range(SLIDING_CHUNKS + 2):
+        world.make_chunk(job_id)
+    text = api.get(f"/jobs/{job_id}/playlist.m3u8").text
+    assert (text.count("#EXTINF"), text.count("MEDIA-SEQUENCE:0\n")) == (SLIDING_CHUNKS + 2, 1)
+
+
+def test_a_restored_log_tells_no_length_before_the_input_was_read(api: TestClient, world: World) -> None:
+    job_id = submit(api, control=CONTROL)
+    prepare(world, job_id, 40)
+    world.finish(job_id)
+    record = world.store.get(job_id)
+    restored = restore(record, ChunkLists(tuple(world.store.chunks(job_id, "preview")), ()))
+    assert [event.data["frames_total"] for event in restored.events][:2] == [None, 40]
+    assert [event.data for event in restored.events] == [event.data for event in world.events.read(job_id)]
 
 
 def test_answers_show_what_is_used(api: TestClient) -> None:

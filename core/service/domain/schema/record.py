@@ -124,11 +124,12 @@ class EndedGeneration(Stored):
 
 
 class LengthChange(Stored):
-    """A length that the job had before a client changed it."""
+    """A length that the job had before a client changed it, or before its input was read."""
 
     entry: int = Field(description="Entries of the event log that were written while it had it.")
     num_frames: int | None
     endless_limit: int | None = None
+    until_read: bool = Field(default=False, description="The length was not known until the input was read.")
 
 
 class DayFrames(Stored):
@@ -232,7 +233,8 @@ class JobRecord(Stored):
     @property
     def has_sliding_playlist(self) -> bool:
         """Whether the playlist has the newest chunks alone until the job has ended."""
-        return self.spec.is_endless or any(change.num_frames is None for change in self.length_changes)
+        changes = (change for change in self.length_changes if not change.until_read)
+        return self.spec.is_endless or any(change.num_frames is None for change in changes)
 
     @property
     def is_refined(self) -> bool:

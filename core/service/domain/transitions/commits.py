@@ -24,7 +24,7 @@ from core.service.domain.schema import (
 )
 from core.service.domain.transitions.counting import with_frames_counted
 from core.service.domain.transitions.events import deliveries_for, new_event
-from core.service.domain.transitions.length import ends_where_planned, with_length, with_limit_told
+from core.service.domain.transitions.length import ends_where_planned, with_length_of_input, with_limit_told
 from core.service.domain.transitions.rules import TAKES_CHUNKS, awaits_media
 from core.service.domain.transitions.transition import (
     ChunkWrite,
@@ -64,16 +64,11 @@ def commit_prepare(
         prepare_again=False,
         warnings=(*record.warnings, *new),
     )
-    ready = with_frames_counted(record, _with_length_of_input(ready, prepared), prepared.at)
+    if record.spec.is_endless and prepared.num_frames is not None:
+        ready = with_length_of_input(ready, prepared.num_frames)
+    ready = with_frames_counted(record, ready, prepared.at)
     # Not counted as a commit: CPU workers may make progress during an outage of all engine workers.
     return with_revision(Transition(finalizing_if_canceled(ready), released=lease.lane))
-
-
-def _with_length_of_input(record: JobRecord, prepared: PreparedMedia) -> JobRecord:
-    """A job along a whole video has no end only until the length of that is known."""
-    if not record.spec.is_endless or prepared.num_frames is None:
-        return record
-    return with_length(record, prepared.num_frames, None)
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:

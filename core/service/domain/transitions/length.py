@@ -59,6 +59,13 @@ def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | 
     return updated(record, spec=changed, length_changes=changes)
 
 
+def with_length_of_input(record: JobRecord, num_frames: int) -> JobRecord:
+    """A job that is as long as its input, once the length of that is known."""
+    known = record.spec.model_copy(update={"num_frames": num_frames, "endless_limit": None})
+    before = (change.model_copy(update={"until_read": True}) for change in length_before(record, known))
+    return updated(record, spec=known, length_changes=(*record.length_changes, *before))
+
+
 def length_before(record: JobRecord, changed: JobSpec) -> tuple[LengthChange, ...]:
     """What the record keeps of the job's length, if `changed` has another one."""
     spec = record.spec

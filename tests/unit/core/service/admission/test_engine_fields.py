@@ -27,6 +27,7 @@ class ZoomParameters(Parameters):
 
     zoom: float = Field(default=1.5, ge=1, le=4)
     path: tuple[Literal["left", "right"], ...] = ()
+    strength: float = 0.8
 
 
 @pytest.fixture
