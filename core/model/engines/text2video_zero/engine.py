@@ -88,7 +88,7 @@ class TextToVideoZeroEngine(Engine):
     """Makes windows of 16 frames."""
 
     def __init__(self, models: ZeroModels, preset: TextToVideoZeroPreset, fingerprint: str) -> None:
-        """`preset` has the size and the noise levels of jobs that name none."""
+        """`preset` has the size of jobs that name none."""
         self.models = models
         self._preset = preset
         self._fingerprint = fingerprint
@@ -236,9 +236,7 @@ class TextToVideoZeroEngine(Engine):
         return self._texts.get((text, negative), read)
 
     def _motion_steps(self, spec: JobSpec, parameters: TextToVideoZeroParameters) -> Steps:
-        t0 = self._preset.t0 if parameters.t0 is None else parameters.t0
-        t1 = self._preset.t1 if parameters.t1 is None else parameters.t1
-        return motion_steps(self.models.schedule, self._timesteps(spec), t0, t1)
+        return motion_steps(self.models.schedule, self._timesteps(spec), parameters.t0, parameters.t1)
 
     def _timesteps(self, spec: JobSpec) -> tuple[int, ...]:
         assert spec.num_inference_steps is not None, "admission fills it in"
