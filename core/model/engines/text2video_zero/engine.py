@@ -3,8 +3,7 @@
 Frame 0 is denoised again with every window, so a window needs its noisy latents and nothing of the frames between.
 The state's arrays: `generator`; and, float32, `first_latents`, frame 0 where all frames begin to be denoised together
 (pure noise in jobs with `control`), and `moving_latents`, frame 0 less noisy, which the motion field moves (only in
-jobs without). A chunk is a window. After one that is cut short by the video's end, the generator is still the one
-before it: if the video goes on, the window is made again.
+jobs without). A chunk is a window, of which fewer frames are kept at the video's end.
 
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
@@ -125,17 +124,16 @@ class TextToVideoZeroEngine(Engine):
         Raises what `on_step` raises, errors.PromptTooLong, errors.PresetError for a ControlNet that cannot be loaded,
         and errors.NotFinite, naming the chunk.
         """
-        index, done_before = divmod(state.frames_done, CHUNK_FRAMES)
-        end = min(spec.length, (index + 1) * CHUNK_FRAMES)
-        if end <= state.frames_done:
+        first = state.frames_done
+        wanted = min(CHUNK_FRAMES, spec.length - first)
+        if wanted <= 0:
             raise ValueError(f"all {spec.length} frames are done already")
-        watch, generator = DeviceTimer(), restored(state.arrays[GENERATOR])
-        request = WindowRequest(spec, index * CHUNK_FRAMES, state.arrays, generator, inputs, f"chunk {index}")
+        watch, generator, name = DeviceTimer(), restored(state.arrays[GENERATOR]), f"chunk {first // CHUNK_FRAMES}"
+        request = WindowRequest(spec, first, state.arrays, generator, inputs, name)
         latents, arrays = watch.run("denoise", lambda: self.make_window(request, on_step))
-        frames = watch.run("decode", lambda: self._decoded(latents, request.name))
-        drawn = state_of(generator) if end % CHUNK_FRAMES == 0 else state.arrays[GENERATOR]
-        after = EngineState(end, {**arrays, GENERATOR: drawn})
-        return EngineChunk(frames[done_before : end - request.first_frame], after, dict(watch.seconds))
+        frames = watch.run("decode", lambda: self._decoded(latents, name))[:wanted]
+        after = EngineState(first + wanted, {**arrays, GENERATOR: state_of(generator)})
+        return EngineChunk(frames, after, dict(watch.seconds))
 
     def make_window(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, Arrays]:
         """Latents [F, C, H, W] of 16 frames, fewer where the control video ends, and what the next window needs.
