@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from core.model.engines.cogvideox.latents import to_array, to_tensor
 from core.model.engines.cogvideox.preset import CogVideoXPreset
 from core.model.engines.cogvideox.windows import (
     Pipelines,
@@ -26,6 +25,7 @@ from core.model.engines.cogvideox.windows import (
     from_video,
     use_tiles,
 )
+from core.model.pipelines.latents import to_array, to_tensor
 from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, WindowRequest
 from core.model.sampling.device import DeviceTimer
 from core.model.sampling.finite import clamped
@@ -94,7 +94,7 @@ class CogVideoXEngine(WindowEngine):
         """Pictures [F, 3, P, R] in [0, 1] of all frames of a window; NaN where the output is not finite."""
         pipeline = self._pipelines.main
         self._use_tiles(spec)
-        stored = to_tensor(latents, self._torch_device, pipeline.vae.dtype)
+        stored = to_tensor(latents, self._torch_device).to(pipeline.vae.dtype)
         return clamped(decode(pipeline, stored) * 0.5 + 0.5)
 
     def num_new_frames(self, first_frame: int) -> int:

@@ -8,7 +8,7 @@ jobs without). A chunk is a window, of which fewer frames are kept at the video'
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset
 from core.model.engines.text2video_zero.sampling import Change, Control, Denoiser, Steps, denoised, motion_steps
 from core.model.pipelines.loading import Placement
 from core.model.pipelines.stable_diffusion import TextReader, TextStates, on_device
+from core.model.pipelines.window_engine import GENERATOR, Arrays, WindowRequest
 from core.model.sampling.config import Spacing
 from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
@@ -44,11 +45,9 @@ from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.prompt_schedule import easing, prompts_of_window
 from core.service.domain.schema import JobSpec
 
-GENERATOR, FIRST, MOVING = "generator", "first_latents", "moving_latents"
+FIRST, MOVING = "first_latents", "moving_latents"
 _STAGE = "window"
 _CACHED_TEXTS = 8
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,22 +64,6 @@ class ZeroModels:
     spacing: Spacing
     steps_offset: int
     placement: Placement
-
-
-@dataclass(frozen=True)
-class WindowRequest:
-    """The next window of a job."""
-
-    spec: JobSpec
-    first_frame: int
-    """Index in the video of its first frame: a multiple of 16."""
-    arrays: Arrays
-    """What the window before left."""
-    generator: torch.Generator
-    """Advanced by the window: the only source of randomness."""
-    inputs: InputMedia
-    name: str
-    """For errors.NotFinite, such as "chunk 3"."""
 
 
 class TextToVideoZeroEngine(Engine):
