@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.model.engines.sparsectrl.preset import SparseCtrlParameters, SparseCtrlPreset
+from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.latents import to_array, to_tensor
 from core.model.pipelines.steps import StepReporter
 from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, WindowRequest
@@ -81,7 +82,7 @@ class SparseCtrlEngine(WindowEngine):
         """Latents [1, C, F, H, W] of all frames of the window."""
         spec = request.spec
         (height, width), (condition, scale) = self._size(spec), self._condition(request)
-        num_steps = spec.num_inference_steps or self._preset.num_inference_steps
+        num_steps = num_steps_of(spec)
         arguments = {
             "prompt": prompt_at(spec, request.first_frame),
             "negative_prompt": spec.negative_prompt,
@@ -89,7 +90,7 @@ class SparseCtrlEngine(WindowEngine):
             "height": height,
             "width": width,
             "num_inference_steps": num_steps,
-            "guidance_scale": spec.guidance_scale or self._preset.guidance_scale,
+            "guidance_scale": guidance_scale_of(spec),
             "generator": request.generator,
             "conditioning_frames": condition,
             "controlnet_frame_indices": [0],

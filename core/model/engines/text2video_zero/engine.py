@@ -22,6 +22,7 @@ from core.model.engines.text2video_zero.motion import Motion, moved
 from core.model.engines.text2video_zero.parameters import TextToVideoZeroParameters
 from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset
 from core.model.engines.text2video_zero.sampling import Change, Control, Denoiser, Steps, denoised, motion_steps
+from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.loading import Placement
 from core.model.pipelines.stable_diffusion import TextReader, TextStates, on_device
 from core.model.pipelines.window_engine import GENERATOR, Arrays, WindowRequest
@@ -197,14 +198,14 @@ class TextToVideoZeroEngine(Engine):
 
     def _denoiser(self, request: WindowRequest, num_frames: int, control: Control | None = None) -> Denoiser:
         spec, (height, width) = request.spec, self._picture_size(request.spec)
-        assert spec.guidance_scale is not None, "admission fills it in"
+        guidance = guidance_scale_of(spec)
         old, new = prompts_of_window(spec, request.first_frame, request.first_frame - CHUNK_FRAMES)
         text = self._states(new, negative=False)
         if old != new:  # frame 0, which is shown no more, has the new prompt alone
             text = self._states(old, negative=False).toward(text, torch.tensor([1.0, *_EASING][:num_frames]))
-        negative = None if spec.guidance_scale == 1.0 else self._states(spec.negative_prompt, negative=True)
+        negative = None if guidance == 1.0 else self._states(spec.negative_prompt, negative=True)
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=self.models.placement.device)
-        return Denoiser(self.models.unet, text, negative, spec.guidance_scale, sizes, control)
+        return Denoiser(self.models.unet, text, negative, guidance, sizes, control)
 
     def _states(self, text: str, *, negative: bool) -> TextStates:
         """Raises PromptTooLong."""
@@ -220,10 +221,9 @@ class TextToVideoZeroEngine(Engine):
         return motion_steps(self.models.schedule, self._timesteps(spec), parameters.t0, parameters.t1)
 
     def _timesteps(self, spec: JobSpec) -> tuple[int, ...]:
-        assert spec.num_inference_steps is not None, "admission fills it in"
         models = self.models
         most = models.schedule.num_train_timesteps
-        return spaced_timesteps(models.spacing, spec.num_inference_steps, most, models.steps_offset)
+        return spaced_timesteps(models.spacing, num_steps_of(spec), most, models.steps_offset)
 
     def _picture_size(self, spec: JobSpec) -> tuple[int, int]:
         """Height and width in pixels."""
