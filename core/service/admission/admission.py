@@ -188,7 +188,7 @@ def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
     model = folder.engine.parameters
     if model is Parameters and request.parameters:
         raise FieldNotSupported(f"{folder.preset.name} takes no parameters", field="parameters", fix="leave it out")
-    idle = folder.preset.idle_parameters(has_video=request.video is not None)
+    idle = folder.preset.idle_parameters(has_video=request.video is not None, has_control=request.control is not None)
     for name, problem in idle.items():
         if name in (request.parameters or {}):
             raise FieldNotSupported(problem, field=f"parameters.{name}", fix="leave it out")

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 
 from core.model.cores import usable_cores
 from core.model.engines.instruct_pix2pix.engine import EditModels, InstructPix2PixEngine
 from core.model.engines.instruct_pix2pix.preset import InstructPix2PixPreset
+from core.model.engines.instruct_pix2pix.schedulers import SCHEDULERS
 from core.model.networks.cross_frame_attention import attend_to_first_frames
 from core.model.pipelines.loading import Placement, pretrained
 from core.model.pipelines.stable_diffusion import TextReader, load_text_reader
@@ -25,12 +24,6 @@ from core.model.sampling.device import select_device
 from core.model.sampling.vae import downsampling
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
-
-SCHEDULERS: dict[str, Any] = {
-    "DDIMScheduler": DDIMScheduler,
-    "EulerAncestralDiscreteScheduler": EulerAncestralDiscreteScheduler,
-}
-"""By the names in scheduler_config.json."""
 
 Context = LoadContext[InstructPix2PixPreset]
 

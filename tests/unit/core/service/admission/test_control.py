@@ -54,6 +54,30 @@ def test_the_video_is_checked_as_its_field(controlled: Settings) -> None:
     assert asked == [("video", URL, "control.video")]
 
 
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"control": {"type": "canny", "video": URL}}, "motion_x"),
+        ({"control": {"type": "canny", "video": URL}}, "t1"),
+        ({}, "background_smoothing"),
+    ],
+)
+def test_parameters_that_would_do_nothing_are_refused_if_the_request_gives_them(
+    asked: dict[str, Any], name: str
+) -> None:
+    """The preset's own defaults of them are left out in silence."""
+    shipped = Settings(default_model="sprites-zero")
+
+    def admitted(**fields: Any) -> JobSpec:
+        request = parse_request({"prompt": "a red circle", **asked, **fields})
+        return admit(request, Catalog(shipped), shipped, lambda: 42, lambda *_: None).spec
+
+    assert name not in admitted().parameters
+    with pytest.raises(FieldNotSupported) as caught:
+        admitted(parameters={name: 0.5})
+    assert caught.value.field == f"parameters.{name}"
+
+
 def test_a_model_without_control_refuses_it_by_name(settings: Settings) -> None:
     refused = refusal(settings, control={"type": "canny", "video": URL})
     assert (type(refused), refused.field, refused.message) == (FieldNotSupported, "control", "fake takes no control")
