@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from core.model.networks.cross_frame_attention import attend_to_first_frames, first_frames_of
 from core.model.networks.encoders import TextEncoder
+from core.model.sampling.edges import canny_edges
 from core.model.sampling.vae import decode_frames, encode_frames, scaling_factor, to_pictures, to_uint8
 from core.model.training.samples import Row
 from core.model.training.sprites import world
 from core.model.training.sprites.example_clip import example_clip
-from core.model.training.sprites.picture_bank import canny_edges
 from core.model.training.sprites_preset import scheduler_config
 from core.model.training.stages.history import WINDOW_FRAMES
 from core.service.domain.engine import FramesTHWC
