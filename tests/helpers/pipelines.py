@@ -181,7 +181,11 @@ def write_svd(folder: Path) -> None:
         image_encoder(),
         unet,
         EulerDiscreteScheduler(
-            prediction_type="v_prediction", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0
+            prediction_type="v_prediction",
+            use_karras_sigmas=True,
+            sigma_min=0.002,
+            sigma_max=700.0,
+            timestep_type="continuous",  # with whole timesteps several steps would be the last one
         ),
         CLIPImageProcessor(),
     ).save_pretrained(folder)

@@ -71,6 +71,12 @@ def copy_sprites(presets_dir: Path) -> None:
     shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", presets_dir / "sprites")
 
 
+def copy_shipped(presets_dir: Path) -> None:
+    """All shipped presets that need no download, as they are now."""
+    for name in ("sprites", "sprites-zero", "sprites-edit"):
+        shutil.copytree(SHIPPED_PRESETS_DIR / name, presets_dir / name)
+
+
 def change_preset(folder: Path, **changes: object) -> None:
     """Replace keys of a preset's preset.json."""
     file = folder / "preset.json"
