@@ -20,6 +20,8 @@ REQUESTS: list[dict[str, Any]] = [
 ]
 PRESETS = {file.parent.name: read_preset(file.parent) for file in sorted(SHIPPED_PRESETS_DIR.glob("*/preset.json"))}
 PIPELINES = [name for name, preset in PRESETS.items() if isinstance(preset.download, PipelineDownload)]
+SHIPPED = [name for name, preset in PRESETS.items() if preset.card is not None and preset.download is None]
+"""The tiny models of the sprites world, as `sprites` itself has no card."""
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -30,6 +32,13 @@ def test_a_preset_is_on_the_page_with_its_sizes(name: str) -> None:
     assert f"{card.disk_gb:g} GB" in row
     assert card.gpu_memory_gb is not None
     assert f"{card.gpu_memory_gb:g} GB" in row
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_is_on_the_page_with_a_demo_and_a_request(name: str) -> None:
+    assert any(line.startswith("## ") and name in line for line in PAGE.splitlines())
+    assert f"\nmake demo MODEL={name} " in PAGE
+    assert name in {request["model"] for request in REQUESTS}
 
 
 def test_every_engine_has_a_request_on_the_page() -> None:

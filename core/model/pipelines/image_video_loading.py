@@ -3,16 +3,11 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
-
-from core.model.cores import usable_cores
 from core.model.pipelines.image_model import ImageGenerator, fetch_image_model, load_image_model
 from core.model.pipelines.image_windows import ImageVideoModel
-from core.model.pipelines.loading import Placement, load_folder
+from core.model.pipelines.loading import Placement, load_folder, prepare
 from core.model.pipelines.preset import ImageVideoPreset
 from core.model.presets.fingerprint import pipeline_fingerprint
-from core.model.sampling.device import select_device
-from core.service.domain.engine import LongWork
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
@@ -30,9 +25,8 @@ def load_image_video_model(
     `multiple_of`: what both sides of a frame must be a multiple of, in pixels, for a pipeline.
     """
     preset = context.preset
-    torch.set_num_threads(context.torch_threads or usable_cores())
-    own = select_device(device)
-    placement = placement_of(preset, own, context.long_work)
+    placement = prepare(context, device)
+    own = placement.device
     pipeline = load_folder(f"the model {preset.name}", kind, context.weights, placement)
     check_size(preset, multiple_of(pipeline))
     if preset.image_model is None:
@@ -40,11 +34,6 @@ def load_image_video_model(
     generator, digest = _image_generator(preset.image_model, placement)
     line = pipeline_fingerprint(context, own, f"image model {preset.image_model} {digest}")
     return ImageVideoModel(pipeline, preset, own, line, generator)
-
-
-def placement_of(preset: ImageVideoPreset, device: torch.device, long_work: LongWork) -> Placement:
-    """Where and in which dtype the networks of a preset compute."""
-    return Placement(device, long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
 
 
 def check_size(preset: ImageVideoPreset, multiple: int) -> None:

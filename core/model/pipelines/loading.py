@@ -3,14 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from core.model.cores import usable_cores
 from core.model.networks.pretrained import loading
+from core.model.pipelines.preset import PipelinePreset
 from core.model.presets.files import FIX
+from core.model.sampling.device import select_device
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import PresetError
+from core.service.engines.load_context import LoadContext
+
+PresetT = TypeVar("PresetT", bound=PipelinePreset)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,17 @@ class Placement:
     def variant(self) -> str | None:
         """diffusers' `variant`, for repositories that also hold half-precision files."""
         return "fp16" if self.dtype == torch.float16 else None
+
+
+def prepare(context: LoadContext[PresetT], device: str | None) -> Placement:
+    """Set the number of torch's threads; returns where the networks compute. `device` None: CUDA if there is one."""
+    torch.set_num_threads(context.torch_threads or usable_cores())
+    return placement_of(context.preset, select_device(device), context.long_work)
+
+
+def placement_of(preset: PipelinePreset, device: torch.device, long_work: LongWork) -> Placement:
+    """Where and in which dtype the networks of a preset compute."""
+    return Placement(device, long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
 
 
 def load(what: str, make: Callable[[], Any], placement: Placement) -> Any:

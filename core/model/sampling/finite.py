@@ -11,7 +11,7 @@ from torch import Tensor
 from core.service.domain.errors import NotFinite
 
 FIX = (
-    "the model's weights may be damaged; on a GPU compute in float32: by profile reference where the model has profiles,"
+    "the model's weights may be damaged; on a GPU compute in float32: by profile reference if the model has it,"
     " else by gpu_dtype float32 in its preset.json"
 )
 

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from core.model.networks.cross_frame_attention import attend_to_first_frames, first_frames_of
 from core.model.networks.encoders import TextEncoder
+from core.model.sampling.edges import canny_edges
 from core.model.sampling.vae import decode_frames, encode_frames, scaling_factor, to_pictures, to_uint8
 from core.model.training.samples import Row
 from core.model.training.sprites import world
 from core.model.training.sprites.example_clip import example_clip
-from core.model.training.sprites.picture_bank import canny_edges
 from core.model.training.sprites_preset import scheduler_config
 from core.model.training.stages.history import WINDOW_FRAMES
 from core.service.domain.engine import FramesTHWC
@@ -67,11 +67,11 @@ class PictureMaker:
             without, with_text = cast("Any", self.unet)(torch.cat([noisy] * 2), timestep, both).sample.chunk(2)
             return without + self.guidance.text * (with_text - without)
 
-        return self._decoded(denoised(predict, _noise(len(prompts)), self.guidance.steps))
+        return self._made(predict, _noise(len(prompts)))
 
     def controlled(self, controlnet: ControlNetModel, prompt: str, clip: FramesTHWC) -> FramesTHWC:
         """A clip of the prompt that follows the edges of another."""
-        edges = torch.from_numpy(canny_edges(clip)).float().div(255)[:, None].expand(-1, 3, -1, -1)
+        edges = torch.from_numpy(canny_edges(clip)).float().div(255)[:, None].expand(-1, 3, -1, -1).to(self.unet.device)
         text = self.encode_texts(["", prompt])
 
         def predict(noisy: Tensor, timestep: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class PictureMaker:
             return without + self.guidance.text * (with_text - without)
 
         with first_frames_read(self.unet), first_frames_read(controlnet):
-            return self._decoded(denoised(predict, _shared_noise(len(clip)), self.guidance.steps))
+            return self._made(predict, _shared_noise(len(clip)))
 
     def edited(self, instruction: str, clip: FramesTHWC) -> FramesTHWC:
         """A clip changed as the instruction says."""
@@ -102,9 +102,10 @@ class PictureMaker:
             return none + self.guidance.text * (full - image) + self.guidance.image * (image - none)
 
         with first_frames_read(self.unet):
-            return self._decoded(denoised(predict, _shared_noise(len(clip)), self.guidance.steps))
+            return self._made(predict, _shared_noise(len(clip)))
 
-    def _decoded(self, latents_fchw: Tensor) -> FramesTHWC:
+    def _made(self, predict: Predict, noise_fchw: Tensor) -> FramesTHWC:
+        latents_fchw = denoised(predict, noise_fchw.to(self.unet.device), self.guidance.steps)
         return to_uint8(decode_frames(self.vae, latents_fchw.transpose(0, 1)))
 
 

@@ -11,15 +11,13 @@ from diffusers.pipelines.cogvideo.pipeline_cogvideox_image2video import CogVideo
 from diffusers.pipelines.cogvideo.pipeline_cogvideox_video2video import CogVideoXVideoToVideoPipeline
 from transformers import T5EncoderModel, T5Tokenizer
 
-from core.model.cores import usable_cores
 from core.model.engines.cogvideox.engine import CogVideoXEngine
 from core.model.engines.cogvideox.preset import CogVideoXPreset
 from core.model.engines.cogvideox.schedulers import BY_DIFFUSERS_NAME, SCHEDULERS
 from core.model.engines.cogvideox.windows import Pipelines
-from core.model.pipelines.loading import Placement, load, load_part
+from core.model.pipelines.loading import Placement, load, load_part, prepare
 from core.model.presets.files import read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
-from core.model.sampling.device import select_device
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
@@ -31,12 +29,10 @@ def load_engine_of(context: LoadContext[CogVideoXPreset], device: str | None = N
 
     `device` None: CUDA if there is one, else CPU.
     """
-    torch.set_num_threads(context.torch_threads or usable_cores())
-    own, preset = select_device(device), context.preset
-    placement = Placement(own, context.long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
+    preset, placement = context.preset, prepare(context, device)
     pipelines = _load_pipelines(context, placement)
     _check(preset, pipelines.main)
-    return CogVideoXEngine(pipelines, preset, own, pipeline_fingerprint(context, own))
+    return CogVideoXEngine(pipelines, preset, placement.device, pipeline_fingerprint(context, placement.device))
 
 
 def _load_pipelines(context: LoadContext[CogVideoXPreset], placement: Placement) -> Pipelines:

@@ -7,20 +7,17 @@ It holds unet/, vae/, text_encoder/, scheduler/ and tokenizer/; parts that it la
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from core.model.cores import usable_cores
 from core.model.engines.instruct_pix2pix.engine import EditModels, InstructPix2PixEngine
 from core.model.engines.instruct_pix2pix.preset import InstructPix2PixPreset
 from core.model.engines.instruct_pix2pix.schedulers import SCHEDULERS
 from core.model.networks.cross_frame_attention import attend_to_first_frames
-from core.model.pipelines.loading import Placement, pretrained
+from core.model.pipelines.loading import Placement, prepare, pretrained
 from core.model.pipelines.stable_diffusion import TextReader, load_text_reader
 from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
-from core.model.sampling.device import select_device
 from core.model.sampling.vae import downsampling
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
@@ -33,12 +30,10 @@ def load_engine_of(context: Context, device: str | None = None) -> InstructPix2P
 
     `device` None: CUDA if there is one, else CPU.
     """
-    torch.set_num_threads(context.torch_threads or usable_cores())
-    preset, own = context.preset, select_device(device)
-    placement = Placement(own, context.long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
-    with context.long_work(f"loading {preset.name}"):
+    placement = prepare(context, device)
+    with context.long_work(f"loading {context.preset.name}"):
         models = _models(context, placement)
-    return InstructPix2PixEngine(models, pipeline_fingerprint(context, own))
+    return InstructPix2PixEngine(models, pipeline_fingerprint(context, placement.device))
 
 
 def _models(context: Context, placement: Placement) -> EditModels:

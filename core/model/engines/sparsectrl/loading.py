@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from diffusers.models.controlnets.controlnet_sparsectrl import SparseControlNetModel
 
-from core.model.cores import usable_cores
 from core.model.engines.sparsectrl.engine import SparseCtrlEngine
 from core.model.engines.sparsectrl.pipeline import LatentConditionPipeline
 from core.model.engines.sparsectrl.preset import SparseCtrlPreset
 from core.model.pipelines.animatediff import animatediff_parts
-from core.model.pipelines.loading import Placement, load, load_part
+from core.model.pipelines.loading import load, load_part, prepare
 from core.model.presets.fingerprint import pipeline_fingerprint
-from core.model.sampling.device import select_device
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
@@ -25,15 +23,14 @@ CONTROL_NET = "controlnet/rgb"
 
 def load_engine_of(context: LoadContext[SparseCtrlPreset], device: str | None = None) -> SparseCtrlEngine:
     """The engine of a preset. Raises PresetError naming what is missing. `device` None: CUDA if there is one."""
-    preset, own = context.preset, select_device(device)
-    torch.set_num_threads(context.torch_threads or usable_cores())
-    placement = Placement(own, context.long_work, getattr(torch, preset.gpu_dtype), preset.offload)
+    preset, placement = context.preset, prepare(context, device)
 
     def make() -> Any:
         control_net = _control_net(context, placement.dtype)
         return LatentConditionPipeline(**animatediff_parts(context, placement.dtype), controlnet=control_net)
 
-    return SparseCtrlEngine(load(preset.name, make, placement), preset, own, pipeline_fingerprint(context, own))
+    fingerprint = pipeline_fingerprint(context, placement.device)
+    return SparseCtrlEngine(load(preset.name, make, placement), preset, placement.device, fingerprint)
 
 
 def _control_net(context: LoadContext[SparseCtrlPreset], dtype: torch.dtype) -> Any:

@@ -3,18 +3,16 @@
 Shapes: F frames, P, R picture rows and columns, H, W latent rows and columns.
 """
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.model.sampling.edges import canny_edges
 from core.service.domain.engine import FrameReader, FramesTHWC
 
 CANNY = "canny"
 """The type whose maps are found here; the frames of all others are maps."""
-_CANNY_THRESHOLDS = (100, 200)
-"""As published."""
 _DIFFERENCE = 25
 """Levels of 255 by which a pixel differs where something moved. Less is what compression leaves."""
 _DILATION_PIXELS = 5
@@ -29,13 +27,8 @@ def frames_with_first(video: FrameReader, first: int, count: int) -> FramesTHWC:
 
 def control_maps(control_type: str, frames_FPR3: FramesTHWC) -> Tensor:
     """Maps [F, 3, P, R] in [0, 1], float32."""
-    maps = np.stack([_edges(frame) for frame in frames_FPR3]) if control_type == CANNY else frames_FPR3
+    maps = canny_edges(frames_FPR3)[..., None].repeat(3, axis=3) if control_type == CANNY else frames_FPR3
     return torch.from_numpy(np.ascontiguousarray(maps)).permute(0, 3, 1, 2).float() / 255.0
-
-
-def _edges(frame_PR3: FramesTHWC) -> FramesTHWC:
-    edges_PR = np.asarray(cv2.Canny(np.ascontiguousarray(frame_PR3), *_CANNY_THRESHOLDS), np.uint8)
-    return np.repeat(edges_PR[..., None], 3, axis=2)
 
 
 def background(frames_FPR3: FramesTHWC, height: int, width: int) -> Tensor:

@@ -13,16 +13,14 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from pydantic import ValidationError
 
-from core.model.cores import usable_cores
 from core.model.engines.text2video_zero.engine import TextToVideoZeroEngine, ZeroModels
 from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset, controlnet_part, require_multiple
 from core.model.networks.cross_frame_attention import attend_to_first_frames
-from core.model.pipelines.loading import Placement, pretrained
+from core.model.pipelines.loading import Placement, prepare, pretrained
 from core.model.pipelines.stable_diffusion import TextReader, load_text_reader
 from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.config import NoiseScheduleConfig, Spacing
-from core.model.sampling.device import select_device
 from core.model.sampling.lru_cache import LruCache
 from core.model.sampling.schedules import NoiseSchedule, schedule_from_config
 from core.model.sampling.vae import downsampling
@@ -40,12 +38,10 @@ def load_engine_of(context: Context, device: str | None = None) -> TextToVideoZe
 
     `device` None: CUDA if there is one, else CPU.
     """
-    torch.set_num_threads(context.torch_threads or usable_cores())
-    preset, own = context.preset, select_device(device)
-    placement = Placement(own, context.long_work, getattr(torch, preset.gpu_dtype), shares_gpu=preset.offload)
+    preset, placement = context.preset, prepare(context, device)
     with context.long_work(f"loading {preset.name}"):
         models = _models(context, placement)
-    return TextToVideoZeroEngine(models, preset, pipeline_fingerprint(context, own))
+    return TextToVideoZeroEngine(models, preset, pipeline_fingerprint(context, placement.device))
 
 
 def _models(context: Context, placement: Placement) -> ZeroModels:

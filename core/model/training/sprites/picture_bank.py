@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from core.model.sampling.edges import canny_edges
 from core.model.training.sprites import captions, world
 from core.model.training.sprites.clip_bank import bank_key, cached_tensors
 from core.model.training.sprites.encoding import frames_to_tensor, unscaled_latents
@@ -23,11 +22,8 @@ from core.model.training.sprites.motion import scene_from, sprite_positions
 from core.model.training.sprites.recolouring import possible_colours, recoloured
 from core.model.training.sprites.rendering import render
 from core.model.training.sprites.scene_sampling import sample_scene
-from core.service.domain.engine import FramesTHWC
 
 COLOURS = tuple(world.COLOURS)
-CANNY_THRESHOLDS = (100, 200)
-"""As published for ControlNet's canny model."""
 _FRAMES = 200
 _TRIES = 20
 STILL, OPENING, LATER = "still", "opening", "later"
@@ -74,11 +70,6 @@ class PictureBank:
 def kind_of(number: int) -> str:
     """Half of the frames show their objects whole; a quarter are openings of videos, a quarter any later moment."""
     return (STILL, OPENING, STILL, LATER)[number % 4]
-
-
-def canny_edges(frames_thwc: FramesTHWC) -> npt.NDArray[np.uint8]:
-    """Edges of frames, uint8 [T, H, W], 0 or 255."""
-    return np.stack([cv2.Canny(frame, *CANNY_THRESHOLDS) for frame in np.ascontiguousarray(frames_thwc)])
 
 
 def picture_scene(seed: int, number: int, two_sprites_share: float) -> tuple[world.Scene, int]:

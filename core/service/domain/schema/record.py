@@ -41,6 +41,10 @@ class WarningCode(StrEnum):
     LENGTH_SHORTENED = "length_shortened"
     """The deployment's default length exceeds the model's, or an input video the most that a video may have, and was
     shortened."""
+    PROMPT_BEYOND_END = "prompt_beyond_end"
+    """A prompt begins after the last frame of the input that the video follows: it has no effect."""
+    INPUT_CHANGED = "input_changed"
+    """The input that the video follows was read again, and is another one by now."""
     ENDLESS_LIMIT = "endless_limit"
     """A job without end has all the frames that the operator allows and ended there."""
 
@@ -169,6 +173,9 @@ class JobRecord(Stored):
     prepare_again: bool = Field(
         default=False, description="`prepared` was damaged or missing and is needed again although chunks exist."
     )
+    followed_sha256: str | None = Field(
+        default=None, description="Checksum of the whole video from which the existing chunks are made, once not ready."
+    )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
     branched_from: BranchSource | None = None
@@ -220,6 +227,13 @@ class JobRecord(Stored):
     def begun_at(self) -> datetime | None:
         """When this generation started."""
         return self.resumed_at if self.earlier else self.started_at
+
+    @property
+    def input_sha256(self) -> str | None:
+        """Checksum of the whole video that the job follows, as it was read last."""
+        if self.prepared is None:
+            return self.followed_sha256
+        return self.prepared.sha256 if self.prepared.whole_video else None
 
     @property
     def frames_done(self) -> int:

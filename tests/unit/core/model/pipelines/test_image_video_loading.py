@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from core.model.engines.svd.loading import load_engine_of
-from core.model.pipelines.image_video_loading import check_size, placement_of
-from core.model.pipelines.loading import Placement, variant_in
+from core.model.pipelines.image_video_loading import check_size
+from core.model.pipelines.loading import Placement, placement_of, variant_in
 from core.service.domain.engine import unannounced
 from core.service.domain.errors import PresetError
 from core.service.engines.capabilities import SizeRule

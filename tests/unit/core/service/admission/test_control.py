@@ -92,7 +92,17 @@ def test_a_type_without_its_network_says_how_it_is_installed(controlled: Setting
     with pytest.raises(ModelNotInstalled) as caught:
         with_control(controlled, type="depth")
     assert caught.value.field == "control.type"
-    assert caught.value.fix == "run `longtake pull fake --with depth`, or leave `control` out"
+    assert caught.value.fix == "put its files into controlnet/depth of the preset's folder, or leave `control` out"
+
+
+def test_a_model_that_is_wholly_missing_is_installed_with_the_network_by_one_command(tmp_path: Path) -> None:
+    source = {"repository": "org/method", "revision": "main", "files": ["all.ckpt"]}
+    write_fake_preset(tmp_path, "large", control=["canny"], download={"checkpoint": source, "base": source})
+    settings = Settings(presets_dir=tmp_path, weights_dir=tmp_path / "weights", default_model="large")
+    with pytest.raises(ModelNotInstalled) as caught:
+        with_control(settings)
+    assert caught.value.field == "control.type"
+    assert caught.value.fix == "run `longtake pull large --with canny`, or leave `control` out"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +143,17 @@ def test_a_job_may_be_as_long_as_its_input(controlled: Settings, written: dict[s
     assert (spec.num_frames, spec.endless_limit, spec.length) == (None, 800, 800)
 
 
+@pytest.mark.parametrize("endless", [0, 200, 1_000_000])
+@pytest.mark.parametrize(("most", "expected"), [(None, 800), (480, 480), (9600, 800), (1, 16)])
+def test_the_limit_of_videos_without_end_is_not_that_of_videos_as_long_as_their_input(
+    controlled: Settings, endless: int, most: int | None, expected: int
+) -> None:
+    settings = controlled.model_copy(update={"max_endless_frames": endless})
+    request = parse_request({"prompt": PROMPT, "control": {"type": "canny", "video": URL}})
+    spec = admit(request, Catalog(settings), settings, lambda: 42, unchecked, most_frames=most).spec
+    assert (spec.num_frames, spec.endless_limit) == (None, expected)
+
+
 def test_a_length_that_is_named_is_the_length(controlled: Settings) -> None:
     control = {"type": "canny", "video": URL}
     assert with_input(controlled, control=control, num_frames=40).num_frames == 40
@@ -156,4 +177,8 @@ def test_a_job_along_its_input_is_not_endless(tmp_path: Path) -> None:
 
 def with_input(settings: Settings, **fields: Any) -> JobSpec:
     request = parse_request({"prompt": PROMPT, **fields})
-    return admit(request, Catalog(settings), settings, lambda: 42, lambda _kind, _reference, _field: None).spec
+    return admit(request, Catalog(settings), settings, lambda: 42, unchecked).spec
+
+
+def unchecked(_kind: MediaKind, _reference: str, _field: str) -> None:
+    """Every reference is good."""

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from core.model.sampling.edges import canny_edges
 from core.model.training.sprites.encoding import frames_to_tensor, unscaled_latents
 from core.model.training.sprites.motion import sprite_positions
 from core.model.training.sprites.picture_bank import (
     STILL,
     PictureBank,
     build_picture_bank,
-    canny_edges,
     kind_of,
     picture_scene,
 )
