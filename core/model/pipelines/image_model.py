@@ -32,10 +32,8 @@ logger = logging.getLogger(__name__)
 class ImageGenerator:
     """A text-to-image pipeline with its default steps and guidance, loaded at its first use."""
 
-    def __init__(self, load_pipeline: Callable[[], Any], *, num_steps: int | None = None) -> None:
-        """`num_steps`: None: the pipeline's default."""
+    def __init__(self, load_pipeline: Callable[[], Any]) -> None:
         self._load_pipeline = load_pipeline
-        self._num_steps = num_steps
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -45,9 +43,8 @@ class ImageGenerator:
     @property
     def num_steps(self) -> int:
         """Denoising steps of a picture. Raises PresetError, as loading does."""
-        if self._num_steps is None:
-            self._num_steps = inspect.signature(type(self._pipeline).__call__).parameters["num_inference_steps"].default
-        return self._num_steps
+        steps: int = inspect.signature(type(self._pipeline).__call__).parameters["num_inference_steps"].default
+        return steps
 
     def __call__(
         self,

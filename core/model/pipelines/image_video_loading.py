@@ -29,11 +29,11 @@ def load_image_video_model(
     own = placement.device
     pipeline = load_folder(f"the model {preset.name}", kind, context.weights, placement)
     check_size(preset, multiple_of(pipeline))
-    line = pipeline_fingerprint(context, own)
     if preset.image_model is None:
-        return ImageVideoModel(pipeline, preset, own, line)
+        return ImageVideoModel(pipeline, preset, own, pipeline_fingerprint(context, own))
     generator, digest = _image_generator(preset.image_model, placement)
-    return ImageVideoModel(pipeline, preset, own, f"{line}; image model {preset.image_model} {digest}", generator)
+    line = pipeline_fingerprint(context, own, f"image model {preset.image_model} {digest}")
+    return ImageVideoModel(pipeline, preset, own, line, generator)
 
 
 def check_size(preset: ImageVideoPreset, multiple: int) -> None:

@@ -16,6 +16,7 @@ from core.model.presets.fingerprint import weights_digest
 from core.model.sampling.noise import seeded
 from core.service.domain.engine import ignore_step
 from core.service.domain.errors import PresetError
+from tests.helpers.image_model import QuickImageGenerator
 
 # diffusers' Euler scheduler gives numpy a tensor in a way that numpy 2 wants done otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -48,7 +49,7 @@ def test_a_pipeline_tells_its_own_side(sdxl: Path) -> None:
 def test_a_picture_has_the_ratio_of_the_video_and_the_pixels_of_the_model(
     side: int | None, video: tuple[int, int], picture: tuple[int, int]
 ) -> None:
-    generator = ImageGenerator(lambda: pipeline_of(side), num_steps=1)
+    generator = QuickImageGenerator(lambda: pipeline_of(side), 1)
 
     assert tuple(generator._size(*video).values()) == picture  # pyright: ignore[reportPrivateUsage] - too large to make
 
@@ -58,7 +59,7 @@ def test_steps_are_the_pipeline_s_own(sdxl: Path) -> None:
 
 
 def test_a_picture_is_made_in_the_generator_s_own_size_or_in_the_asked_one(sdxl: Path) -> None:
-    generator = ImageGenerator(lambda: load_image_model(str(sdxl), CPU), num_steps=1)
+    generator = QuickImageGenerator(lambda: load_image_model(str(sdxl), CPU), 1)
 
     own = generator("a cat", "", seeded(7), StepReporter(ignore_step, 1))
     asked = generator("a cat", "", seeded(7), StepReporter(ignore_step, 1), (16, 24))

@@ -14,7 +14,7 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 
 from core.model.engines.svd.engine import SvdEngine
 from core.model.engines.svd.loading import load_engine_of, multiple_of
-from core.model.pipelines.image_model import ImageGenerator, load_image_model
+from core.model.pipelines.image_model import load_image_model
 from core.model.pipelines.image_video_loading import load_image_video_model
 from core.model.pipelines.image_windows import CONDITIONING
 from core.model.pipelines.loading import Placement
@@ -24,6 +24,7 @@ from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, InputMedia, 
 from core.service.domain.errors import Interrupted, NotFinite, PresetError
 from core.service.domain.schema import JobSpec
 from tests.helpers.engine_contract import StopAt, chunks_of, steps_of
+from tests.helpers.image_model import QuickImageGenerator
 from tests.helpers.image_video import INPUTS, SIZE, context_of, image_job
 from tests.helpers.poison import NAN, poisoned
 
@@ -43,7 +44,7 @@ def engine(svd: Path) -> SvdEngine:
 @pytest.fixture(scope="module")
 def painting(svd: Path, sdxl: Path) -> SvdEngine:
     """An engine with an image model, which takes two steps."""
-    generator = ImageGenerator(lambda: load_image_model(str(sdxl), CPU), num_steps=2)
+    generator = QuickImageGenerator(lambda: load_image_model(str(sdxl), CPU), 2)
     return SvdEngine(replace(load_image_video_model(context_of(svd), *KIND), image_generator=generator))
 
 

@@ -18,10 +18,11 @@ from core.model.engines.streaming_t2v.first_chunk.text_to_video import (
     load_text_to_video,
     num_frames_for,
 )
-from core.model.pipelines.image_model import ImageGenerator, load_image_model
+from core.model.pipelines.image_model import load_image_model
 from core.service.domain.engine import ignore_step
 from core.service.domain.errors import FieldNotSupported, Interrupted, NotFinite, PresetError
 from core.service.domain.first_chunk_sources import SourceChoice
+from tests.helpers.image_model import QuickImageGenerator
 from tests.helpers.poison import INFINITY, NAN, poisoned
 from tests.unit.core.model.engines.streaming_t2v.conftest import CPU, ask_for
 
@@ -47,7 +48,7 @@ def sources(pipelines: Path) -> Mapping[str, FirstChunkSource]:
         "text_to_video": load_text_to_video(str(pipelines / "text_to_video"), SIZE, SIZE, CPU),
         "svd": SvdFirstChunk(
             load_video_model(CPU, str(pipelines / "svd")),
-            ImageGenerator(lambda: load_image_model(str(pipelines / "sdxl"), CPU), num_steps=2),
+            QuickImageGenerator(lambda: load_image_model(str(pipelines / "sdxl"), CPU), 2),
             Canvas.for_size(SIZE, SIZE, canvas_height=16, canvas_width=32),
             SIZE,
             SIZE,
