@@ -81,8 +81,8 @@ def _all_routes() -> APIRouter:
 
 
 ROUTES = _all_routes()
-"""Depends on no setting, so all applications of a process share it, as the tests have thousands: FastAPI reads the
-signatures of all endpoints at the first request, which takes 70 ms."""
+"""Depends on no setting, so it is made once: at the first request FastAPI reads the signatures of all endpoints, 70 ms
+for each application that does not share it."""
 
 
 def create_app(

@@ -46,7 +46,8 @@ class Control(_ControlNeeded, total=False):
 
 
 class JobOptions(TypedDict, total=False):
-    """The fields of a job. What is left out takes the model's default. `num_frames` None: without end."""
+    """The fields of a job. What is left out takes the model's default. `num_frames` None: without end, or as long as
+    the input that the model follows."""
 
     prompt: str
     prompts: Sequence[TimedText]

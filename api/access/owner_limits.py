@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from api.access.caller import Caller
 from api.backends.ports import Ports
-from core.service.admission.key_limits import check_longer, check_spec, settings_for
+from core.service.admission.key_limits import check_longer, check_spec, most_frames_of, settings_for
 from core.service.domain import transitions
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.ports import Clock, Usage
@@ -38,12 +38,16 @@ class OwnerLimits:
         """What the caller may do to jobs of `owner`."""
         return cls(limits_on(caller, owner), owner or "", ports.usage, ports.clock)
 
-    def settings(self, settings: Settings, known_frames: int = 0) -> Settings:
-        """See settings_for."""
+    def most_frames(self, known_frames: int = 0) -> int | None:
+        """See most_frames_of."""
         if self.limits is None:
-            return settings
+            return None
         usage = KeyUsage() if self.limits.frames_per_day is None else self.usage.of(self.owner)
-        return settings_for(self.limits, usage, settings, known_frames)
+        return most_frames_of(self.limits, usage, known_frames)
+
+    def settings(self, settings: Settings, most_frames: int | None) -> Settings:
+        """See settings_for."""
+        return settings if self.limits is None else settings_for(self.limits, most_frames, settings)
 
     def check_spec(self, spec: JobSpec, known_frames: int = 0) -> None:
         """Raises LimitExceeded."""

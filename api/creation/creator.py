@@ -140,10 +140,11 @@ class Creator:
         return wanted.image and stored_upload(wanted.image, self._caller, self._ports, self._settings)
 
     def _admitted(self, wanted: Wanted) -> Admitted:
-        ports, settings, resolve = self._ports, self._limits.settings(self._settings), wanted.resolve
+        ports, most, resolve = self._ports, self._limits.most_frames(), wanted.resolve
+        settings = self._limits.settings(self._settings, most)
         check_configured(wanted.request, ports.enhancer)
         check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve, self._caller.owns)
-        admitted = admit(wanted.request, ports.catalog, settings, random_seed, check, resolve)
+        admitted = admit(wanted.request, ports.catalog, settings, random_seed, check, resolve, most)
         self._limits.check_spec(admitted.spec)
         return admitted
 

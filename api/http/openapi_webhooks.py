@@ -18,7 +18,7 @@ class WebhookJob(Frozen):
     status: JobStatus
     version: int
     frames_done: int
-    frames_total: int | None = Field(description="null: the video has no end.")
+    frames_total: int | None = Field(description="null: the video has no end, or its input is not read yet.")
     chunks_done: int
     chunk: dict[str, int] | None = Field(
         default=None, description="For chunk.completed and chunk.refined: index, first_frame, num_frames."

@@ -27,7 +27,9 @@ class Video(Shown):
     model: str
     prompt: str
     progress: int = Field(description="Percent, 0 to 100.")
-    seconds: str = Field(description="Length; of a video without end, what is made of it.", examples=["4"])
+    seconds: str = Field(
+        description="Length; of a video without end, or whose input is not read yet, what is made.", examples=["4"]
+    )
     size: str | None = Field(description="WIDTHxHEIGHT; null: the model is no longer installed.", examples=["128x128"])
     created_at: int = Field(description="Unix time in seconds, as all times here.")
     completed_at: int | None = Field(description="When the job ended.")

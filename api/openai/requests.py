@@ -115,10 +115,13 @@ def _seconds(value: object) -> float | None:
 def remix_of(source: JobRecord, prompt: str, catalog: Catalog) -> JobRequest:
     """The same video with another prompt: same seed, length, size, sampling and input media. Raises UnknownModel."""
     spec = source.spec
-    takes = set(catalog.get(spec.model).preset.capabilities.fields)
+    preset = catalog.get(spec.model).preset
+    takes = set(preset.capabilities.fields)
     if spec.seed > MAX_SEED:  # of an older version
         takes -= {"seed"}
-    stored = spec.model_dump(mode="json")
+    idle = set(preset.idle_parameters(has_video=spec.video is not None))
+    # An older version stored parameters that would do nothing.
+    stored = spec.model_dump(mode="json", exclude={"parameters": idle})
     same = {name: stored[name] for name in (*_ALWAYS_KEPT, *takes) if stored[name] is not None}
     changed = {"prompt": prompt, "refine": _options_of(spec.refine), "metadata": {REMIXED_FROM: source.id}}
     open_end = {"num_frames": None} if spec.is_endless else {}

@@ -64,13 +64,14 @@ def branch(
     either can be deleted. `Location` is its URL. Without a new prompt or seed it has the bytes of its source."""
     source = ports.store.get(job_id)
     limits, shared = OwnerLimits.of(caller, caller.owner, ports), wanted.from_chunk * CHUNK_FRAMES
-    admitted = admit_branch(wanted, source, ports.catalog, limits.settings(settings, shared), hosts)
+    lowered = limits.settings(settings, limits.most_frames(shared))
+    admitted = admit_branch(wanted, source, ports.catalog, lowered, hosts)
     limits.check_spec(admitted.spec, shared)
     check_room(ports.store, settings)
     queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body), caller.owner)
     shares = BranchSource(job_id=job_id, from_chunk=wanted.from_chunk)
-    own = {"branched_from": shares, "prepare_again": needs_media_again(source)}
-    branched = queued.model_copy(update=own)
+    again = {"prepare_again": needs_media_again(source), "followed_sha256": source.input_sha256}
+    branched = queued.model_copy(update={"branched_from": shares, **again})
     limits.check_new(branched)
     record = create_job(ports.store, ports.storage, branched, limits.limits)
     wake_workers(ports.queue, record)

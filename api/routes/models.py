@@ -82,7 +82,7 @@ class ModelControl(BaseModel):
 
     type: str = Field(description="For `control.type` of a request.")
     installed: bool = Field(description="Whether its network is on this machine; jobs with it are refused otherwise.")
-    install_command: str | None = Field(description="Installs it; null if it is installed.")
+    install_command: str | None = Field(description="Installs it; null if it is installed, or not to be downloaded.")
 
 
 class Model(BaseModel):
@@ -160,7 +160,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
 
 def _control(folder: PresetFolder, control: str) -> ModelControl:
     installed = folder.control_weights(control).is_dir()
-    command = None if installed else folder.pull_command([control])
+    command = None if installed else folder.control_command(control)
     return ModelControl(type=control, installed=installed, install_command=command)
 
 

@@ -36,7 +36,7 @@ def change_job(
     wanted = parse_change(body)
     record = ports.store.get(job_id)
     limits, before = OwnerLimits.of(caller, record.owner, ports), record.spec.length
-    admitted = admit_change(wanted, record.spec, ports.catalog, limits.settings(settings, before))
+    admitted = admit_change(wanted, record.spec, ports.catalog, limits.settings(settings, limits.most_frames(before)))
     after = wanted.num_frames or admitted.endless_limit or before
     limits.check_longer(record.spec, after, before)
     steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit, limits.limits)

@@ -31,8 +31,9 @@ class WantedVideo:
 
 
 def wanted_video(args: argparse.Namespace, folder: PresetFolder) -> WantedVideo:
-    """Raises SetupError if the model needs a clip and there is none."""
+    """Raises SetupError if the model needs an image, or a clip and there is none."""
     preset = folder.preset
+    _check_needs_no_image(args, folder)
     edits = preset.capabilities.video == "whole"
     clip = Path(args.video) if args.video else None
     if clip is None and (args.control or (edits and preset.capabilities.needs_input)):
@@ -48,6 +49,18 @@ def wanted_video(args: argparse.Namespace, folder: PresetFolder) -> WantedVideo:
     elif not (is_along_clip and preset.capabilities.length_of_input):
         fields["num_frames"] = DEFAULT_FRAMES
     return WantedVideo(fields, clip, args.control, is_along_clip)
+
+
+def _check_needs_no_image(args: argparse.Namespace, folder: PresetFolder) -> None:
+    from core.service.domain.errors import SetupError
+
+    name, takes = folder.path.name, folder.preset.capabilities
+    has_input = args.control or (args.video and takes.video != "no")
+    if takes.image and takes.needs_input and not has_input:
+        raise SetupError(
+            f"{name} makes videos from an image, which the demo has not",
+            fix=f"use `longtake up` and `longtake submit --model {name} --image FILE`",
+        )
 
 
 def example_clip(folder: PresetFolder) -> Path:

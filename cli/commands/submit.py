@@ -165,9 +165,13 @@ def _key_value(entry: str, option: str, form: str = "KEY=VALUE") -> tuple[str, s
 
 
 def input_media(client: Longtake, args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of the body with input media, whose files are uploaded."""
+    """The fields of the body with input media, whose files are uploaded. Raises InvalidField."""
+    from core.service.domain.errors import InvalidField
     from core.service.domain.media_types import MediaKind
 
+    if args.control_scale is not None and args.control is None:
+        message = "--control-scale is given without --control"
+        raise InvalidField(message, field="control-scale", fix="give --control TYPE=FILE, too")
     media: dict[str, Any] = {
         kind.value: reference_of(client, kind, kind, getattr(args, kind)) for kind in MediaKind if getattr(args, kind)
     }

@@ -35,9 +35,9 @@ def _use(preset: Preset, settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _inputs(takes: Capabilities, max_prompt_tokens: int) -> Iterator[str]:
     if takes.prompt != "no":
-        may_lack = " (may be left out with an image)" if takes.prompt == "without_image" else ""
-        yield f"prompt of up to {max_prompt_tokens} tokens{may_lack}"
-    if takes.image:
+        instead = ", or an image" if takes.prompt == "without_image" else ""
+        yield f"prompt of up to {max_prompt_tokens} tokens{instead}"
+    if takes.image and takes.prompt != "without_image":
         yield "image"
     if takes.video != "no":
         yield "video, all of it" if takes.video == "whole" else "video, whose last 16 frames it continues"
@@ -73,8 +73,9 @@ def _needs(folder: PresetFolder) -> Iterator[tuple[str, str]]:
 
 def _extras(folder: PresetFolder) -> Iterator[tuple[str, str]]:
     for control in folder.preset.capabilities.control:
-        has = folder.control_weights(control).is_dir()
-        yield "control", f"{control}: {'installed' if has else f'`{folder.pull_command([control])}`'}"
+        command = folder.control_command(control)
+        missing = "not installed" if command is None else f"`{command}`"
+        yield "control", f"{control}: {'installed' if folder.control_weights(control).is_dir() else missing}"
     if (refiner := folder.preset.refiner) is not None:
         yield "refiner", f"to {refiner.width}x{refiner.height}, at most {refiner.max_side} pixels a side"
         if not folder.refines:

@@ -21,6 +21,7 @@ from core.service.domain.manifest import manifest_key
 from core.service.records.stored_jobs import read_job
 from core.service.s3.storage import S3Storage
 from tests.chaos.clients import NUMBER_KEY, TERMINAL, Call, Submission
+from tests.helpers.deadline import eventually
 from tests.helpers.webhook_receiver import Attempt
 
 READERS = 4
@@ -145,8 +146,14 @@ class Reader:
         )
 
     def answer(self, job_id: str) -> dict[str, Any] | None:
-        """GET /jobs/{id} with its chunks; None for 404."""
-        answer = self._http.get(f"/jobs/{job_id}", params={"include": "chunks"})
+        """GET /jobs/{id} with its chunks; None for 404. A busy store is asked again: no fault is on any more."""
+        path, query = f"/jobs/{job_id}", {"include": "chunks"}
+
+        def ask() -> httpx.Response | None:
+            answer = self._http.get(path, params=query)
+            return None if answer.status_code == 503 else answer
+
+        answer = eventually(ask, f"an answer about {job_id}")
         if answer.status_code == 404:
             return None
         assert answer.status_code == 200, f"GET /jobs/{job_id}: {answer.status_code} {answer.text[:300]}"

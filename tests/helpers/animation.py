@@ -57,12 +57,16 @@ def _write_preset(folder: Path, **keys: Any) -> Path:
 
 
 class RecordingPipeline:
-    """Another pipeline, and what it was called with and returned."""
+    """Another pipeline, what it was called with and returned, and how often a shared GPU was freed outside of it."""
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
         self.calls: list[dict[str, Any]] = []
         self.results: list[Any] = []
+        self.num_freed = 0
+
+    def maybe_free_model_hooks(self) -> None:
+        self.num_freed += 1
 
     def __call__(self, callback_on_step_end: Callable[..., Any] | None = None, **arguments: Any) -> Any:
         self.calls.append(arguments)

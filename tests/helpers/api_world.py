@@ -16,7 +16,7 @@ from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.frame_plan import chunk_span
 from core.service.domain.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
 from core.service.domain.ports import PromptEnhancer, Results
-from core.service.domain.schema import ChunkRecord, JobRecord, Lane, StepProgress
+from core.service.domain.schema import ChunkRecord, JobRecord, Lane, PreparedMedia, StepProgress
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
 from core.service.testing.api_keys import FakeApiKeys
@@ -82,6 +82,14 @@ class World:
     def client(self, settings: Settings | None = None) -> TestClient:
         app = create_app(settings or self.settings, self.ports(), QUICK)
         return TestClient(app, base_url=BASE_URL, follow_redirects=False, raise_server_exceptions=False)
+
+    def prepare(self, job_id: str, num_frames: int, sha256: str = "a") -> None:
+        """A CPU worker reads the job's whole video."""
+        lease = self.store.claim(job_id, Lane.PREPARE, "cpu-1", 30)
+        assert lease
+        now = self.clock.now()
+        prepared = PreparedMedia(key="p", sha256=sha256, at=now, whole_video=True, num_frames=num_frames)
+        self.store.commit_prepare(lease, prepared)
 
     def start(self, job_id: str) -> None:
         """A worker takes the job."""

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from core.service.engines.capabilities import SizeRule
+from core.service.engines.definition import read_preset
+from core.service.settings import SHIPPED_PRESETS_DIR
+from core.service.testing.definitions import FakePreset
 from tests.helpers.pages import BASE_URL, REPOSITORY, blocks, examples, run_examples, section
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
@@ -45,14 +48,19 @@ class Ran:
         return re.findall(r"\b[23]\d\d\b", self.of(mark))
 
 
+def shipped(name: str) -> dict[str, Any]:
+    """What requests for a shipped model may contain, as keys of a fake preset."""
+    capabilities = read_preset(SHIPPED_PRESETS_DIR / name).capabilities
+    return capabilities.model_dump(mode="json", include={*FakePreset.model_fields})
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service whose model makes a chunk in 0.8 s."""
     folder = tmp_path_factory.mktemp("api_page")
     write_fake_preset(folder / "presets", "sprites", steps=8, step_seconds=STEP_SECONDS)
-    size = SizeRule(multiple_of=8, min_side=32, max_pixels=128 * 128).model_dump()
-    write_fake_preset(folder / "presets", "sprites-zero", control=["canny"], size=size)
-    write_fake_preset(folder / "presets", "sprites-edit", video="whole", needs_input=True, length_of_input=True)
+    for name in ("sprites-zero", "sprites-edit"):
+        write_fake_preset(folder / "presets", name, **shipped(name))
     with running_service(folder, folder / "presets", default_model="sprites", media="proxy") as service:
         service.start_workers("sprites")
         yield f"http://127.0.0.1:{service.api_port}"

@@ -51,11 +51,6 @@ class DecodeRequest(BaseModel):
         return self.result.with_name(f"piece-{number:05d}")
 
     @property
-    def pixel_bytes(self) -> int:
-        """Upper bound for the bytes of all pieces."""
-        return (self.whole_frames or 0) * self.height * self.width * RGB_CHANNELS
-
-    @property
     def wall_seconds(self) -> float:
         """Wall-clock limit."""
         return self.decode_seconds * WALL_FACTOR

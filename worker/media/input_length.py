@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.service.admission.limits import limit_of
 from core.service.domain.errors import VideoTooShort
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import JobSpec, JobWarning, WarningCode
 from core.service.engines.preset import Preset
+from core.service.settings import Settings
 from worker.media.frame_pieces import FrameIndex
 
 
@@ -26,7 +28,7 @@ class DecodedMedia:
     num_frames: int | None = None
 
 
-def with_length(decoded: DecodedMedia, field: str, spec: JobSpec, preset: Preset) -> DecodedMedia:
+def with_length(decoded: DecodedMedia, field: str, spec: JobSpec, preset: Preset, settings: Settings) -> DecodedMedia:
     """A whole video with its length in frames at the job's fps, and a warning if it may have been cut at a limit.
 
     `field`: of the request. Raises VideoTooShort.
@@ -37,7 +39,9 @@ def with_length(decoded: DecodedMedia, field: str, spec: JobSpec, preset: Preset
     told = replace(decoded, num_frames=found)
     if not spec.is_endless or found < spec.length:
         return told
-    message = f"the video has {found} frames, the most that it may have, also if {field} is longer"
+    limit = limit_of("max_frames", preset, settings)
+    set_by = limit.set_by if spec.length >= limit.most else "set by the limits of the API key"
+    message = f"the video has {found} frames, the most that it may have ({set_by}), also if {field} is longer"
     warning = JobWarning(code=WarningCode.LENGTH_SHORTENED, message=message, field=field)
     return replace(told, warnings=(*told.warnings, warning))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from core.service.admission.catalog import Catalog
 from core.service.admission.media_references import URL_USE, shown
 from core.service.domain.errors import MediaTooLarge, MediaUnavailable, ObjectNotFound
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.ids import is_upload_id
 from core.service.domain.media_types import MediaKind
 from core.service.domain.schema import InputMediaReference, JobSpec, JobWarning
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 OWNERS = 4
 """One owner may use 1/OWNERS of the disk budget, and at least what one of the largest files needs."""
+_DISK_SETTING = "LONGTAKE_MEDIA_DISK_BYTES"
 SMALL_FILE_BYTES = 20_000_000
 """Larger files leave a part of the budget free for files up to this size (MEDIA_DISK_KEPT_FREE)."""
 
@@ -81,6 +83,10 @@ class DiskBudget:
             self._free -= count
             self._taken[owner] += count
 
+    def left_for(self, has: int) -> int:
+        """Bytes by which a file that `has` some may grow, if nobody else has any."""
+        return self._share - has
+
     def give_back(self, owner: str, count: int) -> None:
         with self._lock:
             self._free += count
@@ -100,6 +106,11 @@ class DiskReservation:
         self._budget.take(self._owner, self._taken, count)
         self._taken += count
 
+    @property
+    def left(self) -> int:
+        """Bytes by which the file may grow, if nobody else has any."""
+        return self._budget.left_for(self._taken)
+
     def clear(self) -> None:
         self._budget.give_back(self._owner, self._taken)
         self._taken = 0
@@ -115,10 +126,16 @@ class _GrowingReservation:
         self._taken = 0
 
     def tick(self) -> None:
-        """Raises what the tick raises, and DiskBudget.take."""
+        """Raises what the tick raises, OSError (ENOSPC), and MediaTooLarge with a length that would do."""
         self._tick()
-        size = sum(piece.stat().st_size for piece in self._folder.glob(PIECES))
-        self._reservation.take(size - self._taken)
+        sizes = [piece.stat().st_size for piece in self._folder.glob(PIECES)]
+        size = sum(sizes)
+        try:
+            self._reservation.take(size - self._taken)
+        except MediaTooLarge as error:
+            fitting = (self._reservation.left + self._taken) // max(sizes) * CHUNK_FRAMES
+            fix = f"ask for at most {fitting} frames or a smaller size, or the operator for more {_DISK_SETTING}"
+            raise MediaTooLarge(error.message, fix=fix) from error
         self._taken = size
 
 
@@ -173,13 +190,13 @@ class InputMediaReader:
             reservation.take(request.result.stat().st_size)
             with request.result.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            decoded = DecodedMedia(request.result, sha256, warnings, tuple(sorted(Path(name).glob(PIECES))))
-            yield with_length(decoded, given.field, spec, preset) if whole else decoded
+            told = tuple(warning.model_copy(update={"field": given.field}) for warning in warnings)
+            decoded = DecodedMedia(request.result, sha256, told, tuple(sorted(Path(name).glob(PIECES))))
+            yield with_length(decoded, given.field, spec, preset, self._settings) if whole else decoded
 
     def _decoded(self, request: DecodeRequest, reservation: DiskReservation, tick: Tick) -> tuple[JobWarning, ...]:
-        """Decode, with disk space for all that may become of it; of a video whose length is not known, for what has."""
-        if not request.spec.is_endless:
-            reservation.take(request.pixel_bytes)
+        """Decode. The pieces of a whole video take disk space as they grow: it may be shorter than asked for."""
+        if request.whole_frames is None:
             return self._decode(request, tick)
         growing = _GrowingReservation(reservation, request.result.parent, tick)
         warnings = self._decode(request, growing.tick)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from core.model.pipelines.complete_spec import num_steps_of
 from core.model.pipelines.image_model import ImageGenerator
 from core.model.pipelines.latents import to_array, to_tensor
 from core.model.pipelines.preset import ImageVideoPreset
@@ -76,7 +77,7 @@ class ImageWindowEngine(WindowEngine):
         """Denoise the next window. Raises what `on_step` raises, and NotFinite."""
         given = request.arrays.get(CONDITIONING)
         frame, steps_before = (given, 0) if given is not None else self._made_from_prompt(request, on_step)
-        steps = StepReporter(on_step, _num_steps(request.spec), steps_before, chunk=request.name, stage=STAGE)
+        steps = StepReporter(on_step, num_steps_of(request.spec), steps_before, chunk=request.name, stage=STAGE)
         if self.pipeline.vae.dtype != self._vae_dtype:  # it encodes in float32, and an error just then left it so
             self.pipeline.vae.to(self._vae_dtype)
         latents = steps.run(self.pipeline, self._all_arguments(request, frame)).frames
@@ -98,7 +99,7 @@ class ImageWindowEngine(WindowEngine):
             "height": height,
             "width": width,
             "num_frames": self.preset.window_frames,
-            "num_inference_steps": _num_steps(request.spec),
+            "num_inference_steps": num_steps_of(request.spec),
             "generator": request.generator,
             "output_type": "latent",
             **self.arguments(request),
@@ -111,7 +112,7 @@ class ImageWindowEngine(WindowEngine):
             raise PresetError("this job has no image, and no image model is configured", fix="set LONGTAKE_IMAGE_MODEL")
         size, num_steps = self._size(spec), generator.num_steps
         steps = StepReporter(
-            on_step, num_steps, steps_after=_num_steps(spec), chunk=request.name, stage="image from the prompt"
+            on_step, num_steps, steps_after=num_steps_of(spec), chunk=request.name, stage="image from the prompt"
         )
         picture = generator(spec.prompt, spec.negative_prompt, request.generator, steps, size)
         return fitted(picture, *size, request.name), num_steps
@@ -125,8 +126,3 @@ def fitted(picture_13PR: Tensor, height: int, width: int, made_in: str = "the im
     """A picture [1, 3, P, R] in [0, 1], centre-cropped and resized. Raises NotFinite, which names `made_in`."""
     frames: FramesTHWC = to_uint8(crop_and_resize(picture_13PR, height, width), FiniteCheck(made_in))
     return frames[0]
-
-
-def _num_steps(spec: JobSpec) -> int:
-    assert spec.num_inference_steps is not None, "admission fills in the preset's"
-    return spec.num_inference_steps

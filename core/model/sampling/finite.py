@@ -10,7 +10,10 @@ from torch import Tensor
 
 from core.service.domain.errors import NotFinite
 
-FIX = "the model's weights may be damaged; on a GPU try profile reference, which computes in float32"
+FIX = (
+    "the model's weights may be damaged; on a GPU compute in float32: by profile reference if the model has it,"
+    " else by gpu_dtype float32 in its preset.json"
+)
 
 
 class FiniteCheck:

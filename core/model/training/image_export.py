@@ -57,6 +57,8 @@ def zero_config(shared: str) -> dict[str, Any]:
         "description": "A tiny image model of a synthetic world, animated without training; its control is edges.",
         "engine": "text2video_zero",
         **_common(shared, "https://arxiv.org/abs/2303.13439"),
+        # Trained at 64x64: on larger pictures it draws objects that nobody asked for.
+        "size": {"multiple_of": 8, "min_side": world.SIZE, "max_side": 96, "max_pixels": 96 * world.SIZE},
         "control": ["canny"],
         "num_inference_steps": 12,
         "guidance_scale": 2.0,

@@ -24,6 +24,7 @@ from core.service.admission.prompts import (
     check_within,
     read_negative_prompt,
     read_prompts,
+    takes_prompt,
     text_field,
 )
 from core.service.admission.refine_request import check_lockstep, refine_spec_of
@@ -92,9 +93,11 @@ def admit(
     new_seed: Callable[[], int],
     check_reference: CheckReference,
     resolve: Resolve = resolve_host,
+    most_frames: int | None = None,
 ) -> Admitted:
     """The request with every default filled in and every limit of preset and deployment checked; and its warnings.
 
+    `most_frames`: of a video that is as long as its input; None: the limit of preset and deployment.
     Raises a RequestError (also UnknownModel), or PresetError if the preset's files cannot be read.
     """
     _check_characters(request)
@@ -102,15 +105,15 @@ def admit(
     folder = catalog.get(model)
     preset = folder.preset
     _check_supported(request, preset)
+    control = control_spec_of(request.control, folder)  # first: its command installs the whole model, too
     prompts = read_prompts(request, folder)
     negative_prompt = _negative_prompt(request, folder)
     fps = preset.fps if request.fps is None else parse_frame_rate(request.fps)
-    control = control_spec_of(request.control, folder)
     check_input_media(request, preset, check_reference)
     height, width = size_of(request, preset)
     profile, defaults = profile_of(request, preset)
     refine = _refine(request, prompts.texts, folder, settings)
-    num_frames, endless_limit = length_of(request, preset, fps, settings)
+    num_frames, endless_limit = length_of(request, preset, fps, settings, most_frames)
     check_within(prompts.changes, num_frames)
     if refine is not None:
         check_lockstep(refine, num_frames, limit_of("max_lockstep_frames", preset, settings))
@@ -181,21 +184,23 @@ def _check_supported(request: JobRequest, preset: Preset) -> None:
 
 
 def _parameters(request: JobRequest, folder: PresetFolder) -> dict[str, Any]:
-    """`parameters` with the defaults of preset and engine filled in, as JSON."""
+    """`parameters` with the defaults of preset and engine filled in, as JSON; without those that would do nothing."""
     model = folder.engine.parameters
     if model is Parameters and request.parameters:
         raise FieldNotSupported(f"{folder.preset.name} takes no parameters", field="parameters", fix="leave it out")
-    for name, problem in folder.preset.idle_parameters(has_video=request.video is not None).items():
+    idle = folder.preset.idle_parameters(has_video=request.video is not None, has_control=request.control is not None)
+    for name, problem in idle.items():
         if name in (request.parameters or {}):
             raise FieldNotSupported(problem, field=f"parameters.{name}", fix="leave it out")
-    return parse_parameters(folder.preset.parameters | (request.parameters or {}), model).model_dump(mode="json")
+    used = parse_parameters(folder.preset.parameters | (request.parameters or {}), model)
+    return used.model_dump(mode="json", exclude=set(idle))
 
 
 def _negative_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompt:
-    """The request's, or else the preset's, which gives no warnings."""
+    """The request's, or else the preset's, which gives no warnings; an empty one if nothing would read it."""
     if request.negative_prompt is not None:
         return read_negative_prompt(request.negative_prompt, folder)
-    if not folder.preset.negative_prompt:
+    if not folder.preset.negative_prompt or not takes_prompt(request, folder.preset.capabilities):
         return ReadPrompt("", ())
     check_length("negative_prompt", folder.preset.negative_prompt, folder)
     return ReadPrompt(folder.preset.negative_prompt, ())

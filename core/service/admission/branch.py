@@ -11,7 +11,7 @@ from core.service.admission.admission import (
 )
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.admission.extension import read_new_prompt, require_free_length
-from core.service.admission.length import endless_limit_of
+from core.service.admission.length import endless_limit_of, fix_of_null
 from core.service.admission.limits import limit_of
 from core.service.admission.refine_request import check_lockstep
 from core.service.domain.errors import FieldNotSupported, InvalidField, JobStateConflict, TooManyFrames
@@ -72,7 +72,7 @@ def _length(
         require_free_length(folder, spec, "leave it out")
     if branch.changes_length and spec.refine is not None:
         check_lockstep(spec.refine, num_frames, limit_of("max_lockstep_frames", folder.preset, settings))
-    fix = "give a number" if spec.is_endless else "give a number, or leave it out"
+    fix = "give a number" if spec.is_endless else fix_of_null(folder.preset, spec)
     limit = endless_limit_of(folder.preset, spec, settings, fix) if num_frames is None else None
     _check_length(num_frames or limit or 0, first)
     most = limit_of("max_frames", folder.preset, settings)

@@ -108,14 +108,19 @@ class PresetFolder:
         return self.weights / CONTROLNET_FOLDER / control_type
 
     def require_control(self, control_type: str) -> None:
-        """Raises ModelNotInstalled with the command that installs the ControlNet, and the weights if they are
-        missing."""
+        """Raises ModelNotInstalled with what installs the ControlNet, and the weights if they are missing."""
         if not self.control_weights(control_type).is_dir():
+            command, folder = self.control_command(control_type), f"{CONTROLNET_FOLDER}/{control_type}"
+            way = f"put its files into {folder} of the preset's folder" if command is None else f"run `{command}`"
             raise ModelNotInstalled(
                 f"the ControlNet of {self.path.name} for {control_type} is not installed",
                 field="control.type",
-                fix=f"run `{self.pull_command([control_type])}`, or leave `control` out",
+                fix=f"{way}, or leave `control` out",
             )
+
+    def control_command(self, control_type: str) -> str | None:
+        """Installs a ControlNet, and the weights if they are missing; None if there is nothing to download."""
+        return None if self.preset.download is None else self.pull_command([control_type])
 
     @cached_property
     def tokenizer(self) -> PromptTokenizer:

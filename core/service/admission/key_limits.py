@@ -13,16 +13,22 @@ from core.service.domain.usage import KeyUsage
 from core.service.settings import Settings
 
 
-def settings_for(limits: KeyLimits, usage: KeyUsage, settings: Settings, known_frames: int = 0) -> Settings:
-    """The settings for a key: the default length is one that it may have, and a video without end gets what is left of
-    the day's frames. `known_frames`: frames of the video that need not be asked for."""
+def most_frames_of(limits: KeyLimits, usage: KeyUsage, known_frames: int = 0) -> int | None:
+    """Frames that a video of a key may have which names no length: the limit of one, and what is left of the day; None:
+    no limit. `known_frames`: frames of the video that need not be asked for."""
     left = None
     if limits.frames_per_day is not None:
         # No fewer than a video has: then it is refused with the time when there are more.
         left = known_frames + max(MIN_FRAMES, limits.frames_per_day - usage.frames_today)
+    return min((most for most in (limits.frames, left) if most is not None), default=None)
+
+
+def settings_for(limits: KeyLimits, most_frames: int | None, settings: Settings) -> Settings:
+    """The settings for a key: the default length is one that it may have, and a video without end gets `most_frames`,
+    see most_frames_of."""
     lowered = {
         "default_num_frames": _least(settings.default_num_frames, limits.frames),
-        "max_endless_frames": _least(settings.max_endless_frames, limits.frames, left),
+        "max_endless_frames": _least(settings.max_endless_frames, most_frames),
     }
     return settings.model_copy(update=lowered)
 

@@ -14,16 +14,16 @@ from core.service.settings import Settings
 
 
 def length_of(
-    request: JobRequest, preset: Preset, fps: int | Fraction, settings: Settings
+    request: JobRequest, preset: Preset, fps: int | Fraction, settings: Settings, most_frames: int | None = None
 ) -> tuple[int | None, int | None]:
     """`num_frames`, and `endless_limit` where it is None: of a video without end, and of one as long as its input,
-    whose length is not known yet.
+    whose length is not known yet, `most_frames` at most.
 
     Raises InvalidField, TooFewFrames, TooManyFrames or FieldNotSupported.
     """
     least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
     if _is_as_long_as_its_input(request, preset):
-        return None, min(most.most, settings.max_endless_frames or most.most)
+        return None, most.most if most_frames is None else max(least, min(most.most, most_frames))
     num_frames = num_frames_of(request, fps, least, most, settings.default_num_frames)
     return num_frames, None if num_frames is not None else endless_limit_of(preset, request, settings)
 
@@ -61,6 +61,11 @@ def endless_limit_of(
         message = "videos without end are switched off here (LONGTAKE_MAX_ENDLESS_FRAMES)"
         raise FieldNotSupported(message, field="num_frames", fix=fix)
     return settings.max_endless_frames
+
+
+def fix_of_null(preset: Preset, spec: JobSpec) -> str:
+    """What to give instead of null for the length of a job that exists."""
+    return "leave it out" if preset.capabilities.goes_along(spec) else "give a number, or leave it out"
 
 
 def require_open_length(preset: Preset, asked: JobRequest | JobSpec, fix: str) -> None:

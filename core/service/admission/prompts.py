@@ -10,6 +10,7 @@ from core.service.domain.errors import FieldNotSupported, InvalidField, PromptNo
 from core.service.domain.schema import JobRequest, JobWarning, PromptChange, TimedPrompt, WarningCode
 from core.service.domain.text import CleanText, clean
 from core.service.engines.capabilities import Capabilities
+from core.service.engines.preset import Preset
 from core.service.engines.vocabulary import foreign_syntax
 
 _NAMED_WORDS, _NAMED_LETTERS = 5, 32
@@ -46,6 +47,7 @@ def read_prompts(request: JobRequest, folder: PresetFolder) -> ReadPrompts:
     `read_prompt` raises, and InvalidField for neither, both, or frames out of order."""
     if not takes_prompt(request, folder.preset.capabilities):
         return _no_prompt(request, folder)
+    _check_enhancement(request, folder.preset)
     if request.prompts is None:
         if request.prompt is None:
             raise prompt_missing()
@@ -69,12 +71,20 @@ def takes_prompt(request: JobRequest, takes: Capabilities) -> bool:
 def _no_prompt(request: JobRequest, folder: PresetFolder) -> ReadPrompts:
     """Raises FieldNotSupported for a prompt that nothing would read, and ModelNotInstalled."""
     beside = " beside an image" if folder.preset.capabilities.prompt == "without_image" else ""
-    for field in ("prompt", "prompts", "enhance_prompt"):
+    for field in ("prompt", "prompts", "negative_prompt", "enhance_prompt"):
         if getattr(request, field):
             message = f"{folder.preset.name} takes no {field}{beside}"
             raise FieldNotSupported(message, field=field, fix="leave it out")
     folder.require_installed()
     return ReadPrompts("", (), ())
+
+
+def _check_enhancement(request: JobRequest, preset: Preset) -> None:
+    """Raises FieldNotSupported for an editor's instruction: what a longer one names, it would change."""
+    takes = preset.capabilities
+    if request.enhance_prompt and takes.video == "whole" and takes.needs_input:
+        message = f"a prompt for {preset.name} is an instruction, and says what changes; a longer one would change more"
+        raise FieldNotSupported(message, field="enhance_prompt", fix="leave it out")
 
 
 def text_field(index: int) -> str:

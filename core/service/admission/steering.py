@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.service.admission.admission import check_texts
 from core.service.admission.catalog import Catalog
 from core.service.admission.extension import read_new_prompt
-from core.service.admission.length import checked_length, endless_limit_of, require_open_length
+from core.service.admission.length import checked_length, endless_limit_of, fix_of_null, require_open_length
 from core.service.admission.limits import limit_of
 from core.service.admission.refine_request import check_lockstep
 from core.service.domain.schema import JobChange, JobSpec, JobWarning
@@ -41,7 +41,7 @@ def _endless_limit(change: JobChange, spec: JobSpec, preset: Preset, settings: S
     if spec.refine is not None:
         check_lockstep(spec.refine, change.num_frames, limit_of("max_lockstep_frames", preset, settings))
     if change.num_frames is None:
-        return endless_limit_of(preset, spec, settings)
+        return endless_limit_of(preset, spec, settings, fix_of_null(preset, spec))
     require_open_length(preset, spec, "submit a new job")
     least, most = preset.effective_limits.min_frames, limit_of("max_frames", preset, settings)
     checked_length("num_frames", change.num_frames, spec.fps, least, most)

@@ -239,9 +239,12 @@ class Preset(PresetPart):
         """`limits`, lowered to what the engine supports."""
         return self.limits
 
-    def idle_parameters(self, *, has_video: bool) -> Mapping[str, str]:
-        """Parameters that would do nothing in a request with or without a `video`, and why: they are refused."""
-        del has_video
+    def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:
+        """Parameters that would do nothing in a request with or without a `video` or `control`, and why.
+
+        They are refused if the request gives them.
+        """
+        del has_video, has_control
         return {}
 
     def configured(self, settings: Settings) -> Preset:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import pytest
@@ -14,10 +17,10 @@ from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState,
 from core.service.domain.manifest import manifest_key, refined_video_key, thumbnail_key, video_key
 from core.service.domain.refine_plan import num_pieces
 from core.service.domain.refiner import RefinedWindow, RefineState
-from core.service.domain.schema import JobSpec, JobStatus, RefineSpec
+from core.service.domain.schema import ControlSpec, JobSpec, JobStatus, RefineSpec
 from core.service.testing.engines import FakeEngine, FakeRefineEngine
 from core.service.testing.job_store import FakeJobStore
-from tests.helpers.clips import picture
+from tests.helpers.clips import clip, picture
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.interruption import InterceptedPort
 from tests.helpers.jobs import refine_spec
@@ -78,7 +81,7 @@ def _copied(value: Any) -> object:
 
 
 class CountingEngine(FakeEngine):
-    """Counts the chunks it makes."""
+    """Counts the chunks it makes. Along a video its frames are those of that."""
 
     def __init__(self) -> None:
         super().__init__(steps_per_chunk=1, height=SIDE, width=SIDE)
@@ -88,7 +91,10 @@ class CountingEngine(FakeEngine):
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:
         self.made += 1
-        return super().next_chunk(spec, state, on_step, inputs)
+        made = super().next_chunk(spec, state, on_step, inputs)
+        if inputs.video is None:
+            return made
+        return replace(made, frames=inputs.video.read(state.frames_done, len(made.frames)))
 
 
 class CountingRefineEngine(FakeRefineEngine):
@@ -148,7 +154,7 @@ def results(world: World) -> list[object]:
     return [record.status, [chunk.sha256 for chunk in (*world.chunks(), *world.refined())], *files]
 
 
-Kind = Literal["preview", "streaming", "lockstep", "picture"]
+Kind = Literal["preview", "streaming", "lockstep", "picture", "control"]
 REFINED: dict[Kind, RefineSpec] = {
     "streaming": refine_spec(num_inference_steps=1, height=2 * SIDE, width=2 * SIDE),
     "lockstep": refine_spec(num_inference_steps=2, schedule="lockstep", height=2 * SIDE, width=2 * SIDE),
@@ -156,8 +162,18 @@ REFINED: dict[Kind, RefineSpec] = {
 
 
 def submit(world: World, kind: Kind) -> JobSpec:
+    if kind == "control":
+        control = ControlSpec(type="canny", video=world.upload(control_video()), scale=1.0, start=0.0, end=1.0)
+        return world.submit(control=control, num_frames=None, endless_limit=800).spec
     image = world.upload(picture((200, 100, 50), size=(SIDE, SIDE))) if kind == "picture" else None
     return world.submit(num_frames=NUM_FRAMES, refine=REFINED.get(kind), image=image).spec
+
+
+@cache
+def control_video() -> bytes:
+    """As long as the jobs here."""
+    with TemporaryDirectory() as folder:
+        return clip(Path(folder) / "a.mp4", NUM_FRAMES, fps=8, height=SIDE, width=SIDE).read_bytes()
 
 
 def undisturbed(kind: Kind) -> list[object]:
@@ -195,7 +211,7 @@ def test_a_kill_at_any_call_costs_at_most_one_piece_and_no_byte(kind: Kind) -> N
         assert process.dead is (at != NEVER)
 
 
-@pytest.mark.parametrize("kind", ["preview", "streaming", "picture"])
+@pytest.mark.parametrize("kind", ["preview", "streaming", "picture", "control"])
 def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(kind: Kind) -> None:
     expected = undisturbed(kind)
     for at in moments(kind):

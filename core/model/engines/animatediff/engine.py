@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.model.engines.animatediff.preset import AnimateDiffParameters, AnimateDiffPreset
 from core.model.engines.animatediff.sampling import NoiseRule, RepeatedFrames
+from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.latents import to_array, to_tensor
 from core.model.pipelines.steps import StepReporter
 from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, WindowRequest
@@ -63,7 +64,10 @@ class AnimateDiffEngine(WindowEngine):
     def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
         """Pictures [F, 3, P, R] in [0, 1]; NaN where the output is not finite."""
         del spec
-        return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        try:
+            return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        finally:
+            self._pipeline.maybe_free_model_hooks()  # frees GPU memory if networks are offloaded
 
     def _noise_rule(self, spec: JobSpec) -> NoiseRule:
         parameters = AnimateDiffParameters.model_validate(spec.parameters)
@@ -90,7 +94,7 @@ class AnimateDiffEngine(WindowEngine):
     def _denoise(self, request: WindowRequest, noise_1CFHW: Tensor, on_step: OnStep) -> Tensor:
         """Latents [1, C, F, H, W] of all frames of the window."""
         spec, noise_1CFHW = request.spec, noise_1CFHW.to(self._torch_device)
-        num_steps = spec.num_inference_steps or self._preset.num_inference_steps
+        num_steps = num_steps_of(spec)
         repeated = self._repeated(request, noise_1CFHW, num_steps)
         height, width = self._size(spec)
         arguments = {
@@ -100,7 +104,7 @@ class AnimateDiffEngine(WindowEngine):
             "height": height,
             "width": width,
             "num_inference_steps": num_steps,
-            "guidance_scale": spec.guidance_scale or self._preset.guidance_scale,
+            "guidance_scale": guidance_scale_of(spec),
             "latents": noise_1CFHW.to(self._pipeline.unet.dtype),
             "output_type": "latent",
         }

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from core.model.engines.cogvideox.latents import to_array, to_tensor
 from core.model.engines.cogvideox.preset import CogVideoXPreset
 from core.model.engines.cogvideox.windows import (
     Pipelines,
@@ -26,6 +25,8 @@ from core.model.engines.cogvideox.windows import (
     from_video,
     use_tiles,
 )
+from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
+from core.model.pipelines.latents import to_array, to_tensor
 from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, WindowRequest
 from core.model.sampling.device import DeviceTimer
 from core.model.sampling.finite import clamped
@@ -74,7 +75,6 @@ class CogVideoXEngine(WindowEngine):
             raise ValueError("an image-to-video model needs an image or the last frames of a video")
         return {GIVEN_FRAMES: inputs.frames}
 
-    @torch.inference_mode()
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:
@@ -95,7 +95,7 @@ class CogVideoXEngine(WindowEngine):
         """Pictures [F, 3, P, R] in [0, 1] of all frames of a window; NaN where the output is not finite."""
         pipeline = self._pipelines.main
         self._use_tiles(spec)
-        stored = to_tensor(latents, self._torch_device, pipeline.vae.dtype)
+        stored = to_tensor(latents, self._torch_device).to(pipeline.vae.dtype)
         return clamped(decode(pipeline, stored) * 0.5 + 0.5)
 
     def num_new_frames(self, first_frame: int) -> int:
@@ -135,16 +135,16 @@ class CogVideoXEngine(WindowEngine):
         return self._decode(request.spec, request.newest, num_frames, request.name, DeviceTimer())
 
     def _sampling(self, request: WindowRequest, on_step: OnStep) -> Sampling:
-        spec, preset = request.spec, self._preset
+        spec = request.spec
         self._use_tiles(spec)
         height, width = self._size(spec)
         return Sampling(
             texts=self._texts_of(spec, prompt_at(spec, request.first_frame)),
             height=height,
             width=width,
-            num_inference_steps=spec.num_inference_steps or preset.num_inference_steps,
-            guidance_scale=self._guidance_scale(spec),
-            use_dynamic_cfg=preset.use_dynamic_cfg,
+            num_inference_steps=num_steps_of(spec),
+            guidance_scale=guidance_scale_of(spec),
+            use_dynamic_cfg=self._preset.use_dynamic_cfg,
             generator=request.generator,
             on_step=on_step,
             name=request.name,
@@ -152,7 +152,7 @@ class CogVideoXEngine(WindowEngine):
 
     def _texts_of(self, spec: JobSpec, prompt: str) -> Texts:
         """States of the prompt and, with guidance, of the negative one. T5 reads a text once, not in each window."""
-        negative = spec.negative_prompt if self._guidance_scale(spec) > 1 else None
+        negative = spec.negative_prompt if guidance_scale_of(spec) > 1 else None
         return self._texts.get((prompt, negative), lambda: self._encoded(prompt, negative))
 
     def _encoded(self, prompt: str, negative: str | None) -> Texts:
@@ -167,9 +167,6 @@ class CogVideoXEngine(WindowEngine):
                 device=self._torch_device,
             ),
         )
-
-    def _guidance_scale(self, spec: JobSpec) -> float:
-        return self._preset.guidance_scale if spec.guidance_scale is None else spec.guidance_scale
 
     def _size(self, spec: JobSpec) -> tuple[int, int]:
         """Height and width of the video, in pixels."""

@@ -70,8 +70,9 @@ class CogVideoXPreset(PipelinePreset):
             reseeds=True,
         )
 
-    def idle_parameters(self, *, has_video: bool) -> Mapping[str, str]:
+    def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:
         """`strength` acts on repainted videos only."""
+        del has_control
         if has_video and not self.takes_image:
             return {}
         who = f"{self.name} repaints no video" if self.takes_image else "without a video nothing is repainted"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.model.engines.instruct_pix2pix.sampling import EditConditions, EditGuidance, edit_latents
+from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.loading import Placement
 from core.model.pipelines.stable_diffusion import TextReader, on_device
 from core.model.sampling.device import DeviceTimer, device_name
@@ -123,12 +124,11 @@ class InstructPix2PixEngine(Engine):
         """Latents [F, C, H, W] of all frames of the batch. All frames share the noise, so that the edit stays one."""
         seeds = [spec.seed, *[int(state.arrays[SEED][0])] * (len(conditions.image_FCHW) - 1)]
         generators, models = [seeded(seed) for seed in seeds], self._models
-        assert spec.num_inference_steps is not None, "admission fills it in"
         with on_device(models.placement, models.unet):
             return edit_latents(
                 models.unet,
                 models.scheduler,
-                spec.num_inference_steps,
+                num_steps_of(spec),
                 conditions,
                 _guidance(spec),
                 generators,
@@ -141,8 +141,7 @@ class InstructPix2PixEngine(Engine):
 
 
 def _guidance(spec: JobSpec) -> EditGuidance:
-    assert spec.guidance_scale is not None, "admission fills it in"
-    return EditGuidance(spec.guidance_scale, float(spec.parameters["image_guidance_scale"]))
+    return EditGuidance(guidance_scale_of(spec), float(spec.parameters["image_guidance_scale"]))
 
 
 def _input_frames(inputs: InputMedia, first: int) -> FramesTHWC:

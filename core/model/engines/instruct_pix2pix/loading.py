@@ -9,11 +9,10 @@ from typing import Any
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 
 from core.model.engines.instruct_pix2pix.engine import EditModels, InstructPix2PixEngine
 from core.model.engines.instruct_pix2pix.preset import InstructPix2PixPreset
+from core.model.engines.instruct_pix2pix.schedulers import SCHEDULERS
 from core.model.networks.cross_frame_attention import attend_to_first_frames
 from core.model.pipelines.checks import check_sizes, check_texts
 from core.model.pipelines.loading import Placement, prepare, pretrained
@@ -22,12 +21,6 @@ from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
-
-SCHEDULERS: dict[str, Any] = {
-    "DDIMScheduler": DDIMScheduler,
-    "EulerAncestralDiscreteScheduler": EulerAncestralDiscreteScheduler,
-}
-"""By the names in scheduler_config.json."""
 
 Context = LoadContext[InstructPix2PixPreset]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.model.engines.sparsectrl.preset import SparseCtrlParameters, SparseCtrlPreset
+from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.latents import to_array, to_tensor
 from core.model.pipelines.steps import StepReporter
 from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, WindowRequest
@@ -35,7 +36,7 @@ class SparseCtrlEngine(WindowEngine):
         """All of the first window; later ones repeat a frame."""
         return self._preset.window_frames - (1 if first_frame else 0)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # as WindowEngine.next_chunk
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
         """The latents of the image, cropped and resized to the video's size. Raises NotFinite."""
         if inputs.image is None:
@@ -51,12 +52,18 @@ class SparseCtrlEngine(WindowEngine):
     def decode(self, spec: JobSpec, latents: NDArray[Any]) -> Tensor:
         """Pictures [F, 3, P, R] in [0, 1]; NaN where the output is not finite."""
         del spec
-        return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        try:
+            return decode_frames(self._pipeline.vae, to_tensor(latents, self._torch_device)[0])
+        finally:
+            self._pipeline.maybe_free_model_hooks()  # frees GPU memory if networks are offloaded
 
     def _encode(self, spec: JobSpec, image: FrameHWC) -> Tensor:
         """Scaled latents [1, C, 1, H, W] of an image: the mean, so that they are always the same."""
         picture_13PR = crop_and_resize(as_picture(image), *self._size(spec)) * 2 - 1
-        return encode_frames(self._pipeline.vae, picture_13PR.to(self._torch_device)).unsqueeze(0)
+        try:
+            return encode_frames(self._pipeline.vae, picture_13PR.to(self._torch_device)).unsqueeze(0)
+        finally:
+            self._pipeline.maybe_free_model_hooks()
 
     def _size(self, spec: JobSpec) -> tuple[int, int]:
         """Height and width in pixels."""
@@ -75,7 +82,7 @@ class SparseCtrlEngine(WindowEngine):
         """Latents [1, C, F, H, W] of all frames of the window."""
         spec = request.spec
         (height, width), (condition, scale) = self._size(spec), self._condition(request)
-        num_steps = spec.num_inference_steps or self._preset.num_inference_steps
+        num_steps = num_steps_of(spec)
         arguments = {
             "prompt": prompt_at(spec, request.first_frame),
             "negative_prompt": spec.negative_prompt,
@@ -83,7 +90,7 @@ class SparseCtrlEngine(WindowEngine):
             "height": height,
             "width": width,
             "num_inference_steps": num_steps,
-            "guidance_scale": spec.guidance_scale or self._preset.guidance_scale,
+            "guidance_scale": guidance_scale_of(spec),
             "generator": request.generator,
             "conditioning_frames": condition,
             "controlnet_frame_indices": [0],

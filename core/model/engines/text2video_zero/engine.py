@@ -3,13 +3,12 @@
 Frame 0 is denoised again with every window, so a window needs its noisy latents and nothing of the frames between.
 The state's arrays: `generator`; and, float32, `first_latents`, frame 0 where all frames begin to be denoised together
 (pure noise in jobs with `control`), and `moving_latents`, frame 0 less noisy, which the motion field moves (only in
-jobs without). A chunk is a window. After one that is cut short by the video's end, the generator is still the one
-before it: if the video goes on, the window is made again.
+jobs without). A chunk is a window, of which fewer frames are kept at the video's end.
 
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +22,10 @@ from core.model.engines.text2video_zero.motion import Motion, moved
 from core.model.engines.text2video_zero.parameters import TextToVideoZeroParameters
 from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset
 from core.model.engines.text2video_zero.sampling import Change, Control, Denoiser, Steps, denoised, motion_steps
+from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.loading import Placement
 from core.model.pipelines.stable_diffusion import TextReader, TextStates, on_device
+from core.model.pipelines.window_engine import GENERATOR, Arrays, WindowRequest
 from core.model.sampling.config import Spacing
 from core.model.sampling.device import DeviceTimer, device_name
 from core.model.sampling.finite import FiniteCheck
@@ -45,11 +46,9 @@ from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.prompt_schedule import easing, prompts_of_window
 from core.service.domain.schema import JobSpec
 
-GENERATOR, FIRST, MOVING = "generator", "first_latents", "moving_latents"
+FIRST, MOVING = "first_latents", "moving_latents"
 _STAGE = "window"
 _CACHED_TEXTS = 8
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -68,27 +67,11 @@ class ZeroModels:
     placement: Placement
 
 
-@dataclass(frozen=True)
-class WindowRequest:
-    """The next window of a job."""
-
-    spec: JobSpec
-    first_frame: int
-    """Index in the video of its first frame: a multiple of 16."""
-    arrays: Arrays
-    """What the window before left."""
-    generator: torch.Generator
-    """Advanced by the window: the only source of randomness."""
-    inputs: InputMedia
-    name: str
-    """For errors.NotFinite, such as "chunk 3"."""
-
-
 class TextToVideoZeroEngine(Engine):
     """Makes windows of 16 frames."""
 
     def __init__(self, models: ZeroModels, preset: TextToVideoZeroPreset, fingerprint: str) -> None:
-        """`preset` has the size and the noise levels of jobs that name none."""
+        """`preset` has the size of jobs that name none."""
         self.models = models
         self._preset = preset
         self._fingerprint = fingerprint
@@ -125,17 +108,16 @@ class TextToVideoZeroEngine(Engine):
         Raises what `on_step` raises, errors.PromptTooLong, errors.PresetError for a ControlNet that cannot be loaded,
         and errors.NotFinite, naming the chunk.
         """
-        index, done_before = divmod(state.frames_done, CHUNK_FRAMES)
-        end = min(spec.length, (index + 1) * CHUNK_FRAMES)
-        if end <= state.frames_done:
+        first = state.frames_done
+        wanted = min(CHUNK_FRAMES, spec.length - first)
+        if wanted <= 0:
             raise ValueError(f"all {spec.length} frames are done already")
-        watch, generator = DeviceTimer(), restored(state.arrays[GENERATOR])
-        request = WindowRequest(spec, index * CHUNK_FRAMES, state.arrays, generator, inputs, f"chunk {index}")
+        watch, generator, name = DeviceTimer(), restored(state.arrays[GENERATOR]), f"chunk {first // CHUNK_FRAMES}"
+        request = WindowRequest(spec, first, state.arrays, generator, inputs, name)
         latents, arrays = watch.run("denoise", lambda: self.make_window(request, on_step))
-        frames = watch.run("decode", lambda: self._decoded(latents, request.name))
-        drawn = state_of(generator) if end % CHUNK_FRAMES == 0 else state.arrays[GENERATOR]
-        after = EngineState(end, {**arrays, GENERATOR: drawn})
-        return EngineChunk(frames[done_before : end - request.first_frame], after, dict(watch.seconds))
+        frames = watch.run("decode", lambda: self._decoded(latents, name))[:wanted]
+        after = EngineState(first + wanted, {**arrays, GENERATOR: state_of(generator)})
+        return EngineChunk(frames, after, dict(watch.seconds))
 
     def make_window(self, request: WindowRequest, on_step: OnStep) -> tuple[Tensor, Arrays]:
         """Latents [F, C, H, W] of 16 frames, fewer where the control video ends, and what the next window needs.
@@ -216,14 +198,14 @@ class TextToVideoZeroEngine(Engine):
 
     def _denoiser(self, request: WindowRequest, num_frames: int, control: Control | None = None) -> Denoiser:
         spec, (height, width) = request.spec, self._picture_size(request.spec)
-        assert spec.guidance_scale is not None, "admission fills it in"
+        guidance = guidance_scale_of(spec)
         old, new = prompts_of_window(spec, request.first_frame, request.first_frame - CHUNK_FRAMES)
         text = self._states(new, negative=False)
         if old != new:  # frame 0, which is shown no more, has the new prompt alone
             text = self._states(old, negative=False).toward(text, torch.tensor([1.0, *_EASING][:num_frames]))
-        negative = None if spec.guidance_scale == 1.0 else self._states(spec.negative_prompt, negative=True)
+        negative = None if guidance == 1.0 else self._states(spec.negative_prompt, negative=True)
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=self.models.placement.device)
-        return Denoiser(self.models.unet, text, negative, spec.guidance_scale, sizes, control)
+        return Denoiser(self.models.unet, text, negative, guidance, sizes, control)
 
     def _states(self, text: str, *, negative: bool) -> TextStates:
         """Raises PromptTooLong."""
@@ -236,15 +218,12 @@ class TextToVideoZeroEngine(Engine):
         return self._texts.get((text, negative), read)
 
     def _motion_steps(self, spec: JobSpec, parameters: TextToVideoZeroParameters) -> Steps:
-        t0 = self._preset.t0 if parameters.t0 is None else parameters.t0
-        t1 = self._preset.t1 if parameters.t1 is None else parameters.t1
-        return motion_steps(self.models.schedule, self._timesteps(spec), t0, t1)
+        return motion_steps(self.models.schedule, self._timesteps(spec), parameters.t0, parameters.t1)
 
     def _timesteps(self, spec: JobSpec) -> tuple[int, ...]:
-        assert spec.num_inference_steps is not None, "admission fills it in"
         models = self.models
         most = models.schedule.num_train_timesteps
-        return spaced_timesteps(models.spacing, spec.num_inference_steps, most, models.steps_offset)
+        return spaced_timesteps(models.spacing, num_steps_of(spec), most, models.steps_offset)
 
     def _picture_size(self, spec: JobSpec) -> tuple[int, int]:
         """Height and width in pixels."""

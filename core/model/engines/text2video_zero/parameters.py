@@ -7,6 +7,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from core.service.engines.definition import Parameters
 
 MAX_MOTION_PIXELS = 64
+MOTION_PARAMETERS = ("motion_x", "motion_y", "motion_interpolation", "t0", "t1")
+"""Those that act without `control` only."""
 
 
 class TextToVideoZeroParameters(Parameters):
@@ -32,19 +34,20 @@ class TextToVideoZeroParameters(Parameters):
         description="How latents are moved by less than a latent pixel (8 pixels): nearest as published, or bilinear:"
         " smoother motion, softer pictures. Acts without `control`.",
     )
-    t0: float | None = Field(
-        default=None,
+    t0: float = Field(
+        default=0.88,
         ge=0.0,
         le=1.0,
-        description="Noise level (share of the steps that are left) at which frame 0 is moved; null: the model's, 0.88"
-        " as published. Lower: frames keep more of frame 0. Acts without `control`.",
+        description="Noise level (share of the steps that are left) at which frame 0 is moved; 0.88 as published."
+        " Lower: frames keep more of frame 0. Acts without `control`.",
     )
-    t1: float | None = Field(
-        default=None,
+    t1: float = Field(
+        default=0.94,
+        validate_default=True,
         ge=0.0,
         le=1.0,
-        description="Noise level, at least a step above `t0`, from which all frames are denoised together; null: the"
-        " model's, 0.94 as published. Higher: more change between frames. Acts without `control`.",
+        description="Noise level, at least a step above `t0`, from which all frames are denoised together; 0.94 as"
+        " published. Higher: more change between frames. Acts without `control`.",
     )
     background_smoothing: float = Field(
         default=0.0,
@@ -56,8 +59,8 @@ class TextToVideoZeroParameters(Parameters):
 
     @field_validator("t1")
     @classmethod
-    def _above_t0(cls, t1: float | None, others: ValidationInfo) -> float | None:
-        t0 = others.data.get("t0")
-        if t0 is not None and t1 is not None and t1 <= t0:
+    def _above_t0(cls, t1: float, others: ValidationInfo) -> float:
+        t0 = others.data.get("t0")  # none if it is itself wrong
+        if t0 is not None and t1 <= t0:
             raise ValueError(f"must be above t0, which is {t0:g}")
         return t1

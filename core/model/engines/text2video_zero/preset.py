@@ -1,9 +1,11 @@
 """preset.json of the engine `text2video_zero`. Torch-free."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
+from core.model.engines.text2video_zero.parameters import MOTION_PARAMETERS
 from core.model.pipelines.preset import PipelinePreset
 from core.model.pipelines.sizes import require_multiple
 from core.service.engines.capabilities import Capabilities
@@ -24,9 +26,6 @@ class TextToVideoZeroPreset(PipelinePreset):
         default=(), description="Types of control video; the ControlNet of each is in controlnet/TYPE of the weights."
     )
 
-    t0: float = Field(default=0.88, ge=0.0, le=1.0, description="The parameter `t0` of requests that give none.")
-    t1: float = Field(default=0.94, ge=0.0, le=1.0, description="The parameter `t1`, above `t0`.")
-
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -39,11 +38,12 @@ class TextToVideoZeroPreset(PipelinePreset):
             endless=True,
         )
 
-    @model_validator(mode="after")
-    def _noise_levels_in_order(self) -> "TextToVideoZeroPreset":
-        if self.t1 <= self.t0:
-            raise ValueError(f"t1: must be above t0, which is {self.t0:g}")
-        return self
+    def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:
+        """Motion acts without `control`, background smoothing with it."""
+        del has_video
+        if has_control:
+            return {name: f"with control nothing is moved: {name} would do nothing" for name in MOTION_PARAMETERS}
+        return {"background_smoothing": "without control background_smoothing would do nothing"}
 
     @model_validator(mode="after")
     def _own_size_is_possible(self) -> "TextToVideoZeroPreset":

@@ -21,9 +21,9 @@ class Progress(Shown):
     """Progress of a job as clients see it."""
 
     frames_done: int
-    frames_total: int | None = Field(description="null: the video has no end.")
+    frames_total: int | None = Field(description="null: the video has no end, or its input is not read yet.")
     chunks_done: int
-    chunks_total: int | None = Field(description="null: the video has no end.")
+    chunks_total: int | None = Field(description="null: the video has no end, or its input is not read yet.")
     chunks_refined: int | None = Field(
         default=None, description="Refined chunks; null if refinement was not requested."
     )
@@ -125,7 +125,7 @@ class Estimate(Shown):
     """How long a worker will need, from chunks of the same model that were made lately. The queue does not count."""
 
     seconds_per_chunk: float = Field(description="Of every chunk after the first.")
-    seconds_total: float | None = Field(description="null: the video has no end.")
+    seconds_total: float | None = Field(description="null: the video has no end, or its input is not read yet.")
 
 
 class JobPlan(Shown):
@@ -133,9 +133,9 @@ class JobPlan(Shown):
 
     request: JobSpec
     warnings: tuple[JobWarning, ...] = Field(description="As the job would have them.")
-    num_chunks: int | None = Field(description="null: the video has no end.")
+    num_chunks: int | None = Field(description="null: the video has no end, or its input is not read yet.")
     last_chunk_frames: int | None = Field(
-        description="Frames of the last chunk, 1 to 16; every other one has 16. null: the video has no end."
+        description="Frames of the last chunk, 1 to 16; every other one has 16. null: as `num_chunks`."
     )
     estimate: Estimate | None = Field(description="null if no such chunk was made here yet.")
 

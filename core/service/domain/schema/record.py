@@ -41,6 +41,10 @@ class WarningCode(StrEnum):
     LENGTH_SHORTENED = "length_shortened"
     """The deployment's default length exceeds the model's, or an input video the most that a video may have, and was
     shortened."""
+    PROMPT_BEYOND_END = "prompt_beyond_end"
+    """A prompt begins after the last frame of the input that the video follows: it has no effect."""
+    INPUT_CHANGED = "input_changed"
+    """The input that the video follows was read again, and is another one by now."""
     ENDLESS_LIMIT = "endless_limit"
     """A job without end has all the frames that the operator allows and ended there."""
 
@@ -124,11 +128,12 @@ class EndedGeneration(Stored):
 
 
 class LengthChange(Stored):
-    """A length that the job had before a client changed it."""
+    """A length that the job had before a client changed it, or before its input was read."""
 
     entry: int = Field(description="Entries of the event log that were written while it had it.")
     num_frames: int | None
     endless_limit: int | None = None
+    until_read: bool = Field(default=False, description="The length was not known until the input was read.")
 
 
 class DayFrames(Stored):
@@ -167,6 +172,9 @@ class JobRecord(Stored):
     prepared: PreparedMedia | None = Field(default=None, description="The decoded input media, once ready.")
     prepare_again: bool = Field(
         default=False, description="`prepared` was damaged or missing and is needed again although chunks exist."
+    )
+    followed_sha256: str | None = Field(
+        default=None, description="Checksum of the whole video from which the existing chunks are made, once not ready."
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
@@ -221,6 +229,13 @@ class JobRecord(Stored):
         return self.resumed_at if self.earlier else self.started_at
 
     @property
+    def input_sha256(self) -> str | None:
+        """Checksum of the whole video that the job follows, as it was read last."""
+        if self.prepared is None:
+            return self.followed_sha256
+        return self.prepared.sha256 if self.prepared.whole_video else None
+
+    @property
     def frames_done(self) -> int:
         return self.chunks.num_frames
 
@@ -232,7 +247,8 @@ class JobRecord(Stored):
     @property
     def has_sliding_playlist(self) -> bool:
         """Whether the playlist has the newest chunks alone until the job has ended."""
-        return self.spec.is_endless or any(change.num_frames is None for change in self.length_changes)
+        changes = (change for change in self.length_changes if not change.until_read)
+        return self.spec.is_endless or any(change.num_frames is None for change in changes)
 
     @property
     def is_refined(self) -> bool:

@@ -172,7 +172,7 @@ class JobRequest(Frozen):
     num_frames: int | None = Field(
         default=None,
         description="Length in frames: any number from 16. null, written out, is a video without end; leave it out for"
-        " the default length.",
+        " the default length. Both mean the input's length where a model with `length_of_input` follows one.",
     )
     seconds: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="Length in seconds of playback, instead of num_frames."

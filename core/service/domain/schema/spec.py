@@ -81,10 +81,11 @@ class JobSpec(Stored):
     )
     negative_prompt: str
     num_frames: int | None = Field(
-        description="null: without end, until it is canceled, gets an end, or has endless_limit."
+        description="null: without end, until it is canceled, gets an end, or has endless_limit; or as long as the"
+        " input video, which is not read yet."
     )
     endless_limit: int | None = Field(
-        default=None, description="Frames at which a job without end ends; null if it has one."
+        default=None, description="Frames that a job has at most whose num_frames is null; null for others."
     )
     fps: FrameRate = Field(description='An integer, or "numerator/denominator" in lowest terms.')
     seed: int

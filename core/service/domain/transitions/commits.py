@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import reduce
 
@@ -21,10 +21,11 @@ from core.service.domain.schema import (
     LaneState,
     PreparedMedia,
     StateChecksum,
+    WarningCode,
 )
 from core.service.domain.transitions.counting import with_frames_counted
 from core.service.domain.transitions.events import deliveries_for, new_event
-from core.service.domain.transitions.length import ends_where_planned, with_length, with_limit_told
+from core.service.domain.transitions.length import ends_where_planned, with_length_of_input, with_limit_told
 from core.service.domain.transitions.rules import TAKES_CHUNKS, awaits_media
 from core.service.domain.transitions.transition import (
     ChunkWrite,
@@ -57,23 +58,28 @@ def commit_prepare(
         return Transition(record)
     if record.status not in {JobStatus.QUEUED, *TAKES_CHUNKS} or not awaits_media(record):
         raise StaleLease(f"nothing is to be prepared for {record.id}: {record.status}")
-    new = tuple(warning for warning in warnings if warning not in record.warnings)
+    told = (*warnings, *_of_another_input(record, prepared))
+    new = tuple(warning for warning in told if warning not in record.warnings)
     ready = updated(
         with_lane(record, lease.lane, LaneState(token=lease.token)),
         prepared=prepared,
         prepare_again=False,
         warnings=(*record.warnings, *new),
     )
-    ready = with_frames_counted(record, _with_length_of_input(ready, prepared), prepared.at)
+    if record.spec.is_endless and prepared.num_frames is not None:
+        ready = with_length_of_input(ready, prepared.num_frames)
+    ready = with_frames_counted(record, ready, prepared.at)
     # Not counted as a commit: CPU workers may make progress during an outage of all engine workers.
     return with_revision(Transition(finalizing_if_canceled(ready), released=lease.lane))
 
 
-def _with_length_of_input(record: JobRecord, prepared: PreparedMedia) -> JobRecord:
-    """A job along a whole video has no end only until the length of that is known."""
-    if not record.spec.is_endless or prepared.num_frames is None:
-        return record
-    return with_length(record, prepared.num_frames, None)
+def _of_another_input(record: JobRecord, prepared: PreparedMedia) -> Iterator[JobWarning]:
+    """A warning if the chunks that exist were made from another whole video than those to come."""
+    media = record.spec.input_media
+    if media is None or not record.chunks.count or record.input_sha256 in {None, prepared.sha256}:
+        return
+    message = f"{media.field} has changed since the first {record.frames_done} frames were made from it"
+    yield JobWarning(code=WarningCode.INPUT_CHANGED, message=message, field=media.field)
 
 
 def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime) -> Transition:
@@ -248,6 +254,7 @@ def repair(
         changes["refine_done"] = min(record.refine_done, refine_from)
     if media:
         changes |= {"prepared": None, "prepare_again": True, "media_repairs": record.media_repairs + 1}
+        changes["followed_sha256"] = record.input_sha256
     if record.status is JobStatus.FINALIZING:
         changes["status"] = JobStatus.RUNNING
     state = updated_lane(record.lane(lease.lane), held=False)

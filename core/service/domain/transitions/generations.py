@@ -116,6 +116,7 @@ def _gone_on(record: JobRecord, spec: JobSpec, at: datetime) -> Transition:
         refine_done=_pieces_kept(record, spec),
         lanes={name: LaneState(token=state.token + 1) for name, state in record.lanes.items()},
         prepared=None,
+        followed_sha256=record.input_sha256,
         prepare_again=needs_media_again(record),
         media_repairs=0,
         resumed_at=None,

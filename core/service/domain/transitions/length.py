@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.errors import InvalidField, JobStateConflict
 from core.service.domain.frame_plan import CHUNK_FRAMES
@@ -57,6 +59,22 @@ def with_length(record: JobRecord, num_frames: int | None, endless_limit: int | 
         raise JobStateConflict(f"the length was changed {MAX_LENGTH_CHANGES} times, which is the limit", fix=_LATER)
     changes = (*record.length_changes, *length_before(record, changed))
     return updated(record, spec=changed, length_changes=changes)
+
+
+def with_length_of_input(record: JobRecord, num_frames: int) -> JobRecord:
+    """A job that is as long as its input, once the length of that is known."""
+    known = record.spec.model_copy(update={"num_frames": num_frames, "endless_limit": None})
+    before = (change.model_copy(update={"until_read": True}) for change in length_before(record, known))
+    changes, warnings = (*record.length_changes, *before), (*record.warnings, *_late_prompts(known, num_frames))
+    return updated(record, spec=known, length_changes=changes, warnings=warnings)
+
+
+def _late_prompts(spec: JobSpec, num_frames: int) -> Iterator[JobWarning]:
+    """Warnings about prompts that begin after the last of so many frames: the request could not be refused for them."""
+    for change in spec.prompt_changes:
+        if change.start_frame >= num_frames:
+            message = f"the prompt from frame {change.start_frame} on has no effect: the video has {num_frames} frames"
+            yield JobWarning(code=WarningCode.PROMPT_BEYOND_END, message=message, field="prompts")
 
 
 def length_before(record: JobRecord, changed: JobSpec) -> tuple[LengthChange, ...]:

@@ -165,6 +165,34 @@ def test_a_video_without_end_asks_for_what_is_left(world: World, api: TestClient
     assert world.store.usage.of(owner).frames_today == 96
 
 
+CONTROLLED = {"model": "along", "control": {"type": "canny", "video": "https://example.com/a.mp4"}}
+
+
+@pytest.mark.parametrize("endless", [0, 32])
+def test_a_video_as_long_as_its_input_has_the_limit_of_the_key(world: World, endless: int) -> None:
+    write_fake_preset(world.settings.presets_dir, "along", control=["canny"], length_of_input=True)
+    world.settings = world.settings.model_copy(update={"max_endless_frames": endless})
+    headers = bearer(customer(world.keys, frames=480).text)
+    with world.client() as api:
+        answer = api.post("/jobs", json={"prompt": PROMPT, **CONTROLLED}, headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert world.store.get(answer.json()["id"]).spec.endless_limit == 480
+
+
+def test_a_video_as_long_as_its_input_asks_for_what_is_left_until_that_is_read(world: World) -> None:
+    write_fake_preset(world.settings.presets_dir, "along", control=["canny"], length_of_input=True)
+    new = customer(world.keys, frames_per_day=500)
+    with world.client() as api:
+        api.headers.update(bearer(new.text))
+        submit(api, num_frames=80)
+        job = submit(api, **CONTROLLED)
+        assert world.store.usage.of(new.id).frames_today == 500
+        assert_reached(ask(api), MIDNIGHT_SECONDS)
+        world.prepare(job, 48)
+        assert world.store.usage.of(new.id).frames_today == 128
+        submit(api)
+
+
 def test_a_video_that_loses_its_end_gets_what_is_left_too(
     world: World, api: TestClient, with_key: Callable[..., str]
 ) -> None:

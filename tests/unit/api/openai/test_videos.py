@@ -12,10 +12,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from api.openai.requests import remix_of
+from core.service.admission.catalog import Catalog
 from core.service.domain.schema import JobError
 from core.service.domain.uploads import upload_key
 from core.service.settings import Settings
 from tests.helpers.api_world import PROMPT, World, submit
+from tests.helpers.jobs import queued_job
 from tests.helpers.presets import write_fake_preset
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
@@ -320,6 +323,13 @@ def test_a_remix_is_the_same_with_another_prompt(api: TestClient, world: World) 
     old, new = (world.store.get(job_id).spec for job_id in (source, remix["id"]))
     changed = {"prompt": "a blue circle", "metadata": {"remixed_from_video_id": source}}
     assert new == old.model_copy(update=changed)
+
+
+@pytest.mark.parametrize(("video", "parameters"), [(None, {}), ("https://example.com/a.mp4", {"strength": 0.8})])
+def test_a_remix_leaves_out_parameters_that_would_do_nothing(video: str | None, parameters: dict[str, float]) -> None:
+    """Records of older versions have them."""
+    source = queued_job(model="cogvideox-2b", video=video, parameters={"strength": 0.8})
+    assert remix_of(source, "a blue circle", Catalog(Settings())).parameters == parameters
 
 
 def test_a_remix_of_a_video_without_end_has_none(api: TestClient, world: World) -> None:

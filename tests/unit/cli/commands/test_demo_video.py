@@ -63,3 +63,16 @@ def test_without_a_clip_one_is_asked_for(tmp_path: Path) -> None:
 def test_a_video_without_control_is_continued_by_a_model_that_continues(tmp_path: Path) -> None:
     asked = wanted(preset(tmp_path), "--video", "mine.mp4")
     assert (asked.clip, asked.control, asked.is_along_clip) == (Path("mine.mp4"), None, False)
+
+
+@pytest.mark.parametrize(("takes_video", "words"), [("no", []), ("no", ["--video", "a.mp4"]), ("last_frames", [])])
+def test_a_model_that_needs_an_image_is_for_another_command(tmp_path: Path, takes_video: str, words: list[str]) -> None:
+    folder = preset(tmp_path, accepts_image=True, needs_input=True, video=takes_video)
+    with pytest.raises(SetupError, match="fake makes videos from an image, which the demo has not") as caught:
+        wanted(folder, *words)
+    assert caught.value.fix == "use `longtake up` and `longtake submit --model fake --image FILE`"
+
+
+def test_a_model_that_needs_an_image_or_a_video_goes_on_from_the_video(tmp_path: Path) -> None:
+    folder = preset(tmp_path, accepts_image=True, needs_input=True)
+    assert wanted(folder, "--video", "mine.mp4").clip == Path("mine.mp4")

@@ -47,8 +47,7 @@ def test_a_model_tells_what_it_takes_what_it_needs_and_what_installs_it(capsys: 
 
     told = {label: text.strip() for label, text in facts(capsys).items() if label}
     assert told == {
-        "inputs": "prompt of up to 16 tokens (may be left out with an image); image; video, all of it;"
-        " control video: canny",
+        "inputs": "prompt of up to 16 tokens, or an image; video, all of it; control video: canny",
         "video": "64x64 (or sides of 64 to 512 in steps of 8), 8 frames per second, or another rate",
         "length": "16 to 9600 frames, or without end",
         "needs": "2.5 GB of disk; GPU with 6 GB",

@@ -89,6 +89,13 @@ def test_a_control_that_is_no_video_is_refused_before_anything_is_sent(tmp_path:
         args.run(args)
 
 
+def test_a_strength_of_no_control_is_refused() -> None:
+    args = parse_args(["submit", "x", "--control-scale", "0.5"])
+    with client_of("http://127.0.0.1:9") as client, pytest.raises(InvalidField, match="without --control") as caught:
+        input_media(client, args)
+    assert (caught.value.field, caught.value.fix) == ("control-scale", "give --control TYPE=FILE, too")
+
+
 def test_a_model_without_text_needs_no_prompt() -> None:
     assert request_body(parse_args(["submit", "--model", "svd"])) == {"model": "svd"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, InputMedia, OnStep
 from core.service.domain.manifest import chunk_key, input_piece_key, inputs_prefix, manifest_key
-from core.service.domain.schema import ControlSpec, JobSpec, JobStatus
+from core.service.domain.schema import ControlSpec, JobRecord, JobSpec, JobStatus
+from core.service.domain.uploads import upload_key
 from core.service.settings import Settings
 from core.service.testing.engines import FakeEngine
 from tests.helpers.clips import clip, numbered_frame, numbers_of
@@ -139,12 +141,49 @@ def test_a_job_without_a_length_is_as_long_as_its_input(world: World, video: byt
     assert record_from_manifest(world.storage.objects[manifest_key(JOB)]).spec.num_frames == 48
 
 
-def test_an_input_beyond_the_limit_is_cut_with_a_warning(world: World, video: bytes) -> None:
+@pytest.mark.parametrize(
+    ("most", "set_by"), [(32, r"this deployment \(LONGTAKE_MAX_FRAMES\)"), (9600, "the limits of the API key")]
+)
+def test_an_input_beyond_the_limit_is_cut_with_a_warning(world: World, video: bytes, most: int, set_by: str) -> None:
+    world.settings = world.settings.model_copy(update={"max_frames": most})
     world.submit(control=control(world, video), num_frames=None, endless_limit=32)
     world.preparer().work()
     record = world.store.get(JOB)
     assert record.spec.num_frames == 32
     assert [(warning.code, warning.field) for warning in record.warnings] == [("length_shortened", "control.video")]
+    message = (
+        rf"the video has 32 frames, the most that it may have \(set by {set_by}\), also if control.video is longer"
+    )
+    assert re.fullmatch(message, record.warnings[0].message)
+
+
+def test_an_upload_that_is_gone_before_it_is_read_fails_the_job(world: World, video: bytes) -> None:
+    given = control(world, video)
+    world.submit(control=given, num_frames=None, endless_limit=800)
+    world.storage.delete([upload_key(given.video)])
+    assert world.preparer().work() is Outcome.FAILED
+    record = world.store.get(JOB)
+    assert (record.status, record.spec.num_frames) == (JobStatus.FAILED, None)
+    assert record.error is not None
+    assert (record.error.code, record.error.fix) == ("media_unavailable", "upload it again")
+
+
+def test_a_video_that_an_older_version_prepared_is_read(world: World, video: bytes) -> None:
+    world.submit(video=world.upload(video), num_frames=40)
+    world.preparer().work()
+    older = world.store.get(JOB).model_dump(mode="json")
+    del older["prepared"]["num_frames"], older["followed_sha256"]
+    world.store.memory.records[JOB] = JobRecord.model_validate(older)
+    world.work(world.maker(Copying()))
+    assert made(world) == list(range(40))
+
+
+def test_warnings_name_the_field_of_the_video(world: World, tmp_path: Path) -> None:
+    turned = clip(tmp_path / "turned.mp4", 48, fps=8, height=64, width=64, rotation=45).read_bytes()
+    world.submit(control=control(world, turned), num_frames=32)
+    world.preparer().work()
+    warnings = world.store.get(JOB).warnings
+    assert [(warning.code, warning.field) for warning in warnings] == [("rotation_rounded", "control.video")]
 
 
 @pytest.mark.parametrize(
@@ -182,21 +221,39 @@ def test_an_input_that_is_too_short_fails_the_job_before_an_engine_has_it(
     assert (record.error.message, record.error.fix) == (message, fix)
 
 
-def test_an_input_of_unknown_length_takes_the_disk_that_its_frames_need(world: World, video: bytes) -> None:
-    frames = 48 * 64 * 64 * 3
-    least = len(video) + frames
+OF_ANY_LENGTH = {"num_frames": None, "endless_limit": 1_000_000}
+
+
+@pytest.mark.parametrize("length", [{"num_frames": 48}, OF_ANY_LENGTH])
+def test_an_input_takes_the_disk_that_its_frames_need(world: World, video: bytes, length: dict[str, Any]) -> None:
+    least = len(video) + 48 * 64 * 64 * 3
     for disk_bytes, outcome in ((2 * least, Outcome.COMMITTED), (least, Outcome.FAILED)):
         world.settings = world.settings.model_copy(update={"media_disk_bytes": disk_bytes})
-        world.submit(f"job_{disk_bytes}", video=world.upload(video), num_frames=None, endless_limit=1_000_000)
+        world.submit(f"job_{disk_bytes}", video=world.upload(video), **length)
         assert world.preparer().work() is outcome
     error = world.store.get(f"job_{least}").error
     assert error is not None
     assert error.code == "media_too_large"
+    assert error.fix == (
+        "ask for at most 32 frames or a smaller size, or the operator for more LONGTAKE_MEDIA_DISK_BYTES"
+    )
 
 
+def test_frames_that_the_input_has_not_take_no_disk(world: World, video: bytes) -> None:
+    world.settings = world.settings.model_copy(update={"media_disk_bytes": 2 * (len(video) + 48 * 64 * 64 * 3)})
+    world.submit(video=world.upload(video), num_frames=9600)
+    assert world.preparer().work() is Outcome.FAILED
+    error = world.store.get(JOB).error
+    assert error is not None
+    assert error.code == "video_too_short"
+
+
+@pytest.mark.parametrize("length", [{"num_frames": 48}, {"num_frames": None, "endless_limit": 800}])
 @pytest.mark.parametrize("damaged", ["index", "piece"])
-def test_a_damaged_piece_is_prepared_again_during_a_job(world: World, video: bytes, damaged: str) -> None:
-    world.submit(video=world.upload(video), num_frames=48)
+def test_a_damaged_piece_is_prepared_again_during_a_job(
+    world: World, video: bytes, damaged: str, length: dict[str, Any]
+) -> None:
+    world.submit(video=world.upload(video), **length)
     world.preparer().work()
     world.maker(Copying()).work()
     prepared = world.store.get(JOB).prepared
@@ -209,4 +266,5 @@ def test_a_damaged_piece_is_prepared_again_during_a_job(world: World, video: byt
     world.work(maker)
 
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
+    assert world.store.get(JOB).warnings == (), "the video is the same"
     assert made(world) == list(range(48))

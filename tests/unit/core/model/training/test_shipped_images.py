@@ -1,20 +1,24 @@
 """The shipped `sprites-zero` and `sprites-edit`: small, and they draw, follow and recolour what they are told to."""
 
+import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
 from core.model.evaluation.generation.image_requests import Clip
-from core.model.evaluation.metrics.frame_reader import read_frame
+from core.model.evaluation.metrics.frame_reader import colour_masks, read_frame
 from core.model.evaluation.metrics.likeness import likeness
 from core.model.evaluation.suites.images import EDIT, ZERO, Loaded, load
+from core.model.training.image_export import edit_config, zero_config
 from core.model.training.sprites.example_clip import SCENE, example_clip
 from core.model.training.sprites.recolouring import instruction_words, recoloured
 from core.model.training.sprites.rendering import render
 from core.model.training.sprites.word_tokenizer import build_tokenizer
+from core.model.training.sprites.world import COLOURS
 from core.service.admission.catalog import default_spec
 from core.service.domain.engine import NO_INPUT_MEDIA, FramesTHWC, InputMedia, ignore_step
 from core.service.domain.frame_plan import CHUNK_FRAMES
@@ -30,12 +34,10 @@ def model(name: str) -> Loaded:
     return load(PRESETS / name, threads=1)
 
 
-def frames_of(
-    name: str, prompt: str, num_frames: int, inputs: InputMedia, control: ControlSpec | None = None
-) -> FramesTHWC:
+def frames_of(name: str, prompt: str, num_frames: int, inputs: InputMedia, **fields: Any) -> FramesTHWC:
     """As many frames, chunk by chunk."""
     loaded = model(name)
-    spec = default_spec(loaded.preset, prompt, num_frames, seed=1).model_copy(update={"control": control})
+    spec = default_spec(loaded.preset, prompt, num_frames, seed=1).model_copy(update=fields)
     chunks, state = list[FramesTHWC](), loaded.engine.start(spec, inputs)
     while state.frames_done < num_frames:
         chunk = loaded.engine.next_chunk(spec, state, ignore_step, inputs)
@@ -71,9 +73,24 @@ def test_a_picture_shows_what_the_prompt_says(prompt: str) -> None:
     assert [found.colour, found.shape] == prompt.split()[1:3]
 
 
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96)])
+def test_a_picture_of_another_size_shows_one_object_of_the_prompts_colour(width: int, height: int) -> None:
+    size = {"width": width, "height": height}
+    (frame,) = frames_of(ZERO, "a red circle on a plain background", 1, NO_INPUT_MEDIA, **size)
+    assert frame.shape == (height, width, 3)
+    areas = {colour: mask.sum() for colour, mask in zip(COLOURS, colour_masks(frame), strict=True)}
+    assert 190 <= areas.pop("red") <= 1200
+    assert max(areas.values()) < 20
+
+
+def test_their_preset_files_are_those_that_training_writes() -> None:
+    for name, config in ((ZERO, zero_config("sprites")), (EDIT, edit_config("sprites"))):
+        assert json.loads((PRESETS / name / "preset.json").read_text()) == config
+
+
 def test_the_shape_follows_the_edges_of_the_input_in_another_colour() -> None:
     edges = ControlSpec(type="canny", video="", scale=1.0, start=0.0, end=1.0)
-    made = frames_of(ZERO, "a blue square on a dotted background", FRAMES, example(), edges)
+    made = frames_of(ZERO, "a blue square on a dotted background", FRAMES, example(), control=edges)
     assert_a_blue_square(made)
 
 

@@ -54,6 +54,30 @@ def test_the_video_is_checked_as_its_field(controlled: Settings) -> None:
     assert asked == [("video", URL, "control.video")]
 
 
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"control": {"type": "canny", "video": URL}}, "motion_x"),
+        ({"control": {"type": "canny", "video": URL}}, "t1"),
+        ({}, "background_smoothing"),
+    ],
+)
+def test_parameters_that_would_do_nothing_are_refused_if_the_request_gives_them(
+    asked: dict[str, Any], name: str
+) -> None:
+    """The preset's own defaults of them are left out in silence."""
+    shipped = Settings(default_model="sprites-zero")
+
+    def admitted(**fields: Any) -> JobSpec:
+        request = parse_request({"prompt": "a red circle", **asked, **fields})
+        return admit(request, Catalog(shipped), shipped, lambda: 42, lambda *_: None).spec
+
+    assert name not in admitted().parameters
+    with pytest.raises(FieldNotSupported) as caught:
+        admitted(parameters={name: 0.5})
+    assert caught.value.field == f"parameters.{name}"
+
+
 def test_a_model_without_control_refuses_it_by_name(settings: Settings) -> None:
     refused = refusal(settings, control={"type": "canny", "video": URL})
     assert (type(refused), refused.field, refused.message) == (FieldNotSupported, "control", "fake takes no control")
@@ -68,7 +92,17 @@ def test_a_type_without_its_network_says_how_it_is_installed(controlled: Setting
     with pytest.raises(ModelNotInstalled) as caught:
         with_control(controlled, type="depth")
     assert caught.value.field == "control.type"
-    assert caught.value.fix == "run `longtake pull fake --with depth`, or leave `control` out"
+    assert caught.value.fix == "put its files into controlnet/depth of the preset's folder, or leave `control` out"
+
+
+def test_a_model_that_is_wholly_missing_is_installed_with_the_network_by_one_command(tmp_path: Path) -> None:
+    source = {"repository": "org/method", "revision": "main", "files": ["all.ckpt"]}
+    write_fake_preset(tmp_path, "large", control=["canny"], download={"checkpoint": source, "base": source})
+    settings = Settings(presets_dir=tmp_path, weights_dir=tmp_path / "weights", default_model="large")
+    with pytest.raises(ModelNotInstalled) as caught:
+        with_control(settings)
+    assert caught.value.field == "control.type"
+    assert caught.value.fix == "run `longtake pull large --with canny`, or leave `control` out"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +143,17 @@ def test_a_job_may_be_as_long_as_its_input(controlled: Settings, written: dict[s
     assert (spec.num_frames, spec.endless_limit, spec.length) == (None, 800, 800)
 
 
+@pytest.mark.parametrize("endless", [0, 200, 1_000_000])
+@pytest.mark.parametrize(("most", "expected"), [(None, 800), (480, 480), (9600, 800), (1, 16)])
+def test_the_limit_of_videos_without_end_is_not_that_of_videos_as_long_as_their_input(
+    controlled: Settings, endless: int, most: int | None, expected: int
+) -> None:
+    settings = controlled.model_copy(update={"max_endless_frames": endless})
+    request = parse_request({"prompt": PROMPT, "control": {"type": "canny", "video": URL}})
+    spec = admit(request, Catalog(settings), settings, lambda: 42, unchecked, most_frames=most).spec
+    assert (spec.num_frames, spec.endless_limit) == (None, expected)
+
+
 def test_a_length_that_is_named_is_the_length(controlled: Settings) -> None:
     control = {"type": "canny", "video": URL}
     assert with_input(controlled, control=control, num_frames=40).num_frames == 40
@@ -132,4 +177,8 @@ def test_a_job_along_its_input_is_not_endless(tmp_path: Path) -> None:
 
 def with_input(settings: Settings, **fields: Any) -> JobSpec:
     request = parse_request({"prompt": PROMPT, **fields})
-    return admit(request, Catalog(settings), settings, lambda: 42, lambda _kind, _reference, _field: None).spec
+    return admit(request, Catalog(settings), settings, lambda: 42, unchecked).spec
+
+
+def unchecked(_kind: MediaKind, _reference: str, _field: str) -> None:
+    """Every reference is good."""

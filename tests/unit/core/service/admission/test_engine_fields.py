@@ -27,6 +27,7 @@ class ZoomParameters(Parameters):
 
     zoom: float = Field(default=1.5, ge=1, le=4)
     path: tuple[Literal["left", "right"], ...] = ()
+    strength: float = 0.8
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def zooming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
         def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:
             return {}
 
-        def idle_parameters(self, *, has_video: bool) -> Mapping[str, str]:
+        def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:
+            del has_control
             return {} if has_video else {"strength": "an image is not repainted"}
 
     definition = replace(FAKE_ENGINE, preset=Zooming, parameters=ZoomParameters)

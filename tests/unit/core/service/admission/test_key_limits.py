@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.service.admission.key_limits import check_length, check_spec, settings_for
+from core.service.admission.key_limits import check_length, check_spec, most_frames_of, settings_for
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import LimitExceeded
 from core.service.domain.schema import FirstChunkSampling, JobSpec
@@ -16,7 +16,6 @@ from tests.helpers.admission import spec_of
 from tests.helpers.jobs import job_spec, refine_spec
 from tests.helpers.presets import write_fake_preset
 
-UNUSED = KeyUsage()
 FIRST = FirstChunkSampling(num_inference_steps=5, guidance_scale=1.0)
 
 
@@ -62,8 +61,8 @@ def test_more_frames_than_a_day_has_are_refused_for_good() -> None:
 
 def test_the_default_length_is_one_that_the_key_may_have(settings: Settings) -> None:
     assert spec_of(settings).num_frames == 48
-    assert spec_of(settings_for(KeyLimits(frames=32), UNUSED, settings)).num_frames == 32
-    assert spec_of(settings_for(KeyLimits(frames=64), UNUSED, settings)).num_frames == 48
+    assert spec_of(settings_for(KeyLimits(frames=32), 32, settings)).num_frames == 32
+    assert spec_of(settings_for(KeyLimits(frames=64), 64, settings)).num_frames == 48
 
 
 @pytest.mark.parametrize(
@@ -80,10 +79,11 @@ def test_the_default_length_is_one_that_the_key_may_have(settings: Settings) -> 
 def test_a_video_without_end_gets_what_is_left_of_the_day(
     settings: Settings, limits: KeyLimits, used: int, known: int, expected: int
 ) -> None:
-    lowered = settings_for(limits, KeyUsage(frames_today=used), settings, known)
+    most = most_frames_of(limits, KeyUsage(frames_today=used), known)
+    lowered = settings_for(limits, most, settings)
     assert spec_of(lowered, num_frames=None).endless_limit == expected
 
 
 def test_a_deployment_without_endless_videos_has_none_for_a_key(settings: Settings) -> None:
     without = settings.model_copy(update={"max_endless_frames": 0})
-    assert settings_for(KeyLimits(frames=640, frames_per_day=9), UNUSED, without).max_endless_frames == 0
+    assert settings_for(KeyLimits(frames=640, frames_per_day=9), 16, without).max_endless_frames == 0

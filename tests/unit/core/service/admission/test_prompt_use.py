@@ -38,7 +38,12 @@ def test_an_image_alone_is_a_request(tmp_path: Path, use: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"prompt": "a red circle"}, {"prompts": [{"start_frame": 0, "text": "a"}]}, {"enhance_prompt": True}],
+    [
+        {"prompt": "a red circle"},
+        {"prompts": [{"start_frame": 0, "text": "a"}]},
+        {"negative_prompt": "blur"},
+        {"enhance_prompt": True},
+    ],
 )
 @pytest.mark.parametrize(("use", "beside"), [("no", ""), ("without_image", " beside an image")])
 def test_a_prompt_that_nothing_reads_is_refused_by_name(
@@ -48,6 +53,10 @@ def test_a_prompt_that_nothing_reads_is_refused_by_name(
     with pytest.raises(FieldNotSupported, match=f"^fake takes no {field}{beside}$") as caught:
         spec_of(model(tmp_path, use), image=URL, **given)
     assert (caught.value.field, caught.value.fix) == (field, "leave it out")
+
+
+def test_the_models_own_negative_prompt_is_not_given_where_nothing_reads_it(tmp_path: Path) -> None:
+    assert spec_of(model(tmp_path, "without_image", negative_prompt="blur"), image=URL).negative_prompt == ""
 
 
 def test_without_an_image_a_prompt_is_needed(tmp_path: Path) -> None:
@@ -65,3 +74,17 @@ def test_a_model_that_is_not_installed_says_so_without_a_prompt(tmp_path: Path) 
     settings = model(tmp_path, "no", download={"kind": "pipeline", "repositories": [part]})
     with pytest.raises(ModelNotInstalled):
         spec_of(settings.model_copy(update={"weights_dir": tmp_path / "weights"}), image=URL)
+
+
+@pytest.mark.parametrize("needs_input", [True, False])
+def test_an_instruction_for_an_editor_is_not_lengthened(tmp_path: Path, needs_input: bool) -> None:
+    """The language model is asked for appearance, surroundings and camera, and an editor would change all of them."""
+    write_fake_preset(tmp_path, "fake", video="whole", needs_input=needs_input)
+    settings = Settings(presets_dir=tmp_path, default_model="fake")
+    asked = {"prompt": "make it blue", "video": URL, "num_frames": 48, "enhance_prompt": True}
+    if not needs_input:
+        assert spec_of(settings, **asked).prompt == "make it blue"
+        return
+    with pytest.raises(FieldNotSupported, match="a prompt for fake is an instruction") as caught:
+        spec_of(settings, **asked)
+    assert (caught.value.field, caught.value.fix) == ("enhance_prompt", "leave it out")

@@ -49,6 +49,7 @@ def full_record() -> JobRecord:
             "repairs": (1,),
             "prepared": PreparedMedia(key="p", sha256="a", at=DAY_ONE),
             "prepare_again": True,
+            "followed_sha256": "b",
             "media_repairs": 1,
             "branched_from": BranchSource(job_id="job_b", from_chunk=1),
             "owner": "key_a",

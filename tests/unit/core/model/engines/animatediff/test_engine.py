@@ -269,6 +269,15 @@ def test_one_damaged_weight_fails_the_chunk_by_name(
         fresh.next_chunk(SPEC, fresh.start(SPEC, NO_INPUT_MEDIA), ignore_step)
 
 
+def test_the_vae_leaves_a_shared_gpu_after_each_window(folder: Path, recording: RecordingPipeline) -> None:
+    """A window is decoded without the pipeline's own end, which would free it."""
+    engine = AnimateDiffEngine(recording, context_of(folder).preset, CPU, "")
+
+    engine.next_chunk(SPEC, engine.start(SPEC, NO_INPUT_MEDIA), ignore_step)
+
+    assert recording.num_freed == 1
+
+
 def test_a_state_that_is_not_finite_is_not_continued(engine: AnimateDiffEngine) -> None:
     state = engine.next_chunk(SPEC, engine.start(SPEC, NO_INPUT_MEDIA), ignore_step).state
     broken = {**state.arrays, "past_latents": np.full_like(state.arrays["past_latents"], NAN)}

@@ -192,3 +192,17 @@ def test_tiles_change_the_frames_a_little(engine_of: EngineOf) -> None:
 
 def _vae(engine: CogVideoXEngine) -> Any:
     return engine._pipelines.main.vae  # pyright: ignore[reportPrivateUsage] - the test looks inside
+
+
+def test_weights_that_are_moved_within_a_chunk_as_offloading_does_can_be_moved_again_outside(
+    engine_of: EngineOf,
+) -> None:
+    engine: Any = engine_of("text")
+    layer, spec = engine._pipelines.main.transformer.proj_out, spec_of(num_frames=16)
+
+    def move(_step: int, _steps: int) -> None:
+        layer.to(torch.float64).to(torch.float32)
+
+    engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), move)
+
+    assert not any(weight.is_inference() for weight in layer.parameters())

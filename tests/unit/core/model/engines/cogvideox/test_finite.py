@@ -3,9 +3,7 @@
 from typing import Any
 
 import pytest
-import torch
 
-from core.model.engines.cogvideox.latents import to_array, to_tensor
 from core.service.domain.engine import EngineState, InputMedia, ignore_step
 from core.service.domain.errors import NotFinite
 from tests.helpers.cogvideox_jobs import PICTURE, Frames, chunks, noise, spec_of
@@ -57,22 +55,3 @@ def test_the_same_engine_continues_when_the_weight_is_restored(engine_of: Engine
         next(chunks(engine, SPEC))
 
     assert next(chunks(engine, SPEC)).frames.tobytes() == expected.frames.tobytes()
-
-
-@pytest.mark.parametrize("value", [NAN, INFINITY, 70_000.0])
-def test_latents_that_float16_cannot_hold_are_refused(value: float) -> None:
-    latents = torch.zeros(1, 2, 3, 4, 5)
-    latents[0, 1, 2, 3, 4] = value
-
-    with pytest.raises(NotFinite, match="chunk 3, window: "):
-        to_array(latents, "chunk 3")
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_latents_are_kept_exactly(dtype: torch.dtype) -> None:
-    latents = torch.randn(1, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
-
-    array = to_array(latents, "chunk 0")
-
-    assert array.itemsize == 2
-    assert torch.equal(to_tensor(array, torch.device("cpu"), dtype), latents)

@@ -92,7 +92,7 @@ def test_pickled_weights_are_not_read(copy: Path) -> None:
         ("image", {"continuation": "overlap"}, "continuation overlap needs a transformer for text-to-video"),
         ("text", {"max_prompt_tokens": 12}, "max_prompt_tokens must be below 12"),
         ("image", {"window_frames": 25}, "window_frames must be 17: positions were learned"),
-        ("image", {"width": 48}, "height, width and sizes must be 32, 32 and unset"),
+        ("image", {"width": 48}, "height, width and size must be 32, 32 and unset"),
     ],
 )
 def test_a_preset_that_does_not_fit_its_networks_is_refused(

@@ -67,7 +67,9 @@ def test_text_models_repaint_whole_videos_and_image_models_go_on_from_their_end(
     ],
 )
 def test_a_strength_that_would_do_nothing_is_refused(continuation: str, has_video: bool, problem: str | None) -> None:
-    assert preset_of(continuation=continuation).idle_parameters(has_video=has_video).get("strength") == problem
+    idle = preset_of(continuation=continuation).idle_parameters(has_video=has_video, has_control=False)
+
+    assert idle.get("strength") == problem
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -224,6 +224,27 @@ def test_an_image_that_cannot_be_encoded_fails_by_name(engine: SparseCtrlEngine)
         engine.start(SPEC, PICTURE)
 
 
+def test_the_vae_leaves_a_shared_gpu_after_each_use(folder: Path, recording: RecordingPipeline) -> None:
+    """An image is encoded, and a window decoded, without the pipeline's own end, which would free it."""
+    engine = watched(recording, folder)
+
+    state = engine.start(SPEC, PICTURE)
+    assert recording.num_freed == 1
+    engine.next_chunk(SPEC, state, ignore_step, PICTURE)
+    assert recording.num_freed == 2
+
+
+def test_an_image_is_encoded_so_that_moved_weights_can_be_moved_again_outside(engine: SparseCtrlEngine) -> None:
+    modes, vae = list[bool](), cast(Any, engine)._pipeline.vae
+    hook = vae.encoder.register_forward_hook(lambda *_: modes.append(torch.is_inference_mode_enabled()))
+    try:
+        engine.start(SPEC, PICTURE)
+    finally:
+        hook.remove()
+
+    assert modes == [False]
+
+
 def test_a_state_that_is_not_finite_is_not_continued(engine: SparseCtrlEngine) -> None:
     state = engine.next_chunk(SPEC, engine.start(SPEC, NO_INPUT_MEDIA), ignore_step).state
     broken = {**state.arrays, "condition": np.full_like(state.arrays["condition"], NAN)}

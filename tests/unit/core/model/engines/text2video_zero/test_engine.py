@@ -72,15 +72,6 @@ def test_a_state_continues_in_another_process_with_the_same_bytes(
     assert [chunk.state.to_bytes() for chunk in resumed] == [chunk.state.to_bytes() for chunk in made[1:]]
 
 
-def test_a_last_chunk_that_was_short_goes_on_where_it_ended(engine: TextToVideoZeroEngine) -> None:
-    longer, short = zero_spec(num_frames=37, **QUICK), chunks(engine, zero_spec(num_frames=21, **QUICK))
-
-    rest = chunks(engine, longer, short[-1].state)
-
-    assert [len(chunk.frames) for chunk in rest] == [11, 5]
-    assert np.array_equal(frames([*short, *rest]), frames(chunks(engine, longer)))
-
-
 def test_steps_are_counted_over_frame_0_and_all_frames(engine: TextToVideoZeroEngine) -> None:
     """Of 10 steps frame 0 takes two alone; the joint ones begin at the second."""
     told = list[tuple[int, int]]()
@@ -114,7 +105,10 @@ def test_bilinear_motion_differs_from_the_nearest(engine: TextToVideoZeroEngine)
 def test_few_steps_work(engine: TextToVideoZeroEngine, num_steps: int, control: Any) -> None:
     spec = zero_spec(num_inference_steps=num_steps, guidance_scale=1.0, num_frames=17, control=control)
 
-    assert len(frames(chunks(engine, spec))) == 17
+    video = frames(chunks(engine, spec))
+
+    assert len(video) == 17
+    assert all(frame.std() > 1 for frame in video)
 
 
 @pytest.mark.parametrize(

@@ -149,27 +149,24 @@ def test_the_presets_own_size_follows_its_rule(tmp_path: Path) -> None:
         read_preset(tmp_path / "zero")
 
 
-def test_noise_levels_of_a_preset_are_the_published_ones_or_its_own_in_order(tmp_path: Path) -> None:
-    write_zero_json(tmp_path / "zero")
-    preset: Any = read_preset(tmp_path / "zero")
-    assert (preset.t0 * 50, preset.t1 * 50) == (44, 47)
+def test_noise_levels_of_a_preset_are_in_order(tmp_path: Path) -> None:
+    write_zero_json(tmp_path / "zero", parameters={"t0": 0.5, "t1": 0.4})
 
-    write_zero_json(tmp_path / "zero", t0=0.5, t1=0.4)
-    with pytest.raises(PresetError, match="t1: must be above t0"):
+    with pytest.raises(PresetError, match=r"parameters\.t1: must be above t0"):
         read_preset(tmp_path / "zero")
 
 
-def test_noise_levels_of_a_preset_act_where_a_request_gives_none(copy: Path) -> None:
-    spec = zero_spec(num_frames=16, num_inference_steps=5, guidance_scale=1.0)
+@pytest.mark.parametrize(
+    ("has_control", "idle"),
+    [(True, {"motion_x", "motion_y", "motion_interpolation", "t0", "t1"}), (False, {"background_smoothing"})],
+)
+def test_parameters_that_would_do_nothing_are_known(tmp_path: Path, has_control: bool, idle: set[str]) -> None:
+    write_zero_json(tmp_path / "zero")
 
-    def frames() -> bytes:
-        engine = load(copy)
-        return engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), ignore_step).frames.tobytes()
+    found = read_preset(tmp_path / "zero").idle_parameters(has_video=False, has_control=has_control)
 
-    published = frames()
-    write_zero_json(copy, t0=0.2, t1=0.6)
-
-    assert frames() != published
+    assert set(found) == idle
+    assert all("would do nothing" in problem for problem in found.values())
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from core.model.engines.text2video_zero.parameters import TextToVideoZeroParameters
 
 
-def test_defaults_are_the_published_ones_or_the_models() -> None:
+def test_defaults_are_the_published_ones() -> None:
     found = TextToVideoZeroParameters()
 
     assert (found.motion_x, found.motion_y, found.motion_interpolation) == (12.0, 12.0, "nearest")
-    assert (found.t0, found.t1, found.background_smoothing) == (None, None, 0)
+    assert (found.t0, found.t1, found.background_smoothing) == (0.88, 0.94, 0)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,9 @@ def test_defaults_are_the_published_ones_or_the_models() -> None:
         ({"t0": 1.5}, "t0"),
         ({"t0": 0.95, "t1": 0.9}, "t1"),
         ({"t0": 0.5, "t1": 0.5}, "t1"),
+        ({"t1": 0.5}, "t1"),
+        ({"t0": 0.95}, "t1"),
+        ({"t0": None}, "t0"),
         ({"background_smoothing": 1.1}, "background_smoothing"),
         ({"zoom": 2}, "zoom"),
     ],

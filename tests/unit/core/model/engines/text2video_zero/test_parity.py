@@ -24,7 +24,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from core.model.engines.text2video_zero.control import control_maps
-from core.model.engines.text2video_zero.engine import Arrays, TextToVideoZeroEngine, WindowRequest
+from core.model.engines.text2video_zero.engine import TextToVideoZeroEngine
+from core.model.pipelines.window_engine import Arrays, WindowRequest
 from core.model.sampling.noise import seeded
 from core.service.domain.engine import NO_INPUT_MEDIA, InputMedia, ignore_step
 from core.service.domain.schema import JobSpec
