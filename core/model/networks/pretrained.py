@@ -14,15 +14,21 @@ _RAISED = (OSError, ValueError, AttributeError, RuntimeError, SafetensorError)
 """By from_pretrained for files, ids and configs that it cannot use."""
 
 
+_FIX_OF_DOWNLOADS = "check its name and the network, or put its files in place: docs/models.md says how"
+
+
 @contextmanager
-def loading(what: str) -> Generator[None]:
-    """Within the block, an error of files, Hub ids or configs is raised as a PresetError that names `what`."""
+def loading(what: str, fix: str = _FIX_OF_DOWNLOADS) -> Generator[None]:
+    """Within the block, an error of files, Hub ids or configs is raised as a PresetError that names `what`.
+
+    `fix`: what to do about it; for files that are not downloaded, such as those of a folder, another one.
+    """
     try:
         yield
     except _RAISED as error:
         raise PresetError(
             f"{what} cannot be loaded: {root_cause(error)}",
-            fix="check its name and the network, or put its files in place: docs/models.md says how",
+            fix=fix,
         ) from error
 
 

@@ -14,8 +14,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import CLIPTokenizer
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
+from core.model.pipelines.checks import check_prompt_tokens
 from core.model.pipelines.loading import load_part
-from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
 SCHEDULE: dict[str, Any] = {
@@ -40,10 +40,7 @@ def animatediff_parts(context: LoadContext[Any], dtype: torch.dtype) -> dict[str
     }
     parts = {name: load_part(kind, context.part(name), dtype) for name, kind in networks.items()}
     tokenizer: Any = load_part(CLIPTokenizer, context.part("tokenizer"))
-    most = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-    if context.preset.max_prompt_tokens > most:
-        file = context.folder / "preset.json"
-        raise PresetError(f"{file}: max_prompt_tokens: the text encoder reads {most}", fix=f"give {most} or less")
+    check_prompt_tokens(context, tokenizer.model_max_length - tokenizer.num_special_tokens_to_add())
     return {**parts, "tokenizer": tokenizer, "scheduler": animatediff_scheduler(context.part("scheduler"))}
 
 

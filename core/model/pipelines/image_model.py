@@ -16,6 +16,7 @@ from torch import Tensor
 
 from core.model.networks.pretrained import is_snapshot, loading, repository_folder, root_cause
 from core.model.pipelines.loading import Placement, load_folder
+from core.model.pipelines.sizes import nearest_multiple
 from core.model.pipelines.steps import StepReporter, parameters_of
 from core.model.presets.fingerprint import weights_digest
 from core.service.domain.errors import PresetError
@@ -75,7 +76,7 @@ class ImageGenerator:
         if side is None:
             return {"height": height, "width": width}
         rows, columns = (side * (a / b) ** 0.5 for a, b in ((height, width), (width, height)))
-        return {"height": _rounded(rows), "width": _rounded(columns)}
+        return {"height": nearest_multiple(rows, MULTIPLE), "width": nearest_multiple(columns, MULTIPLE)}
 
 
 def own_side(pipeline: Any) -> int | None:
@@ -84,10 +85,6 @@ def own_side(pipeline: Any) -> int | None:
     if latent_side is None and hasattr(pipeline, "unet"):
         latent_side = pipeline.unet.config.sample_size
     return pipeline.vae_scale_factor * latent_side if isinstance(latent_side, int) else None
-
-
-def _rounded(side: float) -> int:
-    return max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)
 
 
 def fetch_image_model(repository: str, placement: Placement) -> str:

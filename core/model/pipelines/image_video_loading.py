@@ -7,6 +7,7 @@ from core.model.pipelines.image_model import ImageGenerator, fetch_image_model, 
 from core.model.pipelines.image_windows import ImageVideoModel
 from core.model.pipelines.loading import Placement, load_folder, prepare
 from core.model.pipelines.preset import ImageVideoPreset
+from core.model.pipelines.sizes import nearest_multiple
 from core.model.presets.fingerprint import pipeline_fingerprint
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
@@ -38,7 +39,7 @@ def load_image_video_model(
 
 def check_size(preset: ImageVideoPreset, multiple: int) -> None:
     """Raise PresetError unless the networks take the preset's size and the sizes of its requests."""
-    nearest = [max(multiple, round(side / multiple) * multiple) for side in (preset.width, preset.height)]
+    nearest = [nearest_multiple(side, multiple) for side in (preset.width, preset.height)]
     if [preset.width, preset.height] != nearest:
         raise PresetError(
             f"{preset.name}: its networks take sides that are multiples of {multiple}, not {preset.width}x"

@@ -78,7 +78,7 @@ def pretrained(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
 
     Reads local safetensors files only; nothing in a file is called. Raises PresetError.
     """
-    with loading(str(folder)):
+    with loading(str(folder), FIX):
         network, found = kind.from_pretrained(
             folder,
             dtype=dtype,
@@ -101,7 +101,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype | None = None, **chang
         raise PresetError(f"{folder} is missing", fix=FIX)
     if dtype is not None:
         return pretrained(kind, folder, dtype)
-    with loading(str(folder)):
+    with loading(str(folder), FIX):
         return kind.from_pretrained(folder, local_files_only=True, **changed)
 
 
@@ -112,13 +112,14 @@ def load_folder(what: str, kind: Any, folder: Path, placement: Placement) -> Any
     """
 
     def make() -> Any:
-        return kind.from_pretrained(
-            str(folder),
-            dtype=placement.dtype,
-            variant=variant_in(folder, placement),
-            use_safetensors=True,
-            local_files_only=True,
-        )
+        with loading(what, f"restore the files in {folder}"):
+            return kind.from_pretrained(
+                str(folder),
+                dtype=placement.dtype,
+                variant=variant_in(folder, placement),
+                use_safetensors=True,
+                local_files_only=True,
+            )
 
     return load(what, make, placement)
 

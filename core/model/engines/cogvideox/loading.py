@@ -16,12 +16,12 @@ from core.model.engines.cogvideox.preset import CogVideoXPreset
 from core.model.engines.cogvideox.schedulers import BY_DIFFUSERS_NAME, SCHEDULERS
 from core.model.engines.cogvideox.windows import Pipelines
 from core.model.pipelines.loading import Placement, load, load_part, prepare
-from core.model.presets.files import read_json
+from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
-FIX = "install the weights that preset.json names, or correct preset.json"
+_FIX_OF_PRESET = "correct preset.json, or install the weights that it was written for"
 
 
 def load_engine_of(context: LoadContext[CogVideoXPreset], device: str | None = None) -> CogVideoXEngine:
@@ -81,7 +81,7 @@ def _check(preset: CogVideoXPreset, pipeline: Any) -> None:
     """Raises PresetError if the preset asks for what its networks cannot do."""
     for demand in _demands(preset, pipeline.transformer.config, pipeline.vae.config):
         if not demand.is_met:
-            raise PresetError(f"{preset.name}: {demand.problem}", fix=FIX)
+            raise PresetError(f"{preset.name}: {demand.problem}", fix=_FIX_OF_PRESET)
 
 
 def _demands(preset: CogVideoXPreset, transformer: Any, vae: Any) -> list[_Demand]:

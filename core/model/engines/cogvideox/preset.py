@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from core.model.pipelines.preset import PipelinePreset
+from core.model.pipelines.sizes import nearest_multiple
 from core.service.engines.capabilities import Capabilities, EngineField, SizeRule
 
 FRAME_GROUP = 8
@@ -95,7 +96,8 @@ class CogVideoXPreset(PipelinePreset):
     def _makes_new_frames(self) -> "CogVideoXPreset":
         for name, side in (("height", self.height), ("width", self.width)):
             if side % SIDE_MULTIPLE:
-                raise ValueError(f"{name} {side} is not divisible by {SIDE_MULTIPLE}; the nearest is {nearest(side)}")
+                nearest = nearest_multiple(side, SIDE_MULTIPLE)
+                raise ValueError(f"{name} {side} is not divisible by {SIDE_MULTIPLE}; the nearest is {nearest}")
         repeated = 1 if self.takes_image else self.overlap_frames
         if repeated >= self.window_frames:
             raise ValueError(f"window_frames must be more than the {repeated} that a window repeats")
@@ -105,8 +107,3 @@ class CogVideoXPreset(PipelinePreset):
 def nearest_frames(frames: int) -> int:
     """The nearest number of frames that a window can have, at least 1."""
     return max(0, round((frames - 1) / FRAME_GROUP)) * FRAME_GROUP + 1
-
-
-def nearest(side: int) -> int:
-    """The nearest length of a side, in pixels."""
-    return max(1, round(side / SIDE_MULTIPLE)) * SIDE_MULTIPLE

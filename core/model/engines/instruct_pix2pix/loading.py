@@ -14,11 +14,11 @@ from core.model.engines.instruct_pix2pix.engine import EditModels, InstructPix2P
 from core.model.engines.instruct_pix2pix.preset import InstructPix2PixPreset
 from core.model.engines.instruct_pix2pix.schedulers import SCHEDULERS
 from core.model.networks.cross_frame_attention import attend_to_first_frames
+from core.model.pipelines.checks import check_sizes, check_texts
 from core.model.pipelines.loading import Placement, prepare, pretrained
-from core.model.pipelines.stable_diffusion import TextReader, load_text_reader
+from core.model.pipelines.stable_diffusion import load_text_reader
 from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
-from core.model.sampling.vae import downsampling
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
@@ -42,8 +42,8 @@ def _models(context: Context, placement: Placement) -> EditModels:
     texts = load_text_reader(context.part, placement.dtype)
     scheduler = scheduler_of(context.part("scheduler"))
     _check_channels(context, unet, vae)
-    _check_texts(context, unet, texts)
-    _check_sizes(context, vae)
+    check_texts(context, unet, texts)
+    check_sizes(context, vae)
     attend_to_first_frames(unet)
     if not placement.offloads:
         for network in (unet, vae, *texts.networks):
@@ -66,23 +66,3 @@ def _check_channels(context: Context, unet: Any, vae: Any) -> None:
     wanted, has = 2 * vae.config.latent_channels, unet.config.in_channels
     if has != wanted:
         raise PresetError(f"{context.part('unet')} is no editor: it has {has} input channels, not {wanted}", fix=FIX)
-
-
-def _check_texts(context: Context, unet: Any, texts: TextReader) -> None:
-    """Raises PresetError unless the text encoder reads as much as the preset says, and fits the UNet."""
-    most, stated = texts.max_prompt_tokens, context.preset.max_prompt_tokens
-    if stated > most:
-        file = context.folder / "preset.json"
-        raise PresetError(f"{file}: max_prompt_tokens is {stated}, the text encoder reads {most}", fix=FIX)
-    width, wanted = sum(each.config.hidden_size for each in texts.networks), unet.config.cross_attention_dim
-    if width != wanted:
-        raise PresetError(f"{context.part('text_encoder')} is {width} wide; the UNet reads {wanted}", fix=FIX)
-
-
-def _check_sizes(context: Context, vae: Any) -> None:
-    """Raises PresetError unless latents have whole pixels at every size that requests may have."""
-    preset, step = context.preset, downsampling(vae)
-    multiple = preset.size.multiple_of if preset.size is not None else step
-    if any(side % step for side in (preset.height, preset.width, multiple)):
-        file = context.folder / "preset.json"
-        raise PresetError(f"{file}: height, width and size.multiple_of must be multiples of {step}", fix=FIX)

@@ -14,16 +14,16 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from pydantic import ValidationError
 
 from core.model.engines.text2video_zero.engine import TextToVideoZeroEngine, ZeroModels
-from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset, controlnet_part, require_multiple
+from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset, controlnet_part
 from core.model.networks.cross_frame_attention import attend_to_first_frames
+from core.model.pipelines.checks import check_sizes, check_texts
 from core.model.pipelines.loading import Placement, prepare, pretrained
-from core.model.pipelines.stable_diffusion import TextReader, load_text_reader
+from core.model.pipelines.stable_diffusion import load_text_reader
 from core.model.presets.files import FIX, read_json
 from core.model.presets.fingerprint import pipeline_fingerprint
 from core.model.sampling.config import NoiseScheduleConfig, Spacing
 from core.model.sampling.lru_cache import LruCache
 from core.model.sampling.schedules import NoiseSchedule, schedule_from_config
-from core.model.sampling.vae import downsampling
 from core.service.domain.errors import PresetError
 from core.service.engines.load_context import LoadContext
 
@@ -51,8 +51,8 @@ def _models(context: Context, placement: Placement) -> ZeroModels:
     texts = load_text_reader(context.part, placement.dtype)
     attend_to_first_frames(unet)
     _check_channels(context, unet, vae)
-    _check_sizes(context, vae)
-    _check_texts(context, unet, texts)
+    check_sizes(context, vae)
+    check_texts(context, unet, texts)
     for encoder in texts.networks:
         _place(encoder, placement)
     schedule, spacing, offset = read_schedule(context.part("scheduler") / "scheduler_config.json")
@@ -120,26 +120,3 @@ def _check_channels(context: Context, unet: Any, vae: Any) -> None:
     channels, wanted = {unet.config.in_channels, unet.config.out_channels}, vae.config.latent_channels
     if channels != {wanted}:
         raise PresetError(f"{context.part('unet')} has {sorted(channels)} channels, not {wanted}", fix=FIX)
-
-
-def _check_sizes(context: Context, vae: Any) -> None:
-    """Raises PresetError unless all sizes of the preset are whole latents; the UNet takes any number of these."""
-    preset, file, step = context.preset, context.folder / "preset.json", downsampling(vae)
-    try:
-        require_multiple(preset.width, preset.height, step)
-    except ValueError as error:
-        raise PresetError(f"{file}: {error}", fix="change width and height") from error
-    if preset.size is not None and preset.size.multiple_of % step:
-        message = f"{file}: size.multiple_of is {preset.size.multiple_of}, which is no multiple of {step}"
-        raise PresetError(message, fix=f"the nearest is {max(step, round(preset.size.multiple_of / step) * step)}")
-
-
-def _check_texts(context: Context, unet: Any, texts: TextReader) -> None:
-    """Raises PresetError unless the text encoders read as much as the preset says, and fit the UNet."""
-    most = texts.max_prompt_tokens
-    if context.preset.max_prompt_tokens > most:
-        file = context.folder / "preset.json"
-        raise PresetError(f"{file}: max_prompt_tokens: the text encoder reads {most}", fix=f"give {most} or less")
-    width, wanted = sum(each.config.hidden_size for each in texts.networks), unet.config.cross_attention_dim
-    if width != wanted:
-        raise PresetError(f"{context.part('text_encoder')} is {width} wide; the UNet reads {wanted}", fix=FIX)

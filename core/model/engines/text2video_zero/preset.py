@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from core.model.engines.text2video_zero.parameters import MOTION_PARAMETERS
 from core.model.pipelines.preset import PipelinePreset
+from core.model.pipelines.sizes import require_multiple
 from core.service.engines.capabilities import Capabilities
 from core.service.engines.preset import PipelineDownload
 
@@ -60,13 +61,3 @@ class TextToVideoZeroPreset(PipelinePreset):
                 if name not in optional or optional[name].into != controlnet_part(name):
                     raise ValueError(f"control: download.optional.{name} must have `into`: {controlnet_part(name)}")
         return self
-
-
-def require_multiple(width: int, height: int, step: int) -> None:
-    """Raises ValueError, with the nearest size that is possible, unless both sides are multiples of `step` pixels."""
-    near_width, near_height = (max(step, round(side / step) * step) for side in (width, height))
-    if (near_width, near_height) != (width, height):
-        raise ValueError(
-            f"{width}x{height} is not possible: width and height must be multiples of {step};"
-            f" the nearest size is {near_width}x{near_height}"
-        )

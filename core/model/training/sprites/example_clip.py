@@ -1,6 +1,6 @@
 """The example clip of the presets with control and editing: a red square that circles over dots, 48 frames.
 
-python -m core.model.training.sprites.example_clip core/model/presets/sprites-edit/examples/red-square.mp4
+python -m core.model.training.sprites.example_clip core/model/presets/sprites/example.mp4
 """
 
 from __future__ import annotations

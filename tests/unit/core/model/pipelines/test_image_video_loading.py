@@ -77,8 +77,9 @@ def test_full_precision_files_are_preferred_on_a_cpu_and_halves_on_a_gpu(svd: Pa
 def test_a_missing_part_is_a_preset_error(halves: Path, part: str) -> None:
     shutil.rmtree(halves / part)
 
-    with pytest.raises(PresetError, match="the model toy-svd cannot be loaded"):
+    with pytest.raises(PresetError, match="the model toy-svd cannot be loaded") as refused:
         load_engine_of(context_of(halves))
+    assert refused.value.fix == f"restore the files in {halves}"
 
 
 def test_weights_that_are_no_safetensors_are_not_read(halves: Path) -> None:

@@ -12,6 +12,7 @@ from diffusers.schedulers.scheduling_dpm_cogvideox import CogVideoXDPMScheduler
 from core.model.engines.cogvideox.definition import COGVIDEOX
 from core.model.engines.cogvideox.engine import CogVideoXEngine
 from core.model.engines.cogvideox.loading import load_engine_of
+from core.model.presets.files import FIX
 from core.service.domain.errors import PresetError
 from tests.helpers.cogvideox_jobs import frames_of, spec_of
 from tests.helpers.pipelines_cogvideox import split_weights, transformer
@@ -79,8 +80,9 @@ def test_pickled_weights_are_not_read(copy: Path) -> None:
     weights = copy / "vae" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
 
-    with pytest.raises(PresetError, match="vae cannot be loaded"):
+    with pytest.raises(PresetError, match="vae cannot be loaded") as refused:
         load_engine_of(context_of(copy), "cpu")
+    assert refused.value.fix == FIX
 
 
 @pytest.mark.parametrize(

@@ -145,8 +145,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no scheduler": (remove("scheduler"), "scheduler_config.json"),
     "another scheduler": (other_scheduler, "os.system is not supported"),
     "another width": (other_width, "unet"),
-    "prompts too long": (too_long_prompts, "max_prompt_tokens is 23, the text encoder reads 22"),
-    "odd sides": (odd_sides, "must be multiples of 2"),
+    "prompts too long": (too_long_prompts, "max_prompt_tokens: the text encoder reads 22"),
+    "odd sides": (odd_sides, "size.multiple_of is 3, which is no multiple of 2"),
     "no editor": (no_editor, "is no editor: it has 4 input channels, not 8"),
 }
 
