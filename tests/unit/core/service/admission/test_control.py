@@ -70,7 +70,7 @@ def test_parameters_that_would_do_nothing_are_refused_if_the_request_gives_them(
 
     def admitted(**fields: Any) -> JobSpec:
         request = parse_request({"prompt": "a red circle", **asked, **fields})
-        return admit(request, Catalog(shipped), shipped, lambda: 42, lambda *_: None).spec
+        return admit(request, Catalog(shipped), shipped, lambda: 42, lambda _kind, _reference, _field: None).spec
 
     assert name not in admitted().parameters
     with pytest.raises(FieldNotSupported) as caught:

@@ -236,7 +236,11 @@ def test_the_vae_leaves_a_shared_gpu_after_each_use(folder: Path, recording: Rec
 
 def test_an_image_is_encoded_so_that_moved_weights_can_be_moved_again_outside(engine: SparseCtrlEngine) -> None:
     modes, vae = list[bool](), cast(Any, engine)._pipeline.vae
-    hook = vae.encoder.register_forward_hook(lambda *_: modes.append(torch.is_inference_mode_enabled()))
+
+    def see_mode(*_: Any) -> None:
+        modes.append(torch.is_inference_mode_enabled())
+
+    hook = vae.encoder.register_forward_hook(see_mode)
     try:
         engine.start(SPEC, PICTURE)
     finally:
