@@ -119,7 +119,7 @@ def remix_of(source: JobRecord, prompt: str, catalog: Catalog) -> JobRequest:
     takes = set(preset.capabilities.fields)
     if spec.seed > MAX_SEED:  # of an older version
         takes -= {"seed"}
-    idle = set(preset.idle_parameters(has_video=spec.video is not None))
+    idle = set(preset.idle_parameters(has_video=spec.video is not None, has_control=spec.control is not None))
     # An older version stored parameters that would do nothing.
     stored = spec.model_dump(mode="json", exclude={"parameters": idle})
     same = {name: stored[name] for name in (*_ALWAYS_KEPT, *takes) if stored[name] is not None}
