@@ -67,7 +67,9 @@ class ImageWindowEngine(WindowEngine):
 
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
         """The image at the video's size, if there is one."""
-        return {} if inputs.image is None else {CONDITIONING: fitted(as_picture(inputs.image), *self._size(spec))}
+        if inputs.image is None:
+            return {}
+        return {CONDITIONING: fitted(as_picture(inputs.image), *self.preset.picture_size(spec))}
 
     def arrays_of_frames(self, frames: FramesTHWC) -> Arrays:
         """The last frame."""
@@ -93,7 +95,7 @@ class ImageWindowEngine(WindowEngine):
         return clamped(pictures_13FPR[0].transpose(0, 1).float() * 0.5 + 0.5)
 
     def _all_arguments(self, request: WindowRequest, frame: FrameHWC) -> Mapping[str, Any]:
-        height, width = self._size(request.spec)
+        height, width = self.preset.picture_size(request.spec)
         return {
             "image": Image.fromarray(frame),
             "height": height,
@@ -110,16 +112,12 @@ class ImageWindowEngine(WindowEngine):
         generator, spec = self._image_generator, request.spec
         if generator is None:
             raise PresetError("this job has no image, and no image model is configured", fix="set LONGTAKE_IMAGE_MODEL")
-        size, num_steps = self._size(spec), generator.num_steps
+        size, num_steps = self.preset.picture_size(spec), generator.num_steps
         steps = StepReporter(
             on_step, num_steps, steps_after=num_steps_of(spec), chunk=request.name, stage="image from the prompt"
         )
         picture = generator(spec.prompt, spec.negative_prompt, request.generator, steps, size)
         return fitted(picture, *size, request.name), num_steps
-
-    def _size(self, spec: JobSpec) -> tuple[int, int]:
-        """Height and width of a job's video in pixels."""
-        return spec.height or self.preset.height, spec.width or self.preset.width
 
 
 def fitted(picture_13PR: Tensor, height: int, width: int, made_in: str = "the image") -> FrameHWC:

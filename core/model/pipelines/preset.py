@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from core.service.domain.first_chunk_sources import MAX_PIPELINE_STEPS
-from core.service.domain.schema import DEFAULT_PROFILE, Profile
+from core.service.domain.schema import DEFAULT_PROFILE, JobSpec, Profile
 from core.service.engines.capabilities import SizeRule
 from core.service.engines.preset import Preset, PresetLimits, ProfileDefaults
 from core.service.settings import Settings
@@ -27,6 +27,10 @@ class PipelinePreset(Preset):
     offload: bool = Field(
         default=False, description="Keep networks in main memory while they are not used: less GPU memory, slower."
     )
+
+    def picture_size(self, spec: JobSpec) -> tuple[int, int]:
+        """Height and width of a job's video in pixels."""
+        return spec.height or self.height, spec.width or self.width
 
     @property
     def profile_defaults(self) -> Mapping[Profile, ProfileDefaults]:

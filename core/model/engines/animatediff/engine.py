@@ -83,20 +83,16 @@ class AnimateDiffEngine(WindowEngine):
 
     def _latent_shape(self, spec: JobSpec) -> tuple[int, ...]:
         """[1, C, F, H, W] of a window."""
-        height, width = self._size(spec)
+        height, width = self._preset.picture_size(spec)
         factor, channels = self._pipeline.vae_scale_factor, self._pipeline.unet.config.in_channels
         return (1, channels, self._preset.window_frames, height // factor, width // factor)
-
-    def _size(self, spec: JobSpec) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return spec.height or self._preset.height, spec.width or self._preset.width
 
     def _denoise(self, request: WindowRequest, noise_1CFHW: Tensor, on_step: OnStep) -> Tensor:
         """Latents [1, C, F, H, W] of all frames of the window."""
         spec, noise_1CFHW = request.spec, noise_1CFHW.to(self._torch_device)
         num_steps = num_steps_of(spec)
         repeated = self._repeated(request, noise_1CFHW, num_steps)
-        height, width = self._size(spec)
+        height, width = self._preset.picture_size(spec)
         arguments = {
             "prompt": self._prompt(request),
             "negative_prompt": spec.negative_prompt,

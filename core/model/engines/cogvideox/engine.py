@@ -70,7 +70,7 @@ class CogVideoXEngine(WindowEngine):
         if not self._preset.takes_image:
             return {}
         if inputs.image is not None:
-            return {PICTURE: crop_and_resize(Image.fromarray(inputs.image), *self._size(spec))}
+            return {PICTURE: crop_and_resize(Image.fromarray(inputs.image), *self._preset.picture_size(spec))}
         if inputs.frames is None:
             raise ValueError("an image-to-video model needs an image or the last frames of a video")
         return {GIVEN_FRAMES: inputs.frames}
@@ -137,7 +137,7 @@ class CogVideoXEngine(WindowEngine):
     def _sampling(self, request: WindowRequest, on_step: OnStep) -> Sampling:
         spec = request.spec
         self._use_tiles(spec)
-        height, width = self._size(spec)
+        height, width = self._preset.picture_size(spec)
         return Sampling(
             texts=self._texts_of(spec, prompt_at(spec, request.first_frame)),
             height=height,
@@ -168,12 +168,8 @@ class CogVideoXEngine(WindowEngine):
             ),
         )
 
-    def _size(self, spec: JobSpec) -> tuple[int, int]:
-        """Height and width of the video, in pixels."""
-        return spec.height or self._preset.height, spec.width or self._preset.width
-
     def _use_tiles(self, spec: JobSpec) -> None:
-        use_tiles(self._pipelines.main.vae, *self._size(spec), always=self._preset.vae_tiling)
+        use_tiles(self._pipelines.main.vae, *self._preset.picture_size(spec), always=self._preset.vae_tiling)
 
 
 def _given_chunk(spec: JobSpec, state: EngineState) -> EngineChunk:

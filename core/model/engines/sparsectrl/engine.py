@@ -59,29 +59,25 @@ class SparseCtrlEngine(WindowEngine):
 
     def _encode(self, spec: JobSpec, image: FrameHWC) -> Tensor:
         """Scaled latents [1, C, 1, H, W] of an image: the mean, so that they are always the same."""
-        picture_13PR = crop_and_resize(as_picture(image), *self._size(spec)) * 2 - 1
+        picture_13PR = crop_and_resize(as_picture(image), *self._preset.picture_size(spec)) * 2 - 1
         try:
             return encode_frames(self._pipeline.vae, picture_13PR.to(self._torch_device)).unsqueeze(0)
         finally:
             self._pipeline.maybe_free_model_hooks()
-
-    def _size(self, spec: JobSpec) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return spec.height or self._preset.height, spec.width or self._preset.width
 
     def _condition(self, request: WindowRequest) -> tuple[Tensor, float]:
         """The frame that the window begins with [1, C, 1, H, W] and how strongly; with none, any frame and 0."""
         if CONDITION in request.arrays:
             scale = SparseCtrlParameters.model_validate(request.spec.parameters).conditioning_scale
             return to_tensor(request.arrays[CONDITION], self._torch_device), scale
-        height, width = self._size(request.spec)
+        height, width = self._preset.picture_size(request.spec)
         factor, channels = self._pipeline.vae_scale_factor, self._pipeline.unet.config.in_channels
         return torch.zeros((1, channels, 1, height // factor, width // factor), device=self._torch_device), 0.0
 
     def _denoise(self, request: WindowRequest, on_step: OnStep) -> Tensor:
         """Latents [1, C, F, H, W] of all frames of the window."""
         spec = request.spec
-        (height, width), (condition, scale) = self._size(spec), self._condition(request)
+        (height, width), (condition, scale) = self._preset.picture_size(spec), self._condition(request)
         num_steps = num_steps_of(spec)
         arguments = {
             "prompt": prompt_at(spec, request.first_frame),

@@ -197,7 +197,7 @@ class TextToVideoZeroEngine(Engine):
         return lambda x_FCHW: torch.lerp(x_FCHW, x_FCHW[:1].expand_as(x_FCHW), kept.expand_as(x_FCHW))
 
     def _denoiser(self, request: WindowRequest, num_frames: int, control: Control | None = None) -> Denoiser:
-        spec, (height, width) = request.spec, self._picture_size(request.spec)
+        spec, (height, width) = request.spec, self._preset.picture_size(request.spec)
         guidance = guidance_scale_of(spec)
         old, new = prompts_of_window(spec, request.first_frame, request.first_frame - CHUNK_FRAMES)
         text = self._states(new, negative=False)
@@ -225,13 +225,9 @@ class TextToVideoZeroEngine(Engine):
         most = models.schedule.num_train_timesteps
         return spaced_timesteps(models.spacing, num_steps_of(spec), most, models.steps_offset)
 
-    def _picture_size(self, spec: JobSpec) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return spec.height or self._preset.height, spec.width or self._preset.width
-
     def _latent_shape(self, spec: JobSpec) -> tuple[int, int, int, int]:
         """[1, C, H, W]."""
-        factor, (height, width) = downsampling(self.models.vae), self._picture_size(spec)
+        factor, (height, width) = downsampling(self.models.vae), self._preset.picture_size(spec)
         return (1, self.models.unet.config.in_channels, height // factor, width // factor)
 
     def _drawn(self, generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:

@@ -19,6 +19,7 @@ from core.service.engines.preset import PipelineDownload
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 from tests.helpers.admission import PROMPT
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' Euler
 SHIPPED = SHIPPED_PRESETS_DIR / "instruct-pix2pix"
 VIDEO = "https://example.com/a.mp4"
 
