@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.model.sampling.device import DeviceTimer, device_name
+from core.model.pipelines.placed_engine import PlacedEngine
+from core.model.sampling.device import DeviceTimer
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.lru_cache import LruCache
 from core.model.sampling.noise import restored, seeded, state_of
@@ -21,7 +22,6 @@ from core.model.sampling.progress import count_over_windows
 from core.model.sampling.vae import to_uint8
 from core.service.domain.engine import (
     NO_INPUT_MEDIA,
-    Engine,
     EngineChunk,
     EngineState,
     FramesTHWC,
@@ -68,7 +68,7 @@ class Window:
     """Its last frames; those before repeat the past."""
 
 
-class WindowEngine(Engine):
+class WindowEngine(PlacedEngine):
     """next_chunk for engines that make windows. Subclasses make one window and decode it.
 
     The next window may begin before all frames of the newest are delivered: only what `Window.arrays` has is used, and
@@ -79,19 +79,8 @@ class WindowEngine(Engine):
     """Whether the newest window stays in the state when its frames are delivered, for the next one to read."""
 
     def __init__(self, device: torch.device, fingerprint: str) -> None:
-        self._torch_device = device
-        self._fingerprint = fingerprint
+        super().__init__(device, fingerprint)
         self._decoded: LruCache[bytes, FramesTHWC] = LruCache(_DECODED_WINDOWS)
-
-    @property
-    def fingerprint(self) -> str:
-        """What the bytes depend on besides the request: weights, device model, library versions, threads."""
-        return self._fingerprint
-
-    @property
-    def device(self) -> str:
-        """Device of the networks, for display."""
-        return device_name(self._torch_device)
 
     @abstractmethod
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:

@@ -16,14 +16,14 @@ from torch import Tensor
 from core.model.engines.instruct_pix2pix.sampling import EditConditions, EditGuidance, edit_latents
 from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.loading import Placement
+from core.model.pipelines.placed_engine import PlacedEngine
 from core.model.pipelines.stable_diffusion import TextReader, on_device
-from core.model.sampling.device import DeviceTimer, device_name
+from core.model.sampling.device import DeviceTimer
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.noise import seeded
 from core.model.sampling.vae import decode_frames, encode_unscaled, to_pictures, to_uint8
 from core.service.domain.engine import (
     NO_INPUT_MEDIA,
-    Engine,
     EngineChunk,
     EngineState,
     FramesTHWC,
@@ -49,22 +49,12 @@ class EditModels:
     placement: Placement
 
 
-class InstructPix2PixEngine(Engine):
+class InstructPix2PixEngine(PlacedEngine):
     """Edits 16 frames at a time. State: the seed."""
 
     def __init__(self, models: EditModels, fingerprint: str) -> None:
+        super().__init__(models.placement.device, fingerprint)
         self._models = models
-        self._fingerprint = fingerprint
-
-    @property
-    def fingerprint(self) -> str:
-        """What the bytes depend on besides the request: weights, device model, library versions, threads."""
-        return self._fingerprint
-
-    @property
-    def device(self) -> str:
-        """Device of the networks, for display."""
-        return device_name(self._models.placement.device)
 
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
         """The state before chunk 0."""

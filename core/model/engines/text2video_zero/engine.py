@@ -24,10 +24,11 @@ from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset
 from core.model.engines.text2video_zero.sampling import Change, Control, Denoiser, Steps, denoised, motion_steps
 from core.model.pipelines.complete_spec import guidance_scale_of, num_steps_of
 from core.model.pipelines.loading import Placement
+from core.model.pipelines.placed_engine import PlacedEngine
 from core.model.pipelines.stable_diffusion import TextReader, TextStates, on_device
 from core.model.pipelines.window_engine import GENERATOR, Arrays, WindowRequest
 from core.model.sampling.config import Spacing
-from core.model.sampling.device import DeviceTimer, device_name
+from core.model.sampling.device import DeviceTimer
 from core.model.sampling.finite import FiniteCheck
 from core.model.sampling.lru_cache import LruCache
 from core.model.sampling.noise import restored, seeded, state_of
@@ -35,7 +36,6 @@ from core.model.sampling.schedules import NoiseSchedule, spaced_timesteps
 from core.model.sampling.vae import decode_frames, downsampling, to_uint8
 from core.service.domain.engine import (
     NO_INPUT_MEDIA,
-    Engine,
     EngineChunk,
     EngineState,
     FramesTHWC,
@@ -67,25 +67,15 @@ class ZeroModels:
     placement: Placement
 
 
-class TextToVideoZeroEngine(Engine):
+class TextToVideoZeroEngine(PlacedEngine):
     """Makes windows of 16 frames."""
 
     def __init__(self, models: ZeroModels, preset: TextToVideoZeroPreset, fingerprint: str) -> None:
         """`preset` has the size of jobs that name none."""
+        super().__init__(models.placement.device, fingerprint)
         self.models = models
         self._preset = preset
-        self._fingerprint = fingerprint
         self._texts: LruCache[tuple[str, bool], TextStates] = LruCache(_CACHED_TEXTS)
-
-    @property
-    def fingerprint(self) -> str:
-        """What the bytes depend on besides the request: weights, device model, library versions, threads."""
-        return self._fingerprint
-
-    @property
-    def device(self) -> str:
-        """Device of the networks, for display."""
-        return device_name(self.models.placement.device)
 
     def start(self, spec: JobSpec, inputs: InputMedia) -> EngineState:
         """The state before chunk 0. A control video is read window by window."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import numpy as np
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel
 
 from core.model.training.sprites.picture_bank import PictureBank
 from core.model.training.stages import diffusion
-from core.model.training.stages.base import caption_states, drop_captions
+from core.model.training.stages.image2d import Image2DTask
 
 STAGE = 11
 _EMBEDDING_CHANNELS = (8, 16, 24, 32)
@@ -25,8 +24,10 @@ def edges_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=_EMBEDDING_CHANNELS)
 
 
-class ControlNetTask:
+class ControlNetTask(Image2DTask):
     """Denoise frames given their edges. Captions are often dropped: then only the edges tell what is where."""
+
+    stage = STAGE
 
     def __init__(
         self,
@@ -40,40 +41,24 @@ class ControlNetTask:
         scale: float,
         noisy_share: float = 0.5,
         caption_dropout: float = 0.3,
-        unknown_words: float = 0.08,
     ) -> None:
         """`scale` is the scaling factor of the latents; `noisy_share` of the timesteps come from the noisy end."""
-        self.controlnet = controlnet
-        self.unet = unet.requires_grad_(False)
-        self.text_encoder = text_encoder.requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.modules: dict[str, nn.Module] = {"controlnet": controlnet}
-        self.bank = bank
-        self.seed = seed
-        self.batch = batch
-        self.scale = scale
-        self.noisy_share = noisy_share
-        self.caption_dropout = caption_dropout
-        self.unknown_words = unknown_words
-
-    def loss(self, step: int) -> Tensor:
-        rng = np.random.default_rng((self.seed, STAGE, step))
-        drawn = [self.bank.draw(rng) for _ in range(self.batch)]
-        texts = [self.bank.caption(*one, rng) for one in drawn]
-        clean_bchw = (self.bank.latents(drawn) * self.scale).to(self.unet.device)
-        noisy = diffusion.noised(clean_bchw, rng, self.noisy_share, self.seed * 1_000_003 + step)
-        text_bld = caption_states(
-            self.text_encoder, self.tokenizer, drop_captions(texts, rng, self.caption_dropout, self.unknown_words)
+        frozen = unet.requires_grad_(False)
+        super().__init__(
+            frozen, text_encoder, tokenizer, bank, seed, batch, scale, noisy_share, caption_dropout=caption_dropout
         )
-        edges_b3pr = self.bank.edges(drawn).to(clean_bchw)
+        self.controlnet = controlnet
+        self.modules = {"controlnet": controlnet}
+
+    def _prediction(self, noisy: diffusion.Noised, text_bld: Tensor, drawn: list[tuple[int, str]]) -> Tensor:
+        edges_b3pr = self.bank.edges(drawn).to(noisy.latents)
         down, middle = cast("Any", self.controlnet)(
             noisy.latents, noisy.timesteps, text_bld, controlnet_cond=edges_b3pr, return_dict=False
         )
-        prediction = cast("Any", self.unet)(
+        return cast("Any", self.unet)(
             noisy.latents,
             noisy.timesteps,
             encoder_hidden_states=text_bld,
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
         ).sample
-        return noisy.loss(prediction)

@@ -47,6 +47,9 @@ def spatial_weights(unet: UNet2DConditionModel, video_weights: Mapping[str, Tens
 class Image2DTask:
     """Denoise single frames given a caption: v prediction, min-SNR weights, random caption dropout for guidance."""
 
+    stage = STAGE
+    """Its number, which seeds the draws."""
+
     def __init__(
         self,
         unet: UNet2DConditionModel,
@@ -74,7 +77,7 @@ class Image2DTask:
         self.unknown_words = unknown_words
 
     def loss(self, step: int) -> Tensor:
-        rng = np.random.default_rng((self.seed, STAGE, step))
+        rng = np.random.default_rng((self.seed, self.stage, step))
         drawn = [self.bank.draw(rng) for _ in range(self.batch)]
         texts = [self.bank.caption(*one, rng) for one in drawn]
         clean_bchw = (self.bank.latents(drawn) * self.scale).to(self.unet.device)
@@ -82,5 +85,9 @@ class Image2DTask:
         text_bld = caption_states(
             self.text_encoder, self.tokenizer, drop_captions(texts, rng, self.caption_dropout, self.unknown_words)
         )
-        prediction = cast("Any", self.unet)(noisy.latents, noisy.timesteps, encoder_hidden_states=text_bld).sample
-        return noisy.loss(prediction)
+        return noisy.loss(self._prediction(noisy, text_bld, drawn))
+
+    def _prediction(self, noisy: diffusion.Noised, text_bld: Tensor, drawn: list[tuple[int, str]]) -> Tensor:
+        """v of the noisy frames, which are those of `drawn` in the bank."""
+        del drawn
+        return cast("Any", self.unet)(noisy.latents, noisy.timesteps, encoder_hidden_states=text_bld).sample
