@@ -34,8 +34,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make setup | lint | types | test | golden | bench | chaos | demo | up"
 	@echo "make test-fast          unit tests without torch: api, cli, client, worker, core.service (a minute and a half)"
-	@echo "make test-model         unit tests of the model half (four minutes)"
-	@echo "make test-integration   real Redis, S3 server, API and workers; whole training and evaluation runs (a quarter of an hour)"
+	@echo "make test-model         unit tests of the model half (five minutes)"
+	@echo "make test-integration   real Redis, S3 server, API and workers; whole training and evaluation runs (eighteen minutes)"
 	@echo "make test               all of these, lint and types; in CI fresh-machine, too"
 	@echo "make fresh-machine      the set-up, the servers and the demo on a minimal Debian 13 (root, debootstrap)"
 	@echo "make demo PROMPT='a blue square moving up over a plain background' FRAMES=100 SEED=7 REFINE=1"
