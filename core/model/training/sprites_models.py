@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
+from core.model.networks.first_frame import let_read_first_frame
 from core.model.training.loop import parallel
 from core.model.training.loop.checkpoints import is_trained, load_averaged
 from core.model.training.recipe import Recipe, SpritesData, SpritesNetworks
@@ -85,7 +86,8 @@ class SpritesModels:
 
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
-        return self.placed(sprites_unet(self.networks.unet_channels))
+        unet = self.placed(sprites_unet(self.networks.unet_channels))
+        return let_read_first_frame(unet) if self.networks.reads_first_frame else unet
 
     def untrained_refiner(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)

@@ -68,7 +68,7 @@ class SpritesTrainingRun(SpritesModels):
         if stage == "image":
             return pictures
         self.load("image", {"unet": unet})
-        return ClipsAndFramesTask(task(self.bank, WINDOW_FRAMES, stages["video"].batch, noisy_share=0.5), pictures)
+        return ClipsAndFramesTask(task(self.bank, WINDOW_FRAMES, stages["video"].batch, noisy_share=0.3), pictures)
 
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
         unet = self.unet
