@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from core.model.networks.base_network import predict_base
+from core.model.networks.cross_attention import SharedTextLayers
 from core.model.networks.encoders import ClipTextEncoder
 from core.model.training.loop import parallel
 from core.model.training.sprites.clip_bank import ClipBank
@@ -96,8 +98,12 @@ class BaseTask:
         from_start: float = 0.75,
         similar_colours: float = 0.4,
     ) -> None:
-        """`scale` is the scaling factor of the latents; `noisy_share` of the timesteps come from the noisy end."""
+        """`scale` is the scaling factor of the latents; `noisy_share` of the timesteps come from the noisy end.
+
+        Injects text layers into `unet` whose frames share one text.
+        """
         self.unet = unet
+        SharedTextLayers(unet).inject()
         self.text_encoder = text_encoder.requires_grad_(False)
         self.tokenizer = tokenizer
         self.modules: dict[str, nn.Module] = {"unet": unet}
@@ -124,7 +130,7 @@ class BaseTask:
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, alphas_b)
         texts = drop_captions(captions, rng, self.caption_dropout, self.unknown_words)
         text_bld = caption_states(self.text_encoder, self.tokenizer, texts)
-        prediction = cast("Any", self.unet)(noisy_bcthw, timesteps, encoder_hidden_states=text_bld).sample
+        prediction = predict_base(self.unet, noisy_bcthw, timesteps, text_bld)
         return diffusion.v_loss(prediction, target_bcthw, alphas_b)
 
 
