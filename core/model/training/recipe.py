@@ -13,18 +13,19 @@ from core.model.training.clips.clips_data import ClipsData
 from core.model.training.loop.plan import Count, Plan
 from core.model.training.stages.memory import Dropouts
 
-SPRITES_STAGES = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
+SPRITES_STAGES = ("clip", "tower", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
 IMAGE_STAGES = ("image2d", "controlnet", "editor")
 STAGES = (*SPRITES_STAGES, *IMAGE_STAGES)
 """All stages in training order."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "clip": (),
+    "tower": ("clip",),
     "vae": (),
     "image": ("clip", "vae"),
     "video": ("clip", "vae", "image"),
     "sight": ("vae", "video"),
     "cam": ("clip", "vae", "video", "sight"),
-    "apm": ("clip", "vae", "video", "cam"),
+    "apm": ("clip", "tower", "vae", "video", "cam"),
     "decoder": ("vae",),
     "refiner": ("clip", "vae"),
     "image2d": (),

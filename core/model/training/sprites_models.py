@@ -77,12 +77,11 @@ class SpritesModels:
         torch.manual_seed(self.recipe.seed)
         return self.placed(sprites_text_encoder(self.tokenizer.get_vocab_size()))
 
-    def untrained_contrastive(self) -> ContrastiveTask:
-        """The contrastive stage at step 0."""
+    def untrained_contrastive(self, stage: str = "clip") -> ContrastiveTask:
+        """The contrastive stage `clip` or `tower` at step 0; `tower` does not train the text encoder."""
         text_encoder, image_encoder = self.untrained_text_encoder(), self.untrained_image_encoder()
-        return ContrastiveTask(
-            text_encoder, image_encoder, self.tokenizer, self.recipe.seed, self.recipe.stages["clip"].batch
-        )
+        seed, batch = self.recipe.seed, self.recipe.stages[stage].batch
+        return ContrastiveTask(text_encoder, image_encoder, self.tokenizer, seed, batch, train_text=stage == "clip")
 
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
@@ -148,9 +147,10 @@ class SpritesModels:
 
     @cached_property
     def contrastive(self) -> ContrastiveTask:
-        """The trained networks of the contrastive stage, heads included, frozen."""
-        task = self.untrained_contrastive()
-        self.load("clip", task.modules)
+        """The trained networks of the contrastive stages, heads included, frozen."""
+        stage = "tower" if self.has_trained("tower") else "clip"
+        task = self.untrained_contrastive(stage)
+        self.load(stage, task.modules)
         _frozen(nn.ModuleDict(task.modules))
         return task
 

@@ -16,6 +16,7 @@ from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_samples import held_out_openings, reconstructions
 from core.model.training.stages.base import BaseTask, ClipsAndFramesTask
+from core.model.training.stages.contrastive import ContrastiveTask
 from core.model.training.stages.decoder import DecoderTask
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import MemoryTask
@@ -43,6 +44,8 @@ class SpritesTrainingRun(SpritesModels):
             return VaeTask(self.untrained_vae(), seed, batch)
         if stage == "clip":
             return self.untrained_contrastive()
+        if stage == "tower":
+            return self._tower_task()
         if stage in ("image", "video"):
             return self._base_task(stage)
         if stage == "sight":
@@ -55,6 +58,13 @@ class SpritesTrainingRun(SpritesModels):
         if stage == "refiner":
             return self._refiner_task(batch)
         return self._memory_task(stage, batch)
+
+    def _tower_task(self) -> ContrastiveTask:
+        task = self.untrained_contrastive()
+        self.load("clip", task.modules)
+        task.text_encoder.requires_grad_(False)
+        task.batch = self.recipe.stages["tower"].batch
+        return task
 
     def _base_task(self, stage: str) -> Task:
         unet = self.untrained_unet()

@@ -19,7 +19,7 @@ from core.model.training.sprites_models import SpritesModels
 from core.model.training.stages.decoder import decoder_parts
 from core.service.engines.refiner import REFINER_FOLDER
 
-_CONTINUES = {"video": "image", "apm": "cam"}
+_CONTINUES = {"tower": "clip", "video": "image", "apm": "cam"}
 """Stages that train the same networks further as another one."""
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -44,11 +44,12 @@ def begin_with(models: SpritesModels, preset: Path, chosen: Sequence[str]) -> li
 
 def _stage_modules(models: SpritesModels, preset: Path) -> Iterator[tuple[str, Mapping[str, nn.Module]]]:
     """Each stage with the modules it trains, loaded with the preset's weights."""
-    contrastive = models.untrained_contrastive()
-    _load(contrastive.text_encoder, preset / "text_encoder")
-    _load(contrastive.image_encoder, preset / "image_encoder")
-    _load(contrastive.heads, preset)
-    yield "clip", contrastive.modules
+    for stage in ("clip", "tower"):
+        contrastive = models.untrained_contrastive(stage)
+        _load(contrastive.text_encoder, preset / "text_encoder")
+        _load(contrastive.image_encoder, preset / "image_encoder")
+        _load(contrastive.heads, preset)
+        yield stage, contrastive.modules
     vae = _load(models.untrained_vae(), preset / "vae")
     yield "vae", {"vae": vae}
     unet = _load(models.untrained_unet(), preset / "unet")

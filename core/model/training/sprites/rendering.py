@@ -13,6 +13,10 @@ from core.service.domain.engine import FramesTHWC
 
 Floats = npt.NDArray[np.float32]
 
+_MEAN_BRIGHTNESS = 0.88
+_CONTRAST = 0.12
+"""Of surface patterns: brightness is 0.76 to 1."""
+
 
 def render(scene: Scene, num_frames: int, first_frame: int = 0, *, scale: int = 1) -> FramesTHWC:
     """Draw frames [first_frame, first_frame + num_frames) as uint8 RGB [T, 64 scale, 64 scale, 3].
@@ -40,6 +44,13 @@ def _draw_over(frame: Floats, sprite: Sprite, position: SpritePosition, scale: i
 def silhouette(shape: str, x: float, y: float, radius: float) -> npt.NDArray[np.bool_]:
     """Pixels [64, 64] of which a shape covers more than half."""
     return _signed_distance(shape, *_offsets(x, y), radius) < 0
+
+
+def surface(sprite: Sprite, side: int, span: float) -> Floats:
+    """A sprite's surface pattern without its colour: [side, side] in [-1, 1], over `span` pixels around its centre."""
+    offsets = ((np.arange(side) + 0.5) / side - 0.5) * span
+    dx, dy = (axis.astype(np.float32) for axis in np.meshgrid(offsets, offsets))
+    return ((_texture(sprite, dx, dy) - _MEAN_BRIGHTNESS) / _CONTRAST).astype(np.float32)
 
 
 def render_background(name: str, scale: int = 1) -> Floats:
@@ -98,4 +109,4 @@ def _texture(sprite: Sprite, dx: Floats, dy: Floats) -> Floats:
         wave = np.sin(2 * math.pi * np.hypot(dx, dy) / 15.0 + sprite.texture_phase)
     else:
         wave = np.sin(2 * math.pi * along / 20.0 + sprite.texture_phase) * np.sin(2 * math.pi * across / 20.0) * 1.3
-    return (0.88 + 0.12 * np.clip(1.6 * wave, -1, 1)).astype(np.float32)
+    return (_MEAN_BRIGHTNESS + _CONTRAST * np.clip(1.6 * wave, -1, 1)).astype(np.float32)
