@@ -38,7 +38,10 @@ Sampler = Callable[[int], None]
 
 
 class Task(Protocol):
-    """What the loop needs to know of a stage."""
+    """What the loop needs to know of a stage.
+
+    A task may also have `rate_factors`: parameters with learning rates of their own, as multiples of the stage's.
+    """
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -97,17 +100,21 @@ class _Trainer:
         self.accelerator: Accelerator = parallel.join(plan.mixed_precision)
         self.parameters = trained_parameters(task.modules)
         optimiser = torch.optim.AdamW(
-            self.parameters, lr=plan.learning_rate, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay, fused=True
+            _groups(self.parameters, getattr(task, "rate_factors", {})),
+            lr=plan.learning_rate,
+            betas=(0.9, plan.beta2),
+            weight_decay=plan.weight_decay,
+            fused=True,
         )
         # The prepared optimiser applies the loss scaling that fp16 needs, and skips steps that overflowed.
         self.optimiser = self.accelerator.prepare_optimizer(optimiser, device_placement=False)
         self.average = ParameterAverage(self.parameters, plan.ema_decay)
 
     def set_rate(self, step: int, seconds: float) -> float:
-        """Set the learning rate of a step and return it."""
+        """Set the learning rate of a step and return it, without the factors of single parameters."""
         rate = self.plan.learning_rate * rate_factor(progress(self.plan, step, seconds), step, self.plan)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         return rate
 
     def optimise(self, step: int) -> float:
@@ -166,6 +173,14 @@ class _Trainer:
         if self.accelerator.scaler is not None and "scaler" in content:
             self.accelerator.scaler.load_state_dict(content["scaler"])
         return step, seconds
+
+
+def _groups(parameters: list[nn.Parameter], factors: Mapping[nn.Parameter, float]) -> list[dict[str, Any]]:
+    """AdamW's groups: the parameters of each learning-rate factor, in the same order; factor 1 comes first."""
+    of_factor: dict[float, list[nn.Parameter]] = {1.0: []}
+    for parameter in parameters:
+        of_factor.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+    return [{"params": own, "factor": factor} for factor, own in of_factor.items() if own]
 
 
 def _require_same(path: Path, stored: Mapping[str, int], pinned: Mapping[str, int]) -> None:

@@ -4,7 +4,7 @@ then on clips of 16 frames.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch

@@ -1,5 +1,5 @@
-"""Stages `clip` and `tower`: train the text encoder and the small image encoder together, as CLIP (Radford et al. 2021),
-then the image encoder alone.
+"""Stages `clip` and `tower`: train the text encoder and the small image encoder together, as CLIP (Radford et al.
+2021), then the image encoder alone.
 
 The loss is contrastive. The caption of a clip is matched with a few of its frames. Three more terms make the image
 encoder useful to long-term memory (APM): two frames of one clip form a pair, whatever has moved in between; the
@@ -70,8 +70,8 @@ class ContrastiveBatch:
 
 
 class ContrastiveTask:
-    """InfoNCE of captions and clips and of frame pairs, cross-entropy of attributes predicted from embeddings, and squared
-    error of surface patterns predicted from them."""
+    """InfoNCE of captions and clips and of frame pairs; and how well attributes (cross-entropy) and surface patterns
+    (squared error) are predicted from embeddings."""
 
     def __init__(
         self,

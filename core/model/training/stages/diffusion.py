@@ -11,18 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.model.sampling.schedules import make_schedule
+from core.model.sampling.schedules import NoiseSchedule, make_schedule
 
 TRAIN_STEPS = 1000
 BETA_START = 0.00085
 BETA_END = 0.012
 
 
+def noise_schedule() -> NoiseSchedule:
+    """The schedule as the preset's samplers use it: v prediction, zero terminal SNR."""
+    return make_schedule(beta_start=BETA_START, beta_end=BETA_END, zero_terminal_snr=True, prediction="v_prediction")
+
+
 def alphas_cumprod() -> Tensor:
-    """Cumulative signal variances [1000] as the preset's samplers use them; 0 at the last timestep."""
-    schedule = make_schedule(beta_start=BETA_START, beta_end=BETA_END, zero_terminal_snr=True)
+    """Cumulative signal variances [1000] of the schedule; 0 at the last timestep."""
     # Rounding may leave the last value slightly off 0.
-    return schedule.alphas_cumprod_T.clamp(0.0, 1.0)
+    return noise_schedule().alphas_cumprod_T.clamp(0.0, 1.0)
 
 
 def noisy_and_target(clean: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,9 @@
 
 A sample is 32 frames of one clip. The network denoises frames 17-32 (counted from 1), conditioned on frames 17-24 as
 pictures and, with APM, on an anchor frame drawn from the first 16. The base UNet, the text encoder and the image
-encoder are frozen. All added layers are zero-initialised, so at step 0 the prediction equals the base's bit for bit;
-except for networks whose deepest level is a single pixel, where the memory layout of features, and so the order of
-sums, may differ.
+encoder are frozen. The layers that add memory to the base start at zero, so at step 0 the prediction equals the base's
+bit for bit; except for networks whose deepest level is a single pixel, where the memory layout of features, and so the
+order of sums, may differ.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.apm import ApmMixer, ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.engines.streaming_t2v.network import predict_noise
+from core.model.sampling.samplers import SamplingPlan, sample
 from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites.word_tokenizer import MAX_TOKENS
 from core.model.training.stages import diffusion, history
@@ -30,10 +31,19 @@ from core.model.training.stages.base import caption_states, drop_captions, witho
 from core.model.training.stages.contrastive import PICTURE_WIDTH
 from core.model.training.stages.history import CONDITIONING_FRAMES, HISTORY_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.picture_encoder import build_picture_encoder
+from core.service.domain.engine import ignore_step
 
 STAGE = 3
 IMAGE_TOKENS = 8
 PICTURE_CHANNELS = (16, 32, 48, 64)
+_MATCHING_GAIN = 2.0
+"""Of queries and of keys at the beginning: attention then has a clear maximum where features agree."""
+_ALPHA_RATE = 10.0
+"""Learning-rate factor of the mixers' alphas: single numbers that start at zero, in front of whole layers."""
+_PAST_STEPS = 4
+"""Denoising steps of a generated past."""
+
+_PAST_PLAN = SamplingPlan("ddim", _PAST_STEPS, spacing="trailing")
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -65,21 +75,48 @@ def sprites_memory(
     mixers = ApmMixers.for_unet(unet, MAX_TOKENS, image_tokens)
     return Memory(
         cam=cam,
-        mergers=CamMergers.for_unet(dict(unet.config)),
+        mergers=matching_frames(CamMergers.for_unet(dict(unet.config))),
         mixers=mixers,
         expander=TokenExpander(PICTURE_WIDTH, 2 * PICTURE_WIDTH, image_tokens, width),
     )
 
 
+def matching_frames(mergers: CamMergers) -> CamMergers:
+    """Let every merger's attention begin as a comparison of features, in place; returns `mergers`.
+
+    CAM begins as a copy of the base's encoder, so frame i of a window is most like CAM's frame i: with identities as
+    projections it reads that frame from the first step on. Random projections first have to find it. The output
+    projection stays zero, so nothing changes at step 0.
+    """
+    with torch.no_grad():
+        for merger in cast("list[Any]", [*mergers.skips, mergers.mid]):
+            layer = merger.attention
+            for projection, gain in (
+                (merger.proj_in, 1.0),
+                (layer.to_q, _MATCHING_GAIN),
+                (layer.to_k, _MATCHING_GAIN),
+                (layer.to_v, 1.0),
+                (layer.to_out[0], 1.0),
+            ):
+                nn.init.eye_(projection.weight).mul_(gain)
+                if projection.bias is not None:
+                    projection.bias.zero_()
+    return mergers
+
+
 @dataclass(frozen=True)
 class Dropouts:
-    """Probabilities of dropping a condition, and the strength of history noise; all are 0 unless a recipe sets them."""
+    """Probabilities of dropping or replacing a condition, and the strength of history noise; all are 0 unless a recipe
+    sets them."""
 
     caption: Probability = 0.0
     anchor: Probability = 0.0
     history_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Maximum noise added to the history's latents before decoding, in standard deviations of the latents: the history
     of a long video is generated, not perfect."""
+    generated_past: Probability = 0.0
+    """Share of windows whose conditioning frames the network in training has generated, so that it learns to come back
+    from its own errors."""
 
 
 class MemoryTask:
@@ -117,6 +154,7 @@ class MemoryTask:
         self.batch = batch
         self.scale = scale
         self.dropouts = dropouts or Dropouts()
+        self.rate_factors = {mixer.alpha: _ALPHA_RATE for mixer in cast("list[ApmMixer]", list(memory.mixers.mixers))}
         self.alphas_cumprod_T = diffusion.alphas_cumprod()
         self.layers = memory.mixers.layers_of(unet).inject()
         self.modules: dict[str, nn.Module] = {"cam": memory.cam, "mergers": memory.mergers}
@@ -136,17 +174,54 @@ class MemoryTask:
         alphas_b = self.alphas_cumprod_T.to(clean_bcthw)[timesteps]
         noisy_bcthw, target_bcthw = diffusion.noisy_and_target(clean_bcthw, noise_bcthw, alphas_b)
         texts = drop_captions(captions, rng, self.dropouts.caption, 0.08)
-        prediction = predict_noise(
-            self.unet,
-            self.memory.cam,
-            self.memory.mergers,
-            noisy_bcthw,
-            timesteps,
-            caption_states(self.text_encoder, self.tokenizer, texts),
-            self.image_tokens(latents_btchw, rng, generator),
-            self.history_pictures(latents_btchw[:, HISTORY_FRAMES : HISTORY_FRAMES + CONDITIONING_FRAMES], generator),
-        )
+        text_bld = caption_states(self.text_encoder, self.tokenizer, texts)
+        tokens_bkd = self.image_tokens(latents_btchw, rng, generator)
+        past_btchw = latents_btchw[:, HISTORY_FRAMES : HISTORY_FRAMES + CONDITIONING_FRAMES]
+        generated = torch.from_numpy(np.flatnonzero(rng.random(self.batch) < self.dropouts.generated_past))
+        if len(generated):
+            past_btchw = past_btchw.clone()
+            past_btchw[generated] = self.generated_past(
+                latents_btchw[generated],
+                text_bld[generated],
+                None if tokens_bkd is None else tokens_bkd[generated],
+                generator,
+            )
+        pictures = self.history_pictures(past_btchw, generator)
+        prediction = self.predict(noisy_bcthw, timesteps, text_bld, tokens_bkd, pictures)
         return diffusion.v_loss(prediction, target_bcthw, alphas_b)
+
+    def predict(
+        self,
+        noisy_bcthw: Tensor,
+        timestep: Tensor,
+        text_bld: Tensor,
+        tokens_bkd: Tensor | None,
+        pictures_bt3pr: Tensor,
+    ) -> Tensor:
+        """The networks' v prediction, [B, C, T, H, W]; `timestep` is a scalar or [B]."""
+        parts = (self.unet, self.memory.cam, self.memory.mergers)
+        return predict_noise(*parts, noisy_bcthw, timestep, text_bld, tokens_bkd, pictures_bt3pr)
+
+    @torch.no_grad()
+    def generated_past(
+        self, latents_btchw: Tensor, text_bld: Tensor, tokens_bkd: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """A window's conditioning frames as the networks continue the true frames before: unscaled latents
+        [B, CONDITIONING_FRAMES, C, H, W]. Few steps, without guidance."""
+        start = HISTORY_FRAMES - CONDITIONING_FRAMES
+        pictures = self.history_pictures(latents_btchw[:, start:HISTORY_FRAMES], generator)
+        window_btchw = latents_btchw[:, start : start + WINDOW_FRAMES]
+        noise_bcthw = torch.randn(window_btchw.transpose(1, 2).shape, generator=generator).to(self.unet.device)
+
+        def denoise(x: Tensor, timestep: int) -> Tensor:
+            moment = torch.tensor(timestep, device=x.device)
+            return self.predict(x, moment, text_bld, tokens_bkd, pictures).float()
+
+        made_bcthw = sample(
+            _PAST_PLAN, denoise, noise_bcthw, diffusion.noise_schedule(), lambda: noise_bcthw, ignore_step
+        )
+        made_btchw = made_bcthw[:, :, CONDITIONING_FRAMES:].transpose(1, 2) / self.scale
+        return made_btchw.to(latents_btchw)
 
     def history_pictures(self, latents_btchw: Tensor, generator: torch.Generator) -> Tensor:
         """Unscaled latents -> pictures [B, T, 3, 64, 64] in [-1, 1], decoded after adding history noise."""
