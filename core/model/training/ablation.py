@@ -137,7 +137,7 @@ class Ablation:
 
     def untrained(self, variant: Variant) -> Memory:
         """The variant at step 0, with the picture encoder of the stage `sight`."""
-        memory = self.models.untrained_memory(self.models.unet)
+        memory = self.models.new_memory()
         load_averaged(self.models.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
         return replace_conditioning(memory, variant.conditioning, self.models.unet, self._encode)
 

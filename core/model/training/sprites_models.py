@@ -30,7 +30,7 @@ from core.model.training.stages.base import sprites_text_encoder, sprites_unet
 from core.model.training.stages.contrastive import ContrastiveTask, sprites_image_encoder
 from core.model.training.stages.decoder import decoder_parts
 from core.model.training.stages.history import HISTORY_FRAMES, WINDOW_FRAMES
-from core.model.training.stages.memory import Memory, sprites_memory
+from core.model.training.stages.memory import Memory, read_anchors_with, sprites_memory
 from core.model.training.stages.refiner import build_pairs
 from core.model.training.stages.vae import sprites_vae
 
@@ -124,9 +124,23 @@ class SpritesModels:
     @cached_property
     def unet(self) -> UNet3DConditionModel:
         """The trained base, frozen."""
+        return self._base[0]
+
+    @cached_property
+    def _base(self) -> tuple[UNet3DConditionModel, Memory]:
+        """The trained base, frozen, and a new memory with the APM that the base learnt to read anchors with."""
         unet = self.untrained_unet()
-        self.load("video", {"unet": unet})
-        return _frozen(unet)
+        memory = self.untrained_memory(unet)
+        self.load("video", {"unet": unet, **read_anchors_with(memory)})
+        return _frozen(unet), memory
+
+    def new_memory(self) -> Memory:
+        """The memory with which the memory stages begin: CAM copies the trained base, APM is the base's."""
+        unet, of_base = self._base
+        memory = self.untrained_memory(unet)
+        for name, part in read_anchors_with(memory).items():
+            part.load_state_dict(of_base.conditioning[name].state_dict())
+        return memory
 
     @cached_property
     def refiner(self) -> UNet3DConditionModel:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 
 from core.model.training import samples
 from core.model.training.loop.train import Sampler, Task, train
@@ -15,7 +16,7 @@ from core.model.training.sprites import world
 from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_samples import held_out_openings, reconstructions
-from core.model.training.stages.base import BaseTask, ClipsAndFramesTask
+from core.model.training.stages.base import Anchors, BaseTask, ClipsAndFramesTask
 from core.model.training.stages.contrastive import ContrastiveTask
 from core.model.training.stages.decoder import DecoderTask
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
@@ -67,22 +68,26 @@ class SpritesTrainingRun(SpritesModels):
         return task
 
     def _base_task(self, stage: str) -> Task:
-        unet = self.untrained_unet()
+        unet, seed, stages = self.untrained_unet(), self.recipe.seed, self.recipe.stages
+        anchors = None if stage == "image" else self.anchors_of(unet)
 
-        def task(bank: ClipBank, frames: int, batch: int, noisy_share: float) -> BaseTask:
-            scale, seed = self.latent_scale, self.recipe.seed
-            return BaseTask(unet, self.text_encoder, self.tokenizer, bank, seed, frames, batch, scale, noisy_share)
+        def task(bank: ClipBank, frames: int, batch: int, noisy_share: float, anchors: Anchors | None) -> BaseTask:
+            parts = (unet, self.text_encoder, self.tokenizer, bank, seed, frames, batch, self.latent_scale)
+            return BaseTask(*parts, noisy_share, anchors=anchors)
 
-        stages = self.recipe.stages
-        pictures = task(self.pictures, 1, stages["image"].batch, noisy_share=0.6)
+        pictures = task(self.pictures, 1, stages["image"].batch, 0.6, None)
         if stage == "image":
             return pictures
         self.load("image", {"unet": unet})
-        return ClipsAndFramesTask(task(self.bank, WINDOW_FRAMES, stages["video"].batch, noisy_share=0.3), pictures)
+        return ClipsAndFramesTask(task(self.bank, WINDOW_FRAMES, stages["video"].batch, 0.3, anchors), pictures)
+
+    def anchors_of(self, unet: UNet3DConditionModel) -> Anchors:
+        """What the base reads anchors with: untrained mixers and expander, and the trained image encoder."""
+        memory = self.untrained_memory(unet)
+        return Anchors(self.image_encoder, self.vae, memory.mixers, memory.expander)
 
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
-        unet = self.unet
-        memory = self.untrained_memory(unet)
+        unet, memory = self.unet, self.new_memory()
         if stage == "cam":
             self.load("sight", {"picture_encoder": memory.cam.picture_encoder})
         else:
