@@ -32,6 +32,7 @@ from core.model.training.stages.decoder import decoder_parts
 from core.model.training.stages.history import HISTORY_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import Memory, read_anchors_with, sprites_memory
 from core.model.training.stages.refiner import build_pairs
+from core.model.training.stages.tower import TowerTask
 from core.model.training.stages.vae import sprites_vae
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -77,11 +78,18 @@ class SpritesModels:
         torch.manual_seed(self.recipe.seed)
         return self.placed(sprites_text_encoder(self.tokenizer.get_vocab_size()))
 
-    def untrained_contrastive(self, stage: str = "clip") -> ContrastiveTask:
-        """The contrastive stage `clip` or `tower` at step 0; `tower` does not train the text encoder."""
+    def untrained_contrastive(self) -> ContrastiveTask:
+        """The contrastive stage at step 0."""
         text_encoder, image_encoder = self.untrained_text_encoder(), self.untrained_image_encoder()
-        seed, batch = self.recipe.seed, self.recipe.stages[stage].batch
-        return ContrastiveTask(text_encoder, image_encoder, self.tokenizer, seed, batch, train_text=stage == "clip")
+        return ContrastiveTask(
+            text_encoder, image_encoder, self.tokenizer, self.recipe.seed, self.recipe.stages["clip"].batch
+        )
+
+    def tower_task(self, contrastive: ContrastiveTask) -> TowerTask:
+        """The stage that trains the image encoder of `contrastive` further, half of whose clips each step sees."""
+        stage = self.recipe.stages["tower"]
+        contrastive.batch = max(2, stage.batch // 2)
+        return TowerTask(contrastive, self.recipe.seed, stage.batch)
 
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
@@ -162,9 +170,11 @@ class SpritesModels:
     @cached_property
     def contrastive(self) -> ContrastiveTask:
         """The trained networks of the contrastive stages, heads included, frozen."""
-        stage = "tower" if self.has_trained("tower") else "clip"
-        task = self.untrained_contrastive(stage)
-        self.load(stage, task.modules)
+        task = self.untrained_contrastive()
+        if self.has_trained("tower"):
+            self.load("tower", self.tower_task(task).modules)
+        else:
+            self.load("clip", task.modules)
         _frozen(nn.ModuleDict(task.modules))
         return task
 

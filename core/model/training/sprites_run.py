@@ -17,7 +17,6 @@ from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_samples import held_out_openings, reconstructions
 from core.model.training.stages.base import Anchors, BaseTask, ClipsAndFramesTask
-from core.model.training.stages.contrastive import ContrastiveTask
 from core.model.training.stages.decoder import DecoderTask
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import MemoryTask
@@ -46,7 +45,9 @@ class SpritesTrainingRun(SpritesModels):
         if stage == "clip":
             return self.untrained_contrastive()
         if stage == "tower":
-            return self._tower_task()
+            contrastive = self.untrained_contrastive()
+            self.load("clip", contrastive.modules)
+            return self.tower_task(contrastive)
         if stage in ("image", "video"):
             return self._base_task(stage)
         if stage == "sight":
@@ -59,13 +60,6 @@ class SpritesTrainingRun(SpritesModels):
         if stage == "refiner":
             return self._refiner_task(batch)
         return self._memory_task(stage, batch)
-
-    def _tower_task(self) -> ContrastiveTask:
-        task = self.untrained_contrastive()
-        self.load("clip", task.modules)
-        task.text_encoder.requires_grad_(False)
-        task.batch = self.recipe.stages["tower"].batch
-        return task
 
     def _base_task(self, stage: str) -> Task:
         unet, seed, stages = self.untrained_unet(), self.recipe.seed, self.recipe.stages

@@ -45,12 +45,12 @@ def begin_with(models: SpritesModels, preset: Path, chosen: Sequence[str]) -> li
 
 def _stage_modules(models: SpritesModels, preset: Path) -> Iterator[tuple[str, Mapping[str, nn.Module]]]:
     """Each stage with the modules it trains, loaded with the preset's weights."""
-    for stage in ("clip", "tower"):
-        contrastive = models.untrained_contrastive(stage)
-        _load(contrastive.text_encoder, preset / "text_encoder")
-        _load(contrastive.image_encoder, preset / "image_encoder")
-        _load(contrastive.heads, preset)
-        yield stage, contrastive.modules
+    contrastive = models.untrained_contrastive()
+    _load(contrastive.text_encoder, preset / "text_encoder")
+    _load(contrastive.image_encoder, preset / "image_encoder")
+    _load(contrastive.heads, preset)
+    yield "clip", contrastive.modules
+    yield "tower", models.tower_task(contrastive).modules
     vae = _load(models.untrained_vae(), preset / "vae")
     yield "vae", {"vae": vae}
     unet = _load(models.untrained_unet(), preset / "unet")

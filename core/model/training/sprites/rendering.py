@@ -13,44 +13,39 @@ from core.service.domain.engine import FramesTHWC
 
 Floats = npt.NDArray[np.float32]
 
-_MEAN_BRIGHTNESS = 0.88
-_CONTRAST = 0.12
-"""Of surface patterns: brightness is 0.76 to 1."""
+CONTRAST = 0.12
+"""Of surface patterns: they make a sprite's colour up to a quarter darker."""
 
 
-def render(scene: Scene, num_frames: int, first_frame: int = 0, *, scale: int = 1) -> FramesTHWC:
+def render(
+    scene: Scene, num_frames: int, first_frame: int = 0, *, scale: int = 1, contrast: float = CONTRAST
+) -> FramesTHWC:
     """Draw frames [first_frame, first_frame + num_frames) as uint8 RGB [T, 64 scale, 64 scale, 3].
 
-    `scale` multiplies the pixels each way; outlines get sharper accordingly.
+    `scale` multiplies the pixels each way; outlines get sharper accordingly. `contrast`: of surface patterns, 0 to 0.5.
     """
     ground = render_background(scene.background, scale)
     frames = np.empty((num_frames, SIZE * scale, SIZE * scale, 3), np.uint8)
     for index in range(num_frames):
         frame = ground
         for sprite, position in zip(scene.sprites, sprite_positions(scene, first_frame + index), strict=True):
-            frame = _draw_over(frame, sprite, position, scale)
+            frame = _draw_over(frame, sprite, position, scale, contrast)
         frames[index] = np.round(frame).astype(np.uint8)
     return frames
 
 
-def _draw_over(frame: Floats, sprite: Sprite, position: SpritePosition, scale: int) -> Floats:
+def _draw_over(frame: Floats, sprite: Sprite, position: SpritePosition, scale: int, contrast: float) -> Floats:
     """The frame with the sprite on it; its outline is blurred over one drawn pixel."""
-    dx, dy = _offsets(position.x, position.y, scale)
+    dx, dy = offsets_from(position.x, position.y, scale)
     coverage = np.clip(0.5 - _signed_distance(sprite.shape, dx, dy, sprite.radius) * scale, 0.0, 1.0)[..., None]
-    paint = np.asarray(COLOURS[sprite.colour], np.float32) * _texture(sprite, dx, dy)[..., None]
+    brightness = 1 - contrast + contrast * surface(sprite, dx, dy)
+    paint = np.asarray(COLOURS[sprite.colour], np.float32) * brightness[..., None]
     return (frame * (1 - coverage) + paint * coverage).astype(np.float32)
 
 
 def silhouette(shape: str, x: float, y: float, radius: float) -> npt.NDArray[np.bool_]:
     """Pixels [64, 64] of which a shape covers more than half."""
-    return _signed_distance(shape, *_offsets(x, y), radius) < 0
-
-
-def surface(sprite: Sprite, side: int, span: float) -> Floats:
-    """A sprite's surface pattern without its colour: [side, side] in [-1, 1], over `span` pixels around its centre."""
-    offsets = ((np.arange(side) + 0.5) / side - 0.5) * span
-    dx, dy = (axis.astype(np.float32) for axis in np.meshgrid(offsets, offsets))
-    return ((_texture(sprite, dx, dy) - _MEAN_BRIGHTNESS) / _CONTRAST).astype(np.float32)
+    return _signed_distance(shape, *offsets_from(x, y), radius) < 0
 
 
 def render_background(name: str, scale: int = 1) -> Floats:
@@ -78,7 +73,7 @@ def _pixel_centres(scale: int) -> Floats:
     return ((np.arange(SIZE * scale, dtype=np.float32) + 0.5) / scale).astype(np.float32)
 
 
-def _offsets(x: float, y: float, scale: int = 1) -> tuple[Floats, Floats]:
+def offsets_from(x: float, y: float, scale: int = 1) -> tuple[Floats, Floats]:
     """Shortest offsets (dx, dy) on the torus from (x, y) to all pixel centres [64 scale, 64 scale], in world pixels."""
     grid = _pixel_centres(scale)
     dx = (grid - x + SIZE / 2) % SIZE - SIZE / 2
@@ -99,8 +94,8 @@ def _signed_distance(shape: str, dx: Floats, dy: Floats, radius: float) -> Float
     return np.maximum(lower, slanted).astype(np.float32)
 
 
-def _texture(sprite: Sprite, dx: Floats, dy: Floats) -> Floats:
-    """Brightness in [0.76, 1] for each pixel: a pattern that moves with the object."""
+def surface(sprite: Sprite, dx: Floats, dy: Floats) -> Floats:
+    """A sprite's surface pattern in [-1, 1] at offsets of any shape from its centre, in pixels; it moves with the sprite."""
     along = dx * math.cos(sprite.texture_angle) + dy * math.sin(sprite.texture_angle)
     across = dy * math.cos(sprite.texture_angle) - dx * math.sin(sprite.texture_angle)
     if sprite.texture == "bands":
@@ -109,4 +104,4 @@ def _texture(sprite: Sprite, dx: Floats, dy: Floats) -> Floats:
         wave = np.sin(2 * math.pi * np.hypot(dx, dy) / 15.0 + sprite.texture_phase)
     else:
         wave = np.sin(2 * math.pi * along / 20.0 + sprite.texture_phase) * np.sin(2 * math.pi * across / 20.0) * 1.3
-    return (_MEAN_BRIGHTNESS + _CONTRAST * np.clip(1.6 * wave, -1, 1)).astype(np.float32)
+    return np.clip(1.6 * wave, -1, 1).astype(np.float32)

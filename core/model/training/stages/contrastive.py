@@ -1,11 +1,9 @@
-"""Stages `clip` and `tower`: train the text encoder and the small image encoder together, as CLIP (Radford et al.
-2021), then the image encoder alone.
+"""Stage `clip`: train the text encoder and the small image encoder together, as CLIP (Radford et al. 2021).
 
-The loss is contrastive. The caption of a clip is matched with a few of its frames. Three more terms make the image
-encoder useful to long-term memory (APM): two frames of one clip form a pair, whatever has moved in between; the
-attributes named in captions and the kind of texture are linearly readable from its embedding; and so is the surface
-pattern itself, wherever the object is. The text encoder is frozen after the stage `clip`: training it with the base
-unlearnt words before the base had learnt to use them.
+The loss is contrastive. The caption of a clip is matched with a few of its frames. Two more terms make the image
+encoder useful to long-term memory (APM): two frames of one clip form a pair, whatever has moved in between, and the
+attributes named in captions and the unnamed texture are linearly readable from its embedding. The text encoder is
+frozen afterwards: training it with the base unlearnt words before the base had learnt to use them.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithPro
 from core.model.networks.picture_preprocessing import preprocess_picture
 from core.model.training.sprites import captions, world
 from core.model.training.sprites.encoding import frames_to_tensor
-from core.model.training.sprites.rendering import Floats, render, surface
+from core.model.training.sprites.rendering import render
 from core.model.training.sprites.scene_sampling import sample_scene
 from core.model.training.sprites.word_tokenizer import token_ids
 from core.service.domain.engine import FramesTHWC
@@ -33,10 +31,6 @@ PICTURE_WIDTH = 64
 MOMENTS = (0, 5, 10, 15)
 """Frames that represent a clip: enough to show direction and speed."""
 _TEMPERATURE = 0.1
-_SURFACE_SIDE = 8
-_SURFACE_SPAN = 16.0
-"""Grid of an object's surface that is read from an embedding, and the pixels that it spans: all inside the object."""
-_MAX_SPRITES = 2
 _ATTRIBUTES = (world.SHAPES, tuple(world.COLOURS), world.BACKGROUNDS, world.TEXTURES)
 
 
@@ -65,13 +59,10 @@ class ContrastiveBatch:
     texts: list[str]
     labels_ab: Tensor
     """Attribute indices [attributes, B]; -100 (ignored) for a sprite's attributes if the scene has two."""
-    surfaces_bsg: Tensor
-    """Surface patterns of up to two sprites [B, 2, grid points] in [-1, 1]; NaN for a sprite that a scene lacks."""
 
 
 class ContrastiveTask:
-    """InfoNCE of captions and clips and of frame pairs; and how well attributes (cross-entropy) and surface patterns
-    (squared error) are predicted from embeddings."""
+    """InfoNCE of captions and clips and of frame pairs, and cross-entropy of attributes predicted from embeddings."""
 
     def __init__(
         self,
@@ -80,11 +71,8 @@ class ContrastiveTask:
         tokenizer: Tokenizer,
         seed: int,
         batch: int = 96,
-        *,
-        train_text: bool = True,
     ) -> None:
-        """Without `train_text` the text encoder is frozen."""
-        self.text_encoder = text_encoder.requires_grad_(train_text)
+        self.text_encoder = text_encoder
         self.image_encoder = image_encoder
         text_width = int(cast("Any", text_encoder.config).hidden_size)
         self.heads = nn.ModuleDict(
@@ -98,12 +86,10 @@ class ContrastiveTask:
                 "attributes": nn.ModuleList(nn.Linear(PICTURE_WIDTH, len(values)) for values in _ATTRIBUTES),
             }
         ).to(text_encoder.device)
-        self.surface_head = nn.Linear(PICTURE_WIDTH, _MAX_SPRITES * _SURFACE_SIDE**2).to(text_encoder.device)
         self.modules: dict[str, nn.Module] = {
             "text_encoder": text_encoder,
             "image_encoder": image_encoder,
             "heads": self.heads,
-            "surface_head": self.surface_head,
         }
         self.tokenizer = tokenizer
         self.seed = seed
@@ -112,8 +98,7 @@ class ContrastiveTask:
     def loss(self, step: int) -> Tensor:
         batch = contrastive_batch(self.seed, step, self.batch)
         pictures = torch.cat([batch.moments_bm3pr.flatten(0, 1), batch.pair_b23pr.flatten(0, 1)])
-        embeddings = self.embed(pictures)
-        moments, pairs = embeddings.split([self.batch * len(MOMENTS), self.batch * 2])
+        moments, pairs = self.embed(pictures).split([self.batch * len(MOMENTS), self.batch * 2])
         clips = self.heads["clip"](moments.unflatten(0, (self.batch, -1)).flatten(1))
         first, second = pairs.unflatten(0, (self.batch, 2)).unbind(1)
         classifiers = cast("nn.ModuleList", self.heads["attributes"])
@@ -121,16 +106,7 @@ class ContrastiveTask:
             functional.cross_entropy(classifier(first).float(), labels)
             for classifier, labels in zip(classifiers, batch.labels_ab.to(first.device), strict=True)
         ]
-        surfaces_bsg = batch.surfaces_bsg.to(first.device)
-        shown = torch.cat([surfaces_bsg.repeat_interleave(len(MOMENTS), 0), surfaces_bsg.repeat_interleave(2, 0)])
-        named = info_nce(self.embed_texts(batch.texts), clips) + 0.3 * sum(attributes)
-        return named + 0.3 * info_nce(first, second) + self.surface_error(embeddings, shown)
-
-    def surface_error(self, embeddings_bp: Tensor, surfaces_bsg: Tensor) -> Tensor:
-        """Mean squared error of surface patterns read from embeddings, relative to their variance; scalar."""
-        read_bsg = self.surface_head(embeddings_bp).float().view_as(surfaces_bsg)
-        there = ~surfaces_bsg.isnan()
-        return ((read_bsg - surfaces_bsg)[there] ** 2).mean() / surfaces_bsg[there].var()
+        return info_nce(self.embed_texts(batch.texts), clips) + 0.3 * info_nce(first, second) + 0.3 * sum(attributes)
 
     def embed(self, pictures_b3pr: Tensor) -> Tensor:
         """Pictures in [-1, 1] -> embeddings [B, PICTURE_WIDTH] float32, not normalised."""
@@ -165,19 +141,11 @@ def contrastive_batch(seed: int, step: int, size: int) -> ContrastiveBatch:
         frames_to_tensor(np.stack(pairs)).unflatten(0, (size, 2)),
         [captions.caption(scene, rng) for scene in scenes],
         torch.tensor([_labels(scene) for scene in scenes]).T,
-        torch.from_numpy(np.stack([_surfaces(scene) for scene in scenes])),
     )
 
 
 def _frame(scene: world.Scene, frame: int) -> FramesTHWC:
     return render(scene, 1, frame)[0]
-
-
-def _surfaces(scene: world.Scene) -> Floats:
-    """[2, grid points]; rows of missing sprites are NaN."""
-    rows = [surface(sprite, _SURFACE_SIDE, _SURFACE_SPAN).ravel() for sprite in scene.sprites]
-    missing = np.full(_SURFACE_SIDE**2, np.nan, np.float32)
-    return np.stack([*rows, *[missing] * (_MAX_SPRITES - len(rows))])
 
 
 def _labels(scene: world.Scene) -> list[int]:
