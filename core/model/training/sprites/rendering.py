@@ -95,7 +95,7 @@ def _signed_distance(shape: str, dx: Floats, dy: Floats, radius: float) -> Float
 
 
 def surface(sprite: Sprite, dx: Floats, dy: Floats) -> Floats:
-    """A sprite's surface pattern in [-1, 1] at offsets of any shape from its centre, in pixels; it moves with the sprite."""
+    """A sprite's surface pattern in [-1, 1] at offsets of any shape from its centre, in pixels."""
     along = dx * math.cos(sprite.texture_angle) + dy * math.sin(sprite.texture_angle)
     across = dy * math.cos(sprite.texture_angle) - dx * math.sin(sprite.texture_angle)
     if sprite.texture == "bands":

@@ -20,7 +20,13 @@ BETA_END = 0.012
 
 def noise_schedule() -> NoiseSchedule:
     """The schedule as the preset's samplers use it: v prediction, zero terminal SNR."""
-    return make_schedule(beta_start=BETA_START, beta_end=BETA_END, zero_terminal_snr=True, prediction="v_prediction")
+    return make_schedule(
+        beta_start=BETA_START,
+        beta_end=BETA_END,
+        zero_terminal_snr=True,
+        prediction="v_prediction",
+        final_alpha_cumprod=1.0,
+    )
 
 
 def alphas_cumprod() -> Tensor:

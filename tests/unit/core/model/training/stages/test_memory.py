@@ -1,0 +1,145 @@
+"""Where memories begin, what they learn from, and the anchors that a base learns to read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core.model.engines.streaming_t2v.cam import CamMergers
+from core.model.networks.layouts import frames_to_video
+from core.model.training.loop import parallel
+from core.model.training.recipe import SpritesNetworks, load_recipe
+from core.model.training.sprites_run import SpritesTrainingRun
+from core.model.training.stages.base import ALPHA_RATE, BaseTask, ClipsAndFramesTask
+from core.model.training.stages.history import CONDITIONING_FRAMES, HISTORY_FRAMES
+from core.model.training.stages.memory import Dropouts, MemoryTask, matching_frames
+
+CHANNELS = 16
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> SpritesTrainingRun:
+    """A run at toy sizes without checkpoints."""
+    recipe = load_recipe("sprites").smoke()
+    assert isinstance(recipe.networks, SpritesNetworks)
+    return Untrained(replace(recipe, networks=replace(recipe.networks, unet_channels=(16, 16, 16, 16))), tmp_path)
+
+
+class Untrained(SpritesTrainingRun):
+    """Takes untrained networks where a stage would need trained ones."""
+
+    def load(self, stage: str, modules: dict[str, torch.nn.Module]) -> None:
+        pass
+
+
+def test_mergers_begin_by_reading_the_frame_that_is_most_like_their_own() -> None:
+    torch.manual_seed(0)
+    config = {"block_out_channels": (16,) * 4, "layers_per_block": 2, "attention_head_dim": 16, "norm_num_groups": 8}
+    merger = cast(Any, matching_frames(CamMergers.for_unet(config)).mid)
+    merger.proj_out.weight.data.copy_(torch.eye(CHANNELS))
+    frames = 3.0 * torch.randn(8, CHANNELS, 1, 1)
+    order = torch.randperm(8)
+    read = merger(frames, 8, frames[order], 8) - frames
+    # Attention is a weighted mean, so nearly all of its weight must be on the same frame.
+    torch.testing.assert_close(frames_to_video(read, 8), frames_to_video(frames, 8), atol=0.6, rtol=0.1)
+
+
+def test_mergers_leave_the_base_alone_at_the_beginning(run: SpritesTrainingRun) -> None:
+    merger = cast(Any, run.new_memory().mergers.mid)
+    base = torch.randn(16, CHANNELS, 1, 1)
+    assert torch.equal(merger(base, 16, torch.randn(8, CHANNELS, 1, 1), 8), base)
+
+
+def test_alphas_have_a_learning_rate_of_their_own(run: SpritesTrainingRun) -> None:
+    task = cast(MemoryTask, run.task("apm"))
+    alphas = {id(parameter) for name, parameter in task.memory.mixers.named_parameters() if name.endswith("alpha")}
+    assert {id(parameter) for parameter in task.rate_factors} == alphas
+    assert set(task.rate_factors.values()) == {ALPHA_RATE}
+
+
+def memory_task(run: SpritesTrainingRun, **dropouts: float) -> MemoryTask:
+    task = cast(MemoryTask, run.task("apm"))
+    task.dropouts = Dropouts(**dropouts)
+    return task
+
+
+def test_a_generated_past_is_what_the_networks_continue_the_frames_before_with(
+    run: SpritesTrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that knows the true clean frames reproduces them: so the past is the window's second half."""
+    task = memory_task(run)
+    latents_btchw = torch.randn(2, 32, 4, 8, 8)
+    start = HISTORY_FRAMES - CONDITIONING_FRAMES
+    true_bcthw = latents_btchw[:, start : start + 16].transpose(1, 2) * task.scale
+    alphas = task.alphas_cumprod_T
+
+    def knows(noisy_bcthw: Tensor, timestep: Tensor, *_: Any) -> Tensor:
+        a, s = alphas[timestep].sqrt(), (1 - alphas[timestep]).sqrt()
+        return (a * noisy_bcthw - true_bcthw) / s  # v = (a z - x) / s
+
+    monkeypatch.setattr(task, "predict", knows)
+    past = task.generated_past(latents_btchw, torch.zeros(2, 32, 64), None, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(past, latents_btchw[:, 16:24], atol=1e-3, rtol=1e-3)
+
+
+def test_pictures_of_the_past_are_generated_for_their_share_of_windows(
+    run: SpritesTrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def nothing(latents_btchw: Tensor, *_: Any) -> Tensor:
+        asked.append(len(latents_btchw))
+        return torch.zeros_like(latents_btchw[:, :CONDITIONING_FRAMES])
+
+    for share, expected in ((0.0, 0), (1.0, 3 * 2)):
+        asked.clear()
+        task = memory_task(run, generated_past=share)
+        monkeypatch.setattr(task, "generated_past", nothing)
+        for step in range(3):
+            task.loss(step)
+        assert sum(asked) == expected
+
+
+def test_a_generated_past_needs_no_gradient_and_changes_the_loss(run: SpritesTrainingRun) -> None:
+    losses: list[float] = []
+    for share in (0.0, 1.0):
+        task = memory_task(run, generated_past=share)
+        for merger in cast("list[Any]", [*task.memory.mergers.skips, task.memory.mergers.mid]):
+            torch.nn.init.eye_(merger.proj_out.weight)  # at the beginning a past has no effect
+        losses.append(float(task.loss(0).detach()))
+    assert losses[0] != losses[1]
+    assert all(np.isfinite(losses))
+
+
+def clips_task(run: SpritesTrainingRun) -> BaseTask:
+    task = cast(ClipsAndFramesTask, run.task("video"))
+    return task.clips
+
+
+def test_a_base_reads_anchors_in_a_share_of_its_batches(run: SpritesTrainingRun) -> None:
+    task = clips_task(run)
+    assert task.anchors is not None
+    expander = task.anchors.expander
+    for alpha in task.rate_factors:
+        alpha.data.fill_(1.0)  # at the beginning image tokens have no effect, and so no gradient
+    with_anchors = 0
+    for step in range(12):
+        expander.zero_grad()
+        task.loss(step).backward()
+        with_anchors += any(weight.grad is not None and weight.grad.any() for weight in expander.parameters())
+    assert 3 <= with_anchors <= 11
+
+
+def test_all_processes_have_anchors_in_the_same_steps(run: SpritesTrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise they would average different gradients."""
+    task = clips_task(run)
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
+    shown = [task._shows_anchors(step) for step in range(40)]  # pyright: ignore[reportPrivateUsage]
+    assert shown[::2] == shown[1::2]
+    assert len(set(shown)) == 2
