@@ -53,7 +53,7 @@ def test_patches_point_at_the_centre_of_the_object_that_they_show(step: int) -> 
     batch = surface_batch(1, step, 1, PATCH)
     rows = world.SIZE // PATCH
     coverage, offsets, _ = batch.patches_bkd[0].unflatten(0, (rows, rows)).split([1, 2, 16], dim=-1)
-    for sprite, position in zip(scene.sprites, sprite_positions(scene, frame), strict=True):
+    for position in sprite_positions(scene, frame):
         column, row = int(position.x % world.SIZE) // PATCH, int(position.y % world.SIZE) // PATCH
         assert coverage[row, column] > 0.9
         middle = torch.tensor([column, row]) * PATCH + PATCH / 2
