@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from torch import nn
 
 from core.model.training import samples
 from core.model.training.loop.train import Sampler, Task, train
@@ -16,7 +17,7 @@ from core.model.training.sprites import world
 from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_samples import held_out_openings, reconstructions
-from core.model.training.stages.base import Anchors, BaseTask, ClipsAndFramesTask
+from core.model.training.stages.base import Anchors, BaseTask, ClipsAndFramesTask, alpha_rates
 from core.model.training.stages.decoder import DecoderTask
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import MemoryTask
@@ -24,6 +25,7 @@ from core.model.training.stages.picture_encoder import PictureEncoderTask, build
 from core.model.training.stages.refiner import SCALE, RefinerTask
 from core.model.training.stages.vae import VaeTask
 
+_OPEN_ALPHA = 0.5
 _MAX_SAMPLES = 2
 """Scenes shown in a sample; fewer if there are hardly any clips."""
 
@@ -76,8 +78,13 @@ class SpritesTrainingRun(SpritesModels):
         return ClipsAndFramesTask(task(self.bank, WINDOW_FRAMES, stages["video"].batch, 0.3, anchors), pictures)
 
     def anchors_of(self, unet: UNet3DConditionModel) -> Anchors:
-        """What the base reads anchors with: untrained mixers and expander, and the trained image encoder."""
+        """What the base reads anchors with: mixers and expander, untrained, and the trained image encoder.
+
+        Mixers are open from the beginning: the base learns to read anchors with them, so there is nothing to preserve.
+        """
         memory = self.untrained_memory(unet)
+        for alpha in alpha_rates(memory.mixers):
+            nn.init.constant_(alpha, _OPEN_ALPHA)
         return Anchors(self.image_encoder, self.vae, memory.mixers, memory.expander)
 
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
