@@ -53,6 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=positive_int,
         help="length of each video (default: sprites 16, the first chunk; ablations 96; history-noise 240; seams 56)",
     )
+    parser.add_argument(
+        "--seeds",
+        type=positive_int,
+        help="ablations and history-noise: trainings of each variant; seams: refinements of each clip (default: 3)",
+    )
     parser.add_argument("--out", type=Path, default=Path("out/evaluation"), help="output folder")
     parser.add_argument(
         "--processes",

@@ -93,8 +93,9 @@ class SpritesModels:
         torch.manual_seed(self.recipe.seed)
         return self.placed(sprites_unet(self.networks.refiner_channels))
 
-    def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
-        torch.manual_seed(self.recipe.seed)
+    def untrained_memory(self, unet: UNet3DConditionModel, seed: int | None = None) -> Memory:
+        """CAM and APM at step 0, initialised from `seed` (default: the recipe's)."""
+        torch.manual_seed(self.recipe.seed if seed is None else seed)
         memory = sprites_memory(unet, self.networks.picture_channels, self.networks.image_tokens)
         for part in (memory.cam, *memory.conditioning.values()):
             self.placed(part)
