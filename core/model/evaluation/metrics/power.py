@@ -71,7 +71,9 @@ def required_size(values_KN: Values) -> ExperimentSize | None:
         return None
     allowed = (mean / _DEVIATIONS) ** 2
     between_seeds = parts.seeds or 0.0
-    factor = parts.of_mean(seeds, videos) / allowed
+    # factor f: fixed / f + rest / f**2 = allowed
+    fixed, rest = between_seeds / seeds + parts.videos / videos, parts.rest / (seeds * videos)
+    factor = (fixed + math.sqrt(fixed**2 + 4 * allowed * rest)) / (2 * allowed)
     more_seeds = (
         None if parts.seeds is None else _count(parts.seeds + parts.rest / videos, allowed, parts.videos / videos)
     )

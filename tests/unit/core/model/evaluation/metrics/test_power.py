@@ -34,16 +34,24 @@ def test_one_seed_does_not_show_the_variance_of_training() -> None:
 
 
 def test_an_experiment_of_the_required_size_has_the_allowed_variance() -> None:
-    values = crossed(3, 20, 0.4, 0.3, 0.5, 1.0)
+    values = crossed(3, 20, 0.2, 0.3, 0.5, 1.0)
     parts, size = variance_parts(values), required_size(values)
     assert size is not None
     allowed = (values.mean() / 2.8) ** 2
     seeds, videos = size.both
     assert parts.of_mean(seeds, videos) <= allowed
     assert parts.of_mean(math.floor(seeds / 2), math.floor(videos / 2)) > allowed
-    for number, sizes in ((size.seeds, lambda n: (n, 20)), (size.videos, lambda n: (3, n))):
-        if number is not None:
-            assert parts.of_mean(*sizes(number)) <= allowed < parts.of_mean(*sizes(number - 1))
+
+
+def test_more_of_one_kind_alone_reaches_the_allowed_variance_at_the_number_named() -> None:
+    values = crossed(3, 20, 1.0, 0.3, 0.5, 4.0)
+    parts, size = variance_parts(values), required_size(values)
+    assert size is not None
+    assert size.seeds is not None
+    assert size.videos is not None
+    allowed = (values.mean() / 2.8) ** 2
+    assert parts.of_mean(size.seeds, 20) <= allowed < parts.of_mean(size.seeds - 1, 20)
+    assert parts.of_mean(3, size.videos) <= allowed < parts.of_mean(3, size.videos - 1)
 
 
 def test_no_number_of_videos_makes_up_for_seeds_that_differ() -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from core.model.evaluation.metrics.bootstrap import Interval
 from core.model.evaluation.metrics.measurements import Measured
@@ -118,7 +117,7 @@ def test_for_the_reverse_no_size_is_named() -> None:
 
 
 def test_one_seed_leaves_the_number_of_seeds_unknown() -> None:
-    assert "an unknown number of seeds" in "\n".join(compared(MIXED[:1], OTHERS[:1]).explanations())
+    assert "an unknown number of seeds" in "\n".join(compared(MIXED[:1], OTHERS[1:2]).explanations())
 
 
 def test_no_size_follows_from_a_difference_of_0() -> None:
@@ -147,7 +146,7 @@ def test_report_json_and_chart_are_written(tmp_path: Path) -> None:
     assert (order["verdict"], order["seeds"], order["videos"]) == ("not clear", 3, 4)
     assert order["gain"]["low"] < 0 < order["gain"]["high"]
     assert content["rows"]["cam"]["trained_weights"] == 12345
-    assert Image.open(tmp_path / "new" / "two-16.png").size[0] > 500
+    assert (tmp_path / "new" / "two-16.png").stat().st_size > 1000
     assert (tmp_path / "new" / "two-16.md").read_text().startswith("# two\n")
 
 
