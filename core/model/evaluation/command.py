@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.model.arguments import positive_int
 from core.model.cores import usable_cores
-from core.model.evaluation.suites import ablation, images, seams, sprites
+from core.model.evaluation.suites import ablation, anchor, images, seams, sprites
 from core.service.domain.errors import LongtakeError
 from core.service.settings import SHIPPED_PRESETS_DIR
 
@@ -24,8 +24,10 @@ examples:
   longtake evaluate --suite sprites --preset runs/sprites/preset --out out/mine
   longtake evaluate --suite ablations --work runs/sprites --processes 2
                                                             CAM and APM compared with other conditionings
+  longtake evaluate --suite ablations --report              what is finished of that, and what is missing
   longtake evaluate --suite history-noise --work runs/sprites --processes 2
   longtake evaluate --suite seams                           the refiner: how visible are its window borders?
+  longtake evaluate --suite anchor                          what can APM know of the anchor frame?
   longtake evaluate --suite images                          sprites-zero and sprites-edit: prompts, edges, instructions
 
 Stop it at any time: finished videos are stored in the output folder, and the same command continues from there.
@@ -46,12 +48,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompts",
         type=positive_int,
-        help="held-out prompts (default: sprites 50, ablations 20, history-noise 10, seams 10, images 20 of each kind)",
+        help="held-out prompts or scenes"
+        " (default: sprites 50, ablations 20, history-noise 10, seams 10, images 20 of each kind, anchor 1000)",
     )
     parser.add_argument(
         "--frames",
         type=positive_int,
         help="length of each video (default: sprites 16, the first chunk; ablations 96; history-noise 240; seams 56)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=positive_int,
+        help="ablations and history-noise: trainings of each variant; seams: refinements of each clip (default: 3)",
     )
     parser.add_argument("--out", type=Path, default=Path("out/evaluation"), help="output folder")
     parser.add_argument(
@@ -86,6 +94,7 @@ _SUITES: dict[str, Callable[[argparse.Namespace], int]] = {
     "history-noise": ablation.main,
     "seams": seams.main,
     "images": images.main,
+    "anchor": anchor.main,
 }
 
 

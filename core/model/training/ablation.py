@@ -1,7 +1,8 @@
 """Train ablation variants: memories that differ in one respect, with the same base, data and number of steps.
 
-A variant is trained in one stage; with an anchor, CAM and APM are trained together from the first step. All variants
-have the same seed, batches and learning rate, so all see the same samples in the same order.
+A variant is trained in one stage; with an anchor, CAM and APM are trained together from the first step. It is trained
+several times, each with another seed: a trial. The seed determines the weights of new layers and the order of samples.
+All variants of a seed have the same batches and learning rate, so they see the same samples in the same order.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,17 +20,24 @@ from torch import Tensor
 from core.model.checksums import file_sha256
 from core.model.sampling.vae import encode_frames
 from core.model.training.loop import parallel
-from core.model.training.loop.checkpoints import CHECKPOINT, CheckpointError, CheckpointMismatch, load_averaged
+from core.model.training.loop.checkpoints import (
+    CHECKPOINT,
+    CheckpointError,
+    CheckpointMismatch,
+    load_averaged,
+    trained_parameters,
+)
 from core.model.training.loop.train import train
+from core.model.training.loop.training_log import LOG
 from core.model.training.preset_files import write_json
 from core.model.training.recipe import Recipe
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.stages.conditioning_variants import Conditioning, replace_conditioning
 from core.model.training.stages.memory import Dropouts, Memory, MemoryTask
 
-BASE = ("clip", "vae", "video", "sight")
+BASE = ("clip", "tower", "vae", "video", "sight")
 """The stages whose networks all variants share."""
-_BASE_FILE = "base.json"
+_RECORD = "trial.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ CONDITIONINGS = (
     _BOTH_MEMORIES,
 )
 """In the paper's order."""
+WHOLE_ENCODER = Variant("concat-encoder", "channel concatenation, whole encoder", "concat-encoder")
+"""Concatenation that trains a whole encoder, as no other variant does; for comparison."""
 HISTORY_NOISES = (
     Variant("noise-0", "CAM + APM, history noise 0", "cam", with_anchor=True, history_noise=0.0),
     replace(_BOTH_MEMORIES, label="CAM + APM, history noise of the recipe"),
@@ -65,20 +75,53 @@ HISTORY_NOISES = (
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A variant trained with one seed. A variant without weights of its own has one trial, with seed None."""
+
+    variant: Variant
+    seed: int | None
+
+    @property
+    def name(self) -> str:
+        """Folder name."""
+        return self.variant.name if self.seed is None else f"{self.variant.name}-seed-{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return self.variant.label if self.seed is None else f"{self.variant.label}, seed {self.seed}"
+
+
+def trials_of(variants: Sequence[Variant], seeds: Sequence[int]) -> list[Trial]:
+    """All trials, seed by seed: a run that is stopped early can already compare all variants."""
+    untrained = [Trial(variant, None) for variant in variants if not variant.is_trained]
+    return untrained + [Trial(variant, seed) for seed in seeds for variant in variants if variant.is_trained]
+
+
+@dataclass(frozen=True)
 class Budget:
-    """Training budget of every variant. The batch size per process is that of the recipe's stage `cam`."""
+    """Training budget of every trial. The batch size per process is that of the recipe's stage `cam`."""
 
     steps: int
     processes: int
 
     @property
     def name(self) -> str:
-        """Folder name: variants with different budgets are kept apart."""
+        """Folder name: trials with different budgets are kept apart."""
         return f"{self.steps}-steps-{self.processes}-processes"
 
 
+@dataclass(frozen=True)
+class TrialRecord:
+    """What a trial's folder says of it."""
+
+    base: dict[str, str]
+    """SHA-256 of the base's checkpoints, by stage."""
+    trained_weights: int
+
+
 class Ablation:
-    """Variants on the trained base of one working folder, each in its own subfolder of `folder`."""
+    """Trials on the trained base of one working folder, each in its own subfolder of `folder`."""
 
     def __init__(self, recipe: Recipe, work: Path, folder: Path, budget: Budget) -> None:
         """`work` is the working folder in which the recipe's stages clip, vae, video and sight were trained."""
@@ -86,37 +129,47 @@ class Ablation:
         self.folder = folder
         self.budget = budget
 
-    def is_done(self, variant: Variant) -> bool:
-        """Whether the variant has used up its budget."""
-        checkpoint = self.checkpoint(variant)
-        if checkpoint is None:
-            return True
-        return (
-            checkpoint.is_file() and torch.load(checkpoint, weights_only=True, mmap=True)["step"] >= self.budget.steps
-        )
+    def is_done(self, trial: Trial) -> bool:
+        """Whether the trial has used up its budget."""
+        return self.steps_done(trial) >= self.budget.steps
 
-    def check_base(self, variant: Variant) -> None:
-        """Raises CheckpointMismatch if the variant was trained on another base."""
-        kept = self.folder / variant.name / _BASE_FILE
-        if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) != self._base:
-            raise CheckpointMismatch(f"{kept.parent} was trained on another base: remove it to train it again")
+    def steps_done(self, trial: Trial) -> int:
+        """Training steps of its checkpoint; a variant without weights of its own has all of them."""
+        checkpoint = self.checkpoint(trial)
+        if checkpoint is None:
+            return self.budget.steps
+        return int(torch.load(checkpoint, weights_only=True, mmap=True)["step"]) if checkpoint.is_file() else 0
+
+    def check_base(self, trial: Trial) -> None:
+        """Raises CheckpointMismatch if the trial was made on another base."""
+        record = read_record(self.folder, trial)
+        if record is not None and record.base != self._base:
+            raise CheckpointMismatch(
+                f"{self.folder / trial.name} was trained on another base: remove it to train it again"
+            )
+
+    def record(self, trial: Trial) -> None:
+        """Write what its folder says of the trial. Raises StageNotTrained."""
+        modules = self.task(trial).modules
+        record = TrialRecord(self._base, sum(weight.numel() for weight in trained_parameters(modules)))
+        write_json(self.folder / trial.name / _RECORD, asdict(record))
 
     @cached_property
     def _base(self) -> dict[str, str]:
         """SHA-256 of the base's checkpoints."""
         return {stage: file_sha256(self.models.folder / stage / CHECKPOINT) for stage in BASE}
 
-    def train(self, variant: Variant) -> int:
-        """Train the variant, continuing from its checkpoint; returns the total steps. Raises StageNotTrained."""
-        if parallel.rank() == 0:
-            write_json(self.folder / variant.name / _BASE_FILE, self._base)
+    def train(self, trial: Trial) -> int:
+        """Train the trial, continuing from its checkpoint; returns the total steps. Raises StageNotTrained."""
+        assert trial.seed is not None, "a variant without weights of its own is not trained"
         recipe = self.models.recipe
         plan = replace(recipe.stages["cam"].plan, steps=self.budget.steps, minutes=math.inf)
-        return train(self.task(variant), plan, self.folder / variant.name, pinned=recipe.pinned("cam"))
+        pinned = recipe.pinned("cam") | {"seed": trial.seed}
+        return train(self.task(trial), plan, self.folder / trial.name, pinned=pinned)
 
-    def task(self, variant: Variant) -> MemoryTask:
-        """The variant's task at step 0. Raises StageNotTrained."""
-        models = self.models
+    def task(self, trial: Trial) -> MemoryTask:
+        """The trial's task at step 0. Raises StageNotTrained."""
+        models, variant = self.models, trial.variant
         stage = models.recipe.stages["apm" if variant.with_anchor else "cam"]
         dropouts = stage.dropouts or Dropouts()
         if variant.history_noise is not None:
@@ -127,53 +180,57 @@ class Ablation:
             models.image_encoder if variant.with_anchor else None,
             models.vae,
             models.tokenizer,
-            self.untrained(variant),
+            self.untrained(trial),
             models.bank,
-            models.recipe.seed,
+            models.recipe.seed if trial.seed is None else trial.seed,
             models.recipe.stages["cam"].batch,
             models.latent_scale,
             dropouts,
         )
 
-    def untrained(self, variant: Variant) -> Memory:
-        """The variant at step 0, with the picture encoder of the stage `sight`."""
-        memory = self.models.new_memory()
+    def untrained(self, trial: Trial) -> Memory:
+        """The trial at step 0, with the picture encoder of the stage `sight`."""
+        memory = self.models.new_memory(trial.seed)
         load_averaged(self.models.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
-        return replace_conditioning(memory, variant.conditioning, self.models.unet, self._encode)
+        return replace_conditioning(memory, trial.variant.conditioning, self.models.unet, self._encode)
 
-    def trained(self, variant: Variant) -> Memory:
-        """The variant with its averaged weights, frozen. Raises StageNotTrained."""
-        task = self.task(variant)
-        if variant.is_trained:
-            load_averaged(self.folder / variant.name, task.modules)
+    def trained(self, trial: Trial) -> Memory:
+        """The trial with its averaged weights, frozen. Raises StageNotTrained."""
+        task = self.task(trial)
+        if trial.variant.is_trained:
+            load_averaged(self.folder / trial.name, task.modules)
         for part in (task.memory.cam, *task.memory.conditioning.values()):
             part.requires_grad_(False).eval()
         return task.memory
 
-    def checkpoint(self, variant: Variant) -> Path | None:
+    def checkpoint(self, trial: Trial) -> Path | None:
         """Path of its checkpoint; None for a variant without weights of its own."""
-        return self.folder / variant.name / CHECKPOINT if variant.is_trained else None
+        return self.folder / trial.name / CHECKPOINT if trial.variant.is_trained else None
 
     def _encode(self, pictures_n3pr: Tensor) -> Tensor:
         """Pictures [N, 3, P, R] in [-1, 1] -> scaled latents [N, C, H, W]."""
         return encode_frames(self.models.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
 
 
-def train_variants(recipe: Recipe, work: Path, folder: Path, budget: Budget, variants: Sequence[Variant]) -> None:
-    """Train the variants that are not trained yet, each in all processes together. Raises CheckpointError."""
-    # Checked here first, before processes are started.
-    ablation = Ablation(recipe, work, folder, budget)
-    for variant in variants:
-        ablation.task(variant)
-        ablation.check_base(variant)
-    for variant in variants:
-        if ablation.is_done(variant):
-            continue
-        parallel.launch(
-            partial(_train, recipe, work, folder, budget, variant), budget.processes, reraised=(CheckpointError,)
-        )
+def read_record(folder: Path, trial: Trial) -> TrialRecord | None:
+    """What the trial's subfolder says of it; None if it was not begun."""
+    file = folder / trial.name / _RECORD
+    return TrialRecord(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
-def _train(recipe: Recipe, work: Path, folder: Path, budget: Budget, variant: Variant) -> None:
-    torch.manual_seed(recipe.seed)
-    Ablation(recipe, work, folder, budget).train(variant)
+def last_loss(folder: Path, trial: Trial) -> float | None:
+    """Mean loss of the trial's last logged steps; None if it was not trained."""
+    log = folder / trial.name / LOG
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    return float(json.loads(lines[-1])["loss"]) if lines else None
+
+
+def train_trial(recipe: Recipe, work: Path, folder: Path, budget: Budget, trial: Trial) -> None:
+    """Train a trial in all processes together, continuing from its checkpoint. Raises CheckpointError."""
+    parallel.launch(partial(_train, recipe, work, folder, budget, trial), budget.processes, reraised=(CheckpointError,))
+
+
+def _train(recipe: Recipe, work: Path, folder: Path, budget: Budget, trial: Trial) -> None:
+    assert trial.seed is not None, "a variant without weights of its own is not trained"
+    torch.manual_seed(trial.seed)
+    Ablation(recipe, work, folder, budget).train(trial)

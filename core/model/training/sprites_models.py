@@ -100,8 +100,9 @@ class SpritesModels:
         torch.manual_seed(self.recipe.seed)
         return self.placed(sprites_unet(self.networks.refiner_channels))
 
-    def untrained_memory(self, unet: UNet3DConditionModel) -> Memory:
-        torch.manual_seed(self.recipe.seed)
+    def untrained_memory(self, unet: UNet3DConditionModel, seed: int | None = None) -> Memory:
+        """CAM and APM at step 0, initialised from `seed` (default: the recipe's)."""
+        torch.manual_seed(self.recipe.seed if seed is None else seed)
         memory = sprites_memory(unet, self.networks.picture_channels, self.networks.image_tokens)
         for part in (memory.cam, *memory.conditioning.values()):
             self.placed(part)
@@ -142,10 +143,13 @@ class SpritesModels:
         self.load("video", {"unet": unet, **read_anchors_with(memory)})
         return _frozen(unet), memory
 
-    def new_memory(self) -> Memory:
-        """The memory with which the memory stages begin: CAM copies the trained base, APM is the base's."""
+    def new_memory(self, seed: int | None = None) -> Memory:
+        """The memory with which the memory stages begin: CAM copies the trained base, APM is the base's.
+
+        `seed` draws what is new; None: the recipe's.
+        """
         unet, of_base = self._base
-        memory = self.untrained_memory(unet)
+        memory = self.untrained_memory(unet, seed)
         for name, part in read_anchors_with(memory).items():
             part.load_state_dict(of_base.conditioning[name].state_dict())
         return memory

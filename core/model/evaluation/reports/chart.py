@@ -29,16 +29,23 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """Figures on one axis that starts at 0."""
+    """Figures on one axis that starts at 0, or at its smallest value if that is negative."""
 
     title: str
     points: Sequence[Point]
 
     @property
+    def start(self) -> float:
+        """Start of the axis: 0, or a little beyond its smallest value."""
+        return min(0.0, 1.08 * min(min(point.value, point.low) for point in self.points))
+
+    @property
     def end(self) -> float:
         """End of the axis: a little beyond its largest value, and 1 for shares."""
         largest = max(max(point.value, point.high, point.target or 0.0) for point in self.points)
-        return 1.0 if 0.5 < largest <= 1.0 else 1.08 * largest or 1.0
+        if largest <= 0:
+            return 0.0 if self.start else 1.0
+        return 1.0 if 0.5 < largest <= 1.0 and not self.start else 1.08 * largest
 
 
 def chart(title: str, panels: Sequence[Panel]) -> Image.Image:
@@ -62,21 +69,24 @@ def _height(panel: Panel) -> int:
 def _draw_panel(draw: ImageDraw.ImageDraw, panel: Panel, top: int) -> None:
     draw.text((_MARGIN, top + 6), panel.title, fill=_INK, font=_font(_PANEL_TITLE_SIZE))
     left, right = _MARGIN + _LABEL_WIDTH, _MARGIN + _LABEL_WIDTH + _AXIS_WIDTH
-    for x, text, anchor in ((left, "0", "ls"), (right, f"{panel.end:.3g}", "rs")):
+    for x, text, anchor in ((left, f"{panel.start:.3g}", "ls"), (right, f"{panel.end:.3g}", "rs")):
         draw.text((x, top + _PANEL_TITLE_HEIGHT - 6), text, fill=_QUIET, font=_font(_TEXT_SIZE), anchor=anchor)
     for number, point in enumerate(panel.points):
-        _draw_point(draw, point, panel.end, top + _PANEL_TITLE_HEIGHT + _ROW * number + _ROW // 2)
+        _draw_point(draw, point, panel, top + _PANEL_TITLE_HEIGHT + _ROW * number + _ROW // 2)
 
 
-def _draw_point(draw: ImageDraw.ImageDraw, point: Point, end: float, y: int) -> None:
+def _draw_point(draw: ImageDraw.ImageDraw, point: Point, panel: Panel, y: int) -> None:
     left = _MARGIN + _LABEL_WIDTH
 
     def x_of(value: float) -> int:
-        return left + round(_AXIS_WIDTH * min(max(value / end, 0.0), 1.0))
+        share = (value - panel.start) / (panel.end - panel.start)
+        return left + round(_AXIS_WIDTH * min(max(share, 0.0), 1.0))
 
     colour = {True: _HIT, False: _MISSED, None: _PLAIN}[point.is_met]
     draw.text((_MARGIN, y), point.label, fill=_INK, font=_font(_TEXT_SIZE), anchor="lm")
     draw.line((left, y, left + _AXIS_WIDTH, y), fill=_RULE)
+    if panel.start < 0:
+        draw.line((x_of(0.0), y - _ROW // 2, x_of(0.0), y + _ROW // 2), fill=_QUIET)
     draw.line((x_of(point.low), y, x_of(point.high), y), fill=colour, width=3)
     x = x_of(point.value)
     draw.ellipse((x - _DOT, y - _DOT, x + _DOT, y + _DOT), fill=colour)

@@ -1,102 +1,52 @@
 """The suites `ablations` and `history-noise`: train and compare variants of the memories that differ in one respect.
 
-The variants are trained on a base from `longtake train`. Each makes the same videos, and the report says which of the
-paper's results are confirmed.
+The variants are trained on a base from `longtake train`, each with several seeds. Each trial makes the same videos, and
+the report says which of the paper's results are confirmed. A run can be stopped at any time and continues from there:
+trials are finished one after the other, seed by seed, and the report is written after each.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from core.model.checksums import file_sha256
-from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.evaluation.generation.progress import progress_bars
-from core.model.evaluation.generation.sprites_requests import suite_requests
 from core.model.evaluation.generation.upper_bound import AutoencoderEvaluator
 from core.model.evaluation.generation.videos import EngineEvaluator, Evaluator, evaluate_all
 from core.model.evaluation.metrics.hard_cuts import NOT_MEASURED, can_count_cuts
 from core.model.evaluation.metrics.measurements import Measured, Measurer
 from core.model.evaluation.metrics.vision_tower import VisionTower
-from core.model.evaluation.reports.ablation_report import ComparedMetric, Comparison, Expectation
+from core.model.evaluation.reports.ablation_report import Comparison, VariantResults
 from core.model.evaluation.reports.report import write_sheet
-from core.model.training.ablation import CONDITIONINGS, HISTORY_NOISES, Ablation, Budget, Variant, train_variants
+from core.model.evaluation.suites.ablation_forecast import Forecast, Pace
+from core.model.evaluation.suites.ablation_studies import METRICS, STUDIES, WITHOUT_LPIPS, AblationStudy
+from core.model.evaluation.suites.ablation_workspace import AblationWorkspace, Videos
+from core.model.training.ablation import (
+    Ablation,
+    Budget,
+    Trial,
+    Variant,
+    last_loss,
+    read_record,
+    train_trial,
+    trials_of,
+)
 from core.model.training.loop.checkpoints import CheckpointError
-from core.model.training.recipe import Recipe, RecipeError, load_recipe
+from core.model.training.recipe import RecipeError, load_recipe
 from core.model.training.samples import engine_for
-from core.model.training.sprites_preset import preset_config
-from core.service.domain.schema import DEFAULT_PROFILE
 
 _FOLDER = "ablations"
 """Output subfolder of both suites, as they share variants."""
+_SEEDS = 3
 TRUE_CLIPS, TRUE_CLIPS_LABEL = "true-clips", "true clips, autoencoder only"
-_CUTS = ComparedMetric("hard cuts", "hard cuts per video", lambda m: None if m.cuts is None else float(m.cuts), "lower")
-_SEAMS = ComparedMetric(
-    "seams", "step across window borders over step inside", lambda m: m.video.window_seam_ratio, "lower"
-)
-_IDENTITY = ComparedMetric(
-    "identity", "likeness of last chunk and anchor (own tower)", lambda m: m.tower.anchor_likeness
-)
-_DISTANCE = ComparedMetric(
-    "distance", "distance of last chunk and anchor (own tower)", lambda m: m.tower.anchor_distance, "lower"
-)
-_TEXTURE = ComparedMetric("texture", "texture kept (correlation)", lambda m: m.video.texture_kept)
-_OBJECTS = ComparedMetric("objects", "right objects in the last chunk's frames", lambda m: m.video.right_objects_at_end)
-METRICS = (
-    _CUTS,
-    _SEAMS,
-    ComparedMetric(
-        "warp error", "motion-aware warp error, block flow", lambda m: m.flow.motion_aware_warp_error, "lower"
-    ),
-    ComparedMetric("motion", "motion kept (last chunk over first)", lambda m: m.video.motion_kept),
-    _TEXTURE,
-    ComparedMetric("background", "background kept (correlation)", lambda m: m.video.background_kept),
-    _IDENTITY,
-    _DISTANCE,
-    _OBJECTS,
-)
-_PAPER = (
-    Expectation("cam", "concat", _CUTS, "the paper: 0.03 against 0.24 cuts"),
-    Expectation("cam", "add", _CUTS, "the paper: 0.03 against 0.284 cuts"),
-    Expectation("concat", "add", _CUTS, "the paper: 0.24 against 0.284 cuts"),
-    Expectation("cam", "concat", _SEAMS, "in addition to the paper's cuts"),
-    Expectation("cam", "add", _SEAMS, "in addition to the paper's cuts"),
-    Expectation("cam", "none", _SEAMS, "not in the paper: is the history used at all?"),
-    Expectation("cam-apm", "cam", _IDENTITY, "the paper: re-identification 94.95 against 93.42"),
-    Expectation("cam-apm", "cam", _TEXTURE, "in addition to the paper's re-identification"),
-    Expectation("cam-apm", "cam", _DISTANCE, "the paper: LPIPS 0.151 against 0.192"),
-)
-_NOISE = (
-    Expectation("cam-apm", "noise-0", _TEXTURE, "does it reduce drift?"),
-    Expectation("cam-apm", "noise-0", _OBJECTS, "does it reduce drift?"),
-)
-_WITHOUT_LPIPS = (
-    "LPIPS and re-identification need weights that are not available: distance and likeness to the anchor are computed"
-    " by the preset's own vision tower. The warp error is MAWE with block matching at 64x64 in place of RAFT."
-)
-
-
-@dataclass(frozen=True)
-class AblationStudy:
-    """Variants that are compared, the expected results, and the default videos."""
-
-    title: str
-    variants: Sequence[Variant]
-    expectations: Sequence[Expectation]
-    prompts: int
-    frames: int
-
-
-STUDIES: Mapping[str, AblationStudy] = {
-    "ablations": AblationStudy("Short- and long-term memory", CONDITIONINGS, _PAPER, 20, 96),
-    "history-noise": AblationStudy("History noise", HISTORY_NOISES, _NOISE, 10, 240),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,118 +59,184 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--recipe", default="sprites", help="the recipe trained there (default: %(default)s)")
     group.add_argument(
-        "--train-steps", type=int, default=300, help="training steps of every variant (default: %(default)s)"
+        "--train-steps", type=int, default=300, help="training steps of every variant and seed (default: %(default)s)"
+    )
+    group.add_argument(
+        "--variants", nargs="+", metavar="NAME", help="only these, for doing the work in parts: none, concat, add, ..."
+    )
+    group.add_argument(
+        "--report", action="store_true", help="train and make nothing: compare what is finished, and list what is not"
     )
     group.add_argument("--smoke", action="store_true", help="the folder was made by `longtake train --smoke`")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Train the variants, make the videos, compare; finished parts are reused. Returns the exit status."""
+    """Train the trials, make their videos, compare; finished ones are not run again. Returns the exit status."""
     study = STUDIES[arguments.suite]
-    if arguments.work is None or arguments.train_steps < 1:
-        sys.stderr.write(
-            f"longtake evaluate: --suite {arguments.suite} needs --work FOLDER and 1 or more --train-steps\n"
-        )
+    if (problem := _problem(arguments, study)) is not None:
+        sys.stderr.write(f"longtake evaluate: {problem}\n")
         return 2
     try:
-        recipe = load_recipe(arguments.recipe)
-        recipe = recipe.smoke() if arguments.smoke else recipe
-        workspace = AblationWorkspace(
-            recipe,
-            arguments.work,
-            arguments.out / _FOLDER,
-            Budget(arguments.train_steps, arguments.processes),
-            arguments.smoke,
-        )
-        sys.stderr.write("training the variants that are not trained yet\n")
-        train_variants(recipe, workspace.work, workspace.variants_folder, workspace.budget, study.variants)
+        run = _run_of(arguments, study)
+        if not arguments.report:
+            run.finish(arguments.processes, arguments.threads)
     except (RecipeError, CheckpointError) as error:
         sys.stderr.write(f"longtake evaluate: {error}\n")
         return 2
-    _compare(workspace, study, arguments)
+    sys.stdout.write(f"{run.write_report().text()}\n\n{run.report_stem}.md, .json, .png\n")
     return 0
 
 
-@dataclass(frozen=True)
-class AblationWorkspace:
-    """Folders and settings of an ablation study: its base, variants and videos."""
-
-    recipe: Recipe
-    work: Path
-    out: Path
-    budget: Budget
-    smoke: bool = False
-
-    @property
-    def preset(self) -> StreamingPreset:
-        """The sampling config of all variants: the shipped model's; in a smoke test with one step."""
-        config = preset_config()
-        profile = config["profiles"][DEFAULT_PROFILE]
-        if self.smoke:
-            config["profiles"] = {
-                DEFAULT_PROFILE: {
-                    key: value | {"num_inference_steps": 1} if isinstance(value, dict) else value
-                    for key, value in profile.items()
-                }
-            }
-        return StreamingPreset.model_validate(config)
-
-    @property
-    def folder(self) -> Path:
-        """Output folder of this budget."""
-        return self.out / self.budget.name
-
-    @property
-    def variants_folder(self) -> Path:
-        """Checkpoints of the variants with this budget."""
-        return self.folder / "variants"
-
-    @property
-    def ablation(self) -> Ablation:
-        """The variants, loaded in this process."""
-        return Ablation(self.recipe, self.work, self.variants_folder, self.budget)
+def _problem(arguments: argparse.Namespace, study: AblationStudy) -> str | None:
+    """What is wrong with the arguments."""
+    if arguments.train_steps < 1 or (arguments.work is None and not arguments.report):
+        return f"--suite {arguments.suite} needs --work FOLDER and 1 or more --train-steps"
+    known = [variant.name for variant in (*study.variants, *study.on_request)]
+    unknown = [name for name in arguments.variants or () if name not in known]
+    return f"--variants {unknown[0]}: --suite {arguments.suite} has {', '.join(known)}" if unknown else None
 
 
-def _compare(workspace: AblationWorkspace, study: AblationStudy, arguments: argparse.Namespace) -> None:
-    """Make and measure the videos of all variants; write and print the comparison."""
-    prompts, frames = arguments.prompts or study.prompts, arguments.frames or study.frames
-    threads: int = arguments.threads
-    measured: dict[str, list[Measured]] = {}
-    with progress_bars() as add_bar:
-
-        def run(label: str, load_evaluator: Callable[[], Evaluator], folder: Path) -> list[Measured]:
-            requests = suite_requests(workspace.preset, prompts, frames, folder)
-            return evaluate_all(load_evaluator, requests, add_bar(label, len(requests)), arguments.processes)
-
-        for variant in study.variants:
-            folder = workspace.folder / f"{variant.name}-{frames}"
-            measured[variant.name] = run(variant.label, partial(load_variant, workspace, variant, threads), folder)
-            write_sheet(
-                suite_requests(workspace.preset, prompts, frames, folder),
-                variant.label,
-                workspace.folder / f"{folder.name}.png",
-            )
-        measured[TRUE_CLIPS] = run(TRUE_CLIPS_LABEL, partial(load_true_clips, workspace, threads), workspace.folder)
-    steps = workspace.budget.steps
-    comparison = Comparison(
-        title=f"{study.title}: {prompts} held-out prompts, {frames} frames, {steps} training steps each",
-        labels={**{variant.name: variant.label for variant in study.variants}, TRUE_CLIPS: TRUE_CLIPS_LABEL},
-        measured=measured,
-        metrics=METRICS,
-        expectations=study.expectations,
-        notes=[*([] if can_count_cuts() else [NOT_MEASURED]), _WITHOUT_LPIPS],
+def _run_of(arguments: argparse.Namespace, study: AblationStudy) -> AblationRun:
+    """The run that the arguments describe. Raises RecipeError."""
+    recipe = load_recipe(arguments.recipe)
+    workspace = AblationWorkspace(
+        recipe.smoke() if arguments.smoke else recipe,
+        arguments.out / _FOLDER,
+        Budget(arguments.train_steps, arguments.processes),
+        Videos(arguments.prompts or study.prompts, arguments.frames or study.frames),
+        arguments.work,
+        arguments.smoke,
     )
-    comparison.write(workspace.folder, f"{arguments.suite}-{frames}")
-    sys.stdout.write(f"{comparison.text()}\n\n{workspace.folder}/{arguments.suite}-{frames}.md, .json, .png\n")
+    seeds = workspace.seeds(arguments.seeds or _SEEDS)
+    return AblationRun(workspace, study, arguments.suite, seeds, study.chosen(arguments.variants))
 
 
-def load_variant(workspace: AblationWorkspace, variant: Variant, threads: int) -> Evaluator:
-    """An evaluator with an engine that uses the variant's conditioning."""
+class AblationRun:
+    """The trials of one study that are to be finished, and its report."""
+
+    def __init__(
+        self,
+        workspace: AblationWorkspace,
+        study: AblationStudy,
+        name: str,
+        seeds: Sequence[int],
+        chosen: Sequence[Variant],
+    ) -> None:
+        """`chosen` variants are trained; the report is of all variants of the study."""
+        self.workspace = workspace
+        self.study = study
+        self.seeds = seeds
+        self.chosen = chosen
+        self.report_stem = workspace.folder / f"{name}-{workspace.videos.frames}"
+
+    def finish(self, processes: int, threads: int) -> None:
+        """Train and measure every chosen trial that is not finished. Raises CheckpointError."""
+        workspace = self.workspace
+        ablation = workspace.ablation
+        trials = trials_of(self.chosen, self.seeds)
+        for trial in trials:
+            ablation.check_base(trial)
+        left = [trial for trial in trials if workspace.figures(trial.name) is None]
+        # Before any process is started: a missing stage is reported here.
+        for trial in trials_of(self.chosen, self.seeds[:1]):
+            ablation.task(trial)
+        forecast = self._forecast(ablation, left)
+        sys.stderr.write(f"{forecast.text()}\n")
+        if workspace.figures(TRUE_CLIPS) is None:
+            self._make(TRUE_CLIPS, TRUE_CLIPS_LABEL, partial(load_true_clips, workspace, threads), processes)
+        for trial in left:
+            ablation.record(trial)
+            self._train(ablation, trial, forecast)
+            began, missing = time.monotonic(), self._videos_left(trial)
+            self._make(trial.name, trial.label, partial(load_trial, workspace, trial, threads), processes)
+            forecast.videos.add(missing, time.monotonic() - began)
+            self.write_report()
+            sys.stderr.write(f"{trial.label} is finished; {forecast.text()}\n")
+
+    def _forecast(self, ablation: Ablation, left: Sequence[Trial]) -> Forecast:
+        trainings = sum(1 - ablation.steps_done(trial) / ablation.budget.steps for trial in left)
+        return Forecast(Pace(trainings), Pace(sum(self._videos_left(trial) for trial in left)))
+
+    def _videos_left(self, trial: Trial) -> int:
+        return self.workspace.videos.prompts - self.workspace.videos_made(trial.name)
+
+    def _train(self, ablation: Ablation, trial: Trial, forecast: Forecast) -> None:
+        if ablation.is_done(trial):
+            return
+        began, share = time.monotonic(), 1 - ablation.steps_done(trial) / ablation.budget.steps
+        assert self.workspace.work is not None, "only a report needs no base"
+        train_trial(self.workspace.recipe, self.workspace.work, ablation.folder, ablation.budget, trial)
+        forecast.trainings.add(share, time.monotonic() - began)
+
+    def _make(self, name: str, label: str, load_evaluator: Callable[[], Evaluator], processes: int) -> None:
+        """Make and measure the videos of a trial, and keep their figures."""
+        requests = self.workspace.requests(name)
+        with progress_bars() as add_bar:
+            measured = evaluate_all(load_evaluator, requests, add_bar(label, len(requests)), processes)
+        if name != TRUE_CLIPS:
+            write_sheet(requests, label, requests[0].stem.parent.with_suffix(".png"))
+        self.workspace.store(name, measured)
+
+    def write_report(self) -> Comparison:
+        """Compare all trials of the study that are finished; writes and returns the comparison."""
+        comparison = self._comparison()
+        comparison.write(self.report_stem.parent, self.report_stem.name)
+        return comparison
+
+    def _comparison(self) -> Comparison:
+        videos, steps = self.workspace.videos, self.workspace.budget.steps
+        on_request = [v for v in self.study.on_request if v in self.chosen or self._results(v).by_seed]
+        everything = [*self.study.variants, *on_request]
+        results = {variant.name: self._results(variant) for variant in everything}
+        true_clips = self.workspace.figures(TRUE_CLIPS)
+        if true_clips is not None:
+            results[TRUE_CLIPS] = VariantResults(TRUE_CLIPS_LABEL, {self.seeds[0]: true_clips})
+        one_seed = any(variant.is_trained and len(results[variant.name].by_seed) == 1 for variant in everything)
+        notes = ["With one seed an interval does not include the variance of training."] if one_seed else []
+        seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
+        return Comparison(
+            title=(
+                f"{self.study.title}: {seeds}, {videos.prompts} held-out prompts, {videos.frames} frames,"
+                f" {steps} training steps each"
+            ),
+            variants=results,
+            metrics=METRICS,
+            expectations=self.study.expectations,
+            notes=[*([] if can_count_cuts() else [NOT_MEASURED]), *notes, WITHOUT_LPIPS],
+            missing=[self._missing(trial) for trial in trials_of(everything, self.seeds) if not self._has(trial.name)]
+            + ([] if true_clips is not None else [TRUE_CLIPS_LABEL]),
+        )
+
+    def _has(self, name: str) -> bool:
+        return self.workspace.figures(name) is not None
+
+    def _missing(self, trial: Trial) -> str:
+        return f"{trial.label} ({self.workspace.videos_made(trial.name)} of {self.workspace.videos.prompts} videos)"
+
+    def _results(self, variant: Variant) -> VariantResults:
+        """The variant's finished trials."""
+        folder, by_seed = self.workspace.folder, dict[int, list[Measured]]()
+        trials = {seed: Trial(variant, seed if variant.is_trained else None) for seed in self.seeds}
+        for seed, trial in trials.items():
+            if (figures := self.workspace.figures(trial.name)) is not None:
+                by_seed[seed] = figures
+        records = [record for trial in trials.values() if (record := read_record(folder, trial)) is not None]
+        losses = [loss for seed in by_seed if (loss := last_loss(folder, trials[seed])) is not None]
+        return VariantResults(
+            variant.label,
+            by_seed,
+            records[0].trained_weights if records else None,
+            sum(losses) / len(losses) if losses else None,
+        )
+
+
+def load_trial(workspace: AblationWorkspace, trial: Trial, threads: int) -> Evaluator:
+    """An evaluator with an engine that uses the trial's conditioning."""
     torch.set_num_threads(threads)
     ablation = workspace.ablation
-    models, memory = ablation.models, ablation.trained(variant)
-    weights = [models.folder / "video" / "last.pt", ablation.checkpoint(variant)]
-    fingerprint = " ".join([variant.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
+    models, memory = ablation.models, ablation.trained(trial)
+    weights = [models.folder / "video" / "last.pt", ablation.checkpoint(trial)]
+    fingerprint = " ".join([trial.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
     parts = replace(models.sampling_parts, preset=workspace.preset)
     return EngineEvaluator(engine_for(parts, models.unet, memory, fingerprint), _measurer(ablation))
 

@@ -49,19 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this suite only."""
     group = parser.add_argument_group("suite `seams`", "the preset's refiner on true clips; needs no other weights")
     group.add_argument("--strength", type=float, help="refinement strength, in (0, 1] (default: the preset's)")
-    group.add_argument("--seeds", type=int, default=_SEEDS, help="refinements of each clip (default %(default)s)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure, write the report, print the table; returns the exit status. Raises PresetError."""
-    config = SeamsConfig(arguments.prompts or _CLIPS, arguments.seeds, arguments.frames or _FRAMES, arguments.strength)
+    clips, seeds = arguments.prompts or _CLIPS, arguments.seeds or _SEEDS
+    config = SeamsConfig(clips, seeds, arguments.frames or _FRAMES, arguments.strength)
     if config.strength is not None and not 0 < config.strength <= 1:
         sys.stderr.write(f"longtake evaluate: --strength must be above 0 and at most 1, not {config.strength:g}\n")
         return 2
-    if config.frames < _MIN_FRAMES or config.seeds < 1:
-        sys.stderr.write(
-            "longtake evaluate: a seam needs --frames of 25 or more (two windows), and --seeds 1 or more\n"
-        )
+    if config.frames < _MIN_FRAMES:
+        sys.stderr.write("longtake evaluate: a seam needs --frames of 25 or more: two windows\n")
         return 2
     preset = read_preset(arguments.preset)
     refiner = load_refiner(arguments.preset, torch_threads=arguments.threads)

@@ -1,7 +1,7 @@
 """Alternatives to CAM for conditioning a window on its history, as compared in the paper's ablation.
 
 Each one replaces CAM's feature extractor and mergers, so training and sampling run it like CAM. All share the same
-frozen base and start with the base's output.
+frozen base and start with the base's output. Copies of the base's encoder read the first frame if the base does.
 
 Shapes: A samples, C channels, F frames of a window, G conditioning frames, N = A*F or A*G (batch-major), H, W latent
 rows and columns, P, R picture rows and columns, L text tokens, D text width.
@@ -24,7 +24,7 @@ from core.model.training.stages.base import without_dropout
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import Memory
 
-Conditioning = Literal["none", "concat", "add", "cam"]
+Conditioning = Literal["none", "concat", "concat-encoder", "add", "cam"]
 EncodePictures = Callable[[Tensor], Tensor]
 """Pictures [N, 3, P, R] in [-1, 1] -> scaled latents [N, C, H, W]."""
 
@@ -39,7 +39,10 @@ def replace_conditioning(
         return _with(memory, memory.cam.requires_grad_(False), lambda _: IdentityMerger())
     if conditioning == "add":
         return _with(memory, WindowControlNet.sharing(memory.cam, unet), ZeroConvMerger)
-    return _with(memory, ConcatenatingEncoder.copying(unet, encode), lambda _: ReplacingMerger())
+    encoder = ConcatenatingEncoder.copying(unet, encode)
+    if conditioning == "concat":
+        encoder.requires_grad_(False).conv_in.requires_grad_(True)
+    return _with(memory, encoder, lambda _: ReplacingMerger())
 
 
 def _with(memory: Memory, extractor: CamFeatureExtractor, merger: Callable[[int], nn.Module]) -> Memory:
@@ -116,10 +119,11 @@ class WindowControlNet(CamFeatureExtractor):
 
 
 class ConcatenatingEncoder(CamFeatureExtractor):
-    """Channel concatenation: a trained copy of the base's encoder whose first convolution also reads [E(V)*M, M].
+    """Channel concatenation: a copy of the base's encoder whose first convolution also reads [E(V)*M, M].
 
-    E(V) are the latents of the conditioning frames, M masks the frames that have one. It trains as many weights as
-    CAM; the base's decoder stays frozen and reads this encoder's features in place of its own encoder's.
+    E(V) are the latents of the conditioning frames, M masks the frames that have one. The base's decoder stays frozen
+    and reads this encoder's features in place of its own encoder's. Of the copy, "concat" trains the widened
+    convolution alone, so the base stays as frozen as for all others; "concat-encoder" trains all of it.
     """
 
     encode: EncodePictures

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
 from core.model.engines.streaming_t2v.network import predict_noise
 from core.model.networks.base_network import predict_base
+from core.model.networks.first_frame import FirstFrameReader, let_read_first_frame, reads_first_frame
+from core.model.training.loop.checkpoints import trained_parameters
 from core.model.training.stages.base import sprites_unet
 from core.model.training.stages.conditioning_variants import (
     Conditioning,
@@ -20,7 +23,7 @@ from core.model.training.stages.conditioning_variants import (
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import Memory, sprites_memory
 
-TRAINED: tuple[Conditioning, ...] = ("concat", "add", "cam")
+TRAINED: tuple[Conditioning, ...] = ("concat", "concat-encoder", "add", "cam")
 
 
 def shrunk(pictures: Tensor) -> Tensor:
@@ -44,9 +47,11 @@ class Setup:
         return predict_base(self.unet, self.latents, torch.tensor([10, 900]), self.text)
 
 
-def make_setup(conditioning: Conditioning) -> Setup:
+def make_setup(conditioning: Conditioning, *, first_frame: bool = False) -> Setup:
     torch.manual_seed(0)
     unet = sprites_unet((16, 16, 16, 16)).requires_grad_(False)
+    if first_frame:
+        let_read_first_frame(unet)
     memory = replace_conditioning(sprites_memory(unet, (4, 4, 4, 4), image_tokens=2), conditioning, unet, shrunk)
     memory.mixers.layers_of(unet).inject()
     return Setup(unet, memory, torch.randn(2, 4, WINDOW_FRAMES, 16, 16), torch.randn(2, 32, 64))
@@ -68,11 +73,49 @@ def unzero(memory: Memory) -> None:
             memory.cam.conv_in.weight[:, 4:].normal_(std=0.2)
 
 
+@pytest.mark.parametrize("first_frame", [False, True])
 @pytest.mark.parametrize("conditioning", ["none", *TRAINED])
-def test_every_variant_starts_with_the_output_of_the_base(conditioning: Conditioning) -> None:
-    setup = make_setup(conditioning)
+def test_every_variant_starts_with_the_output_of_the_base(conditioning: Conditioning, first_frame: bool) -> None:
+    setup = make_setup(conditioning, first_frame=first_frame)
     with torch.no_grad():
         torch.testing.assert_close(setup.predict(pictures()), setup.base, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("conditioning", TRAINED)
+def test_copies_of_the_encoder_read_the_first_frame_if_the_base_does(conditioning: Conditioning) -> None:
+    setup = make_setup(conditioning, first_frame=True)
+    assert reads_first_frame(setup.unet)
+    own = {type(layer.get_processor()) for layer in self_attention(setup.memory.cam)}
+    assert own == {type(layer.get_processor()) for layer in self_attention(setup.unet)} == {FirstFrameReader}
+    assert not any(
+        isinstance(layer.get_processor(), FirstFrameReader) for layer in self_attention(make_setup(conditioning).unet)
+    )
+
+
+def test_the_fair_concatenation_trains_the_widened_first_convolution_alone() -> None:
+    memory = make_setup("concat").memory
+    names = {name for name, weight in memory.cam.named_parameters() if weight.requires_grad}
+    assert names == {"conv_in.weight", "conv_in.bias"}
+    assert trained_weights(memory) == 16 * 9 * 9 + 16
+    assert memory.cam.conv_in.in_channels == 4 + 4 + 1
+
+
+def test_the_other_concatenation_trains_a_whole_encoder_as_cam_does() -> None:
+    whole, cam = (trained_weights(make_setup(name).memory) for name in ("concat-encoder", "cam"))
+    assert 0.5 < whole / cam < 1.5
+
+
+def trained_weights(memory: Memory) -> int:
+    return sum(weight.numel() for weight in trained_parameters({"cam": memory.cam, "mergers": memory.mergers}))
+
+
+def self_attention(network: nn.Module) -> list[Attention]:
+    """The spatial self-attention layers."""
+    return [
+        module
+        for name, module in network.named_modules()
+        if isinstance(module, Attention) and name.endswith("attn1") and ".attentions." in name
+    ]
 
 
 @pytest.mark.parametrize("conditioning", TRAINED)
