@@ -26,7 +26,7 @@ from core.model.training.sprites.scene_sampling import sample_scene
 _SEED = 2026
 _BATCH = 256
 _REACH = 6
-"""The surface is read from a square of twice _REACH pixels around the centre, which every shape of a single object covers."""
+"""The surface is read up to so many pixels from the centre, each way: every shape of a single object covers that."""
 _POOLED = 2
 """Pixels between its points."""
 
