@@ -132,6 +132,11 @@ class JobStore(JobReads, Protocol):
         """
         ...
 
+    def commit_and_claim(self, lease: Lease, chunk: ChunkRecord, fingerprint: str, ttl_seconds: float) -> JobRecord:
+        """`commit_chunk`, and the worker of `lease` keeps the lane in the same step if the job has more work on it:
+        then the lane is held in the record that is returned, under the next token."""
+        ...
+
     def commit_refined(
         self,
         lease: Lease,
