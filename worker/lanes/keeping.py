@@ -32,6 +32,8 @@ class KeepingRule:
             return False
         if index < next_new_chunk(record) or index + 1 == num_chunks(record.spec.length):
             return False
+        if record.lane(Lane.GENERATE).deaths:  # perhaps of the chunk after this one, which is committed first this time
+            return False
         with suppress(JobNotFound), ignore_store_errors(record.id):
             return not self._refiner_is_next(record) and self._comes_first(record)
         return False
