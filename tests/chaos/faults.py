@@ -42,6 +42,10 @@ REFINE_STATES = "/state/refine/"
 """Parts of object keys, by which faults find what to damage."""
 
 
+STORING_SECONDS = 1.0
+"""After so long without S3 every busy worker has a chunk that it cannot store: one takes 0.36 s."""
+
+
 class NotApplicable(Exception):
     """There is nothing here that this fault could hit at this moment; it is left out."""
 
@@ -490,6 +494,24 @@ class S3Slow(_S3Proxy):
     behaviour = Behaviour(delay_seconds=0.3)
 
 
+class WorkerKilledWhileStoring(Fault):
+    """Silences S3 for longer than a chunk takes, and kills a worker then: it cannot store the one that it has made,
+    and the next is in its engine."""
+
+    name = "worker killed while it stores"
+    group = "s3"
+    costs_every_worker = False
+
+    def inject(self, world: World) -> Hit:
+        world.s3.behave(SILENT)
+        try:
+            time.sleep(STORING_SECONDS)
+            hit = WorkerKilled(0.0, self.pick).inject(world)
+        finally:
+            world.s3.behave(S3_AS_OVER_A_NETWORK)
+        return hit
+
+
 class JanitorKilledDuringPass(Fault):
     """Slows S3 down until a janitor is seen to hold its lock, and kills all CPU workers then; else one of them."""
 
@@ -663,6 +685,7 @@ ALL_FAULTS: tuple[type[Fault], ...] = (
     CpuWorkerKilled,
     CpuWorkerFrozen,
     SupervisorKilled,
+    WorkerKilledWhileStoring,
     JanitorKilledDuringPass,
     ApiKilled,
     RedisKilled,

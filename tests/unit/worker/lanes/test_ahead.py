@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def generate_lane(world: World) -> tuple[int, int, bool]:
     return state.attempts, state.deaths, state.held
 
 
-def objects_of(**changes: object) -> dict[str, bytes]:
+def objects_of(**changes: Any) -> dict[str, bytes]:
     """What is stored of the same job by a worker that makes one chunk per task."""
     world = World()
     world.submit(**changes)

@@ -80,19 +80,19 @@ def test_a_store_that_is_away_for_longer_than_the_lease_takes_nothing_away(world
 
 
 def test_a_lane_that_is_kept_with_a_commit_is_renewed_under_the_new_token(world: World) -> None:
-    world.store = AwayStore()
+    store = world.store = AwayStore()
     lease = claimed(world)
-    with LeaseKeeper(world.store, lease, 0.03) as keeper:
+    with LeaseKeeper(store, lease, 0.03) as keeper:
 
         def commit() -> JobRecord:
-            committed = world.store.commit_and_claim(lease, chunk_of(world.store.get(JOB), 0), "f1", 30)
-            world.store.asked.clear()
-            assert not world.store.asked.wait(0.1), "a renewal of the old lease in the midst of the commit"
+            committed = store.commit_and_claim(lease, chunk_of(store.get(JOB), 0), "f1", 30)
+            store.asked.clear()
+            assert not store.asked.wait(0.1), "a renewal of the old lease in the midst of the commit"
             return committed
 
         keeper.committing(commit)
         assert keeper.lease == replace(lease, token=lease.token + 1)
         for _ in range(2):
-            assert world.store.asked.wait(10)
-            world.store.asked.clear()
+            assert store.asked.wait(10)
+            store.asked.clear()
         keeper.check()
