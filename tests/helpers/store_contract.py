@@ -513,6 +513,18 @@ class StoreContract:
         assert ports.store.release_of_worker("doomed") is None
         assert ports.store.lease_alive(job.id, Lane.GENERATE)
 
+    def test_a_report_of_progress_tells_a_worker_to_stop(self, ports: StorePorts) -> None:
+        canceled, deleted = (ports.store.create(queued_job(number)) for number in (1, 2))
+        for job in (canceled, deleted):
+            ports.claim(job)
+            assert not ports.store.report_progress(job.id, progress(1))
+        ports.store.request_cancel(canceled.id)
+        assert ports.store.report_progress(canceled.id, progress(2))
+        ports.store.request_delete(deleted.id)
+        assert ports.store.report_progress(deleted.id, progress(2))
+        ports.store.purge(deleted.id)
+        assert ports.store.report_progress(deleted.id, progress(3))
+
     def test_a_job_that_kills_its_workers_while_others_get_on_is_poison(self, ports: StorePorts) -> None:
         poison = ports.store.create(queued_job(1))
         other = ports.store.create(queued_job(2, num_frames=160))

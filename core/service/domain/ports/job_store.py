@@ -275,6 +275,7 @@ class JobStore(JobReads, Protocol):
         """Record that the first `ended` webhooks of the job need no further attempt."""
         ...
 
-    def report_progress(self, job_id: str, progress: StepProgress) -> None:
-        """Replace the progress of one lane (not logged, `version` unchanged). One round trip."""
+    def report_progress(self, job_id: str, progress: StepProgress) -> bool:
+        """Replace the progress of one lane (not logged, `version` unchanged). Returns `cancel_requested`. One round
+        trip for both."""
         ...
