@@ -16,7 +16,8 @@ MIN_SHOWN_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Summary:
-    """Times in seconds; None if the job did not get that far. `phases` adds up to `wall_seconds`."""
+    """Times in seconds; None if the job did not get that far. `phases` adds up to `wall_seconds`, or to more where
+    chunks were stored while the next ones were made."""
 
     first_chunk_seconds: float | None
     seconds_per_chunk: float | None
