@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -41,10 +40,6 @@ JANITOR_LOCKS = "longtake:janitor*lock*"
 STATES, CHUNKS, REFINED, FRAMES = "/state/generate/", "/chunks/", "/refined/", "/frames/"
 REFINE_STATES = "/state/refine/"
 """Parts of object keys, by which faults find what to damage."""
-
-
-STORING_SECONDS = 1.0
-"""After so long without S3 every busy worker has a chunk that it cannot store: one takes 0.36 s."""
 
 
 class NotApplicable(Exception):
@@ -495,22 +490,19 @@ class S3Slow(_S3Proxy):
     behaviour = Behaviour(delay_seconds=0.3)
 
 
-class WorkerKilledWhileStoring(Fault):
-    """Silences S3 for longer than a chunk takes, and kills a worker then: it cannot store the one that it has made,
-    and the next is in its engine."""
+class WorkerKilledWhileStoring(_S3Proxy):
+    """S3 is silent for longer than a chunk takes, and a worker is killed then: it cannot store the one that it has
+    made, and the next is made in its engine."""
 
     name = "worker killed while it stores"
-    group = "s3"
     costs_every_worker = False
+    shortest_seconds, longest_seconds = 1.0, 2.0
+    behaviour = SILENT
 
-    def inject(self, world: World) -> Hit:
-        world.s3.behave(SILENT)
-        try:
-            time.sleep(STORING_SECONDS)
-            hit = WorkerKilled(0.0, self.pick).inject(world)
-        finally:
-            world.s3.behave(S3_AS_OVER_A_NETWORK)
-        return hit
+    def lift(self, world: World) -> None:
+        with suppress(NotApplicable):
+            WorkerKilled(0.0, self.pick).inject(world)
+        super().lift(world)
 
 
 class JanitorKilledDuringPass(Fault):
