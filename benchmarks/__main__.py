@@ -5,7 +5,7 @@
 `endless`: a job without an end, to 3,000 frames.
 `steps`: one guidance step of the reference, default and compiled network.
 `approximations`: speed and error of the optional ones. `refinement`: both schedules at several video lengths.
-`service`: jobs on an embedded stack.
+`service`: jobs on an embedded stack; the overhead of a long one also `--against` another checkout.
 For GPUs: `python -m benchmarks.cuda`.
 
 Exit code 0: everything was measured, whether or not targets were met, as times depend on the machine.
@@ -18,6 +18,7 @@ import importlib
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="sprites", help="preset (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=64, help="frames per job (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="jobs, and starts of the API (default: %(default)s)")
-    parser.add_argument("--against", type=Path, help="another checkout, measured alternately (http)")
+    parser.add_argument("--against", type=Path, help="another checkout, measured alternately (http), or next (service)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -104,13 +105,25 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
 
 
 def measure_service(args: argparse.Namespace, stop: StopSignal, say: Callable[[str], None]) -> list[Figure]:
-    """Jobs on an embedded stack in a temporary folder."""
+    """Jobs on an embedded stack in a temporary folder; what another checkout spends outside the engine."""
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         say(f"starting the embedded stack with {args.model}")
         options = StackOptions(Path(folder), model=args.model, gpus="auto")
         with running_stack(options, stop) as stack, stop.interruptible(), Longtake(stack.base_url) as client:
-            of_jobs = jobs.measure(client, runs=args.runs, num_frames=args.frames, say=say)
-            return of_jobs + footprint.measure(stack.settings, Path(folder), runs=args.runs, say=say)
+            figures = jobs.measure(client, runs=args.runs, num_frames=args.frames, say=say)
+            figures += footprint.measure(stack.settings, Path(folder), runs=args.runs, say=say)
+    return figures + ([measure_overhead_of(args.against.resolve(), args.model, stop, say)] if args.against else [])
+
+
+def measure_overhead_of(tree: Path, model: str, stop: StopSignal, say: Callable[[str], None]) -> Figure:
+    """The overhead of a long job on API and workers of another checkout, with the presets of that."""
+    with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder, machine.processes_of(tree):
+        say(f"starting the embedded stack of {tree.name}")
+        options = StackOptions(Path(folder), model=model, gpus="auto")
+        with running_stack(options, stop) as stack, stop.interruptible(), Longtake(stack.base_url) as client:
+            jobs.run_job(client, 32, seed=0)
+            figure = jobs.measure_overhead(client, say)
+    return replace(figure, name=f"{figure.name}, {tree.name}", target=None)
 
 
 def table(report: Report) -> Table:

@@ -6,10 +6,14 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Generator
+from contextlib import chdir, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
+
+from core.service.settings import SHIPPED_PRESETS_DIR
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -39,6 +43,22 @@ def commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
+
+
+@contextmanager
+def processes_of(tree: Path) -> Generator[None]:
+    """Within it, `python -m` in a child process runs the modules of another checkout, with its presets."""
+    other = {"PYTHONPATH": str(tree), "LONGTAKE_PRESETS_DIR": str(tree / SHIPPED_PRESETS_DIR.relative_to(REPOSITORY))}
+    before = {variable: os.environ.get(variable) for variable in other}
+    os.environ.update(other)
+    try:
+        with chdir(tree):
+            yield
+    finally:
+        for variable, value in before.items():
+            os.environ.pop(variable)
+            if value is not None:
+                os.environ[variable] = value
 
 
 def name() -> str:

@@ -17,6 +17,10 @@ from worker.lanes.lane import LaneWorker
 from worker.lanes.refine import ChunkRefiner
 from worker.runtime.services import Activity, Services
 
+KEEP_SECONDS = 60.0
+"""How long one task goes on with the same job: far below any visibility timeout, and long enough that waiting for the
+last commit of a task costs nothing."""
+
 
 def make_engine_app(
     settings: Settings,
@@ -28,7 +32,10 @@ def make_engine_app(
     """The Celery app of a process that makes or refines chunks. `on_device_broken` is called after a device fault."""
     app = queue.make_celery_app(settings)
     if engines.engine is not None:
-        maker = ChunkMaker(services, engines.engine, engines.model, activity)
+        refines = engines.load_refiner is not None
+        maker = ChunkMaker(
+            services, engines.engine, engines.model, activity, keep_seconds=KEEP_SECONDS, refines_too=refines
+        )
         _register_lane(app, maker, (queue.TASK_GENERATE_CHUNK,), on_device_broken)
     if engines.load_refiner is not None:
         refiner = ChunkRefiner(services, engines.load_refiner, engines.model, activity)

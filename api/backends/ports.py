@@ -89,6 +89,8 @@ def real_ports(settings: Settings) -> Ports:
     storage = object_store.S3Storage(settings, timeouts=object_store.REQUEST, breaker=CircuitBreaker())
     workers = RedisWorkerRegistry(redis)
     clock = SystemClock()
+    queue = CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker)
+    queue.warm_up()
 
     def check_records() -> Sequence[WorkerStatus]:
         check_store(redis)
@@ -109,7 +111,7 @@ def real_ports(settings: Settings) -> Ports:
         usage=RedisUsage(redis, clock),
         request_counts=RedisRequestCounts(redis),
         deliveries=RedisDeliveries(redis),
-        queue=CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker),
+        queue=queue,
         clock=clock,
         catalog=Catalog(settings),
         resolve=BoundedResolver.of(settings, REQUEST_SECONDS),

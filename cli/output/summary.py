@@ -9,6 +9,7 @@ from datetime import datetime
 from core.service.domain.schema import Chunk, Job
 
 PHASES = ("denoise", "decode", "encode", "upload", "queue")
+OUTSIDE_ENGINE = frozenset({"queue", "commit", "load", "encode", "upload"})
 OTHER = "other"
 MIN_SHOWN_SECONDS = 0.05
 """Phases that are not in PHASES and took less are counted as `other`."""
@@ -16,9 +17,11 @@ MIN_SHOWN_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Summary:
-    """Times in seconds; None if the job did not get that far. `phases` adds up to `wall_seconds`."""
+    """Times in seconds; None if the job did not get that far. `phases` adds up to `wall_seconds`, or to more where
+    chunks were stored while the next ones were made."""
 
     first_chunk_seconds: float | None
+    first_chunk_engine_seconds: float | None
     seconds_per_chunk: float | None
     frames_per_second: float | None
     wall_seconds: float | None
@@ -32,6 +35,7 @@ def summarize(job: Job, chunks: Sequence[Chunk]) -> Summary:
     wall = _seconds(job.created_at, last_chunk_at)
     return Summary(
         first_chunk_seconds=_seconds(job.created_at, job.first_chunk_at),
+        first_chunk_engine_seconds=_engine_seconds(chunks[0]) if chunks else None,
         seconds_per_chunk=making / len(chunks) if making else None,
         frames_per_second=job.progress.frames_done / making if making else None,
         wall_seconds=wall,
@@ -46,6 +50,10 @@ def _phases(chunks: Sequence[Chunk], wall: float | None) -> dict[str, float]:
     shown = {phase: seconds for phase, seconds in totals.items() if phase in PHASES or seconds >= MIN_SHOWN_SECONDS}
     named = sum(shown.values())
     return {**shown, OTHER: max(0.0, (wall or named) - named)}
+
+
+def _engine_seconds(chunk: Chunk) -> float:
+    return sum(seconds for phase, seconds in chunk.timings.items() if phase not in OUTSIDE_ENGINE)
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

@@ -75,7 +75,8 @@ class Screen:
 
     def show_summary(self, summary: Summary) -> None:
         """The figures of a finished job and its time per phase."""
-        self.say(f"time to first chunk  {_number(summary.first_chunk_seconds, 's')}")
+        of_engine = _number(summary.first_chunk_engine_seconds, "s")
+        self.say(f"time to first chunk  {_number(summary.first_chunk_seconds, 's')} (engine {of_engine})")
         self.say(f"seconds per chunk    {_number(summary.seconds_per_chunk, 's')}")
         self.say(f"frames per second    {_number(summary.frames_per_second, '')}")
         if not summary.wall_seconds:

@@ -490,6 +490,21 @@ class S3Slow(_S3Proxy):
     behaviour = Behaviour(delay_seconds=0.3)
 
 
+class WorkerKilledWhileStoring(_S3Proxy):
+    """S3 is silent for longer than a chunk takes, and a worker is killed then: it cannot store the one that it has
+    made, and the next is made in its engine."""
+
+    name = "worker killed while it stores"
+    costs_every_worker = False
+    shortest_seconds, longest_seconds = 1.0, 2.0
+    behaviour = SILENT
+
+    def lift(self, world: World) -> None:
+        with suppress(NotApplicable):
+            WorkerKilled(0.0, self.pick).inject(world)
+        super().lift(world)
+
+
 class JanitorKilledDuringPass(Fault):
     """Slows S3 down until a janitor is seen to hold its lock, and kills all CPU workers then; else one of them."""
 
@@ -663,6 +678,7 @@ ALL_FAULTS: tuple[type[Fault], ...] = (
     CpuWorkerKilled,
     CpuWorkerFrozen,
     SupervisorKilled,
+    WorkerKilledWhileStoring,
     JanitorKilledDuringPass,
     ApiKilled,
     RedisKilled,

@@ -25,6 +25,7 @@ from core.service.testing.registries import FakeUploadStore
 from core.service.testing.speed import FakeSpeeds
 from core.service.testing.storage import FakeStorage
 from tests.helpers.jobs import job_spec
+from worker.lanes.ahead import InBackground
 from worker.lanes.completion import wake
 from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
@@ -36,6 +37,8 @@ from worker.runtime.services import Services
 
 JOB = "job_a"
 MODEL = job_spec().model
+KEEP_SECONDS = 3600.0
+"""Longer than any test: a worker never gives a job up because of the time."""
 
 
 @cache
@@ -63,8 +66,14 @@ class World:
             self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker, self.speeds
         )
 
-    def maker(self, engine: Engine | None = None, services: Services | None = None) -> ChunkMaker:
-        return ChunkMaker(services or self.services(), engine or FakeEngine(), MODEL)
+    def maker(
+        self, engine: Engine | None = None, services: Services | None = None, ahead: InBackground | None = None
+    ) -> ChunkMaker:
+        """One that makes one chunk per task, or goes on with a job, with `ahead` for its commits."""
+        services, engine = services or self.services(), engine or FakeEngine()
+        if ahead is None:
+            return ChunkMaker(services, engine, MODEL)
+        return ChunkMaker(services, engine, MODEL, keep_seconds=KEEP_SECONDS, in_background=ahead)
 
     def preparer(self, services: Services | None = None, allowed: MediaAddresses | None = None) -> MediaPreparer:
         """One that decodes in this process."""

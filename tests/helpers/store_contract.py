@@ -265,6 +265,61 @@ class StoreContract:
         assert not ports.store.renew(first, LONG)
         assert not ports.store.renew(second, LONG)
 
+    def test_a_worker_keeps_the_lane_with_its_commit(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(num_frames=48))
+        first = ports.claim(job)
+        committed = ports.store.commit_and_claim(first, chunk_of(job, 0), "f1", LONG)
+        assert (committed.version, committed.lane(Lane.GENERATE).held) == (1, True)
+        second = Lease(job.id, Lane.GENERATE, first.token + 1, "w1")
+        assert committed.lane(Lane.GENERATE).token == second.token
+        assert ports.store.get(job.id) == committed
+        assert not ports.store.renew(first, LONG)
+        assert ports.store.renew(second, LONG)
+        assert ports.store.claim(job.id, Lane.GENERATE, "w2", LONG) is None
+        with pytest.raises(StaleLease):
+            ports.store.commit_chunk(first, chunk_of(job, 1), "f1")
+        assert not ports.store.commit_chunk(second, chunk_of(job, 1), "f1").lane(Lane.GENERATE).held
+        assert ports.event_types(job)[2:] == ["chunk.completed", "chunk.completed"]
+
+    def test_a_lane_is_kept_only_while_it_has_work(self, ports: StorePorts) -> None:
+        job, canceled = (ports.store.create(queued_job(number)) for number in (1, 2))
+        ports.make_chunk(job, 0)
+        complete = ports.store.commit_and_claim(ports.claim(job), chunk_of(job, 1), "f1", LONG)
+        lease = ports.claim(canceled)
+        ports.store.request_cancel(canceled.id)
+        stopped = ports.store.commit_and_claim(lease, chunk_of(canceled, 0), "f1", LONG)
+        for ended in (complete, stopped):
+            assert (ended.status, ended.lane(Lane.GENERATE).held) == (JobStatus.FINALIZING, False)
+            assert not ports.store.lease_alive(ended.id, Lane.GENERATE)
+
+    def test_a_kept_lane_survives_the_loss_of_its_answer_and_is_given_back_by_the_lease_before(
+        self, ports: StorePorts
+    ) -> None:
+        job = ports.store.create(queued_job(num_frames=48))
+        lease = ports.claim(job)
+        committed = ports.store.commit_and_claim(lease, chunk_of(job, 0), "f1", LONG)
+        assert ports.store.commit_and_claim(lease, chunk_of(job, 0), "f1", LONG) == committed
+        assert ports.event_types(job).count("chunk.completed") == 1
+        ports.store.release(lease, count_attempt=False)
+        assert not ports.store.lease_alive(job.id, Lane.GENERATE)
+        other = ports.claim(job, worker="w2")
+        ports.store.release(lease, count_attempt=False)
+        assert ports.store.lease_alive(job.id, Lane.GENERATE)
+        with pytest.raises(StaleLease):
+            ports.store.commit_and_claim(lease, chunk_of(job, 0), "f1", LONG)
+        assert other.token == committed.lane(Lane.GENERATE).token + 1
+
+    def test_a_kept_lane_is_released_with_its_dead_worker(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(num_frames=48))
+        lease = ports.claim(job, worker="doomed")
+        committed = ports.store.commit_and_claim(lease, chunk_of(job, 0), "f1", LONG)
+        freed = ports.store.release_of_worker("doomed")
+        assert freed is not None
+        assert freed.token == committed.lane(Lane.GENERATE).token
+        state = ports.store.get(job.id).lane(Lane.GENERATE)
+        assert (state.held, state.deaths, state.lonely_deaths) == (False, 1, 1)
+        assert not ports.store.lease_alive(job.id, Lane.GENERATE)
+
     def test_a_paused_lane_is_not_claimed_and_counts_as_inactive(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ports.store.release(ports.claim(job), count_attempt=True, rest_seconds=LONG)
@@ -457,6 +512,18 @@ class StoreContract:
         ports.claim(job, worker="w2")
         assert ports.store.release_of_worker("doomed") is None
         assert ports.store.lease_alive(job.id, Lane.GENERATE)
+
+    def test_a_report_of_progress_tells_a_worker_to_stop(self, ports: StorePorts) -> None:
+        canceled, deleted = (ports.store.create(queued_job(number)) for number in (1, 2))
+        for job in (canceled, deleted):
+            ports.claim(job)
+            assert not ports.store.report_progress(job.id, progress(1))
+        ports.store.request_cancel(canceled.id)
+        assert ports.store.report_progress(canceled.id, progress(2))
+        ports.store.request_delete(deleted.id)
+        assert ports.store.report_progress(deleted.id, progress(2))
+        ports.store.purge(deleted.id)
+        assert ports.store.report_progress(deleted.id, progress(3))
 
     def test_a_job_that_kills_its_workers_while_others_get_on_is_poison(self, ports: StorePorts) -> None:
         poison = ports.store.create(queued_job(1))

@@ -108,3 +108,20 @@ def test_a_long_outage_of_the_object_store_costs_no_attempt_and_keeps_the_finish
     ended = service.wait_for_success(job.id)
     assert [chunk.index for chunk in ended.chunks] == [0, 1, 2, 3]
     assert store.get(job.id).lane(Lane.GENERATE).deaths == 0
+
+
+def test_a_worker_killed_with_one_chunk_to_store_and_the_next_in_the_engine_costs_no_byte(service: Service) -> None:
+    service.start_workers("slow")
+    store = store_of(service)
+    undisturbed = service.wait_for_success(service.submit(model="slow", num_frames=64, seed=3).id)
+    job = service.submit(model="slow", num_frames=64, seed=3)
+    eventually(lambda: progress_of(store, job.id), "the first step")
+    with storage_hangs(service):
+        wait_until_made(store, job.id)
+        pid = service.worker_pid("slow")
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert store.get(job.id).chunks.count == 0
+    resumed = service.wait_for_success(job.id)
+    assert [chunk.sha256 for chunk in resumed.chunks] == [chunk.sha256 for chunk in undisturbed.chunks]
+    assert service.video(job.id) == service.video(undisturbed.id)

@@ -16,7 +16,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from core.service.admission.estimate import measured
 from core.service.domain.engine import FramesTHWC
-from core.service.domain.errors import StorageError
+from core.service.domain.errors import Interrupted, StorageError
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
@@ -83,8 +83,8 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
                 lane=self.lane, chunk_index=chunk_index, step=step, steps=steps, at=services.clock.now()
             )
             with ignore_store_errors(job_id):
-                services.store.report_progress(job_id, progress)
-                self._check_cancel(job_id)
+                if services.store.report_progress(job_id, progress):
+                    raise Interrupted(f"{job_id} was canceled")
 
         return on_step
 
@@ -141,7 +141,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         """Call `commit`, write the manifest and cache `state`. Returns the record after the commit."""
         watch = Stopwatch()
         with watch.phase("commit"):
-            committed = self._with_retries(commit, keeper)
+            committed = keeper.committing(lambda: self._with_retries(commit, keeper))
             write_manifest(self._services, committed)
         self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"])
         self._cache.move_to_end(lease.job_id)

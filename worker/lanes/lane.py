@@ -1,4 +1,5 @@
-"""One task does one piece of work on one lane: claim the next job, keep the lease, make the piece, commit it.
+"""One task does one piece of work on one lane: claim the next job, keep the lease, make the piece, commit it. A task of
+the generate lane may keep the lane for further pieces of the job.
 
 A piece is what one lane commits at a time: a chunk (generate.py), a refinement piece (refine.py), the input media
 (prepare.py), the final video (finalize.py). LaneWorker holds what they share: the claim and every outcome. A crash
@@ -84,7 +85,8 @@ class LaneWorker(ServerAccess, ABC):
 
     @abstractmethod
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
-        """Make the lane's next piece; returns the record after its commit."""
+        """Make the lane's next piece; returns the record after its commit. If the lane is held in it, this worker keeps
+        it for the next piece."""
 
     @abstractmethod
     def _next_piece(self, record: JobRecord) -> str:
@@ -92,7 +94,7 @@ class LaneWorker(ServerAccess, ABC):
 
     @abstractmethod
     def _after_commit(self, record: JobRecord) -> None:
-        """After the commit: wake the workers that have work now."""
+        """After the commit: wake the workers that have work now. Called here unless the lane is kept."""
 
     def _forget(self, job_id: str) -> None:
         """Drop what is cached for a job, because its next piece may start from something else."""
@@ -119,7 +121,7 @@ class LaneWorker(ServerAccess, ABC):
             self._activity.idle()
 
     def do(self, lease: Lease) -> Outcome:
-        """Make the piece that `lease` was claimed for.
+        """Make the piece that `lease` was claimed for, and those for which the worker keeps the lane.
 
         Raises what the work raised, after the attempt is recorded, and StoreError if the lease cannot be released.
         """
@@ -134,23 +136,27 @@ class LaneWorker(ServerAccess, ABC):
                 log_lines.enter_context(working_for(record.request_id))
                 if lease.poison and self.can_kill_workers:
                     return self._poisoned(record)
-                return self._make_piece(record, lease, keeper)
+                return self._make_pieces(record, keeper)
             except (Interrupted, JobNotFound) as reason:
-                return self._interrupted(lease, keeper, reason)
+                return self._interrupted(keeper.lease, keeper, reason)
 
-    def _make_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> Outcome:
-        try:
-            committed = self._make_and_commit(record, lease, keeper)
-        except (Interrupted, JobNotFound):
-            raise
-        except StaleLease as reason:
-            return self._overtaken(lease, reason)
-        except Damaged as damage:
-            return self._repair(lease, damage, keeper)
-        except Exception as error:  # the task's boundary: record the attempt, then let the error through
-            return self._failed(record, lease, error, keeper)
-        self._after_commit(committed)
-        return Outcome.COMMITTED
+    def _make_pieces(self, record: JobRecord, keeper: LeaseKeeper) -> Outcome:
+        """One piece, and those for which the worker keeps the lane."""
+        while True:
+            lease = keeper.lease
+            try:
+                record = self._make_and_commit(record, lease, keeper)
+            except (Interrupted, JobNotFound):
+                raise
+            except StaleLease as reason:
+                return self._overtaken(lease, reason)
+            except Damaged as damage:
+                return self._repair(lease, damage, keeper)
+            except Exception as error:  # the task's boundary: record the attempt, then let the error through
+                return self._failed(record, lease, error, keeper)
+            if not record.lane(self.lane).held:
+                self._after_commit(record)
+                return Outcome.COMMITTED
 
     def _overtaken(self, lease: Lease, reason: StaleLease) -> Outcome:
         """The commit or repair was refused: another worker has claimed the lane, or the job has moved on."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 
 from core.service.domain.errors import Interrupted, StoreError
 from core.service.domain.ports import JobStore, Lease
+from core.service.domain.schema import JobRecord
 from core.service.request_ids import working_for
 
 logger = logging.getLogger(__name__)
@@ -27,9 +31,12 @@ class LeaseKeeper:
         self.job_id = lease.job_id
         self.request_id: str | None = None
         """For its log lines; known once the record is read."""
+        self.lease = lease
+        """The newest one: a worker that keeps the lane for its next piece has another then."""
         self._store = store
-        self._lease = lease
         self._ttl = ttl_seconds
+        self._began_at = time.monotonic()
+        self._lock = threading.Lock()  # the lease changes with a commit, in the midst of which a renewal would fail
         self._reason = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lease-{lease.job_id}", daemon=True)
@@ -49,14 +56,32 @@ class LeaseKeeper:
         if self.lost.is_set():
             raise Interrupted(f"the lease was lost: {self._reason}")
 
+    @property
+    def held_seconds(self) -> float:
+        """Since the lane was claimed; keeping it does not count as a claim."""
+        return time.monotonic() - self._began_at
+
+    def committing(self, commit: Callable[[], JobRecord]) -> JobRecord:
+        """Call `commit`, which may keep the lane: then go on with its new lease. Nothing is renewed meanwhile."""
+        with self._lock:
+            committed = commit()
+            state = committed.lane(self.lease.lane)
+            if state.held:
+                self.lease = replace(self.lease, token=state.token, poison=False)
+            return committed
+
     def _run(self) -> None:
         while not self._stop.wait(self._ttl / RENEWALS_PER_TTL):
             try:
-                if not self._store.renew(self._lease, self._ttl):
+                if not self._renew():
                     return self._give_up("another worker holds it, or the job is deleted")
             except StoreError as error:
                 with working_for(self.request_id):
                     logger.warning("cannot renew the lease on %s: %s", self.job_id, error)
+
+    def _renew(self) -> bool:
+        with self._lock:
+            return self._store.renew(self.lease, self._ttl)
 
     def _give_up(self, reason: str) -> None:
         self._reason = reason

@@ -30,7 +30,7 @@ from core.service.domain.refiner import RefinedWindow, RefineEngine, RefineState
 from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, Lane
 from core.service.records.kept_objects import KEPT_FRAMES
 from worker.lanes.chunk_lane import ChunkLane, made_again
-from worker.lanes.generate import FIRST_FRAME
+from worker.lanes.engine_results import FIRST_FRAME
 from worker.lanes.lane import Damaged
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import STATE_TYPE, NewObject

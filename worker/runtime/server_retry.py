@@ -53,6 +53,11 @@ class ServerCall(Generic[T]):
         self._error: BaseException | None = None
         threading.Thread(target=self._run, name="server-call", daemon=True).start()
 
+    @property
+    def done(self) -> bool:
+        """Whether `result` returns or raises at once."""
+        return self._done.is_set()
+
     def result(self, check: Callable[[], None]) -> T:
         """The call's result; raises what the call raised. `check` is called every CHECK_SECONDS and may raise to stop
         waiting; the thread then ends by itself."""

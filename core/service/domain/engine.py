@@ -145,7 +145,9 @@ def unpack(data: bytes, counter: str) -> tuple[dict[str, NDArray[Any]], int]:
 
 @dataclass(frozen=True)
 class EngineChunk:
-    """One finished chunk: its frames, the state after it, and where the engine's time went (seconds by phase)."""
+    """One finished chunk: its frames, the state after it, and where the engine's time went (seconds by phase).
+
+    The engine never changes them in place: they are encoded and stored while it makes the next chunk."""
 
     frames: FramesTHWC
     state: EngineState

@@ -127,10 +127,10 @@ class JobQueries(JobRecords):
         return cast("Sequence[_Seen]", self._look(keys=read, args=[field, len(LANES_WITH_STEPS)]))
 
     @raises_store_errors
-    def report_progress(self, job_id: str, progress: StepProgress) -> None:
+    def report_progress(self, job_id: str, progress: StepProgress) -> bool:
         ((field, value),) = progress_fields(progress).items()
         progress_key = keys.progress_key(job_id, progress.lane)
-        self._report_progress(keys=[keys.job_key(job_id), progress_key], args=[field, value])
+        return bool(self._report_progress(keys=[keys.job_key(job_id), progress_key], args=[field, value]))
 
     @raises_store_errors
     def cancel_requested(self, job_id: str) -> bool:

@@ -63,8 +63,10 @@ return seen
 ANOTHER_OWED, DELETED = 1, 2
 """Answers of MANIFEST_STORED."""
 
-# Stores progress, but does not create keys of a purged job.
+# Stores progress, but does not create keys of a purged job. Returns 0 while workers may go on.
 REPORT_PROGRESS = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-return redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
+local stop = redis.call('HGET', KEYS[1], 'stop')
+if not stop then return 1 end
+redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', ARGV[1], ARGV[2])
+return stop == '0' and 0 or 1
 """

@@ -14,7 +14,7 @@ from redis.client import Pipeline
 from core.service.domain import transitions
 from core.service.domain.errors import JobNotFound, StoreDamaged
 from core.service.domain.ports import Lease, QueuedWork
-from core.service.domain.schema import JobRecord, JobStatus, Lane
+from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane
 from core.service.domain.transitions import Transition
 from core.service.records.job_order import index_member
 from core.service.redis import job_rows as rows
@@ -101,9 +101,7 @@ class LaneClaims(JobRecords):
             return transitions.claim(record, lane, self._clock.now(), _commits(pipe))
 
         def hold(pipe: Pipeline, record: JobRecord) -> None:
-            token = record.lane(lane).token
-            pipe.set(lease, token, px=round(ttl_seconds * 1000))
-            pipe.set(keys.worker_lease_key(worker), f"{job_id} {lane} {token}", ex=WORKER_LEASE_SECONDS)
+            _hold(pipe, record, lane, worker, ttl_seconds)
 
         claimed = self._transact(job_id, take, also_write=hold)
         if claimed is None:
@@ -111,6 +109,21 @@ class LaneClaims(JobRecords):
             return None
         state = claimed.lane(lane)
         return Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
+
+    @raises_store_errors
+    def commit_and_claim(self, lease: Lease, chunk: ChunkRecord, fingerprint: str, ttl_seconds: float) -> JobRecord:
+        now = self._clock.now()
+
+        def commit(pipe: Pipeline, record: JobRecord) -> Transition:
+            return transitions.commit_and_claim(record, lease, chunk, fingerprint, now, _commits(pipe))
+
+        def hold(pipe: Pipeline, record: JobRecord) -> None:
+            if record.lane(lease.lane).held:
+                _hold(pipe, record, lease.lane, lease.worker, ttl_seconds)
+
+        committed = self._transact(lease.job_id, commit, also_write=hold)
+        assert committed is not None
+        return committed
 
     def _correct_queues(self, job_id: str, lane: Lane) -> None:
         """Move a job that has no work on this lane to its right queues: an older version, which knows fewer lanes, may
@@ -166,6 +179,13 @@ class LaneClaims(JobRecords):
             for record in self._records(canceling)
             if not any(self.lease_alive(record.id, lane) for lane in Lane if record.lane(lane).held)
         ]
+
+
+def _hold(pipe: Pipeline, record: JobRecord, lane: Lane, worker: str, ttl_seconds: float) -> None:
+    """Queue what makes the newest claim of a lane a worker's lease."""
+    token = record.lane(lane).token
+    pipe.set(keys.lease_key(record.id, lane), token, px=round(ttl_seconds * 1000))
+    pipe.set(keys.worker_lease_key(worker), f"{record.id} {lane} {token}", ex=WORKER_LEASE_SECONDS)
 
 
 def _commits(client: redis.Redis) -> int:

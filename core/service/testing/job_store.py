@@ -171,12 +171,13 @@ class FakeJobStore(FakeLaneClaims):
         with self.memory.changed:
             return [self.memory.records[job_id] for job_id in self.memory.stale_manifests]
 
-    def report_progress(self, job_id: str, progress: StepProgress) -> None:
+    def report_progress(self, job_id: str, progress: StepProgress) -> bool:
         with self.memory.changed:
             if job_id in self.memory.records:
                 self.memory.num_reports += 1
                 self.memory.progress[job_id, progress.lane] = (self.memory.num_reports, progress)
                 self.memory.changed.notify_all()
+            return self.cancel_requested(job_id)
 
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
         return [LiveStatus(self._steps(record), self._place(record)) for record in records]

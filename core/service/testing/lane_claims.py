@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from core.service.domain import transitions
 from core.service.domain.ports import Lease, QueuedWork
-from core.service.domain.schema import LANES_OF_ANY_MODEL, JobRecord, JobStatus, Lane
+from core.service.domain.schema import LANES_OF_ANY_MODEL, ChunkRecord, JobRecord, JobStatus, Lane
 from core.service.records.job_order import index_member
 from core.service.testing.memory import MemoryStore
 
@@ -39,13 +39,24 @@ class FakeLaneClaims(MemoryStore):
             record = self.get(job_id)
             if self.lease_alive(job_id, lane) or self._rests(job_id, lane) or not transitions.wants(record, lane):
                 return None
-            now = self._clock.now()
-            claimed = self._apply(transitions.claim(record, lane, now, self.memory.commits))
-            state = claimed.lane(lane)
-            self.memory.leases[job_id, lane] = (state.token, now + timedelta(seconds=ttl_seconds))
-            lease = Lease(job_id, lane, state.token, worker, transitions.is_poison(state))
-            self.memory.claims[worker] = lease
-            return lease
+            claimed = self._apply(transitions.claim(record, lane, self._clock.now(), self.memory.commits))
+            return self._hold(claimed, lane, worker, ttl_seconds)
+
+    def commit_and_claim(self, lease: Lease, chunk: ChunkRecord, fingerprint: str, ttl_seconds: float) -> JobRecord:
+        with self.memory.changed:
+            now, record, commits = self._clock.now(), self.get(lease.job_id), self.memory.commits
+            committed = self._apply(transitions.commit_and_claim(record, lease, chunk, fingerprint, now, commits))
+            if committed.lane(lease.lane).held:
+                self._hold(committed, lease.lane, lease.worker, ttl_seconds)
+            return committed
+
+    def _hold(self, record: JobRecord, lane: Lane, worker: str, ttl_seconds: float) -> Lease:
+        """Make the newest claim of a lane a worker's lease."""
+        state = record.lane(lane)
+        self.memory.leases[record.id, lane] = (state.token, self._clock.now() + timedelta(seconds=ttl_seconds))
+        lease = Lease(record.id, lane, state.token, worker, transitions.is_poison(state))
+        self.memory.claims[worker] = lease
+        return lease
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:
         with self.memory.changed:

@@ -20,10 +20,12 @@ from core.service.domain.refiner import RefinedWindow, RefineState
 from core.service.domain.schema import ControlSpec, JobSpec, JobStatus, RefineSpec
 from core.service.testing.engines import FakeEngine, FakeRefineEngine
 from core.service.testing.job_store import FakeJobStore
+from tests.helpers.background import AtOnce, Late
 from tests.helpers.clips import clip, picture
 from tests.helpers.fake_world import JOB, MemoryJanitorLock, World
 from tests.helpers.interruption import InterceptedPort
 from tests.helpers.jobs import refine_spec
+from worker.lanes.ahead import InBackground
 from worker.maintenance.janitor import Janitor
 from worker.runtime.services import Services
 
@@ -123,10 +125,16 @@ def mortal_services(world: World, process: Mortal) -> Services:
     return replace(services, **ports)
 
 
-def work_until_killed(world: World, engine: FakeEngine, refiner: FakeRefineEngine, process: Mortal) -> None:
+def work_until_killed(
+    world: World,
+    engine: FakeEngine,
+    refiner: FakeRefineEngine,
+    process: Mortal,
+    ahead: InBackground | None = None,
+) -> None:
     doomed = mortal_services(world, process)
     with suppress(Killed):
-        world.work(world.maker(engine, doomed), doomed, world.refiner(refiner, doomed))
+        world.work(world.maker(engine, doomed, ahead), doomed, world.refiner(refiner, doomed))
 
 
 def lose_the_store(world: World) -> None:
@@ -184,13 +192,13 @@ def undisturbed(kind: Kind) -> list[object]:
     return results(world)
 
 
-def moments(kind: Kind) -> list[int]:
+def moments(kind: Kind, ahead: InBackground | None = None) -> list[int]:
     """Before which calls a process may die: those that change something, for between two of them others find the same;
     and none at all, the last."""
     world = World()
     submit(world, kind)
     process = Mortal(world)
-    work_until_killed(world, CountingEngine(), CountingRefineEngine(), process)
+    work_until_killed(world, CountingEngine(), CountingRefineEngine(), process, ahead)
     assert len(process.changing) > 15, "fewer changes than a job makes: the ports were not watched"
     return [*process.changing, NEVER]
 
@@ -218,6 +226,45 @@ def test_a_store_lost_with_the_worker_at_any_call_costs_no_byte(kind: Kind) -> N
         world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
         submit(world, kind)
         work_until_killed(world, engine, refiner, Mortal(world, at))
+        lose_the_store(world)
+        recover(world, engine, refiner)
+        assert results(world) == expected, f"killed at call {at}"
+
+
+AHEAD: list[InBackground] = [AtOnce, Late]
+"""Of a worker that makes the next chunk while one is encoded, stored and committed: all of that is done before the next
+begins, or nothing of it before the next is made. The next asks nothing of store and storage until it is committed, so
+whoever finds the job sees no other order."""
+
+
+@pytest.mark.parametrize("ahead", AHEAD)
+@pytest.mark.parametrize("kind", ["preview", "streaming"])
+def test_a_kill_while_a_chunk_is_made_ahead_costs_what_is_not_committed_and_no_byte(
+    kind: Kind, ahead: InBackground
+) -> None:
+    expected = undisturbed(kind)
+    for at in moments(kind, ahead):
+        world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
+        process = Mortal(world, at)
+        spec = submit(world, kind)
+        work_until_killed(world, engine, refiner, process, ahead)
+        committed = world.store.get(JOB).chunks.count
+        lost = engine.made - committed
+        recover(world, engine, refiner)
+        assert results(world) == expected, f"killed at call {at}"
+        assert process.dead is (at != NEVER)
+        assert lost <= 2, f"killed at call {at}"
+        pieces = NUM_CHUNKS + (num_pieces(spec) if spec.refine else 0)
+        assert engine.made + refiner.made <= pieces + max(1, lost), f"killed at call {at}"
+
+
+@pytest.mark.parametrize("ahead", AHEAD)
+def test_a_store_lost_while_a_chunk_is_made_ahead_costs_no_byte(ahead: InBackground) -> None:
+    expected = undisturbed("preview")
+    for at in moments("preview", ahead):
+        world, engine, refiner = World(), CountingEngine(), CountingRefineEngine()
+        submit(world, "preview")
+        work_until_killed(world, engine, refiner, Mortal(world, at), ahead)
         lose_the_store(world)
         recover(world, engine, refiner)
         assert results(world) == expected, f"killed at call {at}"

@@ -132,6 +132,11 @@ class JobStore(JobReads, Protocol):
         """
         ...
 
+    def commit_and_claim(self, lease: Lease, chunk: ChunkRecord, fingerprint: str, ttl_seconds: float) -> JobRecord:
+        """`commit_chunk`, and the worker of `lease` keeps the lane in the same step if the job has more work on it:
+        then the lane is held in the record that is returned, under the next token."""
+        ...
+
     def commit_refined(
         self,
         lease: Lease,
@@ -270,6 +275,7 @@ class JobStore(JobReads, Protocol):
         """Record that the first `ended` webhooks of the job need no further attempt."""
         ...
 
-    def report_progress(self, job_id: str, progress: StepProgress) -> None:
-        """Replace the progress of one lane (not logged, `version` unchanged). One round trip."""
+    def report_progress(self, job_id: str, progress: StepProgress) -> bool:
+        """Replace the progress of one lane (not logged, `version` unchanged). Returns `cancel_requested`. One round
+        trip for both."""
         ...

@@ -5,7 +5,14 @@ A store applies a Transition (the new record with its events, webhook deliveries
 """
 
 from core.service.domain.transitions.branches import commit_copies
-from core.service.domain.transitions.commits import commit_chunk, commit_prepare, commit_refined, commit_repair, repair
+from core.service.domain.transitions.commits import (
+    commit_and_claim,
+    commit_chunk,
+    commit_prepare,
+    commit_refined,
+    commit_repair,
+    repair,
+)
 from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
 from core.service.domain.transitions.generations import MAX_GENERATIONS, extend, retry
 from core.service.domain.transitions.lanes import abandon, claim, release
@@ -61,6 +68,7 @@ __all__ = [
     "awaits_media",
     "begin_finalizing",
     "claim",
+    "commit_and_claim",
     "commit_chunk",
     "commit_copies",
     "commit_prepare",

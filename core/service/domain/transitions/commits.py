@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 
@@ -26,13 +27,14 @@ from core.service.domain.schema import (
 from core.service.domain.transitions.counting import with_frames_counted
 from core.service.domain.transitions.events import deliveries_for, new_event
 from core.service.domain.transitions.length import ends_where_planned, with_length_of_input, with_limit_told
-from core.service.domain.transitions.rules import TAKES_CHUNKS, awaits_media
+from core.service.domain.transitions.rules import TAKES_CHUNKS, awaits_media, is_kept, wants
 from core.service.domain.transitions.transition import (
     ChunkWrite,
     Transition,
     finalizing_if_canceled,
     finalizing_if_made,
     require_newest_lease,
+    require_not_deleted,
     updated,
     updated_lane,
     with_event,
@@ -116,6 +118,24 @@ def commit_chunk(record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprin
         chunks=(ChunkWrite("preview", made),),
         is_commit=True,
     )
+
+
+def commit_and_claim(
+    record: JobRecord, lease: Lease, chunk: ChunkRecord, fingerprint: str, at: datetime, commits: int
+) -> Transition:
+    """`commit_chunk`, and the same worker claims the lane again in the same step if the job has more work on it: then
+    the lane is held, under the next token. `commits` counts the commits of all jobs before this one.
+
+    Idempotent and raises as `commit_chunk`.
+    """
+    require_not_deleted(record)
+    if is_kept(record.lane(lease.lane), lease) and _is_stored(chunk, record.chunks):
+        return Transition(record)
+    committed = commit_chunk(record, lease, chunk, fingerprint, at)
+    if committed.record is record or not wants(committed.record, lease.lane):
+        return committed
+    kept = LaneState(token=lease.token + 1, held=True, kept=True, commits_at_claim=commits + 1)
+    return replace(committed, record=with_lane(committed.record, lease.lane, kept), released=None)
 
 
 def commit_repair(record: JobRecord, lease: Lease, chunk: ChunkRecord) -> Transition:

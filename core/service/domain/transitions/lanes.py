@@ -6,7 +6,7 @@ from datetime import datetime
 
 from core.service.domain.ports import Lease
 from core.service.domain.schema import EventType, JobRecord, JobStatus, Lane, LaneState
-from core.service.domain.transitions.rules import wants
+from core.service.domain.transitions.rules import is_kept, wants
 from core.service.domain.transitions.transition import (
     Transition,
     finalizing_if_canceled,
@@ -24,7 +24,7 @@ def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transiti
     """
     assert wants(record, lane), (record.id, record.status, lane)
     state = _with_death_counted(record.lane(lane), commits)
-    held = updated_lane(state, token=state.token + 1, held=True, commits_at_claim=commits)
+    held = updated_lane(state, token=state.token + 1, held=True, kept=False, commits_at_claim=commits)
     claimed = with_lane(record, lane, held)
     if record.status is not JobStatus.QUEUED or lane is Lane.PREPARE:
         return Transition(claimed)
@@ -33,9 +33,11 @@ def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transiti
 
 
 def release(record: JobRecord, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> Transition | None:
-    """Release the lane without a commit. None if the lease is not the newest one or was already released."""
+    """Release the lane without a commit. None if the lease is not the newest one or was already released.
+
+    A lane that was kept is released, too: the answer to that commit may have been lost."""
     state = record.lane(lease.lane)
-    if state.token != lease.token or not state.held:
+    if not state.held or not (state.token == lease.token or is_kept(state, lease)):
         return None
     attempts = state.attempts + 1 if count_attempt else state.attempts
     return _with_lane_freed(record, lease.lane, updated_lane(state, held=False, attempts=attempts), rest_seconds)

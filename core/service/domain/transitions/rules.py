@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import is_ready
 from core.service.domain.schema import LANES_WITH_STEPS, JobRecord, JobStatus, Lane, LaneState
 
@@ -36,6 +39,12 @@ POISON_DEATHS = 5
 
 LONELY_DEATHS = 20
 """The same if no other job made commits meanwhile: machines die for many reasons."""
+
+
+def is_kept(state: LaneState, lease: Lease) -> bool:
+    """Whether the holder of `lease` has committed and kept the lane, under the next token. Only the commit under that
+    very lease makes such a claim, so that its worker may not know of it yet."""
+    return state.held and state.kept and state.token == lease.token + 1
 
 
 def is_same_job(one: JobRecord, other: JobRecord) -> bool:
@@ -105,12 +114,15 @@ def is_prepared_ahead(record: JobRecord) -> bool:
     return record.status is JobStatus.QUEUED and record.prepared is not None and not record.delete_requested
 
 
-def rank(record: JobRecord) -> int:
+def rank(record: JobRecord, newest_chunk_at: datetime | None = None) -> int:
     """Priority of a job in a queue, lower first: 0 for a started job. New ones, and started ones without an end, wait
-    in turn: since they were created, or since their last chunk (microseconds). Equal ranks go by age."""
+    in turn: since they were created, or since their last chunk (microseconds). Equal ranks go by age.
+
+    `newest_chunk_at`: the rank that it will have after the commit of a chunk that is made at that time."""
     if record.status is not JobStatus.QUEUED and not record.spec.is_endless:
         return 0
-    waiting_since = record.chunks.last.created_at if record.chunks.last else record.created_at
+    last = record.chunks.last
+    waiting_since = newest_chunk_at or (last.created_at if last else record.created_at)
     return round(waiting_since.timestamp() * 1_000_000)
 
 

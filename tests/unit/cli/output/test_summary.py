@@ -32,6 +32,14 @@ def test_a_phase_that_only_a_worker_knows_is_shown(make_job: MakeJob) -> None:
     assert list(phases) == ["denoise", "decode", "encode", "upload", "queue", "commit", "other"]
 
 
+def test_the_engine_s_part_of_the_first_chunk_is_told_apart(make_job: MakeJob) -> None:
+    job = make_job(JobStatus.SUCCEEDED, 2)
+    times = {"queue": 0.25, "load": 0.25, "denoise": 2.0, "decode": 0.5, "encode": 1.0, "upload": 1.0}
+    first, second = shown_chunks(job)
+    summary = summarize(job, [first.model_copy(update={"timings": times}), second])
+    assert summary.first_chunk_engine_seconds == 2.5
+
+
 def test_a_job_without_chunks_has_no_figures(make_job: MakeJob) -> None:
     summary = summarize_job(make_job(JobStatus.FAILED))
     assert (summary.first_chunk_seconds, summary.frames_per_second, summary.wall_seconds) == (None, None, None)

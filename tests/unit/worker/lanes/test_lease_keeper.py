@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from core.service.domain.errors import Interrupted, StoreError
 from core.service.domain.ports import Lease
-from core.service.domain.schema import Lane
+from core.service.domain.schema import JobRecord, Lane
 from core.service.testing.job_store import FakeJobStore
 from tests.helpers.fake_world import JOB, World
+from tests.helpers.jobs import chunk_of
 from worker.lanes.lease_keeper import LeaseKeeper
 
 
@@ -75,3 +77,22 @@ def test_a_store_that_is_away_for_longer_than_the_lease_takes_nothing_away(world
         assert world.store.asked.wait(10)
         keeper.check()
         assert world.store.lease_alive(JOB, Lane.GENERATE)
+
+
+def test_a_lane_that_is_kept_with_a_commit_is_renewed_under_the_new_token(world: World) -> None:
+    store = world.store = AwayStore()
+    lease = claimed(world)
+    with LeaseKeeper(store, lease, 0.03) as keeper:
+
+        def commit() -> JobRecord:
+            committed = store.commit_and_claim(lease, chunk_of(store.get(JOB), 0), "f1", 30)
+            store.asked.clear()
+            assert not store.asked.wait(0.1), "a renewal of the old lease in the midst of the commit"
+            return committed
+
+        keeper.committing(commit)
+        assert keeper.lease == replace(lease, token=lease.token + 1)
+        for _ in range(2):
+            assert store.asked.wait(10)
+            store.asked.clear()
+        keeper.check()
