@@ -20,8 +20,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from core.model.networks.attention import AttentionLayer, attend
-from core.model.networks.first_frame import attend_within_frames
 from core.model.networks.derived import derived
+from core.model.networks.first_frame import attend_within_frames
 from core.model.networks.kernels import convolve, dense, dense_added, gated_gelu, normalise
 from core.model.networks.layouts import (
     frames_to_tokens,
