@@ -1,8 +1,8 @@
 """The process of one checkout in `benchmarks.chunks`: makes a chunk of `sprites` for every line that it reads.
 
 Usage: python -P chunk_process.py CHECKOUT THREADS, with PYTHONPATH=CHECKOUT. Runs in checkouts from commit a4c063a on,
-so it imports nothing of `benchmarks` and takes steps and guidance from the checkout's preset.json. Lines: `first` begins
-the video anew, `later` makes the chunk after the first. Each is answered by its seconds and its CPU seconds.
+so it imports nothing of `benchmarks` and takes steps and guidance from the preset.json there. Lines: `first` begins the
+video anew, `later` makes the chunk after the first. Each is answered by its seconds and its CPU seconds.
 """
 
 from __future__ import annotations
