@@ -1,8 +1,8 @@
 """Seconds of a chunk of `sprites` as shipped, first and later ones, decoding included: with all cores and with one.
 
 Against another checkout (`--against FOLDER`, such as a worktree of an earlier commit) both take turns, each in a
-process of its own that stays warm and waits meanwhile; each has the weights and the preset of its own checkout. A ratio is the
-median of those of each turn, so that a change of the machine's load affects both sides.
+process of its own that stays warm and waits meanwhile; each has the weights and the preset of its own checkout. A ratio
+is the median of those of each turn, so that a change of the machine's load affects both sides.
 """
 
 from __future__ import annotations
@@ -96,7 +96,6 @@ def figures_of(name: str, samples: Sequence[Samples], trees: Sequence[Path]) -> 
     for kind in KINDS:
         title = f"{kind} chunk, {name}"
         walls = [round(each.wall, 3) for each in own[kind]]
-        title_of_rate = f"{title}, frames per second"
         rates = [round(CHUNK_FRAMES / each.wall, 2) for each in own[kind]]
         figures += [
             Figure(title, round(statistics.median(walls), 3), "s", samples=walls),

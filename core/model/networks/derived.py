@@ -1,7 +1,7 @@
 """Tensors computed from weights (joined, packed, summed), kept for inference on CPUs.
 
-They are no parameters or buffers, so no checkpoint holds them, and they are made again after the weights have changed or
-moved. Only CPU weights are kept: on a GPU copies would stay there after networks have been moved to main memory.
+They are no parameters or buffers, so no checkpoint holds them, and they are made again after the weights have changed
+or moved. Only CPU weights are kept: on a GPU copies would stay there after networks have been moved to main memory.
 """
 
 from collections.abc import Callable
