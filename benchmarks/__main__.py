@@ -3,6 +3,7 @@
 `http`: requests per second of the API, also `--against` another checkout. `media`: what it streams to players.
 `keys`: what the check of an API key costs. `streams`: the cost of 2,000 event streams.
 `endless`: a job without an end, to 3,000 frames.
+`chunks`: chunks of `sprites` as shipped, also `--against` another checkout.
 `steps`: one guidance step of the reference, default and compiled network.
 `approximations`: speed and error of the optional ones. `refinement`: both schedules at several video lengths.
 `service`: jobs on an embedded stack; the overhead of a long one also `--against` another checkout.
@@ -32,7 +33,7 @@ from cli.processes.stop_signal import Stopped, StopSignal
 from client import Longtake
 from core.service.domain.errors import LongtakeError
 
-GROUPS = ("service", "http", "keys", "media", "streams", "endless", "steps", "approximations", "refinement")
+GROUPS = ("service", "http", "keys", "media", "streams", "endless", "chunks", "steps", "approximations", "refinement")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -43,7 +44,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="sprites", help="preset (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=64, help="frames per job (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="jobs, and starts of the API (default: %(default)s)")
-    parser.add_argument("--against", type=Path, help="another checkout, measured alternately (http), or next (service)")
+    parser.add_argument(
+        "--against", type=Path, help="another checkout, measured alternately (http, chunks), or next (service)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -95,6 +98,8 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
             figures += endless.measure(say)
     with stop.interruptible():
         # Imported here: torch's threads would share the cores with the service while that is measured.
+        if "chunks" in groups:
+            figures += importlib.import_module("benchmarks.chunks").measure(args.runs, args.against, say)
         if "steps" in groups:
             figures += importlib.import_module("benchmarks.steps").measure(say)
         if "approximations" in groups:

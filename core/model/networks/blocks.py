@@ -20,8 +20,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from core.model.networks.attention import AttentionLayer, attend
+from core.model.networks.derived import derived
 from core.model.networks.first_frame import attend_within_frames
-from core.model.networks.kernels import dense, normalise
+from core.model.networks.kernels import convolve, dense, dense_added, gated_gelu, normalise
 from core.model.networks.layouts import (
     frames_to_tokens,
     frames_to_video,
@@ -119,7 +120,7 @@ def upsample(upsampler: nn.Module, frames_NCHW: Tensor, size: tuple[int, ...]) -
     if tuple(size) != tuple(2 * length for length in frames_NCHW.shape[2:]):
         out: Tensor = upsampler(frames_NCHW, size)
         return out
-    kernel = _doubling_kernel(convolution.weight)
+    kernel = derived(convolution, "doubling", (convolution.weight,), lambda: _doubling_kernel(convolution.weight))
     return functional.conv_transpose2d(frames_NCHW, kernel, convolution.bias, stride=2, padding=1)
 
 
@@ -132,12 +133,12 @@ def _doubling_kernel(weight_OI33: Tensor) -> Tensor:
 
 def convolve_frames(resnet: Any, frames_NCHW: Tensor, time_NT: Tensor) -> Tensor:
     """diffusers' ResnetBlock2D (its annotations make parts optional): two convolutions, time embedding, residual."""
-    hidden_NCHW = resnet.conv1(resnet.nonlinearity(normalise(resnet.norm1, frames_NCHW)))
-    hidden_NCHW = hidden_NCHW + resnet.time_emb_proj(resnet.nonlinearity(time_NT))[:, :, None, None]
-    hidden_NCHW = resnet.dropout(resnet.nonlinearity(normalise(resnet.norm2, hidden_NCHW)))
-    frames_NCHW = frames_NCHW if resnet.conv_shortcut is None else resnet.conv_shortcut(frames_NCHW)
-    out_NCHW: Tensor = (frames_NCHW + resnet.conv2(hidden_NCHW)) / resnet.output_scale_factor
-    return out_NCHW
+    hidden_NCHW = convolve(resnet.conv1, functional.silu(normalise(resnet.norm1, frames_NCHW)))
+    hidden_NCHW = hidden_NCHW + dense(resnet.time_emb_proj, functional.silu(time_NT))[:, :, None, None]
+    hidden_NCHW = resnet.dropout(functional.silu(normalise(resnet.norm2, hidden_NCHW)))
+    frames_NCHW = frames_NCHW if resnet.conv_shortcut is None else convolve(resnet.conv_shortcut, frames_NCHW)
+    out_NCHW = convolve(resnet.conv2, hidden_NCHW, frames_NCHW)
+    return out_NCHW if resnet.output_scale_factor == 1 else out_NCHW / resnet.output_scale_factor
 
 
 def convolve_along_time(layer: nn.Module, frames_NCHW: Tensor, num_frames: int) -> Tensor:
@@ -149,13 +150,8 @@ def convolve_along_time(layer: nn.Module, frames_NCHW: Tensor, num_frames: int) 
         hidden_ACFQ = normalise(norm, hidden_ACFQ)
         for part in between:  # activation, dropout
             hidden_ACFQ = part(hidden_ACFQ)
-        hidden_ACFQ = _convolve_three_frames(cast(nn.Conv3d, convolution), hidden_ACFQ)
+        hidden_ACFQ = convolve(cast(nn.Conv3d, convolution), hidden_ACFQ)
     return video_to_frames(video + hidden_ACFQ, frames_NCHW.shape[2])
-
-
-def _convolve_three_frames(convolution: nn.Conv3d, video_ACFQ: Tensor) -> Tensor:
-    """A (3, 1, 1) convolution as a two-dimensional one over frames and pixels."""
-    return functional.conv2d(video_ACFQ, convolution.weight.squeeze(-1), convolution.bias, padding=(1, 0))
 
 
 def transform_frames(transformer: Transformer, frames_NCHW: Tensor, text_states_BTD: Tensor, num_frames: int) -> Tensor:
@@ -169,7 +165,7 @@ def transform_frames(transformer: Transformer, frames_NCHW: Tensor, text_states_
         tokens = tokens + attend_within_frames(block.attn1, block.norm1(tokens), num_frames)
         tokens = repeat_to_length(tokens, text_states_BTD.shape[0] * num_frames)
         tokens = tokens + block.attn2(block.norm2(tokens), encoder_hidden_states=text_states_BTD)
-        tokens = tokens + _feed_forward(block.ff, block.norm3(tokens))
+        tokens = _feed_forward(block.ff, block.norm3(tokens), tokens)
     changed = tokens_to_frames(dense(transformer.proj_out, tokens), frames_NCHW.shape[2])
     return changed + repeat_to_length(frames_NCHW, len(changed))
 
@@ -181,16 +177,16 @@ def transform_along_time(transformer: Transformer, frames_NCHW: Tensor, num_fram
     for block in transformer.transformer_blocks:
         sequences_SLC = sequences_SLC + attend(block.attn1, block.norm1(sequences_SLC))
         sequences_SLC = sequences_SLC + attend(cast(AttentionLayer, block.attn2), block.norm2(sequences_SLC))
-        sequences_SLC = sequences_SLC + _feed_forward(block.ff, block.norm3(sequences_SLC))
+        sequences_SLC = _feed_forward(block.ff, block.norm3(sequences_SLC), sequences_SLC)
     changed = sequences_to_video(dense(transformer.proj_out, sequences_SLC), len(video))
     return video_to_frames(video + changed, frames_NCHW.shape[2])
 
 
-def _feed_forward(layer: nn.Module, states_SLC: Tensor) -> Tensor:
-    """diffusers' FeedForward with its gated GELU."""
+def _feed_forward(layer: nn.Module, states_SLC: Tensor, residual_SLC: Tensor) -> Tensor:
+    """diffusers' FeedForward with its gated GELU, and its residual."""
     gated, dropout, projection = cast(nn.ModuleList, layer.net)
-    states, gates = dense(cast(nn.Linear, gated.proj), states_SLC).chunk(2, dim=-1)
-    return dense(cast(nn.Linear, projection), dropout(states * functional.gelu(gates)))
+    hidden = dropout(gated_gelu(cast(nn.Linear, gated.proj), states_SLC))
+    return dense_added(cast(nn.Linear, projection), hidden, residual_SLC)
 
 
 def repeat_to_length(states: Tensor, length: int) -> Tensor:

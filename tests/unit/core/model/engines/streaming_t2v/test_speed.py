@@ -112,6 +112,7 @@ def test_the_shared_part_is_not_computed_twice(
     net, moment, text, past = tiny_network, torch.tensor(500), rand(2, 6, 12), rand(8, 3, 64, 96)
     single, double = rand(1, 4, 16, 8, 12), rand(2, 4, 16, 8, 12)
 
+    @torch.enable_grad()  # the kernels of inference on a CPU are unknown to the counter
     def flops(latents: Tensor) -> int:
         return count_flops(lambda: predict_noise(net.unet, net.cam, net.mergers, latents, moment, text, None, past))
 
