@@ -32,6 +32,10 @@ class PresetSampling(PresetPart):
     deep_feature_steps: int = Field(
         default=1, ge=1, description="Steps of a window that share their deep features. Above 1 an approximation."
     )
+    distilled: bool = Field(
+        default=False,
+        description="Uses the adapter in distilled/: guidance is in the weights, so guidance_scale is 1.",
+    )
 
 
 class PresetProfile(PresetPart):
