@@ -2,7 +2,7 @@
 
 The difference of a weight [O, I, ...] is up [O, r] @ down [r, I*...] (LoRA, arXiv 2106.09685, without a scale). In
 training the networks read weight + difference, so code that takes a layer's `.weight` needs no change; for inference
-the difference is added once. PEFT wraps layers instead: its wrapper's `.weight` is that of the layer without difference.
+the difference is added once. (PEFT wraps layers instead, and a wrapper's `.weight` is the one without difference.)
 
 Shapes: O outputs, I inputs, r rank.
 """
@@ -65,7 +65,7 @@ def _place(tree: nn.Module, path: list[str], leaf: nn.Module) -> None:
 
 
 def adaptable_layers(network: nn.Module, rank: int) -> dict[str, nn.Linear]:
-    """The layers whose weight has more numbers than factors of this rank, by name. (Convolutions are typed as linear.)"""
+    """The layers whose weight has more numbers than factors of this rank, by name; convolutions are typed as linear."""
     layers: dict[str, nn.Linear] = {}
     for name, layer in network.named_modules():
         if isinstance(layer, _LAYERS) and rank * (len(layer.weight) + layer.weight[0].numel()) < layer.weight.numel():

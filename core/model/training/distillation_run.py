@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import assert_never
 
 from torch import nn
 
@@ -17,10 +16,11 @@ from core.model.networks.adapters import Adapter
 from core.model.training import samples
 from core.model.training.distilled_sampling import PART_OF, STAGES_OF, Part, teacher_sampling, with_distilled
 from core.model.training.loop.checkpoints import is_trained, load_averaged
-from core.model.training.recipe import Recipe, continued_stage
+from core.model.training.recipe import Recipe
 from core.model.training.samples import Opening, Row, SamplingParts
+from core.model.training.stage_names import continued_stage
 from core.model.training.stages.distillation import DistillationTask, GuidanceTask, ProgressiveTask, StepsGrid
-from core.model.training.stages.distilled import Distilled, DistilledFirstChunks, DistilledWindows
+from core.model.training.stages.distilled import Distilled, DistilledWindows
 
 
 def distillation_task(
@@ -71,10 +71,7 @@ def sample_rows(
 ) -> Callable[[], list[Row]]:
     """What the student of a stage makes, in as few steps as it will be served with."""
     parts = replace(parts, preset=with_distilled(parts.preset, recipe, [stage]))
-    match task.distilled:
-        case DistilledWindows() as windows:
-            return partial(samples.continuations, parts, windows.unet, windows.memory, openings)
-        case DistilledFirstChunks() as first:
-            return partial(samples.first_chunks, parts, first.unet, [opening.prompt for opening in openings])
-        case other:
-            assert_never(other)
+    distilled = task.distilled
+    if isinstance(distilled, DistilledWindows):
+        return partial(samples.continuations, parts, distilled.unet, distilled.memory, openings)
+    return partial(samples.first_chunks, parts, distilled.unet, [opening.prompt for opening in openings])

@@ -11,40 +11,18 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.model.training.clips.clips_data import ClipsData
 from core.model.training.loop.plan import Count, Plan
+from core.model.training.stage_names import (
+    BEFORE_DISTILLATION,
+    CLIPS_STAGES,
+    DISTILLATION_STAGES,
+    IMAGE_STAGES,
+    STAGES,
+    WITH_DROPOUTS,
+    continued_stage,
+)
 from core.model.training.stages.diffusion import TRAIN_STEPS
 from core.model.training.stages.distillation import StepsGrid, TeacherKind
 from core.model.training.stages.memory import Dropouts
-
-DISTILLATION_STAGES = ("window_guidance", "window_steps", "first_chunk_guidance", "first_chunk_steps")
-"""The stages that train adapters; a recipe may do without them. The *_steps ones continue those before them."""
-_BEFORE_DISTILLATION = ("clip", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
-SPRITES_STAGES = (*_BEFORE_DISTILLATION, *DISTILLATION_STAGES)
-IMAGE_STAGES = ("image2d", "controlnet", "editor")
-STAGES = (*SPRITES_STAGES, *IMAGE_STAGES)
-"""All stages in training order."""
-NEEDS: dict[str, tuple[str, ...]] = {
-    "clip": (),
-    "vae": (),
-    "image": ("clip", "vae"),
-    "video": ("clip", "vae", "image"),
-    "sight": ("vae", "video"),
-    "cam": ("clip", "vae", "video", "sight"),
-    "apm": ("clip", "vae", "video", "cam"),
-    "decoder": ("vae",),
-    "refiner": ("clip", "vae"),
-    "window_guidance": ("clip", "vae", "video", "cam", "apm"),
-    "window_steps": ("clip", "vae", "video", "cam", "apm", "window_guidance"),
-    "first_chunk_guidance": ("clip", "vae", "video"),
-    "first_chunk_steps": ("clip", "vae", "video", "first_chunk_guidance"),
-    "image2d": (),
-    "controlnet": ("image2d",),
-    "editor": (),
-}
-"""Stage -> the earlier stages whose weights it needs, if the recipe has them."""
-MEMORY_STAGES = ("cam", "apm")
-"""The stages that train the memories of a preset; on the user's own clips too."""
-_CLIPS_STAGES = (*MEMORY_STAGES, *DISTILLATION_STAGES)
-_WITH_DROPOUTS = (*MEMORY_STAGES, "window_guidance", "window_steps")
 
 _SHIPPED = Path(__file__).parent / "recipes"
 _STRICT = ConfigDict(extra="forbid")
@@ -287,16 +265,16 @@ def _check_sources(recipe: Recipe) -> None:
 
 def _check_stages(recipe: Recipe) -> None:
     names, found = set(recipe.stages), ", ".join(recipe.stages) or "none"
-    if recipe.networks.source == "sprites" and names - set(DISTILLATION_STAGES) != set(_BEFORE_DISTILLATION):
-        needed, optional = ", ".join(_BEFORE_DISTILLATION), ", ".join(DISTILLATION_STAGES)
+    if recipe.networks.source == "sprites" and names - set(DISTILLATION_STAGES) != set(BEFORE_DISTILLATION):
+        needed, optional = ", ".join(BEFORE_DISTILLATION), ", ".join(DISTILLATION_STAGES)
         raise RecipeError(f"stages must be exactly {needed}, and perhaps {optional}; found {found}")
-    if recipe.networks.source == "preset" and (not names or not names <= set(_CLIPS_STAGES)):
-        raise RecipeError(f"stages on clips are {', '.join(_CLIPS_STAGES[:-1])} and {_CLIPS_STAGES[-1]}; found {found}")
+    if recipe.networks.source == "preset" and (not names or not names <= set(CLIPS_STAGES)):
+        raise RecipeError(f"stages on clips are {', '.join(CLIPS_STAGES[:-1])} and {CLIPS_STAGES[-1]}; found {found}")
     if recipe.networks.source == "image" and names != set(IMAGE_STAGES):
         raise RecipeError(f"stages must be exactly {', '.join(IMAGE_STAGES)}; found {found}")
     for name, stage in recipe.stages.items():
-        if stage.dropouts is not None and name not in _WITH_DROPOUTS:
-            raise RecipeError(f"[stages.{name}] dropouts: only {', '.join(_WITH_DROPOUTS)} have them")
+        if stage.dropouts is not None and name not in WITH_DROPOUTS:
+            raise RecipeError(f"[stages.{name}] dropouts: only {', '.join(WITH_DROPOUTS)} have them")
         _check_distillation(recipe, name, stage)
 
 
@@ -317,8 +295,3 @@ def _check_distillation(recipe: Recipe, name: str, stage: StageRecipe) -> None:
         raise RecipeError(f"[stages.{name}] continues {before}, which the recipe lacks")
     if recipe.stages[before].rank != stage.rank:
         raise RecipeError(f"[stages.{name}] rank: {before}, which it continues, has {recipe.stages[before].rank}")
-
-
-def continued_stage(name: str) -> str | None:
-    """The stage whose adapter a stage continues, if it is a *_steps stage of distillation."""
-    return name.replace("_steps", "_guidance") if name in ("window_steps", "first_chunk_steps") else None

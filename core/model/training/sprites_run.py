@@ -12,12 +12,12 @@ import torch
 from core.model.training import samples
 from core.model.training.distillation_run import distillation_task, sample_rows
 from core.model.training.loop.train import Sampler, Task, train
-from core.model.training.recipe import DISTILLATION_STAGES
 from core.model.training.sprites import world
 from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites_distillation import SpritesDistillation
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_samples import held_out_openings, reconstructions
+from core.model.training.stage_names import DISTILLATION_STAGES
 from core.model.training.stages.base import BaseTask, ClipsAndFramesTask
 from core.model.training.stages.decoder import DecoderTask
 from core.model.training.stages.distillation import DistillationTask

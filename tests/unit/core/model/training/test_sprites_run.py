@@ -18,9 +18,10 @@ from core.model.training.command import main
 from core.model.training.loop.checkpoints import StageNotTrained, load_averaged
 from core.model.training.loop.plan import Plan
 from core.model.training.loop.train import train
-from core.model.training.recipe import NEEDS, SPRITES_STAGES, Recipe, RecipeError, load_recipe, parse_recipe
+from core.model.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from core.model.training.sprites_export import export_preset
 from core.model.training.sprites_run import SpritesTrainingRun
+from core.model.training.stage_names import NEEDS, SPRITES_STAGES
 from core.model.training.stages.base import sprites_unet
 from core.model.training.stages.history import CONDITIONING_FRAMES
 from core.model.training.stages.memory import sprites_memory
