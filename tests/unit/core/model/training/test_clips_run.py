@@ -61,7 +61,7 @@ final_rate = 1.0
 [stages.window_steps]
 batch = 2
 rank = 2
-few_steps = { steps = 2, teacher_steps = 4 }
+few_steps = {{ steps = 2, teacher_steps = 4 }}
 steps = 2
 learning_rate = 1e-2
 [stages.first_chunk_guidance]
@@ -72,7 +72,7 @@ learning_rate = 1e-2
 [stages.first_chunk_steps]
 batch = 2
 rank = 2
-few_steps = { steps = 2, teacher_steps = 4, teacher = "guided" }
+few_steps = {{ steps = 2, teacher_steps = 4, teacher = "guided" }}
 steps = 2
 learning_rate = 1e-2
 """
