@@ -3,7 +3,7 @@
 Knows which folder holds which network; file formats are in core.model.presets.files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -45,22 +45,26 @@ class _Networks:
     With and without adapters they share the windows' UNet; what an adapter changes exists once more.
     """
 
-    def __init__(self, load: "_Load", with_base: bool) -> None:
+    def __init__(
+        self, load: "_Load", with_base: bool, together: Callable[[StreamingNetwork, BaseNetwork], LoadedModels]
+    ) -> None:
+        """`together`: networks of windows and first chunk with the models that all dtypes share."""
         self._load = load
+        self._together = together
         self._with_base = with_base
         self._windows: dict[bool, StreamingNetwork] = {}
         self._bases: dict[bool, UntouchedBase] = {}
-        self._held: dict[Distilled, tuple[StreamingNetwork, BaseNetwork]] = {}
+        self._held: dict[Distilled, LoadedModels] = {}
 
     def holds(self, distilled: Distilled) -> bool:
         """Whether `of` returns without loading."""
         return distilled in self._held
 
-    def of(self, distilled: Distilled) -> tuple[StreamingNetwork, BaseNetwork]:
-        """The windows' network and the one of the first chunk. Raises PresetError."""
+    def of(self, distilled: Distilled) -> LoadedModels:
+        """All models. Raises PresetError."""
         if distilled not in self._held:
             windows = self._windows_of(distilled.windows)
-            self._held[distilled] = (windows, self._base_of(distilled.first_chunk) or windows)
+            self._held[distilled] = self._together(windows, self._base_of(distilled.first_chunk) or windows)
         return self._held[distilled]
 
     def _windows_of(self, distilled: bool) -> StreamingNetwork:
@@ -172,13 +176,12 @@ class WeightsFolder:
     def at(self, dtype: torch.dtype, distilled: Distilled = UNDISTILLED) -> LoadedModels:
         """All models with networks of `dtype`, with adapters where `distilled` says so. Raises PresetError."""
         if self._networks.is_on_device(dtype) and self._networks.at(dtype).holds(distilled):
-            return self._models(dtype, distilled)
+            return self._networks.at(dtype).of(distilled)
         # Weights created in inference mode cannot be moved later.
         with self._long_work(f"loading networks in {dtype}"), torch.inference_mode(False):
-            return self._models(dtype, distilled)
+            return self._networks.at(dtype).of(distilled)
 
-    def _models(self, dtype: torch.dtype, distilled: Distilled) -> LoadedModels:
-        network, base = self._networks.at(dtype).of(distilled)
+    def _together(self, network: StreamingNetwork, base: BaseNetwork) -> LoadedModels:
         return LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures)
 
     def _expected_bytes(self, dtype: torch.dtype) -> int:
@@ -192,7 +195,7 @@ class WeightsFolder:
 
     def _of_dtype(self, dtype: torch.dtype) -> _Networks:
         compiler = with_eager_fallback(compile_with_cuda_graph, self._long_work) if self._compiled else None
-        return _Networks(_Load(self._folder, self.device, dtype, compiler), self._with_base)
+        return _Networks(_Load(self._folder, self.device, dtype, compiler), self._with_base, self._together)
 
 
 def load_network(
