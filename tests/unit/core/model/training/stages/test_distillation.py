@@ -120,7 +120,7 @@ def test_one_step_of_a_perfect_student_lands_where_the_teachers_steps_do(kind: s
             else:
                 with task._weights.using(adapter):  # pyright: ignore[reportPrivateUsage]
                     prediction = pixels.predict(x, at)
-            x = scheduler.step(prediction.detach(), t, x, eta=0.0).prev_sample
+            x = scheduler.step(prediction.detach(), t, x, eta=0.0, return_dict=False)[0]
         signal, following = scheduler.alphas_cumprod[timestep], _alpha(scheduler, timestep - 250)
         clean = (x - ((1 - following) / (1 - signal)) ** 0.5 * sample) / (
             following**0.5 - (signal * (1 - following) / (1 - signal)) ** 0.5
